@@ -1,0 +1,106 @@
+"""The Python SDK for ezeep Blue: asyncio first, with a typed blocking twin."""
+
+from __future__ import annotations
+
+from ezeep_async.auth.app import AuthorizationRequest, OAuthApp
+from ezeep_async.auth.oauth import Pairing
+from ezeep_async.auth.stores.file import FileTokenStore
+from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
+from ezeep_async.errors import (
+    AmbiguousName,
+    ApiError,
+    AuthenticationError,
+    AuthorizationDenied,
+    BadRequest,
+    BlockingCallError,
+    ConcurrentModification,
+    Conflict,
+    ConnectFailed,
+    Disconnected,
+    ExternalGroup,
+    EzeepError,
+    InconsistentListing,
+    InsecureEndpoint,
+    NotFound,
+    OutcomeUnknown,
+    PaginationLoop,
+    PairingTimeout,
+    PermissionDenied,
+    RateLimited,
+    ReauthorizationRequired,
+    RequestTimeout,
+    SafetyLimitExceeded,
+    ServerError,
+    SessionClosed,
+    StateMismatch,
+    TokenPersistError,
+    TokenStoreCorrupt,
+    TokenStoreError,
+    TransientAuthError,
+    TransportError,
+    UnexpectedRedirect,
+    UnexpectedResponse,
+)
+from ezeep_async.models.accounts import AccountUser, Invitation
+from ezeep_async.models.groups import Group, Origin
+from ezeep_async.models.users import GroupRef, User
+from ezeep_async.paging import Page, Paginator
+from ezeep_async.session import EzeepSession
+from ezeep_async.settings import Endpoints, Settings
+from ezeep_async.version import __version__
+
+
+__all__ = [
+    "AccountUser",
+    "AmbiguousName",
+    "ApiError",
+    "AuthenticationError",
+    "AuthorizationDenied",
+    "AuthorizationRequest",
+    "BadRequest",
+    "BlockingCallError",
+    "ConcurrentModification",
+    "Conflict",
+    "ConnectFailed",
+    "Disconnected",
+    "Endpoints",
+    "ExternalGroup",
+    "EzeepError",
+    "EzeepSession",
+    "FileTokenStore",
+    "Group",
+    "GroupRef",
+    "InconsistentListing",
+    "InsecureEndpoint",
+    "Invitation",
+    "MemoryTokenStore",
+    "NotFound",
+    "OAuthApp",
+    "Origin",
+    "OutcomeUnknown",
+    "Page",
+    "PaginationLoop",
+    "Paginator",
+    "Pairing",
+    "PairingTimeout",
+    "PermissionDenied",
+    "RateLimited",
+    "ReauthorizationRequired",
+    "RequestTimeout",
+    "SafetyLimitExceeded",
+    "ServerError",
+    "SessionClosed",
+    "Settings",
+    "StateMismatch",
+    "TokenPersistError",
+    "TokenSet",
+    "TokenStore",
+    "TokenStoreCorrupt",
+    "TokenStoreError",
+    "TransientAuthError",
+    "TransportError",
+    "UnexpectedRedirect",
+    "UnexpectedResponse",
+    "User",
+    "__version__",
+]

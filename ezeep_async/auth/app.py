@@ -1,0 +1,97 @@
+"""`OAuthApp`, authorization addresses, PKCE and state."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+
+import attrs
+from yarl import URL
+
+from ezeep_async.errors import AuthorizationDenied, StateMismatch
+
+
+@attrs.frozen
+class OAuthApp:
+    """A client registered with ezeep. Source: API document, "OAuth2"."""
+
+    client_id: str = attrs.field(validator=attrs.validators.min_len(1))
+    client_secret: str = attrs.field(default="", repr=False)
+    """May be empty: then the Basic header has a colon and nothing behind it."""
+    redirect_uri: str | None = None
+    """Must equal one of the addresses registered for the client."""
+    scope: str = "printing"
+
+    def basic_authorization(self) -> str:
+        """The value of the `Authorization` header at the token endpoint (RFC 6749 section 2.3.1)."""
+        credentials = f"{self.client_id}:{self.client_secret}".encode()
+        return "Basic " + base64.b64encode(credentials).decode("ascii")
+
+
+@attrs.frozen
+class AuthorizationRequest:
+    """One trip to the consent page. Keep it (in the user's web session, for one) until the redirect comes back."""
+
+    url: str = attrs.field(repr=lambda url: repr(str(URL(url).with_query(None))))
+    """Where to send the browser."""
+    state: str = attrs.field(repr=False)
+    """What has to come back unchanged."""
+    code_verifier: str = attrs.field(repr=False)
+    """The secret half of PKCE (RFC 7636)."""
+    redirect_uri: str | None = None
+
+
+def code_challenge(verifier: str) -> str:
+    """The S256 challenge of RFC 7636 section 4.2."""
+    digest = hashlib.sha256(verifier.encode("ascii")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def authorization_request(
+    app: OAuthApp,
+    account_url: str,
+    *,
+    state: str | None = None,
+    social: str | None = None,
+    prompt: str | None = None,
+    scope: str | None = None,
+) -> AuthorizationRequest:
+    """The address of the consent page, with a fresh state and PKCE challenge. Raises `ValueError` without a redirect URI."""
+    if app.redirect_uri is None:
+        raise ValueError("the authorization-code login needs OAuthApp(redirect_uri=...)")
+    state = secrets.token_urlsafe(24) if state is None else state
+    verifier = secrets.token_urlsafe(48)
+    query = {
+        "response_type": "code",
+        "client_id": app.client_id,
+        "redirect_uri": app.redirect_uri,
+        "scope": app.scope if scope is None else scope,
+        "state": state,
+        "code_challenge": code_challenge(verifier),
+        "code_challenge_method": "S256",
+    }
+    if social is not None:
+        query["social"] = social
+    if prompt is not None:
+        query["prompt"] = prompt
+    url = URL(account_url + "/oauth/authorize/").with_query(query)
+    return AuthorizationRequest(str(url), state, verifier, app.redirect_uri)
+
+
+def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
+    """The authorization code in the address that the browser came back to.
+
+    Raises `StateMismatch` for a state that is missing or another one, `AuthorizationDenied` for `?error=` (RFC 6749
+    section 4.1.2.1) and for a redirect with no code.
+    """
+    query = URL(callback_url).query
+    # Compared in constant time: what an attacker can send must not be found out letter by letter.
+    if not secrets.compare_digest(query.get("state", "").encode(), request.state.encode()):
+        raise StateMismatch("the redirect's state is not the one of this login: start again", error="state_mismatch")
+    if error := query.get("error"):
+        detail = query.get("error_description")
+        raise AuthorizationDenied(f"the login was declined: {detail or error}", error=error)
+    if not (code := query.get("code")):
+        raise AuthorizationDenied("the redirect carries no authorization code")
+    return code

@@ -1,0 +1,162 @@
+"""Trading a refresh token for the next login: what is tried again, what once more, and what is final."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
+
+import attrs
+
+from ezeep_async.auth.clock import Clock
+from ezeep_async.auth.grants import (
+    SendOnce,
+    failure_from,
+    refresh_form,
+    secrets_of,
+    token_request,
+    tokens_from,
+)
+from ezeep_async.auth.owned import start_uncancellable, wait_through
+from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.errors import (
+    ConnectFailed,
+    EzeepError,
+    ReauthorizationRequired,
+    RequestTimeout,
+    TransientAuthError,
+    TransportError,
+    UnexpectedResponse,
+)
+from ezeep_async.wire.requests import Phase
+from ezeep_async.wire.responses import Context, RawResponse, is_success
+from ezeep_async.wire.retrying import backoff, parse_retry_after
+
+
+logger = logging.getLogger("ezeep_async.auth")
+
+_UNPROCESSED = frozenset({429, 503})
+_MAYBE_PROCESSED = frozenset({500, 502, 504})
+
+
+@attrs.frozen
+class _Failed:
+    """One attempt that brought no tokens, and what may come after it."""
+
+    error: EzeepError
+    then: Literal["try again", "replay", "give up"]
+    delay: float = 0.0
+
+
+class Exchanger:
+    """Trades refresh tokens at the token endpoint.
+
+    `timeout` is the time for one exchange, `connect_timeout` the part of it for reaching the server; seconds.
+    """
+
+    def __init__(
+        self,
+        send: SendOnce,
+        clock: Clock,
+        *,
+        timeout: float,
+        connect_timeout: float,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        self._send = send
+        self._clock = clock
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._random = random
+
+    @property
+    def longest(self) -> float:
+        """Seconds that `refresh` takes at most: one exchange, and one replay of it."""
+        return 2 * self._timeout
+
+    async def refresh(self, current: TokenSet, replaced: Callable[[TokenSet], Awaitable[bool]]) -> TokenSet | None:
+        """The next login. None when the token was refused but `replaced` says that there is another one by now.
+
+        A server that was not reached, a 429 and a 503 are tried again within the time limit. An answer that was lost,
+        and 500, 502 and 504, are replayed once: the token may be spent, so presenting it again can only help.
+        Raises `ReauthorizationRequired`, `TransientAuthError`, or `AuthenticationError`.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._timeout
+        attempt = 0
+        lost: EzeepError | None = None
+        while True:
+            attempt += 1
+            outcome = await self._attempt(current, attempt, end - loop.time())
+            if isinstance(outcome, TokenSet):
+                return outcome
+            if isinstance(outcome.error, ReauthorizationRequired):
+                if await replaced(current):
+                    return None
+                raise outcome.error if lost is None else _lost_and_refused(outcome.error, lost)
+            if outcome.then == "replay" and lost is None:
+                lost, end = outcome.error, loop.time() + self._timeout
+                logger.warning("the answer to a token refresh was lost; presenting the refresh token once more")
+            elif outcome.then != "try again" or loop.time() + outcome.delay >= end:
+                raise outcome.error
+            await asyncio.sleep(outcome.delay)
+
+    async def _attempt(self, current: TokenSet, attempt: int, seconds: float) -> TokenSet | _Failed:
+        """One copy on the wire."""
+        form = refresh_form(current.refresh_token, current.scope)
+        try:
+            response = await self.send_through(form, seconds)
+            if is_success(response.status):
+                return tokens_from(response, current, now=self._clock.now())
+        except TransportError as error:
+            failure = TransientAuthError(f"the login could not be renewed just now: {error}")
+            failure.__cause__ = error
+            if error.request_sent is False:
+                return _Failed(failure, "try again", backoff(attempt, self._random))
+            return _Failed(failure, "replay")
+        except UnexpectedResponse as error:
+            failure = TransientAuthError(f"the login could not be renewed just now: {error}", status=error.status)
+            failure.__cause__ = error
+            return _Failed(failure, "replay")
+        context = Context("POST", token_request(form).route, "", secrets=secrets_of(form))
+        refused = failure_from(response, form, context)
+        if response.status in _UNPROCESSED:
+            asked = parse_retry_after(response.headers.get("Retry-After"), self._clock.now())
+            return _Failed(refused, "try again", backoff(attempt, self._random) if asked is None else asked)
+        return _Failed(refused, "replay" if response.status in _MAYBE_PROCESSED else "give up")
+
+    async def send_through(self, form: Mapping[str, str], seconds: float | None = None) -> RawResponse:
+        """Send a grant so that nobody can cancel it. Raises a `TransportError`: `ConnectFailed` when the server was
+        not reached in time, `RequestTimeout` when it did not answer within `seconds` (or the time limit).
+        """
+        seconds = self._timeout if seconds is None else seconds
+        phase = Phase()
+        task = start_uncancellable(self._send_form(form, phase))
+        to_connect = min(self._connect_timeout, seconds)
+        if not await wait_through(task, to_connect) and phase.sent:
+            await wait_through(task, seconds - to_connect)
+        if not task.done():
+            task.abort()
+            await asyncio.wait({task})
+            if task.cancelled() and not phase.sent:
+                raise ConnectFailed(f"no connection to the token endpoint within {to_connect:g} s", request_sent=False)
+            if task.cancelled():
+                raise RequestTimeout(f"no answer from the token endpoint within {seconds:g} s", request_sent=True)
+        return task.result()
+
+    async def _send_form(self, form: Mapping[str, str], phase: Phase) -> RawResponse:
+        return await self._send(token_request(form), phase)
+
+
+def _lost_and_refused(refused: ReauthorizationRequired, lost: EzeepError) -> ReauthorizationRequired:
+    error = ReauthorizationRequired(
+        "the answer to a token refresh was lost, and the server does not accept the refresh token a second time: "
+        "log in again",
+        error=refused.error,
+        status=refused.status,
+        request_id=refused.request_id,
+    )
+    error.__cause__ = lost
+    return error

@@ -1,0 +1,134 @@
+"""The grants of the token endpoint: what is sent, and what each answer means. No retries here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, cast
+
+from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.errors import (
+    AuthenticationError,
+    AuthorizationDenied,
+    EzeepError,
+    ReauthorizationRequired,
+    TransientAuthError,
+    UnexpectedResponse,
+)
+from ezeep_async.wire.converter import decode_json
+from ezeep_async.wire.requests import Phase, Request, oauth_form
+from ezeep_async.wire.responses import Context, RawResponse, error_from, is_success, parse_body
+
+
+TOKEN_PATH = "/oauth/access_token/"  # noqa: S105  # an address
+PAIR_PATH = "/oauth/pair/"
+REVOKE_PATH = "/oauth/revoke/"
+
+_SECRET_FIELDS = ("code", "code_verifier", "refresh_token", "password", "pairing_code", "token")
+
+# RFC 6749 section 4.1.2.1 has these two for passing trouble; some servers use them at the token endpoint too.
+_PASSING = frozenset({"temporarily_unavailable", "server_error"})
+
+
+class SendOnce(Protocol):
+    """Sends one OAuth request once, with the app's credentials, and returns whatever the server answers."""
+
+    async def __call__(self, request: Request, phase: Phase, /) -> RawResponse: ...
+
+
+def code_form(code: str, redirect_uri: str | None, code_verifier: str | None, scope: str) -> dict[str, str]:
+    """RFC 6749 section 4.1.3, with the verifier of RFC 7636 section 4.5."""
+    form = {"grant_type": "authorization_code", "scope": scope, "code": code}
+    if redirect_uri is not None:
+        form["redirect_uri"] = redirect_uri
+    if code_verifier is not None:
+        form["code_verifier"] = code_verifier
+    return form
+
+
+def refresh_form(refresh_token: str, scope: str) -> dict[str, str]:
+    """RFC 6749 section 6."""
+    return {"grant_type": "refresh_token", "scope": scope, "refresh_token": refresh_token}
+
+
+def pairing_form(pairing_code: str, scope: str) -> dict[str, str]:
+    """API document, "OAuth2": the grant `pairing_code`."""
+    return {"grant_type": "pairing_code", "scope": scope, "pairing_code": pairing_code}
+
+
+def password_form(username: str, password: str, scope: str) -> dict[str, str]:
+    """RFC 6749 section 4.3.2, for client ids that are enabled for it."""
+    return {"grant_type": "password", "scope": scope, "username": username, "password": password}
+
+
+def token_request(form: Mapping[str, str]) -> Request:
+    """A request to the token endpoint."""
+    return oauth_form(TOKEN_PATH, form)
+
+
+def secrets_of(form: Mapping[str, str]) -> tuple[str, ...]:
+    """What must not show up again in an error."""
+    return tuple(form[name] for name in _SECRET_FIELDS if form.get(name))
+
+
+def oauth_error(response: RawResponse) -> str | None:
+    """The error code of RFC 6749 section 5.2, or None for anything else: a proxy's page, an empty body, a 5xx."""
+    if response.status not in {400, 401}:
+        return None
+    try:
+        body = decode_json(response.body)
+    except UnexpectedResponse:
+        return None
+    if not isinstance(body, dict):
+        return None
+    code = cast("dict[str, object]", body).get("error")
+    return code if isinstance(code, str) and code not in _PASSING else None
+
+
+def tokens_from(response: RawResponse, previous: TokenSet | None = None, **times: object) -> TokenSet:
+    """The tokens of an answer. Raises `UnexpectedResponse` when there are none in it."""
+    body = decode_json(response.body)
+    if not isinstance(body, dict):
+        raise UnexpectedResponse("the token endpoint did not answer with an object", status=response.status)
+    try:
+        return TokenSet.from_response(cast("dict[str, object]", body), previous=previous, **times)  # type: ignore[arg-type]  # now=
+    except ValueError as error:
+        hint = ""
+        if "refresh" in response.headers.get("Set-Cookie", ""):
+            hint = " (it sent a refresh token as a cookie: cookies are neither kept nor sent)"
+        # The body is left out on purpose: half of a login is still a secret.
+        raise UnexpectedResponse(f"{error}{hint}", status=response.status) from None
+
+
+def failure_from(response: RawResponse, form: Mapping[str, str], context: Context) -> EzeepError:
+    """What a refused grant means for the caller. The cause is the plain answer."""
+    code = oauth_error(response)
+    answer = error_from(response, context)
+    description = describe(response, secrets_of(form))
+    error: AuthenticationError
+    if code is None:
+        # Only an RFC 6749 error body ends a login. Anything else is a proxy, a firewall or a server in trouble.
+        error = TransientAuthError(f"the login could not be checked just now: {answer}", status=response.status)
+    elif code == "invalid_grant" and form.get("grant_type") == "refresh_token":
+        error = ReauthorizationRequired(f"the login has ended ({description}): log in again", error=code)
+    elif code in {"access_denied", "invalid_grant", "expired_token"}:
+        error = AuthorizationDenied(f"the login was refused: {description}", error=code)
+    else:
+        error = AuthenticationError(f"the token endpoint refused the request: {description}", error=code)
+    error.status = response.status
+    error.request_id = answer.request_id
+    error.__cause__ = answer
+    return error
+
+
+def describe(response: RawResponse, secrets: tuple[str, ...]) -> str:
+    """The server's own words on a refusal, without what was sent in confidence."""
+    body = parse_body(response.body, secrets)
+    values = cast("dict[str, object]", body) if isinstance(body, dict) else {}
+    code, detail = values.get("error"), values.get("error_description")
+    return f"{code}: {str(detail)[:200]}" if detail else str(code)
+
+
+def check_success(response: RawResponse, form: Mapping[str, str], context: Context) -> None:
+    """Raise what a refused grant means."""
+    if not is_success(response.status):
+        raise failure_from(response, form, context)

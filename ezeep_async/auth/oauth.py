@@ -1,0 +1,206 @@
+"""`session.oauth`: logging in, renewing, and logging out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import attrs
+
+from ezeep_async.auth.app import AuthorizationRequest, OAuthApp, authorization_request, code_from_callback
+from ezeep_async.auth.clock import Clock
+from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.grants import (
+    PAIR_PATH,
+    REVOKE_PATH,
+    SendOnce,
+    check_success,
+    code_form,
+    oauth_error,
+    pairing_form,
+    password_form,
+    secrets_of,
+    token_request,
+    tokens_from,
+)
+from ezeep_async.auth.refresher import Refresher
+from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.errors import (
+    OutcomeUnknown,
+    PairingTimeout,
+    TransientAuthError,
+    TransportError,
+    UnexpectedResponse,
+)
+from ezeep_async.settings import Endpoints
+from ezeep_async.wire.converter import decode
+from ezeep_async.wire.requests import Phase, Request, oauth_form
+from ezeep_async.wire.responses import Context, RawResponse
+
+
+SLOW_DOWN = 5.0
+"""Seconds that `slow_down` adds to the polling interval (RFC 8628 section 3.5)."""
+_REFUSED = frozenset({"access_denied", "expired_token", "invalid_grant"})
+
+
+@attrs.frozen
+class Pairing:
+    """A device that waits for a person to confirm it in any browser."""
+
+    pairing_code: str = attrs.field(repr=False)
+    auth_url: str = attrs.field(repr=False)
+    """Where the person goes. Holds the code, so show it to that person only."""
+
+
+class OAuth:
+    """The login of one session. Source: API document, "OAuth2"."""
+
+    def __init__(
+        self,
+        app: OAuthApp,
+        endpoints: Endpoints,
+        send: SendOnce,
+        exchanger: Exchanger,
+        refresher: Refresher,
+        clock: Clock,
+    ) -> None:
+        self._app = app
+        self._endpoints = endpoints
+        self._send = send
+        self._exchanger = exchanger
+        self._refresher = refresher
+        self._clock = clock
+
+    def authorization_request(
+        self,
+        state: str | None = None,
+        social: str | None = None,
+        prompt: str | None = None,
+        scope: str | None = None,
+    ) -> AuthorizationRequest:
+        """Where to send the browser, with a random state and PKCE. `social="azure"` goes straight to Microsoft,
+        `prompt="none"` leaves its account picker out. Raises `ValueError` when the app has no redirect URI.
+        """
+        return authorization_request(
+            self._app, self._endpoints.account, state=state, social=social, prompt=prompt, scope=scope
+        )
+
+    async def complete(self, callback_url: str, request: AuthorizationRequest) -> TokenSet:
+        """Finish a login with the address that the browser came back to.
+
+        Raises `StateMismatch`, `AuthorizationDenied`, and what `exchange_code` raises.
+        """
+        code = code_from_callback(callback_url, request)
+        form = code_form(code, request.redirect_uri or self._app.redirect_uri, request.code_verifier, self._app.scope)
+        return await self._log_in(form)
+
+    async def exchange_code(self, code: str, code_verifier: str | None = None) -> TokenSet:
+        """Trade an authorization code for a login, and keep it.
+
+        A code works once: the exchange is never repeated after anything was sent. Raises `AuthorizationDenied`,
+        `OutcomeUnknown` when the answer was lost (start the login again), `TransientAuthError`.
+        """
+        return await self._log_in(code_form(code, self._app.redirect_uri, code_verifier, self._app.scope))
+
+    async def login_with_password(self, username: str, password: str) -> TokenSet:
+        """For client ids that are enabled for it (RFC 6749 section 4.3). Raises `AuthorizationDenied`."""
+        return await self._log_in(password_form(username, password, self._app.scope))
+
+    async def pair(self, mode: str = "user", hardware_id: str | None = None) -> Pairing:
+        """Ask for a pairing code. Show its `auth_url` to a person, then `wait_for_pairing`. Raises `ValueError`."""
+        if mode not in {"user", "device"}:
+            raise ValueError(f'mode is "user" or "device", not {mode!r}')
+        form = {"mode": mode, "scope": self._app.scope}
+        if hardware_id is not None:
+            form["hardware_id"] = hardware_id
+        response = await self._post(oauth_form(PAIR_PATH, form))
+        check_success(response, form, Context("POST", PAIR_PATH, ""))
+        return decode(response.body, Pairing)
+
+    async def wait_for_pairing(self, pairing: Pairing, interval: float = 5.0, timeout: float = 600.0) -> TokenSet:  # noqa: ASYNC109  # it becomes an error of its own, with the place in the protocol
+        """Ask every `interval` seconds until the person has confirmed, and keep the login.
+
+        Raises `AuthorizationDenied` when they declined, `PairingTimeout` after `timeout` seconds.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        form = pairing_form(pairing.pairing_code, self._app.scope)
+        while True:
+            if (tokens := await self._poll(form)) is not None:
+                if isinstance(tokens, TokenSet):
+                    return tokens
+                interval += SLOW_DOWN
+            if loop.time() + interval > end:
+                raise PairingTimeout(f"nobody confirmed the pairing within {timeout:g} s")
+            await asyncio.sleep(interval)
+
+    async def refresh(self) -> TokenSet:
+        """Renew the login now, whatever the clock says; joins a renewal that is under way.
+
+        Raises `ReauthorizationRequired`, `TransientAuthError`, `AuthenticationError`, `TokenStoreError`.
+        """
+        return await self._refresher.refresh()
+
+    async def revoke(self) -> None:
+        """Log out: revoke at the server (RFC 7009), and empty the store.
+
+        Raises `TransientAuthError` when the server could not be reached; the store then keeps the login.
+        """
+        await self._refresher.log_out(self._revoke)
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    async def _log_in(self, form: Mapping[str, str]) -> TokenSet:
+        async def exchange() -> TokenSet:
+            try:
+                response = await self._exchanger.send_through(form)
+            except TransportError as error:
+                if error.request_sent is False or form["grant_type"] == "password":
+                    raise TransientAuthError(f"the login could not be checked just now: {error}") from error
+                raise OutcomeUnknown(
+                    f"the answer to the login was lost, and its code works once: start again ({error})"
+                ) from error
+            return self._tokens_from(response, form)
+
+        return await self._refresher.log_in(exchange)
+
+    async def _poll(self, form: Mapping[str, str]) -> TokenSet | str | None:
+        """The login; None for "not yet"; "slow_down"."""
+        verdict: list[str | None] = []
+
+        async def ask() -> TokenSet:
+            response = await self._exchanger.send_through(form)
+            code = oauth_error(response)
+            if response.status in {400, 429, 500, 502, 503, 504} and code not in _REFUSED:
+                verdict.append("slow_down" if code == "slow_down" or response.status == 429 else None)
+                raise _NotYet
+            return self._tokens_from(response, form)
+
+        try:
+            return await self._refresher.log_in(ask)
+        except _NotYet:
+            return verdict[0]
+        except TransportError:
+            return None
+
+    def _tokens_from(self, response: RawResponse, form: Mapping[str, str]) -> TokenSet:
+        context = Context("POST", token_request(form).route, "", secrets=secrets_of(form))
+        check_success(response, form, context)
+        return tokens_from(response, now=self._clock.now())
+
+    async def _revoke(self, current: TokenSet) -> None:
+        form = {"token": current.refresh_token or current.access_token}
+        response = await self._post(oauth_form(REVOKE_PATH, form))
+        check_success(response, form, Context("POST", REVOKE_PATH, "", secrets=secrets_of(form)))
+
+    async def _post(self, request: Request) -> RawResponse:
+        try:
+            return await self._send(request, Phase())
+        except (TransportError, UnexpectedResponse) as error:
+            raise TransientAuthError(f"the account service could not be reached just now: {error}") from error
+
+
+class _NotYet(Exception):  # noqa: N818  # a signal between two functions, not an error
+    """The person has not confirmed yet."""
+
+

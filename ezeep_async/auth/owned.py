@@ -1,0 +1,68 @@
+"""Tasks that belong to nobody who can be cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+
+T = TypeVar("T")
+
+
+class Uncancellable(asyncio.Task[T]):
+    """A task that declines to be cancelled: by its waiters, by `asyncio.run()` as it winds up, by anybody.
+
+    `asyncio.run()` cancels every task that is left and then waits for them, so what declines is waited for. For code
+    that brings its own time limits only: limits made with `asyncio.timeout` inside work by cancelling, and would
+    not. `abort()` is the way to end it.
+    """
+
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002  # the signature of asyncio.Task
+        return False
+
+    def abort(self) -> bool:
+        """Cancel it after all."""
+        return super().cancel()
+
+
+class SelfTimed(asyncio.Task[T]):
+    """A task that is cancelled by its own time limits only.
+
+    `asyncio.timeout` and task groups inside it cancel from a callback of the loop, where there is no current task.
+    Other tasks, and a loop that winds up, are declined as in `Uncancellable`.
+    """
+
+    def cancel(self, msg: object = None) -> bool:
+        loop = self.get_loop()
+        if not loop.is_running() or asyncio.current_task(loop) not in {None, self}:
+            return False
+        return super().cancel(msg)
+
+
+def start_uncancellable(coroutine: Coroutine[Any, Any, T]) -> Uncancellable[T]:
+    """Start a task that only `abort()` ends."""
+    return Uncancellable(coroutine, loop=asyncio.get_running_loop())
+
+
+def start_self_timed(coroutine: Coroutine[Any, Any, T], name: str) -> SelfTimed[T]:
+    """Start a task that only its own time limits end."""
+    return SelfTimed(coroutine, loop=asyncio.get_running_loop(), name=name)
+
+
+async def wait_through(task: asyncio.Future[T], seconds: float) -> bool:
+    """Wait for `task`, whatever happens to the waiting task, for at most `seconds`. Whether it is done.
+
+    `asyncio.wait` sets no time limit by cancelling, and leaves `task` alone when it is cancelled itself.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while not task.done():
+        remaining = end - loop.time()
+        if remaining <= 0:
+            return False
+        try:
+            await asyncio.wait({task}, timeout=remaining)
+        except asyncio.CancelledError:
+            continue  # only a loop callback can get here: the result must not be lost for it
+    return True

@@ -1,0 +1,308 @@
+"""The refresher: one renewal of the login at a time, owned by nobody who can be cancelled.
+
+The order inside it is: lock the store, read it again, adopt what somebody else already fetched, prove that the store
+can be written, exchange, persist, publish, unlock, and only then tell the hooks. Everyone who needs the new token
+waits for the one task through a shield, so that cancelling any or all of them changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from ezeep_async.auth.clock import Clock
+from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.owned import start_self_timed
+from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore
+from ezeep_async.errors import EzeepError, ReauthorizationRequired, TokenPersistError, TokenStoreError
+
+
+T = TypeVar("T")
+
+logger = logging.getLogger("ezeep_async.auth")
+
+TokenHook = Callable[[TokenSet | None, TokenSet], Awaitable[None] | None]
+"""Called as `hook(old, new)` after each rotation, with the lock released."""
+
+DRAIN_MARGIN = 10.0
+"""Seconds that closing waits longer than an exchange may take: for the store."""
+SAVE_AGAIN_AFTER = 1.0
+"""Seconds between two attempts to store a login that could not be stored."""
+
+
+class Refresher:
+    """Hands out access tokens, and renews the login when it has to."""
+
+    def __init__(
+        self,
+        store: TokenStore,
+        exchanger: Exchanger,
+        clock: Clock,
+        *,
+        leeway: float,
+        on_rotated: TokenHook | None = None,
+    ) -> None:
+        self._store = store
+        self._exchanger = exchanger
+        self._clock = clock
+        self._leeway = leeway
+        self._on_rotated = on_rotated
+        self._tokens: TokenSet | None = None
+        self._good_until = float("-inf")
+        self._refresh: asyncio.Task[TokenSet] | None = None
+        self._background: set[asyncio.Task[Any]] = set()
+        self._unsaved = False
+        self._save_not_before = 0.0
+
+    @property
+    def tokens(self) -> TokenSet | None:
+        """The login as it is known in memory."""
+        return self._tokens
+
+    # --- what callers use ------------------------------------------------------------------------------------------
+
+    async def access_token(self) -> str:
+        """A token that is good for now. Returns at once, without a lock, while the one in memory is."""
+        tokens = self._tokens
+        if tokens is not None and self._clock.monotonic() < self._good_until:
+            if self._unsaved:
+                self._save_in_background()
+            return tokens.access_token
+        return (await self._join(rejected=None)).access_token
+
+    async def replacement_for(self, rejected: str) -> str:
+        """The token to use after a 401 to `rejected`. Renews only if that is still the current one."""
+        tokens = self._tokens
+        if tokens is not None and tokens.access_token != rejected:
+            return tokens.access_token
+        renewed = await self._join(rejected=rejected)
+        if renewed.access_token == rejected:  # joined a renewal that had begun before the 401 was known
+            renewed = await self._join(rejected=rejected)
+        return renewed.access_token
+
+    async def refresh(self) -> TokenSet:
+        """Renew now, whatever the clock says. Joins a renewal that is under way."""
+        return await self._join(rejected=None, force=True)
+
+    async def log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
+        """Run a login to its end, even if the caller is cancelled, and keep what it brings.
+
+        A code works once: an answer that nobody waited for is still the login.
+        """
+        return await asyncio.shield(self._own(self._log_in(get_tokens), "ezeep-login"))
+
+    async def log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
+        """Revoke at the server and forget, here and in the store. A renewal that is under way comes first."""
+        await asyncio.shield(self._own(self._log_out(revoke), "ezeep-logout"))
+
+    async def put_if_empty(self, tokens: TokenSet) -> None:
+        """Give the store a first login, unless it has one."""
+        await asyncio.shield(self._own(self._put_if_empty(tokens), "ezeep-first-tokens"))
+
+    async def aclose(self) -> None:
+        """Wait for a renewal that is under way, and for what comes with it. Raises `TokenPersistError` if a new login
+        could not be stored until now: this is the last chance to learn of it.
+        """
+        limit = self._exchanger.longest + DRAIN_MARGIN
+        while pending := {task for task in (self._refresh, *self._background) if task is not None and not task.done()}:
+            done, _ = await asyncio.wait(pending, timeout=limit)
+            if not done:
+                logger.error("closing: %d token tasks did not end within %g s", len(pending), limit)
+                break
+        if self._unsaved and self._tokens is not None:
+            await asyncio.shield(self._own(self._save_again(), "ezeep-last-save"))
+            if self._unsaved:
+                raise TokenPersistError(
+                    "the session closes with a login that could not be stored: the stored one is spent, and a person "
+                    "will have to log in again"
+                )
+
+    # --- the one renewal -------------------------------------------------------------------------------------------
+
+    async def _join(self, *, rejected: str | None, force: bool = False) -> TokenSet:
+        task = self._refresh
+        if task is None:
+            task = start_self_timed(self._renew(rejected, force=force), "ezeep-refresh")
+            self._refresh = task
+            task.add_done_callback(self._renewed)
+        try:
+            return await asyncio.shield(task)
+        except EzeepError as error:
+            # Every waiter gets its own copy: one exception raised in many tasks would mix up their tracebacks.
+            raise copy.copy(error) from (error.__cause__ or error)
+
+    def _renewed(self, task: asyncio.Task[TokenSet]) -> None:
+        if self._refresh is task:
+            self._refresh = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("renewing the login failed: %s", error)
+
+    async def _renew(self, rejected: str | None, *, force: bool) -> TokenSet:
+        async with self._store.lock():
+            stored = await self._store.load()
+            current = self._newest(stored)
+            if current is None:
+                raise ReauthorizationRequired("nobody is logged in: the token store is empty")
+            if not force and self._may_adopt(current, rejected):
+                self._publish(current)
+                return current
+            if not current.refresh_token:
+                raise ReauthorizationRequired("the access token has ended and there is no refresh token: log in again")
+            await self._store.check_writable()
+            new = await self._exchanger.refresh(current, self._somebody_elses)
+            if new is None:  # invalid_grant, but the store has another login by now
+                return await self._adopt_or_raise(current)
+            await self._keep(new)
+        # From here on waiters that come find the new token; the hook may use the session like anybody else.
+        self._tell(current, new)
+        return new
+
+    def _newest(self, stored: TokenSet | None) -> TokenSet | None:
+        """The stored login decides, unless ours could not be stored and is the newer one."""
+        if self._unsaved and self._tokens is not None:
+            return self._tokens
+        return stored
+
+    def _may_adopt(self, current: TokenSet, rejected: str | None) -> bool:
+        if current.access_token == rejected:
+            return False
+        enough = 0.0 if rejected is not None else self._leeway_of(current)
+        return self._life_left(current) > enough
+
+    async def _somebody_elses(self, presented: TokenSet) -> bool:
+        """Whether the store has another login than the one that was just refused."""
+        stored = await self._store.load()
+        return stored is not None and stored.refresh_token != presented.refresh_token
+
+    async def _adopt_or_raise(self, presented: TokenSet) -> TokenSet:
+        stored = await self._store.load()
+        if stored is None or stored.refresh_token == presented.refresh_token:
+            raise ReauthorizationRequired("the login has ended: log in again")
+        self._publish(stored)
+        return stored
+
+    # --- keeping ---------------------------------------------------------------------------------------------------
+
+    async def _keep(self, new: TokenSet) -> None:
+        """Persist, then publish. A login that cannot be stored is published all the same: it is the only one there is."""
+        try:
+            await self._save(new)
+        except TokenStoreError as error:
+            self._mark_unsaved(error)
+        self._publish(new, issued_now=True)
+
+    async def _save(self, tokens: TokenSet) -> None:
+        try:
+            await self._store.save(tokens)
+        except TokenStoreError:
+            raise
+        except Exception as error:
+            raise TokenPersistError(f"the new login could not be stored: {error}") from error
+        except asyncio.CancelledError as error:
+            # Only a callback of the loop can get here. Once more, then: the old login is dead at the server.
+            try:
+                await self._store.save(tokens)
+            except (Exception, asyncio.CancelledError) as again:
+                raise TokenPersistError(f"the new login could not be stored: {again}") from error
+        self._unsaved = False
+
+    def _mark_unsaved(self, error: Exception) -> None:
+        self._unsaved = True
+        self._save_not_before = self._clock.monotonic() + SAVE_AGAIN_AFTER
+        logger.critical(
+            "TokenPersistError: a new login was issued but could not be stored; it works in this process only, and "
+            "storing it is tried again with the next call: %s",
+            error,
+        )
+
+    def _save_in_background(self) -> None:
+        if self._clock.monotonic() >= self._save_not_before:
+            self._save_not_before = self._clock.monotonic() + SAVE_AGAIN_AFTER
+            self._own(self._save_again(), "ezeep-save-again")
+
+    async def _save_again(self) -> None:
+        try:
+            async with self._store.lock():
+                if self._unsaved and self._tokens is not None:
+                    await self._save(self._tokens)
+                    logger.warning("the login that could not be stored before is stored now")
+        except TokenStoreError as error:
+            self._mark_unsaved(error)
+
+    def _publish(self, tokens: TokenSet, *, issued_now: bool = False) -> None:
+        lifetime = tokens.expires_in or DEFAULT_LIFETIME
+        left = lifetime if issued_now else self._life_left(tokens)
+        self._tokens = tokens
+        # Measured by steady time from here on: a wall clock that jumps makes no token old, and none young.
+        self._good_until = self._clock.monotonic() + left - self._leeway_of(tokens)
+
+    def _life_left(self, tokens: TokenSet) -> float:
+        if tokens == self._tokens:
+            return self._good_until + self._leeway_of(tokens) - self._clock.monotonic()
+        left = (tokens.expires_at - self._clock.now()).total_seconds()
+        # A wall clock that was set back must not lend a token a longer life than it was issued with.
+        return left if tokens.expires_in is None else min(left, tokens.expires_in)
+
+    def _leeway_of(self, tokens: TokenSet) -> float:
+        return self._leeway if tokens.expires_in is None else min(self._leeway, tokens.expires_in / 5)
+
+    def _forget(self) -> None:
+        self._tokens = None
+        self._good_until = float("-inf")
+        self._unsaved = False
+
+    # --- logging in and out ----------------------------------------------------------------------------------------
+
+    async def _log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
+        await self._quiet()
+        async with self._store.lock():
+            # What would be in the way of keeping the login is found out before a code, which works once, is spent.
+            old = await self._store.load()
+            await self._store.check_writable()
+            new = await get_tokens()
+            await self._keep(new)
+        self._tell(old, new)
+        return new
+
+    async def _log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
+        await self._quiet()
+        async with self._store.lock():
+            current = self._newest(await self._store.load())
+            if current is not None:
+                await revoke(current)
+            await self._store.clear()
+            self._forget()
+
+    async def _put_if_empty(self, tokens: TokenSet) -> None:
+        async with self._store.lock():
+            if await self._store.load() is None:
+                await self._save(tokens)
+
+    async def _quiet(self) -> None:
+        if self._refresh is not None:
+            await asyncio.wait({self._refresh})
+
+    # --- hooks and tasks -------------------------------------------------------------------------------------------
+
+    def _tell(self, old: TokenSet | None, new: TokenSet) -> None:
+        # By value: a token that is the same needs no telling, whatever object it is in.
+        if self._on_rotated is not None and (old is None or old.access_token != new.access_token):
+            self._own(self._call_hook(self._on_rotated, old, new), "ezeep-token-hook")
+
+    async def _call_hook(self, hook: TokenHook, old: TokenSet | None, new: TokenSet) -> None:
+        try:
+            result = hook(old, new)
+            if inspect.isawaitable(result):
+                await result
+        except Exception:
+            logger.exception("on_token_rotated raised; the login is not affected")
+
+    def _own(self, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        task = start_self_timed(coroutine, name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task

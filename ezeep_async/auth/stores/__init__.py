@@ -1,0 +1,1 @@
+"""Places where a login can be kept."""

@@ -1,0 +1,159 @@
+"""`TokenSet`, the `TokenStore` protocol, and the store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, Self, runtime_checkable
+
+import attrs
+
+from ezeep_async.errors import TokenStoreError
+
+
+DEFAULT_LIFETIME = 3600.0
+"""Seconds that a token lives when the server does not say (API document, "OAuth2")."""
+
+
+def fingerprint(secret: str) -> str:
+    """A few letters that tell one secret from another and give nothing of it away."""
+    return "~" + hashlib.sha256(secret.encode()).hexdigest()[:8]
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("expires_at must be an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)")
+    return value.astimezone(UTC)
+
+
+def _seconds(value: object) -> float | None:
+    """`expires_in` as servers send it: a number, a number in a string, or nothing of use."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and 0 < number < 10 * 365 * 86400 else None
+
+
+@attrs.frozen
+class TokenSet:
+    """What a login consists of. The two tokens never appear in its repr: fingerprints do."""
+
+    access_token: str = attrs.field(repr=fingerprint, validator=attrs.validators.instance_of(str))
+    refresh_token: str = attrs.field(repr=fingerprint, validator=attrs.validators.instance_of(str))
+    """Works once: the answer to its use carries the next one."""
+    expires_at: datetime = attrs.field(converter=_utc)
+    """When the access token ends, UTC."""
+    scope: str = "printing"
+    token_type: str = "Bearer"  # noqa: S105  # the kind of token, not one
+    expires_in: float | None = None
+    """How long the access token lived when it was issued, seconds; None where nobody said."""
+
+    @classmethod
+    def from_response(
+        cls, response: Mapping[str, object], now: datetime | None = None, *, previous: TokenSet | None = None
+    ) -> Self:
+        """From the token endpoint's answer (RFC 6749 section 5.1).
+
+        `previous` is the login that this one replaces: its refresh token stays when the answer has none, its scope
+        when the answer's is empty, as ezeep's is after a refresh. Raises `ValueError` without an access token.
+        """
+        access = response.get("access_token")
+        if not isinstance(access, str) or not access:
+            raise ValueError("the token endpoint's answer has no access_token")
+        refresh = response.get("refresh_token")
+        if not isinstance(refresh, str) or not refresh:
+            refresh = previous.refresh_token if previous is not None else ""
+        kind = response.get("token_type")
+        scope = response.get("scope")
+        if not isinstance(scope, str) or not scope:
+            scope = previous.scope if previous is not None else "printing"
+        expires_in = _seconds(response.get("expires_in"))
+        lifetime = timedelta(seconds=DEFAULT_LIFETIME if expires_in is None else expires_in)
+        return cls(
+            access_token=access,
+            refresh_token=refresh,
+            expires_at=(datetime.now(UTC) if now is None else now) + lifetime,
+            scope=scope,
+            token_type=kind if isinstance(kind, str) and kind else "Bearer",
+            expires_in=expires_in,
+        )
+
+
+@runtime_checkable
+class TokenStore(Protocol):
+    """Where a login is kept. One store holds one login; whoever shares the store shares the login.
+
+    `lock()` guards a whole renewal: everything that may rotate the same login has to contend for it, in this process
+    and elsewhere. `load` and `save` are called with the lock held. All of it is awaited: never block the event loop.
+
+    A store may also have `bind(client_id, account)`, called with the client id and the account address when a session
+    opens, to refuse a login that belongs to another client.
+    """
+
+    async def load(self) -> TokenSet | None:
+        """The stored login, None where there is none. Raises `TokenStoreCorrupt` for one that cannot be read."""
+        ...
+
+    async def save(self, tokens: TokenSet, /) -> None:
+        """Store the login so that it survives a crash right after the return. Raises `TokenStoreError`."""
+        ...
+
+    async def clear(self) -> None:
+        """Forget the login."""
+        ...
+
+    def lock(self) -> AbstractAsyncContextManager[object]:
+        """Hold the login against everyone else. Raises `TokenStoreError` when it cannot be had in time."""
+        ...
+
+    async def check_writable(self) -> None:
+        """Raise `TokenStoreError` if `save` could not store a login now."""
+        ...
+
+
+@attrs.define(eq=False)
+class MemoryTokenStore:
+    """Keeps the login for as long as the process lives. May be shared by sessions, event loops and threads."""
+
+    _tokens: TokenSet | None = None
+    _owner: tuple[str, str] | None = attrs.field(init=False, default=None)
+    # A thread lock, tried and never waited for: an asyncio.Lock belongs to the first loop that had to wait for it,
+    # and a session of run_sync lives on another loop than the one of the application.
+    _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock, repr=False)
+
+    async def load(self) -> TokenSet | None:
+        return self._tokens
+
+    async def save(self, tokens: TokenSet, /) -> None:
+        self._tokens = tokens
+
+    async def clear(self) -> None:
+        self._tokens = None
+
+    async def check_writable(self) -> None:
+        """Memory can always be written."""
+
+    def bind(self, client_id: str, account: str) -> None:
+        """Refuse sessions of two different clients on one login."""
+        if self._owner is not None and self._owner != (client_id, account):
+            raise TokenStoreError("this MemoryTokenStore already holds the login of another client id or account host")
+        self._owner = (client_id, account)
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        pause = 0.001
+        while not self._lock.acquire(blocking=False):
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.05)
+        try:
+            yield
+        finally:
+            self._lock.release()

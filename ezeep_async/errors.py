@@ -1,0 +1,240 @@
+"""One tree of errors, one base, one class per decision that a caller can make.
+
+Every error can be pickled and copied, so that it may cross a process pool or a task queue, and none of them
+shows a secret: attributes and messages are made from what is safe to log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class EzeepError(Exception):
+    """The base of everything that this package raises on purpose.
+
+    `items_so_far` and `resume_offset` are set when a listing broke off: what had been read until then, and the
+    `offset=` with which to list the rest.
+    """
+
+    items_so_far: Sequence[object] | None = None
+    resume_offset: int | None = None
+
+
+# --- logging in, and staying logged in -----------------------------------------------------------------------------
+
+
+class AuthenticationError(EzeepError):
+    """The service does not accept who we say we are.
+
+    `error` is the code of RFC 6749 section 5.2 where the server gave one, `status` the HTTP status.
+    """
+
+    def __init__(
+        self, message: str, *, error: str | None = None, status: int | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.error = error
+        self.status = status
+        self.request_id = request_id
+
+
+class ReauthorizationRequired(AuthenticationError):
+    """Nothing that a program can do helps: a person must log in again."""
+
+
+class TransientAuthError(AuthenticationError):
+    """The login could not be renewed just now. It is not lost: try later."""
+
+
+class AuthorizationDenied(AuthenticationError):
+    """The person, or the server, declined the login (RFC 6749 section 4.1.2.1)."""
+
+
+class StateMismatch(AuthorizationDenied):
+    """The redirect does not belong to the request that was made: a forged or replayed one (RFC 6749 section 10.12)."""
+
+
+class PairingTimeout(AuthenticationError, TimeoutError):
+    """Nobody confirmed the pairing in time."""
+
+
+class TokenStoreError(EzeepError):
+    """The place where the login is kept cannot be used."""
+
+
+class TokenStoreCorrupt(TokenStoreError):
+    """The stored login cannot be read. What is there was left as it is."""
+
+
+class TokenPersistError(TokenStoreError):
+    """A new login was issued but could not be stored. It stays usable in this process only."""
+
+
+# --- answers -------------------------------------------------------------------------------------------------------
+
+
+class ApiError(EzeepError):
+    """The server answered, and the answer is no.
+
+    `status` is the HTTP status, `headers` the answer's headers (names without regard to case, cookies left out),
+    `body` the decoded JSON or else the text (at most 4096 characters of it), `field_errors` what is wrong with which
+    field, `request_id` the server's id of the request, or ours, `attempts` how often it was sent.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        headers: Mapping[str, str] = NO_HEADERS,
+        body: object = None,
+        field_errors: Mapping[str, Sequence[str]] | None = None,
+        request_id: str | None = None,
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers: Mapping[str, str] = dict(headers) if headers is NO_HEADERS else headers
+        self.body = body
+        self.field_errors: dict[str, list[str]] = {k: list(v) for k, v in (field_errors or {}).items()}
+        self.request_id = request_id
+        self.attempts = attempts
+
+
+class BadRequest(ApiError):
+    """400 or 422: the input is not acceptable; `field_errors` says where."""
+
+
+class PermissionDenied(ApiError):
+    """403: this login may not do that."""
+
+
+class NotFound(ApiError):
+    """404 or 410: no such thing."""
+
+
+class Conflict(ApiError):
+    """409 or 412: it contradicts what is there."""
+
+
+class RateLimited(ApiError):
+    """429, and waiting it out was not possible within the limits that are set."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **details: object) -> None:
+        super().__init__(message, **details)  # type: ignore[arg-type]  # the same keywords as the base
+        self.retry_after = retry_after
+
+
+class ServerError(ApiError):
+    """5xx: the server, or something in front of it, failed."""
+
+
+class UnexpectedResponse(EzeepError):
+    """An answer that is not what the API documents: not JSON, the wrong shape, too large, or a redirect.
+
+    `path` is the JSON path of the value that did not fit, where there is one; `excerpt` the beginning of the body.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        path: str | None = None,
+        excerpt: str = "",
+        request_id: str | None = None,
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.path = path
+        self.excerpt = excerpt
+        self.request_id = request_id
+        self.attempts = attempts
+
+
+class UnexpectedRedirect(UnexpectedResponse):
+    """The server wanted to send us elsewhere. Redirects are never followed: they carry tokens away."""
+
+
+# --- no answer -----------------------------------------------------------------------------------------------------
+
+
+class TransportError(EzeepError):
+    """The network failed. `request_sent` is False when nothing left this machine, None when that is not known."""
+
+    def __init__(
+        self, message: str, *, request_sent: bool | None = None, request_id: str | None = None, attempts: int = 1
+    ) -> None:
+        super().__init__(message)
+        self.request_sent = request_sent
+        self.request_id = request_id
+        self.attempts = attempts
+
+
+class ConnectFailed(TransportError):
+    """No connection came about: name resolution, refusal, proxy, or TLS."""
+
+
+class RequestTimeout(TransportError):
+    """No answer came in time."""
+
+
+class Disconnected(TransportError):
+    """The connection broke before the answer was complete."""
+
+
+class OutcomeUnknown(EzeepError):
+    """A write whose answer was lost: it may have happened. The cause tells how the answer was lost."""
+
+    def __init__(self, message: str, *, request_id: str | None = None, attempts: int = 1) -> None:
+        super().__init__(message)
+        self.request_id = request_id
+        self.attempts = attempts
+
+
+# --- decisions of this package -------------------------------------------------------------------------------------
+
+
+class PaginationLoop(EzeepError):
+    """The server keeps sending the same page."""
+
+
+class InconsistentListing(EzeepError):
+    """The listing changed under every reading of it."""
+
+
+class ConcurrentModification(EzeepError):
+    """Somebody else writes to the same user: the membership did not stay as it was set."""
+
+
+class AmbiguousName(EzeepError):
+    """Several groups have that name. `ids` are theirs."""
+
+    def __init__(self, message: str, *, ids: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.ids = tuple(ids)
+
+
+class ExternalGroup(EzeepError):
+    """The group belongs to another directory (Azure, for one) and is not changed from here."""
+
+
+class SafetyLimitExceeded(EzeepError):
+    """The plan removes more than the limit allows. Nothing was written."""
+
+
+class SessionClosed(EzeepError):
+    """The session was closed, or was never opened where it had to be."""
+
+
+class BlockingCallError(EzeepError, RuntimeError):
+    """A blocking call on a thread that runs an event loop: it would stop that loop. Await the async method there."""
+
+
+class InsecureEndpoint(EzeepError, ValueError):
+    """The address is not https, and not on this machine."""

@@ -1,0 +1,1 @@
+"""The transport, the limiter and the send loop. The only importer of the aiohttp client."""

@@ -1,0 +1,249 @@
+"""The send loop: limiter, token, transport, decode, retry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from ezeep_async.errors import (
+    ApiError,
+    AuthenticationError,
+    EzeepError,
+    NotFound,
+    OutcomeUnknown,
+    RateLimited,
+    RequestTimeout,
+    SessionClosed,
+    TransportError,
+    UnexpectedResponse,
+)
+from ezeep_async.http.limiter import Limiter
+from ezeep_async.http.transport import Transport
+from ezeep_async.settings import Settings
+from ezeep_async.wire.requests import Host, Phase, Request
+from ezeep_async.wire.responses import Context, RawResponse, error_from, is_success
+from ezeep_async.wire.retrying import RetryBudget, RetryPolicy, may_have_happened, retry_after_of, retry_delay
+
+
+T = TypeVar("T")
+
+logger = logging.getLogger("ezeep_async.http")
+
+
+class TokenSource(Protocol):
+    """Where the send loop gets access tokens from."""
+
+    async def access_token(self) -> str:
+        """A token that is good for now."""
+        ...
+
+    async def replacement_for(self, rejected: str) -> str:
+        """The token to use after a 401 to `rejected`."""
+        ...
+
+
+class Sender:
+    """Sends authenticated requests until there is an answer to give back, or an error to raise."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        tokens: TokenSource,
+        settings: Settings,
+        *,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self._transport = transport
+        self._tokens = tokens
+        self._settings = settings
+        self._policy = RetryPolicy(settings.retries, settings.max_retry_after)
+        self._budget = RetryBudget()
+        self._limiters = {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}
+        self._random = rng
+        self._calls: dict[asyncio.Task[object], int] = {}
+        self._closed = False
+
+    def limiter(self, host: Host) -> Limiter:
+        """The limiter of one host."""
+        return self._limiters[host]
+
+    async def send(self, request: Request) -> RawResponse:
+        """The 2xx answer to `request`. Raises an `EzeepError` for everything else."""
+        if self._closed:
+            raise SessionClosed("this EzeepSession is closed")
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # a coroutine of aiohttp runs in a task
+        self._calls[task] = self._calls.get(task, 0) + 1
+        try:
+            return await _Call(self, request).run()
+        except asyncio.CancelledError:
+            # close() cancels the calls in flight; to their callers that is an error, not a cancellation.
+            if self._closed and task not in self._calls and task.uncancel() == 0:
+                raise SessionClosed("the EzeepSession was closed during the call") from None
+            raise
+        finally:
+            if task in self._calls:
+                self._calls[task] -= 1
+                if not self._calls[task]:
+                    del self._calls[task]
+
+    def close(self) -> None:
+        """Refuse new calls, and end those in flight with `SessionClosed`."""
+        self._closed = True
+        calls, self._calls = self._calls, {}
+        for task in calls:
+            task.cancel()
+
+
+class _Call:
+    """One logical call with all its attempts. They share one request id, one deadline, and one replay after a 401."""
+
+    def __init__(self, sender: Sender, request: Request) -> None:
+        self._sender = sender
+        self._request = request
+        self._limiter = sender._limiters[request.host]
+        self._transport = sender._transport
+        self._settings = sender._settings
+        self._request_id = uuid.uuid4().hex
+        self._attempt = 0
+        self._replayed = False
+        self._unclear = False
+        self._spent = 0.0
+
+    async def run(self) -> RawResponse:
+        """Attempts until one of them settles it."""
+        token: str | None = None
+        rejected: str | None = None
+        while True:
+            self._attempt += 1
+            await self._limiter.acquire(first=self._attempt > 1)
+            started = asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout(self._settings.deadline - self._spent):
+                    if rejected is None:
+                        token = await self._sender._tokens.access_token()
+                    else:
+                        token, rejected = await self._sender._tokens.replacement_for(rejected), None
+                    response = await self._exchange(token)
+            except TimeoutError:
+                failure: EzeepError = RequestTimeout(
+                    f"{self._name}: not done within the deadline of {self._settings.deadline:g} s", request_sent=None
+                )
+            except (TransportError, UnexpectedResponse) as error:
+                failure = error
+            else:
+                if is_success(response.status):
+                    self._succeeded(started, response)
+                    return response
+                failure = self._error_for(response, token)
+                if response.status == 401 and not self._replayed:
+                    self._replayed, rejected = True, token
+                    continue
+            finally:
+                self._spent += asyncio.get_running_loop().time() - started
+                self._limiter.release()
+            if self._is_done_already(failure):
+                return RawResponse(204, {}, b"")
+            await self._pause(self._delay_after(failure, started), failure)
+
+    @property
+    def _name(self) -> str:
+        return f"{self._request.method} {self._request.route}"
+
+    async def _exchange(self, token: str) -> RawResponse:
+        headers = {"Authorization": f"Bearer {token}", "X-Request-ID": self._request_id}
+        if self._request.body is not None:
+            headers["Content-Type"] = self._request.content_type
+        phase = None if self._request.idempotent else Phase()
+        return await self._transport.send(self._request, headers, phase=phase)
+
+    def _succeeded(self, started: float, response: RawResponse) -> None:
+        self._limiter.succeeded()
+        self._sender._budget.success()
+        if logger.isEnabledFor(logging.DEBUG):
+            took = asyncio.get_running_loop().time() - started
+            logger.debug(
+                "%s: %d in %.3f s, attempt %d, request %s",
+                self._name,
+                response.status,
+                took,
+                self._attempt,
+                self._request_id,
+            )
+
+    def _error_for(self, response: RawResponse, token: str) -> EzeepError:
+        context = Context(
+            self._request.method, self._request.route, self._request_id, self._attempt, secrets=(token,)
+        )
+        answer = error_from(response, context)
+        if response.status != 401:
+            return answer
+        error = AuthenticationError(
+            f"{answer} (with a token that was renewed for it)", status=401, request_id=answer.request_id
+        )
+        error.__cause__ = answer
+        return error
+
+    def _is_done_already(self, failure: EzeepError) -> bool:
+        """A deletion that finds nothing, after an attempt that may have been carried out, was carried out."""
+        if self._request.deletes and self._unclear and isinstance(failure, NotFound):
+            logger.info("%s: already absent: an earlier attempt deleted it", self._name)
+            return True
+        self._unclear = self._unclear or may_have_happened(failure)
+        return False
+
+    def _delay_after(self, failure: EzeepError, started: float) -> float:
+        """Seconds to wait before the next attempt. Raises `failure` when there is none."""
+        delay = retry_delay(
+            failure,
+            attempt=self._attempt - self._replayed,
+            idempotent=self._request.idempotent,
+            policy=self._sender._policy,
+            random=self._sender._random,
+        )
+        throttled = isinstance(failure, RateLimited)
+        if throttled:
+            asked = min(retry_after_of(failure) or 0.0, self._settings.max_retry_after)
+            self._limiter.throttled(asked if delay is None else delay, started)
+        elif isinstance(failure, ApiError) and failure.status < 500:
+            self._limiter.succeeded()
+        if delay is None or self._spent + delay >= self._settings.deadline:
+            raise self._final(failure)
+        if not throttled and not self._sender._budget.take():
+            raise self._final(failure)
+        return delay
+
+    def _final(self, failure: EzeepError) -> EzeepError:
+        if isinstance(failure, ApiError | UnexpectedResponse | TransportError):
+            failure.attempts = self._attempt
+            failure.request_id = failure.request_id or self._request_id
+        if not self._request.idempotent and (self._unclear or _unreadable_success(failure)):
+            unknown = OutcomeUnknown(
+                f"{self._name}: the answer was lost, so it may or may not have been carried out: {failure}",
+                request_id=self._request_id,
+                attempts=self._attempt,
+            )
+            unknown.__cause__ = failure
+            return unknown
+        return failure
+
+    async def _pause(self, delay: float, failure: EzeepError) -> None:
+        logger.info(
+            "%s: attempt %d failed (%s), next in %.2f s, request %s",
+            self._name,
+            self._attempt,
+            failure,
+            delay,
+            self._request_id,
+        )
+        self._spent += delay
+        if not isinstance(failure, RateLimited):  # the limiter itself keeps everyone waiting after a 429
+            await asyncio.sleep(delay)
+
+
+def _unreadable_success(failure: EzeepError) -> bool:
+    return isinstance(failure, UnexpectedResponse) and not 300 <= failure.status < 400

@@ -1,0 +1,230 @@
+"""One `send`, on an aiohttp session that is owned or borrowed. The only module that talks to aiohttp's client."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import urllib.request
+from collections.abc import Mapping
+
+
+import aiohttp
+from yarl import URL
+
+from ezeep_async.errors import ConnectFailed, Disconnected, RequestTimeout, SessionClosed, UnexpectedResponse
+from ezeep_async.settings import Endpoints, Settings
+from ezeep_async.wire.requests import Host, Phase, Request
+from ezeep_async.version import __version__
+from ezeep_async.wire.responses import RawResponse
+
+
+LARGEST_BODY = 32 * 1024 * 1024
+"""Bytes; a page of 100 users has 25 000."""
+KEEP_ALIVE = 15.0
+"""Seconds that an idle connection is kept: less than load balancers do, so that few are stale when they are used."""
+USER_AGENT = f"ezeep_async/{__version__} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
+
+_UNTIMED = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_NOT_CONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+)
+
+
+async def _mark_sent(_: aiohttp.ClientSession, context: object, __: object) -> None:
+    phase = getattr(context, "trace_request_ctx", None)
+    if isinstance(phase, Phase):
+        phase.sent = True
+
+
+class Transport:
+    """Sends one request once. Lives on the event loop that it was first used on."""
+
+    def __init__(self, endpoints: Endpoints, settings: Settings, borrowed: aiohttp.ClientSession | None = None) -> None:
+        self._settings = settings
+        self._borrowed = borrowed
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: aiohttp.ClientSession | None = None
+        # A second session on the same connections, with a trace that tells when a request has been sent. That costs
+        # time on every request, so only those take it for which the difference matters: creations, and token requests.
+        self._traced: aiohttp.ClientSession | None = None
+        self._closed = False
+        self._bases = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
+        self._proxies: dict[Host, tuple[URL | None, aiohttp.BasicAuth | None]] = {}
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether connections may be open."""
+        return self._session is not None and not self._closed
+
+    async def send(
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        *,
+        phase: Phase | None = None,
+        timed: bool = True,
+    ) -> RawResponse:
+        """Send, and read the answer to its end. Redirects are not followed.
+
+        With `timed=False` no time limit is set: aiohttp's limits work by cancelling the task, and a token request runs
+        in one that cannot be cancelled and is timed by its owner.
+        Raises a `TransportError` when there is no complete answer, `UnexpectedResponse` for one that cannot be read.
+        """
+        session = self._session_for(phase)
+        proxy, proxy_auth = self._proxies[request.host]
+        try:
+            async with session.request(
+                request.method,
+                self.url(request),
+                data=request.body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=self._timeout if timed else _UNTIMED,
+                proxy=proxy,
+                proxy_auth=proxy_auth,
+                trace_request_ctx=phase,
+            ) as response:
+                body = await self._read(response)
+                return RawResponse(response.status, response.headers, body)
+        except _NOT_CONNECTED as error:
+            raise ConnectFailed(f"{request.method} {request.route}: {_describe(error)}", request_sent=False) from error
+        except aiohttp.ClientResponseError as error:
+            raise UnexpectedResponse(
+                f"{request.method} {request.route}: the answer cannot be read: {error.message[:200]}"
+            ) from error
+        except TimeoutError as error:
+            message = f"{request.method} {request.route}: no answer within {self._settings.read_timeout:g} s"
+            raise RequestTimeout(message, request_sent=phase.sent if phase else None) from error
+        except (aiohttp.ClientError, OSError) as error:
+            # The switch of aiohttp that repeats a request behind our back is off, so this was one copy at most.
+            sent = phase.sent if phase else None
+            raise Disconnected(f"{request.method} {request.route}: {_describe(error)}", request_sent=sent) from error
+
+    def url(self, request: Request) -> URL:
+        """The full address: always on one of the two configured origins."""
+        base = self._bases[request.host]
+        path = request.path if base.raw_path == "/" else base.raw_path + request.path
+        url = base.with_path(path, encoded=True)
+        return url.with_query(request.query) if request.query else url
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        first = b""
+        rest: list[bytes] | None = None
+        size = response.content_length or 0
+        content = response.content
+        while size <= LARGEST_BODY and (chunk := await content.readany()):
+            if not first:
+                first, size = chunk, len(chunk)
+                continue
+            rest = [first] if rest is None else rest
+            rest.append(chunk)
+            size += len(chunk)
+        if size > LARGEST_BODY:
+            response.close()
+            raise UnexpectedResponse(
+                f"the answer is larger than {LARGEST_BODY} bytes", status=response.status, excerpt=""
+            )
+        return first if rest is None else b"".join(rest)
+
+    def _session_for(self, phase: Phase | None) -> aiohttp.ClientSession:
+        if self._closed:
+            raise SessionClosed("this EzeepSession is closed")
+        if self._session is None:
+            self._open()
+        elif self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("this EzeepSession was opened on another event loop: make one for each loop")
+        session = self._session if phase is None else self._traced
+        assert session is not None  # noqa: S101  # _open() made both
+        return session
+
+    def _open(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        settings = self._settings
+        connector: aiohttp.BaseConnector | None
+        if self._borrowed is None:
+            connector = aiohttp.TCPConnector(
+                # The limiter decides how many requests there are: the pool must never be what they wait for.
+                limit=0,
+                keepalive_timeout=KEEP_ALIVE,
+                ssl=True if settings.ssl_context is None else settings.ssl_context,
+            )
+        else:
+            connector = self._borrowed.connector
+            if connector is None or self._borrowed.closed:
+                raise SessionClosed("the aiohttp session that was lent to EzeepSession is closed")
+        self._session = self._make_session(connector, owner=self._borrowed is None)
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_mark_sent)
+        self._traced = self._make_session(connector, owner=False, traces=[trace])
+        self._proxies = {host: self._proxy_for(base) for host, base in self._bases.items()}
+
+    def _make_session(
+        self, connector: aiohttp.BaseConnector, *, owner: bool, traces: list[aiohttp.TraceConfig] | None = None
+    ) -> aiohttp.ClientSession:
+        session = aiohttp.ClientSession(
+            connector=connector,
+            connector_owner=owner,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"},
+            trace_configs=traces,
+        )
+        # aiohttp sends GET, PUT and DELETE again by itself when a kept connection turns out to be stale. There is no
+        # public switch; a test fails on the day that this one is gone.
+        if hasattr(session, "_retry_connection"):
+            session._retry_connection = False
+        return session
+
+    def _proxy_for(self, base: URL) -> tuple[URL | None, aiohttp.BasicAuth | None]:
+        settings = self._settings
+        address = settings.proxy
+        if address is None and settings.trust_env:
+            # Read once: with trust_env, aiohttp reads the environment and .netrc for every request.
+            host = base.host or ""
+            if not urllib.request.proxy_bypass(f"{host}:{base.port}"):
+                address = urllib.request.getproxies().get(base.scheme)
+        if address is None:
+            return None, None
+        url = URL(address)
+        if settings.proxy_auth is not None:
+            auth = aiohttp.BasicAuth(settings.proxy_auth[0], settings.proxy_auth[1])
+        elif url.user is not None:
+            auth = aiohttp.BasicAuth(url.user, url.password or "")
+        else:
+            auth = None
+        return url.with_user(None), auth
+
+    async def aclose(self) -> None:
+        """Close what is owned. A borrowed session stays open."""
+        self._closed = True
+        for session in (self._traced, self._session):
+            if session is not None:
+                await session.close()
+
+    def abandon(self) -> None:
+        """Drop the connections without an event loop, for an owner that is gone or a process that was forked."""
+        self._closed = True
+        for session in (self._traced, self._session):
+            if session is not None:
+                connector = session.connector
+                session.detach()
+                close = getattr(connector, "_close_immediately", None)
+                if session is self._session and self._borrowed is None and close is not None:
+                    try:
+                        close()
+                    except RuntimeError:  # the event loop is closed already, and its sockets with it
+                        continue
+
+
+def _describe(error: BaseException) -> str:
+    """aiohttp's own words, or the kind of error where it has none. Never an address with a password in it."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered {error.status}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect to {error.host}:{error.port}: {error.os_error}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Records of the ezeep API, one file per resource."""

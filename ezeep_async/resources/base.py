@@ -1,0 +1,81 @@
+"""What the resources share: sending, decoding, and taking turns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
+
+from ezeep_async.errors import UnexpectedResponse
+from ezeep_async.paging import Fetch, Fetched, HasId, Params
+from ezeep_async.wire.converter import PageBody, decode
+from ezeep_async.wire.requests import Request
+from ezeep_async.wire.responses import RawResponse
+
+
+T = TypeVar("T")
+R = TypeVar("R", bound=HasId)
+
+
+class Api(Protocol):
+    """What a resource needs of its session."""
+
+    def send(self, request: Request, /) -> Awaitable[RawResponse]:
+        """The 2xx answer. Raises an `EzeepError` for everything else."""
+        ...
+
+
+async def fetch_record(api: Api, request: Request, kind: type[T]) -> T:
+    """Send, and decode one record. Raises `UnexpectedResponse` that names the call."""
+    response = await api.send(request)
+    return decode_answer(request, response, kind)
+
+
+def decode_answer(request: Request, response: RawResponse, kind: type[T]) -> T:
+    """The record in an answer. Raises `UnexpectedResponse` that names the call."""
+    try:
+        return decode(response.body, kind)
+    except UnexpectedResponse as error:
+        raise UnexpectedResponse(
+            f"{request.method} {request.route}: {error}",
+            status=response.status,
+            path=error.path,
+            excerpt=error.excerpt,
+            request_id=response.headers.get("X-Request-ID"),
+        ) from error
+
+
+def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Request]) -> Fetch[R]:
+    """A function that fetches one page of `kind`. It knows nothing of who reads the pages."""
+    body_kind = PageBody[kind]  # type: ignore[valid-type]  # a type made at run time
+
+    async def fetch(params: Params) -> Fetched[R]:
+        request = request_for(params)
+        response = await api.send(request)
+        body: PageBody[R] = decode_answer(request, response, body_kind)
+        return Fetched(body.results, body.count, body.next, response.body)
+
+    return fetch
+
+
+class Turns:
+    """One lock for each key that is in use: whoever changes the same thing takes turns, in order of arrival."""
+
+    def __init__(self) -> None:
+        self._locks: dict[Hashable, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def take(self, key: Hashable) -> AsyncIterator[None]:
+        """Hold `key`."""
+        lock, users = self._locks.get(key) or (asyncio.Lock(), 0)
+        self._locks[key] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[key]
+            if users == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = lock, users - 1

@@ -1,0 +1,149 @@
+"""`session.groups`. Source: API document, "Groups"."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+from typing import TypedDict, Unpack
+from uuid import UUID
+
+from ezeep_async.errors import AmbiguousName, OutcomeUnknown
+from ezeep_async.models.groups import Group
+from ezeep_async.models.unset import UNSET, Unset, given
+from ezeep_async.models.users import User
+from ezeep_async.paging import Paginator
+from ezeep_async.resources.base import Api, Turns, fetch_record, page_fetcher
+from ezeep_async.resources.users import Users
+from ezeep_async.wire.requests import GROUPS, as_uuid, checked_text
+
+
+logger = logging.getLogger("ezeep_async.resources")
+
+ENSURE_ATTEMPTS = 3
+"""How often `ensure` looks again after a creation whose answer was lost."""
+
+
+class GroupFields(TypedDict, total=False):
+    """What a new group may have besides its name and organisation."""
+
+    description: str
+    local_printing_enabled: bool | None
+    myprinters_enabled: bool | None
+
+
+class Groups:
+    """The groups of the organisation."""
+
+    def __init__(self, api: Api, users: Users) -> None:
+        self._api = api
+        self._users = users
+        self._turns = Turns()
+        self._fetch = page_fetcher(api, Group, GROUPS.page)
+
+    def list(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[Group]:
+        """All groups, read as they are iterated. Raises `ValueError` for sizes below 1."""
+        return Paginator(self._fetch, page_size=page_size, concurrency=concurrency, offset=offset)
+
+    async def get(self, group_id: UUID | str) -> Group:
+        """One group. Raises `NotFound`, `ValueError` for what is not a UUID."""
+        return await fetch_record(self._api, GROUPS.get(as_uuid(group_id, "group_id")), Group)
+
+    async def create(
+        self,
+        name: str,
+        organization_id: UUID | str,
+        description: str = "",
+        local_printing_enabled: bool | None = None,
+        myprinters_enabled: bool | None = None,
+    ) -> Group:
+        """A new group. Names need not be unique: calling this twice makes two groups (see `ensure`).
+
+        `name` has 1 to 255 characters, `description` at most 255. Raises `ValueError` for others before anything is
+        sent, `BadRequest`, and `OutcomeUnknown` when the answer was lost: the group may exist then.
+        """
+        values: dict[str, object] = {
+            "name": checked_text(name, "name", shortest=1),
+            "organization_id": str(as_uuid(organization_id, "organization_id")),
+        }
+        if checked_text(description, "description"):
+            values["description"] = description
+        if local_printing_enabled is not None:
+            values["local_printing_enabled"] = local_printing_enabled
+        if myprinters_enabled is not None:
+            values["myprinters_enabled"] = myprinters_enabled
+        return await fetch_record(self._api, GROUPS.create(values), Group)
+
+    async def update(
+        self,
+        group_id: UUID | str,
+        name: str | Unset = UNSET,
+        description: str | Unset = UNSET,
+        local_printing_enabled: bool | Unset = UNSET,
+        myprinters_enabled: bool | Unset = UNSET,
+    ) -> Group:
+        """Set what is given, and nothing else: `False` and `""` are values. May be repeated.
+
+        Raises `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
+        """
+        group_id = as_uuid(group_id, "group_id")
+        if name is not UNSET:
+            checked_text(name, "name", shortest=1)
+        if description is not UNSET:
+            checked_text(description, "description")
+        values = given(
+            {
+                "name": name,
+                "description": description,
+                "local_printing_enabled": local_printing_enabled,
+                "myprinters_enabled": myprinters_enabled,
+            }
+        )
+        if not values:
+            raise ValueError("nothing to update: give at least one field")
+        return await fetch_record(self._api, GROUPS.patch(group_id, values), Group)
+
+    async def delete(self, group_id: UUID | str) -> None:
+        """Delete a group. Raises `NotFound` when it was not there to begin with."""
+        await self._api.send(GROUPS.delete(as_uuid(group_id, "group_id")))
+
+    async def find(self, name: str) -> builtins.list[Group]:
+        """The groups of exactly that name, upper and lower case being different. Reads all groups."""
+        return [group async for group in self.list() if group.name == name]
+
+    async def ensure(
+        self, name: str, organization_id: UUID | str, **fields: Unpack[GroupFields]
+    ) -> tuple[Group, bool]:
+        """The group of that name, and whether it was created now. One that exists is left as it is.
+
+        Calls for one name in one session take turns, and a creation whose answer was lost is looked up: it ends with
+        one group. Raises `AmbiguousName` when several have the name, and what `create` raises.
+        """
+        organization_id = as_uuid(organization_id, "organization_id")
+        checked_text(name, "name", shortest=1)
+        async with self._turns.take((organization_id, name)):
+            lost = False
+            for attempt in range(1, ENSURE_ATTEMPTS + 1):
+                if (found := await self._find_one(name, organization_id)) is not None:
+                    return found, lost
+                try:
+                    return await self.create(name, organization_id, **fields), True
+                except OutcomeUnknown as error:
+                    if attempt == ENSURE_ATTEMPTS:
+                        if (found := await self._find_one(name, organization_id)) is not None:
+                            return found, True
+                        raise
+                    logger.info("the answer to creating group %r was lost (%s): looking it up", name, error)
+                    lost = True
+        raise AssertionError("unreachable: the loop returns or raises")
+
+    def members(self, group_id: UUID | str, page_size: int = 100, concurrency: int = 1) -> Paginator[User]:
+        """The users of one group. The same as `users.list(group=group_id)`."""
+        return self._users.list(group=group_id, page_size=page_size, concurrency=concurrency)
+
+    async def _find_one(self, name: str, organization_id: UUID) -> Group | None:
+        found = [group for group in await self.find(name) if group.organization_id == organization_id]
+        if len(found) > 1:
+            raise AmbiguousName(
+                f"{len(found)} groups are named {name!r}: use an id", ids=[str(group.id) for group in found]
+            )
+        return found[0] if found else None

@@ -1,0 +1,45 @@
+"""`session.invitations`. Source: API document, "Account directory"."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from ezeep_async.models.accounts import Invitation
+from ezeep_async.paging import Paginator
+from ezeep_async.resources.base import Api, fetch_record, page_fetcher
+from ezeep_async.wire.requests import INVITATIONS, as_uuid, checked_text
+
+
+LIFETIME = timedelta(days=30)
+"""How long an invitation holds when nobody says."""
+
+
+class Invitations:
+    """Invitations to join the organisation."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._fetch = page_fetcher(api, Invitation, INVITATIONS.page)
+
+    def list(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[Invitation]:
+        """All invitations, read as they are iterated. Raises `ValueError` for sizes below 1."""
+        return Paginator(self._fetch, page_size=page_size, concurrency=concurrency, offset=offset)
+
+    async def create(self, email: str, expire_date: datetime | None = None) -> Invitation:
+        """Invite somebody by e-mail, until `expire_date`: in 30 days by default, UTC where it has no time zone.
+
+        Not repeatable: it sends a mail. Raises `BadRequest`, `OutcomeUnknown`, and `ValueError` before anything is sent.
+        """
+        if "@" not in checked_text(email, "email", shortest=3):
+            raise ValueError(f"email is an e-mail address, not {email!r}")
+        until = datetime.now(UTC) + LIFETIME if expire_date is None else expire_date
+        if until.tzinfo is not None:
+            until = until.astimezone(UTC)
+        # As documented: 2021-07-22T15:15:33, with no offset behind it.
+        values = {"email": email, "expire_date": until.replace(tzinfo=None, microsecond=0).isoformat()}
+        return await fetch_record(self._api, INVITATIONS.create(values), Invitation)
+
+    async def resend(self, invitation_id: UUID | str) -> None:
+        """Send the mail again. Raises `NotFound`, `ValueError` for what is not a UUID."""
+        await self._api.send(INVITATIONS.patch(as_uuid(invitation_id, "invitation_id"), {}))

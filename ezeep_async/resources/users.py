@@ -1,0 +1,125 @@
+"""`session.users`: users of the printing API and their groups. Source: API document, "Users"."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+from ezeep_async.errors import ApiError, ConcurrentModification
+from ezeep_async.models.users import User
+from ezeep_async.paging import Paginator
+from ezeep_async.resources.base import Api, Turns, fetch_record, page_fetcher
+from ezeep_async.wire.requests import USERS, as_uuid, group_filter, memberships
+
+
+logger = logging.getLogger("ezeep_async.resources")
+
+MERGE_ATTEMPTS = 4
+"""How often adding and removing read and merge again when somebody else writes to the same user."""
+
+
+class Users:
+    """The users of the organisation. A membership belongs to the user, and every write replaces the whole set."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._turns = Turns()
+        self._patch_refused = False
+        self._fetch = page_fetcher(api, User, USERS.page)
+
+    def list(
+        self, group: UUID | str | None = None, page_size: int = 100, concurrency: int = 1, offset: int = 0
+    ) -> Paginator[User]:
+        """All users, or those of one group, read as they are iterated.
+
+        The documented group filter is the body of a GET, which proxies drop and servers ignore: every user that comes
+        back is checked. Raises `ValueError` for what is not a UUID and for sizes below 1.
+        """
+        if group is None:
+            return Paginator(self._fetch, page_size=page_size, concurrency=concurrency, offset=offset)
+        group_id = as_uuid(group, "group")
+        body = group_filter(group_id)
+        return Paginator(
+            page_fetcher(self._api, User, lambda params: USERS.page(params, body)),
+            page_size=page_size,
+            concurrency=concurrency,
+            offset=offset,
+            keep=lambda user: group_id in user.group_ids,
+            unfiltered=self._fetch,
+        )
+
+    async def get(self, user_id: UUID | str) -> User:
+        """One user. Raises `NotFound`, `ValueError` for what is not a UUID."""
+        return await self._get(as_uuid(user_id, "user_id"))
+
+    async def set_groups(self, user_id: UUID | str, group_ids: Iterable[UUID | str]) -> User:
+        """Make `group_ids` the user's groups: one write, whatever they were before. An empty set is a set.
+
+        The answer is what the server then has. Raises `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
+        """
+        user, wanted = as_uuid(user_id, "user_id"), _ids(group_ids)
+        async with self._turns.take(user):
+            return await self._write(user, wanted)
+
+    async def add_to_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
+        """Add the user to groups and keep the others: read, merge, write only if something changes, compare.
+
+        Calls for one user in one session take turns. Raises `ConcurrentModification` when somebody else keeps
+        changing the same user, `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
+        """
+        added = _ids(group_ids)
+        return await self._merge(as_uuid(user_id, "user_id"), lambda groups: groups | added)
+
+    async def remove_from_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
+        """Take the user out of groups and keep the others: as `add_to_groups`."""
+        removed = _ids(group_ids)
+        return await self._merge(as_uuid(user_id, "user_id"), lambda groups: groups - removed)
+
+    async def _merge(self, user_id: UUID, change: Callable[[frozenset[UUID]], frozenset[UUID]]) -> User:
+        async with self._turns.take(user_id):
+            user = await self._get(user_id)
+            for _ in range(MERGE_ATTEMPTS):
+                wanted = change(user.group_ids)
+                if wanted == user.group_ids:
+                    return user
+                answer = await self._write(user_id, wanted)
+                if answer.group_ids == wanted:
+                    return answer
+                logger.info("the groups of user %s are not what was written: reading them again", user_id)
+                user = await self._get(user_id)
+            if change(user.group_ids) == user.group_ids:
+                return user
+        raise ConcurrentModification(
+            f"the groups of user {user_id} did not stay as they were set, {MERGE_ATTEMPTS} times: somebody else writes "
+            "to the same user, or the server declines one of the groups"
+        )
+
+    async def _get(self, user_id: UUID) -> User:
+        return await fetch_record(self._api, USERS.get(user_id), User)
+
+    async def _write(self, user_id: UUID, group_ids: frozenset[UUID]) -> User:
+        groups = memberships(group_ids)
+        if not self._patch_refused:
+            try:
+                return await fetch_record(self._api, USERS.patch(user_id, {"groups": groups}), User)
+            except ApiError as error:
+                if error.status != 405:
+                    raise
+            self._patch_refused = True
+            logger.info("the server does not take PATCH for users: PUT from now on")
+        # PUT may reset what is not sent, so the flags are read and sent along.
+        user = await self._get(user_id)
+        values = {
+            "groups": groups,
+            "local_printing_enabled": user.local_printing_enabled,
+            "self_service_enabled": user.self_service_enabled,
+            "myprinters_enabled": user.myprinters_enabled,
+        }
+        return await fetch_record(self._api, USERS.put(user_id, values), User)
+
+
+def _ids(group_ids: Iterable[UUID | str]) -> frozenset[UUID]:
+    if isinstance(group_ids, str | UUID):
+        raise ValueError("group_ids is several ids, not one: put it in a list")  # noqa: TRY004  # one class for bad arguments
+    return frozenset(as_uuid(group_id, "group_id") for group_id in group_ids)

@@ -1,0 +1,220 @@
+"""`EzeepSession`: what belongs together, from the first call to the close."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import aiohttp
+from yarl import URL
+
+from ezeep_async.auth.app import OAuthApp
+from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
+from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.oauth import OAuth
+from ezeep_async.auth.refresher import Refresher, TokenHook
+from ezeep_async.auth.stores.file import FileTokenStore
+from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
+from ezeep_async.errors import SessionClosed, TokenStoreError
+from ezeep_async.http.sender import Sender
+from ezeep_async.http.transport import Transport
+from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.groups import Groups
+from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.users import Users
+from ezeep_async.settings import Endpoints, Settings
+from ezeep_async.wire.converter import decode_json, encode
+from ezeep_async.wire.requests import SAFE_METHODS, Host, Phase, Request
+from ezeep_async.wire.responses import RawResponse
+
+
+class EzeepSession:
+    """One login at ezeep Blue, and everything that can be done with it. Belongs to one event loop.
+
+    `store` keeps the login (in memory by default); `tokens`, got elsewhere, go into it when it is empty. `http` is an
+    aiohttp session whose connections are borrowed: used, never closed. `on_token_rotated(old, new)` is called after
+    each renewal. Making a session does nothing: it opens with `async with`, or with its first call.
+    """
+
+    def __init__(
+        self,
+        app: OAuthApp,
+        store: TokenStore | None = None,
+        tokens: TokenSet | None = None,
+        endpoints: Endpoints | None = None,
+        settings: Settings | None = None,
+        http: aiohttp.ClientSession | None = None,
+        on_token_rotated: TokenHook | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._app = app
+        self._endpoints = Endpoints() if endpoints is None else endpoints
+        self._settings = settings = Settings() if settings is None else settings
+        self._store: TokenStore = MemoryTokenStore() if store is None else store
+        self._first_tokens = tokens
+        self._transport = Transport(self._endpoints, settings, http)
+        exchanger = Exchanger(
+            self._send_to_oauth, clock, timeout=settings.refresh_timeout, connect_timeout=settings.connect_timeout
+        )
+        self._refresher = Refresher(
+            self._store, exchanger, clock, leeway=settings.leeway, on_rotated=on_token_rotated
+        )
+        self._sender = Sender(self._transport, self._refresher, settings)
+        self._opening: asyncio.Lock | None = None
+        self._opened = False
+        self._closing: asyncio.Future[None] | None = None
+        self.oauth = OAuth(app, self._endpoints, self._send_to_oauth, exchanger, self._refresher, clock)
+        self.users = Users(self)
+        self.groups = Groups(self, self.users)
+        self.accounts = Accounts(self)
+        self.invitations = Invitations(self)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
+        """From `EZEEP_CLIENT_ID`, `EZEEP_CLIENT_SECRET`, `EZEEP_REDIRECT_URI`, `EZEEP_TOKEN_FILE`, `EZEEP_ACCOUNT_URL`
+        and `EZEEP_API_URL`. `options` are those of the class. Raises `ValueError` without a client id.
+        """
+        client_id = environ.get("EZEEP_CLIENT_ID")
+        if not client_id:
+            raise ValueError("EZEEP_CLIENT_ID is not set")
+        app = OAuthApp(
+            client_id, environ.get("EZEEP_CLIENT_SECRET", ""), environ.get("EZEEP_REDIRECT_URI") or None
+        )
+        token_file = environ.get("EZEEP_TOKEN_FILE")
+        if token_file:
+            options.setdefault("store", FileTokenStore(token_file))
+        options.setdefault("endpoints", Endpoints.from_env(environ))
+        return cls(app, **options)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closing is not None else "open" if self._opened else "new"
+        return f"<EzeepSession {state}, client {self._app.client_id}, {self._endpoints.api}>"
+
+    # --- lifetime --------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.aclose()
+        except TokenStoreError:
+            # It was logged as critical. The error that ended the block is the one that its caller waits for.
+            if error is None:
+                raise
+
+    async def aclose(self) -> None:
+        """Close. Waits for a renewal of the login that is under way; other calls in flight end with `SessionClosed`.
+
+        May be called twice. A cancelled caller is released; the closing goes on. Raises `TokenPersistError` when the
+        newest login could not be stored.
+        """
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _open(self) -> None:
+        if self._closing is not None:
+            raise SessionClosed("this EzeepSession is closed")
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if self._opened:
+                return
+            bind = getattr(self._store, "bind", None)
+            if bind is not None:
+                bind(self._app.client_id, self._endpoints.account)
+            if self._first_tokens is not None:
+                await self._refresher.put_if_empty(self._first_tokens)
+                self._first_tokens = None
+            self._opened = True
+
+    async def _close(self) -> None:
+        try:
+            await self._refresher.aclose()
+        finally:
+            self._sender.close()
+            await self._transport.aclose()
+
+    def __del__(self) -> None:
+        transport = getattr(self, "_transport", None)
+        if transport is not None and transport.is_open:
+            warnings.warn(
+                "an EzeepSession was not closed: use `async with`, or await its aclose()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+            transport.abandon()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an EzeepSession cannot be pickled: make one in each process, on a store that they share")
+
+    # --- calls -----------------------------------------------------------------------------------------------------
+
+    async def send(self, request: Request, /) -> RawResponse:
+        """Send one request of the API, with everything that belongs to it. For resources; see `request`."""
+        if not self._opened or self._closing is not None:
+            await self._open()
+        return await self._sender.send(request)
+
+    async def request(
+        self,
+        method: str,
+        path_or_url: str,
+        params: Mapping[str, str | int] | None = None,
+        json: object = None,
+        idempotent: bool | None = None,
+    ) -> Any:
+        """Anything that is not wrapped yet: authenticated, limited, retried, and decoded from JSON.
+
+        A path goes to the API host, a full address must be on one of the two hosts. GET, HEAD and OPTIONS are retried,
+        other methods only with `idempotent=True`. None for an empty answer. Raises `ValueError` before anything is
+        sent, and what every call raises.
+        """
+        method = method.upper()
+        if not method.isascii() or not method.isalpha():
+            raise ValueError(f"not an HTTP method: {method!r}")
+        host, path, query = self._locate(path_or_url, params)
+        request = Request(
+            method,
+            host,
+            path,
+            path,
+            query,
+            None if json is None else encode(json),
+            idempotent=method in SAFE_METHODS if idempotent is None else idempotent,
+            deletes=method == "DELETE",
+        )
+        return decode_json((await self.send(request)).body)
+
+    def _locate(self, path_or_url: str, params: Mapping[str, str | int] | None) -> tuple[Host, str, str]:
+        url = URL(path_or_url)
+        host = Host.API
+        if url.absolute:
+            bases = {Host.API: URL(self._endpoints.api), Host.ACCOUNT: URL(self._endpoints.account)}
+            for candidate, base in bases.items():
+                prefix = base.raw_path.rstrip("/")
+                if url.origin() == base.origin() and url.raw_path.startswith(prefix + "/") and url.user is None:
+                    host, path = candidate, url.raw_path[len(prefix) :]
+                    break
+            else:
+                raise ValueError(f"{url.host or path_or_url!r} is neither of the two hosts that the token may go to")
+        elif path_or_url.startswith("/") and not path_or_url.startswith("//"):
+            path = url.raw_path
+        else:
+            raise ValueError(f"a path begins with a slash: {path_or_url!r}")
+        if params:
+            url = url.update_query(params)
+        return host, path, url.raw_query_string
+
+    async def _send_to_oauth(self, request: Request, phase: Phase, /) -> RawResponse:
+        headers = {"Authorization": self._app.basic_authorization(), "Content-Type": request.content_type}
+        return await self._transport.send(request, headers, phase=phase, timed=False)

@@ -1,0 +1,116 @@
+"""`Endpoints` and `Settings`: frozen, and checked when they are made."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+from collections.abc import Mapping
+from typing import Self
+
+import attrs
+from yarl import URL
+
+from ezeep_async.errors import InsecureEndpoint
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether `host` names this machine: `localhost`, or a loopback address."""
+    if host is None:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _base_url(value: str) -> str:
+    """A base address without its trailing slash, refused when a token would not be safe with it."""
+    try:
+        url = URL(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"not an address: {value!r}") from error
+    if url.user is not None or url.password is not None:
+        raise ValueError("an endpoint carries no user name and no password")
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise InsecureEndpoint(f"an endpoint is an https:// address, not {value!r}")
+    if url.scheme == "http" and not is_loopback(url.host):
+        raise InsecureEndpoint(f"{value!r} is not https: tokens go to https addresses only (http is for loopback)")
+    if url.query_string or url.fragment:
+        raise ValueError(f"an endpoint has no query and no fragment: {value!r}")
+    return str(url).rstrip("/")
+
+
+@attrs.frozen
+class Endpoints:
+    """Where the two services are. Both have to be https, except on loopback.
+
+    Source: API document, "Hosts". Raises `InsecureEndpoint` for http elsewhere, `ValueError` for what is no address.
+    """
+
+    account: str = attrs.field(default="https://account.ezeep.com", converter=_base_url)
+    """Accounts, OAuth2, the account directory and invitations."""
+    api: str = attrs.field(default="https://api2.ezeep.com", converter=_base_url)
+    """Printing management: groups and users."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """From `EZEEP_ACCOUNT_URL` and `EZEEP_API_URL`, each with the real service as its default."""
+        given = {"account": environ.get("EZEEP_ACCOUNT_URL"), "api": environ.get("EZEEP_API_URL")}
+        return cls(**{name: value for name, value in given.items() if value})
+
+
+def _positive(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError(f"{attribute.name} is a positive number, not {value!r}")
+
+
+def _not_negative(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ValueError(f"{attribute.name} is zero or more, not {value!r}")
+
+
+def _whole(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{attribute.name} is a whole number, not {value!r}")  # noqa: TRY004  # one class for bad settings
+
+
+def _proxy_without_password(value: str | None) -> str:
+    if value is None:
+        return "None"
+    url = URL(value)
+    return repr(str(url.with_password("***") if url.password else url))
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How patient and how eager the SDK is. All times are seconds. Raises `ValueError` for what makes no sense."""
+
+    connect_timeout: float = attrs.field(default=10.0, validator=_positive)
+    """For making one connection, TLS included."""
+    read_timeout: float = attrs.field(default=30.0, validator=_positive)
+    """Between two pieces of an answer."""
+    deadline: float = attrs.field(default=300.0, validator=_positive)
+    """For one call with all its attempts and pauses. Waiting for a slot of the limiter does not count."""
+    retries: int = attrs.field(default=4, validator=[_whole, _not_negative])
+    """How often a call is tried again. 0: one attempt, and nothing is repeated behind your back."""
+    max_retry_after: float = attrs.field(default=120.0, validator=_not_negative)
+    """The longest `Retry-After` that is waited out; a longer one raises `RateLimited` at once."""
+    concurrency: int = attrs.field(default=32, validator=[_whole, _positive])
+    """How many requests one session has under way at once, at each of the two hosts."""
+    requests_per_second: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    """A ceiling for each host; None: the server's own limits decide."""
+    leeway: float = attrs.field(default=60.0, validator=_not_negative)
+    """How long before its end an access token is renewed, but never more than a fifth of its life."""
+    refresh_timeout: float = attrs.field(default=30.0, validator=_positive)
+    """For one renewal of the login, whatever its waiters' own time limits are."""
+    proxy: str | None = attrs.field(default=None, repr=_proxy_without_password)
+    """An http proxy for both hosts."""
+    proxy_auth: tuple[str, str] | None = attrs.field(default=None, repr=False)
+    """The proxy's user name and password."""
+    ssl_context: ssl.SSLContext | None = None
+    """Own certificate authorities or client certificates, for both hosts."""
+    trust_env: bool = False
+    """Take proxies from HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Read once, when the session is opened."""

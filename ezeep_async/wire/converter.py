@@ -1,0 +1,226 @@
+"""Bytes to records and back: the only module that knows cattrs and msgspec.
+
+msgspec decodes straight into the attrs classes. What it refuses is decoded once more by cattrs, which accepts what
+the documents contradict each other on (counts as strings, null for a default) and names the JSON path of the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Generic, TypeVar, cast, get_args, get_origin
+from uuid import UUID
+
+import attrs
+import cattrs
+import msgspec
+from cattrs.cols import list_structure_factory
+from cattrs.gen import make_dict_structure_fn
+
+from ezeep_async.errors import UnexpectedResponse
+
+
+T = TypeVar("T")
+
+EXCERPT = 4096
+"""How much of a body an error keeps, bytes."""
+
+
+@attrs.frozen
+class PageBody(Generic[T]):
+    """The envelope of every listing. Source: API document, "Pages"."""
+
+    results: list[T]
+    count: int | None = None
+    next: str | None = None
+
+
+def _uuid(value: object, _: object) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    if not isinstance(value, str):
+        raise TypeError("expected a UUID")
+    try:
+        return UUID(value)
+    except ValueError:
+        raise ValueError("expected a UUID") from None
+
+
+def _whole_number(value: object, _: object) -> int:
+    # The parameter table of the API document calls the two counts strings, its examples show integers.
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("expected a whole number")
+    return value
+
+
+def _number(value: object, _: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("expected a number")
+    return float(value)
+
+
+def _flag(value: object, _: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("expected true or false")
+    return value
+
+
+def _text(value: object, _: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("expected a string")
+    return value
+
+
+def _moment(value: object, _: object) -> datetime:
+    if not isinstance(value, str):
+        raise TypeError("expected a date and time")
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("expected a date and time") from None
+
+
+def _mapping(value: object, _: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError("expected an object")
+    return cast("dict[str, object]", value)
+
+
+def _structure_record(cls: type[T], converter: cattrs.Converter) -> Callable[[object, object], T]:
+    """Structure an attrs class; null stands for the default where the field does not take null."""
+    structure = make_dict_structure_fn(cls, converter)
+    fields = attrs.fields(get_origin(cls) or cls)  # type: ignore[misc]  # an attrs class: the hook asks for it
+    with_default = {
+        field.name: field.default for field in fields if field.default is not attrs.NOTHING and field.default is not None
+    }
+
+    def convert(value: object, kind: object) -> T:
+        if not isinstance(value, Mapping):
+            raise TypeError("expected an object")
+        given = cast("Mapping[str, object]", value)
+        kept = {k: v for k, v in given.items() if v is not None or k not in with_default}
+        return structure(kept, cast("type[T]", kind))
+
+    return convert
+
+
+def _is_sequence(kind: object) -> bool:
+    return get_origin(kind) in {list, tuple}
+
+
+def _structure_sequence(kind: type, converter: cattrs.Converter) -> Callable[[object, object], object]:
+    """Lists from JSON arrays only: cattrs by itself would take a string or an object apart."""
+    structure = list_structure_factory(list[get_args(kind)[0]], converter)  # type: ignore[misc]  # built at run time
+    container = get_origin(kind)
+
+    def convert(value: object, target: object) -> object:
+        if not isinstance(value, list):
+            raise TypeError("expected a list")
+        items = structure(value, target)
+        return tuple(items) if container is tuple else items
+
+    return convert
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=True)
+    converter.register_structure_hook(UUID, _uuid)
+    converter.register_structure_hook(int, _whole_number)
+    converter.register_structure_hook(float, _number)
+    converter.register_structure_hook(bool, _flag)
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook(datetime, _moment)
+    converter.register_structure_hook_func(lambda kind: kind == dict[str, object], _mapping)
+    converter.register_structure_hook_factory(_is_sequence, lambda kind: _structure_sequence(kind, converter))
+    converter.register_structure_hook_factory(
+        lambda kind: attrs.has(get_origin(kind) or kind), lambda kind: _structure_record(kind, converter)
+    )
+    converter.register_unstructure_hook(UUID, str)
+    converter.register_unstructure_hook(datetime, lambda moment: moment.astimezone(UTC).isoformat())
+    return converter
+
+
+_converter = _make_converter()
+
+
+@lru_cache(maxsize=64)
+def _decoder(kind: object) -> msgspec.json.Decoder[object]:
+    return msgspec.json.Decoder(cast("type[object]", kind))
+
+
+_any_decoder: msgspec.json.Decoder[object] = msgspec.json.Decoder(object)
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """A record from JSON. Raises `UnexpectedResponse` that names the JSON path of what does not fit."""
+    try:
+        return cast("T", _decoder(kind).decode(body))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _decode_slowly(body, kind)
+
+
+def _decode_slowly(body: bytes, kind: type[T]) -> T:
+    value = decode_json(body)
+    try:
+        return _converter.structure(value, kind)
+    except Exception as error:  # cattrs collects whatever the hooks raise into a group of its own
+        path, reason = _first_problem(error)
+        raise UnexpectedResponse(
+            f"the answer does not have the documented shape: {reason} at {path}", path=path, excerpt=excerpt(body)
+        ) from error
+
+
+def _first_problem(error: BaseException) -> tuple[str, str]:
+    text = cattrs.transform_error(error, format_exception=_reason)[0]
+    reason, _, path = text.rpartition(" @ ")
+    return path, reason
+
+
+def _reason(error: BaseException, _: type | None) -> str:
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    return str(error).replace(" @ ", " ") or type(error).__name__
+
+
+def decode_json(body: bytes) -> object:
+    """Plain JSON as Python's own types; None for an empty body. Raises `UnexpectedResponse` for what is not JSON."""
+    if not body.strip():
+        return None
+    try:
+        return _any_decoder.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        kind = "an HTML page" if body.lstrip()[:1] == b"<" else "not JSON"
+        raise UnexpectedResponse(f"expected JSON, the answer is {kind}", excerpt=excerpt(body)) from error
+
+
+def encode(value: object) -> bytes:
+    """JSON bytes from plain values, UUIDs and datetimes. `False`, `""`, `[]` and `0` are kept. Raises `TypeError`."""
+    return msgspec.json.encode(value)
+
+
+def excerpt(body: bytes) -> str:
+    """The beginning of a body as text, for errors."""
+    return body[:EXCERPT].decode("utf-8", "replace")
+
+
+def to_plain(record: object) -> object:
+    """An attrs record as plain values that JSON can hold."""
+    return _converter.unstructure(record)
+
+
+def from_plain(value: object, kind: type[T]) -> T:
+    """A record from plain values. Raises `ValueError` that names the path of what does not fit."""
+    try:
+        return _converter.structure(value, kind)
+    except Exception as error:
+        path, reason = _first_problem(error)
+        raise ValueError(f"{reason} at {path}") from error
+
+
+def dumps(value: object) -> str:
+    """Readable JSON, for files that people look into."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

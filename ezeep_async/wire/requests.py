@@ -1,0 +1,136 @@
+"""The `Request` record, and one builder for each call of the API. No I/O."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlencode
+from uuid import UUID
+
+import attrs
+
+from ezeep_async.wire.converter import encode
+
+
+class Host(enum.Enum):
+    """The two places that a token may go to."""
+
+    ACCOUNT = "account"
+    API = "api"
+
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+
+
+@attrs.frozen
+class Request:
+    """One call as it goes over the wire. Paths are quoted, and end in a slash: without it the server redirects."""
+
+    method: str
+    host: Host
+    path: str
+    route: str
+    """The path with placeholders, for logs."""
+    query: str = ""
+    body: bytes | None = None
+    content_type: str = JSON
+    idempotent: bool = True
+    """Whether sending it twice does the same as sending it once."""
+    deletes: bool = False
+    """Then an absence that is found after an attempt of unknown outcome means that it is done."""
+
+
+@attrs.define
+class Phase:
+    """Whether a request left this machine. Filled in while it is under way."""
+
+    sent: bool = False
+
+
+def as_uuid(value: UUID | str, what: str) -> UUID:
+    """An id. Raises `ValueError` for what is not a UUID, before anything is sent."""
+    if isinstance(value, UUID):
+        return value
+    try:
+        return UUID(value)
+    except (ValueError, AttributeError, TypeError):
+        raise ValueError(f"{what} is a UUID, not {value!r}") from None
+
+
+def checked_text(value: object, what: str, *, shortest: int = 0, longest: int = 255) -> str:
+    """A text within the API's limits. Raises `ValueError`, before anything is sent."""
+    if not isinstance(value, str):
+        raise ValueError(f"{what} is a text, not {value!r}")  # noqa: TRY004  # one class for bad arguments
+    if len(value.strip()) < shortest:
+        raise ValueError(f"{what} must not be empty")
+    if len(value) > longest:
+        raise ValueError(f"{what} has at most {longest} characters, not {len(value)}")
+    return value
+
+
+# --- resources -----------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Collection:
+    """A resource with a list at `path` and one record at `path<id>/`."""
+
+    host: Host
+    path: str
+
+    def page(self, params: Mapping[str, str], body: bytes | None = None) -> Request:
+        """One page of the list."""
+        return Request("GET", self.host, self.path, self.path, urlencode(params), body)
+
+    def get(self, item: UUID | str) -> Request:
+        """One record."""
+        return self._one("GET", item)
+
+    def create(self, values: Mapping[str, object]) -> Request:
+        """A new record. Not repeatable: the server makes another one."""
+        return Request("POST", self.host, self.path, self.path, body=encode(values), idempotent=False)
+
+    def patch(self, item: UUID, values: Mapping[str, object]) -> Request:
+        """Set what is given. Repeatable: the values are absolute."""
+        return self._one("PATCH", item, encode(values))
+
+    def put(self, item: UUID, values: Mapping[str, object]) -> Request:
+        """Replace the record."""
+        return self._one("PUT", item, encode(values))
+
+    def delete(self, item: UUID) -> Request:
+        """Delete the record."""
+        return self._one("DELETE", item)
+
+    def _one(self, method: str, item: UUID | str, body: bytes | None = None) -> Request:
+        route = f"{self.path}{{id}}/"
+        return Request(
+            method, self.host, f"{self.path}{item}/", route, body=body, deletes=method == "DELETE"
+        )
+
+
+GROUPS = Collection(Host.API, "/printing/v1/groups/")
+USERS = Collection(Host.API, "/printing/v1/users/")
+ACCOUNTS = Collection(Host.ACCOUNT, "/v1/users/")
+INVITATIONS = Collection(Host.ACCOUNT, "/v1/userinvitations/")
+
+
+def memberships(group_ids: Iterable[UUID]) -> list[dict[str, str]]:
+    """Group ids in the shape that users are written with. Sorted: the same set is the same bytes."""
+    return [{"group_id": text} for text in sorted(str(group_id) for group_id in group_ids)]
+
+
+def group_filter(group_id: UUID) -> bytes:
+    """The body of the documented GET that lists one group's users (API document, "Users")."""
+    return encode({"groups": memberships([group_id])})
+
+
+# --- OAuth ---------------------------------------------------------------------------------------------------------
+
+
+def oauth_form(path: str, form: Mapping[str, str]) -> Request:
+    """A form for one of the OAuth endpoints, which take no JSON."""
+    body = urlencode(form).encode("ascii")
+    return Request("POST", Host.ACCOUNT, path, path, body=body, content_type=FORM, idempotent=False)

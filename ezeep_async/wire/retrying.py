@@ -1,0 +1,139 @@
+"""Whether to send again, and when: plain functions of what happened. No I/O, no clock, no randomness of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import attrs
+
+from ezeep_async.errors import ApiError, EzeepError, RateLimited, TransportError
+
+
+FIRST_DELAY = 0.5
+LONGEST_DELAY = 8.0
+LONGEST_THROTTLE_DELAY = 2.0
+"""A 429 without `Retry-After` slows the whole session down: the pause itself can be short."""
+THROTTLES_PER_RETRY = 2
+
+# 408: the server gave up waiting for the request. 500, 502, 504: it may have been processed.
+_RETRIED_IF_HARMLESS = frozenset({408, 500, 502, 504})
+_AMBIGUOUS = frozenset({502, 504})
+
+
+@attrs.frozen
+class RetryPolicy:
+    """The part of `Settings` that decides about retries."""
+
+    retries: int = 4
+    max_retry_after: float = 120.0
+
+
+def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds from a `Retry-After` header: a number or one of the three HTTP dates (RFC 9110 sections 5.6.7, 10.2.3).
+
+    A date that has passed is 0; what cannot be understood is None.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(value)
+        except (ValueError, IndexError, OverflowError, TypeError):
+            return None
+        when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
+        return max(0.0, (when - (datetime.now(UTC) if now is None else now)).total_seconds())
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def backoff(attempt: int, random: Callable[[], float], longest: float = LONGEST_DELAY) -> float:
+    """Exponential back-off with full jitter: anywhere up to 0.5 s, 1 s, 2 s, ... so that callers spread out."""
+    return random() * min(longest, FIRST_DELAY * 2.0 ** (attempt - 1))
+
+
+def never_processed(failure: EzeepError) -> bool:
+    """Whether the server certainly did nothing: it was not reached, or it said that it would not."""
+    if isinstance(failure, TransportError):
+        return failure.request_sent is False
+    return isinstance(failure, ApiError) and failure.status in {429, 503}
+
+
+def may_have_happened(failure: EzeepError) -> bool:
+    """Whether the request may have been carried out although this was its answer."""
+    if isinstance(failure, TransportError):
+        return failure.request_sent is not False
+    return isinstance(failure, ApiError) and failure.status in _AMBIGUOUS
+
+
+def is_retryable(failure: EzeepError, *, idempotent: bool) -> bool:
+    """Whether sending again can help and does no harm."""
+    if never_processed(failure):
+        return True
+    if not idempotent:
+        return False
+    return isinstance(failure, TransportError) or (
+        isinstance(failure, ApiError) and failure.status in _RETRIED_IF_HARMLESS
+    )
+
+
+def retry_delay(
+    failure: EzeepError,
+    *,
+    attempt: int,
+    idempotent: bool,
+    policy: RetryPolicy,
+    random: Callable[[], float],
+) -> float | None:
+    """Seconds to wait before attempt number `attempt + 1`, or None to give up. Never less than `Retry-After`."""
+    throttled = isinstance(failure, RateLimited)
+    allowed = policy.retries * (THROTTLES_PER_RETRY if throttled else 1)
+    if attempt > allowed or not is_retryable(failure, idempotent=idempotent):
+        return None
+    retry_after = retry_after_of(failure)
+    if retry_after is None:
+        return backoff(attempt, random, LONGEST_THROTTLE_DELAY if throttled else LONGEST_DELAY)
+    if retry_after > policy.max_retry_after:
+        return None
+    # On top of what the server asked for, never below it: everyone who was told the same must not come at once.
+    return retry_after + random() * min(1.0, 0.1 + retry_after / 10)
+
+
+def retry_after_of(failure: EzeepError) -> float | None:
+    """What the server asked for, with a 429 or a 503."""
+    if isinstance(failure, RateLimited):
+        return failure.retry_after
+    if isinstance(failure, ApiError) and failure.status == 503:
+        return parse_retry_after(failure.headers.get("Retry-After"))
+    return None
+
+
+@attrs.define
+class RetryBudget:
+    """A token bucket that keeps a failing server from being hit with retries of everything."""
+
+    capacity: float = 20.0
+    refill: float = 0.2
+    """What a success puts back."""
+    level: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.level = self.capacity
+
+    def take(self) -> bool:
+        """Pay for a retry; False when there is nothing left to pay with."""
+        if self.level < 1:
+            return False
+        self.level -= 1
+        return True
+
+    def success(self) -> None:
+        """A call went well."""
+        if self.level < self.capacity:
+            self.level = min(self.capacity, self.level + self.refill)
+
+

@@ -1,0 +1,60 @@
+"""What the tests share: a sandbox on a real socket, a session in it, and a guard against blocking the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from ezeep_async import EzeepSession, Settings
+from ezeep_async.sandbox import Sandbox
+
+
+QUICK = Settings(connect_timeout=2.0, read_timeout=5.0, deadline=10.0, refresh_timeout=3.0)
+"""Time limits for tests: what does not happen is given up on soon."""
+
+
+@pytest.fixture(autouse=True)
+def _no_blocking(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
+    """A test fails when it, or what it calls, blocks the event loop with I/O."""
+    if request.node.get_closest_marker("may_block"):
+        yield None
+        return
+    with blockbuster_ctx("ezeep_async") as guard:
+        yield guard
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*os.environ]:
+        if name.startswith("EZEEP_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as server:
+        yield server
+
+
+@pytest.fixture
+async def session(sandbox: Sandbox) -> AsyncIterator[EzeepSession]:
+    async with EzeepSession(
+        sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=QUICK
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def nothing_left() -> AsyncIterator[None]:
+    """After the test no task is left but its own: whatever was started has ended."""
+    before = asyncio.all_tasks()
+    yield
+    gc.collect()
+    await asyncio.sleep(0.1)
+    left = [task for task in asyncio.all_tasks() - before if not task.done()]
+    assert not [task for task in left if "RequestHandler" not in repr(task)], left
