@@ -44,7 +44,8 @@ from ezeep_async.errors import (
 from ezeep_async.models.accounts import AccountUser, Invitation
 from ezeep_async.models.groups import Group, Origin
 from ezeep_async.models.users import GroupRef, User
-from ezeep_async.paging import Page, Paginator
+from ezeep_async.pages import Page
+from ezeep_async.paging import Paginator
 from ezeep_async.session import EzeepSession
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__

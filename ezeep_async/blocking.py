@@ -24,7 +24,7 @@ from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cas
 
 from ezeep_async import portal
 from ezeep_async.errors import SessionClosed
-from ezeep_async.paging import HasId, Page
+from ezeep_async.pages import HasId, Page
 
 
 P = ParamSpec("P")

@@ -34,7 +34,12 @@ class AuthenticationError(EzeepError):
     """
 
     def __init__(
-        self, message: str, *, error: str | None = None, status: int | None = None, request_id: str | None = None
+        self,
+        message: str,
+        *,
+        error: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.error = error
@@ -168,7 +173,12 @@ class TransportError(EzeepError):
     """The network failed. `request_sent` is False when nothing left this machine, None when that is not known."""
 
     def __init__(
-        self, message: str, *, request_sent: bool | None = None, request_id: str | None = None, attempts: int = 1
+        self,
+        message: str,
+        *,
+        request_sent: bool | None = None,
+        request_id: str | None = None,
+        attempts: int = 1,
     ) -> None:
         super().__init__(message)
         self.request_sent = request_sent

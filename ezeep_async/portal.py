@@ -182,7 +182,7 @@ class Portal:
                 interruption.__context__ = stopped_with  # as `asyncio.run` shows it: where the coroutine was
             del stopped_with
             raise
-        if self.closing and isinstance(call.error, asyncio.CancelledError):
+        if self.closing and isinstance(call.error, asyncio.CancelledError | SessionClosed):
             raise _end_of_interpreter()
         return call.outcome()
 
@@ -346,10 +346,9 @@ def here() -> int:
 
 
 def bury(inherited: object) -> None:
-    """Keeps an object for the life of the process, so that it is never finalised here.
+    """Keeps what a forked child inherits from its parent's event loop, so that it is never finalised there.
 
-    For what a forked child inherits from its parent's event loop: its finalisers would take sockets off a selector that
-    both processes share.
+    Finalisers would take sockets off a selector that both processes share.
     """
     if inherited is not None:
         _buried.append(inherited)

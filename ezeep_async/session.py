@@ -58,7 +58,10 @@ class EzeepSession:
         self._first_tokens = tokens
         self._transport = Transport(self._endpoints, settings, http)
         exchanger = Exchanger(
-            self._send_to_oauth, clock, timeout=settings.refresh_timeout, connect_timeout=settings.connect_timeout
+            self._send_to_oauth,
+            clock,
+            timeout=settings.refresh_timeout,
+            connect_timeout=settings.connect_timeout,
         )
         self._refresher = Refresher(
             self._store, exchanger, clock, leeway=settings.leeway, on_rotated=on_token_rotated
@@ -155,7 +158,9 @@ class EzeepSession:
             transport.abandon()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("an EzeepSession cannot be pickled: make one in each process, on a store that they share")
+        raise TypeError(
+            "an EzeepSession cannot be pickled: make one in each process, on a store that they share"
+        )
 
     # --- calls -----------------------------------------------------------------------------------------------------
 
@@ -202,11 +207,17 @@ class EzeepSession:
             bases = {Host.API: URL(self._endpoints.api), Host.ACCOUNT: URL(self._endpoints.account)}
             for candidate, base in bases.items():
                 prefix = base.raw_path.rstrip("/")
-                if url.origin() == base.origin() and url.raw_path.startswith(prefix + "/") and url.user is None:
+                if (
+                    url.origin() == base.origin()
+                    and url.raw_path.startswith(prefix + "/")
+                    and url.user is None
+                ):
                     host, path = candidate, url.raw_path[len(prefix) :]
                     break
             else:
-                raise ValueError(f"{url.host or path_or_url!r} is neither of the two hosts that the token may go to")
+                raise ValueError(
+                    f"{url.host or path_or_url!r} is neither of the two hosts that the token may go to"
+                )
         elif path_or_url.startswith("/") and not path_or_url.startswith("//"):
             path = url.raw_path
         else:

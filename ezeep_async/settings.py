@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import attrs
 from yarl import URL
@@ -37,7 +37,9 @@ def _base_url(value: str) -> str:
     if url.scheme not in {"http", "https"} or not url.host:
         raise InsecureEndpoint(f"an endpoint is an https:// address, not {value!r}")
     if url.scheme == "http" and not is_loopback(url.host):
-        raise InsecureEndpoint(f"{value!r} is not https: tokens go to https addresses only (http is for loopback)")
+        raise InsecureEndpoint(
+            f"{value!r} is not https: tokens go to https addresses only (http is for loopback)"
+        )
     if url.query_string or url.fragment:
         raise ValueError(f"an endpoint has no query and no fragment: {value!r}")
     return str(url).rstrip("/")
@@ -62,19 +64,26 @@ class Endpoints:
         return cls(**{name: value for name, value in given.items() if value})
 
 
-def _positive(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _positive(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not (isinstance(value, int | float) and _is_number(value) and value > 0):
         raise ValueError(f"{attribute.name} is a positive number, not {value!r}")
 
 
-def _not_negative(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+def _not_negative(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not (isinstance(value, int | float) and _is_number(value) and value >= 0):
         raise ValueError(f"{attribute.name} is zero or more, not {value!r}")
 
 
-def _whole(_: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{attribute.name} is a whole number, not {value!r}")  # noqa: TRY004  # one class for bad settings
+def _whole(least: int) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not (isinstance(value, int) and _is_number(value) and value >= least):
+            raise ValueError(f"{attribute.name} is a whole number of at least {least}, not {value!r}")
+
+    return validate
 
 
 def _proxy_without_password(value: str | None) -> str:
@@ -94,13 +103,15 @@ class Settings:
     """Between two pieces of an answer."""
     deadline: float = attrs.field(default=300.0, validator=_positive)
     """For one call with all its attempts and pauses. Waiting for a slot of the limiter does not count."""
-    retries: int = attrs.field(default=4, validator=[_whole, _not_negative])
+    retries: int = attrs.field(default=4, validator=_whole(0))
     """How often a call is tried again. 0: one attempt, and nothing is repeated behind your back."""
     max_retry_after: float = attrs.field(default=120.0, validator=_not_negative)
     """The longest `Retry-After` that is waited out; a longer one raises `RateLimited` at once."""
-    concurrency: int = attrs.field(default=32, validator=[_whole, _positive])
+    concurrency: int = attrs.field(default=32, validator=_whole(1))
     """How many requests one session has under way at once, at each of the two hosts."""
-    requests_per_second: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    requests_per_second: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_positive)
+    )
     """A ceiling for each host; None: the server's own limits decide."""
     leeway: float = attrs.field(default=60.0, validator=_not_negative)
     """How long before its end an access token is renewed, but never more than a fifth of its life."""

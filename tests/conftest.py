@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
-from ezeep_async import EzeepSession, Settings
+from ezeep_async import EzeepSession
 from ezeep_async.sandbox import Sandbox
+from support import QUICK
 
 
-QUICK = Settings(connect_timeout=2.0, read_timeout=5.0, deadline=10.0, refresh_timeout=3.0)
-"""Time limits for tests: what does not happen is given up on soon."""
+
 
 
 @pytest.fixture(autouse=True)

@@ -88,7 +88,9 @@ def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
     query = URL(callback_url).query
     # Compared in constant time: what an attacker can send must not be found out letter by letter.
     if not secrets.compare_digest(query.get("state", "").encode(), request.state.encode()):
-        raise StateMismatch("the redirect's state is not the one of this login: start again", error="state_mismatch")
+        raise StateMismatch(
+            "the redirect's state is not the one of this login: start again", error="state_mismatch"
+        )
     if error := query.get("error"):
         detail = query.get("error_description")
         raise AuthorizationDenied(f"the login was declined: {detail or error}", error=error)

@@ -76,7 +76,9 @@ class Exchanger:
         """Seconds that `refresh` takes at most: one exchange, and one replay of it."""
         return 2 * self._timeout
 
-    async def refresh(self, current: TokenSet, replaced: Callable[[TokenSet], Awaitable[bool]]) -> TokenSet | None:
+    async def refresh(
+        self, current: TokenSet, replaced: Callable[[TokenSet], Awaitable[bool]]
+    ) -> TokenSet | None:
         """The next login. None when the token was refused but `replaced` says that there is another one by now.
 
         A server that was not reached, a 429 and a 503 are tried again within the time limit. An answer that was lost,
@@ -98,7 +100,9 @@ class Exchanger:
                 raise outcome.error if lost is None else _lost_and_refused(outcome.error, lost)
             if outcome.then == "replay" and lost is None:
                 lost, end = outcome.error, loop.time() + self._timeout
-                logger.warning("the answer to a token refresh was lost; presenting the refresh token once more")
+                logger.warning(
+                    "the answer to a token refresh was lost; presenting the refresh token once more"
+                )
             elif outcome.then != "try again" or loop.time() + outcome.delay >= end:
                 raise outcome.error
             await asyncio.sleep(outcome.delay)
@@ -117,7 +121,9 @@ class Exchanger:
                 return _Failed(failure, "try again", backoff(attempt, self._random))
             return _Failed(failure, "replay")
         except UnexpectedResponse as error:
-            failure = TransientAuthError(f"the login could not be renewed just now: {error}", status=error.status)
+            failure = TransientAuthError(
+                f"the login could not be renewed just now: {error}", status=error.status
+            )
             failure.__cause__ = error
             return _Failed(failure, "replay")
         context = Context("POST", token_request(form).route, "", secrets=secrets_of(form))
@@ -141,9 +147,13 @@ class Exchanger:
             task.abort()
             await asyncio.wait({task})
             if task.cancelled() and not phase.sent:
-                raise ConnectFailed(f"no connection to the token endpoint within {to_connect:g} s", request_sent=False)
+                raise ConnectFailed(
+                    f"no connection to the token endpoint within {to_connect:g} s", request_sent=False
+                )
             if task.cancelled():
-                raise RequestTimeout(f"no answer from the token endpoint within {seconds:g} s", request_sent=True)
+                raise RequestTimeout(
+                    f"no answer from the token endpoint within {seconds:g} s", request_sent=True
+                )
         return task.result()
 
     async def _send_form(self, form: Mapping[str, str], phase: Phase) -> RawResponse:

@@ -107,7 +107,9 @@ def failure_from(response: RawResponse, form: Mapping[str, str], context: Contex
     error: AuthenticationError
     if code is None:
         # Only an RFC 6749 error body ends a login. Anything else is a proxy, a firewall or a server in trouble.
-        error = TransientAuthError(f"the login could not be checked just now: {answer}", status=response.status)
+        error = TransientAuthError(
+            f"the login could not be checked just now: {answer}", status=response.status
+        )
     elif code == "invalid_grant" and form.get("grant_type") == "refresh_token":
         error = ReauthorizationRequired(f"the login has ended ({description}): log in again", error=code)
     elif code in {"access_denied", "invalid_grant", "expired_token"}:

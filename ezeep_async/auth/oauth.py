@@ -91,7 +91,9 @@ class OAuth:
         Raises `StateMismatch`, `AuthorizationDenied`, and what `exchange_code` raises.
         """
         code = code_from_callback(callback_url, request)
-        form = code_form(code, request.redirect_uri or self._app.redirect_uri, request.code_verifier, self._app.scope)
+        form = code_form(
+            code, request.redirect_uri or self._app.redirect_uri, request.code_verifier, self._app.scope
+        )
         return await self._log_in(form)
 
     async def exchange_code(self, code: str, code_verifier: str | None = None) -> TokenSet:
@@ -117,7 +119,12 @@ class OAuth:
         check_success(response, form, Context("POST", PAIR_PATH, ""))
         return decode(response.body, Pairing)
 
-    async def wait_for_pairing(self, pairing: Pairing, interval: float = 5.0, timeout: float = 600.0) -> TokenSet:  # noqa: ASYNC109  # it becomes an error of its own, with the place in the protocol
+    async def wait_for_pairing(
+        self,
+        pairing: Pairing,
+        interval: float = 5.0,
+        timeout: float = 600.0,  # noqa: ASYNC109  # it ends in an error of its own, PairingTimeout
+    ) -> TokenSet:
         """Ask every `interval` seconds until the person has confirmed, and keep the login.
 
         Raises `AuthorizationDenied` when they declined, `PairingTimeout` after `timeout` seconds.
@@ -200,7 +207,5 @@ class OAuth:
             raise TransientAuthError(f"the account service could not be reached just now: {error}") from error
 
 
-class _NotYet(Exception):  # noqa: N818  # a signal between two functions, not an error
+class _NotYet(Exception):  # a signal between two functions, not an error
     """The person has not confirmed yet."""
-
-

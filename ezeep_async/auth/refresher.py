@@ -108,7 +108,9 @@ class Refresher:
         could not be stored until now: this is the last chance to learn of it.
         """
         limit = self._exchanger.longest + DRAIN_MARGIN
-        while pending := {task for task in (self._refresh, *self._background) if task is not None and not task.done()}:
+        while pending := {
+            task for task in (self._refresh, *self._background) if task is not None and not task.done()
+        }:
             done, _ = await asyncio.wait(pending, timeout=limit)
             if not done:
                 logger.error("closing: %d token tasks did not end within %g s", len(pending), limit)
@@ -151,7 +153,9 @@ class Refresher:
                 self._publish(current)
                 return current
             if not current.refresh_token:
-                raise ReauthorizationRequired("the access token has ended and there is no refresh token: log in again")
+                raise ReauthorizationRequired(
+                    "the access token has ended and there is no refresh token: log in again"
+                )
             await self._store.check_writable()
             new = await self._exchanger.refresh(current, self._somebody_elses)
             if new is None:  # invalid_grant, but the store has another login by now
@@ -206,7 +210,7 @@ class Refresher:
             # Only a callback of the loop can get here. Once more, then: the old login is dead at the server.
             try:
                 await self._store.save(tokens)
-            except (Exception, asyncio.CancelledError) as again:
+            except (Exception, asyncio.CancelledError) as again:  # noqa: BLE001  # raised again, by its right name
                 raise TokenPersistError(f"the new login could not be stored: {again}") from error
         self._unsaved = False
 
@@ -298,7 +302,7 @@ class Refresher:
             result = hook(old, new)
             if inspect.isawaitable(result):
                 await result
-        except Exception:
+        except Exception:  # the hook is somebody else's code
             logger.exception("on_token_rotated raised; the login is not affected")
 
     def _own(self, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import math
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, Self, runtime_checkable
@@ -27,7 +27,9 @@ def fingerprint(secret: str) -> str:
 
 def _utc(value: datetime) -> datetime:
     if value.tzinfo is None:
-        raise ValueError("expires_at must be an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)")
+        raise ValueError(
+            "expires_at must be an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)"
+        )
     return value.astimezone(UTC)
 
 
@@ -144,11 +146,13 @@ class MemoryTokenStore:
     def bind(self, client_id: str, account: str) -> None:
         """Refuse sessions of two different clients on one login."""
         if self._owner is not None and self._owner != (client_id, account):
-            raise TokenStoreError("this MemoryTokenStore already holds the login of another client id or account host")
+            raise TokenStoreError(
+                "this MemoryTokenStore already holds the login of another client id or account host"
+            )
         self._owner = (client_id, account)
 
     @asynccontextmanager
-    async def lock(self) -> AsyncIterator[None]:
+    async def lock(self) -> AsyncGenerator[None, None]:
         pause = 0.001
         while not self._lock.acquire(blocking=False):
             await asyncio.sleep(pause)

@@ -57,13 +57,13 @@ class Sender:
         *,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        self._transport = transport
-        self._tokens = tokens
-        self._settings = settings
-        self._policy = RetryPolicy(settings.retries, settings.max_retry_after)
-        self._budget = RetryBudget()
+        self.transport = transport
+        self.tokens = tokens
+        self.settings = settings
+        self.policy = RetryPolicy(settings.retries, settings.max_retry_after)
+        self.budget = RetryBudget()
         self._limiters = {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}
-        self._random = rng
+        self.random = rng
         self._calls: dict[asyncio.Task[object], int] = {}
         self._closed = False
 
@@ -105,9 +105,9 @@ class _Call:
     def __init__(self, sender: Sender, request: Request) -> None:
         self._sender = sender
         self._request = request
-        self._limiter = sender._limiters[request.host]
-        self._transport = sender._transport
-        self._settings = sender._settings
+        self._limiter = sender.limiter(request.host)
+        self._transport = sender.transport
+        self._settings = sender.settings
         self._request_id = uuid.uuid4().hex
         self._attempt = 0
         self._replayed = False
@@ -125,13 +125,14 @@ class _Call:
             try:
                 async with asyncio.timeout(self._settings.deadline - self._spent):
                     if rejected is None:
-                        token = await self._sender._tokens.access_token()
+                        token = await self._sender.tokens.access_token()
                     else:
-                        token, rejected = await self._sender._tokens.replacement_for(rejected), None
+                        token, rejected = await self._sender.tokens.replacement_for(rejected), None
                     response = await self._exchange(token)
             except TimeoutError:
                 failure: EzeepError = RequestTimeout(
-                    f"{self._name}: not done within the deadline of {self._settings.deadline:g} s", request_sent=None
+                    f"{self._name}: not done within the deadline of {self._settings.deadline:g} s",
+                    request_sent=None,
                 )
             except (TransportError, UnexpectedResponse) as error:
                 failure = error
@@ -163,7 +164,7 @@ class _Call:
 
     def _succeeded(self, started: float, response: RawResponse) -> None:
         self._limiter.succeeded()
-        self._sender._budget.success()
+        self._sender.budget.success()
         if logger.isEnabledFor(logging.DEBUG):
             took = asyncio.get_running_loop().time() - started
             logger.debug(
@@ -202,8 +203,8 @@ class _Call:
             failure,
             attempt=self._attempt - self._replayed,
             idempotent=self._request.idempotent,
-            policy=self._sender._policy,
-            random=self._sender._random,
+            policy=self._sender.policy,
+            random=self._sender.random,
         )
         throttled = isinstance(failure, RateLimited)
         if throttled:
@@ -213,7 +214,7 @@ class _Call:
             self._limiter.succeeded()
         if delay is None or self._spent + delay >= self._settings.deadline:
             raise self._final(failure)
-        if not throttled and not self._sender._budget.take():
+        if not throttled and not self._sender.budget.take():
             raise self._final(failure)
         return delay
 

@@ -7,14 +7,13 @@ import platform
 import urllib.request
 from collections.abc import Mapping
 
-
 import aiohttp
 from yarl import URL
 
 from ezeep_async.errors import ConnectFailed, Disconnected, RequestTimeout, SessionClosed, UnexpectedResponse
 from ezeep_async.settings import Endpoints, Settings
-from ezeep_async.wire.requests import Host, Phase, Request
 from ezeep_async.version import __version__
+from ezeep_async.wire.requests import Host, Phase, Request
 from ezeep_async.wire.responses import RawResponse
 
 
@@ -42,7 +41,9 @@ async def _mark_sent(_: aiohttp.ClientSession, context: object, __: object) -> N
 class Transport:
     """Sends one request once. Lives on the event loop that it was first used on."""
 
-    def __init__(self, endpoints: Endpoints, settings: Settings, borrowed: aiohttp.ClientSession | None = None) -> None:
+    def __init__(
+        self, endpoints: Endpoints, settings: Settings, borrowed: aiohttp.ClientSession | None = None
+    ) -> None:
         self._settings = settings
         self._borrowed = borrowed
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -93,7 +94,9 @@ class Transport:
                 body = await self._read(response)
                 return RawResponse(response.status, response.headers, body)
         except _NOT_CONNECTED as error:
-            raise ConnectFailed(f"{request.method} {request.route}: {_describe(error)}", request_sent=False) from error
+            raise ConnectFailed(
+                f"{request.method} {request.route}: {_describe(error)}", request_sent=False
+            ) from error
         except aiohttp.ClientResponseError as error:
             raise UnexpectedResponse(
                 f"{request.method} {request.route}: the answer cannot be read: {error.message[:200]}"
@@ -104,7 +107,9 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             # The switch of aiohttp that repeats a request behind our back is off, so this was one copy at most.
             sent = phase.sent if phase else None
-            raise Disconnected(f"{request.method} {request.route}: {_describe(error)}", request_sent=sent) from error
+            raise Disconnected(
+                f"{request.method} {request.route}: {_describe(error)}", request_sent=sent
+            ) from error
 
     def url(self, request: Request) -> URL:
         """The full address: always on one of the two configured origins."""
@@ -165,7 +170,11 @@ class Transport:
         self._proxies = {host: self._proxy_for(base) for host, base in self._bases.items()}
 
     def _make_session(
-        self, connector: aiohttp.BaseConnector, *, owner: bool, traces: list[aiohttp.TraceConfig] | None = None
+        self,
+        connector: aiohttp.BaseConnector,
+        *,
+        owner: bool,
+        traces: list[aiohttp.TraceConfig] | None = None,
     ) -> aiohttp.ClientSession:
         session = aiohttp.ClientSession(
             connector=connector,
@@ -177,7 +186,7 @@ class Transport:
         # aiohttp sends GET, PUT and DELETE again by itself when a kept connection turns out to be stale. There is no
         # public switch; a test fails on the day that this one is gone.
         if hasattr(session, "_retry_connection"):
-            session._retry_connection = False
+            session._retry_connection = False  # pyright: ignore[reportPrivateUsage]  # see above
         return session
 
     def _proxy_for(self, base: URL) -> tuple[URL | None, aiohttp.BasicAuth | None]:
@@ -207,18 +216,16 @@ class Transport:
                 await session.close()
 
     def abandon(self) -> None:
-        """Drop the connections without an event loop, for an owner that is gone or a process that was forked."""
+        """Drop the connections without waiting, for an owner that is gone: a session that nobody closed."""
         self._closed = True
         for session in (self._traced, self._session):
             if session is not None:
                 connector = session.connector
                 session.detach()
-                close = getattr(connector, "_close_immediately", None)
-                if session is self._session and self._borrowed is None and close is not None:
-                    try:
-                        close()
-                    except RuntimeError:  # the event loop is closed already, and its sockets with it
-                        continue
+                # close() would have to be awaited, and there is nobody to do that. Without it, aiohttp complains about
+                # a connector of which the user knows nothing.
+                if session is self._session and self._borrowed is None and hasattr(connector, "_close"):
+                    connector._close()  # type: ignore[union-attr]  # pyright: ignore  # see above
 
 
 def _describe(error: BaseException) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
 from ezeep_async.errors import UnexpectedResponse
-from ezeep_async.paging import Fetch, Fetched, HasId, Params
+from ezeep_async.pages import Fetch, Fetched, HasId, Params
 from ezeep_async.wire.converter import PageBody, decode
 from ezeep_async.wire.requests import Request
 from ezeep_async.wire.responses import RawResponse
@@ -66,7 +66,7 @@ class Turns:
         self._locks: dict[Hashable, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def take(self, key: Hashable) -> AsyncIterator[None]:
+    async def take(self, key: Hashable) -> AsyncGenerator[None, None]:
         """Hold `key`."""
         lock, users = self._locks.get(key) or (asyncio.Lock(), 0)
         self._locks[key] = lock, users + 1

@@ -7,7 +7,7 @@ the documents contradict each other on (counts as strings, null for a default) a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Generic, TypeVar, cast, get_args, get_origin
@@ -93,9 +93,11 @@ def _mapping(value: object, _: object) -> dict[str, object]:
 def _structure_record(cls: type[T], converter: cattrs.Converter) -> Callable[[object, object], T]:
     """Structure an attrs class; null stands for the default where the field does not take null."""
     structure = make_dict_structure_fn(cls, converter)
-    fields = attrs.fields(get_origin(cls) or cls)  # type: ignore[misc]  # an attrs class: the hook asks for it
+    fields = attrs.fields(cast("type[attrs.AttrsInstance]", get_origin(cls) or cls))
     with_default = {
-        field.name: field.default for field in fields if field.default is not attrs.NOTHING and field.default is not None
+        field.name: field.default
+        for field in fields
+        if field.default is not attrs.NOTHING and field.default is not None
     }
 
     def convert(value: object, kind: object) -> T:
@@ -108,13 +110,18 @@ def _structure_record(cls: type[T], converter: cattrs.Converter) -> Callable[[ob
     return convert
 
 
+def _is_record(kind: type) -> bool:
+    return attrs.has(get_origin(kind) or kind)
+
+
 def _is_sequence(kind: object) -> bool:
     return get_origin(kind) in {list, tuple}
 
 
 def _structure_sequence(kind: type, converter: cattrs.Converter) -> Callable[[object, object], object]:
     """Lists from JSON arrays only: cattrs by itself would take a string or an object apart."""
-    structure = list_structure_factory(list[get_args(kind)[0]], converter)  # type: ignore[misc]  # built at run time
+    as_list = cast("type[list[object]]", list[get_args(kind)[0]])  # type: ignore[misc]  # built at run time
+    structure = list_structure_factory(as_list, converter)
     container = get_origin(kind)
 
     def convert(value: object, target: object) -> object:
@@ -135,10 +142,15 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(datetime, _moment)
     converter.register_structure_hook_func(lambda kind: kind == dict[str, object], _mapping)
-    converter.register_structure_hook_factory(_is_sequence, lambda kind: _structure_sequence(kind, converter))
-    converter.register_structure_hook_factory(
-        lambda kind: attrs.has(get_origin(kind) or kind), lambda kind: _structure_record(kind, converter)
-    )
+
+    def sequences(kind: type) -> Callable[[object, object], object]:
+        return _structure_sequence(kind, converter)
+
+    def records(kind: type[T]) -> Callable[[object, object], T]:
+        return _structure_record(kind, converter)
+
+    converter.register_structure_hook_factory(_is_sequence, sequences)
+    converter.register_structure_hook_factory(_is_record, records)
     converter.register_unstructure_hook(UUID, str)
     converter.register_unstructure_hook(datetime, lambda moment: moment.astimezone(UTC).isoformat())
     return converter
@@ -148,7 +160,7 @@ _converter = _make_converter()
 
 
 @lru_cache(maxsize=64)
-def _decoder(kind: object) -> msgspec.json.Decoder[object]:
+def _decoder(kind: Hashable) -> msgspec.json.Decoder[object]:
     return msgspec.json.Decoder(cast("type[object]", kind))
 
 
@@ -158,7 +170,7 @@ _any_decoder: msgspec.json.Decoder[object] = msgspec.json.Decoder(object)
 def decode(body: bytes, kind: type[T]) -> T:
     """A record from JSON. Raises `UnexpectedResponse` that names the JSON path of what does not fit."""
     try:
-        return cast("T", _decoder(kind).decode(body))
+        return cast("T", _decoder(cast("Hashable", kind)).decode(body))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return _decode_slowly(body, kind)
 
@@ -170,7 +182,9 @@ def _decode_slowly(body: bytes, kind: type[T]) -> T:
     except Exception as error:  # cattrs collects whatever the hooks raise into a group of its own
         path, reason = _first_problem(error)
         raise UnexpectedResponse(
-            f"the answer does not have the documented shape: {reason} at {path}", path=path, excerpt=excerpt(body)
+            f"the answer does not have the documented shape: {reason} at {path}",
+            path=path,
+            excerpt=excerpt(body),
         ) from error
 
 

@@ -106,9 +106,7 @@ class Collection:
 
     def _one(self, method: str, item: UUID | str, body: bytes | None = None) -> Request:
         route = f"{self.path}{{id}}/"
-        return Request(
-            method, self.host, f"{self.path}{item}/", route, body=body, deletes=method == "DELETE"
-        )
+        return Request(method, self.host, f"{self.path}{item}/", route, body=body, deletes=method == "DELETE")
 
 
 GROUPS = Collection(Host.API, "/printing/v1/groups/")

@@ -118,17 +118,12 @@ def explain(body: object) -> tuple[str, dict[str, list[str]]]:
     (RFC 6749 section 5.2), an HTML page, nothing.
     """
     if isinstance(body, str):
-        title = re.search(r"<title>([^<]{1,200})</title>", body, re.IGNORECASE)
-        if title:
-            return title[1].strip(), {}
-        return ("" if body.lstrip().startswith("<") else _one_line(body)), {}
+        return _title_of(body), {}
     fields: dict[str, list[str]] = {}
     if isinstance(body, list):
-        _collect(NON_FIELD, body, fields)
+        _collect(NON_FIELD, cast("list[object]", body), fields)
         return _sentence(fields), fields
-    if not isinstance(body, dict):
-        return "", {}
-    values = cast("dict[str, object]", body)
+    values = cast("dict[str, object]", body) if isinstance(body, dict) else {}
     if isinstance(values.get("error"), str):
         return _one_line(str(values.get("error_description") or values["error"])), {}
     for key in ("detail", "message", "error"):
@@ -140,6 +135,13 @@ def explain(body: object) -> tuple[str, dict[str, list[str]]]:
     for name, value in values.items():
         _collect(name, value, fields)
     return _sentence(fields), fields
+
+
+def _title_of(text: str) -> str:
+    """What a page from a proxy says in its title; a plain text as it is."""
+    if title := re.search(r"<title>([^<]{1,200})</title>", text, re.IGNORECASE):
+        return title[1].strip()
+    return "" if text.lstrip().startswith("<") else _one_line(text)
 
 
 def _collect(name: str, value: object, into: dict[str, list[str]], depth: int = 0) -> None:
@@ -159,7 +161,8 @@ def _collect(name: str, value: object, into: dict[str, list[str]], depth: int = 
 
 def _sentence(fields: Mapping[str, list[str]]) -> str:
     parts = [
-        " ".join(texts) if name == NON_FIELD else f"{name}: {' '.join(texts)}" for name, texts in fields.items()
+        " ".join(texts) if name == NON_FIELD else f"{name}: {' '.join(texts)}"
+        for name, texts in fields.items()
     ]
     return _one_line("; ".join(parts))
 

@@ -135,5 +135,3 @@ class RetryBudget:
         """A call went well."""
         if self.level < self.capacity:
             self.level = min(self.capacity, self.level + self.refill)
-
-

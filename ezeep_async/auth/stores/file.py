@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,7 +81,7 @@ class FileTokenStore:
         await _in_thread(self._check_writable)
 
     @asynccontextmanager
-    async def lock(self) -> AsyncIterator[None]:
+    async def lock(self) -> AsyncGenerator[None, None]:
         lock = await _in_thread(self._new_lock)
         loop = asyncio.get_running_loop()
         end = loop.time() + self._lock_timeout
@@ -153,19 +153,25 @@ class FileTokenStore:
         if os.name == "posix" and mode & 0o077:
             if not self._warned:
                 self._warned = True
-                logger.warning("%s could be read by others (mode %o): now only by its owner (600)", self._path, mode)
+                logger.warning(
+                    "%s could be read by others (mode %o): now only by its owner (600)", self._path, mode
+                )
             target.chmod(0o600)
 
     def _check_owner(self, document: dict[str, object]) -> None:
         if document.get("version") != SCHEMA_VERSION:
-            raise TokenStoreCorrupt(f"{self._path} has version {document.get('version')!r}, not {SCHEMA_VERSION}")
+            raise TokenStoreCorrupt(
+                f"{self._path} has version {document.get('version')!r}, not {SCHEMA_VERSION}"
+            )
         if self._owner is None:
             return
         client, account = self._owner
         if document.get("client") not in {None, client}:
             raise TokenStoreError(f"{self._path} holds the login of another client id")
         if document.get("account") not in {None, account}:
-            raise TokenStoreError(f"{self._path} holds a login at {document.get('account')}, not at {account}")
+            raise TokenStoreError(
+                f"{self._path} holds a login at {document.get('account')}, not at {account}"
+            )
 
     def _save(self, tokens: TokenSet) -> None:
         target = self._target()
@@ -223,7 +229,9 @@ class FileTokenStore:
 def _tokens_in(document: dict[str, object], path: Path) -> TokenSet:
     token = document.get("token")
     values = cast("dict[str, object]", token) if isinstance(token, dict) else {}
-    access, refresh, expires_at = (values.get(name) for name in ("access_token", "refresh_token", "expires_at"))
+    access, refresh, expires_at = (
+        values.get(name) for name in ("access_token", "refresh_token", "expires_at")
+    )
     expires_in = values.get("expires_in")
     scope, kind = values.get("scope", "printing"), values.get("token_type", "Bearer")
     if (
@@ -241,7 +249,7 @@ def _tokens_in(document: dict[str, object], path: Path) -> TokenSet:
 
 
 @contextlib.contextmanager
-def _new_file_beside(target: Path) -> Iterator[Path]:
+def _new_file_beside(target: Path) -> Generator[Path, None, None]:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         yield temporary
@@ -274,7 +282,9 @@ async def _in_thread(function: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     try:
         future = loop.run_in_executor(None, function)
-    except RuntimeError:  # the interpreter is shutting down and starts no threads: better late than not at all
+    except (
+        RuntimeError
+    ):  # the interpreter is shutting down and starts no threads: better late than not at all
         return function()
     try:
         return await asyncio.shield(future)

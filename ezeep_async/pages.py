@@ -1,0 +1,290 @@
+"""Reading a listing page by page, so that the server cannot lead us astray.
+
+Only the query of `next` is used, on our own address. The next page begins where the last one ended, whatever was
+asked for. Nothing is left running by whoever stops early.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
+from uuid import UUID
+
+import attrs
+from yarl import URL
+
+from ezeep_async.errors import EzeepError, PaginationLoop
+
+
+class HasId(Protocol):
+    """Every record has an id; duplicates are found by it."""
+
+    @property
+    def id(self) -> UUID: ...
+
+
+T = TypeVar("T", bound=HasId)
+
+Params = Mapping[str, str]
+
+
+@attrs.frozen
+class Page(Generic[T]):
+    """One page, as it came."""
+
+    items: list[T]
+    """Without those that an earlier page had."""
+    count: int | None
+    """How many there are in all, says the server at this moment."""
+    offset: int
+    """How many came before this page."""
+    raw: bytes = attrs.field(repr=False)
+    """The body of the answer."""
+
+
+@attrs.frozen
+class Fetched(Generic[T]):
+    """What the server sent for one set of parameters, before anything is left out."""
+
+    items: list[T]
+    count: int | None
+    next: str | None
+    raw: bytes = attrs.field(repr=False)
+
+
+Fetch = Callable[[Params], Awaitable[Fetched[T]]]
+
+
+@attrs.define
+class Listing(Generic[T]):
+    """What is listed, how, and what was noticed in the last reading of it."""
+
+    fetch: Fetch[T]
+    page_size: int
+    concurrency: int
+    offset: int
+    keep: Callable[[T], bool] | None
+    """The filter that the server was asked to apply, applied again to what comes back."""
+    drift: bool = False
+    duplicates: int = 0
+
+
+class PageIterator(Generic[T]):
+    """One reading of a listing. It owns the requests it has under way: they end with it."""
+
+    def __init__(self, listing: Listing[T]) -> None:
+        self._listing = listing
+        self._fetch = listing.fetch
+        self._keep = listing.keep
+        self._under_way: deque[tuple[Params, asyncio.Task[Fetched[T]]]] = deque()
+        self._offset = listing.offset
+        self._next: Params | None = {"limit": str(listing.page_size), "offset": str(listing.offset)}
+        self._step = 0
+        self._planned_to = 0
+        self._seen: set[UUID] = set()
+        self._asked: set[frozenset[tuple[str, str]]] = set()
+        self._fingerprints: set[int] = set()
+        self._received = 0
+        self._count: int | None = None
+        self._done = False
+        listing.drift = False
+        listing.duplicates = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Page[T]:
+        if self._done:
+            raise StopAsyncIteration
+        try:
+            fetched = await self._take()
+            return self._accept(fetched)
+        except StopAsyncIteration:
+            raise
+        except BaseException as error:
+            if isinstance(error, EzeepError):
+                error.resume_offset = self._offset
+            self._end()
+            raise
+
+    async def aclose(self) -> None:
+        """End the reading, and wait until its requests are gone."""
+        tasks = [task for _, task in self._under_way]
+        self._end()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        # `break` leaves the iterator to reference counting: nobody will ask for what is under way any more.
+        for _, task in self._under_way:
+            if not task.done() and not task.get_loop().is_closed():
+                task.cancel()
+
+    # --- fetching --------------------------------------------------------------------------------------------------
+
+    async def _take(self) -> Fetched[T]:
+        if self._under_way:
+            _, task = self._under_way[0]
+            try:
+                fetched = await asyncio.shield(task)
+            finally:
+                if task.done():
+                    self._under_way.popleft()
+            return fetched
+        params = self._next
+        if params is None:
+            self._done = True
+            raise StopAsyncIteration
+        self._guard(params)
+        return await self._fetch(params)
+
+    def _start(self, params: Params) -> None:
+        self._guard(params)
+        # The task knows the fetch function and nothing of this iterator, which can so be dropped while it runs.
+        task = asyncio.ensure_future(self._fetch(params))
+        task.add_done_callback(_retrieve)
+        self._under_way.append((params, task))
+
+    def _guard(self, params: Params) -> None:
+        key = frozenset(params.items())
+        if key in self._asked:
+            raise PaginationLoop(f"the server sends us back to a page that was read already ({dict(params)})")
+        self._asked.add(key)
+
+    def _end(self) -> None:
+        self._done = True
+        while self._under_way:
+            _, task = self._under_way.popleft()
+            task.cancel()
+
+    # --- what came back --------------------------------------------------------------------------------------------
+
+    def _accept(self, fetched: Fetched[T]) -> Page[T]:
+        page = self._page_of(fetched)
+        size = len(fetched.items)
+        self._offset += size
+        following = self._following(fetched)
+        if following is None:
+            self._finish()
+        elif self._under_way:
+            if not self._fits(following, size):
+                # The cap changed, or a row went: what was planned ahead would leave a gap. Read on from here.
+                self._drop_plan()
+                self._start(following)
+            else:
+                self._plan_ahead(fetched.count)
+        elif self._may_plan(following, size):
+            self._step = size
+            self._planned_to = self._offset
+            self._plan_ahead(fetched.count)
+        else:
+            self._start(following)
+            self._next = None
+        return page
+
+    def _page_of(self, fetched: Fetched[T]) -> Page[T]:
+        listing = self._listing
+        ids = [item.id for item in fetched.items]
+        fingerprint = hash(tuple(ids))
+        if ids and fingerprint in self._fingerprints:
+            raise PaginationLoop("the server sent the same page twice: it does not follow limit and offset")
+        self._fingerprints.add(fingerprint)
+        fresh: list[T] = []
+        for item in fetched.items:
+            if item.id in self._seen:
+                listing.duplicates += 1
+            else:
+                self._seen.add(item.id)
+                fresh.append(item)
+        self._received += len(fresh)
+        if self._count is not None and fetched.count is not None and fetched.count != self._count:
+            listing.drift = True
+        if fetched.count is not None:
+            self._count = fetched.count
+        if len(fresh) != len(ids):
+            listing.drift = True
+        items = fresh if self._keep is None else [item for item in fresh if self._keep(item)]
+        return Page(items, fetched.count, self._offset, fetched.raw)
+
+    def _following(self, fetched: Fetched[T]) -> Params | None:
+        """The parameters of the next page: the query of `next`, on our own address; None at the end."""
+        if fetched.next is None or not fetched.items:
+            return None
+        try:
+            query = dict(URL(fetched.next).query)
+        except (ValueError, TypeError):
+            query = {}
+        if not query or "offset" in query:
+            # What came back tells where the next page begins, not what was asked for, nor what the server computes.
+            query["offset"] = str(self._offset)
+            query.setdefault("limit", str(self._listing.page_size))
+        return query
+
+    # --- reading several pages at once -----------------------------------------------------------------------------
+
+    def _may_plan(self, following: Params, size: int) -> bool:
+        return (
+            self._listing.concurrency > 1 and self._count is not None and "offset" in following and size > 0
+        )
+
+    def _fits(self, following: Params, size: int) -> bool:
+        return size == self._step and "offset" in following
+
+    def _plan_ahead(self, count: int | None) -> None:
+        self._next = None
+        limit = self._count if count is None else count
+        while len(self._under_way) < self._listing.concurrency and self._planned_to < (limit or 0):
+            self._start({"limit": str(self._step), "offset": str(self._planned_to)})
+            self._planned_to += self._step
+        if not self._under_way:
+            self._start({"limit": str(self._step), "offset": str(self._offset)})
+            self._planned_to = self._offset + self._step
+
+    def _drop_plan(self) -> None:
+        for params, task in self._under_way:
+            self._asked.discard(frozenset(params.items()))
+            task.cancel()
+        self._under_way.clear()
+
+    def _finish(self) -> None:
+        self._end()
+        expected = None if self._count is None else self._count - self._listing.offset
+        if expected is not None and max(expected, 0) != self._received:
+            self._listing.drift = True
+
+
+class ItemIterator(Generic[T]):
+    """Item by item. A class and no generator: a generator would leave its clean-up to the event loop."""
+
+    def __init__(self, pages: PageIterator[T]) -> None:
+        self._pages = pages
+        self._items: deque[T] = deque()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._items:
+            self._items.extend((await self._pages.__anext__()).items)
+        return self._items.popleft()
+
+    async def aclose(self) -> None:
+        """End the reading."""
+        await self._pages.aclose()
+
+
+def _retrieve(task: asyncio.Task[object]) -> None:
+    """A page that nobody asked for any more may have failed: that is nobody's business then."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,403 @@
+"""`FileTokenStore`: requirements 2-1, 2-4 to 2-8, 2-12."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import multiprocessing
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ezeep_async import (
+    EzeepSession,
+    FileTokenStore,
+    OAuthApp,
+    ReauthorizationRequired,
+    TokenPersistError,
+    TokenSet,
+    TokenStoreCorrupt,
+    TokenStoreError,
+)
+from ezeep_async.sandbox import Sandbox
+from support import QUICK, expired, open_session, sandbox_in_a_thread
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _others(path: Path) -> list[str]:
+    """What is in the folder besides the token file and its lock."""
+    return [name for name in os.listdir(path.parent) if name not in {path.name, path.name + ".lock"}]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "login.json"
+
+
+async def _save(store: FileTokenStore, tokens: TokenSet) -> None:
+    async with store.lock():
+        await store.save(tokens)
+
+
+async def test_a_login_survives_its_session(sandbox: Sandbox, path: Path) -> None:
+    """Saved, loaded by another store on the same path, equal in everything; then cleared."""
+    tokens = sandbox.tokens()
+    await _save(FileTokenStore(path), tokens)
+    assert await FileTokenStore(path).load() == tokens
+    await FileTokenStore(path).clear()
+    assert await FileTokenStore(path).load() is None
+
+
+def _use_at_expiry(path: str, client_id: str, account: str, api: str, barrier) -> list[str]:
+    from ezeep_async import Endpoints
+
+    async def use() -> list[str]:
+        async with EzeepSession(
+            OAuthApp(client_id), store=FileTokenStore(path), endpoints=Endpoints(account, api), settings=QUICK
+        ) as session:
+            barrier.wait(60)
+            people = await asyncio.gather(*[session.accounts.me() for _ in range(20)])
+            return [str(person.id) for person in people]
+
+    return asyncio.run(use())
+
+
+def _child(results, *arguments) -> None:
+    try:
+        results.put(_use_at_expiry(*arguments))
+    except BaseException as error:
+        results.put(repr(error))
+
+
+@pytest.mark.may_block
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_2_1_eight_processes_make_one_refresh(path: Path, method: str) -> None:
+    """2-1: eight processes with twenty calls each at the moment of expiry: one refresh in all, no failure."""
+    context = multiprocessing.get_context(method)
+    with sandbox_in_a_thread() as sandbox:
+        asyncio.run(_save(FileTokenStore(path), expired(sandbox.tokens())))
+        results, barrier = context.Queue(), context.Barrier(8)
+        where = sandbox.endpoints
+        arguments = (results, str(path), sandbox.oauth_app.client_id, where.account, where.api, barrier)
+        processes = [context.Process(target=_child, args=arguments) for _ in range(8)]
+        for process in processes:
+            process.start()
+        answers = [results.get(timeout=60) for _ in processes]
+        for process in processes:
+            process.join(30)
+        assert [len(answer) for answer in answers] == [20] * 8, answers
+        assert sandbox.refresh_requests == 1
+
+
+async def test_2_4_the_file_is_private_from_its_first_moment(
+    sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2-4: with umask 000 every file that is ever opened for it has mode 0600 at once."""
+    modes: list[int] = []
+    real = os.open
+
+    def spy(name, flags, mode=0o777, **options):
+        descriptor = real(name, flags, mode, **options)
+        if ".tmp" in str(name):
+            modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        return descriptor
+
+    monkeypatch.setattr(os, "open", spy)
+    umask = os.umask(0)
+    try:
+        await _save(FileTokenStore(path), sandbox.tokens())
+    finally:
+        os.umask(umask)
+    assert modes == [0o600]
+    assert _mode(path) == 0o600
+
+
+@pytest.mark.parametrize("where", ["open", "write", "fsync", "replace"])
+async def test_2_4_a_failing_write_leaves_the_old_file_and_nothing_else(
+    sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """2-4: no space at any step: the old file byte for byte, and no other one."""
+    store = FileTokenStore(path)
+    await _save(store, sandbox.tokens())
+    before = path.read_bytes()
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if where == "open":
+        monkeypatch.setattr(os, "open", full)
+    elif where == "fsync":
+        monkeypatch.setattr(os, "fsync", full)
+    elif where == "replace":
+        monkeypatch.setattr(Path, "replace", full)
+    else:
+        monkeypatch.setattr(json, "dumps", full)
+    with pytest.raises(TokenPersistError, match="No space left"):
+        await store.save(sandbox.tokens())
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert _others(path) == []
+
+
+async def test_2_4_what_a_killed_writer_left_is_removed(sandbox: Sandbox, path: Path) -> None:
+    """2-4: a temporary file of a process that was killed holds a token: the next save removes it."""
+    leftover = path.with_name(f".{path.name}.0123456789abcdef.tmp")
+    leftover.write_text("{")
+    await _save(FileTokenStore(path), sandbox.tokens())
+    assert _others(path) == []
+
+
+async def test_2_5_a_file_that_others_can_read_is_repaired(
+    sandbox: Sandbox, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """2-5: a warning, once, and mode 0600."""
+    store = FileTokenStore(path)
+    await _save(store, sandbox.tokens())
+    for _ in range(2):
+        path.chmod(0o644)
+        await store.load()
+        assert _mode(path) == 0o600
+    assert caplog.text.count("could be read by others") == 1
+
+
+async def test_2_5_a_folder_that_we_make_is_private(sandbox: Sandbox, tmp_path: Path) -> None:
+    """2-5: 0700."""
+    path = tmp_path / "new" / "login.json"
+    await _save(FileTokenStore(path), sandbox.tokens())
+    assert _mode(path.parent) == 0o700
+
+
+async def test_2_5_a_symbolic_link_stays_and_its_target_is_replaced(sandbox: Sandbox, tmp_path: Path) -> None:
+    """2-5: the link is still one, and the login is in its target."""
+    target, link = tmp_path / "real.json", tmp_path / "link.json"
+    link.symlink_to(target)
+    tokens = sandbox.tokens()
+    await _save(FileTokenStore(link), tokens)
+    assert link.is_symlink()
+    assert await FileTokenStore(target).load() == tokens
+    assert _mode(target) == 0o600
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"plain-token", b"[]", b"\xff\xfe", b'{"version": 1}', b'{"version": 2, "token": {}}', b"null",
+     b'{"version": 1, "token": {"access_token": "a", "refresh_token": "r", "expires_at": "x"}}',
+     b'{"version": 1, "token": {"access_token": "a", "refresh_token": "r", "expires_at": 1e300}}', b"[" * 50000],
+    ids=lambda content: repr(content[:30]),
+)  # fmt: skip
+async def test_2_6_a_corrupt_file_is_named_and_kept(sandbox: Sandbox, path: Path, content: bytes) -> None:
+    """2-6: never taken for a token, never overwritten, not by a refresh and not by a login."""
+    path.write_bytes(content)
+    path.chmod(0o600)
+    async with open_session(sandbox, FileTokenStore(path)) as session:
+        with pytest.raises(TokenStoreCorrupt, match="login.json") as caught:
+            await session.accounts.me()
+        assert "plain-token" not in str(caught.value)
+        with pytest.raises(TokenStoreCorrupt):
+            await session.oauth.exchange_code("code")
+    assert path.read_bytes() == content
+    assert sandbox.count("POST /oauth/access_token/") == 0
+
+
+async def test_2_7_a_disk_that_fills_up_during_the_refresh(
+    sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """2-7: the call gets its answer; the file is the old one, whole; when there is room again the login is stored."""
+    store = FileTokenStore(path)
+    await _save(store, expired(sandbox.tokens()))
+    before = path.read_bytes()
+    real = store._save
+
+    def full(tokens: TokenSet) -> None:
+        raise TokenPersistError("no room")
+
+    monkeypatch.setattr(store, "_save", full)
+    session = open_session(sandbox, store)
+    await session.accounts.me()
+    assert path.read_bytes() == before
+    assert "no room" in caplog.text
+    monkeypatch.setattr(store, "_save", real)
+    await session.aclose()
+    async with open_session(sandbox, FileTokenStore(path)) as again:
+        await again.accounts.me()
+    assert sandbox.refresh_requests == 1
+
+
+HOLD = """
+import asyncio, sys
+from ezeep_async import FileTokenStore
+async def main():
+    async with FileTokenStore(sys.argv[1]).lock():
+        print("held", flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.may_block
+def test_2_8_a_killed_holder_frees_the_lock(path: Path) -> None:
+    """2-8: SIGKILL to the process that holds it: the next one has it, with nothing to clean up by hand."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+
+        async def take() -> bool:
+            with pytest.raises(TokenStoreError, match="in use by another process"):
+                async with FileTokenStore(path, lock_timeout=0.2).lock():
+                    pass
+            holder.kill()
+            async with FileTokenStore(path, lock_timeout=5).lock():
+                return True
+
+        assert asyncio.run(take())
+
+
+async def test_2_8_waiting_for_the_lock_is_cancellable_and_leaks_nothing(path: Path) -> None:
+    """2-8: cancelled at every moment of the wait, the lock is free for the next one."""
+    store = FileTokenStore(path)
+    for pause in [0.0, 0.001, 0.002, 0.005, 0.01, 0.02]:
+
+        async def take() -> None:
+            async with store.lock():
+                await asyncio.sleep(10)
+
+        async with store.lock():
+            task = asyncio.create_task(take())
+            await asyncio.sleep(pause)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        free = asyncio.create_task(take())
+        await asyncio.sleep(pause)
+        free.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await free
+        async with asyncio.timeout(2), store.lock():
+            pass
+
+
+async def test_2_8_waiting_does_not_block_the_loop(path: Path) -> None:
+    """2-8: while one task waits for the lock, others run."""
+    store = FileTokenStore(path)
+    ticks = 0
+    async with store.lock():
+        waiter = asyncio.create_task(_take_and_release(store))
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+            ticks += 1
+        assert not waiter.done()
+    await waiter
+    assert ticks == 20
+
+
+async def _take_and_release(store: FileTokenStore) -> None:
+    async with store.lock():
+        pass
+
+
+def test_2_8_the_wait_is_longer_than_a_refresh_and_its_replay() -> None:
+    """2-8: nobody gives up on a holder that works."""
+    from ezeep_async import Settings
+    from ezeep_async.auth.stores.file import LOCK_TIMEOUT
+
+    assert LOCK_TIMEOUT > 2 * Settings().refresh_timeout
+
+
+async def test_2_12_a_file_of_another_client_or_host_is_refused(sandbox: Sandbox, path: Path) -> None:
+    """2-12: for reading and for writing; the file stays as it is."""
+    async with open_session(sandbox, FileTokenStore(path), tokens=sandbox.tokens()) as session:
+        await session.accounts.me()
+    content = path.read_bytes()
+    assert sandbox.oauth_app.client_id.encode() not in content
+    async with EzeepSession(OAuthApp("another"), FileTokenStore(path), endpoints=sandbox.endpoints) as session:
+        with pytest.raises(TokenStoreError, match="another client id"):
+            await session.accounts.me()
+        with pytest.raises(TokenStoreError, match="another client id"):
+            await session.oauth.exchange_code("code")
+    async with EzeepSession(sandbox.oauth_app, FileTokenStore(path)) as session:
+        with pytest.raises(TokenStoreError, match="not at https://account.ezeep.com"):
+            await session.accounts.me()
+    assert path.read_bytes() == content
+
+
+async def test_2_12_unknown_keys_stay_on_rewriting(sandbox: Sandbox, path: Path) -> None:
+    """2-12: what a later version wrote beside the login is kept."""
+    await _save(FileTokenStore(path), sandbox.tokens())
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"note": {"kept": True}}))
+    await _save(FileTokenStore(path), sandbox.tokens())
+    document = json.loads(path.read_text())
+    assert document["note"] == {"kept": True}
+    assert document["version"] == 1
+    assert isinstance(document["token"]["expires_at"], float)
+
+
+async def test_one_store_serves_one_client(sandbox: Sandbox, path: Path) -> None:
+    """Two sessions of different clients on one store object are told so."""
+    store = FileTokenStore(path)
+    async with open_session(sandbox, store):
+        with pytest.raises(TokenStoreError, match="another client id"):
+            await EzeepSession(OAuthApp("another"), store, endpoints=sandbox.endpoints).__aenter__()
+
+
+@pytest.mark.may_block
+def test_a_file_cannot_be_read(path: Path) -> None:
+    """A folder in place of the file, an unusable folder: one clear error, no traceback of another kind."""
+    path.mkdir()
+    with pytest.raises(TokenStoreError, match="login.json cannot be read"):
+        asyncio.run(FileTokenStore(path).load())
+    with pytest.raises(TokenStoreError):
+        asyncio.run(_save(FileTokenStore(path / "x" / ".." / ".." / "login.json"), None))  # type: ignore[arg-type]
+    blocked = path.with_name("file")
+    blocked.write_text("")
+    with pytest.raises(TokenStoreError, match="cannot be"):
+        asyncio.run(_take_and_release(FileTokenStore(blocked / "below" / "login.json")))
+    with pytest.raises(TokenPersistError, match="not renewed"):
+        asyncio.run(FileTokenStore(blocked / "login.json").check_writable())
+
+
+@pytest.mark.may_block
+def test_one_lock_for_two_loops_in_two_threads(path: Path) -> None:
+    """An event loop of the application and the one of run_sync: never both inside."""
+    inside, most = 0, 0
+
+    async def work() -> None:
+        nonlocal inside, most
+        for _ in range(20):
+            async with FileTokenStore(path).lock():
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.0005)
+                inside -= 1
+
+    threads = [threading.Thread(target=lambda: asyncio.run(work())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(15)
+    assert most == 1
+
+
+async def test_an_expired_and_spent_login_in_a_file_needs_a_person(sandbox: Sandbox, path: Path) -> None:
+    """The stored login is never deleted by the SDK, even when it is dead."""
+    spent = expired(sandbox.tokens())
+    async with open_session(sandbox, stored=spent) as other:
+        await other.accounts.me()
+    await _save(FileTokenStore(path), spent)
+    async with open_session(sandbox, FileTokenStore(path)) as session:
+        with pytest.raises(ReauthorizationRequired):
+            await session.accounts.me()
+    assert await FileTokenStore(path).load() == spent

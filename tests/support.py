@@ -1,0 +1,72 @@
+"""Small helpers of the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import attrs
+
+from ezeep_async import EzeepSession, MemoryTokenStore, Settings, TokenSet
+from ezeep_async.sandbox import Sandbox
+
+
+QUICK = Settings(connect_timeout=2.0, read_timeout=5.0, deadline=10.0, refresh_timeout=3.0)
+"""Time limits for tests: what does not happen is given up on soon."""
+
+TOKEN = "POST /oauth/access_token/"
+ME = "GET /v1/users/me/"
+
+
+@attrs.define
+class Clock:
+    """The client's clocks, which jump when they are told to: the wall clock alone, or both."""
+
+    wall: float = 0.0
+    steady: float = 0.0
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.wall + self.steady)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.steady
+
+
+def expired(tokens: TokenSet) -> TokenSet:
+    """The same login with an access token that has ended a minute ago."""
+    return attrs.evolve(tokens, expires_at=datetime.now(UTC) - timedelta(minutes=1))
+
+
+def open_session(sandbox: Sandbox, store=None, **options) -> EzeepSession:
+    """A session in the sandbox; with no store and no tokens given, logged in with an expired access token."""
+    if store is None:
+        store = MemoryTokenStore(options.pop("stored", None) or expired(sandbox.tokens()))
+    options.setdefault("settings", QUICK)
+    return EzeepSession(sandbox.oauth_app, store=store, endpoints=sandbox.endpoints, **options)
+
+
+async def settle(times: int = 5) -> None:
+    """Let everything that is ready run."""
+    for _ in range(times):
+        await asyncio.sleep(0)
+
+
+@contextlib.contextmanager
+def sandbox_in_a_thread(**options) -> Iterator[Sandbox]:
+    """A sandbox on a loop of its own, for tests that end theirs. Read its counts; change it before it is used."""
+    loop = asyncio.new_event_loop()
+    sandbox = Sandbox(**options)
+    thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result(10)
+    try:
+        yield sandbox
+    finally:
+        asyncio.run_coroutine_threadsafe(sandbox.aclose(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
