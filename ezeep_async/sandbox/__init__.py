@@ -1,0 +1,35 @@
+"""A real ezeep to run against: an aiohttp server on loopback, in the caller's event loop.
+
+    async with Sandbox(users=134, groups=13, seed=0) as sandbox:
+        print(sandbox.endpoints, sandbox.oauth_app, sandbox.tokens())
+
+It keeps the service's hard habits: refresh tokens that work once, silent caps, `http://` next links, memberships
+that are replaced as a whole. `Sandbox.faults` adds the network's.
+"""
+
+from __future__ import annotations
+
+from ezeep_async.sandbox.behaviour import Behaviour, Clock
+from ezeep_async.sandbox.faults import Fault, Faults, Hold
+from ezeep_async.sandbox.organisation import Group, Invitation, Organisation, Person, User
+from ezeep_async.sandbox.records import RecordedRequest
+from ezeep_async.sandbox.seeding import SANDBOX_ADMIN, SANDBOX_PASSWORD
+from ezeep_async.sandbox.server import Sandbox
+
+
+__all__ = [
+    "SANDBOX_ADMIN",
+    "SANDBOX_PASSWORD",
+    "Behaviour",
+    "Clock",
+    "Fault",
+    "Faults",
+    "Group",
+    "Hold",
+    "Invitation",
+    "Organisation",
+    "Person",
+    "RecordedRequest",
+    "Sandbox",
+    "User",
+]

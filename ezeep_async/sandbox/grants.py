@@ -1,0 +1,196 @@
+"""What the authorization server remembers: tokens in families, codes and pairings, and the rules of their use."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+import attrs
+
+from ezeep_async.auth.app import code_challenge
+from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.sandbox.behaviour import Behaviour, Clock
+from ezeep_async.sandbox.replies import Refused, json_reply
+
+
+REFRESH_TOKEN_LIFETIME = timedelta(seconds=3600)
+SCOPE = "printing"
+
+
+def oauth_error(error: str, description: str, status: int = 400) -> Refused:
+    """An error as RFC 6749 section 5.2 has it."""
+    reply = json_reply({"error": error, "error_description": description}, status)
+    reply.headers["Cache-Control"] = "no-store"
+    if status == 401:
+        reply.headers["WWW-Authenticate"] = 'Basic realm="ezeep"'
+    return Refused(reply)
+
+
+@attrs.define(eq=False)
+class Family:
+    """All tokens that descend from one login."""
+
+    user_id: UUID
+    alive: bool = True
+
+
+@attrs.define(eq=False)
+class _Access:
+    family: Family
+    expires_at: datetime
+    alive: bool = True
+
+
+@attrs.define(eq=False)
+class _Refresh:
+    family: Family
+    access_token: str
+    expires_at: datetime
+    used_at: datetime | None = None
+    successor: TokenSet | None = None
+
+
+@attrs.define(eq=False)
+class _Code:
+    user_id: UUID
+    redirect_uri: str
+    challenge: str | None
+    used: bool = False
+
+
+@attrs.define(eq=False)
+class Pairing:
+    """A device that waits for a person."""
+
+    state: Literal["pending", "approved", "denied", "used"] = "pending"
+    user_id: UUID | None = None
+    asked_at: datetime | None = None
+
+
+@attrs.define(eq=False)
+class Grants:
+    """Issues tokens and knows which of them are good. All of it is synchronous: nothing happens half."""
+
+    behaviour: Behaviour
+    clock: Clock
+    refreshes: int = 0
+    """How many refresh grants rotated a token."""
+    pairings: dict[str, Pairing] = attrs.field(factory=dict[str, Pairing], repr=False)
+    _access: dict[str, _Access] = attrs.field(factory=dict[str, _Access], repr=False)
+    _refresh: dict[str, _Refresh] = attrs.field(factory=dict[str, _Refresh], repr=False)
+    _codes: dict[str, _Code] = attrs.field(factory=dict[str, _Code], repr=False)
+
+    # --- tokens
+
+    def issue(self, user_id: UUID) -> TokenSet:
+        """The first tokens of a login."""
+        return self._issue(Family(user_id))
+
+    def _issue(self, family: Family) -> TokenSet:
+        now = self.clock.now()
+        expires_at = now + timedelta(seconds=self.behaviour.expires_in)
+        tokens = TokenSet(
+            access_token=secrets.token_urlsafe(32),
+            refresh_token=secrets.token_urlsafe(32),
+            expires_at=expires_at,
+            scope=SCOPE,
+            expires_in=self.behaviour.expires_in,
+        )
+        self._access[tokens.access_token] = _Access(family, expires_at)
+        self._refresh[tokens.refresh_token] = _Refresh(
+            family, tokens.access_token, now + REFRESH_TOKEN_LIFETIME
+        )
+        return tokens
+
+    def refresh(self, refresh_token: str) -> TokenSet:
+        """Rotate: the token is dead from now on, and so is the access token that came with it."""
+        now = self.clock.now()
+        known = self._refresh.get(refresh_token)
+        if known is None or not known.family.alive:
+            raise oauth_error("invalid_grant", "The refresh token is not valid.")
+        if known.used_at is not None and known.successor is not None:
+            if now - known.used_at < timedelta(seconds=self.behaviour.grace_window):
+                return known.successor
+            if self.behaviour.reuse_protection:
+                known.family.alive = False
+            raise oauth_error("invalid_grant", "The refresh token was used already.")
+        if now >= known.expires_at:
+            raise oauth_error("invalid_grant", "The refresh token has expired.")
+        self._access[known.access_token].alive = False
+        known.used_at = now
+        known.successor = self._issue(known.family)
+        self.refreshes += 1
+        return known.successor
+
+    def owner(self, access_token: str) -> UUID | None:
+        """Whose token it is, if it is any good."""
+        known = self._access.get(access_token)
+        if known is None or not known.alive or not known.family.alive or self.clock.now() >= known.expires_at:
+            return None
+        return known.family.user_id
+
+    def expire_access_tokens(self) -> None:
+        """Let no access token that was issued so far be good any more. The refresh tokens are."""
+        for access in self._access.values():
+            access.alive = False
+
+    def revoke(self, token: str) -> None:
+        """End the login that a token belongs to, if it belongs to any."""
+        known = self._refresh.get(token) or self._access.get(token)
+        if known is not None:
+            known.family.alive = False
+
+    # --- codes
+
+    def authorize(self, user_id: UUID, redirect_uri: str, challenge: str | None) -> str:
+        """A code for somebody who agreed. It does not expire."""
+        code = secrets.token_urlsafe(24)
+        self._codes[code] = _Code(user_id, redirect_uri, challenge)
+        return code
+
+    def redeem(self, code: str, redirect_uri: str | None, verifier: str | None) -> TokenSet:
+        """Tokens for a code, once."""
+        known = self._codes.get(code)
+        if known is None:
+            raise oauth_error("invalid_grant", "The code is not valid.")
+        if known.used:
+            raise oauth_error("invalid_grant", "The code was used already.")
+        if redirect_uri != known.redirect_uri:
+            raise oauth_error("invalid_grant", "redirect_uri is not the one of the authorization request.")
+        if known.challenge is not None and not _verifies(known.challenge, verifier):
+            raise oauth_error("invalid_grant", "code_verifier does not match the code_challenge.")
+        known.used = True
+        return self.issue(known.user_id)
+
+    # --- pairing
+
+    def begin_pairing(self) -> str:
+        """A pairing code, which waits for a person."""
+        code = secrets.token_hex(5)
+        self.pairings[code] = Pairing()
+        return code
+
+    def redeem_pairing(self, code: str) -> TokenSet:
+        """Tokens for a pairing code once somebody agreed."""
+        pairing = self.pairings.get(code)
+        if pairing is None or pairing.state == "used":
+            raise oauth_error("invalid_grant", "The pairing code is not valid.")
+        if pairing.state == "denied":
+            raise oauth_error("access_denied", "The pairing was declined.")
+        now, asked_at = self.clock.now(), pairing.asked_at
+        pairing.asked_at = now
+        if pairing.state == "pending" or pairing.user_id is None:
+            interval = timedelta(seconds=self.behaviour.pairing_interval)
+            if asked_at is not None and now - asked_at < interval:
+                raise oauth_error("slow_down", "Ask less often.")
+            raise oauth_error("authorization_pending", "Nobody has confirmed the pairing yet.")
+        pairing.state = "used"
+        return self.issue(pairing.user_id)
+
+
+def _verifies(challenge: str, verifier: str | None) -> bool:
+    if not verifier or not verifier.isascii():
+        return False
+    return secrets.compare_digest(code_challenge(verifier).encode(), challenge.encode())

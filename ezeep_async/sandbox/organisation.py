@@ -1,0 +1,347 @@
+"""The organisation behind the sandbox: printing users, groups, people and invitations, and who is a member of what."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, MutableSet
+from typing import TypeVar
+from uuid import UUID
+
+import attrs
+import msgspec
+
+
+ORGANIZATION_ID = UUID("54e3a324-cc89-4722-8338-c285d26bef15")
+
+
+def _forget(instance: User | Person, _: attrs.Attribute[object], value: object) -> object:
+    """A field changes: the record's JSON has to be made anew."""
+    instance.encoded = None
+    return value
+
+
+class Memberships(MutableSet[UUID]):
+    """The groups of one user, in the order in which they were given. Changes keep the organisation's index right."""
+
+    __slots__ = ("_groups", "_organisation", "_user")
+
+    def __init__(self, user: User, organisation: Organisation) -> None:
+        self._groups: dict[UUID, None] = {}
+        self._user = user
+        self._organisation = organisation
+
+    def __contains__(self, group_id: object) -> bool:
+        return group_id in self._groups
+
+    def __iter__(self) -> Iterator[UUID]:
+        return iter(self._groups)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __repr__(self) -> str:
+        return f"Memberships({[str(group_id) for group_id in self._groups]})"
+
+    def add(self, value: UUID) -> None:
+        """Put the user into a group. Raises `ValueError` where there is no such group."""
+        if value in self._groups:
+            return
+        self._organisation.joined(self._user, value)
+        self._groups[value] = None
+        self._user.encoded = None
+
+    def discard(self, value: UUID) -> None:
+        """Take the user out of a group, if it is in it."""
+        if value in self._groups:
+            del self._groups[value]
+            self._user.encoded = None
+            self._organisation.left(self._user, value)
+
+    def replace(self, group_ids: Iterable[UUID]) -> None:
+        """Be in exactly these groups, in this order."""
+        self.clear()
+        for group_id in group_ids:
+            self.add(group_id)
+
+
+@attrs.define(eq=False, on_setattr=_forget)
+class User:
+    """A printing user. Its name and e-mail address are those of the `Person` with the same id."""
+
+    id: UUID
+    organisation: Organisation = attrs.field(repr=False)
+    local_printing_enabled: bool = True
+    self_service_enabled: bool = True
+    myprinters_enabled: bool = False
+    groups: Memberships = attrs.field(init=False)
+    encoded: bytes | None = attrs.field(init=False, default=None, repr=False, on_setattr=attrs.setters.NO_OP)
+    """The record as JSON, kept until something changes."""
+
+    def __attrs_post_init__(self) -> None:
+        self.groups = Memberships(self, self.organisation)
+
+    def encode(self) -> bytes:
+        """The record as JSON."""
+        if self.encoded is None:
+            self.encoded = msgspec.json.encode(
+                {
+                    "id": self.id,
+                    "local_printing_enabled": self.local_printing_enabled,
+                    "self_service_enabled": self.self_service_enabled,
+                    "myprinters_enabled": self.myprinters_enabled,
+                    "groups": [{"group_id": group_id} for group_id in self.groups],
+                }
+            )
+        return self.encoded
+
+
+@attrs.define(eq=False)
+class Group:
+    """A group. How many members it has is the organisation's to say: see `Organisation.members`."""
+
+    id: UUID
+    name: str
+    organization_id: UUID = ORGANIZATION_ID
+    description: str = ""
+    local_printing_enabled: bool = False
+    myprinters_enabled: bool = False
+    origin: dict[str, str] = attrs.field(factory=lambda: {"provider": "Ezeep"})
+    num_printers: int = 0
+
+
+@attrs.define(eq=False, on_setattr=_forget)
+class Person:
+    """An account user. Change the fields by assignment, not in place: the JSON is kept."""
+
+    id: UUID
+    email: str
+    first_name: str = ""
+    last_name: str = ""
+    date_joined: str = "2021-05-21T11:32:27.796675Z"
+    azure_profile: dict[str, object] | None = None
+    id_profile: dict[str, object] | None = None
+    user_invitations: list[dict[str, object]] | None = None
+    roles: tuple[str, ...] = ("user",)
+    is_verified: bool = True
+    encoded: bytes | None = attrs.field(init=False, default=None, repr=False, on_setattr=attrs.setters.NO_OP)
+    """The record as JSON, kept until something changes."""
+
+    @property
+    def display_name(self) -> str:
+        """Both names, as far as there are any."""
+        return f"{self.first_name} {self.last_name}".strip()
+
+    def encode(self) -> bytes:
+        """The record as JSON."""
+        if self.encoded is None:
+            self.encoded = msgspec.json.encode(
+                {
+                    "id": self.id,
+                    "email": self.email,
+                    "first_name": self.first_name,
+                    "last_name": self.last_name,
+                    "display_name": self.display_name,
+                    "date_joined": self.date_joined,
+                    "azure_profile": self.azure_profile,
+                    "id_profile": self.id_profile,
+                    "user_invitations": self.user_invitations,
+                    "roles": self.roles,
+                    "is_verified": self.is_verified,
+                }
+            )
+        return self.encoded
+
+
+@attrs.define(eq=False)
+class Invitation:
+    """An invitation by e-mail."""
+
+    id: UUID
+    updated: str
+    email: str
+    expire_date: str
+    delivery_status: str = "SENT"
+    invitation_status: str = "OPEN"
+
+    def encode(self) -> bytes:
+        """The record as JSON."""
+        return msgspec.json.encode(self)
+
+
+Record = TypeVar("Record", User, Person)
+
+
+@attrs.define(eq=False)
+class Organisation:
+    """Everything that the sandbox knows. Read it freely; change who exists through the methods only."""
+
+    seed: int = 0
+    organization_id: UUID = ORGANIZATION_ID
+    admin_id: UUID = attrs.field(init=False, default=UUID(int=0))
+    """The person who owns the tokens of `Sandbox.tokens()`."""
+    users: dict[UUID, User] = attrs.field(init=False, factory=dict[UUID, User], repr=False)
+    groups: dict[UUID, Group] = attrs.field(init=False, factory=dict[UUID, Group], repr=False)
+    people: dict[UUID, Person] = attrs.field(init=False, factory=dict[UUID, Person], repr=False)
+    invitations: dict[UUID, Invitation] = attrs.field(init=False, factory=dict[UUID, Invitation], repr=False)
+    random: random.Random = attrs.field(init=False, repr=False)
+    _user_list: list[User] = attrs.field(init=False, factory=list[User], repr=False)
+    _people_list: list[Person] = attrs.field(init=False, factory=list[Person], repr=False)
+    _members: dict[UUID, set[UUID]] = attrs.field(init=False, factory=dict[UUID, set[UUID]], repr=False)
+    _member_lists: dict[UUID, list[User]] = attrs.field(
+        init=False, factory=dict[UUID, list[User]], repr=False
+    )
+    _added: int = attrs.field(init=False, default=0, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    # --- reading
+
+    def listed_users(self) -> list[User]:
+        """The printing users in the order of their ids."""
+        return self._user_list
+
+    def listed_people(self) -> list[Person]:
+        """The account users in the order of their ids."""
+        return self._people_list
+
+    def members(self, group_id: UUID) -> frozenset[UUID]:
+        """The ids of a group's members. Raises `KeyError` where there is no such group."""
+        return frozenset(self._members[group_id])
+
+    def num_members(self, group_id: UUID) -> int:
+        """How many members a group has."""
+        return len(self._members[group_id])
+
+    def listed_members(self, group_id: UUID) -> list[User]:
+        """A group's members in the order of their ids; none where there is no such group."""
+        listed = self._member_lists.get(group_id)
+        if listed is None:
+            # Kept until the group changes: the pages of one listing would each sort all members again.
+            members = self._members.get(group_id, set())
+            listed = self._member_lists[group_id] = [user for user in self._user_list if user.id in members]
+        return listed
+
+    def person_with_email(self, email: str) -> Person | None:
+        """Who has that e-mail address, if anybody."""
+        wanted = email.strip().lower()
+        return next((person for person in self._people_list if person.email.lower() == wanted), None)
+
+    # --- writing
+
+    def new_id(self) -> UUID:
+        """The next id. The same seed gives the same ones."""
+        return UUID(int=self.random.getrandbits(128), version=4)
+
+    def add_user(
+        self,
+        *,
+        user_id: UUID | None = None,
+        groups: Iterable[UUID] = (),
+        first_name: str = "New",
+        last_name: str = "Person",
+        email: str | None = None,
+        roles: tuple[str, ...] = ("user",),
+    ) -> User:
+        """A new printing user and its person, sorted in by id. Raises `ValueError` for an id that is taken."""
+        user_id = self.new_id() if user_id is None else user_id
+        if user_id in self.users:
+            raise ValueError(f"there is a user {user_id} already")
+        self._added += 1
+        if user_id not in self.people:
+            email = (
+                f"{first_name}.{last_name}.new{self._added}@example.com".lower() if email is None else email
+            )
+            self.add_person(Person(user_id, email, first_name, last_name, roles=roles))
+        user = User(user_id, self)
+        self.users[user_id] = user
+        _sort_in(self._user_list, user)
+        user.groups.replace(groups)
+        return user
+
+    def add_person(self, person: Person) -> None:
+        """Put somebody into the account directory, sorted in by id."""
+        self.people[person.id] = person
+        _sort_in(self._people_list, person)
+
+    def remove_user(self, user_id: UUID) -> None:
+        """Remove a printing user and its person. The admin's person stays: tests are logged in as the admin.
+
+        Raises `KeyError` where there is no such user.
+        """
+        user = self.users.pop(user_id)
+        user.groups.clear()
+        del self._user_list[bisect_left(self._user_list, user_id, key=_by_id)]
+        if user_id != self.admin_id:
+            self._remove_person(user_id)
+
+    def delete_person(self, user_id: UUID) -> None:
+        """Remove a person with all that belongs to it. Raises `KeyError` where there is no such person."""
+        if user_id in self.users:
+            self.remove_user(user_id)
+        if user_id in self.people:
+            self._remove_person(user_id)
+
+    def _remove_person(self, user_id: UUID) -> None:
+        del self.people[user_id]
+        del self._people_list[bisect_left(self._people_list, user_id, key=_by_id)]
+
+    def add_group(
+        self,
+        name: str,
+        *,
+        group_id: UUID | None = None,
+        description: str = "",
+        local_printing_enabled: bool = False,
+        myprinters_enabled: bool = False,
+        origin: dict[str, str] | None = None,
+        num_printers: int = 0,
+    ) -> Group:
+        """A new group, at the end of the list. Names need not be unique."""
+        group = Group(
+            self.new_id() if group_id is None else group_id,
+            name,
+            self.organization_id,
+            description,
+            local_printing_enabled,
+            myprinters_enabled,
+            {"provider": "Ezeep"} if origin is None else origin,
+            num_printers,
+        )
+        self.groups[group.id] = group
+        self._members[group.id] = set()
+        return group
+
+    def remove_group(self, group_id: UUID) -> None:
+        """Remove a group, and its members from it. Raises `KeyError` where there is no such group."""
+        for user_id in list(self._members[group_id]):
+            self.users[user_id].groups.discard(group_id)
+        del self.groups[group_id], self._members[group_id]
+        self._member_lists.pop(group_id, None)
+
+    # --- what `Memberships` tells
+
+    def joined(self, user: User, group_id: UUID) -> None:
+        """Note a new member. Raises `ValueError` where there is no such group."""
+        if group_id not in self.groups:
+            raise ValueError(f"there is no group {group_id}")
+        self._members[group_id].add(user.id)
+        self._member_lists.pop(group_id, None)
+
+    def left(self, user: User, group_id: UUID) -> None:
+        """Note that somebody is a member no longer."""
+        self._members[group_id].discard(user.id)
+        self._member_lists.pop(group_id, None)
+
+
+def _sort_in(records: list[Record], record: Record) -> None:
+    # Records mostly come in order, and comparing ids is slow.
+    if not records or records[-1].id < record.id:
+        records.append(record)
+    else:
+        insort(records, record, key=_by_id)
+
+
+def _by_id(record: User | Person) -> UUID:
+    return record.id

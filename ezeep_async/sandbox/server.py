@@ -1,0 +1,312 @@
+"""`Sandbox`: two servers on loopback, what they answer, and what they saw."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from functools import partial
+from types import TracebackType
+from typing import Self, Unpack
+from urllib.parse import parse_qs
+from uuid import UUID, uuid4
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from ezeep_async.auth.app import OAuthApp
+from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
+from ezeep_async.sandbox.consent import Consent
+from ezeep_async.sandbox.directory import Directory
+from ezeep_async.sandbox.faults import Closing, Faults, Waits, retry_after_text
+from ezeep_async.sandbox.grants import Grants
+from ezeep_async.sandbox.oauth import CLIENT_ID, TOKEN_PATH, OAuth
+from ezeep_async.sandbox.organisation import Organisation, Person
+from ezeep_async.sandbox.pages import message_page
+from ezeep_async.sandbox.printing import Printing
+from ezeep_async.sandbox.records import Host, RecordedRequest
+from ezeep_async.sandbox.replies import Call, Refused, Reply, detail, html_reply, method_not_allowed
+from ezeep_async.sandbox.routing import Match, Routes
+from ezeep_async.sandbox.seeding import populate
+from ezeep_async.settings import Endpoints
+
+
+_HOSTS: tuple[Host, ...] = ("account", "api")
+_CLOSE_TIMEOUT = 0.2
+"""Seconds that closing waits for requests whose bodies have not arrived."""
+
+
+class Sandbox:
+    """An ezeep with an organisation of its own. Open it with `async with`; the seed decides everybody's ids.
+
+    The keywords besides `users`, `groups` and `seed` are the fields of `Behaviour`, which may be changed later
+    through the attribute `behaviour`.
+    """
+
+    def __init__(
+        self, *, users: int = 134, groups: int = 13, seed: int = 0, **behaviour: Unpack[BehaviourOptions]
+    ) -> None:
+        self.behaviour = Behaviour(**behaviour)
+        self.clock = Clock()
+        self.organisation = Organisation(seed)
+        populate(self.organisation, users=users, groups=groups)
+        self.requests: list[RecordedRequest] = []
+        """Everything that arrived, in that order."""
+        self.counts: Counter[str] = Counter()
+        """How many requests reached which route: method and template."""
+        self.unknown_routes: Counter[str] = Counter()
+        """Requests to paths that do not exist: method and path."""
+        self.refresh_requests = 0
+        """How many token requests with `grant_type=refresh_token` arrived."""
+        self.peak_parallel = 0
+        """The largest number of requests that the printing API had under way at once."""
+        self._parallel = 0
+        self._grants = Grants(self.behaviour, self.clock)
+        self._waits = Waits()
+        self._routes = {host: Routes() for host in _HOSTS}
+        account = self._routes["account"]
+        account.add(OAuth(self.organisation, self.behaviour, self._grants).routes(), protected=False)
+        account.add(Consent(self.organisation, self.behaviour, self._grants).routes(), protected=False)
+        account.add(Directory(self.organisation, self.behaviour, self.clock).routes(), protected=True)
+        self._routes["api"].add(Printing(self.organisation, self.behaviour).routes(), protected=True)
+        self.faults = Faults(self._waits, self._known_route)
+        """What goes wrong."""
+        self._runners: list[web.ServerRunner] = []
+        self._ports: dict[Host, int] = {}
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    # --- life
+
+    async def __aenter__(self) -> Self:
+        if self._ports:
+            raise RuntimeError("a Sandbox is opened once: make another one")
+        try:
+            for host in _HOSTS:
+                server = web.Server(partial(self._handle, host), access_log=None)
+                runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_TIMEOUT)
+                self._runners.append(runner)
+                await runner.setup()
+                # The backlog is for tests that begin with thousands of connections at once.
+                await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+                self._ports[host] = int(runner.addresses[0][1])
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close both servers. Requests that are held or delayed are cut off."""
+        self._waits.close()
+        while self._runners:
+            await self._runners.pop().cleanup()
+        # The requests of clients that went away belong to no connection: the runners do not wait for them.
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSE_TIMEOUT)
+        # Closed transports give their sockets back in the next round of the loop.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where the two hosts are: two ports, so two origins. Raises `RuntimeError` before the sandbox is open."""
+        return Endpoints(account=self._origin("account"), api=self._origin("api"))
+
+    def _origin(self, host: Host) -> str:
+        if host not in self._ports:
+            raise RuntimeError("the Sandbox is not open: use `async with Sandbox() as sandbox`")
+        return f"http://127.0.0.1:{self._ports[host]}"
+
+    # --- logging in
+
+    @property
+    def oauth_app(self) -> OAuthApp:
+        """The one client that is registered, with the first of its redirect URIs."""
+        uris = self.behaviour.redirect_uris
+        return OAuthApp(CLIENT_ID, self.behaviour.client_secret, uris[0] if uris else None)
+
+    def tokens(self, user_id: UUID | None = None) -> TokenSet:
+        """A fresh login of the admin, or of the person with that id. Raises `KeyError` where there is no such person."""
+        owner = self.organisation.admin_id if user_id is None else user_id
+        return self._grants.issue(self.organisation.people[owner].id)
+
+    def expire_access_tokens(self) -> None:
+        """Let every access token that was issued so far be answered 401 from now on."""
+        self._grants.expire_access_tokens()
+
+    # --- what happened
+
+    def count(self, route: str) -> int:
+        """How many requests reached a route, such as "PATCH /printing/v1/users/{id}/", dropped and redirected ones too.
+
+        Raises `ValueError` for a route that does not exist: its count would be 0 for ever.
+        """
+        return self.counts[self._known_route(route)]
+
+    @property
+    def refreshes(self) -> int:
+        """How many refresh grants rotated a token."""
+        return self._grants.refreshes
+
+    def reset_counts(self) -> None:
+        """Forget all requests and counts. Tokens, faults and the organisation stay as they are."""
+        self.requests.clear()
+        self.counts.clear()
+        self.unknown_routes.clear()
+        self.refresh_requests = self._grants.refreshes = self.peak_parallel = 0
+
+    def _known_route(self, key: str) -> str:
+        method, _, template = key.partition(" ")
+        if not method.isupper() or not any(template in routes for routes in self._routes.values()):
+            raise ValueError(
+                f"there is no route {key!r}: a method and a template, as in 'GET /v1/users/{{id}}/'"
+            )
+        return key
+
+    # --- a request's way
+
+    async def _handle(self, host: Host, request: web.BaseRequest) -> web.StreamResponse:
+        task: asyncio.Task[object] | None = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+        try:
+            return await self._serve(host, request, await request.read())
+        except (Closing, ConnectionError):  # the sandbox closes, or the client went away with half its body
+            return _cut(request)
+        finally:
+            if task is not None:
+                self._tasks.discard(task)
+
+    async def _serve(self, host: Host, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+        match = self._routes[host].find(request.path)
+        record = self._record(host, request, match, body)
+        if host == "account":
+            return await self._perform(request, record, match)
+        limit = self.behaviour.max_parallel
+        if limit is not None and self._parallel >= limit:
+            return _respond(request, record, self._too_many())
+        self._parallel += 1
+        self.peak_parallel = max(self.peak_parallel, self._parallel)
+        try:
+            return await self._perform(request, record, match)
+        finally:
+            self._parallel -= 1
+
+    async def _perform(
+        self, request: web.BaseRequest, record: RecordedRequest, match: Match | None
+    ) -> web.StreamResponse:
+        fault = self.faults.due(record)
+        if (held := self.faults.holding(record, after=False)) is not None:
+            await held
+        if fault is not None and fault.delay > 0:
+            await self._waits.sleep(fault.delay)
+        if fault is not None and fault.drop == "before":
+            return _cut(request)
+        if self.behaviour.latency > 0 and match is not None and match.route.protected:
+            await self._waits.sleep(self.behaviour.latency)
+        # In one piece: whether the client is still there makes no difference to what is done.
+        reply = self._process(request, record, match) if fault is None or fault.processes else None
+        if fault is not None and fault.delay_after > 0:
+            await self._waits.sleep(fault.delay_after)
+        if (held := self.faults.holding(record, after=True)) is not None:
+            await held
+        if fault is not None:
+            if fault.drop == "after":
+                return _cut(request)
+            reply = fault.answer(reply)
+        return _respond(request, record, Reply() if reply is None else reply)
+
+    def _process(self, request: web.BaseRequest, record: RecordedRequest, match: Match | None) -> Reply:
+        if match is None:
+            return html_reply(message_page("Not found", "There is no such page."), 404)
+        if not match.slash:
+            query = f"?{request.query_string}" if request.query_string else ""
+            return Reply(
+                status=301,
+                content_type=None,
+                headers={"Location": f"http://{request.host}{request.rel_url.raw_path}/{query}"},
+            )
+        try:
+            bearer = self._bearer(record) if match.route.protected else None
+            handler = match.route.handlers.get(record.method)
+            if handler is None:
+                return method_not_allowed(record.method, match.route.handlers)
+            call = Call(
+                method=record.method,
+                path=record.path,
+                query=record.query,
+                headers=record.headers,
+                body=record.body,
+                id=match.id,
+                origin=self._origin(record.host),
+                bearer=bearer,
+            )
+            return handler(call)
+        except Refused as refused:
+            return refused.reply
+
+    def _bearer(self, record: RecordedRequest) -> Person:
+        scheme, _, token = record.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            problem = "Authentication credentials were not provided."
+        else:
+            owner = self._grants.owner(token.strip())
+            person = None if owner is None else self.organisation.people.get(owner)
+            if person is not None:
+                return person
+            problem = "Invalid or expired token."
+        reply = detail(401, problem)
+        reply.headers["WWW-Authenticate"] = 'Bearer realm="api"'
+        raise Refused(reply)
+
+    def _too_many(self) -> Reply:
+        reply = detail(429, self.behaviour.rate_limit_error)
+        if self.behaviour.retry_after is not None:
+            reply.headers["Retry-After"] = retry_after_text(self.behaviour.retry_after)
+        return reply
+
+    def _record(
+        self, host: Host, request: web.BaseRequest, match: Match | None, body: bytes
+    ) -> RecordedRequest:
+        record = RecordedRequest(
+            method=request.method,
+            host=host,
+            path=request.path,
+            query=dict(request.query),
+            route=None if match is None else match.route.template,
+            headers=CIMultiDict(request.headers),
+            body=body,
+        )
+        self.requests.append(record)
+        if record.key is None:
+            self.unknown_routes[f"{record.method} {record.path}"] += 1
+        else:
+            self.counts[record.key] += 1
+        if record.route == TOKEN_PATH:
+            record.grant_type = parse_qs(body.decode("utf-8", "replace")).get("grant_type", [None])[0]
+            self.refresh_requests += record.grant_type == "refresh_token"
+        return record
+
+
+def _cut(request: web.BaseRequest) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    # Never sent: writing to a connection that is gone ends the request, and aiohttp says nothing about it.
+    return web.Response()
+
+
+def _respond(request: web.BaseRequest, record: RecordedRequest, reply: Reply) -> web.Response:
+    if request.transport is not None and not request.transport.is_closing():
+        record.status = reply.status
+    headers = CIMultiDict(reply.headers)
+    headers["X-Request-ID"] = record.headers.get("X-Request-ID") or str(uuid4())
+    if reply.content_type is not None:
+        headers["Content-Type"] = reply.content_type
+    return web.Response(status=reply.status, body=reply.body or None, headers=headers)

@@ -1,0 +1,220 @@
+"""The servers: two origins, what they record, redirects, limits, and their end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from urllib.parse import urlsplit
+
+import aiohttp
+import attrs
+import pytest
+
+from ezeep_async.sandbox import Behaviour, Sandbox
+from ezeep_async.sandbox.behaviour import BehaviourOptions
+
+
+USERS = "/printing/v1/users/"
+USER = "0050a068-cc7b-4490-951a-06920a610ee5"
+
+
+def test_every_behaviour_is_an_option():
+    assert set(BehaviourOptions.__annotations__) == {field.name for field in attrs.fields(Behaviour)}
+
+
+async def test_options(client_for):
+    async with Sandbox(users=3, groups=2, max_page_size=2, redirect_uris=("https://x.example/cb",)) as server:
+        assert server.oauth_app.redirect_uri == "https://x.example/cb"
+        _, page = await client_for(server)("GET", USERS)
+        assert (page["count"], len(page["results"])) == (3, 2)
+        server.behaviour.redirect_uris = ()
+        assert server.oauth_app.redirect_uri is None
+    with pytest.raises(TypeError):
+        Sandbox(no_such_option=1)
+
+
+async def test_two_origins(server):
+    account, api = urlsplit(server.endpoints.account), urlsplit(server.endpoints.api)
+    assert account.hostname == api.hostname == "127.0.0.1"
+    assert account.port != api.port
+
+
+async def test_unopened_and_opened_twice():
+    server = Sandbox(users=1)
+    with pytest.raises(RuntimeError, match="not open"):
+        _ = server.endpoints
+    async with server:
+        with pytest.raises(RuntimeError, match="once"):
+            await server.__aenter__()
+    await server.aclose()
+
+
+async def test_requests_are_recorded(server, client):
+    await client("GET", f"{USERS}?limit=1", json={"groups": []}, headers={"x-own": "1"})
+    await client("PATCH", f"{USERS}{USER}/", json={"groups": []})
+    await client.refresh(server.tokens().refresh_token)
+    first, second, third = server.requests
+    assert (first.method, first.host, first.path, first.query) == ("GET", "api", USERS, {"limit": "1"})
+    assert (first.body, first.headers["X-Own"], first.status) == (b'{"groups": []}', "1", 200)
+    assert (second.route, second.key) == ("/printing/v1/users/{id}/", "PATCH /printing/v1/users/{id}/")
+    assert (third.host, third.grant_type, third.status) == ("account", "refresh_token", 200)
+    assert server.count("PATCH /printing/v1/users/{id}/") == 1
+    assert server.counts == {
+        "GET /printing/v1/users/": 1,
+        "PATCH /printing/v1/users/{id}/": 1,
+        "POST /oauth/access_token/": 1,
+    }
+    for secret in (client.token, third.headers["Authorization"]):
+        assert secret not in repr(server.requests)
+    assert (server.peak_parallel, server.refreshes, server.refresh_requests) == (1, 1, 1)
+    server.reset_counts()
+    assert (server.requests, server.counts) == ([], {})
+    assert (server.peak_parallel, server.refreshes, server.refresh_requests) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route"),
+    [
+        ("GET", "/printing/v1/users", "/printing/v1/users/"),
+        ("PATCH", f"/printing/v1/users/{USER}", "/printing/v1/users/{id}/"),
+        ("POST", "/oauth/access_token", "/oauth/access_token/"),
+        ("GET", "/v1/users/me", "/v1/users/me/"),
+    ],
+)
+async def test_missing_slash_is_a_redirect(server, client, method, path, route):
+    """3-4: counted where it belongs; the address that it names is http."""
+    response = await client.raw(method, path, params={"limit": "1"})
+    host = server.endpoints.api if path.startswith("/printing") else server.endpoints.account
+    assert (response.status, response.headers["Location"]) == (301, f"{host}{path}/?limit=1")
+    assert response.headers["Location"].startswith("http://")
+    assert server.count(f"{method} {route}") == 1
+    assert server.requests[-1].status == 301
+
+
+async def test_unknown_routes(client_for):
+    """8-9: answered 404, and counted; the hosts do not serve each other's paths."""
+    async with Sandbox(users=1) as server:
+        client = client_for(server)
+        for path in ("/", "/v1/", "/v1/users/x/y/", "/printing/v1/assignments/", "/v1/users/{id}/"):
+            status, _ = await client("GET", path)
+            assert status == 404
+        async with client.session.post(server.endpoints.api + "/oauth/access_token/") as response:
+            assert response.status == 404
+        assert server.unknown_routes == {
+            "GET /": 1,
+            "GET /v1/": 1,
+            "GET /v1/users/x/y/": 1,
+            "GET /printing/v1/assignments/": 1,
+            "POST /oauth/access_token/": 1,
+        }
+        assert server.counts == {"GET /v1/users/{id}/": 1}
+        assert server.requests[0].route is None
+
+
+async def test_request_ids(client):
+    response = await client.raw("GET", USERS, headers={"X-Request-ID": "mine"})
+    assert response.headers["X-Request-ID"] == "mine"
+    ids = {(await client.raw("GET", USERS)).headers["X-Request-ID"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+@pytest.mark.parametrize("retry_after", [None, 1.0])
+async def test_too_many_at_once(server, client, retry_after):
+    """Those beyond the limit are refused at once; the others go on."""
+    server.behaviour.max_parallel = 2
+    server.behaviour.retry_after = retry_after
+    hold = server.faults.hold("GET /printing/v1/users/")
+    tasks = [asyncio.create_task(client("GET", USERS)) for _ in range(2)]
+    await hold.arrived(2)
+    response = await client.raw("GET", USERS)
+    assert (response.status, await response.json()) == (429, {"detail": "Request was throttled."})
+    assert response.headers.get("Retry-After") == (None if retry_after is None else "1")
+    assert (await client("GET", "/v1/users/me/"))[0] == 200
+    hold.release()
+    assert [status for status, _ in await asyncio.gather(*tasks)] == [200, 200]
+    assert (await client("GET", USERS))[0] == 200
+    assert server.peak_parallel == 2
+
+
+async def test_peak_and_latency(server, client):
+    """Requests overlap; only those with a bearer token are slow."""
+    server.behaviour.latency = 0.1
+    client.token = server.tokens().access_token
+    started = time.perf_counter()
+    await asyncio.gather(*(client("GET", USERS) for _ in range(50)))
+    assert 0.1 <= time.perf_counter() - started < 1
+    assert server.peak_parallel == 50
+    started = time.perf_counter()
+    await client.refresh(server.tokens().refresh_token)
+    assert time.perf_counter() - started < 0.1
+
+
+async def test_clock(server):
+    before = server.clock.now()
+    server.clock.advance(3600)
+    assert 3600 <= (server.clock.now() - before).total_seconds() < 3605
+    assert before.tzinfo is not None
+
+
+async def test_closing_leaves_nothing(caplog):
+    """Idle connections do not keep it open; no tasks, no sockets, nothing in the log; its ports are free."""
+    before = asyncio.all_tasks()
+    async with aiohttp.ClientSession() as session:
+        async with Sandbox() as server:
+            url = server.endpoints.api
+            for _ in range(5):
+                async with session.get(url + USERS) as response:
+                    assert response.status == 401
+                    await response.read()
+            started = time.perf_counter()
+        assert time.perf_counter() - started < 0.15
+        assert asyncio.all_tasks() == before
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(url + USERS)
+    assert not caplog.records
+
+
+async def test_half_a_body(server, caplog):
+    """A client that goes away in the middle of its body was never there."""
+    port = urlsplit(server.endpoints.api).port
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /printing/v1/groups/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    await writer.drain()
+    await asyncio.sleep(0.02)
+    writer.close()
+    await writer.wait_closed()
+    await asyncio.sleep(0.02)
+    assert (server.requests, server._tasks, caplog.records) == ([], set(), [])
+
+
+async def test_closing_with_half_a_body(caplog):
+    before = asyncio.all_tasks()
+    async with Sandbox(users=1) as server:
+        port = urlsplit(server.endpoints.account).port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /oauth/revoke/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        started = time.perf_counter()
+    assert time.perf_counter() - started < 1.5
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+    assert asyncio.all_tasks() == before
+    assert not caplog.records
+
+
+async def test_many_connections_at_once(server, client):
+    client.token = server.tokens().access_token
+    answers = await asyncio.gather(*(client("GET", f"{USERS}{USER}/") for _ in range(500)))
+    assert {status for status, _ in answers} == {200}
+
+
+async def test_nothing_blocks_the_loop(client_for):
+    """From the making to the closing."""
+    blockbuster = pytest.importorskip("blockbuster")
+    with blockbuster.blockbuster_ctx("ezeep_async"):
+        async with Sandbox() as server:
+            client = client_for(server)
+            await client("GET", USERS)
+            await client.refresh(server.tokens().refresh_token)
