@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import warnings
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -14,22 +12,19 @@ from yarl import URL
 
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
-from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.oauth import OAuth
-from ezeep_async.auth.refresher import Refresher, TokenHook
+from ezeep_async.auth.refresher import TokenHook
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
-from ezeep_async.errors import SessionClosed, TokenStoreError
-from ezeep_async.http.sender import Sender
-from ezeep_async.http.transport import Transport
+from ezeep_async.core import Core
+from ezeep_async.errors import TokenStoreError
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.wire.converter import decode_json, encode
-from ezeep_async.wire.requests import SAFE_METHODS, Host, Phase, Request
-from ezeep_async.wire.responses import RawResponse
+from ezeep_async.wire.requests import SAFE_METHODS, Host, Request
 
 
 class EzeepSession:
@@ -51,30 +46,23 @@ class EzeepSession:
         on_token_rotated: TokenHook | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._app = app
-        self._endpoints = Endpoints() if endpoints is None else endpoints
-        self._settings = settings = Settings() if settings is None else settings
-        self._store: TokenStore = MemoryTokenStore() if store is None else store
-        self._first_tokens = tokens
-        self._transport = Transport(self._endpoints, settings, http)
-        exchanger = Exchanger(
-            self._send_to_oauth,
+        self._core = core = Core(
+            app,
+            MemoryTokenStore() if store is None else store,
+            tokens,
+            Endpoints() if endpoints is None else endpoints,
+            Settings() if settings is None else settings,
+            http,
+            on_token_rotated,
             clock,
-            timeout=settings.refresh_timeout,
-            connect_timeout=settings.connect_timeout,
         )
-        self._refresher = Refresher(
-            self._store, exchanger, clock, leeway=settings.leeway, on_rotated=on_token_rotated
+        self.oauth = OAuth(
+            app, core.endpoints, core.send_to_oauth, core.exchanger, core.refresher, clock, prepare=core.open
         )
-        self._sender = Sender(self._transport, self._refresher, settings)
-        self._opening: asyncio.Lock | None = None
-        self._opened = False
-        self._closing: asyncio.Future[None] | None = None
-        self.oauth = OAuth(app, self._endpoints, self._send_to_oauth, exchanger, self._refresher, clock)
-        self.users = Users(self)
-        self.groups = Groups(self, self.users)
-        self.accounts = Accounts(self)
-        self.invitations = Invitations(self)
+        self.users = Users(core)
+        self.groups = Groups(core, self.users)
+        self.accounts = Accounts(core)
+        self.invitations = Invitations(core)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
@@ -94,13 +82,13 @@ class EzeepSession:
         return cls(app, **options)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closing is not None else "open" if self._opened else "new"
-        return f"<EzeepSession {state}, client {self._app.client_id}, {self._endpoints.api}>"
+        core = self._core
+        return f"<EzeepSession {core.state}, client {core.app.client_id}, {core.endpoints.api}>"
 
     # --- lifetime --------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        await self._open()
+        await self._core.open()
         return self
 
     async def __aexit__(
@@ -119,43 +107,7 @@ class EzeepSession:
         May be called twice. A cancelled caller is released; the closing goes on. Raises `TokenPersistError` when the
         newest login could not be stored.
         """
-        if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close())
-        await asyncio.shield(self._closing)
-
-    async def _open(self) -> None:
-        if self._closing is not None:
-            raise SessionClosed("this EzeepSession is closed")
-        if self._opening is None:
-            self._opening = asyncio.Lock()
-        async with self._opening:
-            if self._opened:
-                return
-            bind = getattr(self._store, "bind", None)
-            if bind is not None:
-                bind(self._app.client_id, self._endpoints.account)
-            if self._first_tokens is not None:
-                await self._refresher.put_if_empty(self._first_tokens)
-                self._first_tokens = None
-            self._opened = True
-
-    async def _close(self) -> None:
-        try:
-            await self._refresher.aclose()
-        finally:
-            self._sender.close()
-            await self._transport.aclose()
-
-    def __del__(self) -> None:
-        transport = getattr(self, "_transport", None)
-        if transport is not None and transport.is_open:
-            warnings.warn(
-                "an EzeepSession was not closed: use `async with`, or await its aclose()",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
-            transport.abandon()
+        await self._core.aclose()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -163,12 +115,6 @@ class EzeepSession:
         )
 
     # --- calls -----------------------------------------------------------------------------------------------------
-
-    async def send(self, request: Request, /) -> RawResponse:
-        """Send one request of the API, with everything that belongs to it. For resources; see `request`."""
-        if not self._opened or self._closing is not None:
-            await self._open()
-        return await self._sender.send(request)
 
     async def request(
         self,
@@ -198,13 +144,13 @@ class EzeepSession:
             idempotent=method in SAFE_METHODS if idempotent is None else idempotent,
             deletes=method == "DELETE",
         )
-        return decode_json((await self.send(request)).body)
+        return decode_json((await self._core.send(request)).body)
 
     def _locate(self, path_or_url: str, params: Mapping[str, str | int] | None) -> tuple[Host, str, str]:
         url = URL(path_or_url)
         host = Host.API
         if url.absolute:
-            bases = {Host.API: URL(self._endpoints.api), Host.ACCOUNT: URL(self._endpoints.account)}
+            bases = {Host.API: URL(self._core.endpoints.api), Host.ACCOUNT: URL(self._core.endpoints.account)}
             for candidate, base in bases.items():
                 prefix = base.raw_path.rstrip("/")
                 if (
@@ -225,7 +171,3 @@ class EzeepSession:
         if params:
             url = url.update_query(params)
         return host, path, url.raw_query_string
-
-    async def _send_to_oauth(self, request: Request, phase: Phase, /) -> RawResponse:
-        headers = {"Authorization": self._app.basic_authorization(), "Content-Type": request.content_type}
-        return await self._transport.send(request, headers, phase=phase, timed=False)

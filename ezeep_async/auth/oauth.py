@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 
@@ -63,6 +63,7 @@ class OAuth:
         exchanger: Exchanger,
         refresher: Refresher,
         clock: Clock,
+        prepare: Callable[[], Awaitable[None]],
     ) -> None:
         self._app = app
         self._endpoints = endpoints
@@ -70,6 +71,7 @@ class OAuth:
         self._exchanger = exchanger
         self._refresher = refresher
         self._clock = clock
+        self._prepare = prepare
 
     def authorization_request(
         self,
@@ -115,6 +117,7 @@ class OAuth:
         form = {"mode": mode, "scope": self._app.scope}
         if hardware_id is not None:
             form["hardware_id"] = hardware_id
+        await self._prepare()
         response = await self._post(oauth_form(PAIR_PATH, form))
         check_success(response, form, Context("POST", PAIR_PATH, ""))
         return decode(response.body, Pairing)
@@ -129,6 +132,7 @@ class OAuth:
 
         Raises `AuthorizationDenied` when they declined, `PairingTimeout` after `timeout` seconds.
         """
+        await self._prepare()
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
         form = pairing_form(pairing.pairing_code, self._app.scope)
@@ -146,6 +150,7 @@ class OAuth:
 
         Raises `ReauthorizationRequired`, `TransientAuthError`, `AuthenticationError`, `TokenStoreError`.
         """
+        await self._prepare()
         return await self._refresher.refresh()
 
     async def revoke(self) -> None:
@@ -153,6 +158,7 @@ class OAuth:
 
         Raises `TransientAuthError` when the server could not be reached; the store then keeps the login.
         """
+        await self._prepare()
         await self._refresher.log_out(self._revoke)
 
     # --- inside ----------------------------------------------------------------------------------------------------
@@ -169,6 +175,7 @@ class OAuth:
                 ) from error
             return self._tokens_from(response, form)
 
+        await self._prepare()
         return await self._refresher.log_in(exchange)
 
     async def _poll(self, form: Mapping[str, str]) -> TokenSet | str | None:

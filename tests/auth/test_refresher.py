@@ -44,7 +44,7 @@ def _debug_mode(request: pytest.FixtureRequest) -> None:
 async def test_1_1_many_callers_over_an_expired_token_make_one_refresh(sandbox: Sandbox, callers: int) -> None:
     """1-1: one POST to the token endpoint, whatever the number of callers, and all of them succeed."""
     async with open_session(sandbox) as session:
-        tokens = await asyncio.gather(*[session._refresher.access_token() for _ in range(callers)])
+        tokens = await asyncio.gather(*[session._core.refresher.access_token() for _ in range(callers)])
     assert len(set(tokens)) == 1
     assert sandbox.refresh_requests == 1
 
@@ -253,7 +253,7 @@ async def test_1_6_one_cancelled_waiter_leaves_the_others(sandbox: Sandbox) -> N
     """1-6: of fifty waiters one is cancelled: 49 succeed."""
     async with open_session(sandbox) as session:
         hold = sandbox.faults.hold(TOKEN)
-        waiters = [asyncio.create_task(session._refresher.access_token()) for _ in range(50)]
+        waiters = [asyncio.create_task(session._core.refresher.access_token()) for _ in range(50)]
         await hold.arrived()
         waiters[7].cancel()
         hold.release()
@@ -329,7 +329,7 @@ async def test_1_8_a_waiters_limit_does_not_shorten_the_refresh(sandbox: Sandbox
         sandbox.faults.add(TOKEN, delay_after=0.5)
         with pytest.raises(Exception, match="deadline"):
             await session.accounts.me()
-        await session._refresher.access_token()
+        await session._core.refresher.access_token()
     assert sandbox.refresh_requests == 1
 
 
@@ -588,7 +588,7 @@ def test_1_17_one_store_in_two_loops_under_contention() -> None:
             await store.save(expired(sandbox.tokens()))
             async with contextlib.AsyncExitStack() as stack:
                 sessions = [await stack.enter_async_context(open_session(sandbox, store)) for _ in range(50)]
-                await asyncio.gather(*[session._refresher.access_token() for session in sessions])
+                await asyncio.gather(*[session._core.refresher.access_token() for session in sessions])
             return sandbox.refresh_requests
 
     assert [asyncio.run(use(), debug=True), asyncio.run(use(), debug=True)] == [1, 1]
@@ -726,7 +726,7 @@ async def test_2_2_the_order_of_a_refresh(sandbox: Sandbox) -> None:
             return await super().load()
 
         async def save(self, tokens, /):
-            steps.append("save" if session._refresher.tokens is None else "published before saving")
+            steps.append("save" if session._core.refresher.tokens is None else "published before saving")
             await super().save(tokens)
 
         async def check_writable(self):
@@ -737,7 +737,7 @@ async def test_2_2_the_order_of_a_refresh(sandbox: Sandbox) -> None:
             async with super().lock():
                 steps.append("lock")
                 yield
-                steps.append("published" if session._refresher.tokens is not None else "not published")
+                steps.append("published" if session._core.refresher.tokens is not None else "not published")
             steps.append("unlock")
 
     store = Recording(expired(sandbox.tokens()))

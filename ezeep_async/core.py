@@ -1,0 +1,129 @@
+"""What every part of a session works with: the connections, the login, the send loop, and their lifetime.
+
+Kept apart from `EzeepSession` so that nothing refers back to it: the parts hold this, and this holds none of them. It
+goes with the last of them, at once and in order, and notices when nobody has closed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+
+import aiohttp
+
+from ezeep_async.auth.app import OAuthApp
+from ezeep_async.auth.clock import Clock
+from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.refresher import Refresher, TokenHook
+from ezeep_async.auth.tokens import TokenSet, TokenStore
+from ezeep_async.errors import SessionClosed
+from ezeep_async.http.sender import Sender
+from ezeep_async.http.transport import Transport
+from ezeep_async.settings import Endpoints, Settings
+from ezeep_async.wire.requests import Phase, Request
+from ezeep_async.wire.responses import RawResponse
+
+
+class OAuthSender:
+    """Sends requests to the OAuth endpoints with the app's credentials: no bearer, no limiter, no retries."""
+
+    def __init__(self, transport: Transport, app: OAuthApp) -> None:
+        self._transport = transport
+        self._app = app
+
+    async def __call__(self, request: Request, phase: Phase, /) -> RawResponse:
+        """One copy of `request`, and whatever comes back."""
+        headers = {"Authorization": self._app.basic_authorization(), "Content-Type": request.content_type}
+        return await self._transport.send(request, headers, phase=phase, timed=False)
+
+
+class Core:
+    """The inside of an `EzeepSession`."""
+
+    def __init__(
+        self,
+        app: OAuthApp,
+        store: TokenStore,
+        tokens: TokenSet | None,
+        endpoints: Endpoints,
+        settings: Settings,
+        http: aiohttp.ClientSession | None,
+        on_token_rotated: TokenHook | None,
+        clock: Clock,
+    ) -> None:
+        self.app = app
+        self.endpoints = endpoints
+        self.clock = clock
+        self._store = store
+        self._first_tokens = tokens
+        self._transport = Transport(endpoints, settings, http)
+        self.send_to_oauth = OAuthSender(self._transport, app)
+        self.exchanger = Exchanger(
+            self.send_to_oauth,
+            clock,
+            timeout=settings.refresh_timeout,
+            connect_timeout=settings.connect_timeout,
+        )
+        self.refresher = Refresher(
+            store, self.exchanger, clock, leeway=settings.leeway, on_rotated=on_token_rotated
+        )
+        self._sender = Sender(self._transport, self.refresher, settings)
+        self._opening: asyncio.Lock | None = None
+        self._opened = False
+        self._closing: asyncio.Future[None] | None = None
+
+    @property
+    def state(self) -> str:
+        """For people."""
+        if self._closing is not None:
+            return "closed"
+        return "open" if self._opened else "new"
+
+    async def open(self) -> None:
+        """Bind the store, and give it a first login. Once; raises `SessionClosed` after the close."""
+        if self._closing is not None:
+            raise SessionClosed("this EzeepSession is closed")
+        if self._opened:
+            return
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if self._opened:
+                return
+            bind = getattr(self._store, "bind", None)
+            if bind is not None:
+                bind(self.app.client_id, self.endpoints.account)
+            if self._first_tokens is not None:
+                await self.refresher.put_if_empty(self._first_tokens)
+                self._first_tokens = None
+            self._opened = True
+
+    async def aclose(self) -> None:
+        """See `EzeepSession.aclose`."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        try:
+            await self.refresher.aclose()
+        finally:
+            self._sender.close()
+            await self._transport.aclose()
+
+    async def send(self, request: Request, /) -> RawResponse:
+        """The 2xx answer, with everything that belongs to a call. Raises an `EzeepError` for everything else."""
+        if not self._opened or self._closing is not None:
+            await self.open()
+        return await self._sender.send(request)
+
+    def __del__(self) -> None:
+        transport = getattr(self, "_transport", None)
+        if transport is not None and transport.is_open:
+            warnings.warn(
+                "an EzeepSession was not closed: use `async with`, or await its aclose()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+            transport.abandon()
