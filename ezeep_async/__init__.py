@@ -6,6 +6,7 @@ from ezeep_async.auth.app import AuthorizationRequest, OAuthApp
 from ezeep_async.auth.oauth import Pairing
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
+from ezeep_async.blocking import BlockingPaginator
 from ezeep_async.errors import (
     AmbiguousName,
     ApiError,
@@ -48,6 +49,7 @@ from ezeep_async.pages import Page
 from ezeep_async.paging import Paginator
 from ezeep_async.session import EzeepSession
 from ezeep_async.settings import Endpoints, Settings
+from ezeep_async.sync import BlockingSession, run_sync
 from ezeep_async.version import __version__
 
 
@@ -60,6 +62,8 @@ __all__ = [
     "AuthorizationRequest",
     "BadRequest",
     "BlockingCallError",
+    "BlockingPaginator",
+    "BlockingSession",
     "ConcurrentModification",
     "Conflict",
     "ConnectFailed",
@@ -104,4 +108,5 @@ __all__ = [
     "UnexpectedResponse",
     "User",
     "__version__",
+    "run_sync",
 ]

@@ -187,21 +187,14 @@ class Portal:
         return call.outcome()
 
     def post(self, func: Callable[[], Awaitable[object]], *, wait: float = 0.0) -> None:
-        """Starts the coroutine function here and lets it go, after at most `wait` seconds. Never raises.
+        """Starts the coroutine function here and lets it go, with its errors, after at most `wait` seconds.
 
         Takes no lock but a call's own: it is made for finalisers, which run anywhere, in the loop's thread too.
         """
         loop = self._loop
         if loop is None or self.closing or not self.usable:
             return
-
-        async def quietly() -> None:
-            try:
-                await func()
-            except Exception:
-                logger.debug("left behind: %r failed", func, exc_info=True)
-
-        call = Call(self, "left behind", quietly)
+        call = Call(self, "left behind", func)
         call.submit(loop)
         if wait > 0 and not called_from_event_loop():
             call.done.acquire(timeout=wait)

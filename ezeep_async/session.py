@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -46,9 +47,14 @@ class EzeepSession:
         on_token_rotated: TokenHook | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        store = MemoryTokenStore() if store is None else store
+        self._again = partial(
+            type(self), app, store, tokens, endpoints, settings, None, on_token_rotated, clock
+        )
+        self._is_borrowing = http is not None
         self._core = core = Core(
             app,
-            MemoryTokenStore() if store is None else store,
+            store,
             tokens,
             Endpoints() if endpoints is None else endpoints,
             Settings() if settings is None else settings,
@@ -113,6 +119,15 @@ class EzeepSession:
         raise TypeError(
             "an EzeepSession cannot be pickled: make one in each process, on a store that they share"
         )
+
+    def again(self) -> Self:
+        """A new session on the same store, for another event loop or a forked process: sessions do not move.
+
+        Raises `ValueError` when this one borrows its connections, which do not move either.
+        """
+        if self._is_borrowing:
+            raise ValueError("a session that borrows an aiohttp session cannot be made again elsewhere")
+        return self._again()
 
     # --- calls -----------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import os
 import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -123,25 +124,37 @@ class TokenStore(Protocol):
 
 @attrs.define(eq=False)
 class MemoryTokenStore:
-    """Keeps the login for as long as the process lives. May be shared by sessions, event loops and threads."""
+    """Keeps the login for as long as the process lives. May be shared by sessions, event loops and threads.
+
+    A forked child has a copy of it. There the access token can be used to its end, and is not renewed: the refresh
+    token works once, and using it up in the child would log the parent out. Share a `FileTokenStore` instead.
+    """
 
     _tokens: TokenSet | None = None
     _owner: tuple[str, str] | None = attrs.field(init=False, default=None)
     # A thread lock, tried and never waited for: an asyncio.Lock belongs to the first loop that had to wait for it,
     # and a session of run_sync lives on another loop than the one of the application.
     _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock, repr=False)
+    _pid: int = attrs.field(init=False, factory=os.getpid, repr=False)
+    _lock_pid: int = attrs.field(init=False, factory=os.getpid, repr=False)
 
     async def load(self) -> TokenSet | None:
         return self._tokens
 
     async def save(self, tokens: TokenSet, /) -> None:
         self._tokens = tokens
+        self._pid = os.getpid()
 
     async def clear(self) -> None:
         self._tokens = None
 
     async def check_writable(self) -> None:
-        """Memory can always be written."""
+        """Memory can always be written. Raises `TokenStoreError` where the login belongs to a parent process."""
+        if self._tokens is not None and self._pid != os.getpid():
+            raise TokenStoreError(
+                "the login in this MemoryTokenStore came through a fork: renewing it here would log the parent process "
+                "out. Share a FileTokenStore between processes"
+            )
 
     def bind(self, client_id: str, account: str) -> None:
         """Refuse sessions of two different clients on one login."""
@@ -153,11 +166,16 @@ class MemoryTokenStore:
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
-        pause = 0.001
-        while not self._lock.acquire(blocking=False):
+        if self._lock_pid != os.getpid():
+            self._lock, self._lock_pid = (
+                threading.Lock(),
+                os.getpid(),
+            )  # its holder may have stayed in the parent
+        lock, pause = self._lock, 0.001
+        while not lock.acquire(blocking=False):
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.05)
         try:
             yield
         finally:
-            self._lock.release()
+            lock.release()

@@ -1,0 +1,194 @@
+"""`run_sync` and the blocking twin: a view of the async classes, one line for each method.
+
+Every call runs on the one background event loop of the process; see `portal`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from operator import attrgetter
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from ezeep_async import portal
+from ezeep_async.auth.oauth import OAuth
+from ezeep_async.blocking import call, listing, plain
+from ezeep_async.errors import SessionClosed, TokenStoreError
+from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.groups import Groups
+from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.users import Users
+from ezeep_async.session import EzeepSession
+
+
+A = TypeVar("A")
+
+
+class _Home:
+    """Where the async session lives, and which one it is by now.
+
+    Held by all parts of a blocking session and holding none of them, so that it goes with the last of them.
+    """
+
+    def __init__(self, session: EzeepSession) -> None:
+        self._session = session
+        self._portal: portal.Portal | None = None
+        self._closed = False
+
+    def session(self) -> EzeepSession:
+        """The session of this process, on the event loop of this process. Raises `SessionClosed` after the close."""
+        if self._closed:
+            raise SessionClosed("this BlockingSession is closed")
+        current = portal.current()
+        if self._portal is not current:
+            if self._portal is not None:
+                # The event loop that the session lived on is in another process, or has ended.
+                portal.bury(self._session)
+                self._session = self._session.again()
+            self._portal = current
+            current.at_exit(self._session.aclose, wait=portal.CLEANUP_WAIT)
+        return self._session
+
+    def __repr__(self) -> str:
+        return repr(self._session)
+
+    def close(self) -> None:
+        """Close the session, if this process has opened it."""
+        if not self._closed:
+            self._closed = True
+            if self._portal is not None and not self._portal.inherited and not portal.exiting():
+                portal.run_as("await session.aclose()", self._session.aclose)
+
+    def __del__(self) -> None:
+        home = self._portal
+        if home is None or self._closed or portal.exiting():
+            return
+        if home.inherited:
+            portal.bury(self._session)
+            return
+        warnings.warn(
+            "a BlockingSession was not closed: use `with run_sync(...)`, or call its close()",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
+        home.post(self._session.aclose)
+
+
+class _Part(Generic[A]):
+    """A blocking view of one part of the session."""
+
+    def __init__(self, home: _Home, part: Callable[[EzeepSession], A]) -> None:
+        self._home = home
+        self._part = part
+
+    @property
+    def _aio(self) -> A:
+        return self._part(self._home.session())
+
+
+class BlockingOAuth(_Part[OAuth]):
+    """The blocking twin of `OAuth`."""
+
+    authorization_request = plain(OAuth.authorization_request)
+    complete = call(OAuth.complete)
+    exchange_code = call(OAuth.exchange_code)
+    login_with_password = call(OAuth.login_with_password)
+    pair = call(OAuth.pair)
+    wait_for_pairing = call(OAuth.wait_for_pairing)
+    refresh = call(OAuth.refresh)
+    revoke = call(OAuth.revoke)
+
+
+class BlockingGroups(_Part[Groups]):
+    """The blocking twin of `Groups`."""
+
+    list = listing(Groups.list)
+    get = call(Groups.get)
+    create = call(Groups.create)
+    update = call(Groups.update)
+    delete = call(Groups.delete)
+    find = call(Groups.find)
+    ensure = call(Groups.ensure)
+    members = listing(Groups.members)
+
+
+class BlockingUsers(_Part[Users]):
+    """The blocking twin of `Users`."""
+
+    list = listing(Users.list)
+    get = call(Users.get)
+    set_groups = call(Users.set_groups)
+    add_to_groups = call(Users.add_to_groups)
+    remove_from_groups = call(Users.remove_from_groups)
+
+
+class BlockingAccounts(_Part[Accounts]):
+    """The blocking twin of `Accounts`."""
+
+    list = listing(Accounts.list)
+    get = call(Accounts.get)
+    me = call(Accounts.me)
+    update = call(Accounts.update)
+    delete = call(Accounts.delete)
+
+
+class BlockingInvitations(_Part[Invitations]):
+    """The blocking twin of `Invitations`."""
+
+    list = listing(Invitations.list)
+    create = call(Invitations.create)
+    resend = call(Invitations.resend)
+
+
+class BlockingSession:
+    """The blocking twin of `EzeepSession`, for any thread that runs no event loop; several may share it.
+
+    In a forked child it opens a session of its own on the same store, with its first call.
+    """
+
+    def __init__(self, session: EzeepSession) -> None:
+        self._home = home = _Home(session)
+        self.oauth = BlockingOAuth(home, attrgetter("oauth"))
+        self.groups = BlockingGroups(home, attrgetter("groups"))
+        self.users = BlockingUsers(home, attrgetter("users"))
+        self.accounts = BlockingAccounts(home, attrgetter("accounts"))
+        self.invitations = BlockingInvitations(home, attrgetter("invitations"))
+
+    request = call(EzeepSession.request)
+
+    @property
+    def _aio(self) -> EzeepSession:
+        return self._home.session()
+
+    def __repr__(self) -> str:
+        return f"<BlockingSession of {self._home!r}>"
+
+    def __enter__(self) -> Self:
+        portal.run_as("async with EzeepSession(...)", self._aio.__aenter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except TokenStoreError:
+            if error is None:  # as in EzeepSession: it was logged, and another error is under way
+                raise
+
+    def close(self) -> None:
+        """Close the session. May be called twice. Raises what `EzeepSession.aclose` raises."""
+        self._home.close()
+
+    aclose = close
+
+
+def run_sync(session: EzeepSession) -> BlockingSession:
+    """The blocking twin of `session`: the same attributes and methods, without `await`.
+
+    Use it in a `with` block. A call on a thread that runs an event loop raises `BlockingCallError`. Do not use
+    `session` itself on another event loop: it then belongs to the background one.
+    """
+    return BlockingSession(session)

@@ -1,0 +1,314 @@
+"""The background thread: one per process, and nothing that happens to a call harms it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+import weakref
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from ezeep_async import portal
+from ezeep_async.errors import BlockingCallError, SessionClosed
+
+
+HANG = 15  # seconds after which something hangs; nothing here is expected to take long
+VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")
+
+
+async def add(a: int, b: int = 0) -> int:
+    await asyncio.sleep(0)
+    return a + b
+
+
+# --- calls ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_returns_what_the_coroutine_returns() -> None:
+    assert portal.run(add, 1, b=2) == 3
+
+
+def test_several_threads_call_at_once() -> None:
+    """20 calls wait for each other on the loop: they would never meet if calls took turns."""
+    met = 0
+    everybody: asyncio.Event | None = None
+
+    async def meet() -> int:
+        nonlocal met, everybody
+        everybody = everybody or asyncio.Event()
+        met += 1
+        if met == 20:
+            everybody.set()
+        await everybody.wait()
+        return met
+
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda: results.append(portal.run(meet))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(HANG)
+    assert results == [20] * 20
+
+
+def test_5_7_context_variables_of_the_caller_are_visible_inside() -> None:
+    async def look() -> str:
+        await asyncio.sleep(0)
+        return await asyncio.create_task(asyncio.sleep(0, VARIABLE.get()))
+
+    portal.run(add, 1)
+    token = VARIABLE.set("caller's")
+    try:
+        assert portal.run(look) == "caller's"
+    finally:
+        VARIABLE.reset(token)
+    assert portal.run(look) == "unset"
+
+
+# --- errors --------------------------------------------------------------------------------------------------------
+
+
+class Own(Exception):
+    pass
+
+
+def test_5_9_an_error_keeps_its_type_and_its_traceback_shows_caller_and_coroutine() -> None:
+    error = Own("here")
+
+    async def fail_inside() -> None:
+        raise error
+
+    with pytest.raises(Own) as caught:
+        portal.run(fail_inside)  # the caller's line
+    assert caught.value is error
+    text = "".join(traceback.format_exception(error))
+    assert "the caller's line" in text
+    assert "in fail_inside" in text
+
+
+@pytest.mark.parametrize(
+    "kind", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, BaseException]
+)
+def test_5_9_a_base_exception_reaches_the_caller_and_leaves_the_portal_alive(
+    kind: type[BaseException],
+) -> None:
+    before = portal.current()
+
+    async def fail() -> None:
+        raise kind
+
+    with pytest.raises(kind) as caught:
+        portal.run(fail)
+    assert caught.type is kind
+    assert portal.run(add, 1) == 1
+    assert portal.current() is before
+
+
+def test_5_9_a_call_leaves_no_cycle_that_keeps_its_error_and_arguments_alive() -> None:
+    class Thing:
+        pass
+
+    async def fail(thing: Thing) -> None:
+        raise Own
+
+    def scope() -> weakref.ref[Thing]:
+        thing = Thing()
+        try:
+            portal.run(fail, thing)
+        except Own:
+            pass
+        return weakref.ref(thing)
+
+    gc.collect()
+    gc.disable()
+    try:
+        gone = scope()
+        portal.run(add, 1)  # the loop has let go of the last call
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_wrong_arguments_are_a_type_error_and_no_coroutine_is_left_unawaited() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(TypeError):
+            portal.run(add, 1, c=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+        gc.collect()
+
+
+# --- where a blocking call would hang ------------------------------------------------------------------------------
+
+
+async def test_5_2_a_call_on_a_thread_with_a_running_loop_raises_and_names_the_await() -> None:
+    with pytest.raises(BlockingCallError, match=r"await session\.groups\.get\(\.\.\.\)"):
+        portal.run_as("await session.groups.get(...)", add, 1)
+    with pytest.raises(RuntimeError, match=r"await add\(\.\.\.\)"):
+        portal.run(add, 1)
+
+
+def test_5_2_a_call_on_the_portals_own_loop_raises_at_once() -> None:
+    async def inside() -> None:
+        portal.run(add, 1)
+
+    with pytest.raises(BlockingCallError):
+        portal.run(inside)
+
+
+async def test_5_1_a_worker_thread_of_an_async_program_may_call() -> None:
+    assert await anyio.to_thread.run_sync(lambda: portal.run(add, 1)) == 1
+    assert await asyncio.to_thread(portal.run, add, 2) == 2
+
+
+# --- interruptions, and the end ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+def test_5_4_whatever_a_signal_handler_raises_cancels_the_call() -> None:
+    """Celery's soft time limit, for one, is an exception raised by a signal handler."""
+
+    class TimeLimit(Exception):
+        pass
+
+    def handler(*_: object) -> None:
+        raise TimeLimit
+
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(TimeLimit):
+            portal.run(work)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ended == ["cancelled"]
+
+
+@pytest.mark.parametrize("cancelled_first", [False, True])
+def test_5_4_a_call_that_is_cancelled_before_its_first_step_never_begins_and_still_ends(
+    cancelled_first: bool,
+) -> None:
+    """Ctrl-C may come while the call is being handed over: its thread must not wait for what never runs."""
+    begun: list[int] = []
+
+    async def work() -> None:
+        begun.append(1)
+
+    here = portal.current()
+    call = portal.Call(here, "work", work)
+
+    async def hand_over() -> None:
+        loop = asyncio.get_running_loop()
+        call.submit(loop)
+        if cancelled_first:
+            call.cancel()
+        else:
+            loop.call_soon(call.cancel)
+        while call in here.calls:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    portal.run(hand_over)
+    assert call.done.acquire(timeout=HANG)
+    with pytest.raises(asyncio.CancelledError):
+        call.outcome()
+    assert begun == []
+
+
+def test_5_4_a_call_that_was_never_handed_over_is_stopped_at_once() -> None:
+    loop = asyncio.new_event_loop()
+    call = portal.Call(portal.current(), "add", add, (1,))
+    call.done.acquire()
+    try:
+        begin = time.monotonic()
+        assert call.stop(loop, 2 * HANG) is None
+        assert time.monotonic() - begin < HANG
+    finally:
+        loop.close()
+
+
+def test_a_call_that_the_loop_never_got_to_ends_with_its_thread() -> None:
+    ending = portal.Portal()
+    ending.start()
+    ending.run_as("await add(...)", add, 1)
+    call = portal.Call(ending, "add", add, (1,))
+    call.done.acquire()
+    ending.calls.add(call)
+    ending.close()
+    assert call.done.acquire(timeout=HANG)
+    with pytest.raises(SessionClosed):
+        call.outcome()
+
+
+def test_a_call_on_a_loop_that_closed_in_the_meantime_is_a_closed_session() -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    call = portal.Call(portal.current(), "add", add, (1,))
+    call.submit(loop)
+    call.wait()
+    with pytest.raises(SessionClosed):
+        call.outcome()
+
+
+def test_5_5_a_thread_that_cannot_be_started_any_more_is_a_closed_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python 3.12 and later, once the exit has begun."""
+
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(portal, "_current", None)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(SessionClosed, match="exiting"):
+        portal.run(add, 1)
+
+
+# --- finalisers ----------------------------------------------------------------------------------------------------
+
+
+def test_post_starts_a_coroutine_from_anywhere_and_waits_only_where_it_may() -> None:
+    ran = threading.Event()
+
+    async def work() -> None:
+        ran.set()
+
+    async def from_the_loop_itself() -> None:
+        portal.current().post(work, wait=60.0)  # the limit on this test's time would tell
+
+    portal.run(from_the_loop_itself)
+    assert ran.wait(HANG)
+    ran.clear()
+    portal.current().post(work, wait=HANG)
+    assert ran.is_set()
+
+
+def test_post_swallows_errors_and_portals_that_are_gone() -> None:
+    async def fail() -> None:
+        raise Own
+
+    portal.current().post(fail, wait=HANG)
+    fresh = portal.Portal()
+    fresh.post(fail)
+    fresh.start()
+    fresh.run_as("await add(...)", add, 1)
+    fresh.close()
+    fresh.post(fail)
+    with pytest.raises(SessionClosed):
+        fresh.run_as("await add(...)", add, 1)

@@ -1,0 +1,349 @@
+"""The blocking twin on the real thing: requirements 5-1 to 5-10, as far as a session has a part in them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import types
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from ezeep_async import (
+    BlockingCallError,
+    BlockingPaginator,
+    BlockingSession,
+    EzeepSession,
+    FileTokenStore,
+    MemoryTokenStore,
+    NotFound,
+    SessionClosed,
+    TokenStoreError,
+    run_sync,
+)
+from ezeep_async.auth.oauth import OAuth
+from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.groups import Groups
+from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.users import Users
+from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
+from ezeep_async.sync import BlockingAccounts, BlockingGroups, BlockingInvitations, BlockingOAuth, BlockingUsers
+from support import ME, expired, open_session, sandbox_in_a_thread
+
+
+pytestmark = pytest.mark.may_block
+
+TWINS = [
+    (EzeepSession, BlockingSession),
+    (OAuth, BlockingOAuth),
+    (Groups, BlockingGroups),
+    (Users, BlockingUsers),
+    (Accounts, BlockingAccounts),
+    (Invitations, BlockingInvitations),
+]
+
+
+@pytest.fixture
+def server():
+    with sandbox_in_a_thread() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def blocking(server: Sandbox):
+    with run_sync(open_session(server)) as session:
+        yield session
+
+
+def test_everything_works_without_await(server: Sandbox, blocking: BlockingSession) -> None:
+    """5-1: a plain script: every resource, reading and writing."""
+    organization = server.organisation.organization_id
+    group, created = blocking.groups.ensure("Blocking", organization, description="x")
+    assert created
+    assert blocking.groups.get(group.id) == group
+    assert blocking.groups.update(group.id, description="").description == ""
+    user = blocking.users.list().first()
+    assert user is not None
+    assert group.id in blocking.users.add_to_groups(user.id, group.id).group_ids
+    assert [member.id for member in blocking.groups.members(group.id)] == [user.id]
+    assert group.id not in blocking.users.remove_from_groups(user.id, group.id).group_ids
+    assert blocking.users.set_groups(user.id, user.group_ids).group_ids == user.group_ids
+    assert blocking.groups.delete(group.id) is None
+    assert blocking.accounts.me().email == SANDBOX_ADMIN
+    assert blocking.invitations.create("new@example.com").email == "new@example.com"
+    assert blocking.request("GET", "/printing/v1/groups/", params={"limit": 1})["count"] == 13
+    assert blocking.oauth.refresh().access_token
+    with pytest.raises(NotFound):
+        blocking.groups.get(group.id)
+
+
+def test_listings_cross_the_thread_by_page(server: Sandbox, blocking: BlockingSession) -> None:
+    """4-12: iteration, pages, collect, first, count, with the same early-break guarantee as the async one."""
+    users = blocking.users.list(page_size=10)
+    assert isinstance(users, BlockingPaginator)
+    assert len(list(users)) == len(users.collect()) == users.count() == 134
+    assert [len(page.items) for page in users.pages()][:2] == [10, 10]
+    server.reset_counts()
+    for _ in blocking.users.list(page_size=10):
+        break
+    assert server.count("GET /printing/v1/users/") <= 2
+
+
+def test_5_8_every_public_method_has_its_twin() -> None:
+    """5-8: names, parameters, defaults and documentation are those of the async method."""
+    for async_class, blocking_class in TWINS:
+        for name, function in inspect.getmembers(async_class, inspect.isfunction):
+            if name.startswith("_") or name in {"aclose", "again"}:
+                continue
+            twin = inspect.getattr_static(blocking_class, name)
+            expected = list(inspect.signature(function).parameters.values())[1:]
+            bound = twin.__get__(types.SimpleNamespace(_aio=None), blocking_class)
+            assert list(inspect.signature(bound).parameters.values()) == expected, (async_class, name)
+            assert bound.__doc__ == function.__doc__
+
+
+def test_5_8_the_blocking_session_has_the_same_attributes(server: Sandbox) -> None:
+    """5-8: oauth, groups, users, accounts, invitations, request."""
+    session = EzeepSession(server.oauth_app)
+    public = {name for name in vars(session) if not name.startswith("_")} | {"request", "aclose"}
+    twin = run_sync(session)
+    assert {name for name in public if hasattr(twin, name)} == public
+
+
+def test_5_2_a_blocking_call_in_a_coroutine_is_refused(server: Sandbox, blocking: BlockingSession) -> None:
+    """5-2: at once, with the await that was meant; it is a RuntimeError too."""
+
+    async def main() -> None:
+        with pytest.raises(BlockingCallError, match=r"await session\.accounts\.me\("):
+            blocking.accounts.me()
+        with pytest.raises(RuntimeError):
+            list(blocking.users.list())
+
+    asyncio.run(main())
+    assert server.count(ME) == 0
+
+
+def test_5_1_worker_threads_share_one_session(server: Sandbox, blocking: BlockingSession) -> None:
+    """5-1, 1-1: forty threads at the moment of expiry: one refresh."""
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda _: blocking.accounts.me().email, range(80)))
+    assert set(answers) == {SANDBOX_ADMIN}
+    assert server.refresh_requests == 1
+
+
+def test_5_10_one_session_on_two_loops_is_refused(server: Sandbox) -> None:
+    """5-10, 3-12: used by run_sync, then awaited on another loop: a clear error, not a hang."""
+    session = open_session(server)
+    with run_sync(session) as twin:
+        twin.accounts.me()
+
+        async def main() -> None:
+            with pytest.raises(RuntimeError, match="another event loop"):
+                await session.accounts.me()
+
+        asyncio.run(main())
+        twin.accounts.me()
+
+
+def test_after_the_close_every_call_says_so(server: Sandbox) -> None:
+    """3-11: closed twice is fine; used after it is SessionClosed."""
+    with run_sync(open_session(server)) as session:
+        session.accounts.me()
+    session.close()
+    session.aclose()
+    with pytest.raises(SessionClosed):
+        session.accounts.me()
+    with pytest.raises(SessionClosed):
+        list(session.users.list())
+
+
+def test_forgetting_to_close_is_one_warning_of_ours(server: Sandbox) -> None:
+    """3-11: a ResourceWarning that names our class, and no noise of aiohttp's."""
+    session = run_sync(open_session(server))
+    session.accounts.me()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del session
+        gc.collect()
+        with run_sync(open_session(server)) as other:
+            other.accounts.me()
+    assert [str(warning.message) for warning in caught if "closed" in str(warning.message)] == [
+        "a BlockingSession was not closed: use `with run_sync(...)`, or call its close()"
+    ]
+
+
+def _in_child(session: BlockingSession, results) -> None:
+    try:
+        results.put(session.accounts.me().email)
+    except Exception as error:
+        results.put(repr(error))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_5_3_a_forked_child_opens_its_own_session(server: Sandbox, tmp_path: Path) -> None:
+    """5-3: a call in the parent, then in the child, then in the parent: all work, with one login between them."""
+    context = multiprocessing.get_context("fork")
+    store = FileTokenStore(tmp_path / "login.json")
+    with run_sync(open_session(server, store, tokens=expired(server.tokens()))) as session:
+        assert session.accounts.me().email == SANDBOX_ADMIN
+        results = context.Queue()
+        child = context.Process(target=_in_child, args=(session, results))
+        child.start()
+        assert results.get(timeout=10) == SANDBOX_ADMIN
+        child.join(10)
+        assert child.exitcode == 0
+        assert session.accounts.me().email == SANDBOX_ADMIN
+    assert server.refresh_requests == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("is_over", [False, True])
+def test_5_3_a_login_in_memory_is_not_renewed_by_a_child(server: Sandbox, is_over: bool) -> None:
+    """5-3: the refresh token works once; a child that used it up would log its parent out."""
+    context = multiprocessing.get_context("fork")
+    tokens = server.tokens()
+    with run_sync(open_session(server, MemoryTokenStore(expired(tokens) if is_over else tokens))) as session:
+        if not is_over:
+            session.accounts.me()
+        results = context.Queue()
+        child = context.Process(target=_in_child, args=(session, results))
+        child.start()
+        answer = results.get(timeout=10)
+        child.join(10)
+        assert ("FileTokenStore" in answer) if is_over else (answer == SANDBOX_ADMIN)
+        assert session.accounts.me().email == SANDBOX_ADMIN
+    assert server.refresh_requests == int(is_over)
+
+
+SCRIPT = """
+import signal, sys, threading
+from ezeep_async import *
+app, account, api, access, refresh, mode = sys.argv[1:]
+from datetime import datetime, UTC, timedelta
+tokens = TokenSet(access, refresh, datetime.now(UTC) + timedelta(hours=1))
+session = run_sync(EzeepSession(OAuthApp(app), tokens=tokens, endpoints=Endpoints(account, api)))
+print(session.accounts.me().email, flush=True)
+if mode == "exit":
+    sys.exit(0)
+if mode == "daemon":
+    def forever():
+        while True:
+            session.accounts.me()
+    threading.Thread(target=forever, daemon=True).start()
+if mode == "interrupt":
+    try:
+        session.accounts.me()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        print(session.groups.list().count(), flush=True)
+"""
+
+
+def _start(server: Sandbox, mode: str) -> subprocess.Popen[str]:
+    tokens, where = server.tokens(), server.endpoints
+    arguments = [server.oauth_app.client_id, where.account, where.api, tokens.access_token, tokens.refresh_token, mode]
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("mode", ["exit", "daemon"])
+def test_5_5_leaving_with_an_open_session(server: Sandbox, mode: str) -> None:
+    """5-5: exit code 0, no traceback, no hang."""
+    process = _start(server, mode)
+    out, err = process.communicate(timeout=15)
+    assert (process.returncode, err) == (0, "")
+    assert SANDBOX_ADMIN in out
+
+
+def test_5_4_ctrl_c_ends_the_call_and_the_session_goes_on(server: Sandbox) -> None:
+    """5-4: the coroutine is cancelled, KeyboardInterrupt is raised, the next call works."""
+    process = _start(server, "interrupt")
+    assert process.stdout is not None
+    hold = server.faults.hold(ME, when=lambda request: server.count(ME) > 1)
+    assert process.stdout.readline().strip() == SANDBOX_ADMIN
+    deadline = threading.Event()
+    for _ in range(500):
+        if hold.count:
+            break
+        deadline.wait(0.01)
+    assert hold.count
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=15)
+    assert (out.split(), err) == (["interrupted", "13"], "")
+
+
+def test_5_4_a_refresh_survives_ctrl_c(server: Sandbox, tmp_path: Path) -> None:
+    """5-4, 1-5: Ctrl-C while the login is renewed, and the process ends: the new login is in the file."""
+    path = tmp_path / "login.json"
+    store = FileTokenStore(path)
+    asyncio.run(_put(store, expired(server.tokens())))
+    before = json.loads(path.read_text())["token"]["refresh_token"]
+    script = """
+        import sys
+        from ezeep_async import *
+        with run_sync(EzeepSession(OAuthApp(sys.argv[1]), FileTokenStore(sys.argv[2]), endpoints=Endpoints(*sys.argv[3:]))) as s:
+            print("calling", flush=True)
+            s.accounts.me()
+    """
+    hold = server.faults.hold("POST /oauth/access_token/", after=True)
+    where = server.endpoints
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), server.oauth_app.client_id, str(path), where.account, where.api],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    pause = threading.Event()
+    for _ in range(1000):
+        if hold.count:
+            break
+        pause.wait(0.01)
+    process.send_signal(signal.SIGINT)
+    pause.wait(0.2)
+    server_loop = hold._waiting[0].get_loop()
+    server_loop.call_soon_threadsafe(hold.release)
+    _, err = process.communicate(timeout=15)
+    assert "KeyboardInterrupt" in err
+    assert server.refreshes == 1
+    assert json.loads(path.read_text())["token"]["refresh_token"] != before
+
+
+async def _put(store: FileTokenStore, tokens) -> None:
+    async with store.lock():
+        await store.save(tokens)
+
+
+def test_a_borrowed_session_cannot_be_made_again(server: Sandbox) -> None:
+    """It would need connections of another loop."""
+
+    async def main() -> None:
+        async with aiohttp.ClientSession() as http:
+            session = EzeepSession(server.oauth_app, http=http)
+            with pytest.raises(ValueError, match="borrows"):
+                session.again()
+
+    asyncio.run(main())
+
+
+def test_a_memory_store_says_why_a_child_may_not_renew(monkeypatch: pytest.MonkeyPatch, server: Sandbox) -> None:
+    """The same check, seen in one process."""
+    store = MemoryTokenStore(server.tokens())
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(TokenStoreError, match="fork"):
+        asyncio.run(store.check_writable())
