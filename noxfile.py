@@ -1,0 +1,107 @@
+"""The one entry point for every check. `nox -l` lists them; `nox` runs what a change has to pass."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import zipfile
+from pathlib import Path
+
+import nox
+
+
+nox.options.sessions = ["tests", "lint", "typing", "build"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_external_run = True
+# uv where it is installed, pip elsewhere: the tests need nothing but Python and nox.
+nox.options.default_venv_backend = "uv|virtualenv"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+WRONG = "wrong_calls.py"
+EVERYTHING = ".[cli,redis,keyring]"
+
+
+def _group(name: str) -> list[str]:
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole test suite on the built package, with branch coverage."""
+    session.install(EVERYTHING, *_group("tests"))
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", "--skip-covered")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and mistakes."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+def _build(session: nox.Session, into: str) -> Path:
+    session.install(*_group("build"))
+    session.run("python", "-m", "build", "--outdir", into, silent=True)
+    (wheel,) = Path(into).glob("*.whl")
+    return wheel
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """mypy and pyright, both strict, on the package and on samples of its use against the installed wheel."""
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = _build(session, folder)
+        session.install(*_group("typing"))
+        # The interpreter's own name for the package: extras cannot be asked of a bare path on every installer.
+        session.install("--force-reinstall", f"ezeep_async[cli,redis,keyring] @ {wheel.as_uri()}")
+        session.run("mypy", "ezeep_async", "noxfile.py")
+        session.run("pyright", "ezeep_async", "noxfile.py")
+        # From elsewhere, so that the installed wheel is what is seen, and not this folder.
+        samples = Path("tests/typing").resolve()
+        config = Path("pyproject.toml").resolve()
+        with session.chdir(folder):
+            for sample in samples.glob("*.py"):
+                Path(sample.name).write_text(sample.read_text())
+            Path("pyproject.toml").write_text(config.read_text())
+            right = sorted(path.name for path in samples.glob("*.py") if path.name != WRONG)
+            session.run("mypy", *right)
+            session.run("pyright", *right)
+            marked = {n for n, line in enumerate(Path(WRONG).read_text().splitlines(), 1) if "# wrong" in line}
+            for tool in ("mypy", "pyright"):
+                output = session.run(tool, WRONG, silent=True, success_codes=[1])
+                found = {int(line) for line in re.findall(rf"{WRONG}:(\d+):.*error", str(output))}
+                if found != marked:
+                    session.error(f"{tool} differs at lines {sorted(found ^ marked)} of {WRONG}:\n{output}")
+                session.log(f"{tool} refuses all {len(marked)} wrong calls")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """A wheel and a source distribution, with the marker for type checkers and the sandbox's data inside."""
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = _build(session, folder)
+        assert list(Path(folder).glob("*.tar.gz")), "no source distribution"
+        names = zipfile.ZipFile(wheel).namelist()
+        for name in ("py.typed", "sandbox/data/users_page_1.json", "cli/data/demo.csv"):
+            assert f"ezeep_async/{name}" in names, f"{name} is not in the wheel"
+        session.log(f"{wheel.name}: {len(names)} files")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job against the sandbox."""
+    session.install(".[cli]")
+    session.run("ezeep", "demo", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Ratios against peers in the same run. Not a test: nothing fails here."""
+    session.install(".")
+    for script in sorted(Path("benchmarks").glob("bench_*.py")):
+        session.run("python", str(script), *session.posargs, env={"PYTHONPATH": os.curdir})

@@ -1,0 +1,100 @@
+"""What type checkers make of the public names. Never run: checked by mypy and pyright, both strict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, assert_type
+from uuid import UUID
+
+from ezeep_async import (
+    AccountUser,
+    ApiError,
+    BlockingPaginator,
+    BlockingSession,
+    EzeepSession,
+    FileTokenStore,
+    Group,
+    Invitation,
+    MemoryTokenStore,
+    OAuthApp,
+    Page,
+    Paginator,
+    Pairing,
+    RateLimited,
+    Settings,
+    TokenSet,
+    TokenStore,
+    User,
+    run_sync,
+)
+from ezeep_async.sandbox import Sandbox
+
+
+def stores(path: str) -> list[TokenStore]:
+    return [FileTokenStore(path), MemoryTokenStore()]
+
+
+async def asynchronous(identifier: UUID) -> None:
+    app = OAuthApp("client", "", None, scope="printing")
+    settings = Settings(retries=0, proxy_auth=("user", "password"))
+    async with EzeepSession(app, store=MemoryTokenStore(), settings=settings) as session:
+        assert_type(session, EzeepSession)
+        assert_type(session.groups.list(), Paginator[Group])
+        assert_type(session.groups.members(identifier), Paginator[User])
+        async for group in session.groups.list(page_size=10, concurrency=4):
+            assert_type(group, Group)
+        async for page in session.users.list(group=str(identifier)).pages():
+            assert_type(page, Page[User])
+            assert_type(page.items, list[User])
+        assert_type(await session.users.list().collect(consistent=True), list[User])
+        assert_type(await session.users.list().first(), User | None)
+        assert_type(await session.users.list().count(), int)
+        assert_type(await session.groups.get(identifier), Group)
+        assert_type(await session.groups.find("x"), list[Group])
+        assert_type(
+            await session.groups.ensure("x", identifier, description="", local_printing_enabled=True),
+            tuple[Group, bool],
+        )
+        assert_type(await session.groups.update(identifier, description="", myprinters_enabled=False), Group)
+        await session.groups.delete(identifier)
+        user = await session.users.set_groups(identifier, [identifier, "text"])
+        assert_type(user, User)
+        assert_type(user.group_ids, frozenset[UUID])
+        assert_type(await session.users.add_to_groups(identifier, identifier, "text"), User)
+        assert_type(await session.accounts.me(), AccountUser)
+        assert_type(await session.accounts.update(identifier, roles=["user"]), AccountUser)
+        assert_type(await session.invitations.create("a@example.com"), Invitation)
+        assert_type(await session.oauth.pair(), Pairing)
+        assert_type(await session.oauth.refresh(), TokenSet)
+        assert_type(await session.request("GET", "/x/", params={"limit": 1}), Any)
+
+
+def blocking(app: OAuthApp, identifier: UUID) -> None:
+    with run_sync(EzeepSession(app)) as session:
+        assert_type(session, BlockingSession)
+        assert_type(session.groups.list(), BlockingPaginator[Group])
+        for user in session.users.list(page_size=5):
+            assert_type(user, User)
+        assert_type(session.users.list().collect(), list[User])
+        assert_type(session.groups.get(identifier), Group)
+        assert_type(session.groups.ensure("x", identifier, description=""), tuple[Group, bool])
+        assert_type(session.users.add_to_groups(identifier, "a", "b"), User)
+        assert_type(session.oauth.refresh(), TokenSet)
+        get: Callable[[UUID], Group] = session.groups.get
+        assert_type(get(identifier), Group)
+
+
+def errors(error: Exception) -> float | None:
+    if isinstance(error, RateLimited):
+        return error.retry_after
+    if isinstance(error, ApiError):
+        assert_type(error.field_errors, dict[str, list[str]])
+        return float(error.status)
+    return None
+
+
+async def sandbox() -> None:
+    async with Sandbox(users=134, groups=13, seed=0) as server:
+        assert_type(server, Sandbox)
+        assert_type(server.tokens(), TokenSet)
+        assert_type(server.oauth_app, OAuthApp)

@@ -1,0 +1,30 @@
+"""Calls that both type checkers have to refuse, at every line marked so, and nowhere else."""
+
+from __future__ import annotations
+
+from ezeep_async import EzeepSession, OAuthApp, Settings, run_sync
+
+
+async def asynchronous(session: EzeepSession) -> None:
+    await session.groups.get(5)  # wrong
+    await session.groups.create("name")  # wrong
+    await session.groups.ensure("name", "organization", colour="red")  # wrong
+    await session.groups.update("id", name=None)  # wrong
+    await session.users.set_groups("id", 5)  # wrong
+    await session.users.list()  # wrong
+    for _ in session.users.list():  # wrong
+        pass
+    await session.accounts.update("id", password="x")  # wrong
+    EzeepSession("client")  # wrong
+    Settings(10.0)  # wrong
+    Settings(timeout=1.0)  # wrong
+
+
+def blocking(session: EzeepSession) -> None:
+    with run_sync(session) as twin:
+        twin.groups.get(5)  # wrong
+        twin.groups.create("name")  # wrong
+        twin.groups.ensure("name", "organization", colour="red")  # wrong
+        twin.users.list(pages=3)  # wrong
+        twin.printers  # wrong
+    run_sync(OAuthApp("client"))  # wrong
