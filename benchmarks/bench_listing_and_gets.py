@@ -50,14 +50,15 @@ class Raw:
         self._users = base + "/printing/v1/users/"
 
     async def list(self) -> int:
-        found, total = 0, 1
-        while found < total:
-            url = f"{self._users}?limit={PAGE}&offset={found}"
+        users: list[object] = []
+        total = 1
+        while len(users) < total:
+            url = f"{self._users}?limit={PAGE}&offset={len(users)}"
             async with self._client.get(url) as response:
                 page = json.loads(await response.read())
             total = page["count"]
-            found += len(page["results"])
-        return found
+            users += page["results"]
+        return len(users)
 
     async def gets(self, ids: list[str], number: int) -> int:
         slots = asyncio.Semaphore(CONCURRENCY)

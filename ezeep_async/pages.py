@@ -86,7 +86,7 @@ class PageIterator(Generic[T]):
         self._planned_to = 0
         self._seen: set[UUID] = set()
         self._asked: set[frozenset[tuple[str, str]]] = set()
-        self._fingerprints: set[int] = set()
+        self._marks: set[tuple[UUID, UUID, int]] = set()
         self._received = 0
         self._count: int | None = None
         self._done = False
@@ -195,24 +195,25 @@ class PageIterator(Generic[T]):
 
     def _page_of(self, fetched: Fetched[T]) -> Page[T]:
         listing = self._listing
-        ids = [item.id for item in fetched.items]
-        fingerprint = hash(tuple(ids))
-        if ids and fingerprint in self._fingerprints:
-            raise PaginationLoop("the server sent the same page twice: it does not follow limit and offset")
-        self._fingerprints.add(fingerprint)
+        seen = self._seen
         fresh: list[T] = []
         for item in fetched.items:
-            if item.id in self._seen:
-                listing.duplicates += 1
-            else:
-                self._seen.add(item.id)
+            before = len(seen)
+            seen.add(item.id)  # one look-up for both questions: hashing a UUID is what this loop spends its time on
+            if len(seen) > before:
                 fresh.append(item)
+        listing.duplicates += len(fetched.items) - len(fresh)
+        if fetched.items:
+            mark = (fetched.items[0].id, fetched.items[-1].id, len(fetched.items))
+            if not fresh and mark in self._marks:
+                raise PaginationLoop("the server sent the same page twice: it does not follow limit and offset")
+            self._marks.add(mark)
         self._received += len(fresh)
         if self._count is not None and fetched.count is not None and fetched.count != self._count:
             listing.drift = True
         if fetched.count is not None:
             self._count = fetched.count
-        if len(fresh) != len(ids):
+        if len(fresh) != len(fetched.items):
             listing.drift = True
         items = fresh if self._keep is None else [item for item in fresh if self._keep(item)]
         return Page(items, fetched.count, self._offset, fetched.raw)
@@ -234,9 +235,9 @@ class PageIterator(Generic[T]):
     # --- reading several pages at once -----------------------------------------------------------------------------
 
     def _may_plan(self, following: Params, size: int) -> bool:
-        return (
-            self._listing.concurrency > 1 and self._count is not None and "offset" in following and size > 0
-        )
+        # Any other word in the query of `next` means that offsets are not what this server pages by.
+        by_offset = following.keys() == {"limit", "offset"}
+        return self._listing.concurrency > 1 and self._count is not None and by_offset and size > 0
 
     def _fits(self, following: Params, size: int) -> bool:
         return size == self._step and "offset" in following
