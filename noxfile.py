@@ -23,7 +23,7 @@ EVERYTHING = ".[cli,redis,keyring]"
 
 
 def _group(name: str) -> list[str]:
-    return nox.project.dependency_groups(PYPROJECT, name)
+    return list(nox.project.dependency_groups(PYPROJECT, name))
 
 
 @nox.session
@@ -71,7 +71,9 @@ def typing(session: nox.Session) -> None:
             right = sorted(path.name for path in samples.glob("*.py") if path.name != WRONG)
             session.run("mypy", *right)
             session.run("pyright", *right)
-            marked = {n for n, line in enumerate(Path(WRONG).read_text().splitlines(), 1) if "# wrong" in line}
+            marked = {
+                n for n, line in enumerate(Path(WRONG).read_text().splitlines(), 1) if "# wrong" in line
+            }
             for tool in ("mypy", "pyright"):
                 output = session.run(tool, WRONG, silent=True, success_codes=[1])
                 found = {int(line) for line in re.findall(rf"{WRONG}:(\d+):.*error", str(output))}

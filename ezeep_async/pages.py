@@ -199,14 +199,18 @@ class PageIterator(Generic[T]):
         fresh: list[T] = []
         for item in fetched.items:
             before = len(seen)
-            seen.add(item.id)  # one look-up for both questions: hashing a UUID is what this loop spends its time on
+            seen.add(
+                item.id
+            )  # one look-up for both questions: hashing a UUID is what this loop spends its time on
             if len(seen) > before:
                 fresh.append(item)
         listing.duplicates += len(fetched.items) - len(fresh)
         if fetched.items:
             mark = (fetched.items[0].id, fetched.items[-1].id, len(fetched.items))
             if not fresh and mark in self._marks:
-                raise PaginationLoop("the server sent the same page twice: it does not follow limit and offset")
+                raise PaginationLoop(
+                    "the server sent the same page twice: it does not follow limit and offset"
+                )
             self._marks.add(mark)
         self._received += len(fresh)
         if self._count is not None and fetched.count is not None and fetched.count != self._count:
@@ -236,7 +240,7 @@ class PageIterator(Generic[T]):
 
     def _may_plan(self, following: Params, size: int) -> bool:
         # Any other word in the query of `next` means that offsets are not what this server pages by.
-        by_offset = following.keys() == {"limit", "offset"}
+        by_offset = set(following) == {"limit", "offset"}
         return self._listing.concurrency > 1 and self._count is not None and by_offset and size > 0
 
     def _fits(self, following: Params, size: int) -> bool:

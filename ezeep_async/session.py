@@ -120,7 +120,7 @@ class EzeepSession:
             "an EzeepSession cannot be pickled: make one in each process, on a store that they share"
         )
 
-    def again(self) -> Self:
+    def again(self) -> EzeepSession:
         """A new session on the same store, for another event loop or a forked process: sessions do not move.
 
         Raises `ValueError` when this one borrows its connections, which do not move either.

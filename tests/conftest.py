@@ -9,13 +9,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from support import QUICK
 
 from ezeep_async import EzeepSession
 from ezeep_async.sandbox import Sandbox
-from support import QUICK
-
-
-
 
 
 @pytest.fixture(autouse=True)

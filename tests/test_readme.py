@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from browser import decide
-from ezeep_async import FileTokenStore
 from support import sandbox_in_a_thread
+
+from ezeep_async import FileTokenStore
 
 
 pytestmark = pytest.mark.may_block

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from support import ME, expired, open_session, sandbox_in_a_thread
 
 from ezeep_async import (
     BlockingCallError,
@@ -39,8 +40,13 @@ from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
 from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
-from ezeep_async.sync import BlockingAccounts, BlockingGroups, BlockingInvitations, BlockingOAuth, BlockingUsers
-from support import ME, expired, open_session, sandbox_in_a_thread
+from ezeep_async.sync import (
+    BlockingAccounts,
+    BlockingGroups,
+    BlockingInvitations,
+    BlockingOAuth,
+    BlockingUsers,
+)
 
 
 pytestmark = pytest.mark.may_block
@@ -253,7 +259,14 @@ if mode == "interrupt":
 
 def _start(server: Sandbox, mode: str) -> subprocess.Popen[str]:
     tokens, where = server.tokens(), server.endpoints
-    arguments = [server.oauth_app.client_id, where.account, where.api, tokens.access_token, tokens.refresh_token, mode]
+    arguments = [
+        server.oauth_app.client_id,
+        where.account,
+        where.api,
+        tokens.access_token,
+        tokens.refresh_token,
+        mode,
+    ]
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(SCRIPT), *arguments],
         stdout=subprocess.PIPE,
@@ -304,7 +317,15 @@ def test_5_4_a_refresh_survives_ctrl_c(server: Sandbox, tmp_path: Path) -> None:
     hold = server.faults.hold("POST /oauth/access_token/", after=True)
     where = server.endpoints
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script), server.oauth_app.client_id, str(path), where.account, where.api],
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(script),
+            server.oauth_app.client_id,
+            str(path),
+            where.account,
+            where.api,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -341,7 +362,9 @@ def test_a_borrowed_session_cannot_be_made_again(server: Sandbox) -> None:
     asyncio.run(main())
 
 
-def test_a_memory_store_says_why_a_child_may_not_renew(monkeypatch: pytest.MonkeyPatch, server: Sandbox) -> None:
+def test_a_memory_store_says_why_a_child_may_not_renew(
+    monkeypatch: pytest.MonkeyPatch, server: Sandbox
+) -> None:
     """The same check, seen in one process."""
     store = MemoryTokenStore(server.tokens())
     monkeypatch.setattr(os, "getpid", lambda: -1)

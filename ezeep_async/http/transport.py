@@ -225,7 +225,7 @@ class Transport:
                 # close() would have to be awaited, and there is nobody to do that. Without it, aiohttp complains about
                 # a connector of which the user knows nothing.
                 if session is self._session and self._borrowed is None and hasattr(connector, "_close"):
-                    connector._close()  # type: ignore[union-attr]  # pyright: ignore  # see above
+                    connector._close()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess, reportPrivateUsage]
 
 
 def _describe(error: BaseException) -> str:

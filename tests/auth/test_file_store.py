@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support import QUICK, expired, open_session, sandbox_in_a_thread
 
 from ezeep_async import (
     EzeepSession,
@@ -28,7 +29,6 @@ from ezeep_async import (
     TokenStoreError,
 )
 from ezeep_async.sandbox import Sandbox
-from support import QUICK, expired, open_session, sandbox_in_a_thread
 
 
 def _mode(path: Path) -> int:
@@ -37,7 +37,7 @@ def _mode(path: Path) -> int:
 
 def _others(path: Path) -> list[str]:
     """What is in the folder besides the token file and its lock."""
-    return [name for name in os.listdir(path.parent) if name not in {path.name, path.name + ".lock"}]
+    return [each.name for each in path.parent.iterdir() if each.name not in {path.name, path.name + ".lock"}]
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ async def test_2_6_a_corrupt_file_is_named_and_kept(sandbox: Sandbox, path: Path
     path.write_bytes(content)
     path.chmod(0o600)
     async with open_session(sandbox, FileTokenStore(path)) as session:
-        with pytest.raises(TokenStoreCorrupt, match="login.json") as caught:
+        with pytest.raises(TokenStoreCorrupt, match=r"login\.json") as caught:
             await session.accounts.me()
         assert "plain-token" not in str(caught.value)
         with pytest.raises(TokenStoreCorrupt):
@@ -322,13 +322,15 @@ async def test_2_12_a_file_of_another_client_or_host_is_refused(sandbox: Sandbox
         await session.accounts.me()
     content = path.read_bytes()
     assert sandbox.oauth_app.client_id.encode() not in content
-    async with EzeepSession(OAuthApp("another"), FileTokenStore(path), endpoints=sandbox.endpoints) as session:
+    async with EzeepSession(
+        OAuthApp("another"), FileTokenStore(path), endpoints=sandbox.endpoints
+    ) as session:
         with pytest.raises(TokenStoreError, match="another client id"):
             await session.accounts.me()
         with pytest.raises(TokenStoreError, match="another client id"):
             await session.oauth.exchange_code("code")
     async with EzeepSession(sandbox.oauth_app, FileTokenStore(path)) as session:
-        with pytest.raises(TokenStoreError, match="not at https://account.ezeep.com"):
+        with pytest.raises(TokenStoreError, match=r"not at https://account\.ezeep\.com"):
             await session.accounts.me()
     assert path.read_bytes() == content
 
@@ -357,13 +359,13 @@ async def test_one_store_serves_one_client(sandbox: Sandbox, path: Path) -> None
 def test_a_file_cannot_be_read(path: Path) -> None:
     """A folder in place of the file, an unusable folder: one clear error, no traceback of another kind."""
     path.mkdir()
-    with pytest.raises(TokenStoreError, match="login.json cannot be read"):
+    with pytest.raises(TokenStoreError, match=r"login\.json cannot be read"):
         asyncio.run(FileTokenStore(path).load())
     with pytest.raises(TokenStoreError):
         asyncio.run(_save(FileTokenStore(path / "x" / ".." / ".." / "login.json"), None))  # type: ignore[arg-type]
     blocked = path.with_name("file")
     blocked.write_text("")
-    with pytest.raises(TokenStoreError, match="cannot be"):
+    with pytest.raises(TokenStoreError, match=r"cannot be"):
         asyncio.run(_take_and_release(FileTokenStore(blocked / "below" / "login.json")))
     with pytest.raises(TokenPersistError, match="not renewed"):
         asyncio.run(FileTokenStore(blocked / "login.json").check_writable())

@@ -7,9 +7,10 @@ import base64
 
 import attrs
 import pytest
+from browser import decide
+from support import ME, TOKEN, expired, open_session
 from yarl import URL
 
-from browser import decide
 from ezeep_async import (
     AuthenticationError,
     AuthorizationDenied,
@@ -26,7 +27,6 @@ from ezeep_async import (
 )
 from ezeep_async.auth.app import code_challenge
 from ezeep_async.sandbox import SANDBOX_ADMIN, SANDBOX_PASSWORD, Sandbox
-from support import ME, TOKEN, expired, open_session
 
 
 REVOKE = "POST /oauth/revoke/"
@@ -78,7 +78,9 @@ def test_state_and_verifier_are_new_each_time_and_may_be_given() -> None:
     """9-4: random by default."""
     oauth = EzeepSession(OAuthApp("id", redirect_uri="https://app.example/")).oauth
     requests = [oauth.authorization_request() for _ in range(20)]
-    assert len({request.state for request in requests} | {request.code_verifier for request in requests}) == 40
+    assert (
+        len({request.state for request in requests} | {request.code_verifier for request in requests}) == 40
+    )
     assert all(len(request.code_verifier) >= 43 for request in requests)
     assert oauth.authorization_request(state="mine", scope="").state == "mine"
 
@@ -290,12 +292,16 @@ async def test_a_client_secret_is_used(sandbox: Sandbox) -> None:
     async with EzeepSession(app, MemoryTokenStore(stored), endpoints=sandbox.endpoints) as session:
         await session.accounts.me()
     wrong = attrs.evolve(app, client_secret="wrong")
-    async with EzeepSession(wrong, MemoryTokenStore(expired(sandbox.tokens())), endpoints=sandbox.endpoints) as session:
+    async with EzeepSession(
+        wrong, MemoryTokenStore(expired(sandbox.tokens())), endpoints=sandbox.endpoints
+    ) as session:
         with pytest.raises(AuthenticationError, match="invalid_client"):
             await session.accounts.me()
 
 
-async def test_a_refresh_token_that_comes_as_a_cookie_is_explained(sandbox: Sandbox, nobody: EzeepSession) -> None:
+async def test_a_refresh_token_that_comes_as_a_cookie_is_explained(
+    sandbox: Sandbox, nobody: EzeepSession
+) -> None:
     """9-5: cookies are neither kept nor sent, and the error says so."""
     sandbox.faults.add(TOKEN, status=200, body="{}", headers={"Set-Cookie": "refresh_token=abc; Path=/"})
     with pytest.raises(UnexpectedResponse, match="cookie"):

@@ -12,6 +12,7 @@ import warnings
 import anyio
 import attrs
 import pytest
+from support import ME, QUICK, TOKEN, Clock, expired, open_session, sandbox_in_a_thread, settle
 
 from ezeep_async import (
     AuthenticationError,
@@ -26,7 +27,6 @@ from ezeep_async import (
     TransientAuthError,
 )
 from ezeep_async.sandbox import Sandbox
-from support import ME, QUICK, TOKEN, Clock, expired, open_session, sandbox_in_a_thread, settle
 
 
 GROUP = "GET /printing/v1/groups/{id}/"
@@ -41,7 +41,9 @@ def _debug_mode(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize("callers", [200, 1000])
-async def test_1_1_many_callers_over_an_expired_token_make_one_refresh(sandbox: Sandbox, callers: int) -> None:
+async def test_1_1_many_callers_over_an_expired_token_make_one_refresh(
+    sandbox: Sandbox, callers: int
+) -> None:
     """1-1: one POST to the token endpoint, whatever the number of callers, and all of them succeed."""
     async with open_session(sandbox) as session:
         tokens = await asyncio.gather(*[session._core.refresher.access_token() for _ in range(callers)])
@@ -222,7 +224,9 @@ def test_1_5_keyboard_interrupt_ends_the_loop_and_not_the_refresh(inside_the_ses
             gc.collect()
         messages = [str(warning.message) for warning in caught]
         assert any("EzeepSession was not closed" in message for message in messages), messages
-        assert not any("client session" in message or "connector" in message for message in messages), messages
+        assert not any("client session" in message or "connector" in message for message in messages), (
+            messages
+        )
 
 
 async def test_1_5_cancel_all_tasks_of_the_loop(sandbox: Sandbox) -> None:
@@ -265,7 +269,9 @@ async def test_1_6_one_cancelled_waiter_leaves_the_others(sandbox: Sandbox) -> N
 
 async def test_1_6_a_failed_refresh_is_not_kept(sandbox: Sandbox) -> None:
     """1-6: after a failure the next call tries again; each waiter got an exception of its own."""
-    fault = sandbox.faults.add(TOKEN, times=None, status=403, body="<html>blocked</html>", content_type="text/html")
+    fault = sandbox.faults.add(
+        TOKEN, times=None, status=403, body="<html>blocked</html>", content_type="text/html"
+    )
     async with open_session(sandbox) as session:
         results = await asyncio.gather(*[session.accounts.me() for _ in range(5)], return_exceptions=True)
         assert all(isinstance(error, TransientAuthError) for error in results)
@@ -349,7 +355,9 @@ async def test_1_9_storing_follows_the_value_of_the_token(sandbox: Sandbox) -> N
     seen: list[tuple[TokenSet | None, TokenSet]] = []
     store = MemoryTokenStore(sandbox.tokens())
     first = await store.load()
-    async with open_session(sandbox, store, on_token_rotated=lambda old, new: seen.append((old, new))) as session:
+    async with open_session(
+        sandbox, store, on_token_rotated=lambda old, new: seen.append((old, new))
+    ) as session:
         await session.accounts.me()
         assert seen == []
         second = await session.oauth.refresh()
@@ -494,12 +502,16 @@ async def test_a_refused_refresh_is_tried_again_within_its_time(sandbox: Sandbox
     assert (sandbox.refresh_requests, sandbox.refreshes) == (3, 1)
 
 
-async def test_a_server_that_cannot_be_reached_keeps_the_login(sandbox: Sandbox, unused_tcp_port: int) -> None:
+async def test_a_server_that_cannot_be_reached_keeps_the_login(
+    sandbox: Sandbox, unused_tcp_port: int
+) -> None:
     """Nothing was sent, so nothing is lost: TransientAuthError after the time limit, the token untouched."""
     endpoints = Endpoints(account=f"http://127.0.0.1:{unused_tcp_port}", api=sandbox.endpoints.api)
     store = MemoryTokenStore(expired(sandbox.tokens()))
     settings = attrs.evolve(QUICK, refresh_timeout=0.5)
-    async with EzeepSession(sandbox.oauth_app, store=store, endpoints=endpoints, settings=settings) as session:
+    async with EzeepSession(
+        sandbox.oauth_app, store=store, endpoints=endpoints, settings=settings
+    ) as session:
         with pytest.raises(TransientAuthError, match="cannot connect"):
             await session.accounts.me()
     async with EzeepSession(
@@ -630,7 +642,11 @@ async def test_1_20_two_tenants_never_see_each_others_tokens() -> None:
                 one.expire_access_tokens()
                 two.expire_access_tokens()
             bearers = [
-                {r.headers["Authorization"] for r in server.requests if r.headers.get("Authorization", "").startswith("B")}
+                {
+                    r.headers["Authorization"]
+                    for r in server.requests
+                    if r.headers.get("Authorization", "").startswith("B")
+                }
                 for server in (one, two)
             ]
     assert not {value for value in bearers[0] & bearers[1] if value.startswith("Bearer")}
@@ -688,7 +704,9 @@ async def test_2_7_closing_with_a_login_that_was_never_stored_raises(sandbox: Sa
             raise LookupError
 
 
-async def test_2_7_a_newer_login_in_memory_is_renewed_rather_than_the_spent_one_in_the_store(sandbox: Sandbox) -> None:
+async def test_2_7_a_newer_login_in_memory_is_renewed_rather_than_the_spent_one_in_the_store(
+    sandbox: Sandbox,
+) -> None:
     """2-7: the store still has the spent token: the next refresh uses the one in memory."""
     store = _FullDisk(expired(sandbox.tokens()))
     store.full = True

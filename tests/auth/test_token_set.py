@@ -28,7 +28,11 @@ FROM_CODE = {
 def test_from_the_documented_answer() -> None:
     """The seed document's two answers, one after the other: the empty scope of the second changes nothing."""
     first = TokenSet.from_response(FROM_CODE, now=NOW)
-    assert (first.access_token, first.refresh_token, first.scope) == ("eyJ0eXAiO...", "erliDdAb...", "printing")
+    assert (first.access_token, first.refresh_token, first.scope) == (
+        "eyJ0eXAiO...",
+        "erliDdAb...",
+        "printing",
+    )
     assert first.expires_at == NOW + timedelta(hours=1)
     assert first.expires_in == 3600
     answer = {**FROM_CODE, "access_token": "eyJ0eXAiOiJ...", "scope": "", "refresh_token": "vT5GTKk8..."}
@@ -38,7 +42,17 @@ def test_from_the_documented_answer() -> None:
 
 @pytest.mark.parametrize(
     ("given", "seconds"),
-    [(60, 60), ("60", 60), (60.5, 60.5), (None, None), ("x", None), (0, None), (-5, None), ("nan", None), (True, None)],
+    [
+        (60, 60),
+        ("60", 60),
+        (60.5, 60.5),
+        (None, None),
+        ("x", None),
+        (0, None),
+        (-5, None),
+        ("nan", None),
+        (True, None),
+    ],
 )
 def test_1_18_expires_in_in_every_form(given: object, seconds: float | None) -> None:
     """1-18: a number, a text, a fraction; anything else counts as the documented hour."""

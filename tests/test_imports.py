@@ -1,0 +1,294 @@
+"""The direction of the imports: what may know of what. Read from the source, nothing is imported for it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ezeep_async
+
+
+PACKAGE = Path(ezeep_async.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+LONGEST = 400
+
+LAYERS = [
+    {"errors", "models", "settings", "version"},
+    {"wire"},
+    {"auth", "http"},
+    {"pages", "paging", "resources"},
+    {"core", "session", "provisioning"},
+    {"blocking", "portal", "sync", "cli", "sandbox", "testing"},
+]
+"""From the bottom up. A part imports its own layer and those below it, except where a test says otherwise."""
+
+
+def module_of(path: Path) -> str:
+    """The dotted name inside the package: `wire.requests`, `session`, `__init__`."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+def part_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Every import in a file, those inside functions and `if TYPE_CHECKING` too, as (line, full dotted name)."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                package = ["ezeep_async", *path.relative_to(PACKAGE).parent.parts]
+                base = ".".join(package[: len(package) - node.level + 1])
+                stem = f"{base}.{node.module}" if node.module else base
+            else:
+                stem = node.module or ""
+            for alias in node.names:
+                yield node.lineno, f"{stem}.{alias.name}"
+
+
+def own_imports() -> Iterator[tuple[str, str, str]]:
+    """(importing module, imported module, where) for the imports inside the package."""
+    names = {module_of(path) for path in FILES}
+    for path in FILES:
+        for line, name in imports_of(path):
+            if name == "ezeep_async" or name.startswith("ezeep_async."):
+                target = name.removeprefix("ezeep_async").lstrip(".")
+                while target and target not in names:
+                    target = target.rpartition(".")[0]
+                yield module_of(path), target or "__init__", f"{path.relative_to(PACKAGE)}:{line}: {name}"
+
+
+def outside(path: Path) -> Iterator[tuple[str, str]]:
+    """(imported name, where) for the imports from elsewhere."""
+    for line, name in imports_of(path):
+        if not name.startswith("ezeep_async"):
+            yield name, f"{path.relative_to(PACKAGE)}:{line}: {name}"
+
+
+def is_from(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def level_of(part: str) -> int:
+    return next((level for level, parts in enumerate(LAYERS) if part in parts), -1)
+
+
+def test_every_part_has_its_place() -> None:
+    """DESIGN "The house": a new file or folder is given a layer here."""
+    parts = {part_of(module_of(path)) for path in FILES} - {"__init__", "__main__"}
+    assert {part for part in parts if level_of(part) < 0} == set()
+
+
+def test_imports_point_one_way() -> None:
+    """DESIGN: errors, models, settings <- wire <- auth, http <- paging, resources <- session, provisioning <- the rest."""
+    wrong = [
+        where
+        for module, target, where in own_imports()
+        if part_of(module) not in {"__init__", "__main__"}
+        and level_of(part_of(target)) > level_of(part_of(module))
+    ]
+    assert wrong == []
+
+
+def test_nothing_imports_the_packages_front() -> None:
+    """The front (`__init__`) imports the parts; no part but cli, sandbox and testing imports the front."""
+    allowed = {"cli", "sandbox", "testing", "__main__", "__init__"}
+    wrong = [
+        where
+        for module, target, where in own_imports()
+        if part_of(target) == "__init__" and part_of(module) not in allowed
+    ]
+    assert wrong == []
+
+
+def test_auth_and_http_do_not_know_each_other() -> None:
+    """DESIGN: they are siblings; the session puts them together."""
+    wrong = [
+        where
+        for module, target, where in own_imports()
+        if {part_of(module), part_of(target)} == {"auth", "http"}
+    ]
+    assert wrong == []
+
+
+def test_paging_and_resources_know_neither_login_nor_connections() -> None:
+    """DESIGN: listings and resources sit on wire, and get what sends from the session."""
+    wrong = [
+        where
+        for module, target, where in own_imports()
+        if part_of(module) in {"pages", "paging", "resources"}
+        and part_of(target) in {"auth", "http", "core", "session"}
+    ]
+    assert wrong == []
+
+
+def test_models_errors_and_settings_know_nothing_above_them() -> None:
+    """DESIGN: the bottom layer imports itself only; errors and models not even settings."""
+    wrong = [
+        where
+        for module, target, where in own_imports()
+        if part_of(module) in {"errors", "models"} and part_of(target) not in {"errors", "models"}
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("part", ["wire", "models", "errors", "settings"])
+def test_the_wire_does_no_io(part: str) -> None:
+    """DESIGN: `wire/`, `models/` and `errors.py` import neither asyncio nor anyio nor aiohttp."""
+    wrong = [
+        where
+        for path in FILES
+        if part_of(module_of(path)) == part
+        for name, where in outside(path)
+        if is_from(name, "asyncio", "anyio", "aiohttp", "threading", "socket", "concurrent")
+    ]
+    assert wrong == []
+
+
+def test_nothing_imports_the_sandbox_and_its_kind() -> None:
+    """DESIGN: nothing in the SDK imports `sandbox/`, `testing.py`, `cli/`, but they themselves; `testing` serves the
+    sandbox, and the command line demonstrates with it."""
+    may = {
+        "sandbox": {"sandbox"},
+        "cli": {"cli", "sandbox"},
+        "testing": {"testing", "sandbox"},
+        "__main__": {"cli"},
+    }
+    wrong = [
+        where
+        for module, target, where in own_imports()
+        if part_of(target) in {"sandbox", "testing", "cli"}
+        and part_of(target) not in may.get(part_of(module), set())
+    ]
+    assert wrong == []
+
+
+def test_only_http_knows_the_aiohttp_client() -> None:
+    """DESIGN: `http/` is the only importer of aiohttp's client; session and core name the type that is borrowed, and
+    the sandbox and its users have the server."""
+    types = {"session", "core"}
+    wrong = []
+    for path in FILES:
+        part = part_of(module_of(path))
+        for name, where in outside(path):
+            if not is_from(name, "aiohttp") or part == "http":
+                continue
+            if part == "sandbox" and is_from(name, "aiohttp.web"):
+                continue
+            if part in types and name == "aiohttp":
+                continue
+            wrong.append(where)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", ["session", "core"])
+def test_what_borrows_the_client_only_names_its_type(module: str) -> None:
+    """DESIGN: outside `http/` aiohttp is there for one annotation: `aiohttp.ClientSession`, never called."""
+    path = PACKAGE / f"{module}.py"
+    tree = ast.parse(path.read_text())
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "aiohttp"
+    }
+    called = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("aiohttp.")
+    ]
+    assert used <= {"ClientSession"}
+    assert called == []
+
+
+def test_only_the_converter_knows_the_decoders() -> None:
+    """DESIGN: `wire/converter.py` is the only one of the SDK that imports cattrs and msgspec."""
+    wrong = [
+        where
+        for path in FILES
+        if module_of(path) != "wire.converter" and part_of(module_of(path)) not in {"sandbox"}
+        for name, where in outside(path)
+        if is_from(name, "cattrs", "cattr", "msgspec")
+    ]
+    assert wrong == []
+
+
+def test_the_sandbox_needs_no_cattrs() -> None:
+    """DESIGN: `converter.py` is the only cattrs module, the sandbox included."""
+    wrong = [
+        where
+        for path in FILES
+        if module_of(path) != "wire.converter"
+        for name, where in outside(path)
+        if is_from(name, "cattrs", "cattr")
+    ]
+    assert wrong == []
+
+
+def test_only_the_portal_knows_about_threads() -> None:
+    """DESIGN: `portal.py` is the only module that starts threads or makes loops."""
+    wrong = [
+        where
+        for path in FILES
+        if part_of(module_of(path)) not in {"portal", "cli"}
+        for name, where in outside(path)
+        if name in {"threading.Thread", "anyio.from_thread", "asyncio.run", "asyncio.new_event_loop"}
+        or is_from(name, "concurrent", "anyio.from_thread", "multiprocessing")
+    ]
+    assert wrong == []
+
+
+def test_extras_are_imported_where_they_are_used() -> None:
+    """DESIGN: keyring, redis and the command line's libraries are never imported with the package."""
+    wrong = []
+    for path in FILES:
+        if part_of(module_of(path)) == "cli":
+            continue
+        for node in ast.parse(path.read_text()).body:
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            wrong += [
+                f"{path.relative_to(PACKAGE)}:{node.lineno}: {name}"
+                for name in names
+                if is_from(
+                    name, "keyring", "redis", "rich", "cyclopts", "typer", "platformdirs", "opentelemetry"
+                )
+            ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_is_longer_than_400_lines(path: Path) -> None:
+    """DESIGN: a file that wants to pass 400 lines is two files."""
+    assert len(path.read_text().splitlines()) <= LONGEST
+
+
+def test_the_reader_sees_imports_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules above can fail: imports in functions, relative ones, and those for type checkers are seen."""
+    source = (
+        "from __future__ import annotations\nimport asyncio.events\nfrom . import sibling\nfrom ..wire import x\n"
+        "if True:\n    from ezeep_async.http import transport\ndef f():\n    import aiohttp as a\n"
+    )
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "models" / "probe.py"
+    path.write_text(source)
+    assert {name for _, name in imports_of(path)} == {
+        "__future__.annotations",
+        "asyncio.events",
+        "ezeep_async.models.sibling",
+        "ezeep_async.wire.x",
+        "ezeep_async.http.transport",
+        "aiohttp",
+    }

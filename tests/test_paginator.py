@@ -1,0 +1,661 @@
+"""Listings: every row exactly once, in order, and nothing left running, whatever the server does."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+import pytest
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stub_servers import Seen, Stub, no_jitter, nothing_running, page, session_on, user
+
+from ezeep_async import (
+    EzeepSession,
+    Group,
+    InconsistentListing,
+    PaginationLoop,
+    Paginator,
+    PermissionDenied,
+    User,
+)
+from ezeep_async.pages import Fetched
+from ezeep_async.sandbox import Sandbox
+
+
+USERS = "GET /printing/v1/users/"
+BOTH = pytest.mark.parametrize("concurrency", [1, 4])
+
+
+@pytest.fixture(autouse=True)
+def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_jitter(monkeypatch)
+
+
+class Listing:
+    """A server that pages by limit and offset; `cap` is the longest page, `on_page` may change the rows."""
+
+    def __init__(self, rows: int = 0) -> None:
+        self.rows = list(range(rows))
+        self.cap = 100
+        self.seen: list[dict[str, str]] = []
+        self.on_page: Callable[[int], None] = lambda number: None
+        self.count: int | None = -1
+        self.delay = 0.0
+        self.active = 0
+
+    async def __call__(self, seen: Seen) -> web.StreamResponse:
+        self.seen.append(seen.query)
+        self.on_page(len(self.seen))
+        limit = min(int(seen.query.get("limit", 20)), self.cap)
+        offset = int(seen.query.get("offset", 0))
+        rows = self.rows[offset : offset + limit]
+        link = None
+        if offset + limit < len(self.rows):
+            link = "http://api2.ezeep.com/x/?" + urlencode({"limit": limit, "offset": offset + limit})
+        self.active += 1
+        try:
+            await asyncio.sleep(self.delay)
+        finally:
+            self.active -= 1
+        count = len(self.rows) if self.count == -1 else self.count
+        return web.json_response({"count": count, "next": link, "results": [user(n) for n in rows]})
+
+
+@asynccontextmanager
+async def served(listing: Any, **options: Any) -> AsyncIterator[EzeepSession]:
+    async with Stub(listing) as stub, session_on(stub.url, **options) as session:
+        yield session
+
+
+def numbers(users: list[User]) -> list[int]:
+    return [each.id.int for each in users]
+
+
+# --- 4-1, 4-2: stepping
+
+
+@BOTH
+@pytest.mark.parametrize("cap", [1, 5, 100])
+async def test_4_1_a_silent_cap_loses_nothing(
+    session: EzeepSession, sandbox: Sandbox, cap: int, concurrency: int
+) -> None:
+    """4-1: asked for 1000, given `cap`: every row exactly once, in the server's order."""
+    sandbox.behaviour.max_page_size = cap
+    users = await session.users.list(page_size=1000, concurrency=concurrency).collect()
+    assert [each.id for each in users] == [each.id for each in sandbox.organisation.listed_users()]
+
+
+@BOTH
+async def test_4_1_an_empty_listing_is_one_request(concurrency: int) -> None:
+    """4-1: nothing there: nothing comes, after one request."""
+    listing = Listing(0)
+    async with served(listing) as session:
+        pager = session.users.list(concurrency=concurrency)
+        assert await pager.collect() == []
+        assert len(listing.seen) == 1
+        assert pager.drift is False
+
+
+@BOTH
+async def test_4_1_an_empty_page_ends_the_listing(concurrency: int) -> None:
+    """4-1: an empty page with a `next` does not go on for ever."""
+
+    def handler(seen: Seen) -> web.Response:
+        rows = [user(1)] if seen.query["offset"] == "0" else []
+        return page(rows, 50, "http://x.example/?limit=1&offset=1")
+
+    async with served(handler) as session:
+        assert numbers(await session.users.list(page_size=1, concurrency=concurrency).collect()) == [1]
+
+
+@BOTH
+@pytest.mark.parametrize("rows", [1, 9, 10, 11, 40])
+async def test_4_1_all_sizes_around_the_page_size(rows: int, concurrency: int) -> None:
+    """4-1: one less, exactly, and one more than a page."""
+    async with served(Listing(rows)) as session:
+        pager = session.users.list(page_size=10, concurrency=concurrency)
+        assert numbers(await pager.collect()) == list(range(rows))
+        assert (pager.drift, pager.duplicates) == (False, 0)
+
+
+@pytest.mark.parametrize("concurrency", [2, 4, 9])
+async def test_4_2_a_cap_that_shrinks_between_pages_leaves_no_gap(concurrency: int) -> None:
+    """4-2: pages that become smaller are planned anew."""
+    listing = Listing(60)
+
+    def shrink(number: int) -> None:
+        listing.cap = 10 if number == 1 else 7 if number < 5 else 3
+
+    listing.on_page = shrink
+    async with served(listing) as session:
+        assert numbers(await session.users.list(concurrency=concurrency).collect()) == list(range(60))
+
+
+async def test_4_2_the_size_of_the_first_page_is_the_step() -> None:
+    """4-2: concurrent pages are asked for by what came, not by what was asked for."""
+    listing = Listing(30)
+    listing.cap = 5
+    async with served(listing) as session:
+        await session.users.list(page_size=1000, concurrency=3).collect()
+    assert sorted(int(query["offset"]) for query in listing.seen) == [0, 5, 10, 15, 20, 25]
+
+
+@BOTH
+async def test_4_2_rows_added_at_the_end_while_reading_are_read(concurrency: int) -> None:
+    """4-2: a listing that grows at its end is read to its new end."""
+    listing = Listing(30)
+    listing.on_page = lambda number: listing.rows.extend(range(30, 45)) if number == 2 else None
+    async with served(listing) as session:
+        pager = session.users.list(page_size=10, concurrency=concurrency)
+        assert numbers(await pager.collect()) == list(range(45))
+        assert pager.drift is True
+
+
+@BOTH
+async def test_4_2_a_count_that_is_missing_is_no_obstacle(concurrency: int) -> None:
+    """4-2, 4-4: without `count` everything is read all the same."""
+    listing = Listing(25)
+    listing.count = None
+    async with served(listing) as session:
+        pager = session.users.list(page_size=10, concurrency=concurrency)
+        assert numbers(await pager.collect()) == list(range(25))
+
+
+@BOTH
+@pytest.mark.parametrize("count", [0, 3, 1000])
+async def test_4_4_a_count_that_lies_loses_nothing(concurrency: int, count: int) -> None:
+    """4-4: `count` does not decide where a listing ends; that it disagrees is drift."""
+    listing = Listing(25)
+    listing.count = count
+    async with served(listing) as session:
+        pager = session.users.list(page_size=10, concurrency=concurrency)
+        assert numbers(await pager.collect()) == list(range(25))
+        assert pager.drift is True
+
+
+# --- 4-3, 4-4, 4-5: what changes meanwhile
+
+
+@BOTH
+async def test_4_3_what_comes_twice_is_given_once_and_counted(concurrency: int) -> None:
+    """4-3: a row inserted in front pushes another onto the next page: once in the result, counted, drift."""
+    listing = Listing(30)
+    listing.on_page = lambda number: listing.rows.insert(0, 99) if number == 2 else None
+    async with served(listing) as session:
+        pager = session.users.list(page_size=10, concurrency=concurrency)
+        found = numbers(await pager.collect())
+        assert sorted(found) == list(range(30))
+        assert pager.duplicates >= 1
+        assert pager.drift is True
+
+
+async def test_4_4_drift_and_duplicates_are_those_of_the_last_reading() -> None:
+    """4-4: a second, calm reading of the same pager clears them."""
+    listing = Listing(30)
+    listing.on_page = lambda number: listing.rows.insert(0, 99) if number == 2 else None
+    async with served(listing) as session:
+        pager = session.users.list(page_size=10)
+        await pager.collect()
+        assert len(await pager.collect()) == 31
+        assert (pager.drift, pager.duplicates) == (False, 0)
+
+
+async def test_4_4_a_row_that_went_shows_as_drift() -> None:
+    """4-4: a deletion skips a row; the sum and the count tell."""
+    listing = Listing(30)
+    listing.on_page = lambda number: listing.rows.pop(0) if number == 2 else None
+    async with served(listing) as session:
+        pager = session.users.list(page_size=10)
+        await pager.collect()
+        assert pager.drift is True
+
+
+async def test_4_4_consistent_reads_until_two_agree() -> None:
+    """4-4: one change, then calm: the settled listing comes out, complete."""
+    listing = Listing(30)
+    listing.on_page = lambda number: listing.rows.pop(0) if number == 2 else None
+    async with served(listing) as session:
+        found = numbers(await session.users.list(page_size=10).collect(consistent=True))
+    assert found == list(range(1, 30))
+
+
+async def test_4_4_consistent_gives_up_after_three_readings() -> None:
+    """4-4: a listing that changes under each of three readings is `InconsistentListing`."""
+    listing = Listing(30)
+    listing.on_page = lambda number: listing.rows.pop(0) if number % 3 == 2 else None
+    async with served(listing) as session:
+        with pytest.raises(InconsistentListing):
+            await session.users.list(page_size=10).collect(consistent=True)
+    assert len(listing.seen) <= 9
+
+
+async def test_4_5_deleting_every_row_that_was_collected_removes_all(
+    session: EzeepSession, sandbox: Sandbox
+) -> None:
+    """4-5: a snapshot first, then delete: nothing is skipped."""
+    for group in await session.groups.list(page_size=5).collect():
+        await session.groups.delete(group.id)
+    assert sandbox.organisation.groups == {}
+
+
+# --- 4-6, 4-7: guards
+
+
+@BOTH
+async def test_4_6_a_server_that_ignores_the_offset_is_a_loop(
+    session: EzeepSession, sandbox: Sandbox, concurrency: int
+) -> None:
+    """4-6: the same page again is `PaginationLoop`, after a few requests."""
+    sandbox.behaviour.ignore_offset = True
+    with pytest.raises(PaginationLoop) as caught:
+        await session.users.list(page_size=10, concurrency=concurrency).collect()
+    assert sandbox.count(USERS) <= 1 + concurrency
+    assert len(caught.value.items_so_far or ()) == 10
+
+
+@pytest.mark.parametrize("links", [["?cursor=a"], ["?cursor=a", "?cursor=b"]])
+async def test_4_6_a_next_that_leads_in_a_circle_is_a_loop(links: list[str]) -> None:
+    """4-6: other rows each time, but addresses that were read already."""
+    number = 0
+
+    def handler(seen: Seen) -> web.Response:
+        nonlocal number
+        number += 1
+        return page([user(number)], 100, links[number % len(links)])
+
+    async with served(handler) as session:
+        with pytest.raises(PaginationLoop):
+            await session.users.list().collect()
+    assert number <= 4
+
+
+@BOTH
+async def test_4_6_a_page_longer_than_asked_for_loses_nothing(concurrency: int) -> None:
+    """4-6: a server that sends more than was asked for: every row once."""
+
+    def handler(seen: Seen) -> web.Response:
+        offset = int(seen.query["offset"])
+        rows = [user(n) for n in range(offset, min(offset + 7, 20))]
+        return page(rows, 20, f"?limit=2&offset={offset + 2}" if offset + 7 < 20 else None)
+
+    async with served(handler) as session:
+        found = numbers(await session.users.list(page_size=2, concurrency=concurrency).collect())
+    assert found == list(range(20))
+
+
+@pytest.mark.parametrize("bad", [0, -1, True, 1.5, "10", None])
+async def test_4_7_sizes_that_make_no_sense_are_refused(
+    session: EzeepSession, sandbox: Sandbox, bad: Any
+) -> None:
+    """4-7: below 1, or no whole number: `ValueError`, with nothing sent."""
+    for call in (
+        lambda: session.users.list(page_size=bad),
+        lambda: session.groups.list(concurrency=bad),
+        lambda: session.accounts.list(page_size=bad),
+        lambda: session.invitations.list(page_size=bad),
+        lambda: session.groups.members(next(iter(sandbox.organisation.groups)), page_size=bad),
+    ):
+        with pytest.raises(ValueError, match="page_size|concurrency"):
+            call()
+    assert sandbox.requests == []
+
+
+# --- 4-8: leaving early
+
+
+@BOTH
+async def test_4_8_break_leaves_nothing_running(concurrency: int, caplog: pytest.LogCaptureFixture) -> None:
+    """4-8: after a `break` nothing is in flight 100 ms later, and no more was asked for than the read-ahead."""
+    listing = Listing(200)
+    listing.delay = 0.02
+    async with served(listing) as session:
+        async with nothing_running():
+            async for each in session.users.list(page_size=10, concurrency=concurrency):
+                assert each.id.int == 0
+                break
+        assert listing.active == 0
+        asked = len(listing.seen)
+        await asyncio.sleep(0.1)
+        assert len(listing.seen) == asked <= 1 + concurrency
+    assert [record for record in caplog.records if record.name == "asyncio" and record.levelno > 20] == []
+
+
+@BOTH
+async def test_4_8_an_exception_in_the_loop_leaves_nothing_running(concurrency: int) -> None:
+    """4-8: nor after an exception of the loop's body."""
+    listing = Listing(200)
+    listing.delay = 0.02
+    async with served(listing) as session, nothing_running():
+        with pytest.raises(ZeroDivisionError):
+            async for _ in session.users.list(page_size=10, concurrency=concurrency):
+                1 / 0
+    assert listing.active == 0
+
+
+@BOTH
+async def test_4_8_cancelling_leaves_nothing_running(concurrency: int) -> None:
+    """4-8: nor after the reader was cancelled in the middle."""
+    listing = Listing(200)
+    listing.delay = 0.05
+    async with served(listing) as session, nothing_running():
+        pager = session.users.list(page_size=10, concurrency=concurrency)
+        reading = asyncio.create_task(pager.collect())
+        await asyncio.sleep(0.12)
+        reading.cancel()
+        await asyncio.wait({reading})
+        assert reading.cancelled()
+    assert listing.active == 0
+
+
+@BOTH
+async def test_4_8_a_page_that_fails_leaves_nothing_running(concurrency: int) -> None:
+    """4-8: nor after a page that was refused while others were on their way."""
+    listing = Listing(200)
+    listing.delay = 0.05
+
+    async def handler(seen: Seen) -> web.StreamResponse:
+        if seen.query["offset"] == "10":
+            return web.json_response({"detail": "no"}, status=403)
+        return await listing(seen)
+
+    async with served(handler) as session, nothing_running():
+        with pytest.raises(PermissionDenied):
+            await session.users.list(page_size=10, concurrency=concurrency).collect()
+    assert listing.active == 0
+
+
+@BOTH
+async def test_4_8_aclose_ends_the_reading_at_once(concurrency: int) -> None:
+    """4-8: `pages()` can be closed, by hand and by `async with`, twice, and gives no more."""
+    listing = Listing(200)
+    listing.delay = 0.02
+    async with served(listing) as session:
+        pages = session.users.list(page_size=10, concurrency=concurrency).pages()
+        before = asyncio.all_tasks()
+        async with pages:
+            first = await pages.__anext__()
+            assert numbers(first.items) == list(range(10))
+        assert [t for t in asyncio.all_tasks() - before if "RequestHandler" not in repr(t)] == []
+        await pages.aclose()
+        assert [each async for each in pages] == []
+
+
+async def test_4_8_one_page_is_read_ahead() -> None:
+    """4-8: while the first page is worked on the second is fetched, and no third."""
+    listing = Listing(100)
+    async with served(listing) as session:
+        async with session.users.list(page_size=10).pages() as pages:
+            await pages.__anext__()
+            await asyncio.sleep(0.05)
+            assert len(listing.seen) == 2
+
+
+async def test_4_8_concurrency_is_bounded() -> None:
+    """4-8, 4-9: never more pages under way, or waiting to be taken, than `concurrency`."""
+    listing = Listing(200)
+    most = 0
+
+    def watch(number: int) -> None:
+        nonlocal most
+        most = max(most, listing.active + 1)
+
+    listing.on_page, listing.delay = watch, 0.005
+    async with served(listing) as session:
+        async with session.users.list(page_size=5, concurrency=4).pages() as pages:
+            taken = 0
+            async for _ in pages:
+                taken += 1
+                await asyncio.sleep(0.01)
+                assert len(listing.seen) <= taken + 4
+    assert most <= 4
+
+
+def test_4_8_in_debug_mode_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """4-8: early exits under asyncio's debug mode log no warning or error."""
+
+    async def main() -> None:
+        listing = Listing(100)
+        listing.delay = 0.01
+        async with served(listing) as session:
+            for concurrency in (1, 4):
+                async for _ in session.users.list(page_size=10, concurrency=concurrency):
+                    break
+                iterator = aiter(session.users.list(page_size=10, concurrency=concurrency))
+                await anext(iterator)
+                del iterator
+            gc.collect()
+            await asyncio.sleep(0.05)
+
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        asyncio.run(main(), debug=True)
+        gc.collect()
+    said = [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+    assert [line for line in said if "took" not in line] == []
+
+
+# --- 4-9: order
+
+
+async def test_4_9_sequential_by_default() -> None:
+    """4-9: one request at a time unless more are asked for."""
+    listing = Listing(60)
+    listing.delay = 0.005
+    most = 0
+
+    def watch(number: int) -> None:
+        nonlocal most
+        most = max(most, listing.active + 1)
+
+    listing.on_page = watch
+    async with served(listing) as session:
+        await session.users.list(page_size=10).collect()
+    assert most == 1
+    assert [query["offset"] for query in listing.seen] == ["0", "10", "20", "30", "40", "50"]
+
+
+async def test_4_9_concurrency_keeps_the_servers_order() -> None:
+    """4-9: pages that arrive in the wrong order are given in the right one."""
+    listing = Listing(100)
+
+    async def handler(seen: Seen) -> web.StreamResponse:
+        await asyncio.sleep(0.03 - int(seen.query["offset"]) % 40 / 2000)
+        return await listing(seen)
+
+    async with served(handler) as session:
+        found = [each.id.int async for each in session.users.list(page_size=10, concurrency=4)]
+    assert found == list(range(100))
+
+
+# --- 4-10: breaking off
+
+
+@BOTH
+async def test_4_10_a_failure_says_what_was_read_and_where_to_go_on(concurrency: int) -> None:
+    """4-10: `items_so_far` and `resume_offset`; listing from there gives the rest."""
+    listing = Listing(60)
+    broken = True
+
+    async def handler(seen: Seen) -> web.StreamResponse:
+        if broken and seen.query["offset"] == "30":
+            return web.json_response({}, status=403)
+        return await listing(seen)
+
+    async with served(handler) as session:
+        with pytest.raises(PermissionDenied) as caught:
+            await session.users.list(page_size=10, concurrency=concurrency).collect()
+        so_far: Any = caught.value.items_so_far
+        assert numbers(so_far) == list(range(30))
+        assert caught.value.resume_offset == 30
+        broken = False
+        rest = await session.users.list(page_size=10, offset=30, concurrency=concurrency).collect()
+        assert numbers(so_far + rest) == list(range(60))
+
+
+async def test_4_10_an_iteration_says_where_to_go_on_too(session: EzeepSession, sandbox: Sandbox) -> None:
+    """4-10: `async for` has what it got; the error has the offset."""
+    sandbox.faults.add(USERS, status=403, nth=3)
+    found = []
+    with pytest.raises(PermissionDenied) as caught:
+        async for each in session.users.list(page_size=10):
+            found.append(each)
+    assert len(found) == caught.value.resume_offset == 20
+
+
+# --- 4-11: other words
+
+
+@BOTH
+@pytest.mark.parametrize("page_size", [5, 20, 100])
+async def test_4_11_a_server_that_pages_by_number(
+    session: EzeepSession, sandbox: Sandbox, concurrency: int, page_size: int
+) -> None:
+    """4-11: `page` and `per_page`, with our `limit` and `offset` echoed: every row once, no loop."""
+    sandbox.behaviour.paging = "page"
+    users = await session.users.list(page_size=page_size, concurrency=concurrency).collect()
+    assert [each.id for each in users] == [each.id for each in sandbox.organisation.listed_users()]
+
+
+@BOTH
+async def test_4_11_a_server_that_pages_by_number_and_echoes_nothing(concurrency: int) -> None:
+    """4-11: `next` with `page` alone is followed too."""
+
+    def handler(seen: Seen) -> web.Response:
+        number = int(seen.query.get("page", 1))
+        rows = [user(n) for n in range(10 * number - 10, 10 * number)]
+        return page(rows, 50, f"http://x.example/?page={number + 1}" if number < 5 else None)
+
+    async with served(handler) as session:
+        assert numbers(await session.users.list(concurrency=concurrency).collect()) == list(range(50))
+
+
+@BOTH
+async def test_4_11_a_server_with_cursors(concurrency: int) -> None:
+    """4-11: whatever the words of `next` are, its query is followed."""
+
+    def handler(seen: Seen) -> web.Response:
+        start = int(seen.query.get("cursor", "c0")[1:])
+        following = f"/?cursor=c{start + 10}&size=10" if start < 40 else None
+        return page([user(n) for n in range(start, start + 10)], 50, following)
+
+    async with served(handler) as session:
+        assert numbers(await session.users.list(concurrency=concurrency).collect()) == list(range(50))
+
+
+@pytest.mark.parametrize("cursor", ["cD0yMDI0LTA1+/==", "a b&c", "100%", "ü"])
+async def test_4_11_a_cursor_comes_back_as_it_was_sent(cursor: str) -> None:
+    """4-11: the query of `next` is sent back with the same values, whatever characters they have."""
+
+    def handler(seen: Seen) -> web.Response:
+        if "cursor" not in seen.query:
+            return page([user(1)], 2, "http://x.example/?" + urlencode({"cursor": cursor}))
+        return page([user(2)], 2)
+
+    async with Stub(handler) as stub, session_on(stub.url, retries=0) as session:
+        assert numbers(await session.users.list(page_size=1).collect()) == [1, 2]
+        assert stub.seen[-1].query == {"cursor": cursor}
+
+
+# --- 4-12: shortcuts
+
+
+async def test_4_12_first_is_one_request(session: EzeepSession, sandbox: Sandbox) -> None:
+    """4-12: the first item for one small request, None where there is none."""
+    first = await session.users.list().first()
+    assert first is not None
+    assert first.id == next(each.id for each in sandbox.organisation.listed_users())
+    assert [seen.query["limit"] for seen in sandbox.requests] == ["1"]
+    async with served(Listing(0)) as empty:
+        assert await empty.users.list().first() is None
+
+
+async def test_4_12_count_is_one_request(session: EzeepSession, sandbox: Sandbox) -> None:
+    """4-12: how many there are, for one request with limit=1."""
+    assert await session.users.list().count() == len(sandbox.organisation.users)
+    assert [seen.query["limit"] for seen in sandbox.requests] == ["1"]
+
+
+async def test_4_12_pages_have_items_count_offset_and_raw(session: EzeepSession) -> None:
+    """4-12: `pages()` gives pages as they came."""
+    pages = [each async for each in session.groups.list(page_size=5).pages()]
+    assert [(len(each.items), each.count, each.offset) for each in pages] == [
+        (5, 13, 0),
+        (5, 13, 5),
+        (3, 13, 10),
+    ]
+    assert json.loads(pages[0].raw)["results"][0]["id"] == str(pages[0].items[0].id)
+    assert isinstance(pages[0].items[0], Group)
+
+
+async def test_4_12_making_a_paginator_sends_nothing(session: EzeepSession, sandbox: Sandbox) -> None:
+    """4-12: a plain object; each iteration reads anew."""
+    pager = session.groups.list()
+    assert isinstance(pager, Paginator)
+    await asyncio.sleep(0.01)
+    assert sandbox.requests == []
+    assert await pager.collect() == await pager.collect() == [each async for each in pager]
+    assert sandbox.count("GET /printing/v1/groups/") == 3
+
+
+async def test_4_12_two_iterations_at_once_do_not_mix(session: EzeepSession) -> None:
+    """4-12: one pager, two readers, both get everything."""
+    pager = session.users.list(page_size=20)
+    one, two = await asyncio.gather(pager.collect(), pager.collect())
+    assert one == two
+    assert len(one) == 134
+
+
+@pytest.mark.parametrize("honoured", [True, False])
+async def test_4_12_members_are_counted_whatever_the_server_does(
+    session: EzeepSession, sandbox: Sandbox, honoured: bool
+) -> None:
+    """4-12: `members(...).count()` and `.first()` are right when the filter is ignored, too."""
+    sandbox.behaviour.honour_group_filter = honoured
+    group = next(
+        group for group in sandbox.organisation.groups if sandbox.organisation.num_members(group) > 1
+    )
+    expected = [each.id for each in sandbox.organisation.listed_members(group)]
+    assert await session.groups.members(group).count() == len(expected)
+    first = await session.groups.members(group).first()
+    assert first is not None
+    assert first.id == expected[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(0, 60),
+    size=st.integers(1, 12),
+    caps=st.lists(st.integers(1, 12), min_size=1, max_size=6),
+    concurrency=st.integers(1, 6),
+    delays=st.lists(st.integers(0, 3), min_size=1, max_size=7),
+)
+def test_4_2_any_caps_and_any_order_of_answers(
+    rows: int, size: int, caps: list[int], concurrency: int, delays: list[int]
+) -> None:
+    """4-1, 4-2, 4-9: property: whatever the caps from page to page, every row once and in order."""
+    calls = 0
+
+    async def fetch(params: Any) -> Fetched[User]:
+        nonlocal calls
+        calls += 1
+        limit = min(int(params["limit"]), caps[calls % len(caps)])
+        offset = int(params["offset"])
+        for _ in range(delays[calls % len(delays)]):
+            await asyncio.sleep(0)
+        items = [User(id=UUID(int=n), groups=()) for n in range(offset, min(offset + limit, rows))]
+        following = f"?limit={limit}&offset={offset + limit}" if offset + limit < rows else None
+        return Fetched(items, rows, following, b"")
+
+    async def main() -> list[int]:
+        pager = Paginator(fetch, page_size=size, concurrency=concurrency)
+        return numbers(await asyncio.wait_for(pager.collect(), 5))
+
+    assert asyncio.run(main()) == list(range(rows))
