@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self
+from urllib.parse import unquote
 
 import aiohttp
 from yarl import URL
@@ -26,6 +27,7 @@ from ezeep_async.resources.users import Users
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.wire.converter import decode_json, encode
 from ezeep_async.wire.requests import SAFE_METHODS, Host, Request
+from ezeep_async.wire.responses import decode_answer
 
 
 class EzeepSession:
@@ -159,7 +161,7 @@ class EzeepSession:
             idempotent=method in SAFE_METHODS if idempotent is None else idempotent,
             deletes=method == "DELETE",
         )
-        return decode_json((await self._core.send(request)).body)
+        return decode_answer(request, await self._core.send(request), decode_json)
 
     def _locate(self, path_or_url: str, params: Mapping[str, str | int] | None) -> tuple[Host, str, str]:
         url = URL(path_or_url)
@@ -183,6 +185,8 @@ class EzeepSession:
             path = url.raw_path
         else:
             raise ValueError(f"a path begins with a slash: {path_or_url!r}")
+        if {".", ".."} & set(unquote(path).split("/")):
+            raise ValueError(f"a path does not climb: {path_or_url!r}")
         if params:
             url = url.update_query(params)
         return host, path, url.raw_query_string

@@ -40,6 +40,8 @@ def _base_url(value: str) -> str:
         raise InsecureEndpoint(
             f"{value!r} is not https: tokens go to https addresses only (http is for loopback)"
         )
+    if any(character.isspace() for character in url.host):
+        raise ValueError(f"not an address: {value!r}")
     if url.query_string or url.fragment:
         raise ValueError(f"an endpoint has no query and no fragment: {value!r}")
     return str(url).rstrip("/")
@@ -86,6 +88,16 @@ def _whole(least: int) -> Callable[[object, attrs.Attribute[Any], object], None]
     return validate
 
 
+def _proxy(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    try:
+        url = URL(value) if isinstance(value, str) else None
+    except ValueError:
+        url = None
+    if url is None or url.scheme not in {"http", "https"} or not url.host:
+        # Without the value: it may hold a password.
+        raise ValueError(f"{attribute.name} is an http:// address, such as http://proxy.example:3128")
+
+
 def _proxy_without_password(value: str | None) -> str:
     if value is None:
         return "None"
@@ -117,7 +129,9 @@ class Settings:
     """How long before its end an access token is renewed, but never more than a fifth of its life."""
     refresh_timeout: float = attrs.field(default=30.0, validator=_positive)
     """For one renewal of the login, whatever its waiters' own time limits are."""
-    proxy: str | None = attrs.field(default=None, repr=_proxy_without_password)
+    proxy: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_proxy), repr=_proxy_without_password
+    )
     """An http proxy for both hosts."""
     proxy_auth: tuple[str, str] | None = attrs.field(default=None, repr=False)
     """The proxy's user name and password."""

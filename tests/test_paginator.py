@@ -304,7 +304,7 @@ async def test_4_7_sizes_that_make_no_sense_are_refused(
         lambda: session.invitations.list(page_size=bad),
         lambda: session.groups.members(next(iter(sandbox.organisation.groups)), page_size=bad),
     ):
-        with pytest.raises(ValueError, match="page_size|concurrency"):
+        with pytest.raises(ValueError, match=r"page_size|concurrency"):
             call()
     assert sandbox.requests == []
 

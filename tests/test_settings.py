@@ -91,6 +91,15 @@ def test_3_13_no_proxy_password_in_the_repr() -> None:
     assert "proxy.example" in repr(settings)
 
 
+@pytest.mark.parametrize(
+    "proxy", ["", "nonsense", "proxy.example:3128", "ftp://x.example", "socks5://127.0.0.1:1"]
+)
+def test_3_13_a_proxy_that_is_none_is_refused_when_it_is_given(proxy: str) -> None:
+    """3-13: what is not the address of an http proxy is a `ValueError` that names the setting, before any call."""
+    with pytest.raises(ValueError, match="proxy"):
+        Settings(proxy=proxy)
+
+
 def test_3_13_no_way_to_switch_certificates_off() -> None:
     """3-13: there is no `verify=False`."""
     assert not {"verify", "verify_ssl", "ssl"} & set(inspect.signature(Settings).parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 
@@ -51,7 +52,8 @@ class Limiter:
             if waiter.done() and not waiter.cancelled():
                 self.release()  # the slot was given just before the cancellation: hand it on
             else:
-                self._waiters.remove(waiter)
+                with contextlib.suppress(ValueError):  # a dispatch in between has dropped it already
+                    self._waiters.remove(waiter)
             raise
 
     def release(self) -> None:

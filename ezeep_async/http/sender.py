@@ -112,6 +112,8 @@ class _Call:
         self._attempt = 0
         self._replayed = False
         self._unclear = False
+        self._exchanging = False
+        self._phase: Phase | None = None
         self._spent = 0.0
 
     async def run(self) -> RawResponse:
@@ -122,6 +124,7 @@ class _Call:
             self._attempt += 1
             await self._limiter.acquire(first=self._attempt > 1)
             started = asyncio.get_running_loop().time()
+            self._exchanging = False
             try:
                 async with asyncio.timeout(self._settings.deadline - self._spent):
                     if rejected is None:
@@ -132,7 +135,7 @@ class _Call:
             except TimeoutError:
                 failure: EzeepError = RequestTimeout(
                     f"{self._name}: not done within the deadline of {self._settings.deadline:g} s",
-                    request_sent=None,
+                    request_sent=self._sent(),
                 )
             except (TransportError, UnexpectedResponse) as error:
                 failure = error
@@ -159,8 +162,15 @@ class _Call:
         headers = {"Authorization": f"Bearer {token}", "X-Request-ID": self._request_id}
         if self._request.body is not None:
             headers["Content-Type"] = self._request.content_type
-        phase = None if self._request.idempotent else Phase()
-        return await self._transport.send(self._request, headers, phase=phase)
+        self._exchanging = True
+        self._phase = None if self._request.idempotent else Phase()
+        return await self._transport.send(self._request, headers, phase=self._phase)
+
+    def _sent(self) -> bool | None:
+        """Whether the attempt that was broken off had left: certainly not while it waited for a token."""
+        if not self._exchanging:
+            return False
+        return None if self._phase is None else self._phase.sent
 
     def _succeeded(self, started: float, response: RawResponse) -> None:
         self._limiter.succeeded()

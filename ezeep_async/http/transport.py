@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import platform
 import urllib.request
 from collections.abc import Mapping
 
 import aiohttp
+import attrs
 from yarl import URL
 
-from ezeep_async.errors import ConnectFailed, Disconnected, RequestTimeout, SessionClosed, UnexpectedResponse
+from ezeep_async.errors import (
+    ConnectFailed,
+    Disconnected,
+    EzeepError,
+    RequestTimeout,
+    SessionClosed,
+    UnexpectedResponse,
+)
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
 from ezeep_async.wire.requests import Host, Phase, Request
@@ -27,9 +36,17 @@ _UNTIMED = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, so
 _NOT_CONNECTED = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
     aiohttp.ServerFingerprintMismatch,
 )
+
+
+@attrs.frozen
+class _Proxy:
+    """What has to be known to go through a proxy; empty to go without."""
+
+    url: URL | None = None
+    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
+    request_headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
 
 
 async def _mark_sent(_: aiohttp.ClientSession, context: object, __: object) -> None:
@@ -53,7 +70,7 @@ class Transport:
         self._traced: aiohttp.ClientSession | None = None
         self._closed = False
         self._bases = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
-        self._proxies: dict[Host, tuple[URL | None, aiohttp.BasicAuth | None]] = {}
+        self._proxies: dict[Host, _Proxy] = {}
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
         )
@@ -78,45 +95,54 @@ class Transport:
         Raises a `TransportError` when there is no complete answer, `UnexpectedResponse` for one that cannot be read.
         """
         session = self._session_for(phase)
-        proxy, proxy_auth = self._proxies[request.host]
+        proxy = self._proxies[request.host]
+        name = f"{request.method} {request.route}"
+        failure: EzeepError
         try:
             async with session.request(
                 request.method,
                 self.url(request),
                 data=request.body,
-                headers=headers,
+                headers={**headers, **proxy.request_headers} if proxy.request_headers else headers,
                 allow_redirects=False,
                 timeout=self._timeout if timed else _UNTIMED,
-                proxy=proxy,
-                proxy_auth=proxy_auth,
+                proxy=proxy.url,
+                proxy_headers=proxy.headers,
                 trace_request_ctx=phase,
             ) as response:
                 body = await self._read(response)
-                return RawResponse(response.status, response.headers, body)
+                secrets = (headers["Authorization"].partition(" ")[2],)
+                return RawResponse(
+                    response.status, response.headers, body, headers.get("X-Request-ID", ""), secrets
+                )
+        except aiohttp.ClientHttpProxyError as error:
+            failure = ConnectFailed(f"{name}: the proxy answered {error.status}", request_sent=False)
+        except aiohttp.ClientResponseError:
+            failure = UnexpectedResponse(f"{name}: the answer is not HTTP that can be read")
         except _NOT_CONNECTED as error:
+            raise ConnectFailed(f"{name}: {_describe(error)}", request_sent=False) from error
+        except UnicodeError as error:
             raise ConnectFailed(
-                f"{request.method} {request.route}: {_describe(error)}", request_sent=False
-            ) from error
-        except aiohttp.ClientResponseError as error:
-            raise UnexpectedResponse(
-                f"{request.method} {request.route}: the answer cannot be read: {error.message[:200]}"
+                f"{name}: the host's name cannot be looked up: {error}", request_sent=False
             ) from error
         except TimeoutError as error:
-            message = f"{request.method} {request.route}: no answer within {self._settings.read_timeout:g} s"
+            message = f"{name}: no answer within {self._settings.read_timeout:g} s"
             raise RequestTimeout(message, request_sent=phase.sent if phase else None) from error
         except (aiohttp.ClientError, OSError) as error:
             # The switch of aiohttp that repeats a request behind our back is off, so this was one copy at most.
             sent = phase.sent if phase else None
-            raise Disconnected(
-                f"{request.method} {request.route}: {_describe(error)}", request_sent=sent
-            ) from error
+            raise Disconnected(f"{name}: {_describe(error)}", request_sent=sent) from error
+        # Raised out here, with no cause: aiohttp's errors of these two kinds hold the request's headers, and its token.
+        raise failure
 
     def url(self, request: Request) -> URL:
         """The full address: always on one of the two configured origins."""
         base = self._bases[request.host]
         path = request.path if base.raw_path == "/" else base.raw_path + request.path
-        url = base.with_path(path, encoded=True)
-        return url.with_query(request.query) if request.query else url
+        if not request.query:
+            return base.with_path(path, encoded=True)
+        # Both are quoted already, and quoting twice would send something else.
+        return URL(f"{base.scheme}://{base.raw_authority}{path}?{request.query}", encoded=True)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         first = b""
@@ -189,7 +215,7 @@ class Transport:
             session._retry_connection = False  # pyright: ignore[reportPrivateUsage]  # see above
         return session
 
-    def _proxy_for(self, base: URL) -> tuple[URL | None, aiohttp.BasicAuth | None]:
+    def _proxy_for(self, base: URL) -> _Proxy:
         settings = self._settings
         address = settings.proxy
         if address is None and settings.trust_env:
@@ -198,15 +224,17 @@ class Transport:
             if not urllib.request.proxy_bypass(f"{host}:{base.port}"):
                 address = urllib.request.getproxies().get(base.scheme)
         if address is None:
-            return None, None
+            return _Proxy()
         url = URL(address)
-        if settings.proxy_auth is not None:
-            auth = aiohttp.BasicAuth(settings.proxy_auth[0], settings.proxy_auth[1])
-        elif url.user is not None:
-            auth = aiohttp.BasicAuth(url.user, url.password or "")
-        else:
-            auth = None
-        return url.with_user(None), auth
+        user, password = settings.proxy_auth or (url.user, url.password or "")
+        if user is None:
+            return _Proxy(url)
+        credentials = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+        authorization = {"Proxy-Authorization": f"Basic {credentials}"}
+        # For https the proxy is told when the tunnel is made; for http (loopback) every request tells it.
+        if base.scheme == "https":
+            return _Proxy(url.with_user(None), headers=authorization)
+        return _Proxy(url.with_user(None), request_headers=authorization)
 
     async def aclose(self) -> None:
         """Close what is owned. A borrowed session stays open."""
@@ -230,8 +258,6 @@ class Transport:
 
 def _describe(error: BaseException) -> str:
     """aiohttp's own words, or the kind of error where it has none. Never an address with a password in it."""
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy answered {error.status}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect to {error.host}:{error.port}: {error.os_error}"
     return str(error) or type(error).__name__

@@ -7,11 +7,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
-from ezeep_async.errors import UnexpectedResponse
 from ezeep_async.pages import Fetch, Fetched, HasId, Params
 from ezeep_async.wire.converter import PageBody, decode
 from ezeep_async.wire.requests import Request
-from ezeep_async.wire.responses import RawResponse
+from ezeep_async.wire.responses import RawResponse, decode_answer
 
 
 T = TypeVar("T")
@@ -28,32 +27,20 @@ class Api(Protocol):
 
 async def fetch_record(api: Api, request: Request, kind: type[T]) -> T:
     """Send, and decode one record. Raises `UnexpectedResponse` that names the call."""
-    response = await api.send(request)
-    return decode_answer(request, response, kind)
-
-
-def decode_answer(request: Request, response: RawResponse, kind: type[T]) -> T:
-    """The record in an answer. Raises `UnexpectedResponse` that names the call."""
-    try:
-        return decode(response.body, kind)
-    except UnexpectedResponse as error:
-        raise UnexpectedResponse(
-            f"{request.method} {request.route}: {error}",
-            status=response.status,
-            path=error.path,
-            excerpt=error.excerpt,
-            request_id=response.headers.get("X-Request-ID"),
-        ) from error
+    return decode_answer(request, await api.send(request), lambda body: decode(body, kind))
 
 
 def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Request]) -> Fetch[R]:
     """A function that fetches one page of `kind`. It knows nothing of who reads the pages."""
     body_kind = PageBody[kind]  # type: ignore[valid-type]  # a type made at run time
 
+    def read(body: bytes) -> PageBody[R]:
+        return decode(body, body_kind)
+
     async def fetch(params: Params) -> Fetched[R]:
         request = request_for(params)
         response = await api.send(request)
-        body: PageBody[R] = decode_answer(request, response, body_kind)
+        body: PageBody[R] = decode_answer(request, response, read)
         return Fetched(body.results, body.count, body.next, response.body)
 
     return fetch

@@ -138,7 +138,9 @@ class Groups:
 
     def members(self, group_id: UUID | str, page_size: int = 100, concurrency: int = 1) -> Paginator[User]:
         """The users of one group. The same as `users.list(group=group_id)`."""
-        return self._users.list(group=group_id, page_size=page_size, concurrency=concurrency)
+        return self._users.list(
+            group=as_uuid(group_id, "group_id"), page_size=page_size, concurrency=concurrency
+        )
 
     async def _find_one(self, name: str, organization_id: UUID) -> Group | None:
         found = [group for group in await self.find(name) if group.organization_id == organization_id]

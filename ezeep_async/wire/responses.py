@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import cast
+from typing import TypeVar, cast
 
 import attrs
 from multidict import CIMultiDict
@@ -13,7 +13,11 @@ from yarl import URL
 
 from ezeep_async import errors
 from ezeep_async.wire.converter import EXCERPT, decode_json, excerpt
+from ezeep_async.wire.requests import Request
 from ezeep_async.wire.retrying import parse_retry_after
+
+
+T = TypeVar("T")
 
 
 NON_FIELD = "non_field_errors"
@@ -37,6 +41,10 @@ class RawResponse:
     headers: Mapping[str, str]
     """Names without regard to case."""
     body: bytes = attrs.field(repr=False)
+    request_id: str = ""
+    """Ours, for an answer that has none of its own."""
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """What was sent in confidence: a server that repeats it must not get it into an error."""
 
 
 @attrs.frozen
@@ -80,9 +88,11 @@ def error_from(response: RawResponse, context: Context) -> errors.ApiError | err
         )
     body = parse_body(response.body, context.secrets)
     message, field_errors = explain(body)
-    headers = CIMultiDict(response.headers)
-    for name in _SECRET_HEADERS:
-        headers.popall(name, None)
+    headers = CIMultiDict(
+        (name, black_out(value, context.secrets))
+        for name, value in response.headers.items()
+        if name.title() not in _SECRET_HEADERS
+    )
     text = f"{context.name}: {status} {_phrase(status)}" + (f": {message}" if message else "")
     details: dict[str, object] = {
         "status": status,
@@ -109,6 +119,30 @@ def parse_body(body: bytes, secrets: Iterable[str] = ()) -> object:
         return decode_json(body)
     except errors.UnexpectedResponse:
         return excerpt(body)
+
+
+def black_out(text: str, secrets: Iterable[str]) -> str:
+    """The text without what was secret."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text
+
+
+def decode_answer(request: Request, response: RawResponse, read: Callable[[bytes], T]) -> T:
+    """What `read` makes of the body. Raises `UnexpectedResponse` that names the call, and shows nothing secret."""
+    try:
+        return read(response.body)
+    except errors.UnexpectedResponse as error:
+        # The cause is left out: the decoder's errors quote the value that they do not like.
+        problem = errors.UnexpectedResponse(
+            f"{request.method} {request.route}: {black_out(str(error), response.secrets)}",
+            status=response.status,
+            path=error.path,
+            excerpt=black_out(error.excerpt, response.secrets),
+            request_id=response.headers.get("X-Request-ID", response.request_id),
+        )
+    raise problem
 
 
 def explain(body: object) -> tuple[str, dict[str, list[str]]]:

@@ -1,0 +1,331 @@
+"""The limiter: never too many, never a slot lost, and the server decides the pace."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from types import NoneType
+
+import pytest
+from stub_servers import quick
+
+from ezeep_async import EzeepSession, Settings
+from ezeep_async.http.limiter import Limiter
+from ezeep_async.sandbox import Sandbox
+
+
+GROUPS = "GET /printing/v1/groups/"
+USER = "PATCH /printing/v1/users/{id}/"
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def full(limiter: Limiter) -> None:
+    for _ in range(limiter.limit):
+        await limiter.acquire()
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_6_7_never_more_than_the_limit_at_once() -> None:
+    """6-7: however many call, at most `limit` are under way."""
+    limiter = Limiter(3)
+    under_way = most = 0
+
+    async def call() -> None:
+        nonlocal under_way, most
+        await limiter.acquire()
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        limiter.release()
+
+    await asyncio.gather(*(call() for _ in range(100)))
+    assert most == 3
+    assert limiter.active == 0
+
+
+async def test_6_7_first_come_first_served() -> None:
+    """6-7: slots are given in the order in which they were asked for."""
+    limiter = Limiter(1)
+    order: list[int] = []
+
+    async def call(number: int) -> None:
+        await limiter.acquire()
+        order.append(number)
+        limiter.release()
+
+    await asyncio.gather(*(call(number) for number in range(20)))
+    assert order == list(range(20))
+
+
+async def test_6_7_a_retry_goes_ahead_of_those_that_never_went() -> None:
+    """6-7: `first` is served before those that wait already."""
+    limiter = Limiter(1)
+    await limiter.acquire()
+    late = asyncio.create_task(limiter.acquire())
+    await settle()
+    early = asyncio.create_task(limiter.acquire(first=True))
+    await settle()
+    limiter.release()
+    await settle()
+    assert early.done()
+    assert not late.done()
+    limiter.release()
+    await late
+
+
+async def test_6_7_a_429_halves_the_concurrency_down_to_one() -> None:
+    """6-7: halved once per window, floor 1."""
+    limiter = Limiter(32)
+    seen: list[int] = []
+    for _ in range(7):
+        limiter.throttled(0.0, now())
+        seen.append(limiter.limit)
+        await asyncio.sleep(0.001)
+    assert seen == [16, 8, 4, 2, 1, 1, 1]
+
+
+async def test_6_7_one_burst_of_429_halves_once() -> None:
+    """6-7: requests that were under way together count as one refusal."""
+    limiter = Limiter(32)
+    started = now()
+    await asyncio.sleep(0.001)
+    for _ in range(20):
+        limiter.throttled(0.0, started)
+    assert limiter.limit == 16
+
+
+async def test_6_7_one_more_per_clean_window() -> None:
+    """6-7: after as many successes as the limit it grows by one, up to where it began."""
+    limiter = Limiter(8)
+    limiter.throttled(0.0, now())
+    assert limiter.limit == 4
+    for _ in range(4):
+        limiter.succeeded()
+    assert limiter.limit == 5
+    for _ in range(1000):
+        limiter.succeeded()
+    assert limiter.limit == 8
+
+
+async def test_6_7_nobody_starts_during_the_pause() -> None:
+    """6-7: a 429 keeps everyone waiting, those that come later too."""
+    limiter = Limiter(4)
+    begun = now()
+    limiter.throttled(0.05, begun)
+    await asyncio.gather(*(limiter.acquire() for _ in range(2)))
+    assert now() - begun >= 0.049
+
+
+async def test_6_7_a_longer_pause_that_comes_later_counts() -> None:
+    """6-7: a second 429 during the pause makes it longer, not shorter."""
+    limiter = Limiter(4)
+    begun = now()
+    limiter.throttled(0.03, begun)
+    waiter = asyncio.create_task(limiter.acquire())
+    await asyncio.sleep(0)
+    limiter.throttled(0.08, begun)
+    limiter.throttled(0.01, begun)
+    await waiter
+    assert now() - begun >= 0.079
+
+
+async def test_6_7_the_rate_is_kept() -> None:
+    """6-7: `requests_per_second` spaces the starts."""
+    limiter = Limiter(100, per_second=100.0)
+    begun = now()
+    await asyncio.gather(*(limiter.acquire() for _ in range(11)))
+    assert now() - begun >= 0.099
+
+
+async def test_6_7_growth_lets_waiters_in_at_once() -> None:
+    """6-7: a limit that grows wakes those that wait for it."""
+    limiter = Limiter(2)
+    limiter.throttled(0.0, now())
+    await limiter.acquire()
+    waiter = asyncio.create_task(limiter.acquire())
+    await settle()
+    assert not waiter.done()
+    limiter.succeeded()
+    await settle()
+    assert waiter.done()
+
+
+async def test_6_7_a_cancelled_waiter_leaves_the_queue() -> None:
+    """6-7: the next in line gets the slot of one that gave up."""
+    limiter = Limiter(1)
+    await limiter.acquire()
+    gone, next_one = asyncio.create_task(limiter.acquire()), asyncio.create_task(limiter.acquire())
+    await settle()
+    gone.cancel()
+    await asyncio.wait({gone})
+    assert gone.cancelled()
+    limiter.release()
+    await asyncio.wait_for(next_one, 1)
+    assert limiter.active == 1
+
+
+async def test_6_7_cancelled_and_released_in_the_same_moment() -> None:
+    """6-7: a slot that comes free between the cancellation of a waiter and its wake-up is not lost, and the waiter
+    is cancelled and nothing else."""
+    limiter = Limiter(1)
+    await limiter.acquire()
+    gone, next_one = asyncio.create_task(limiter.acquire()), asyncio.create_task(limiter.acquire())
+    await settle()
+    gone.cancel()
+    limiter.release()
+    await asyncio.wait({gone})
+    assert gone.cancelled(), gone
+    await asyncio.wait_for(next_one, 1)
+    assert limiter.active == 1
+
+
+async def test_6_7_released_and_cancelled_in_the_same_moment() -> None:
+    """6-7: a slot that was given to a waiter just before it was cancelled goes on to the next."""
+    limiter = Limiter(1)
+    await limiter.acquire()
+    gone, next_one = asyncio.create_task(limiter.acquire()), asyncio.create_task(limiter.acquire())
+    await settle()
+    limiter.release()
+    gone.cancel()
+    await asyncio.wait({gone})
+    assert gone.cancelled(), gone
+    await asyncio.wait_for(next_one, 1)
+    assert limiter.active == 1
+
+
+async def test_6_7_waiters_cancelled_during_a_pause_leave_nothing() -> None:
+    """6-7: giving up during a cool-down leaves no slot taken and nobody stuck."""
+    limiter = Limiter(2)
+    limiter.throttled(0.03, now())
+    tasks = [asyncio.create_task(limiter.acquire()) for _ in range(5)]
+    await settle()
+    for task in tasks[:4]:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=1)
+    assert [task.cancelled() for task in tasks] == [True] * 4 + [False]
+    assert limiter.active == 1
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_6_7_stress_no_slot_is_lost(seed: int) -> None:
+    """6-7: under random cancellations, refusals and successes all that live are served, all slots come back, nothing
+    but a cancellation comes out, and the limit is never exceeded."""
+    rng = random.Random(seed)
+    limit, calls = rng.randint(1, 6), rng.randint(1, 60)
+    limiter = Limiter(limit)
+    under_way = 0
+
+    async def call() -> None:
+        nonlocal under_way
+        await limiter.acquire(first=rng.random() < 0.2)
+        try:
+            under_way += 1
+            assert under_way <= limit
+            started = now()
+            for _ in range(rng.randrange(4)):
+                await asyncio.sleep(0)
+            if rng.random() < 0.2:
+                limiter.throttled(rng.choice([0.0, 0.0005]), started)
+            else:
+                limiter.succeeded()
+        finally:
+            under_way -= 1
+            limiter.release()
+
+    tasks = [asyncio.create_task(call()) for _ in range(calls)]
+    async with asyncio.timeout(10):
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(rng.choice([0, 0, 0.0005]))
+            for task in rng.sample(tasks, k=min(2, len(tasks))):
+                if rng.random() < 0.3:
+                    task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [each for each in results if not isinstance(each, asyncio.CancelledError | NoneType)] == []
+    assert limiter.active == 0
+    await asyncio.wait_for(asyncio.gather(*(limiter.acquire() for _ in range(limiter.limit))), 1)
+
+
+async def test_6_7_a_slot_is_free_while_its_call_backs_off(sandbox: Sandbox) -> None:
+    """6-7: with one slot, a call that waits for its next attempt does not stop another."""
+    sandbox.faults.add("GET /printing/v1/groups/{id}/", status=503, retry_after=5)
+    group = next(iter(sandbox.organisation.groups))
+    async with EzeepSession(
+        sandbox.oauth_app,
+        tokens=sandbox.tokens(),
+        endpoints=sandbox.endpoints,
+        settings=quick(concurrency=1),
+    ) as session:
+        waits = asyncio.create_task(session.groups.get(group))
+        await asyncio.sleep(0.1)
+        assert await asyncio.wait_for(session.groups.list().first(), 1) is not None
+        assert not waits.done()
+        waits.cancel()
+
+
+async def test_6_7_the_two_hosts_do_not_hold_each_other_up(sandbox: Sandbox) -> None:
+    """6-7: the limiter is keyed by host: a 429 of one does not pause the other."""
+    sandbox.faults.add(GROUPS, status=429, retry_after=3)
+    async with EzeepSession(
+        sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=quick()
+    ) as session:
+        waits = asyncio.create_task(session.groups.list().collect())
+        await asyncio.sleep(0.1)
+        assert (await asyncio.wait_for(session.accounts.me(), 1)).is_admin
+        assert not waits.done()
+        waits.cancel()
+
+
+async def test_6_7_a_429_pauses_the_others_of_its_host(sandbox: Sandbox) -> None:
+    """6-7: after a 429 with `Retry-After: 1` nothing reaches that host for a second."""
+    sandbox.faults.add(GROUPS, status=429, retry_after=0.5)
+    async with EzeepSession(
+        sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=quick()
+    ) as session:
+        first = asyncio.create_task(session.groups.list().first())
+        await asyncio.sleep(0.2)
+        begun = now()
+        await session.users.list().first()
+        assert now() - begun > 0.25
+        await first
+
+
+async def test_6_8_membership_writes_against_a_server_that_allows_few(sandbox: Sandbox) -> None:
+    """6-8: 300 writes with 5 allowed at once: all applied, at most 1.3 requests for each."""
+    sandbox.behaviour.max_parallel = 5
+    sandbox.behaviour.retry_after = 0.02
+    sandbox.behaviour.latency = 0.003
+    users = list(sandbox.organisation.users)[:100]
+    groups = list(sandbox.organisation.groups)[:3]
+    async with EzeepSession(
+        sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=Settings()
+    ) as session:
+        writes = [session.users.set_groups(user, groups[: n + 1]) for user in users for n in range(3)]
+        await asyncio.gather(*writes)
+    for user in users:
+        assert set(groups[:1]) <= set(sandbox.organisation.users[user].groups)
+    answered = [seen.status for seen in sandbox.requests if seen.key == USER]
+    assert answered.count(200) == 300
+    assert len(answered) <= 1.3 * 300
+
+
+@pytest.mark.parametrize("limit", [1, 4])
+async def test_6_7_settings_concurrency_is_kept_on_the_wire(sandbox: Sandbox, limit: int) -> None:
+    """6-7: the server never sees more at once than `Settings.concurrency`."""
+    sandbox.behaviour.latency = 0.002
+    users = list(sandbox.organisation.users)[:40]
+    async with EzeepSession(
+        sandbox.oauth_app,
+        tokens=sandbox.tokens(),
+        endpoints=sandbox.endpoints,
+        settings=quick(concurrency=limit),
+    ) as session:
+        await asyncio.gather(*(session.users.get(user) for user in users))
+    assert sandbox.peak_parallel == limit

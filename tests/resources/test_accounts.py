@@ -1,0 +1,123 @@
+"""The account directory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from stub_servers import no_jitter, quick
+
+from ezeep_async import AccountUser, BadRequest, EzeepSession, NotFound, PermissionDenied
+from ezeep_async.sandbox import Sandbox
+
+
+PATCH = "PATCH /v1/users/{id}/"
+
+
+@pytest.fixture(autouse=True)
+def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_jitter(monkeypatch)
+
+
+@pytest.fixture
+def other(sandbox: Sandbox) -> UUID:
+    return next(person for person in sandbox.organisation.people if person != sandbox.organisation.admin_id)
+
+
+async def test_everybody_is_listed_for_an_admin(session: EzeepSession, sandbox: Sandbox) -> None:
+    """API document "Account directory": an admin sees everyone, page by page."""
+    people = await session.accounts.list(page_size=50, concurrency=2).collect()
+    assert {person.id for person in people} == set(sandbox.organisation.people)
+    assert len(people) == len(sandbox.organisation.people)
+
+
+async def test_an_ordinary_user_sees_itself(sandbox: Sandbox, other: UUID) -> None:
+    """API document: an ordinary user is listed alone, and may not read others."""
+    async with EzeepSession(
+        sandbox.oauth_app, tokens=sandbox.tokens(other), endpoints=sandbox.endpoints, settings=quick()
+    ) as session:
+        assert [person.id for person in await session.accounts.list().collect()] == [other]
+        assert (await session.accounts.me()).id == other
+        assert (await session.accounts.me()).is_admin is False
+        with pytest.raises(PermissionDenied):
+            await session.accounts.get(sandbox.organisation.admin_id)
+
+
+async def test_one_person_and_oneself(session: EzeepSession, sandbox: Sandbox, other: UUID) -> None:
+    """`get` and `me` give typed people."""
+    me = await session.accounts.me()
+    assert isinstance(me, AccountUser)
+    assert me.id == sandbox.organisation.admin_id
+    assert me.is_admin
+    assert await session.accounts.get(str(me.id)) == me
+    assert (await session.accounts.get(other)).email == sandbox.organisation.people[other].email
+    with pytest.raises(NotFound):
+        await session.accounts.get(uuid4())
+
+
+async def test_9_3_update_sends_what_is_given(session: EzeepSession, sandbox: Sandbox, other: UUID) -> None:
+    """9-3: the given fields, empty ones too, and nothing else."""
+    person = await session.accounts.update(other, first_name="", last_name="New", roles=("user",))
+    assert json.loads(sandbox.requests[-1].body) == {"first_name": "", "last_name": "New", "roles": ["user"]}
+    assert (person.first_name, person.last_name, person.roles) == ("", "New", ("user",))
+    await session.accounts.update(other, email="new@example.com")
+    assert json.loads(sandbox.requests[-1].body) == {"email": "new@example.com"}
+
+
+async def test_6_13_updates_may_be_repeated(session: EzeepSession, sandbox: Sandbox, other: UUID) -> None:
+    """6-13: setting fields is harmless to repeat."""
+    sandbox.faults.add(PATCH, drop="after")
+    assert (await session.accounts.update(other, first_name="A")).first_name == "A"
+    assert sandbox.count(PATCH) == 2
+
+
+async def test_updates_that_make_no_sense_are_refused_unsent(
+    session: EzeepSession, sandbox: Sandbox, other: UUID
+) -> None:
+    """No field at all, or a text for the list of roles: `ValueError`, with nothing sent."""
+    with pytest.raises(ValueError, match="field"):
+        await session.accounts.update(other)
+    with pytest.raises(ValueError, match="roles"):
+        await session.accounts.update(other, roles="admin")
+    assert sandbox.requests == []
+
+
+async def test_3_8_refused_values_are_named(session: EzeepSession, other: UUID) -> None:
+    """3-8: the server's field errors come through."""
+    with pytest.raises(BadRequest) as caught:
+        await session.accounts.update(other, email="nonsense", roles=["king"])
+    assert set(caught.value.field_errors) == {"email", "roles"}
+
+
+async def test_3_6_delete(session: EzeepSession, sandbox: Sandbox, other: UUID) -> None:
+    """3-6: gone, also when the answer was lost; `NotFound` for somebody who never was."""
+    sandbox.faults.add("DELETE /v1/users/{id}/", drop="after")
+    await session.accounts.delete(other)
+    assert other not in sandbox.organisation.people
+    with pytest.raises(NotFound):
+        await session.accounts.delete(other)
+
+
+@pytest.mark.parametrize("bad", ["", "me", "x", None, 5])
+async def test_bad_ids_are_refused_before_any_request(
+    session: EzeepSession, sandbox: Sandbox, bad: Any
+) -> None:
+    """Issue 4: what is no UUID, the word `me` included, is a `ValueError`, with nothing sent."""
+    for call in (
+        lambda: session.accounts.get(bad),
+        lambda: session.accounts.update(bad, first_name="x"),
+        lambda: session.accounts.delete(bad),
+    ):
+        with pytest.raises(ValueError, match="UUID"):
+            await call()
+    assert sandbox.requests == []
+
+
+async def test_9_the_account_calls_go_to_the_account_host(session: EzeepSession, sandbox: Sandbox) -> None:
+    """9 (fact 1): two hosts, each with what belongs to it."""
+    await session.accounts.me()
+    await session.invitations.list().collect()
+    await session.users.list().first()
+    assert [seen.host for seen in sandbox.requests] == ["account", "account", "api"]

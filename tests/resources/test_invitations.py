@@ -1,0 +1,100 @@
+"""Invitations."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from stub_servers import no_jitter
+
+from ezeep_async import BadRequest, EzeepSession, Invitation, NotFound, OutcomeUnknown
+from ezeep_async.sandbox import Sandbox
+
+
+CREATE = "POST /v1/userinvitations/"
+
+
+@pytest.fixture(autouse=True)
+def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_jitter(monkeypatch)
+
+
+def sent(sandbox: Sandbox) -> str:
+    return str(json.loads(sandbox.requests[-1].body)["expire_date"])
+
+
+async def test_an_invitation_is_made_and_listed(session: EzeepSession) -> None:
+    """Created, typed, and in the list afterwards."""
+    before = await session.invitations.list().collect()
+    invitation = await session.invitations.create("new@example.com")
+    assert isinstance(invitation, Invitation)
+    assert invitation.email == "new@example.com"
+    assert await session.invitations.list().collect() == [*before, invitation]
+
+
+async def test_without_a_date_it_holds_30_days(session: EzeepSession, sandbox: Sandbox) -> None:
+    """DESIGN: 30 days from now, UTC, as documented: no offset, no fraction."""
+    await session.invitations.create("new@example.com")
+    text = sent(sandbox)
+    expires = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    assert abs(expires - datetime.now(UTC) - timedelta(days=30)) < timedelta(seconds=10)
+
+
+async def test_aware_dates_are_sent_in_utc_without_an_offset(session: EzeepSession, sandbox: Sandbox) -> None:
+    """DESIGN: 17:15 at +02:00 is 15:15."""
+    moment = datetime(2031, 7, 22, 17, 15, 33, 500, tzinfo=timezone(timedelta(hours=2)))
+    invitation = await session.invitations.create("new@example.com", moment)
+    assert sent(sandbox) == "2031-07-22T15:15:33"
+    assert invitation.expire_date == datetime(2031, 7, 22, 15, 15, 33, tzinfo=UTC)
+
+
+async def test_naive_dates_are_sent_as_they_are(session: EzeepSession, sandbox: Sandbox) -> None:
+    """A date with no zone is what the document shows."""
+    await session.invitations.create("new@example.com", datetime(2031, 7, 22, 15, 15, 33))  # noqa: DTZ001
+    assert sent(sandbox) == "2031-07-22T15:15:33"
+
+
+async def test_resend_gives_nothing(session: EzeepSession, sandbox: Sandbox) -> None:
+    """DESIGN: `resend` returns None; it is one PATCH of that invitation."""
+    invitation = await session.invitations.create("new@example.com")
+    assert await session.invitations.resend(invitation.id) is None  # type: ignore[func-returns-value]
+    assert sandbox.requests[-1].key == "PATCH /v1/userinvitations/{id}/"
+    with pytest.raises(NotFound):
+        await session.invitations.resend(uuid4())
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+async def test_6_4_a_lost_answer_is_unknown_and_no_second_mail(
+    session: EzeepSession, sandbox: Sandbox, drop: Any
+) -> None:
+    """6-4: inviting is not repeated."""
+    sandbox.faults.add(CREATE, drop=drop)
+    with pytest.raises(OutcomeUnknown):
+        await session.invitations.create("new@example.com")
+    assert sandbox.count(CREATE) == 1
+
+
+@pytest.mark.parametrize("bad", ["", "nobody", None, 5, "x" * 260 + "@example.com"])
+async def test_bad_addresses_are_refused_unsent(session: EzeepSession, sandbox: Sandbox, bad: Any) -> None:
+    """What is no address is a `ValueError`, with nothing sent."""
+    with pytest.raises(ValueError, match="email"):
+        await session.invitations.create(bad)
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("bad", ["", "x", None, 5])
+async def test_bad_ids_are_refused_unsent(session: EzeepSession, sandbox: Sandbox, bad: Any) -> None:
+    """Issue 4: what is no UUID is a `ValueError`, with nothing sent."""
+    with pytest.raises(ValueError, match="UUID"):
+        await session.invitations.resend(bad)
+    assert sandbox.requests == []
+
+
+async def test_3_8_what_the_server_refuses_is_named(session: EzeepSession) -> None:
+    """3-8: an address that only the server refuses is a field error."""
+    with pytest.raises(BadRequest) as caught:
+        await session.invitations.create("x@y@")
+    assert "email" in caught.value.field_errors

@@ -1,0 +1,168 @@
+"""`session.request`: anything that is not wrapped, to the two origins and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aiohttp import web
+from stub_servers import ACCESS, Seen, Stub, login, no_jitter, quick, session_on
+
+from ezeep_async import BadRequest, Endpoints, EzeepSession, NotFound, OAuthApp, UnexpectedRedirect
+from ezeep_async.sandbox import Sandbox
+
+
+@pytest.fixture(autouse=True)
+def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_jitter(monkeypatch)
+
+
+def echo(seen: Seen) -> web.Response:
+    body = seen.body.decode()
+    return web.json_response({"method": seen.method, "path": seen.path, "query": seen.query, "body": body})
+
+
+async def test_8_2_a_path_goes_to_the_api_host(session: EzeepSession, sandbox: Sandbox) -> None:
+    """8-2: decoded JSON, parameters in the query."""
+    answer = await session.request("get", "/printing/v1/groups/", params={"limit": 1, "offset": "2"})
+    assert (answer["count"], len(answer["results"])) == (13, 1)
+    assert sandbox.requests[-1].host == "api"
+    assert sandbox.requests[-1].query == {"limit": "1", "offset": "2"}
+
+
+async def test_8_2_full_addresses_of_both_hosts(session: EzeepSession, sandbox: Sandbox) -> None:
+    """DESIGN: a full address on one of the two origins goes there."""
+    me = await session.request("GET", f"{sandbox.endpoints.account}/v1/users/me/")
+    page = await session.request("GET", f"{sandbox.endpoints.api}/printing/v1/users/?limit=3")
+    assert me["roles"] == ["admin"]
+    assert len(page["results"]) == 3
+    assert [seen.host for seen in sandbox.requests] == ["account", "api"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example/printing/v1/groups/",
+        "http://127.0.0.1:1/printing/v1/groups/",
+        "https://127.0.0.1/printing/v1/groups/",
+        "http://localhost/x/",
+        "//evil.example/x/",
+        "///evil.example/x/",
+        "ftp://127.0.0.1/x/",
+        "printing/v1/groups/",
+        "",
+        "?limit=1",
+        "javascript:alert(1)",
+        "http://",
+        "https://[::1",
+    ],
+)
+async def test_3_1_other_places_are_refused_unsent(session: EzeepSession, sandbox: Sandbox, url: str) -> None:
+    """3-1, DESIGN: anything but the two origins is a `ValueError`, and nothing is sent anywhere."""
+    with pytest.raises(ValueError):
+        await session.request("GET", url)
+    assert sandbox.requests == []
+
+
+async def test_3_1_origins_that_only_look_alike_are_refused(sandbox: Sandbox) -> None:
+    """3-1: another port, another scheme, user information, a longer host."""
+    async with EzeepSession(OAuthApp("c"), tokens=login(), settings=quick()) as session:
+        for url in (
+            "http://api2.ezeep.com/printing/v1/groups/",
+            "https://api2.ezeep.com:444/x/",
+            "https://api2.ezeep.com.evil.example/x/",
+            "https://user@api2.ezeep.com/x/",
+            "https://user:pass@api2.ezeep.com/x/",
+            "https://api2.ezeep.com@evil.example/x/",
+            "https://xapi2.ezeep.com/x/",
+        ):
+            with pytest.raises(ValueError):
+                await session.request("GET", url)
+
+
+@pytest.mark.parametrize("path", ["/../secret/", "/x/../../secret/", "/%2e%2e/secret/"])
+async def test_3_1_a_base_path_is_not_left(path: str) -> None:
+    """3-1: with endpoints that have a path, dots in a full address do not lead out of it."""
+    async with Stub(echo) as stub:
+        endpoints = Endpoints(account=stub.url + "/account", api=stub.url + "/base")
+        async with EzeepSession(
+            OAuthApp("c"), tokens=login(), endpoints=endpoints, settings=quick()
+        ) as session:
+            assert (await session.request("GET", "/x/"))["path"] == "/base/x/"
+            assert (await session.request("GET", f"{stub.url}/account/x/"))["path"] == "/account/x/"
+            for target in (path, f"{stub.url}/base{path}"):
+                try:
+                    seen = await session.request("GET", target)
+                except ValueError:
+                    continue
+                assert seen["path"].startswith("/base/")
+                assert ".." not in seen["path"]
+
+
+@pytest.mark.parametrize("method", ["", "GE T", "GET\r\nX: y", "G3T", "GÉT"])
+async def test_methods_that_are_none_are_refused_unsent(
+    session: EzeepSession, sandbox: Sandbox, method: str
+) -> None:
+    """What is no method is a `ValueError`, with nothing sent."""
+    with pytest.raises(ValueError, match="method"):
+        await session.request(method, "/printing/v1/groups/")
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("value", [{"a": False, "b": "", "c": [], "d": 0}, [], 0, False, ""])
+async def test_3_16_falsy_json_is_sent(value: Any) -> None:
+    """3-16: a body that is false is a body."""
+    async with Stub(echo) as stub, session_on(stub.url) as session:
+        answer = await session.request("POST", "/x/", json=value)
+        assert json.loads(answer["body"]) == value
+        assert stub.seen[-1].headers["Content-Type"] == "application/json"
+
+
+async def test_no_json_is_no_body() -> None:
+    """Without `json` nothing is sent, and no content type."""
+    async with Stub(echo) as stub, session_on(stub.url) as session:
+        assert (await session.request("GET", "/x/"))["body"] == ""
+        assert "Content-Type" not in stub.seen[-1].headers
+
+
+@pytest.mark.parametrize("text", ["a b", "ä&=?#/%", "x\r\ny", "%41"])
+async def test_paths_and_parameters_are_quoted(text: str) -> None:
+    """Parameters arrive as they were given, and nothing gets out of its place."""
+    async with Stub(echo) as stub, session_on(stub.url) as session:
+        answer = await session.request("GET", "/x/", params={"q": text})
+        assert answer["path"] == "/x/"
+        assert answer["query"] == {"q": text}
+
+
+async def test_a_query_in_the_path_and_parameters_are_joined() -> None:
+    """Both are sent."""
+    async with Stub(echo) as stub, session_on(stub.url) as session:
+        assert (await session.request("GET", "/x/?a=1", params={"b": 2}))["query"] == {"a": "1", "b": "2"}
+
+
+async def test_quoted_paths_stay_quoted() -> None:
+    """API document "Print jobs": ids that hold `#` and `%` are sent as they were quoted."""
+    async with Stub(echo) as stub, session_on(stub.url) as session:
+        assert (await session.request("GET", "/x/a%23b%2Fc%20d/"))["path"] == "/x/a%23b%2Fc%20d/"
+
+
+async def test_everything_that_belongs_to_a_call(session: EzeepSession, sandbox: Sandbox) -> None:
+    """8-2: errors, the login and the slash are those of every call."""
+    with pytest.raises(NotFound):
+        await session.request("GET", "/printing/v1/nothing/")
+    sandbox.expire_access_tokens()
+    await session.request("GET", "/printing/v1/groups/")
+    assert sandbox.refreshes == 1
+    with pytest.raises(BadRequest) as caught:
+        await session.request("POST", "/printing/v1/groups/", json={})
+    assert "name" in caught.value.field_errors
+    with pytest.raises(UnexpectedRedirect):
+        await session.request("GET", "/printing/v1/groups")
+
+
+async def test_the_bearer_is_sent() -> None:
+    """API document: every API call carries the bearer."""
+    async with Stub(echo) as stub, session_on(stub.url) as session:
+        await session.request("GET", "/x/")
+        assert stub.seen[-1].headers.getall("Authorization") == [f"Bearer {ACCESS}"]
