@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 
@@ -44,14 +42,3 @@ async def session(sandbox: Sandbox) -> AsyncIterator[EzeepSession]:
         sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=QUICK
     ) as opened:
         yield opened
-
-
-@pytest.fixture
-async def nothing_left() -> AsyncIterator[None]:
-    """After the test no task is left but its own: whatever was started has ended."""
-    before = asyncio.all_tasks()
-    yield
-    gc.collect()
-    await asyncio.sleep(0.1)
-    left = [task for task in asyncio.all_tasks() - before if not task.done()]
-    assert not [task for task in left if "RequestHandler" not in repr(task)], left

@@ -223,6 +223,8 @@ class Transport:
             host = base.host or ""
             if not urllib.request.proxy_bypass(f"{host}:{base.port}"):
                 address = urllib.request.getproxies().get(base.scheme)
+                if address is not None and "://" not in address:
+                    address = f"http://{address}"  # as other programs read HTTPS_PROXY=proxy.example:3128
         if address is None:
             return _Proxy()
         url = URL(address)

@@ -1,0 +1,25 @@
+"""The guards of this suite work: a guard that cannot fail is worth nothing."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockingError
+
+from ezeep_async import FileTokenStore
+
+
+async def test_a_test_that_blocks_the_loop_fails(tmp_path: Path) -> None:
+    """Reading a token file on the loop, which the store itself does in a thread."""
+    store = FileTokenStore(tmp_path / "login.json")
+    assert await store.load() is None
+    with pytest.raises(BlockingError):
+        store._save(None)  # type: ignore[arg-type]
+
+
+async def test_warnings_are_errors() -> None:
+    """Whatever the package is warned of fails its test."""
+    with pytest.raises(UserWarning):
+        warnings.warn("anything", stacklevel=1)
