@@ -112,7 +112,9 @@ async def measure(
     connector = aiohttp.TCPConnector(limit=0)
     settings = Settings(concurrency=CONCURRENCY)
     async with (
-        aiohttp.ClientSession(connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar()) as client,
+        aiohttp.ClientSession(
+            connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
+        ) as client,
         EzeepSession(app, tokens=tokens, endpoints=endpoints, settings=settings) as session,
     ):
         peer, sdk = Raw(client, endpoints.api), Sdk(session)
@@ -145,8 +147,14 @@ def main() -> None:
     parser.add_argument("--gets", type=int, default=1000)
     options = parser.parse_args()
     names = ("ezeep_async", "aiohttp", "msgspec", "attrs")
-    print(platform.platform(), platform.processor() or platform.machine(), f"{multiprocessing.cpu_count()} cores")
-    print(f"Python {platform.python_version()},", ", ".join(f"{name} {version(name)}" for name in names), "\n")
+    print(
+        platform.platform(),
+        platform.processor() or platform.machine(),
+        f"{multiprocessing.cpu_count()} cores",
+    )
+    print(
+        f"Python {platform.python_version()},", ", ".join(f"{name} {version(name)}" for name in names), "\n"
+    )
     here, there = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(there, options.users))
     server.start()

@@ -188,7 +188,7 @@ class _Call:
 
     def _error_for(self, response: RawResponse, token: str) -> EzeepError:
         context = Context(
-            self._request.method, self._request.route, self._request_id, self._attempt, secrets=(token,)
+            self._request.method, self._request.path, self._request_id, self._attempt, secrets=(token,)
         )
         answer = error_from(response, context)
         if response.status != 401:

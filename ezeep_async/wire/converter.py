@@ -6,9 +6,8 @@ the documents contradict each other on (counts as strings, null for a default) a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Generic, TypeVar, cast, get_args, get_origin
 from uuid import UUID
@@ -55,12 +54,6 @@ def _whole_number(value: object, _: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError("expected a whole number")
     return value
-
-
-def _number(value: object, _: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("expected a number")
-    return float(value)
 
 
 def _flag(value: object, _: object) -> bool:
@@ -137,7 +130,6 @@ def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True)
     converter.register_structure_hook(UUID, _uuid)
     converter.register_structure_hook(int, _whole_number)
-    converter.register_structure_hook(float, _number)
     converter.register_structure_hook(bool, _flag)
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(datetime, _moment)
@@ -151,8 +143,6 @@ def _make_converter() -> cattrs.Converter:
 
     converter.register_structure_hook_factory(_is_sequence, sequences)
     converter.register_structure_hook_factory(_is_record, records)
-    converter.register_unstructure_hook(UUID, str)
-    converter.register_unstructure_hook(datetime, lambda moment: moment.astimezone(UTC).isoformat())
     return converter
 
 
@@ -219,22 +209,3 @@ def encode(value: object) -> bytes:
 def excerpt(body: bytes) -> str:
     """The beginning of a body as text, for errors."""
     return body[:EXCERPT].decode("utf-8", "replace")
-
-
-def to_plain(record: object) -> object:
-    """An attrs record as plain values that JSON can hold."""
-    return _converter.unstructure(record)
-
-
-def from_plain(value: object, kind: type[T]) -> T:
-    """A record from plain values. Raises `ValueError` that names the path of what does not fit."""
-    try:
-        return _converter.structure(value, kind)
-    except Exception as error:
-        path, reason = _first_problem(error)
-        raise ValueError(f"{reason} at {path}") from error
-
-
-def dumps(value: object) -> str:
-    """Readable JSON, for files that people look into."""
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -93,7 +93,9 @@ def error_from(response: RawResponse, context: Context) -> errors.ApiError | err
         for name, value in response.headers.items()
         if name.title() not in _SECRET_HEADERS
     )
-    text = f"{context.name}: {status} {_phrase(status)}" + (f": {message}" if message else "")
+    text = f"{context.name}: {status} {_phrase(status)}"
+    if message and message.rstrip(".").casefold() != _phrase(status).casefold():
+        text += f": {message}"
     details: dict[str, object] = {
         "status": status,
         "headers": headers,

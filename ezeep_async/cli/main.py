@@ -1,0 +1,90 @@
+"""The entry point of `ezeep`: runs a command, and turns what went wrong into one sentence and an exit code.
+
+Exit codes: 0 done, 1 an error (one sentence on standard error says which), 2 a command line that cannot be understood,
+130 Ctrl-C, 141 nobody reads the output any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+
+EXTRA = frozenset({"cyclopts", "rich"})
+"""What the extra `cli` installs and this command imports."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line, by default that of the process, and return its exit code."""
+    _prepare_streams()
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        _forget_stdout()
+        return 141
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        from cyclopts import CycloptsError
+
+        from ezeep_async.cli.app import app
+        from ezeep_async.cli.screen import sentence
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in EXTRA:
+            raise
+        return _fail("the command line needs more packages: pip install 'ezeep_async[cli]'")
+    from ezeep_async.errors import EzeepError
+
+    try:
+        code = app(arguments, print_error=False, exit_on_error=False, result_action="return_value")
+        # Here and not when the interpreter ends: a reader that went away is silence, not a message.
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _fail(f"{sentence(error)} (see ezeep --help)", 2)
+    except BrokenPipeError:
+        raise
+    except (EzeepError, ValueError, OSError) as error:
+        return _fail(sentence(error))
+    return code if isinstance(code, int) else 0
+
+
+def _fail(text: str, code: int = 1) -> int:
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"ezeep: {text}\n")
+        sys.stderr.flush()
+    return code
+
+
+def _prepare_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            # A name that the terminal's encoding does not have is shown with escapes; it is no reason to stop.
+            reconfigure(errors="backslashreplace")
+    logger = logging.getLogger("ezeep_async")
+    if not logger.handlers:
+        # Warnings come back as errors, and would be said twice.
+        logger.addHandler(_ErrorLines(logging.ERROR))
+
+
+class _ErrorLines(logging.Handler):
+    """The log's errors as lines on standard error, in the form that `main` has for its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"ezeep: {record.getMessage()}\n")
+
+
+def _forget_stdout() -> None:
+    """Point standard output at nothing, so that what is still buffered is not written to the closed pipe."""
+    with contextlib.suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)

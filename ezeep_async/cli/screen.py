@@ -1,0 +1,150 @@
+"""Where the commands write: tables and a progress bar for a terminal, plain lines for everything else."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import attrs
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+
+PLAIN_STEPS = 4
+"""How often the plain output tells how far a run is."""
+
+
+def clean(value: object) -> str:
+    """A value as one line that a terminal does not take for commands."""
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(character) in {"Cc", "Cs"} else character
+        for character in str(value)
+    )
+
+
+def sentence(error: BaseException) -> str:
+    """An error in one line, for people."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return clean(f"{error.filename}: {error.strerror}")
+    return clean(" ".join(str(error).split())) or type(error).__name__
+
+
+def to_json(value: object) -> str:
+    """Records, and lists of them, as JSON with the names of the wire."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=_plain_value)
+
+
+def _plain_value(value: object) -> object:
+    kind = type(value)
+    if attrs.has(kind):
+        return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`, which knows what to do about it."""
+        raise BrokenPipeError
+
+
+class Steps:
+    """A run's progress, shown as a bar or told in a few lines."""
+
+    def __init__(self, screen: Screen, total: int, bar: Progress | None) -> None:
+        self._screen = screen
+        self._total = total
+        self._bar = bar
+        self._task = None if bar is None else bar.add_task("", total=total, note="")
+
+    def done(self, done: int) -> None:
+        """So many steps are done."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done)
+        elif done * PLAIN_STEPS // self._total != (done - 1) * PLAIN_STEPS // self._total:
+            self._screen.say(f"   {done} of {self._total} changes")
+
+    def note(self, text: str) -> None:
+        """Something worth knowing happened."""
+        if self._bar is None:
+            self._screen.say(f"   {text}")
+        else:
+            self.last_note(text)
+
+    def last_note(self, text: str) -> None:
+        """What stays beside the bar. Not told in the plain output, which has it in what follows."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, note=text)
+
+
+class Screen:
+    """Standard output, as it suits who reads it."""
+
+    def __init__(self, *, plain: bool = False) -> None:
+        self._console = _Console(highlight=False)
+        self.plain = plain or not self._console.is_terminal
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if self.plain:
+            self.raw(clean(text))
+        else:
+            self._console.print(Text(clean(text)), soft_wrap=True)
+
+    def raw(self, text: str) -> None:
+        """Text as it is, with a line end."""
+        sys.stdout.write(text + "\n")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """A table. Plain: a line for each row, tabs between its values."""
+        if self.plain:
+            for row in rows:
+                self.raw("\t".join(clean(value) for value in row))
+            return
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(
+                *(Text(clean(value), justify="right" if isinstance(value, int) else "left") for value in row)
+            )
+        self._console.print(table)
+
+    def facts(self, facts: Mapping[str, object]) -> None:
+        """Names and values. Plain: a line for each."""
+        if self.plain:
+            for name, value in facts.items():
+                self.raw(f"{name}: {clean(value)}")
+            return
+        grid = Table(box=None, show_header=False, padding=(0, 2))
+        for name, value in facts.items():
+            grid.add_row(Text(name, style="dim"), Text(clean(value), overflow="fold"))
+        self._console.print(grid)
+
+    @contextmanager
+    def steps(self, total: int) -> Generator[Steps]:
+        """Show how `total` steps are made. Plain: in a few lines."""
+        if self.plain:
+            yield Steps(self, total, None)
+            return
+        columns: tuple[Any, ...] = (
+            TextColumn("  "),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", style="yellow"),
+        )
+        with Progress(*columns, console=self._console) as bar:
+            yield Steps(self, total, bar)

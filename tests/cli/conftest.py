@@ -1,0 +1,46 @@
+"""What the tests of the command line share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ezeep_async import FileTokenStore
+from ezeep_async.cli import place
+from ezeep_async.sandbox import Sandbox
+
+
+@pytest.fixture(autouse=True)
+def _own_log_handlers() -> Iterator[None]:
+    """What a command adds to the logger goes with its test."""
+    logger = logging.getLogger("ezeep_async")
+    before = list(logger.handlers)
+    yield
+    logger.handlers[:] = before
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(place, "LATENCY", 0.0)
+
+
+@pytest.fixture
+async def login(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of somebody who is logged in at the sandbox; also that of this process."""
+    path = tmp_path / "login.json"
+    store = FileTokenStore(path)
+    async with store.lock():
+        await store.save(sandbox.tokens())
+    environment = {
+        "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id,
+        "EZEEP_TOKEN_FILE": str(path),
+        "EZEEP_ACCOUNT_URL": sandbox.endpoints.account,
+        "EZEEP_API_URL": sandbox.endpoints.api,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return environment

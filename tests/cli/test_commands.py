@@ -1,0 +1,288 @@
+"""The commands as functions, in this process: what they print, and what they do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from uuid import UUID
+
+import attrs
+import pytest
+
+from ezeep_async import AuthorizationDenied, ConnectFailed, EzeepError, UnexpectedResponse
+from ezeep_async.cli import main as main_module
+from ezeep_async.cli.browser import ConsentForm, allow
+from ezeep_async.cli.demo import Tally, demo
+from ezeep_async.cli.groups import create_group, list_groups, show_group
+from ezeep_async.cli.place import open_place
+from ezeep_async.cli.sandbox import sandbox as sandbox_command
+from ezeep_async.cli.users import list_users, show_user
+from ezeep_async.provisioning import AddToGroups, DesiredState, Report, Row, TargetGroup
+from ezeep_async.sandbox import Sandbox
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich takes the captured output for a terminal."""
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "120"}.items():
+        monkeypatch.setenv(name, value)
+
+
+# --- the demo ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_demo_in_plain_lines(capsys: Capture) -> None:
+    assert await demo() == 0
+    told = capsys.readouterr().out
+    assert "half-way: all access tokens expire" in told
+    assert "69 of 138 changes" in told
+    assert "refreshes: 1" in told
+
+
+async def test_the_demo_in_a_terminal(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal(monkeypatch)
+    assert await demo() == 0
+    told = capsys.readouterr().out
+    assert "138/138" in told
+    assert "the login was renewed once" in told
+    assert "\x1b[" in told
+
+
+async def test_plain_is_plain_in_a_terminal_too(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal(monkeypatch)
+    assert await demo(plain=True) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("users", "seed"), [(134, 1), (5, 0), (1, 3), (300, 0)])
+async def test_another_organisation_gets_the_files_pattern(capsys: Capture, users: int, seed: int) -> None:
+    assert await demo(users=users, seed=seed) == 0
+    told = capsys.readouterr().out
+    assert "its pattern is laid over this one" in told
+    changed = int(told.partition("users changed: ")[2].split()[0])
+    assert 0.9 * users <= changed <= users
+    assert "refreshes: 1" in told
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+async def test_the_one_refresh_is_seen_however_little_there_is_to_do(
+    capsys: Capture, tmp_path: Path, rows: int
+) -> None:
+    path = tmp_path / "few.csv"
+    people = ["second.user@example.com", "first.user@example.com"][:rows]
+    path.write_text("group,member\n" + "".join(f"Sales,{person}\n" for person in people), "utf-8")
+    assert await demo(csv=path) == 0
+    told = capsys.readouterr().out
+    assert "refreshes: 1" in told
+    assert f"memberships added: {rows}" in told
+
+
+def test_the_bundled_file_fits_the_organisation_that_it_is_made_for() -> None:
+    path = Path(main_module.__file__).parent / "data" / "demo.csv"
+    desired = DesiredState.from_csv(path)
+    organisation = Sandbox().organisation
+    known = {person.email for person in organisation.people.values()}
+    assert {member for members in desired.groups.values() for member in members} <= known
+    assert (desired.rows, desired.duplicates, len(desired.groups)) == (350, 14, 10)
+
+
+async def test_the_demo_at_somebody_elses_sandbox(capsys: Capture, sandbox: Sandbox) -> None:
+    urls = sandbox.endpoints
+    assert await demo(account_url=urls.account, api_url=urls.api) == 0
+    told = capsys.readouterr().out
+    assert "requests sent: not counted here" in told
+    assert "refreshes: 1" in told
+    assert sandbox.refreshes == 1
+    # A renewal ends the old access token, and what was under way with it is sent again.
+    writes = [
+        request
+        for request in sandbox.requests
+        if request.host == "api" and request.method != "GET" and request.status != 401
+    ]
+    assert len(writes) == 138
+
+
+async def test_half_an_address_is_refused() -> None:
+    with pytest.raises(ValueError, match="go together"):
+        async with open_place(
+            users=1, seed=0, account_url=None, api_url="http://127.0.0.1:1", redirect_uri=None
+        ):
+            pass
+
+
+async def test_a_demo_that_failed_says_so(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 1 and a sentence for each thing that is not as it must be."""
+
+    def refuse(self: Sandbox) -> None:
+        self.faults.add("PATCH /printing/v1/users/{id}/", status=403, times=2)
+
+    monkeypatch.setattr(Sandbox, "expire_access_tokens", refuse)
+    assert await demo() == 1
+    captured = capsys.readouterr()
+    assert "failures: 2" in captured.out
+    lines = captured.err.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["ezeep:"] * 3
+    assert "2 changes failed, the first: add " in lines[0]
+    assert "renewed 0 times" in lines[1]
+    assert "the second run wrote 2 times" in lines[2]
+
+
+def test_the_verdict() -> None:
+    change = AddToGroups(UUID(int=1), "a@example.com", (TargetGroup("Sales", UUID(int=2)),))
+    good = Tally(1, 0, Report((Row(change, "updated"),)), requests=9, refreshes=1)
+    assert good.complaints() == []
+    bad = attrs.evolve(
+        good, report=Report((Row(change, "failed", EzeepError("no")),)), refreshes=2, writes_again=1
+    )
+    assert bad.complaints() == [
+        "1 changes failed, the first: add a@example.com to 'Sales': no",
+        "the login was renewed 2 times, and it has to be once",
+        "the second run wrote once, and had nothing to write",
+    ]
+
+
+# --- the browser ---------------------------------------------------------------------------------------------------
+
+
+async def test_an_error_that_the_application_is_told_comes_back_as_its_redirect(sandbox: Sandbox) -> None:
+    url = f"{sandbox.endpoints.account}/oauth/authorize/?response_type=token&client_id={sandbox.oauth_app.client_id}"
+    assert "error=unsupported_response_type" in await allow(
+        f"{url}&redirect_uri={sandbox.oauth_app.redirect_uri}"
+    )
+
+
+async def test_a_page_that_is_no_consent_page_is_an_error(sandbox: Sandbox) -> None:
+    with pytest.raises(AuthorizationDenied, match="400: This client id is not registered"):
+        await allow(f"{sandbox.endpoints.account}/oauth/authorize/")
+    url = (
+        f"{sandbox.endpoints.account}/oauth/authorize/?response_type=code&client_id={sandbox.oauth_app.client_id}"
+        f"&redirect_uri={sandbox.oauth_app.redirect_uri}"
+    )
+    sandbox.faults.add("GET /oauth/authorize/", status=200, body=b"<p>Hello", content_type="text/html")
+    with pytest.raises(UnexpectedResponse, match="no form"):
+        await allow(url)
+    sandbox.faults.add("POST /oauth/authorize/", status=200, body=b"", content_type="text/html")
+    with pytest.raises(UnexpectedResponse, match="answered 200 and no redirect"):
+        await allow(url)
+    sandbox.faults.add("POST /oauth/authorize/", status=403, body=b"", content_type="text/html")
+    with pytest.raises(AuthorizationDenied, match="answered 403: no explanation"):
+        await allow(url)
+    sandbox.faults.add("POST /oauth/authorize/", status=302, body=b"")
+    with pytest.raises(ConnectFailed, match="no address to go to"):
+        await allow(url)
+    sandbox.faults.add("GET /oauth/authorize/", drop="before", times=None)
+    with pytest.raises(ConnectFailed, match="cannot be used"):
+        await allow(url)
+
+
+def test_a_form_is_read_as_a_browser_would() -> None:
+    form = ConsentForm(
+        '<p>Hello <b>you</b></p> not this <form action="/x/"><input name="a" value="&lt;1&gt;"><input type="submit">'
+        '<input name="b"></form>'
+    )
+    assert (form.action, form.fields, form.message) == ("/x/", {"a": "<1>", "b": ""}, "Hello you")
+    assert ConsentForm("<form>").action == ""
+
+
+# --- groups and users ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("login")
+async def test_groups(capsys: Capture, sandbox: Sandbox) -> None:
+    await list_groups()
+    assert len(capsys.readouterr().out.splitlines()) == 13
+    await list_groups(as_json=True)
+    listed = json.loads(capsys.readouterr().out)
+    assert listed[0]["origin"] == {"provider": "Azure", "foreign_id": "9cb21a02-7985-47b5-82c0-d656e3830cc4"}
+    await show_group(listed[0]["id"])
+    assert "name: WVD Printers\n" in capsys.readouterr().out
+    await create_group("Finance")
+    assert capsys.readouterr().out.startswith("created 'Finance'\n")
+    await create_group("Finance")
+    assert "was there already: nothing changed" in capsys.readouterr().out
+    await create_group("Sales 2", organization_id=listed[0]["organization_id"], as_json=True)
+    assert json.loads(capsys.readouterr().out)["name"] == "Sales 2"
+    sandbox.organisation.add_group("Other").organization_id = UUID(int=9)
+    with pytest.raises(ValueError, match="--organization-id is needed"):
+        await create_group("Third")
+
+
+@pytest.mark.usefixtures("login")
+async def test_users(capsys: Capture, sandbox: Sandbox) -> None:
+    await list_users()
+    assert len(capsys.readouterr().out.splitlines()) == 134
+    group = next(group for group in sandbox.organisation.groups.values() if group.name == "Sales")
+    await list_users(group=str(group.id), as_json=True)
+    listed = json.loads(capsys.readouterr().out)
+    assert len(listed) == sandbox.organisation.num_members(group.id)
+    assert all("@" in user["email"] for user in listed)
+    await show_user(listed[0]["id"])
+    told = capsys.readouterr().out
+    assert f"e-mail: {listed[0]['email']}\n" in told
+    assert "Sales" in told
+    await show_user(listed[0]["id"], as_json=True)
+    assert json.loads(capsys.readouterr().out)["email"] == listed[0]["email"]
+
+
+@pytest.mark.usefixtures("login")
+async def test_users_whom_the_directory_does_not_show(capsys: Capture, sandbox: Sandbox) -> None:
+    """The printing API is enough: names are a courtesy."""
+    user = sandbox.organisation.listed_users()[0]
+    sandbox.faults.add("GET /v1/users/", status=403, times=None)
+    sandbox.faults.add("GET /v1/users/{id}/", status=404, times=None)
+    await list_users()
+    assert capsys.readouterr().out.startswith(f"{user.id}\t\t\t")
+    await show_user(str(user.id))
+    assert "e-mail: \n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("login")
+async def test_tables_in_a_terminal(
+    capsys: Capture, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names are shown as they are: not as markup, and not as commands to the terminal."""
+    terminal(monkeypatch)
+    group = sandbox.organisation.add_group("[red]Print\x1b[2J\x07 room")
+    await list_groups()
+    await show_group(str(group.id))
+    told = capsys.readouterr().out
+    assert told.count("[red]Print\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER} room") == 2
+    assert "\x1b[2J" not in told
+
+
+# --- the sandbox ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_sandbox_command_serves_until_it_is_told_to_end(capsys: Capture, tmp_path: Path) -> None:
+    serving = asyncio.create_task(sandbox_command(token_file=Path("login.json"), users=3))
+    while "serving" not in (err := capsys.readouterr().err):
+        await asyncio.sleep(0.01)
+    assert err == "serving until Ctrl-C\n"
+    assert (tmp_path / "login.json").exists()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await serving == 143
+    assert not (tmp_path / "login.json").exists()
+
+
+async def test_the_sandbox_command_without_a_file(capsys: Capture) -> None:
+    serving = asyncio.create_task(sandbox_command(users=3))
+    out = ""
+    while "EZEEP_API_URL" not in out:
+        await asyncio.sleep(0.01)
+        out += capsys.readouterr().out
+    assert "EZEEP_TOKEN_FILE" not in out
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+
+async def test_a_file_that_cannot_be_used_is_not_blamed_on_its_age(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(EzeepError) as caught:
+        await sandbox_command(token_file=tmp_path / "file" / "login.json")
+    assert "does not exist yet" not in str(caught.value)

@@ -1,0 +1,130 @@
+"""The entry point and the screen: exit codes, one sentence for each error, and one line for each value."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from ezeep_async.cli.main import main
+from ezeep_async.cli.screen import Screen, clean, sentence, to_json
+from ezeep_async.version import __version__
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+# --- the entry point -----------------------------------------------------------------------------------------------
+
+
+def test_version_and_help(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ezeep {__version__}\n"
+    assert main([]) == 0
+    told = capsys.readouterr().out
+    assert all(command in told for command in ("demo", "groups", "users", "sandbox"))
+    assert main(["groups", "create", "--help"]) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["bogus"], ["demo", "--users", "0"], ["demo", "--users", "x"], ["groups", "show"], ["demo", "--x"]],
+)
+def test_a_command_line_that_cannot_be_understood_is_2(capsys: Capture, arguments: list[str]) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_the_demo_through_the_entry_point(capsys: Capture) -> None:
+    assert main(["demo", "--plain"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_errors_become_sentences(capsys: Capture) -> None:
+    assert main(["groups", "list"]) == 1
+    assert capsys.readouterr().err.startswith("ezeep: EZEEP_CLIENT_ID and EZEEP_TOKEN_FILE are not set")
+    assert main(["demo", "--csv", "absent.csv"]) == 1
+    assert capsys.readouterr().err == "ezeep: absent.csv: No such file or directory\n"
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (BrokenPipeError(), 141)])
+def test_ends_that_are_no_errors(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    from ezeep_async.cli import app
+
+    def stop(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app, "app", stop)
+    assert main([]) == code
+    assert capsys.readouterr().err == ("ezeep: interrupted\n" if code == 130 else "")
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what people can do something about is made short."""
+    from ezeep_async.cli import app
+
+    def broken(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'x'", name="x")
+
+    monkeypatch.setattr(app, "app", broken)
+    with pytest.raises(ModuleNotFoundError):
+        main([])
+
+
+def test_without_the_extra(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cyclopts", None)
+    assert main([]) == 1
+    assert "pip install 'ezeep_async[cli]'" in capsys.readouterr().err
+
+
+def test_another_missing_module_is_not_blamed_on_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ezeep_async.cli.app", None)
+    with pytest.raises(ModuleNotFoundError):
+        main([])
+
+
+def test_the_logs_errors_are_lines_like_the_others(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert main(["--version"]) == 0
+    logging.getLogger("ezeep_async.auth").warning("comes back as an error")
+    logging.getLogger("ezeep_async.auth").critical("not %s", "stored")
+    assert capsys.readouterr().err == "ezeep: not stored\n"
+
+
+# --- the screen ----------------------------------------------------------------------------------------------------
+
+
+def test_errors_in_one_line() -> None:
+    assert (
+        sentence(FileNotFoundError(2, "No such file", "x\ny")) == "x\N{REPLACEMENT CHARACTER}y: No such file"
+    )
+    assert sentence(ValueError("two\n  lines")) == "two lines"
+    assert sentence(ValueError()) == "ValueError"
+    assert clean("a\tb\x1b") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"
+
+
+def test_json_of_what_has_none_is_a_fault() -> None:
+    with pytest.raises(TypeError, match="no JSON for object"):
+        to_json([object()])
+
+
+def test_json_of_times() -> None:
+    assert to_json(datetime(2021, 7, 22, tzinfo=UTC)) == '"2021-07-22T00:00:00+00:00"'
+
+
+def test_a_broken_pipe_is_told_to_the_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = Screen()
+    monkeypatch.setattr(shown._console, "_write_buffer", _broken)
+    with pytest.raises(BrokenPipeError):
+        shown.say("nobody reads this")
+
+
+def _broken() -> None:
+    raise BrokenPipeError

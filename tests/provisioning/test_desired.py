@@ -1,0 +1,236 @@
+"""`DesiredState`: what the CSV parser promises."""
+
+from __future__ import annotations
+
+import csv
+import io
+import pickle
+import unicodedata
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ezeep_async.provisioning import DesiredState, InvalidInput
+from ezeep_async.provisioning.desired import normalise_email, normalise_group_name
+
+
+def parse(text: str | bytes) -> DesiredState:
+    content = text.encode() if isinstance(text, str) else text
+    return DesiredState.from_csv_bytes(content, source="people.csv")
+
+
+def problems(text: str | bytes) -> list[str]:
+    with pytest.raises(InvalidInput) as caught:
+        parse(text)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_reads_groups_and_members_in_their_order() -> None:
+    state = parse("group,member\nSales,b@example.com\nFinance,c@example.com\nSales,a@example.com\n")
+    assert list(state.groups.items()) == [
+        ("Sales", ("b@example.com", "a@example.com")),
+        ("Finance", ("c@example.com",)),
+    ]
+    assert (state.rows, state.duplicates) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "group,member\nSales,a@example.com\n",
+        "group;member\r\nSales;a@example.com\r\n",
+        "\ufeffgroup,member\nSales,a@example.com",
+        "Member , GROUP\ra@example.com,Sales\r",
+        '"group","member"\n\n"Sales", "a@example.com"\n   \n',
+    ],
+)
+def test_one_meaning_in_many_dialects(text: str) -> None:
+    """BOM or none, comma or semicolon, any line end, columns in either order, blank lines."""
+    assert parse(text).groups == {"Sales": ("a@example.com",)}
+
+
+def test_duplicates_merge_and_are_counted_7_10() -> None:
+    """7-10: the same person in other letters is the same person."""
+    state = parse(
+        "group,member\nSales,Zoë@Example.com\nSales, ZOE\u0308@example.COM \nFinance,zoë@example.com\n"
+    )
+    assert state.groups == {"Sales": ("zoë@example.com",), "Finance": ("zoë@example.com",)}
+    assert (state.rows, state.duplicates) == (3, 1)
+
+
+def test_user_ids_are_members_too() -> None:
+    state = parse("group,member\nSales,54E3A324-CC89-4722-8338-C285D26BEF15\n")
+    assert state.groups == {"Sales": ("54e3a324-cc89-4722-8338-c285d26bef15",)}
+
+
+def test_every_bad_row_is_reported_at_once_with_file_and_line() -> None:
+    told = problems(
+        b"group,member\n"
+        b" ,a@example.com\n"
+        b"Sales,\n"
+        b"Sales,a@example.com,x\n"
+        b"Sales\n"
+        b"Sales,nobody\n"
+        b"Sales,a@b@example.com\n"
+        b"Sales,54e3a324-cc89-4722-8338\n"
+        b"Sa\xffles,a@example.com\n"
+        b'"Sales,a@example.com\n'
+        b'"Sales"x,a@example.com\n'
+        + b"S" * 256
+        + b",a@example.com\n"
+        + b"Sa\x00les,a@example.com\n"
+        + b"Sales,a b@example.com\n"
+        + b"Sales,a@example.com\n"
+        + b'Sales,"a@exam'
+    )
+    assert [line.partition(": ")[0] for line in told] == [
+        f"people.csv, line {number}" for number in (*range(2, 15), 16)
+    ]
+    assert "group name is blank" in told[0]
+    assert "member is blank" in told[1]
+    assert "this row has 3 columns" in told[2]
+    assert "this row has 1 column" in told[3]
+    assert all("neither an e-mail address nor a user id" in line for line in (*told[4:7], told[12]))
+    assert "byte 3 is not UTF-8" in told[7]
+    assert "a quote is not closed" in told[8]
+    assert "not CSV" in told[9]
+    assert "256 characters" in told[10]
+    assert "control character" in told[11]
+    assert "a quote is not closed" in told[13]
+
+
+def test_a_row_with_two_faults_has_two_problems() -> None:
+    assert len(problems("group,member\n,nobody\n")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "the file is empty"),
+        ("\n\n", "the file is empty"),
+        ("name,mail\nSales,a@example.com\n", "has to be the header"),
+        ("Sales,a@example.com\n", "has to be the header"),
+        ('group,"member\n', "has to be the header"),
+        ("group,group\n", "has to be the header"),
+        ("group,member,note\n", "has to be the header"),
+        (b"gro\xffup,member\nSales,\n", "not UTF-8"),
+        ("group,member\nSales,a@example.com".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_a_file_that_is_something_else_is_one_problem(text: str | bytes, says: str) -> None:
+    (told,) = problems(text)
+    assert says in told
+
+
+def test_a_long_list_of_problems_is_cut_in_the_message_only() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse("group,member\n" + "Sales,\n" * 30)
+    assert len(caught.value.problems) == 30
+    assert str(caught.value).endswith("; and 10 more")
+
+
+def test_the_error_pickles() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse("group,member\nSales," + "x" * 200 + "\n")
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (copy.problems, str(copy)) == (caught.value.problems, str(caught.value))
+    assert "..." in str(copy)
+
+
+def test_from_csv_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_bytes(b"\xef\xbb\xbfgroup,member\nSales,a@example.com\n")
+    assert DesiredState.from_csv(path).groups == {"Sales": ("a@example.com",)}
+    path.write_text("group,member\nSales,\n", "utf-8")
+    with pytest.raises(InvalidInput, match=r"people\.csv, line 2"):
+        DesiredState.from_csv(str(path))
+    with pytest.raises(FileNotFoundError):
+        DesiredState.from_csv(tmp_path / "absent.csv")
+
+
+def test_from_mapping_checks_and_normalises_the_same_way() -> None:
+    someone = UUID("54e3a324-cc89-4722-8338-c285d26bef15")
+    state = DesiredState.from_mapping({" Sales ": ["A@example.com", "a@example.com", someone], "Empty": []})
+    assert state.groups == {"Sales": ("a@example.com", str(someone)), "Empty": ()}
+    assert (state.rows, state.duplicates) == (3, 1)
+    with pytest.raises(InvalidInput) as caught:
+        DesiredState.from_mapping({"": ["a@example.com"], "Sales": ["nobody", " "]})
+    assert [str(problem) for problem in caught.value.problems] == [
+        "mapping: the group name is blank",
+        "mapping: the member 'nobody' is neither an e-mail address nor a user id",
+        "mapping: the member is blank",
+    ]
+
+
+def test_one_address_instead_of_a_list_is_that_address() -> None:
+    assert DesiredState.from_mapping({"Sales": "a@example.com"}).groups == {"Sales": ("a@example.com",)}
+
+
+def test_states_compare_and_hash() -> None:
+    one, two = (DesiredState.from_mapping({"Sales": [member]}) for member in ("a@x.example", "A@x.example "))
+    assert one == two
+    assert hash(one) == hash(two)
+
+
+@given(st.text())
+def test_normalising_twice_is_normalising_once(text: str) -> None:
+    assert normalise_email(normalise_email(text)) == normalise_email(text)
+    assert normalise_group_name(normalise_group_name(text)) == normalise_group_name(text)
+
+
+@given(st.text(), st.sampled_from(["NFC", "NFD"]))
+def test_composition_makes_no_difference(text: str, form: str) -> None:
+    other = unicodedata.normalize(form, text)  # type: ignore[arg-type]  # one of the two names of forms
+    assert normalise_email(other) == normalise_email(text)
+    assert normalise_group_name(other) == normalise_group_name(text)
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    """Nothing but `InvalidInput` comes out, and it names at least one problem."""
+    for prefix in (b"", b"group,member\n", b"\xef\xbb\xbfgroup;member\r\n"):
+        try:
+            state = parse(prefix + content)
+        except InvalidInput as error:
+            assert error.problems
+        else:
+            assert state.rows == state.duplicates + sum(len(members) for members in state.groups.values())
+
+
+_NAMES = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=60)
+_MEMBERS = st.emails(domains=st.just("example.com")).filter(lambda text: not set(text) & set(',;"<>'))
+
+
+@given(st.lists(st.tuples(_NAMES, _MEMBERS), min_size=1), st.sampled_from(",;"), st.booleans())
+def test_what_is_written_is_read(rows: list[tuple[str, str]], delimiter: str, quoted: bool) -> None:
+    """A file and a mapping of the same rows mean the same, whatever the dialect."""
+    text = io.StringIO()
+    writer = csv.writer(
+        text, delimiter=delimiter, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL, lineterminator="\n"
+    )
+    writer.writerows([("group", "member"), *rows])
+    wanted: dict[str, list[str]] = {}
+    for group, member in rows:
+        wanted.setdefault(group, []).append(member)
+    read = parse(text.getvalue())
+    assert read.rows == len(rows)
+    assert {name: set(members) for name, members in read.groups.items()} == {
+        name: set(members) for name, members in DesiredState.from_mapping(wanted).groups.items()
+    }
+
+
+@given(st.integers(min_value=0, max_value=10_000))
+def test_a_file_that_was_cut_off_never_names_somebody_new(length: int) -> None:
+    """Whatever is left of it is a beginning of the whole, but for the last member, or it is refused."""
+    whole = "group,member\n" + "".join(f'"Größe {n % 7}","person.{n}@example.com"\n' for n in range(60))
+    content = whole.encode()
+    try:
+        part = parse(content[: length % len(content)])
+    except InvalidInput:
+        return
+    complete = parse(content)
+    for name, members in part.groups.items():
+        assert members == complete.groups[name][: len(members)]

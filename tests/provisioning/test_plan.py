@@ -1,0 +1,165 @@
+"""`make_plan`: what is read, what is compared, and what is refused before anything is written."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from ezeep_async import AmbiguousName, ExternalGroup, EzeepSession, ServerError, Settings
+from ezeep_async.provisioning import (
+    AddToGroups,
+    CreateGroup,
+    DesiredState,
+    MissingPeople,
+    TargetGroup,
+    make_plan,
+)
+from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox.organisation import ORGANIZATION_ID, Group, Person
+
+
+def group_named(sandbox: Sandbox, name: str) -> Group:
+    return next(group for group in sandbox.organisation.groups.values() if group.name == name)
+
+
+def outsider(sandbox: Sandbox, group: Group) -> Person:
+    """Somebody who is not in the group."""
+    organisation = sandbox.organisation
+    user = next(user for user in organisation.listed_users() if group.id not in user.groups)
+    return organisation.people[user.id]
+
+
+def writes(sandbox: Sandbox) -> int:
+    return sum(request.host == "api" and request.method != "GET" for request in sandbox.requests)
+
+
+async def test_the_difference_and_nothing_else(sandbox: Sandbox, session: EzeepSession) -> None:
+    sales = group_named(sandbox, "Sales")
+    new = outsider(sandbox, sales)
+    old = sandbox.organisation.people[min(sandbox.organisation.members(sales.id))]
+    desired = DesiredState.from_mapping({"Sales": [new.email.upper(), old.email], "Night shift": [new.email]})
+    plan = await make_plan(session, desired)
+    assert plan.changes == (
+        CreateGroup("Night shift", ORGANIZATION_ID),
+        AddToGroups(new.id, new.email, (TargetGroup("Sales", sales.id), TargetGroup("Night shift"))),
+    )
+    assert plan.summary() == "create 1 group, change 1 user, add 2 memberships"
+    assert plan.memberships == 3
+    assert not plan.is_empty
+    assert writes(sandbox) == 0
+
+
+async def test_one_reading_of_everything(sandbox: Sandbox, session: EzeepSession) -> None:
+    await make_plan(
+        session,
+        DesiredState.from_mapping({"Sales": [outsider(sandbox, group_named(sandbox, "Sales")).email]}),
+    )
+    assert sandbox.count("GET /printing/v1/groups/") == 1
+    assert sandbox.count("GET /printing/v1/users/") == 2  # 134 users in pages of 100
+    assert sandbox.count("GET /v1/users/") == 2
+
+
+async def test_ids_need_no_directory(sandbox: Sandbox, session: EzeepSession) -> None:
+    sales = group_named(sandbox, "Sales")
+    someone = outsider(sandbox, sales)
+    plan = await make_plan(session, DesiredState.from_mapping({"Sales": [someone.id]}))
+    assert plan.changes == (AddToGroups(someone.id, str(someone.id), (TargetGroup("Sales", sales.id),)),)
+    assert sandbox.count("GET /v1/users/") == 0
+
+
+async def test_an_address_and_an_id_of_one_person_are_one_change(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    sales = group_named(sandbox, "Sales")
+    someone = outsider(sandbox, sales)
+    plan = await make_plan(session, DesiredState.from_mapping({"Sales": [someone.email, someone.id]}))
+    assert plan.changes == (AddToGroups(someone.id, someone.email, (TargetGroup("Sales", sales.id),)),)
+
+
+async def test_nothing_to_do_is_an_empty_plan(sandbox: Sandbox, session: EzeepSession) -> None:
+    sales = group_named(sandbox, "Sales")
+    members = sorted(
+        sandbox.organisation.people[user].email for user in sandbox.organisation.members(sales.id)
+    )
+    plan = await make_plan(session, DesiredState.from_mapping({" Sales": members, "Test": []}))
+    assert plan.is_empty
+    assert plan.summary() == f"nothing to change: {len(members)} memberships as they should be"
+
+
+async def test_missing_people_are_all_named(session: EzeepSession) -> None:
+    people = [f"nobody.{number}@example.com" for number in range(12)]
+    with pytest.raises(MissingPeople) as caught:
+        await make_plan(session, DesiredState.from_mapping({"Sales": people}))
+    assert caught.value.people == tuple(people)
+    assert str(caught.value).endswith("nobody.9@example.com and 2 more")
+    with pytest.raises(MissingPeople):
+        await make_plan(session, DesiredState.from_mapping({"Sales": [UUID(int=7)]}))
+
+
+async def test_somebody_without_a_printing_user_is_missing(sandbox: Sandbox, session: EzeepSession) -> None:
+    sandbox.organisation.add_person(Person(UUID(int=5), "account.only@example.com"))
+    with pytest.raises(MissingPeople, match=r"account\.only@example\.com"):
+        await make_plan(session, DesiredState.from_mapping({"Sales": ["account.only@example.com"]}))
+
+
+async def test_groups_of_another_directory_are_left_alone_7_5(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    """7-5: external groups are read-only unless allowed."""
+    external = group_named(sandbox, "WVD Printers")
+    desired = DesiredState.from_mapping({external.name: [outsider(sandbox, external).email]})
+    with pytest.raises(ExternalGroup, match="'WVD Printers' \\(Azure\\)"):
+        await make_plan(session, desired)
+    plan = await make_plan(session, desired, allow_external=True)
+    assert len(plan.changes) == 1
+
+
+async def test_two_groups_of_one_name_are_ambiguous(sandbox: Sandbox, session: EzeepSession) -> None:
+    twin = sandbox.organisation.add_group("Sales")
+    with pytest.raises(AmbiguousName) as caught:
+        await make_plan(session, DesiredState.from_mapping({"Sales": []}))
+    assert str(twin.id) in caught.value.ids
+
+
+async def test_two_people_of_one_address_are_ambiguous(sandbox: Sandbox, session: EzeepSession) -> None:
+    someone = outsider(sandbox, group_named(sandbox, "Sales"))
+    sandbox.organisation.add_user(email=someone.email.upper())
+    with pytest.raises(AmbiguousName, match="2 people have the address"):
+        await make_plan(session, DesiredState.from_mapping({"Sales": [someone.email]}))
+
+
+async def test_groups_are_created_only_where_that_is_wanted(sandbox: Sandbox, session: EzeepSession) -> None:
+    desired = DesiredState.from_mapping({"Night shift": []})
+    with pytest.raises(ValueError, match="no such group: Night shift"):
+        await make_plan(session, desired, create_groups=False)
+    elsewhere = UUID(int=9)
+    plan = await make_plan(session, desired, organization_id=str(elsewhere))
+    assert plan.changes == (CreateGroup("Night shift", elsewhere),)
+
+
+async def test_the_organisation_of_new_groups_has_to_be_clear(
+    session: EzeepSession, sandbox: Sandbox
+) -> None:
+    sandbox.organisation.add_group("Other").organization_id = UUID(int=9)
+    with pytest.raises(ValueError, match="belong to 2 organisations"):
+        await make_plan(session, DesiredState.from_mapping({"Night shift": []}))
+
+
+async def test_bad_arguments_are_refused_before_any_request(sandbox: Sandbox, session: EzeepSession) -> None:
+    desired = DesiredState.from_mapping({"Sales": []})
+    with pytest.raises(ValueError, match="mode"):
+        await make_plan(session, desired, mode="exact")
+    with pytest.raises(ValueError, match="organization_id is a UUID"):
+        await make_plan(session, desired, organization_id="nope")
+    assert not sandbox.requests
+
+
+async def test_a_failed_reading_is_its_own_error(sandbox: Sandbox) -> None:
+    """Not a group of errors, and nothing is left running."""
+    sandbox.faults.add("GET /printing/v1/users/", status=500, times=None)
+    async with EzeepSession(
+        sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=Settings(retries=0)
+    ) as session:
+        with pytest.raises(ServerError):
+            await make_plan(session, DesiredState.from_mapping({"Sales": []}))
