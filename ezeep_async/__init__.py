@@ -44,6 +44,7 @@ from ezeep_async.errors import (
 )
 from ezeep_async.models.accounts import AccountUser, Invitation
 from ezeep_async.models.groups import Group, Origin
+from ezeep_async.models.unset import UNSET, Unset
 from ezeep_async.models.users import GroupRef, User
 from ezeep_async.pages import Page
 from ezeep_async.paging import Paginator
@@ -54,6 +55,7 @@ from ezeep_async.version import __version__
 
 
 __all__ = [
+    "UNSET",
     "AccountUser",
     "AmbiguousName",
     "ApiError",
@@ -106,6 +108,7 @@ __all__ = [
     "TransportError",
     "UnexpectedRedirect",
     "UnexpectedResponse",
+    "Unset",
     "User",
     "__version__",
     "run_sync",

@@ -7,6 +7,7 @@ goes with the last of them, at once and in order, and notices when nobody has cl
 from __future__ import annotations
 
 import asyncio
+import uuid
 import warnings
 
 import aiohttp
@@ -16,7 +17,7 @@ from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.refresher import Refresher, TokenHook
 from ezeep_async.auth.tokens import TokenSet, TokenStore
-from ezeep_async.errors import SessionClosed
+from ezeep_async.errors import SessionClosed, TransportError, UnexpectedResponse
 from ezeep_async.http.sender import Sender
 from ezeep_async.http.transport import Transport
 from ezeep_async.settings import Endpoints, Settings
@@ -33,8 +34,17 @@ class OAuthSender:
 
     async def __call__(self, request: Request, phase: Phase, /) -> RawResponse:
         """One copy of `request`, and whatever comes back."""
-        headers = {"Authorization": self._app.basic_authorization(), "Content-Type": request.content_type}
-        return await self._transport.send(request, headers, phase=phase, timed=False)
+        request_id = uuid.uuid4().hex
+        headers = {
+            "Authorization": self._app.basic_authorization(),
+            "Content-Type": request.content_type,
+            "X-Request-ID": request_id,
+        }
+        try:
+            return await self._transport.send(request, headers, phase=phase, timed=False)
+        except (TransportError, UnexpectedResponse) as error:
+            error.request_id = request_id
+            raise
 
 
 class Core:
@@ -53,13 +63,11 @@ class Core:
     ) -> None:
         self.app = app
         self.endpoints = endpoints
-        self.clock = clock
         self._store = store
         self._first_tokens = tokens
         self._transport = Transport(endpoints, settings, http)
-        self.send_to_oauth = OAuthSender(self._transport, app)
         self.exchanger = Exchanger(
-            self.send_to_oauth,
+            OAuthSender(self._transport, app),
             clock,
             timeout=settings.refresh_timeout,
             connect_timeout=settings.connect_timeout,

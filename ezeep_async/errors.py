@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from uuid import UUID
 
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -225,7 +226,7 @@ class ConcurrentModification(EzeepError):
 class AmbiguousName(EzeepError):
     """Several groups have that name. `ids` are theirs."""
 
-    def __init__(self, message: str, *, ids: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, *, ids: Sequence[UUID] = ()) -> None:
         super().__init__(message)
         self.ids = tuple(ids)
 
@@ -239,7 +240,7 @@ class SafetyLimitExceeded(EzeepError):
 
 
 class SessionClosed(EzeepError):
-    """The session was closed, or was never opened where it had to be."""
+    """The session was closed, before the call or during it; or what it lived on has ended, or stayed in a parent process."""
 
 
 class BlockingCallError(EzeepError, RuntimeError):

@@ -198,10 +198,9 @@ class PageIterator(Generic[T]):
         seen = self._seen
         fresh: list[T] = []
         for item in fetched.items:
+            # One look-up for both questions: hashing a UUID is what this loop spends its time on.
             before = len(seen)
-            seen.add(
-                item.id
-            )  # one look-up for both questions: hashing a UUID is what this loop spends its time on
+            seen.add(item.id)
             if len(seen) > before:
                 fresh.append(item)
         listing.duplicates += len(fetched.items) - len(fresh)

@@ -61,7 +61,7 @@ class Paginator(Generic[T]):
         """The pages of one reading. Leaving it early is fine; `aclose()` ends what it has under way at once."""
         return PageIterator(self._listing)
 
-    async def collect(self, consistent: bool = False) -> list[T]:
+    async def collect(self, *, consistent: bool = False) -> list[T]:
         """All items. With `consistent=True` it reads until two readings agree.
 
         A snapshot: safe to delete from while going through it. Raises `InconsistentListing` when three readings

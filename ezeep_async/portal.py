@@ -1,4 +1,4 @@
-"""The one background thread with the one event loop that blocking calls run on. Nothing else here knows about threads.
+"""The one background thread with the one event loop that blocking calls run on. Nothing else starts a thread or a loop.
 
 The thread starts with the first call and is shared by the whole process. A forked child starts its own. At the exit
 of the interpreter what is still open is closed, within a bound.

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypedDict, Unpack
 from urllib.parse import unquote
 
 import aiohttp
@@ -30,12 +30,31 @@ from ezeep_async.wire.requests import SAFE_METHODS, Host, Request
 from ezeep_async.wire.responses import decode_answer
 
 
+class SessionOptions(TypedDict, total=False):
+    """What `EzeepSession` takes besides the app."""
+
+    store: TokenStore | None
+    tokens: TokenSet | None
+    endpoints: Endpoints | None
+    settings: Settings | None
+    http: aiohttp.ClientSession | None
+    on_token_rotated: TokenHook | None
+    clock: Clock
+
+
 class EzeepSession:
     """One login at ezeep Blue, and everything that can be done with it. Belongs to one event loop.
 
     `store` keeps the login (in memory by default); `tokens`, got elsewhere, go into it when it is empty. `http` is an
     aiohttp session whose connections are borrowed: used, never closed. `on_token_rotated(old, new)` is called after
-    each renewal. Making a session does nothing: it opens with `async with`, or with its first call.
+    each renewal. `endpoints` and `settings` default to the real service and to patience; `clock` is for tests. Making a
+    session does nothing: it opens with `async with`, or with its first call.
+
+    Every call of the API raises, besides what its own documentation says: `ReauthorizationRequired`, `TransientAuthError`
+    or `AuthenticationError` when there is no login to make it with, `TokenStoreError` when the store cannot be used,
+    `PermissionDenied`, `RateLimited`, `ServerError` or another `ApiError` for what the server answers,
+    `UnexpectedResponse` for what is no answer of this API, `TransportError` when there is none, `OutcomeUnknown` when
+    that was a write that must not be repeated, and `SessionClosed`.
     """
 
     def __init__(
@@ -64,19 +83,19 @@ class EzeepSession:
             on_token_rotated,
             clock,
         )
-        self.oauth = OAuth(
-            app, core.endpoints, core.send_to_oauth, core.exchanger, core.refresher, clock, prepare=core.open
-        )
+        self.oauth = OAuth(app, core.endpoints, core.exchanger, core.refresher, clock, prepare=core.open)
         self.users = Users(core)
         self.groups = Groups(core, self.users)
         self.accounts = Accounts(core)
         self.invitations = Invitations(core)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Unpack[SessionOptions]) -> Self:
         """From `EZEEP_CLIENT_ID`, `EZEEP_CLIENT_SECRET`, `EZEEP_REDIRECT_URI`, `EZEEP_TOKEN_FILE`, `EZEEP_ACCOUNT_URL`
         and `EZEEP_API_URL`. `options` are those of the class. Raises `ValueError` without a client id.
         """
+        # Not a default of the parameter: help() and generated documentation would show the environment, with its secrets.
+        environ = os.environ if environ is None else environ
         client_id = environ.get("EZEEP_CLIENT_ID")
         if not client_id:
             raise ValueError("EZEEP_CLIENT_ID is not set")
@@ -145,7 +164,7 @@ class EzeepSession:
 
         A path goes to the API host, a full address must be on one of the two hosts. GET, HEAD and OPTIONS are retried,
         other methods only with `idempotent=True`. None for an empty answer. Raises `ValueError` before anything is
-        sent, and what every call raises.
+        sent, and what every call raises (see `EzeepSession`).
         """
         method = method.upper()
         if not method.isascii() or not method.isalpha():
@@ -159,7 +178,6 @@ class EzeepSession:
             query,
             None if json is None else encode(json),
             idempotent=method in SAFE_METHODS if idempotent is None else idempotent,
-            deletes=method == "DELETE",
         )
         return decode_answer(request, await self._core.send(request), decode_json)
 

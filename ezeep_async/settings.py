@@ -60,8 +60,9 @@ class Endpoints:
     """Printing management: groups and users."""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """From `EZEEP_ACCOUNT_URL` and `EZEEP_API_URL`, each with the real service as its default."""
+        environ = os.environ if environ is None else environ
         given = {"account": environ.get("EZEEP_ACCOUNT_URL"), "api": environ.get("EZEEP_API_URL")}
         return cls(**{name: value for name, value in given.items() if value})
 
@@ -112,7 +113,7 @@ class Settings:
     connect_timeout: float = attrs.field(default=10.0, validator=_positive)
     """For making one connection, TLS included."""
     read_timeout: float = attrs.field(default=30.0, validator=_positive)
-    """Between two pieces of an answer."""
+    """Between two pieces of an answer of the API. The OAuth endpoints have `refresh_timeout` for the whole of it."""
     deadline: float = attrs.field(default=300.0, validator=_positive)
     """For one call with all its attempts and pauses. Waiting for a slot of the limiter does not count."""
     retries: int = attrs.field(default=4, validator=_whole(0))
@@ -120,21 +121,22 @@ class Settings:
     max_retry_after: float = attrs.field(default=120.0, validator=_not_negative)
     """The longest `Retry-After` that is waited out; a longer one raises `RateLimited` at once."""
     concurrency: int = attrs.field(default=32, validator=_whole(1))
-    """How many requests one session has under way at once, at each of the two hosts."""
+    """How many calls of the API one session has under way at once, at each of the two hosts."""
     requests_per_second: float | None = attrs.field(
         default=None, validator=attrs.validators.optional(_positive)
     )
-    """A ceiling for each host; None: the server's own limits decide."""
+    """A ceiling on calls of the API, for each host; None: the server's own limits decide."""
     leeway: float = attrs.field(default=60.0, validator=_not_negative)
     """How long before its end an access token is renewed, but never more than a fifth of its life."""
     refresh_timeout: float = attrs.field(default=30.0, validator=_positive)
-    """For one renewal of the login, whatever its waiters' own time limits are."""
+    """For one exchange with the OAuth endpoints, whatever its waiters' own time limits are. A renewal of the login whose
+    answer was lost takes one more."""
     proxy: str | None = attrs.field(
         default=None, validator=attrs.validators.optional(_proxy), repr=_proxy_without_password
     )
     """An http proxy for both hosts."""
     proxy_auth: tuple[str, str] | None = attrs.field(default=None, repr=False)
-    """The proxy's user name and password."""
+    """The proxy's user name and password, where they are not in its address."""
     ssl_context: ssl.SSLContext | None = None
     """Own certificate authorities or client certificates, for both hosts."""
     trust_env: bool = False

@@ -16,6 +16,7 @@ import attrs
 import pytest
 from aiohttp import web
 from multidict import CIMultiDict
+from support import QUICK
 
 from ezeep_async import Endpoints, EzeepSession, OAuthApp, Settings, TokenSet
 from ezeep_async.http.sender import Sender
@@ -32,13 +33,7 @@ def login() -> TokenSet:
 
 def quick(**changes: Any) -> Settings:
     """Time limits for tests."""
-    values: dict[str, Any] = {
-        "connect_timeout": 2.0,
-        "read_timeout": 5.0,
-        "deadline": 10.0,
-        "refresh_timeout": 3.0,
-    }
-    return Settings(**{**values, **changes})
+    return attrs.evolve(QUICK, **changes)
 
 
 def session_on(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
 import pytest
 from blockbuster import BlockingError
 
+import ezeep_async
 from ezeep_async import FileTokenStore
 
 
@@ -23,3 +25,11 @@ async def test_warnings_are_errors() -> None:
     """Whatever the package is warned of fails its test."""
     with pytest.raises(UserWarning):
         warnings.warn("anything", stacklevel=1)
+
+
+@pytest.mark.skipif(
+    "NOX_CURRENT_SESSION" not in os.environ, reason="outside nox the checkout is what is tested"
+)
+def test_nox_tests_the_built_package() -> None:
+    """A file that is missing from the wheel must not be found in the checkout."""
+    assert ".nox" in Path(ezeep_async.__file__).parts

@@ -240,9 +240,20 @@ def test_only_the_portal_knows_about_threads() -> None:
         for path in FILES
         if part_of(module_of(path)) not in {"portal", "cli"}
         for name, where in outside(path)
-        if name in {"threading.Thread", "anyio.from_thread", "asyncio.run", "asyncio.new_event_loop"}
-        or is_from(name, "concurrent", "anyio.from_thread", "multiprocessing")
+        if is_from(name, "concurrent", "anyio.from_thread", "multiprocessing")
     ]
+    for path in FILES:
+        if part_of(module_of(path)) not in {"portal", "cli"}:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    name = f"{node.value.id}.{node.attr}"
+                    if name in {
+                        "threading.Thread",
+                        "asyncio.run",
+                        "asyncio.Runner",
+                        "asyncio.new_event_loop",
+                    }:
+                        wrong.append(f"{path.name}:{node.lineno}: {name}")
     assert wrong == []
 
 

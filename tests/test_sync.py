@@ -30,6 +30,7 @@ from ezeep_async import (
     FileTokenStore,
     MemoryTokenStore,
     NotFound,
+    Paginator,
     SessionClosed,
     TokenStoreError,
     run_sync,
@@ -126,6 +127,13 @@ def test_5_8_the_blocking_session_has_the_same_attributes(server: Sandbox) -> No
     public = {name for name in vars(session) if not name.startswith("_")} | {"request", "aclose"}
     twin = run_sync(session)
     assert {name for name in public if hasattr(twin, name)} == public
+
+
+def test_5_8_the_two_paginators_are_called_alike() -> None:
+    """5-8: these two classes are written by hand, so their signatures are compared by hand."""
+    for name in ("collect", "first", "count", "pages"):
+        one, other = (inspect.signature(getattr(cls, name)) for cls in (Paginator, BlockingPaginator))
+        assert list(one.parameters.values()) == list(other.parameters.values()), name
 
 
 def test_5_2_a_blocking_call_in_a_coroutine_is_refused(server: Sandbox, blocking: BlockingSession) -> None:

@@ -5,20 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from typing import Literal
 
 import attrs
 
 from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.grants import (
-    SendOnce,
-    failure_from,
-    refresh_form,
-    secrets_of,
-    token_request,
-    tokens_from,
-)
+from ezeep_async.auth.grants import TOKEN_PATH, SendOnce, failure_from, refresh_form, tokens_from
 from ezeep_async.auth.owned import start_uncancellable, wait_through
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import (
@@ -30,8 +23,8 @@ from ezeep_async.errors import (
     TransportError,
     UnexpectedResponse,
 )
-from ezeep_async.wire.requests import Phase
-from ezeep_async.wire.responses import Context, RawResponse, is_success
+from ezeep_async.wire.requests import Phase, Request, oauth_form
+from ezeep_async.wire.responses import RawResponse, is_success
 from ezeep_async.wire.retrying import backoff, parse_retry_after
 
 
@@ -76,10 +69,8 @@ class Exchanger:
         """Seconds that `refresh` takes at most: one exchange, and one replay of it."""
         return 2 * self._timeout
 
-    async def refresh(
-        self, current: TokenSet, replaced: Callable[[TokenSet], Awaitable[bool]]
-    ) -> TokenSet | None:
-        """The next login. None when the token was refused but `replaced` says that there is another one by now.
+    async def refresh(self, current: TokenSet) -> TokenSet:
+        """The next login.
 
         A server that was not reached, a 429 and a 503 are tried again within the time limit. An answer that was lost,
         and 500, 502 and 504, are replayed once: the token may be spent, so presenting it again can only help.
@@ -94,10 +85,8 @@ class Exchanger:
             outcome = await self._attempt(current, attempt, end - loop.time())
             if isinstance(outcome, TokenSet):
                 return outcome
-            if isinstance(outcome.error, ReauthorizationRequired):
-                if await replaced(current):
-                    return None
-                raise outcome.error if lost is None else _lost_and_refused(outcome.error, lost)
+            if isinstance(outcome.error, ReauthorizationRequired) and lost is not None:
+                raise _lost_and_refused(outcome.error, lost)
             if outcome.then == "replay" and lost is None:
                 lost, end = outcome.error, loop.time() + self._timeout
                 logger.warning(
@@ -111,35 +100,32 @@ class Exchanger:
         """One copy on the wire."""
         form = refresh_form(current.refresh_token, current.scope)
         try:
-            response = await self.send_through(form, seconds)
+            response = await self.send_through(oauth_form(TOKEN_PATH, form), seconds)
             if is_success(response.status):
-                return tokens_from(response, current, now=self._clock.now())
-        except TransportError as error:
-            failure = TransientAuthError(f"the login could not be renewed just now: {error}")
-            failure.__cause__ = error
-            if error.request_sent is False:
-                return _Failed(failure, "try again", backoff(attempt, self._random))
-            return _Failed(failure, "replay")
-        except UnexpectedResponse as error:
+                return tokens_from(response, self._clock.now(), current)
+        except (TransportError, UnexpectedResponse) as error:
             failure = TransientAuthError(
-                f"the login could not be renewed just now: {error}", status=error.status
+                f"the login could not be renewed just now: {error}", request_id=error.request_id
             )
             failure.__cause__ = error
+            if isinstance(error, TransportError) and error.request_sent is False:
+                return _Failed(failure, "try again", backoff(attempt, self._random))
             return _Failed(failure, "replay")
-        context = Context("POST", token_request(form).route, "", secrets=secrets_of(form))
-        refused = failure_from(response, form, context)
+        refused = failure_from(response, TOKEN_PATH, form)
         if response.status in _UNPROCESSED:
             asked = parse_retry_after(response.headers.get("Retry-After"), self._clock.now())
             return _Failed(refused, "try again", backoff(attempt, self._random) if asked is None else asked)
         return _Failed(refused, "replay" if response.status in _MAYBE_PROCESSED else "give up")
 
-    async def send_through(self, form: Mapping[str, str], seconds: float | None = None) -> RawResponse:
-        """Send a grant so that nobody can cancel it. Raises a `TransportError`: `ConnectFailed` when the server was
-        not reached in time, `RequestTimeout` when it did not answer within `seconds` (or the time limit).
+    async def send_through(self, request: Request, seconds: float | None = None) -> RawResponse:
+        """Send a request of the OAuth endpoints so that nobody can cancel it.
+
+        Raises a `TransportError`: `ConnectFailed` when the server was not reached in time, `RequestTimeout` when it did
+        not answer within `seconds` (or the time limit).
         """
         seconds = self._timeout if seconds is None else seconds
         phase = Phase()
-        task = start_uncancellable(self._send_form(form, phase))
+        task = start_uncancellable(self._send_once(request, phase))
         to_connect = min(self._connect_timeout, seconds)
         if not await wait_through(task, to_connect) and phase.sent:
             await wait_through(task, seconds - to_connect)
@@ -148,16 +134,16 @@ class Exchanger:
             await asyncio.wait({task})
             if task.cancelled() and not phase.sent:
                 raise ConnectFailed(
-                    f"no connection to the token endpoint within {to_connect:g} s", request_sent=False
+                    f"no connection to the account service within {to_connect:g} s", request_sent=False
                 )
             if task.cancelled():
                 raise RequestTimeout(
-                    f"no answer from the token endpoint within {seconds:g} s", request_sent=True
+                    f"no answer from the account service within {seconds:g} s", request_sent=True
                 )
         return task.result()
 
-    async def _send_form(self, form: Mapping[str, str], phase: Phase) -> RawResponse:
-        return await self._send(token_request(form), phase)
+    async def _send_once(self, request: Request, phase: Phase) -> RawResponse:
+        return await self._send(request, phase)
 
 
 def _lost_and_refused(refused: ReauthorizationRequired, lost: EzeepError) -> ReauthorizationRequired:

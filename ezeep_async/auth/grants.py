@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Protocol, cast
 
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import (
     AuthenticationError,
     AuthorizationDenied,
-    EzeepError,
     ReauthorizationRequired,
     TransientAuthError,
     UnexpectedResponse,
 )
 from ezeep_async.wire.converter import decode_json
-from ezeep_async.wire.requests import Phase, Request, oauth_form
+from ezeep_async.wire.requests import Phase, Request
 from ezeep_async.wire.responses import Context, RawResponse, error_from, is_success, parse_body
 
 
@@ -60,50 +60,50 @@ def password_form(username: str, password: str, scope: str) -> dict[str, str]:
     return {"grant_type": "password", "scope": scope, "username": username, "password": password}
 
 
-def token_request(form: Mapping[str, str]) -> Request:
-    """A request to the token endpoint."""
-    return oauth_form(TOKEN_PATH, form)
-
-
-def secrets_of(form: Mapping[str, str]) -> tuple[str, ...]:
-    """What must not show up again in an error."""
-    return tuple(form[name] for name in _SECRET_FIELDS if form.get(name))
-
-
 def oauth_error(response: RawResponse) -> str | None:
     """The error code of RFC 6749 section 5.2, or None for anything else: a proxy's page, an empty body, a 5xx."""
     if response.status not in {400, 401}:
         return None
     try:
-        body = decode_json(response.body)
+        code = _object_in(response).get("error")
     except UnexpectedResponse:
         return None
-    if not isinstance(body, dict):
-        return None
-    code = cast("dict[str, object]", body).get("error")
     return code if isinstance(code, str) and code not in _PASSING else None
 
 
-def tokens_from(response: RawResponse, previous: TokenSet | None = None, **times: object) -> TokenSet:
+def tokens_from(response: RawResponse, now: datetime, previous: TokenSet | None = None) -> TokenSet:
     """The tokens of an answer. Raises `UnexpectedResponse` when there are none in it."""
-    body = decode_json(response.body)
-    if not isinstance(body, dict):
-        raise UnexpectedResponse("the token endpoint did not answer with an object", status=response.status)
     try:
-        return TokenSet.from_response(cast("dict[str, object]", body), previous=previous, **times)  # type: ignore[arg-type]  # now=
+        return TokenSet.from_response(_object_in(response), now, previous=previous)
     except ValueError as error:
         hint = ""
         if "refresh" in response.headers.get("Set-Cookie", ""):
             hint = " (it sent a refresh token as a cookie: cookies are neither kept nor sent)"
-        # The body is left out on purpose: half of a login is still a secret.
-        raise UnexpectedResponse(f"{error}{hint}", status=response.status) from None
+        problem = _unreadable(response, f"{error}{hint}")
+    raise problem
 
 
-def failure_from(response: RawResponse, form: Mapping[str, str], context: Context) -> EzeepError:
+def pairing_from(response: RawResponse) -> tuple[str, str]:
+    """The pairing code and the address to open. Raises `UnexpectedResponse` when they are not in the answer."""
+    body = _object_in(response)
+    code, url = body.get("pairing_code"), body.get("auth_url")
+    if not isinstance(code, str) or not isinstance(url, str):
+        raise _unreadable(response, "the answer has no pairing_code or no auth_url")
+    return code, url
+
+
+def check_success(response: RawResponse, path: str, form: Mapping[str, str]) -> None:
+    """Raise what a refused grant means."""
+    if not is_success(response.status):
+        raise failure_from(response, path, form)
+
+
+def failure_from(response: RawResponse, path: str, form: Mapping[str, str]) -> AuthenticationError:
     """What a refused grant means for the caller. The cause is the plain answer."""
+    secrets = tuple(form[name] for name in _SECRET_FIELDS if form.get(name)) + response.secrets
+    answer = error_from(response, Context("POST", path, response.request_id, secrets=secrets))
     code = oauth_error(response)
-    answer = error_from(response, context)
-    description = describe(response, secrets_of(form))
+    description = _describe(response, secrets)
     error: AuthenticationError
     if code is None:
         # Only an RFC 6749 error body ends a login. Anything else is a proxy, a firewall or a server in trouble.
@@ -122,7 +122,7 @@ def failure_from(response: RawResponse, form: Mapping[str, str], context: Contex
     return error
 
 
-def describe(response: RawResponse, secrets: tuple[str, ...]) -> str:
+def _describe(response: RawResponse, secrets: tuple[str, ...]) -> str:
     """The server's own words on a refusal, without what was sent in confidence."""
     body = parse_body(response.body, secrets)
     values = cast("dict[str, object]", body) if isinstance(body, dict) else {}
@@ -130,7 +130,18 @@ def describe(response: RawResponse, secrets: tuple[str, ...]) -> str:
     return f"{code}: {str(detail)[:200]}" if detail else str(code)
 
 
-def check_success(response: RawResponse, form: Mapping[str, str], context: Context) -> None:
-    """Raise what a refused grant means."""
-    if not is_success(response.status):
-        raise failure_from(response, form, context)
+def _object_in(response: RawResponse) -> dict[str, object]:
+    try:
+        body = decode_json(response.body)
+    except UnexpectedResponse:
+        body = None
+    if not isinstance(body, dict):
+        raise _unreadable(response, "the answer is not a JSON object")
+    return cast("dict[str, object]", body)
+
+
+def _unreadable(response: RawResponse, what: str) -> UnexpectedResponse:
+    # Without the body, and without the decoder's error, which quotes it: half of a login is still a secret.
+    return UnexpectedResponse(
+        f"the account service: {what}", status=response.status, request_id=response.request_id or None
+    )

@@ -13,14 +13,13 @@ from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.grants import (
     PAIR_PATH,
     REVOKE_PATH,
-    SendOnce,
+    TOKEN_PATH,
     check_success,
     code_form,
     oauth_error,
     pairing_form,
+    pairing_from,
     password_form,
-    secrets_of,
-    token_request,
     tokens_from,
 )
 from ezeep_async.auth.refresher import Refresher
@@ -33,13 +32,13 @@ from ezeep_async.errors import (
     UnexpectedResponse,
 )
 from ezeep_async.settings import Endpoints
-from ezeep_async.wire.converter import decode
-from ezeep_async.wire.requests import Phase, Request, oauth_form
-from ezeep_async.wire.responses import Context, RawResponse
+from ezeep_async.wire.requests import oauth_form
+from ezeep_async.wire.responses import RawResponse
 
 
 SLOW_DOWN = 5.0
 """Seconds that `slow_down` adds to the polling interval (RFC 8628 section 3.5)."""
+_ASK_AGAIN = frozenset({400, 429, 500, 502, 503, 504})
 _REFUSED = frozenset({"access_denied", "expired_token", "invalid_grant"})
 
 
@@ -59,7 +58,6 @@ class OAuth:
         self,
         app: OAuthApp,
         endpoints: Endpoints,
-        send: SendOnce,
         exchanger: Exchanger,
         refresher: Refresher,
         clock: Clock,
@@ -67,7 +65,6 @@ class OAuth:
     ) -> None:
         self._app = app
         self._endpoints = endpoints
-        self._send = send
         self._exchanger = exchanger
         self._refresher = refresher
         self._clock = clock
@@ -118,9 +115,7 @@ class OAuth:
         if hardware_id is not None:
             form["hardware_id"] = hardware_id
         await self._prepare()
-        response = await self._post(oauth_form(PAIR_PATH, form))
-        check_success(response, form, Context("POST", PAIR_PATH, ""))
-        return decode(response.body, Pairing)
+        return Pairing(*pairing_from(await self._post(PAIR_PATH, form)))
 
     async def wait_for_pairing(
         self,
@@ -137,10 +132,10 @@ class OAuth:
         end = loop.time() + timeout
         form = pairing_form(pairing.pairing_code, self._app.scope)
         while True:
-            if (tokens := await self._poll(form)) is not None:
-                if isinstance(tokens, TokenSet):
-                    return tokens
-                interval += SLOW_DOWN
+            try:
+                return await self._poll(form)
+            except _NotYet as answer:
+                interval += SLOW_DOWN if answer.slow_down else 0.0
             if loop.time() + interval > end:
                 raise PairingTimeout(f"nobody confirmed the pairing within {timeout:g} s")
             await asyncio.sleep(interval)
@@ -166,53 +161,52 @@ class OAuth:
     async def _log_in(self, form: Mapping[str, str]) -> TokenSet:
         async def exchange() -> TokenSet:
             try:
-                response = await self._exchanger.send_through(form)
+                response = await self._exchanger.send_through(oauth_form(TOKEN_PATH, form))
             except TransportError as error:
                 if error.request_sent is False or form["grant_type"] == "password":
                     raise TransientAuthError(f"the login could not be checked just now: {error}") from error
                 raise OutcomeUnknown(
                     f"the answer to the login was lost, and its code works once: start again ({error})"
                 ) from error
-            return self._tokens_from(response, form)
+            return self._tokens_in(response, form)
 
         await self._prepare()
         return await self._refresher.log_in(exchange)
 
-    async def _poll(self, form: Mapping[str, str]) -> TokenSet | str | None:
-        """The login; None for "not yet"; "slow_down"."""
-        verdict: list[str | None] = []
+    async def _poll(self, form: Mapping[str, str]) -> TokenSet:
+        """The login of a pairing. Raises `_NotYet`."""
 
         async def ask() -> TokenSet:
-            response = await self._exchanger.send_through(form)
+            response = await self._exchanger.send_through(oauth_form(TOKEN_PATH, form))
             code = oauth_error(response)
-            if response.status in {400, 429, 500, 502, 503, 504} and code not in _REFUSED:
-                verdict.append("slow_down" if code == "slow_down" or response.status == 429 else None)
-                raise _NotYet
-            return self._tokens_from(response, form)
+            if response.status in _ASK_AGAIN and code not in _REFUSED:
+                raise _NotYet(slow_down=code == "slow_down" or response.status == 429)
+            return self._tokens_in(response, form)
 
         try:
             return await self._refresher.log_in(ask)
-        except _NotYet:
-            return verdict[0]
-        except TransportError:
-            return None
+        except TransportError as error:
+            raise _NotYet(slow_down=False) from error
 
-    def _tokens_from(self, response: RawResponse, form: Mapping[str, str]) -> TokenSet:
-        context = Context("POST", token_request(form).route, "", secrets=secrets_of(form))
-        check_success(response, form, context)
-        return tokens_from(response, now=self._clock.now())
+    def _tokens_in(self, response: RawResponse, form: Mapping[str, str]) -> TokenSet:
+        check_success(response, TOKEN_PATH, form)
+        return tokens_from(response, self._clock.now())
 
     async def _revoke(self, current: TokenSet) -> None:
-        form = {"token": current.refresh_token or current.access_token}
-        response = await self._post(oauth_form(REVOKE_PATH, form))
-        check_success(response, form, Context("POST", REVOKE_PATH, "", secrets=secrets_of(form)))
+        await self._post(REVOKE_PATH, {"token": current.refresh_token or current.access_token})
 
-    async def _post(self, request: Request) -> RawResponse:
+    async def _post(self, path: str, form: Mapping[str, str]) -> RawResponse:
         try:
-            return await self._send(request, Phase())
+            response = await self._exchanger.send_through(oauth_form(path, form))
         except (TransportError, UnexpectedResponse) as error:
             raise TransientAuthError(f"the account service could not be reached just now: {error}") from error
+        check_success(response, path, form)
+        return response
 
 
 class _NotYet(Exception):  # a signal between two functions, not an error
     """The person has not confirmed yet."""
+
+    def __init__(self, *, slow_down: bool) -> None:
+        super().__init__()
+        self.slow_down = slow_down

@@ -135,7 +135,7 @@ class Refresher:
             return await asyncio.shield(task)
         except EzeepError as error:
             # Every waiter gets its own copy: one exception raised in many tasks would mix up their tracebacks.
-            raise copy.copy(error) from (error.__cause__ or error)
+            raise copy.copy(error) from error.__cause__
 
     def _renewed(self, task: asyncio.Task[TokenSet]) -> None:
         if self._refresh is task:
@@ -148,7 +148,9 @@ class Refresher:
             stored = await self._store.load()
             current = self._newest(stored)
             if current is None:
-                raise ReauthorizationRequired("nobody is logged in: the token store is empty")
+                raise ReauthorizationRequired(
+                    "nobody is logged in: the token store is empty. session.oauth.authorization_request() begins a login"
+                )
             if not force and self._may_adopt(current, rejected):
                 self._publish(current)
                 return current
@@ -157,9 +159,15 @@ class Refresher:
                     "the access token has ended and there is no refresh token: log in again"
                 )
             await self._store.check_writable()
-            new = await self._exchanger.refresh(current, self._somebody_elses)
-            if new is None:  # invalid_grant, but the store has another login by now
-                return await self._adopt_or_raise(current)
+            try:
+                new = await self._exchanger.refresh(current)
+            except ReauthorizationRequired:
+                stored = await self._store.load()
+                if stored is None or stored.refresh_token == current.refresh_token:
+                    raise
+                # Somebody else rotated it, past a lock that does not hold everywhere: theirs is the login.
+                self._publish(stored)
+                return stored
             await self._keep(new)
         # From here on waiters that come find the new token; the hook may use the session like anybody else.
         self._tell(current, new)
@@ -176,18 +184,6 @@ class Refresher:
             return False
         enough = 0.0 if rejected is not None else self._leeway_of(current)
         return self._life_left(current) > enough
-
-    async def _somebody_elses(self, presented: TokenSet) -> bool:
-        """Whether the store has another login than the one that was just refused."""
-        stored = await self._store.load()
-        return stored is not None and stored.refresh_token != presented.refresh_token
-
-    async def _adopt_or_raise(self, presented: TokenSet) -> TokenSet:
-        stored = await self._store.load()
-        if stored is None or stored.refresh_token == presented.refresh_token:
-            raise ReauthorizationRequired("the login has ended: log in again")
-        self._publish(stored)
-        return stored
 
     # --- keeping ---------------------------------------------------------------------------------------------------
 

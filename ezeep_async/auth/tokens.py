@@ -167,10 +167,8 @@ class MemoryTokenStore:
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
         if self._lock_pid != os.getpid():
-            self._lock, self._lock_pid = (
-                threading.Lock(),
-                os.getpid(),
-            )  # its holder may have stayed in the parent
+            # Its holder may have stayed in the parent.
+            self._lock, self._lock_pid = threading.Lock(), os.getpid()
         lock, pause = self._lock, 0.001
         while not lock.acquire(blocking=False):
             await asyncio.sleep(pause)

@@ -1,1 +1,1 @@
-"""The transport, the limiter and the send loop. The only importer of the aiohttp client."""
+"""The transport, the limiter and the send loop. The only user of the aiohttp client."""

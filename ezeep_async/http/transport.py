@@ -71,6 +71,8 @@ class Transport:
         self._closed = False
         self._bases = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
         self._proxies: dict[Host, _Proxy] = {}
+        # With each request, as a borrowed connector knows nothing of it.
+        self._ssl = True if settings.ssl_context is None else settings.ssl_context
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
         )
@@ -106,6 +108,7 @@ class Transport:
                 headers={**headers, **proxy.request_headers} if proxy.request_headers else headers,
                 allow_redirects=False,
                 timeout=self._timeout if timed else _UNTIMED,
+                ssl=self._ssl,
                 proxy=proxy.url,
                 proxy_headers=proxy.headers,
                 trace_request_ctx=phase,
@@ -176,14 +179,12 @@ class Transport:
 
     def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
-        settings = self._settings
         connector: aiohttp.BaseConnector | None
         if self._borrowed is None:
             connector = aiohttp.TCPConnector(
                 # The limiter decides how many requests there are: the pool must never be what they wait for.
                 limit=0,
                 keepalive_timeout=KEEP_ALIVE,
-                ssl=True if settings.ssl_context is None else settings.ssl_context,
             )
         else:
             connector = self._borrowed.connector

@@ -20,16 +20,16 @@ class Origin:
         return self.provider.casefold() != "ezeep"
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Group:
     """A group of users, to which printers are given."""
 
     id: UUID
     name: str
-    organization_id: UUID
     description: str = ""
     local_printing_enabled: bool = False
     myprinters_enabled: bool = False
     origin: Origin = Origin()
+    organization_id: UUID
     num_members: int = 0
     num_printers: int = 0

@@ -15,16 +15,16 @@ class GroupRef:
     group_id: UUID
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class User:
     """A user as the printing API knows it. Names and e-mail addresses are in `AccountUser`, under the same id."""
 
     id: UUID
-    # No default: the write replaces the whole set, so a membership that was not read must never look like an empty one.
-    groups: tuple[GroupRef, ...]
     local_printing_enabled: bool = False
     self_service_enabled: bool = False
     myprinters_enabled: bool = False
+    # No default: the write replaces the whole set, so a membership that was not read must never look like an empty one.
+    groups: tuple[GroupRef, ...]
 
     @cached_property
     def group_ids(self) -> frozenset[UUID]:

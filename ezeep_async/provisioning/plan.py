@@ -147,9 +147,7 @@ def _additions(
         ids = by_email.get(member, []) if "@" in member else [UUID(member)]
         ids = [user_id for user_id in ids if user_id in by_id]
         if len(ids) > 1:
-            raise AmbiguousName(
-                f"{len(ids)} people have the address {member}: use an id", ids=[*map(str, ids)]
-            )
+            raise AmbiguousName(f"{len(ids)} people have the address {member}: use an id", ids=ids)
         if ids:
             found[member] = by_id[ids[0]]
         else:
@@ -190,7 +188,7 @@ def _find_group(name: str, groups: list[Group]) -> Group | None:
     if len(found) > 1:
         raise AmbiguousName(
             f"{len(found)} groups are named {name!r}: rename all but one",
-            ids=[str(group.id) for group in found],
+            ids=[group.id for group in found],
         )
     return found[0] if found else None
 

@@ -19,8 +19,8 @@ from ezeep_async.wire.requests import GROUPS, as_uuid, checked_text
 
 logger = logging.getLogger("ezeep_async.resources")
 
-ENSURE_ATTEMPTS = 3
-"""How often `ensure` looks again after a creation whose answer was lost."""
+CREATIONS = 3
+"""How often `ensure` sends a creation whose answers are lost, having looked each time that there is no such group."""
 
 
 class GroupFields(TypedDict, total=False):
@@ -107,13 +107,13 @@ class Groups:
         await self._api.send(GROUPS.delete(as_uuid(group_id, "group_id")))
 
     async def find(self, name: str) -> builtins.list[Group]:
-        """The groups of exactly that name, upper and lower case being different. Reads all groups."""
+        """The groups of exactly that name, upper and lower case being different, in whichever organisation. Reads them all."""
         return [group async for group in self.list() if group.name == name]
 
     async def ensure(
         self, name: str, organization_id: UUID | str, **fields: Unpack[GroupFields]
     ) -> tuple[Group, bool]:
-        """The group of that name, and whether it was created now. One that exists is left as it is.
+        """The group of that name in that organisation, and whether it was created now. One that exists is left as it is.
 
         Calls for one name in one session take turns, and a creation whose answer was lost is looked up: it ends with
         one group. Raises `AmbiguousName` when several have the name, and what `create` raises.
@@ -121,20 +121,19 @@ class Groups:
         organization_id = as_uuid(organization_id, "organization_id")
         checked_text(name, "name", shortest=1)
         async with self._turns.take((organization_id, name)):
-            lost = False
-            for attempt in range(1, ENSURE_ATTEMPTS + 1):
+            lost: OutcomeUnknown | None = None
+            for _ in range(CREATIONS):
                 if (found := await self._find_one(name, organization_id)) is not None:
-                    return found, lost
+                    return found, lost is not None
                 try:
                     return await self.create(name, organization_id, **fields), True
                 except OutcomeUnknown as error:
-                    if attempt == ENSURE_ATTEMPTS:
-                        if (found := await self._find_one(name, organization_id)) is not None:
-                            return found, True
-                        raise
                     logger.info("the answer to creating group %r was lost (%s): looking it up", name, error)
-                    lost = True
-        raise AssertionError("unreachable: the loop returns or raises")
+                    lost = error
+            if (found := await self._find_one(name, organization_id)) is not None:
+                return found, True
+        assert lost is not None  # noqa: S101  # the loop ends in no other way
+        raise lost
 
     def members(self, group_id: UUID | str, page_size: int = 100, concurrency: int = 1) -> Paginator[User]:
         """The users of one group. The same as `users.list(group=group_id)`."""
@@ -146,6 +145,6 @@ class Groups:
         found = [group for group in await self.find(name) if group.organization_id == organization_id]
         if len(found) > 1:
             raise AmbiguousName(
-                f"{len(found)} groups are named {name!r}: use an id", ids=[str(group.id) for group in found]
+                f"{len(found)} groups are named {name!r}: use an id", ids=[group.id for group in found]
             )
         return found[0] if found else None

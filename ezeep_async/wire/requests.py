@@ -38,8 +38,11 @@ class Request:
     content_type: str = JSON
     idempotent: bool = True
     """Whether sending it twice does the same as sending it once."""
-    deletes: bool = False
-    """Then an absence that is found after an attempt of unknown outcome means that it is done."""
+
+    @property
+    def deletes(self) -> bool:
+        """Then an absence that is found after an attempt of unknown outcome means that it is done."""
+        return self.method == "DELETE"
 
 
 @attrs.define
@@ -106,7 +109,7 @@ class Collection:
 
     def _one(self, method: str, item: UUID | str, body: bytes | None = None) -> Request:
         route = f"{self.path}{{id}}/"
-        return Request(method, self.host, f"{self.path}{item}/", route, body=body, deletes=method == "DELETE")
+        return Request(method, self.host, f"{self.path}{item}/", route, body=body)
 
 
 GROUPS = Collection(Host.API, "/printing/v1/groups/")

@@ -52,7 +52,7 @@ class Context:
     """What an error says about the call that it belongs to."""
 
     method: str
-    route: str
+    path: str
     request_id: str
     attempts: int = 1
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
@@ -60,7 +60,7 @@ class Context:
 
     @property
     def name(self) -> str:
-        return f"{self.method} {self.route}"
+        return f"{self.method} {self.path}"
 
 
 def is_success(status: int) -> bool:

@@ -1,4 +1,5 @@
-"""Whether to send again, and when: plain functions of what happened. No I/O, no clock, no randomness of their own."""
+"""Whether to send again, and when: plain functions of what happened. No I/O, no randomness of their own; the
+clock is read for a `Retry-After` that is a date, unless the time is given."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ _AMBIGUOUS = frozenset({502, 504})
 class RetryPolicy:
     """The part of `Settings` that decides about retries."""
 
-    retries: int = 4
-    max_retry_after: float = 120.0
+    retries: int
+    max_retry_after: float
 
 
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import inspect
 
 import attrs
 import pytest
 from browser import decide
-from support import ME, TOKEN, expired, open_session
+from support import ME, QUICK, TOKEN, expired, open_session
 from yarl import URL
 
 from ezeep_async import (
     AuthenticationError,
     AuthorizationDenied,
+    Endpoints,
     EzeepSession,
     FileTokenStore,
     MemoryTokenStore,
@@ -335,3 +337,55 @@ async def test_from_env(sandbox: Sandbox, tmp_path) -> None:
         await session.oauth.complete(location, request)
     async with EzeepSession.from_env(environ) as session:
         assert (await session.accounts.me()).email == SANDBOX_ADMIN
+
+
+@pytest.mark.parametrize("path", [REVOKE, "POST /oauth/pair/"])
+async def test_every_oauth_request_has_a_time_limit(sandbox: Sandbox, path: str) -> None:
+    """A server that never answers holds neither the caller nor the store's lock for longer than `refresh_timeout`."""
+    hold = sandbox.faults.hold(path)
+    settings = attrs.evolve(QUICK, refresh_timeout=0.3)
+    async with open_session(sandbox, stored=sandbox.tokens(), settings=settings) as session:
+        with pytest.raises(TransientAuthError, match="no answer from the account service"):
+            await (session.oauth.revoke() if path == REVOKE else session.oauth.pair())
+        await session.oauth.refresh()
+    hold.release()
+
+
+def _everything_in(error: BaseException | None) -> str:
+    text = ""
+    while error is not None:
+        text += f"{error!s} {error!r} {vars(error)!r} "
+        error = error.__cause__ or error.__context__
+    return text
+
+
+async def test_8_3_half_a_login_is_in_no_error(sandbox: Sandbox, nobody: EzeepSession) -> None:
+    """8-3: a truncated answer of the token endpoint holds tokens: they are in no message, attribute or cause."""
+    body = '{"access_token": "planted-access", "refresh_token": "planted-refresh", "expires_in": 36'
+    sandbox.faults.add(TOKEN, times=None, status=200, body=body)
+    with pytest.raises(UnexpectedResponse) as code_login:
+        await nobody.oauth.exchange_code("planted-code")
+    async with open_session(sandbox) as session:
+        with pytest.raises(TransientAuthError) as refresh:
+            await session.oauth.refresh()
+    sandbox.faults.add("POST /oauth/pair/", status=200, body='{"pairing_code": "planted-pairing"}')
+    with pytest.raises(UnexpectedResponse) as pairing:
+        await nobody.oauth.pair()
+    for caught in (code_login, refresh, pairing):
+        assert "planted" not in _everything_in(caught.value)
+
+
+async def test_8_4_oauth_requests_have_an_id_too(sandbox: Sandbox, nobody: EzeepSession) -> None:
+    """8-4: every request carries X-Request-ID, and the error names it."""
+    with pytest.raises(AuthorizationDenied) as caught:
+        await nobody.oauth.exchange_code("nonsense")
+    assert caught.value.request_id
+    assert sandbox.requests[-1].headers["X-Request-ID"] == caught.value.request_id
+
+
+def test_8_3_help_shows_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8-3: what is in the environment is no default value, so documentation tools cannot print it."""
+    assert inspect.signature(EzeepSession.from_env).parameters["environ"].default is None
+    assert inspect.signature(Endpoints.from_env).parameters["environ"].default is None
+    monkeypatch.setenv("EZEEP_CLIENT_ID", "from-the-environment")
+    assert "from-the-environment" in repr(EzeepSession.from_env())

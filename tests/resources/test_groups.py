@@ -285,7 +285,7 @@ async def test_ensure_of_an_ambiguous_name_is_refused(
     groups = [await session.groups.create("Twin", organization) for _ in range(2)]
     with pytest.raises(AmbiguousName) as caught:
         await session.groups.ensure("Twin", organization)
-    assert set(caught.value.ids) == {str(group.id) for group in groups}
+    assert set(caught.value.ids) == {group.id for group in groups}
     assert sandbox.count(CREATE) == 2
 
 

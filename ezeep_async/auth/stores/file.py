@@ -28,7 +28,8 @@ logger = logging.getLogger("ezeep_async.auth")
 
 SCHEMA_VERSION = 1
 LOCK_TIMEOUT = 120.0
-"""Seconds: longer than a refresh and its replay may take, so that a waiter never gives up on a holder that works."""
+"""Seconds: longer than a refresh and its replay take with the default `refresh_timeout`, so that a waiter does not give
+up on a holder that works. Raise it together with that."""
 
 
 def _hash(client_id: str) -> str:
@@ -282,9 +283,8 @@ async def _in_thread(function: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     try:
         future = loop.run_in_executor(None, function)
-    except (
-        RuntimeError
-    ):  # the interpreter is shutting down and starts no threads: better late than not at all
+    except RuntimeError:
+        # The interpreter is shutting down and starts no threads. Blocking now is better than a login that is lost.
         return function()
     try:
         return await asyncio.shield(future)

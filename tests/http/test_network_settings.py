@@ -1,0 +1,127 @@
+"""Certificates, proxies and ceilings of `Settings`, at both hosts: requirement 3-13."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+import trustme
+from aiohttp import web
+from stub_servers import Stub, answers, quick
+from support import ME, expired, open_session
+
+from ezeep_async import ConnectFailed, Endpoints, EzeepError, EzeepSession, Settings, TransientAuthError
+from ezeep_async.http.limiter import Limiter
+from ezeep_async.sandbox import Sandbox
+from ezeep_async.wire.requests import Host
+
+
+@asynccontextmanager
+async def behind_tls(sandbox: Sandbox, authority: trustme.CA) -> AsyncIterator[Endpoints]:
+    """The sandbox's two hosts, each behind a server with a certificate of `authority`, as one https address."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+
+    async def forward(request: web.Request) -> web.Response:
+        host = sandbox.endpoints.api if request.path.startswith("/printing/") else sandbox.endpoints.account
+        headers = {k: v for k, v in request.headers.items() if k != "Host"}
+        async with (
+            aiohttp.ClientSession() as client,
+            client.request(
+                request.method, host + request.path_qs, headers=headers, data=await request.read()
+            ) as answer,
+        ):
+            return web.Response(
+                status=answer.status, body=await answer.read(), content_type="application/json"
+            )
+
+    runner = web.ServerRunner(web.Server(forward))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    try:
+        address = f"https://127.0.0.1:{runner.addresses[0][1]}"
+        yield Endpoints(account=address, api=address)
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_3_13_an_own_authority_is_trusted_at_both_hosts(sandbox: Sandbox, borrowed: bool) -> None:
+    """3-13: `ssl_context` is used for API and token endpoint, over own and over borrowed connections."""
+    authority = trustme.CA()
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    async with behind_tls(sandbox, authority) as endpoints, aiohttp.ClientSession() as http:
+        async with EzeepSession(
+            sandbox.oauth_app,
+            tokens=expired(sandbox.tokens()),
+            endpoints=endpoints,
+            settings=quick(ssl_context=context),
+            http=http if borrowed else None,
+        ) as session:
+            assert (await session.groups.list().first()) is not None
+    assert sandbox.refreshes == 1
+
+
+async def test_3_13_an_unknown_authority_is_refused_at_both_hosts(sandbox: Sandbox) -> None:
+    """3-13: without it nothing is sent, and the login is not lost."""
+    async with behind_tls(sandbox, trustme.CA()) as endpoints:
+        settings = quick(retries=0, refresh_timeout=0.5)
+        for tokens, expected in (
+            (sandbox.tokens(), ConnectFailed),
+            (expired(sandbox.tokens()), TransientAuthError),
+        ):
+            async with EzeepSession(
+                sandbox.oauth_app, tokens=tokens, endpoints=endpoints, settings=settings
+            ) as session:
+                with pytest.raises(expected, match="certificate"):
+                    await session.accounts.me()
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+async def test_3_13_the_environment_names_the_proxy_of_both_hosts(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """3-13: `trust_env` takes HTTP_PROXY, with or without its scheme; without the switch nobody looks."""
+    async with Stub(answers(lambda: web.json_response({"detail": "proxied"}, status=403))) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.replace("http://", scheme))
+        async with open_session(sandbox, stored=sandbox.tokens(), settings=quick(trust_env=True)) as session:
+            with pytest.raises(EzeepError):
+                await session.accounts.me()
+            with pytest.raises(EzeepError):
+                await session.oauth.refresh()
+        assert len(proxy.seen) == 2
+        async with open_session(sandbox, stored=sandbox.tokens()) as session:
+            await session.accounts.me()
+        assert len(proxy.seen) == 2
+
+
+async def test_3_13_no_proxy_is_honoured(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3-13: a host named in NO_PROXY is reached directly."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    async with open_session(sandbox, settings=quick(trust_env=True)) as session:
+        await session.accounts.me()
+    assert sandbox.count(ME) == 1
+
+
+async def test_the_ceiling_on_requests_reaches_both_hosts(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`requests_per_second` and `concurrency` make the limiter of each host."""
+    made: list[tuple[int, float | None]] = []
+    real = Limiter.__init__
+
+    def spy(self: Limiter, limit: int, per_second: float | None = None) -> None:
+        made.append((limit, per_second))
+        real(self, limit, per_second)
+
+    monkeypatch.setattr(Limiter, "__init__", spy)
+    async with open_session(sandbox, settings=Settings(concurrency=7, requests_per_second=500.0)) as session:
+        await session.accounts.me()
+    assert made == [(7, 500.0)] * len(Host)
