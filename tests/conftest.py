@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 
@@ -42,3 +43,9 @@ async def session(sandbox: Sandbox) -> AsyncIterator[EzeepSession]:
         sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=QUICK
     ) as opened:
         yield opened
+
+
+@pytest.fixture
+async def debug_mode() -> None:
+    """asyncio's debug mode, for the tests of concurrency: it finds what is not awaited and what blocks."""
+    asyncio.get_running_loop().set_debug(True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import warnings
 from pathlib import Path
@@ -33,3 +34,9 @@ async def test_warnings_are_errors() -> None:
 def test_nox_tests_the_built_package() -> None:
     """A file that is missing from the wheel must not be found in the checkout."""
     assert ".nox" in Path(ezeep_async.__file__).parts
+
+
+@pytest.mark.usefixtures("debug_mode")
+async def test_the_debug_mode_is_on_where_it_is_asked_for() -> None:
+    """The tests of concurrency run with it."""
+    assert asyncio.get_running_loop().get_debug()

@@ -31,6 +31,9 @@ from ezeep_async.pages import Fetched
 from ezeep_async.sandbox import Sandbox
 
 
+pytestmark = pytest.mark.usefixtures("debug_mode")
+
+
 USERS = "GET /printing/v1/users/"
 BOTH = pytest.mark.parametrize("concurrency", [1, 4])
 

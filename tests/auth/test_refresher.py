@@ -33,11 +33,7 @@ GROUP = "GET /printing/v1/groups/{id}/"
 USERS = "GET /printing/v1/users/"
 
 
-@pytest.fixture(autouse=True)
-def _debug_mode(request: pytest.FixtureRequest) -> None:
-    """asyncio's debug mode is on for these tests: it finds what is not awaited and what blocks."""
-    with contextlib.suppress(RuntimeError):
-        asyncio.get_running_loop().set_debug(True)
+pytestmark = pytest.mark.usefixtures("debug_mode")
 
 
 @pytest.mark.parametrize("callers", [200, 1000])

@@ -14,6 +14,9 @@ from ezeep_async.http.limiter import Limiter
 from ezeep_async.sandbox import Sandbox
 
 
+pytestmark = pytest.mark.usefixtures("debug_mode")
+
+
 GROUPS = "GET /printing/v1/groups/"
 USER = "PATCH /printing/v1/users/{id}/"
 

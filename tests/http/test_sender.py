@@ -31,6 +31,9 @@ from ezeep_async import (
 from ezeep_async.sandbox import Sandbox
 
 
+pytestmark = pytest.mark.usefixtures("debug_mode")
+
+
 READ = "GET /printing/v1/groups/{id}/"
 CREATE = "POST /printing/v1/groups/"
 WRITE = "PATCH /printing/v1/users/{id}/"

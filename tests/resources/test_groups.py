@@ -22,6 +22,9 @@ from ezeep_async import (
 from ezeep_async.sandbox import Sandbox
 
 
+pytestmark = pytest.mark.usefixtures("debug_mode")
+
+
 LIST = "GET /printing/v1/groups/"
 CREATE = "POST /printing/v1/groups/"
 PATCH = "PATCH /printing/v1/groups/{id}/"

@@ -23,6 +23,9 @@ from ezeep_async import (
 from ezeep_async.sandbox import Sandbox
 
 
+pytestmark = pytest.mark.usefixtures("debug_mode")
+
+
 LIST = "GET /printing/v1/users/"
 READ = "GET /printing/v1/users/{id}/"
 PATCH = "PATCH /printing/v1/users/{id}/"
