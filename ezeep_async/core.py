@@ -15,6 +15,7 @@ import aiohttp
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.owned import start_self_timed
 from ezeep_async.auth.refresher import Refresher, TokenHook
 from ezeep_async.auth.tokens import TokenSet, TokenStore
 from ezeep_async.errors import SessionClosed, TransportError, UnexpectedResponse
@@ -76,6 +77,7 @@ class Core:
             store, self.exchanger, clock, leeway=settings.leeway, on_rotated=on_token_rotated
         )
         self._sender = Sender(self._transport, self.refresher, settings)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Lock | None = None
         self._opened = False
         self._closing: asyncio.Future[None] | None = None
@@ -91,6 +93,7 @@ class Core:
         """Bind the store, and give it a first login. Once; raises `SessionClosed` after the close."""
         if self._closing is not None:
             raise SessionClosed("this EzeepSession is closed")
+        self._check_loop()
         if self._opened:
             return
         if self._opening is None:
@@ -106,15 +109,23 @@ class Core:
                 self._first_tokens = None
             self._opened = True
 
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError("this EzeepSession was opened on another event loop: make one for each loop")
+
     async def aclose(self) -> None:
         """See `EzeepSession.aclose`."""
         if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close())
+            # Not to be cancelled: it would take the connections away from under a renewal that declines to end.
+            self._closing = start_self_timed(self._close(asyncio.current_task()), "ezeep-close")
         await asyncio.shield(self._closing)
 
-    async def _close(self) -> None:
+    async def _close(self, caller: asyncio.Task[object] | None) -> None:
         try:
-            await self.refresher.aclose()
+            await self.refresher.aclose(caller)
         finally:
             self._sender.close()
             await self._transport.aclose()
@@ -123,6 +134,7 @@ class Core:
         """The 2xx answer, with everything that belongs to a call. Raises an `EzeepError` for everything else."""
         if not self._opened or self._closing is not None:
             await self.open()
+        self._check_loop()
         return await self._sender.send(request)
 
     def __del__(self) -> None:

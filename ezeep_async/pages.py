@@ -19,6 +19,10 @@ from yarl import URL
 from ezeep_async.errors import EzeepError, PaginationLoop
 
 
+STALE_PAGES = 3
+"""How many known pages in a row a listing that grows may push before us."""
+
+
 class HasId(Protocol):
     """Every record has an id; duplicates are found by it."""
 
@@ -86,10 +90,13 @@ class PageIterator(Generic[T]):
         self._planned_to = 0
         self._seen: set[UUID] = set()
         self._asked: set[frozenset[tuple[str, str]]] = set()
-        self._marks: set[tuple[UUID, UUID, int]] = set()
+        self._marks: dict[tuple[UUID, UUID, int], int | None] = {}
         self._received = 0
         self._count: int | None = None
         self._done = False
+        self._broken = False
+        self._reading = False
+        self._stale = 0
         listing.drift = False
         listing.duplicates = 0
 
@@ -97,8 +104,14 @@ class PageIterator(Generic[T]):
         return self
 
     async def __anext__(self) -> Page[T]:
+        if self._reading:
+            raise RuntimeError("this reading is under way in another task: each task needs its own")
+        if self._broken:
+            # Not a plain end: whoever goes on after an error or a time limit would take what came for everything.
+            raise RuntimeError("this reading broke off: begin a new one")
         if self._done:
             raise StopAsyncIteration
+        self._reading = True
         try:
             fetched = await self._take()
             return self._accept(fetched)
@@ -107,8 +120,11 @@ class PageIterator(Generic[T]):
         except BaseException as error:
             if isinstance(error, EzeepError):
                 error.resume_offset = self._offset
+            self._broken = True
             self._end()
             raise
+        finally:
+            self._reading = False
 
     async def aclose(self) -> None:
         """End the reading, and wait until its requests are gone."""
@@ -206,11 +222,17 @@ class PageIterator(Generic[T]):
         listing.duplicates += len(fetched.items) - len(fresh)
         if fetched.items:
             mark = (fetched.items[0].id, fetched.items[-1].id, len(fetched.items))
-            if not fresh and mark in self._marks:
+            self._stale = 0 if fresh else self._stale + 1
+            # Rows that come in ahead of us can push a page we know right before us, but then the count has moved.
+            if (
+                not fresh
+                and mark in self._marks
+                and (self._marks[mark] == fetched.count or self._stale > STALE_PAGES)
+            ):
                 raise PaginationLoop(
                     "the server sent the same page twice: it does not follow limit and offset"
                 )
-            self._marks.add(mark)
+            self._marks[mark] = fetched.count
         self._received += len(fresh)
         if self._count is not None and fetched.count is not None and fetched.count != self._count:
             listing.drift = True

@@ -26,7 +26,7 @@ from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.wire.converter import decode_json, encode
-from ezeep_async.wire.requests import SAFE_METHODS, Host, Request
+from ezeep_async.wire.requests import SAFE_METHODS, Host, Request, checked_text
 from ezeep_async.wire.responses import decode_answer
 
 
@@ -166,9 +166,10 @@ class EzeepSession:
         other methods only with `idempotent=True`. None for an empty answer. Raises `ValueError` before anything is
         sent, and what every call raises (see `EzeepSession`).
         """
-        method = method.upper()
+        method = checked_text(method, "method", shortest=1).upper()
         if not method.isascii() or not method.isalpha():
             raise ValueError(f"not an HTTP method: {method!r}")
+        checked_text(path_or_url, "path_or_url", shortest=1, longest=8192)
         host, path, query = self._locate(path_or_url, params)
         request = Request(
             method,

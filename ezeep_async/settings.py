@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import ssl
 from collections.abc import Callable, Mapping
@@ -68,7 +69,7 @@ class Endpoints:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _positive(_: object, attribute: attrs.Attribute[Any], value: object) -> None:

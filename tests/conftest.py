@@ -48,4 +48,6 @@ async def session(sandbox: Sandbox) -> AsyncIterator[EzeepSession]:
 @pytest.fixture
 async def debug_mode() -> None:
     """asyncio's debug mode, for the tests of concurrency: it finds what is not awaited and what blocks."""
-    asyncio.get_running_loop().set_debug(True)
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 5.0  # what blocks is found by the guard above; a busy machine is no finding

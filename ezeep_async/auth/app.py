@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+from collections.abc import Callable
+from typing import Any
 
 import attrs
 from yarl import URL
@@ -12,12 +14,25 @@ from yarl import URL
 from ezeep_async.errors import AuthorizationDenied, StateMismatch
 
 
+def _text(shortest: int = 0) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        # The value itself is not shown: it may be a secret.
+        if not isinstance(value, str) or len(value) < shortest:
+            raise ValueError(f"{attribute.name} is a text{' that is not empty' if shortest else ''}")
+
+    return validate
+
+
+def _empty_if_none(value: str | None) -> str:
+    return "" if value is None else value
+
+
 @attrs.frozen
 class OAuthApp:
     """A client registered with ezeep. Source: API document, "OAuth2"."""
 
-    client_id: str = attrs.field(validator=attrs.validators.min_len(1))
-    client_secret: str = attrs.field(default="", repr=False)
+    client_id: str = attrs.field(validator=_text(shortest=1))
+    client_secret: str = attrs.field(default="", converter=_empty_if_none, validator=_text(), repr=False)
     """May be empty: then the Basic header has a colon and nothing behind it."""
     redirect_uri: str | None = None
     """Must equal one of the addresses registered for the client."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol, cast
+
+import attrs
 
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import (
@@ -27,6 +30,10 @@ _SECRET_FIELDS = ("code", "code_verifier", "refresh_token", "password", "pairing
 
 # RFC 6749 section 4.1.2.1 has these two for passing trouble; some servers use them at the token endpoint too.
 _PASSING = frozenset({"temporarily_unavailable", "server_error"})
+
+
+# An answer that is no success may hold a login all the same, in JSON or as a form.
+_TOKENS = re.compile(rb"""((?:access|refresh|id)_token["']?\s*[:=]\s*["']?)[^"'&\s,}]+""")
 
 
 class SendOnce(Protocol):
@@ -100,6 +107,7 @@ def check_success(response: RawResponse, path: str, form: Mapping[str, str]) -> 
 
 def failure_from(response: RawResponse, path: str, form: Mapping[str, str]) -> AuthenticationError:
     """What a refused grant means for the caller. The cause is the plain answer."""
+    response = attrs.evolve(response, body=_TOKENS.sub(rb"\1***", response.body))
     secrets = tuple(form[name] for name in _SECRET_FIELDS if form.get(name)) + response.secrets
     answer = error_from(response, Context("POST", path, response.request_id, secrets=secrets))
     code = oauth_error(response)

@@ -32,14 +32,20 @@ from ezeep_async.errors import (
     UnexpectedResponse,
 )
 from ezeep_async.settings import Endpoints
-from ezeep_async.wire.requests import oauth_form
+from ezeep_async.wire.requests import checked_text, oauth_form
 from ezeep_async.wire.responses import RawResponse
 
 
 SLOW_DOWN = 5.0
 """Seconds that `slow_down` adds to the polling interval (RFC 8628 section 3.5)."""
 _ASK_AGAIN = frozenset({400, 429, 500, 502, 503, 504})
+LONGEST_SECRET = 8192
+"""Characters of a code: more than any server makes."""
 _REFUSED = frozenset({"access_denied", "expired_token", "invalid_grant"})
+_MISCONFIGURED = frozenset(
+    {"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
+)
+"""Errors that no person in a browser can make go away."""
 
 
 @attrs.frozen
@@ -101,10 +107,14 @@ class OAuth:
         A code works once: the exchange is never repeated after anything was sent. Raises `AuthorizationDenied`,
         `OutcomeUnknown` when the answer was lost (start the login again), `TransientAuthError`.
         """
+        checked_text(code, "code", shortest=1, longest=LONGEST_SECRET)
         return await self._log_in(code_form(code, self._app.redirect_uri, code_verifier, self._app.scope))
 
     async def login_with_password(self, username: str, password: str) -> TokenSet:
         """For client ids that are enabled for it (RFC 6749 section 4.3). Raises `AuthorizationDenied`."""
+        checked_text(username, "username", shortest=1)
+        if not isinstance(password, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise ValueError("password is a text")  # noqa: TRY004  # one class for bad arguments; and never its value
         return await self._log_in(password_form(username, password, self._app.scope))
 
     async def pair(self, mode: str = "user", hardware_id: str | None = None) -> Pairing:
@@ -179,7 +189,7 @@ class OAuth:
         async def ask() -> TokenSet:
             response = await self._exchanger.send_through(oauth_form(TOKEN_PATH, form))
             code = oauth_error(response)
-            if response.status in _ASK_AGAIN and code not in _REFUSED:
+            if response.status in _ASK_AGAIN and code not in _REFUSED | _MISCONFIGURED:
                 raise _NotYet(slow_down=code == "slow_down" or response.status == 429)
             return self._tokens_in(response, form)
 

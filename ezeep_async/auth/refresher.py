@@ -11,7 +11,10 @@ import asyncio
 import copy
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from types import TracebackType
 from typing import Any, TypeVar
 
 from ezeep_async.auth.clock import Clock
@@ -28,6 +31,8 @@ logger = logging.getLogger("ezeep_async.auth")
 TokenHook = Callable[[TokenSet | None, TokenSet], Awaitable[None] | None]
 """Called as `hook(old, new)` after each rotation, with the lock released."""
 
+HOOK_WAIT = 5.0
+"""Seconds that closing waits for hooks."""
 DRAIN_MARGIN = 10.0
 """Seconds that closing waits longer than an exchange may take: for the store."""
 SAVE_AGAIN_AFTER = 1.0
@@ -55,7 +60,11 @@ class Refresher:
         self._good_until = float("-inf")
         self._refresh: asyncio.Task[TokenSet] | None = None
         self._background: set[asyncio.Task[Any]] = set()
+        self._hooks: set[asyncio.Task[None]] = set()
         self._unsaved = False
+        self._replaced: str | None = (
+            None  # the refresh token that the store still has, while the newer one is unsaved
+        )
         self._save_not_before = 0.0
 
     @property
@@ -77,7 +86,8 @@ class Refresher:
     async def replacement_for(self, rejected: str) -> str:
         """The token to use after a 401 to `rejected`. Renews only if that is still the current one."""
         tokens = self._tokens
-        if tokens is not None and tokens.access_token != rejected:
+        is_good = self._clock.monotonic() < self._good_until
+        if tokens is not None and tokens.access_token != rejected and is_good:
             return tokens.access_token
         renewed = await self._join(rejected=rejected)
         if renewed.access_token == rejected:  # joined a renewal that had begun before the 401 was known
@@ -103,9 +113,10 @@ class Refresher:
         """Give the store a first login, unless it has one."""
         await asyncio.shield(self._own(self._put_if_empty(tokens), "ezeep-first-tokens"))
 
-    async def aclose(self) -> None:
-        """Wait for a renewal that is under way, and for what comes with it. Raises `TokenPersistError` if a new login
-        could not be stored until now: this is the last chance to learn of it.
+    async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:
+        """Wait for a renewal that is under way, and a moment for hooks (but for `caller`, which may be one of them).
+
+        Raises `TokenPersistError` if a new login could not be stored until now: this is the last chance to learn of it.
         """
         limit = self._exchanger.longest + DRAIN_MARGIN
         while pending := {
@@ -115,6 +126,8 @@ class Refresher:
             if not done:
                 logger.error("closing: %d token tasks did not end within %g s", len(pending), limit)
                 break
+        if hooks := {task for task in self._hooks if task is not caller}:
+            await asyncio.wait(hooks, timeout=HOOK_WAIT)
         if self._unsaved and self._tokens is not None:
             await asyncio.shield(self._own(self._save_again(), "ezeep-last-save"))
             if self._unsaved:
@@ -134,8 +147,7 @@ class Refresher:
         try:
             return await asyncio.shield(task)
         except EzeepError as error:
-            # Every waiter gets its own copy: one exception raised in many tasks would mix up their tracebacks.
-            raise copy.copy(error) from error.__cause__
+            raise _twin_of(error) from error.__cause__
 
     def _renewed(self, task: asyncio.Task[TokenSet]) -> None:
         if self._refresh is task:
@@ -144,8 +156,8 @@ class Refresher:
             logger.warning("renewing the login failed: %s", error)
 
     async def _renew(self, rejected: str | None, *, force: bool) -> TokenSet:
-        async with self._store.lock():
-            stored = await self._store.load()
+        async with self._locked():
+            stored = await self._load()
             current = self._newest(stored)
             if current is None:
                 raise ReauthorizationRequired(
@@ -158,25 +170,27 @@ class Refresher:
                 raise ReauthorizationRequired(
                     "the access token has ended and there is no refresh token: log in again"
                 )
-            await self._store.check_writable()
+            await self._check_writable()
             try:
                 new = await self._exchanger.refresh(current)
             except ReauthorizationRequired:
-                stored = await self._store.load()
+                stored = await self._load()
                 if stored is None or stored.refresh_token == current.refresh_token:
                     raise
                 # Somebody else rotated it, past a lock that does not hold everywhere: theirs is the login.
                 self._publish(stored)
                 return stored
-            await self._keep(new)
+            await self._keep(new, stored)
         # From here on waiters that come find the new token; the hook may use the session like anybody else.
         self._tell(current, new)
         return new
 
     def _newest(self, stored: TokenSet | None) -> TokenSet | None:
-        """The stored login decides, unless ours could not be stored and is the newer one."""
+        """The stored login decides, unless ours could not be stored and is the one that replaced it."""
         if self._unsaved and self._tokens is not None:
-            return self._tokens
+            if _refresh_token_of(stored) == self._replaced:
+                return self._tokens
+            self._unsaved = False  # somebody logged in anew, or out, meanwhile: ours is history
         return stored
 
     def _may_adopt(self, current: TokenSet, rejected: str | None) -> bool:
@@ -187,8 +201,9 @@ class Refresher:
 
     # --- keeping ---------------------------------------------------------------------------------------------------
 
-    async def _keep(self, new: TokenSet) -> None:
+    async def _keep(self, new: TokenSet, stored: TokenSet | None) -> None:
         """Persist, then publish. A login that cannot be stored is published all the same: it is the only one there is."""
+        self._replaced = _refresh_token_of(stored)
         try:
             await self._save(new)
         except TokenStoreError as error:
@@ -226,10 +241,16 @@ class Refresher:
 
     async def _save_again(self) -> None:
         try:
-            async with self._store.lock():
-                if self._unsaved and self._tokens is not None:
-                    await self._save(self._tokens)
+            async with self._locked():
+                stored = await self._load()
+                ours = self._newest(stored)
+                if self._unsaved and ours is not None:
+                    await self._save(ours)
                     logger.warning("the login that could not be stored before is stored now")
+                elif stored is None:
+                    self._forget()
+                else:
+                    self._publish(stored)
         except TokenStoreError as error:
             self._mark_unsaved(error)
 
@@ -248,7 +269,7 @@ class Refresher:
         return left if tokens.expires_in is None else min(left, tokens.expires_in)
 
     def _leeway_of(self, tokens: TokenSet) -> float:
-        return self._leeway if tokens.expires_in is None else min(self._leeway, tokens.expires_in / 5)
+        return min(self._leeway, (tokens.expires_in or DEFAULT_LIFETIME) / 5)
 
     def _forget(self) -> None:
         self._tokens = None
@@ -259,39 +280,81 @@ class Refresher:
 
     async def _log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
         await self._quiet()
-        async with self._store.lock():
+        async with self._locked():
             # What would be in the way of keeping the login is found out before a code, which works once, is spent.
-            old = await self._store.load()
-            await self._store.check_writable()
+            old = await self._load()
+            await self._check_writable()
             new = await get_tokens()
-            await self._keep(new)
+            await self._keep(new, old)
         self._tell(old, new)
         return new
 
     async def _log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
         await self._quiet()
-        async with self._store.lock():
-            current = self._newest(await self._store.load())
+        async with self._locked():
+            current = self._newest(await self._load())
             if current is not None:
                 await revoke(current)
-            await self._store.clear()
+            with _as_store_errors():
+                await self._store.clear()
             self._forget()
 
     async def _put_if_empty(self, tokens: TokenSet) -> None:
-        async with self._store.lock():
-            if await self._store.load() is None:
+        async with self._locked():
+            if await self._load() is None:
                 await self._save(tokens)
 
     async def _quiet(self) -> None:
         if self._refresh is not None:
             await asyncio.wait({self._refresh})
 
+    # --- the store -------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncGenerator[None, None]:
+        """The store's lock. What goes wrong in giving it back undoes nothing: it is told, and the login goes on."""
+        manager = self._store.lock()
+        with _as_store_errors():
+            await manager.__aenter__()
+        try:
+            yield
+        except BaseException:
+            await self._unlock(manager, *sys.exc_info())
+            raise
+        await self._unlock(manager, None, None, None)
+
+    async def _unlock(
+        self,
+        manager: AbstractAsyncContextManager[object],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await manager.__aexit__(kind, error, trace)
+        except BaseException as problem:
+            if problem is not error:
+                logger.critical("the lock of the token store could not be given back", exc_info=True)
+            if not isinstance(problem, Exception) and problem is not error:
+                raise
+
+    async def _load(self) -> TokenSet | None:
+        with _as_store_errors():
+            return await self._store.load()
+
+    async def _check_writable(self) -> None:
+        with _as_store_errors():
+            await self._store.check_writable()
+
     # --- hooks and tasks -------------------------------------------------------------------------------------------
 
     def _tell(self, old: TokenSet | None, new: TokenSet) -> None:
         # By value: a token that is the same needs no telling, whatever object it is in.
         if self._on_rotated is not None and (old is None or old.access_token != new.access_token):
-            self._own(self._call_hook(self._on_rotated, old, new), "ezeep-token-hook")
+            # A plain task: a hook is the caller's code, and may be cancelled with the rest of it.
+            task = asyncio.create_task(self._call_hook(self._on_rotated, old, new), name="ezeep-token-hook")
+            self._hooks.add(task)
+            task.add_done_callback(self._hooks.discard)
 
     async def _call_hook(self, hook: TokenHook, old: TokenSet | None, new: TokenSet) -> None:
         try:
@@ -306,3 +369,26 @@ class Refresher:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
+
+
+def _refresh_token_of(tokens: TokenSet | None) -> str | None:
+    return None if tokens is None else tokens.refresh_token
+
+
+@contextmanager
+def _as_store_errors() -> Generator[None, None, None]:
+    """Whatever a store raises becomes a `TokenStoreError`: its callers cannot know every library behind one."""
+    try:
+        yield
+    except EzeepError:
+        raise
+    except Exception as error:
+        raise TokenStoreError(f"the token store failed: {error or type(error).__name__}") from error
+
+
+def _twin_of(error: EzeepError) -> EzeepError:
+    """An exception for each waiter: one that is raised in many tasks would mix up their tracebacks."""
+    try:
+        return copy.copy(error)
+    except Exception:  # noqa: BLE001  # an error class of somebody's store that cannot be copied
+        return error

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import attrs
 
@@ -40,17 +40,25 @@ def _seconds(value: object) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) and 0 < number < 10 * 365 * 86400 else None
+
+
+def _token(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A token is visible ASCII (RFC 6749 appendix A). What was given instead is never shown: it is one all the same."""
+    if not isinstance(value, str):
+        raise TypeError(f"{attribute.name} is a str, not {type(value).__name__}")
+    if not value.isascii() or not value.isprintable():
+        raise ValueError(f"{attribute.name} has characters that no token has")
 
 
 @attrs.frozen
 class TokenSet:
     """What a login consists of. The two tokens never appear in its repr: fingerprints do."""
 
-    access_token: str = attrs.field(repr=fingerprint, validator=attrs.validators.instance_of(str))
-    refresh_token: str = attrs.field(repr=fingerprint, validator=attrs.validators.instance_of(str))
+    access_token: str = attrs.field(repr=fingerprint, validator=_token)
+    refresh_token: str = attrs.field(repr=fingerprint, validator=_token)
     """Works once: the answer to its use carries the next one."""
     expires_at: datetime = attrs.field(converter=_utc)
     """When the access token ends, UTC."""

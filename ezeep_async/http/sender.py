@@ -26,7 +26,15 @@ from ezeep_async.http.transport import Transport
 from ezeep_async.settings import Settings
 from ezeep_async.wire.requests import Host, Phase, Request
 from ezeep_async.wire.responses import Context, RawResponse, error_from, is_success
-from ezeep_async.wire.retrying import RetryBudget, RetryPolicy, may_have_happened, retry_after_of, retry_delay
+from ezeep_async.wire.retrying import (
+    RetryBudget,
+    RetryPolicy,
+    is_retryable,
+    may_have_happened,
+    never_processed,
+    retry_after_of,
+    retry_delay,
+)
 
 
 T = TypeVar("T")
@@ -78,11 +86,12 @@ class Sender:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a coroutine of aiohttp runs in a task
         self._calls[task] = self._calls.get(task, 0) + 1
+        cancelled_before = task.cancelling()
         try:
             return await _Call(self, request).run()
         except asyncio.CancelledError:
             # close() cancels the calls in flight; to their callers that is an error, not a cancellation.
-            if self._closed and task not in self._calls and task.uncancel() == 0:
+            if self._closed and task not in self._calls and task.uncancel() <= cancelled_before:
                 raise SessionClosed("the EzeepSession was closed during the call") from None
             raise
         finally:
@@ -125,14 +134,17 @@ class _Call:
             await self._limiter.acquire(first=self._attempt > 1)
             started = asyncio.get_running_loop().time()
             self._exchanging = False
+            limit = asyncio.timeout(self._settings.deadline - self._spent)
             try:
-                async with asyncio.timeout(self._settings.deadline - self._spent):
+                async with limit:
                     if rejected is None:
                         token = await self._sender.tokens.access_token()
                     else:
                         token, rejected = await self._sender.tokens.replacement_for(rejected), None
                     response = await self._exchange(token)
             except TimeoutError:
+                if not limit.expired():  # somebody else's: a token store's, for one
+                    raise
                 failure: EzeepError = RequestTimeout(
                     f"{self._name}: not done within the deadline of {self._settings.deadline:g} s",
                     request_sent=self._sent(),
@@ -204,7 +216,10 @@ class _Call:
         if self._request.deletes and self._unclear and isinstance(failure, NotFound):
             logger.info("%s: already absent: an earlier attempt deleted it", self._name)
             return True
-        self._unclear = self._unclear or may_have_happened(failure)
+        harmless = self._request.idempotent and is_retryable(failure, idempotent=True)
+        self._unclear = (
+            self._unclear or may_have_happened(failure) or (harmless and not never_processed(failure))
+        )
         return False
 
     def _delay_after(self, failure: EzeepError, started: float) -> float:

@@ -150,7 +150,7 @@ class Transport:
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         first = b""
         rest: list[bytes] | None = None
-        size = response.content_length or 0
+        size = 0 if response.method == "HEAD" else response.content_length or 0
         content = response.content
         while size <= LARGEST_BODY and (chunk := await content.readany()):
             if not first:
@@ -173,6 +173,8 @@ class Transport:
             self._open()
         elif self._loop is not asyncio.get_running_loop():
             raise RuntimeError("this EzeepSession was opened on another event loop: make one for each loop")
+        if self._session is not None and self._session.closed:
+            raise SessionClosed("the aiohttp session that was lent to EzeepSession is closed")
         session = self._session if phase is None else self._traced
         assert session is not None  # noqa: S101  # _open() made both
         return session

@@ -9,7 +9,7 @@ from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.unset import UNSET, Unset, given
 from ezeep_async.paging import Paginator
 from ezeep_async.resources.base import Api, fetch_record, page_fetcher
-from ezeep_async.wire.requests import ACCOUNTS, as_uuid
+from ezeep_async.wire.requests import ACCOUNTS, as_uuid, checked_text
 
 
 class Accounts:
@@ -43,8 +43,14 @@ class Accounts:
 
         Raises `NotFound`, `PermissionDenied`, `BadRequest`, and `ValueError` before anything is sent.
         """
-        if isinstance(roles, str):
-            raise ValueError('roles is a list of words, such as ["user"]')  # noqa: TRY004  # one class for bad arguments
+        if roles is not UNSET:
+            if isinstance(roles, str | bytes):
+                raise ValueError('roles is a list of words, such as ["user"]')
+            for role in roles:
+                checked_text(role, "a role", shortest=1)
+        for text, what in ((first_name, "first_name"), (last_name, "last_name"), (email, "email")):
+            if text is not UNSET:
+                checked_text(text, what)
         values = given(
             {
                 "first_name": first_name,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
-from contextlib import asynccontextmanager
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import Any, Protocol, TypeVar
 
+from ezeep_async.errors import OutcomeUnknown, UnexpectedResponse
 from ezeep_async.pages import Fetch, Fetched, HasId, Params
 from ezeep_async.wire.converter import PageBody, decode
 from ezeep_async.wire.requests import Request
-from ezeep_async.wire.responses import RawResponse, decode_answer
+from ezeep_async.wire.responses import RawResponse, decode_answer, is_success
 
 
 T = TypeVar("T")
@@ -46,23 +46,52 @@ def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Reques
     return fetch
 
 
+async def create_record(api: Api, request: Request, kind: type[T]) -> T:
+    """As `fetch_record`, for a creation: one that was carried out but answered unreadably is `OutcomeUnknown`."""
+    try:
+        return await fetch_record(api, request, kind)
+    except UnexpectedResponse as error:
+        if not is_success(error.status):
+            raise
+        raise OutcomeUnknown(
+            f"it was carried out, but the answer cannot be read: {error}", request_id=error.request_id
+        ) from error
+
+
 class Turns:
-    """One lock for each key that is in use: whoever changes the same thing takes turns, in order of arrival."""
+    """One turn for each key that is in use: whoever changes the same thing does so one after the other."""
 
     def __init__(self) -> None:
         self._locks: dict[Hashable, tuple[asyncio.Lock, int]] = {}
+        self._under_way: set[asyncio.Future[Any]] = set()
 
-    @asynccontextmanager
-    async def take(self, key: Hashable) -> AsyncGenerator[None, None]:
-        """Hold `key`."""
+    async def run(self, key: Hashable, work: Callable[[], Coroutine[object, object, T]]) -> T:
+        """What `work` gives, run when it is the turn of `key`.
+
+        A caller that is cancelled while it waits for its turn is out of it. Once `work` has begun it goes on without
+        its caller: what was sent is being carried out, and the next turn must not begin before that has ended.
+        """
         lock, users = self._locks.get(key) or (asyncio.Lock(), 0)
         self._locks[key] = lock, users + 1
         try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._locks[key]
-            if users == 1:
-                del self._locks[key]
-            else:
-                self._locks[key] = lock, users - 1
+            await lock.acquire()
+        except BaseException:
+            self._leave(key)
+            raise
+        task = asyncio.ensure_future(work())
+        self._under_way.add(task)
+
+        def ended(_: object) -> None:
+            self._under_way.discard(task)
+            lock.release()
+            self._leave(key)
+
+        task.add_done_callback(ended)
+        return await asyncio.shield(task)
+
+    def _leave(self, key: Hashable) -> None:
+        lock, users = self._locks[key]
+        if users == 1:
+            del self._locks[key]
+        else:
+            self._locks[key] = lock, users - 1

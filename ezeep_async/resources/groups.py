@@ -12,9 +12,9 @@ from ezeep_async.models.groups import Group
 from ezeep_async.models.unset import UNSET, Unset, given
 from ezeep_async.models.users import User
 from ezeep_async.paging import Paginator
-from ezeep_async.resources.base import Api, Turns, fetch_record, page_fetcher
+from ezeep_async.resources.base import Api, Turns, create_record, fetch_record, page_fetcher
 from ezeep_async.resources.users import Users
-from ezeep_async.wire.requests import GROUPS, as_uuid, checked_text
+from ezeep_async.wire.requests import GROUPS, as_uuid, checked_flag, checked_text
 
 
 logger = logging.getLogger("ezeep_async.resources")
@@ -68,10 +68,10 @@ class Groups:
         if checked_text(description, "description"):
             values["description"] = description
         if local_printing_enabled is not None:
-            values["local_printing_enabled"] = local_printing_enabled
+            values["local_printing_enabled"] = checked_flag(local_printing_enabled, "local_printing_enabled")
         if myprinters_enabled is not None:
-            values["myprinters_enabled"] = myprinters_enabled
-        return await fetch_record(self._api, GROUPS.create(values), Group)
+            values["myprinters_enabled"] = checked_flag(myprinters_enabled, "myprinters_enabled")
+        return await create_record(self._api, GROUPS.create(values), Group)
 
     async def update(
         self,
@@ -90,6 +90,12 @@ class Groups:
             checked_text(name, "name", shortest=1)
         if description is not UNSET:
             checked_text(description, "description")
+        for flag, what in (
+            (local_printing_enabled, "local_printing_enabled"),
+            (myprinters_enabled, "myprinters_enabled"),
+        ):
+            if flag is not UNSET:
+                checked_flag(flag, what)
         values = given(
             {
                 "name": name,
@@ -118,20 +124,22 @@ class Groups:
         Calls for one name in one session take turns, and a creation whose answer was lost is looked up: it ends with
         one group. Raises `AmbiguousName` when several have the name, and what `create` raises.
         """
-        organization_id = as_uuid(organization_id, "organization_id")
+        organization = as_uuid(organization_id, "organization_id")
         checked_text(name, "name", shortest=1)
-        async with self._turns.take((organization_id, name)):
-            lost: OutcomeUnknown | None = None
-            for _ in range(CREATIONS):
-                if (found := await self._find_one(name, organization_id)) is not None:
-                    return found, lost is not None
-                try:
-                    return await self.create(name, organization_id, **fields), True
-                except OutcomeUnknown as error:
-                    logger.info("the answer to creating group %r was lost (%s): looking it up", name, error)
-                    lost = error
+        return await self._turns.run((organization, name), lambda: self._ensure(name, organization, fields))
+
+    async def _ensure(self, name: str, organization_id: UUID, fields: GroupFields) -> tuple[Group, bool]:
+        lost: OutcomeUnknown | None = None
+        for _ in range(CREATIONS):
             if (found := await self._find_one(name, organization_id)) is not None:
-                return found, True
+                return found, lost is not None
+            try:
+                return await self.create(name, organization_id, **fields), True
+            except OutcomeUnknown as error:
+                logger.info("the answer to creating group %r was lost (%s): looking it up", name, error)
+                lost = error
+        if (found := await self._find_one(name, organization_id)) is not None:
+            return found, True
         assert lost is not None  # noqa: S101  # the loop ends in no other way
         raise lost
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from ezeep_async.models.accounts import Invitation
 from ezeep_async.paging import Paginator
-from ezeep_async.resources.base import Api, fetch_record, page_fetcher
+from ezeep_async.resources.base import Api, create_record, page_fetcher
 from ezeep_async.wire.requests import INVITATIONS, as_uuid, checked_text
 
 
@@ -33,12 +33,14 @@ class Invitations:
         """
         if "@" not in checked_text(email, "email", shortest=3):
             raise ValueError(f"email is an e-mail address, not {email!r}")
+        if expire_date is not None and not isinstance(expire_date, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise ValueError(f"expire_date is a datetime, not {expire_date!r}")  # one class for bad arguments
         until = datetime.now(UTC) + LIFETIME if expire_date is None else expire_date
         if until.tzinfo is not None:
             until = until.astimezone(UTC)
         # As documented: 2021-07-22T15:15:33, with no offset behind it.
         values = {"email": email, "expire_date": until.replace(tzinfo=None, microsecond=0).isoformat()}
-        return await fetch_record(self._api, INVITATIONS.create(values), Invitation)
+        return await create_record(self._api, INVITATIONS.create(values), Invitation)
 
     async def resend(self, invitation_id: UUID | str) -> None:
         """Send the mail again. Raises `NotFound`, `ValueError` for what is not a UUID."""

@@ -59,37 +59,36 @@ class Users:
         The answer is what the server then has. Raises `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
         """
         user, wanted = as_uuid(user_id, "user_id"), _ids(group_ids)
-        async with self._turns.take(user):
-            return await self._write(user, wanted)
+        return await self._turns.run(user, lambda: self._write(user, wanted))
 
     async def add_to_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
         """Add the user to groups and keep the others: read, merge, write only if something changes, compare.
 
-        Calls for one user in one session take turns. Raises `ConcurrentModification` when somebody else keeps
+        Calls for one user in one session take turns, and a write that has begun ends before the next one begins, also
+        when its caller is cancelled. Raises `ConcurrentModification` when somebody else keeps
         changing the same user, `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
         """
-        added = _ids(group_ids)
-        return await self._merge(as_uuid(user_id, "user_id"), lambda groups: groups | added)
+        user, added = as_uuid(user_id, "user_id"), _ids(group_ids)
+        return await self._turns.run(user, lambda: self._merge(user, lambda groups: groups | added))
 
     async def remove_from_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
         """Take the user out of groups and keep the others: as `add_to_groups`."""
-        removed = _ids(group_ids)
-        return await self._merge(as_uuid(user_id, "user_id"), lambda groups: groups - removed)
+        user, removed = as_uuid(user_id, "user_id"), _ids(group_ids)
+        return await self._turns.run(user, lambda: self._merge(user, lambda groups: groups - removed))
 
     async def _merge(self, user_id: UUID, change: Callable[[frozenset[UUID]], frozenset[UUID]]) -> User:
-        async with self._turns.take(user_id):
-            user = await self._get(user_id)
-            for _ in range(MERGE_ATTEMPTS):
-                wanted = change(user.group_ids)
-                if wanted == user.group_ids:
-                    return user
-                answer = await self._write(user_id, wanted)
-                if answer.group_ids == wanted:
-                    return answer
-                logger.info("the groups of user %s are not what was written: reading them again", user_id)
-                user = await self._get(user_id)
-            if change(user.group_ids) == user.group_ids:
+        user = await self._get(user_id)
+        for _ in range(MERGE_ATTEMPTS):
+            wanted = change(user.group_ids)
+            if wanted == user.group_ids:
                 return user
+            answer = await self._write(user_id, wanted)
+            if answer.group_ids == wanted:
+                return answer
+            logger.info("the groups of user %s are not what was written: reading them again", user_id)
+            user = await self._get(user_id)
+        if change(user.group_ids) == user.group_ids:
+            return user
         raise ConcurrentModification(
             f"the groups of user {user_id} did not stay as they were set, {MERGE_ATTEMPTS} times: somebody else writes "
             "to the same user, or the server declines one of the groups"
@@ -120,6 +119,6 @@ class Users:
 
 
 def _ids(group_ids: Iterable[UUID | str]) -> frozenset[UUID]:
-    if isinstance(group_ids, str | UUID):
-        raise ValueError("group_ids is several ids, not one: put it in a list")  # noqa: TRY004  # one class for bad arguments
+    if isinstance(group_ids, str | UUID | bytes) or not isinstance(group_ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise ValueError("group_ids is several ids: put even one into a list")  # noqa: TRY004  # one class for bad arguments
     return frozenset(as_uuid(group_id, "group_id") for group_id in group_ids)

@@ -34,7 +34,7 @@ class Request:
     route: str
     """The path with placeholders, for logs."""
     query: str = ""
-    body: bytes | None = None
+    body: bytes | None = attrs.field(default=None, repr=False)
     content_type: str = JSON
     idempotent: bool = True
     """Whether sending it twice does the same as sending it once."""
@@ -70,6 +70,13 @@ def checked_text(value: object, what: str, *, shortest: int = 0, longest: int = 
         raise ValueError(f"{what} must not be empty")
     if len(value) > longest:
         raise ValueError(f"{what} has at most {longest} characters, not {len(value)}")
+    return value
+
+
+def checked_flag(value: object, what: str) -> bool:
+    """True or False. Raises `ValueError`, before anything is sent."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{what} is True or False, not {value!r}")  # noqa: TRY004  # one class for bad arguments
     return value
 
 

@@ -71,10 +71,10 @@ def is_success(status: int) -> bool:
 def error_from(response: RawResponse, context: Context) -> errors.ApiError | errors.UnexpectedResponse:
     """The error for an answer that is not 2xx."""
     status = response.status
-    request_id = response.headers.get("X-Request-ID", context.request_id)
+    request_id = black_out(response.headers.get("X-Request-ID", context.request_id), context.secrets)
     if 300 <= status < 400:
         return errors.UnexpectedRedirect(
-            f"{context.name}: {status} redirect to {_safe_location(response)}, not followed",
+            f"{context.name}: {status} redirect to {_safe_location(response, context)}, not followed",
             status=status,
             request_id=request_id,
             attempts=context.attempts,
@@ -142,7 +142,7 @@ def decode_answer(request: Request, response: RawResponse, read: Callable[[bytes
             status=response.status,
             path=error.path,
             excerpt=black_out(error.excerpt, response.secrets),
-            request_id=response.headers.get("X-Request-ID", response.request_id),
+            request_id=black_out(response.headers.get("X-Request-ID", response.request_id), response.secrets),
         )
     raise problem
 
@@ -215,10 +215,10 @@ def _phrase(status: int) -> str:
         return "error"
 
 
-def _safe_location(response: RawResponse) -> str:
+def _safe_location(response: RawResponse, context: Context) -> str:
     """Where a redirect leads, without the parts that may carry a code or a token."""
     try:
         url = URL(response.headers.get("Location", ""))
-        return f"{url.host or ''}{url.path}" or "nowhere"
+        return black_out(f"{url.host or ''}{url.raw_path}", context.secrets) or "nowhere"
     except ValueError:
         return "an unreadable address"

@@ -138,7 +138,10 @@ async def test_2_4_a_failing_write_leaves_the_old_file_and_nothing_else(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     if where == "open":
-        monkeypatch.setattr(os, "open", full)
+        real = os.open
+        monkeypatch.setattr(
+            os, "open", lambda name, *rest: full() if ".tmp" in str(name) else real(name, *rest)
+        )
     elif where == "fsync":
         monkeypatch.setattr(os, "fsync", full)
     elif where == "replace":

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import stat
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -27,6 +28,8 @@ T = TypeVar("T")
 logger = logging.getLogger("ezeep_async.auth")
 
 SCHEMA_VERSION = 1
+LARGEST_FILE = 1024 * 1024
+"""Bytes; a login has about 500."""
 LOCK_TIMEOUT = 120.0
 """Seconds: longer than a refresh and its replay take with the default `refresh_timeout`, so that a waiter does not give
 up on a holder that works. Raise it together with that."""
@@ -49,6 +52,8 @@ class FileTokenStore:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, lock_timeout: float = LOCK_TIMEOUT) -> None:
+        if not os.fspath(path) or "\0" in str(path):
+            raise ValueError("a token file needs a name")
         self._path = Path(path).expanduser()
         self._lock_timeout = lock_timeout
         self._owner: tuple[str, str] | None = None
@@ -132,14 +137,21 @@ class FileTokenStore:
         return _tokens_in(document, self._path)
 
     def _read(self) -> dict[str, object] | None:
-        target = self._target()
+        # Opened once, and looked at through what was opened: a name can come to mean another file in between.
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
-            self._check_mode(target)
-            text = target.read_bytes()
+            descriptor = os.open(self._target(), flags)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise TokenStoreError(f"{self._path} cannot be read: {error.strerror or error}") from error
+        try:
+            self._check_file(descriptor)
+            text = os.read(descriptor, LARGEST_FILE)
+        except OSError as error:
+            raise TokenStoreError(f"{self._path} cannot be read: {error.strerror or error}") from error
+        finally:
+            os.close(descriptor)
         try:
             document = json.loads(text)
         except (ValueError, RecursionError):
@@ -149,15 +161,18 @@ class FileTokenStore:
             raise TokenStoreCorrupt(f"{self._path} is not a token file: move it away and log in again")
         return cast("dict[str, object]", document)
 
-    def _check_mode(self, target: Path) -> None:
-        mode = stat.S_IMODE(target.stat().st_mode)
+    def _check_file(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise TokenStoreError(f"{self._path} cannot be read: it is not a file")
+        mode = stat.S_IMODE(status.st_mode)
         if os.name == "posix" and mode & 0o077:
             if not self._warned:
                 self._warned = True
                 logger.warning(
                     "%s could be read by others (mode %o): now only by its owner (600)", self._path, mode
                 )
-            target.chmod(0o600)
+            os.fchmod(descriptor, 0o600)
 
     def _check_owner(self, document: dict[str, object]) -> None:
         if document.get("version") != SCHEMA_VERSION:
@@ -167,9 +182,9 @@ class FileTokenStore:
         if self._owner is None:
             return
         client, account = self._owner
-        if document.get("client") not in {None, client}:
+        if document.get("client") not in (None, client):
             raise TokenStoreError(f"{self._path} holds the login of another client id")
-        if document.get("account") not in {None, account}:
+        if document.get("account") not in (None, account):
             raise TokenStoreError(
                 f"{self._path} holds a login at {document.get('account')}, not at {account}"
             )
@@ -223,8 +238,10 @@ class FileTokenStore:
 
     def _remove_leftovers(self, target: Path) -> None:
         """What a killed writer left: it may hold a token. Only ever called with the lock held."""
-        for leftover in target.parent.glob(f".{target.name}.*.tmp"):
-            leftover.unlink(missing_ok=True)
+        pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.tmp")
+        for entry in target.parent.iterdir():
+            if pattern.fullmatch(entry.name):
+                entry.unlink(missing_ok=True)
 
 
 def _tokens_in(document: dict[str, object], path: Path) -> TokenSet:
