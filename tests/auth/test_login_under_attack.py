@@ -12,8 +12,9 @@ from pathlib import Path
 
 import attrs
 import pytest
-
 from browser import decide
+from support import ME, QUICK, TOKEN, Clock, expired, open_session, sandbox_in_a_thread, settle
+
 from ezeep_async import (
     AuthenticationError,
     FileTokenStore,
@@ -27,7 +28,6 @@ from ezeep_async import (
     TransientAuthError,
 )
 from ezeep_async.sandbox import Sandbox
-from support import ME, QUICK, TOKEN, Clock, expired, open_session, sandbox_in_a_thread, settle
 
 
 @pytest.mark.may_block

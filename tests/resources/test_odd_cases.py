@@ -7,10 +7,10 @@ from uuid import UUID
 
 import aiohttp
 import pytest
+from support import QUICK, open_session
 
 from ezeep_async import EzeepSession, OutcomeUnknown, PaginationLoop, SessionClosed
 from ezeep_async.sandbox import Sandbox
-from support import QUICK, open_session
 
 
 CREATE = "POST /printing/v1/groups/"
