@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support import QUICK, expired, open_session, sandbox_in_a_thread
+from children import call_at_expiry
+from support import expired, open_session, sandbox_in_a_thread
 
 from ezeep_async import (
     EzeepSession,
@@ -59,27 +60,6 @@ async def test_a_login_survives_its_session(sandbox: Sandbox, path: Path) -> Non
     assert await FileTokenStore(path).load() is None
 
 
-def _use_at_expiry(path: str, client_id: str, account: str, api: str, barrier) -> list[str]:
-    from ezeep_async import Endpoints
-
-    async def use() -> list[str]:
-        async with EzeepSession(
-            OAuthApp(client_id), store=FileTokenStore(path), endpoints=Endpoints(account, api), settings=QUICK
-        ) as session:
-            barrier.wait(60)
-            people = await asyncio.gather(*[session.accounts.me() for _ in range(20)])
-            return [str(person.id) for person in people]
-
-    return asyncio.run(use())
-
-
-def _child(results, *arguments) -> None:
-    try:
-        results.put(_use_at_expiry(*arguments))
-    except BaseException as error:
-        results.put(repr(error))
-
-
 @pytest.mark.may_block
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("method", ["spawn", "fork"])
@@ -92,7 +72,7 @@ def test_2_1_eight_processes_make_one_refresh(path: Path, method: str) -> None:
         results, barrier = context.Queue(), context.Barrier(8)
         where = sandbox.endpoints
         arguments = (results, str(path), sandbox.oauth_app.client_id, where.account, where.api, barrier)
-        processes = [context.Process(target=_child, args=arguments) for _ in range(8)]
+        processes = [context.Process(target=call_at_expiry, args=arguments) for _ in range(8)]
         for process in processes:
             process.start()
         answers = [results.get(timeout=60) for _ in processes]
