@@ -5,6 +5,8 @@ from __future__ import annotations
 from ezeep_async.auth.app import AuthorizationRequest, OAuthApp
 from ezeep_async.auth.oauth import Pairing
 from ezeep_async.auth.stores.file import FileTokenStore
+from ezeep_async.auth.stores.keyring import KeyringTokenStore
+from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
 from ezeep_async.blocking import BlockingPaginator
 from ezeep_async.errors import (
@@ -80,6 +82,7 @@ __all__ = [
     "InconsistentListing",
     "InsecureEndpoint",
     "Invitation",
+    "KeyringTokenStore",
     "MemoryTokenStore",
     "NotFound",
     "OAuthApp",
@@ -92,6 +95,7 @@ __all__ = [
     "PairingTimeout",
     "PermissionDenied",
     "RateLimited",
+    "ReadOnlyTokens",
     "ReauthorizationRequired",
     "RequestTimeout",
     "SafetyLimitExceeded",

@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import logging
 import os
 import re
 import secrets
 import stat
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar, cast
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from ezeep_async.auth.stores.document import Owner, check, owner_of, parsed, tokens_in, with_tokens
+from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 
 
-T = TypeVar("T")
-
 logger = logging.getLogger("ezeep_async.auth")
 
-SCHEMA_VERSION = 1
 LARGEST_FILE = 1024 * 1024
 """Bytes; a login has about 500."""
 LOCK_TIMEOUT = 120.0
 """Seconds: longer than a refresh and its replay take with the default `refresh_timeout`, so that a waiter does not give
 up on a holder that works. Raise it together with that."""
-
-
-def _hash(client_id: str) -> str:
-    return hashlib.sha256(client_id.encode()).hexdigest()[:16]
 
 
 class FileTokenStore:
@@ -56,7 +48,7 @@ class FileTokenStore:
             raise ValueError("a token file needs a name")
         self._path = Path(path).expanduser()
         self._lock_timeout = lock_timeout
-        self._owner: tuple[str, str] | None = None
+        self._owner: Owner | None = None
         self._warned = False
 
     @property
@@ -69,31 +61,31 @@ class FileTokenStore:
 
     def bind(self, client_id: str, account: str) -> None:
         """Whose login this is. Raises `TokenStoreError` when it was bound to another client or host before."""
-        owner = (_hash(client_id), account)
+        owner = owner_of(client_id, account)
         if self._owner is not None and self._owner != owner:
             raise TokenStoreError(f"{self!r} already serves another client id or account host")
         self._owner = owner
 
     async def load(self) -> TokenSet | None:
-        return await _in_thread(self._load)
+        return await in_thread(self._load)
 
     async def save(self, tokens: TokenSet, /) -> None:
-        await _in_thread(lambda: self._save(tokens))
+        await in_thread(lambda: self._save(tokens))
 
     async def clear(self) -> None:
-        await _in_thread(self._clear)
+        await in_thread(self._clear)
 
     async def check_writable(self) -> None:
-        await _in_thread(self._check_writable)
+        await in_thread(self._check_writable)
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
-        lock = await _in_thread(self._new_lock)
+        lock = await in_thread(self._new_lock)
         loop = asyncio.get_running_loop()
         end = loop.time() + self._lock_timeout
         pause = 0.002
         try:
-            while not await _in_thread(lambda: self._try_lock(lock)):
+            while not await in_thread(lambda: self._try_lock(lock)):
                 if loop.time() >= end:
                     raise TokenStoreError(
                         f"{self._path} is in use by another process for more than {self._lock_timeout:g} s"
@@ -102,7 +94,7 @@ class FileTokenStore:
                 pause = min(pause * 1.5, 0.1)
             yield
         finally:
-            await _in_thread(lambda: lock.release(force=True))
+            await in_thread(lambda: lock.release(force=True))
 
     # --- in worker threads -----------------------------------------------------------------------------------------
 
@@ -123,6 +115,7 @@ class FileTokenStore:
         try:
             self._make_folder()
             lock.acquire(blocking=False)
+            self._finish_what_was_begun()
         except Timeout:
             return False
         except OSError as error:
@@ -133,8 +126,8 @@ class FileTokenStore:
         document = self._read()
         if document is None:
             return None
-        self._check_owner(document)
-        return _tokens_in(document, self._path)
+        check(document, self._owner, str(self._path))
+        return tokens_in(document, str(self._path))
 
     def _read(self) -> dict[str, object] | None:
         # Opened once, and looked at through what was opened: a name can come to mean another file in between.
@@ -152,14 +145,7 @@ class FileTokenStore:
             raise TokenStoreError(f"{self._path} cannot be read: {error.strerror or error}") from error
         finally:
             os.close(descriptor)
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError):
-            document = None
-        if not isinstance(document, dict):
-            # No cause is chained: the parser's error carries the text, and the text may hold a token.
-            raise TokenStoreCorrupt(f"{self._path} is not a token file: move it away and log in again")
-        return cast("dict[str, object]", document)
+        return parsed(text, str(self._path))
 
     def _check_file(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
@@ -174,42 +160,14 @@ class FileTokenStore:
                 )
             os.fchmod(descriptor, 0o600)
 
-    def _check_owner(self, document: dict[str, object]) -> None:
-        if document.get("version") != SCHEMA_VERSION:
-            raise TokenStoreCorrupt(
-                f"{self._path} has version {document.get('version')!r}, not {SCHEMA_VERSION}"
-            )
-        if self._owner is None:
-            return
-        client, account = self._owner
-        if document.get("client") not in (None, client):
-            raise TokenStoreError(f"{self._path} holds the login of another client id")
-        if document.get("account") not in (None, account):
-            raise TokenStoreError(
-                f"{self._path} holds a login at {document.get('account')}, not at {account}"
-            )
-
     def _save(self, tokens: TokenSet) -> None:
         target = self._target()
         try:
             self._make_folder()
             document = self._read() or {}
             if document:
-                self._check_owner(document)
-            self._remove_leftovers(target)
-            document |= {
-                "version": SCHEMA_VERSION,
-                "token": {
-                    "access_token": tokens.access_token,
-                    "refresh_token": tokens.refresh_token,
-                    "expires_at": tokens.expires_at.timestamp(),
-                    "expires_in": tokens.expires_in,
-                    "scope": tokens.scope,
-                    "token_type": tokens.token_type,
-                },
-            }
-            if self._owner is not None:
-                document |= {"client": self._owner[0], "account": self._owner[1]}
+                check(document, self._owner, str(self._path))
+            document = with_tokens(document, tokens, self._owner)
             with _new_file_beside(target) as temporary:
                 _write_through(temporary, json.dumps(document, indent=2).encode())
                 temporary.replace(target)
@@ -232,38 +190,42 @@ class FileTokenStore:
         target = self._target()
         try:
             target.unlink(missing_ok=True)
-            self._remove_leftovers(target)
         except OSError as error:
             raise TokenStoreError(f"{self._path} cannot be removed: {error.strerror or error}") from error
 
-    def _remove_leftovers(self, target: Path) -> None:
-        """What a killed writer left: it may hold a token. Only ever called with the lock held."""
-        pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.tmp")
-        for entry in target.parent.iterdir():
-            if pattern.fullmatch(entry.name):
-                entry.unlink(missing_ok=True)
+    def _finish_what_was_begun(self) -> None:
+        """Put in its place what a killed writer had written whole: the new login, whose old one is spent.
+
+        Done with every lock, and every save takes the lock, so at most one writer has left something, and it is newer
+        than the file. What is not whole, or not of the login that is in the file, is removed: it may hold a token.
+        """
+        target = self._target()
+        for leftover in _leftovers(target):
+            with contextlib.suppress(FileNotFoundError):
+                if self._is_newer_login(leftover, target):
+                    leftover.replace(target)
+                    _sync_folder(target.parent)
+                    logger.warning("%s: a process died while it stored a login; it is stored now", self._path)
+                else:
+                    leftover.unlink()
+
+    def _is_newer_login(self, leftover: Path, target: Path) -> bool:
+        status = leftover.lstat()
+        if not stat.S_ISREG(status.st_mode) or (os.name == "posix" and status.st_mode & 0o077):
+            return False
+        where = str(leftover)
+        try:
+            new, old = parsed(leftover.read_bytes(), where), parsed(target.read_bytes(), where)
+            tokens_in(new, where)
+        except (TokenStoreCorrupt, FileNotFoundError):
+            return False
+        return all(old.get(key) in (None, new.get(key)) for key in ("version", "client", "account"))
 
 
-def _tokens_in(document: dict[str, object], path: Path) -> TokenSet:
-    token = document.get("token")
-    values = cast("dict[str, object]", token) if isinstance(token, dict) else {}
-    access, refresh, expires_at = (
-        values.get(name) for name in ("access_token", "refresh_token", "expires_at")
-    )
-    expires_in = values.get("expires_in")
-    scope, kind = values.get("scope", "printing"), values.get("token_type", "Bearer")
-    if (
-        isinstance(access, str)
-        and access
-        and isinstance(refresh, str)
-        and isinstance(expires_at, int | float)
-        and isinstance(scope, str)
-        and isinstance(kind, str)
-        and (expires_in is None or isinstance(expires_in, int | float))
-    ):
-        with contextlib.suppress(ValueError, OverflowError, OSError):
-            return TokenSet(access, refresh, datetime.fromtimestamp(expires_at, UTC), scope, kind, expires_in)
-    raise TokenStoreCorrupt(f"{path} holds no usable login: move it away and log in again")
+def _leftovers(target: Path) -> list[Path]:
+    """What killed writers of this very file left behind. Only ever looked for with the lock held."""
+    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.tmp")
+    return [entry for entry in target.parent.iterdir() if pattern.fullmatch(entry.name)]
 
 
 @contextlib.contextmanager
@@ -293,22 +255,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """Run in a worker thread, to the end: a lock taken or a file written while nobody looks would be lost track of."""
-    loop = asyncio.get_running_loop()
-    try:
-        future = loop.run_in_executor(None, function)
-    except RuntimeError:
-        # The interpreter is shutting down and starts no threads. Blocking now is better than a login that is lost.
-        return function()
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        while not future.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({future})
-        if not future.cancelled():
-            future.exception()
-        raise
