@@ -7,6 +7,7 @@ from ezeep_async.auth.oauth import Pairing
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.keyring import KeyringTokenStore
 from ezeep_async.auth.stores.readonly import ReadOnlyTokens
+from ezeep_async.auth.stores.redis import RedisTokenStore
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
 from ezeep_async.blocking import BlockingPaginator
 from ezeep_async.errors import (
@@ -97,6 +98,7 @@ __all__ = [
     "RateLimited",
     "ReadOnlyTokens",
     "ReauthorizationRequired",
+    "RedisTokenStore",
     "RequestTimeout",
     "SafetyLimitExceeded",
     "ServerError",

@@ -1,0 +1,329 @@
+"""`RedisTokenStore`: one login on a Redis server, shared by the processes of many machines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol, cast
+from weakref import WeakKeyDictionary
+
+import attrs
+
+from ezeep_async.auth.owned import start_self_timed
+from ezeep_async.auth.stores.document import Owner, check, owner_of, parsed, tokens_in, with_tokens
+from ezeep_async.auth.stores.redis_server import RedisServer, RedisUnusable, to_the_end
+from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
+
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+logger = logging.getLogger("ezeep_async.auth")
+
+LEASE = 90.0
+"""Seconds: longer than an exchange and its replay may take, so that it holds even if it could never be extended."""
+LOCK_TIMEOUT = 120.0
+"""Seconds: longer than the lease, so that a waiter outlasts a holder that was killed."""
+
+# The lock is a key of its own that holds its owner's token and ends by itself. The login is a hash: `login` is the
+# document, `generation` a name for this state of it. Each script may be run twice with the same arguments, as happens
+# when the answer to the first run is lost.
+
+_ACQUIRE = """
+if redis.call('set', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+if redis.call('get', KEYS[2]) == ARGV[1] then return redis.call('pexpire', KEYS[2], ARGV[2]) end
+return 0
+"""
+_EXTEND = """
+if redis.call('get', KEYS[2]) == ARGV[1] then return redis.call('pexpire', KEYS[2], ARGV[2]) end
+return 0
+"""
+_RELEASE = """
+if redis.call('get', KEYS[2]) == ARGV[1] then return redis.call('del', KEYS[2]) end
+return 0
+"""
+_LOAD = """
+local found = redis.call('hmget', KEYS[1], 'generation', 'login')
+return {found[1] or '', found[2] or '', redis.call('exists', KEYS[1])}
+"""
+_SAVE = """
+local generation = redis.call('hget', KEYS[1], 'generation')
+if generation == ARGV[3] then return 'done' end
+if redis.call('get', KEYS[2]) ~= ARGV[1] then return 'lapsed' end
+if generation and ARGV[2] ~= '*' and generation ~= ARGV[2] then return 'superseded' end
+redis.call('hset', KEYS[1], 'generation', ARGV[3], 'login', ARGV[4])
+redis.call('persist', KEYS[1])
+return 'done'
+"""
+# What is left behind says for a day that the login was removed, and not lost: nothing older takes its place.
+_CLEAR = """
+if redis.call('get', KEYS[2]) ~= ARGV[1] then return 'lapsed' end
+redis.call('del', KEYS[1])
+redis.call('hset', KEYS[1], 'generation', ARGV[2])
+redis.call('expire', KEYS[1], 86400)
+return 'done'
+"""
+_PROBE = """
+if ARGV[1] ~= '' and redis.call('get', KEYS[2]) ~= ARGV[1] then return 'lapsed' end
+redis.call('set', KEYS[3], string.rep('0', 8192), 'PX', 1000)
+redis.call('del', KEYS[3])
+return 'done'
+"""
+
+
+class _Cipher(Protocol):
+    def encrypt(self, msg: bytes) -> bytes: ...
+    def decrypt(self, msg: bytes) -> bytes: ...
+
+
+@attrs.define(eq=False)
+class _Hold:
+    """One holding of the lock. `generation` is the state of the login that was loaded under it."""
+
+    store: RedisTokenStore
+    owner: str = attrs.field(factory=lambda: secrets.token_hex(16))
+    pid: int = attrs.field(factory=os.getpid)
+    generation: str | None = None
+    active: bool = True
+
+
+_holds: ContextVar[tuple[_Hold, ...]] = ContextVar("ezeep_redis_holds", default=())
+"""What the running task holds. A holder whose lease lapsed and the next one may be in one store at the same time."""
+
+
+class RedisTokenStore:
+    """Keeps the login on a Redis server, so that processes on many machines share it.
+
+    `server` is an address (`rediss://user:password@host:6379/0`) or a `redis.asyncio.Redis` to borrow, which is never
+    closed here and belongs to the event loop that first uses it. With an address the store serves any number of event
+    loops and forked processes; it is connected only while it is used, so that there is nothing to close. `key` names
+    the login: one for each.
+
+    With `encryption_key`, made by `cryptography.fernet.Fernet.generate_key()`, the server sees nothing of the login. Of
+    several keys the first one encrypts and all of them decrypt. Without one, and with `redis://`, it crosses the network
+    in clear.
+
+    The lock ends by itself `lease` seconds after its holder died; while the holder lives it is extended. A waiter gives
+    up after `lock_timeout` seconds. A holder whose lease ran out all the same, because it was suspended for example,
+    cannot store anything any more.
+
+    The server must not evict keys (`maxmemory-policy noeviction` or `volatile-*`), and keeps the login over a restart
+    only if it is set up to persist (`appendonly yes`).
+
+    Raises `TokenStoreCorrupt` for what cannot be understood or decrypted (it is left as it is), `TokenStoreError` for a
+    login of another client id or account host, or when Redis cannot be reached, `TokenPersistError` when the login
+    cannot be written. `ImportError` when the extra `redis` is not installed.
+    """
+
+    def __init__(
+        self,
+        server: str | Redis,
+        key: str = "ezeep:login",
+        *,
+        encryption_key: str | bytes | Sequence[str | bytes] | None = None,
+        lease: float = LEASE,
+        lock_timeout: float = LOCK_TIMEOUT,
+    ) -> None:
+        if lease <= 0:
+            raise ValueError("lease is a number of seconds above 0")
+        # Keys of one login are in one slot of a cluster.
+        stem = key if "{" in key else f"{{{key}}}"
+        self._server = RedisServer(server, f"the login {key!r}", (key, f"{stem}:lock", f"{stem}:probe"))
+        self._where = self._server.where
+        self._cipher = None if encryption_key is None else _cipher(encryption_key)
+        self._lease = lease
+        self._lock_timeout = lock_timeout
+        self._owner: Owner | None = None
+        # Logins that could not be stored: the generation that they follow, and the one that they were to be.
+        self._unsaved: WeakKeyDictionary[TokenSet, tuple[str, str]] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"<RedisTokenStore: {self._where}>"
+
+    def bind(self, client_id: str, account: str) -> None:
+        """Whose login this is. Raises `TokenStoreError` when it was bound to another client or host before."""
+        owner = owner_of(client_id, account)
+        if self._owner is not None and self._owner != owner:
+            raise TokenStoreError(f"{self!r} already serves another client id or account host")
+        self._owner = owner
+
+    async def load(self) -> TokenSet | None:
+        generation, document = await self._read()
+        if (hold := self._hold()) is not None:
+            hold.generation = generation
+        return None if document is None else tokens_in(document, self._where)
+
+    async def save(self, tokens: TokenSet, /) -> None:
+        """Store the login, unless another one was stored since the last `load` under this lock, or the lock is lost.
+
+        A login that could not be stored may be saved again under a later lock: it still replaces only the one that it
+        was made from. Takes the lock where it is not held.
+        """
+        hold = self._hold()
+        if hold is None:
+            async with self.lock():
+                await self.save(tokens)
+            return
+        base, generation = self._unsaved.get(tokens, ("*", secrets.token_hex(16)))
+        if hold.generation is not None:
+            base = hold.generation
+        self._unsaved[tokens] = base, generation
+        try:
+            _, document = await self._read()
+            text = json.dumps(with_tokens(document or {}, tokens, self._owner))
+            if self._cipher is not None:
+                text = self._cipher.encrypt(text.encode()).decode()
+            outcome = await self._server.run(_SAVE, hold.owner, base, generation, text)
+        except RedisUnusable as error:
+            raise TokenPersistError(f"{self._where} cannot be written: {error.reason}") from error.__cause__
+        if outcome == "lapsed":
+            raise TokenPersistError(
+                f"{self._where} was not written: the lock was lost while it was held (a lease of "
+                f"{self._lease:g} s, or a server that forgot it), and another process may be renewing the login"
+            )
+        if outcome == "superseded":
+            raise TokenPersistError(
+                f"{self._where} was not written: another process stored or removed a login in the meantime"
+            )
+        self._unsaved.pop(tokens, None)
+        hold.generation = generation
+
+    async def clear(self) -> None:
+        """Forget the login. Takes the lock where it is not held."""
+        hold = self._hold()
+        if hold is None:
+            async with self.lock():
+                await self.clear()
+            return
+        generation = secrets.token_hex(16)
+        if await self._server.run(_CLEAR, hold.owner, generation) == "lapsed":
+            raise TokenStoreError(f"{self._where} was not removed: the lock was lost while it was held")
+        hold.generation = generation
+
+    async def check_writable(self) -> None:
+        """Write something else, and remove it: fails on a read-only replica, and on a server that is full."""
+        hold = self._hold()
+        try:
+            outcome = await self._server.run(_PROBE, "" if hold is None else hold.owner)
+        except RedisUnusable as error:
+            raise TokenPersistError(
+                f"{self._where} cannot be written, so it is not renewed: {error.reason}"
+            ) from error.__cause__
+        if outcome == "lapsed":
+            raise TokenPersistError(f"{self._where} is not renewed: the lock was lost while it was held")
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncGenerator[None, None]:
+        hold = _Hold(self)
+        async with self._server.connected():
+            try:
+                await self._acquire(hold)
+            except BaseException:
+                await to_the_end(self._release(hold))  # the answer may be what was missing
+                raise
+            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            extending = start_self_timed(self._extend(hold, over), "ezeep-redis-lease")
+            _holds.set((*_holds.get(), hold))
+            try:
+                yield
+            finally:
+                hold.active = False
+                _holds.set(tuple(each for each in _holds.get() if each.active))
+                over.set_result(None)
+                await to_the_end(self._release(hold, extending))
+
+    async def aclose(self) -> None:
+        """Break off what this event loop has under way with the server. Between uses nothing is open."""
+        await self._server.aclose()
+
+    # --- the lock --------------------------------------------------------------------------------------------------
+
+    def _hold(self) -> _Hold | None:
+        """The lock as the running task holds it. A forked child holds nothing of what its parent holds."""
+        for hold in reversed(_holds.get()):
+            if hold.store is self and hold.active and hold.pid == os.getpid():
+                return hold
+        return None
+
+    async def _acquire(self, hold: _Hold) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._lock_timeout
+        pause = 0.01
+        while not await self._server.run(_ACQUIRE, hold.owner, self._lease_ms):
+            left = end - loop.time()
+            if left <= 0:
+                raise TokenStoreError(
+                    f"{self._where} is busy: in use by another process for more than {self._lock_timeout:g} s"
+                )
+            await asyncio.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # noqa: S311  # not a secret
+            pause = min(pause * 1.5, 0.25)
+
+    async def _extend(self, hold: _Hold, over: asyncio.Future[None]) -> None:
+        while True:
+            await asyncio.wait({over}, timeout=self._lease / 3)
+            if over.done():
+                return
+            try:
+                ours = await self._server.run(_EXTEND, hold.owner, self._lease_ms, limit=self._lease / 3)
+            except TokenStoreError as error:
+                logger.warning("the lock was not extended: %s", error)
+                continue
+            if not ours and not over.done():
+                logger.warning("%s: the lock was lost while it was held", self._where)
+                return
+
+    async def _release(self, hold: _Hold, extending: asyncio.Task[None] | None = None) -> None:
+        try:
+            await self._server.run(_RELEASE, hold.owner, limit=5.0)
+        except TokenStoreError as error:
+            logger.warning("the lock was not released, and ends within %g s: %s", self._lease, error)
+        if extending is not None:
+            await asyncio.wait({extending})
+
+    @property
+    def _lease_ms(self) -> str:
+        return str(max(1, round(self._lease * 1000)))
+
+    # --- what is stored ------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> tuple[str, dict[str, object] | None]:
+        """The generation ("" for nothing at all) and the document. Raises when it is not ours."""
+        generation, login, exists = cast("tuple[str, str, int]", await self._server.run(_LOAD))
+        if not login and (generation or not exists):
+            return generation, None
+        if not generation:
+            raise TokenStoreCorrupt(f"{self._where} is not a stored login: move it away and log in again")
+        if self._cipher is not None:
+            from cryptography.fernet import InvalidToken
+
+            try:
+                login = self._cipher.decrypt(login.encode()).decode()
+            except (InvalidToken, ValueError):
+                raise TokenStoreCorrupt(
+                    f"{self._where} cannot be decrypted: it was stored with another encryption_key, without one, or is "
+                    "damaged"
+                ) from None
+        document = parsed(login, self._where)
+        check(document, self._owner, self._where)
+        return generation, document
+
+
+def _cipher(keys: str | bytes | Sequence[str | bytes]) -> _Cipher:
+    try:
+        from cryptography.fernet import Fernet, MultiFernet
+    except ImportError as error:
+        raise ImportError(
+            "encryption_key needs the package cryptography: pip install 'ezeep_async[redis]'"
+        ) from error
+    try:
+        return MultiFernet([Fernet(key) for key in ([keys] if isinstance(keys, str | bytes) else keys)])
+    except ValueError:
+        raise ValueError("encryption_key is what cryptography.fernet.Fernet.generate_key() makes") from None

@@ -1,0 +1,214 @@
+"""What a Redis server is to a store: a place to run scripts on one login, reached only while it is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+import attrs
+
+from ezeep_async.auth.owned import start_self_timed
+from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
+
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+T = TypeVar("T")
+
+ANSWER_TIMEOUT = 15.0
+"""Seconds for one command with all its repetitions."""
+
+Place = tuple[int, asyncio.AbstractEventLoop]
+
+
+class RedisUnusable(TokenStoreError):
+    """Redis is out of reach or refuses. `reason` is the part of the message that says why."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class _Client(Protocol):
+    def execute_command(self, *args: Any) -> Awaitable[Any]: ...
+    def aclose(self) -> Awaitable[None]: ...
+
+
+@attrs.define(eq=False)
+class _Link:
+    """A connection for one event loop, open while somebody uses it."""
+
+    client: _Client
+    users: int = 0
+
+
+class RedisServer:
+    """Runs scripts on `keys`, on a server that is given by its address, or by a client to borrow.
+
+    `where` says in messages what the keys hold and on which server; no more of an address than host, port and database.
+    """
+
+    def __init__(self, server: str | Redis, what: str, keys: tuple[str, ...]) -> None:
+        try:
+            import redis.asyncio as _  # noqa: F401  # found out here, and not when a login is at stake
+        except ImportError as error:
+            raise ImportError(
+                "RedisTokenStore needs the package redis: pip install 'ezeep_async[redis]'"
+            ) from error
+        if isinstance(server, str):
+            options = _connection_options(server)
+            self._borrowed: _Client | None = None
+            self._address = server
+        else:
+            options = dict(server.connection_pool.connection_kwargs)
+            self._borrowed = cast("_Client", server)
+            self._address = ""
+        self._borrowed_by: Place | None = None
+        self._password = options.get("password")
+        self._keys = keys
+        self._links: dict[Place, _Link] = {}
+        self.where = f"{what} in Redis at {_place(options)}"
+
+    async def aclose(self) -> None:
+        """Break off what the running loop has under way here."""
+        link = self._links.pop((os.getpid(), asyncio.get_running_loop()), None)
+        if link is not None:
+            await to_the_end(_close(link.client))
+
+    async def run(self, script: str, *arguments: str, limit: float = ANSWER_TIMEOUT) -> Any:
+        """The script's answer, as text. Raises `RedisUnusable` without one within `limit` seconds.
+
+        A command that was begun comes to its end in a task of its own: redis may swallow a cancellation.
+        """
+        return await to_the_end(self._run(script, *arguments, limit=limit))
+
+    async def _run(self, script: str, *arguments: str, limit: float) -> Any:
+        from redis import exceptions
+
+        try:
+            async with self.connected() as client, asyncio.timeout(limit):
+                answer = await client.execute_command(
+                    "EVAL", script, len(self._keys), *self._keys, *arguments
+                )
+                return _text(answer)
+        except UnicodeDecodeError:
+            raise TokenStoreCorrupt(
+                f"{self.where} is not a stored login: move it away and log in again"
+            ) from None
+        except (exceptions.RedisError, OSError) as error:
+            said = self._censored(error)
+            cause = error if said == str(error) else None
+            if "WRONGTYPE" in said:
+                raise TokenStoreCorrupt(
+                    f"{self.where} is not a stored login, but a key of another type"
+                ) from cause
+            if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
+                reason = f"Redis does not let us in: {said}"
+            elif isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
+                reason = f"Redis cannot be reached: {said or f'no answer within {limit:g} s'}"
+            else:
+                reason = f"Redis refuses: {said}"
+            raise RedisUnusable(f"{self.where} cannot be used: {reason}", reason) from cause
+
+    def _censored(self, error: Exception) -> str:
+        """What Redis said, without the arguments that it repeats: the password may be among them."""
+        said = str(error).partition(", with args")[0]
+        return said.replace(str(self._password), "***") if self._password else said
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncGenerator[_Client, None]:
+        place = os.getpid(), asyncio.get_running_loop()
+        if self._borrowed is not None:
+            if self._borrowed_by not in {None, place}:
+                raise TokenStoreError(
+                    f"{self.where}: the borrowed Redis client belongs to another event loop or process. Give "
+                    "RedisTokenStore the address of the server instead"
+                )
+            self._borrowed_by = place
+            yield self._borrowed
+            return
+        link = self._links.get(place)
+        if link is None:
+            link = self._links[place] = _Link(_client(self._address))
+        link.users += 1
+        try:
+            yield link.client
+        finally:
+            link.users -= 1
+            if not link.users and self._links.get(place) is link:
+                del self._links[place]
+                await to_the_end(_close(link.client))
+
+
+def _from_url(address: str, **options: Any) -> Any:
+    from redis import asyncio as module
+
+    redis = cast("Any", module).Redis
+    # Every new connection would read the version of redis from the disk, on the event loop, to tell the server.
+    if "driver_info" in inspect.signature(redis).parameters:
+        options["driver_info"] = None
+    else:
+        options |= {"lib_name": None, "lib_version": None}
+    return redis.from_url(address, **options)
+
+
+def _client(address: str) -> _Client:
+    from redis.asyncio.retry import Retry
+    from redis.backoff import ExponentialWithJitterBackoff
+
+    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 4)
+    return cast("_Client", _from_url(address, socket_timeout=5.0, socket_connect_timeout=5.0, retry=retry))
+
+
+def _connection_options(address: str) -> dict[str, Any]:
+    """How to connect, or `TokenStoreError`: nothing of the address is shown, a misplaced password may be in it."""
+    try:
+        pool = _from_url(address).connection_pool
+        pool.make_connection()
+    except (ValueError, TypeError, AttributeError):
+        raise TokenStoreError(
+            "the address of the Redis server is not one: redis://, rediss:// or unix://, special characters in the "
+            "password percent-encoded, and only options that redis.asyncio knows"
+        ) from None
+    return dict(pool.connection_kwargs)
+
+
+def _place(options: dict[str, Any]) -> str:
+    host = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    return f"{host}/{options.get('db') or 0}"
+
+
+def _text(answer: Any) -> Any:
+    """Answers as text, whether or not the client decodes them."""
+    if isinstance(answer, bytes):
+        return answer.decode()
+    if isinstance(answer, list):
+        return [_text(each) for each in cast("Iterable[Any]", answer)]
+    return answer
+
+
+async def _close(client: _Client) -> None:
+    from redis.exceptions import RedisError
+
+    with contextlib.suppress(RedisError, OSError):
+        await client.aclose()
+
+
+async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run it to its end, even if the caller is cancelled; then the caller is."""
+    task = start_self_timed(coroutine, "ezeep-redis")
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
+        raise
