@@ -367,8 +367,13 @@ class Refresher:
     def _own(self, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         task = start_self_timed(coroutine, name)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: with its caller gone, nobody else does
 
 
 def _refresh_token_of(tokens: TokenSet | None) -> str | None:

@@ -85,6 +85,8 @@ class Turns:
             self._under_way.discard(task)
             lock.release()
             self._leave(key)
+            if not task.cancelled():
+                task.exception()  # looked at: with its caller gone, nobody else does
 
         task.add_done_callback(ended)
         return await asyncio.shield(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from uuid import UUID
 
 import aiohttp
@@ -169,3 +170,20 @@ async def test_3_16_wrong_types_are_refused_before_anything_is_sent(
         with pytest.raises((ValueError, TypeError)):
             await session.accounts.update(organization, roles=bad)
     assert not sandbox.requests
+
+
+async def test_a_write_that_fails_after_its_caller_has_gone_is_silent(
+    sandbox: Sandbox, session: EzeepSession, organization: UUID, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is left to tell: no "exception was never retrieved" at some later moment."""
+    hold = sandbox.faults.hold(CREATE)
+    sandbox.faults.add(CREATE, times=None, status=403)
+    call = asyncio.create_task(session.groups.ensure("x", organization))
+    await hold.arrived()
+    call.cancel()
+    await asyncio.wait({call})
+    hold.release()
+    await session.groups.find("x")
+    await asyncio.sleep(0.05)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
