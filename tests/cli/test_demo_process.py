@@ -93,7 +93,7 @@ async def test_a_bad_file_is_one_sentence(tmp_path: Path, content: str, says: st
             ["--account-url", "http://127.0.0.1:1", "--api-url", "http://127.0.0.1:1"],
             "the consent page cannot be used",
         ),
-        (["--token-file", "corrupt.json"], "corrupt.json is not a token file"),
+        (["--token-file", "corrupt.json"], "corrupt.json is not a stored login"),
         (["--token-file", "corrupt.json/below"], "corrupt.json/below cannot be"),
     ],
 )
