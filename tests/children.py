@@ -8,17 +8,21 @@ from multiprocessing.synchronize import Barrier
 
 from support import QUICK
 
-from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp
+from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp, RedisTokenStore
 
 
 def call_at_expiry(
-    results: Queue, path: str, client_id: str, account: str, api: str, barrier: Barrier
+    results: Queue, where: str, client_id: str, account: str, api: str, barrier: Barrier
 ) -> None:
-    """Twenty calls over an expired login, begun together with the other children. Puts the answers, or the error."""
+    """Twenty calls over an expired login, begun together with the other children. Puts the answers, or the error.
+
+    `where` is a file, or the address of a Redis server.
+    """
+    store = RedisTokenStore(where) if where.startswith("redis://") else FileTokenStore(where)
 
     async def use() -> list[str]:
         async with EzeepSession(
-            OAuthApp(client_id), store=FileTokenStore(path), endpoints=Endpoints(account, api), settings=QUICK
+            OAuthApp(client_id), store=store, endpoints=Endpoints(account, api), settings=QUICK
         ) as session:
             barrier.wait(60)
             people = await asyncio.gather(*[session.accounts.me() for _ in range(20)])

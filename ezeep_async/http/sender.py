@@ -134,17 +134,14 @@ class _Call:
             await self._limiter.acquire(first=self._attempt > 1)
             started = asyncio.get_running_loop().time()
             self._exchanging = False
-            limit = asyncio.timeout(self._settings.deadline - self._spent)
             try:
-                async with limit:
+                async with asyncio.timeout(self._settings.deadline - self._spent):
                     if rejected is None:
                         token = await self._sender.tokens.access_token()
                     else:
                         token, rejected = await self._sender.tokens.replacement_for(rejected), None
                     response = await self._exchange(token)
             except TimeoutError:
-                if not limit.expired():  # somebody else's: a token store's, for one
-                    raise
                 failure: EzeepError = RequestTimeout(
                     f"{self._name}: not done within the deadline of {self._settings.deadline:g} s",
                     request_sent=self._sent(),

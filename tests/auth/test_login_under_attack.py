@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import stat
@@ -53,6 +54,37 @@ def test_1_7_a_close_that_is_cut_short_does_not_cut_the_refresh() -> None:
 
         asyncio.run(again())
         assert sandbox.refresh_requests == 1
+
+
+@pytest.mark.may_block
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_1_5_the_end_of_the_loop_waits_for_a_save() -> None:
+    """1-5: the loop winds up while the new login is being stored: stored at the first attempt, not cancelled."""
+
+    class Slow(MemoryTokenStore):
+        attempts = 0
+
+        async def save(self, tokens: TokenSet, /) -> None:
+            self.attempts += 1
+            saving.set()
+            await asyncio.sleep(0.3)
+            await super().save(tokens)
+
+    with sandbox_in_a_thread() as sandbox:
+        store = Slow(expired(sandbox.tokens()))
+        old = store._tokens
+
+        async def main() -> None:
+            call = asyncio.create_task(session.accounts.me())
+            await saving.wait()
+            call.cancel()
+
+        session, saving = open_session(sandbox, store), asyncio.Event()
+        asyncio.run(main())
+        assert store.attempts == 1
+        assert store._tokens.refresh_token != old.refresh_token
+        session = None  # it was not closed, on purpose
+        gc.collect()
 
 
 async def test_1_10_a_hook_may_close_the_session(sandbox: Sandbox) -> None:

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import QUICK, expired, open_session, sandbox_in_a_thread
+from children import call_at_expiry
+from support import expired, open_session, sandbox_in_a_thread
 
 from ezeep_async import (
-    Endpoints,
     EzeepSession,
     OAuthApp,
     Settings,
@@ -293,24 +293,6 @@ async def test_2_12_unknown_keys_stay_on_rewriting(
 # --- processes ---------------------------------------------------------------------------------------------------------
 
 
-def _use_at_expiry(results, address: str, client_id: str, account: str, api: str, barrier) -> None:
-    async def use() -> list[str]:
-        async with EzeepSession(
-            OAuthApp(client_id),
-            store=RedisTokenStore(address),
-            endpoints=Endpoints(account, api),
-            settings=QUICK,
-        ) as session:
-            barrier.wait(60)
-            people = await asyncio.gather(*[session.accounts.me() for _ in range(20)])
-            return [str(person.id) for person in people]
-
-    try:
-        results.put(asyncio.run(use()))
-    except BaseException as error:
-        results.put(repr(error))
-
-
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("method", ["spawn", "fork"])
@@ -323,7 +305,7 @@ def test_2_1_eight_processes_make_one_refresh(server: Server, store: RedisTokenS
         results, barrier = context.Queue(), context.Barrier(8)
         where = sandbox.endpoints
         arguments = (results, server.address, sandbox.oauth_app.client_id, where.account, where.api, barrier)
-        processes = [context.Process(target=_use_at_expiry, args=arguments) for _ in range(8)]
+        processes = [context.Process(target=call_at_expiry, args=arguments) for _ in range(8)]
         for process in processes:
             process.start()
         answers = [results.get(timeout=50) for _ in processes]
