@@ -244,7 +244,7 @@ class call(_Method[S, P, R]):  # noqa: N801  # stands where a decorator would
         super().__init__(func, body)
 
 
-class listing(_Method[S, P, BlockingPaginator[T]], Generic[S, P, T]):  # noqa: N801
+class listing(_Method[S, P, BlockingPaginator[T]], Generic[S, P, T]):  # noqa: N801  # as call
     """The blocking twin of a method that returns a paginator."""
 
     def __init__(self, func: Callable[Concatenate[S, P], AsyncListing[T]]) -> None:
@@ -258,7 +258,7 @@ class listing(_Method[S, P, BlockingPaginator[T]], Generic[S, P, T]):  # noqa: N
             vars(target)["__signature__"] = signature
 
 
-class plain(_Method[S, P, R]):  # noqa: N801
+class plain(_Method[S, P, R]):  # noqa: N801  # as call
     """A method that does not wait for anything, as it is."""
 
     def __init__(self, func: Callable[Concatenate[S, P], R]) -> None:
@@ -280,4 +280,4 @@ def _blocking(annotation: object) -> object:
             if "[" in annotation
             else "BlockingPaginator"
         )
-    return BlockingPaginator[get_args(annotation)] if get_args(annotation) else BlockingPaginator  # type: ignore[misc]
+    return BlockingPaginator[get_args(annotation)] if get_args(annotation) else BlockingPaginator  # type: ignore[misc]  # built at run time

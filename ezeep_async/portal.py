@@ -371,14 +371,14 @@ def _end_of_interpreter() -> SessionClosed:
 
 
 def _after_fork_in_child() -> None:
-    global _current, _lock  # noqa: PLW0603
+    global _current, _lock  # noqa: PLW0603  # see current()
     _lock = threading.RLock()  # some other thread may have held it, and that thread is not in this process
     bury(_current)
     _current = None
 
 
 def _at_exit() -> None:
-    global _exiting  # noqa: PLW0603
+    global _exiting  # noqa: PLW0603  # see current()
     _exiting = True
     portal = _current
     if portal is not None:
