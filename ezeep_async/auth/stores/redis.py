@@ -54,10 +54,12 @@ _LOAD = """
 local found = redis.call('hmget', KEYS[1], 'generation', 'login')
 return {found[1] or '', found[2] or '', redis.call('exists', KEYS[1])}
 """
+# A lock that lapsed does not matter to a server that has nothing at all, neither a login nor the mark of a removed one
+# nor anybody's lock: it was restarted and has forgotten everything.
 _SAVE = """
 local generation = redis.call('hget', KEYS[1], 'generation')
 if generation == ARGV[3] then return 'done' end
-if redis.call('get', KEYS[2]) ~= ARGV[1] then return 'lapsed' end
+if redis.call('get', KEYS[2]) ~= ARGV[1] and redis.call('exists', KEYS[1], KEYS[2]) > 0 then return 'lapsed' end
 if generation and ARGV[2] ~= '*' and generation ~= ARGV[2] then return 'superseded' end
 redis.call('hset', KEYS[1], 'generation', ARGV[3], 'login', ARGV[4])
 redis.call('persist', KEYS[1])
@@ -113,10 +115,11 @@ class RedisTokenStore:
 
     The lock ends by itself `lease` seconds after its holder died; while the holder lives it is extended. A waiter gives
     up after `lock_timeout` seconds. A holder whose lease ran out all the same, because it was suspended for example,
-    cannot store anything any more.
+    cannot overwrite anything any more.
 
     The server must not evict keys (`maxmemory-policy noeviction` or `volatile-*`), and keeps the login over a restart
-    only if it is set up to persist (`appendonly yes`).
+    only if it is set up to persist (`appendonly yes`). Of one that is not, the login survives a restart in the middle
+    of a renewal: the process that has the new login stores it again, at the latest under its next lock.
 
     Raises `TokenStoreCorrupt` for what cannot be understood or decrypted (it is left as it is), `TokenStoreError` for a
     login of another client id or account host, or when Redis cannot be reached, `TokenPersistError` when the login
@@ -144,6 +147,8 @@ class RedisTokenStore:
         self._owner: Owner | None = None
         # Logins that could not be stored: the generation that they follow, and the one that they were to be.
         self._unsaved: WeakKeyDictionary[TokenSet, tuple[str, str]] = WeakKeyDictionary()
+        # The last of them: the process that has it, what it follows, and the login.
+        self._left_over: tuple[int, str, TokenSet] | None = None
 
     def __repr__(self) -> str:
         return f"<RedisTokenStore: {self._where}>"
@@ -156,9 +161,15 @@ class RedisTokenStore:
         self._owner = owner
 
     async def load(self) -> TokenSet | None:
+        """The stored login. Under the lock, also one that could not be stored before the server forgot everything."""
         generation, document = await self._read()
         if (hold := self._hold()) is not None:
             hold.generation = generation
+        newest = self._newest_of_all(generation)
+        if document is None and not generation and hold is not None and newest is not None:
+            logger.warning("%s is gone: the server has forgotten it. The newest is stored again", self._where)
+            await self.save(newest)
+            return newest
         return None if document is None else tokens_in(document, self._where)
 
     async def save(self, tokens: TokenSet, /) -> None:
@@ -176,6 +187,7 @@ class RedisTokenStore:
         if hold.generation is not None:
             base = hold.generation
         self._unsaved[tokens] = base, generation
+        self._left_over = os.getpid(), base, tokens
         try:
             _, document = await self._read()
             text = json.dumps(with_tokens(document or {}, tokens, self._owner))
@@ -194,6 +206,7 @@ class RedisTokenStore:
                 f"{self._where} was not written: another process stored or removed a login in the meantime"
             )
         self._unsaved.pop(tokens, None)
+        self._left_over = None
         hold.generation = generation
 
     async def clear(self) -> None:
@@ -206,6 +219,7 @@ class RedisTokenStore:
         generation = secrets.token_hex(16)
         if await self._server.run(_CLEAR, hold.owner, generation) == "lapsed":
             raise TokenStoreError(f"{self._where} was not removed: the lock was lost while it was held")
+        self._left_over = None
         hold.generation = generation
 
     async def check_writable(self) -> None:
@@ -291,6 +305,16 @@ class RedisTokenStore:
     @property
     def _lease_ms(self) -> str:
         return str(max(1, round(self._lease * 1000)))
+
+    def _newest_of_all(self, generation: str) -> TokenSet | None:
+        """The login that could not be stored, while it must be the newest: the one that it follows is spent.
+
+        It is not when somebody else stored or removed one in the meantime, and a forked child cannot know that.
+        """
+        pid, base, tokens = self._left_over or (0, "", None)
+        if generation not in {"", base}:
+            self._left_over = tokens = None
+        return tokens if pid == os.getpid() else None
 
     # --- what is stored ------------------------------------------------------------------------------------------------
 

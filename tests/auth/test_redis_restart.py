@@ -1,0 +1,224 @@
+"""`RedisTokenStore` on a server that forgets everything when it restarts: requirements 2-7, 2-9."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis_servers import Server
+from support import TOKEN, Clock, expired, open_session
+
+from ezeep_async import ReauthorizationRequired, RedisTokenStore, TokenPersistError, TokenSet
+from ezeep_async.sandbox import Sandbox
+
+
+fernet = pytest.importorskip("cryptography.fernet", reason="the extra redis is not installed")
+KEY = fernet.Fernet.generate_key()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server for one test, without persistence."""
+    started = Server(tmp_path)
+    yield started
+    if started.process.poll() is None:
+        started.stop()
+
+
+@pytest.fixture(params=[None, KEY], ids=["in clear", "encrypted"])
+def new_store(request: pytest.FixtureRequest, server: Server) -> Callable[[], RedisTokenStore]:
+    """Each of them is like one of another process."""
+    return lambda: RedisTokenStore(server.address, encryption_key=request.param)
+
+
+async def _save(store: RedisTokenStore, tokens: TokenSet) -> None:
+    async with store.lock():
+        await store.load()
+        await store.save(tokens)
+
+
+async def _load(store: RedisTokenStore) -> TokenSet | None:
+    async with store.lock():
+        return await store.load()
+
+
+async def test_a_restart_in_mid_refresh_loses_nothing(
+    sandbox: Sandbox,
+    server: Server,
+    new_store: Callable[[], RedisTokenStore],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """2-7: nobody has anything there, so the new login is stored, lock or not; the next process finds it at once."""
+    await _save(new_store(), expired(sandbox.tokens()))
+    async with open_session(sandbox, new_store()) as session:
+        hold = sandbox.faults.hold(TOKEN, after=True)
+        call = asyncio.create_task(session.accounts.me())
+        await hold.arrived()
+        await asyncio.to_thread(server.restart)
+        hold.release()
+        await call
+        async with open_session(sandbox, new_store()) as next_process:
+            await next_process.accounts.me()
+        await session.accounts.me()
+    assert sandbox.refresh_requests == 1
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["next call", "next renewal"])
+async def test_a_server_that_comes_back_with_nothing_gets_the_login_again(
+    sandbox: Sandbox,
+    server: Server,
+    new_store: Callable[[], RedisTokenStore],
+    caplog: pytest.LogCaptureFixture,
+    is_over: bool,
+) -> None:
+    """2-7: down when the new login was to be stored: nothing there is not a logout, and a call stores it again."""
+    clock = Clock()
+    await _save(new_store(), expired(sandbox.tokens()))
+    async with open_session(sandbox, new_store(), clock=clock) as session:
+        hold = sandbox.faults.hold(TOKEN, after=True)
+        call = asyncio.create_task(session.accounts.me())
+        await hold.arrived()
+        await asyncio.to_thread(server.stop)
+        hold.release()
+        await call
+        assert "TokenPersistError" in caplog.text
+        await asyncio.to_thread(server.start)
+        clock.steady += 3590.0 if is_over else 2.0
+        await session.accounts.me()
+        end = time.monotonic() + 10
+        while await new_store().load() is None:
+            assert time.monotonic() < end, "it was not stored again"
+            await asyncio.sleep(0.01)
+        async with open_session(sandbox, new_store()) as next_process:
+            await next_process.accounts.me()
+        await session.accounts.me()
+    assert (sandbox.refresh_requests, sandbox.refreshes) == (1 + is_over,) * 2
+    assert caplog.text.count("the server has forgotten it") == 1
+
+
+async def test_it_outlives_the_session_that_could_not_store_it(
+    sandbox: Sandbox, server: Server, new_store: Callable[[], RedisTokenStore]
+) -> None:
+    """2-7: the close says so; the next session of this process on the same store has it all the same."""
+    store = new_store()
+    await _save(store, expired(sandbox.tokens()))
+    session = open_session(sandbox, store)
+    hold = sandbox.faults.hold(TOKEN, after=True)
+    call = asyncio.create_task(session.accounts.me())
+    await hold.arrived()
+    await asyncio.to_thread(server.stop)
+    hold.release()
+    await call
+    with pytest.raises(TokenPersistError):
+        await session.aclose()
+    del session, call, hold
+    gc.collect()
+    await asyncio.to_thread(server.start)
+    async with open_session(sandbox, store) as again:
+        await again.accounts.me()
+    assert sandbox.refresh_requests == 1
+    assert await new_store().load() is not None
+
+
+@pytest.mark.parametrize("meanwhile", ["logout", "login"])
+async def test_what_somebody_else_did_meanwhile_stands(
+    sandbox: Sandbox, server: Server, new_store: Callable[[], RedisTokenStore], meanwhile: str
+) -> None:
+    """2-9: after the restart, before the new login could be stored; and after one more restart too."""
+    clock, theirs = Clock(), sandbox.tokens()
+    await _save(new_store(), expired(sandbox.tokens()))
+    async with open_session(sandbox, new_store(), clock=clock) as session:
+        hold = sandbox.faults.hold(TOKEN, after=True)
+        call = asyncio.create_task(session.accounts.me())
+        await hold.arrived()
+        await asyncio.to_thread(server.restart)
+        if meanwhile == "login":
+            await _save(new_store(), theirs)
+        else:
+            await new_store().clear()
+        hold.release()
+        await call
+        assert await new_store().load() == (theirs if meanwhile == "login" else None)
+        if meanwhile == "login":
+            clock.steady += 2.0
+            await session.accounts.me()
+            end = time.monotonic() + 10
+            while session._core.refresher.tokens != theirs:
+                assert time.monotonic() < end, "theirs was not taken up"
+                await asyncio.sleep(0.01)
+            assert await new_store().load() == theirs
+        else:
+            clock.steady += 3590.0
+            with pytest.raises(ReauthorizationRequired, match="nobody is logged in"):
+                await session.accounts.me()
+            assert await new_store().load() is None
+        await asyncio.to_thread(server.restart)
+        clock.steady += 3590.0
+        with pytest.raises(ReauthorizationRequired, match="nobody is logged in"):
+            await session.accounts.me()
+        assert await new_store().load() is None
+    assert sandbox.refreshes == 1
+
+
+async def test_of_several_the_newest_is_stored_again(
+    sandbox: Sandbox, server: Server, new_store: Callable[[], RedisTokenStore]
+) -> None:
+    """Each of them replaced the one before; only under the lock, as only there nobody else is at it."""
+    store = new_store()
+    before, first, second = (sandbox.tokens() for _ in range(3))
+    await _save(store, before)
+    for tokens in (first, second):
+        async with store.lock():
+            await store.load()
+            server.admin.delete("{ezeep:login}:lock")
+            with pytest.raises(TokenPersistError, match="lock was lost"):
+                await store.save(tokens)
+    assert await _load(store) == before
+    server.admin.flushall()
+    assert await store.load() is None
+    assert await _load(store) == second
+    assert await new_store().load() == second
+    server.admin.flushall()
+    assert await _load(store) is None
+
+
+async def test_a_forked_child_does_not_bring_back_what_its_parent_had(
+    sandbox: Sandbox,
+    server: Server,
+    new_store: Callable[[], RedisTokenStore],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The parent has stored and renewed it since, for all that the child knows."""
+    store = new_store()
+    await _save(store, sandbox.tokens())
+    tokens = sandbox.tokens()
+    async with store.lock():
+        await store.load()
+        server.admin.delete("{ezeep:login}:lock")
+        with pytest.raises(TokenPersistError):
+            await store.save(tokens)
+    server.admin.flushall()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_left_over", (os.getppid(), *store._left_over[1:]))
+        assert await _load(store) is None
+    assert await _load(store) == tokens
+
+
+async def test_a_holder_that_lapsed_stores_nothing_where_somebody_holds_the_lock(
+    sandbox: Sandbox, server: Server, new_store: Callable[[], RedisTokenStore]
+) -> None:
+    """2-9: nothing is stored there either, but somebody is about to."""
+    store, other = new_store(), new_store()
+    async with store.lock():
+        await store.load()
+        server.admin.flushall()
+        async with other.lock():
+            with pytest.raises(TokenPersistError, match="lock was lost"):
+                await store.save(sandbox.tokens())
+    assert await other.load() is None
