@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -13,13 +14,17 @@ import stat
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Self
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.stores.document import Owner, check, owner_of, parsed, tokens_in, with_tokens
+from ezeep_async.auth.stores.mounts import network_file_system
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
+from ezeep_async.settings import Endpoints
 
 
 logger = logging.getLogger("ezeep_async.auth")
@@ -38,6 +43,11 @@ class FileTokenStore:
     system on `<path>.lock` keeps processes apart; it ends with its holder, however that ends. `path` may be a symbolic
     link: its target is what is read and replaced. `lock_timeout` is in seconds.
 
+    For the processes of one machine, on a file system of that machine: the locks of network file systems (NFS, SMB and
+    others) are not reliable between machines, and those of a folder that a virtual machine shares with its host are not
+    seen on the other side. On a network file system a warning is logged, once (known on Linux and Windows). Several
+    machines share a login through `RedisTokenStore`.
+
     Raises `TokenStoreCorrupt` for a file that cannot be understood (it is left as it is), `TokenStoreError` for one
     that belongs to another client id or account host, or that cannot be read, `TokenPersistError` when it cannot be
     written.
@@ -50,6 +60,22 @@ class FileTokenStore:
         self._lock_timeout = lock_timeout
         self._owner: Owner | None = None
         self._warned = False
+        self._looked_at_mounts = False
+
+    @classmethod
+    def for_app(
+        cls, app: OAuthApp, endpoints: Endpoints | None = None, *, lock_timeout: float = LOCK_TIMEOUT
+    ) -> Self:
+        """The store at the usual place: in the user's state folder, one file for each client id and account host.
+
+        `endpoints` are those of the session, so that a login at a sandbox never takes the place of the real one.
+        """
+        from platformdirs import user_state_path
+
+        account = Endpoints().account if endpoints is None else endpoints.account
+        return cls(
+            user_state_path("ezeep_async") / _file_name(app.client_id, account), lock_timeout=lock_timeout
+        )
 
     @property
     def path(self) -> Path:
@@ -108,6 +134,16 @@ class FileTokenStore:
 
     def _new_lock(self) -> BaseFileLock:
         target = self._target()
+        if not self._looked_at_mounts:
+            self._looked_at_mounts = True
+            if (kind := network_file_system(str(target))) is not None:
+                logger.warning(
+                    "%s is on a network file system (%s), whose locks are not reliable between machines: two of them "
+                    "may renew the login at once, and lose it. For several machines there is RedisTokenStore; for one, "
+                    "put the file on a local disk",
+                    self._path,
+                    kind,
+                )
         # thread_local=False: it is taken in one worker thread and given back in another.
         return FileLock(target.with_name(target.name + ".lock"), mode=0o600, thread_local=False)
 
@@ -220,6 +256,19 @@ class FileTokenStore:
         except (TokenStoreCorrupt, FileNotFoundError):
             return False
         return all(old.get(key) in (None, new.get(key)) for key in ("version", "client", "account"))
+
+
+def _file_name(client_id: str, account: str) -> str:
+    """A name that is good on every file system, and not shared by any two pairs, even where case does not count.
+
+    The hash tells them apart; what stands before it is for people.
+    """
+    shown = [client_id[:12]]
+    if account != Endpoints().account:
+        shown.append(account.partition("://")[2][:64])
+    words = [re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") for text in shown]
+    digest = hashlib.sha256(f"{account}\n{client_id}".encode()).hexdigest()[:16]
+    return "-".join([word for word in words if word] + [digest]) + ".json"
 
 
 def _leftovers(target: Path) -> list[Path]:
