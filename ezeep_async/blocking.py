@@ -7,6 +7,7 @@
         get = call(Groups.get)        # async def: blocks, and returns what the coroutine returns
         list = listing(Groups.list)   # a Paginator: becomes a BlockingPaginator
         url = plain(Groups.url)       # neither: passed through
+        watch = on_loop(Groups.watch) # neither, and needs the running event loop: passed through there
 
 The async object is taken from `_aio` at each call, so a property may open it, or open it again after a fork. The words
 for "await session.groups.get(...)" come from the class attribute `_awaited_as`, or else from the class's own name.
@@ -264,6 +265,19 @@ class plain(_Method[S, P, R]):  # noqa: N801  # as call
     def __init__(self, func: Callable[Concatenate[S, P], R]) -> None:
         def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
             return func(_aio_of(instance), *args, **kwargs)
+
+        super().__init__(func, body)
+
+
+class on_loop(_Method[S, P, R]):  # noqa: N801  # as call
+    """A method that does not wait for anything, and needs the running event loop."""
+
+    def __init__(self, func: Callable[Concatenate[S, P], R]) -> None:
+        def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
+            async def run(aio: S) -> R:
+                return func(aio, *args, **kwargs)
+
+            return portal.run_as(self._called, run, _aio_of(instance))
 
         super().__init__(func, body)
 

@@ -15,6 +15,7 @@ import aiohttp
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.owned import start_self_timed
 from ezeep_async.auth.refresher import Refresher, TokenHook
 from ezeep_async.auth.tokens import TokenSet, TokenStore
@@ -81,6 +82,7 @@ class Core:
         self._opening: asyncio.Lock | None = None
         self._opened = False
         self._closing: asyncio.Future[None] | None = None
+        self._keep_alive: KeepAlive | None = None
 
     @property
     def state(self) -> str:
@@ -116,8 +118,31 @@ class Core:
         elif self._loop is not loop:
             raise RuntimeError("this EzeepSession was opened on another event loop: make one for each loop")
 
+    def keep_alive(self) -> KeepAlive:
+        """See `EzeepSession.keep_alive`."""
+        if self._closing is not None:
+            raise SessionClosed("this EzeepSession is closed")
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "keep_alive() is called in a coroutine, on the event loop of the session"
+            ) from None
+        self._check_loop()
+        if self._keep_alive is None or not self._keep_alive.is_running:
+            self._keep_alive = KeepAlive(self)
+        return self._keep_alive
+
+    async def stored(self) -> TokenSet | None:
+        """The login as the store has it now."""
+        await self.open()
+        async with self._store.lock():
+            return await self._store.load()
+
     async def aclose(self) -> None:
         """See `EzeepSession.aclose`."""
+        if self._keep_alive is not None:
+            self._keep_alive.stop()
         if self._closing is None:
             # Not to be cancelled: it would take the connections away from under a renewal that declines to end.
             self._closing = start_self_timed(self._close(asyncio.current_task()), "ezeep-close")
@@ -125,6 +150,8 @@ class Core:
 
     async def _close(self, caller: asyncio.Task[object] | None) -> None:
         try:
+            if self._keep_alive is not None:
+                await self._keep_alive.aclose()
             await self.refresher.aclose(caller)
         finally:
             self._sender.close()
@@ -138,6 +165,9 @@ class Core:
         return await self._sender.send(request)
 
     def __del__(self) -> None:
+        keep_alive: KeepAlive | None = getattr(self, "_keep_alive", None)
+        if keep_alive is not None:
+            keep_alive.stop()
         transport = getattr(self, "_transport", None)
         if transport is not None and transport.is_open:
             warnings.warn(

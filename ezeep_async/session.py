@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypedDict, Unpack
@@ -14,12 +15,15 @@ from yarl import URL
 
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
+from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.auth.refresher import TokenHook
 from ezeep_async.auth.stores.file import FileTokenStore
+from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
 from ezeep_async.core import Core
 from ezeep_async.errors import TokenStoreError
+from ezeep_async.http.sender import background
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
@@ -92,7 +96,10 @@ class EzeepSession:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Unpack[SessionOptions]) -> Self:
         """From `EZEEP_CLIENT_ID`, `EZEEP_CLIENT_SECRET`, `EZEEP_REDIRECT_URI`, `EZEEP_TOKEN_FILE`, `EZEEP_ACCOUNT_URL`
-        and `EZEEP_API_URL`. `options` are those of the class. Raises `ValueError` without a client id.
+        and `EZEEP_API_URL`. `options` are those of the class.
+
+        Without a token file, `EZEEP_ACCESS_TOKEN` is used to its end and not renewed (see `ReadOnlyTokens`). Raises
+        `ValueError` without a client id.
         """
         # Not a default of the parameter: help() and generated documentation would show the environment, with its secrets.
         environ = os.environ if environ is None else environ
@@ -105,6 +112,8 @@ class EzeepSession:
         token_file = environ.get("EZEEP_TOKEN_FILE")
         if token_file:
             options.setdefault("store", FileTokenStore(token_file))
+        elif environ.get("EZEEP_ACCESS_TOKEN"):
+            options.setdefault("store", ReadOnlyTokens.from_env(environ))
         options.setdefault("endpoints", Endpoints.from_env(environ))
         return cls(app, **options)
 
@@ -135,6 +144,18 @@ class EzeepSession:
         newest login could not be stored.
         """
         await self._core.aclose()
+
+    def keep_alive(self) -> KeepAlive:
+        """Renew the login in time for as long as this session is open, even when nothing is called.
+
+        For a service that may be idle for longer than a refresh token lives (an hour, as an access token does). The
+        renewal comes `settings.leeway` before the end (a fifth of the token's life at most), and is the one that a call
+        would have made: there is never a second one. A larger leeway leaves more time to get over an outage.
+
+        Called on the session's event loop; called again it returns the same handle, unless that was stopped. See
+        `KeepAlive`. Raises `SessionClosed`, and `RuntimeError` where the session's event loop does not run.
+        """
+        return self._core.keep_alive()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -181,6 +202,14 @@ class EzeepSession:
             idempotent=method in SAFE_METHODS if idempotent is None else idempotent,
         )
         return decode_answer(request, await self._core.send(request), decode_json)
+
+    def background(self) -> AbstractContextManager[None]:
+        """`with session.background():` calls in the block, and in tasks begun in it, let the session's other calls go first.
+
+        For a large job beside a service that answers people: their calls do not wait behind its queue. The job always
+        gets some of the slots. What applies a plan runs in the background by itself.
+        """
+        return background()
 
     def _locate(self, path_or_url: str, params: Mapping[str, str | int] | None) -> tuple[Host, str, str]:
         url = URL(path_or_url)

@@ -13,7 +13,7 @@ from typing import Generic, Self, TypeVar
 
 from ezeep_async import portal
 from ezeep_async.auth.oauth import OAuth
-from ezeep_async.blocking import call, listing, plain
+from ezeep_async.blocking import call, listing, on_loop, plain
 from ezeep_async.errors import SessionClosed, TokenStoreError
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
@@ -157,6 +157,8 @@ class BlockingSession:
         self.invitations = BlockingInvitations(home, attrgetter("invitations"))
 
     request = call(EzeepSession.request)
+    keep_alive = on_loop(EzeepSession.keep_alive)
+    background = plain(EzeepSession.background)
 
     @property
     def _aio(self) -> EzeepSession:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from support import ME, expired, open_session, sandbox_in_a_thread
+from support import ME, Clock, expired, open_session, sandbox_in_a_thread
 
 from ezeep_async import (
     BlockingCallError,
@@ -35,6 +35,7 @@ from ezeep_async import (
     TokenStoreError,
     run_sync,
 )
+from ezeep_async.auth import keep_alive
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
@@ -378,3 +379,88 @@ def test_a_memory_store_says_why_a_child_may_not_renew(
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(TokenStoreError, match="fork"):
         asyncio.run(store.check_writable())
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps a login alive looks around all the time; the time is that of a clock that jumps."""
+    monkeypatch.setattr(keep_alive, "LONGEST_SLEEP", 0.01)
+    monkeypatch.setattr(keep_alive, "SHORTEST_SLEEP", 0.01)
+
+
+def _until(condition) -> None:
+    pause = threading.Event()
+    for _ in range(1000):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not happen")
+
+
+@pytest.mark.usefixtures("quick")
+def test_5_1_an_idle_login_is_kept_alive(server: Sandbox) -> None:
+    """5-1: started from a plain thread, the same one for every thread, and ended by hand, by a block, by the close."""
+    clock = Clock()
+    with run_sync(open_session(server, MemoryTokenStore(server.tokens()), clock=clock)) as session:
+        handle = session.keep_alive()
+        with ThreadPoolExecutor(4) as pool:
+            assert {pool.submit(session.keep_alive).result() for _ in range(4)} == {handle}
+        for number in range(1, 4):
+            clock.steady += 3560
+            server.clock.advance(3560)
+            _until(lambda number=number: server.refreshes == number)
+        handle.stop()
+        assert repr(handle) == "<KeepAlive stopped>"
+        with session.keep_alive() as second:
+            assert repr(second) == "<KeepAlive running>"
+        assert not second.is_running
+        third = session.keep_alive()
+        assert session.accounts.me().email == SANDBOX_ADMIN
+    assert not third.is_running
+    assert server.refresh_requests == 3
+    with pytest.raises(SessionClosed):
+        session.keep_alive()
+
+
+def test_5_2_keeping_alive_from_a_coroutine_is_refused(blocking: BlockingSession) -> None:
+    """5-2: as every blocking call; the words say what an EzeepSession has for it."""
+
+    async def main() -> None:
+        with pytest.raises(BlockingCallError, match=r"`session\.keep_alive\(\.\.\.\)`"):
+            blocking.keep_alive()
+
+    asyncio.run(main())
+
+
+def _keep_alive_in_child(session: BlockingSession, handle: keep_alive.KeepAlive, results) -> None:
+    try:
+        session.accounts.me()
+        core = session._aio._core
+        answers = [core._keep_alive is None, handle.is_running]
+        handle.stop()
+        answers.append(session.keep_alive().is_running)
+        session.close()
+        results.put(answers)
+    except Exception as error:
+        results.put(repr(error))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_5_3_a_forked_child_keeps_alive_when_it_is_asked_to(server: Sandbox, tmp_path: Path) -> None:
+    """5-3: what its parent started is not in the child; and ended there, it goes on in the parent."""
+    context = multiprocessing.get_context("fork")
+    store, clock = FileTokenStore(tmp_path / "login.json"), Clock()
+    with run_sync(open_session(server, store, tokens=server.tokens(), clock=clock)) as session:
+        handle = session.keep_alive()
+        session.accounts.me()
+        results = context.Queue()
+        child = context.Process(target=_keep_alive_in_child, args=(session, handle, results))
+        child.start()
+        assert results.get(timeout=10) == [True, False, True]
+        child.join(10)
+        assert child.exitcode == 0
+        clock.steady += 3560
+        _until(lambda: server.refreshes == 1)
+        assert handle.is_running
+    assert server.refresh_requests == 1

@@ -62,15 +62,20 @@ class Refresher:
         self._background: set[asyncio.Task[Any]] = set()
         self._hooks: set[asyncio.Task[None]] = set()
         self._unsaved = False
-        self._replaced: str | None = (
-            None  # the refresh token that the store still has, while the newer one is unsaved
-        )
+        # The refresh token that the store still has, while the newer one is unsaved.
+        self._replaced: str | None = None
         self._save_not_before = 0.0
+        self._failing_with: type[BaseException | None] = type(None)
 
     @property
     def tokens(self) -> TokenSet | None:
         """The login as it is known in memory."""
         return self._tokens
+
+    def due_in(self, share: float = 0.0) -> float:
+        """Seconds until `share` (0 to 1) of the leeway of the login in memory is over; minus infinity without one."""
+        leeway = 0.0 if self._tokens is None else self._leeway_of(self._tokens)
+        return self._good_until + share * leeway - self._clock.monotonic()
 
     # --- what callers use ------------------------------------------------------------------------------------------
 
@@ -99,10 +104,7 @@ class Refresher:
         return await self._join(rejected=None, force=True)
 
     async def log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
-        """Run a login to its end, even if the caller is cancelled, and keep what it brings.
-
-        A code works once: an answer that nobody waited for is still the login.
-        """
+        """Run a login to its end, even if the caller is cancelled, and keep what it brings: a code works once."""
         return await asyncio.shield(self._own(self._log_in(get_tokens), "ezeep-login"))
 
     async def log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
@@ -119,9 +121,7 @@ class Refresher:
         Raises `TokenPersistError` if a new login could not be stored until now: this is the last chance to learn of it.
         """
         limit = self._exchanger.longest + DRAIN_MARGIN
-        while pending := {
-            task for task in (self._refresh, *self._background) if task is not None and not task.done()
-        }:
+        while pending := {t for t in (self._refresh, *self._background) if t is not None and not t.done()}:
             done, _ = await asyncio.wait(pending, timeout=limit)
             if not done:
                 logger.error("closing: %d token tasks did not end within %g s", len(pending), limit)
@@ -152,8 +152,12 @@ class Refresher:
     def _renewed(self, task: asyncio.Task[TokenSet]) -> None:
         if self._refresh is task:
             self._refresh = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.warning("renewing the login failed: %s", error)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # Told once in a row: an outage may last, and be noticed by everybody again and again.
+            level = logging.DEBUG if type(error) is self._failing_with else logging.WARNING
+            logger.log(level, "renewing the login failed: %s", error)
+        self._failing_with = type(error)
 
     async def _renew(self, rejected: str | None, *, force: bool) -> TokenSet:
         async with self._locked():
@@ -188,7 +192,7 @@ class Refresher:
     def _newest(self, stored: TokenSet | None) -> TokenSet | None:
         """The stored login decides, unless ours could not be stored and is the one that replaced it."""
         if self._unsaved and self._tokens is not None:
-            if _refresh_token_of(stored) == self._replaced:
+            if self._replaced == (None if stored is None else stored.refresh_token):
                 return self._tokens
             self._unsaved = False  # somebody logged in anew, or out, meanwhile: ours is history
         return stored
@@ -203,7 +207,7 @@ class Refresher:
 
     async def _keep(self, new: TokenSet, stored: TokenSet | None) -> None:
         """Persist, then publish. A login that cannot be stored is published all the same: it is the only one there is."""
-        self._replaced = _refresh_token_of(stored)
+        self._replaced = None if stored is None else stored.refresh_token
         try:
             await self._save(new)
         except TokenStoreError as error:
@@ -374,10 +378,6 @@ class Refresher:
         self._background.discard(task)
         if not task.cancelled():
             task.exception()  # looked at: with its caller gone, nobody else does
-
-
-def _refresh_token_of(tokens: TokenSet | None) -> str | None:
-    return None if tokens is None else tokens.refresh_token
 
 
 @contextmanager

@@ -7,22 +7,47 @@ import contextlib
 from collections import deque
 
 
+FIRST_PATIENCE = 2
+LAST_PATIENCE = 32
+"""Clean windows before the limit is raised above what the server is known to take: doubled each time it refuses."""
+WORTH = 10.0
+"""How many times as long as the last pause was, at least, until the next refusal is risked."""
+BACKGROUND_SHARE = 8
+"""While calls of both kinds wait, every eighth slot goes to the background: slow, and never stopped."""
+
+Queue = deque[asyncio.Future[None]]
+
+
 class Limiter:
     """A first-come semaphore whose size follows the server (additive increase, multiplicative decrease).
 
-    `limit` is the highest number of requests at once, `per_second` an optional ceiling on how many start.
-    One event loop only: that of the session.
+    `limit` is the highest number of requests at once, `per_second` an optional ceiling on how many start. Calls of the
+    background let the others go first. One event loop only: that of the session.
+
+    A refusal halves the limit. From how many of the requests under way were refused one sees how many the server takes:
+    up to that number the limit comes back with each success, as in TCP's slow start. Above it the limit grows by one
+    after a clean window, then by two, four and so on while that goes well. Where it does not, each next try waits for
+    twice as many successes, and for ten times the pause that the last one cost.
     """
 
     def __init__(self, limit: int, per_second: float | None = None) -> None:
         self._highest = limit
         self._limit = limit
+        self._half = limit
+        self._known = limit
         self._interval = 0.0 if per_second is None else 1.0 / per_second
         self._active = 0
         self._not_before = 0.0
         self._clean = 0
+        self._raised = 0
+        self._patience = FIRST_PATIENCE
         self._cut_at = 0.0
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._cut_active = 0
+        self._refused = 0
+        self._no_risk_before = 0.0
+        self._waiters: Queue = deque()
+        self._background: Queue = deque()
+        self._served = 0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -35,16 +60,24 @@ class Limiter:
         """How many requests are under way now."""
         return self._active
 
-    async def acquire(self, *, first: bool = False) -> None:
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a slot."""
+        return len(self._waiters) + len(self._background)
+
+    # --- slots -----------------------------------------------------------------------------------------------------
+
+    async def acquire(self, *, first: bool = False, background: bool = False) -> None:
         """Wait for a slot. `first` puts a call that was sent back by the server ahead of those that never went."""
-        if not self._waiters and self._active < self._limit and self._is_time():
+        if not self.waiting and self._active < self._limit and self._is_time():
             self._start()
             return
         waiter = asyncio.get_running_loop().create_future()
+        queue = self._background if background else self._waiters
         if first:
-            self._waiters.appendleft(waiter)
+            queue.appendleft(waiter)
         else:
-            self._waiters.append(waiter)
+            queue.append(waiter)
         self._dispatch()
         try:
             await waiter
@@ -53,54 +86,87 @@ class Limiter:
                 self.release()  # the slot was given just before the cancellation: hand it on
             else:
                 with contextlib.suppress(ValueError):  # a dispatch in between has dropped it already
-                    self._waiters.remove(waiter)
+                    queue.remove(waiter)
             raise
 
     def release(self) -> None:
         """Give the slot back."""
         self._active -= 1
-        if self._waiters:
+        if self.waiting:
             self._dispatch()
 
+    # --- what the server says --------------------------------------------------------------------------------------
+
     def succeeded(self) -> None:
-        """An answer that was not a refusal. After a clean window of them the limit grows by one."""
-        if self._limit < self._highest:
-            self._clean += 1
-            if self._clean >= self._limit:
-                self._clean = 0
-                self._limit += 1
-                self._dispatch()
+        """An answer that was not a refusal."""
+        if self._limit >= self._highest:
+            return
+        if self._limit < self._known:
+            self._raise_by(1)
+            return
+        self._clean += 1
+        windows = 1 if self._raised else self._patience
+        if self._clean >= self._limit * windows and self._now() >= self._no_risk_before:
+            self._clean = 0
+            self._raise_by(2**self._raised)
+            self._known = self._limit
+            self._raised += 1
 
     def throttled(self, pause: float, started: float) -> None:
         """A 429 to a request that started at `started` (loop time): nobody starts for `pause` seconds.
 
         The limit is halved once for all the requests that were under way together, not once for each of them.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         self._not_before = max(self._not_before, now + pause)
+        self._no_risk_before = max(self._no_risk_before, now + WORTH * pause)
         if started >= self._cut_at:
-            self._cut_at = now
-            self._clean = 0
-            self._limit = max(1, self._limit // 2)
+            if self._raised:  # by trying; otherwise the server takes fewer than before
+                self._patience = (
+                    min(self._patience * 2, LAST_PATIENCE) if self._raised == 1 else FIRST_PATIENCE
+                )
+            self._cut_at, self._cut_active, self._refused = now, self._active, 0
+            self._clean = self._raised = 0
+            self._half = max(1, self._limit // 2)
+        self._refused += 1
+        taken = self._cut_active - self._refused
+        # Where all of them were refused, it is no matter of how many at once.
+        self._known = taken if taken > 0 else self._half
+        self._limit = min(self._half, self._known)
+
+    def _raise_by(self, number: int) -> None:
+        self._limit = min(self._highest, self._limit + number)
+        self._dispatch()
+
+    # --- the queues ------------------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _is_time(self) -> bool:
-        return not self._not_before or asyncio.get_running_loop().time() >= self._not_before
+        return not self._not_before or self._now() >= self._not_before
 
     def _start(self) -> None:
         self._active += 1
         if self._interval:
-            now = asyncio.get_running_loop().time()
-            self._not_before = max(self._not_before, now) + self._interval
+            self._not_before = max(self._not_before, self._now()) + self._interval
 
     def _dispatch(self) -> None:
-        while self._waiters and self._active < self._limit:
+        while self.waiting and self._active < self._limit:
             if not self._is_time():
                 self._wake_later()
                 return
-            waiter = self._waiters.popleft()
+            waiter = self._next()
             if not waiter.done():
                 self._start()
                 waiter.set_result(None)
+
+    def _next(self) -> asyncio.Future[None]:
+        if self._waiters and self._background:
+            self._served += 1
+            if self._served % BACKGROUND_SHARE == 0:
+                return self._background.popleft()
+        return (self._waiters or self._background).popleft()
 
     def _wake_later(self) -> None:
         loop = asyncio.get_running_loop()

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
 from ezeep_async.errors import (
@@ -40,6 +42,19 @@ from ezeep_async.wire.retrying import (
 T = TypeVar("T")
 
 logger = logging.getLogger("ezeep_async.http")
+
+
+_in_background: ContextVar[bool] = ContextVar("ezeep_in_background", default=False)
+
+
+@contextmanager
+def background() -> Generator[None]:
+    """Calls made inside, and by tasks that are started inside, let all others go first."""
+    before = _in_background.set(True)
+    try:
+        yield
+    finally:
+        _in_background.reset(before)
 
 
 class TokenSource(Protocol):
@@ -118,7 +133,10 @@ class _Call:
         self._transport = sender.transport
         self._settings = sender.settings
         self._request_id = uuid.uuid4().hex
+        self._background = _in_background.get()
         self._attempt = 0
+        self._token = ""
+        self._rejected: str | None = None
         self._replayed = False
         self._unclear = False
         self._exchanging = False
@@ -127,41 +145,50 @@ class _Call:
 
     async def run(self) -> RawResponse:
         """Attempts until one of them settles it."""
-        token: str | None = None
-        rejected: str | None = None
         while True:
             self._attempt += 1
-            await self._limiter.acquire(first=self._attempt > 1)
-            started = asyncio.get_running_loop().time()
-            self._exchanging = False
+            await self._limiter.acquire(first=self._attempt > 1, background=self._background)
             try:
-                async with asyncio.timeout(self._settings.deadline - self._spent):
-                    if rejected is None:
-                        token = await self._sender.tokens.access_token()
-                    else:
-                        token, rejected = await self._sender.tokens.replacement_for(rejected), None
-                    response = await self._exchange(token)
-            except TimeoutError:
-                failure: EzeepError = RequestTimeout(
-                    f"{self._name}: not done within the deadline of {self._settings.deadline:g} s",
-                    request_sent=self._sent(),
-                )
-            except (TransportError, UnexpectedResponse) as error:
-                failure = error
-            else:
-                if is_success(response.status):
-                    self._succeeded(started, response)
-                    return response
-                failure = self._error_for(response, token)
-                if response.status == 401 and not self._replayed:
-                    self._replayed, rejected = True, token
+                started = asyncio.get_running_loop().time()
+                outcome = await self._try_once(started)
+                if not isinstance(outcome, EzeepError):
+                    return outcome
+                if isinstance(outcome, AuthenticationError) and not self._replayed:
+                    self._replayed, self._rejected = True, self._token
                     continue
+                if self._is_done_already(outcome):
+                    return RawResponse(204, {}, b"")
+                # Before the slot is given back: a refusal has to reach whoever would take it.
+                delay = self._delay_after(outcome, started)
             finally:
-                self._spent += asyncio.get_running_loop().time() - started
                 self._limiter.release()
-            if self._is_done_already(failure):
-                return RawResponse(204, {}, b"")
-            await self._pause(self._delay_after(failure, started), failure)
+            await self._pause(delay, outcome)
+
+    async def _try_once(self, started: float) -> RawResponse | EzeepError:
+        """One attempt, within what is left of the deadline: the 2xx answer, or what went wrong."""
+        self._exchanging = False
+        try:
+            async with asyncio.timeout(self._settings.deadline - self._spent):
+                tokens = self._sender.tokens
+                rejected, self._rejected = self._rejected, None
+                if rejected is None:
+                    self._token = await tokens.access_token()
+                else:
+                    self._token = await tokens.replacement_for(rejected)
+                response = await self._exchange(self._token)
+        except TimeoutError:
+            return RequestTimeout(
+                f"{self._name}: not done within the deadline of {self._settings.deadline:g} s",
+                request_sent=self._sent(),
+            )
+        except (TransportError, UnexpectedResponse) as error:
+            return error
+        finally:
+            self._spent += asyncio.get_running_loop().time() - started
+        if is_success(response.status):
+            self._succeeded(started, response)
+            return response
+        return self._error_for(response, self._token)
 
     @property
     def _name(self) -> str:

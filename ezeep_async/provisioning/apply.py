@@ -59,8 +59,9 @@ class _Run:
     async def run(self) -> Report:
         started = time.monotonic()
         numbered = list(enumerate(self.plan.changes))
-        await self._work(step for step in numbered if isinstance(step[1], CreateGroup))
-        await self._work(step for step in numbered if isinstance(step[1], AddToGroups))
+        with self.session.background():  # people's calls on this session do not wait behind it
+            await self._work(step for step in numbered if isinstance(step[1], CreateGroup))
+            await self._work(step for step in numbered if isinstance(step[1], AddToGroups))
         rows = tuple(self._rows[number] for number in range(len(numbered)))
         return Report(rows, time.monotonic() - started)
 

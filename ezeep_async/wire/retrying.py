@@ -15,8 +15,9 @@ from ezeep_async.errors import ApiError, EzeepError, RateLimited, TransportError
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 8.0
+FIRST_THROTTLE_DELAY = 0.05
 LONGEST_THROTTLE_DELAY = 2.0
-"""A 429 without `Retry-After` slows the whole session down: the pause itself can be short."""
+"""A 429 without `Retry-After` halves the pace of the whole session: the pause itself can be short."""
 THROTTLES_PER_RETRY = 2
 
 # 408: the server gave up waiting for the request. 500, 502, 504: it may have been processed.
@@ -52,9 +53,11 @@ def parse_retry_after(value: str | None, now: datetime | None = None) -> float |
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def backoff(attempt: int, random: Callable[[], float], longest: float = LONGEST_DELAY) -> float:
+def backoff(
+    attempt: int, random: Callable[[], float], first: float = FIRST_DELAY, longest: float = LONGEST_DELAY
+) -> float:
     """Exponential back-off with full jitter: anywhere up to 0.5 s, 1 s, 2 s, ... so that callers spread out."""
-    return random() * min(longest, FIRST_DELAY * 2.0 ** (attempt - 1))
+    return random() * min(longest, first * 2.0 ** (attempt - 1))
 
 
 def never_processed(failure: EzeepError) -> bool:
@@ -97,7 +100,9 @@ def retry_delay(
         return None
     retry_after = retry_after_of(failure)
     if retry_after is None:
-        return backoff(attempt, random, LONGEST_THROTTLE_DELAY if throttled else LONGEST_DELAY)
+        if throttled:
+            return backoff(attempt, random, FIRST_THROTTLE_DELAY, LONGEST_THROTTLE_DELAY)
+        return backoff(attempt, random)
     if retry_after > policy.max_retry_after:
         return None
     # On top of what the server asked for, never below it: everyone who was told the same must not come at once.

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from evidence import note
 from support import TOKEN, expired, open_session, sandbox_in_a_thread
 
 from ezeep_async import FileTokenStore, ReauthorizationRequired, TokenSet
@@ -319,6 +320,7 @@ def _die_and_go_on(mortals: Mortals, step: Step, path: Path, sandbox: Sandbox) -
         assert asyncio.run(_next_process(path, sandbox))
     if not works or by_the_next:
         assert _leftovers(path) == [], "a save removes what the dead process left"
+    note(f"SIGKILL: {step.name}", sandbox, lost=not works)
     return Outcome(by_the_dead, by_the_next, not works)
 
 

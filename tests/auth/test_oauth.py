@@ -339,6 +339,21 @@ async def test_from_env(sandbox: Sandbox, tmp_path) -> None:
         assert (await session.accounts.me()).email == SANDBOX_ADMIN
 
 
+async def test_2_13_from_env_with_a_login_that_somebody_else_renews(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """2-13: the token of the environment is used; that it is not renewed is said at the start."""
+    environ = {
+        "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id,
+        "EZEEP_ACCESS_TOKEN": sandbox.tokens().access_token,
+        "EZEEP_ACCOUNT_URL": sandbox.endpoints.account,
+        "EZEEP_API_URL": sandbox.endpoints.api,
+    }
+    async with EzeepSession.from_env(environ) as session:
+        assert "rotation cannot be persisted" in caplog.text
+        assert (await session.accounts.me()).email == SANDBOX_ADMIN
+
+
 @pytest.mark.parametrize("path", [REVOKE, "POST /oauth/pair/"])
 async def test_every_oauth_request_has_a_time_limit(sandbox: Sandbox, path: str) -> None:
     """A server that never answers holds neither the caller nor the store's lock for longer than `refresh_timeout`."""

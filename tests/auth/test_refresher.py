@@ -12,6 +12,7 @@ import warnings
 import anyio
 import attrs
 import pytest
+from evidence import note
 from support import ME, QUICK, TOKEN, Clock, expired, open_session, sandbox_in_a_thread, settle
 
 from ezeep_async import (
@@ -187,6 +188,7 @@ async def test_1_5_no_canceller_stops_a_refresh(cancel, after: bool, grace: floa
             assert stored is not None
             assert stored.refresh_token != old.refresh_token
         assert sandbox.refresh_requests == 1
+        note(f"{cancel.__name__[4:]}, {'after' if after else 'before'} the rotation", sandbox, lost=False)
 
 
 @pytest.mark.may_block
@@ -516,10 +518,11 @@ async def test_a_server_that_cannot_be_reached_keeps_the_login(
         await session.accounts.me()
 
 
+@pytest.mark.parametrize("protection", [True, False])
 @pytest.mark.parametrize("grace", [120.0, 0.0])
-async def test_a_lost_answer_is_replayed_once(grace: float) -> None:
+async def test_a_lost_answer_is_replayed_once(grace: float, protection: bool) -> None:
     """With a grace window the replay brings the login back; without one the error says plainly what happened."""
-    async with Sandbox(grace_window=grace) as sandbox:
+    async with Sandbox(grace_window=grace, reuse_protection=protection) as sandbox:
         sandbox.faults.add(TOKEN, drop="after")
         async with open_session(sandbox) as session:
             if grace:
@@ -528,6 +531,7 @@ async def test_a_lost_answer_is_replayed_once(grace: float) -> None:
                 with pytest.raises(ReauthorizationRequired, match="answer to a token refresh was lost"):
                     await session.accounts.me()
         assert sandbox.refresh_requests == 2
+        note("answer lost", sandbox, lost=not grace)
 
 
 async def test_a_request_that_was_not_processed_survives_a_dropped_connection(sandbox: Sandbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from types import NoneType
 
@@ -85,9 +86,10 @@ async def test_6_7_a_retry_goes_ahead_of_those_that_never_went() -> None:
 
 
 async def test_6_7_a_429_halves_the_concurrency_down_to_one() -> None:
-    """6-7: halved once per window, floor 1."""
+    """6-7: halved once per window, floor 1; where nothing at all is let in, by no more than half."""
     limiter = Limiter(32)
     seen: list[int] = []
+    await limiter.acquire()
     for _ in range(7):
         limiter.throttled(0.0, now())
         seen.append(limiter.limit)
@@ -98,31 +100,125 @@ async def test_6_7_a_429_halves_the_concurrency_down_to_one() -> None:
 async def test_6_7_one_burst_of_429_halves_once() -> None:
     """6-7: requests that were under way together count as one refusal."""
     limiter = Limiter(32)
+    await full(limiter)
     started = now()
     await asyncio.sleep(0.001)
-    for _ in range(20):
+    for _ in range(16):
         limiter.throttled(0.0, started)
     assert limiter.limit == 16
 
 
-async def test_6_7_one_more_per_clean_window() -> None:
-    """6-7: after as many successes as the limit it grows by one, up to where it began."""
-    limiter = Limiter(8)
-    limiter.throttled(0.0, now())
-    assert limiter.limit == 4
-    for _ in range(4):
+async def refused(limiter: Limiter, number: int, pause: float = 0.0) -> None:
+    """As many requests as may be are under way; so many of them are refused, and the others done."""
+    await full(limiter)
+    started = now()
+    await asyncio.sleep(0.001)
+    total = limiter.active
+    for _ in range(number):
+        limiter.throttled(pause, started)
+        limiter.release()
+    for _ in range(total - number):
         limiter.succeeded()
+        limiter.release()
+
+
+async def test_6_7_what_was_let_in_shows_how_many_the_server_takes() -> None:
+    """6-7: 27 of 32 refused: five are taken. That many come back with each success, without a further refusal."""
+    limiter = Limiter(32)
+    await full(limiter)
+    started = now()
+    await asyncio.sleep(0.001)
+    for _ in range(27):
+        limiter.throttled(0.0, started)
+        limiter.release()
     assert limiter.limit == 5
+    assert limiter.active == 5
+
+
+async def test_6_7_all_refused_says_nothing_about_how_many() -> None:
+    """6-7: a storm of refusals (a rate was exceeded, not a number at once) halves once, and no more."""
+    limiter = Limiter(32)
+    await refused(limiter, 32)
+    assert limiter.limit == 16
+
+
+async def test_6_7_back_to_what_is_known_with_each_success_and_on_from_there_with_care() -> None:
+    """6-7: at 6 one is refused: halved to 3, back to 5 within two successes, then two clean windows, then one more."""
+    limiter = Limiter(6)
+    await refused(limiter, 1)
+    assert limiter.limit == 5  # 3, and five successes
+    seen = []
+    for _ in range(12):
+        limiter.succeeded()
+        seen.append(limiter.limit)
+    assert seen.count(5) < 10
+    assert seen[-1] == 6
+
+
+async def test_6_7_a_failed_try_makes_the_next_one_rarer() -> None:
+    """6-7: each refusal that was risked doubles the number of successes before the next one, up to a bound."""
+    limiter = Limiter(8)
+    await refused(limiter, 3)
+    needed = []
+    for _ in range(7):
+        count = 0
+        while limiter.limit <= 5:
+            limiter.succeeded()
+            count += 1
+        needed.append(count)
+        await refused(limiter, 1)
+    assert needed[:4] == sorted(needed[:4])
+    assert needed[1] >= 1.8 * needed[0]
+    assert needed[2] >= 1.8 * needed[1]
+    assert needed[-1] <= 32 * 5 + 5
+
+
+async def test_6_7_a_server_that_takes_more_is_followed_fast() -> None:
+    """6-7: by one, two, four, ... more after each clean window: from 3 to 32 in about a hundred answers."""
+    limiter = Limiter(32)
+    await refused(limiter, 29)
+    assert limiter.limit == 3
+    for _ in range(100):
+        limiter.succeeded()
+    assert limiter.limit == 32
+
+
+async def test_6_7_a_costly_refusal_is_not_risked_soon() -> None:
+    """6-7: after a pause of half a second nothing is risked for ten times as long, however many successes come."""
+    limiter = Limiter(8)
+    await refused(limiter, 3, pause=0.5)
     for _ in range(1000):
         limiter.succeeded()
-    assert limiter.limit == 8
+    assert limiter.limit == 5
+
+
+async def test_calls_of_the_background_let_the_others_go_first() -> None:
+    """Fairness: a single call passes a long queue of the background, which is slowed down and never stopped."""
+    limiter = Limiter(1)
+    await limiter.acquire()
+    order: list[str] = []
+
+    async def call(name: str, *, background: bool) -> None:
+        await limiter.acquire(background=background)
+        order.append(name)
+        limiter.release()
+
+    bulk = [asyncio.create_task(call("bulk", background=True)) for _ in range(30)]
+    await settle()
+    single = [asyncio.create_task(call("single", background=False)) for _ in range(20)]
+    await settle()
+    limiter.release()
+    await asyncio.gather(*bulk, *single)
+    assert order[:7] == ["single"] * 7
+    assert 1 <= order[:20].count("bulk") <= 3
+    assert order.index("bulk") == 7
 
 
 async def test_6_7_nobody_starts_during_the_pause() -> None:
     """6-7: a 429 keeps everyone waiting, those that come later too."""
     limiter = Limiter(4)
     begun = now()
-    limiter.throttled(0.05, begun)
+    await refused(limiter, 4, pause=0.05)
     await asyncio.gather(*(limiter.acquire() for _ in range(2)))
     assert now() - begun >= 0.049
 
@@ -151,12 +247,13 @@ async def test_6_7_the_rate_is_kept() -> None:
 async def test_6_7_growth_lets_waiters_in_at_once() -> None:
     """6-7: a limit that grows wakes those that wait for it."""
     limiter = Limiter(2)
-    limiter.throttled(0.0, now())
+    await refused(limiter, 2)
     await limiter.acquire()
     waiter = asyncio.create_task(limiter.acquire())
     await settle()
     assert not waiter.done()
-    limiter.succeeded()
+    for _ in range(2):
+        limiter.succeeded()
     await settle()
     assert waiter.done()
 
@@ -332,3 +429,27 @@ async def test_6_7_settings_concurrency_is_kept_on_the_wire(sandbox: Sandbox, li
     ) as session:
         await asyncio.gather(*(session.users.get(user) for user in users))
     assert sandbox.peak_parallel == limit
+
+
+@pytest.mark.parametrize("in_background", [True, False])
+async def test_a_single_call_does_not_wait_behind_a_job_in_the_background(
+    sandbox: Sandbox, in_background: bool
+) -> None:
+    """Fairness: of 100 writes that wait when the single call comes, all go first without `background()`, few with it."""
+    sandbox.behaviour.latency = 0.002
+    users, group = list(sandbox.organisation.users), next(iter(sandbox.organisation.groups))
+    async with EzeepSession(
+        sandbox.oauth_app,
+        tokens=sandbox.tokens(),
+        endpoints=sandbox.endpoints,
+        settings=quick(concurrency=2),
+    ) as session:
+        with session.background() if in_background else contextlib.nullcontext():
+            job = [asyncio.create_task(session.users.set_groups(user, [group])) for user in users[:100]]
+        while sandbox.count(USER) < 10:
+            await asyncio.sleep(0.001)
+        await session.groups.get(group)
+        done_before = sandbox.count(USER)
+        await asyncio.gather(*job)
+    assert sandbox.count(USER) == 100
+    assert (done_before < 20) is in_background

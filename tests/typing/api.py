@@ -27,10 +27,12 @@ from ezeep_async import (
     User,
     run_sync,
 )
+from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.sandbox import Sandbox
 
 
 def stores(path: str) -> list[TokenStore]:
+    assert_type(FileTokenStore.for_app(OAuthApp("client")), FileTokenStore)
     return [FileTokenStore(path), MemoryTokenStore()]
 
 
@@ -67,6 +69,9 @@ async def asynchronous(identifier: UUID) -> None:
         assert_type(await session.oauth.pair(), Pairing)
         assert_type(await session.oauth.refresh(), TokenSet)
         assert_type(await session.request("GET", "/x/", params={"limit": 1}), Any)
+        assert_type(session.keep_alive(), KeepAlive)
+        async with session.keep_alive() as handle:
+            assert_type(handle, KeepAlive)
 
 
 def blocking(app: OAuthApp, identifier: UUID) -> None:
@@ -80,6 +85,8 @@ def blocking(app: OAuthApp, identifier: UUID) -> None:
         assert_type(session.groups.ensure("x", identifier, description=""), tuple[Group, bool])
         assert_type(session.users.add_to_groups(identifier, "a", "b"), User)
         assert_type(session.oauth.refresh(), TokenSet)
+        with session.keep_alive() as handle:
+            assert_type(handle, KeepAlive)
         get: Callable[[UUID], Group] = session.groups.get
         assert_type(get(identifier), Group)
 
