@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -57,16 +56,9 @@ async def settle(times: int = 5) -> None:
 
 @contextlib.contextmanager
 def sandbox_in_a_thread(**options) -> Iterator[Sandbox]:
-    """A sandbox on a loop of its own, for tests that end theirs. Read its counts; change it before it is used."""
-    loop = asyncio.new_event_loop()
-    sandbox = Sandbox(**options)
-    thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result(10)
-    try:
+    """A sandbox on a loop of its own, for tests that end theirs."""
+    # Here, because it imports pytest, and spawned children import this module.
+    from ezeep_async.testing import ThreadedSandbox
+
+    with ThreadedSandbox(**options) as sandbox:
         yield sandbox
-    finally:
-        asyncio.run_coroutine_threadsafe(sandbox.aclose(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()

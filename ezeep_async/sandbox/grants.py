@@ -133,7 +133,7 @@ class Grants:
 
     def expire_access_tokens(self) -> None:
         """Let no access token that was issued so far be good any more. The refresh tokens are."""
-        for access in self._access.values():
+        for access in [*self._access.values()]:  # tests call this from threads of their own
             access.alive = False
 
     def revoke(self, token: str) -> None:
