@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -36,16 +37,38 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "COLUMNS": "120", **(extra or {})}
 
 
-async def ezeep(*arguments: str, folder: Path | None = None, env: Mapping[str, str] | None = None) -> Ran:
+@contextlib.asynccontextmanager
+async def started(
+    *arguments: str, folder: Path | None = None, env: Mapping[str, str] | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The command while it runs. Killed if it is still there at the end."""
     process = await asyncio.create_subprocess_exec(
         *EZEEP,
         *arguments,
         cwd=folder,
         env=environment(env),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate()
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def ended(process: asyncio.subprocess.Process, stdin: str = "") -> Ran:
+    """What became of it, with the rest of its input."""
+    out, err = await process.communicate(stdin.encode())
     assert process.returncode is not None
     return Ran(process.returncode, out.decode(), err.decode())
+
+
+async def ezeep(
+    *arguments: str, folder: Path | None = None, env: Mapping[str, str] | None = None, stdin: str = ""
+) -> Ran:
+    """Run the command to its end."""
+    async with started(*arguments, folder=folder, env=env) as process:
+        return await ended(process, stdin)

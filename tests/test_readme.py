@@ -47,14 +47,16 @@ def environment(server, tmp_path: Path) -> dict[str, str]:
 
 
 def test_there_are_snippets() -> None:
-    """The async example first, with its store (2-14); then blocking, logging in, the sandbox."""
-    assert len(SNIPPETS) == 4
+    """The async example first, with its store (2-14); then blocking, logging in, the sandbox, and tests of one's own."""
+    assert len(SNIPPETS) == 5
     assert "FileTokenStore(" in SNIPPETS[0]
     body = SNIPPETS[0].split("def main", 1)[1].split("\n\n\n")[0]
     assert len(body.splitlines()) <= 10
 
 
-@pytest.mark.parametrize("number", [n for n, text in enumerate(SNIPPETS) if "input(" not in text])
+@pytest.mark.parametrize(
+    "number", [n for n, text in enumerate(SNIPPETS) if "input(" not in text and "pytest" not in text]
+)
 def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path) -> None:
     """With warnings as errors, in an empty folder with a login in it."""
     done = subprocess.run(
@@ -80,6 +82,20 @@ def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> 
     assert process.returncode == 0
     assert "Welcome, " in out
     assert (tmp_path / "login.json").exists()
+
+
+@pytest.mark.timeout(120)
+def test_the_tests_of_ones_own_run(tmp_path: Path) -> None:
+    """With no plugin for asynchronous tests, and warnings as errors."""
+    (snippet,) = [text for text in SNIPPETS if "pytest" in text]
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["ezeep_async.testing"]\n')
+    (tmp_path / "test_mine.py").write_text(snippet)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:asyncio", "-p", "no:cacheprovider"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in done.stdout
 
 
 def test_the_two_commands_are_there() -> None:

@@ -16,7 +16,10 @@ app = App(
     # A switch is given or it is not: --no-json would be one more thing to explain.
     default_parameter=Parameter(negative=""),
 )
-# By name: a command is imported when it is called, and listing groups does not wait for a sandbox to load.
+# By name: a command is imported when it is called.
+app.command("ezeep_async.cli.login:login", help="Log in, in a browser or by another way.")
+app.command("ezeep_async.cli.login:logout", help="Log out: end the login at the server, and forget it here.")
+app.command("ezeep_async.cli.login:whoami", help="Show who is logged in, where, and for how long.")
 app.command(
     "ezeep_async.cli.demo:demo",
     help="Bring a few hundred memberships into a sandbox: the whole SDK at work, in a few seconds.",

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from ezeep_async.cli.environment import session_from_env
+from ezeep_async.cli.connection import HERE, Connection, open_session
 from ezeep_async.cli.screen import Screen, to_json
 from ezeep_async.models.groups import Group
 from ezeep_async.session import EzeepSession
@@ -35,10 +35,10 @@ def facts_of(group: Group) -> dict[str, object]:
 
 
 @groups_app.command(name="list")
-async def list_groups(*, as_json: Json = False) -> None:
+async def list_groups(*, as_json: Json = False, connection: Connection = HERE) -> None:
     """List all groups: id, name, members, printers, origin."""
     screen = Screen()
-    async with session_from_env() as session:
+    async with open_session(connection) as session:
         groups = await session.groups.list().collect()
     if as_json:
         screen.raw(to_json(groups))
@@ -53,7 +53,7 @@ async def list_groups(*, as_json: Json = False) -> None:
 
 
 @groups_app.command(name="show")
-async def show_group(group_id: str, /, *, as_json: Json = False) -> None:
+async def show_group(group_id: str, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
     """Show one group.
 
     Parameters
@@ -62,7 +62,7 @@ async def show_group(group_id: str, /, *, as_json: Json = False) -> None:
         The group's id, a UUID.
     """
     screen = Screen()
-    async with session_from_env() as session:
+    async with open_session(connection) as session:
         group = await session.groups.get(group_id)
     _show(screen, group, as_json)
 
@@ -74,6 +74,7 @@ async def create_group(
     *,
     organization_id: str | None = None,
     as_json: Json = False,
+    connection: Connection = HERE,
 ) -> None:
     """Create a group, unless there is one of that name.
 
@@ -86,7 +87,7 @@ async def create_group(
     """
     screen = Screen()
     checked_text(name, "the name", shortest=1)
-    async with session_from_env() as session:
+    async with open_session(connection) as session:
         organization = await _organization(session, organization_id)
         group, created = await session.groups.ensure(name, organization)
     if not as_json:

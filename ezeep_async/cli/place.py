@@ -11,6 +11,7 @@ from yarl import URL
 
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.cli.connection import REDIRECT_URI
 from ezeep_async.sandbox.oauth import CLIENT_ID
 from ezeep_async.sandbox.server import Sandbox
 from ezeep_async.session import EzeepSession
@@ -19,8 +20,6 @@ from ezeep_async.settings import Endpoints, is_loopback
 
 LATENCY = 0.05
 """Seconds that each call takes in a sandbox of the demo's own, as over a network."""
-REDIRECT_URI = "http://127.0.0.1:8400/callback"
-"""The one that every sandbox knows."""
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import unicodedata
@@ -12,8 +13,10 @@ from typing import Any
 from uuid import UUID
 
 import attrs
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
+import segno
+from rich.box import HEAVY, SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -52,6 +55,12 @@ def _plain_value(value: object) -> object:
     if isinstance(value, UUID):
         return str(value)
     raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _qr_code(text: str) -> str:
+    lines = io.StringIO()
+    segno.make_qr(text, error="l").terminal(out=lines, border=2, compact=True)
+    return lines.getvalue().rstrip("\n")
 
 
 class _Console(Console):
@@ -132,6 +141,28 @@ class Screen:
         for name, value in facts.items():
             grid.add_row(Text(name, style="dim"), Text(clean(value), overflow="fold"))
         self._console.print(grid)
+
+    def pairing(self, code: str, address: str) -> None:
+        """A code and an address for somebody at another machine; in a terminal large, and to be scanned."""
+        if self.plain:
+            self.facts({"code": code, "address": address})
+            return
+        self._console.print(
+            Panel(
+                Group(
+                    Text(" ".join(clean(code)), style="bold", justify="center"),
+                    Text(),
+                    Text(clean(address), justify="center", overflow="fold"),
+                ),
+                title="Open this address and confirm the code",
+                box=HEAVY,
+                padding=(1, 4),
+                expand=False,
+            )
+        )
+        if (self._console.encoding or "").lower().startswith("utf"):
+            # White on black whatever the theme: many readers see nothing in an inverted code.
+            self._console.print(Text(_qr_code(address), style="bright_white on black", no_wrap=True))
 
     @contextmanager
     def steps(self, total: int) -> Generator[Steps]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from ezeep_async.cli.environment import session_from_env
+from ezeep_async.cli.connection import HERE, Connection, open_session
 from ezeep_async.cli.groups import Json
 from ezeep_async.cli.screen import Screen, to_json
 from ezeep_async.errors import NotFound, PermissionDenied
@@ -24,7 +24,9 @@ users_app = App(name="users", help="Users of the organisation.")
 
 
 @users_app.command(name="list")
-async def list_users(*, group: str | None = None, as_json: Json = False) -> None:
+async def list_users(
+    *, group: str | None = None, as_json: Json = False, connection: Connection = HERE
+) -> None:
     """List users: id, e-mail address, name, number of groups.
 
     Parameters
@@ -34,7 +36,7 @@ async def list_users(*, group: str | None = None, as_json: Json = False) -> None
     """
     screen = Screen()
     group_id = None if group is None else as_uuid(group, "--group")
-    async with session_from_env() as session:
+    async with open_session(connection) as session:
         users = await session.users.list(group=group_id).collect()
         people = await _directory(session)
     if as_json:
@@ -48,7 +50,7 @@ async def list_users(*, group: str | None = None, as_json: Json = False) -> None
 
 
 @users_app.command(name="show")
-async def show_user(user_id: str, /, *, as_json: Json = False) -> None:
+async def show_user(user_id: str, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
     """Show one user, with the names of its groups.
 
     Parameters
@@ -57,7 +59,7 @@ async def show_user(user_id: str, /, *, as_json: Json = False) -> None:
         The user's id, a UUID.
     """
     screen = Screen()
-    async with session_from_env() as session:
+    async with open_session(connection) as session:
         user = await session.users.get(user_id)
         person = await _person(session, user.id)
         if as_json:

@@ -46,7 +46,7 @@ def test_the_demo_through_the_entry_point(capsys: Capture) -> None:
 
 def test_errors_become_sentences(capsys: Capture) -> None:
     assert main(["groups", "list"]) == 1
-    assert capsys.readouterr().err.startswith("ezeep: EZEEP_CLIENT_ID and EZEEP_TOKEN_FILE are not set")
+    assert capsys.readouterr().err.startswith("ezeep: which client? Give --client-id, set EZEEP_CLIENT_ID, ")
     assert main(["demo", "--csv", "absent.csv"]) == 1
     assert capsys.readouterr().err == "ezeep: absent.csv: No such file or directory\n"
 

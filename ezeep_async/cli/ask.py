@@ -1,0 +1,98 @@
+"""Asking the person at the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import os
+import sys
+import threading
+from collections.abc import Callable, Generator
+from typing import TypeVar
+
+
+T = TypeVar("T")
+
+
+async def ask_secret(prompt: str) -> str:
+    """A line that is not shown while it is typed; from a pipe, its next line. Raises `ValueError` for none."""
+    if sys.stdin.isatty():
+        with _terminal_restored():
+            answer = await beside(lambda: _getpass(prompt))
+    else:
+        answer = await beside(_read_line)
+    return _given(answer, prompt)
+
+
+async def ask_line(prompt: str) -> str:
+    """A line. Raises `ValueError` for none."""
+    sys.stdout.write(prompt)
+    sys.stdout.flush()
+    return _given((await beside(_read_line)).strip(), prompt)
+
+
+def _given(answer: str, prompt: str) -> str:
+    if not answer:
+        raise ValueError(f"no answer to {prompt.strip(' :')!r}")
+    return answer
+
+
+def _getpass(prompt: str) -> str:
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        return ""
+
+
+@contextlib.contextmanager
+def _terminal_restored() -> Generator[None]:
+    """When Ctrl-C comes while a secret is typed, nobody else lets the terminal show again what is typed."""
+    try:
+        import termios
+    except ImportError:  # Windows, where nothing is switched off
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        yield
+    except BaseException:
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+        raise
+
+
+async def beside(function: Callable[[], T]) -> T:
+    """Run what blocks in a thread that nobody waits for when the program ends: it may be waiting for a person."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def finish(result: T | None, error: BaseException | None) -> None:
+        if not future.done():
+            if error is None:
+                future.set_result(result)  # type: ignore[arg-type]  # a T, where there is no error
+            else:
+                future.set_exception(error)
+
+    def run() -> None:
+        result: T | None = None
+        problem: BaseException | None = None
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
+            problem = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(finish, result, problem)
+
+    threading.Thread(target=run, name="ezeep-ask", daemon=True).start()
+    return await future
+
+
+def _read_line() -> str:
+    """The next line of standard input, past Python's buffers.
+
+    Whoever blocks in those keeps their lock, and an interpreter that ends meanwhile stumbles over it.
+    """
+    line = bytearray()
+    while (byte := os.read(sys.stdin.fileno(), 1)) not in {b"", b"\n"}:
+        line += byte
+    return line.decode(sys.stdin.encoding or "utf-8", "replace").rstrip("\r")
