@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ezeep_async.auth.app import AuthorizationRequest, OAuthApp
+from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.oauth import Pairing
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.keyring import KeyringTokenStore
@@ -45,6 +46,7 @@ from ezeep_async.errors import (
     UnexpectedRedirect,
     UnexpectedResponse,
 )
+from ezeep_async.http.stats import Stats
 from ezeep_async.models.accounts import AccountUser, Invitation
 from ezeep_async.models.groups import Group, Origin
 from ezeep_async.models.unset import UNSET, Unset
@@ -83,6 +85,7 @@ __all__ = [
     "InconsistentListing",
     "InsecureEndpoint",
     "Invitation",
+    "KeepAlive",
     "KeyringTokenStore",
     "MemoryTokenStore",
     "NotFound",
@@ -105,6 +108,7 @@ __all__ = [
     "SessionClosed",
     "Settings",
     "StateMismatch",
+    "Stats",
     "TokenPersistError",
     "TokenSet",
     "TokenStore",

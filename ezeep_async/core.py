@@ -11,6 +11,7 @@ import uuid
 import warnings
 
 import aiohttp
+import attrs
 
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
@@ -21,6 +22,8 @@ from ezeep_async.auth.refresher import Refresher, TokenHook
 from ezeep_async.auth.tokens import TokenSet, TokenStore
 from ezeep_async.errors import SessionClosed, TransportError, UnexpectedResponse
 from ezeep_async.http.sender import Sender
+from ezeep_async.http.stats import Stats
+from ezeep_async.http.tracing import Tracing, tracing_of
 from ezeep_async.http.transport import Transport
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.wire.requests import Phase, Request
@@ -30,9 +33,10 @@ from ezeep_async.wire.responses import RawResponse
 class OAuthSender:
     """Sends requests to the OAuth endpoints with the app's credentials: no bearer, no limiter, no retries."""
 
-    def __init__(self, transport: Transport, app: OAuthApp) -> None:
+    def __init__(self, transport: Transport, app: OAuthApp, tracing: Tracing | None) -> None:
         self._transport = transport
         self._app = app
+        self._tracing = tracing
 
     async def __call__(self, request: Request, phase: Phase, /) -> RawResponse:
         """One copy of `request`, and whatever comes back."""
@@ -43,7 +47,12 @@ class OAuthSender:
             "X-Request-ID": request_id,
         }
         try:
-            return await self._transport.send(request, headers, phase=phase, timed=False)
+            if self._tracing is None:
+                return await self._transport.send(request, headers, phase=phase, timed=False)
+            with self._tracing.attempt(request, 1) as answered:
+                response = await self._transport.send(request, headers, phase=phase, timed=False)
+                answered(response)
+                return response
         except (TransportError, UnexpectedResponse) as error:
             error.request_id = request_id
             raise
@@ -68,8 +77,9 @@ class Core:
         self._store = store
         self._first_tokens = tokens
         self._transport = Transport(endpoints, settings, http)
+        tracing = tracing_of(endpoints)
         self.exchanger = Exchanger(
-            OAuthSender(self._transport, app),
+            OAuthSender(self._transport, app, tracing),
             clock,
             timeout=settings.refresh_timeout,
             connect_timeout=settings.connect_timeout,
@@ -77,7 +87,7 @@ class Core:
         self.refresher = Refresher(
             store, self.exchanger, clock, leeway=settings.leeway, on_rotated=on_token_rotated
         )
-        self._sender = Sender(self._transport, self.refresher, settings)
+        self._sender = Sender(self._transport, self.refresher, settings, tracing=tracing)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Lock | None = None
         self._opened = False
@@ -90,6 +100,11 @@ class Core:
         if self._closing is not None:
             return "closed"
         return "open" if self._opened else "new"
+
+    @property
+    def stats(self) -> Stats:
+        """See `EzeepSession.stats`."""
+        return attrs.evolve(self._sender.stats(), refreshes=self.exchanger.refreshes)
 
     async def open(self) -> None:
         """Bind the store, and give it a first login. Once; raises `SessionClosed` after the close."""

@@ -24,6 +24,7 @@ from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
 from ezeep_async.core import Core
 from ezeep_async.errors import TokenStoreError
 from ezeep_async.http.sender import background
+from ezeep_async.http.stats import Stats
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
@@ -170,6 +171,11 @@ class EzeepSession:
         if self._is_borrowing:
             raise ValueError("a session that borrows an aiohttp session cannot be made again elsewhere")
         return self._again()
+
+    @property
+    def stats(self) -> Stats:
+        """What this session has done so far: calls, requests, retries, refusals, renewals of the login."""
+        return self._core.stats
 
     # --- calls -----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from ezeep_async import portal
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.blocking import call, listing, on_loop, plain
 from ezeep_async.errors import SessionClosed, TokenStoreError
+from ezeep_async.http.stats import Stats
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
@@ -159,6 +160,11 @@ class BlockingSession:
     request = call(EzeepSession.request)
     keep_alive = on_loop(EzeepSession.keep_alive)
     background = plain(EzeepSession.background)
+
+    @property
+    def stats(self) -> Stats:
+        """What this session has done so far."""
+        return self._aio.stats
 
     @property
     def _aio(self) -> EzeepSession:

@@ -63,6 +63,8 @@ class Exchanger:
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._random = random
+        self.refreshes = 0
+        """How many renewals went well."""
 
     @property
     def longest(self) -> float:
@@ -84,6 +86,7 @@ class Exchanger:
             attempt += 1
             outcome = await self._attempt(current, attempt, end - loop.time())
             if isinstance(outcome, TokenSet):
+                self.refreshes += 1
                 return outcome
             if isinstance(outcome.error, ReauthorizationRequired) and lost is not None:
                 raise _lost_and_refused(outcome.error, lost)

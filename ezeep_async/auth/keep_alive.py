@@ -136,8 +136,7 @@ class KeepAlive:
             self._seen = await kept.stored()
             if self._refused == (self._seen,):
                 return LONGEST_SLEEP
-            if not self._stopped:
-                await refresher.access_token()
+            await refresher.access_token()
         except ReauthorizationRequired as error:
             self._refused = (self._seen,)
             self._tell(error, "a new login is waited for")

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
+import attrs
+
 from ezeep_async.errors import (
     ApiError,
     AuthenticationError,
@@ -24,6 +26,8 @@ from ezeep_async.errors import (
     UnexpectedResponse,
 )
 from ezeep_async.http.limiter import Limiter
+from ezeep_async.http.stats import Stats
+from ezeep_async.http.tracing import Tracing
 from ezeep_async.http.transport import Transport
 from ezeep_async.settings import Settings
 from ezeep_async.wire.requests import Host, Phase, Request
@@ -78,6 +82,7 @@ class Sender:
         tokens: TokenSource,
         settings: Settings,
         *,
+        tracing: Tracing | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         self.transport = transport
@@ -87,12 +92,23 @@ class Sender:
         self.budget = RetryBudget()
         self._limiters = {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}
         self.random = rng
+        self.tracing = tracing
+        self.counts = Stats()
         self._calls: dict[asyncio.Task[object], int] = {}
         self._closed = False
 
     def limiter(self, host: Host) -> Limiter:
         """The limiter of one host."""
         return self._limiters[host]
+
+    def stats(self) -> Stats:
+        """What was done so far."""
+        limiters = self._limiters.values()
+        return attrs.evolve(
+            self.counts,
+            in_flight=sum(limiter.active for limiter in limiters),
+            waiting=sum(limiter.waiting for limiter in limiters),
+        )
 
     async def send(self, request: Request) -> RawResponse:
         """The 2xx answer to `request`. Raises an `EzeepError` for everything else."""
@@ -102,11 +118,16 @@ class Sender:
         assert task is not None  # noqa: S101  # a coroutine of aiohttp runs in a task
         self._calls[task] = self._calls.get(task, 0) + 1
         cancelled_before = task.cancelling()
+        self.counts.calls += 1
         try:
-            return await _Call(self, request).run()
+            return await self._run(_Call(self, request))
+        except EzeepError:
+            self.counts.failed += 1
+            raise
         except asyncio.CancelledError:
             # close() cancels the calls in flight; to their callers that is an error, not a cancellation.
             if self._closed and task not in self._calls and task.uncancel() <= cancelled_before:
+                self.counts.failed += 1
                 raise SessionClosed("the EzeepSession was closed during the call") from None
             raise
         finally:
@@ -114,6 +135,12 @@ class Sender:
                 self._calls[task] -= 1
                 if not self._calls[task]:
                     del self._calls[task]
+
+    async def _run(self, call: _Call) -> RawResponse:
+        if self.tracing is None:
+            return await call.run()
+        with self.tracing.call(call.request, call.request_id):
+            return await call.run()
 
     def close(self) -> None:
         """Refuse new calls, and end those in flight with `SessionClosed`."""
@@ -128,11 +155,11 @@ class _Call:
 
     def __init__(self, sender: Sender, request: Request) -> None:
         self._sender = sender
-        self._request = request
+        self.request = request
         self._limiter = sender.limiter(request.host)
         self._transport = sender.transport
         self._settings = sender.settings
-        self._request_id = uuid.uuid4().hex
+        self.request_id = uuid.uuid4().hex
         self._background = _in_background.get()
         self._attempt = 0
         self._token = ""
@@ -192,15 +219,24 @@ class _Call:
 
     @property
     def _name(self) -> str:
-        return f"{self._request.method} {self._request.route}"
+        return f"{self.request.method} {self.request.route}"
 
     async def _exchange(self, token: str) -> RawResponse:
-        headers = {"Authorization": f"Bearer {token}", "X-Request-ID": self._request_id}
-        if self._request.body is not None:
-            headers["Content-Type"] = self._request.content_type
+        headers = {"Authorization": f"Bearer {token}", "X-Request-ID": self.request_id}
+        if self.request.body is not None:
+            headers["Content-Type"] = self.request.content_type
         self._exchanging = True
-        self._phase = None if self._request.idempotent else Phase()
-        return await self._transport.send(self._request, headers, phase=self._phase)
+        self._phase = None if self.request.idempotent else Phase()
+        counts = self._sender.counts
+        counts.requests += 1
+        counts.retries += self._attempt > 1
+        tracing = self._sender.tracing
+        if tracing is None:
+            return await self._transport.send(self.request, headers, phase=self._phase)
+        with tracing.attempt(self.request, self._attempt) as answered:
+            response = await self._transport.send(self.request, headers, phase=self._phase)
+            answered(response)
+            return response
 
     def _sent(self) -> bool | None:
         """Whether the attempt that was broken off had left: certainly not while it waited for a token."""
@@ -219,12 +255,12 @@ class _Call:
                 response.status,
                 took,
                 self._attempt,
-                self._request_id,
+                self.request_id,
             )
 
     def _error_for(self, response: RawResponse, token: str) -> EzeepError:
         context = Context(
-            self._request.method, self._request.path, self._request_id, self._attempt, secrets=(token,)
+            self.request.method, self.request.path, self.request_id, self._attempt, secrets=(token,)
         )
         answer = error_from(response, context)
         if response.status != 401:
@@ -237,10 +273,10 @@ class _Call:
 
     def _is_done_already(self, failure: EzeepError) -> bool:
         """A deletion that finds nothing, after an attempt that may have been carried out, was carried out."""
-        if self._request.deletes and self._unclear and isinstance(failure, NotFound):
+        if self.request.deletes and self._unclear and isinstance(failure, NotFound):
             logger.info("%s: already absent: an earlier attempt deleted it", self._name)
             return True
-        harmless = self._request.idempotent and is_retryable(failure, idempotent=True)
+        harmless = self.request.idempotent and is_retryable(failure, idempotent=True)
         self._unclear = (
             self._unclear or may_have_happened(failure) or (harmless and not never_processed(failure))
         )
@@ -251,12 +287,13 @@ class _Call:
         delay = retry_delay(
             failure,
             attempt=self._attempt - self._replayed,
-            idempotent=self._request.idempotent,
+            idempotent=self.request.idempotent,
             policy=self._sender.policy,
             random=self._sender.random,
         )
         throttled = isinstance(failure, RateLimited)
         if throttled:
+            self._sender.counts.throttled += 1
             asked = min(retry_after_of(failure) or 0.0, self._settings.max_retry_after)
             self._limiter.throttled(asked if delay is None else delay, started)
         elif isinstance(failure, ApiError) and failure.status < 500:
@@ -270,11 +307,11 @@ class _Call:
     def _final(self, failure: EzeepError) -> EzeepError:
         if isinstance(failure, ApiError | UnexpectedResponse | TransportError):
             failure.attempts = self._attempt
-            failure.request_id = failure.request_id or self._request_id
-        if not self._request.idempotent and (self._unclear or _unreadable_success(failure)):
+            failure.request_id = failure.request_id or self.request_id
+        if not self.request.idempotent and (self._unclear or _unreadable_success(failure)):
             unknown = OutcomeUnknown(
                 f"{self._name}: the answer was lost, so it may or may not have been carried out: {failure}",
-                request_id=self._request_id,
+                request_id=self.request_id,
                 attempts=self._attempt,
             )
             unknown.__cause__ = failure
@@ -288,7 +325,7 @@ class _Call:
             self._attempt,
             failure,
             delay,
-            self._request_id,
+            self.request_id,
         )
         self._spent += delay
         if not isinstance(failure, RateLimited):  # the limiter itself keeps everyone waiting after a 429

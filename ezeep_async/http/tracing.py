@@ -1,0 +1,100 @@
+"""OpenTelemetry spans (extra `otel`): one for each call, and one for each request that it takes. Nothing where it is not
+installed.
+
+Names and attributes follow the semantic conventions for HTTP client spans; no address has a query, no span a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from yarl import URL
+
+from ezeep_async.settings import Endpoints
+from ezeep_async.version import __version__
+from ezeep_async.wire.requests import Host, Request
+from ezeep_async.wire.responses import RawResponse
+
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, SpanKind, Tracer
+
+
+class Tracing:
+    """Makes the spans of one session."""
+
+    def __init__(self, tracer: Tracer, endpoints: Endpoints) -> None:
+        self._tracer = tracer
+        self._servers = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
+
+    @contextmanager
+    def call(self, request: Request, request_id: str) -> Generator[None]:
+        """Around one call with all its attempts and pauses."""
+        from opentelemetry.trace import SpanKind
+
+        attributes = {"url.template": request.route, "ezeep.request_id": request_id}
+        with self._span(f"ezeep {request.method} {request.route}", SpanKind.INTERNAL, attributes):
+            yield
+
+    @contextmanager
+    def attempt(self, request: Request, number: int) -> Generator[Answered]:
+        """Around one request on the wire. Tell it the answer."""
+        from opentelemetry.trace import SpanKind
+
+        server = self._servers[request.host]
+        attributes: dict[str, str | int] = {
+            "http.request.method": request.method,
+            "url.template": request.route,
+            "server.address": server.host or "",
+            "server.port": server.port or 0,
+        }
+        if number > 1:
+            attributes["http.request.resend_count"] = number - 1
+        with self._span(f"{request.method} {request.route}", SpanKind.CLIENT, attributes) as span:
+            yield Answered(span)
+
+    @contextmanager
+    def _span(self, name: str, kind: SpanKind, attributes: Mapping[str, str | int]) -> Generator[Span]:
+        from opentelemetry.trace import Status, StatusCode
+
+        # What was raised is told by its class: texts and tracebacks are the application's to record.
+        with self._tracer.start_as_current_span(
+            name,
+            kind=kind,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield span
+            except BaseException as error:
+                span.set_attribute("error.type", type(error).__name__)
+                span.set_status(Status(StatusCode.ERROR))
+                raise
+
+
+class Answered:
+    """A span that waits for its answer."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def __call__(self, response: RawResponse) -> None:
+        """This is it."""
+        from opentelemetry.trace import Status, StatusCode
+
+        self._span.set_attribute("http.response.status_code", response.status)
+        if response.status >= 400:
+            self._span.set_attribute("error.type", str(response.status))
+            self._span.set_status(Status(StatusCode.ERROR))
+
+
+def tracing_of(endpoints: Endpoints) -> Tracing | None:
+    """None where OpenTelemetry is not installed."""
+    try:
+        from opentelemetry import trace
+    except ImportError:
+        return None
+    return Tracing(trace.get_tracer("ezeep_async", __version__), endpoints)
