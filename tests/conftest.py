@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from support import QUICK
+from watch import Watch, installed
 
 from ezeep_async import EzeepSession
 from ezeep_async.sandbox import Sandbox
@@ -22,6 +23,14 @@ def _no_blocking(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]
         return
     with blockbuster_ctx("ezeep_async") as guard:
         yield guard
+
+
+@pytest.fixture(autouse=True)
+def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    """8-3, 3-1, 9-5: a test fails when a secret is told or a token goes astray, whatever else it is about."""
+    watching = installed(monkeypatch)
+    yield watching
+    assert watching.complaints() == []
 
 
 @pytest.fixture(autouse=True)

