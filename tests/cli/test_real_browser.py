@@ -15,6 +15,7 @@ import pytest
 from command_line import ended, started
 from people import Desk
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
@@ -65,7 +66,15 @@ class Browser:
         return self.driver.find_element(By.TAG_NAME, "h1").text
 
     def wait_for_heading(self, text: str) -> None:
-        WebDriverWait(self.driver, 20).until(lambda _: self.heading() == text)
+        self._wait().until(lambda _: self.heading() == text)
+
+    def wait_for_text(self, selector: str) -> str:
+        return self._wait().until(lambda driver: driver.find_element(By.CSS_SELECTOR, selector).text)
+
+    def _wait(self) -> WebDriverWait[webdriver.Chrome]:
+        # Between finding an element of the old page and reading it, the new page may come. (NoSuchElementException is
+        # ignored by default.)
+        return WebDriverWait(self.driver, 20, ignored_exceptions=[StaleElementReferenceException])
 
     def press(self, button: str) -> None:
         self.driver.find_element(By.CSS_SELECTOR, f"button[value={button}]").click()
@@ -130,13 +139,7 @@ async def test_somebody_whom_nobody_knows_and_then_oneself_by_keyboard(desk: Des
         address = await desk.opened()
         await do(lambda: browser.open(address))
         await do(lambda: type_name("nobody@example.org"))
-        complaint = await do(
-            lambda: (
-                WebDriverWait(browser.driver, 20)
-                .until(lambda driver: driver.find_element(By.CSS_SELECTOR, "[role=alert]"))
-                .text
-            )
-        )
+        complaint = await do(lambda: browser.wait_for_text("[role=alert]"))
         assert "Nobody in this organisation" in complaint
         await do(lambda: type_name(person.email))
         await do(lambda: browser.wait_for_heading("You are logged in"))
