@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from evidence import note
 from redis_servers import Server
 from support import TOKEN, Clock, expired, open_session
 
@@ -67,6 +68,7 @@ async def test_a_restart_in_mid_refresh_loses_nothing(
         await session.accounts.me()
     assert sandbox.refresh_requests == 1
     assert caplog.text == ""
+    note("Redis: restart without its data", sandbox, lost=False)
 
 
 @pytest.mark.parametrize("is_over", [False, True], ids=["next call", "next renewal"])
