@@ -88,7 +88,7 @@ class Sender:
         self.transport = transport
         self.tokens = tokens
         self.settings = settings
-        self.policy = RetryPolicy(settings.retries, settings.max_retry_after)
+        self.policy = RetryPolicy(settings.retries, settings.max_retry_after, settings.deadline)
         self.budget = RetryBudget()
         self._limiters = {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}
         self.random = rng
@@ -288,6 +288,7 @@ class _Call:
             failure,
             attempt=self._attempt - self._replayed,
             idempotent=self.request.idempotent,
+            spent=self._spent,
             policy=self._sender.policy,
             random=self._sender.random,
         )
@@ -298,7 +299,7 @@ class _Call:
             self._limiter.throttled(asked if delay is None else delay, started)
         elif isinstance(failure, ApiError) and failure.status < 500:
             self._limiter.succeeded()
-        if delay is None or self._spent + delay >= self._settings.deadline:
+        if delay is None:
             raise self._final(failure)
         if not throttled and not self._sender.budget.take():
             raise self._final(failure)

@@ -31,6 +31,8 @@ class RetryPolicy:
 
     retries: int
     max_retry_after: float
+    deadline: float
+    """Seconds for one call with all its attempts and pauses."""
 
 
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
@@ -90,17 +92,28 @@ def retry_delay(
     *,
     attempt: int,
     idempotent: bool,
+    spent: float,
     policy: RetryPolicy,
     random: Callable[[], float],
 ) -> float | None:
-    """Seconds to wait before attempt number `attempt + 1`, or None to give up. Never less than `Retry-After`."""
+    """Seconds to wait before attempt number `attempt + 1`, or None to give up.
+
+    `spent` is how many seconds the call has taken so far. Never less than `Retry-After`, and never past the deadline.
+    """
     throttled = isinstance(failure, RateLimited)
     allowed = policy.retries * (THROTTLES_PER_RETRY if throttled else 1)
     if attempt > allowed or not is_retryable(failure, idempotent=idempotent):
         return None
+    delay = _pause(failure, attempt, policy, random)
+    return None if delay is None or spent + delay >= policy.deadline else delay
+
+
+def _pause(
+    failure: EzeepError, attempt: int, policy: RetryPolicy, random: Callable[[], float]
+) -> float | None:
     retry_after = retry_after_of(failure)
     if retry_after is None:
-        if throttled:
+        if isinstance(failure, RateLimited):
             return backoff(attempt, random, FIRST_THROTTLE_DELAY, LONGEST_THROTTLE_DELAY)
         return backoff(attempt, random)
     if retry_after > policy.max_retry_after:

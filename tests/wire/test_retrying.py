@@ -41,8 +41,8 @@ def delay(
     longest: float = 120.0,
     rng: Callable[[], float] = lambda: 0.0,
 ) -> float | None:
-    policy = RetryPolicy(retries, longest)
-    return retry_delay(failure, attempt=attempt, idempotent=idempotent, policy=policy, random=rng)
+    policy = RetryPolicy(retries, longest, 300.0)
+    return retry_delay(failure, attempt=attempt, idempotent=idempotent, spent=0.0, policy=policy, random=rng)
 
 
 @pytest.mark.parametrize(
