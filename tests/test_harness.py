@@ -6,15 +6,17 @@ import asyncio
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from blockbuster import BlockingError
+from command_line import Ran
 from support import open_session
 from watch import Watch
 
 import ezeep_async
-from ezeep_async import EzeepError, FileTokenStore
+from ezeep_async import EzeepError, FileTokenStore, OAuthApp, ServerError, Settings
 from ezeep_async.sandbox import Sandbox
 
 
@@ -45,6 +47,52 @@ async def test_8_3_a_secret_that_is_told_is_noticed(sandbox: Sandbox, watch: Wat
         logging.getLogger("ezeep_async.auth").exception("failed")
     assert len(watch.complaints()) == 1
     watch.told.clear()
+
+
+def _in_a_cause(secret: str) -> None:
+    with pytest.raises(EzeepError):
+        try:
+            raise LookupError(secret)
+        except LookupError as error:
+            raise EzeepError("nothing") from error
+
+
+def _in_an_attribute(secret: str) -> None:
+    with pytest.raises(ServerError):
+        raise ServerError("nothing", body={"echo": secret})
+
+
+def _in_a_warning(secret: str) -> None:
+    with pytest.warns(UserWarning):
+        warnings.warn(secret, stacklevel=1)
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        _in_a_cause,
+        _in_an_attribute,
+        _in_a_warning,
+        lambda secret: OAuthApp(secret, "s3cr3t-enough"),
+        lambda secret: Ran(0, f"token {secret}", ""),
+    ],
+    ids=["cause", "attribute", "warning", "repr", "command"],
+)
+def test_8_3_wherever_a_secret_is_told_it_is_noticed(watch: Watch, tell: Callable[[str], None]) -> None:
+    """8-3: whatever can be read counts, not the log alone."""
+    watch.secrets.add("a-very-secret-token")
+    tell("a-very-secret-token")
+    assert len(watch.complaints()) == 1
+    watch.told.clear()
+
+
+def test_8_3_what_is_a_secret(watch: Watch) -> None:
+    """8-3: client secrets and proxy passwords are, and what is made of them."""
+    header = OAuthApp("id", "s3cr3t-enough").basic_authorization()
+    Settings(proxy="http://user:pr0xy-enough@proxy.example:3128")
+    Settings(proxy="http://proxy.example:3128", proxy_auth=("user", "other-pr0xy"))
+    OAuthApp("id").basic_authorization()
+    assert watch.secrets == {"s3cr3t-enough", header.removeprefix("Basic "), "pr0xy-enough", "other-pr0xy"}
 
 
 async def test_3_1_a_token_that_goes_astray_is_noticed(sandbox: Sandbox, watch: Watch) -> None:

@@ -1,28 +1,69 @@
-"""Watches every test: no secret in any log line or error, at any level, and no token on its way to another host (8-3).
+"""Watches every test: no secret is told, and no token is on its way to another host (8-3, 3-1, 9-5).
 
-The log is watched at DEBUG whatever level a test has set, and a test sees of it what it would see anyway.
+Secrets are the tokens, codes and verifiers that the sandbox and the client make, client secrets, proxy passwords, and
+what is sent as Basic credentials. Told is what is logged (at DEBUG, whatever level a test has set; a test sees of it what
+it would see anyway), what errors say, with their attributes and with the whole chain of causes where a test catches one,
+warnings, the repr of every public object, and what the command prints.
 """
 
 from __future__ import annotations
 
+import base64
 import logging
 import traceback
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import attrs
 import pytest
+from _pytest.raises import RaisesExc
 from aiohttp import ClientRequest
+from command_line import Ran
 from yarl import URL
 
-from ezeep_async import EzeepError
-from ezeep_async.auth.app import AuthorizationRequest
+from ezeep_async import (
+    AuthorizationRequest,
+    EzeepError,
+    EzeepSession,
+    FileTokenStore,
+    KeyringTokenStore,
+    MemoryTokenStore,
+    OAuthApp,
+    Pairing,
+    ReadOnlyTokens,
+    RedisTokenStore,
+    Settings,
+    TokenSet,
+)
 from ezeep_async.http.transport import USER_AGENT, Transport
 from ezeep_async.sandbox.grants import Grants
+from ezeep_async.sync import BlockingSession
+from ezeep_async.wire.requests import Request
+from ezeep_async.wire.responses import RawResponse
 
 
-LOGGERS = ("ezeep_async", "aiohttp")
+LOGGERS = ("ezeep_async", "aiohttp", "asyncio")
+SHORTEST = 8
+"""Characters of a secret that is looked for: shorter ones, as tests have them, are in many words."""
+SHOWN = (
+    AuthorizationRequest,
+    BlockingSession,
+    EzeepSession,
+    FileTokenStore,
+    KeyringTokenStore,
+    MemoryTokenStore,
+    OAuthApp,
+    Pairing,
+    RawResponse,
+    ReadOnlyTokens,
+    RedisTokenStore,
+    Request,
+    Settings,
+    TokenSet,
+)
+"""Objects that people print."""
 
 
 @attrs.define
@@ -30,9 +71,8 @@ class Watch:
     """What happened in one test."""
 
     secrets: set[str] = attrs.field(factory=set[str])
-    """The tokens, codes and verifiers that were issued."""
     told: list[str] = attrs.field(factory=list[str])
-    """Everything that was logged or raised."""
+    """Everything that somebody could have read."""
     origins: set[URL] = attrs.field(factory=set[URL])
     """The two hosts of every session."""
     bearers: list[URL] = attrs.field(factory=list[URL])
@@ -71,20 +111,64 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
         monkeypatch.setattr(owner, name, wrapper)
 
+    def secret(*found: str | None) -> None:
+        watch.secrets.update(each for each in found if each is not None and len(each) >= SHORTEST)
+
+    after(Grants, "_issue", lambda _, tokens: secret(tokens.access_token, tokens.refresh_token))
+    after(Grants, "authorize", lambda _, code: secret(code))
+    after(AuthorizationRequest, "__init__", lambda request, _: secret(request.code_verifier))
+    after(OAuthApp, "__init__", lambda app, _: secret(app.client_secret))
+    after(OAuthApp, "basic_authorization", lambda _, header: app_secret(secret, header))
     after(
-        Grants, "_issue", lambda _, tokens: watch.secrets.update((tokens.access_token, tokens.refresh_token))
+        Settings,
+        "__init__",
+        lambda settings, _: secret(
+            *(settings.proxy_auth or ())[1:], settings.proxy and URL(settings.proxy).password
+        ),
     )
-    after(Grants, "authorize", lambda _, code: watch.secrets.add(code))
-    after(AuthorizationRequest, "__init__", lambda request, _: watch.secrets.add(request.code_verifier))
     after(EzeepError, "__init__", lambda error, _: watch.told.append(f"{error!r} {error}"))
+    after(Ran, "__init__", lambda ran, _: watch.told.append(f"{ran.out} {ran.err}"))
+    for shown in SHOWN:
+        after(shown, "__init__", lambda instance, _: watch.told.append(repr(instance)))
     after(
         Transport,
         "__init__",
         lambda transport, _: watch.origins.update(base.origin() for base in transport._bases.values()),
     )
+    _watch_what_is_caught(monkeypatch, watch)
+    _watch_warnings(monkeypatch, watch)
     _watch_the_log(monkeypatch, watch)
     _watch_requests(monkeypatch, watch)
     return watch
+
+
+def app_secret(secret: Callable[..., None], header: str) -> None:
+    """Of a client without a secret, the header has nothing in it that is not known anyway."""
+    credentials = header.removeprefix("Basic ")
+    if not base64.b64decode(credentials).endswith(b":"):
+        secret(credentials)
+
+
+def _watch_what_is_caught(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
+    real = RaisesExc.__exit__
+
+    def caught(raises: RaisesExc, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if error is not None:
+            watch.told += traceback.format_exception(error)
+            watch.told.append(repr(vars(error)))
+        return real(raises, kind, error, trace)
+
+    monkeypatch.setattr(RaisesExc, "__exit__", caught)
+
+
+def _watch_warnings(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
+    real = warnings.warn
+
+    def warn(message: Any, *args: Any, stacklevel: int = 1, **options: Any) -> None:
+        watch.told.append(str(message))
+        real(message, *args, stacklevel=stacklevel + 1, **options)
+
+    monkeypatch.setattr(warnings, "warn", warn)
 
 
 def _watch_the_log(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
