@@ -310,6 +310,7 @@ def _die_and_go_on(mortals: Mortals, step: Step, path: Path, sandbox: Sandbox) -
     assert (stored.access_token, stored.refresh_token) == (expected.access_token, expected.refresh_token)
 
     works = asyncio.run(_next_process(path, sandbox))
+    refreshes = sandbox.refresh_requests
     by_the_next = sandbox.refresh_requests - by_the_dead
     if works:
         assert asyncio.run(_next_process(path, sandbox)), "what the next process made of it was stored"
@@ -320,7 +321,7 @@ def _die_and_go_on(mortals: Mortals, step: Step, path: Path, sandbox: Sandbox) -
         assert asyncio.run(_next_process(path, sandbox))
     if not works or by_the_next:
         assert _leftovers(path) == [], "a save removes what the dead process left"
-    note(f"SIGKILL: {step.name}", sandbox, lost=not works)
+    note(f"SIGKILL: {step.name}", sandbox, refreshes, lost=not works)
     return Outcome(by_the_dead, by_the_next, not works)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from evidence import note
+from evidence import survives
 from redis_servers import Server
 from support import TOKEN, Clock, expired, open_session
 
@@ -66,9 +66,9 @@ async def test_a_restart_in_mid_refresh_loses_nothing(
         async with open_session(sandbox, new_store()) as next_process:
             await next_process.accounts.me()
         await session.accounts.me()
-    assert sandbox.refresh_requests == 1
-    assert caplog.text == ""
-    note("Redis: restart without its data", sandbox, lost=False)
+        assert sandbox.refresh_requests == 1
+        assert caplog.text == ""
+        assert await survives("Redis: restart without its data", sandbox, session)
 
 
 @pytest.mark.parametrize("is_over", [False, True], ids=["next call", "next renewal"])

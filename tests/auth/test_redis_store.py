@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from children import call_at_expiry
-from evidence import note
+from evidence import survives
 from redis_servers import Server, free_port
 from support import expired, open_session, sandbox_in_a_thread
 
@@ -544,8 +544,8 @@ async def test_2_7_a_lapse_during_the_refresh_keeps_the_login(
         assert "CRITICAL" in caplog.text
     async with open_session(sandbox, store) as again:
         await again.accounts.me()
-    assert sandbox.refresh_requests == 1
-    note("Redis: the lease lapses", sandbox, lost=False)
+        assert sandbox.refresh_requests == 1
+        assert await survives("Redis: the lease lapses", sandbox, again)
 
 
 async def test_2_8_waiting_for_the_lock_is_cancellable_and_leaks_nothing(
@@ -644,8 +644,8 @@ async def test_2_9_the_server_restarts_in_mid_refresh(
         assert caplog.text == ""
     async with open_session(sandbox, RedisTokenStore(own_server.address)) as again:
         await again.accounts.me()
-    assert sandbox.refresh_requests == 1
-    note("Redis: restart with its data", sandbox, lost=False)
+        assert sandbox.refresh_requests == 1
+        assert await survives("Redis: restart with its data", sandbox, again)
 
 
 async def test_2_7_the_server_goes_down_in_mid_refresh(
