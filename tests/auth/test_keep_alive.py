@@ -332,6 +332,17 @@ async def test_a_store_that_fails_is_asked_again_until_it_works(
         await until(lambda: sandbox.refreshes == 1)
     assert len(told(caplog)) == 1
     assert "the store is away" in told(caplog)[0]
+    assert [record.exc_info for record in caplog.records if "not kept alive" in record.getMessage()] == [None]
+
+
+@pytest.mark.parametrize("where", ["load", "lock", "bind"])
+async def test_a_look_into_a_store_that_fails_is_a_token_store_error(sandbox: Sandbox, where: str) -> None:
+    """Whatever it raises: its callers cannot know every library behind a store."""
+    store = _Breaks(sandbox.tokens())
+    store.where, store.error = where, LookupError("the store is away")
+    async with contextlib.aclosing(open_session(sandbox, store)) as session:
+        with pytest.raises(TokenStoreError, match="the token store failed: the store is away"):
+            await session._core.stored()
 
 
 async def test_the_pauses_grow(sandbox: Sandbox) -> None:
