@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import json
 import multiprocessing
 import os
@@ -13,11 +14,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from children import call_at_expiry
 from evidence import survives
+from filelock import FileLock
 from support import expired, open_session, sandbox_in_a_thread
 
 from ezeep_async import (
@@ -30,6 +33,8 @@ from ezeep_async import (
     TokenStoreCorrupt,
     TokenStoreError,
 )
+from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.refresher import Refresher
 from ezeep_async.sandbox import Sandbox
 
 
@@ -219,6 +224,77 @@ async def test_2_7_a_disk_that_fills_up_during_the_refresh(
         await again.accounts.me()
         assert sandbox.refresh_requests == 1
         assert await survives("disk full", sandbox, again)
+
+
+async def test_2_2_the_login_is_renewed_in_order(
+    sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2-2: what is spent is spent under the lock, when it is known that there is a place for what comes; and what came
+    is on the disk, name and all, before anybody uses it or the next one may look.
+    """
+    tokens = expired(sandbox.tokens())
+    await _save(FileTokenStore(path), tokens)
+    done: list[str] = []
+    began: list[str] = []
+
+    def watched(owner: object, name: str, word: str, when: Callable[..., bool] = lambda *args: True) -> None:
+        real = getattr(owner, name)
+
+        @functools.wraps(real)
+        def spy(*args, **options):
+            if not when(*args):
+                return real(*args, **options)
+            began.append(word)
+            result = real(*args, **options)
+            done.append(word)
+            return result
+
+        monkeypatch.setattr(owner, name, spy)
+
+    def is_folder(descriptor: int) -> bool:
+        return stat.S_ISDIR(os.fstat(descriptor).st_mode)
+
+    watched(FileLock, "_acquire", "lock")
+    watched(FileTokenStore, "_load", "re-read")
+    watched(FileTokenStore, "_check_writable", "prove writable")
+    watched(FileTokenStore, "_save", "persist")
+    watched(os, "fsync", "flush", lambda number: began[-1] == "persist" and not is_folder(number))
+    watched(Path, "replace", "replace")
+    watched(os, "fsync", "flush the folder", is_folder)
+    watched(Refresher, "_publish", "publish")
+    watched(FileLock, "_release", "unlock")
+    real_exchange = Exchanger.refresh
+
+    async def exchange(exchanger: Exchanger, current: TokenSet) -> TokenSet:
+        assert current == tokens
+        new = await real_exchange(exchanger, current)
+        assert sandbox.refreshes == 1
+        done.append("exchange")
+        return new
+
+    monkeypatch.setattr(Exchanger, "refresh", exchange)
+    told = asyncio.Event()
+
+    def hook(old: TokenSet | None, new: TokenSet) -> None:
+        done.append("tell")
+        told.set()
+
+    async with open_session(sandbox, FileTokenStore(path), on_token_rotated=hook) as session:
+        await session.accounts.me()
+        await told.wait()
+    assert done == [
+        "lock",
+        "re-read",
+        "prove writable",
+        "exchange",
+        "flush",
+        "replace",
+        "flush the folder",
+        "persist",
+        "publish",
+        "unlock",
+        "tell",
+    ]
 
 
 HOLD = """
