@@ -20,7 +20,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from support import ME, Clock, expired, open_session, sandbox_in_a_thread
+from support import ME, Clock, expired, open_session, put, sandbox_in_a_thread
 
 from ezeep_async import (
     BlockingCallError,
@@ -314,7 +314,7 @@ def test_5_4_a_refresh_survives_ctrl_c(server: Sandbox, tmp_path: Path) -> None:
     """5-4, 1-5: Ctrl-C while the login is renewed, and the process ends: the new login is in the file."""
     path = tmp_path / "login.json"
     store = FileTokenStore(path)
-    asyncio.run(_put(store, expired(server.tokens())))
+    asyncio.run(put(store, expired(server.tokens())))
     before = json.loads(path.read_text())["token"]["refresh_token"]
     script = """
         import sys
@@ -352,11 +352,6 @@ def test_5_4_a_refresh_survives_ctrl_c(server: Sandbox, tmp_path: Path) -> None:
     assert "KeyboardInterrupt" in err
     assert server.refreshes == 1
     assert json.loads(path.read_text())["token"]["refresh_token"] != before
-
-
-async def _put(store: FileTokenStore, tokens) -> None:
-    async with store.lock():
-        await store.save(tokens)
 
 
 def test_a_borrowed_session_cannot_be_made_again(server: Sandbox) -> None:

@@ -10,13 +10,13 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import attrs
 import pytest
-from support import TOKEN, Clock, expired, open_session, sandbox_in_a_thread, settle
+from support import TOKEN, Clock, expired, open_session, put, sandbox_in_a_thread, settle, until
 
 from ezeep_async import (
     EzeepSession,
@@ -52,14 +52,6 @@ def clock() -> Clock:
     return Clock()
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait for it, with a bound."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        await asyncio.sleep(0.002)
-
-
 async def steps(handle: KeepAlive, number: int = 6) -> None:
     """Let it look around that many times: whatever it is about to do, it has done then."""
     done = 0
@@ -88,11 +80,6 @@ def told(caplog: pytest.LogCaptureFixture, text: str = "not kept alive") -> list
         for record in caplog.records
         if record.levelno >= logging.WARNING and text in record.getMessage()
     ]
-
-
-async def _save(store: MemoryTokenStore, tokens: TokenSet) -> None:
-    async with store.lock():
-        await store.save(tokens)
 
 
 # --- in time, and once -------------------------------------------------------------------------------------------------
@@ -379,7 +366,7 @@ async def test_after_a_logout_a_new_login_is_kept_alive(
         if whose == "this session":
             await session.oauth.login_with_password(SANDBOX_ADMIN, SANDBOX_PASSWORD)
         else:
-            await _save(store, sandbox.tokens())
+            await put(store, sandbox.tokens())
         await until(lambda: handle.state == "running")
         later(LIFE - 40, clock, sandbox)
         await until(lambda: sandbox.refreshes == 1)
@@ -405,7 +392,7 @@ async def test_where_a_person_is_needed_it_waits(
         await until(lambda: handle.state == "waiting for a login")
         await steps(handle, 20)
         assert sandbox.refresh_requests == (1 if kind == "ended" else 0)
-        await _save(store, expired(sandbox.tokens()))
+        await put(store, expired(sandbox.tokens()))
         await until(lambda: sandbox.refreshes == 1)
         await session.accounts.me()
     assert len(told(caplog)) == 1

@@ -96,7 +96,7 @@ def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     server = Server(tmp_path_factory.mktemp("redis"))
     yield server.address
-    server.stop()
+    server.close()
 
 
 class TestRedisTokenStore(TokenStoreContract):

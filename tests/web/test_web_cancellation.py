@@ -14,8 +14,8 @@ from pathlib import Path
 import attrs
 import pytest
 from evidence import note
-from support import ME, TOKEN, Clock, settle
-from web.servers import Answer, Browser, Site, serving, until
+from support import ME, TOKEN, Clock, settle, until
+from web.servers import Answer, Browser, Site, serving
 
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.faults import Hold

@@ -15,9 +15,9 @@ import aiohttp
 import attrs
 import pytest
 from evidence import note
-from support import ME, TOKEN
+from support import ME, TOKEN, until
 from web.gunicorn_server import Gunicorn, gunicorn
-from web.servers import Answer, Browser, until
+from web.servers import Answer, Browser
 
 from ezeep_async import EzeepSession, FileTokenStore
 from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
