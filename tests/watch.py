@@ -22,7 +22,7 @@ from ezeep_async.http.transport import USER_AGENT, Transport
 from ezeep_async.sandbox.grants import Grants
 
 
-LOGGERS = ("ezeep_async", "aiohttp")
+LOGGERS = ("ezeep_async", "aiohttp", "asyncio")
 
 
 @attrs.define

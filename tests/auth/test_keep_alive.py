@@ -202,11 +202,6 @@ async def test_a_wall_clock_that_jumps_makes_no_refresh(sandbox: Sandbox, clock:
         await until(lambda: sandbox.refreshes == 1)
 
 
-def test_a_suspended_machine_is_noticed_soon() -> None:
-    """The timers of an event loop stand still in the meantime, so no sleep is long."""
-    assert keep_alive.LONGEST_SLEEP <= 30
-
-
 @pytest.mark.parametrize(
     ("platform", "clock_id"), [("linux", "CLOCK_BOOTTIME"), ("darwin", "CLOCK_MONOTONIC"), ("win32", None)]
 )
@@ -346,7 +341,9 @@ async def test_the_pauses_grow(sandbox: Sandbox) -> None:
         store._tokens = expired(sandbox.tokens())
         assert await handle._step(session._core) == 1.0
         assert sandbox.refreshes == 1
-        assert await handle._step(session._core) == keep_alive.LONGEST_SLEEP
+        assert (
+            await handle._step(session._core) == 30.0
+        )  # no longer: a suspended machine is to be noticed soon
 
 
 @pytest.mark.usefixtures("quick")
@@ -600,7 +597,7 @@ async def test_a_session_that_nobody_closed_is_noticed(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         del app
-        await until(lambda: gc.collect() and _unclosed(caught))
+        await until(lambda: (gc.collect(), _unclosed(caught))[1])
     await until(task.done)
 
 
