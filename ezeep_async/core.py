@@ -19,7 +19,7 @@ from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.owned import start_self_timed
 from ezeep_async.auth.refresher import Refresher, TokenHook
-from ezeep_async.auth.tokens import TokenSet, TokenStore
+from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import SessionClosed, TransportError, UnexpectedResponse
 from ezeep_async.http.sender import Sender
 from ezeep_async.http.stats import Stats
@@ -120,7 +120,8 @@ class Core:
                 return
             bind = getattr(self._store, "bind", None)
             if bind is not None:
-                bind(self.app.client_id, self.endpoints.account)
+                with as_store_errors():
+                    bind(self.app.client_id, self.endpoints.account)
             if self._first_tokens is not None:
                 await self.refresher.put_if_empty(self._first_tokens)
                 self._first_tokens = None
@@ -151,8 +152,7 @@ class Core:
     async def stored(self) -> TokenSet | None:
         """The login as the store has it now."""
         await self.open()
-        async with self._store.lock():
-            return await self._store.load()
+        return await self.refresher.stored()
 
     async def aclose(self) -> None:
         """See `EzeepSession.aclose`."""

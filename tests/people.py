@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from pathlib import Path
 
@@ -13,18 +12,13 @@ from browser import decide
 from ezeep_async.sandbox import Sandbox
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 class Desk:
     """A home folder, a browser that notes the address it is opened with, and a sandbox to log in at."""
 
-    def __init__(self, sandbox: Sandbox, home: Path) -> None:
+    def __init__(self, sandbox: Sandbox, home: Path, port: int) -> None:
         self.sandbox = sandbox
         self.home = home
-        self.redirect_uri = f"http://127.0.0.1:{free_port()}/callback"
+        self.redirect_uri = f"http://127.0.0.1:{port}/callback"
         sandbox.behaviour.redirect_uris = (self.redirect_uri,)
         self._opened = home / "opened"
         script = home / "browser.py"
@@ -44,6 +38,11 @@ class Desk:
             "EZEEP_ACCOUNT_URL": sandbox.endpoints.account,
             "EZEEP_API_URL": sandbox.endpoints.api,
         }
+
+    @property
+    def alone(self) -> dict[str, str]:
+        """The environment of somebody who was told of no service and no client."""
+        return {name: value for name, value in self.environment.items() if not name.startswith("EZEEP_")}
 
     @property
     def config(self) -> Path:

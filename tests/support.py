@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from ezeep_async import EzeepSession, MemoryTokenStore, Settings, TokenSet
+from ezeep_async import EzeepSession, MemoryTokenStore, Settings, TokenSet, TokenStore
 from ezeep_async.sandbox import Sandbox
 
 
@@ -46,6 +47,31 @@ def open_session(sandbox: Sandbox, store=None, **options) -> EzeepSession:
         store = MemoryTokenStore(options.pop("stored", None) or expired(sandbox.tokens()))
     options.setdefault("settings", QUICK)
     return EzeepSession(sandbox.oauth_app, store=store, endpoints=sandbox.endpoints, **options)
+
+
+async def put(store: TokenStore, tokens: TokenSet) -> None:
+    """Store a login as whoever keeps the contract does it: with the lock held, and after a look."""
+    async with store.lock():
+        await store.load()
+        await store.save(tokens)
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for it, with a bound."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        await asyncio.sleep(0.002)
+
+
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port on 127.0.0.1 that nobody listens on, and that only who is told of it will."""
+    with socket.socket() as holder:
+        # Bound and not listening: the system gives it to nobody else, and lets a server that reuses addresses have it.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 async def settle(times: int = 5) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import warnings
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 from blockbuster import BlockingError
 from command_line import Ran
-from support import open_session
+from evidence import survives
+from support import expired, open_session
 from watch import Watch
 
 import ezeep_async
@@ -125,3 +127,25 @@ def test_nox_tests_the_built_package() -> None:
 async def test_the_debug_mode_is_on_where_it_is_asked_for() -> None:
     """The tests of concurrency run with it."""
     assert asyncio.get_running_loop().get_debug()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_the_evidence_is_what_was_measured(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """A login that is lost is noted as lost, also where it would still have worked for a call."""
+    monkeypatch.setenv("EVIDENCE", str(tmp_path / "evidence"))
+    tokens = sandbox.tokens()
+    if lost:
+        sandbox._grants.refresh(tokens.refresh_token)  # by somebody who did not tell
+        sandbox.behaviour.grace_window = 0.0
+    async with open_session(sandbox, stored=expired(tokens)) as session:
+        assert await survives("a fault", sandbox, session) != lost
+    row = json.loads((tmp_path / "evidence").read_text())
+    assert row == [
+        "a fault",
+        bool(sandbox.behaviour.grace_window),
+        sandbox.behaviour.reuse_protection,
+        0,
+        lost,
+    ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from browser import decide
-from support import sandbox_in_a_thread
+from support import put, sandbox_in_a_thread
 
 from ezeep_async import FileTokenStore
 
@@ -31,12 +31,7 @@ def server():
 
 @pytest.fixture
 def environment(server, tmp_path: Path) -> dict[str, str]:
-    async def log_in() -> None:
-        store = FileTokenStore(tmp_path / "login.json")
-        async with store.lock():
-            await store.save(server.tokens())
-
-    asyncio.run(log_in())
+    asyncio.run(put(FileTokenStore(tmp_path / "login.json"), server.tokens()))
     return {
         **os.environ,
         "EZEEP_CLIENT_ID": server.oauth_app.client_id,
@@ -47,8 +42,8 @@ def environment(server, tmp_path: Path) -> dict[str, str]:
 
 
 def test_there_are_snippets() -> None:
-    """The async example first, with its store (2-14); then blocking, logging in, the sandbox, and tests of one's own."""
-    assert len(SNIPPETS) == 5
+    """The async example first, with its store (2-14); then blocking, logging in, the log, the sandbox, and tests of one's own."""
+    assert len(SNIPPETS) == 6
     assert "FileTokenStore(" in SNIPPETS[0]
     body = SNIPPETS[0].split("def main", 1)[1].split("\n\n\n")[0]
     assert len(body.splitlines()) <= 10
@@ -65,6 +60,16 @@ def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
+
+
+def test_what_it_shows_of_itself(environment: dict[str, str], tmp_path: Path) -> None:
+    """6-10, 8-4: the retry in the log, and in the counts."""
+    (snippet,) = [text for text in SNIPPETS if "session.stats" in text]
+    out = subprocess.check_output([sys.executable, "-c", snippet], env=environment, text=True, timeout=15)
+    *lines, stats = out.splitlines()
+    assert "INFO:ezeep_async.http:" in lines[0]
+    assert "503" in lines[0]
+    assert stats.startswith("Stats(calls=1, failed=0, requests=2, retries=1, ")
 
 
 def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> None:

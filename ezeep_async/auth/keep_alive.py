@@ -10,7 +10,7 @@ import random
 import weakref
 from contextvars import Context
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.tokens import TokenSet
@@ -32,6 +32,9 @@ SPREAD = 0.25
 """The share of the leeway over which workers on one store spread, so that they do not all wake in one instant."""
 STOP_WAIT = 1.0
 """Seconds that stopping waits, at most, for a look into the store to end."""
+
+
+KeepAliveState = Literal["running", "trying again", "waiting for a login", "stopped"]
 
 
 class Kept(Protocol):
@@ -78,8 +81,8 @@ class KeepAlive:
         return not self._stopped and not self._task.done() and self._pid == os.getpid()
 
     @property
-    def state(self) -> str:
-        """For people."""
+    def state(self) -> KeepAliveState:
+        """How it goes. `"waiting for a login"`: a person has to log in; `"trying again"`: the last attempt failed."""
         if not self.is_running:
             return "stopped"
         if self._refused is not None:

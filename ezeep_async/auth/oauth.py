@@ -133,7 +133,7 @@ class OAuth:
         interval: float = 5.0,
         timeout: float = 600.0,  # noqa: ASYNC109  # it ends in an error of its own, PairingTimeout
     ) -> TokenSet:
-        """Ask every `interval` seconds until the person has confirmed, and keep the login.
+        """Ask every `interval` seconds, and once more at the end, until the person has confirmed; and keep the login.
 
         Raises `AuthorizationDenied` when they declined, `PairingTimeout` after `timeout` seconds.
         """
@@ -141,14 +141,18 @@ class OAuth:
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
         form = pairing_form(pairing.pairing_code, self._app.scope)
+        is_last = timeout <= 0
         while True:
             try:
                 return await self._poll(form)
             except _NotYet as answer:
                 interval += SLOW_DOWN if answer.slow_down else 0.0
-            if loop.time() + interval > end:
+            if is_last:
                 raise PairingTimeout(f"nobody confirmed the pairing within {timeout:g} s")
-            await asyncio.sleep(interval)
+            left = max(0.0, end - loop.time())
+            # Sooner than the interval, once: whoever confirmed in between shall not have done so in vain.
+            is_last = left <= interval
+            await asyncio.sleep(min(interval, left))
 
     async def refresh(self) -> TokenSet:
         """Renew the login now, whatever the clock says; joins a renewal that is under way.

@@ -12,15 +12,15 @@ import copy
 import inspect
 import logging
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.owned import start_self_timed
-from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore
+from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import EzeepError, ReauthorizationRequired, TokenPersistError, TokenStoreError
 
 
@@ -114,6 +114,11 @@ class Refresher:
     async def put_if_empty(self, tokens: TokenSet) -> None:
         """Give the store a first login, unless it has one."""
         await asyncio.shield(self._own(self._put_if_empty(tokens), "ezeep-first-tokens"))
+
+    async def stored(self) -> TokenSet | None:
+        """The login as the store has it now, looked at under its lock. Nothing is adopted. Raises `TokenStoreError`."""
+        async with self._locked():
+            return await self._load()
 
     async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:
         """Wait for a renewal that is under way, and a moment for hooks (but for `caller`, which may be one of them).
@@ -299,7 +304,7 @@ class Refresher:
             current = self._newest(await self._load())
             if current is not None:
                 await revoke(current)
-            with _as_store_errors():
+            with as_store_errors():
                 await self._store.clear()
             self._forget()
 
@@ -317,8 +322,8 @@ class Refresher:
     @asynccontextmanager
     async def _locked(self) -> AsyncGenerator[None, None]:
         """The store's lock. What goes wrong in giving it back undoes nothing: it is told, and the login goes on."""
-        manager = self._store.lock()
-        with _as_store_errors():
+        with as_store_errors():
+            manager = self._store.lock()
             await manager.__aenter__()
         try:
             yield
@@ -343,11 +348,11 @@ class Refresher:
                 raise
 
     async def _load(self) -> TokenSet | None:
-        with _as_store_errors():
+        with as_store_errors():
             return await self._store.load()
 
     async def _check_writable(self) -> None:
-        with _as_store_errors():
+        with as_store_errors():
             await self._store.check_writable()
 
     # --- hooks and tasks -------------------------------------------------------------------------------------------
@@ -378,17 +383,6 @@ class Refresher:
         self._background.discard(task)
         if not task.cancelled():
             task.exception()  # looked at: with its caller gone, nobody else does
-
-
-@contextmanager
-def _as_store_errors() -> Generator[None, None, None]:
-    """Whatever a store raises becomes a `TokenStoreError`: its callers cannot know every library behind one."""
-    try:
-        yield
-    except EzeepError:
-        raise
-    except Exception as error:
-        raise TokenStoreError(f"the token store failed: {error or type(error).__name__}") from error
 
 
 def _twin_of(error: EzeepError) -> EzeepError:

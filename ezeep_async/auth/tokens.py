@@ -7,14 +7,14 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, Self, runtime_checkable
 
 import attrs
 
-from ezeep_async.errors import TokenStoreError
+from ezeep_async.errors import EzeepError, TokenStoreError
 
 
 DEFAULT_LIFETIME = 3600.0
@@ -128,6 +128,17 @@ class TokenStore(Protocol):
     async def check_writable(self) -> None:
         """Raise `TokenStoreError` if `save` could not store a login now."""
         ...
+
+
+@contextmanager
+def as_store_errors() -> Generator[None]:
+    """Whatever a store raises becomes a `TokenStoreError`: its callers cannot know every library behind one."""
+    try:
+        yield
+    except EzeepError:
+        raise
+    except Exception as error:
+        raise TokenStoreError(f"the token store failed: {error or type(error).__name__}") from error
 
 
 @attrs.define(eq=False)

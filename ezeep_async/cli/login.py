@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
@@ -170,7 +168,7 @@ async def logout(*, forget: bool = False, connection: Connection = HERE) -> None
         Forget it here even if the server cannot be told: there it then goes on until it ends by itself.
     """
     screen = Screen()
-    async with _session(connection) as (account, session):
+    async with open_account(connection) as account, account.session() as session:
         if await account.store.load() is None:
             screen.say("Nobody was logged in")
             return
@@ -191,7 +189,7 @@ async def logout(*, forget: bool = False, connection: Connection = HERE) -> None
 async def whoami(*, as_json: Json = False, connection: Connection = HERE) -> None:
     """Show who is logged in, in which organisation, and when the access token ends."""
     screen = Screen()
-    async with _session(connection) as (account, session):
+    async with open_account(connection) as account, account.session() as session:
         person = await session.accounts.me()
         organization_id = await _organization(session)
         tokens = await account.store.load()
@@ -226,12 +224,6 @@ async def whoami(*, as_json: Json = False, connection: Connection = HERE) -> Non
             "access token ends": "unknown" if ends is None or ends == UNKNOWN_END else _when(ends),
         }
     )
-
-
-@asynccontextmanager
-async def _session(connection: Connection) -> AsyncGenerator[tuple[Account, EzeepSession]]:
-    async with open_account(connection) as account, account.session() as session:
-        yield account, session
 
 
 async def _oneself(session: EzeepSession) -> AccountUser | None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 
-EXTRA = frozenset({"cyclopts", "rich"})
+EXTRA = frozenset({"cyclopts", "rich", "segno"})
 """What the extra `cli` installs and this command imports."""
 
 
@@ -46,10 +46,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         # Here and not when the interpreter ends: a reader that went away is silence, not a message.
         sys.stdout.flush()
     except CycloptsError as error:
-        if _has_a_secret(sys.argv[1:] if arguments is None else arguments):
+        if _may_have_a_secret(sys.argv[1:] if arguments is None else arguments):
             return _fail(
-                "--password takes no value: it is asked for, or read from a pipe. Take the one that you gave for known "
-                "to others: everybody on a machine can read its command lines",
+                "that cannot be understood. --password takes no value: it is asked for, or read from a pipe. If you gave "
+                "one, take it for known to others: everybody on a machine can read its command lines",
                 2,
             )
         return _fail(f"{sentence(error)} (see ezeep --help)", 2)
@@ -60,13 +60,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _has_a_secret(arguments: Sequence[str]) -> bool:
-    """Whether a password is on the command line. It must not be said again, into a log for example."""
-    following = zip(arguments, [*arguments[1:], "-"], strict=True)
-    return any(
-        one.startswith("--password=") or (one == "--password" and not other.startswith("-"))
-        for one, other in following
-    )
+def _may_have_a_secret(arguments: Sequence[str]) -> bool:
+    """Whether a password may be on the command line, wherever. It must not be said again, into a log for example."""
+    return any(each == "--password" or each.startswith("--password=") for each in arguments)
 
 
 def _fail(text: str, code: int = 1) -> int:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from ezeep_async import EzeepError, MemoryTokenStore, TokenPersistError, TokenSet, TokenStore, TokenStoreError
-from ezeep_async.sandbox import Sandbox
-from ezeep_async.testing.contract import (
+from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
+from ezeep_async.errors import EzeepError, TokenPersistError, TokenStoreError
+from ezeep_async.sandbox.server import Sandbox
+from ezeep_async.testing.base import (
     MakeStore,
     StoreTests,
     assert_shows_none,

@@ -10,9 +10,9 @@ from typing import ParamSpec, Self, TypeVar, Unpack
 import attrs
 
 from ezeep_async.portal import Call, Portal
-from ezeep_async.sandbox import Fault, Hold, Sandbox
 from ezeep_async.sandbox.behaviour import BehaviourOptions
-from ezeep_async.sandbox.faults import Condition, Faults, Waits
+from ezeep_async.sandbox.faults import Condition, Fault, Faults, Hold, Waits
+from ezeep_async.sandbox.server import Sandbox
 
 
 P = ParamSpec("P")

@@ -20,7 +20,7 @@ from pathlib import Path
 import attrs
 import pytest
 from evidence import note
-from support import TOKEN, expired, open_session, sandbox_in_a_thread
+from support import TOKEN, expired, open_session, put, sandbox_in_a_thread
 
 from ezeep_async import FileTokenStore, ReauthorizationRequired, TokenSet
 from ezeep_async.sandbox import Sandbox
@@ -220,12 +220,6 @@ def _leftovers(path: Path) -> list[Path]:
     return [each for each in path.parent.iterdir() if each.name not in {path.name, path.name + ".lock"}]
 
 
-async def _save(path: Path, tokens: TokenSet) -> None:
-    store = FileTokenStore(path)
-    async with store.lock():
-        await store.save(tokens)
-
-
 async def _load_at_once(path: Path) -> TokenSet | None:
     store = FileTokenStore(path, lock_timeout=0.0)
     async with store.lock():
@@ -290,7 +284,7 @@ class Outcome:
 def _die_and_go_on(mortals: Mortals, step: Step, path: Path, sandbox: Sandbox) -> Outcome:
     _on_loop_of(sandbox, sandbox.reset_counts)
     old: TokenSet = expired(_on_loop_of(sandbox, sandbox.tokens))  # type: ignore[arg-type]
-    asyncio.run(_save(path, old))
+    asyncio.run(put(FileTokenStore(path), old))
 
     assert _kill(mortals, step, path, sandbox) == -signal.SIGKILL
     by_the_dead = sandbox.refresh_requests
@@ -310,17 +304,18 @@ def _die_and_go_on(mortals: Mortals, step: Step, path: Path, sandbox: Sandbox) -
     assert (stored.access_token, stored.refresh_token) == (expected.access_token, expected.refresh_token)
 
     works = asyncio.run(_next_process(path, sandbox))
+    refreshes = sandbox.refresh_requests
     by_the_next = sandbox.refresh_requests - by_the_dead
     if works:
         assert asyncio.run(_next_process(path, sandbox)), "what the next process made of it was stored"
         assert sandbox.refresh_requests == by_the_dead + by_the_next
     else:
         assert asyncio.run(FileTokenStore(path).load()) == old, "a dead login is not deleted"
-        asyncio.run(_save(path, _on_loop_of(sandbox, sandbox.tokens)))  # type: ignore[arg-type]  # a person logs in
+        asyncio.run(put(FileTokenStore(path), _on_loop_of(sandbox, sandbox.tokens)))  # type: ignore[arg-type]  # a person logs in
         assert asyncio.run(_next_process(path, sandbox))
     if not works or by_the_next:
         assert _leftovers(path) == [], "a save removes what the dead process left"
-    note(f"SIGKILL: {step.name}", sandbox, lost=not works)
+    note(f"SIGKILL: {step.name}", sandbox, refreshes, lost=not works)
     return Outcome(by_the_dead, by_the_next, not works)
 
 
@@ -346,7 +341,7 @@ def test_2_3_a_request_of_the_dead_that_the_server_processes_late(
     """
     monkeypatch.setattr(server.behaviour, "reuse_protection", reuse_protection)
     path = tmp_path / "login.json"
-    asyncio.run(_save(path, expired(_on_loop_of(server, server.tokens))))  # type: ignore[arg-type]
+    asyncio.run(put(FileTokenStore(path), expired(_on_loop_of(server, server.tokens))))  # type: ignore[arg-type]
     hold = server.faults.hold(TOKEN, times=1)
     pid = mortals.start(STEPS[3], path, server)
     _on_loop_of(server, hold.arrived)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import json
 import multiprocessing
 import os
@@ -13,12 +14,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from children import call_at_expiry
-from evidence import note
-from support import expired, open_session, sandbox_in_a_thread
+from evidence import survives
+from filelock import FileLock
+from support import expired, open_session, put, sandbox_in_a_thread
 
 from ezeep_async import (
     EzeepSession,
@@ -30,6 +33,8 @@ from ezeep_async import (
     TokenStoreCorrupt,
     TokenStoreError,
 )
+from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.refresher import Refresher
 from ezeep_async.sandbox import Sandbox
 
 
@@ -47,15 +52,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "login.json"
 
 
-async def _save(store: FileTokenStore, tokens: TokenSet) -> None:
-    async with store.lock():
-        await store.save(tokens)
-
-
 async def test_a_login_survives_its_session(sandbox: Sandbox, path: Path) -> None:
     """Saved, loaded by another store on the same path, equal in everything; then cleared."""
     tokens = sandbox.tokens()
-    await _save(FileTokenStore(path), tokens)
+    await put(FileTokenStore(path), tokens)
     assert await FileTokenStore(path).load() == tokens
     await FileTokenStore(path).clear()
     assert await FileTokenStore(path).load() is None
@@ -69,7 +69,7 @@ def test_2_1_eight_processes_make_one_refresh(path: Path, method: str) -> None:
     """2-1: eight processes with twenty calls each at the moment of expiry: one refresh in all, no failure."""
     context = multiprocessing.get_context(method)
     with sandbox_in_a_thread() as sandbox:
-        asyncio.run(_save(FileTokenStore(path), expired(sandbox.tokens())))
+        asyncio.run(put(FileTokenStore(path), expired(sandbox.tokens())))
         results, barrier = context.Queue(), context.Barrier(8)
         where = sandbox.endpoints
         arguments = (results, str(path), sandbox.oauth_app.client_id, where.account, where.api, barrier)
@@ -99,7 +99,7 @@ async def test_2_4_the_file_is_private_from_its_first_moment(
     monkeypatch.setattr(os, "open", spy)
     umask = os.umask(0)
     try:
-        await _save(FileTokenStore(path), sandbox.tokens())
+        await put(FileTokenStore(path), sandbox.tokens())
     finally:
         os.umask(umask)
     assert modes == [0o600]
@@ -112,7 +112,7 @@ async def test_2_4_a_failing_write_leaves_the_old_file_and_nothing_else(
 ) -> None:
     """2-4: no space at any step: the old file byte for byte, and no other one."""
     store = FileTokenStore(path)
-    await _save(store, sandbox.tokens())
+    await put(store, sandbox.tokens())
     before = path.read_bytes()
 
     def full(*args, **kwargs):
@@ -140,7 +140,7 @@ async def test_2_4_what_a_killed_writer_left_is_removed(sandbox: Sandbox, path: 
     """2-4: a temporary file of a process that was killed holds a token: the next save removes it."""
     leftover = path.with_name(f".{path.name}.0123456789abcdef.tmp")
     leftover.write_text("{")
-    await _save(FileTokenStore(path), sandbox.tokens())
+    await put(FileTokenStore(path), sandbox.tokens())
     assert _others(path) == []
 
 
@@ -149,7 +149,7 @@ async def test_2_5_a_file_that_others_can_read_is_repaired(
 ) -> None:
     """2-5: a warning, once, and mode 0600."""
     store = FileTokenStore(path)
-    await _save(store, sandbox.tokens())
+    await put(store, sandbox.tokens())
     for _ in range(2):
         path.chmod(0o644)
         await store.load()
@@ -160,7 +160,7 @@ async def test_2_5_a_file_that_others_can_read_is_repaired(
 async def test_2_5_a_folder_that_we_make_is_private(sandbox: Sandbox, tmp_path: Path) -> None:
     """2-5: 0700."""
     path = tmp_path / "new" / "login.json"
-    await _save(FileTokenStore(path), sandbox.tokens())
+    await put(FileTokenStore(path), sandbox.tokens())
     assert _mode(path.parent) == 0o700
 
 
@@ -169,7 +169,7 @@ async def test_2_5_a_symbolic_link_stays_and_its_target_is_replaced(sandbox: San
     target, link = tmp_path / "real.json", tmp_path / "link.json"
     link.symlink_to(target)
     tokens = sandbox.tokens()
-    await _save(FileTokenStore(link), tokens)
+    await put(FileTokenStore(link), tokens)
     assert link.is_symlink()
     assert await FileTokenStore(target).load() == tokens
     assert _mode(target) == 0o600
@@ -201,7 +201,7 @@ async def test_2_7_a_disk_that_fills_up_during_the_refresh(
 ) -> None:
     """2-7: the call gets its answer; the file is the old one, whole; when there is room again the login is stored."""
     store = FileTokenStore(path)
-    await _save(store, expired(sandbox.tokens()))
+    await put(store, expired(sandbox.tokens()))
     before = path.read_bytes()
     real = store._save
 
@@ -217,8 +217,79 @@ async def test_2_7_a_disk_that_fills_up_during_the_refresh(
     await session.aclose()
     async with open_session(sandbox, FileTokenStore(path)) as again:
         await again.accounts.me()
-    assert sandbox.refresh_requests == 1
-    note("disk full", sandbox, lost=False)
+        assert sandbox.refresh_requests == 1
+        assert await survives("disk full", sandbox, again)
+
+
+async def test_2_2_the_login_is_renewed_in_order(
+    sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2-2: what is spent is spent under the lock, when it is known that there is a place for what comes; and what came
+    is on the disk, name and all, before anybody uses it or the next one may look.
+    """
+    tokens = expired(sandbox.tokens())
+    await put(FileTokenStore(path), tokens)
+    done: list[str] = []
+    began: list[str] = []
+
+    def watched(owner: object, name: str, word: str, when: Callable[..., bool] = lambda *args: True) -> None:
+        real = getattr(owner, name)
+
+        @functools.wraps(real)
+        def spy(*args, **options):
+            if not when(*args):
+                return real(*args, **options)
+            began.append(word)
+            result = real(*args, **options)
+            done.append(word)
+            return result
+
+        monkeypatch.setattr(owner, name, spy)
+
+    def is_folder(descriptor: int) -> bool:
+        return stat.S_ISDIR(os.fstat(descriptor).st_mode)
+
+    watched(FileLock, "_acquire", "lock")
+    watched(FileTokenStore, "_load", "re-read")
+    watched(FileTokenStore, "_check_writable", "prove writable")
+    watched(FileTokenStore, "_save", "persist")
+    watched(os, "fsync", "flush", lambda number: began[-1] == "persist" and not is_folder(number))
+    watched(Path, "replace", "replace")
+    watched(os, "fsync", "flush the folder", is_folder)
+    watched(Refresher, "_publish", "publish")
+    watched(FileLock, "_release", "unlock")
+    real_exchange = Exchanger.refresh
+
+    async def exchange(exchanger: Exchanger, current: TokenSet) -> TokenSet:
+        assert current == tokens
+        new = await real_exchange(exchanger, current)
+        assert sandbox.refreshes == 1
+        done.append("exchange")
+        return new
+
+    monkeypatch.setattr(Exchanger, "refresh", exchange)
+    told = asyncio.Event()
+
+    def hook(old: TokenSet | None, new: TokenSet) -> None:
+        done.append("tell")
+        told.set()
+
+    async with open_session(sandbox, FileTokenStore(path), on_token_rotated=hook) as session:
+        await session.accounts.me()
+        await told.wait()
+    assert done == [
+        "lock",
+        "re-read",
+        "prove writable",
+        "exchange",
+        "flush",
+        "replace",
+        "flush the folder",
+        "persist",
+        "publish",
+        "unlock",
+        "tell",
+    ]
 
 
 HOLD = """
@@ -322,10 +393,10 @@ async def test_2_12_a_file_of_another_client_or_host_is_refused(sandbox: Sandbox
 
 async def test_2_12_unknown_keys_stay_on_rewriting(sandbox: Sandbox, path: Path) -> None:
     """2-12: what a later version wrote beside the login is kept."""
-    await _save(FileTokenStore(path), sandbox.tokens())
+    await put(FileTokenStore(path), sandbox.tokens())
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"note": {"kept": True}}))
-    await _save(FileTokenStore(path), sandbox.tokens())
+    await put(FileTokenStore(path), sandbox.tokens())
     document = json.loads(path.read_text())
     assert document["note"] == {"kept": True}
     assert document["version"] == 1
@@ -347,7 +418,7 @@ def test_a_file_cannot_be_read(path: Path) -> None:
     with pytest.raises(TokenStoreError, match=r"login\.json cannot be read"):
         asyncio.run(FileTokenStore(path).load())
     with pytest.raises(TokenStoreError):
-        asyncio.run(_save(FileTokenStore(path / "x" / ".." / ".." / "login.json"), None))  # type: ignore[arg-type]
+        asyncio.run(put(FileTokenStore(path / "x" / ".." / ".." / "login.json"), None))  # type: ignore[arg-type]
     blocked = path.with_name("file")
     blocked.write_text("")
     with pytest.raises(TokenStoreError, match=r"cannot be"):
@@ -383,7 +454,7 @@ async def test_an_expired_and_spent_login_in_a_file_needs_a_person(sandbox: Sand
     spent = expired(sandbox.tokens())
     async with open_session(sandbox, stored=spent) as other:
         await other.accounts.me()
-    await _save(FileTokenStore(path), spent)
+    await put(FileTokenStore(path), spent)
     async with open_session(sandbox, FileTokenStore(path)) as session:
         with pytest.raises(ReauthorizationRequired):
             await session.accounts.me()

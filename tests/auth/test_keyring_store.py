@@ -20,13 +20,12 @@ import keyring.backends.fail
 import keyring.backends.null
 import keyring.errors
 from keyring.backend import KeyringBackend
-from support import QUICK, expired, open_session
+from support import QUICK, expired, open_session, put
 
 from ezeep_async import (
     EzeepSession,
     OAuthApp,
     TokenPersistError,
-    TokenSet,
     TokenStoreCorrupt,
     TokenStoreError,
 )
@@ -85,18 +84,13 @@ def store(backend: InMemory, tmp_path: Path) -> KeyringTokenStore:
     return KeyringTokenStore(folder=tmp_path)
 
 
-async def _save(store: KeyringTokenStore, tokens: TokenSet) -> None:
-    async with store.lock():
-        await store.save(tokens)
-
-
 async def test_a_login_survives_its_session(
     sandbox: Sandbox, backend: InMemory, store: KeyringTokenStore, tmp_path: Path
 ) -> None:
     """Saved, loaded by another store, equal in everything; then cleared, which may be done twice. In worker threads."""
     tokens = sandbox.tokens()
     assert await store.load() is None
-    await _save(store, tokens)
+    await put(store, tokens)
     assert await KeyringTokenStore(folder=tmp_path).load() == tokens
     assert await KeyringTokenStore("other", folder=tmp_path).load() is None
     await store.clear()
@@ -109,7 +103,7 @@ async def test_a_login_survives_its_session(
 
 async def test_a_session_renews_the_login_in_it(sandbox: Sandbox, store: KeyringTokenStore) -> None:
     """2-2: renewed once, and the next session needs no renewal."""
-    await _save(store, expired(sandbox.tokens()))
+    await put(store, expired(sandbox.tokens()))
     for _ in range(2):
         async with open_session(sandbox, store) as session:
             await asyncio.gather(*[session.accounts.me() for _ in range(5)])
@@ -120,7 +114,7 @@ async def test_2_1_stores_on_one_entry_contend_for_one_lock(
     sandbox: Sandbox, store: KeyringTokenStore, tmp_path: Path
 ) -> None:
     """2-1, 1-11: eight sessions with stores of their own at expiry: one refresh. Another name is another lock."""
-    await _save(store, expired(sandbox.tokens()))
+    await put(store, expired(sandbox.tokens()))
     sessions = [open_session(sandbox, KeyringTokenStore(folder=tmp_path)) for _ in range(8)]
     await asyncio.gather(*[session.accounts.me() for session in sessions])
     for session in sessions:
@@ -263,7 +257,7 @@ async def test_2_7_a_login_that_is_too_long_for_the_keyring(
 ) -> None:
     """2-7: found out before the refresh token is spent; the error shows no secret, and the old login stays."""
     tokens = expired(sandbox.tokens())
-    await _save(store, tokens)
+    await put(store, tokens)
     backend.limit = 100
     async with open_session(sandbox, store) as session:
         with pytest.raises(TokenPersistError, match="not renewed"):
@@ -271,7 +265,7 @@ async def test_2_7_a_login_that_is_too_long_for_the_keyring(
     assert sandbox.refresh_requests == 0
     new = sandbox.tokens()
     with pytest.raises(TokenPersistError, match="OSError") as caught:
-        await _save(store, new)
+        await put(store, new)
     error: BaseException | None = caught.value
     while error is not None:
         assert new.refresh_token not in str(error)
@@ -285,7 +279,7 @@ async def test_2_7_a_keyring_that_forgets_is_found_out(
     """2-7: saving reads back what was written."""
     monkeypatch.setattr(backend, "set_password", lambda *args: None)
     with pytest.raises(TokenPersistError, match="does not hold what was put there"):
-        await _save(store, sandbox.tokens())
+        await put(store, sandbox.tokens())
 
 
 async def test_2_12_an_entry_of_another_client_or_host_is_refused(
@@ -314,10 +308,10 @@ async def test_2_12_unknown_keys_stay_on_rewriting(
     sandbox: Sandbox, backend: InMemory, store: KeyringTokenStore
 ) -> None:
     """2-12: what a later version wrote beside the login is kept."""
-    await _save(store, sandbox.tokens())
+    await put(store, sandbox.tokens())
     document = json.loads(backend.entries[SERVICE, "login"])
     backend.entries[SERVICE, "login"] = json.dumps(document | {"note": {"kept": True}})
-    await _save(store, sandbox.tokens())
+    await put(store, sandbox.tokens())
     document = json.loads(backend.entries[SERVICE, "login"])
     assert document["note"] == {"kept": True}
     assert document["version"] == 1

@@ -236,6 +236,26 @@ async def test_a_pairing_that_nobody_confirms(nobody: EzeepSession) -> None:
     assert isinstance(caught.value, AuthenticationError)
 
 
+async def test_a_pairing_is_looked_at_once_more_at_the_end(sandbox: Sandbox, nobody: EzeepSession) -> None:
+    """An interval that does not fit any more is no reason to give up early: all of `timeout` is the person's."""
+    pairing = await nobody.oauth.pair()
+    hold = sandbox.faults.hold(TOKEN, after=True, times=1)
+    waiting = asyncio.create_task(nobody.oauth.wait_for_pairing(pairing, interval=100.0, timeout=0.1))
+    await hold.arrived()
+    await decide(pairing.auth_url)
+    hold.release()
+    await waiting
+    assert sandbox.count(TOKEN) == 2
+    assert (await nobody.accounts.me()).email == SANDBOX_ADMIN
+
+
+async def test_a_time_limit_of_none_is_one_look(sandbox: Sandbox, nobody: EzeepSession) -> None:
+    pairing = await nobody.oauth.pair()
+    with pytest.raises(PairingTimeout):
+        await nobody.oauth.wait_for_pairing(pairing, timeout=0.0)
+    assert sandbox.count(TOKEN) == 1
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -263,8 +283,8 @@ async def test_slow_down_makes_the_interval_longer(
     pairing = await nobody.oauth.pair()
     sandbox.faults.add(TOKEN, status=400, body='{"error": "slow_down"}')
     with pytest.raises(PairingTimeout):
-        await nobody.oauth.wait_for_pairing(pairing, interval=0.01, timeout=5)
-    assert sandbox.count(TOKEN) == 1
+        await nobody.oauth.wait_for_pairing(pairing, interval=0.01, timeout=0.5)
+    assert sandbox.count(TOKEN) == 2  # the first, and the one at the end
 
 
 async def test_pairing_modes_are_checked(sandbox: Sandbox, nobody: EzeepSession) -> None:

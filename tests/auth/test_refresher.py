@@ -12,7 +12,7 @@ import warnings
 import anyio
 import attrs
 import pytest
-from evidence import note
+from evidence import survives
 from support import ME, QUICK, TOKEN, Clock, expired, open_session, sandbox_in_a_thread, settle
 
 from ezeep_async import (
@@ -187,8 +187,9 @@ async def test_1_5_no_canceller_stops_a_refresh(cancel, after: bool, grace: floa
             stored = await store.load()
             assert stored is not None
             assert stored.refresh_token != old.refresh_token
-        assert sandbox.refresh_requests == 1
-        note(f"{cancel.__name__[4:]}, {'after' if after else 'before'} the rotation", sandbox, lost=False)
+            assert sandbox.refresh_requests == 1
+            fault = f"{cancel.__name__[4:]}, {'after' if after else 'before'} the rotation"
+            assert await survives(fault, sandbox, session)
 
 
 @pytest.mark.may_block
@@ -530,8 +531,8 @@ async def test_a_lost_answer_is_replayed_once(grace: float, protection: bool) ->
             else:
                 with pytest.raises(ReauthorizationRequired, match="answer to a token refresh was lost"):
                     await session.accounts.me()
-        assert sandbox.refresh_requests == 2
-        note("answer lost", sandbox, lost=not grace)
+            assert sandbox.refresh_requests == 2
+            assert await survives("answer lost", sandbox, session) == bool(grace)
 
 
 async def test_a_request_that_was_not_processed_survives_a_dropped_connection(sandbox: Sandbox) -> None:

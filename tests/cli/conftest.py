@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from people import Desk
+from support import put, reserved_port
 
 from ezeep_async import FileTokenStore
 from ezeep_async.cli import place
@@ -33,12 +35,16 @@ def _empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def desk(sandbox: Sandbox, tmp_path: Path) -> Iterator[Desk]:
+    with reserved_port() as port:
+        yield Desk(sandbox, tmp_path, port)
+
+
+@pytest.fixture
 async def login(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The environment of somebody who is logged in at the sandbox; also that of this process."""
     path = tmp_path / "login.json"
-    store = FileTokenStore(path)
-    async with store.lock():
-        await store.save(sandbox.tokens())
+    await put(FileTokenStore(path), sandbox.tokens())
     environment = {
         "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id,
         "EZEEP_TOKEN_FILE": str(path),

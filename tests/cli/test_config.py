@@ -1,16 +1,11 @@
-"""The configuration file, and asking at a terminal."""
+"""The configuration file."""
 
 from __future__ import annotations
 
 import os
-import pty
-import signal
-import subprocess
-import termios
 from pathlib import Path
 
 import pytest
-from command_line import EZEEP, environment
 
 from ezeep_async.cli.config import Configuration, config_path
 
@@ -84,53 +79,3 @@ def test_a_file_that_cannot_be_understood(tmp_path: Path, text: str | bytes, wha
 
 def test_a_byte_order_mark(tmp_path: Path) -> None:
     assert Configuration(written(tmp_path, b'\xef\xbb\xbfclient_id = "x"\n')).get("client_id") == "x"
-
-
-# --- asking at a terminal --------------------------------------------------------------------------------------------
-
-
-def read_until(terminal: int, text: str) -> str:
-    seen = ""
-    while text not in seen:
-        try:
-            piece = os.read(terminal, 1000).decode()
-        except OSError:  # what Linux says when the other end is closed
-            break
-        seen += piece
-    return seen
-
-
-def shows_what_is_typed(terminal: int) -> bool:
-    return bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
-
-
-@pytest.mark.parametrize("end", ["answer", "ctrl-c"])
-def test_a_secret_is_not_shown_while_it_is_typed(tmp_path: Path, end: str) -> None:
-    """And the terminal shows again afterwards what is typed, however it ended."""
-    ours, theirs = pty.openpty()
-    env = environment({"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)})
-    process = subprocess.Popen(
-        [*EZEEP, "login", "--sandbox", "--password", "--username", "nobody@example.com"],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=env,
-        start_new_session=True,
-    )
-    try:
-        assert "Password: " in read_until(ours, "Password: ")
-        while shows_what_is_typed(theirs):
-            pass
-        if end == "answer":
-            os.write(ours, f"{SECRET}\n".encode())
-            assert process.wait(15) == 1
-        else:
-            process.send_signal(signal.SIGINT)
-            assert process.wait(15) == 130
-        assert shows_what_is_typed(theirs)
-        os.close(theirs)
-        assert SECRET not in read_until(ours, "never")
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)

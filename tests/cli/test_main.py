@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
+import tomllib
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -77,10 +80,43 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
         main([])
 
 
-def test_without_the_extra(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cyclopts", None)
-    assert main([]) == 1
-    assert "pip install 'ezeep_async[cli]'" in capsys.readouterr().err
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+
+
+@pytest.mark.parametrize("requirement", PROJECT["optional-dependencies"]["cli"])
+def test_without_the_extra(requirement: str) -> None:
+    """Whichever of its packages is missing. In a process of its own: this one has imported them."""
+    package = requirement.partition(">")[0]
+    script = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from ezeep_async.cli.main import main\n"
+        "sys.exit(main(['--version']))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=15
+    )
+    assert ran.returncode == 1
+    assert ran.stderr == "ezeep: the command line needs more packages: pip install 'ezeep_async[cli]'\n"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--password=hunter2"],
+        ["--password", "hunter2"],
+        ["--password", "-hunter2"],
+        ["--password", "--hunter2"],
+        ["--password", "--username", "a@b.c", "hunter2"],
+        ["hunter2", "--password"],
+    ],
+)
+def test_a_password_on_the_command_line_is_not_said_again(capsys: Capture, given: list[str]) -> None:
+    """8-3: wherever it stands, and whatever it looks like."""
+    assert main(["login", *given]) == 2
+    captured = capsys.readouterr()
+    assert "hunter2" not in captured.out + captured.err
+    assert "--password takes no value" in captured.err
+    assert len(captured.err.splitlines()) == 1
 
 
 def test_another_missing_module_is_not_blamed_on_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

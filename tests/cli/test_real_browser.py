@@ -20,8 +20,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from ezeep_async.sandbox import Sandbox
-
 
 T = TypeVar("T")
 
@@ -93,11 +91,6 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     person = Browser(tmp_path / "profile")
     yield person
     person.driver.quit()
-
-
-@pytest.fixture
-def desk(sandbox: Sandbox, tmp_path: Path) -> Desk:
-    return Desk(sandbox, tmp_path)
 
 
 async def test_allow(desk: Desk, browser: Browser) -> None:

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import attrs
-from web.servers import Browser, listening, until
+from support import until
+from web.servers import Browser, listening
 
 from ezeep_async.sandbox import Sandbox
 

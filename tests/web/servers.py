@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,18 +16,12 @@ import uvicorn
 from aiohttp import web
 from browser import decide
 from multidict import CIMultiDict
+from support import until
 from web import aiohttp_app, fastapi_app
 from web.logins import Logins
 from yarl import URL
 
 from ezeep_async.sandbox import Sandbox
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until it is so."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def listening() -> tuple[socket.socket, str]:

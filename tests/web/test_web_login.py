@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
-from support import ME, TOKEN, Clock
+from support import ME, TOKEN, Clock, until
 from web.logins import Logins
-from web.servers import Browser, Site, serving, until
+from web.servers import Browser, Site, serving
 from yarl import URL
 
 from ezeep_async import OAuthApp

@@ -70,7 +70,7 @@ class FileTokenStore:
 
         `endpoints` are those of the session, so that a login at a sandbox never takes the place of the real one.
         """
-        from platformdirs import user_state_path
+        from platformdirs import user_state_path  # here: whoever names a path does not pay for its import
 
         account = Endpoints().account if endpoints is None else endpoints.account
         return cls(

@@ -1,0 +1,23 @@
+"""What the tests of logins share."""
+
+from __future__ import annotations
+
+import pytest
+from support import Clock
+
+from ezeep_async.auth import keep_alive
+
+
+PAUSES = {"LONGEST_SLEEP": 0.01, "SHORTEST_SLEEP": 0.005, "FIRST_PAUSE": 0.005, "LONGEST_PAUSE": 0.02}
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pauses are short: what is to be seen are the steps, and time is the clock's that jumps."""
+    for name, seconds in PAUSES.items():
+        monkeypatch.setattr(keep_alive, name, seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
