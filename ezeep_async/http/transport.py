@@ -6,8 +6,7 @@ import asyncio
 import base64
 import platform
 import urllib.request
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import aiohttp
 import attrs
@@ -47,11 +46,11 @@ class _UnusableConnection(aiohttp.ClientConnectionError):
 
 
 class _Request(aiohttp.ClientRequest):
-    def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         # What a server sends on an idle connection, aiohttp takes for the answer to the next request.
         if conn.protocol is not None and conn.protocol.should_close:
             raise _UnusableConnection("the server had sent something that was not asked for")
-        return super().send(conn)
+        return await super().send(conn)
 
 
 @attrs.frozen
