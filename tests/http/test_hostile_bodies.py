@@ -17,12 +17,11 @@ from raw_server import GROUP, ID, NEXT, Exchange, Play, PlayServer, http, says
 from stub_servers import no_jitter, session_on
 
 from ezeep_async import ApiError, BadRequest, EzeepError, NotFound, TransientAuthError, UnexpectedResponse
-from ezeep_async.http.transport import LARGEST_BODY
 
 
 MEGABYTE = 1_000_000
-BOUND = 4 * LARGEST_BODY
-"""A body of the largest kind, its pieces before they are joined, and as much again."""
+BOUND = 128 * MEGABYTE
+"""A body of the largest kind (32 MB), its pieces before they are joined, and as much again."""
 
 
 @pytest.fixture(autouse=True)
