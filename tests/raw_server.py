@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
@@ -86,11 +87,13 @@ class PlayServer:
     """Gives each request to the next play; when there are none left, the server is in good health.
 
     `requests` has what arrived; a play in `unread` gets its request without the body having been read.
+    With `tls` it is an https server.
     """
 
-    def __init__(self, *plays: Play, unread: bool = False) -> None:
+    def __init__(self, *plays: Play, unread: bool = False, tls: ssl.SSLContext | None = None) -> None:
         self.plays = list(plays)
         self._unread = unread
+        self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
         self.requests: list[Exchange] = []
@@ -103,8 +106,9 @@ class PlayServer:
         return [exchange.line for exchange in self.requests]
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
+        scheme = "http" if self._tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(

@@ -196,6 +196,7 @@ class Transport:
 
     def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._proxies = {host: self._proxy_for(base) for host, base in self._bases.items()}
         connector: aiohttp.BaseConnector | None
         if self._borrowed is None:
             connector = aiohttp.TCPConnector(
@@ -211,7 +212,6 @@ class Transport:
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_mark_sent)
         self._traced = self._make_session(connector, owner=False, traces=[trace])
-        self._proxies = {host: self._proxy_for(base) for host, base in self._bases.items()}
 
     def _make_session(
         self,
@@ -242,8 +242,10 @@ class Transport:
             host = base.host or ""
             if not urllib.request.proxy_bypass(f"{host}:{base.port}"):
                 address = urllib.request.getproxies().get(base.scheme)
-                if address is not None and "://" not in address:
-                    address = f"http://{address}"  # as other programs read HTTPS_PROXY=proxy.example:3128
+                if address is not None:
+                    if "://" not in address:
+                        address = f"http://{address}"  # as other programs read HTTPS_PROXY=proxy.example:3128
+                    attrs.evolve(settings, proxy=address)  # raises ValueError, without the password
         if address is None:
             return _Proxy()
         url = URL(address)
