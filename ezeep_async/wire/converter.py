@@ -128,9 +128,8 @@ def _structure_sequence(kind: type, converter: cattrs.Converter) -> Callable[[ob
             try:
                 items.append(converter.structure(each, element))
             except Exception as error:
-                note = IterableValidationNote(f"element {index}", index, element)  # pyright: ignore[reportCallIssue]  # its __new__ takes three
-                error.add_note(note)
-                raise IterableValidationError("an element does not fit", [error], kind) from error
+                error.add_note(IterableValidationNote(f"element {index}", index, element))
+                raise IterableValidationError("a list", [error], kind) from error  # pyright: ignore[reportCallIssue]  # takes three
         return tuple(items) if container is tuple else items
 
     return convert
