@@ -32,6 +32,8 @@ logger = logging.getLogger("ezeep_async.auth")
 
 _UNPROCESSED = frozenset({429, 503})
 _MAYBE_PROCESSED = frozenset({500, 502, 504})
+SHORTEST_ATTEMPT = 0.1
+"""Seconds; an attempt that had less would end for that alone, and hide what was wrong with the ones before."""
 
 
 @attrs.frozen
@@ -95,7 +97,7 @@ class Exchanger:
                 logger.warning(
                     "the answer to a token refresh was lost; presenting the refresh token once more"
                 )
-            elif outcome.then != "try again" or loop.time() + outcome.delay >= end:
+            elif outcome.then != "try again" or loop.time() + outcome.delay > end - SHORTEST_ATTEMPT:
                 raise outcome.error
             await asyncio.sleep(outcome.delay)
 

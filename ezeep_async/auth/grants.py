@@ -19,7 +19,15 @@ from ezeep_async.errors import (
 )
 from ezeep_async.wire.converter import decode_json
 from ezeep_async.wire.requests import Phase, Request
-from ezeep_async.wire.responses import Context, RawResponse, error_from, is_success, parse_body
+from ezeep_async.wire.responses import (
+    LARGEST_ERROR,
+    Context,
+    RawResponse,
+    black_out,
+    error_from,
+    is_success,
+    parse_body,
+)
 
 
 TOKEN_PATH = "/oauth/access_token/"  # noqa: S105  # an address
@@ -69,7 +77,7 @@ def password_form(username: str, password: str, scope: str) -> dict[str, str]:
 
 def oauth_error(response: RawResponse) -> str | None:
     """The error code of RFC 6749 section 5.2, or None for anything else: a proxy's page, an empty body, a 5xx."""
-    if response.status not in {400, 401}:
+    if response.status not in {400, 401} or len(response.body) > LARGEST_ERROR:
         return None
     try:
         code = _object_in(response).get("error")
@@ -111,7 +119,7 @@ def failure_from(response: RawResponse, path: str, form: Mapping[str, str]) -> A
     secrets = tuple(form[name] for name in _SECRET_FIELDS if form.get(name)) + response.secrets
     answer = error_from(response, Context("POST", path, response.request_id, secrets=secrets))
     code = oauth_error(response)
-    description = _describe(response, secrets)
+    description = "" if code is None else _describe(code, response, secrets)
     error: AuthenticationError
     if code is None:
         # Only an RFC 6749 error body ends a login. Anything else is a proxy, a firewall or a server in trouble.
@@ -130,12 +138,12 @@ def failure_from(response: RawResponse, path: str, form: Mapping[str, str]) -> A
     return error
 
 
-def _describe(response: RawResponse, secrets: tuple[str, ...]) -> str:
+def _describe(code: str, response: RawResponse, secrets: tuple[str, ...]) -> str:
     """The server's own words on a refusal, without what was sent in confidence."""
     body = parse_body(response.body, secrets)
-    values = cast("dict[str, object]", body) if isinstance(body, dict) else {}
-    code, detail = values.get("error"), values.get("error_description")
-    return f"{code}: {str(detail)[:200]}" if detail else str(code)
+    detail = cast("dict[str, object]", body).get("error_description") if isinstance(body, dict) else None
+    code = black_out(code, secrets)
+    return f"{code}: {str(detail)[:200]}" if detail else code
 
 
 def _object_in(response: RawResponse) -> dict[str, object]:

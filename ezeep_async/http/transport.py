@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import aiohttp
 import attrs
+from aiohttp.connector import Connection
 from yarl import URL
 
 from ezeep_async.errors import (
@@ -38,6 +39,18 @@ _NOT_CONNECTED = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.ServerFingerprintMismatch,
 )
+
+
+class _UnusableConnection(aiohttp.ClientConnectionError):
+    """A kept connection that was found to be in no state for a request, before one was sent."""
+
+
+class _Request(aiohttp.ClientRequest):
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        # What a server sends on an idle connection, aiohttp takes for the answer to the next request.
+        if conn.protocol is not None and conn.protocol.should_close:
+            raise _UnusableConnection("the server had sent something that was not asked for")
+        return await super().send(conn)
 
 
 @attrs.frozen
@@ -113,7 +126,7 @@ class Transport:
                 proxy_headers=proxy.headers,
                 trace_request_ctx=phase,
             ) as response:
-                body = await self._read(response)
+                body = await self._read(response, name)
                 secrets = (headers["Authorization"].partition(" ")[2],)
                 return RawResponse(
                     response.status, response.headers, body, headers.get("X-Request-ID", ""), secrets
@@ -122,6 +135,8 @@ class Transport:
             failure = ConnectFailed(f"{name}: the proxy answered {error.status}", request_sent=False)
         except aiohttp.ClientResponseError:
             failure = UnexpectedResponse(f"{name}: the answer is not HTTP that can be read")
+        except _UnusableConnection as error:
+            raise Disconnected(f"{name}: {error}", request_sent=False) from error
         except _NOT_CONNECTED as error:
             raise ConnectFailed(f"{name}: {_describe(error)}", request_sent=False) from error
         except UnicodeError as error:
@@ -147,7 +162,7 @@ class Transport:
         # Both are quoted already, and quoting twice would send something else.
         return URL(f"{base.scheme}://{base.raw_authority}{path}?{request.query}", encoded=True)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, name: str) -> bytes:
         first = b""
         rest: list[bytes] | None = None
         size = 0 if response.method == "HEAD" else response.content_length or 0
@@ -162,7 +177,7 @@ class Transport:
         if size > LARGEST_BODY:
             response.close()
             raise UnexpectedResponse(
-                f"the answer is larger than {LARGEST_BODY} bytes", status=response.status, excerpt=""
+                f"{name}: the answer is larger than {LARGEST_BODY} bytes", status=response.status
             )
         return first if rest is None else b"".join(rest)
 
@@ -181,6 +196,7 @@ class Transport:
 
     def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._proxies = {host: self._proxy_for(base) for host, base in self._bases.items()}
         connector: aiohttp.BaseConnector | None
         if self._borrowed is None:
             connector = aiohttp.TCPConnector(
@@ -196,7 +212,6 @@ class Transport:
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_mark_sent)
         self._traced = self._make_session(connector, owner=False, traces=[trace])
-        self._proxies = {host: self._proxy_for(base) for host, base in self._bases.items()}
 
     def _make_session(
         self,
@@ -209,6 +224,7 @@ class Transport:
             connector=connector,
             connector_owner=owner,
             cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_Request,
             headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"},
             trace_configs=traces,
         )
@@ -226,8 +242,10 @@ class Transport:
             host = base.host or ""
             if not urllib.request.proxy_bypass(f"{host}:{base.port}"):
                 address = urllib.request.getproxies().get(base.scheme)
-                if address is not None and "://" not in address:
-                    address = f"http://{address}"  # as other programs read HTTPS_PROXY=proxy.example:3128
+                if address is not None:
+                    if "://" not in address:
+                        address = f"http://{address}"  # as other programs read HTTPS_PROXY=proxy.example:3128
+                    attrs.evolve(settings, proxy=address)  # raises ValueError, without the password
         if address is None:
             return _Proxy()
         url = URL(address)
@@ -262,7 +280,7 @@ class Transport:
 
 
 def _describe(error: BaseException) -> str:
-    """aiohttp's own words, or the kind of error where it has none. Never an address with a password in it."""
+    """aiohttp's own words in one line, or the kind of error where it has none. Never an address with a password in it."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect to {error.host}:{error.port}: {error.os_error}"
-    return str(error) or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__

@@ -6,6 +6,7 @@ the documents contradict each other on (counts as strings, null for a default) a
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -15,7 +16,7 @@ from uuid import UUID
 import attrs
 import cattrs
 import msgspec
-from cattrs.cols import list_structure_factory
+from cattrs.errors import IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
 
 from ezeep_async.errors import UnexpectedResponse
@@ -112,15 +113,23 @@ def _is_sequence(kind: object) -> bool:
 
 
 def _structure_sequence(kind: type, converter: cattrs.Converter) -> Callable[[object, object], object]:
-    """Lists from JSON arrays only: cattrs by itself would take a string or an object apart."""
-    as_list = cast("type[list[object]]", list[get_args(kind)[0]])  # type: ignore[misc]  # built at run time
-    structure = list_structure_factory(as_list, converter)
+    """Lists from JSON arrays only: cattrs by itself would take a string or an object apart.
+
+    Ends at the first element that does not fit: an error for each of a million elements would be gigabytes.
+    """
+    element = get_args(kind)[0]
     container = get_origin(kind)
 
-    def convert(value: object, target: object) -> object:
+    def convert(value: object, _: object) -> object:
         if not isinstance(value, list):
             raise TypeError("expected a list")
-        items = structure(value, target)
+        items: list[object] = []
+        for index, each in enumerate(cast("list[object]", value)):
+            try:
+                items.append(converter.structure(each, element))
+            except Exception as error:
+                error.add_note(IterableValidationNote(f"element {index}", index, element))
+                raise IterableValidationError("a list", [error], kind) from error  # pyright: ignore[reportCallIssue]  # takes three
         return tuple(items) if container is tuple else items
 
     return convert
@@ -195,7 +204,8 @@ def decode_json(body: bytes) -> object:
     if not body.strip():
         return None
     try:
-        return _any_decoder.decode(body)
+        # What some servers put in front of UTF-8 may be ignored (RFC 8259 section 8.1).
+        return _any_decoder.decode(body.removeprefix(BOM_UTF8))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         kind = "an HTML page" if body.lstrip()[:1] == b"<" else "not JSON"
         raise UnexpectedResponse(f"expected JSON, the answer is {kind}", excerpt=excerpt(body)) from error

@@ -21,6 +21,10 @@ T = TypeVar("T")
 
 
 NON_FIELD = "non_field_errors"
+LARGEST_ERROR = 256 * 1024
+"""Bytes of an error's body that are looked into; beyond that its beginning is kept as text."""
+DEEPEST_ERROR = 32
+"""Levels of an error's body: deeper ones could not be pickled or shown."""
 _SECRET_HEADERS = ("Set-Cookie", "Location", "Authorization", "Proxy-Authorization")
 _CLASSES: dict[int, type[errors.ApiError]] = {
     400: errors.BadRequest,
@@ -117,18 +121,30 @@ def parse_body(body: bytes, secrets: Iterable[str] = ()) -> object:
     for secret in secrets:
         if secret:
             body = body.replace(secret.encode(), b"***")
+    if len(body) > LARGEST_ERROR:
+        return excerpt(body)
     try:
-        return decode_json(body)
+        value = decode_json(body)
     except errors.UnexpectedResponse:
         return excerpt(body)
+    return excerpt(body) if _is_deep(value, DEEPEST_ERROR) else value
+
+
+def _is_deep(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        value = list(cast("dict[str, object]", value).values())
+    if not isinstance(value, list):
+        return False
+    return levels == 0 or any(_is_deep(each, levels - 1) for each in cast("list[object]", value))
 
 
 def black_out(text: str, secrets: Iterable[str]) -> str:
-    """The text without what was secret."""
+    """The text without what was secret, and in characters that can be written to a file or a log."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")
-    return text
+    # Bytes of a header that are not UTF-8 come as surrogates, which no encoding takes.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def decode_answer(request: Request, response: RawResponse, read: Callable[[bytes], T]) -> T:
