@@ -70,6 +70,8 @@ class Server:
     fails: Mapping[int, EzeepError] = attrs.field(factory=dict[int, EzeepError])
     turns: Sequence[int] = (0,)
     """How many turns of the loop an answer takes."""
+    leaving: int = 0
+    """How many turns a request that is given up takes to go."""
     most: int = 500
     """Requests after which it is an endless loop."""
 
@@ -98,6 +100,10 @@ class Server:
         try:
             for _ in range(self.turns[number % len(self.turns)]):
                 await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            for _ in range(self.leaving):
+                await asyncio.sleep(0)
+            raise
         finally:
             self.active -= 1
         return self._answer(dict(params))
