@@ -19,7 +19,7 @@ from ezeep_async.errors import (
 )
 from ezeep_async.wire.converter import decode_json
 from ezeep_async.wire.requests import Phase, Request
-from ezeep_async.wire.responses import Context, RawResponse, error_from, is_success, parse_body
+from ezeep_async.wire.responses import Context, RawResponse, error_from, is_success, one_line, parse_body
 
 
 TOKEN_PATH = "/oauth/access_token/"  # noqa: S105  # an address
@@ -33,7 +33,9 @@ _PASSING = frozenset({"temporarily_unavailable", "server_error"})
 
 
 # An answer that is no success may hold a login all the same, in JSON or as a form.
-_TOKENS = re.compile(rb"""((?:access|refresh|id)_token["']?\s*[:=]\s*["']?)[^"'&\s,}]+""")
+_TOKENS = re.compile(
+    rb"""((?:access|refresh|id)_token["']?\s*[:=]\s*)("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^"'&\s,}]+)"""
+)
 
 
 class SendOnce(Protocol):
@@ -107,7 +109,7 @@ def check_success(response: RawResponse, path: str, form: Mapping[str, str]) -> 
 
 def failure_from(response: RawResponse, path: str, form: Mapping[str, str]) -> AuthenticationError:
     """What a refused grant means for the caller. The cause is the plain answer."""
-    response = attrs.evolve(response, body=_TOKENS.sub(rb"\1***", response.body))
+    response = attrs.evolve(response, body=_TOKENS.sub(rb'\1"***"', response.body))
     secrets = tuple(form[name] for name in _SECRET_FIELDS if form.get(name)) + response.secrets
     answer = error_from(response, Context("POST", path, response.request_id, secrets=secrets))
     code = oauth_error(response)
@@ -135,7 +137,7 @@ def _describe(response: RawResponse, secrets: tuple[str, ...]) -> str:
     body = parse_body(response.body, secrets)
     values = cast("dict[str, object]", body) if isinstance(body, dict) else {}
     code, detail = values.get("error"), values.get("error_description")
-    return f"{code}: {str(detail)[:200]}" if detail else str(code)
+    return one_line(f"{code}: {str(detail)[:200]}" if detail else str(code))
 
 
 def _object_in(response: RawResponse) -> dict[str, object]:
