@@ -105,10 +105,12 @@ class Paginator(Generic[T]):
         """How many items there are, without reading them: one request.
 
         A filtered listing takes a second one, to see whether the server follows the filter; where it does not, or
-        where it does not count, the items are read and counted.
+        where it does not count (or below zero), the items are read and counted.
         """
         one = {"limit": "1", "offset": "0"}
         count = (await self._listing.fetch(one)).count
+        if count is not None and count < 0:
+            count = None
         if (
             count is not None
             and self._unfiltered is not None

@@ -141,6 +141,20 @@ def test_4_6_whatever_comes_over_the_wire_ends(
         assert pager.drift or found == list(range(rows))
 
 
+@pytest.mark.parametrize("count", ["string", "missing", "null", "negative"])
+async def test_4_12_count_is_right_however_it_is_written(count: str) -> None:
+    """4-12: a `count` that is a text is read; without one, or below zero, the rows are counted."""
+    server = Server(list(range(7)))
+
+    async def handler(seen: Seen) -> web.StreamResponse:
+        fetched = await server.fetch(seen.query)
+        rows = [user(each.id.int) for each in fetched.items]
+        return web.json_response({**written(fetched.count, count), "next": fetched.next, "results": rows})
+
+    async with Stub(handler) as stub, session_on(stub.url, retries=0) as session:
+        assert await session.users.list(page_size=3).count() == 7
+
+
 # --- 4-5
 
 

@@ -212,6 +212,15 @@ def test_2_fuzz_stored_logins(body: bytes) -> None:
         usable(tokens)
 
 
+@pytest.mark.parametrize("value", ["NaN", "1e400", "1" + "0" * 400, "-5", "0", "true"])
+def test_2_a_stored_lifetime_that_is_none_counts_as_not_known(value: str) -> None:
+    """2: a number in a token file that is no lifetime does not stop the login, now or when it is to be renewed."""
+    text = json.dumps(STORED).replace('"expires_in": 3600.0', f'"expires_in": {value}')
+    tokens = tokens_in(parsed(text, "here"), "here")
+    assert tokens.expires_in is None
+    usable(tokens)
+
+
 @given(
     values=st.dictionaries(
         st.sampled_from(["access_token", "refresh_token", "expires_at", "expires_in", "scope", "token_type"]),
