@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ezeep_async import User
 from ezeep_async.errors import EzeepError
 from ezeep_async.pages import Fetched
+from ezeep_async.wire.requests import USERS
 
 
 Change = tuple[Literal["insert", "delete"], int]
@@ -93,6 +94,7 @@ class Server:
 
     async def fetch(self, params: Mapping[str, str]) -> Fetched[User]:
         """Answer one request."""
+        USERS.page(params)  # whatever came in a `next` can be sent
         number = self.asked
         self.asked += 1
         assert self.asked <= self.most, "an endless loop"
@@ -179,3 +181,12 @@ def changes(*kinds: Literal["insert", "delete"]) -> st.SearchStrategy[dict[int, 
     some = st.lists(change, min_size=1, max_size=4)
     many = st.builds(lambda one, times: [one] * times, change, st.integers(1, 30))
     return st.dictionaries(st.integers(1, 9), some | many, min_size=1, max_size=5)
+
+
+odd_texts = st.text(max_size=20) | st.builds(
+    "{}{}={}".format,
+    st.sampled_from(["?", "//x?", "http://x:1/?", "?limit=", "http://[::1]?", "http://\u00e4?"]),
+    st.text(max_size=5),
+    st.text(max_size=5) | st.sampled_from(["%ed%a0%80", "%00", "%", "%%31", "+", "\ud800"]),
+)
+"""What a `next` may be, besides an address."""

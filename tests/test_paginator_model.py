@@ -18,6 +18,7 @@ from listing_model import (
     changes,
     concurrencies,
     numbers,
+    odd_texts,
     row_counts,
     several_sizes,
     sizes,
@@ -113,7 +114,7 @@ def test_4_11_other_words_than_offset(
     doubled=st.booleans(),
     style=st.sampled_from(["offset", "page", "both", "cursor"]),
     caps=several_sizes,
-    link=st.sampled_from([*LINKS, *BROKEN_LINKS, *ODD_LINKS]),
+    link=st.sampled_from([*LINKS, *BROKEN_LINKS, *ODD_LINKS]) | odd_texts,
     counts_differ_by=st.just([0]) | st.lists(st.integers(-3, 3), min_size=1, max_size=3),
 )
 @example(
