@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import attrs
+from multidict import MultiMapping
 from yarl import URL
 
 from ezeep_async.errors import AuthorizationDenied, StateMismatch
@@ -108,7 +109,7 @@ def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
             "the redirect's state is not the one of this login: start again", error="state_mismatch"
         )
     if error := query.get("error"):
-        secret = (request.state, request.code_verifier, query.get("code", ""))
+        secret = (request.state, request.code_verifier, *query.getall("code", []))
         error, detail = (
             one_line(black_out(text, secret)) for text in (error, query.get("error_description", ""))
         )
@@ -118,7 +119,7 @@ def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
     return code
 
 
-def _query_of(address: str) -> Mapping[str, str]:
+def _query_of(address: str) -> MultiMapping[str]:
     try:
         return URL(address).query
     except ValueError:

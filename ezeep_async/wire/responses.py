@@ -252,7 +252,8 @@ def _phrase(status: int) -> str:
 def _safe_location(response: RawResponse, context: Context) -> str:
     """Where a redirect leads, without the parts that may carry a code or a token."""
     try:
-        url = URL(response.headers.get("Location", ""))
+        # Before it is read as an address, too: reading it changes how it is written.
+        url = URL(black_out(response.headers.get("Location", ""), context.secrets))
         return black_out(f"{url.host or ''}{url.raw_path}", context.secrets) or "nowhere"
     except ValueError:
         return "an unreadable address"

@@ -185,7 +185,8 @@ def test_9_fuzz_redirects(callback: str) -> None:
         code = code_from_callback(callback, REQUEST)
     except AuthorizationDenied as error:
         told = shown(error)
-        assert "PLANTED" not in told
+        assert leaks(told, ("PLANTED-state", "PLANTED-verifier")) == []
+        assert "code=PLANTED-code" not in callback or "PLANTED-code" not in told
         assert "\n" not in str(error)
         assert len(str(error)) < 600
     else:
