@@ -144,7 +144,7 @@ class BlockingPaginator(Generic[T]):
         return self._read(f"async for page in {self._called}.pages()")
 
     def collect(self, *, consistent: bool = False) -> list[T]:
-        """All items. With `consistent=True` reads again until two readings agree; raises `InconsistentListing`."""
+        """All items. With `consistent=True` reads until two readings in a row agree; raises `InconsistentListing`."""
         return self._run("collect", self._home().collect, consistent=consistent)
 
     def first(self) -> T | None:
@@ -157,7 +157,7 @@ class BlockingPaginator(Generic[T]):
 
     @property
     def drift(self) -> bool:
-        """Whether the listing changed while it was read."""
+        """Whether the listing changed while it was read, as far as can be seen (see `Paginator.drift`)."""
         return self._aio.drift
 
     @property

@@ -18,7 +18,7 @@ class EzeepError(Exception):
     """The base of everything that this package raises on purpose.
 
     `items_so_far` and `resume_offset` are set when a listing broke off: what had been read until then, and the
-    `offset=` with which to list the rest.
+    `offset=` with which to list the rest, from a server that pages by offset. One that does not begins anew.
     """
 
     items_so_far: Sequence[object] | None = None
@@ -212,11 +212,15 @@ class OutcomeUnknown(EzeepError):
 
 
 class PaginationLoop(EzeepError):
-    """The server keeps sending the same page."""
+    """The server keeps sending the same rows, or sends us in a circle: it would never end.
+
+    Two pages in a row that are the same, with the same `count`, are taken for it as well. A listing can do that by
+    chance, where a whole page of rows comes in ahead and as many go behind, all between two pages: list again then.
+    """
 
 
 class InconsistentListing(EzeepError):
-    """The listing changed under every reading of it."""
+    """No two readings of the listing in a row agree: it keeps changing, or the server contradicts itself."""
 
 
 class ConcurrentModification(EzeepError):

@@ -19,10 +19,6 @@ from yarl import URL
 from ezeep_async.errors import EzeepError, PaginationLoop
 
 
-STALE_PAGES = 3
-"""How many known pages in a row a listing that grows may push before us."""
-
-
 class HasId(Protocol):
     """Every record has an id; duplicates are found by it."""
 
@@ -63,6 +59,14 @@ Fetch = Callable[[Params], Awaitable[Fetched[T]]]
 
 
 @attrs.define
+class Noticed:
+    """What was noticed in one reading."""
+
+    drift: bool = False
+    duplicates: int = 0
+
+
+@attrs.define
 class Listing(Generic[T]):
     """What is listed, how, and what was noticed in the last reading of it."""
 
@@ -72,8 +76,7 @@ class Listing(Generic[T]):
     offset: int
     keep: Callable[[T], bool] | None
     """The filter that the server was asked to apply, applied again to what comes back."""
-    drift: bool = False
-    duplicates: int = 0
+    noticed: Noticed = attrs.field(factory=Noticed)
 
 
 class PageIterator(Generic[T]):
@@ -84,21 +87,21 @@ class PageIterator(Generic[T]):
         self._fetch = listing.fetch
         self._keep = listing.keep
         self._under_way: deque[tuple[Params, asyncio.Task[Fetched[T]]]] = deque()
+        self._tasks: set[asyncio.Task[Fetched[T]]] = set()
         self._offset = listing.offset
         self._next: Params | None = {"limit": str(listing.page_size), "offset": str(listing.offset)}
         self._step = 0
         self._planned_to = 0
         self._seen: set[UUID] = set()
         self._asked: set[frozenset[tuple[str, str]]] = set()
-        self._marks: dict[tuple[UUID, UUID, int], int | None] = {}
+        self._last: tuple[UUID, UUID, int, int | None] | None = None
         self._received = 0
         self._count: int | None = None
         self._done = False
         self._broken = False
         self._reading = False
         self._stale = 0
-        listing.drift = False
-        listing.duplicates = 0
+        self.noticed = listing.noticed = Noticed()
 
     def __aiter__(self) -> Self:
         return self
@@ -128,10 +131,9 @@ class PageIterator(Generic[T]):
 
     async def aclose(self) -> None:
         """End the reading, and wait until its requests are gone."""
-        tasks = [task for _, task in self._under_way]
         self._end()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def __aenter__(self) -> Self:
         return self
@@ -162,21 +164,24 @@ class PageIterator(Generic[T]):
         if params is None:
             self._done = True
             raise StopAsyncIteration
-        self._guard(params)
+        if _key(params) in self._asked:
+            raise PaginationLoop("the server sends us back to a page that was read already")
+        self._asked.add(_key(params))
         return await self._fetch(params)
 
     def _start(self, params: Params) -> None:
-        self._guard(params)
+        if _key(params) in self._asked:
+            # A loop. The page that leads there is given first: its rows are read, and the next step says it.
+            self._next = params
+            return
+        self._asked.add(_key(params))
+        self._next = None
         # The task knows the fetch function and nothing of this iterator, which can so be dropped while it runs.
         task = asyncio.ensure_future(self._fetch(params))
         task.add_done_callback(_retrieve)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         self._under_way.append((params, task))
-
-    def _guard(self, params: Params) -> None:
-        key = frozenset(params.items())
-        if key in self._asked:
-            raise PaginationLoop(f"the server sends us back to a page that was read already ({dict(params)})")
-        self._asked.add(key)
 
     def _end(self) -> None:
         self._done = True
@@ -206,12 +211,10 @@ class PageIterator(Generic[T]):
             self._plan_ahead(fetched.count)
         else:
             self._start(following)
-            self._next = None
         return page
 
     def _page_of(self, fetched: Fetched[T]) -> Page[T]:
-        listing = self._listing
-        seen = self._seen
+        seen, noticed = self._seen, self.noticed
         fresh: list[T] = []
         for item in fetched.items:
             # One look-up for both questions: hashing a UUID is what this loop spends its time on.
@@ -219,29 +222,29 @@ class PageIterator(Generic[T]):
             seen.add(item.id)
             if len(seen) > before:
                 fresh.append(item)
-        listing.duplicates += len(fetched.items) - len(fresh)
-        if fetched.items:
-            mark = (fetched.items[0].id, fetched.items[-1].id, len(fetched.items))
-            self._stale = 0 if fresh else self._stale + 1
-            # Rows that come in ahead of us can push a page we know right before us, but then the count has moved.
-            if (
-                not fresh
-                and mark in self._marks
-                and (self._marks[mark] == fetched.count or self._stale > STALE_PAGES)
-            ):
-                raise PaginationLoop(
-                    "the server sent the same page twice: it does not follow limit and offset"
-                )
-            self._marks[mark] = fetched.count
+        repeated = len(fetched.items) - len(fresh)
+        noticed.duplicates += repeated
         self._received += len(fresh)
-        if self._count is not None and fetched.count is not None and fetched.count != self._count:
-            listing.drift = True
+        if fetched.items:
+            self._look_for_loop(fetched, fresh)
+        elif fetched.next is not None:
+            noticed.drift = True  # there is more, and nothing came
         if fetched.count is not None:
+            if self._count not in {None, fetched.count}:
+                noticed.drift = True
             self._count = fetched.count
-        if len(fresh) != len(fetched.items):
-            listing.drift = True
+        if repeated:
+            noticed.drift = True
         items = fresh if self._keep is None else [item for item in fresh if self._keep(item)]
         return Page(items, fetched.count, self._offset, fetched.raw)
+
+    def _look_for_loop(self, fetched: Fetched[T], fresh: list[T]) -> None:
+        mark = (fetched.items[0].id, fetched.items[-1].id, len(fetched.items), fetched.count)
+        self._stale = 0 if fresh else self._stale + len(fetched.items)
+        # Rows that come in ahead of us push what we know before us again: with another count, and at most everything.
+        if not fresh and (mark == self._last or self._stale > self._received):
+            raise PaginationLoop("the server sends what it sent before: it does not follow limit and offset")
+        self._last = mark
 
     def _following(self, fetched: Fetched[T]) -> Params | None:
         """The parameters of the next page: the query of `next`, on our own address; None at the end."""
@@ -268,7 +271,6 @@ class PageIterator(Generic[T]):
         return size == self._step and "offset" in following
 
     def _plan_ahead(self, count: int | None) -> None:
-        self._next = None
         limit = self._count if count is None else count
         while len(self._under_way) < self._listing.concurrency and self._planned_to < (limit or 0):
             self._start({"limit": str(self._step), "offset": str(self._planned_to)})
@@ -279,7 +281,7 @@ class PageIterator(Generic[T]):
 
     def _drop_plan(self) -> None:
         for params, task in self._under_way:
-            self._asked.discard(frozenset(params.items()))
+            self._asked.discard(_key(params))
             task.cancel()
         self._under_way.clear()
 
@@ -287,7 +289,7 @@ class PageIterator(Generic[T]):
         self._end()
         expected = None if self._count is None else self._count - self._listing.offset
         if expected is not None and max(expected, 0) != self._received:
-            self._listing.drift = True
+            self.noticed.drift = True
 
 
 class ItemIterator(Generic[T]):
@@ -308,6 +310,10 @@ class ItemIterator(Generic[T]):
     async def aclose(self) -> None:
         """End the reading."""
         await self._pages.aclose()
+
+
+def _key(params: Params) -> frozenset[tuple[str, str]]:
+    return frozenset(params.items())
 
 
 def _retrieve(task: asyncio.Task[object]) -> None:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Generic, Self
 
 from ezeep_async.errors import EzeepError, InconsistentListing
-from ezeep_async.pages import Fetch, ItemIterator, Listing, PageIterator, T
+from ezeep_async.pages import Fetch, ItemIterator, Listing, Noticed, PageIterator, T
 
 
 READINGS = 3
@@ -46,13 +46,19 @@ class Paginator(Generic[T]):
 
     @property
     def drift(self) -> bool:
-        """Whether the listing changed while it was read last: the count moved, or does not agree with what came."""
-        return self._listing.drift
+        """Whether the listing changed while it was read last, as far as can be seen: its count moved or does not agree
+        with what came, a row came twice, or a page was empty that was not the last.
+
+        True may also mean that the server contradicts itself. False is no proof: where one row goes before the place
+        that was read to, and another comes behind it, before the next page is read, the row in between is skipped, and
+        nothing that the server sends tells. `collect(consistent=True)` looks twice.
+        """
+        return self._listing.noticed.drift
 
     @property
     def duplicates(self) -> int:
         """How many items came twice in the last reading. They were left out."""
-        return self._listing.duplicates
+        return self._listing.noticed.duplicates
 
     def __aiter__(self) -> AsyncIterator[T]:
         return ItemIterator(self.pages())
@@ -62,20 +68,27 @@ class Paginator(Generic[T]):
         return PageIterator(self._listing)
 
     async def collect(self, *, consistent: bool = False) -> list[T]:
-        """All items. With `consistent=True` it reads until two readings agree.
+        """All items. With `consistent=True` it reads until two readings in a row agree, neither with any drift.
 
-        A snapshot: safe to delete from while going through it. Raises `InconsistentListing` when three readings
-        disagree; any other error carries `items_so_far` and `resume_offset`.
+        A snapshot: safe to delete from while going through it. Consistent, it is the listing as it was at one moment:
+        always, when nothing changed during one of the two readings. It can be wrong only where rows came and went in
+        pairs, so that the count stayed, during both, at the same places. Raises `InconsistentListing` when three
+        readings do not settle it; any other error carries `items_so_far` and `resume_offset`.
         """
         if not consistent:
-            return await self._read()
-        readings = [await self._read(), await self._read()]
-        while True:
-            if readings[-1] == readings[-2]:
-                return readings[-1]
-            if len(readings) == READINGS:
-                raise InconsistentListing(f"the listing changed under each of {READINGS} readings of it")
-            readings.append(await self._read())
+            return (await self._read())[0]
+        previous: list[T] | None = None
+        for _ in range(READINGS):
+            items, noticed = await self._read()
+            if noticed.drift:
+                previous = None
+            elif items == previous:
+                return items
+            else:
+                previous = items
+        raise InconsistentListing(
+            f"{READINGS} readings of the listing do not agree: it changes, or the server contradicts itself"
+        )
 
     async def first(self) -> T | None:
         """The first item, None when there is none. One request, unless a filter is left to us."""
@@ -92,10 +105,12 @@ class Paginator(Generic[T]):
         """How many items there are, without reading them: one request.
 
         A filtered listing takes a second one, to see whether the server follows the filter; where it does not, or
-        where it does not count, the items are read and counted.
+        where it does not count (or below zero), the items are read and counted.
         """
         one = {"limit": "1", "offset": "0"}
         count = (await self._listing.fetch(one)).count
+        if count is not None and count < 0:
+            count = None
         if (
             count is not None
             and self._unfiltered is not None
@@ -120,13 +135,14 @@ class Paginator(Generic[T]):
     ) -> None:
         await self.aclose()
 
-    async def _read(self) -> list[T]:
+    async def _read(self) -> tuple[list[T], Noticed]:
         items: list[T] = []
+        pages = self.pages()
         try:
-            async with self.pages() as pages:
+            async with pages:
                 async for page in pages:
                     items += page.items
         except EzeepError as error:
             error.items_so_far = items
             raise
-        return items
+        return items, pages.noticed

@@ -8,11 +8,20 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
 from support import QUICK
 from watch import Watch, installed
 
 from ezeep_async import EzeepSession
 from ezeep_async.sandbox import Sandbox
+
+
+# A failure prints what to put before the test to see it again, on any machine: nothing is left to a local database.
+settings.register_profile(
+    "default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("long", settings.get_profile("default"), max_examples=10_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(autouse=True)

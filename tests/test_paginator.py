@@ -10,12 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from stub_servers import Seen, Stub, no_jitter, nothing_running, page, session_on, user
 
 from ezeep_async import (
@@ -27,7 +24,6 @@ from ezeep_async import (
     PermissionDenied,
     User,
 )
-from ezeep_async.pages import Fetched
 from ezeep_async.sandbox import Sandbox
 
 
@@ -630,35 +626,3 @@ async def test_4_12_members_are_counted_whatever_the_server_does(
     first = await session.groups.members(group).first()
     assert first is not None
     assert first.id == expected[0]
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    rows=st.integers(0, 60),
-    size=st.integers(1, 12),
-    caps=st.lists(st.integers(1, 12), min_size=1, max_size=6),
-    concurrency=st.integers(1, 6),
-    delays=st.lists(st.integers(0, 3), min_size=1, max_size=7),
-)
-def test_4_2_any_caps_and_any_order_of_answers(
-    rows: int, size: int, caps: list[int], concurrency: int, delays: list[int]
-) -> None:
-    """4-1, 4-2, 4-9: property: whatever the caps from page to page, every row once and in order."""
-    calls = 0
-
-    async def fetch(params: Any) -> Fetched[User]:
-        nonlocal calls
-        calls += 1
-        limit = min(int(params["limit"]), caps[calls % len(caps)])
-        offset = int(params["offset"])
-        for _ in range(delays[calls % len(delays)]):
-            await asyncio.sleep(0)
-        items = [User(id=UUID(int=n), groups=()) for n in range(offset, min(offset + limit, rows))]
-        following = f"?limit={limit}&offset={offset + limit}" if offset + limit < rows else None
-        return Fetched(items, rows, following, b"")
-
-    async def main() -> list[int]:
-        pager = Paginator(fetch, page_size=size, concurrency=concurrency)
-        return numbers(await asyncio.wait_for(pager.collect(), 5))
-
-    assert asyncio.run(main()) == list(range(rows))

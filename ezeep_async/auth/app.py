@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+from multidict import MultiMapping
 from yarl import URL
 
 from ezeep_async.errors import AuthorizationDenied, StateMismatch
+from ezeep_async.wire.responses import black_out, one_line
 
 
 def _text(shortest: int = 0) -> Callable[[object, attrs.Attribute[Any], object], None]:
@@ -98,17 +100,29 @@ def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
     """The authorization code in the address that the browser came back to.
 
     Raises `StateMismatch` for a state that is missing or another one, `AuthorizationDenied` for `?error=` (RFC 6749
-    section 4.1.2.1) and for a redirect with no code.
+    section 4.1.2.1), for a redirect with no code, and for what is no address.
     """
-    query = URL(callback_url).query
+    query = _query_of(callback_url)
     # Compared in constant time: what an attacker can send must not be found out letter by letter.
     if not secrets.compare_digest(query.get("state", "").encode(), request.state.encode()):
         raise StateMismatch(
             "the redirect's state is not the one of this login: start again", error="state_mismatch"
         )
     if error := query.get("error"):
-        detail = query.get("error_description")
+        secret = (request.state, request.code_verifier, *query.getall("code", []))
+        error, detail = (
+            one_line(black_out(text, secret)) for text in (error, query.get("error_description", ""))
+        )
         raise AuthorizationDenied(f"the login was declined: {detail or error}", error=error)
     if not (code := query.get("code")):
         raise AuthorizationDenied("the redirect carries no authorization code")
     return code
+
+
+def _query_of(address: str) -> MultiMapping[str]:
+    try:
+        return URL(address).query
+    except ValueError:
+        pass
+    # Not from the parser's error, which may quote a part of the address.
+    raise AuthorizationDenied("the redirect cannot be read: it is no address")

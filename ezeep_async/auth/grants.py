@@ -26,6 +26,7 @@ from ezeep_async.wire.responses import (
     black_out,
     error_from,
     is_success,
+    one_line,
     parse_body,
 )
 
@@ -41,7 +42,9 @@ _PASSING = frozenset({"temporarily_unavailable", "server_error"})
 
 
 # An answer that is no success may hold a login all the same, in JSON or as a form.
-_TOKENS = re.compile(rb"""((?:access|refresh|id)_token["']?\s*[:=]\s*["']?)[^"'&\s,}]+""")
+_TOKENS = re.compile(
+    rb"""((?:access|refresh|id)_token["']?\s*[:=]\s*)("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^"'&\s,}]+)"""
+)
 
 
 class SendOnce(Protocol):
@@ -115,7 +118,7 @@ def check_success(response: RawResponse, path: str, form: Mapping[str, str]) -> 
 
 def failure_from(response: RawResponse, path: str, form: Mapping[str, str]) -> AuthenticationError:
     """What a refused grant means for the caller. The cause is the plain answer."""
-    response = attrs.evolve(response, body=_TOKENS.sub(rb"\1***", response.body))
+    response = attrs.evolve(response, body=_TOKENS.sub(rb'\1"***"', response.body))
     secrets = tuple(form[name] for name in _SECRET_FIELDS if form.get(name)) + response.secrets
     answer = error_from(response, Context("POST", path, response.request_id, secrets=secrets))
     code = oauth_error(response)
@@ -143,7 +146,7 @@ def _describe(code: str, response: RawResponse, secrets: tuple[str, ...]) -> str
     body = parse_body(response.body, secrets)
     detail = cast("dict[str, object]", body).get("error_description") if isinstance(body, dict) else None
     code = black_out(code, secrets)
-    return f"{code}: {str(detail)[:200]}" if detail else code
+    return one_line(f"{code}: {str(detail)[:200]}" if detail else code)
 
 
 def _object_in(response: RawResponse) -> dict[str, object]:

@@ -34,8 +34,8 @@ def _utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-def _seconds(value: object) -> float | None:
-    """`expires_in` as servers send it: a number, a number in a string, or nothing of use."""
+def seconds(value: object) -> float | None:
+    """`expires_in` as servers and files have it: a number, a number in a string, or nothing of use."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -86,7 +86,7 @@ class TokenSet:
         scope = response.get("scope")
         if not isinstance(scope, str) or not scope:
             scope = previous.scope if previous is not None else "printing"
-        expires_in = _seconds(response.get("expires_in"))
+        expires_in = seconds(response.get("expires_in"))
         lifetime = timedelta(seconds=DEFAULT_LIFETIME if expires_in is None else expires_in)
         return cls(
             access_token=access,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import TypeVar, cast
+from urllib.parse import quote, quote_plus
 
 import attrs
 from multidict import CIMultiDict
@@ -25,6 +27,8 @@ LARGEST_ERROR = 256 * 1024
 """Bytes of an error's body that are looked into; beyond that its beginning is kept as text."""
 DEEPEST_ERROR = 32
 """Levels of an error's body: deeper ones could not be pickled or shown."""
+_ENVELOPES = ("detail", "message", "error")
+_ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _SECRET_HEADERS = ("Set-Cookie", "Location", "Authorization", "Proxy-Authorization")
 _CLASSES: dict[int, type[errors.ApiError]] = {
     400: errors.BadRequest,
@@ -116,11 +120,9 @@ def error_from(response: RawResponse, context: Context) -> errors.ApiError | err
 
 def parse_body(body: bytes, secrets: Iterable[str] = ()) -> object:
     """The body of an error: decoded JSON, or the beginning of its text, or None. What was secret is blacked out."""
+    body = black_out_body(body, secrets)
     if not body.strip():
         return None
-    for secret in secrets:
-        if secret:
-            body = body.replace(secret.encode(), b"***")
     if len(body) > LARGEST_ERROR:
         return excerpt(body)
     try:
@@ -139,12 +141,39 @@ def _is_deep(value: object, levels: int) -> bool:
 
 
 def black_out(text: str, secrets: Iterable[str]) -> str:
-    """The text without what was secret, and in characters that can be written to a file or a log."""
+    """The text without what was secret, as it is or as JSON and addresses write it, in characters that any log takes."""
     for secret in secrets:
         if secret:
-            text = text.replace(secret, "***")
+            for form in _spellings(secret):
+                text = text.replace(form, "***")
     # Bytes of a header that are not UTF-8 come as surrogates, which no encoding takes.
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def black_out_body(body: bytes, secrets: Iterable[str]) -> bytes:
+    """The body without what was secret, whichever of its letters JSON has as escapes."""
+    secrets = [secret for secret in secrets if secret]
+    if secrets and b"\\" in body:
+        body = _ESCAPE.sub(_without_escape, body)
+    for secret in secrets:
+        for form in _spellings(secret):
+            body = body.replace(form.encode(), b"***")
+    return body
+
+
+def _without_escape(escape: re.Match[bytes]) -> bytes:
+    """The letter itself where JSON can have it, else its shortest escape."""
+    name = escape[1]
+    letter = chr(int(name[1:], 16)) if len(name) == 5 else name.decode("latin-1")
+    if letter in {'"', "\\"}:
+        return b"\\" + letter.encode()
+    return letter.encode() if letter == "/" or (len(name) == 5 and letter.isprintable()) else escape[0]
+
+
+def _spellings(secret: str) -> set[str]:
+    """How a text may stand in JSON, with all that must be escaped, or all that may be, and in an address."""
+    in_json = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True))
+    return {secret, *in_json, quote(secret, safe=""), quote_plus(secret)}
 
 
 def decode_answer(request: Request, response: RawResponse, read: Callable[[bytes], T]) -> T:
@@ -157,7 +186,8 @@ def decode_answer(request: Request, response: RawResponse, read: Callable[[bytes
             f"{request.method} {request.route}: {black_out(str(error), response.secrets)}",
             status=response.status,
             path=error.path,
-            excerpt=black_out(error.excerpt, response.secrets),
+            # Of the whole body, before it is cut: the half of a secret is one, too.
+            excerpt=excerpt(black_out_body(response.body, response.secrets)),
             request_id=black_out(response.headers.get("X-Request-ID", response.request_id), response.secrets),
         )
     raise problem
@@ -169,6 +199,12 @@ def explain(body: object) -> tuple[str, dict[str, list[str]]]:
     Source: API document, "Errors": DRF's `detail` and field lists, `message` as a text or an object, OAuth's `error`
     (RFC 6749 section 5.2), an HTML page, nothing.
     """
+    while isinstance(body, dict) and len(cast("dict[str, object]", body)) == 1:
+        # A loop and no recursion: how deep it goes is the server's choice.
+        ((name, inner),) = cast("dict[str, object]", body).items()
+        if name not in _ENVELOPES or not isinstance(inner, dict | list):
+            break
+        body = cast("object", inner)
     if isinstance(body, str):
         return _title_of(body), {}
     fields: dict[str, list[str]] = {}
@@ -177,13 +213,10 @@ def explain(body: object) -> tuple[str, dict[str, list[str]]]:
         return _sentence(fields), fields
     values = cast("dict[str, object]", body) if isinstance(body, dict) else {}
     if isinstance(values.get("error"), str):
-        return _one_line(str(values.get("error_description") or values["error"])), {}
-    for key in ("detail", "message", "error"):
-        inner = values.get(key)
-        if isinstance(inner, str):
-            return _one_line(inner), {}
-        if isinstance(inner, dict | list) and len(values) == 1:
-            return explain(cast("object", inner))
+        return one_line(str(values.get("error_description") or values["error"])), {}
+    for key in _ENVELOPES:
+        if isinstance(values.get(key), str):
+            return one_line(str(values[key])), {}
     for name, value in values.items():
         _collect(name, value, fields)
     return _sentence(fields), fields
@@ -193,7 +226,7 @@ def _title_of(text: str) -> str:
     """What a page from a proxy says in its title; a plain text as it is."""
     if title := re.search(r"<title>([^<]{1,200})</title>", text, re.IGNORECASE):
         return title[1].strip()
-    return "" if text.lstrip().startswith("<") else _one_line(text)
+    return "" if text.lstrip().startswith("<") else one_line(text)
 
 
 def _collect(name: str, value: object, into: dict[str, list[str]], depth: int = 0) -> None:
@@ -208,7 +241,7 @@ def _collect(name: str, value: object, into: dict[str, list[str]], depth: int = 
             nested = isinstance(inner, dict | list)
             _collect(f"{name}[{index}]" if nested else name, inner, into, depth + 1)
     else:
-        into.setdefault(name, []).append(_one_line(str(value)))
+        into.setdefault(name, []).append(one_line(str(value)))
 
 
 def _sentence(fields: Mapping[str, list[str]]) -> str:
@@ -216,10 +249,11 @@ def _sentence(fields: Mapping[str, list[str]]) -> str:
         " ".join(texts) if name == NON_FIELD else f"{name}: {' '.join(texts)}"
         for name, texts in fields.items()
     ]
-    return _one_line("; ".join(parts))
+    return one_line("; ".join(parts))
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Short enough for a message, on one line."""
     text = " ".join(text[:EXCERPT].split())
     return text if len(text) <= 300 else text[:299] + "…"
 
@@ -234,7 +268,8 @@ def _phrase(status: int) -> str:
 def _safe_location(response: RawResponse, context: Context) -> str:
     """Where a redirect leads, without the parts that may carry a code or a token."""
     try:
-        url = URL(response.headers.get("Location", ""))
+        # Before it is read as an address, too: reading it changes how it is written.
+        url = URL(black_out(response.headers.get("Location", ""), context.secrets))
         return black_out(f"{url.host or ''}{url.raw_path}", context.secrets) or "nowhere"
     except ValueError:
         return "an unreadable address"

@@ -9,8 +9,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from ezeep_async import AccountUser, Group, Invitation, UnexpectedResponse, User
 from ezeep_async.wire.converter import PageBody, decode, decode_json, encode
@@ -26,26 +24,6 @@ PAGES = {
 ID = "0050a068-cc7b-4490-951a-06920a610ee5"
 OTHER = "19b5963a-35eb-416c-9ca4-a4c2950385fb"
 ORG = "54e3a324-cc89-4722-8338-c285d26bef15"
-
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=12,
-)
-FIELDS = [
-    "id", "name", "groups", "group_id", "results", "count", "next", "origin", "provider", "roles", "email",
-    "organization_id", "num_members", "expire_date", "user_invitations", "azure_profile", "is_verified",
-]  # fmt: skip
-NEAR_MISSES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.sampled_from([ID, ORG, "", "3", "x", "2021-05-21T11:32:27Z"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=len(FIELDS))
-    ),
-    max_leaves=30,
-)
 
 
 def data(name: str) -> bytes:
@@ -216,40 +194,6 @@ def test_3_8_the_excerpt_has_at_most_4_kib() -> None:
 def test_3_16_falsy_values_survive_encoding(value: object) -> None:
     """3-16: `False`, `""`, `[]` and `0` are sent as what they are."""
     assert json.loads(encode(value)) == value
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(value=JSON_VALUES | NEAR_MISSES, kind=st.sampled_from([*KINDS, *(PageBody[kind] for kind in KINDS)]))
-def test_8_1_fuzz_only_unexpected_response_comes_out_of_json(value: object, kind: Any) -> None:
-    """8-1: whatever JSON comes, it is a record or an `UnexpectedResponse`."""
-    try:
-        record = decoded(json.dumps(value).encode(), kind)
-    except UnexpectedResponse as error:
-        assert error.path is None or error.path.startswith("$")
-    else:
-        assert type(record) is (getattr(kind, "__origin__", None) or kind)
-
-
-@settings(max_examples=300, deadline=None)
-@given(body=st.binary(max_size=200), kind=st.sampled_from([*KINDS, *(PageBody[kind] for kind in KINDS)]))
-def test_8_1_fuzz_only_unexpected_response_comes_out_of_bytes(body: bytes, kind: Any) -> None:
-    """8-1: whatever bytes come, nothing but `UnexpectedResponse` comes out."""
-    try:
-        decoded(body, kind)
-    except UnexpectedResponse:
-        pass
-
-
-@settings(max_examples=200, deadline=None)
-@given(cut=st.integers(0, 1694), junk=st.binary(max_size=3), at=st.integers(0, 1694))
-def test_8_1_fuzz_damaged_pages(cut: int, junk: bytes, at: int) -> None:
-    """8-1: a real page, cut off or with bytes overwritten, is read or refused, and nothing else."""
-    body = data("groups_page")
-    for damaged in (body[:cut], body[:at] + junk + body[at + len(junk) :]):
-        try:
-            decoded(damaged, PageBody[Group])
-        except UnexpectedResponse:
-            pass
 
 
 @pytest.mark.parametrize("depth", [500, 100_000])

@@ -8,7 +8,7 @@ import json
 from datetime import UTC, datetime
 from typing import cast
 
-from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.auth.tokens import TokenSet, seconds
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
 
 
@@ -67,7 +67,9 @@ def tokens_in(document: dict[str, object], where: str) -> TokenSet:
         and (expires_in is None or isinstance(expires_in, int | float))
     ):
         with contextlib.suppress(ValueError, OverflowError, OSError):
-            return TokenSet(access, refresh, datetime.fromtimestamp(expires_at, UTC), scope, kind, expires_in)
+            f"{scope}{kind}".encode()  # half a character, which JSON can hold, could never be sent
+            end = datetime.fromtimestamp(expires_at, UTC)
+            return TokenSet(access, refresh, end, scope, kind, seconds(expires_in))
     raise TokenStoreCorrupt(f"{where} holds no usable login: move it away and log in again")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Self, cast
 
 from ezeep_async.auth.stores.document import SCHEMA_VERSION, Owner, check, owner_of, parsed
 from ezeep_async.auth.stores.threads import in_thread
-from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet
+from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, seconds
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 
 
@@ -137,7 +138,6 @@ def _tokens_from(values: Mapping[str, object], place: str) -> TokenSet | None:
     access, refresh = values.get("access_token"), values.get("refresh_token")
     if not access and not refresh:
         return None
-    expires_in = values.get("expires_in")
     scope, kind = values.get("scope"), values.get("token_type")
     expires_at = _end(values.get("expires_at"))
     if not isinstance(access, str) or not access.strip():
@@ -148,16 +148,18 @@ def _tokens_from(values: Mapping[str, object], place: str) -> TokenSet | None:
         raise TokenStoreCorrupt(
             f"{place} holds an expires_at that is neither seconds nor ISO 8601 with a zone"
         )
-    known = isinstance(expires_in, int | float) and not isinstance(expires_in, bool) and expires_in > 0
-    return TokenSet(
-        access.strip(),
-        (refresh or "").strip(),
-        expires_at,
-        scope if isinstance(scope, str) and scope else "printing",
-        kind if isinstance(kind, str) and kind else "Bearer",
-        # Of a token whose end nobody wrote down it does not help to know how long it lived.
-        float(cast("float", expires_in)) if known and expires_at != UNKNOWN_END else None,
-    )
+    with contextlib.suppress(ValueError):
+        f"{scope}{kind}".encode()  # half a character, which JSON can hold, could never be sent
+        return TokenSet(
+            access.strip(),
+            (refresh or "").strip(),
+            expires_at,
+            scope if isinstance(scope, str) and scope else "printing",
+            kind if isinstance(kind, str) and kind else "Bearer",
+            # Of a token whose end nobody wrote down it does not help to know how long it lived.
+            None if expires_at == UNKNOWN_END else seconds(values.get("expires_in")),
+        )
+    raise TokenStoreCorrupt(f"{place} holds a login with characters that no token has")
 
 
 def _end(value: object) -> datetime | None:
@@ -172,6 +174,6 @@ def _end(value: object) -> datetime | None:
         pass
     try:
         end = datetime.fromisoformat(str(value))
-    except ValueError:
+        return None if end.tzinfo is None else end.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return None if end.tzinfo is None else end.astimezone(UTC)

@@ -1,0 +1,241 @@
+"""What comes from the account service, from browsers and from stores: a login, or one of our errors, and no secret in it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from fuzzing import (
+    SECRETS,
+    bodies,
+    headers,
+    json_values,
+    leaks,
+    oauth_paths,
+    response,
+    shown,
+    spelled,
+    statuses,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ezeep_async import (
+    AuthorizationDenied,
+    EzeepError,
+    ReadOnlyTokens,
+    TokenSet,
+    TokenStoreCorrupt,
+    TokenStoreError,
+    UnexpectedResponse,
+)
+from ezeep_async.auth import grants
+from ezeep_async.auth.app import AuthorizationRequest, code_from_callback
+from ezeep_async.auth.stores.document import SCHEMA_VERSION, check, owner_of, parsed, tokens_in, with_tokens
+from ezeep_async.errors import AuthenticationError
+from ezeep_async.wire.requests import oauth_form
+
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+PREVIOUS = TokenSet("old-access", "old-refresh", NOW)
+ANSWER = {
+    "access_token": "PLANTED-access/+==",
+    "token_type": "Bearer",
+    "expires_in": 3600,
+    "scope": "printing",
+    "refresh_token": "PLANTED-refresh,;'x",
+}
+FORM = {
+    "grant_type": "refresh_token", "scope": "printing", "refresh_token": SECRETS[0], "password": SECRETS[1],
+    "code": SECRETS[2],
+}  # fmt: skip
+REFUSALS: list[Any] = [
+    {"error": "invalid_grant", "error_description": "used"},
+    {"error": "authorization_pending"},
+    {"error": "temporarily_unavailable"},
+    {"error": "invalid_client", "error_uri": "https://x.example/"},
+]
+
+
+def usable(tokens: TokenSet) -> None:
+    """A login that everything else can work with."""
+    assert tokens.access_token
+    assert tokens.expires_at.tzinfo is UTC
+    assert tokens.expires_in is None or 0 < tokens.expires_in < float("inf")
+    assert min(60.0, (tokens.expires_in or 3600.0) / 5) > 0
+    f"Bearer {tokens.access_token}".encode("ascii")
+    oauth_form(grants.TOKEN_PATH, grants.refresh_form(tokens.refresh_token, tokens.scope))
+    assert tokens_in(json.loads(json.dumps(with_tokens({}, tokens, None))), "here") == tokens
+
+
+@given(status=statuses, given=headers, body=bodies(ANSWER, *REFUSALS))
+def test_1_18_fuzz_token_answers(status: int, given: dict[str, str], body: bytes) -> None:
+    """1-18, 8-1, 8-3: any answer to a success: tokens, or `UnexpectedResponse`, with nothing of the answer in it."""
+    try:
+        tokens = grants.tokens_from(response(status, given, body), NOW, PREVIOUS)
+    except UnexpectedResponse as error:
+        assert "PLANTED" not in shown(error)
+        assert "\n" not in str(error)
+    else:
+        usable(tokens)
+        assert "PLANTED" not in repr(tokens)
+
+
+@given(answer=st.dictionaries(st.sampled_from([*ANSWER]), json_values))
+def test_1_18_fuzz_token_set_from_response(answer: dict[str, Any]) -> None:
+    """1-18: any mapping: a login, or `ValueError`, as documented."""
+    try:
+        tokens = TokenSet.from_response(answer, NOW)
+    except ValueError as error:
+        access = answer.get("access_token")
+        assert not isinstance(access, str) or len(access) < 12 or access not in str(error)
+    else:
+        usable(tokens)
+
+
+@given(status=statuses, given=headers, body=bodies(ANSWER, *REFUSALS), path=oauth_paths, data=st.data())
+def test_1_15_fuzz_refused_grants(
+    status: int, given: dict[str, str], body: bytes, path: str, data: st.DataObject
+) -> None:
+    """1-15, 8-3: any refusal: an `AuthenticationError`; neither what was sent nor a token of the answer is in it."""
+    if data.draw(st.booleans()):
+        said = data.draw(st.sampled_from(SECRETS).flatmap(spelled))
+        body = (
+            f'{{"error":"invalid_grant","error_description":"bad {said}","refresh_token":"PLANTED"}}'.encode()
+        )
+    answer = response(status, given, body)
+    grants.oauth_error(answer)
+    try:
+        grants.check_success(answer, path, FORM)
+    except AuthenticationError as error:
+        told = shown(error)
+        assert leaks(told) == []
+        assert "\n" not in str(error)
+        if isinstance(json_or_none(body), dict) and json_or_none(body).keys() >= ANSWER.keys():
+            assert "PLANTED" not in told
+    else:
+        assert 200 <= status < 300
+
+
+def json_or_none(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        json.dumps(ANSWER),
+        json.dumps(ANSWER).replace("/", "\\/"),
+        str(ANSWER),
+        "access_token=PLANTED-access&refresh_token=PLANTED-refresh",
+        json.dumps(ANSWER)[:-5],
+    ],
+)
+@pytest.mark.parametrize("status", [400, 401, 500, 502])
+def test_8_3_a_refusal_that_holds_a_login_shows_nothing_of_it(status: int, written: str) -> None:
+    """8-3: tokens may hold any visible character: to their end, they are not shown."""
+    error = grants.failure_from(response(status, {}, written.encode()), grants.TOKEN_PATH, FORM)
+    told = shown(error)
+    assert [part for part in ("PLANTED", "-access", "/+==", ",;'x") if part in told] == []
+
+
+@given(
+    status=statuses,
+    given=headers,
+    body=bodies({"pairing_code": "PLANTED", "auth_url": "https://x.example/PLANTED"}),
+)
+def test_1_17_fuzz_pairing_answers(status: int, given: dict[str, str], body: bytes) -> None:
+    """8-1, 8-3: any answer to a pairing: two texts, or `UnexpectedResponse`."""
+    try:
+        code, url = grants.pairing_from(response(status, given, body))
+    except UnexpectedResponse as error:
+        assert "PLANTED" not in shown(error)
+    else:
+        assert isinstance(code, str)
+        assert isinstance(url, str)
+
+
+# --- browsers
+
+REQUEST = AuthorizationRequest(
+    "https://x.example/", "PLANTED-state", "PLANTED-verifier", "https://app.example/back"
+)
+query_words = st.sampled_from(["state", "code", "error", "error_description", "x"])
+query_values = st.text(max_size=20) | st.sampled_from(
+    ["PLANTED-state", "PLANTED-code", "PLANTED-verifier", "%", "%ff"]
+)
+callbacks = (
+    st.text(max_size=60)
+    | st.lists(st.tuples(query_words, query_values), max_size=5).map(
+        lambda pairs: "https://app.example/back?" + "&".join(f"{name}={value}" for name, value in pairs)
+    )
+    | st.sampled_from(["http://[::1/?state=x", "http://a:PLANTED-code/?state=x", "http://x:99999999/?code=PLANTED-code"])
+)  # fmt: skip
+
+
+@given(callback=callbacks)
+def test_9_fuzz_redirects(callback: str) -> None:
+    """RFC 6749 4.1.2: whatever address the browser came back to: the code, or `AuthorizationDenied` with no secret in it."""
+    try:
+        code = code_from_callback(callback, REQUEST)
+    except AuthorizationDenied as error:
+        told = shown(error)
+        assert leaks(told, ("PLANTED-state", "PLANTED-verifier")) == []
+        assert "code=PLANTED-code" not in callback or "PLANTED-code" not in told
+        assert "\n" not in str(error)
+        assert len(str(error)) < 600
+    else:
+        assert code
+        assert "state=PLANTED-state" in callback
+
+
+# --- stores
+
+OWNER = owner_of("client", "https://account.ezeep.com")
+STORED = with_tokens({}, TokenSet("PLANTED-access", "PLANTED-refresh", NOW, expires_in=3600.0), OWNER)
+
+
+@given(body=bodies(STORED, {"version": SCHEMA_VERSION, "token": STORED["token"]}))
+def test_2_fuzz_stored_logins(body: bytes) -> None:
+    """8-1, 8-3: whatever is in a token file: a login that works, or `TokenStoreError`, with nothing of it in the error."""
+    try:
+        document = parsed(body, "here")
+        check(document, OWNER, "here")
+        tokens = tokens_in(document, "here")
+    except TokenStoreError as error:
+        assert "PLANTED" not in shown(error)
+    else:
+        usable(tokens)
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e400", "1" + "0" * 400, "-5", "0", "true"])
+def test_2_a_stored_lifetime_that_is_none_counts_as_not_known(value: str) -> None:
+    """2: a number in a token file that is no lifetime does not stop the login, now or when it is to be renewed."""
+    text = json.dumps(STORED).replace('"expires_in": 3600.0', f'"expires_in": {value}')
+    tokens = tokens_in(parsed(text, "here"), "here")
+    assert tokens.expires_in is None
+    usable(tokens)
+
+
+@given(
+    values=st.dictionaries(
+        st.sampled_from(["access_token", "refresh_token", "expires_at", "expires_in", "scope", "token_type"]),
+        json_values
+        | st.sampled_from(["PLANTED\x01", "PLANTED-ä", "0001-01-01T00:00:00+23:59", 10**400, "1e400"]),
+    )
+)
+async def test_2_13_fuzz_read_only_logins(values: dict[str, Any]) -> None:
+    """2-13, 8-3: whatever a mapping holds: a login, none, or `TokenStoreCorrupt`."""
+    try:
+        tokens = await ReadOnlyTokens(values).load()
+    except EzeepError as error:
+        assert type(error) is TokenStoreCorrupt
+        assert "PLANTED" not in shown(error)
+    else:
+        if tokens is not None:
+            usable(tokens)
