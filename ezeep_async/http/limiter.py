@@ -13,12 +13,14 @@ WORTH = 10.0
 """How many times as long as the last pause was, at least, until more is tried: a tenth of the time at most is lost to it."""
 BACKGROUND_SHARE = 8
 """While calls of both kinds wait, every eighth slot goes to the background: slow, and never stopped."""
+NEWEST_SHARE = 4
+"""Every fourth slot goes to the call that came last: a single one does not wait behind all the calls of a large job."""
 
 Queue = deque[asyncio.Future[None]]
 
 
 class Limiter:
-    """A first-come semaphore whose size follows the server (additive increase, multiplicative decrease).
+    """A semaphore, first come first served but for every fourth slot, whose size follows the server (additive increase, multiplicative decrease).
 
     `limit` is the highest number of requests at once, `per_second` an optional ceiling on how many start. Calls of the
     background let the others go first. One event loop only: that of the session.
@@ -156,11 +158,10 @@ class Limiter:
                 waiter.set_result(None)
 
     def _next(self) -> asyncio.Future[None]:
-        if self._waiters and self._background:
-            self._served += 1
-            if self._served % BACKGROUND_SHARE == 0:
-                return self._background.popleft()
-        return (self._waiters or self._background).popleft()
+        self._served += 1
+        if self._background and (not self._waiters or self._served % BACKGROUND_SHARE == 0):
+            return self._background.popleft()
+        return self._waiters.pop() if self._served % NEWEST_SHARE == 0 else self._waiters.popleft()
 
     def _wake_later(self) -> None:
         loop = asyncio.get_running_loop()
