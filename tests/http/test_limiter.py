@@ -254,6 +254,31 @@ async def test_6_7_the_rate_is_kept() -> None:
     assert now() - begun >= 0.099
 
 
+async def test_6_7_the_ceiling_knows_no_bursts_and_no_lost_turns() -> None:
+    """6-7: after a time of rest, and with waiters that give up, no two start closer together than the ceiling says, and
+    those that stayed all start."""
+    limiter = Limiter(100, per_second=100.0)
+    starts: list[float] = []
+
+    async def call() -> None:
+        await limiter.acquire()
+        starts.append(now())
+        limiter.release()
+
+    await call()
+    await asyncio.sleep(0.1)  # ten turns that nobody took: they are not saved up
+    calls = [asyncio.create_task(call()) for _ in range(12)]
+    await settle()
+    for each in calls[1::3]:
+        each.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait(calls)
+    assert len(starts) == 1 + 8
+    assert limiter.active == limiter.waiting == 0
+    planned = [starts[1] + 0.01 * n for n in range(8)]
+    assert all(start >= plan - 0.001 for start, plan in zip(starts[1:], planned, strict=True))
+
+
 async def test_6_7_growth_lets_waiters_in_at_once() -> None:
     """6-7: a limit that grows wakes those that wait for it."""
     limiter = Limiter(2)
