@@ -20,10 +20,10 @@ Queue = deque[asyncio.Future[None]]
 
 
 class Limiter:
-    """A semaphore, first come first served but for every fourth slot, whose size follows the server (additive increase, multiplicative decrease).
+    """A semaphore whose size follows the server: first come first served, but for every fourth slot.
 
-    `limit` is the highest number of requests at once, `per_second` an optional ceiling on how many start. Calls of the
-    background let the others go first. One event loop only: that of the session.
+    `limit` is the highest number of requests at once, `per_second` an optional ceiling on how many start: evenly, with
+    nothing saved up for a burst. Calls of the background let the others go first. One event loop only: that of the session.
 
     A refusal halves the limit. How many of the requests under way were not refused is how many the server is known to
     take: up to that number the limit comes back by one with each success. Then one more is tried, once in twenty
