@@ -37,6 +37,7 @@ from ezeep_async.errors import (
     SafetyLimitExceeded,
     ServerError,
     SessionClosed,
+    Sought,
     StateMismatch,
     TokenPersistError,
     TokenStoreCorrupt,
@@ -45,10 +46,12 @@ from ezeep_async.errors import (
     TransportError,
     UnexpectedRedirect,
     UnexpectedResponse,
+    is_retryable,
 )
 from ezeep_async.http.stats import Stats
 from ezeep_async.models.accounts import AccountUser, Invitation
 from ezeep_async.models.groups import Group, Origin
+from ezeep_async.models.reconciled import Reconciled
 from ezeep_async.models.unset import UNSET, Unset
 from ezeep_async.models.users import GroupRef, User
 from ezeep_async.pages import Page
@@ -101,12 +104,14 @@ __all__ = [
     "RateLimited",
     "ReadOnlyTokens",
     "ReauthorizationRequired",
+    "Reconciled",
     "RedisTokenStore",
     "RequestTimeout",
     "SafetyLimitExceeded",
     "ServerError",
     "SessionClosed",
     "Settings",
+    "Sought",
     "StateMismatch",
     "Stats",
     "TokenPersistError",
@@ -121,5 +126,6 @@ __all__ = [
     "Unset",
     "User",
     "__version__",
+    "is_retryable",
     "run_sync",
 ]

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Literal, Protocol, TypeVar
 from uuid import UUID
 
+import attrs
+
+
+R_co = TypeVar("R_co", covariant=True)
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -19,10 +24,23 @@ class EzeepError(Exception):
 
     `items_so_far` and `resume_offset` are set when a listing broke off: what had been read until then, and the
     `offset=` with which to list the rest, from a server that pages by offset. One that does not begins anew.
+
+    For those who retry by their own means, with `Settings(retries=0)`: `retryable` says whether the same call, made
+    again, may go well and does no harm twice; `retry_after` is how many seconds the server asked to wait before.
     """
 
     items_so_far: Sequence[object] | None = None
     resume_offset: int | None = None
+    retryable: bool = False
+    retry_after: float | None = None
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether the call that raised this may be made again: `error.retryable`, and False for errors of others.
+
+    For `stamina.retry(on=is_retryable)`, tenacity's `retry_if_exception(is_retryable)` and the like.
+    """
+    return isinstance(error, EzeepError) and error.retryable
 
 
 # --- logging in, and staying logged in -----------------------------------------------------------------------------
@@ -54,6 +72,8 @@ class ReauthorizationRequired(AuthenticationError):
 
 class TransientAuthError(AuthenticationError):
     """The login could not be renewed just now. It is not lost: try later."""
+
+    retryable = True
 
 
 class AuthorizationDenied(AuthenticationError):
@@ -199,13 +219,54 @@ class Disconnected(TransportError):
     """The connection broke before the answer was complete."""
 
 
-class OutcomeUnknown(EzeepError):
-    """A write whose answer was lost: it may have happened. The cause tells how the answer was lost."""
+@attrs.frozen
+class Sought:
+    """By what a thing is found whose creation had no answer."""
 
-    def __init__(self, message: str, *, request_id: str | None = None, attempts: int = 1) -> None:
+    kind: Literal["group", "invitation"]
+    name: str
+    """The group's name, or the e-mail address that was invited."""
+    organization_id: UUID | None = None
+    """The group's organisation."""
+
+
+class Reconciler(Protocol[R_co]):
+    """An `EzeepSession`, or its blocking twin."""
+
+    def reconcile(self, unknown: OutcomeUnknown, /) -> R_co:
+        """See `OutcomeUnknown.reconcile`."""
+        ...
+
+
+class OutcomeUnknown(EzeepError):
+    """A write whose answer was lost: it may have happened. The cause tells how the answer was lost.
+
+    `sought` is what to look for, where that was a creation. It is all that the error knows of the call: it holds no
+    session, and may be pickled, kept, and reconciled in another process.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        request_id: str | None = None,
+        attempts: int = 1,
+        sought: Sought | None = None,
+    ) -> None:
         super().__init__(message)
         self.request_id = request_id
         self.attempts = attempts
+        self.sought = sought
+
+    def reconcile(self, session: Reconciler[R_co]) -> R_co:
+        """Look up what became of it: `await error.reconcile(session)` gives a `Reconciled`, and so does the blocking
+        twin without the `await`.
+
+        Reads groups or invitations, and writes nothing. Raises `ValueError` for a write that created neither (from
+        `session.request`), and what the listing raises. A request that is still on its way may be carried out
+        after the look-up: `absent` is not for ever, and no client can know how long to wait.
+        """
+        return session.reconcile(self)
 
 
 # --- decisions of this package -------------------------------------------------------------------------------------

@@ -22,9 +22,10 @@ from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
 from ezeep_async.core import Core
-from ezeep_async.errors import TokenStoreError
+from ezeep_async.errors import OutcomeUnknown, TokenStoreError
 from ezeep_async.http.sender import background
 from ezeep_async.http.stats import Stats
+from ezeep_async.models.reconciled import Reconciled
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
@@ -208,6 +209,18 @@ class EzeepSession:
             idempotent=method in SAFE_METHODS if idempotent is None else idempotent,
         )
         return decode_answer(request, await self._core.send(request), decode_json)
+
+    async def reconcile(self, unknown: OutcomeUnknown, /) -> Reconciled:
+        """See `OutcomeUnknown.reconcile`: `await error.reconcile(session)` is the same."""
+        sought = unknown.sought
+        if sought is None:
+            raise ValueError(
+                "only the creation of a group or an invitation can be looked up: look for it yourself"
+            )
+        if sought.kind == "invitation":
+            return Reconciled.of(tuple(await self.invitations.find(sought.name)))
+        groups = await self.groups.find(sought.name)
+        return Reconciled.of(tuple(each for each in groups if each.organization_id == sought.organization_id))
 
     def background(self) -> AbstractContextManager[None]:
         """`with session.background():` calls in the block, and in tasks begun in it, let the session's other calls go first.

@@ -118,7 +118,8 @@ class Settings:
     deadline: float = attrs.field(default=300.0, validator=_positive)
     """For one call with all its attempts and pauses. Waiting for a slot of the limiter does not count."""
     retries: int = attrs.field(default=4, validator=_whole(0))
-    """How often a call is tried again. 0: one attempt, and nothing is repeated behind your back."""
+    """How often a call is tried again. 0: one attempt, and nothing is repeated behind your back: for those who retry
+    by their own means, `is_retryable(error)` and `error.retry_after` say what ours would have done."""
     max_retry_after: float = attrs.field(default=120.0, validator=_not_negative)
     """The longest `Retry-After` that is waited out; a longer one raises `RateLimited` at once."""
     concurrency: int = attrs.field(default=32, validator=_whole(1))

@@ -14,8 +14,9 @@ from typing import Generic, Self, TypeVar
 from ezeep_async import portal
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.blocking import call, listing, on_loop, plain
-from ezeep_async.errors import SessionClosed, TokenStoreError
+from ezeep_async.errors import OutcomeUnknown, SessionClosed, TokenStoreError
 from ezeep_async.http.stats import Stats
+from ezeep_async.models.reconciled import Reconciled
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
@@ -140,6 +141,7 @@ class BlockingInvitations(_Part[Invitations]):
 
     list = listing(Invitations.list)
     create = call(Invitations.create)
+    find = call(Invitations.find)
     resend = call(Invitations.resend)
 
 
@@ -160,6 +162,11 @@ class BlockingSession:
     request = call(EzeepSession.request)
     keep_alive = on_loop(EzeepSession.keep_alive)
     background = plain(EzeepSession.background)
+
+    # Written out: in a protocol, type checkers do not bind what `call` makes.
+    def reconcile(self, unknown: OutcomeUnknown, /) -> Reconciled:
+        """See `OutcomeUnknown.reconcile`: `await error.reconcile(session)` is the same."""
+        return portal.run_as("await error.reconcile(session)", self._aio.reconcile, unknown)
 
     @property
     def stats(self) -> Stats:

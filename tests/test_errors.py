@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 from typing import Any
+from uuid import UUID
 
 import pytest
 from multidict import CIMultiDict
@@ -80,13 +81,16 @@ def full(name: str) -> Any:
     elif issubclass(cls, errors.AuthenticationError):
         made = cls("message", error="invalid_grant", status=400, request_id="r-1")
     elif issubclass(cls, errors.OutcomeUnknown):
-        made = cls("message", request_id="r-1", attempts=2)
+        sought = errors.Sought("group", "name", UUID(int=1))
+        made = cls("message", request_id="r-1", attempts=2, sought=sought)
     elif issubclass(cls, errors.AmbiguousName):
         made = cls("message", ids=["a", "b"])
     else:
         made = cls("message")
     made.items_so_far = [1, 2]
     made.resume_offset = 20
+    made.retryable = True
+    made.retry_after = 7.5
     return made
 
 

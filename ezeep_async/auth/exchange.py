@@ -119,6 +119,7 @@ class Exchanger:
         refused = failure_from(response, TOKEN_PATH, form)
         if response.status in _UNPROCESSED:
             asked = parse_retry_after(response.headers.get("Retry-After"), self._clock.now())
+            refused.retry_after = asked
             return _Failed(refused, "try again", backoff(attempt, self._random) if asked is None else asked)
         return _Failed(refused, "replay" if response.status in _MAYBE_PROCESSED else "give up")
 

@@ -7,27 +7,28 @@ import contextlib
 from collections import deque
 
 
-FIRST_PATIENCE = 2
-LAST_PATIENCE = 32
-"""Clean windows before the limit is raised above what the server is known to take: doubled each time it refuses."""
+CAUTION = 20
+"""How many successes, at least, before more is tried than the server is known to take: a refusal for twenty of them."""
 WORTH = 10.0
-"""How many times as long as the last pause was, at least, until the next refusal is risked."""
+"""How many times as long as the last pause was, at least, until more is tried: a tenth of the time at most is lost to it."""
 BACKGROUND_SHARE = 8
 """While calls of both kinds wait, every eighth slot goes to the background: slow, and never stopped."""
+NEWEST_SHARE = 4
+"""Every fourth slot goes to the call that came last: a single one does not wait behind all the calls of a large job."""
 
 Queue = deque[asyncio.Future[None]]
 
 
 class Limiter:
-    """A first-come semaphore whose size follows the server (additive increase, multiplicative decrease).
+    """A semaphore whose size follows the server: first come first served, but for every fourth slot.
 
-    `limit` is the highest number of requests at once, `per_second` an optional ceiling on how many start. Calls of the
-    background let the others go first. One event loop only: that of the session.
+    `limit` is the highest number of requests at once, `per_second` an optional ceiling on how many start: evenly, with
+    nothing saved up for a burst. Calls of the background let the others go first. One event loop only: that of the session.
 
-    A refusal halves the limit. From how many of the requests under way were refused one sees how many the server takes:
-    up to that number the limit comes back with each success, as in TCP's slow start. Above it the limit grows by one
-    after a clean window, then by two, four and so on while that goes well. Where it does not, each next try waits for
-    twice as many successes, and for ten times the pause that the last one cost.
+    A refusal halves the limit. How many of the requests under way were not refused is how many the server is known to
+    take: up to that number the limit comes back by one with each success. Then one more is tried, once in twenty
+    successes and in ten times the pause that the last refusal cost. Where that goes well, the limit doubles with each
+    window of successes (as many as may be under way) until the next refusal: the server takes more than it did.
     """
 
     def __init__(self, limit: int, per_second: float | None = None) -> None:
@@ -39,8 +40,7 @@ class Limiter:
         self._active = 0
         self._not_before = 0.0
         self._clean = 0
-        self._raised = 0
-        self._patience = FIRST_PATIENCE
+        self._growing = False
         self._cut_at = 0.0
         self._cut_active = 0
         self._refused = 0
@@ -105,12 +105,12 @@ class Limiter:
             self._raise_by(1)
             return
         self._clean += 1
-        windows = 1 if self._raised else self._patience
-        if self._clean >= self._limit * windows and self._now() >= self._no_risk_before:
+        enough = self._limit if self._growing else max(self._limit, CAUTION)
+        if self._clean >= enough and self._now() >= self._no_risk_before:
             self._clean = 0
-            self._raise_by(2**self._raised)
+            self._raise_by(self._limit if self._growing else 1)
             self._known = self._limit
-            self._raised += 1
+            self._growing = True
 
     def throttled(self, pause: float, started: float) -> None:
         """A 429 to a request that started at `started` (loop time): nobody starts for `pause` seconds.
@@ -121,12 +121,8 @@ class Limiter:
         self._not_before = max(self._not_before, now + pause)
         self._no_risk_before = max(self._no_risk_before, now + WORTH * pause)
         if started >= self._cut_at:
-            if self._raised:  # by trying; otherwise the server takes fewer than before
-                self._patience = (
-                    min(self._patience * 2, LAST_PATIENCE) if self._raised == 1 else FIRST_PATIENCE
-                )
             self._cut_at, self._cut_active, self._refused = now, self._active, 0
-            self._clean = self._raised = 0
+            self._clean, self._growing = 0, False
             self._half = max(1, self._limit // 2)
         self._refused += 1
         taken = self._cut_active - self._refused
@@ -162,11 +158,10 @@ class Limiter:
                 waiter.set_result(None)
 
     def _next(self) -> asyncio.Future[None]:
-        if self._waiters and self._background:
-            self._served += 1
-            if self._served % BACKGROUND_SHARE == 0:
-                return self._background.popleft()
-        return (self._waiters or self._background).popleft()
+        self._served += 1
+        if self._background and (not self._waiters or self._served % BACKGROUND_SHARE == 0):
+            return self._background.popleft()
+        return self._waiters.pop() if self._served % NEWEST_SHARE == 0 else self._waiters.popleft()
 
     def _wake_later(self) -> None:
         loop = asyncio.get_running_loop()

@@ -35,10 +35,9 @@ from ezeep_async.wire.responses import Context, RawResponse, error_from, is_succ
 from ezeep_async.wire.retrying import (
     RetryBudget,
     RetryPolicy,
-    is_retryable,
+    may_be_repeated,
     may_have_happened,
     never_processed,
-    retry_after_of,
     retry_delay,
 )
 
@@ -276,7 +275,7 @@ class _Call:
         if self.request.deletes and self._unclear and isinstance(failure, NotFound):
             logger.info("%s: already absent: an earlier attempt deleted it", self._name)
             return True
-        harmless = self.request.idempotent and is_retryable(failure, idempotent=True)
+        harmless = self.request.idempotent and may_be_repeated(failure, idempotent=True)
         self._unclear = (
             self._unclear or may_have_happened(failure) or (harmless and not never_processed(failure))
         )
@@ -295,7 +294,7 @@ class _Call:
         throttled = isinstance(failure, RateLimited)
         if throttled:
             self._sender.counts.throttled += 1
-            asked = min(retry_after_of(failure) or 0.0, self._settings.max_retry_after)
+            asked = min(failure.retry_after or 0.0, self._settings.max_retry_after)
             self._limiter.throttled(asked if delay is None else delay, started)
         elif isinstance(failure, ApiError) and failure.status < 500:
             self._limiter.succeeded()
@@ -317,6 +316,7 @@ class _Call:
             )
             unknown.__cause__ = failure
             return unknown
+        failure.retryable = may_be_repeated(failure, idempotent=self.request.idempotent)
         return failure
 
     async def _pause(self, delay: float, failure: EzeepError) -> None:

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Protocol, TypeVar
 
-from ezeep_async.errors import OutcomeUnknown, UnexpectedResponse
+from ezeep_async.errors import OutcomeUnknown, Sought, UnexpectedResponse
 from ezeep_async.pages import Fetch, Fetched, HasId, Params
+from ezeep_async.paging import Paginator
 from ezeep_async.wire.converter import PageBody, decode
 from ezeep_async.wire.requests import Request
 from ezeep_async.wire.responses import RawResponse, decode_answer, is_success
@@ -46,15 +47,30 @@ def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Reques
     return fetch
 
 
-async def create_record(api: Api, request: Request, kind: type[T]) -> T:
-    """As `fetch_record`, for a creation: one that was carried out but answered unreadably is `OutcomeUnknown`."""
+async def listed(listing: Paginator[R]) -> list[R]:
+    """All items, for finding one among them: read again until it holds still, where it changed under the reading."""
+    items = await listing.collect()
+    return await listing.collect(consistent=True) if listing.drift else items
+
+
+async def create_record(api: Api, request: Request, kind: type[T], sought: Sought) -> T:
+    """As `fetch_record`, for a creation: one that was carried out but answered unreadably is `OutcomeUnknown`.
+
+    `OutcomeUnknown` tells by `sought` what to look for.
+    """
     try:
         return await fetch_record(api, request, kind)
+    except OutcomeUnknown as error:
+        error.sought = sought
+        raise
     except UnexpectedResponse as error:
         if not is_success(error.status):
             raise
         raise OutcomeUnknown(
-            f"it was carried out, but the answer cannot be read: {error}", request_id=error.request_id
+            f"it was carried out, but the answer cannot be read: {error}",
+            request_id=error.request_id,
+            attempts=error.attempts,
+            sought=sought,
         ) from error
 
 

@@ -7,12 +7,19 @@ import logging
 from typing import TypedDict, Unpack
 from uuid import UUID
 
-from ezeep_async.errors import AmbiguousName, OutcomeUnknown
+from ezeep_async.errors import AmbiguousName, ApiError, OutcomeUnknown, Sought
 from ezeep_async.models.groups import Group
 from ezeep_async.models.unset import UNSET, Unset, given
 from ezeep_async.models.users import User
 from ezeep_async.paging import Paginator
-from ezeep_async.resources.base import Api, Turns, create_record, fetch_record, page_fetcher
+from ezeep_async.resources.base import (
+    Api,
+    Turns,
+    create_record,
+    fetch_record,
+    listed,
+    page_fetcher,
+)
 from ezeep_async.resources.users import Users
 from ezeep_async.wire.requests import GROUPS, as_uuid, checked_flag, checked_text
 
@@ -59,11 +66,13 @@ class Groups:
         """A new group. Names need not be unique: calling this twice makes two groups (see `ensure`).
 
         `name` has 1 to 255 characters, `description` at most 255. Raises `ValueError` for others before anything is
-        sent, `BadRequest`, and `OutcomeUnknown` when the answer was lost: the group may exist then.
+        sent, `BadRequest`, and `OutcomeUnknown` when the answer was lost: the group may exist then, or come into being
+        yet. `await error.reconcile(session)` looks it up.
         """
+        organization = as_uuid(organization_id, "organization_id")
         values: dict[str, object] = {
             "name": checked_text(name, "name", shortest=1),
-            "organization_id": str(as_uuid(organization_id, "organization_id")),
+            "organization_id": str(organization),
         }
         if checked_text(description, "description"):
             values["description"] = description
@@ -71,7 +80,9 @@ class Groups:
             values["local_printing_enabled"] = checked_flag(local_printing_enabled, "local_printing_enabled")
         if myprinters_enabled is not None:
             values["myprinters_enabled"] = checked_flag(myprinters_enabled, "myprinters_enabled")
-        return await create_record(self._api, GROUPS.create(values), Group)
+        return await create_record(
+            self._api, GROUPS.create(values), Group, Sought("group", name, organization)
+        )
 
     async def update(
         self,
@@ -113,29 +124,37 @@ class Groups:
         await self._api.send(GROUPS.delete(as_uuid(group_id, "group_id")))
 
     async def find(self, name: str) -> builtins.list[Group]:
-        """The groups of exactly that name, upper and lower case being different, in whichever organisation. Reads them all."""
-        return [group async for group in self.list() if group.name == name]
+        """The groups of exactly that name, upper and lower case being different, in whichever organisation.
+
+        Reads them all, and again where they changed meanwhile. Raises `InconsistentListing` when they never hold still.
+        """
+        return [group for group in await listed(self.list()) if group.name == name]
 
     async def ensure(
         self, name: str, organization_id: UUID | str, **fields: Unpack[GroupFields]
     ) -> tuple[Group, bool]:
         """The group of that name in that organisation, and whether it was created now. One that exists is left as it is.
 
-        Calls for one name in one session take turns, and a creation whose answer was lost is looked up: it ends with
-        one group. Raises `AmbiguousName` when several have the name, and what `create` raises.
+        Calls for one name in one session take turns. A creation that failed without telling its outcome is looked up,
+        and sent again where nothing is found, twice at most: it ends with one group. No client can keep two from coming
+        into being where another session or process creates one of that name, or where a request whose answer was
+        given up on is carried out after that look-up. Raises `AmbiguousName` when several have the name, and what
+        `create` raises.
         """
         organization = as_uuid(organization_id, "organization_id")
         checked_text(name, "name", shortest=1)
         return await self._turns.run((organization, name), lambda: self._ensure(name, organization, fields))
 
     async def _ensure(self, name: str, organization_id: UUID, fields: GroupFields) -> tuple[Group, bool]:
-        lost: OutcomeUnknown | None = None
+        lost: OutcomeUnknown | ApiError | None = None
         for _ in range(CREATIONS):
             if (found := await self._find_one(name, organization_id)) is not None:
                 return found, lost is not None
             try:
                 return await self.create(name, organization_id, **fields), True
-            except OutcomeUnknown as error:
+            except (OutcomeUnknown, ApiError) as error:
+                if isinstance(error, ApiError) and not _is_untold(error):
+                    raise
                 logger.info("the answer to creating group %r was lost (%s): looking it up", name, error)
                 lost = error
         if (found := await self._find_one(name, organization_id)) is not None:
@@ -156,3 +175,8 @@ class Groups:
                 f"{len(found)} groups are named {name!r}: use an id", ids=[group.id for group in found]
             )
         return found[0] if found else None
+
+
+def _is_untold(error: ApiError) -> bool:
+    """Whether a creation with that answer may or may not have been carried out. After a 503 it was not, and was repeated."""
+    return (error.status == 408 or error.status >= 500) and not error.retryable

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from ezeep_async.errors import Sought
 from ezeep_async.models.accounts import Invitation
 from ezeep_async.paging import Paginator
-from ezeep_async.resources.base import Api, create_record, page_fetcher
+from ezeep_async.resources.base import Api, create_record, listed, page_fetcher
 from ezeep_async.wire.requests import INVITATIONS, as_uuid, checked_text
 
 
@@ -29,7 +31,9 @@ class Invitations:
     async def create(self, email: str, expire_date: datetime | None = None) -> Invitation:
         """Invite somebody by e-mail, until `expire_date`: in 30 days by default, UTC where it has no time zone.
 
-        Not repeatable: it sends a mail. Raises `BadRequest`, `OutcomeUnknown`, and `ValueError` before anything is sent.
+        Not repeatable: it sends a mail. Raises `BadRequest`, `ValueError` before anything is sent, and `OutcomeUnknown`
+        when the answer was lost: the mail may have gone out, or may do so yet. `await error.reconcile(session)` looks
+        for the address among the invitations.
         """
         if "@" not in checked_text(email, "email", shortest=3):
             raise ValueError(f"email is an e-mail address, not {email!r}")
@@ -40,7 +44,13 @@ class Invitations:
             until = until.astimezone(UTC)
         # As documented: 2021-07-22T15:15:33, with no offset behind it.
         values = {"email": email, "expire_date": until.replace(tzinfo=None, microsecond=0).isoformat()}
-        return await create_record(self._api, INVITATIONS.create(values), Invitation)
+        return await create_record(
+            self._api, INVITATIONS.create(values), Invitation, Sought("invitation", email)
+        )
+
+    async def find(self, email: str) -> builtins.list[Invitation]:
+        """The invitations of that address, whatever became of them, upper and lower case being the same. Reads them all."""
+        return [each for each in await listed(self.list()) if each.email.casefold() == email.casefold()]
 
     async def resend(self, invitation_id: UUID | str) -> None:
         """Send the mail again. Raises `NotFound`, `ValueError` for what is not a UUID."""

@@ -38,6 +38,7 @@ _CLASSES: dict[int, type[errors.ApiError]] = {
     410: errors.NotFound,
     412: errors.Conflict,
     422: errors.BadRequest,
+    429: errors.RateLimited,
 }
 
 
@@ -112,19 +113,20 @@ def error_from(response: RawResponse, context: Context) -> errors.ApiError | err
         "request_id": request_id,
         "attempts": context.attempts,
     }
-    if status == 429:
-        return errors.RateLimited(text, retry_after=parse_retry_after(headers.get("Retry-After")), **details)
     cls = _CLASSES.get(status, errors.ServerError if status >= 500 else errors.ApiError)
-    return cls(text, **details)  # type: ignore[arg-type]  # the same keywords for every class
+    error = cls(text, **details)  # type: ignore[arg-type]  # the same keywords for every class
+    if status in {429, 503}:
+        error.retry_after = parse_retry_after(headers.get("Retry-After"))
+    return error
 
 
 def parse_body(body: bytes, secrets: Iterable[str] = ()) -> object:
     """The body of an error: decoded JSON, or the beginning of its text, or None. What was secret is blacked out."""
+    if len(body) > LARGEST_ERROR:
+        return excerpt(black_out_body(body[: 2 * EXCERPT], secrets))
     body = black_out_body(body, secrets)
     if not body.strip():
         return None
-    if len(body) > LARGEST_ERROR:
-        return excerpt(body)
     try:
         value = decode_json(body)
     except errors.UnexpectedResponse:

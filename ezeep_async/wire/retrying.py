@@ -76,7 +76,7 @@ def may_have_happened(failure: EzeepError) -> bool:
     return isinstance(failure, ApiError) and failure.status in _AMBIGUOUS
 
 
-def is_retryable(failure: EzeepError, *, idempotent: bool) -> bool:
+def may_be_repeated(failure: EzeepError, *, idempotent: bool) -> bool:
     """Whether sending again can help and does no harm."""
     if never_processed(failure):
         return True
@@ -102,7 +102,7 @@ def retry_delay(
     """
     throttled = isinstance(failure, RateLimited)
     allowed = policy.retries * (THROTTLES_PER_RETRY if throttled else 1)
-    if attempt > allowed or not is_retryable(failure, idempotent=idempotent):
+    if attempt > allowed or not may_be_repeated(failure, idempotent=idempotent):
         return None
     delay = _pause(failure, attempt, policy, random)
     return None if delay is None or spent + delay >= policy.deadline else delay
@@ -111,7 +111,7 @@ def retry_delay(
 def _pause(
     failure: EzeepError, attempt: int, policy: RetryPolicy, random: Callable[[], float]
 ) -> float | None:
-    retry_after = retry_after_of(failure)
+    retry_after = failure.retry_after
     if retry_after is None:
         if isinstance(failure, RateLimited):
             return backoff(attempt, random, FIRST_THROTTLE_DELAY, LONGEST_THROTTLE_DELAY)
@@ -120,15 +120,6 @@ def _pause(
         return None
     # On top of what the server asked for, never below it: everyone who was told the same must not come at once.
     return retry_after + random() * min(1.0, 0.1 + retry_after / 10)
-
-
-def retry_after_of(failure: EzeepError) -> float | None:
-    """What the server asked for, with a 429 or a 503."""
-    if isinstance(failure, RateLimited):
-        return failure.retry_after
-    if isinstance(failure, ApiError) and failure.status == 503:
-        return parse_retry_after(failure.headers.get("Retry-After"))
-    return None
 
 
 @attrs.define

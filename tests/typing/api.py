@@ -17,14 +17,18 @@ from ezeep_async import (
     Invitation,
     MemoryTokenStore,
     OAuthApp,
+    OutcomeUnknown,
     Page,
     Paginator,
     Pairing,
     RateLimited,
+    Reconciled,
     Settings,
+    Sought,
     TokenSet,
     TokenStore,
     User,
+    is_retryable,
     run_sync,
 )
 from ezeep_async.auth.keep_alive import KeepAlive
@@ -89,6 +93,14 @@ def blocking(app: OAuthApp, identifier: UUID) -> None:
             assert_type(handle, KeepAlive)
         get: Callable[[UUID], Group] = session.groups.get
         assert_type(get(identifier), Group)
+
+
+async def lost(error: OutcomeUnknown, session: EzeepSession, twin: BlockingSession) -> None:
+    assert_type(await error.reconcile(session), Reconciled)
+    assert_type(error.reconcile(twin), Reconciled)
+    assert_type(error.sought, Sought | None)
+    assert_type(error.retry_after, float | None)
+    assert_type(is_retryable(error), bool)
 
 
 def errors(error: Exception) -> float | None:

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from ezeep_async.errors import ConnectFailed, Disconnected, EzeepError, RequestTimeout, UnexpectedResponse
 from ezeep_async.wire.responses import Context, RawResponse, error_from
-from ezeep_async.wire.retrying import RetryPolicy, may_have_happened, retry_after_of, retry_delay
+from ezeep_async.wire.retrying import RetryPolicy, may_have_happened, retry_delay
 
 
 STATUSES = [400, 403, 404, 405, 408, 409, 410, 412, 422, 429, 500, 501, 502, 503, 504]
@@ -77,7 +77,7 @@ def test_6_2_no_schedule_begins_before_what_the_server_asked_for(
 ) -> None:
     """6-2: never earlier than `Retry-After`, and not at all where that is longer than is allowed."""
     for failure, delay in play(script, policy, idempotent=idempotent, random=random).pauses:
-        asked = retry_after_of(failure)
+        asked = failure.retry_after
         assert asked is None or asked <= delay <= asked + 1
         assert asked is None or asked <= policy.max_retry_after
 
