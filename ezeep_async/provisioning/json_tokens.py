@@ -23,13 +23,13 @@ def json_tokens(text: str) -> Iterator[Token]:
     scanner = _Scanner(text)
     closing: list[str] = []
     """What closes each list and mapping that is open."""
-    first = True
-    """Whether nothing is in the innermost one yet."""
+    first = False
+    """Whether one was just opened, and may be closed again at once."""
     if not scanner.mark():
         raise Malformed(1, "the file is empty")
     while True:
         mark = scanner.mark()
-        if first and closing and mark == closing[-1]:
+        if first and mark == closing[-1]:
             yield scanner.end(closing)
         else:
             if closing and closing[-1] == "}":

@@ -35,7 +35,7 @@ class InvalidInput(ValueError):
     """
 
     def __init__(self, problems: Sequence[Problem], count: int | None = None) -> None:
-        super().__init__(problems, count)
+        super().__init__(problems)
         self.problems = list(problems)
         self.count = len(self.problems) if count is None else count
 
