@@ -14,6 +14,7 @@ from ezeep_async.provisioning.plan import (
     make_plan,
 )
 from ezeep_async.provisioning.report import ProvisioningFailed, Report, Row
+from ezeep_async.provisioning.tables import write_csv
 
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "TargetGroup",
     "apply_plan",
     "make_plan",
+    "write_csv",
 ]

@@ -1,0 +1,73 @@
+"""How group names and members are written, compared and checked."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+
+LONGEST_GROUP_NAME = 255
+"""Characters (API document, "Groups")."""
+LONGEST_EMAIL = 254
+"""Characters (RFC 5321 section 4.5.3.1.3, without the angle brackets)."""
+LONGEST_SHOWN = 80
+"""Characters of a text that a message repeats."""
+
+_HYPHENATED_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def normalise_email(text: str) -> str:
+    """How addresses are compared: without surrounding blanks, without regard to case, in NFC."""
+    if text.isascii():  # nearly all of them, and many times as fast
+        return text.strip().lower()
+    # NFD first: folding what is composed and what is not has to give the same (Unicode standard, D145).
+    folded = unicodedata.normalize("NFD", text.strip()).casefold()
+    return unicodedata.normalize("NFC", folded).strip()
+
+
+def normalise_group_name(text: str) -> str:
+    """How group names are compared: without surrounding blanks, in NFC. Upper and lower case are different."""
+    return unicodedata.normalize("NFC", text.strip()).strip()
+
+
+def group_name_problem(name: str) -> str | None:
+    """What is wrong with a normalised group name; None when nothing is."""
+    if not name:
+        return "the group name is blank"
+    if len(name) > LONGEST_GROUP_NAME:
+        return f"the group name has {len(name)} characters, at most {LONGEST_GROUP_NAME} are allowed"
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+        return f"the group name {shortened(name)!r} has a control character"
+    return None
+
+
+def member_problem(member: str) -> str | None:
+    """What is wrong with a normalised member; None when nothing is.
+
+    A user id is a UUID with its four hyphens and nothing around it: what `urn:`, braces or bare digits stand for is
+    not guessed.
+    """
+    if not member:
+        return "the member is blank"
+    if _HYPHENATED_UUID.fullmatch(member) or _is_email(member):
+        return None
+    return f"the member {shortened(member)!r} is neither an e-mail address nor a user id"
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text that may be of any length, for a message."""
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
+
+
+def _is_email(text: str) -> bool:
+    local, at, domain = text.rpartition("@")
+    # C: control, format and unassigned characters; Z: blanks. Nobody types these on purpose.
+    return bool(
+        local
+        and at
+        and domain
+        and "@" not in local
+        and len(text) <= LONGEST_EMAIL
+        and not any(unicodedata.category(character)[0] in "CZ" for character in text)
+        and not set(text) & set(',;"<>')
+    )

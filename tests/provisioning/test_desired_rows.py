@@ -1,0 +1,148 @@
+"""`DesiredState.from_rows`, what it costs, and what inputs from Python have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from ezeep_async.provisioning import DesiredState, InvalidInput
+
+
+async def one_by_one(*rows: Any) -> AsyncIterator[Any]:
+    for row in rows:
+        yield row
+
+
+def pairs(count: int, members: int, groups: int) -> Iterator[tuple[str, str]]:
+    """Each is another pair. The texts are made anew for each, as a reader of a database does."""
+    for number in range(count):
+        member = number % members
+        yield f"Group {(number // members * 17 + member) % groups}", f"Person.{member}@Example.com"
+
+
+async def test_rows_mean_what_a_mapping_means() -> None:
+    someone = UUID("54e3a324-cc89-4722-8338-c285d26bef15")
+    rows = [("Sales", "B@example.com"), (" Sales ", "b@example.com"), ["Finance", someone]]
+    state = await DesiredState.from_rows(one_by_one(*rows))
+    assert list(state.groups.items()) == [("Sales", ("b@example.com",)), ("Finance", (str(someone),))]
+    assert (state.rows, state.duplicates) == (3, 1)
+    assert await DesiredState.from_rows(iter(rows)) == state  # type: ignore[arg-type]  # a list of two is a pair too
+    assert await DesiredState.from_rows([]) == DesiredState({})
+
+
+async def test_every_bad_row_is_told_with_its_number() -> None:
+    rows = [
+        ("Sales", "nobody"),
+        "Sales",
+        None,
+        ("Sales",),
+        ("Sales", "a", 1),
+        ("Sales", "a@example.com"),
+        (7, None),
+    ]
+    with pytest.raises(InvalidInput) as caught:
+        await DesiredState.from_rows(one_by_one(*rows))
+    assert [str(problem) for problem in caught.value.problems] == [
+        "rows, line 1: the member 'nobody' is neither an e-mail address nor a user id",
+        "rows, line 2: a row is a pair of group and member, and not 'Sales'",
+        "rows, line 3: a row is a pair of group and member, and not None",
+        "rows, line 4: a row is a pair of group and member, and not ('Sales',)",
+        "rows, line 5: a row is a pair of group and member, and not ('Sales', 'a', 1)",
+        "rows, line 7: the group name has to be text, and is 7",
+        "rows, line 7: the member has to be text, and is None",
+    ]
+
+
+async def test_what_the_rows_raise_comes_out() -> None:
+    async def broken() -> AsyncIterator[tuple[str, str]]:
+        yield "Sales", "nobody"
+        raise OSError("the connection is gone")
+
+    with pytest.raises(OSError, match="the connection is gone"):
+        await DesiredState.from_rows(broken())
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_others_have_the_loop_meanwhile(waits: bool) -> None:
+    """Neither an ordinary iterable nor an asynchronous one that never waits keeps the loop to itself."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(other())
+    rows = pairs(10_000, 100, 100)
+    await DesiredState.from_rows(one_by_one(*rows) if waits else rows)
+    task.cancel()
+    assert turns >= 10
+
+
+async def test_a_hundred_thousand_rows_in_flat_memory_7_12() -> None:
+    """7-12: the memory is that of the groups. The rows alone would take more than twice the bound."""
+
+    async def rows() -> AsyncIterator[tuple[str, str]]:
+        for pair in pairs(100_000, 10_000, 200):
+            yield pair
+
+    tracemalloc.start()
+    try:
+        state = await DesiredState.from_rows(rows())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (state.rows, state.duplicates, len(state.groups)) == (100_000, 0, 200)
+    assert peak < 8_000_000
+    texts = {id(member) for members in state.groups.values() for member in members}
+    assert len(texts) == 10_000
+
+
+async def test_a_hundred_thousand_bad_rows_are_counted_and_not_kept() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput) as caught:
+            await DesiredState.from_rows(("Sales", f"nobody {number}") for number in range(100_000))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    error = caught.value
+    assert (error.count, len(error.problems)) == (100_000, 10_000)
+    assert str(error).endswith("; and 99980 more")
+    assert len(str(error)) < 3000
+    assert peak < 8_000_000
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.count, copy.problems, str(copy)) == (error.count, error.problems, str(error))
+
+
+def test_a_state_does_not_tell_everybody_in_a_log() -> None:
+    """Nor does the event loop make a text of all members, which it does of what a task returns."""
+    state = DesiredState.from_mapping({"Sales": ["a@example.com"]})
+    assert repr(state) == "DesiredState(groups=<1 groups>, rows=1, duplicates=0)"
+
+
+def test_a_mapping_of_wrong_types_is_told_at_once() -> None:
+    """As when somebody else's YAML reader has read `no:` and `Sales:`."""
+    groups: Any = {
+        False: ["a@example.com"],
+        "Sales": None,
+        "Legal": 7,
+        "Finance": [None, 7, b"a@example.com"],
+    }
+    with pytest.raises(InvalidInput) as caught:
+        DesiredState.from_mapping(groups)
+    assert [str(problem) for problem in caught.value.problems] == [
+        "mapping: the group name has to be text, and is False",
+        "mapping: the members of 'Sales' have to be a list, and are None",
+        "mapping: the members of 'Legal' have to be a list, and are 7",
+        "mapping: the member has to be text, and is None",
+        "mapping: the member has to be text, and is 7",
+        "mapping: the member has to be text, and is b'a@example.com'",
+    ]

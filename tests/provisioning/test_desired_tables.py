@@ -1,0 +1,241 @@
+"""`DesiredState.from_csv` with a row per member, its header, and `write_csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ezeep_async.provisioning import DesiredState, InvalidInput, write_csv
+
+
+def parse(text: str | bytes) -> DesiredState:
+    content = text.encode() if isinstance(text, str) else text
+    return DesiredState.from_csv_bytes(content, source="people.csv")
+
+
+def problems(text: str | bytes) -> list[str]:
+    with pytest.raises(InvalidInput) as caught:
+        parse(text)
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "member,groups\na@example.com,Sales;Finance\nb@example.com,Finance\n",
+        'Groups;MEMBER\r\n" Sales ; Finance ";a@example.com\r\nFinance;B@example.com\r\n',
+        '\ufeffmember;groups\ra@example.com;"Sales;Finance"\rb@example.com;"Finance"',
+    ],
+)
+def test_a_row_per_member_with_its_groups(text: str) -> None:
+    """`;` separates the groups, whatever separates the columns."""
+    state = parse(text)
+    assert list(state.groups.items()) == [
+        ("Sales", ("a@example.com",)),
+        ("Finance", ("a@example.com", "b@example.com")),
+    ]
+    assert (state.rows, state.duplicates) == (3, 0)
+
+
+def test_the_same_group_twice_in_a_cell_is_a_duplicate_7_10() -> None:
+    state = parse("member,groups\na@example.com,Sales;Sales\nA@example.com,Sales\n")
+    assert (state.groups, state.rows, state.duplicates) == ({"Sales": ("a@example.com",)}, 3, 2)
+
+
+def test_a_member_in_no_group_adds_no_row() -> None:
+    state = parse('member,groups\na@example.com,\nb@example.com," "\nc@example.com,Sales\n')
+    assert (state.groups, state.rows) == ({"Sales": ("c@example.com",)}, 1)
+
+
+def test_every_bad_row_per_member_is_reported_with_its_line() -> None:
+    told = problems(
+        "member,groups\n"
+        "nobody,\n"  # 2: checked although it is in no group
+        "a@example.com,Sales;;Finance\n"  # 3
+        "a@example.com,Sales;\n"  # 4: what comes after the last one may have been a group
+        ",Sales\n"  # 5
+        f"nobody,{'S' * 256};Sa\x01les\n"  # 6: three
+        "a@example.com\n"  # 7
+        "a@example.com,Sales\n"
+    )
+    assert told == [
+        "people.csv, line 2: the member 'nobody' is neither an e-mail address nor a user id",
+        "people.csv, line 3: the group name is blank",
+        "people.csv, line 4: the group name is blank",
+        "people.csv, line 5: the member is blank",
+        "people.csv, line 6: the member 'nobody' is neither an e-mail address nor a user id",
+        "people.csv, line 6: the group name has 256 characters, at most 255 are allowed",
+        "people.csv, line 6: the group name 'Sa\\x01les' has a control character",
+        "people.csv, line 7: there are 2 columns, and this row has 1 column",
+    ]
+
+
+def test_groups_that_are_not_in_quotes_say_so() -> None:
+    """In a file that is separated by `;`, several groups are several columns unless they are in quotes."""
+    (told,) = problems("member;groups\na@example.com;Sales;Finance\n")
+    assert told == (
+        "people.csv, line 2: there are 2 columns, and this row has 3 columns: "
+        'several groups go into one cell, in quotes: "A;B"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("group,member,Note, dept,note", "unknown columns 'note', 'dept'"),
+        ("group;member;note", "unknown column 'note'"),
+        ("group,member,", "unknown column ''"),
+        ("group,groups,member", "either group or groups"),
+        ("member,Member,groups", "the column member is there 2 times"),
+        ("group,mail", "unknown column 'mail', there is no column member"),
+        ("member,department", "unknown column 'department', there is no column group or groups"),
+    ],
+)
+def test_what_is_wrong_with_a_header(header: str, says: str) -> None:
+    (told,) = problems(header + "\n")
+    assert told == (
+        f"people.csv, line 1: the first line has to be the header group,member or member,groups: {says}"
+    )
+
+
+def test_unknown_columns_and_bad_rows_are_told_together() -> None:
+    told = problems("group,member,note\nSales,nobody,x\n,a@example.com,y\nSales,a@example.com,z\n")
+    assert [line.partition(": ")[0] for line in told] == [f"people.csv, line {n}" for n in (1, 2, 3)]
+
+
+def test_a_header_of_any_length_makes_a_short_message() -> None:
+    (told,) = problems("group,member," + ",".join(f"{n:0100}" for n in range(1000)))
+    assert len(told) < 3000
+    assert "and 980 more" in told
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf16_is_named(encoding: str) -> None:
+    (told,) = problems("group,member\nSales,a@example.com\n".encode(encoding))
+    assert told == "people.csv: this is UTF-16: save it as UTF-8"
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        "{54e3a324-cc89-4722-8338-c285d26bef15}",
+        "urn:uuid:54e3a324-cc89-4722-8338-c285d26bef15",
+        "54e3a324cc8947228338c285d26bef15",
+        "54e3a324-cc89-4722-8338-c285d26bef1",
+    ],
+)
+def test_a_user_id_has_one_form(member: str) -> None:
+    assert len(problems(f"group,member\nSales,{member}\n")) == 1
+
+
+# -- write_csv ----------------------------------------------------------------------------------------------------
+
+
+def written(groups: dict[str, list[str]]) -> str:
+    file = io.StringIO(newline="")
+    write_csv(groups, file)
+    return file.getvalue()
+
+
+def test_write_csv_writes_what_is_read() -> None:
+    groups = {"Sales, North": ["b@example.com", "a@example.com"], 'The "A" team': ["a@example.com"]}
+    text = written(groups)
+    assert text == (
+        "group,member\n"
+        '"Sales, North",b@example.com\n'
+        '"Sales, North",a@example.com\n'
+        '"The ""A"" team",a@example.com\n'
+    )
+    assert {name: list(members) for name, members in parse(text).groups.items()} == groups
+
+
+def test_names_like_formulas_are_the_same_names_when_they_are_read_again() -> None:
+    names = ["=1+1", "+49", "-", "@all", "'=1", '=HYPERLINK("http://example.com","x")']
+    assert list(parse(written({name: ["+a@example.com"] for name in names})).groups) == names
+
+
+def test_a_group_with_no_members_is_left_out() -> None:
+    assert written({"Sales": []}) == "group,member\n"
+
+
+def test_nothing_is_written_of_what_could_not_be_read() -> None:
+    file = io.StringIO()
+    with pytest.raises(InvalidInput) as caught:
+        write_csv({"Sales": ["a@example.com"], "Two\nlines": ["a@example.com"], "": ["nobody"]}, file)
+    assert caught.value.count == 3
+    assert file.getvalue() == ""
+
+
+def test_write_csv_to_a_file(tmp_path: Path) -> None:
+    """Both encodings that its documentation names."""
+    path = tmp_path / "export.csv"
+    for encoding in ("utf-8", "utf-8-sig"):
+        with path.open("w", newline="", encoding=encoding) as file:
+            write_csv({"Größe": ["zoë@example.com"]}, file)
+        assert DesiredState.from_csv(path).groups == {"Größe": ("zoë@example.com",)}
+
+
+NAMES = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=60).filter(str.strip)
+MEMBERS = st.emails(domains=st.just("example.com")) | st.uuids().map(str)
+GROUPS = st.dictionaries(NAMES, st.lists(MEMBERS.filter(lambda text: not set(text) & set(',;"<>'))))
+
+
+@given(GROUPS)
+@example(
+    {
+        "\ufeff": ["a@example.com"],
+        "\u2028x": ["a@example.com"],
+        '"': ["a@example.com"],
+        ";": ["b@example.com"],
+    }
+)
+def test_whatever_is_written_is_read(groups: dict[str, list[str]]) -> None:
+    wanted = DesiredState.from_mapping(groups).groups
+    read = parse(written(groups)).groups
+    assert read == {name: members for name, members in wanted.items() if members}
+    assert parse(written({name: list(members) for name, members in read.items()})).groups == read
+
+
+@given(
+    st.lists(st.tuples(MEMBERS, st.lists(NAMES.filter(lambda name: ";" not in name))), min_size=1),
+    st.sampled_from(",;"),
+    st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC]),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.booleans(),
+)
+def test_a_row_per_member_in_every_dialect(
+    rows: list[tuple[str, list[str]]], delimiter: str, quoting: int, line_end: str, bom: bool
+) -> None:
+    """What the standard library writes is what the same mapping means."""
+    rows = [(member, groups) for member, groups in rows if not set(member) & set(',;"<>')]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=line_end)  # type: ignore[arg-type]
+    writer.writerow(("member", "groups"))
+    writer.writerows((member, ";".join(groups)) for member, groups in rows)
+    wanted: dict[str, list[str]] = {}
+    for member, groups in rows:
+        for group in groups:
+            wanted.setdefault(group, []).append(member)
+    read = parse(text.getvalue().encode("utf-8-sig" if bom else "utf-8"))
+    assert read.rows == sum(len(groups) for _, groups in rows)
+    assert read == DesiredState.from_mapping(wanted)
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    for prefix in (
+        b"member,groups\n",
+        b"\xef\xbb\xbfGROUPS;member\r\n",
+        b"member,groups\na@example.com,Sales;",
+    ):
+        try:
+            state = parse(prefix + content)
+        except InvalidInput as error:
+            assert error.count == len(error.problems) > 0
+        else:
+            assert state.rows == state.duplicates + sum(len(members) for members in state.groups.values())

@@ -1,0 +1,134 @@
+"""`DesiredState.from_yaml`: the traps of YAML, with both of PyYAML's parsers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ezeep_async.provisioning import DesiredState, InvalidInput
+
+
+yaml = pytest.importorskip("yaml", reason="the extra yaml is not installed")
+
+
+@pytest.fixture(params=["in C", "in Python"])
+def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """PyYAML with its parser in C, and without."""
+    if request.param == "in C":
+        assert yaml.__with_libyaml__
+    else:
+        monkeypatch.delattr(yaml, "CSafeLoader")
+    return str(request.param)
+
+
+def parse(text: str) -> DesiredState:
+    return DesiredState.from_bytes(text.encode(), "yaml", source="people")
+
+
+def problems(text: str) -> list[str]:
+    """Without the name of the file."""
+    with pytest.raises(InvalidInput) as caught:
+        parse(text)
+    return [str(problem).removeprefix("people, ") for problem in caught.value.problems]
+
+
+def test_yaml_in_blocks(loader: str) -> None:
+    state = parse(
+        "\ufeff# people\n---\nSales:\n  - a@example.com\n  - >\n    b@example.com\n'no': []\n"
+        '"2024": [!!str c@example.com]\n!!str 7: &anchor []\n2024-05: d@example.com\n...\n',
+    )
+    assert state.groups == {
+        "Sales": ("a@example.com", "b@example.com"),
+        "no": (),
+        "2024": ("c@example.com",),
+        "7": (),
+        "2024-05": ("d@example.com",),
+    }
+    records = parse("- group: Sales\n  member: a@example.com\n- {member: b@example.com, groups: [Sales]}\n")
+    assert records.groups == {"Sales": ("a@example.com", "b@example.com")}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("no: []", 1, "no, which YAML takes for true or false: put it in quotes"),
+        ("Sales: []\n2024: []", 2, "2024, which YAML takes for a number: put it in quotes"),
+        ("10:30: []", 1, "10:30, which YAML takes for a number: put it in quotes"),
+        ("1e3: []\n1.5: []", 2, "1.5, which YAML takes for a number: put it in quotes"),
+        ("2024-05-01: []", 1, "2024-05-01, which YAML takes for a date: put it in quotes"),
+        ("~: []", 1, "nothing (~)"),
+        ("<<: []", 1, "<<, which YAML takes for a merge: put it in quotes"),
+        ("=: []", 1, "=, which YAML takes for a default: put it in quotes"),
+        ("? [a]\n: []", 1, "a list"),
+        ("!!int '7': []", 1, "a value with the tag tag:yaml.org,2002:int"),
+        ("!local 7: []", 1, "a value with the tag !local"),
+    ],
+)
+def test_what_yaml_takes_for_something_else_is_no_group(text: str, line: int, told: str, loader: str) -> None:
+    assert problems(text) == [f"line {line}: the name of a group has to be text, and is {told}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Sales:", "nothing"),
+        ("Sales: yes", "yes, which YAML takes for true or false: put it in quotes"),
+        ("Sales: *team", "the alias *team: write out what it stands for"),
+        ("Sales: !!set {a@example.com, [x]}", "a value with the tag tag:yaml.org,2002:set"),
+        (
+            "Sales: !!python/object/apply:os.system [exit 1]",
+            "a value with the tag tag:yaml.org,2002:python/object/apply:os.system",
+        ),
+    ],
+)
+def test_members_in_yaml_are_a_list(text: str, told: str, loader: str) -> None:
+    """An empty value is not an empty list: in mode "exact" it would empty the group."""
+    (line,) = problems(f"Legal: []\n{text}\nFinance: []\n")
+    assert line == f"line 2: what 'Sales' has for members has to be a list ([] for none), and is {told}"
+
+
+def test_aliases_are_not_expanded(loader: str) -> None:
+    """A few lines that stand for a billion members are eight problems."""
+    bomb = "a: &a [x@example.com]\n" + "".join(
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+        for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    assert len(problems(bomb)) == 8 * 9
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "line 1: the file is empty"),
+        ("# nobody\n", "line 1: the file is empty"),
+        ("---\n---\na: []\n", "line 2: a second document begins here: one file is one document"),
+        ("a: []\n---\nb: []\n", "line 2: a second document begins here: one file is one document"),
+        ("a: []\n\tb: []\n", "line 2: not YAML: "),
+        ("a: []\n'b: []\n", "line 3: not YAML: "),
+        ("a: b: c\n", "line 1: not YAML: mapping values are not allowed"),
+        ("%YAML 3.0\n---\na: []\n", "line 1: not YAML: found incompatible YAML document"),
+        ("Größe: []\n\nb\x01: []\n", "line 3: not YAML: the character '\\x01'"),
+        # Where it is counts bytes in one parser and characters in the other.
+        ("ÄÖÜ" * 9 + "\x01: []\n\n\n\nb: []\n", "line 1: not YAML: the character '\\x01'"),
+        ('a: []\n"\\UFFFFFFFF": []\n', "not YAML: "),
+        ("%YAML 1." + "9" * 9000 + "\n---\na: []\n", "not YAML: "),
+    ],
+)
+def test_what_is_not_yaml_is_refused_at_its_line(text: str, says: str, loader: str) -> None:
+    assert says in problems(text)[-1]
+
+
+def test_a_deep_document_is_refused(loader: str) -> None:
+    for text in ("Sales: " + "[" * 900, "- " * 900):
+        assert problems(text)[-1] == "line 1: mappings and lists are more than 100 deep"
+    assert "tag !x" in problems("Sales: !x " + "[" * 900)[0]
+
+
+def test_yaml_whatever_the_file_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "people.txt"
+    path.write_text("Sales: [a@example.com]\nLegal: [nobody]\n", "utf-8")
+    with pytest.raises(InvalidInput, match=r"people\.txt, line 2: "):
+        DesiredState.from_yaml(path)
+    path.write_text("Sales: [a@example.com]\n", "utf-8")
+    assert DesiredState.from_yaml(str(path)).groups == {"Sales": ("a@example.com",)}
