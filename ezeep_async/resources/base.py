@@ -27,7 +27,13 @@ class Api(Protocol):
 
 async def fetch_record(api: Api, request: Request, kind: type[T]) -> T:
     """Send, and decode one record. Raises `UnexpectedResponse` that names the call."""
-    return decode_answer(request, await api.send(request), lambda body: decode(body, kind))
+    return (await fetch_with_answer(api, request, kind))[0]
+
+
+async def fetch_with_answer(api: Api, request: Request, kind: type[T]) -> tuple[T, RawResponse]:
+    """As `fetch_record`, and the answer that the record was in."""
+    response = await api.send(request)
+    return decode_answer(request, response, lambda body: decode(body, kind)), response
 
 
 def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Request]) -> Fetch[R]:
@@ -46,10 +52,10 @@ def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Reques
     return fetch
 
 
-async def create_record(api: Api, request: Request, kind: type[T]) -> T:
-    """As `fetch_record`, for a creation: one that was carried out but answered unreadably is `OutcomeUnknown`."""
+async def create_record(api: Api, request: Request, kind: type[T]) -> tuple[T, RawResponse]:
+    """As `fetch_with_answer`, for a creation: one that was carried out but answered unreadably is `OutcomeUnknown`."""
     try:
-        return await fetch_record(api, request, kind)
+        return await fetch_with_answer(api, request, kind)
     except UnexpectedResponse as error:
         if not is_success(error.status):
             raise

@@ -7,6 +7,8 @@ import logging
 from typing import TypedDict, Unpack
 from uuid import UUID
 
+import attrs
+
 from ezeep_async.errors import AmbiguousName, OutcomeUnknown
 from ezeep_async.models.groups import Group
 from ezeep_async.models.unset import UNSET, Unset, given
@@ -15,6 +17,7 @@ from ezeep_async.paging import Paginator
 from ezeep_async.resources.base import Api, Turns, create_record, fetch_record, page_fetcher
 from ezeep_async.resources.users import Users
 from ezeep_async.wire.requests import GROUPS, as_uuid, checked_flag, checked_text
+from ezeep_async.wire.responses import RawResponse
 
 
 logger = logging.getLogger("ezeep_async.resources")
@@ -29,6 +32,16 @@ class GroupFields(TypedDict, total=False):
     description: str
     local_printing_enabled: bool | None
     myprinters_enabled: bool | None
+
+
+@attrs.frozen
+class Ensured:
+    """A group that there is, whether it was created now, and the creation's request."""
+
+    group: Group
+    created: bool
+    attempts: int = 0
+    request_id: str = ""
 
 
 class Groups:
@@ -61,6 +74,18 @@ class Groups:
         `name` has 1 to 255 characters, `description` at most 255. Raises `ValueError` for others before anything is
         sent, `BadRequest`, and `OutcomeUnknown` when the answer was lost: the group may exist then.
         """
+        return (
+            await self._create(name, organization_id, description, local_printing_enabled, myprinters_enabled)
+        )[0]
+
+    async def _create(
+        self,
+        name: str,
+        organization_id: UUID | str,
+        description: str = "",
+        local_printing_enabled: bool | None = None,
+        myprinters_enabled: bool | None = None,
+    ) -> tuple[Group, RawResponse]:
         values: dict[str, object] = {
             "name": checked_text(name, "name", shortest=1),
             "organization_id": str(as_uuid(organization_id, "organization_id")),
@@ -126,20 +151,31 @@ class Groups:
         """
         organization = as_uuid(organization_id, "organization_id")
         checked_text(name, "name", shortest=1)
-        return await self._turns.run((organization, name), lambda: self._ensure(name, organization, fields))
+        ensured = await self._turns.run(
+            (organization, name), lambda: self._ensure(name, organization, fields, look=True)
+        )
+        return ensured.group, ensured.created
 
-    async def _ensure(self, name: str, organization_id: UUID, fields: GroupFields) -> tuple[Group, bool]:
+    async def _ensure_absent(self, name: str, organization_id: UUID) -> Ensured:
+        """As `ensure`, for a name that was looked for just now and not found: one request instead of several."""
+        return await self._turns.run(
+            (organization_id, name), lambda: self._ensure(name, organization_id, {}, look=False)
+        )
+
+    async def _ensure(self, name: str, organization_id: UUID, fields: GroupFields, *, look: bool) -> Ensured:
         lost: OutcomeUnknown | None = None
         for _ in range(CREATIONS):
-            if (found := await self._find_one(name, organization_id)) is not None:
-                return found, lost is not None
+            if (look or lost) and (found := await self._find_one(name, organization_id)) is not None:
+                return Ensured(found, lost is not None)
             try:
-                return await self.create(name, organization_id, **fields), True
+                group, answer = await self._create(name, organization_id, **fields)
             except OutcomeUnknown as error:
                 logger.info("the answer to creating group %r was lost (%s): looking it up", name, error)
                 lost = error
+            else:
+                return Ensured(group, True, answer.attempts, answer.request_id)
         if (found := await self._find_one(name, organization_id)) is not None:
-            return found, True
+            return Ensured(found, True)
         assert lost is not None  # noqa: S101  # the loop ends in no other way
         raise lost
 

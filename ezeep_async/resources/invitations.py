@@ -9,6 +9,7 @@ from ezeep_async.models.accounts import Invitation
 from ezeep_async.paging import Paginator
 from ezeep_async.resources.base import Api, create_record, page_fetcher
 from ezeep_async.wire.requests import INVITATIONS, as_uuid, checked_text
+from ezeep_async.wire.responses import RawResponse
 
 
 LIFETIME = timedelta(days=30)
@@ -31,6 +32,11 @@ class Invitations:
 
         Not repeatable: it sends a mail. Raises `BadRequest`, `OutcomeUnknown`, and `ValueError` before anything is sent.
         """
+        return (await self._create(email, expire_date))[0]
+
+    async def _create(
+        self, email: str, expire_date: datetime | None = None
+    ) -> tuple[Invitation, RawResponse]:
         if "@" not in checked_text(email, "email", shortest=3):
             raise ValueError(f"email is an e-mail address, not {email!r}")
         if expire_date is not None and not isinstance(expire_date, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
