@@ -14,6 +14,7 @@ from ezeep_async.blocking import BlockingPaginator
 from ezeep_async.errors import (
     AmbiguousName,
     ApiError,
+    AuditLogError,
     AuthenticationError,
     AuthorizationDenied,
     BadRequest,
@@ -26,6 +27,7 @@ from ezeep_async.errors import (
     EzeepError,
     InconsistentListing,
     InsecureEndpoint,
+    MissingPeople,
     NotFound,
     OutcomeUnknown,
     PaginationLoop,
@@ -37,6 +39,7 @@ from ezeep_async.errors import (
     SafetyLimitExceeded,
     ServerError,
     SessionClosed,
+    StalePlan,
     StateMismatch,
     TokenPersistError,
     TokenStoreCorrupt,
@@ -53,6 +56,9 @@ from ezeep_async.models.unset import UNSET, Unset
 from ezeep_async.models.users import GroupRef, User
 from ezeep_async.pages import Page
 from ezeep_async.paging import Paginator
+from ezeep_async.provisioning.desired import DesiredState
+from ezeep_async.provisioning.plan import Plan
+from ezeep_async.provisioning.report import Report
 from ezeep_async.session import EzeepSession
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.sync import BlockingSession, run_sync
@@ -64,6 +70,7 @@ __all__ = [
     "AccountUser",
     "AmbiguousName",
     "ApiError",
+    "AuditLogError",
     "AuthenticationError",
     "AuthorizationDenied",
     "AuthorizationRequest",
@@ -74,6 +81,7 @@ __all__ = [
     "ConcurrentModification",
     "Conflict",
     "ConnectFailed",
+    "DesiredState",
     "Disconnected",
     "Endpoints",
     "ExternalGroup",
@@ -88,6 +96,7 @@ __all__ = [
     "KeepAlive",
     "KeyringTokenStore",
     "MemoryTokenStore",
+    "MissingPeople",
     "NotFound",
     "OAuthApp",
     "Origin",
@@ -98,15 +107,18 @@ __all__ = [
     "Pairing",
     "PairingTimeout",
     "PermissionDenied",
+    "Plan",
     "RateLimited",
     "ReadOnlyTokens",
     "ReauthorizationRequired",
     "RedisTokenStore",
+    "Report",
     "RequestTimeout",
     "SafetyLimitExceeded",
     "ServerError",
     "SessionClosed",
     "Settings",
+    "StalePlan",
     "StateMismatch",
     "Stats",
     "TokenPersistError",

@@ -25,6 +25,7 @@ from ezeep_async.core import Core
 from ezeep_async.errors import TokenStoreError
 from ezeep_async.http.sender import background
 from ezeep_async.http.stats import Stats
+from ezeep_async.provisioning.service import Provisioning
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
@@ -93,6 +94,7 @@ class EzeepSession:
         self.groups = Groups(core, self.users)
         self.accounts = Accounts(core)
         self.invitations = Invitations(core)
+        self.provisioning = Provisioning(self.groups, self.users, self.accounts, self.invitations)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Unpack[SessionOptions]) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
@@ -24,7 +24,6 @@ from ezeep_async.errors import (
     UnexpectedResponse,
 )
 from ezeep_async.http.sender import background
-from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.audit import STARTED, AuditLog, AuditRecord
 from ezeep_async.provisioning.changes import (
     KINDS,
@@ -106,7 +105,7 @@ class Run:
         self,
         api: Api,
         plan: Plan,
-        groups: Iterable[Group],
+        appeared: Mapping[str, UUID],
         *,
         concurrency: int,
         verify: Verify,
@@ -120,7 +119,7 @@ class Run:
         self._on_event = on_event
         self._log = log
         self._rows: dict[int, Row] = {}
-        self._created = {group.name: group.id for group in groups}
+        self._created = dict(appeared)
         """The groups that the plan has no ids for, by the names that it has for them."""
         self._workers: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -208,7 +207,7 @@ class Run:
         if isinstance(change, CreateGroup):
             return await self._create(change)
         if isinstance(change, InvitePerson):
-            _, answer = await self._api.invitations._create(change.email)
+            _, answer = await self._api.invitations._create(change.email)  # pyright: ignore[reportPrivateUsage]  # with its answer
             return _Done(outcome="invited", attempts=answer.attempts, request_id=answer.request_id)
         return await self._delete(change)
 
@@ -218,7 +217,9 @@ class Run:
         if (known := self._created.get(change.name)) is not None:
             logger.warning("group %r has come into being since the plan was made: it is used", change.name)
             return _Done(outcome="adopted", group_id=known)
-        made = await self._api.groups._ensure_absent(change.name, change.organization_id)
+        made = await self._api.groups._ensure_absent(  # pyright: ignore[reportPrivateUsage]  # looked for already
+            change.name, change.organization_id
+        )
         self._created[change.name] = made.group.id
         return _Done(
             outcome="created" if made.created else "adopted",
@@ -238,7 +239,7 @@ class Run:
             await self._intend(change, before, after)
 
         try:
-            made = await self._api.users._change_groups(
+            made = await self._api.users._change_groups(  # pyright: ignore[reportPrivateUsage]  # with a hook
                 change.user_id,
                 add,
                 remove,

@@ -97,7 +97,7 @@ class AuditLog:
 
     def _append(self, content: bytes) -> None:
         # It names people and their groups: nobody else's business.
-        with open(self.path, "a+b", opener=_private) as file:  # noqa: PTH123  # Path.open() takes no opener
+        with open(self.path, "a+b", opener=_private) as file:  # Path.open() takes no opener
             end = file.seek(0, os.SEEK_END)
             if end:
                 file.seek(end - 1)

@@ -102,7 +102,7 @@ class DeleteGroup:
 
 Change = CreateGroup | InvitePerson | ChangeMemberships | DeleteGroup
 
-KINDS: dict[Kind, type[Change]] = {
+KINDS: dict[str, type[Change]] = {
     each.kind: each for each in (CreateGroup, InvitePerson, ChangeMemberships, DeleteGroup)
 }
 """In the order in which a plan makes them: created before somebody is added, emptied before it is deleted (7-14)."""

@@ -6,22 +6,34 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Literal, Self, cast
 from uuid import UUID
 
 import attrs
 
-from ezeep_async.errors import SafetyLimitExceeded
-from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, InvitePerson, TargetGroup
+from ezeep_async.errors import SafetyLimitExceeded, UnexpectedResponse
+from ezeep_async.provisioning.changes import (
+    KINDS,
+    Change,
+    ChangeMemberships,
+    CreateGroup,
+    InvitePerson,
+    TargetGroup,
+)
 from ezeep_async.provisioning.protection import HeldBack
+from ezeep_async.wire.converter import decode_json, encode, register_union, structure, unstructure
 
 
 Mode = Literal["add", "exact", "undo"]
 
+FORMAT = "ezeep provisioning plan"
+VERSION = 1
 LEAST_LIMIT = 5
 """A share of few memberships is hardly any: so many may be removed at least."""
 NAMES_SHOWN = 10
 """How many names the message of an error spells out. Its attributes have all of them."""
+
+register_union(Change, "kind", KINDS)
 
 
 @attrs.frozen(kw_only=True)
@@ -34,8 +46,10 @@ class Plan:
     """"add": nobody is taken out of anything; "exact": the groups named have the members named, and no others."""
     memberships: int = 0
     """How many memberships were asked for."""
+    groups: frozenset[UUID] = frozenset()
+    """The groups named that existed when the plan was made."""
     members_now: int = 0
-    """How many memberships the groups named had when the plan was made."""
+    """How many memberships they had then."""
     max_removals: float = 0.10
     """Below 1 a share of those, of which five are always allowed; from 1 up a number; 0 is none."""
     skipped: tuple[str, ...] = ()
@@ -124,6 +138,27 @@ class Plan:
         yield from (f"! {person}: no user yet, waited for" for person in self.waiting)
         yield from (f"! {each}" for each in self.held_back)
 
+    def to_json(self) -> str:
+        """The plan as JSON, for another time or another machine."""
+        plain = cast("dict[str, object]", unstructure(self))
+        return encode({"format": FORMAT, "version": VERSION, **plain}, indent=2).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """A plan that `to_json` wrote. Raises `ValueError` that says what does not fit, and where."""
+        try:
+            document = decode_json(text.encode() if isinstance(text, str) else text)
+        except (UnexpectedResponse, UnicodeError):
+            raise ValueError("this is not JSON") from None
+        plain = cast("dict[str, object]", document) if isinstance(document, dict) else {}
+        if plain.get("format") != FORMAT:
+            raise ValueError("this is not a plan")
+        if plain.get("version") != VERSION:
+            raise ValueError(f"this plan has version {plain.get('version')!r}, and {VERSION} can be read")
+        plan = structure(plain, cls)
+        checked_max_removals(plan.max_removals)
+        return plan
+
     def invert(self) -> Self:
         """The plan that takes the memberships back which this one changes, and deletes no group that it created.
 
@@ -173,10 +208,14 @@ def removal_limit(max_removals: float, members_now: int) -> int:
 
 def checked_max_removals(value: object) -> float:
     """Raises `ValueError` for what is neither a share nor a whole number."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or value < 0 or (value >= 1 and value != int(value)):  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue, reportArgumentType]  # checked before
-        raise ValueError(f"max_removals is a share below 1 or a whole number from 1 up, not {value!r}")
-    return value  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  # checked above
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 <= value < math.inf
+        and (value < 1 or value == int(value))
+    ):
+        return value
+    raise ValueError(f"max_removals is a share below 1 or a whole number from 1 up, not {value!r}")
 
 
 def _after(before: frozenset[UUID], change: ChangeMemberships) -> frozenset[UUID]:

@@ -30,7 +30,7 @@ class Rules:
     on_missing: OnMissing = "error"
     allow_external: bool = False
     max_removals: float = 0.10
-    protection: Protection = Protection()
+    protection: Protection = attrs.field(factory=Protection)
 
 
 def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
@@ -47,11 +47,12 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
     changes += [InvitePerson(email) for email in people.invite]
     removals = _removals(desired, targets, people.found, now, rules)
     changes += _memberships(desired, targets, people.found, now, removals.of_user)
-    named = {group.id for group in targets.values() if group is not None}
+    named = frozenset(group.id for group in targets.values() if group is not None)
     return Plan(
         changes=tuple(changes),
         mode=rules.mode,
         memberships=sum(len(members) for members in desired.groups.values()),
+        groups=named,
         members_now=sum(len(groups & named) for groups in now.users.values()),
         max_removals=rules.max_removals,
         skipped=tuple(people.skipped),
@@ -198,7 +199,7 @@ def _removals(
 def _kept(user_id: UUID, email: str, now: Snapshot, protection: Protection) -> str | None:
     if user_id == now.me:
         return OWN_USER
-    if now.admins == {user_id}:
+    if now.admins == frozenset({user_id}):
         return LAST_ADMIN
     return protection.of_user(user_id, email)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Literal
 from uuid import UUID
 
 import attrs
 
 from ezeep_async.errors import EzeepError
-from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, InvitePerson
+from ezeep_async.provisioning.changes import Change, ChangeMemberships, InvitePerson
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.wire.converter import encode
@@ -36,7 +36,16 @@ not made; `unknown`: it may have been made, as the answer was lost; `not_started
 NOT_DONE: frozenset[Outcome] = frozenset({"failed", "unknown", "not_started"})
 FAILURES_SHOWN = 5
 """How many failures the message of `ProvisioningFailed` spells out. Its report has all of them."""
-COLUMNS = ("change", "outcome", "user_id", "group_id", "attempts", "request_id", "seconds", "error")
+COLUMNS: Sequence[str] = (
+    "change",
+    "outcome",
+    "user_id",
+    "group_id",
+    "attempts",
+    "request_id",
+    "seconds",
+    "error",
+)
 
 
 @attrs.frozen(kw_only=True)
