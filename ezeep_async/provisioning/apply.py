@@ -14,13 +14,11 @@ import anyio
 import attrs
 
 from ezeep_async.errors import (
-    ApiError,
     AuditLogError,
     ConcurrentModification,
     EzeepError,
     NotFound,
     OutcomeUnknown,
-    TransportError,
     UnexpectedResponse,
 )
 from ezeep_async.http.sender import background
@@ -38,6 +36,7 @@ from ezeep_async.provisioning.changes import (
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.report import Outcome, Report, Row
 from ezeep_async.provisioning.snapshot import Api
+from ezeep_async.wire.retrying import may_have_happened
 
 
 logger = logging.getLogger("ezeep_async.provisioning")
@@ -73,12 +72,22 @@ class _Done:
     before: frozenset[UUID] | None = None
     after: frozenset[UUID] | None = None
 
+    @classmethod
+    def failed(cls, error: EzeepError, *, begun: bool) -> _Done:
+        """It ended with an error. What was never begun cannot have happened."""
+        return cls(
+            outcome="unknown" if begun and _may_have_happened(error) else "failed",
+            error=error,
+            attempts=getattr(error, "attempts", 0),
+            request_id=getattr(error, "request_id", None) or "",
+        )
+
 
 async def run_to_report(run: Run) -> Report:
     """The report of a run. A caller that is cancelled stops it: what is in flight ends, and nothing else begins.
 
-    The report of a run that was ended so is on the exception: see `report_of`. A second cancellation cuts off what is
-    in flight; those changes are "unknown" then.
+    The report of a run that was ended so, or by its callback, is on the exception: see `report_of`. A second
+    cancellation cuts off what is in flight; those changes are "unknown" then.
     """
     task = asyncio.ensure_future(run.run())
     try:
@@ -92,9 +101,13 @@ async def run_to_report(run: Run) -> Report:
             except asyncio.CancelledError:
                 run.cut()
                 await asyncio.wait({task})
-        if not task.cancelled() and task.exception() is None:
-            # The same object goes on: time limits look at its class, and not at those derived from it.
-            cancelled.report = task.result()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        if not task.cancelled():
+            task.exception()  # looked at: the cancellation goes first
+        # The same object goes on: time limits look at its class, and not at those derived from it.
+        cancelled.report = run.report()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        raise
+    except Exception as error:
+        error.report = run.report()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         raise
 
 
@@ -106,6 +119,7 @@ class Run:
         api: Api,
         plan: Plan,
         appeared: Mapping[str, UUID],
+        existing: frozenset[UUID],
         *,
         concurrency: int,
         verify: Verify,
@@ -119,10 +133,14 @@ class Run:
         self._on_event = on_event
         self._log = log
         self._rows: dict[int, Row] = {}
+        self._existing = existing
+        """The groups that there are."""
         self._created = dict(appeared)
         """The groups that the plan has no ids for, by the names that it has for them."""
         self._workers: set[asyncio.Task[None]] = set()
         self._stopped = False
+        self._started = time.monotonic()
+        self._done = 0
 
     def stop(self) -> None:
         """Begin nothing any more."""
@@ -133,26 +151,30 @@ class Run:
         for worker in self._workers:
             worker.cancel()
 
+    def report(self) -> Report:
+        """What became of the changes so far."""
+        rows = tuple(
+            self._rows.get(number) or Row(change=change, outcome="not_started")
+            for number, change in enumerate(self._plan.changes)
+        )
+        return Report(rows, time.monotonic() - self._started, "" if self._log is None else self._log.run_id)
+
     async def run(self) -> Report:
         """Make the changes. Raises what the callback raises, when what is in flight has ended."""
-        started = time.monotonic()
         numbered = list(enumerate(self._plan.changes))
         with background():  # people's calls on this session do not wait behind it
             for kind in KINDS.values():
                 await self._work((number, change) for number, change in numbered if isinstance(change, kind))
-        rows = tuple(
-            self._rows.get(number) or Row(change=change, outcome="not_started") for number, change in numbered
-        )
-        return Report(rows, time.monotonic() - started, "" if self._log is None else self._log.run_id)
+        return self.report()
 
     async def _work(self, steps: Iterator[tuple[int, Change]]) -> None:
         """Workers that share one iterator: however many changes there are, there are no more tasks than workers."""
 
         async def worker() -> None:
             for number, change in steps:
-                await self._step(number, change)
                 if self._stopped:
                     return
+                await self._step(number, change)
 
         if self._stopped:
             return
@@ -176,7 +198,7 @@ class Run:
         except asyncio.CancelledError:
             self._rows[number] = Row(change=change, outcome="unknown", seconds=time.monotonic() - started)
             raise
-        await self._note(change, done)
+        # The row first: with the line under way, it is done all the same.
         self._rows[number] = Row(
             change=change,
             outcome=done.outcome,
@@ -186,37 +208,45 @@ class Run:
             request_id=done.request_id,
             group_id=done.group_id,
         )
+        await self._note(change, done)
+        self._done += 1
         if self._on_event is not None:
-            self._on_event(Event(change.kind, change, done.outcome, len(self._rows), len(self._plan.changes)))
+            self._on_event(Event(change.kind, change, done.outcome, self._done, len(self._plan.changes)))
 
     async def _outcome_of(self, change: Change) -> _Done:
-        try:
-            return await self._make(change)
-        except EzeepError as error:
-            return _Done(
-                outcome="unknown" if _may_have_happened(error) else "failed",
-                error=error,
-                attempts=getattr(error, "attempts", 0),
-                request_id=getattr(error, "request_id", None) or "",
-            )
-
-    async def _make(self, change: Change) -> _Done:
         if isinstance(change, ChangeMemberships):
             return await self._change_memberships(change)
-        await self._intend(change)
+        begun = False
+        try:
+            if isinstance(change, CreateGroup) and (known := self._created.get(change.name)) is not None:
+                logger.warning("group %r has come into being since the plan was made: it is used", change.name)
+                return _Done(outcome="adopted", group_id=known)
+            if isinstance(change, DeleteGroup) and await self._is_used(change.id):
+                return _Done(outcome="kept", group_id=change.id)
+            await self._intend(change)
+            begun = True
+            return await self._make(change)
+        except EzeepError as error:
+            if isinstance(change, DeleteGroup) and isinstance(error, NotFound):
+                return attrs.evolve(
+                    _Done.failed(error, begun=False), outcome="already_absent", error=None, group_id=change.id
+                )
+            return _Done.failed(error, begun=begun)
+
+    async def _make(self, change: CreateGroup | InvitePerson | DeleteGroup) -> _Done:
         if isinstance(change, CreateGroup):
             return await self._create(change)
         if isinstance(change, InvitePerson):
             _, answer = await self._api.invitations._create(change.email)  # pyright: ignore[reportPrivateUsage]  # with its answer
             return _Done(outcome="invited", attempts=answer.attempts, request_id=answer.request_id)
-        return await self._delete(change)
+        answer = await self._api.groups._delete(change.id)  # pyright: ignore[reportPrivateUsage]  # with its answer
+        return _Done(
+            outcome="deleted", attempts=answer.attempts, request_id=answer.request_id, group_id=change.id
+        )
 
     # --- the kinds of change ---------------------------------------------------------------------------------------
 
     async def _create(self, change: CreateGroup) -> _Done:
-        if (known := self._created.get(change.name)) is not None:
-            logger.warning("group %r has come into being since the plan was made: it is used", change.name)
-            return _Done(outcome="adopted", group_id=known)
         made = await self._api.groups._ensure_absent(  # pyright: ignore[reportPrivateUsage]  # looked for already
             change.name, change.organization_id
         )
@@ -235,21 +265,27 @@ class Run:
         if absent and not add and not remove:
             return _Done(outcome="failed", error=_not_created(absent))
 
+        begun = False
+
         async def before_write(before: frozenset[UUID], after: frozenset[UUID]) -> None:
+            nonlocal begun
             await self._intend(change, before, after)
+            begun = True
 
         try:
             made = await self._api.users._change_groups(  # pyright: ignore[reportPrivateUsage]  # with a hook
                 change.user_id,
                 add,
                 remove,
-                assumed=change.before if self._trusting else None,
+                # Groups that were deleted meanwhile cannot be written, nor be what anybody wants to keep.
+                assumed=change.before & self._existing if self._trusting else None,
                 before_write=before_write,
             )
-        except NotFound as error:
-            if change.add:
-                raise
-            return _Done(outcome="already_absent", attempts=error.attempts, request_id=error.request_id or "")
+        except EzeepError as error:
+            failed = _Done.failed(error, begun=begun)
+            if isinstance(error, NotFound) and not change.add:
+                return attrs.evolve(failed, outcome="already_absent", error=None)
+            return failed
         return _Done(
             outcome="failed" if absent else "updated" if made.written else "unchanged",
             error=_not_created(absent) if absent else None,
@@ -261,24 +297,18 @@ class Run:
 
     def _ids(self, groups: Iterable[TargetGroup]) -> tuple[frozenset[UUID], list[str]]:
         """Their ids, and the names of those that have none: they could not be created."""
-        ids = {group.name: group.id or self._created.get(group.name) for group in groups}
-        known = frozenset(group_id for group_id in ids.values() if group_id is not None)
-        return known, [name for name, group_id in ids.items() if group_id is None]
+        known: set[UUID] = set()
+        unknown: list[str] = []
+        for group in groups:
+            if (group_id := group.id or self._created.get(group.name)) is None:
+                unknown.append(group.name)
+            else:
+                known.add(group_id)
+        return frozenset(known), unknown
 
-    async def _delete(self, change: DeleteGroup) -> _Done:
-        try:
-            group = await self._api.groups.get(change.id)
-            if group.num_members or group.num_printers:
-                return _Done(outcome="kept", group_id=group.id)
-            await self._api.groups.delete(change.id)
-        except NotFound as error:
-            return _Done(
-                outcome="already_absent",
-                group_id=change.id,
-                attempts=error.attempts,
-                request_id=error.request_id or "",
-            )
-        return _Done(outcome="deleted", group_id=change.id)
+    async def _is_used(self, group_id: UUID) -> bool:
+        group = await self._api.groups.get(group_id)
+        return bool(group.num_members or group.num_printers)
 
     # --- the audit log ---------------------------------------------------------------------------------------------
 
@@ -339,11 +369,9 @@ class Run:
 
 
 def _may_have_happened(error: EzeepError) -> bool:
-    """Whether the write may have been carried out although this is how it ended."""
-    if isinstance(error, TransportError):
-        return error.request_sent is not False
-    return isinstance(error, OutcomeUnknown | ConcurrentModification | UnexpectedResponse) or (
-        isinstance(error, ApiError) and error.status >= 500 and error.status != 503
+    """Whether a write may have been carried out although this is how it ended."""
+    return may_have_happened(error) or isinstance(
+        error, OutcomeUnknown | ConcurrentModification | UnexpectedResponse
     )
 
 

@@ -90,7 +90,7 @@ class Provisioning:
         has, and saves the reading). Running it again finishes what a run that was killed has left.
 
         A change that fails is in the report and stops nobody. `on_event` is called in the event loop after each change;
-        what it raises ends the run. `audit_log` is a file to which every write is noted, before it is sent and after its
+        what it raises ends the run, with its report on it as below. `audit_log` is a file to which every write is noted, before it is sent and after its
         answer. A caller that is cancelled ends the run: what is in flight is waited for, and the report of what was done is
         on the exception (see `report_of`).
 
@@ -114,6 +114,7 @@ class Provisioning:
                 self._api,
                 plan,
                 {name: group.id for name, group in appeared.items()},
+                frozenset(group.id for group in groups),
                 concurrency=concurrency,
                 verify=verify,
                 on_event=on_event,

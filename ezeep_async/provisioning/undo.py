@@ -8,8 +8,9 @@ from uuid import UUID
 import attrs
 
 from ezeep_async.errors import AuditLogError
-from ezeep_async.provisioning.audit import AuditRecord
-from ezeep_async.provisioning.changes import Change, ChangeMemberships, DeleteGroup, TargetGroup
+from ezeep_async.provisioning.audit import STARTED, AuditRecord
+from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, DeleteGroup, TargetGroup
+from ezeep_async.provisioning.desired import normalise_group_name
 from ezeep_async.provisioning.plan import Plan, ids_of
 
 
@@ -18,8 +19,12 @@ class _User:
     """What a run did to one user."""
 
     name: str
-    before: frozenset[UUID]
-    after: frozenset[UUID]
+    added: set[UUID] = attrs.field(factory=set[UUID])
+    removed: set[UUID] = attrs.field(factory=set[UUID])
+    groups: frozenset[UUID] = frozenset()
+    """All groups of the user, as the run left them."""
+    undecided: AuditRecord | None = None
+    """A write that was begun, and of whose end nothing is known yet."""
 
 
 def plan_undo(
@@ -36,18 +41,12 @@ def plan_undo(
     log without that run.
     """
     run = _one_run(records, run_id)
-    users: dict[UUID, _User] = {}
-    created: dict[UUID, str] = {}
-    for record in run:
-        if record.operation == ChangeMemberships.kind:
-            _follow(users, record)
-        elif record.outcome == "created" and record.group_id is not None:
-            created[record.group_id] = record.name
+    users = _users(run)
     changes: list[Change] = [
         change for user_id, user in users.items() if (change := _back(user_id, user, names)) is not None
     ]
     if delete_groups:
-        changes += [DeleteGroup(group_id, name) for group_id, name in created.items() if group_id in names]
+        changes += [DeleteGroup(group_id, names[group_id]) for group_id in _created(run, names)]
     removals = [change.remove for change in changes if isinstance(change, ChangeMemberships)]
     return Plan(
         changes=tuple(changes),
@@ -55,16 +54,16 @@ def plan_undo(
         groups=frozenset[UUID]().union(*map(ids_of, removals)),
         # What the run added may go: that is what is asked for, and no more than that.
         max_removals=sum(map(len, removals)),
+        # What the run was allowed to write may be written back.
+        allow_external=True,
     )
 
 
 def _one_run(records: Iterable[AuditRecord], run_id: str | None) -> list[AuditRecord]:
-    run: list[AuditRecord] = []
-    for record in records:
-        if run_id is None and run and run[0].run_id != record.run_id:
-            run = []  # the last one counts; runs that wrote to one file at once have to be named
-        if run_id in {None, record.run_id}:
-            run.append(record)
+    everything = list(records)
+    if run_id is None and everything:
+        run_id = everything[-1].run_id
+    run = [record for record in everything if record.run_id == run_id]
     if not run:
         raise AuditLogError(
             "the audit log is empty" if run_id is None else f"no run {run_id} in the audit log"
@@ -72,20 +71,63 @@ def _one_run(records: Iterable[AuditRecord], run_id: str | None) -> list[AuditRe
     return run
 
 
-def _follow(users: dict[UUID, _User], record: AuditRecord) -> None:
-    if record.user_id is None or record.before is None or record.after is None:
+def _created(run: Iterable[AuditRecord], names: Mapping[UUID, str]) -> list[UUID]:
+    """The groups that the run created and that there still are."""
+    created: dict[UUID, None] = {}
+    lost: dict[str, None] = {}
+    for record in run:
+        if record.operation != CreateGroup.kind:
+            continue
+        if record.outcome == "created" and record.group_id is not None:
+            created[record.group_id] = None
+        if record.outcome in {STARTED, "unknown"}:
+            lost[record.name] = None
+        else:
+            lost.pop(record.name, None)
+    # There was no group of that name when the run began to create it: where there is one now, it is that one.
+    for name in lost:
+        candidates = [group_id for group_id, other in names.items() if normalise_group_name(other) == name]
+        if len(candidates) == 1:
+            created[candidates[0]] = None
+    return [group_id for group_id in created if group_id in names]
+
+
+def _users(run: Iterable[AuditRecord]) -> dict[UUID, _User]:
+    users: dict[UUID, _User] = {}
+    for record in run:
+        if record.operation != ChangeMemberships.kind or record.user_id is None:
+            continue
+        user = users.setdefault(record.user_id, _User(record.name))
+        if record.outcome == STARTED:
+            _settle(user)
+            user.undecided = record
+        elif record.outcome in {"failed", "already_absent"} and record.after is None and record.attempts <= 1:
+            user.undecided = None  # refused: with more attempts, an earlier one may have been carried out
+        else:
+            _settle(user)
+            user.groups = user.groups if record.after is None else frozenset(record.after)
+    for user in users.values():
+        _settle(user)
+    return users
+
+
+def _settle(user: _User) -> None:
+    """The last write counts. Its own difference does: what the answer had besides was done by others."""
+    record, user.undecided = user.undecided, None
+    if record is None:
         return
-    before, after = frozenset(record.before), frozenset(record.after)
-    user = users.setdefault(record.user_id, _User(record.name, before, before))
-    user.after = after
+    before, after = frozenset(record.before or ()), frozenset(record.after or ())
+    added, removed = after - before, before - after
+    user.added, user.removed = (user.added | added) - removed, (user.removed | removed) - added
+    user.groups = after
 
 
 def _back(user_id: UUID, user: _User, names: Mapping[UUID, str]) -> ChangeMemberships | None:
-    def targets(groups: frozenset[UUID]) -> tuple[TargetGroup, ...]:
+    def targets(groups: Iterable[UUID]) -> tuple[TargetGroup, ...]:
         known = [TargetGroup(names[group_id], group_id) for group_id in groups if group_id in names]
-        return tuple(sorted(known, key=lambda group: group.name))
+        return tuple(sorted(known, key=lambda group: (group.name, group.id)))
 
-    add, remove = targets(user.before - user.after), targets(user.after - user.before)
+    add, remove = targets(user.removed), targets(user.added)
     if not add and not remove:
         return None
-    return ChangeMemberships(user_id, user.name, add, remove, user.after)
+    return ChangeMemberships(user_id, user.name, add, remove, user.groups)

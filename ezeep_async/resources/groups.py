@@ -135,7 +135,10 @@ class Groups:
 
     async def delete(self, group_id: UUID | str) -> None:
         """Delete a group. Raises `NotFound` when it was not there to begin with."""
-        await self._api.send(GROUPS.delete(as_uuid(group_id, "group_id")))
+        await self._delete(as_uuid(group_id, "group_id"))
+
+    async def _delete(self, group_id: UUID) -> RawResponse:
+        return await self._api.send(GROUPS.delete(group_id))
 
     async def find(self, name: str) -> builtins.list[Group]:
         """The groups of exactly that name, upper and lower case being different, in whichever organisation. Reads them all."""
