@@ -219,7 +219,9 @@ class Run:
         begun = False
         try:
             if isinstance(change, CreateGroup) and (known := self._created.get(change.name)) is not None:
-                logger.warning("group %r has come into being since the plan was made: it is used", change.name)
+                logger.warning(
+                    "group %r has come into being since the plan was made: it is used", change.name
+                )
                 return _Done(outcome="adopted", group_id=known)
             if isinstance(change, DeleteGroup) and await self._is_used(change.id):
                 return _Done(outcome="kept", group_id=change.id)

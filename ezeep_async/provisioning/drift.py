@@ -90,11 +90,13 @@ def _appeared(plan: Plan, groups: Iterable[Group]) -> tuple[dict[str, Group], li
 def _protected(plan: Plan, me: UUID | None) -> list[str]:
     """Also for plans that were written or edited by hand: nobody is taken out whom the plan itself protects."""
     problems: list[str] = []
+    if plan.mode == "add" and plan.removals:
+        problems.append('it takes people out of groups, and its mode is "add"')
     for change in plan.changes:
         if not isinstance(change, ChangeMemberships) or not change.remove:
             continue
         reason = plan.kept_users.get(change.user_id)
-        if reason is None and change.user_id == me and plan.mode == "exact":
+        if reason is None and change.user_id == me and plan.mode != "undo":
             reason = OWN_USER
         if reason is not None:
             problems.append(f"{change.member} is protected: {reason}")

@@ -28,6 +28,7 @@ Mode = Literal["add", "exact", "undo"]
 
 FORMAT = "ezeep provisioning plan"
 VERSION = 1
+_HEADER = {"format": FORMAT, "version": VERSION}
 LEAST_LIMIT = 5
 """A share of few memberships is hardly any: so many may be removed at least."""
 NAMES_SHOWN = 10
@@ -140,8 +141,7 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON, for another time or another machine."""
-        plain = cast("dict[str, object]", unstructure(self))
-        return encode({"format": FORMAT, "version": VERSION, **plain}, indent=2).decode()
+        return encode({**_HEADER, **self._plain()}, indent=2).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -156,6 +156,7 @@ class Plan:
         if plain.get("version") != VERSION:
             raise ValueError(f"this plan has version {plain.get('version')!r}, and {VERSION} can be read")
         plan = structure(plain, cls)
+        _refuse_guesses(plain, decode_json(encode({**_HEADER, **plan._plain()})), "$")
         checked_max_removals(plan.max_removals)
         return plan
 
@@ -179,8 +180,14 @@ class Plan:
             skipped=(),
             waiting=(),
             held_back=(),
+            # They were protected from this plan, not from having it taken back.
+            kept_users={},
+            kept_groups={},
             made_at=datetime.now(UTC),
         )
+
+    def _plain(self) -> dict[str, object]:
+        return cast("dict[str, object]", unstructure(self))
 
     @property
     def _memberships(self) -> list[ChangeMemberships]:
@@ -216,6 +223,32 @@ def checked_max_removals(value: object) -> float:
     ):
         return value
     raise ValueError(f"max_removals is a share below 1 or a whole number from 1 up, not {value!r}")
+
+
+def _refuse_guesses(given: object, read: object, path: str) -> None:
+    """Raise `ValueError` where what was read is not what was given: something is missing, unknown, or of another kind.
+
+    Reading fills in defaults, which is good for a server's answers. A plan that lost half of what it says, and would be
+    applied as if it had never said it, is a damaged one.
+    """
+    if isinstance(given, dict) and isinstance(read, dict):
+        there, wanted = cast("dict[str, object]", given), cast("dict[str, object]", read)
+        for key in there.keys() ^ wanted.keys():
+            raise ValueError(f"{key} is {'missing' if key in wanted else 'unknown'} at {path}")
+        for key, value in wanted.items():
+            _refuse_guesses(there[key], value, f"{path}.{key}")
+    elif isinstance(given, list) and isinstance(read, list):
+        items, others = cast("list[object]", given), cast("list[object]", read)
+        if len(items) != len(others):
+            raise ValueError(f"something is there twice at {path}")
+        for number, (item, other) in enumerate(zip(items, others, strict=True)):
+            _refuse_guesses(item, other, f"{path}[{number}]")
+    elif type(given) is not type(read) and not _are_numbers(given, read):
+        raise ValueError(f"{given!r} does not belong at {path}")
+
+
+def _are_numbers(*values: object) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _after(before: frozenset[UUID], change: ChangeMemberships) -> frozenset[UUID]:

@@ -39,9 +39,9 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
     Raises `AmbiguousName`, `ExternalGroup`, `MissingPeople`, and `ValueError` for groups that are missing where none may
     be created and where the organisation of new ones cannot be told.
     """
-    targets = {name: find_group(name, now.groups, rules.organization_id) for name in desired.groups}
+    targets = _find_groups(desired.groups, now.groups, rules.organization_id)
     if not rules.allow_external:
-        refuse_external(targets.values())
+        _refuse_external(targets.values())
     people = _find_people(desired, now, rules)
     changes: list[Change] = [*_creations(targets, now, rules)]
     changes += [InvitePerson(email) for email in people.invite]
@@ -67,22 +67,27 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
 # --- groups --------------------------------------------------------------------------------------------------------
 
 
-def find_group(name: str, groups: Iterable[Group], organization_id: UUID | None) -> Group | None:
-    """The group of that name, in that organisation if one is given. Raises `AmbiguousName` where there are several."""
-    found = [
-        group
-        for group in groups
-        if normalise_group_name(group.name) == name and organization_id in {None, group.organization_id}
-    ]
-    if len(found) > 1:
-        raise AmbiguousName(
-            f"{len(found)} groups are named {name!r}: rename all but one",
-            ids=[group.id for group in found],
-        )
-    return found[0] if found else None
+def _find_groups(
+    names: Iterable[str], groups: Iterable[Group], organization_id: UUID | None
+) -> dict[str, Group | None]:
+    """The group of each name, in that organisation if one is given. Raises `AmbiguousName` where there are several."""
+    by_name: dict[str, list[Group]] = {}
+    for group in groups:
+        if organization_id in {None, group.organization_id}:
+            by_name.setdefault(normalise_group_name(group.name), []).append(group)
+    targets: dict[str, Group | None] = {}
+    for name in names:
+        found = by_name.get(name, [])
+        if len(found) > 1:
+            raise AmbiguousName(
+                f"{len(found)} groups are named {name!r}: rename all but one",
+                ids=[group.id for group in found],
+            )
+        targets[name] = found[0] if found else None
+    return targets
 
 
-def refuse_external(groups: Iterable[Group | None]) -> None:
+def _refuse_external(groups: Iterable[Group | None]) -> None:
     """Raise `ExternalGroup` if another directory owns one of them."""
     external = [group for group in groups if group is not None and group.origin.is_external]
     if external:
@@ -220,7 +225,9 @@ def _memberships(
         for member in members:
             user_id = found.get(member)
             if user_id is not None and (target.id is None or target.id not in now.users[user_id]):
-                names.setdefault(user_id, member)
+                # The address, where the input has both: people know it, and an id can be had from the change.
+                if "@" in member or user_id not in names:
+                    names[user_id] = member
                 additions.setdefault(user_id, {})[target] = None
     return [
         ChangeMemberships(

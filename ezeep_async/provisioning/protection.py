@@ -8,7 +8,7 @@ from uuid import UUID
 
 import attrs
 
-from ezeep_async.provisioning.desired import normalise_email, normalise_group_name
+from ezeep_async.provisioning.desired import normalise_email
 
 
 OWN_USER = "this is the user that the job runs as"
@@ -47,7 +47,7 @@ class Protection:
     def of_group(self, group_id: UUID, name: str) -> str | None:
         """Why nobody is taken out of that group; None if somebody may be."""
         # Without regard to case: a protection that fails to protect for a capital letter is none.
-        return _match(self.groups, str(group_id), normalise_group_name(name).casefold(), "protect_groups")
+        return _match(self.groups, str(group_id), normalise_email(name), "protect_groups")
 
 
 def _patterns(given: Iterable[str | UUID], name: str) -> tuple[str, ...]:

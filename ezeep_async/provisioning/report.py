@@ -163,13 +163,15 @@ class Report:
         for group, members in desired.groups.items():
             for member in members:
                 row = changed.get((group, member)) or invited.get(member)
+                done: Literal["added", "unchanged", "waiting"] = "waiting"
                 if member in skipped:
                     yield Line(group, member, "skipped", "not in the organisation")
                 elif row is None:
                     yield Line(group, member, "waiting" if member in waiting else "unchanged")
                 elif row.ok:
-                    added = isinstance(row.change, ChangeMemberships)
-                    yield Line(group, member, "added" if added else "waiting")
+                    if isinstance(row.change, ChangeMemberships):
+                        done = "unchanged" if row.outcome == "unchanged" else "added"
+                    yield Line(group, member, done)
                 else:
                     yield Line(group, member, row.outcome, str(row.error or ""))  # type: ignore[arg-type]
 
@@ -191,11 +193,13 @@ class Report:
                 yield row.change
 
     def _changed_lines(self) -> dict[tuple[str, str], Row]:
+        # By id as well: the input may name somebody by the address in one line, and by the id in another.
         return {
-            (group.name, row.change.member): row
+            (group.name, member): row
             for row in self.rows
             if isinstance(row.change, ChangeMemberships)
             for group in row.change.add
+            for member in (row.change.member, str(row.change.user_id))
         }
 
 

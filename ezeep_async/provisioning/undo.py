@@ -118,7 +118,10 @@ def _settle(user: _User) -> None:
         return
     before, after = frozenset(record.before or ()), frozenset(record.after or ())
     added, removed = after - before, before - after
-    user.added, user.removed = (user.added | added) - removed, (user.removed | removed) - added
+    user.added, user.removed = (
+        (user.added - removed) | (added - user.removed),
+        (user.removed - added) | (removed - user.added),
+    )
     user.groups = after
 
 

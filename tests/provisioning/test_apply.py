@@ -84,7 +84,9 @@ async def test_groups_come_first_7_14(sandbox: Sandbox, session: EzeepSession) -
     events: list[Event] = []
     plan = await session.provisioning.plan(desired_for(sandbox))
     await session.provisioning.apply(plan, on_event=events.append)
-    assert [event.kind for event in events] == ["create_group"] * 2 + ["change_memberships"] * (len(events) - 2)
+    assert [event.kind for event in events] == ["create_group"] * 2 + ["change_memberships"] * (
+        len(events) - 2
+    )
     assert [event.done for event in events] == list(range(1, len(plan.changes) + 1))
     assert {event.total for event in events} == {len(plan.changes)}
 
