@@ -11,18 +11,20 @@ import asyncio
 import os
 import stat
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import attrs
 
 from ezeep_async.errors import AuditLogError, UnexpectedResponse
-from ezeep_async.wire.converter import decode, encode
+from ezeep_async.wire.converter import decode, encode, unstructure
 
 
 STARTED = "started"
 """The outcome of a write that is about to be made."""
+RUN = "run"
+"""The operation of the line that a run begins with."""
 _FIRST = b'{"run_id":'
 """How each line begins."""
 
@@ -35,7 +37,7 @@ class AuditRecord:
     time: datetime
     """UTC."""
     operation: str
-    """The kind of the change."""
+    """The kind of the change; "run" in the line that a run begins with."""
     outcome: str
     """"started", or one of a report's outcomes."""
     user_id: UUID | None = None
@@ -68,7 +70,7 @@ class AuditLog:
 
     async def write(self, record: AuditRecord) -> None:
         """Append one line, and wait until it is on the disk."""
-        self._pending.append(encode(record) + b"\n")
+        self._pending.append(encode(unstructure(record)) + b"\n")
         self._taken += 1
         ticket = self._taken
         async with self._turn:
@@ -89,11 +91,17 @@ class AuditLog:
             ) from self._broken
 
     async def open(self) -> None:
-        """Find out whether it can be written, before anything is written elsewhere."""
+        """Find out whether there is a file that may be written, before anything is done."""
         try:
             await asyncio.to_thread(self._append, b"")
         except OSError as error:
             raise AuditLogError(f"the audit log {self.path} cannot be written: {error}") from error
+
+    async def begin(self) -> None:
+        """Write the run's first line, before anything is written elsewhere. A disk that is full is found out here."""
+        await self.write(
+            AuditRecord(run_id=self.run_id, time=datetime.now(UTC), operation=RUN, outcome=STARTED)
+        )
 
     def _append(self, content: bytes) -> None:
         # It names people and their groups: nobody else's business.

@@ -109,6 +109,8 @@ class Provisioning:
         groups = await self._api.groups.list(concurrency=READERS).collect()
         me = (await self._api.accounts.me()).id if plan.removals else None
         appeared = check_plan(plan, groups, me)
+        if log is not None:
+            await log.begin()
         return await run_to_report(
             Run(
                 self._api,

@@ -8,7 +8,7 @@ from uuid import UUID
 import attrs
 
 from ezeep_async.errors import AuditLogError
-from ezeep_async.provisioning.audit import STARTED, AuditRecord
+from ezeep_async.provisioning.audit import RUN, STARTED, AuditRecord
 from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, DeleteGroup, TargetGroup
 from ezeep_async.provisioning.desired import normalise_group_name
 from ezeep_async.provisioning.plan import Plan, ids_of
@@ -61,12 +61,14 @@ def plan_undo(
 
 def _one_run(records: Iterable[AuditRecord], run_id: str | None) -> list[AuditRecord]:
     everything = list(records)
-    if run_id is None and everything:
-        run_id = everything[-1].run_id
+    if run_id is None:
+        # A run that ended before it came to anything hides nothing.
+        changes = [record for record in everything if record.operation != RUN]
+        run_id = changes[-1].run_id if changes else None
     run = [record for record in everything if record.run_id == run_id]
     if not run:
         raise AuditLogError(
-            "the audit log is empty" if run_id is None else f"no run {run_id} in the audit log"
+            "the audit log has no changes" if run_id is None else f"no run {run_id} in the audit log"
         )
     return run
 
