@@ -14,6 +14,7 @@ from ezeep_async.blocking import BlockingPaginator
 from ezeep_async.errors import (
     AmbiguousName,
     ApiError,
+    AuditLogError,
     AuthenticationError,
     AuthorizationDenied,
     BadRequest,
@@ -26,6 +27,7 @@ from ezeep_async.errors import (
     EzeepError,
     InconsistentListing,
     InsecureEndpoint,
+    MissingPeople,
     NotFound,
     OutcomeUnknown,
     PaginationLoop,
@@ -38,6 +40,7 @@ from ezeep_async.errors import (
     ServerError,
     SessionClosed,
     Sought,
+    StalePlan,
     StateMismatch,
     TokenPersistError,
     TokenStoreCorrupt,
@@ -56,6 +59,9 @@ from ezeep_async.models.unset import UNSET, Unset
 from ezeep_async.models.users import GroupRef, User
 from ezeep_async.pages import Page
 from ezeep_async.paging import Paginator
+from ezeep_async.provisioning.desired import DesiredState
+from ezeep_async.provisioning.plan import Plan
+from ezeep_async.provisioning.report import Report
 from ezeep_async.session import EzeepSession
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.sync import BlockingSession, run_sync
@@ -67,6 +73,7 @@ __all__ = [
     "AccountUser",
     "AmbiguousName",
     "ApiError",
+    "AuditLogError",
     "AuthenticationError",
     "AuthorizationDenied",
     "AuthorizationRequest",
@@ -77,6 +84,7 @@ __all__ = [
     "ConcurrentModification",
     "Conflict",
     "ConnectFailed",
+    "DesiredState",
     "Disconnected",
     "Endpoints",
     "ExternalGroup",
@@ -91,6 +99,7 @@ __all__ = [
     "KeepAlive",
     "KeyringTokenStore",
     "MemoryTokenStore",
+    "MissingPeople",
     "NotFound",
     "OAuthApp",
     "Origin",
@@ -101,17 +110,20 @@ __all__ = [
     "Pairing",
     "PairingTimeout",
     "PermissionDenied",
+    "Plan",
     "RateLimited",
     "ReadOnlyTokens",
     "ReauthorizationRequired",
     "Reconciled",
     "RedisTokenStore",
+    "Report",
     "RequestTimeout",
     "SafetyLimitExceeded",
     "ServerError",
     "SessionClosed",
     "Settings",
     "Sought",
+    "StalePlan",
     "StateMismatch",
     "Stats",
     "TokenPersistError",

@@ -289,7 +289,7 @@ class ConcurrentModification(EzeepError):
 
 
 class AmbiguousName(EzeepError):
-    """Several groups have that name. `ids` are theirs."""
+    """Several groups have that name, or several people that address. `ids` are theirs."""
 
     def __init__(self, message: str, *, ids: Sequence[UUID] = ()) -> None:
         super().__init__(message)
@@ -300,8 +300,47 @@ class ExternalGroup(EzeepError):
     """The group belongs to another directory (Azure, for one) and is not changed from here."""
 
 
+class MissingPeople(EzeepError):
+    """The input names people whom the organisation does not have. `people` are all of them."""
+
+    def __init__(self, message: str, *, people: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.people = tuple(people)
+
+
 class SafetyLimitExceeded(EzeepError):
-    """The plan removes more than the limit allows. Nothing was written."""
+    """The plan removes more than the limit allows. Nothing was written.
+
+    `removals` is how many memberships it would remove, `limit` how many it may, `by_group` how many from which group.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        removals: int = 0,
+        limit: int = 0,
+        by_group: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.removals = removals
+        self.limit = limit
+        self.by_group: dict[str, int] = dict(by_group or {})
+
+
+class StalePlan(EzeepError):
+    """The organisation has changed since the plan was made, in ways that it must not be applied over. Nothing was written.
+
+    `drift` says which ways, a sentence each. Changes that do no harm are merged, and raise nothing.
+    """
+
+    def __init__(self, message: str, *, drift: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.drift = tuple(drift)
+
+
+class AuditLogError(EzeepError):
+    """The audit log cannot be written, or cannot be read. What was not noted there first is not written to the server."""
 
 
 class SessionClosed(EzeepError):

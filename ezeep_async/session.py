@@ -26,6 +26,7 @@ from ezeep_async.errors import OutcomeUnknown, TokenStoreError
 from ezeep_async.http.sender import background
 from ezeep_async.http.stats import Stats
 from ezeep_async.models.reconciled import Reconciled
+from ezeep_async.provisioning.service import Provisioning
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
@@ -94,6 +95,7 @@ class EzeepSession:
         self.groups = Groups(core, self.users)
         self.accounts = Accounts(core)
         self.invitations = Invitations(core)
+        self.provisioning = Provisioning(self.groups, self.users, self.accounts, self.invitations)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Unpack[SessionOptions]) -> Self:

@@ -17,6 +17,7 @@ from ezeep_async.blocking import call, listing, on_loop, plain
 from ezeep_async.errors import OutcomeUnknown, SessionClosed, TokenStoreError
 from ezeep_async.http.stats import Stats
 from ezeep_async.models.reconciled import Reconciled
+from ezeep_async.provisioning.service import Provisioning
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
@@ -145,6 +146,14 @@ class BlockingInvitations(_Part[Invitations]):
     resend = call(Invitations.resend)
 
 
+class BlockingProvisioning(_Part[Provisioning]):
+    """The blocking twin of `Provisioning`. Callbacks run on the background thread."""
+
+    plan = call(Provisioning.plan)
+    apply = call(Provisioning.apply)
+    undo = call(Provisioning.undo)
+
+
 class BlockingSession:
     """The blocking twin of `EzeepSession`, for any thread that runs no event loop; several may share it.
 
@@ -158,6 +167,7 @@ class BlockingSession:
         self.users = BlockingUsers(home, attrgetter("users"))
         self.accounts = BlockingAccounts(home, attrgetter("accounts"))
         self.invitations = BlockingInvitations(home, attrgetter("invitations"))
+        self.provisioning = BlockingProvisioning(home, attrgetter("provisioning"))
 
     request = call(EzeepSession.request)
     keep_alive = on_loop(EzeepSession.keep_alive)

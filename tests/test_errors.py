@@ -45,7 +45,10 @@ TREE: dict[str, tuple[str, ...]] = {
     "ConcurrentModification": ("EzeepError",),
     "AmbiguousName": ("EzeepError",),
     "ExternalGroup": ("EzeepError",),
+    "MissingPeople": ("EzeepError",),
     "SafetyLimitExceeded": ("EzeepError",),
+    "StalePlan": ("EzeepError",),
+    "AuditLogError": ("EzeepError",),
     "SessionClosed": ("EzeepError",),
     "BlockingCallError": ("EzeepError", "RuntimeError"),
     "InsecureEndpoint": ("EzeepError",),
@@ -85,6 +88,12 @@ def full(name: str) -> Any:
         made = cls("message", request_id="r-1", attempts=2, sought=sought)
     elif issubclass(cls, errors.AmbiguousName):
         made = cls("message", ids=["a", "b"])
+    elif issubclass(cls, errors.MissingPeople):
+        made = cls("message", people=["a", "b"])
+    elif issubclass(cls, errors.SafetyLimitExceeded):
+        made = cls("message", removals=7, limit=5, by_group={"Sales": 7})
+    elif issubclass(cls, errors.StalePlan):
+        made = cls("message", drift=["a is gone", "b is gone"])
     else:
         made = cls("message")
     made.items_so_far = [1, 2]

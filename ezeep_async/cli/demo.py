@@ -15,9 +15,9 @@ from ezeep_async.cli.browser import allow
 from ezeep_async.cli.place import Place, open_place
 from ezeep_async.cli.sandbox import AtLeastOne, check_token_file
 from ezeep_async.cli.screen import Screen, Steps
-from ezeep_async.provisioning.apply import Event, apply_plan
+from ezeep_async.provisioning.apply import Event
 from ezeep_async.provisioning.desired import DesiredState
-from ezeep_async.provisioning.plan import Plan, make_plan
+from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.report import Report
 from ezeep_async.session import EzeepSession
 
@@ -187,7 +187,7 @@ async def _run(
 ) -> None:
     loop = asyncio.get_running_loop()
     before, started = place.requests(), loop.time()
-    plan = await make_plan(session, desired)
+    plan = await session.provisioning.plan(desired)
     screen.say(f"3. {desired.rows} rows read: {plan.summary()}")
     tally.report = await _apply(screen, session, place, plan)
     tally.seconds = loop.time() - started
@@ -208,7 +208,7 @@ async def _apply(screen: Screen, session: EzeepSession, place: Place, plan: Plan
             steps.note("half-way: all access tokens expire")
 
     with screen.steps(total) as steps:
-        report = await apply_plan(session, plan, on_event=lambda event: follow(event, steps))
+        report = await session.provisioning.apply(plan, on_event=lambda event: follow(event, steps))
         await place.settled()
         if (
             place.refreshes() == 0
@@ -224,8 +224,8 @@ async def _run_again(
     screen: Screen, session: EzeepSession, place: Place, desired: DesiredState, tally: Tally
 ) -> None:
     before = place.writes()
-    plan = await make_plan(session, desired)
-    report = await apply_plan(session, plan)
+    plan = await session.provisioning.plan(desired)
+    report = await session.provisioning.apply(plan)
     after = place.writes()
     tally.writes_again = len(report.rows) if before is None or after is None else after - before
     tally.refreshes = place.refreshes()

@@ -178,12 +178,12 @@ class _Call:
                 started = asyncio.get_running_loop().time()
                 outcome = await self._try_once(started)
                 if not isinstance(outcome, EzeepError):
-                    return outcome
+                    return outcome if self._attempt == 1 else attrs.evolve(outcome, attempts=self._attempt)
                 if isinstance(outcome, AuthenticationError) and not self._replayed:
                     self._replayed, self._rejected = True, self._token
                     continue
                 if self._is_done_already(outcome):
-                    return RawResponse(204, {}, b"")
+                    return RawResponse(204, {}, b"", self.request_id, attempts=self._attempt)
                 # Before the slot is given back: a refusal has to reach whoever would take it.
                 delay = self._delay_after(outcome, started)
             finally:

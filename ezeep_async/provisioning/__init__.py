@@ -1,37 +1,45 @@
-"""Bring an organisation into line with a list of groups and members: read it, plan, apply, report."""
+"""Bring an organisation into line with a list of groups and members: read it, plan, apply, report, undo."""
 
 from __future__ import annotations
 
-from ezeep_async.provisioning.apply import Event, apply_plan
-from ezeep_async.provisioning.desired import DesiredState, InvalidInput, Problem
-from ezeep_async.provisioning.plan import (
-    AddToGroups,
+from ezeep_async.provisioning.apply import Event
+from ezeep_async.provisioning.audit import AuditRecord, read_audit_log
+from ezeep_async.provisioning.changes import (
     Change,
+    ChangeMemberships,
     CreateGroup,
-    MissingPeople,
-    Plan,
+    DeleteGroup,
+    InvitePerson,
     TargetGroup,
-    make_plan,
 )
-from ezeep_async.provisioning.report import ProvisioningFailed, Report, Row
+from ezeep_async.provisioning.desired import DesiredState, InvalidInput, Problem
+from ezeep_async.provisioning.plan import Plan
+from ezeep_async.provisioning.protection import HeldBack
+from ezeep_async.provisioning.report import Line, ProvisioningFailed, Report, Row, report_of
+from ezeep_async.provisioning.service import Provisioning
 from ezeep_async.provisioning.tables import write_csv
 
 
 __all__ = [
-    "AddToGroups",
+    "AuditRecord",
     "Change",
+    "ChangeMemberships",
     "CreateGroup",
+    "DeleteGroup",
     "DesiredState",
     "Event",
+    "HeldBack",
     "InvalidInput",
-    "MissingPeople",
+    "InvitePerson",
+    "Line",
     "Plan",
     "Problem",
+    "Provisioning",
     "ProvisioningFailed",
     "Report",
     "Row",
     "TargetGroup",
-    "apply_plan",
-    "make_plan",
+    "read_audit_log",
+    "report_of",
     "write_csv",
 ]

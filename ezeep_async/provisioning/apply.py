@@ -1,26 +1,54 @@
-"""`apply_plan`: make the changes of a plan, several at once, one failure stopping nobody."""
+"""Making the changes of a plan: several at once, one failure stopping nobody, everything noted before it is sent."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
+import anyio
 import attrs
 
-from ezeep_async.errors import EzeepError, OutcomeUnknown
-from ezeep_async.provisioning.plan import AddToGroups, Change, CreateGroup, Plan
+from ezeep_async.errors import (
+    AuditLogError,
+    ConcurrentModification,
+    EzeepError,
+    NotFound,
+    OutcomeUnknown,
+    UnexpectedResponse,
+)
+from ezeep_async.http.sender import background
+from ezeep_async.provisioning.audit import STARTED, AuditLog, AuditRecord
+from ezeep_async.provisioning.changes import (
+    KINDS,
+    Change,
+    ChangeMemberships,
+    CreateGroup,
+    DeleteGroup,
+    InvitePerson,
+    Kind,
+    TargetGroup,
+)
+from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.report import Outcome, Report, Row
-from ezeep_async.session import EzeepSession
+from ezeep_async.provisioning.snapshot import Api
+from ezeep_async.wire.retrying import may_have_happened
+
+
+logger = logging.getLogger("ezeep_async.provisioning")
+
+Verify = Literal["fresh", "trust-plan"]
 
 
 @attrs.frozen
 class Event:
     """One change is done with."""
 
-    kind: Literal["create_group", "add_to_groups"]
+    kind: Kind
     change: Change
     outcome: Outcome
     done: int
@@ -32,91 +60,322 @@ class Event:
 OnEvent = Callable[[Event], None]
 
 
-async def apply_plan(
-    session: EzeepSession, plan: Plan, *, concurrency: int = 16, on_event: OnEvent | None = None
-) -> Report:
-    """Make the changes of `plan`, at most `concurrency` at once: groups first, then one write for each user.
+@attrs.frozen(kw_only=True)
+class _Done:
+    """How one change came out."""
 
-    Each user is read afresh and merged, so that what others changed since the plan was made stays. `on_event` is
-    called in the event loop after each change; what it raises ends the run. A change that fails is in the report and
-    stops nobody. Raises `ValueError` for a `concurrency` below 1.
+    outcome: Outcome
+    error: EzeepError | None = None
+    attempts: int = 0
+    request_id: str = ""
+    group_id: UUID | None = None
+    before: frozenset[UUID] | None = None
+    after: frozenset[UUID] | None = None
+
+    @classmethod
+    def failed(cls, error: EzeepError, *, begun: bool) -> _Done:
+        """It ended with an error. What was never begun cannot have happened."""
+        return cls(
+            outcome="unknown" if begun and _may_have_happened(error) else "failed",
+            error=error,
+            attempts=getattr(error, "attempts", 0),
+            request_id=getattr(error, "request_id", None) or "",
+        )
+
+
+async def run_to_report(run: Run) -> Report:
+    """The report of a run. A caller that is cancelled stops it: what is in flight ends, and nothing else begins.
+
+    The report of a run that was ended so, or by its callback, is on the exception: see `report_of`. A second
+    cancellation cuts off what is in flight; those changes are "unknown" then.
     """
-    if concurrency < 1:
-        raise ValueError(f"concurrency is a whole number of at least 1, not {concurrency!r}")
-    return await _Run(session, plan, concurrency, on_event).run()
+    task = asyncio.ensure_future(run.run())
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError as cancelled:
+        run.stop()
+        # anyio cancels again at every await, asyncio once for each time that somebody asks.
+        with anyio.CancelScope(shield=True):
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError:
+                run.cut()
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # looked at: the cancellation goes first
+        # The same object goes on: time limits look at its class, and not at those derived from it.
+        cancelled.report = run.report()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        raise
+    except Exception as error:
+        error.report = run.report()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        raise
 
 
-@attrs.define(eq=False)
-class _Run:
-    session: EzeepSession
-    plan: Plan
-    concurrency: int
-    on_event: OnEvent | None
-    _rows: dict[int, Row] = attrs.field(init=False, factory=dict[int, Row])
-    _created: dict[str, UUID] = attrs.field(init=False, factory=dict[str, UUID])
-    """The groups of this run, by the names that the plan has for them."""
+class Run:
+    """One application of a plan."""
+
+    def __init__(
+        self,
+        api: Api,
+        plan: Plan,
+        appeared: Mapping[str, UUID],
+        existing: frozenset[UUID],
+        *,
+        concurrency: int,
+        verify: Verify,
+        on_event: OnEvent | None,
+        log: AuditLog | None,
+    ) -> None:
+        self._api = api
+        self._plan = plan
+        self._concurrency = concurrency
+        self._trusting = verify == "trust-plan"
+        self._on_event = on_event
+        self._log = log
+        self._rows: dict[int, Row] = {}
+        self._existing = existing
+        """The groups that there are."""
+        self._created = dict(appeared)
+        """The groups that the plan has no ids for, by the names that it has for them."""
+        self._workers: set[asyncio.Task[None]] = set()
+        self._stopped = False
+        self._started = time.monotonic()
+        self._done = 0
+
+    def stop(self) -> None:
+        """Begin nothing any more."""
+        self._stopped = True
+
+    def cut(self) -> None:
+        """Break off what is in flight."""
+        for worker in self._workers:
+            worker.cancel()
+
+    def report(self) -> Report:
+        """What became of the changes so far."""
+        rows = tuple(
+            self._rows.get(number) or Row(change=change, outcome="not_started")
+            for number, change in enumerate(self._plan.changes)
+        )
+        return Report(rows, time.monotonic() - self._started, "" if self._log is None else self._log.run_id)
 
     async def run(self) -> Report:
-        started = time.monotonic()
-        numbered = list(enumerate(self.plan.changes))
-        with self.session.background():  # people's calls on this session do not wait behind it
-            await self._work(step for step in numbered if isinstance(step[1], CreateGroup))
-            await self._work(step for step in numbered if isinstance(step[1], AddToGroups))
-        rows = tuple(self._rows[number] for number in range(len(numbered)))
-        return Report(rows, time.monotonic() - started)
+        """Make the changes. Raises what the callback raises, when what is in flight has ended."""
+        numbered = list(enumerate(self._plan.changes))
+        with background():  # people's calls on this session do not wait behind it
+            for kind in KINDS.values():
+                await self._work((number, change) for number, change in numbered if isinstance(change, kind))
+        return self.report()
 
     async def _work(self, steps: Iterator[tuple[int, Change]]) -> None:
         """Workers that share one iterator: however many changes there are, there are no more tasks than workers."""
 
         async def worker() -> None:
             for number, change in steps:
+                if self._stopped:
+                    return
                 await self._step(number, change)
 
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(min(self.concurrency, len(self.plan.changes))):
-                    tasks.create_task(worker())
-        except BaseExceptionGroup as errors:
-            # Changes do not raise: this is a fault in the callback or here, and its own class says which.
-            raise errors.exceptions[0] from None
+        if self._stopped:
+            return
+        many = min(self._concurrency, len(self._plan.changes))
+        self._workers = {asyncio.ensure_future(worker()) for _ in range(many)}
+        failed: list[BaseException] = []
+        while self._workers:
+            done, self._workers = await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    # Changes do not raise: this is a fault in the callback, or here.
+                    self.stop()
+                    failed.append(error)
+        if failed:
+            raise failed[0]
 
     async def _step(self, number: int, change: Change) -> None:
         started = time.monotonic()
-        error: EzeepError | None = None
-        outcome: Outcome
         try:
-            outcome = await self._make(change)
-        except OutcomeUnknown as unknown:
-            outcome, error = "unknown", unknown
-        except EzeepError as failure:
-            outcome, error = "failed", failure
-        self._rows[number] = Row(change, outcome, error, time.monotonic() - started)
-        if self.on_event is not None:
-            kind: Literal["create_group", "add_to_groups"] = (
-                "create_group" if isinstance(change, CreateGroup) else "add_to_groups"
-            )
-            self.on_event(Event(kind, change, outcome, len(self._rows), len(self.plan.changes)))
+            done = await self._outcome_of(change)
+        except asyncio.CancelledError:
+            self._rows[number] = Row(change=change, outcome="unknown", seconds=time.monotonic() - started)
+            raise
+        # The row first: with the line under way, it is done all the same.
+        self._rows[number] = Row(
+            change=change,
+            outcome=done.outcome,
+            error=done.error,
+            seconds=time.monotonic() - started,
+            attempts=done.attempts,
+            request_id=done.request_id,
+            group_id=done.group_id,
+        )
+        await self._note(change, done)
+        self._done += 1
+        if self._on_event is not None:
+            self._on_event(Event(change.kind, change, done.outcome, self._done, len(self._plan.changes)))
 
-    async def _make(self, change: Change) -> Outcome:
+    async def _outcome_of(self, change: Change) -> _Done:
+        if isinstance(change, ChangeMemberships):
+            return await self._change_memberships(change)
+        begun = False
+        try:
+            if isinstance(change, CreateGroup) and (known := self._created.get(change.name)) is not None:
+                logger.warning(
+                    "group %r has come into being since the plan was made: it is used", change.name
+                )
+                return _Done(outcome="adopted", group_id=known)
+            if isinstance(change, DeleteGroup) and await self._is_used(change.id):
+                return _Done(outcome="kept", group_id=change.id)
+            await self._intend(change)
+            begun = True
+            return await self._make(change)
+        except EzeepError as error:
+            if isinstance(change, DeleteGroup) and isinstance(error, NotFound):
+                return attrs.evolve(
+                    _Done.failed(error, begun=False), outcome="already_absent", error=None, group_id=change.id
+                )
+            return _Done.failed(error, begun=begun)
+
+    async def _make(self, change: CreateGroup | InvitePerson | DeleteGroup) -> _Done:
         if isinstance(change, CreateGroup):
-            group, created = await self.session.groups.ensure(change.name, change.organization_id)
-            self._created[change.name] = group.id
-            return "created" if created else "adopted"
-        await self._add(change)
-        return "updated"
+            return await self._create(change)
+        if isinstance(change, InvitePerson):
+            _, answer = await self._api.invitations._create(change.email)  # pyright: ignore[reportPrivateUsage]  # with its answer
+            return _Done(outcome="invited", attempts=answer.attempts, request_id=answer.request_id)
+        answer = await self._api.groups._delete(change.id)  # pyright: ignore[reportPrivateUsage]  # with its answer
+        return _Done(
+            outcome="deleted", attempts=answer.attempts, request_id=answer.request_id, group_id=change.id
+        )
 
-    async def _add(self, change: AddToGroups) -> None:
-        ids = [self._created.get(group.name) if group.id is None else group.id for group in change.groups]
-        known = [group_id for group_id in ids if group_id is not None]
+    # --- the kinds of change ---------------------------------------------------------------------------------------
+
+    async def _create(self, change: CreateGroup) -> _Done:
+        made = await self._api.groups._ensure_absent(  # pyright: ignore[reportPrivateUsage]  # looked for already
+            change.name, change.organization_id
+        )
+        self._created[change.name] = made.group.id
+        return _Done(
+            outcome="created" if made.created else "adopted",
+            attempts=made.attempts,
+            request_id=made.request_id,
+            group_id=made.group.id,
+        )
+
+    async def _change_memberships(self, change: ChangeMemberships) -> _Done:
+        add, absent = self._ids(change.add)
+        remove, _ = self._ids(change.remove)
         # What can be done is done, also where one of the groups could not be created.
-        if known:
-            await self.session.users.add_to_groups(change.user_id, *known)
-        if len(known) < len(ids):
-            absent = [
-                group.name for group, group_id in zip(change.groups, ids, strict=True) if group_id is None
-            ]
-            raise EzeepError(f"{_quoted(absent)} could not be created")
+        if absent and not add and not remove:
+            return _Done(outcome="failed", error=_not_created(absent))
+
+        begun = False
+
+        async def before_write(before: frozenset[UUID], after: frozenset[UUID]) -> None:
+            nonlocal begun
+            await self._intend(change, before, after)
+            begun = True
+
+        try:
+            made = await self._api.users._change_groups(  # pyright: ignore[reportPrivateUsage]  # with a hook
+                change.user_id,
+                add,
+                remove,
+                # Groups that were deleted meanwhile cannot be written, nor be what anybody wants to keep.
+                assumed=change.before & self._existing if self._trusting else None,
+                before_write=before_write,
+            )
+        except EzeepError as error:
+            failed = _Done.failed(error, begun=begun)
+            if isinstance(error, NotFound) and not change.add:
+                return attrs.evolve(failed, outcome="already_absent", error=None)
+            return failed
+        return _Done(
+            outcome="failed" if absent else "updated" if made.written else "unchanged",
+            error=_not_created(absent) if absent else None,
+            attempts=made.attempts,
+            request_id=made.request_id,
+            before=made.before,
+            after=made.user.group_ids,
+        )
+
+    def _ids(self, groups: Iterable[TargetGroup]) -> tuple[frozenset[UUID], list[str]]:
+        """Their ids, and the names of those that have none: they could not be created."""
+        known: set[UUID] = set()
+        unknown: list[str] = []
+        for group in groups:
+            if (group_id := group.id or self._created.get(group.name)) is None:
+                unknown.append(group.name)
+            else:
+                known.add(group_id)
+        return frozenset(known), unknown
+
+    async def _is_used(self, group_id: UUID) -> bool:
+        group = await self._api.groups.get(group_id)
+        return bool(group.num_members or group.num_printers)
+
+    # --- the audit log ---------------------------------------------------------------------------------------------
+
+    async def _intend(
+        self, change: Change, before: frozenset[UUID] | None = None, after: frozenset[UUID] | None = None
+    ) -> None:
+        """Note what is about to be written. Raises `AuditLogError`: then it is not written."""
+        if self._log is not None:
+            await self._log.write(self._record(self._log, change, STARTED, before=before, after=after))
+
+    async def _note(self, change: Change, done: _Done) -> None:
+        if self._log is None or isinstance(done.error, AuditLogError):
+            return
+        record = self._record(
+            self._log,
+            change,
+            done.outcome,
+            group_id=done.group_id,
+            before=done.before,
+            after=done.after,
+            attempts=done.attempts,
+            request_id=done.request_id,
+            error="" if done.error is None else str(done.error),
+        )
+        try:
+            await self._log.write(record)
+        except AuditLogError as error:
+            # It was noted as started, which is enough to undo it.
+            logger.critical("%s: %s, which is not in the audit log: %s", change, done.outcome, error)
+
+    def _record(
+        self,
+        log: AuditLog,
+        change: Change,
+        outcome: str,
+        *,
+        group_id: UUID | None = None,
+        before: frozenset[UUID] | None = None,
+        after: frozenset[UUID] | None = None,
+        attempts: int = 0,
+        request_id: str = "",
+        error: str = "",
+    ) -> AuditRecord:
+        return AuditRecord(
+            run_id=log.run_id,
+            time=datetime.now(UTC),
+            operation=change.kind,
+            outcome=outcome,
+            user_id=change.user_id if isinstance(change, ChangeMemberships) else None,
+            group_id=change.id if isinstance(change, DeleteGroup) else group_id,
+            name=change.subject,
+            before=None if before is None else tuple(sorted(before)),
+            after=None if after is None else tuple(sorted(after)),
+            attempts=attempts,
+            request_id=request_id,
+            error=error,
+        )
 
 
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names)
+def _may_have_happened(error: EzeepError) -> bool:
+    """Whether a write may have been carried out although this is how it ended."""
+    return may_have_happened(error) or isinstance(
+        error, OutcomeUnknown | ConcurrentModification | UnexpectedResponse
+    )
+
+
+def _not_created(names: Iterable[str]) -> EzeepError:
+    return EzeepError(f"{', '.join(repr(name) for name in names)} could not be created")

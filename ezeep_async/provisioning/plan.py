@@ -1,71 +1,71 @@
-"""`make_plan`: read the organisation once, compare, and say what has to change."""
+"""`Plan`: what has to change. A value: it can be read, kept as JSON, applied later, and turned round."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Literal, Self, cast
 from uuid import UUID
 
 import attrs
 
-from ezeep_async.errors import AmbiguousName, ExternalGroup, EzeepError
-from ezeep_async.models.accounts import AccountUser
-from ezeep_async.models.groups import Group
-from ezeep_async.models.users import User
-from ezeep_async.provisioning.desired import DesiredState, normalise_email, normalise_group_name
-from ezeep_async.session import EzeepSession
-from ezeep_async.wire.requests import as_uuid
+from ezeep_async.errors import SafetyLimitExceeded, UnexpectedResponse
+from ezeep_async.provisioning.changes import (
+    KINDS,
+    Change,
+    ChangeMemberships,
+    CreateGroup,
+    InvitePerson,
+    TargetGroup,
+)
+from ezeep_async.provisioning.protection import HeldBack
+from ezeep_async.wire.converter import decode_json, encode, register_union, structure, unstructure
 
 
-READERS = 4
-"""How many pages of one listing are read at once."""
+Mode = Literal["add", "exact", "undo"]
+
+FORMAT = "ezeep provisioning plan"
+VERSION = 1
+_HEADER = {"format": FORMAT, "version": VERSION}
+LEAST_LIMIT = 5
+"""A share of few memberships is hardly any: so many may be removed at least."""
 NAMES_SHOWN = 10
 """How many names the message of an error spells out. Its attributes have all of them."""
 
-
-@attrs.frozen
-class TargetGroup:
-    """A group that somebody is added to. One that has yet to be created has no id."""
-
-    name: str
-    id: UUID | None = None
+register_union(Change, "kind", KINDS)
 
 
-@attrs.frozen
-class CreateGroup:
-    """A group that does not exist yet."""
-
-    name: str
-    organization_id: UUID
-
-    def __str__(self) -> str:
-        return f"create group {self.name!r}"
-
-
-@attrs.frozen
-class AddToGroups:
-    """A user, and the groups that it lacks."""
-
-    user_id: UUID
-    member: str
-    """The e-mail address or id that the input has for the user."""
-    groups: tuple[TargetGroup, ...]
-
-    def __str__(self) -> str:
-        return f"add {self.member} to {', '.join(repr(group.name) for group in self.groups)}"
-
-
-Change = CreateGroup | AddToGroups
-
-
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Plan:
-    """What has to change. A value: making it writes nothing."""
+    """What has to change, and under which rules. Made by `session.provisioning.plan`, or read from JSON."""
 
     changes: tuple[Change, ...] = ()
-    """Groups to create first, then one change for each user that lacks something."""
+    """Groups to create and people to invite, then one change for each user whose memberships change."""
+    mode: Mode = "add"
+    """"add": nobody is taken out of anything; "exact": the groups named have the members named, and no others."""
     memberships: int = 0
     """How many memberships were asked for."""
+    groups: frozenset[UUID] = frozenset()
+    """The groups named that existed when the plan was made."""
+    members_now: int = 0
+    """How many memberships they had then."""
+    max_removals: float = 0.10
+    """Below 1 a share of those, of which five are always allowed; from 1 up a number; 0 is none."""
+    skipped: tuple[str, ...] = ()
+    """People whom the organisation does not have, and who were passed over."""
+    waiting: tuple[str, ...] = ()
+    """People who were invited, or have an account, and are no users of the printing API yet."""
+    held_back: tuple[HeldBack, ...] = ()
+    """Removals that are not made, because somebody or something is protected."""
+    kept_users: Mapping[UUID, str] = attrs.field(factory=dict[UUID, str], hash=False)
+    """Users of the groups named who are taken out of nothing, and why. Checked again when the plan is applied."""
+    kept_groups: Mapping[UUID, str] = attrs.field(factory=dict[UUID, str], hash=False)
+    """Groups that nobody is taken out of, and why."""
+    allow_external: bool = False
+    """Whether groups that another directory owns may be changed."""
+    made_at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
 
     @property
     def is_empty(self) -> bool:
@@ -73,146 +73,199 @@ class Plan:
         return not self.changes
 
     @property
-    def memberships_to_add(self) -> int:
-        """How many of the memberships are lacking."""
-        return sum(len(change.groups) for change in self.changes if isinstance(change, AddToGroups))
+    def additions(self) -> int:
+        """How many memberships are added."""
+        return sum(len(change.add) for change in self._memberships)
+
+    @property
+    def removals(self) -> int:
+        """How many memberships are removed."""
+        return sum(len(change.remove) for change in self._memberships)
+
+    @property
+    def removal_limit(self) -> int:
+        """How many memberships may be removed, by the numbers of when the plan was made."""
+        return removal_limit(self.max_removals, self.members_now)
+
+    def check_limits(self, members_now: int | None = None) -> None:
+        """Raise `SafetyLimitExceeded` if the plan removes more than it may, of `members_now` memberships.
+
+        `apply` calls it with the number of that moment, before the first write.
+        """
+        members_now = self.members_now if members_now is None else members_now
+        limit = removal_limit(self.max_removals, members_now)
+        if self.removals <= limit:
+            return
+        by_group = Counter(group.name for change in self._memberships for group in change.remove)
+        told = some([f"{number} from {name!r}" for name, number in by_group.most_common()])
+        raise SafetyLimitExceeded(
+            f"the plan removes {counted(self.removals, 'membership')} of {members_now}, and max_removals="
+            f"{self.max_removals:g} allows {limit}: {told}. Where this is meant, plan again with "
+            f"max_removals={self.removals}",
+            removals=self.removals,
+            limit=limit,
+            by_group=by_group,
+        )
 
     def summary(self) -> str:
         """The plan in one line."""
-        if self.is_empty:
-            return f"nothing to change: {_counted(self.memberships, 'membership')} as they should be"
-        create = sum(isinstance(change, CreateGroup) for change in self.changes)
+        parts = [f"{verb} {counted(number, noun)}" for verb, number, noun in self._numbers() if number]
+        told = ", ".join(parts) or (
+            f"nothing to change: {counted(self.memberships, 'membership')} as they should be"
+        )
+        beside = [
+            f"{counted(len(group), 'person', 'people')} {word}"
+            for group, word in ((self.skipped, "passed over"), (self.waiting, "waited for"))
+            if group
+        ]
+        if self.held_back:
+            beside.append(f"{counted(len(self.held_back), 'removal')} held back")
+        return f"{told} ({', '.join(beside)})" if beside else told
+
+    def diff(self) -> Iterator[str]:
+        """The plan for people, line by line: `+` for what comes, `-` for what goes, `~` for whom, `!` for what does not happen."""
+        for change in self.changes:
+            if isinstance(change, CreateGroup):
+                yield f"+ group {change.name}"
+            elif isinstance(change, InvitePerson):
+                yield f"+ invitation {change.email}"
+            elif isinstance(change, ChangeMemberships):
+                yield f"~ {change.member}"
+                yield from (f"  + {group.name}" for group in change.add)
+                yield from (f"  - {group.name}" for group in change.remove)
+            else:
+                yield f"- group {change.name}"
+        yield from (f"! {person}: not in the organisation, passed over" for person in self.skipped)
+        yield from (f"! {person}: no user yet, waited for" for person in self.waiting)
+        yield from (f"! {each}" for each in self.held_back)
+
+    def to_json(self) -> str:
+        """The plan as JSON, for another time or another machine."""
+        return encode({**_HEADER, **self._plain()}, indent=2).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """A plan that `to_json` wrote. Raises `ValueError` that says what does not fit, and where."""
+        try:
+            document = decode_json(text.encode() if isinstance(text, str) else text)
+        except (UnexpectedResponse, UnicodeError):
+            raise ValueError("this is not JSON") from None
+        plain = cast("dict[str, object]", document) if isinstance(document, dict) else {}
+        if plain.get("format") != FORMAT:
+            raise ValueError("this is not a plan")
+        if plain.get("version") != VERSION:
+            raise ValueError(f"this plan has version {plain.get('version')!r}, and {VERSION} can be read")
+        plan = structure(plain, cls)
+        _refuse_guesses(plain, decode_json(encode({**_HEADER, **plan._plain()})), "$")
+        checked_max_removals(plan.max_removals)
+        return plan
+
+    def invert(self) -> Self:
+        """The plan that takes the memberships back which this one changes, and deletes no group that it created.
+
+        It undoes what was planned. What really happened is in the audit log: `session.provisioning.undo` goes by that.
+        """
+        turned = tuple(
+            attrs.evolve(change, add=change.remove, remove=change.add, before=_after(change.before, change))
+            for change in self._memberships
+        )
+        removals = sum(len(change.remove) for change in turned)
+        return attrs.evolve(
+            self,
+            changes=turned,
+            mode="undo",
+            memberships=0,
+            # What was added just now may go: that is what is asked for, and no more than that.
+            max_removals=removals,
+            skipped=(),
+            waiting=(),
+            held_back=(),
+            # They were protected from this plan, not from having it taken back.
+            kept_users={},
+            kept_groups={},
+            made_at=datetime.now(UTC),
+        )
+
+    def _plain(self) -> dict[str, object]:
+        return cast("dict[str, object]", unstructure(self))
+
+    @property
+    def _memberships(self) -> list[ChangeMemberships]:
+        return [change for change in self.changes if isinstance(change, ChangeMemberships)]
+
+    def _numbers(self) -> tuple[tuple[str, int, str], ...]:
+        of_kind = Counter(change.kind for change in self.changes)
         return (
-            f"create {_counted(create, 'group')}, change {_counted(len(self.changes) - create, 'user')}, "
-            f"add {_counted(self.memberships_to_add, 'membership')}"
+            ("create", of_kind["create_group"], "group"),
+            ("invite", of_kind["invite_person"], "person"),
+            ("change", of_kind["change_memberships"], "user"),
+            ("add", self.additions, "membership"),
+            ("remove", self.removals, "membership"),
+            ("delete", of_kind["delete_group"], "group"),
         )
 
 
-class MissingPeople(EzeepError):
-    """The input names people whom the organisation does not have. `people` are all of them."""
+def removal_limit(max_removals: float, members_now: int) -> int:
+    """How many of so many memberships may be removed."""
+    if max_removals >= 1 or max_removals == 0:
+        return int(max_removals)
+    # Shares are decimal fractions that binary ones do not hit: 0.07 * 300 is 21.000000000000004.
+    return max(LEAST_LIMIT, math.floor(round(max_removals * members_now, 6)))
 
-    def __init__(self, message: str, *, people: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.people = tuple(people)
+
+def checked_max_removals(value: object) -> float:
+    """Raises `ValueError` for what is neither a share nor a whole number."""
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 <= value < math.inf
+        and (value < 1 or value == int(value))
+    ):
+        return value
+    raise ValueError(f"max_removals is a share below 1 or a whole number from 1 up, not {value!r}")
 
 
-async def make_plan(
-    session: EzeepSession,
-    desired: DesiredState,
-    *,
-    mode: str = "add",
-    organization_id: UUID | str | None = None,
-    create_groups: bool = True,
-    allow_external: bool = False,
-) -> Plan:
-    """What has to change for `desired` to be true. Reads groups, users and the account directory at once; writes nothing.
+def _refuse_guesses(given: object, read: object, path: str) -> None:
+    """Raise `ValueError` where what was read is not what was given: something is missing, unknown, or of another kind.
 
-    `mode` is "add": nobody is taken out of anything. `organization_id` is for new groups, by default the one that all
-    groups share. Raises `MissingPeople`, `ExternalGroup` for groups that another directory owns (unless
-    `allow_external`), `AmbiguousName`, `ValueError` for groups that are missing with `create_groups=False` and where
-    the organisation cannot be told, and what reading raises.
+    Reading fills in defaults, which is good for a server's answers. A plan that lost half of what it says, and would be
+    applied as if it had never said it, is a damaged one.
     """
-    if mode != "add":
-        raise ValueError(f'mode is "add", not {mode!r}')
-    organization = None if organization_id is None else as_uuid(organization_id, "organization_id")
-    groups, users, people = await _read(session, desired)
-    targets = {name: _find_group(name, groups) for name in desired.groups}
-    if not allow_external:
-        _refuse_external(targets.values())
-    missing = [name for name, group in targets.items() if group is None]
-    creations: list[CreateGroup] = []
-    if missing:
-        if not create_groups:
-            raise ValueError(f"no such group: {_some(missing)}")
-        organization = _shared_organization(groups) if organization is None else organization
-        creations = [CreateGroup(name, organization) for name in missing]
-    additions = _additions(desired, targets, users, people)
-    memberships = sum(len(members) for members in desired.groups.values())
-    return Plan((*creations, *additions), memberships)
+    if isinstance(given, dict) and isinstance(read, dict):
+        there, wanted = cast("dict[str, object]", given), cast("dict[str, object]", read)
+        for key in there.keys() ^ wanted.keys():
+            raise ValueError(f"{key} is {'missing' if key in wanted else 'unknown'} at {path}")
+        for key, value in wanted.items():
+            _refuse_guesses(there[key], value, f"{path}.{key}")
+    elif isinstance(given, list) and isinstance(read, list):
+        items, others = cast("list[object]", given), cast("list[object]", read)
+        if len(items) != len(others):
+            raise ValueError(f"something is there twice at {path}")
+        for number, (item, other) in enumerate(zip(items, others, strict=True)):
+            _refuse_guesses(item, other, f"{path}[{number}]")
+    elif type(given) is not type(read) and not _are_numbers(given, read):
+        raise ValueError(f"{given!r} does not belong at {path}")
 
 
-def _additions(
-    desired: DesiredState,
-    targets: dict[str, Group | None],
-    users: list[User],
-    people: list[AccountUser],
-) -> list[AddToGroups]:
-    by_id = {user.id: user for user in users}
-    by_email: dict[str, list[UUID]] = {}
-    for person in people:
-        by_email.setdefault(normalise_email(person.email), []).append(person.id)
-    found: dict[str, User] = {}
-    unknown: list[str] = []
-    for member in dict.fromkeys(member for members in desired.groups.values() for member in members):
-        ids = by_email.get(member, []) if "@" in member else [UUID(member)]
-        ids = [user_id for user_id in ids if user_id in by_id]
-        if len(ids) > 1:
-            raise AmbiguousName(f"{len(ids)} people have the address {member}: use an id", ids=ids)
-        if ids:
-            found[member] = by_id[ids[0]]
-        else:
-            unknown.append(member)
-    if unknown:
-        raise MissingPeople(f"not in the organisation: {_some(unknown)}", people=unknown)
-    # By user, not by member: an address and an id may mean the same person, and get one write.
-    lacking: dict[UUID, tuple[str, dict[TargetGroup, None]]] = {}
-    for name, members in desired.groups.items():
-        group = targets[name]
-        for member in members:
-            user = found[member]
-            if group is None or group.id not in user.group_ids:
-                target = TargetGroup(name, None if group is None else group.id)
-                lacking.setdefault(user.id, (member, {}))[1][target] = None
-    return [AddToGroups(user_id, member, tuple(groups)) for user_id, (member, groups) in lacking.items()]
+def _are_numbers(*values: object) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-async def _read(
-    session: EzeepSession, desired: DesiredState
-) -> tuple[list[Group], list[User], list[AccountUser]]:
-    by_email = any("@" in member for members in desired.groups.values() for member in members)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            groups = tasks.create_task(session.groups.list(concurrency=READERS).collect())
-            users = tasks.create_task(session.users.list(concurrency=READERS).collect())
-            people = (
-                tasks.create_task(session.accounts.list(concurrency=READERS).collect()) if by_email else None
-            )
-    except BaseExceptionGroup as errors:
-        # One reading failed, and the others were ended: its error is what the caller can decide on.
-        raise errors.exceptions[0] from None
-    return groups.result(), users.result(), [] if people is None else people.result()
+def _after(before: frozenset[UUID], change: ChangeMemberships) -> frozenset[UUID]:
+    return (before | ids_of(change.add)) - ids_of(change.remove)
 
 
-def _find_group(name: str, groups: list[Group]) -> Group | None:
-    found = [group for group in groups if normalise_group_name(group.name) == name]
-    if len(found) > 1:
-        raise AmbiguousName(
-            f"{len(found)} groups are named {name!r}: rename all but one",
-            ids=[group.id for group in found],
-        )
-    return found[0] if found else None
+def ids_of(groups: Sequence[TargetGroup]) -> frozenset[UUID]:
+    """The ids of those that have one."""
+    return frozenset(group.id for group in groups if group.id is not None)
 
 
-def _refuse_external(groups: Iterable[Group | None]) -> None:
-    external = [group for group in groups if group is not None and group.origin.is_external]
-    if external:
-        told = _some([f"{group.name!r} ({group.origin.provider})" for group in external])
-        raise ExternalGroup(f"another directory owns these groups, change them there: {told}")
-
-
-def _shared_organization(groups: list[Group]) -> UUID:
-    organizations = {group.organization_id for group in groups}
-    if len(organizations) != 1:
-        raise ValueError(
-            f"organization_id is needed for new groups: the groups here belong to {len(organizations)} organisations"
-        )
-    return organizations.pop()
-
-
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first of them, and how many more."""
     more = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

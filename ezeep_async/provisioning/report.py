@@ -1,23 +1,54 @@
-"""`Report`: what became of a plan, row by row."""
+"""`Report`: what became of a plan, change by change, or line by line of the input."""
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import IO, Literal
+from uuid import UUID
 
 import attrs
 
 from ezeep_async.errors import EzeepError
-from ezeep_async.provisioning.plan import AddToGroups, Change, CreateGroup
+from ezeep_async.provisioning.changes import Change, ChangeMemberships, InvitePerson
+from ezeep_async.provisioning.desired import DesiredState
+from ezeep_async.provisioning.plan import Plan
+from ezeep_async.wire.converter import encode
 
 
-Outcome = Literal["created", "adopted", "updated", "failed", "unknown"]
-"""`adopted`: the group had come into being in the meantime; `unknown`: the answer to the write was lost."""
+Outcome = Literal[
+    "created",
+    "adopted",
+    "invited",
+    "updated",
+    "unchanged",
+    "deleted",
+    "kept",
+    "already_absent",
+    "failed",
+    "unknown",
+    "not_started",
+]
+"""`adopted`: the group had come into being in the meantime; `unchanged`: somebody else had done it; `kept`: a group that
+is used was not deleted; `already_absent`: the user or group that something was to be taken from is gone; `failed`: it was
+not made; `unknown`: it may have been made, as the answer was lost; `not_started`: the run was ended before."""
+NOT_DONE: frozenset[Outcome] = frozenset({"failed", "unknown", "not_started"})
 FAILURES_SHOWN = 5
 """How many failures the message of `ProvisioningFailed` spells out. Its report has all of them."""
+COLUMNS: Sequence[str] = (
+    "change",
+    "outcome",
+    "user_id",
+    "group_id",
+    "attempts",
+    "request_id",
+    "seconds",
+    "error",
+)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Row:
     """What became of one change."""
 
@@ -25,11 +56,40 @@ class Row:
     outcome: Outcome
     error: EzeepError | None = None
     seconds: float = 0.0
+    attempts: int = 0
+    """How many times the request was sent whose answer decided; 0 where none was."""
+    request_id: str = ""
+    group_id: UUID | None = None
+    """The group that was created, adopted or deleted."""
 
     @property
     def ok(self) -> bool:
-        """Whether the change was made."""
-        return self.error is None
+        """Whether nothing is left to do about it."""
+        return self.outcome not in NOT_DONE
+
+    def plain(self) -> dict[str, object]:
+        """The row under the names of `COLUMNS`."""
+        change = self.change
+        return {
+            "change": str(change),
+            "outcome": self.outcome,
+            "user_id": change.user_id if isinstance(change, ChangeMemberships) else None,
+            "group_id": self.group_id,
+            "attempts": self.attempts,
+            "request_id": self.request_id,
+            "seconds": round(self.seconds, 3),
+            "error": "" if self.error is None else str(self.error),
+        }
+
+
+@attrs.frozen
+class Line:
+    """What became of one line of the input: one person in one group."""
+
+    group: str
+    member: str
+    outcome: Literal["added", "unchanged", "skipped", "waiting", "failed", "unknown", "not_started"]
+    error: str = ""
 
 
 @attrs.frozen
@@ -39,6 +99,8 @@ class Report:
     rows: tuple[Row, ...] = ()
     seconds: float = 0.0
     """How long it took."""
+    run_id: str = ""
+    """The run's name in the audit log, where there is one."""
 
     @property
     def ok(self) -> bool:
@@ -58,32 +120,87 @@ class Report:
     @property
     def groups_created(self) -> int:
         """How many groups are new."""
-        return sum(isinstance(row.change, CreateGroup) and row.outcome == "created" for row in self.rows)
+        return self.counts["created"]
 
     @property
     def users_changed(self) -> int:
         """How many users were written."""
-        return sum(isinstance(row.change, AddToGroups) and row.ok for row in self.rows)
+        return self.counts["updated"]
 
     @property
     def memberships_added(self) -> int:
         """How many memberships these users got."""
-        return sum(
-            len(row.change.groups) for row in self.rows if isinstance(row.change, AddToGroups) and row.ok
-        )
+        return sum(len(change.add) for change in self._updated())
+
+    @property
+    def memberships_removed(self) -> int:
+        """How many memberships they lost."""
+        return sum(len(change.remove) for change in self._updated())
+
+    def summary(self) -> str:
+        """The report in one line."""
+        told = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in self.counts.items())
+        return told or "nothing to do"
 
     def raise_for_failures(self) -> None:
         """Raise `ProvisioningFailed` when something was not done."""
         failures = self.failures
         if not failures:
             return
-        told = "; ".join(f"{row.change}: {row.error}" for row in failures[:FAILURES_SHOWN])
+        told = "; ".join(f"{row.change}: {row.error or row.outcome}" for row in failures[:FAILURES_SHOWN])
         more = len(failures) - FAILURES_SHOWN
         raise ProvisioningFailed(
             f"{len(failures)} of {len(self.rows)} changes were not made: {told}"
             + (f"; and {more} more" if more > 0 else ""),
             report=self,
         )
+
+    def lines(self, desired: DesiredState, plan: Plan) -> Iterator[Line]:
+        """What became of each line of the input that the plan was made from, in its order, duplicates merged."""
+        skipped, waiting = frozenset(plan.skipped), frozenset(plan.waiting)
+        invited = {row.change.email: row for row in self.rows if isinstance(row.change, InvitePerson)}
+        changed = self._changed_lines()
+        for group, members in desired.groups.items():
+            for member in members:
+                row = changed.get((group, member)) or invited.get(member)
+                done: Literal["added", "unchanged", "waiting"] = "waiting"
+                if member in skipped:
+                    yield Line(group, member, "skipped", "not in the organisation")
+                elif row is None:
+                    yield Line(group, member, "waiting" if member in waiting else "unchanged")
+                elif row.ok:
+                    if isinstance(row.change, ChangeMemberships):
+                        done = "unchanged" if row.outcome == "unchanged" else "added"
+                    yield Line(group, member, done)
+                else:
+                    yield Line(group, member, row.outcome, str(row.error or ""))  # type: ignore[arg-type]
+
+    def write_jsonl(self, file: IO[bytes]) -> None:
+        """Each row as a line of JSON."""
+        for row in self.rows:
+            file.write(encode(row.plain()) + b"\n")
+
+    def write_csv(self, file: IO[str]) -> None:
+        """Each row as a line of CSV, with a header. Open the file with `newline=""`."""
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for row in self.rows:
+            writer.writerow(row.plain())
+
+    def _updated(self) -> Iterator[ChangeMemberships]:
+        for row in self.rows:
+            if row.outcome == "updated" and isinstance(row.change, ChangeMemberships):
+                yield row.change
+
+    def _changed_lines(self) -> dict[tuple[str, str], Row]:
+        # By id as well: the input may name somebody by the address in one line, and by the id in another.
+        return {
+            (group.name, member): row
+            for row in self.rows
+            if isinstance(row.change, ChangeMemberships)
+            for group in row.change.add
+            for member in (row.change.member, str(row.change.user_id))
+        }
 
 
 class ProvisioningFailed(EzeepError):
@@ -92,3 +209,15 @@ class ProvisioningFailed(EzeepError):
     def __init__(self, message: str, *, report: Report | None = None) -> None:
         super().__init__(message)
         self.report = Report() if report is None else report
+
+
+def report_of(error: BaseException | None) -> Report | None:
+    """The report of a run that was ended by a cancellation, a time limit or Ctrl-C, from the error that ended it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        report = getattr(error, "report", None)
+        if isinstance(report, Report):
+            return report
+        error = error.__cause__ or error.__context__
+    return None

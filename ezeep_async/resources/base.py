@@ -28,7 +28,13 @@ class Api(Protocol):
 
 async def fetch_record(api: Api, request: Request, kind: type[T]) -> T:
     """Send, and decode one record. Raises `UnexpectedResponse` that names the call."""
-    return decode_answer(request, await api.send(request), lambda body: decode(body, kind))
+    return (await fetch_with_answer(api, request, kind))[0]
+
+
+async def fetch_with_answer(api: Api, request: Request, kind: type[T]) -> tuple[T, RawResponse]:
+    """As `fetch_record`, and the answer that the record was in."""
+    response = await api.send(request)
+    return decode_answer(request, response, lambda body: decode(body, kind)), response
 
 
 def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Request]) -> Fetch[R]:
@@ -53,13 +59,13 @@ async def listed(listing: Paginator[R]) -> list[R]:
     return await listing.collect(consistent=True) if listing.drift else items
 
 
-async def create_record(api: Api, request: Request, kind: type[T], sought: Sought) -> T:
-    """As `fetch_record`, for a creation: one that was carried out but answered unreadably is `OutcomeUnknown`.
+async def create_record(api: Api, request: Request, kind: type[T], sought: Sought) -> tuple[T, RawResponse]:
+    """As `fetch_with_answer`, for a creation: one that was carried out but answered unreadably is `OutcomeUnknown`.
 
     `OutcomeUnknown` tells by `sought` what to look for.
     """
     try:
-        return await fetch_record(api, request, kind)
+        return await fetch_with_answer(api, request, kind)
     except OutcomeUnknown as error:
         error.sought = sought
         raise

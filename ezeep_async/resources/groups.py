@@ -7,6 +7,8 @@ import logging
 from typing import TypedDict, Unpack
 from uuid import UUID
 
+import attrs
+
 from ezeep_async.errors import AmbiguousName, ApiError, OutcomeUnknown, Sought
 from ezeep_async.models.groups import Group
 from ezeep_async.models.unset import UNSET, Unset, given
@@ -22,6 +24,7 @@ from ezeep_async.resources.base import (
 )
 from ezeep_async.resources.users import Users
 from ezeep_async.wire.requests import GROUPS, as_uuid, checked_flag, checked_text
+from ezeep_async.wire.responses import RawResponse
 
 
 logger = logging.getLogger("ezeep_async.resources")
@@ -36,6 +39,16 @@ class GroupFields(TypedDict, total=False):
     description: str
     local_printing_enabled: bool | None
     myprinters_enabled: bool | None
+
+
+@attrs.frozen
+class Ensured:
+    """A group that there is, whether it was created now, and the creation's request."""
+
+    group: Group
+    created: bool
+    attempts: int = 0
+    request_id: str = ""
 
 
 class Groups:
@@ -69,6 +82,18 @@ class Groups:
         sent, `BadRequest`, and `OutcomeUnknown` when the answer was lost: the group may exist then, or come into being
         yet. `await error.reconcile(session)` looks it up.
         """
+        return (
+            await self._create(name, organization_id, description, local_printing_enabled, myprinters_enabled)
+        )[0]
+
+    async def _create(
+        self,
+        name: str,
+        organization_id: UUID | str,
+        description: str = "",
+        local_printing_enabled: bool | None = None,
+        myprinters_enabled: bool | None = None,
+    ) -> tuple[Group, RawResponse]:
         organization = as_uuid(organization_id, "organization_id")
         values: dict[str, object] = {
             "name": checked_text(name, "name", shortest=1),
@@ -121,7 +146,10 @@ class Groups:
 
     async def delete(self, group_id: UUID | str) -> None:
         """Delete a group. Raises `NotFound` when it was not there to begin with."""
-        await self._api.send(GROUPS.delete(as_uuid(group_id, "group_id")))
+        await self._delete(as_uuid(group_id, "group_id"))
+
+    async def _delete(self, group_id: UUID) -> RawResponse:
+        return await self._api.send(GROUPS.delete(group_id))
 
     async def find(self, name: str) -> builtins.list[Group]:
         """The groups of exactly that name, upper and lower case being different, in whichever organisation.
@@ -143,22 +171,33 @@ class Groups:
         """
         organization = as_uuid(organization_id, "organization_id")
         checked_text(name, "name", shortest=1)
-        return await self._turns.run((organization, name), lambda: self._ensure(name, organization, fields))
+        ensured = await self._turns.run(
+            (organization, name), lambda: self._ensure(name, organization, fields, look=True)
+        )
+        return ensured.group, ensured.created
 
-    async def _ensure(self, name: str, organization_id: UUID, fields: GroupFields) -> tuple[Group, bool]:
+    async def _ensure_absent(self, name: str, organization_id: UUID) -> Ensured:
+        """As `ensure`, for a name that was looked for just now and not found: one request instead of several."""
+        return await self._turns.run(
+            (organization_id, name), lambda: self._ensure(name, organization_id, {}, look=False)
+        )
+
+    async def _ensure(self, name: str, organization_id: UUID, fields: GroupFields, *, look: bool) -> Ensured:
         lost: OutcomeUnknown | ApiError | None = None
         for _ in range(CREATIONS):
-            if (found := await self._find_one(name, organization_id)) is not None:
-                return found, lost is not None
+            if (look or lost) and (found := await self._find_one(name, organization_id)) is not None:
+                return Ensured(found, lost is not None)
             try:
-                return await self.create(name, organization_id, **fields), True
+                group, answer = await self._create(name, organization_id, **fields)
             except (OutcomeUnknown, ApiError) as error:
                 if isinstance(error, ApiError) and not _is_untold(error):
                     raise
                 logger.info("the answer to creating group %r was lost (%s): looking it up", name, error)
                 lost = error
+            else:
+                return Ensured(group, True, answer.attempts, answer.request_id)
         if (found := await self._find_one(name, organization_id)) is not None:
-            return found, True
+            return Ensured(found, True)
         assert lost is not None  # noqa: S101  # the loop ends in no other way
         raise lost
 

@@ -11,6 +11,7 @@ from ezeep_async.models.accounts import Invitation
 from ezeep_async.paging import Paginator
 from ezeep_async.resources.base import Api, create_record, listed, page_fetcher
 from ezeep_async.wire.requests import INVITATIONS, as_uuid, checked_text
+from ezeep_async.wire.responses import RawResponse
 
 
 LIFETIME = timedelta(days=30)
@@ -35,6 +36,11 @@ class Invitations:
         when the answer was lost: the mail may have gone out, or may do so yet. `await error.reconcile(session)` looks
         for the address among the invitations.
         """
+        return (await self._create(email, expire_date))[0]
+
+    async def _create(
+        self, email: str, expire_date: datetime | None = None
+    ) -> tuple[Invitation, RawResponse]:
         if "@" not in checked_text(email, "email", shortest=3):
             raise ValueError(f"email is an e-mail address, not {email!r}")
         if expire_date is not None and not isinstance(expire_date, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker

@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from uuid import UUID
+
+import attrs
 
 from ezeep_async.errors import ApiError, ConcurrentModification
 from ezeep_async.models.users import User
 from ezeep_async.paging import Paginator
-from ezeep_async.resources.base import Api, Turns, fetch_record, page_fetcher
+from ezeep_async.resources.base import Api, Turns, fetch_with_answer, page_fetcher
 from ezeep_async.wire.requests import USERS, as_uuid, group_filter, memberships
+from ezeep_async.wire.responses import RawResponse
 
 
 logger = logging.getLogger("ezeep_async.resources")
 
 MERGE_ATTEMPTS = 4
 """How often adding and removing read and merge again when somebody else writes to the same user."""
+
+
+BeforeWrite = Callable[[frozenset[UUID], frozenset[UUID]], Awaitable[None]]
+"""Called with what the user's groups are and what they will be; what it raises keeps the write from being made."""
+
+
+@attrs.frozen
+class MembershipChange:
+    """What became of a change of one user's groups."""
+
+    user: User
+    before: frozenset[UUID]
+    """The groups before the first write."""
+    written: bool
+    attempts: int
+    """How many requests the last answer took."""
+    request_id: str
+
+    @classmethod
+    def of(
+        cls, last: tuple[User, RawResponse], before: frozenset[UUID], *, written: bool
+    ) -> MembershipChange:
+        """From the last answer."""
+        user, answer = last
+        request_id = answer.headers.get("X-Request-ID") or answer.request_id
+        return cls(user, before, written, answer.attempts, request_id)
 
 
 class Users:
@@ -51,7 +80,7 @@ class Users:
 
     async def get(self, user_id: UUID | str) -> User:
         """One user. Raises `NotFound`, `ValueError` for what is not a UUID."""
-        return await self._get(as_uuid(user_id, "user_id"))
+        return (await self._get(as_uuid(user_id, "user_id")))[0]
 
     async def set_groups(self, user_id: UUID | str, group_ids: Iterable[UUID | str]) -> User:
         """Make `group_ids` the user's groups: one write, whatever they were before. An empty set is a set.
@@ -59,7 +88,7 @@ class Users:
         The answer is what the server then has. Raises `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
         """
         user, wanted = as_uuid(user_id, "user_id"), _ids(group_ids)
-        return await self._turns.run(user, lambda: self._write(user, wanted))
+        return (await self._turns.run(user, lambda: self._write(user, wanted)))[0]
 
     async def add_to_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
         """Add the user to groups and keep the others: read, merge, write only if something changes, compare.
@@ -68,54 +97,86 @@ class Users:
         when its caller is cancelled. Raises `ConcurrentModification` when somebody else keeps
         changing the same user, `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
         """
-        user, added = as_uuid(user_id, "user_id"), _ids(group_ids)
-        return await self._turns.run(user, lambda: self._merge(user, lambda groups: groups | added))
+        return (await self._change_groups(as_uuid(user_id, "user_id"), _ids(group_ids), frozenset())).user
 
     async def remove_from_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
         """Take the user out of groups and keep the others: as `add_to_groups`."""
-        user, removed = as_uuid(user_id, "user_id"), _ids(group_ids)
-        return await self._turns.run(user, lambda: self._merge(user, lambda groups: groups - removed))
+        return (await self._change_groups(as_uuid(user_id, "user_id"), frozenset(), _ids(group_ids))).user
 
-    async def _merge(self, user_id: UUID, change: Callable[[frozenset[UUID]], frozenset[UUID]]) -> User:
-        user = await self._get(user_id)
+    async def _change_groups(
+        self,
+        user_id: UUID,
+        add: frozenset[UUID],
+        remove: frozenset[UUID],
+        *,
+        assumed: frozenset[UUID] | None = None,
+        before_write: BeforeWrite | None = None,
+    ) -> MembershipChange:
+        """Both at once: read, merge, write only if something changes, compare; `assumed` takes the place of the reading."""
+
+        async def merge() -> MembershipChange:
+            return await self._merge(user_id, add, remove, assumed, before_write)
+
+        return await self._turns.run(user_id, merge)
+
+    async def _merge(
+        self,
+        user_id: UUID,
+        add: frozenset[UUID],
+        remove: frozenset[UUID],
+        assumed: frozenset[UUID] | None,
+        before_write: BeforeWrite | None,
+    ) -> MembershipChange:
+        def merged(groups: frozenset[UUID]) -> frozenset[UUID]:
+            return (groups | add) - remove
+
+        if assumed is None or merged(assumed) == assumed:
+            last = await self._get(user_id)
+            current = last[0].group_ids
+            if merged(current) == current:
+                return MembershipChange.of(last, current, written=False)
+        else:
+            current = assumed
+        before = current
         for _ in range(MERGE_ATTEMPTS):
-            wanted = change(user.group_ids)
-            if wanted == user.group_ids:
-                return user
-            answer = await self._write(user_id, wanted)
-            if answer.group_ids == wanted:
-                return answer
+            wanted = merged(current)
+            if before_write is not None:
+                await before_write(current, wanted)
+            last = await self._write(user_id, wanted)
+            if last[0].group_ids == wanted:
+                return MembershipChange.of(last, before, written=True)
             logger.info("the groups of user %s are not what was written: reading them again", user_id)
-            user = await self._get(user_id)
-        if change(user.group_ids) == user.group_ids:
-            return user
+            last = await self._get(user_id)
+            current = last[0].group_ids
+            if merged(current) == current:
+                return MembershipChange.of(last, before, written=True)
         raise ConcurrentModification(
             f"the groups of user {user_id} did not stay as they were set, {MERGE_ATTEMPTS} times: somebody else writes "
             "to the same user, or the server declines one of the groups"
         )
 
-    async def _get(self, user_id: UUID) -> User:
-        return await fetch_record(self._api, USERS.get(user_id), User)
+    async def _get(self, user_id: UUID) -> tuple[User, RawResponse]:
+        return await fetch_with_answer(self._api, USERS.get(user_id), User)
 
-    async def _write(self, user_id: UUID, group_ids: frozenset[UUID]) -> User:
+    async def _write(self, user_id: UUID, group_ids: frozenset[UUID]) -> tuple[User, RawResponse]:
         groups = memberships(group_ids)
         if not self._patch_refused:
             try:
-                return await fetch_record(self._api, USERS.patch(user_id, {"groups": groups}), User)
+                return await fetch_with_answer(self._api, USERS.patch(user_id, {"groups": groups}), User)
             except ApiError as error:
                 if error.status != 405:
                     raise
             self._patch_refused = True
             logger.info("the server does not take PATCH for users: PUT from now on")
         # PUT may reset what is not sent, so the flags are read and sent along.
-        user = await self._get(user_id)
+        user, _ = await self._get(user_id)
         values = {
             "groups": groups,
             "local_printing_enabled": user.local_printing_enabled,
             "self_service_enabled": user.self_service_enabled,
             "myprinters_enabled": user.myprinters_enabled,
         }
-        return await fetch_record(self._api, USERS.put(user_id, values), User)
+        return await fetch_with_answer(self._api, USERS.put(user_id, values), User)
 
 
 def _ids(group_ids: Iterable[UUID | str]) -> frozenset[UUID]:

@@ -18,6 +18,7 @@ import cattrs
 import msgspec
 from cattrs.errors import IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
+from cattrs.strategies import configure_tagged_union
 
 from ezeep_async.errors import UnexpectedResponse
 
@@ -177,14 +178,41 @@ def decode(body: bytes, kind: type[T]) -> T:
 def _decode_slowly(body: bytes, kind: type[T]) -> T:
     value = decode_json(body)
     try:
+        return structure(value, kind)
+    except Misfit as error:
+        raise UnexpectedResponse(
+            f"the answer does not have the documented shape: {error}",
+            path=error.path,
+            excerpt=excerpt(body),
+        ) from error
+
+
+class Misfit(ValueError):
+    """A value is not of the shape that it has to have. `path` is the JSON path of what does not fit."""
+
+    def __init__(self, message: str, *, path: str = "$") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def structure(value: object, kind: type[T]) -> T:
+    """A record from plain values. Raises `Misfit`."""
+    try:
         return _converter.structure(value, kind)
     except Exception as error:  # cattrs collects whatever the hooks raise into a group of its own
         path, reason = _first_problem(error)
-        raise UnexpectedResponse(
-            f"the answer does not have the documented shape: {reason} at {path}",
-            path=path,
-            excerpt=excerpt(body),
-        ) from error
+        raise Misfit(f"{reason} at {path}", path=path) from error
+
+
+def unstructure(value: object) -> object:
+    """Plain values from a record, as `encode` takes and `structure` reads them."""
+    return _converter.unstructure(value)
+
+
+def register_union(union: object, tag: str, kinds: Mapping[str, type]) -> None:
+    """Tell the classes of a union apart by the word at `tag`."""
+    names = {cls: name for name, cls in kinds.items()}
+    configure_tagged_union(union, _converter, tag_generator=names.__getitem__, tag_name=tag)
 
 
 def _first_problem(error: BaseException) -> tuple[str, str]:
@@ -211,9 +239,10 @@ def decode_json(body: bytes) -> object:
         raise UnexpectedResponse(f"expected JSON, the answer is {kind}", excerpt=excerpt(body)) from error
 
 
-def encode(value: object) -> bytes:
+def encode(value: object, *, indent: int = 0) -> bytes:
     """JSON bytes from plain values, UUIDs and datetimes. `False`, `""`, `[]` and `0` are kept. Raises `TypeError`."""
-    return msgspec.json.encode(value)
+    body = msgspec.json.encode(value)
+    return msgspec.json.format(body, indent=indent) if indent else body
 
 
 def excerpt(body: bytes) -> str:

@@ -54,6 +54,8 @@ class RawResponse:
     """Ours, for an answer that has none of its own."""
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """What was sent in confidence: a server that repeats it must not get it into an error."""
+    attempts: int = 1
+    """How many requests it took."""
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""`apply_plan`: order, bounds, failures, and what the report says."""
+"""`session.provisioning.apply`: order, bounds, failures, and what the report says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from ezeep_async import EzeepSession, OutcomeUnknown, Settings
 from ezeep_async.provisioning import (
-    AddToGroups,
+    ChangeMemberships,
     CreateGroup,
     DesiredState,
     Event,
@@ -19,8 +19,6 @@ from ezeep_async.provisioning import (
     ProvisioningFailed,
     Report,
     TargetGroup,
-    apply_plan,
-    make_plan,
 )
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.organisation import ORGANIZATION_ID
@@ -51,7 +49,7 @@ async def test_the_organisation_is_as_desired_and_the_second_run_writes_nothing_
     """7-10: the same input again makes no writes; 7-4: what nobody named stays."""
     before = memberships(sandbox)
     desired = desired_for(sandbox)
-    report = await apply_plan(session, await make_plan(session, desired))
+    report = await session.provisioning.apply(await session.provisioning.plan(desired))
     report.raise_for_failures()
     after = memberships(sandbox)
     for name, members in desired.groups.items():
@@ -62,19 +60,19 @@ async def test_the_organisation_is_as_desired_and_the_second_run_writes_nothing_
     assert all(before[user] <= after[user] for user in before)
     assert all(after[user] - before[user] <= set(GROUPS) for user in before)
     sandbox.reset_counts()
-    again = await make_plan(session, desired)
+    again = await session.provisioning.plan(desired)
     assert again.is_empty
-    assert await apply_plan(session, again) == Report((), pytest.approx(0, abs=1))
+    assert await session.provisioning.apply(again) == Report((), pytest.approx(0, abs=1))
     assert all(request.method == "GET" for request in sandbox.requests)
 
 
 async def test_one_write_for_each_changed_user(sandbox: Sandbox, session: EzeepSession) -> None:
-    plan = await make_plan(session, desired_for(sandbox))
-    report = await apply_plan(session, plan)
-    users = sum(isinstance(change, AddToGroups) for change in plan.changes)
+    plan = await session.provisioning.plan(desired_for(sandbox))
+    report = await session.provisioning.apply(plan)
+    users = sum(isinstance(change, ChangeMemberships) for change in plan.changes)
     assert sandbox.count("PATCH /printing/v1/users/{id}/") == users == report.users_changed
     assert sandbox.count("POST /printing/v1/groups/") == 2 == report.groups_created
-    assert report.memberships_added == plan.memberships_to_add
+    assert report.memberships_added == plan.additions
     assert report.ok
     assert report.counts == Counter(created=2, updated=users)
     assert [row.change for row in report.rows] == list(plan.changes)
@@ -84,9 +82,11 @@ async def test_one_write_for_each_changed_user(sandbox: Sandbox, session: EzeepS
 async def test_groups_come_first_7_14(sandbox: Sandbox, session: EzeepSession) -> None:
     """7-14: create before add."""
     events: list[Event] = []
-    plan = await make_plan(session, desired_for(sandbox))
-    await apply_plan(session, plan, on_event=events.append)
-    assert [event.kind for event in events] == ["create_group"] * 2 + ["add_to_groups"] * (len(events) - 2)
+    plan = await session.provisioning.plan(desired_for(sandbox))
+    await session.provisioning.apply(plan, on_event=events.append)
+    assert [event.kind for event in events] == ["create_group"] * 2 + ["change_memberships"] * (
+        len(events) - 2
+    )
     assert [event.done for event in events] == list(range(1, len(plan.changes) + 1))
     assert {event.total for event in events} == {len(plan.changes)}
 
@@ -94,18 +94,18 @@ async def test_groups_come_first_7_14(sandbox: Sandbox, session: EzeepSession) -
 async def test_no_more_tasks_than_workers_7_12(sandbox: Sandbox, session: EzeepSession) -> None:
     """7-12: the number of live tasks follows `concurrency`, not the number of rows."""
     sandbox.behaviour.latency = 0.002
-    plan = await make_plan(session, desired_for(sandbox, people=134))
+    plan = await session.provisioning.plan(desired_for(sandbox, people=134))
     peaks: list[int] = []
 
     def look(_: Event) -> None:
         # The sandbox's own tasks, one for each open connection, run in the same loop.
         peaks.append(sum("<locals>.worker" in repr(task.get_coro()) for task in asyncio.all_tasks()))
 
-    await apply_plan(session, plan, concurrency=3, on_event=look)
+    await session.provisioning.apply(plan, concurrency=3, on_event=look)
     assert max(peaks) <= 3
     assert len(peaks) == len(plan.changes) > 100
     with pytest.raises(ValueError, match="concurrency"):
-        await apply_plan(session, plan, concurrency=0)
+        await session.provisioning.apply(plan, concurrency=0)
 
 
 async def test_one_failure_stops_nobody_7_8(sandbox: Sandbox) -> None:
@@ -114,40 +114,40 @@ async def test_one_failure_stops_nobody_7_8(sandbox: Sandbox) -> None:
     async with EzeepSession(
         sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=Settings(retries=0)
     ) as session:
-        plan = await make_plan(session, desired)
+        plan = await session.provisioning.plan(desired)
         sandbox.faults.add("PATCH /printing/v1/users/{id}/", status=500, nth=3)
-        report = await apply_plan(session, plan)
+        report = await session.provisioning.apply(plan)
         assert not report.ok
         (row,) = report.failures
         assert (row.outcome, row.error is not None) == ("failed", True)
-        assert isinstance(row.change, AddToGroups)
+        assert isinstance(row.change, ChangeMemberships)
         assert report.counts["updated"] == len(plan.changes) - 3
         with pytest.raises(
-            ProvisioningFailed, match=rf"1 of {len(plan.changes)} changes were not made: add "
+            ProvisioningFailed, match=rf"1 of {len(plan.changes)} changes were not made: \S+: add to "
         ) as caught:
             report.raise_for_failures()
         assert caught.value.report is report
-        rest = await make_plan(session, desired)
-        assert [change.user_id for change in rest.changes if isinstance(change, AddToGroups)] == [
+        rest = await session.provisioning.plan(desired)
+        assert [change.user_id for change in rest.changes if isinstance(change, ChangeMemberships)] == [
             row.change.user_id
         ]
-        assert rest.memberships_to_add == len(row.change.groups)
-        (await apply_plan(session, rest)).raise_for_failures()
-        assert (await make_plan(session, desired)).is_empty
+        assert rest.additions == len(row.change.add)
+        (await session.provisioning.apply(rest)).raise_for_failures()
+        assert (await session.provisioning.plan(desired)).is_empty
 
 
 async def test_a_group_that_cannot_be_created_costs_only_its_own_memberships(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     sandbox.faults.add("POST /printing/v1/groups/", status=403, nth=1)
-    plan = await make_plan(session, desired_for(sandbox))
-    report = await apply_plan(session, plan, concurrency=1)
+    plan = await session.provisioning.plan(desired_for(sandbox))
+    report = await session.provisioning.apply(plan, concurrency=1)
     (refused,) = [row.change for row in report.failures if isinstance(row.change, CreateGroup)]
     assert refused.name == "Night shift"
     after = memberships(sandbox)
     for row in report.rows:
-        if isinstance(row.change, AddToGroups):
-            names = {group.name for group in row.change.groups}
+        if isinstance(row.change, ChangeMemberships):
+            names = {group.name for group in row.change.add}
             assert names - {"Night shift"} <= after[row.change.user_id]
             assert row.ok == ("Night shift" not in names)
     told = [str(row.error) for row in report.failures[1:]]
@@ -157,9 +157,9 @@ async def test_a_group_that_cannot_be_created_costs_only_its_own_memberships(
 
 
 async def test_a_group_that_came_into_being_is_adopted(sandbox: Sandbox, session: EzeepSession) -> None:
-    plan = await make_plan(session, DesiredState.from_mapping({"Night shift": []}))
+    plan = await session.provisioning.plan(DesiredState.from_mapping({"Night shift": []}))
     sandbox.organisation.add_group("Night shift")
-    report = await apply_plan(session, plan)
+    report = await session.provisioning.apply(plan)
     assert report.counts == Counter(adopted=1)
     assert report.groups_created == 0
 
@@ -170,19 +170,19 @@ async def test_a_lost_answer_is_an_unknown_outcome(
     async def lost(*_: object) -> object:
         raise OutcomeUnknown("the answer was lost")
 
-    monkeypatch.setattr(session.groups, "ensure", lost)
-    plan = Plan((CreateGroup("Night shift", ORGANIZATION_ID),))
-    report = await apply_plan(session, plan)
+    monkeypatch.setattr(session.groups, "_ensure_absent", lost)
+    plan = Plan(changes=(CreateGroup("Night shift", ORGANIZATION_ID),))
+    report = await session.provisioning.apply(plan)
     assert report.counts == Counter(unknown=1)
     assert not report.ok
 
 
 async def test_what_others_added_since_the_plan_stays(sandbox: Sandbox, session: EzeepSession) -> None:
-    plan = await make_plan(session, desired_for(sandbox))
+    plan = await session.provisioning.plan(desired_for(sandbox))
     late = sandbox.organisation.add_group("Late")
     for user in sandbox.organisation.listed_users():
         user.groups.add(late.id)
-    (await apply_plan(session, plan)).raise_for_failures()
+    (await session.provisioning.apply(plan)).raise_for_failures()
     assert all("Late" in names for names in memberships(sandbox).values())
 
 
@@ -192,14 +192,14 @@ async def test_an_error_of_the_callback_ends_the_run_as_itself(
     def broken(_: Event) -> None:
         raise KeyError("callback")
 
-    plan = await make_plan(session, desired_for(sandbox))
+    plan = await session.provisioning.plan(desired_for(sandbox))
     with pytest.raises(KeyError, match="callback"):
-        await apply_plan(session, plan, on_event=broken)
+        await session.provisioning.apply(plan, on_event=broken)
 
 
 def test_plans_reports_and_their_error_pickle() -> None:
-    change = AddToGroups(UUID(int=1), "a@example.com", (TargetGroup("Sales"),))
-    plan = Plan((change,), 1)
+    change = ChangeMemberships(UUID(int=1), "a@example.com", (TargetGroup("Sales"),))
+    plan = Plan(changes=(change,), memberships=1)
     assert pickle.loads(pickle.dumps(plan)) == plan
     error = ProvisioningFailed("failed", report=Report((), 1.0))
     copy = pickle.loads(pickle.dumps(error))

@@ -1,4 +1,4 @@
-"""`make_plan`: what is read, what is compared, and what is refused before anything is written."""
+"""`session.provisioning.plan`: what is read, what is compared, and what is refused before anything is written."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from ezeep_async import AmbiguousName, ExternalGroup, EzeepSession, ServerError, Settings
+from ezeep_async import AmbiguousName, ExternalGroup, EzeepSession, MissingPeople, ServerError, Settings
 from ezeep_async.provisioning import (
-    AddToGroups,
+    ChangeMemberships,
     CreateGroup,
     DesiredState,
-    MissingPeople,
     TargetGroup,
-    make_plan,
 )
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.organisation import ORGANIZATION_ID, Group, Person
@@ -30,6 +28,10 @@ def outsider(sandbox: Sandbox, group: Group) -> Person:
     return organisation.people[user.id]
 
 
+def groups_of(sandbox: Sandbox, person: Person) -> frozenset[UUID]:
+    return frozenset(sandbox.organisation.users[person.id].groups)
+
+
 def writes(sandbox: Sandbox) -> int:
     return sum(request.host == "api" and request.method != "GET" for request in sandbox.requests)
 
@@ -39,10 +41,15 @@ async def test_the_difference_and_nothing_else(sandbox: Sandbox, session: EzeepS
     new = outsider(sandbox, sales)
     old = sandbox.organisation.people[min(sandbox.organisation.members(sales.id))]
     desired = DesiredState.from_mapping({"Sales": [new.email.upper(), old.email], "Night shift": [new.email]})
-    plan = await make_plan(session, desired)
+    plan = await session.provisioning.plan(desired)
     assert plan.changes == (
         CreateGroup("Night shift", ORGANIZATION_ID),
-        AddToGroups(new.id, new.email, (TargetGroup("Sales", sales.id), TargetGroup("Night shift"))),
+        ChangeMemberships(
+            new.id,
+            new.email,
+            (TargetGroup("Sales", sales.id), TargetGroup("Night shift")),
+            before=groups_of(sandbox, new),
+        ),
     )
     assert plan.summary() == "create 1 group, change 1 user, add 2 memberships"
     assert plan.memberships == 3
@@ -51,8 +58,7 @@ async def test_the_difference_and_nothing_else(sandbox: Sandbox, session: EzeepS
 
 
 async def test_one_reading_of_everything(sandbox: Sandbox, session: EzeepSession) -> None:
-    await make_plan(
-        session,
+    await session.provisioning.plan(
         DesiredState.from_mapping({"Sales": [outsider(sandbox, group_named(sandbox, "Sales")).email]}),
     )
     assert sandbox.count("GET /printing/v1/groups/") == 1
@@ -63,8 +69,15 @@ async def test_one_reading_of_everything(sandbox: Sandbox, session: EzeepSession
 async def test_ids_need_no_directory(sandbox: Sandbox, session: EzeepSession) -> None:
     sales = group_named(sandbox, "Sales")
     someone = outsider(sandbox, sales)
-    plan = await make_plan(session, DesiredState.from_mapping({"Sales": [someone.id]}))
-    assert plan.changes == (AddToGroups(someone.id, str(someone.id), (TargetGroup("Sales", sales.id),)),)
+    plan = await session.provisioning.plan(DesiredState.from_mapping({"Sales": [someone.id]}))
+    assert plan.changes == (
+        ChangeMemberships(
+            someone.id,
+            str(someone.id),
+            (TargetGroup("Sales", sales.id),),
+            before=groups_of(sandbox, someone),
+        ),
+    )
     assert sandbox.count("GET /v1/users/") == 0
 
 
@@ -73,8 +86,15 @@ async def test_an_address_and_an_id_of_one_person_are_one_change(
 ) -> None:
     sales = group_named(sandbox, "Sales")
     someone = outsider(sandbox, sales)
-    plan = await make_plan(session, DesiredState.from_mapping({"Sales": [someone.email, someone.id]}))
-    assert plan.changes == (AddToGroups(someone.id, someone.email, (TargetGroup("Sales", sales.id),)),)
+    plan = await session.provisioning.plan(DesiredState.from_mapping({"Sales": [someone.email, someone.id]}))
+    assert plan.changes == (
+        ChangeMemberships(
+            someone.id,
+            someone.email,
+            (TargetGroup("Sales", sales.id),),
+            before=groups_of(sandbox, someone),
+        ),
+    )
 
 
 async def test_nothing_to_do_is_an_empty_plan(sandbox: Sandbox, session: EzeepSession) -> None:
@@ -82,7 +102,7 @@ async def test_nothing_to_do_is_an_empty_plan(sandbox: Sandbox, session: EzeepSe
     members = sorted(
         sandbox.organisation.people[user].email for user in sandbox.organisation.members(sales.id)
     )
-    plan = await make_plan(session, DesiredState.from_mapping({" Sales": members, "Test": []}))
+    plan = await session.provisioning.plan(DesiredState.from_mapping({" Sales": members, "Test": []}))
     assert plan.is_empty
     assert plan.summary() == f"nothing to change: {len(members)} memberships as they should be"
 
@@ -90,17 +110,17 @@ async def test_nothing_to_do_is_an_empty_plan(sandbox: Sandbox, session: EzeepSe
 async def test_missing_people_are_all_named(session: EzeepSession) -> None:
     people = [f"nobody.{number}@example.com" for number in range(12)]
     with pytest.raises(MissingPeople) as caught:
-        await make_plan(session, DesiredState.from_mapping({"Sales": people}))
+        await session.provisioning.plan(DesiredState.from_mapping({"Sales": people}))
     assert caught.value.people == tuple(people)
     assert str(caught.value).endswith("nobody.9@example.com and 2 more")
     with pytest.raises(MissingPeople):
-        await make_plan(session, DesiredState.from_mapping({"Sales": [UUID(int=7)]}))
+        await session.provisioning.plan(DesiredState.from_mapping({"Sales": [UUID(int=7)]}))
 
 
 async def test_somebody_without_a_printing_user_is_missing(sandbox: Sandbox, session: EzeepSession) -> None:
     sandbox.organisation.add_person(Person(UUID(int=5), "account.only@example.com"))
     with pytest.raises(MissingPeople, match=r"account\.only@example\.com"):
-        await make_plan(session, DesiredState.from_mapping({"Sales": ["account.only@example.com"]}))
+        await session.provisioning.plan(DesiredState.from_mapping({"Sales": ["account.only@example.com"]}))
 
 
 async def test_groups_of_another_directory_are_left_alone_7_5(
@@ -110,15 +130,15 @@ async def test_groups_of_another_directory_are_left_alone_7_5(
     external = group_named(sandbox, "WVD Printers")
     desired = DesiredState.from_mapping({external.name: [outsider(sandbox, external).email]})
     with pytest.raises(ExternalGroup, match="'WVD Printers' \\(Azure\\)"):
-        await make_plan(session, desired)
-    plan = await make_plan(session, desired, allow_external=True)
+        await session.provisioning.plan(desired)
+    plan = await session.provisioning.plan(desired, allow_external=True)
     assert len(plan.changes) == 1
 
 
 async def test_two_groups_of_one_name_are_ambiguous(sandbox: Sandbox, session: EzeepSession) -> None:
     twin = sandbox.organisation.add_group("Sales")
     with pytest.raises(AmbiguousName) as caught:
-        await make_plan(session, DesiredState.from_mapping({"Sales": []}))
+        await session.provisioning.plan(DesiredState.from_mapping({"Sales": []}))
     assert twin.id in caught.value.ids
 
 
@@ -126,15 +146,15 @@ async def test_two_people_of_one_address_are_ambiguous(sandbox: Sandbox, session
     someone = outsider(sandbox, group_named(sandbox, "Sales"))
     sandbox.organisation.add_user(email=someone.email.upper())
     with pytest.raises(AmbiguousName, match="2 people have the address"):
-        await make_plan(session, DesiredState.from_mapping({"Sales": [someone.email]}))
+        await session.provisioning.plan(DesiredState.from_mapping({"Sales": [someone.email]}))
 
 
 async def test_groups_are_created_only_where_that_is_wanted(sandbox: Sandbox, session: EzeepSession) -> None:
     desired = DesiredState.from_mapping({"Night shift": []})
-    with pytest.raises(ValueError, match="no such group: Night shift"):
-        await make_plan(session, desired, create_groups=False)
+    with pytest.raises(ValueError, match="no such group: 'Night shift'"):
+        await session.provisioning.plan(desired, create_groups=False)
     elsewhere = UUID(int=9)
-    plan = await make_plan(session, desired, organization_id=str(elsewhere))
+    plan = await session.provisioning.plan(desired, organization_id=str(elsewhere))
     assert plan.changes == (CreateGroup("Night shift", elsewhere),)
 
 
@@ -143,15 +163,15 @@ async def test_the_organisation_of_new_groups_has_to_be_clear(
 ) -> None:
     sandbox.organisation.add_group("Other").organization_id = UUID(int=9)
     with pytest.raises(ValueError, match="belong to 2 organisations"):
-        await make_plan(session, DesiredState.from_mapping({"Night shift": []}))
+        await session.provisioning.plan(DesiredState.from_mapping({"Night shift": []}))
 
 
 async def test_bad_arguments_are_refused_before_any_request(sandbox: Sandbox, session: EzeepSession) -> None:
     desired = DesiredState.from_mapping({"Sales": []})
     with pytest.raises(ValueError, match="mode"):
-        await make_plan(session, desired, mode="exact")
+        await session.provisioning.plan(desired, mode="replace")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="organization_id is a UUID"):
-        await make_plan(session, desired, organization_id="nope")
+        await session.provisioning.plan(desired, organization_id="nope")
     assert not sandbox.requests
 
 
@@ -162,4 +182,4 @@ async def test_a_failed_reading_is_its_own_error(sandbox: Sandbox) -> None:
         sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=Settings(retries=0)
     ) as session:
         with pytest.raises(ServerError):
-            await make_plan(session, DesiredState.from_mapping({"Sales": []}))
+            await session.provisioning.plan(DesiredState.from_mapping({"Sales": []}))

@@ -1,0 +1,137 @@
+"""The audit log: what a run is about to write, and what became of it, as JSON lines (requirements 7-9, 7-15).
+
+Every write is noted twice: as "started", on the disk before it is sent, and with its outcome after the answer. So
+whatever kills the process, the log has everything that may have been written, and `session.provisioning.undo` can
+take it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import attrs
+
+from ezeep_async.errors import AuditLogError, UnexpectedResponse
+from ezeep_async.wire.converter import decode, encode, unstructure
+
+
+STARTED = "started"
+"""The outcome of a write that is about to be made."""
+RUN = "run"
+"""The operation of the line that a run begins with."""
+_FIRST = b'{"run_id":'
+"""How each line begins."""
+
+
+@attrs.frozen(kw_only=True)
+class AuditRecord:
+    """One line."""
+
+    run_id: str
+    time: datetime
+    """UTC."""
+    operation: str
+    """The kind of the change; "run" in the line that a run begins with."""
+    outcome: str
+    """"started", or one of a report's outcomes."""
+    user_id: UUID | None = None
+    group_id: UUID | None = None
+    name: str = ""
+    """The group's name, or whom it is about, for people."""
+    before: tuple[UUID, ...] | None = None
+    """All groups of the user before the write."""
+    after: tuple[UUID, ...] | None = None
+    """All groups of the user after it."""
+    attempts: int = 0
+    request_id: str = ""
+    error: str = ""
+
+
+class AuditLog:
+    """A file that lines are appended to, each of them on the disk before `write` returns.
+
+    Callers that come while the disk is busy share its next turn. Raises `AuditLogError` when the file cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.run_id = uuid4().hex
+        self._pending: list[bytes] = []
+        self._taken = 0
+        self._written = 0
+        self._turn = asyncio.Lock()
+        self._broken: OSError | None = None
+
+    async def write(self, record: AuditRecord) -> None:
+        """Append one line, and wait until it is on the disk."""
+        self._pending.append(encode(unstructure(record)) + b"\n")
+        self._taken += 1
+        ticket = self._taken
+        async with self._turn:
+            if self._written >= ticket:
+                return  # somebody took it along
+            lines, self._pending = self._pending, []
+            upto = self._taken
+            if self._broken is None:
+                try:
+                    # Waited for to its end: a line that is half written when its caller is cancelled would be lost.
+                    await asyncio.shield(asyncio.to_thread(self._append, b"".join(lines)))
+                except OSError as error_:
+                    self._broken = error_
+            self._written = upto
+        if self._broken is not None:
+            raise AuditLogError(
+                f"the audit log {self.path} cannot be written: {self._broken}"
+            ) from self._broken
+
+    async def open(self) -> None:
+        """Find out whether there is a file that may be written, before anything is done."""
+        try:
+            await asyncio.to_thread(self._append, b"")
+        except OSError as error:
+            raise AuditLogError(f"the audit log {self.path} cannot be written: {error}") from error
+
+    async def begin(self) -> None:
+        """Write the run's first line, before anything is written elsewhere. A disk that is full is found out here."""
+        await self.write(
+            AuditRecord(run_id=self.run_id, time=datetime.now(UTC), operation=RUN, outcome=STARTED)
+        )
+
+    def _append(self, content: bytes) -> None:
+        # It names people and their groups: nobody else's business.
+        with open(self.path, "a+b", opener=_private) as file:  # Path.open() takes no opener
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")  # what a killed process left of its last line stays a line of its own
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)
+
+
+def read_audit_log(path: str | os.PathLike[str]) -> Iterator[AuditRecord]:
+    """The lines of a log, in their order. Lines that a killed process left unfinished are passed over.
+
+    Blocks while it reads. Raises `AuditLogError` for a file that is no audit log, and `OSError`.
+    """
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield decode(line, AuditRecord)
+            except UnexpectedResponse as error:
+                if line.startswith(_FIRST) or _FIRST.startswith(line.rstrip()):
+                    continue  # begun by a process that was killed in the middle of it
+                raise AuditLogError(f"{path}, line {number}: this is no line of an audit log") from error

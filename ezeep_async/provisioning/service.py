@@ -1,0 +1,145 @@
+"""`session.provisioning`: plan, apply, undo."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from typing import Literal, TypeVar
+from uuid import UUID
+
+from ezeep_async.provisioning.apply import OnEvent, Run, Verify, run_to_report
+from ezeep_async.provisioning.audit import AuditLog, read_audit_log
+from ezeep_async.provisioning.desired import DesiredState
+from ezeep_async.provisioning.drift import check_plan
+from ezeep_async.provisioning.plan import Plan, checked_max_removals
+from ezeep_async.provisioning.planner import OnMissing, Rules, compare
+from ezeep_async.provisioning.protection import Protection
+from ezeep_async.provisioning.report import Report
+from ezeep_async.provisioning.snapshot import READERS, Api, read_snapshot
+from ezeep_async.provisioning.undo import plan_undo
+from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.groups import Groups
+from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.users import Users
+from ezeep_async.wire.requests import as_uuid
+
+
+T = TypeVar("T")
+
+
+class Provisioning:
+    """Bring the organisation into line with a list of groups and members: first a plan, then for real."""
+
+    def __init__(self, groups: Groups, users: Users, accounts: Accounts, invitations: Invitations) -> None:
+        self._api = Api(groups, users, accounts, invitations)
+
+    async def plan(
+        self,
+        desired: DesiredState,
+        mode: Literal["add", "exact"] = "add",
+        organization_id: UUID | str | None = None,
+        create_groups: bool = True,
+        on_missing: OnMissing = "error",
+        allow_external: bool = False,
+        max_removals: float = 0.10,
+        protect_users: Iterable[str | UUID] = (),
+        protect_groups: Iterable[str | UUID] = (),
+    ) -> Plan:
+        """What has to change for `desired` to be true. Reads the organisation once, everything at the same time; writes nothing.
+
+        `mode` "add" takes nobody out of anything; "exact" gives the groups named the members named and no others, and
+        touches no other group. `organization_id` is for new groups, by default the one that all groups share. `on_missing`:
+        people whom the organisation does not have are an error, passed over ("skip"), or invited ("invite"; their
+        memberships come with a run after they have joined). Groups that another directory owns are read-only unless
+        `allow_external`. `max_removals` is a share below 1 of the memberships that the groups named have (five are always
+        allowed), or a number from 1 up; `apply` refuses a plan that removes more. `protect_users` (ids, or globs of e-mail
+        addresses) are taken out of nothing, and nobody out of `protect_groups` (ids, or globs of names); the user that the
+        session is logged in as and an only administrator are always protected.
+
+        Raises `MissingPeople`, `ExternalGroup`, `AmbiguousName`, `ValueError` for arguments that make no sense, for groups
+        that are missing with `create_groups=False` and where the organisation cannot be told, and what reading raises.
+        """
+        rules = Rules(
+            mode=_one_of(mode, ("add", "exact"), "mode"),
+            organization_id=None if organization_id is None else as_uuid(organization_id, "organization_id"),
+            create_groups=create_groups,
+            on_missing=_one_of(on_missing, ("error", "skip", "invite"), "on_missing"),
+            allow_external=allow_external,
+            max_removals=checked_max_removals(max_removals),
+            protection=Protection.of(protect_users, protect_groups),
+        )
+        now = await read_snapshot(
+            self._api, desired, exact=rules.mode == "exact", invitations=rules.on_missing == "invite"
+        )
+        return compare(desired, now, rules)
+
+    async def apply(
+        self,
+        plan: Plan,
+        concurrency: int = 16,
+        on_event: OnEvent | None = None,
+        audit_log: str | os.PathLike[str] | None = None,
+        verify: Verify = "fresh",
+    ) -> Report:
+        """Make the changes of `plan`, at most `concurrency` at once: groups first, then one write for each user at most.
+
+        Before the first write it is checked that the plan still fits: groups are where they were, nobody is taken out who
+        is protected, and not more is removed than `max_removals` allows of what there is now. Then each user is read
+        afresh and merged, so that what others changed stays (`verify="trust-plan"` takes the plan's word for what the user
+        has, and saves the reading). Running it again finishes what a run that was killed has left.
+
+        A change that fails is in the report and stops nobody. `on_event` is called in the event loop after each change;
+        what it raises ends the run, with its report on it as below. `audit_log` is a file to which every write is noted, before it is sent and after its
+        answer. A caller that is cancelled ends the run: what is in flight is waited for, and the report of what was done is
+        on the exception (see `report_of`).
+
+        Raises `StalePlan` and `SafetyLimitExceeded` before anything is written, `AuditLogError` for a log that cannot be
+        written, `ValueError` for a `concurrency` below 1, and what reading the groups raises.
+        """
+        if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise ValueError(f"concurrency is a whole number of at least 1, not {concurrency!r}")
+        _one_of(verify, ("fresh", "trust-plan"), "verify")
+        plan.check_limits()
+        if plan.is_empty:
+            return Report()
+        log = None if audit_log is None else AuditLog(audit_log)
+        if log is not None:
+            await log.open()
+        groups = await self._api.groups.list(concurrency=READERS).collect()
+        me = (await self._api.accounts.me()).id if plan.removals else None
+        appeared = check_plan(plan, groups, me)
+        if log is not None:
+            await log.begin()
+        return await run_to_report(
+            Run(
+                self._api,
+                plan,
+                {name: group.id for name, group in appeared.items()},
+                frozenset(group.id for group in groups),
+                concurrency=concurrency,
+                verify=verify,
+                on_event=on_event,
+                log=log,
+            )
+        )
+
+    async def undo(
+        self, audit_log: str | os.PathLike[str], run_id: str | None = None, delete_groups: bool = False
+    ) -> Plan:
+        """The plan that takes back what a run did, by its audit log: the last run of it, or `run_id`. Apply it with `apply`.
+
+        What may have been written counts as written, also by a run that was killed. Memberships that others changed since
+        stay. With `delete_groups`, groups that the run created are deleted where nobody uses them. Raises `AuditLogError`
+        and `OSError` for a file that is no audit log, and what reading the groups raises.
+        """
+        records = await asyncio.to_thread(lambda: list(read_audit_log(audit_log)))
+        groups = await self._api.groups.list(concurrency=READERS).collect()
+        names = {group.id: group.name for group in groups}
+        return plan_undo(records, names, run_id=run_id, delete_groups=delete_groups)
+
+
+def _one_of(value: T, allowed: tuple[T, ...], name: str) -> T:
+    if value not in allowed:
+        raise ValueError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
+    return value

@@ -1,0 +1,138 @@
+"""`plan_undo`: from the audit log of a run to the plan that takes it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+import attrs
+
+from ezeep_async.errors import AuditLogError
+from ezeep_async.provisioning.audit import RUN, STARTED, AuditRecord
+from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, DeleteGroup, TargetGroup
+from ezeep_async.provisioning.desired import normalise_group_name
+from ezeep_async.provisioning.plan import Plan, ids_of
+
+
+@attrs.define
+class _User:
+    """What a run did to one user."""
+
+    name: str
+    added: set[UUID] = attrs.field(factory=set[UUID])
+    removed: set[UUID] = attrs.field(factory=set[UUID])
+    groups: frozenset[UUID] = frozenset()
+    """All groups of the user, as the run left them."""
+    undecided: AuditRecord | None = None
+    """A write that was begun, and of whose end nothing is known yet."""
+
+
+def plan_undo(
+    records: Iterable[AuditRecord],
+    names: Mapping[UUID, str],
+    *,
+    run_id: str | None = None,
+    delete_groups: bool = False,
+) -> Plan:
+    """Take back what one run of the log did, by default the last one: memberships, and with `delete_groups` also groups.
+
+    What may have been written counts as written. Only what the run changed is changed back, whatever others did since.
+    `names` are those of the groups that there are; memberships of others are passed over. Raises `AuditLogError` for a
+    log without that run.
+    """
+    run = _one_run(records, run_id)
+    users = _users(run)
+    changes: list[Change] = [
+        change for user_id, user in users.items() if (change := _back(user_id, user, names)) is not None
+    ]
+    if delete_groups:
+        changes += [DeleteGroup(group_id, names[group_id]) for group_id in _created(run, names)]
+    removals = [change.remove for change in changes if isinstance(change, ChangeMemberships)]
+    return Plan(
+        changes=tuple(changes),
+        mode="undo",
+        groups=frozenset[UUID]().union(*map(ids_of, removals)),
+        # What the run added may go: that is what is asked for, and no more than that.
+        max_removals=sum(map(len, removals)),
+        # What the run was allowed to write may be written back.
+        allow_external=True,
+    )
+
+
+def _one_run(records: Iterable[AuditRecord], run_id: str | None) -> list[AuditRecord]:
+    everything = list(records)
+    if run_id is None:
+        # A run that ended before it came to anything hides nothing.
+        changes = [record for record in everything if record.operation != RUN]
+        run_id = changes[-1].run_id if changes else None
+    run = [record for record in everything if record.run_id == run_id]
+    if not run:
+        raise AuditLogError(
+            "the audit log has no changes" if run_id is None else f"no run {run_id} in the audit log"
+        )
+    return run
+
+
+def _created(run: Iterable[AuditRecord], names: Mapping[UUID, str]) -> list[UUID]:
+    """The groups that the run created and that there still are."""
+    created: dict[UUID, None] = {}
+    lost: dict[str, None] = {}
+    for record in run:
+        if record.operation != CreateGroup.kind:
+            continue
+        if record.outcome == "created" and record.group_id is not None:
+            created[record.group_id] = None
+        if record.outcome in {STARTED, "unknown"}:
+            lost[record.name] = None
+        else:
+            lost.pop(record.name, None)
+    # There was no group of that name when the run began to create it: where there is one now, it is that one.
+    for name in lost:
+        candidates = [group_id for group_id, other in names.items() if normalise_group_name(other) == name]
+        if len(candidates) == 1:
+            created[candidates[0]] = None
+    return [group_id for group_id in created if group_id in names]
+
+
+def _users(run: Iterable[AuditRecord]) -> dict[UUID, _User]:
+    users: dict[UUID, _User] = {}
+    for record in run:
+        if record.operation != ChangeMemberships.kind or record.user_id is None:
+            continue
+        user = users.setdefault(record.user_id, _User(record.name))
+        if record.outcome == STARTED:
+            _settle(user)
+            user.undecided = record
+        elif record.outcome in {"failed", "already_absent"} and record.after is None and record.attempts <= 1:
+            user.undecided = None  # refused: with more attempts, an earlier one may have been carried out
+        else:
+            _settle(user)
+            user.groups = user.groups if record.after is None else frozenset(record.after)
+    for user in users.values():
+        _settle(user)
+    return users
+
+
+def _settle(user: _User) -> None:
+    """The last write counts. Its own difference does: what the answer had besides was done by others."""
+    record, user.undecided = user.undecided, None
+    if record is None:
+        return
+    before, after = frozenset(record.before or ()), frozenset(record.after or ())
+    added, removed = after - before, before - after
+    user.added, user.removed = (
+        (user.added - removed) | (added - user.removed),
+        (user.removed - added) | (removed - user.added),
+    )
+    user.groups = after
+
+
+def _back(user_id: UUID, user: _User, names: Mapping[UUID, str]) -> ChangeMemberships | None:
+    def targets(groups: Iterable[UUID]) -> tuple[TargetGroup, ...]:
+        known = [TargetGroup(names[group_id], group_id) for group_id in groups if group_id in names]
+        return tuple(sorted(known, key=lambda group: (group.name, group.id)))
+
+    add, remove = targets(user.removed), targets(user.added)
+    if not add and not remove:
+        return None
+    return ChangeMemberships(user_id, user.name, add, remove, user.groups)

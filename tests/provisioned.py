@@ -1,0 +1,68 @@
+"""What the tests of provisioning share: the sandbox's organisation, looked at."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from ezeep_async.provisioning import DesiredState
+from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox.organisation import Group
+
+
+PATCH_USER = "PATCH /printing/v1/users/{id}/"
+GET_USER = "GET /printing/v1/users/{id}/"
+POST_GROUP = "POST /printing/v1/groups/"
+LIST_GROUPS = "GET /printing/v1/groups/"
+LIST_USERS = "GET /printing/v1/users/"
+LIST_PEOPLE = "GET /v1/users/"
+INVITE = "POST /v1/userinvitations/"
+
+State = dict[UUID, frozenset[UUID]]
+
+
+def state(sandbox: Sandbox) -> State:
+    """Every user's groups."""
+    return {user.id: frozenset(user.groups) for user in sandbox.organisation.listed_users()}
+
+
+def names(sandbox: Sandbox) -> list[str]:
+    """The names of all groups, sorted, those that are there twice twice."""
+    return sorted(group.name for group in sandbox.organisation.groups.values())
+
+
+def group_named(sandbox: Sandbox, name: str) -> Group:
+    (group,) = [group for group in sandbox.organisation.groups.values() if group.name == name]
+    return group
+
+
+def emails(sandbox: Sandbox, many: int | None = None) -> list[str]:
+    """The addresses of the printing users, in the order of their ids."""
+    return [sandbox.organisation.people[user.id].email for user in sandbox.organisation.listed_users()[:many]]
+
+
+def members(sandbox: Sandbox, name: str) -> set[str]:
+    """The addresses of a group's members."""
+    organisation = sandbox.organisation
+    return {organisation.people[user].email for user in organisation.members(group_named(sandbox, name).id)}
+
+
+def writes(sandbox: Sandbox) -> list[str]:
+    """The requests that were meant to change something."""
+    return [
+        f"{request.method} {request.path}"
+        for request in sandbox.requests
+        if request.method != "GET" and request.grant_type is None
+    ]
+
+
+def new_team(sandbox: Sandbox, many: int = 8, name: str = "Team") -> DesiredState:
+    """A new group of so many people: one write for each of them, and one for the group."""
+    return DesiredState.from_mapping({name: emails(sandbox, many)})
+
+
+def add_team(sandbox: Sandbox, many: int = 8, name: str = "Team") -> Group:
+    """A group with that many members."""
+    group = sandbox.organisation.add_group(name)
+    for user in sandbox.organisation.listed_users()[:many]:
+        user.groups.add(group.id)
+    return group

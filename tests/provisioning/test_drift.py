@@ -1,0 +1,178 @@
+"""7-2: what happens between plan and apply. Harmless changes are merged; harmful ones are named, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+from provisioned import add_team, emails, group_named, members, names, new_team, state, writes
+
+from ezeep_async import EzeepSession, StalePlan
+from ezeep_async.provisioning import DesiredState, Plan
+from ezeep_async.sandbox import Sandbox
+
+
+Change = Callable[[Sandbox], object]
+AZURE = {"provider": "Azure", "foreign_id": "x"}
+
+
+async def planned(sandbox: Sandbox, session: EzeepSession) -> Plan:
+    """Two come into a group, two go out of it, and there is a new one."""
+    add_team(sandbox, 6)
+    people = emails(sandbox)
+    return await session.provisioning.plan(
+        DesiredState.from_mapping({"Team": people[2:8], "Night shift": people[:1], "Sales": people[:9]}),
+        mode="add",
+    )
+
+
+def team(sandbox: Sandbox) -> UUID:
+    return group_named(sandbox, "Team").id
+
+
+# --- harmless ------------------------------------------------------------------------------------------------------
+
+
+async def test_7_2_other_groups_of_the_users_are_kept(sandbox: Sandbox, session: EzeepSession) -> None:
+    plan = await planned(sandbox, session)
+    late = sandbox.organisation.add_group("Late")
+    sales = group_named(sandbox, "Support")
+    for user in sandbox.organisation.listed_users():
+        user.groups.add(late.id)
+        user.groups.discard(sales.id)
+    (await session.provisioning.apply(plan)).raise_for_failures()
+    assert all(late.id in groups and sales.id not in groups for groups in state(sandbox).values())
+
+
+async def test_7_2_what_is_done_already_is_not_written(sandbox: Sandbox, session: EzeepSession) -> None:
+    plan = await session.provisioning.plan(DesiredState.from_mapping({"Sales": emails(sandbox, 30)}))
+    for user in sandbox.organisation.listed_users():
+        user.groups.add(group_named(sandbox, "Sales").id)
+    report = await session.provisioning.apply(plan)
+    assert report.counts == {"unchanged": len(plan.changes)}
+    assert (report.ok, writes(sandbox), report.memberships_added) == (True, [], 0)
+
+
+async def test_7_2_a_removal_that_is_done_already_is_not_written(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    add_team(sandbox, 4)
+    plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": []}), mode="exact")
+    for user in sandbox.organisation.listed_users():
+        user.groups.discard(team(sandbox))
+    assert (await session.provisioning.apply(plan)).counts == {"unchanged": 4}
+    assert writes(sandbox) == []
+
+
+@pytest.mark.parametrize("spelling", ["Team", " Team ", "Caf\u00e9"])
+async def test_7_2_a_group_that_came_into_being_is_adopted(
+    sandbox: Sandbox, session: EzeepSession, spelling: str
+) -> None:
+    """7-2, 7-10: whoever made it, there is one, and everybody is in it."""
+    name = spelling.strip().replace("\u00e9", "e\u0301")
+    plan = await session.provisioning.plan(new_team(sandbox, name=name))
+    group = sandbox.organisation.add_group(spelling)
+    report = await session.provisioning.apply(plan)
+    assert report.counts == {"adopted": 1, "updated": 8}
+    assert report.rows[0].group_id == group.id
+    assert len(sandbox.organisation.members(group.id)) == 8
+    assert names(sandbox).count(spelling) == 1
+
+
+async def test_7_2_a_group_that_nobody_named_may_go(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-2: with both ways of writing. The users who were in it would be refused with it."""
+    for verify in ("fresh", "trust-plan"):
+        other = add_team(sandbox, 8, "Other")
+        plan = await session.provisioning.plan(new_team(sandbox, name=f"For {verify}"))
+        sandbox.organisation.remove_group(other.id)
+        report = await session.provisioning.apply(plan, verify=verify)  # type: ignore[arg-type]
+        assert report.counts == {"created": 1, "updated": 8}
+
+
+async def test_7_2_people_who_are_gone_fail_alone(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-11: who was to be taken out is absent; who was to be added could not be."""
+    add_team(sandbox, 3)
+    people = emails(sandbox)
+    plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": people[1:5]}), mode="exact")
+    gone = [sandbox.organisation.listed_users()[number].id for number in (0, 3)]
+    for user in gone:
+        sandbox.organisation.remove_user(user)
+    for verify in ("trust-plan", "fresh"):
+        report = await session.provisioning.apply(plan, verify=verify)  # type: ignore[arg-type]
+        outcomes = {row.change.member: row.outcome for row in report.rows}  # type: ignore[union-attr]
+        assert outcomes[people[0]] == "already_absent"
+        assert outcomes[people[3]] == "failed"
+    assert members(sandbox, "Team") == {people[1], people[2], people[4]}
+
+
+# --- harmful -------------------------------------------------------------------------------------------------------
+
+
+def rename(sandbox: Sandbox) -> None:
+    group_named(sandbox, "Team").name = "Former team"
+
+
+def hand_over(sandbox: Sandbox) -> None:
+    group_named(sandbox, "Team").origin = AZURE
+
+
+HARM: dict[str, tuple[Change, str]] = {
+    "gone": (lambda sandbox: sandbox.organisation.remove_group(team(sandbox)), "group 'Team' is gone"),
+    "gone, and made again": (
+        lambda sandbox: (sandbox.organisation.remove_group(team(sandbox)), add_team(sandbox, 2)),
+        "group 'Team' is gone",
+    ),
+    "renamed": (rename, "group 'Team' is named 'Former team' now"),
+    "another directory's": (hand_over, "group 'Team' belongs to Azure now"),
+    "two of the new one": (
+        lambda sandbox: [sandbox.organisation.add_group("Night shift") for _ in range(2)],
+        "there are 2 groups named 'Night shift' now",
+    ),
+    "the new one is another directory's": (
+        lambda sandbox: sandbox.organisation.add_group("Night shift", origin=AZURE),
+        "there is a group 'Night shift' of Azure now",
+    ),
+}
+
+
+@pytest.mark.parametrize(("harm", "told"), HARM.values(), ids=HARM)
+async def test_7_2_harmful_drift_is_named_and_nothing_is_written(
+    sandbox: Sandbox, session: EzeepSession, harm: Change, told: str
+) -> None:
+    plan = await planned(sandbox, session)
+    harm(sandbox)
+    before, groups = state(sandbox), names(sandbox)
+    with pytest.raises(StalePlan, match=r"Plan again$") as caught:
+        await session.provisioning.apply(plan)
+    assert told in caught.value.drift
+    assert told in str(caught.value)
+    assert (writes(sandbox), state(sandbox), names(sandbox)) == ([], before, groups)
+
+
+async def test_7_2_everything_that_is_wrong_is_named_at_once(sandbox: Sandbox, session: EzeepSession) -> None:
+    plan = await planned(sandbox, session)
+    rename(sandbox)
+    group_named(sandbox, "Sales").origin = AZURE
+    sandbox.organisation.add_group("Night shift", origin=AZURE)
+    with pytest.raises(StalePlan) as caught:
+        await session.provisioning.apply(plan)
+    assert len(caught.value.drift) == 3
+
+
+async def test_7_2_a_change_of_another_groups_name_is_no_harm(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    plan = await planned(sandbox, session)
+    group_named(sandbox, "Support").name = "Help"
+    assert (await session.provisioning.apply(plan)).ok
+
+
+async def test_7_2_external_is_no_drift_where_it_is_allowed(sandbox: Sandbox, session: EzeepSession) -> None:
+    add_team(sandbox, 1)
+    plan = await session.provisioning.plan(
+        DesiredState.from_mapping({"Team": emails(sandbox, 3)}), allow_external=True
+    )
+    hand_over(sandbox)
+    assert (await session.provisioning.apply(plan)).ok
+    assert members(sandbox, "Team") == set(emails(sandbox, 3))
