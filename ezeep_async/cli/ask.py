@@ -32,6 +32,24 @@ async def ask_line(prompt: str) -> str:
     return _given((await beside(_read_line)).strip(), prompt)
 
 
+async def confirmed(question: str, *, yes: bool) -> bool:
+    """Whether the person at the terminal says yes. `yes`: it was said already. See `check_somebody_there`."""
+    if yes:
+        return True
+    # On standard error: standard output may be on its way into a file.
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return (await beside(_read_line)).strip().casefold() in {"y", "yes"}
+
+
+def check_somebody_there(*, yes: bool) -> None:
+    """Raise `ValueError` where nobody can be asked, and --yes was not given."""
+    if not yes and not sys.stdin.isatty():
+        raise ValueError(
+            "nothing was done: this has to be confirmed, and here is no terminal. --yes does not ask"
+        )
+
+
 def _given(answer: str, prompt: str) -> str:
     if not answer:
         raise ValueError(f"no answer to {prompt.strip(' :')!r}")
