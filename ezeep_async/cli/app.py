@@ -8,8 +8,8 @@ from ezeep_async.version import __version__
 
 
 def _told_default(value: object) -> str | None:
-    """A switch that is off and a list that is empty need no words."""
-    return None if value is False or value == () else str(value)
+    """What is not given, a switch that is off and a list that is empty need no words."""
+    return None if value is None or value is False or value == () else str(value)
 
 
 app = App(

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
+from ezeep_async.cli.screen import clean
+
 
 T = TypeVar("T")
 
@@ -36,8 +38,10 @@ async def confirmed(question: str, *, yes: bool) -> bool:
     """Whether the person at the terminal says yes. `yes`: it was said already. See `check_somebody_there`."""
     if yes:
         return True
+    _forget_what_was_typed()
     # On standard error: standard output may be on its way into a file.
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stdout.flush()
+    sys.stderr.write(f"{clean(question)} [y/N] ")
     sys.stderr.flush()
     return (await beside(_read_line)).strip().casefold() in {"y", "yes"}
 
@@ -48,6 +52,15 @@ def check_somebody_there(*, yes: bool) -> None:
         raise ValueError(
             "nothing was done: this has to be confirmed, and here is no terminal. --yes does not ask"
         )
+
+
+def _forget_what_was_typed() -> None:
+    """An answer is one to the question: not what was typed before it was asked."""
+    try:
+        import termios
+    except ImportError:  # Windows
+        return
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def _given(answer: str, prompt: str) -> str:

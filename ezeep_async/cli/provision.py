@@ -151,7 +151,14 @@ async def apply_file(
         given = _kept(given, planning, file)
     async with open_session(connection) as session:
         plan = given if isinstance(given, Plan) else await _planned(session, given, planning)
-        return await apply_plan(session, plan, applying, as_json=as_json, sandbox=connection.sandbox)
+        return await apply_plan(
+            session,
+            plan,
+            applying,
+            as_json=as_json,
+            sandbox=connection.sandbox,
+            whole="ezeep provision plan",
+        )
 
 
 @provision_app.command(
@@ -187,7 +194,14 @@ async def undo_log(
     async with open_session(connection) as session:
         plan = await session.provisioning.undo(log, run_id=run_id, delete_groups=delete_groups)
         if not dry_run:
-            return await apply_plan(session, plan, applying, as_json=as_json, sandbox=connection.sandbox)
+            return await apply_plan(
+                session,
+                plan,
+                applying,
+                as_json=as_json,
+                sandbox=connection.sandbox,
+                whole="ezeep provision plan",
+            )
     return _show(plan, as_json)
 
 

@@ -75,11 +75,14 @@ CAREFUL = Applying()
 
 
 async def apply_plan(
-    session: EzeepSession, plan: Plan, applying: Applying, *, as_json: bool, sandbox: bool
+    session: EzeepSession, plan: Plan, applying: Applying, *, as_json: bool, sandbox: bool, whole: str
 ) -> int:
-    """Show the plan, ask, make the changes, and report them. Gives the exit code."""
+    """Show the plan, ask, make the changes, and report them. Gives the exit code.
+
+    `whole` is what shows all of a plan that is too long to be shown before the question.
+    """
     screen = Screen(beside=as_json)
-    show_plan(screen, plan, most=LINES_SHOWN)
+    show_plan(screen, plan, most=LINES_SHOWN, rest=whole)
     log: Path | None = None
     try:
         plan.check_limits()
@@ -92,6 +95,7 @@ async def apply_plan(
             log = await asyncio.to_thread(lambda: applying.log(sandbox=sandbox))
             if log is not None:
                 screen.say(f"The audit log is {log}")
+                screen.flush()  # who kills this has been told
             ran = await follow(
                 screen,
                 len(plan.changes),
@@ -108,8 +112,9 @@ async def apply_plan(
         return REFUSED
     if ran.report is not None:
         await _tell(screen, ran.report, applying.report, log, as_json=as_json)
-    if ran.interrupted:
-        raise asyncio.CancelledError  # for `main`, which says so
+    if ran.ended_by:
+        complain("interrupted")
+        return 128 + ran.ended_by
     return 0 if ran.report is not None and ran.report.ok else FAILED
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
 
@@ -19,18 +20,16 @@ from ezeep_async.provisioning.report import NOT_DONE, Report, Row, report_of
 STYLES = {"+": "green", "-": "red", "!": "yellow", "~": "dim"}
 """By the sign at the beginning of a diff's line."""
 LINES_SHOWN = 100
-"""How much of a diff is shown before it is applied. `ezeep provision plan` shows all of it."""
+"""How much of a diff is shown before it is applied."""
 FAILURES_SHOWN = 10
 
 
-def show_plan(screen: Screen, plan: Plan, *, most: int | None = None) -> None:
-    """The diff, at most so many lines of it, and the summary."""
+def show_plan(screen: Screen, plan: Plan, *, most: int | None = None, rest: str = "") -> None:
+    """The diff, at most so many lines of it, and the summary. `rest` shows all of it."""
     lines = ((line, STYLES.get(line.lstrip()[:1], "")) for line in plan.diff())
     screen.styled(islice(lines, most))
     if more := sum(1 for _ in lines):
-        screen.styled(
-            [(f"... and {counted(more, 'more line')}: ezeep provision plan shows all of them", "dim")]
-        )
+        screen.styled([(f"... and {counted(more, 'more line')}: {rest} shows all of them", "dim")])
     screen.styled([(plan.summary(), "bold")])
 
 
@@ -48,38 +47,65 @@ class Ran:
     """A run that has ended, one way or another."""
 
     report: Report | None
-    """None where it was interrupted before there was anything to report."""
-    interrupted: bool = False
+    """None where it was ended before there was anything to report."""
+    ended_by: int = 0
+    """The signal that ended it; 0 where it ended by itself."""
 
 
 Applying = Callable[[OnEvent], Awaitable[Report]]
 
 
 async def follow(screen: Screen, total: int, applying: Applying) -> Ran:
-    """Run it, and show how far it is.
+    """Run it, and show how far it is. Raises what `applying` raises.
 
-    A first Ctrl-C lets what is in flight end, a second one breaks it off. Raises what `applying` raises.
+    After Ctrl-C or SIGTERM what is in flight ends, and nothing else begins; the second one breaks that off too.
     """
+    signals: list[int] = []
     with screen.steps(total) as steps:
         run = asyncio.ensure_future(_run(applying, _on_event(screen, steps)))
-        try:
-            return await asyncio.shield(run)
-        except asyncio.CancelledError:
-            steps.note("stopping: what is in flight is waited for")
+
+        def stop(number: int) -> None:
+            signals.append(number)
+            with contextlib.suppress(OSError):
+                steps.note("stopping: what is in flight is waited for")
+                screen.flush()
             run.cancel()
-        while not run.done():
+
+        with _taking_signals(stop):
             try:
-                await asyncio.wait({run})
-            except asyncio.CancelledError:
-                run.cancel()
-    return run.result()
+                report = await asyncio.shield(run)
+            except asyncio.CancelledError:  # Ctrl-C, where the loop takes no signals
+                if not run.done():
+                    stop(signal.SIGINT)
+                    await asyncio.wait({run})
+                report = run.result()
+    return Ran(report, signals[0] if signals else 0)
 
 
-async def _run(applying: Applying, on_event: OnEvent) -> Ran:
+async def _run(applying: Applying, on_event: OnEvent) -> Report | None:
     try:
-        return Ran(await applying(on_event))
+        return await applying(on_event)
     except asyncio.CancelledError as cancelled:
-        return Ran(report_of(cancelled), interrupted=True)
+        return report_of(cancelled)
+
+
+@contextlib.contextmanager
+def _taking_signals(stop: Callable[[int], None]) -> Iterator[None]:
+    """Call `stop` for Ctrl-C and SIGTERM. Left to themselves, a second Ctrl-C would lose the report."""
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            loop.add_signal_handler(number, stop, number)
+    except NotImplementedError:  # Windows
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 def _on_event(screen: Screen, steps: Steps) -> OnEvent:
