@@ -7,6 +7,11 @@ from cyclopts import App, Parameter
 from ezeep_async.version import __version__
 
 
+def _told_default(value: object) -> str | None:
+    """What is not given, a switch that is off and a list that is empty need no words."""
+    return None if value is None or value is False or value == () else str(value)
+
+
 app = App(
     name="ezeep",
     help="Groups and users of an ezeep Blue organisation, and a sandbox to try everything in.",
@@ -14,7 +19,7 @@ app = App(
     # `main` says it, and to everybody the same.
     suppress_keyboard_interrupt=False,
     # A switch is given or it is not: --no-json would be one more thing to explain.
-    default_parameter=Parameter(negative=""),
+    default_parameter=Parameter(negative="", show_default=_told_default),
 )
 # By name: a command is imported when it is called.
 app.command("ezeep_async.cli.login:login", help="Log in, in a browser or by another way.")
@@ -24,8 +29,23 @@ app.command(
     "ezeep_async.cli.demo:demo",
     help="Bring a few hundred memberships into a sandbox: the whole SDK at work, in a few seconds.",
 )
-app.command("ezeep_async.cli.groups:groups_app", name="groups", help="List, show and create groups.")
-app.command("ezeep_async.cli.users:users_app", name="users", help="List and show users.")
+app.command(
+    "ezeep_async.cli.provision:provision_app",
+    name="provision",
+    help="Bring the organisation into line with a file of groups and members: plan, apply, undo.",
+)
+app.command(
+    "ezeep_async.cli.export:export",
+    help="Write groups and members as the CSV that ezeep provision plan reads.",
+)
+app.command(
+    "ezeep_async.cli.groups:groups_app",
+    name="groups",
+    help="List, show, create, rename and delete groups, and list their members.",
+)
+app.command(
+    "ezeep_async.cli.users:users_app", name="users", help="List and show users, and change the groups of one."
+)
 app.command(
     "ezeep_async.cli.sandbox:sandbox",
     help="Serve a sandbox on loopback until Ctrl-C, and print the environment with which to use it.",

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
+from ezeep_async.cli.screen import clean
+
 
 T = TypeVar("T")
 
@@ -30,6 +32,35 @@ async def ask_line(prompt: str) -> str:
     sys.stdout.write(prompt)
     sys.stdout.flush()
     return _given((await beside(_read_line)).strip(), prompt)
+
+
+async def confirmed(question: str, *, yes: bool) -> bool:
+    """Whether the person at the terminal says yes. `yes`: it was said already. See `check_somebody_there`."""
+    if yes:
+        return True
+    _forget_what_was_typed()
+    # On standard error: standard output may be on its way into a file.
+    sys.stdout.flush()
+    sys.stderr.write(f"{clean(question)} [y/N] ")
+    sys.stderr.flush()
+    return (await beside(_read_line)).strip().casefold() in {"y", "yes"}
+
+
+def check_somebody_there(*, yes: bool) -> None:
+    """Raise `ValueError` where nobody can be asked, and --yes was not given."""
+    if not yes and not sys.stdin.isatty():
+        raise ValueError(
+            "nothing was done: this has to be confirmed, and here is no terminal. --yes does not ask"
+        )
+
+
+def _forget_what_was_typed() -> None:
+    """An answer is one to the question: not what was typed before it was asked."""
+    try:
+        import termios
+    except ImportError:  # Windows
+        return
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def _given(answer: str, prompt: str) -> str:

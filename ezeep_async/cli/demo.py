@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -12,9 +11,10 @@ import attrs
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.tokens import MemoryTokenStore
 from ezeep_async.cli.browser import allow
+from ezeep_async.cli.options import AtLeastOne
 from ezeep_async.cli.place import Place, open_place
-from ezeep_async.cli.sandbox import AtLeastOne, check_token_file
-from ezeep_async.cli.screen import Screen, Steps
+from ezeep_async.cli.sandbox import check_token_file
+from ezeep_async.cli.screen import Screen, Steps, complain
 from ezeep_async.provisioning.apply import Event
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import Plan
@@ -132,7 +132,7 @@ async def demo(
             await _run_again(screen, session, place, desired, tally)
     complaints = tally.complaints()
     for complaint in complaints:
-        sys.stderr.write(f"ezeep: {complaint}\n")
+        complain(complaint)
     return 1 if complaints else 0
 
 

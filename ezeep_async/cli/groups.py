@@ -1,22 +1,24 @@
-"""`ezeep groups`: list, show, create."""
+"""`ezeep groups`: list, show, create, rename, delete, members."""
 
 from __future__ import annotations
 
-from typing import Annotated
 from uuid import UUID
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
+from ezeep_async.cli.ask import check_somebody_there, confirmed
 from ezeep_async.cli.connection import HERE, Connection, open_session
-from ezeep_async.cli.screen import Screen, to_json
+from ezeep_async.cli.naming import find_group, read_directory, refuse_external
+from ezeep_async.cli.options import AllowExternal, Json, Yes
+from ezeep_async.cli.people import show_users
+from ezeep_async.cli.screen import Screen, complain, to_json
 from ezeep_async.models.groups import Group
+from ezeep_async.provisioning.plan import counted
 from ezeep_async.session import EzeepSession
 from ezeep_async.wire.requests import as_uuid, checked_text
 
 
-Json = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
-
-groups_app = App(name="groups", help="Groups of the organisation.")
+groups_app = App(name="groups", help="Groups of the organisation. GROUP is an id, or exactly the name.")
 
 
 def facts_of(group: Group) -> dict[str, object]:
@@ -53,18 +55,18 @@ async def list_groups(*, as_json: Json = False, connection: Connection = HERE) -
 
 
 @groups_app.command(name="show")
-async def show_group(group_id: str, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
+async def show_group(group: str, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
     """Show one group.
 
     Parameters
     ----------
-    group_id
-        The group's id, a UUID.
+    group
+        The group's id, or exactly its name.
     """
     screen = Screen()
     async with open_session(connection) as session:
-        group = await session.groups.get(group_id)
-    _show(screen, group, as_json)
+        found = await find_group(session, group)
+    _show(screen, found, as_json)
 
 
 @groups_app.command(name="create")
@@ -93,6 +95,93 @@ async def create_group(
     if not as_json:
         screen.say(f"created {name!r}" if created else f"{name!r} was there already: nothing changed")
     _show(screen, group, as_json)
+
+
+@groups_app.command(name="rename")
+async def rename_group(
+    group: str,
+    name: str,
+    /,
+    *,
+    allow_external: AllowExternal = False,
+    as_json: Json = False,
+    connection: Connection = HERE,
+) -> None:
+    """Give a group another name. Members and printers stay.
+
+    Parameters
+    ----------
+    group
+        The group's id, or exactly its name.
+    name
+        Its new name, 1 to 255 characters, that no other group of the organisation has.
+    """
+    screen = Screen()
+    checked_text(name, "the name", shortest=1)
+    async with open_session(connection) as session:
+        found = await find_group(session, group)
+        refuse_external(found, allowed=allow_external)
+        # The server would not mind, and nobody could say any more which of them is meant.
+        if any(
+            other.id != found.id and other.organization_id == found.organization_id
+            for other in await session.groups.find(name)
+        ):
+            raise ValueError(f"there is a group {name!r} already")
+        renamed = await session.groups.update(found.id, name=name)
+    if not as_json:
+        screen.say(f"renamed {found.name!r} to {renamed.name!r}")
+    _show(screen, renamed, as_json)
+
+
+@groups_app.command(name="delete")
+async def delete_group(
+    group: str,
+    /,
+    *,
+    force: bool = False,
+    allow_external: AllowExternal = False,
+    yes: Yes = False,
+    connection: Connection = HERE,
+) -> int:
+    """Delete a group, after asking. One with members or printers is not deleted.
+
+    Parameters
+    ----------
+    group
+        The group's id, or exactly its name.
+    force
+        Delete it also if it has members or printers. They lose it; there is no way back.
+    """
+    check_somebody_there(yes=yes)
+    screen = Screen()
+    async with open_session(connection) as session:
+        found = await find_group(session, group)
+        refuse_external(found, allowed=allow_external)
+        used = f"{counted(found.num_members, 'member')} and {counted(found.num_printers, 'printer')}"
+        if (found.num_members or found.num_printers) and not force:
+            raise ValueError(f"group {found.name!r} has {used}: --force deletes it all the same")
+        if not await confirmed(f"Delete group {found.name!r} with {used}?", yes=yes):
+            complain("nothing was deleted")
+            return 1
+        await session.groups.delete(found.id)
+    screen.say(f"deleted {found.name!r}")
+    return 0
+
+
+@groups_app.command(name="members")
+async def list_members(group: str, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
+    """List the members of a group: id, e-mail address, name, number of groups.
+
+    Parameters
+    ----------
+    group
+        The group's id, or exactly its name.
+    """
+    async with open_session(connection) as session:
+        found = await find_group(session, group)
+        users = await session.groups.members(found.id).collect()
+        people = await read_directory(session)
+    show_users(Screen(), users, people, as_json)
 
 
 async def _organization(session: EzeepSession, given: str | None) -> UUID:

@@ -15,8 +15,8 @@ from ezeep_async.auth.stores.keyring import KeyringTokenStore
 from ezeep_async.auth.stores.readonly import UNKNOWN_END
 from ezeep_async.cli.ask import ask_line, ask_secret, beside
 from ezeep_async.cli.connection import HERE, Account, Connection, open_account
-from ezeep_async.cli.groups import Json
 from ezeep_async.cli.loopback import RedirectListener
+from ezeep_async.cli.options import Json
 from ezeep_async.cli.screen import Screen, sentence, to_json
 from ezeep_async.errors import EzeepError, PermissionDenied, TokenStoreError, TransientAuthError
 from ezeep_async.models.accounts import AccountUser

@@ -1,7 +1,8 @@
 """The entry point of `ezeep`: runs a command, and turns what went wrong into one sentence and an exit code.
 
-Exit codes: 0 done, 1 an error (one sentence on standard error says which), 2 a command line that cannot be understood,
-130 Ctrl-C, 141 nobody reads the output any more.
+Exit codes: 0 done, 1 an error (one sentence on standard error says which), 64 a command line that cannot be understood,
+130 Ctrl-C, 141 nobody reads the output any more. `ezeep provision` adds 2, changes are pending, and 3, a safety limit
+refused. So 2 means one thing, and 64 is what sysexits.h has for a command line (EX_USAGE).
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from collections.abc import Sequence
 
 EXTRA = frozenset({"cyclopts", "rich", "segno"})
 """What the extra `cli` installs and this command imports."""
+
+
+USAGE = 64
+"""The exit code for a command line that cannot be understood."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,9 +55,9 @@ def _run(arguments: Sequence[str] | None) -> int:
             return _fail(
                 "that cannot be understood. --password takes no value: it is asked for, or read from a pipe. If you gave "
                 "one, take it for known to others: everybody on a machine can read its command lines",
-                2,
+                USAGE,
             )
-        return _fail(f"{sentence(error)} (see ezeep --help)", 2)
+        return _fail(f"{sentence(error)} (see ezeep --help)", USAGE)
     except BrokenPipeError:
         raise
     except (EzeepError, ValueError, OSError) as error:

@@ -10,16 +10,13 @@ import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter, validators
 
 from ezeep_async.auth.stores.file import FileTokenStore
+from ezeep_async.cli.options import AtLeastOne
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
 from ezeep_async.sandbox.server import Sandbox
 
 
-AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 TERMINATED = 143
 """The exit code after SIGTERM."""
 

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -17,13 +18,23 @@ import segno
 from rich.box import HEAVY, SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 
 PLAIN_STEPS = 4
 """How often the plain output tells how far a run is."""
+LINES_AT_ONCE = 200
+"""How many styled lines are laid out together."""
 
 
 def clean(value: object) -> str:
@@ -39,6 +50,17 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return clean(f"{error.filename}: {error.strerror}")
     return clean(" ".join(str(error).split())) or type(error).__name__
+
+
+def complain(text: str) -> None:
+    """One line on standard error, in the form that `main` has for errors."""
+    sys.stderr.write(f"ezeep: {clean(text)}\n")
+
+
+def write_document(content: str) -> None:
+    """What another program reads, on standard output: UTF-8, whatever the terminal's encoding is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content.encode())
 
 
 def to_json(value: object) -> str:
@@ -69,6 +91,16 @@ class _Console(Console):
         raise BrokenPipeError
 
 
+class _Rate(ProgressColumn):
+    """How many steps are made in a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(
+            "" if speed is None else f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="dim"
+        )
+
+
 class Steps:
     """A run's progress, shown as a bar or told in a few lines."""
 
@@ -78,12 +110,14 @@ class Steps:
         self._bar = bar
         self._task = None if bar is None else bar.add_task("", total=total, note="")
 
-    def done(self, done: int) -> None:
-        """So many steps are done."""
+    def done(self, done: int, failed: int = 0) -> None:
+        """So many steps are done, and so many of them in vain."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
+            if failed:
+                self.last_note(f"{failed} failed")
         elif done * PLAIN_STEPS // self._total != (done - 1) * PLAIN_STEPS // self._total:
-            self._screen.say(f"   {done} of {self._total} changes")
+            self._screen.say(f"   {done} of {self._total} changes" + (f", {failed} failed" if failed else ""))
 
     def note(self, text: str) -> None:
         """Something worth knowing happened."""
@@ -99,10 +133,14 @@ class Steps:
 
 
 class Screen:
-    """Standard output, as it suits who reads it."""
+    """Standard output, as it suits who reads it.
 
-    def __init__(self, *, plain: bool = False) -> None:
-        self._console = _Console(highlight=False)
+    With `beside`, standard output is for a document, and people are told on standard error, if that is a terminal.
+    """
+
+    def __init__(self, *, plain: bool = False, beside: bool = False) -> None:
+        self._console = _Console(highlight=False, stderr=beside)
+        self._beside = beside
         self.plain = plain or not self._console.is_terminal
 
     def say(self, text: str) -> None:
@@ -114,7 +152,26 @@ class Screen:
 
     def raw(self, text: str) -> None:
         """Text as it is, with a line end."""
-        sys.stdout.write(text + "\n")
+        if not self._beside:
+            sys.stdout.write(text + "\n")
+        elif not self.plain:
+            sys.stderr.write(text + "\n")
+
+    def flush(self) -> None:
+        """Show now what was written. A pipe or a file would get it when there is more."""
+        sys.stdout.flush()
+
+    def styled(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Lines, each with its style."""
+        if self.plain:
+            for line, _ in lines:
+                self.raw(clean(line))
+            return
+        waiting = iter(lines)
+        while some := list(islice(waiting, LINES_AT_ONCE)):
+            self._console.print(
+                Text("\n").join(Text(clean(line), style=style) for line, style in some), soft_wrap=True
+            )
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table. Plain: a line for each row, tabs between its values."""
@@ -174,7 +231,8 @@ class Screen:
             TextColumn("  "),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
+            _Rate(),
+            TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[note]}", style="yellow"),
         )
         with Progress(*columns, console=self._console) as bar:

@@ -20,7 +20,7 @@ from ezeep_async.cli.groups import create_group, list_groups, show_group
 from ezeep_async.cli.place import open_place
 from ezeep_async.cli.sandbox import sandbox as sandbox_command
 from ezeep_async.cli.users import list_users, show_user
-from ezeep_async.provisioning import AddToGroups, DesiredState, Report, Row, TargetGroup
+from ezeep_async.provisioning import ChangeMemberships, DesiredState, Report, Row, TargetGroup
 from ezeep_async.sandbox import Sandbox
 
 
@@ -127,20 +127,21 @@ async def test_a_demo_that_failed_says_so(capsys: Capture, monkeypatch: pytest.M
     assert "failures: 2" in captured.out
     lines = captured.err.splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["ezeep:"] * 3
-    assert "2 changes failed, the first: add " in lines[0]
+    assert "2 changes failed, the first: " in lines[0]
+    assert ": add to " in lines[0]
     assert "renewed 0 times" in lines[1]
     assert "the second run wrote 2 times" in lines[2]
 
 
 def test_the_verdict() -> None:
-    change = AddToGroups(UUID(int=1), "a@example.com", (TargetGroup("Sales", UUID(int=2)),))
-    good = Tally(1, 0, Report((Row(change, "updated"),)), requests=9, refreshes=1)
+    change = ChangeMemberships(UUID(int=1), "a@example.com", (TargetGroup("Sales", UUID(int=2)),))
+    good = Tally(1, 0, Report((Row(change=change, outcome="updated"),)), requests=9, refreshes=1)
     assert good.complaints() == []
     bad = attrs.evolve(
-        good, report=Report((Row(change, "failed", EzeepError("no")),)), refreshes=2, writes_again=1
+        good, report=Report((Row(change=change, outcome="failed", error=EzeepError("no")),)), refreshes=2, writes_again=1
     )
     assert bad.complaints() == [
-        "1 changes failed, the first: add a@example.com to 'Sales': no",
+        "1 changes failed, the first: a@example.com: add to 'Sales': no",
         "the login was renewed 2 times, and it has to be once",
         "the second run wrote once, and had nothing to write",
     ]

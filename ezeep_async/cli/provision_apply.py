@@ -1,0 +1,150 @@
+"""Applying a plan from the command line: show it, ask, do it, and say what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import attrs
+from cyclopts import Group, Parameter
+
+from ezeep_async.cli.ask import check_somebody_there, confirmed
+from ezeep_async.cli.options import AtLeastOne, Yes
+from ezeep_async.cli.provision_files import check_report, default_audit_log, write_report
+from ezeep_async.cli.provision_screen import (
+    LINES_SHOWN,
+    Ran,
+    follow,
+    show_plan,
+    show_report,
+    told_failures,
+    told_limit,
+)
+from ezeep_async.cli.screen import Screen, complain, to_json, write_document
+from ezeep_async.errors import SafetyLimitExceeded
+from ezeep_async.provisioning.apply import Verify
+from ezeep_async.provisioning.plan import Plan
+from ezeep_async.provisioning.report import Report
+from ezeep_async.session import EzeepSession
+
+
+FAILED = 1
+"""The exit code where something failed, or nothing could be done."""
+REFUSED = 3
+"""The exit code of what a safety limit refuses."""
+
+
+@Parameter(name="*", group=Group("Applying", sort_key=6))
+@attrs.frozen(kw_only=True)
+class Applying:
+    """The options that say how a plan is applied."""
+
+    yes: Yes = False
+    concurrency: AtLeastOne = 16
+    """How many changes are made at once, at most."""
+    verify: Verify = "fresh"
+    """fresh reads each user before it is written, and keeps what others changed since the plan was made; trust-plan takes
+    the plan's word for it, and makes half as many requests."""
+    audit_log: Path | None = None
+    """Where every write is noted before it is sent, for undo. By default a new file in the user's state folder; in a
+    sandbox none."""
+    no_audit_log: bool = False
+    """Keep no audit log. What was done cannot be taken back with undo then."""
+    report: Annotated[Path | None, Parameter(name="--report")] = None
+    """Write what became of each change into this file, a .csv or a .jsonl."""
+
+    def check(self) -> None:
+        """Find out what cannot work before anything is read. Blocks. Raises `ValueError` and `OSError`."""
+        if self.no_audit_log and self.audit_log is not None:
+            raise ValueError("--audit-log and --no-audit-log exclude each other")
+        if self.report is not None:
+            check_report(self.report)
+        check_somebody_there(yes=self.yes)
+
+    def log(self, *, sandbox: bool) -> Path | None:
+        """Where the audit log is. Blocks. Raises `OSError`."""
+        if self.audit_log is not None or self.no_audit_log or sandbox:
+            return self.audit_log
+        return default_audit_log()
+
+
+CAREFUL = Applying()
+"""No options."""
+
+
+async def apply_plan(
+    session: EzeepSession, plan: Plan, applying: Applying, *, as_json: bool, sandbox: bool, whole: str
+) -> int:
+    """Show the plan, ask, make the changes, and report them. Gives the exit code.
+
+    `whole` is what shows all of a plan that is too long to be shown before the question.
+    """
+    screen = Screen(beside=as_json)
+    show_plan(screen, plan, most=LINES_SHOWN, rest=whole)
+    log: Path | None = None
+    try:
+        plan.check_limits()
+        if plan.is_empty:
+            ran = Ran(Report())
+        elif not await confirmed("Make these changes?", yes=applying.yes):
+            complain("nothing was changed")
+            return FAILED
+        else:
+            log = await asyncio.to_thread(lambda: applying.log(sandbox=sandbox))
+            if log is not None:
+                screen.say(f"The audit log is {log}")
+                screen.flush()  # who kills this has been told
+            ran = await follow(
+                screen,
+                len(plan.changes),
+                lambda on_event: session.provisioning.apply(
+                    plan,
+                    concurrency=applying.concurrency,
+                    on_event=on_event,
+                    audit_log=log,
+                    verify=applying.verify,
+                ),
+            )
+    except SafetyLimitExceeded as error:
+        complain(f"nothing was changed: {told_limit(error)}")
+        return REFUSED
+    if ran.report is not None:
+        await _tell(screen, ran.report, applying.report, log, as_json=as_json)
+    if ran.ended_by:
+        complain("interrupted")
+        return 128 + ran.ended_by
+    return 0 if ran.report is not None and ran.report.ok else FAILED
+
+
+async def _tell(
+    screen: Screen, report: Report, path: Path | None, log: Path | None, *, as_json: bool
+) -> None:
+    if path is not None:
+        # First of all: whatever becomes of the screen, it is there.
+        await asyncio.to_thread(write_report, report, path)
+    if as_json:
+        write_document(to_json(_record(report, log)) + "\n")
+    if report.rows:
+        rest = path or log
+        show_report(
+            screen, report, "--report FILE keeps all of them" if rest is None else f"all are in {rest}"
+        )
+    if log is not None and any(row.ok for row in report.rows):
+        screen.say(f"To take it back: ezeep provision undo {shlex.quote(str(log))}")
+    if failures := told_failures(report):
+        complain(failures)
+
+
+def _record(report: Report, log: Path | None) -> dict[str, object]:
+    return {
+        "ok": report.ok,
+        "run_id": report.run_id,
+        "audit_log": None if log is None else str(log),
+        "seconds": round(report.seconds, 3),
+        "counts": dict(report.counts),
+        "memberships_added": report.memberships_added,
+        "memberships_removed": report.memberships_removed,
+        "rows": [row.plain() for row in report.rows],
+    }

@@ -1,0 +1,97 @@
+"""The files of `ezeep provision`: who should be where, plans, audit logs, reports."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from platformdirs import user_state_path
+
+from ezeep_async.errors import UnexpectedResponse
+from ezeep_async.provisioning.desired import DesiredState
+from ezeep_async.provisioning.plan import FORMAT, Plan
+from ezeep_async.provisioning.report import Report
+from ezeep_async.wire.converter import decode_json
+
+
+STDIN = Path("-")
+STDIN_NAME = "standard input"
+
+
+def read_desired(path: Path) -> DesiredState:
+    """Who should be where, by a file. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`."""
+    return DesiredState.from_csv(path)
+
+
+def read_input(path: Path) -> DesiredState | Plan:
+    """Who should be where, or a plan that was kept. Blocks. Raises as `read_desired`, and `ValueError` for a bad plan."""
+    if path == STDIN:
+        content = sys.stdin.buffer.read()
+        if not _is_plan(content):
+            return DesiredState.from_csv_bytes(content, source=STDIN_NAME)
+        return _plan(content, STDIN_NAME)
+    with path.open("rb") as file:
+        begin = file.read(64)
+        # A table of a hundred thousand rows is not read for this.
+        content = begin + file.read() if begin.lstrip().startswith(b"{") else b""
+    return _plan(content, str(path)) if _is_plan(content) else read_desired(path)
+
+
+def _is_plan(content: bytes) -> bool:
+    if not content.lstrip().startswith(b"{"):
+        return False
+    try:
+        document = decode_json(content)
+    except UnexpectedResponse:
+        return False
+    # A mapping of groups may have one of the name "format", but no group has this for its members.
+    return isinstance(document, dict) and document.get("format") == FORMAT  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]  # plain JSON
+
+
+def _plan(content: bytes, name: str) -> Plan:
+    try:
+        return Plan.from_json(content)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def default_audit_log() -> Path:
+    """A new file where the system keeps such things, with the time in its name. Makes the folder. Raises `OSError`."""
+    folder = user_state_path("ezeep_async") / "audit"
+    folder.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+    # Two runs may begin in one second: each has a file of its own.
+    return folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}-{os.getpid()}.jsonl"
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file for its owner alone: it names people, and their groups. Raises `OSError`."""
+    with open(path, "wb", opener=_private) as file:  # Path.open() takes no opener
+        file.write(content.encode())
+
+
+def check_report(path: Path) -> None:
+    """Raise `ValueError` and `OSError` for a report that could not be written afterwards."""
+    if path.suffix.casefold() not in {".csv", ".jsonl"}:
+        raise ValueError(f"--report takes a .csv or a .jsonl, not {path}")
+    with open(path, "ab", opener=_private):
+        pass
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Each change and its outcome, in the form that the file's name says. Blocks. Raises `OSError`."""
+    if path.suffix.casefold() == ".csv":
+        text = io.StringIO(newline="")
+        report.write_csv(text)
+        write_private(path, text.getvalue())
+    else:
+        rows = io.BytesIO()
+        report.write_jsonl(rows)
+        write_private(path, rows.getvalue().decode())
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)

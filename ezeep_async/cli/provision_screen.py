@@ -1,0 +1,169 @@
+"""How `ezeep provision` looks: the diff, the run, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice
+
+import attrs
+
+from ezeep_async.cli.screen import Screen, Steps
+from ezeep_async.errors import SafetyLimitExceeded
+from ezeep_async.provisioning.apply import Event, OnEvent
+from ezeep_async.provisioning.plan import Plan, counted, some
+from ezeep_async.provisioning.report import NOT_DONE, Report, Row, report_of
+
+
+STYLES = {"+": "green", "-": "red", "!": "yellow", "~": "dim"}
+"""By the sign at the beginning of a diff's line."""
+LINES_SHOWN = 100
+"""How much of a diff is shown before it is applied."""
+FAILURES_SHOWN = 10
+
+
+def show_plan(screen: Screen, plan: Plan, *, most: int | None = None, rest: str = "") -> None:
+    """The diff, at most so many lines of it, and the summary. `rest` shows all of it."""
+    lines = ((line, STYLES.get(line.lstrip()[:1], "")) for line in plan.diff())
+    screen.styled(islice(lines, most))
+    if more := sum(1 for _ in lines):
+        screen.styled([(f"... and {counted(more, 'more line')}: {rest} shows all of them", "dim")])
+    screen.styled([(plan.summary(), "bold")])
+
+
+def told_limit(error: SafetyLimitExceeded) -> str:
+    """Why it is refused, and what to do about it, in the words of the command line."""
+    told = some([f"{number} from {name!r}" for name, number in error.by_group.items()])
+    return (
+        f"{counted(error.removals, 'membership')} would be removed, and at most {error.limit} may be: {told}. "
+        f"Where this is meant, plan with --max-removals {error.removals}"
+    )
+
+
+@attrs.frozen
+class Ran:
+    """A run that has ended, one way or another."""
+
+    report: Report | None
+    """None where it was ended before there was anything to report."""
+    ended_by: int = 0
+    """The signal that ended it; 0 where it ended by itself."""
+
+
+Applying = Callable[[OnEvent], Awaitable[Report]]
+
+
+async def follow(screen: Screen, total: int, applying: Applying) -> Ran:
+    """Run it, and show how far it is. Raises what `applying` raises.
+
+    After Ctrl-C or SIGTERM what is in flight ends, and nothing else begins; the second one breaks that off too.
+    """
+    signals: list[int] = []
+    with screen.steps(total) as steps:
+        run = asyncio.ensure_future(_run(applying, _on_event(screen, steps)))
+
+        def stop(number: int) -> None:
+            signals.append(number)
+            with contextlib.suppress(OSError):
+                steps.note("stopping: what is in flight is waited for")
+                screen.flush()
+            run.cancel()
+
+        with _taking_signals(stop):
+            try:
+                report = await asyncio.shield(run)
+            except asyncio.CancelledError:  # Ctrl-C, where the loop takes no signals
+                if not run.done():
+                    stop(signal.SIGINT)
+                    await asyncio.wait({run})
+                report = run.result()
+    return Ran(report, signals[0] if signals else 0)
+
+
+async def _run(applying: Applying, on_event: OnEvent) -> Report | None:
+    try:
+        return await applying(on_event)
+    except asyncio.CancelledError as cancelled:
+        return report_of(cancelled)
+
+
+@contextlib.contextmanager
+def _taking_signals(stop: Callable[[int], None]) -> Iterator[None]:
+    """Call `stop` for Ctrl-C and SIGTERM. Left to themselves, a second Ctrl-C would lose the report."""
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            loop.add_signal_handler(number, stop, number)
+    except NotImplementedError:  # Windows
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+def _on_event(screen: Screen, steps: Steps) -> OnEvent:
+    failed = 0
+
+    def on_event(event: Event) -> None:
+        nonlocal failed
+        failed += event.outcome in NOT_DONE
+        # Nobody may be looking any more. That ends nothing half-way.
+        with contextlib.suppress(OSError):
+            steps.done(event.done, failed)
+            screen.flush()
+
+    return on_event
+
+
+def facts_of(report: Report) -> dict[str, object]:
+    """What was done, for people: what there is of it."""
+    counts = report.counts
+    facts: dict[str, object] = {
+        "groups created": counts["created"],
+        "groups that had come into being": counts["adopted"],
+        "people invited": counts["invited"],
+        "users changed": counts["updated"],
+        "memberships added": report.memberships_added,
+        "memberships removed": report.memberships_removed,
+        "users that were so already": counts["unchanged"],
+        "gone already": counts["already_absent"],
+        "groups deleted": counts["deleted"],
+        "groups kept, as they are used": counts["kept"],
+        "failed": counts["failed"],
+        "outcome unknown": counts["unknown"],
+        "not begun": counts["not_started"],
+    }
+    return {name: number for name, number in facts.items() if number} | {"seconds": f"{report.seconds:.2f}"}
+
+
+def show_report(screen: Screen, report: Report, rest: str) -> None:
+    """What was done, and the first failures. `rest` is where all of them are."""
+    screen.styled(_failure_lines(report, rest))
+    screen.facts(facts_of(report))
+
+
+def _failures(report: Report) -> list[Row]:
+    return [row for row in report.failures if row.outcome != "not_started"]
+
+
+def _failure_lines(report: Report, rest: str) -> Iterator[tuple[str, str]]:
+    failures = _failures(report)
+    for row in failures[:FAILURES_SHOWN]:
+        yield f"! {row.change}: {row.outcome}: {row.error or 'it was broken off'}", "yellow"
+    if (more := len(failures) - FAILURES_SHOWN) > 0:
+        yield f"! and {more} more: {rest}", "yellow"
+
+
+def told_failures(report: Report) -> str:
+    """How much was not done, in a sentence; empty where everything was, or was not begun."""
+    failed = len(_failures(report))
+    if not failed:
+        return ""
+    return f"{failed} of {counted(len(report.rows), 'change')} failed. The same again makes up for what is missing"
