@@ -243,12 +243,13 @@ def _refuse_guesses(given: object, read: object, path: str) -> None:
             raise ValueError(f"something is there twice at {path}")
         for number, (item, other) in enumerate(zip(items, others, strict=True)):
             _refuse_guesses(item, other, f"{path}[{number}]")
-    elif type(given) is not type(read) and not _are_numbers(given, read):
+    elif not _are_alike(given, read):
         raise ValueError(f"{given!r} does not belong at {path}")
 
 
-def _are_numbers(*values: object) -> bool:
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+def _are_alike(one: object, other: object) -> bool:
+    numbers = (int, float)
+    return type(one) is type(other) or (type(one) in numbers and type(other) in numbers)
 
 
 def _after(before: frozenset[UUID], change: ChangeMemberships) -> frozenset[UUID]:
