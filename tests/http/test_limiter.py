@@ -11,7 +11,7 @@ from types import NoneType
 import pytest
 from stub_servers import quick
 
-from ezeep_async import EzeepSession, Settings
+from ezeep_async import EzeepSession
 from ezeep_async.http.limiter import Limiter
 from ezeep_async.sandbox import Sandbox
 
@@ -436,25 +436,6 @@ async def test_6_7_a_429_pauses_the_others_of_its_host(sandbox: Sandbox) -> None
         await session.users.list().first()
         assert now() - begun > 0.25
         await first
-
-
-async def test_6_8_membership_writes_against_a_server_that_allows_few(sandbox: Sandbox) -> None:
-    """6-8: 300 writes with 5 allowed at once: all applied, at most 1.3 requests for each."""
-    sandbox.behaviour.max_parallel = 5
-    sandbox.behaviour.retry_after = 0.02
-    sandbox.behaviour.latency = 0.003
-    users = list(sandbox.organisation.users)[:100]
-    groups = list(sandbox.organisation.groups)[:3]
-    async with EzeepSession(
-        sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=Settings()
-    ) as session:
-        writes = [session.users.set_groups(user, groups[: n + 1]) for user in users for n in range(3)]
-        await asyncio.gather(*writes)
-    for user in users:
-        assert set(groups[:1]) <= set(sandbox.organisation.users[user].groups)
-    answered = [seen.status for seen in sandbox.requests if seen.key == USER]
-    assert answered.count(200) == 300
-    assert len(answered) <= 1.3 * 300
 
 
 @pytest.mark.parametrize("limit", [1, 4])
