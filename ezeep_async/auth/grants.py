@@ -41,9 +41,11 @@ _SECRET_FIELDS = ("code", "code_verifier", "refresh_token", "password", "pairing
 _PASSING = frozenset({"temporarily_unavailable", "server_error"})
 
 
-# An answer that is no success may hold a login all the same, in JSON or as a form.
+# An answer that is no success may hold a login all the same, in JSON or as a form. What is no text in its place is
+# taken out to the end of the answer.
 _TOKENS = re.compile(
-    rb"""((?:access|refresh|id)_token["']?\s*[:=]\s*)("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^"'&\s,}]+)"""
+    rb"""((?:access|refresh|id)_token["']?\s*[:=]\s*)("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[\[{].*|[^"'&\s,}]+)""",
+    re.DOTALL,
 )
 
 
@@ -118,10 +120,10 @@ def check_success(response: RawResponse, path: str, form: Mapping[str, str]) -> 
 
 def failure_from(response: RawResponse, path: str, form: Mapping[str, str]) -> AuthenticationError:
     """What a refused grant means for the caller. The cause is the plain answer."""
+    code = oauth_error(response)
     response = attrs.evolve(response, body=_TOKENS.sub(rb'\1"***"', response.body))
     secrets = tuple(form[name] for name in _SECRET_FIELDS if form.get(name)) + response.secrets
     answer = error_from(response, Context("POST", path, response.request_id, secrets=secrets))
-    code = oauth_error(response)
     description = "" if code is None else _describe(code, response, secrets)
     error: AuthenticationError
     if code is None:

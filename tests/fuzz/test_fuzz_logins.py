@@ -134,6 +134,7 @@ def json_or_none(body: bytes) -> Any:
         str(ANSWER),
         "access_token=PLANTED-access&refresh_token=PLANTED-refresh",
         json.dumps(ANSWER)[:-5],
+        json.dumps({**ANSWER, "access_token": [[{"x": "PLANTED"}]]}),
     ],
 )
 @pytest.mark.parametrize("status", [400, 401, 500, 502])
