@@ -163,17 +163,16 @@ class Report:
         for group, members in desired.groups.items():
             for member in members:
                 row = changed.get((group, member)) or invited.get(member)
-                done: Literal["added", "unchanged", "waiting"] = "waiting"
                 if member in skipped:
                     yield Line(group, member, "skipped", "not in the organisation")
                 elif row is None:
                     yield Line(group, member, "waiting" if member in waiting else "unchanged")
-                elif row.ok:
-                    if isinstance(row.change, ChangeMemberships):
-                        done = "unchanged" if row.outcome == "unchanged" else "added"
-                    yield Line(group, member, done)
-                else:
+                elif not row.ok:
                     yield Line(group, member, row.outcome, str(row.error or ""))  # type: ignore[arg-type]
+                elif isinstance(row.change, InvitePerson):
+                    yield Line(group, member, "waiting")
+                else:
+                    yield Line(group, member, "unchanged" if row.outcome == "unchanged" else "added")
 
     def write_jsonl(self, file: IO[bytes]) -> None:
         """Each row as a line of JSON."""

@@ -253,6 +253,8 @@ async def test_7_9_a_torn_last_line_is_passed_over_and_nothing_is_lost_after_it(
     await session.provisioning.apply(plan, audit_log=log)
     assert read(log)[: len(records) - 1] == records[:-1]
     assert len(read(log)) == 2 * len(records) - 1
+    # The first line of the second run is a line of its own.
+    assert sum(record.operation == "run" for record in read_audit_log(log)) == 2
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,7 @@ async def test_groups_of_one_name_are_told_apart_by_their_ids(
 # --- how much it costs ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("verify", "most"), [("fresh", 2.05), ("trust-plan", 1.05)])
 async def test_requests_for_each_changed_user(verify, most: float) -> None:
     """Two, or one, and hardly anything besides: planning and the checks before the first write included."""

@@ -79,6 +79,7 @@ FULL = Plan(
 )
 
 
+@pytest.mark.timeout(120)
 @given(plans)
 @settings(max_examples=200, deadline=None)
 def test_any_plan_survives_json_and_pickle(plan: Plan) -> None:
@@ -88,6 +89,7 @@ def test_any_plan_survives_json_and_pickle(plan: Plan) -> None:
     assert hash(plan) == hash(Plan.from_json(plan.to_json()))
 
 
+@pytest.mark.timeout(120)
 @given(plans)
 @settings(max_examples=100, deadline=None)
 def test_turned_round_twice_it_changes_the_same_memberships(plan: Plan) -> None:

@@ -262,6 +262,7 @@ async def test_a_file_without_a_run_is_refused(session: EzeepSession, log: Path,
 # --- any run -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(120)
 @given(
     wanted=st.dictionaries(
         st.sampled_from(["A", "B", "C", "New"]), st.sets(st.integers(0, 7), max_size=8), min_size=1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, assert_type
 from uuid import UUID
 
@@ -11,6 +13,7 @@ from ezeep_async import (
     ApiError,
     BlockingPaginator,
     BlockingSession,
+    DesiredState,
     EzeepSession,
     FileTokenStore,
     Group,
@@ -21,8 +24,10 @@ from ezeep_async import (
     Page,
     Paginator,
     Pairing,
+    Plan,
     RateLimited,
     Reconciled,
+    Report,
     Settings,
     Sought,
     TokenSet,
@@ -32,6 +37,16 @@ from ezeep_async import (
     run_sync,
 )
 from ezeep_async.auth.keep_alive import KeepAlive
+from ezeep_async.provisioning import (
+    ChangeMemberships,
+    CreateGroup,
+    DeleteGroup,
+    Event,
+    InvitePerson,
+    Row,
+    read_audit_log,
+    report_of,
+)
 from ezeep_async.sandbox import Sandbox
 
 
@@ -76,6 +91,50 @@ async def asynchronous(identifier: UUID) -> None:
         assert_type(session.keep_alive(), KeepAlive)
         async with session.keep_alive() as handle:
             assert_type(handle, KeepAlive)
+
+
+async def provisioning(session: EzeepSession, identifier: UUID) -> None:
+    desired = DesiredState.from_mapping({"Sales": ["a@example.com", identifier]})
+    plan = await session.provisioning.plan(
+        desired,
+        mode="exact",
+        organization_id=identifier,
+        create_groups=False,
+        on_missing="invite",
+        allow_external=True,
+        max_removals=0.2,
+        protect_users=["*@example.com", identifier],
+        protect_groups=("Sales",),
+    )
+    assert_type(plan, Plan)
+    assert_type(plan.removals, int)
+    assert_type(plan.to_json(), str)
+    assert_type(Plan.from_json(b"{}").invert(), Plan)
+    for change in plan.changes:
+        assert_type(change, CreateGroup | InvitePerson | ChangeMemberships | DeleteGroup)
+
+    def follow(event: Event) -> None:
+        assert_type(event.done, int)
+
+    report = await session.provisioning.apply(
+        plan, concurrency=4, on_event=follow, audit_log="audit.jsonl", verify="trust-plan"
+    )
+    assert_type(report, Report)
+    assert_type(report.rows, tuple[Row, ...])
+    assert_type(report.counts, Counter[str])
+    for line in report.lines(desired, plan):
+        assert_type(line.member, str)
+    assert_type(await session.provisioning.undo(Path("audit.jsonl"), delete_groups=True), Plan)
+    assert_type(report_of(ValueError()), Report | None)
+    for record in read_audit_log("audit.jsonl"):
+        assert_type(record.before, tuple[UUID, ...] | None)
+
+
+def blocking_provisioning(session: BlockingSession, desired: DesiredState) -> None:
+    plan = session.provisioning.plan(desired, mode="exact")
+    assert_type(plan, Plan)
+    assert_type(session.provisioning.apply(plan, 4, audit_log="audit.jsonl"), Report)
+    assert_type(session.provisioning.undo("audit.jsonl", "run"), Plan)
 
 
 def blocking(app: OAuthApp, identifier: UUID) -> None:

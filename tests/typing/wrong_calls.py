@@ -15,6 +15,8 @@ async def asynchronous(session: EzeepSession) -> None:
     for _ in session.users.list():  # wrong
         pass
     await session.accounts.update("id", password="x")  # wrong
+    await session.provisioning.plan({"Sales": []})  # wrong
+    await session.provisioning.apply("plan.json")  # wrong
     EzeepSession("client")  # wrong
     Settings(10.0)  # wrong
     Settings(timeout=1.0)  # wrong
@@ -27,4 +29,5 @@ def blocking(session: EzeepSession) -> None:
         twin.groups.ensure("name", "organization", colour="red")  # wrong
         twin.users.list(pages=3)  # wrong
         twin.printers  # wrong
+        twin.provisioning.undo()  # wrong
     run_sync(OAuthApp("client"))  # wrong

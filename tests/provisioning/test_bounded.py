@@ -1,0 +1,103 @@
+"""7-12: a hundred thousand changes: as many tasks as workers, each change once, and nothing that grows with the plan."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from ezeep_async.errors import NotFound, PermissionDenied
+from ezeep_async.models.users import User
+from ezeep_async.provisioning import ChangeMemberships, Event, Plan, TargetGroup
+from ezeep_async.provisioning.apply import Run, run_to_report
+from ezeep_async.provisioning.snapshot import Api
+from ezeep_async.resources.users import MembershipChange
+
+
+MANY = 100_000
+TEAM = UUID(int=1)
+
+
+class FakeUsers:
+    """Takes a turn of the loop for each change, as a socket would, and counts who is in here at once."""
+
+    def __init__(self) -> None:
+        self.changed: Counter[UUID] = Counter()
+        self.inside = 0
+        self.peak = 0
+        self.tasks = 0
+
+    async def _change_groups(
+        self, user_id: UUID, add: frozenset[UUID], remove: frozenset[UUID], **_: object
+    ) -> MembershipChange:
+        self.inside += 1
+        self.peak = max(self.peak, self.inside)
+        if user_id.int % 1000 == 0:
+            self.tasks = max(self.tasks, len(asyncio.all_tasks()))
+        await asyncio.sleep(0)
+        self.inside -= 1
+        self.changed[user_id] += 1
+        if user_id.int % 10_000 == 1:
+            raise PermissionDenied("no", status=403, request_id="r")
+        if user_id.int % 10_000 == 2:
+            raise NotFound("gone", status=404, request_id="r")
+        return MembershipChange(User(id=user_id, groups=()), frozenset(), True, 1, "r")
+
+
+def a_plan(many: int = MANY) -> Plan:
+    team = (TargetGroup("Team", TEAM),)
+    return Plan(
+        changes=tuple(ChangeMemberships(UUID(int=n + 10), str(n), team, (), frozenset()) for n in range(many))
+    )
+
+
+def a_run(users: FakeUsers, plan: Plan, concurrency: int, **options: Any) -> Run:
+    nothing = cast("Any", None)
+    api = Api(nothing, cast("Any", users), nothing, nothing)
+    options = {"verify": "fresh", "on_event": None, "log": None} | options
+    return Run(api, plan, {}, frozenset({TEAM}), concurrency=concurrency, **options)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("concurrency", [1, 16])
+async def test_7_12_as_many_tasks_as_workers(concurrency: int) -> None:
+    """7-12: and a few: the run itself, and who waits for it."""
+    users, plan = FakeUsers(), a_plan()
+    report = await run_to_report(a_run(users, plan, concurrency))
+    assert users.peak == concurrency
+    assert users.tasks <= concurrency + 3
+    assert len(users.changed) == MANY
+    assert set(users.changed.values()) == {1}
+    assert report.counts == {"updated": MANY - 20, "failed": 20}
+    assert [row.change for row in report.rows] == list(plan.changes)
+
+
+@pytest.mark.timeout(120)
+async def test_7_12_more_workers_than_changes_are_not_started() -> None:
+    users = FakeUsers()
+    await run_to_report(a_run(users, a_plan(3), 10_000))
+    assert users.peak == 3
+
+
+@pytest.mark.timeout(120)
+async def test_7_13_cancelled_in_the_middle_of_many() -> None:
+    """7-13: whatever the number, those that had begun are done, and the report has a row for each change."""
+    users, plan = FakeUsers(), a_plan()
+    events: list[int] = []
+
+    def follow(event: Event) -> None:
+        events.append(event.done)
+        if event.done == 50_000:
+            task.cancel()
+
+    task = asyncio.ensure_future(run_to_report(a_run(users, plan, 16, on_event=follow)))
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    report = caught.value.report  # type: ignore[attr-defined]
+    assert len(report.rows) == MANY
+    assert events == list(range(1, len(users.changed) + 1))
+    assert 50_000 <= len(users.changed) <= 50_000 + 2 * 16
+    assert report.counts["not_started"] == MANY - len(users.changed)
