@@ -231,6 +231,8 @@ def _refuse_guesses(given: object, read: object, path: str) -> None:
     Reading fills in defaults, which is good for a server's answers. A plan that lost half of what it says, and would be
     applied as if it had never said it, is a damaged one.
     """
+    if _kind(given) is not _kind(read):
+        raise ValueError(f"{given!r} does not belong at {path}")
     if isinstance(given, dict) and isinstance(read, dict):
         there, wanted = cast("dict[str, object]", given), cast("dict[str, object]", read)
         for key in there.keys() ^ wanted.keys():
@@ -243,13 +245,11 @@ def _refuse_guesses(given: object, read: object, path: str) -> None:
             raise ValueError(f"something is there twice at {path}")
         for number, (item, other) in enumerate(zip(items, others, strict=True)):
             _refuse_guesses(item, other, f"{path}[{number}]")
-    elif not _are_alike(given, read):
-        raise ValueError(f"{given!r} does not belong at {path}")
 
 
-def _are_alike(one: object, other: object) -> bool:
-    numbers = (int, float)
-    return type(one) is type(other) or (type(one) in numbers and type(other) in numbers)
+def _kind(value: object) -> type:
+    """Its class, for which whole numbers and fractions are one."""
+    return float if isinstance(value, int) and not isinstance(value, bool) else type(value)
 
 
 def _after(before: frozenset[UUID], change: ChangeMemberships) -> frozenset[UUID]:

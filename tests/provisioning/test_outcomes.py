@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -229,13 +230,15 @@ async def test_7_14_groups_are_there_before_the_first_user_is_read(
 
 
 async def test_7_15_events_come_one_by_one_and_count_to_the_end(
-    sandbox: Sandbox, session: EzeepSession
+    sandbox: Sandbox, session: EzeepSession, tmp_path: Path
 ) -> None:
-    """7-15: failures are events too, and no number comes twice."""
+    """7-15: failures are events too, and no number comes twice, also while lines of the audit log are written."""
     events: list[Event] = []
     sandbox.faults.add(PATCH_USER, status=403, nth=3)
     plan = await session.provisioning.plan(new_team(sandbox, 40))
-    report = await session.provisioning.apply(plan, on_event=events.append, concurrency=8)
+    report = await session.provisioning.apply(
+        plan, on_event=events.append, concurrency=8, audit_log=tmp_path / "audit.jsonl"
+    )
     assert [event.done for event in events] == list(range(1, 42))
     assert {event.total for event in events} == {41}
     assert {(event.change, event.outcome) for event in events} == {
