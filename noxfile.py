@@ -18,7 +18,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 WRONG = "wrong_calls.py"
-EVERYTHING = ".[cli,redis,keyring,otel]"
+EVERYTHING = ".[cli,redis,keyring,otel,yaml]"
 
 
 def _group(name: str) -> list[str]:
@@ -66,7 +66,7 @@ def typing(session: nox.Session) -> None:
         wheel = _build(session, folder)
         session.install(*_group("typing"))
         # The interpreter's own name for the package: extras cannot be asked of a bare path on every installer.
-        session.install("--force-reinstall", f"ezeep_async[cli,redis,keyring,otel] @ {wheel.as_uri()}")
+        session.install("--force-reinstall", f"ezeep_async[cli,redis,keyring,otel,yaml] @ {wheel.as_uri()}")
         session.run("mypy", "ezeep_async", "noxfile.py")
         session.run("pyright", "ezeep_async", "noxfile.py")
         # From elsewhere, so that the installed wheel is what is seen, and not this folder.

@@ -42,8 +42,8 @@ def environment(server, tmp_path: Path) -> dict[str, str]:
 
 
 def test_there_are_snippets() -> None:
-    """The async example first, with its store (2-14); then blocking, logging in, the log, the sandbox, and tests of one's own."""
-    assert len(SNIPPETS) == 6
+    """The async example first, with its store (2-14); then blocking, logging in, provisioning, the log, the sandbox, and tests of one's own."""
+    assert len(SNIPPETS) == 7
     assert "FileTokenStore(" in SNIPPETS[0]
     body = SNIPPETS[0].split("def main", 1)[1].split("\n\n\n")[0]
     assert len(body.splitlines()) <= 10

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TextIO
 from uuid import UUID
 
 from ezeep_async.cli.connection import HERE, Connection, open_session
@@ -19,8 +17,11 @@ from ezeep_async.errors import AmbiguousName
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.groups import Group
 from ezeep_async.models.users import User
-from ezeep_async.provisioning.desired import DesiredState, InvalidInput, normalise_email, normalise_group_name
+from ezeep_async.provisioning.desired import DesiredState
+from ezeep_async.provisioning.names import normalise_email, normalise_group_name
 from ezeep_async.provisioning.plan import some
+from ezeep_async.provisioning.problems import InvalidInput
+from ezeep_async.provisioning.tables import write_csv
 
 
 async def export(
@@ -55,14 +56,6 @@ async def export(
         complain(
             f"left out, as no line can say it: {some([f'{name!r} ({why})' for name, why in left_out.items()])}"
         )
-
-
-def write_csv(groups: Mapping[str, Iterable[str]], file: TextIO) -> None:
-    """Write groups and their members as the CSV that `DesiredState.from_csv` reads."""
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("group", "member"))
-    for name, members in groups.items():
-        writer.writerows((name, member) for member in members)
 
 
 def members_by_group(

@@ -10,7 +10,7 @@ from ezeep_async.errors import AmbiguousName, ExternalGroup, NotFound, Permissio
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.groups import Group
 from ezeep_async.models.users import User
-from ezeep_async.provisioning.desired import normalise_email, normalise_group_name
+from ezeep_async.provisioning.names import normalise_email, normalise_group_name
 from ezeep_async.session import EzeepSession
 
 

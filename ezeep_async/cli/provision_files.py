@@ -24,7 +24,7 @@ STDIN_NAME = "standard input"
 
 def read_desired(path: Path) -> DesiredState:
     """Who should be where, by a file. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`."""
-    return DesiredState.from_csv(path)
+    return DesiredState.from_file(path)
 
 
 def read_input(path: Path) -> DesiredState | Plan:

@@ -12,8 +12,9 @@ from ezeep_async.provisioning.changes import (
     InvitePerson,
     TargetGroup,
 )
-from ezeep_async.provisioning.desired import DesiredState, InvalidInput, Problem
+from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import Plan
+from ezeep_async.provisioning.problems import InvalidInput, Problem
 from ezeep_async.provisioning.protection import HeldBack
 from ezeep_async.provisioning.report import Line, ProvisioningFailed, Report, Row, report_of
 from ezeep_async.provisioning.service import Provisioning

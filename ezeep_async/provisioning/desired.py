@@ -14,20 +14,9 @@ import attrs
 from ezeep_async.provisioning.collected import Collected
 from ezeep_async.provisioning.documents import read_document
 from ezeep_async.provisioning.json_tokens import json_tokens
-from ezeep_async.provisioning.names import normalise_email, normalise_group_name
-from ezeep_async.provisioning.problems import InvalidInput, Problem
 from ezeep_async.provisioning.tables import read_table
 from ezeep_async.provisioning.yaml_tokens import yaml_tokens
 
-
-__all__ = [
-    "DesiredState",
-    "Format",
-    "InvalidInput",
-    "Problem",
-    "normalise_email",
-    "normalise_group_name",
-]
 
 Format = Literal["csv", "json", "yaml"]
 """What `DesiredState` reads."""

@@ -8,7 +8,7 @@ from uuid import UUID
 from ezeep_async.errors import StalePlan
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.changes import ChangeMemberships, CreateGroup, TargetGroup
-from ezeep_async.provisioning.desired import normalise_group_name
+from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.plan import Plan, some
 from ezeep_async.provisioning.protection import OWN_USER
 

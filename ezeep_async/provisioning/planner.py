@@ -11,7 +11,8 @@ import attrs
 from ezeep_async.errors import AmbiguousName, ExternalGroup, MissingPeople
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, InvitePerson, TargetGroup
-from ezeep_async.provisioning.desired import DesiredState, normalise_group_name
+from ezeep_async.provisioning.desired import DesiredState
+from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.plan import Plan, some
 from ezeep_async.provisioning.protection import LAST_ADMIN, OWN_USER, HeldBack, Protection
 from ezeep_async.provisioning.snapshot import Snapshot

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import attrs
 
-from ezeep_async.provisioning.desired import normalise_email
+from ezeep_async.provisioning.names import normalise_email
 
 
 OWN_USER = "this is the user that the job runs as"

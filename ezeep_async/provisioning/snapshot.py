@@ -16,7 +16,8 @@ from ezeep_async.models.groups import Group
 from ezeep_async.models.users import User
 from ezeep_async.pages import HasId
 from ezeep_async.paging import Paginator
-from ezeep_async.provisioning.desired import DesiredState, normalise_email
+from ezeep_async.provisioning.desired import DesiredState
+from ezeep_async.provisioning.names import normalise_email
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations

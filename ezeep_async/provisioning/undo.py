@@ -10,7 +10,7 @@ import attrs
 from ezeep_async.errors import AuditLogError
 from ezeep_async.provisioning.audit import RUN, STARTED, AuditRecord
 from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, DeleteGroup, TargetGroup
-from ezeep_async.provisioning.desired import normalise_group_name
+from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.plan import Plan, ids_of
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezeep_async.provisioning import DesiredState, InvalidInput
-from ezeep_async.provisioning.desired import normalise_email, normalise_group_name
+from ezeep_async.provisioning.names import normalise_email, normalise_group_name
 
 
 def parse(text: str | bytes) -> DesiredState:
