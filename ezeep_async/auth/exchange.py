@@ -12,7 +12,7 @@ import attrs
 
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.grants import TOKEN_PATH, SendOnce, failure_from, refresh_form, tokens_from
-from ezeep_async.auth.owned import start_uncancellable, wait_through
+from ezeep_async.auth.owned import insist, start_uncancellable, wait_through
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import (
     ConnectFailed,
@@ -97,7 +97,10 @@ class Exchanger:
                 )
             elif outcome.then != "try again" or loop.time() + outcome.delay >= end:
                 raise outcome.error
-            await asyncio.sleep(outcome.delay)
+            if lost is None:
+                await asyncio.sleep(outcome.delay)  # nothing is spent yet: who cancels here, ends it
+            else:
+                await wait_through(loop.create_future(), outcome.delay)
 
     async def _attempt(self, current: TokenSet, attempt: int, seconds: float) -> TokenSet | _Failed:
         """One copy on the wire."""
@@ -134,16 +137,17 @@ class Exchanger:
             await wait_through(task, seconds - to_connect)
         if not task.done():
             task.abort()
-            await asyncio.wait({task})
-            if task.cancelled() and not phase.sent:
-                raise ConnectFailed(
-                    f"no connection to the account service within {to_connect:g} s", request_sent=False
-                )
-            if task.cancelled():
-                raise RequestTimeout(
-                    f"no answer from the account service within {seconds:g} s", request_sent=True
-                )
-        return task.result()
+            await insist(lambda: asyncio.wait({task}))
+        if not task.cancelled():
+            return task.result()
+        # Given up on here, or broken off by whoever cancelled a task that the HTTP library keeps for its connection.
+        if phase.sent:
+            raise RequestTimeout(
+                f"no answer from the account service within {seconds:g} s", request_sent=True
+            )
+        raise ConnectFailed(
+            f"no connection to the account service within {to_connect:g} s", request_sent=False
+        )
 
     async def _send_once(self, request: Request, phase: Phase) -> RawResponse:
         return await self._send(request, phase)

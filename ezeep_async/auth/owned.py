@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 
@@ -40,9 +40,9 @@ class SelfTimed(asyncio.Task[T]):
         return super().cancel(msg)
 
 
-def start_uncancellable(coroutine: Coroutine[Any, Any, T]) -> Uncancellable[T]:
+def start_uncancellable(coroutine: Coroutine[Any, Any, T], name: str | None = None) -> Uncancellable[T]:
     """Start a task that only `abort()` ends."""
-    return Uncancellable(coroutine, loop=asyncio.get_running_loop())
+    return Uncancellable(coroutine, loop=asyncio.get_running_loop(), name=name)
 
 
 def start_self_timed(coroutine: Coroutine[Any, Any, T], name: str) -> SelfTimed[T]:
@@ -64,5 +64,33 @@ async def wait_through(task: asyncio.Future[T], seconds: float) -> bool:
         try:
             await asyncio.wait({task}, timeout=remaining)
         except asyncio.CancelledError:
-            continue  # only a loop callback can get here: the result must not be lost for it
+            take_back()  # only a loop callback can get here: the result must not be lost for it
+    return True
+
+
+async def insist(act: Callable[[], Awaitable[T]]) -> T:
+    """Do it, and do it again whenever it is cancelled: for a task of this module, and for what may be done twice.
+
+    Such a cancellation comes from a callback of the loop, as from a signal handler that cancels all tasks, any number
+    of times. A time limit inside `act` never gets here, it becomes a `TimeoutError`. A `CancelledError` that nobody
+    asked for is raised: doing it again would bring it again.
+    """
+    while True:
+        try:
+            return await act()
+        except asyncio.CancelledError:
+            if not take_back():
+                raise
+
+
+def take_back() -> bool:
+    """Let the cancellations of the running task be as if they had not been, if it is one of this module.
+
+    Whether there were any.
+    """
+    task = asyncio.current_task()
+    if not isinstance(task, Uncancellable | SelfTimed) or not task.cancelling():
+        return False
+    while task.cancelling():
+        task.uncancel()
     return True

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
-from ezeep_async.auth.owned import start_self_timed
+from ezeep_async.auth.owned import insist, start_self_timed, take_back
 from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import EzeepError, ReauthorizationRequired, TokenPersistError, TokenStoreError
 
@@ -134,7 +134,7 @@ class Refresher:
         if hooks := {task for task in self._hooks if task is not caller}:
             await asyncio.wait(hooks, timeout=HOOK_WAIT)
         if self._unsaved and self._tokens is not None:
-            await asyncio.shield(self._own(self._save_again(), "ezeep-last-save"))
+            await asyncio.wait({self._own(self._save_again(), "ezeep-last-save")})
             if self._unsaved:
                 raise TokenPersistError(
                     "the session closes with a login that could not be stored: the stored one is spent, and a person "
@@ -221,17 +221,11 @@ class Refresher:
 
     async def _save(self, tokens: TokenSet) -> None:
         try:
-            await self._store.save(tokens)
+            await insist(lambda: self._store.save(tokens))  # the old login is dead at the server
         except TokenStoreError:
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             raise TokenPersistError(f"the new login could not be stored: {error}") from error
-        except asyncio.CancelledError as error:
-            # Only a callback of the loop can get here. Once more, then: the old login is dead at the server.
-            try:
-                await self._store.save(tokens)
-            except (Exception, asyncio.CancelledError) as again:  # noqa: BLE001  # raised again, by its right name
-                raise TokenPersistError(f"the new login could not be stored: {again}") from error
         self._unsaved = False
 
     def _mark_unsaved(self, error: Exception) -> None:
@@ -250,18 +244,21 @@ class Refresher:
 
     async def _save_again(self) -> None:
         try:
-            async with self._locked():
-                stored = await self._load()
-                ours = self._newest(stored)
-                if self._unsaved and ours is not None:
-                    await self._save(ours)
-                    logger.warning("the login that could not be stored before is stored now")
-                elif stored is None:
-                    self._forget()
-                else:
-                    self._publish(stored)
+            await insist(self._save_if_newest)
         except TokenStoreError as error:
             self._mark_unsaved(error)
+
+    async def _save_if_newest(self) -> None:
+        async with self._locked():
+            stored = await self._load()
+            ours = self._newest(stored)
+            if self._unsaved and ours is not None:
+                await self._save(ours)
+                logger.warning("the login that could not be stored before is stored now")
+            elif stored is None:
+                self._forget()
+            else:
+                self._publish(stored)
 
     def _publish(self, tokens: TokenSet, *, issued_now: bool = False) -> None:
         lifetime = tokens.expires_in or DEFAULT_LIFETIME
@@ -341,6 +338,9 @@ class Refresher:
     ) -> None:
         try:
             await manager.__aexit__(kind, error, trace)
+        except asyncio.CancelledError as problem:
+            if problem is not error and not take_back():
+                raise
         except BaseException as problem:
             if problem is not error:
                 logger.critical("the lock of the token store could not be given back", exc_info=True)
