@@ -16,9 +16,10 @@ import attrs
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.hooks import TokenHook
 from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.owned import start_uncancellable
-from ezeep_async.auth.refresher import Refresher, TokenHook
+from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import SessionClosed, TransportError, UnexpectedResponse
 from ezeep_async.http.sender import Sender

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import inspect
 import logging
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.hooks import Hooks, TokenHook
 from ezeep_async.auth.owned import insist, start_self_timed, take_back
 from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import EzeepError, ReauthorizationRequired, TokenPersistError, TokenStoreError
@@ -28,13 +29,10 @@ T = TypeVar("T")
 
 logger = logging.getLogger("ezeep_async.auth")
 
-TokenHook = Callable[[TokenSet | None, TokenSet], Awaitable[None] | None]
-"""Called as `hook(old, new)` after each rotation, with the lock released."""
-
-HOOK_WAIT = 5.0
-"""Seconds that closing waits for hooks."""
 DRAIN_MARGIN = 10.0
 """Seconds that closing waits longer than an exchange may take: for the store."""
+REMEMBERED = 32
+"""How many replaced refresh tokens are remembered."""
 SAVE_AGAIN_AFTER = 1.0
 """Seconds between two attempts to store a login that could not be stored."""
 
@@ -55,15 +53,16 @@ class Refresher:
         self._exchanger = exchanger
         self._clock = clock
         self._leeway = leeway
-        self._on_rotated = on_rotated
+        self._hooks = Hooks(on_rotated)
         self._tokens: TokenSet | None = None
         self._good_until = float("-inf")
         self._refresh: asyncio.Task[TokenSet] | None = None
         self._background: set[asyncio.Task[Any]] = set()
-        self._hooks: set[asyncio.Task[None]] = set()
         self._unsaved = False
         # The refresh token that the store still has, while the newer one is unsaved.
         self._replaced: str | None = None
+        # What was replaced here. A store that has one of them has gone back: a replica without the last write, a backup.
+        self._behind: deque[str] = deque(maxlen=REMEMBERED)
         self._save_not_before = 0.0
         self._failing_with: type[BaseException | None] = type(None)
 
@@ -131,8 +130,7 @@ class Refresher:
             if not done:
                 logger.error("closing: %d token tasks did not end within %g s", len(pending), limit)
                 break
-        if hooks := {task for task in self._hooks if task is not caller}:
-            await asyncio.wait(hooks, timeout=HOOK_WAIT)
+        await self._hooks.aclose(caller)
         if self._unsaved and self._tokens is not None:
             await asyncio.wait({self._own(self._save_again(), "ezeep-last-save")})
             if self._unsaved:
@@ -174,6 +172,8 @@ class Refresher:
                 )
             if not force and self._may_adopt(current, rejected):
                 self._publish(current)
+                if self._unsaved:
+                    await self._save_or_mark(current)
                 return current
             if not current.refresh_token:
                 raise ReauthorizationRequired(
@@ -183,23 +183,32 @@ class Refresher:
             try:
                 new = await self._exchanger.refresh(current)
             except ReauthorizationRequired:
-                stored = await self._load()
-                if stored is None or stored.refresh_token == current.refresh_token:
+                theirs = self._newest(await self._load())
+                if theirs is None or theirs.refresh_token == current.refresh_token:
                     raise
                 # Somebody else rotated it, past a lock that does not hold everywhere: theirs is the login.
-                self._publish(stored)
-                return stored
+                self._publish(theirs)
+                return theirs
             await self._keep(new, stored)
         # From here on waiters that come find the new token; the hook may use the session like anybody else.
-        self._tell(current, new)
+        self._hooks.tell(current, new)
         return new
 
     def _newest(self, stored: TokenSet | None) -> TokenSet | None:
-        """The stored login decides, unless ours could not be stored and is the one that replaced it."""
-        if self._unsaved and self._tokens is not None:
-            if self._replaced == (None if stored is None else stored.refresh_token):
-                return self._tokens
-            self._unsaved = False  # somebody logged in anew, or out, meanwhile: ours is history
+        """The stored login decides, unless ours is the one that replaced it: could not be stored, or was lost there."""
+        ours, token = self._tokens, None if stored is None else stored.refresh_token
+        if ours is None:
+            return stored
+        if self._unsaved and self._replaced == token:
+            return ours
+        if token and token != ours.refresh_token and token in self._behind:
+            if not self._unsaved:
+                logger.warning(
+                    "the token store has gone back to a login that was replaced: the newer one is stored again"
+                )
+            self._unsaved, self._replaced = True, token
+            return ours
+        self._unsaved = False  # somebody logged in anew, or out, meanwhile: ours is history
         return stored
 
     def _may_adopt(self, current: TokenSet, rejected: str | None) -> bool:
@@ -213,11 +222,21 @@ class Refresher:
     async def _keep(self, new: TokenSet, stored: TokenSet | None) -> None:
         """Persist, then publish. A login that cannot be stored is published all the same: it is the only one there is."""
         self._replaced = None if stored is None else stored.refresh_token
+        for old in (stored, self._tokens):
+            if (
+                old is not None
+                and old.refresh_token != new.refresh_token
+                and old.refresh_token not in self._behind
+            ):
+                self._behind.append(old.refresh_token)
+        await self._save_or_mark(new)
+        self._publish(new, issued_now=True)
+
+    async def _save_or_mark(self, tokens: TokenSet) -> None:
         try:
-            await self._save(new)
+            await self._save(tokens)
         except TokenStoreError as error:
             self._mark_unsaved(error)
-        self._publish(new, issued_now=True)
 
     async def _save(self, tokens: TokenSet) -> None:
         try:
@@ -292,7 +311,7 @@ class Refresher:
             await self._check_writable()
             new = await get_tokens()
             await self._keep(new, old)
-        self._tell(old, new)
+        self._hooks.tell(old, new)
         return new
 
     async def _log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
@@ -355,23 +374,7 @@ class Refresher:
         with as_store_errors():
             await self._store.check_writable()
 
-    # --- hooks and tasks -------------------------------------------------------------------------------------------
-
-    def _tell(self, old: TokenSet | None, new: TokenSet) -> None:
-        # By value: a token that is the same needs no telling, whatever object it is in.
-        if self._on_rotated is not None and (old is None or old.access_token != new.access_token):
-            # A plain task: a hook is the caller's code, and may be cancelled with the rest of it.
-            task = asyncio.create_task(self._call_hook(self._on_rotated, old, new), name="ezeep-token-hook")
-            self._hooks.add(task)
-            task.add_done_callback(self._hooks.discard)
-
-    async def _call_hook(self, hook: TokenHook, old: TokenSet | None, new: TokenSet) -> None:
-        try:
-            result = hook(old, new)
-            if inspect.isawaitable(result):
-                await result
-        except Exception:  # the hook is somebody else's code
-            logger.exception("on_token_rotated raised; the login is not affected")
+    # --- tasks -------------------------------------------------------------------------------------------------
 
     def _own(self, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         task = start_self_timed(coroutine, name)

@@ -254,7 +254,7 @@ async def test_2_2_the_login_is_renewed_in_order(
     watched(FileTokenStore, "_check_writable", "prove writable")
     watched(FileTokenStore, "_save", "persist")
     watched(os, "fsync", "flush", lambda number: began[-1] == "persist" and not is_folder(number))
-    watched(Path, "replace", "replace", lambda *args: began[-1] == "persist")
+    watched(Path, "replace", "replace", lambda *args: "persist" in began)
     watched(os, "fsync", "flush the folder", is_folder)
     watched(Refresher, "_publish", "publish")
     watched(FileLock, "_release", "unlock")

@@ -50,7 +50,9 @@ def _can_mount() -> bool:
 
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
-@pytest.mark.skipif(not _can_mount(), reason="this user may not mount anything, not in a namespace of its own either")
+@pytest.mark.skipif(
+    not _can_mount(), reason="this user may not mount anything, not in a namespace of its own either"
+)
 def test_2_7_a_file_that_is_a_mount_is_refused_before_its_login_is_spent(tmp_path: Path) -> None:
     """2-7: as with `docker run -v login.json:/app/login.json`: nothing is sent, and the login is alive afterwards."""
     host, path = tmp_path / "host.json", tmp_path / "login.json"
