@@ -30,6 +30,8 @@ from ezeep_async.wire.retrying import backoff, parse_retry_after
 
 logger = logging.getLogger("ezeep_async.auth")
 
+ATTEMPTS = 12
+"""How often one renewal is sent at most, whatever the time limit and the jitter say."""
 _UNPROCESSED = frozenset({429, 503})
 _MAYBE_PROCESSED = frozenset({500, 502, 504})
 
@@ -95,7 +97,7 @@ class Exchanger:
                 logger.warning(
                     "the answer to a token refresh was lost; presenting the refresh token once more"
                 )
-            elif outcome.then != "try again" or loop.time() + outcome.delay >= end:
+            elif outcome.then != "try again" or attempt >= ATTEMPTS or loop.time() + outcome.delay >= end:
                 raise outcome.error
             if lost is None:
                 await asyncio.sleep(outcome.delay)  # nothing is spent yet: who cancels here, ends it
@@ -120,7 +122,8 @@ class Exchanger:
         refused = failure_from(response, TOKEN_PATH, form)
         if response.status in _UNPROCESSED:
             asked = parse_retry_after(response.headers.get("Retry-After"), self._clock.now())
-            return _Failed(refused, "try again", backoff(attempt, self._random) if asked is None else asked)
+            # Zero, or a date that has passed, is no reason to hammer a server in trouble.
+            return _Failed(refused, "try again", max(asked or 0.0, backoff(attempt, self._random)))
         return _Failed(refused, "replay" if response.status in _MAYBE_PROCESSED else "give up")
 
     async def send_through(self, request: Request, seconds: float | None = None) -> RawResponse:
