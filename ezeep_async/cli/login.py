@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import webbrowser
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -108,18 +109,25 @@ async def _in_browser(screen: Screen, session: EzeepSession, account: Account, s
     async with RedirectListener(account.app.redirect_uri or "", request) as listener:
         screen.say(f"Opening {URL(request.url).host} in the browser. If none opens, go there yourself:")
         screen.raw(request.url)
-        if not await beside(lambda: _open(request.url)):
-            screen.say("No browser was found. --no-browser and --device log in with one on another machine")
+        opening = asyncio.create_task(_open_browser(screen, request.url))
         try:
             came_back = await listener.redirect(seconds)
         except TimeoutError:
             raise TimeoutError(f"nobody came back from the browser within {seconds:g} s") from None
+        finally:
+            opening.cancel()
         try:
             await session.oauth.complete(came_back, request)
         except EzeepError as error:
             await listener.show("Not logged in", sentence(error), worked=False)
             raise
         await listener.show("You are logged in", "You can close this page.", worked=True)
+
+
+async def _open_browser(screen: Screen, url: str) -> None:
+    """Beside the waiting: a browser that runs in the foreground is not back before the person has closed it."""
+    if not await beside(lambda: _open(url)):
+        screen.say("No browser was found. --no-browser and --device log in with one on another machine")
 
 
 def _open(url: str) -> bool:
