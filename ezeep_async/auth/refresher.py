@@ -8,21 +8,28 @@ waits for the one task through a shield, so that cancelling any or all of them c
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
-import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.hooks import Hooks, TokenHook
-from ezeep_async.auth.owned import insist, start_self_timed, take_back
+from ezeep_async.auth.locking import locked
+from ezeep_async.auth.owned import (
+    SelfTimed,
+    insist,
+    result_of,
+    shared_result_of,
+    start_self_timed,
+)
 from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore, as_store_errors
-from ezeep_async.errors import EzeepError, ReauthorizationRequired, TokenPersistError, TokenStoreError
+from ezeep_async.errors import (
+    ReauthorizationRequired,
+    TokenPersistError,
+    TokenStoreError,
+)
 
 
 T = TypeVar("T")
@@ -31,6 +38,8 @@ logger = logging.getLogger("ezeep_async.auth")
 
 DRAIN_MARGIN = 10.0
 """Seconds that closing waits longer than an exchange may take: for the store."""
+SILENCE = 2.0
+"""Seconds after which closing says what it waits for."""
 REMEMBERED = 32
 """How many replaced refresh tokens are remembered."""
 SAVE_AGAIN_AFTER = 1.0
@@ -56,8 +65,8 @@ class Refresher:
         self._hooks = Hooks(on_rotated)
         self._tokens: TokenSet | None = None
         self._good_until = float("-inf")
-        self._refresh: asyncio.Task[TokenSet] | None = None
-        self._background: set[asyncio.Task[Any]] = set()
+        self._refresh: SelfTimed[TokenSet] | None = None
+        self._background: set[SelfTimed[Any]] = set()
         self._unsaved = False
         # The refresh token that the store still has, while the newer one is unsaved.
         self._replaced: str | None = None
@@ -104,29 +113,40 @@ class Refresher:
 
     async def log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
         """Run a login to its end, even if the caller is cancelled, and keep what it brings: a code works once."""
-        return await asyncio.shield(self._own(self._log_in(get_tokens), "ezeep-login"))
+        return await result_of(self._own(self._log_in(get_tokens), "ezeep-login"))
 
     async def log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
         """Revoke at the server and forget, here and in the store. A renewal that is under way comes first."""
-        await asyncio.shield(self._own(self._log_out(revoke), "ezeep-logout"))
+        await result_of(self._own(self._log_out(revoke), "ezeep-logout"))
 
     async def put_if_empty(self, tokens: TokenSet) -> None:
         """Give the store a first login, unless it has one."""
-        await asyncio.shield(self._own(self._put_if_empty(tokens), "ezeep-first-tokens"))
+        await result_of(self._own(self._put_if_empty(tokens), "ezeep-first-tokens"))
 
     async def stored(self) -> TokenSet | None:
         """The login as the store has it now, looked at under its lock. Nothing is adopted. Raises `TokenStoreError`."""
-        async with self._locked():
+        async with locked(self._store):
             return await self._load()
 
     async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:
         """Wait for a renewal that is under way, and a moment for hooks (but for `caller`, which may be one of them).
 
+        One that still waits for the lock of the store has not begun, and is ended.
+
         Raises `TokenPersistError` if a new login could not be stored until now: this is the last chance to learn of it.
         """
         limit = self._exchanger.longest + DRAIN_MARGIN
         while pending := {t for t in (self._refresh, *self._background) if t is not None and not t.done()}:
-            done, _ = await asyncio.wait(pending, timeout=limit)
+            for task in pending:
+                if task.is_endable:
+                    task.cancel()
+            done, _ = await asyncio.wait(pending, timeout=SILENCE)
+            if not done:
+                logger.warning(
+                    "closing waits for a renewal of the login that is under way, %g s at most: cut short, it would be lost",
+                    limit,
+                )
+                done, _ = await asyncio.wait(pending, timeout=limit)
             if not done:
                 logger.error("closing: %d token tasks did not end within %g s", len(pending), limit)
                 break
@@ -147,10 +167,7 @@ class Refresher:
             task = start_self_timed(self._renew(rejected, force=force), "ezeep-refresh")
             self._refresh = task
             task.add_done_callback(self._renewed)
-        try:
-            return await asyncio.shield(task)
-        except EzeepError as error:
-            raise _twin_of(error) from error.__cause__
+        return await shared_result_of(task)
 
     def _renewed(self, task: asyncio.Task[TokenSet]) -> None:
         if self._refresh is task:
@@ -163,7 +180,7 @@ class Refresher:
         self._failing_with = type(error)
 
     async def _renew(self, rejected: str | None, *, force: bool) -> TokenSet:
-        async with self._locked():
+        async with locked(self._store):
             stored = await self._load()
             current = self._newest(stored)
             if current is None:
@@ -268,7 +285,7 @@ class Refresher:
             self._mark_unsaved(error)
 
     async def _save_if_newest(self) -> None:
-        async with self._locked():
+        async with locked(self._store):
             stored = await self._load()
             ours = self._newest(stored)
             if self._unsaved and ours is not None:
@@ -305,7 +322,7 @@ class Refresher:
 
     async def _log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
         await self._quiet()
-        async with self._locked():
+        async with locked(self._store):
             # What would be in the way of keeping the login is found out before a code, which works once, is spent.
             old = await self._load()
             await self._check_writable()
@@ -316,7 +333,7 @@ class Refresher:
 
     async def _log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
         await self._quiet()
-        async with self._locked():
+        async with locked(self._store):
             current = self._newest(await self._load())
             if current is not None:
                 await revoke(current)
@@ -325,7 +342,7 @@ class Refresher:
             self._forget()
 
     async def _put_if_empty(self, tokens: TokenSet) -> None:
-        async with self._locked():
+        async with locked(self._store):
             if await self._load() is None:
                 await self._save(tokens)
 
@@ -334,37 +351,6 @@ class Refresher:
             await asyncio.wait({self._refresh})
 
     # --- the store -------------------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def _locked(self) -> AsyncGenerator[None, None]:
-        """The store's lock. What goes wrong in giving it back undoes nothing: it is told, and the login goes on."""
-        with as_store_errors():
-            manager = self._store.lock()
-            await manager.__aenter__()
-        try:
-            yield
-        except BaseException:
-            await self._unlock(manager, *sys.exc_info())
-            raise
-        await self._unlock(manager, None, None, None)
-
-    async def _unlock(
-        self,
-        manager: AbstractAsyncContextManager[object],
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            await manager.__aexit__(kind, error, trace)
-        except asyncio.CancelledError as problem:
-            if problem is not error and not take_back():
-                raise
-        except BaseException as problem:
-            if problem is not error:
-                logger.critical("the lock of the token store could not be given back", exc_info=True)
-            if not isinstance(problem, Exception) and problem is not error:
-                raise
 
     async def _load(self) -> TokenSet | None:
         with as_store_errors():
@@ -376,7 +362,7 @@ class Refresher:
 
     # --- tasks -------------------------------------------------------------------------------------------------
 
-    def _own(self, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    def _own(self, coroutine: Coroutine[Any, Any, T], name: str) -> SelfTimed[T]:
         task = start_self_timed(coroutine, name)
         self._background.add(task)
         task.add_done_callback(self._ended)
@@ -386,11 +372,3 @@ class Refresher:
         self._background.discard(task)
         if not task.cancelled():
             task.exception()  # looked at: with its caller gone, nobody else does
-
-
-def _twin_of(error: EzeepError) -> EzeepError:
-    """An exception for each waiter: one that is raised in many tasks would mix up their tracebacks."""
-    try:
-        return copy.copy(error)
-    except Exception:  # noqa: BLE001  # an error class of somebody's store that cannot be copied
-        return error

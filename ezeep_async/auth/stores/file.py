@@ -263,9 +263,11 @@ class FileTokenStore:
             return False
         where = str(leftover)
         try:
-            new, old = parsed(leftover.read_bytes(), where), parsed(target.read_bytes(), where)
+            new = parsed(leftover.read_bytes(), where)
             tokens_in(new, where)
-        except (TokenStoreCorrupt, FileNotFoundError):
+            # Nothing in its place: the first login, or one after a logout, which leaves no leftovers.
+            old = parsed(target.read_bytes(), where) if target.exists() else {}
+        except TokenStoreCorrupt:
             return False
         return all(old.get(key) in (None, new.get(key)) for key in ("version", "client", "account"))
 
