@@ -21,7 +21,7 @@ from ezeep_async.cli.connection import HERE, Account, Connection, open_account
 from ezeep_async.cli.groups import Json
 from ezeep_async.cli.loopback import RedirectListener
 from ezeep_async.cli.screen import Screen, sentence, to_json
-from ezeep_async.errors import EzeepError, PermissionDenied, TokenStoreError, TransientAuthError
+from ezeep_async.errors import AuthenticationError, EzeepError, PermissionDenied, TokenStoreError
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.session import EzeepSession
 
@@ -184,11 +184,9 @@ async def logout(*, forget: bool = False, connection: Connection = HERE) -> None
             return
         try:
             await session.oauth.revoke()
-        except TransientAuthError as error:
+        except AuthenticationError as error:
             if not forget:
-                raise TransientAuthError(
-                    f"{error}. The login is still there: try again, or --forget it"
-                ) from error
+                raise type(error)(f"{error}. The login is still there: try again, or --forget it") from error
             async with account.store.lock():
                 await account.store.clear()
             screen.say("Forgotten here. The server could not be told")

@@ -67,7 +67,10 @@ def tokens_in(document: dict[str, object], where: str) -> TokenSet:
         and (expires_in is None or isinstance(expires_in, int | float))
     ):
         with contextlib.suppress(ValueError, OverflowError, OSError):
-            return TokenSet(access, refresh, datetime.fromtimestamp(expires_at, UTC), scope, kind, expires_in)
+            life = (
+                None if expires_in is None else float(expires_in)
+            )  # JSON has numbers that a float has no room for
+            return TokenSet(access, refresh, datetime.fromtimestamp(expires_at, UTC), scope, kind, life)
     raise TokenStoreCorrupt(f"{where} holds no usable login: move it away and log in again")
 
 

@@ -132,7 +132,10 @@ class FileTokenStore:
     def _make_folder(self) -> None:
         folder = self._target().parent
         if not folder.is_dir():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # One by one: with parents=True only the last of them would have the mode.
+            for each in reversed([folder, *folder.parents]):
+                if not each.is_dir():
+                    each.mkdir(mode=0o700, exist_ok=True)
 
     def _new_lock(self) -> BaseFileLock:
         target = self._target()
@@ -247,7 +250,8 @@ class FileTokenStore:
         """
         target = self._target()
         for leftover in _leftovers(target):
-            with contextlib.suppress(FileNotFoundError):
+            # A folder of that name is none of ours, and no reason to give nobody the lock.
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
                 if self._is_newer_login(leftover, target):
                     leftover.replace(target)
                     _sync_folder(target.parent)
