@@ -16,9 +16,10 @@ import attrs
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.hooks import TokenHook
 from ezeep_async.auth.keep_alive import KeepAlive
-from ezeep_async.auth.owned import start_self_timed
-from ezeep_async.auth.refresher import Refresher, TokenHook
+from ezeep_async.auth.owned import start_uncancellable
+from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import SessionClosed, TransportError, UnexpectedResponse
 from ezeep_async.http.sender import Sender
@@ -160,7 +161,7 @@ class Core:
             self._keep_alive.stop()
         if self._closing is None:
             # Not to be cancelled: it would take the connections away from under a renewal that declines to end.
-            self._closing = start_self_timed(self._close(asyncio.current_task()), "ezeep-close")
+            self._closing = start_uncancellable(self._close(asyncio.current_task()), "ezeep-close")
         await asyncio.shield(self._closing)
 
     async def _close(self, caller: asyncio.Task[object] | None) -> None:

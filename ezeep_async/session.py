@@ -15,9 +15,9 @@ from yarl import URL
 
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
+from ezeep_async.auth.hooks import TokenHook
 from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.oauth import OAuth
-from ezeep_async.auth.refresher import TokenHook
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore

@@ -74,9 +74,13 @@ def authorization_request(
     prompt: str | None = None,
     scope: str | None = None,
 ) -> AuthorizationRequest:
-    """The address of the consent page, with a fresh state and PKCE challenge. Raises `ValueError` without a redirect URI."""
+    """The address of the consent page, with a fresh state and PKCE challenge. Raises `ValueError` without a redirect URI, and
+    for an empty `state`, which anybody could forge.
+    """
     if app.redirect_uri is None:
         raise ValueError("the authorization-code login needs OAuthApp(redirect_uri=...)")
+    if state == "":
+        raise ValueError("an empty state protects nothing: leave it out, and a random one is made")
     state = secrets.token_urlsafe(24) if state is None else state
     verifier = secrets.token_urlsafe(48)
     query = {

@@ -12,7 +12,7 @@ import attrs
 
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.grants import TOKEN_PATH, SendOnce, failure_from, refresh_form, tokens_from
-from ezeep_async.auth.owned import start_uncancellable, wait_through
+from ezeep_async.auth.owned import insist, start_uncancellable, wait_through
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import (
     ConnectFailed,
@@ -30,6 +30,8 @@ from ezeep_async.wire.retrying import backoff, parse_retry_after
 
 logger = logging.getLogger("ezeep_async.auth")
 
+ATTEMPTS = 12
+"""How often one renewal is sent at most, whatever the time limit and the jitter say."""
 _UNPROCESSED = frozenset({429, 503})
 _MAYBE_PROCESSED = frozenset({500, 502, 504})
 SHORTEST_ATTEMPT = 0.1
@@ -97,9 +99,16 @@ class Exchanger:
                 logger.warning(
                     "the answer to a token refresh was lost; presenting the refresh token once more"
                 )
-            elif outcome.then != "try again" or loop.time() + outcome.delay > end - SHORTEST_ATTEMPT:
+            elif (
+                outcome.then != "try again"
+                or attempt >= ATTEMPTS
+                or loop.time() + outcome.delay > end - SHORTEST_ATTEMPT
+            ):
                 raise outcome.error
-            await asyncio.sleep(outcome.delay)
+            if lost is None:
+                await asyncio.sleep(outcome.delay)  # nothing is spent yet: who cancels here, ends it
+            else:
+                await wait_through(loop.create_future(), outcome.delay)
 
     async def _attempt(self, current: TokenSet, attempt: int, seconds: float) -> TokenSet | _Failed:
         """One copy on the wire."""
@@ -120,7 +129,8 @@ class Exchanger:
         if response.status in _UNPROCESSED:
             asked = parse_retry_after(response.headers.get("Retry-After"), self._clock.now())
             refused.retry_after = asked
-            return _Failed(refused, "try again", backoff(attempt, self._random) if asked is None else asked)
+            # Zero, or a date that has passed, is no reason to hammer a server in trouble.
+            return _Failed(refused, "try again", max(asked or 0.0, backoff(attempt, self._random)))
         return _Failed(refused, "replay" if response.status in _MAYBE_PROCESSED else "give up")
 
     async def send_through(self, request: Request, seconds: float | None = None) -> RawResponse:
@@ -137,16 +147,17 @@ class Exchanger:
             await wait_through(task, seconds - to_connect)
         if not task.done():
             task.abort()
-            await asyncio.wait({task})
-            if task.cancelled() and not phase.sent:
-                raise ConnectFailed(
-                    f"no connection to the account service within {to_connect:g} s", request_sent=False
-                )
-            if task.cancelled():
-                raise RequestTimeout(
-                    f"no answer from the account service within {seconds:g} s", request_sent=True
-                )
-        return task.result()
+            await insist(lambda: asyncio.wait({task}))
+        if not task.cancelled():
+            return task.result()
+        # Given up on here, or broken off by whoever cancelled a task that the HTTP library keeps for its connection.
+        if phase.sent:
+            raise RequestTimeout(
+                f"no answer from the account service within {seconds:g} s", request_sent=True
+            )
+        raise ConnectFailed(
+            f"no connection to the account service within {to_connect:g} s", request_sent=False
+        )
 
     async def _send_once(self, request: Request, phase: Phase) -> RawResponse:
         return await self._send(request, phase)

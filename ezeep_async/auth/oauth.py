@@ -25,6 +25,7 @@ from ezeep_async.auth.grants import (
 from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import (
+    AuthorizationDenied,
     OutcomeUnknown,
     PairingTimeout,
     TransientAuthError,
@@ -41,6 +42,8 @@ SLOW_DOWN = 5.0
 _ASK_AGAIN = frozenset({400, 429, 500, 502, 503, 504})
 LONGEST_SECRET = 8192
 """Characters of a code: more than any server makes."""
+_MAYBE_DONE = frozenset({500, 502, 504})
+_PAIRING_LOST = "the answer to the pairing was lost, and its code works once: start again"
 _REFUSED = frozenset({"access_denied", "expired_token", "invalid_grant"})
 _MISCONFIGURED = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
@@ -135,18 +138,26 @@ class OAuth:
     ) -> TokenSet:
         """Ask every `interval` seconds, and once more at the end, until the person has confirmed; and keep the login.
 
-        Raises `AuthorizationDenied` when they declined, `PairingTimeout` after `timeout` seconds.
+        Raises `AuthorizationDenied` when they declined, `PairingTimeout` after `timeout` seconds, `OutcomeUnknown` when
+        the answer with the login was lost (start again).
         """
         await self._prepare()
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
         form = pairing_form(pairing.pairing_code, self._app.scope)
         is_last = timeout <= 0
+        lost: Exception | None = None
         while True:
             try:
                 return await self._poll(form)
             except _NotYet as answer:
                 interval += SLOW_DOWN if answer.slow_down else 0.0
+                lost = answer.lost or lost
+            except AuthorizationDenied as error:
+                if lost is None or error.error == "access_denied":
+                    raise
+                # It may have been the login: then the code, which works once, is not valid any more.
+                raise OutcomeUnknown(f"{_PAIRING_LOST} ({lost})") from error
             if is_last:
                 raise PairingTimeout(f"nobody confirmed the pairing within {timeout:g} s")
             left = max(0.0, end - loop.time())
@@ -194,13 +205,19 @@ class OAuth:
             response = await self._exchanger.send_through(oauth_form(TOKEN_PATH, form))
             code = oauth_error(response)
             if response.status in _ASK_AGAIN and code not in _REFUSED | _MISCONFIGURED:
-                raise _NotYet(slow_down=code == "slow_down" or response.status == 429)
+                slow_down = code == "slow_down" or response.status == 429
+                lost = (
+                    UnexpectedResponse(f"HTTP {response.status}") if response.status in _MAYBE_DONE else None
+                )
+                raise _NotYet(slow_down=slow_down, lost=lost)
             return self._tokens_in(response, form)
 
         try:
             return await self._refresher.log_in(ask)
         except TransportError as error:
-            raise _NotYet(slow_down=False) from error
+            raise _NotYet(lost=None if error.request_sent is False else error) from error
+        except UnexpectedResponse as error:
+            raise OutcomeUnknown(f"{_PAIRING_LOST} ({error})") from error
 
     def _tokens_in(self, response: RawResponse, form: Mapping[str, str]) -> TokenSet:
         check_success(response, TOKEN_PATH, form)
@@ -221,6 +238,8 @@ class OAuth:
 class _NotYet(Exception):  # a signal between two functions, not an error
     """The person has not confirmed yet."""
 
-    def __init__(self, *, slow_down: bool) -> None:
+    def __init__(self, *, slow_down: bool = False, lost: Exception | None = None) -> None:
         super().__init__()
         self.slow_down = slow_down
+        self.lost = lost
+        """Why nobody knows what the answer was, if the server may have given one."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+import copy
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar
+
+from ezeep_async.errors import EzeepError, TransientAuthError
 
 
 T = TypeVar("T")
@@ -30,24 +34,42 @@ class SelfTimed(asyncio.Task[T]):
     """A task that is cancelled by its own time limits only.
 
     `asyncio.timeout` and task groups inside it cancel from a callback of the loop, where there is no current task.
-    Other tasks, and a loop that winds up, are declined as in `Uncancellable`.
+    Other tasks, and a loop that winds up, are declined as in `Uncancellable`, but inside `endable()`.
     """
+
+    is_endable = False
+    """Whether anybody may cancel it just now: it only waits, and nothing would be lost."""
 
     def cancel(self, msg: object = None) -> bool:
         loop = self.get_loop()
+        if self.is_endable:
+            return super().cancel(msg)
         if not loop.is_running() or asyncio.current_task(loop) not in {None, self}:
             return False
         return super().cancel(msg)
 
 
-def start_uncancellable(coroutine: Coroutine[Any, Any, T]) -> Uncancellable[T]:
+def start_uncancellable(coroutine: Coroutine[Any, Any, T], name: str | None = None) -> Uncancellable[T]:
     """Start a task that only `abort()` ends."""
-    return Uncancellable(coroutine, loop=asyncio.get_running_loop())
+    return Uncancellable(coroutine, loop=asyncio.get_running_loop(), name=name)
 
 
 def start_self_timed(coroutine: Coroutine[Any, Any, T], name: str) -> SelfTimed[T]:
     """Start a task that only its own time limits end."""
     return SelfTimed(coroutine, loop=asyncio.get_running_loop(), name=name)
+
+
+@contextlib.contextmanager
+def endable() -> Generator[None]:
+    """Let anybody cancel the running task, if it is one of this module, while it waits in the block."""
+    task = asyncio.current_task()
+    if isinstance(task, SelfTimed):
+        task.is_endable = True
+    try:
+        yield
+    finally:
+        if isinstance(task, SelfTimed):
+            task.is_endable = False
 
 
 async def wait_through(task: asyncio.Future[T], seconds: float) -> bool:
@@ -64,5 +86,59 @@ async def wait_through(task: asyncio.Future[T], seconds: float) -> bool:
         try:
             await asyncio.wait({task}, timeout=remaining)
         except asyncio.CancelledError:
-            continue  # only a loop callback can get here: the result must not be lost for it
+            take_back()  # only a loop callback can get here: the result must not be lost for it
     return True
+
+
+async def insist(act: Callable[[], Awaitable[T]]) -> T:
+    """Do it, and do it again whenever it is cancelled: for a task of this module, and for what may be done twice.
+
+    Such a cancellation comes from a callback of the loop, as from a signal handler that cancels all tasks, any number
+    of times. A time limit inside `act` never gets here, it becomes a `TimeoutError`. A `CancelledError` that nobody
+    asked for is raised: doing it again would bring it again.
+    """
+    while True:
+        try:
+            return await act()
+        except asyncio.CancelledError:
+            if not take_back():
+                raise
+
+
+def take_back() -> bool:
+    """Let the cancellations of the running task be as if they had not been, if it is one of this module.
+
+    Whether there were any.
+    """
+    task = asyncio.current_task()
+    if not isinstance(task, Uncancellable | SelfTimed) or not task.cancelling():
+        return False
+    while task.cancelling():
+        task.uncancel()
+    return True
+
+
+async def result_of(task: asyncio.Task[T]) -> T:
+    """Wait for a task that is nobody's: cancelling the waiter changes nothing about it."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        waiter = asyncio.current_task()
+        if not task.cancelled() or (waiter is not None and waiter.cancelling()):
+            raise
+        # The waiter goes on, and a CancelledError that nobody asked it for would end it without a word.
+    raise TransientAuthError(
+        "the login was not renewed: the session closes, and the token store was still busy"
+    )
+
+
+async def shared_result_of(task: asyncio.Task[T]) -> T:
+    """`result_of`, for one of several waiters: an exception for each, or their tracebacks would be mixed up."""
+    try:
+        return await result_of(task)
+    except EzeepError as error:
+        try:
+            twin = copy.copy(error)
+        except Exception:  # noqa: BLE001  # an error class of somebody's store that cannot be copied
+            twin = error
+        raise twin from error.__cause__

@@ -8,33 +8,40 @@ waits for the one task through a shield, so that cancelling any or all of them c
 from __future__ import annotations
 
 import asyncio
-import copy
-import inspect
 import logging
-import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
+from collections import deque
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
-from ezeep_async.auth.owned import start_self_timed
+from ezeep_async.auth.hooks import Hooks, TokenHook
+from ezeep_async.auth.locking import locked
+from ezeep_async.auth.owned import (
+    SelfTimed,
+    insist,
+    result_of,
+    shared_result_of,
+    start_self_timed,
+)
 from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore, as_store_errors
-from ezeep_async.errors import EzeepError, ReauthorizationRequired, TokenPersistError, TokenStoreError
+from ezeep_async.errors import (
+    ReauthorizationRequired,
+    TokenPersistError,
+    TokenStoreError,
+)
 
 
 T = TypeVar("T")
 
 logger = logging.getLogger("ezeep_async.auth")
 
-TokenHook = Callable[[TokenSet | None, TokenSet], Awaitable[None] | None]
-"""Called as `hook(old, new)` after each rotation, with the lock released."""
-
-HOOK_WAIT = 5.0
-"""Seconds that closing waits for hooks."""
 DRAIN_MARGIN = 10.0
 """Seconds that closing waits longer than an exchange may take: for the store."""
+SILENCE = 2.0
+"""Seconds after which closing says what it waits for."""
+REMEMBERED = 32
+"""How many replaced refresh tokens are remembered."""
 SAVE_AGAIN_AFTER = 1.0
 """Seconds between two attempts to store a login that could not be stored."""
 
@@ -55,15 +62,16 @@ class Refresher:
         self._exchanger = exchanger
         self._clock = clock
         self._leeway = leeway
-        self._on_rotated = on_rotated
+        self._hooks = Hooks(on_rotated)
         self._tokens: TokenSet | None = None
         self._good_until = float("-inf")
-        self._refresh: asyncio.Task[TokenSet] | None = None
-        self._background: set[asyncio.Task[Any]] = set()
-        self._hooks: set[asyncio.Task[None]] = set()
+        self._refresh: SelfTimed[TokenSet] | None = None
+        self._background: set[SelfTimed[Any]] = set()
         self._unsaved = False
         # The refresh token that the store still has, while the newer one is unsaved.
         self._replaced: str | None = None
+        # What was replaced here. A store that has one of them has gone back: a replica without the last write, a backup.
+        self._behind: deque[str] = deque(maxlen=REMEMBERED)
         self._save_not_before = 0.0
         self._failing_with: type[BaseException | None] = type(None)
 
@@ -105,36 +113,46 @@ class Refresher:
 
     async def log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
         """Run a login to its end, even if the caller is cancelled, and keep what it brings: a code works once."""
-        return await asyncio.shield(self._own(self._log_in(get_tokens), "ezeep-login"))
+        return await result_of(self._own(self._log_in(get_tokens), "ezeep-login"))
 
     async def log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
         """Revoke at the server and forget, here and in the store. A renewal that is under way comes first."""
-        await asyncio.shield(self._own(self._log_out(revoke), "ezeep-logout"))
+        await result_of(self._own(self._log_out(revoke), "ezeep-logout"))
 
     async def put_if_empty(self, tokens: TokenSet) -> None:
         """Give the store a first login, unless it has one."""
-        await asyncio.shield(self._own(self._put_if_empty(tokens), "ezeep-first-tokens"))
+        await result_of(self._own(self._put_if_empty(tokens), "ezeep-first-tokens"))
 
     async def stored(self) -> TokenSet | None:
         """The login as the store has it now, looked at under its lock. Nothing is adopted. Raises `TokenStoreError`."""
-        async with self._locked():
+        async with locked(self._store):
             return await self._load()
 
     async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:
         """Wait for a renewal that is under way, and a moment for hooks (but for `caller`, which may be one of them).
 
+        One that still waits for the lock of the store has not begun, and is ended.
+
         Raises `TokenPersistError` if a new login could not be stored until now: this is the last chance to learn of it.
         """
         limit = self._exchanger.longest + DRAIN_MARGIN
         while pending := {t for t in (self._refresh, *self._background) if t is not None and not t.done()}:
-            done, _ = await asyncio.wait(pending, timeout=limit)
+            for task in pending:
+                if task.is_endable:
+                    task.cancel()
+            done, _ = await asyncio.wait(pending, timeout=SILENCE)
+            if not done:
+                logger.warning(
+                    "closing waits for a renewal of the login that is under way, %g s at most: cut short, it would be lost",
+                    limit,
+                )
+                done, _ = await asyncio.wait(pending, timeout=limit)
             if not done:
                 logger.error("closing: %d token tasks did not end within %g s", len(pending), limit)
                 break
-        if hooks := {task for task in self._hooks if task is not caller}:
-            await asyncio.wait(hooks, timeout=HOOK_WAIT)
+        await self._hooks.aclose(caller)
         if self._unsaved and self._tokens is not None:
-            await asyncio.shield(self._own(self._save_again(), "ezeep-last-save"))
+            await asyncio.wait({self._own(self._save_again(), "ezeep-last-save")})
             if self._unsaved:
                 raise TokenPersistError(
                     "the session closes with a login that could not be stored: the stored one is spent, and a person "
@@ -149,10 +167,7 @@ class Refresher:
             task = start_self_timed(self._renew(rejected, force=force), "ezeep-refresh")
             self._refresh = task
             task.add_done_callback(self._renewed)
-        try:
-            return await asyncio.shield(task)
-        except EzeepError as error:
-            raise _twin_of(error) from error.__cause__
+        return await shared_result_of(task)
 
     def _renewed(self, task: asyncio.Task[TokenSet]) -> None:
         if self._refresh is task:
@@ -165,7 +180,7 @@ class Refresher:
         self._failing_with = type(error)
 
     async def _renew(self, rejected: str | None, *, force: bool) -> TokenSet:
-        async with self._locked():
+        async with locked(self._store):
             stored = await self._load()
             current = self._newest(stored)
             if current is None:
@@ -174,6 +189,8 @@ class Refresher:
                 )
             if not force and self._may_adopt(current, rejected):
                 self._publish(current)
+                if self._unsaved:
+                    await self._save_or_mark(current)
                 return current
             if not current.refresh_token:
                 raise ReauthorizationRequired(
@@ -183,23 +200,32 @@ class Refresher:
             try:
                 new = await self._exchanger.refresh(current)
             except ReauthorizationRequired:
-                stored = await self._load()
-                if stored is None or stored.refresh_token == current.refresh_token:
+                theirs = self._newest(await self._load())
+                if theirs is None or theirs.refresh_token == current.refresh_token:
                     raise
                 # Somebody else rotated it, past a lock that does not hold everywhere: theirs is the login.
-                self._publish(stored)
-                return stored
+                self._publish(theirs)
+                return theirs
             await self._keep(new, stored)
         # From here on waiters that come find the new token; the hook may use the session like anybody else.
-        self._tell(current, new)
+        self._hooks.tell(current, new)
         return new
 
     def _newest(self, stored: TokenSet | None) -> TokenSet | None:
-        """The stored login decides, unless ours could not be stored and is the one that replaced it."""
-        if self._unsaved and self._tokens is not None:
-            if self._replaced == (None if stored is None else stored.refresh_token):
-                return self._tokens
-            self._unsaved = False  # somebody logged in anew, or out, meanwhile: ours is history
+        """The stored login decides, unless ours is the one that replaced it: could not be stored, or was lost there."""
+        ours, token = self._tokens, None if stored is None else stored.refresh_token
+        if ours is None:
+            return stored
+        if self._unsaved and self._replaced == token:
+            return ours
+        if token and token != ours.refresh_token and token in self._behind:
+            if not self._unsaved:
+                logger.warning(
+                    "the token store has gone back to a login that was replaced: the newer one is stored again"
+                )
+            self._unsaved, self._replaced = True, token
+            return ours
+        self._unsaved = False  # somebody logged in anew, or out, meanwhile: ours is history
         return stored
 
     def _may_adopt(self, current: TokenSet, rejected: str | None) -> bool:
@@ -213,25 +239,29 @@ class Refresher:
     async def _keep(self, new: TokenSet, stored: TokenSet | None) -> None:
         """Persist, then publish. A login that cannot be stored is published all the same: it is the only one there is."""
         self._replaced = None if stored is None else stored.refresh_token
+        for old in (stored, self._tokens):
+            if (
+                old is not None
+                and old.refresh_token != new.refresh_token
+                and old.refresh_token not in self._behind
+            ):
+                self._behind.append(old.refresh_token)
+        await self._save_or_mark(new)
+        self._publish(new, issued_now=True)
+
+    async def _save_or_mark(self, tokens: TokenSet) -> None:
         try:
-            await self._save(new)
+            await self._save(tokens)
         except TokenStoreError as error:
             self._mark_unsaved(error)
-        self._publish(new, issued_now=True)
 
     async def _save(self, tokens: TokenSet) -> None:
         try:
-            await self._store.save(tokens)
+            await insist(lambda: self._store.save(tokens))  # the old login is dead at the server
         except TokenStoreError:
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             raise TokenPersistError(f"the new login could not be stored: {error}") from error
-        except asyncio.CancelledError as error:
-            # Only a callback of the loop can get here. Once more, then: the old login is dead at the server.
-            try:
-                await self._store.save(tokens)
-            except (Exception, asyncio.CancelledError) as again:  # noqa: BLE001  # raised again, by its right name
-                raise TokenPersistError(f"the new login could not be stored: {again}") from error
         self._unsaved = False
 
     def _mark_unsaved(self, error: Exception) -> None:
@@ -250,18 +280,21 @@ class Refresher:
 
     async def _save_again(self) -> None:
         try:
-            async with self._locked():
-                stored = await self._load()
-                ours = self._newest(stored)
-                if self._unsaved and ours is not None:
-                    await self._save(ours)
-                    logger.warning("the login that could not be stored before is stored now")
-                elif stored is None:
-                    self._forget()
-                else:
-                    self._publish(stored)
+            await insist(self._save_if_newest)
         except TokenStoreError as error:
             self._mark_unsaved(error)
+
+    async def _save_if_newest(self) -> None:
+        async with locked(self._store):
+            stored = await self._load()
+            ours = self._newest(stored)
+            if self._unsaved and ours is not None:
+                await self._save(ours)
+                logger.warning("the login that could not be stored before is stored now")
+            elif stored is None:
+                self._forget()
+            else:
+                self._publish(stored)
 
     def _publish(self, tokens: TokenSet, *, issued_now: bool = False) -> None:
         lifetime = tokens.expires_in or DEFAULT_LIFETIME
@@ -289,18 +322,18 @@ class Refresher:
 
     async def _log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
         await self._quiet()
-        async with self._locked():
+        async with locked(self._store):
             # What would be in the way of keeping the login is found out before a code, which works once, is spent.
             old = await self._load()
             await self._check_writable()
             new = await get_tokens()
             await self._keep(new, old)
-        self._tell(old, new)
+        self._hooks.tell(old, new)
         return new
 
     async def _log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
         await self._quiet()
-        async with self._locked():
+        async with locked(self._store):
             current = self._newest(await self._load())
             if current is not None:
                 await revoke(current)
@@ -309,7 +342,7 @@ class Refresher:
             self._forget()
 
     async def _put_if_empty(self, tokens: TokenSet) -> None:
-        async with self._locked():
+        async with locked(self._store):
             if await self._load() is None:
                 await self._save(tokens)
 
@@ -319,34 +352,6 @@ class Refresher:
 
     # --- the store -------------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def _locked(self) -> AsyncGenerator[None, None]:
-        """The store's lock. What goes wrong in giving it back undoes nothing: it is told, and the login goes on."""
-        with as_store_errors():
-            manager = self._store.lock()
-            await manager.__aenter__()
-        try:
-            yield
-        except BaseException:
-            await self._unlock(manager, *sys.exc_info())
-            raise
-        await self._unlock(manager, None, None, None)
-
-    async def _unlock(
-        self,
-        manager: AbstractAsyncContextManager[object],
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            await manager.__aexit__(kind, error, trace)
-        except BaseException as problem:
-            if problem is not error:
-                logger.critical("the lock of the token store could not be given back", exc_info=True)
-            if not isinstance(problem, Exception) and problem is not error:
-                raise
-
     async def _load(self) -> TokenSet | None:
         with as_store_errors():
             return await self._store.load()
@@ -355,25 +360,9 @@ class Refresher:
         with as_store_errors():
             await self._store.check_writable()
 
-    # --- hooks and tasks -------------------------------------------------------------------------------------------
+    # --- tasks -------------------------------------------------------------------------------------------------
 
-    def _tell(self, old: TokenSet | None, new: TokenSet) -> None:
-        # By value: a token that is the same needs no telling, whatever object it is in.
-        if self._on_rotated is not None and (old is None or old.access_token != new.access_token):
-            # A plain task: a hook is the caller's code, and may be cancelled with the rest of it.
-            task = asyncio.create_task(self._call_hook(self._on_rotated, old, new), name="ezeep-token-hook")
-            self._hooks.add(task)
-            task.add_done_callback(self._hooks.discard)
-
-    async def _call_hook(self, hook: TokenHook, old: TokenSet | None, new: TokenSet) -> None:
-        try:
-            result = hook(old, new)
-            if inspect.isawaitable(result):
-                await result
-        except Exception:  # the hook is somebody else's code
-            logger.exception("on_token_rotated raised; the login is not affected")
-
-    def _own(self, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    def _own(self, coroutine: Coroutine[Any, Any, T], name: str) -> SelfTimed[T]:
         task = start_self_timed(coroutine, name)
         self._background.add(task)
         task.add_done_callback(self._ended)
@@ -383,11 +372,3 @@ class Refresher:
         self._background.discard(task)
         if not task.cancelled():
             task.exception()  # looked at: with its caller gone, nobody else does
-
-
-def _twin_of(error: EzeepError) -> EzeepError:
-    """An exception for each waiter: one that is raised in many tasks would mix up their tracebacks."""
-    try:
-        return copy.copy(error)
-    except Exception:  # noqa: BLE001  # an error class of somebody's store that cannot be copied
-        return error

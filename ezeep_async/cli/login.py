@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import webbrowser
 from datetime import UTC, datetime
 from typing import Annotated
@@ -18,7 +19,7 @@ from ezeep_async.cli.connection import HERE, Account, Connection, open_account
 from ezeep_async.cli.loopback import RedirectListener
 from ezeep_async.cli.options import Json
 from ezeep_async.cli.screen import Screen, sentence, to_json
-from ezeep_async.errors import EzeepError, PermissionDenied, TokenStoreError, TransientAuthError
+from ezeep_async.errors import AuthenticationError, EzeepError, PermissionDenied, TokenStoreError
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.session import EzeepSession
 
@@ -106,18 +107,25 @@ async def _in_browser(screen: Screen, session: EzeepSession, account: Account, s
     async with RedirectListener(account.app.redirect_uri or "", request) as listener:
         screen.say(f"Opening {URL(request.url).host} in the browser. If none opens, go there yourself:")
         screen.raw(request.url)
-        if not await beside(lambda: _open(request.url)):
-            screen.say("No browser was found. --no-browser and --device log in with one on another machine")
+        opening = asyncio.create_task(_open_browser(screen, request.url))
         try:
             came_back = await listener.redirect(seconds)
         except TimeoutError:
             raise TimeoutError(f"nobody came back from the browser within {seconds:g} s") from None
+        finally:
+            opening.cancel()
         try:
             await session.oauth.complete(came_back, request)
         except EzeepError as error:
             await listener.show("Not logged in", sentence(error), worked=False)
             raise
         await listener.show("You are logged in", "You can close this page.", worked=True)
+
+
+async def _open_browser(screen: Screen, url: str) -> None:
+    """Beside the waiting: a browser that runs in the foreground is not back before the person has closed it."""
+    if not await beside(lambda: _open(url)):
+        screen.say("No browser was found. --no-browser and --device log in with one on another machine")
 
 
 def _open(url: str) -> bool:
@@ -174,11 +182,9 @@ async def logout(*, forget: bool = False, connection: Connection = HERE) -> None
             return
         try:
             await session.oauth.revoke()
-        except TransientAuthError as error:
+        except AuthenticationError as error:
             if not forget:
-                raise TransientAuthError(
-                    f"{error}. The login is still there: try again, or --forget it"
-                ) from error
+                raise type(error)(f"{error}. The login is still there: try again, or --forget it") from error
             async with account.store.lock():
                 await account.store.clear()
             screen.say("Forgotten here. The server could not be told")

@@ -95,6 +95,8 @@ def is_folder(descriptor):
 def hook(step):
     if step == "proving":
         die_before(os, "fsync")
+    elif step == "proving that it can be replaced":
+        die_before(Path, "replace")
     elif step == "before sending":
         die_before(Exchanger, "send_through")
     elif step == "answered":
@@ -107,7 +109,7 @@ def hook(step):
     elif step == "written":
         die_before(os, "fsync", lambda *args: in_save)
     elif step == "flushed":
-        die_before(Path, "replace")
+        die_before(Path, "replace", lambda *args: in_save)
     elif step == "replaced":
         die_before(os, "fsync", is_folder)
     elif step == "folder flushed":
@@ -168,6 +170,7 @@ class Step:
 
 STEPS = [
     Step("proving", sent=False, rotated=False, stored=False, leftovers=1),
+    Step("proving that it can be replaced", sent=False, rotated=False, stored=False, leftovers=1),
     Step("before sending", sent=False, rotated=False, stored=False),
     Step("sent, and lost on the way", sent=True, rotated=False, stored=False),
     Step("sent, processed after the death", sent=True, rotated=True, stored=False),

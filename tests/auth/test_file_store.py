@@ -92,7 +92,7 @@ async def test_2_4_the_file_is_private_from_its_first_moment(
 
     def spy(name, flags, mode=0o777, **options):
         descriptor = real(name, flags, mode, **options)
-        if ".tmp" in str(name):
+        if str(name).endswith((".tmp", ".try")):
             modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
         return descriptor
 
@@ -254,7 +254,7 @@ async def test_2_2_the_login_is_renewed_in_order(
     watched(FileTokenStore, "_check_writable", "prove writable")
     watched(FileTokenStore, "_save", "persist")
     watched(os, "fsync", "flush", lambda number: began[-1] == "persist" and not is_folder(number))
-    watched(Path, "replace", "replace")
+    watched(Path, "replace", "replace", lambda *args: "persist" in began)
     watched(os, "fsync", "flush the folder", is_folder)
     watched(Refresher, "_publish", "publish")
     watched(FileLock, "_release", "unlock")

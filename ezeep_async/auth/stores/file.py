@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -14,7 +15,7 @@ import stat
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -34,6 +35,7 @@ LARGEST_FILE = 1024 * 1024
 LOCK_TIMEOUT = 120.0
 """Seconds: longer than a refresh and its replay take with the default `refresh_timeout`, so that a waiter does not give
 up on a holder that works. Raise it together with that."""
+_MOUNTED = ". It is mounted by itself, it seems: mount its folder instead, in which the file can be replaced"
 
 
 class FileTokenStore:
@@ -130,7 +132,10 @@ class FileTokenStore:
     def _make_folder(self) -> None:
         folder = self._target().parent
         if not folder.is_dir():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # One by one: with parents=True only the last of them would have the mode.
+            for each in reversed([folder, *folder.parents]):
+                if not each.is_dir():
+                    each.mkdir(mode=0o700, exist_ok=True)
 
     def _new_lock(self) -> BaseFileLock:
         target = self._target()
@@ -204,7 +209,7 @@ class FileTokenStore:
             if document:
                 check(document, self._owner, str(self._path))
             document = with_tokens(document, tokens, self._owner)
-            with _new_file_beside(target) as temporary:
+            with _new_file_beside(target, "tmp") as temporary:
                 _write_through(temporary, json.dumps(document, indent=2).encode())
                 temporary.replace(target)
             _sync_folder(target.parent)
@@ -215,11 +220,19 @@ class FileTokenStore:
         target = self._target()
         try:
             self._make_folder()
-            with _new_file_beside(target) as temporary:
-                _write_through(temporary, b"\0" * 8192)
+            content = target.read_bytes() if target.exists() else b""
+            with _new_file_beside(target, "try") as temporary:
+                _write_through(temporary, b"\0" * max(8192, len(content) + 4096))
+            if content:
+                # With the same content: that a file can be replaced shows when it is. One that was mounted there, or
+                # that may not be changed, takes no other file in its place, although there is room for one.
+                with _new_file_beside(target, "try") as temporary:
+                    _write_through(temporary, content)
+                    temporary.replace(target)
         except OSError as error:
+            hint = "" if error.errno != errno.EBUSY else _MOUNTED
             raise TokenPersistError(
-                f"{self._path} cannot be written, so the login is not renewed: {error.strerror or error}"
+                f"{self._path} cannot be written, so the login is not renewed: {error.strerror or error}{hint}"
             ) from error
 
     def _clear(self) -> None:
@@ -237,7 +250,8 @@ class FileTokenStore:
         """
         target = self._target()
         for leftover in _leftovers(target):
-            with contextlib.suppress(FileNotFoundError):
+            # A folder of that name is none of ours, and no reason to give nobody the lock.
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
                 if self._is_newer_login(leftover, target):
                     leftover.replace(target)
                     _sync_folder(target.parent)
@@ -247,13 +261,17 @@ class FileTokenStore:
 
     def _is_newer_login(self, leftover: Path, target: Path) -> bool:
         status = leftover.lstat()
-        if not stat.S_ISREG(status.st_mode) or (os.name == "posix" and status.st_mode & 0o077):
+        if leftover.suffix != ".tmp" or not stat.S_ISREG(status.st_mode):
+            return False
+        if os.name == "posix" and status.st_mode & 0o077:
             return False
         where = str(leftover)
         try:
-            new, old = parsed(leftover.read_bytes(), where), parsed(target.read_bytes(), where)
+            new = parsed(leftover.read_bytes(), where)
             tokens_in(new, where)
-        except (TokenStoreCorrupt, FileNotFoundError):
+            # Nothing in its place: the first login, or one after a logout, which leaves no leftovers.
+            old = parsed(target.read_bytes(), where) if target.exists() else {}
+        except TokenStoreCorrupt:
             return False
         return all(old.get(key) in (None, new.get(key)) for key in ("version", "client", "account"))
 
@@ -273,13 +291,14 @@ def _file_name(client_id: str, account: str) -> str:
 
 def _leftovers(target: Path) -> list[Path]:
     """What killed writers of this very file left behind. Only ever looked for with the lock held."""
-    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.tmp")
+    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.(tmp|try)")
     return [entry for entry in target.parent.iterdir() if pattern.fullmatch(entry.name)]
 
 
 @contextlib.contextmanager
-def _new_file_beside(target: Path) -> Generator[Path, None, None]:
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+def _new_file_beside(target: Path, kind: Literal["tmp", "try"]) -> Generator[Path, None, None]:
+    """A name for a new login ("tmp"), or for what only shows that one could be written ("try")."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.{kind}")
     try:
         yield temporary
     finally:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from ezeep_async.auth.stores.document import Owner, check, owner_of, parsed, tokens_in, with_tokens
 from ezeep_async.auth.stores.file import LOCK_TIMEOUT, FileTokenStore
-from ezeep_async.auth.stores.threads import in_thread
+from ezeep_async.auth.stores.threads import in_thread, in_thread_for
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreError
 
@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 SERVICE = "ezeep_async"
 """The service under which keyrings list the entries."""
+ANSWER = 60.0
+"""Seconds that the keyring has to answer: a person may have to unlock it."""
 TYPICAL_SIZE = 512
 """Characters that a login takes at least: a probe is as large, for keyrings with a limit."""
 NO_LIBRARY = "the keyring library is not installed: pip install 'ezeep_async[keyring]'"
@@ -85,10 +87,10 @@ class KeyringTokenStore:
 
         For the moment before a person logs in (2-11): a keyring that fails afterwards throws a fresh login away.
         """
-        await in_thread(lambda: self._probe(TYPICAL_SIZE))
+        await self._answer(lambda: self._probe(TYPICAL_SIZE))
 
     async def load(self) -> TokenSet | None:
-        return await in_thread(self._load)
+        return await self._answer(self._load)
 
     async def save(self, tokens: TokenSet, /) -> None:
         await in_thread(lambda: self._save(tokens))
@@ -98,10 +100,20 @@ class KeyringTokenStore:
 
     async def check_writable(self) -> None:
         """Like `probe`, with an entry as large as the login that is there. Raises `TokenPersistError`."""
-        await in_thread(self._check_writable)
+        await self._answer(self._check_writable)
 
     def lock(self) -> AbstractAsyncContextManager[object]:
         return self._guard.lock()
+
+    async def _answer(self, ask: Callable[[], T]) -> T:
+        """For what leaves the login as it is. What writes it is waited for: late, it would undo somebody else's."""
+        try:
+            return await in_thread_for(ANSWER, ask)
+        except TimeoutError:
+            raise TokenStoreError(
+                f"the keyring of this machine does not answer within {ANSWER:g} s: is there a window that asks to "
+                f"unlock it? {WHAT_TO_DO}"
+            ) from None
 
     # --- in worker threads -----------------------------------------------------------------------------------------
 

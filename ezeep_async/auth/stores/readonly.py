@@ -58,9 +58,10 @@ class ReadOnlyTokens:
         self._lock = MemoryTokenStore()  # only its lock is used: it contends with sessions in this process
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """From `EZEEP_ACCESS_TOKEN`, `EZEEP_REFRESH_TOKEN` and `EZEEP_TOKEN_EXPIRES_AT`."""
-        store = cls(environ)
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """From `EZEEP_ACCESS_TOKEN`, `EZEEP_REFRESH_TOKEN` and `EZEEP_TOKEN_EXPIRES_AT`, of this process by default."""
+        # Not as a default value: help() and inspect.signature() would show the whole environment.
+        store = cls(os.environ if environ is None else environ)
         store._names, store._place = VARIABLES, "the environment"
         return store
 

@@ -1,0 +1,48 @@
+"""The hook that is told of each rotation: the caller's code, called where it can hurt nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+
+from ezeep_async.auth.tokens import TokenSet
+
+
+logger = logging.getLogger("ezeep_async.auth")
+
+TokenHook = Callable[[TokenSet | None, TokenSet], Awaitable[None] | None]
+"""Called as `hook(old, new)` after each rotation, with the lock released."""
+
+HOOK_WAIT = 5.0
+"""Seconds that closing waits for hooks."""
+
+
+class Hooks:
+    """Calls `hook` in tasks of its own."""
+
+    def __init__(self, hook: TokenHook | None) -> None:
+        self._hook = hook
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def tell(self, old: TokenSet | None, new: TokenSet) -> None:
+        """Begin a call. By value: a token that is the same needs no telling, whatever object it is in."""
+        if self._hook is not None and (old is None or old.access_token != new.access_token):
+            # A plain task: a hook is the caller's code, and may be cancelled with the rest of it.
+            task = asyncio.create_task(self._call(self._hook, old, new), name="ezeep-token-hook")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _call(self, hook: TokenHook, old: TokenSet | None, new: TokenSet) -> None:
+        try:
+            result = hook(old, new)
+            if inspect.isawaitable(result):
+                await result
+        except Exception:  # the hook is somebody else's code
+            logger.exception("on_token_rotated raised; the login is not affected")
+
+    async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:
+        """Wait a moment for what is under way, but for `caller`, which may be one of them."""
+        if tasks := {task for task in self._tasks if task is not caller}:
+            await asyncio.wait(tasks, timeout=HOOK_WAIT)

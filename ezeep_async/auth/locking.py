@@ -1,0 +1,49 @@
+"""Holding the lock of a token store, whatever the store does in giving it back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+
+from ezeep_async.auth.owned import endable, take_back
+from ezeep_async.auth.tokens import TokenStore, as_store_errors
+
+
+logger = logging.getLogger("ezeep_async.auth")
+
+
+@asynccontextmanager
+async def locked(store: TokenStore) -> AsyncGenerator[None, None]:
+    """The store's lock. What goes wrong in giving it back undoes nothing: it is told, and the login goes on."""
+    with as_store_errors():
+        manager = store.lock()
+        with endable():
+            await manager.__aenter__()
+    try:
+        yield
+    except BaseException:
+        await _unlock(manager, *sys.exc_info())
+        raise
+    await _unlock(manager, None, None, None)
+
+
+async def _unlock(
+    manager: AbstractAsyncContextManager[object],
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+) -> None:
+    try:
+        await manager.__aexit__(kind, error, trace)
+    except asyncio.CancelledError as problem:
+        if problem is not error and not take_back():
+            raise
+    except BaseException as problem:
+        if problem is not error:
+            logger.critical("the lock of the token store could not be given back", exc_info=True)
+        if not isinstance(problem, Exception) and problem is not error:
+            raise

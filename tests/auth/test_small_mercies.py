@@ -1,0 +1,101 @@
+"""Answers that were lost while pairing, odd numbers, odd folders."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from browser import decide
+from support import TOKEN, open_session, put
+
+from ezeep_async import (
+    AuthorizationDenied,
+    FileTokenStore,
+    MemoryTokenStore,
+    OutcomeUnknown,
+    ReadOnlyTokens,
+    TokenStoreCorrupt,
+)
+from ezeep_async.sandbox import Sandbox
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"drop": "after"},
+        {"status": 502, "processed": True},
+        {"status": 200, "body": "<html>", "processed": True},
+    ],
+)
+async def test_1_12_a_pairing_whose_answer_was_lost_says_so(
+    sandbox: Sandbox, fault: dict[str, object]
+) -> None:
+    """1-12: confirmed, and the login was lost on its way: not "the code is not valid", as if nobody had confirmed."""
+    async with open_session(sandbox, MemoryTokenStore()) as session:
+        pairing = await session.oauth.pair()
+        await decide(pairing.auth_url)
+        sandbox.faults.add(TOKEN, **fault)
+        with pytest.raises(OutcomeUnknown, match="start again"):
+            await session.oauth.wait_for_pairing(pairing, interval=0.01, timeout=5)
+
+
+async def test_1_12_a_pairing_that_was_declined_was_declined(sandbox: Sandbox) -> None:
+    """1-12: also after an answer that was lost: the person's word counts."""
+    async with open_session(sandbox, MemoryTokenStore()) as session:
+        pairing = await session.oauth.pair()
+        await decide(pairing.auth_url, "deny")
+        sandbox.faults.add(TOKEN, drop="before")
+        with pytest.raises(AuthorizationDenied):
+            await session.oauth.wait_for_pairing(pairing, interval=0.01, timeout=5)
+
+
+async def test_an_empty_state_is_refused(sandbox: Sandbox) -> None:
+    async with open_session(sandbox, MemoryTokenStore()) as session:
+        with pytest.raises(ValueError, match="state"):
+            session.oauth.authorization_request(state="")
+
+
+def test_8_3_the_environment_is_in_no_signature() -> None:
+    """8-3: help() and error pages show default values."""
+    assert inspect.signature(ReadOnlyTokens.from_env).parameters["environ"].default is None
+
+
+@pytest.mark.may_block
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_2_5_every_folder_that_is_made_is_private(sandbox: Sandbox, tmp_path: Path) -> None:
+    """2-5: the ones on the way too, under umask 000."""
+    umask = os.umask(0)
+    try:
+        asyncio.run(put(FileTokenStore(tmp_path / "a" / "b" / "login.json"), sandbox.tokens()))
+    finally:
+        os.umask(umask)
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "a", tmp_path / "a" / "b")] == [
+        0o700
+    ] * 2
+
+
+async def test_2_6_a_number_that_is_too_large_is_corrupt(sandbox: Sandbox, tmp_path: Path) -> None:
+    """2-6: one of our errors, and not an OverflowError of the arithmetic."""
+    path = tmp_path / "login.json"
+    store = FileTokenStore(path)
+    await put(store, sandbox.tokens())
+    document = json.loads(path.read_text())
+    document["token"]["expires_in"] = 10**400
+    path.write_text(json.dumps(document))
+    with pytest.raises(TokenStoreCorrupt):
+        await store.load()
+
+
+async def test_2_8_a_folder_with_the_name_of_a_leftover_blocks_nothing(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """2-8: it is none of ours, and stays."""
+    folder = tmp_path / ".login.json.0123456789abcdef.tmp"
+    folder.mkdir()
+    await put(FileTokenStore(tmp_path / "login.json"), sandbox.tokens())
+    assert folder.is_dir()
