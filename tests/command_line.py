@@ -39,7 +39,10 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def started(
-    *arguments: str, folder: Path | None = None, env: Mapping[str, str] | None = None
+    *arguments: str,
+    folder: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdout: int = asyncio.subprocess.PIPE,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """The command while it runs. Killed if it is still there at the end."""
     process = await asyncio.create_subprocess_exec(
@@ -48,7 +51,7 @@ async def started(
         cwd=folder,
         env=environment(env),
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )
     try:

@@ -138,7 +138,10 @@ def test_the_verdict() -> None:
     good = Tally(1, 0, Report((Row(change=change, outcome="updated"),)), requests=9, refreshes=1)
     assert good.complaints() == []
     bad = attrs.evolve(
-        good, report=Report((Row(change=change, outcome="failed", error=EzeepError("no")),)), refreshes=2, writes_again=1
+        good,
+        report=Report((Row(change=change, outcome="failed", error=EzeepError("no")),)),
+        refreshes=2,
+        writes_again=1,
     )
     assert bad.complaints() == [
         "1 changes failed, the first: a@example.com: add to 'Sales': no",
