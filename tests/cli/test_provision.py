@@ -18,6 +18,8 @@ from ezeep_async.provisioning import DesiredState, Plan
 from ezeep_async.sandbox import Sandbox
 
 
+pytestmark = pytest.mark.timeout(120)  # several processes one after the other
+
 PATCH = "PATCH /printing/v1/users/{id}/"
 ADMIN = "second.user@example.com"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from terminal import at_a_terminal
 
 from ezeep_async.sandbox import Sandbox
 
+
+pytestmark = pytest.mark.timeout(120)  # several processes one after the other
 
 PATCH = "PATCH /printing/v1/users/{id}/"
 CTRL_C = "\x03"
@@ -54,7 +57,7 @@ async def test_a_plan_is_in_colour(login: dict[str, str], some: Path) -> None:
 async def test_it_asks_and_shows_how_far_it_is(login: dict[str, str], sandbox: Sandbox, some: Path) -> None:
     """A bar with the number, the rate, the failures and the time; then what was done."""
     sandbox.faults.add(PATCH, status=403)
-    hold = sandbox.faults.hold(PATCH, nth=5)
+    hold = sandbox.faults.hold(PATCH)
     async with at_a_terminal(
         "provision", "apply", str(some), "--mode", "exact", "--concurrency", "1", env=login
     ) as terminal:
@@ -62,7 +65,7 @@ async def test_it_asks_and_shows_how_far_it_is(login: dict[str, str], sandbox: S
         assert members(sandbox, "New") == 0
         terminal.type("y\n")
         await hold.arrived()
-        await terminal.shows("5/10")
+        await terminal.shows(" 1/10")
         hold.release()
         assert await terminal.ended() == 1
     shown = terminal.text[terminal.text.index(QUESTION) :]
@@ -115,7 +118,7 @@ async def test_ctrl_c_at_the_question(login: dict[str, str], sandbox: Sandbox, s
 
 async def test_7_13_ctrl_c_in_the_middle(login: dict[str, str], sandbox: Sandbox, some: Path) -> None:
     """What is in flight ends, the report is shown, and the terminal has its cursor back."""
-    hold = sandbox.faults.hold(PATCH, nth=3)
+    hold = sandbox.faults.hold(PATCH)
     async with at_a_terminal(
         "provision", "apply", str(some), "--concurrency", "1", "-y", env=login
     ) as terminal:
@@ -124,10 +127,10 @@ async def test_7_13_ctrl_c_in_the_middle(login: dict[str, str], sandbox: Sandbox
         await terminal.shows("stopping: what is in flight is waited for")
         hold.release()
         assert await terminal.ended() == 130
-    assert "  users changed       3\n" in terminal.text
-    assert "  not begun           5\n" in terminal.text
+    assert re.search(r"users changed +1 ", terminal.text)
+    assert re.search(r"not begun +7 ", terminal.text)
     assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l")
-    assert members(sandbox, "New") == 3
+    assert members(sandbox, "New") == 1
 
 
 async def test_the_document_goes_one_way_and_people_are_told_another(
