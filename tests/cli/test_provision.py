@@ -393,7 +393,8 @@ async def test_a_reader_that_goes_away_does_not_end_the_run(
     path = write(tmp_path / "some.csv", {"New": people(sandbox, 8)})
     hold = sandbox.faults.hold(PATCH)
     reading, writing = os.pipe()
-    async with started("provision", "apply", str(path), "-y", env=login, stdout=writing) as process:
+    arguments = ("provision", "apply", str(path), "-y", "--concurrency", "1")
+    async with started(*arguments, env=login, stdout=writing) as process:
         os.close(writing)
         await hold.arrived()
         os.close(reading)
