@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from itertools import islice
 
 import attrs
@@ -90,7 +90,7 @@ async def _run(applying: Applying, on_event: OnEvent) -> Report | None:
 
 
 @contextlib.contextmanager
-def _taking_signals(stop: Callable[[int], None]) -> Iterator[None]:
+def _taking_signals(stop: Callable[[int], None]) -> Generator[None]:
     """Call `stop` for Ctrl-C and SIGTERM. Left to themselves, a second Ctrl-C would lose the report."""
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
