@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from organisations import people, write
 from people import Desk
 from support import put, reserved_port
 
@@ -54,3 +55,17 @@ async def login(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return environment
+
+
+@pytest.fixture
+def few(sandbox: Sandbox, tmp_path: Path) -> Path:
+    """A file with a new group of three."""
+    return write(tmp_path / "few.csv", {"New": people(sandbox, 3)})
+
+
+@pytest.fixture
+def emptying(sandbox: Sandbox, tmp_path: Path) -> Path:
+    """A file that takes all but one out of Reception, in mode exact."""
+    group = next(group for group in sandbox.organisation.groups.values() if group.name == "Reception")
+    member = next(user for user in sandbox.organisation.listed_users() if group.id in user.groups)
+    return write(tmp_path / "emptying.csv", {"Reception": [sandbox.organisation.people[member.id].email]})

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-import os
-import signal
 import stat
 from pathlib import Path
 
 import pytest
-from command_line import Ran, ended, ezeep, started
+from command_line import Ran, ezeep
+from organisations import ADMIN, PATCH, memberships, people, write, writes
 
 from ezeep_async.cli.provision_files import read_input
 from ezeep_async.provisioning import DesiredState, Plan
@@ -19,46 +18,6 @@ from ezeep_async.sandbox import Sandbox
 
 
 pytestmark = pytest.mark.timeout(120)  # several processes one after the other
-
-PATCH = "PATCH /printing/v1/users/{id}/"
-ADMIN = "second.user@example.com"
-
-
-def people(sandbox: Sandbox, count: int) -> list[str]:
-    """Addresses of printing users who are in no group of the name "New"."""
-    organisation = sandbox.organisation
-    return [organisation.people[user.id].email for user in organisation.listed_users()[:count]]
-
-
-def memberships(sandbox: Sandbox) -> dict[str, set[str]]:
-    return {
-        str(user.id): {sandbox.organisation.groups[each].name for each in user.groups}
-        for user in sandbox.organisation.listed_users()
-    }
-
-
-def writes(sandbox: Sandbox) -> int:
-    return sum(request.host == "api" and request.method != "GET" for request in sandbox.requests)
-
-
-def write(path: Path, groups: dict[str, list[str]]) -> Path:
-    rows = [f"{name},{member}" for name, members in groups.items() for member in members]
-    path.write_text("\n".join(["group,member", *rows]) + "\n", "utf-8")
-    return path
-
-
-@pytest.fixture
-def few(sandbox: Sandbox, tmp_path: Path) -> Path:
-    """A file with a new group of three."""
-    return write(tmp_path / "few.csv", {"New": people(sandbox, 3)})
-
-
-@pytest.fixture
-def emptying(sandbox: Sandbox, tmp_path: Path) -> Path:
-    """A file that takes all but one out of Reception, in mode exact."""
-    group = next(group for group in sandbox.organisation.groups.values() if group.name == "Reception")
-    member = next(user for user in sandbox.organisation.listed_users() if group.id in user.groups)
-    return write(tmp_path / "emptying.csv", {"Reception": [sandbox.organisation.people[member.id].email]})
 
 
 def only_line(ran: Ran) -> str:
@@ -338,122 +297,6 @@ async def test_trusting_the_plan_saves_the_reading(
     assert (ran.code, "audit log" in ran.out, "take it back" in ran.out) == (0, False, False)
     assert (sandbox.count("GET /printing/v1/users/{id}/"), sandbox.peak_parallel > 0) == (0, True)
     assert sandbox.count(PATCH) == 3
-
-
-# --- ended early ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-async def test_7_13_what_is_in_flight_ends_and_the_report_is_told(
-    login: dict[str, str], sandbox: Sandbox, tmp_path: Path, number: int, code: int
-) -> None:
-    """And the same again does the rest."""
-    path = write(tmp_path / "some.csv", {"New": people(sandbox, 8)})
-    hold = sandbox.faults.hold(PATCH)
-    arguments = ("provision", "apply", str(path), "-y", "--concurrency", "1", "--report", "report.csv")
-    async with started(*arguments, env=login, folder=tmp_path) as process:
-        await hold.arrived()
-        process.send_signal(number)
-        assert process.stdout is not None
-        said = b""
-        while b"stopping: what is in flight is waited for" not in said:
-            said += await process.stdout.readline()
-        hold.release()
-        ran = await ended(process)
-    assert (ran.code, ran.err) == (code, "ezeep: interrupted\n")
-    assert "users changed: 1" in ran.out
-    assert "not begun: 7" in ran.out
-    assert (tmp_path / "report.csv").read_text("utf-8").count(",not_started,") == 7
-    assert sum("New" in groups for groups in memberships(sandbox).values()) == 1
-    ran = await ezeep(*arguments, env=login, folder=tmp_path)
-    assert (ran.code, "users changed: 7" in ran.out) == (0, True)
-
-
-async def test_7_13_a_second_ctrl_c_breaks_off_what_is_in_flight(
-    login: dict[str, str], sandbox: Sandbox, tmp_path: Path
-) -> None:
-    path = write(tmp_path / "some.csv", {"New": people(sandbox, 3)})
-    hold = sandbox.faults.hold(PATCH)
-    async with started("provision", "apply", str(path), "-y", "--concurrency", "1", env=login) as process:
-        await hold.arrived()
-        process.send_signal(signal.SIGINT)
-        assert process.stdout is not None
-        while b"stopping" not in await process.stdout.readline():
-            pass
-        process.send_signal(signal.SIGINT)
-        ran = await ended(process)
-    assert ran.code == 130
-    assert ": unknown: it was broken off" in ran.out
-    assert "not begun: 2" in ran.out
-
-
-async def test_a_reader_that_goes_away_does_not_end_the_run(
-    login: dict[str, str], sandbox: Sandbox, tmp_path: Path
-) -> None:
-    path = write(tmp_path / "some.csv", {"New": people(sandbox, 8)})
-    hold = sandbox.faults.hold(PATCH)
-    reading, writing = os.pipe()
-    arguments = ("provision", "apply", str(path), "-y", "--concurrency", "1")
-    async with started(*arguments, env=login, stdout=writing) as process:
-        os.close(writing)
-        await hold.arrived()
-        os.close(reading)
-        hold.release()
-        assert await process.wait() == 141
-    assert sum("New" in groups for groups in memberships(sandbox).values()) == 8
-
-
-# --- undo ----------------------------------------------------------------------------------------------------------
-
-
-async def test_7_15_undo_takes_back_what_a_run_did(
-    login: dict[str, str], sandbox: Sandbox, emptying: Path, tmp_path: Path
-) -> None:
-    """With the groups that it created; shown before; and undone again by its own audit log."""
-    before = memberships(sandbox)
-    with emptying.open("a", encoding="utf-8") as file:
-        file.writelines(f"New,{person}\n" for person in people(sandbox, 4))
-    log = str(tmp_path / "log.jsonl")
-    ran = await ezeep(
-        "provision", "apply", str(emptying), "--mode", "exact", "--max-removals", "99", "-y", "--audit-log", log,
-        env=login,
-    )  # fmt: skip
-    assert ran.code == 0
-    after = memberships(sandbox)
-    assert after != before
-    shown = await ezeep("provision", "undo", log, "--delete-groups", "--dry-run", env=login)
-    assert (shown.code, shown.err) == (2, "")
-    assert "  + Reception" in shown.out
-    assert "  - New" in shown.out
-    assert shown.out.splitlines()[-2:][0] == "- group New"
-    assert memberships(sandbox) == after
-    back = await ezeep(
-        "provision", "undo", log, "--delete-groups", "--yes", "--json", "--audit-log", "undo.jsonl",
-        env=login, folder=tmp_path,
-    )  # fmt: skip
-    assert (back.code, back.err) == (0, "")
-    assert json.loads(back.out)["counts"]["deleted"] == 1
-    assert memberships(sandbox) == before
-    assert not [group for group in sandbox.organisation.groups.values() if group.name == "New"]
-    ran = await ezeep("provision", "undo", "undo.jsonl", "--yes", env=login, folder=tmp_path)
-    assert ran.code == 0
-    assert {user: groups - {"New"} for user, groups in after.items()} == memberships(sandbox)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["absent.jsonl"], "absent.jsonl: No such file or directory"),
-        (["few.csv"], "few.csv, line 1: this is no line of an audit log"),
-        (["log.jsonl", "--run-id", "nothing"], "no run nothing in the audit log"),
-    ],
-)
-async def test_what_cannot_be_undone_is_one_sentence(
-    login: dict[str, str], few: Path, tmp_path: Path, arguments: list[str], says: str
-) -> None:
-    await ezeep("provision", "apply", str(few), "-y", "--audit-log", "log.jsonl", env=login, folder=tmp_path)
-    ran = await ezeep("provision", "undo", *arguments, "--yes", env=login, folder=tmp_path)
-    assert says in ran.refused()
 
 
 # --- in a sandbox of its own ---------------------------------------------------------------------------------------

@@ -101,9 +101,9 @@ async def test_a_reader_that_goes_away_is_silence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["groups", "show", "nope"], "group_id is a UUID, not 'nope'"),
-        (["users", "show", "nope"], "user_id is a UUID, not 'nope'"),
-        (["users", "list", "--group", "nope"], "--group is a UUID, not 'nope'"),
+        (["users", "show", "nope"], "'nope' is neither an e-mail address nor the id of a user"),
+        (["users", "groups", "nope"], "'nope' is neither an e-mail address nor the id of a user"),
+        (["groups", "rename", "x", ""], "the name must not be empty"),
         (["groups", "create", ""], "the name must not be empty"),
         (["groups", "create", "x" * 256], "at most 255 characters"),
         (["groups", "create", "x", "--organization-id", "nope"], "--organization-id is a UUID"),
