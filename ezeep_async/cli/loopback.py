@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from html import escape
 from types import TracebackType
@@ -15,6 +16,11 @@ from yarl import URL
 from ezeep_async.auth.app import AuthorizationRequest
 from ezeep_async.settings import is_loopback
 
+
+# What is no HTTP, or goes before it has its page, is answered or dropped, and nothing for the terminal.
+_quiet = logging.getLogger("ezeep_async.cli.loopback")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
 
 SENDING = 5.0
 """Seconds that the browser has to take its page."""
@@ -79,7 +85,9 @@ class RedirectListener:
                 "--no-browser the address that it comes back to is pasted"
             )
         self._request = request
-        self._runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=1.0)
+        self._runner = web.ServerRunner(
+            web.Server(self._serve, access_log=None, logger=_quiet), shutdown_timeout=1.0
+        )
         self._came_back: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._page: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._shown = asyncio.Event()
