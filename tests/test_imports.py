@@ -234,7 +234,9 @@ def test_the_sandbox_needs_no_cattrs() -> None:
 
 
 def test_only_the_portal_knows_about_threads() -> None:
-    """DESIGN: `portal.py` is the only module that starts threads or makes loops."""
+    """DESIGN: `portal.py` is the only module that makes loops, and starts threads; but for those in which stores block,
+    which must not be those of the loop's executor: its workers may all be waiting for the session.
+    """
     wrong = [
         where
         for path in FILES
@@ -253,7 +255,8 @@ def test_only_the_portal_knows_about_threads() -> None:
                         "asyncio.Runner",
                         "asyncio.new_event_loop",
                     }:
-                        wrong.append(f"{path.name}:{node.lineno}: {name}")
+                        if (module_of(path), name) != ("auth.stores.threads", "threading.Thread"):
+                            wrong.append(f"{path.name}:{node.lineno}: {name}")
     assert wrong == []
 
 
