@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from ezeep_async.errors import StalePlan
 from ezeep_async.models.groups import Group
-from ezeep_async.provisioning.changes import ChangeMemberships, CreateGroup, TargetGroup
+from ezeep_async.provisioning.changes import ChangeMemberships, CreateGroup, DeleteGroup, TargetGroup
 from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.plan import Plan, some
 from ezeep_async.provisioning.protection import OWN_USER
@@ -24,6 +25,7 @@ def check_plan(plan: Plan, groups: Sequence[Group], me: UUID | None) -> dict[str
     appeared, problems = _appeared(plan, groups)
     problems += _changed(plan, by_id)
     problems += _protected(plan, me)
+    problems += _deletions(plan, by_id)
     if problems:
         raise StalePlan(
             f"the organisation has changed since the plan was made: {some(problems)}. Plan again",
@@ -69,7 +71,12 @@ def _appeared(plan: Plan, groups: Iterable[Group]) -> tuple[dict[str, Group], li
     for group in groups:
         by_name.setdefault(normalise_group_name(group.name), []).append(group)
     found: dict[str, Group] = {}
-    problems: list[str] = []
+    times = Counter(
+        normalise_group_name(change.name) for change in plan.changes if isinstance(change, CreateGroup)
+    )
+    problems = [
+        f"the plan creates {number} groups named {name!r}" for name, number in times.items() if number > 1
+    ]
     for name, organization_id in {**without_id, **wanted}.items():
         candidates = [
             group
@@ -100,9 +107,31 @@ def _protected(plan: Plan, me: UUID | None) -> list[str]:
             reason = OWN_USER
         if reason is not None:
             problems.append(f"{change.member} is protected: {reason}")
+        if plan.mode != "undo" and any(group.id is None for group in change.remove):
+            problems.append(f"{change.member} is taken out of a group that is named and has no id")
         problems += [
             f"group {group.name!r} is protected: {plan.kept_groups[group.id]}"
             for group in change.remove
             if group.id is not None and group.id in plan.kept_groups
         ]
+    return problems
+
+
+def _deletions(plan: Plan, by_id: Mapping[UUID, Group]) -> list[str]:
+    """Groups are deleted to undo their creation only, and only those that still are what was created."""
+    problems: list[str] = []
+    for change in plan.changes:
+        if not isinstance(change, DeleteGroup):
+            continue
+        group = by_id.get(change.id)
+        if plan.mode != "undo":
+            problems.append(f"it deletes group {change.name!r}, and its mode is {plan.mode!r}")
+        elif change.id in plan.kept_groups:
+            problems.append(f"group {change.name!r} is protected: {plan.kept_groups[change.id]}")
+        elif group is None:
+            continue  # it is gone already
+        elif normalise_group_name(group.name) != normalise_group_name(change.name):
+            problems.append(f"group {change.name!r} is named {group.name!r} now")
+        elif group.origin.is_external and not plan.allow_external:
+            problems.append(f"group {change.name!r} belongs to {group.origin.provider} now")
     return problems

@@ -1,22 +1,25 @@
-"""`compare`: from what is and what should be to a plan. A plain function: no I/O, no clock."""
+"""`compare`: from what is and what should be to a plan. A plain function: no I/O but a warning, no clock."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 from uuid import UUID
 
 import attrs
 
-from ezeep_async.errors import AmbiguousName, ExternalGroup, MissingPeople
+from ezeep_async.errors import AmbiguousName, ExternalGroup, MissingPeople, SafetyLimitExceeded
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, InvitePerson, TargetGroup
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.plan import Plan, some
-from ezeep_async.provisioning.protection import LAST_ADMIN, OWN_USER, HeldBack, Protection
+from ezeep_async.provisioning.protection import LAST_ADMIN, OWN_USER, UNSEEN, HeldBack, Protection
 from ezeep_async.provisioning.snapshot import Snapshot
 
+
+logger = logging.getLogger("ezeep_async.provisioning")
 
 OnMissing = Literal["error", "skip", "invite"]
 
@@ -38,8 +41,13 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
     """The smallest plan that makes `desired` true.
 
     Raises `AmbiguousName`, `ExternalGroup`, `MissingPeople`, and `ValueError` for groups that are missing where none may
-    be created and where the organisation of new ones cannot be told.
+    be created and where the organisation of new ones cannot be told; in mode "exact" `SafetyLimitExceeded` for an input
+    that names nothing.
     """
+    if rules.mode == "exact" and not desired.groups:
+        raise SafetyLimitExceeded(
+            "the input names no group: an export that came out empty is no reason to call everything as it should be"
+        )
     targets = _find_groups(desired.groups, now.groups, rules.organization_id)
     if not rules.allow_external:
         _refuse_external(targets.values())
@@ -180,6 +188,8 @@ def _removals(
         if group is not None
     }
     named = {group.id: TargetGroup(name, group.id) for name, group in targets.items() if group is not None}
+    by_email = any("@" in member for members in desired.groups.values() for member in members)
+    _warn_of_unused(rules.protection, now)
     places = {group_id: place for place, group_id in enumerate(named)}
     for group_id, group in named.items():
         if reason := rules.protection.of_group(group_id, group.name):
@@ -191,15 +201,24 @@ def _removals(
         email = now.emails.get(user_id, "")
         if reason := _kept(user_id, email, now, rules.protection):
             removals.kept_users[user_id] = reason
+        # A login that is no administrator sees itself alone: nobody else can be found by an address then.
+        unseen = UNSEEN if by_email and user_id not in now.emails else None
         for group_id in sorted(present, key=places.__getitem__):
             group = named[group_id]
             if user_id in wanted[group_id]:
                 continue
-            if reason := removals.kept_groups.get(group_id) or removals.kept_users.get(user_id):
+            if reason := removals.kept_groups.get(group_id) or removals.kept_users.get(user_id) or unseen:
                 removals.held_back.append(HeldBack(email or str(user_id), group.name, reason))
             else:
                 removals.of_user.setdefault(user_id, []).append(group)
     return removals
+
+
+def _warn_of_unused(protection: Protection, now: Snapshot) -> None:
+    users = {user_id: now.emails.get(user_id, "") for user_id in now.users} if protection.users else {}
+    groups = {group.id: group.name for group in now.groups}
+    for pattern in protection.unused(users, groups):
+        logger.warning("%s, which is nobody and nothing here: it protects nothing", pattern)
 
 
 def _kept(user_id: UUID, email: str, now: Snapshot, protection: Protection) -> str | None:

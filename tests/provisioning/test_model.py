@@ -83,7 +83,7 @@ cases = st.builds(
     protected_groups=st.frozensets(st.sampled_from(NAMES), max_size=1),
     me=numbers,
     admins=st.frozensets(numbers, max_size=2),
-)
+).filter(lambda case: case.wanted or case.mode == "add")  # exact, and nothing named, is refused
 
 
 # --- the plain function --------------------------------------------------------------------------------------------
