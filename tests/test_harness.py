@@ -8,6 +8,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from watch import Watch
 
 import ezeep_async
 from ezeep_async import EzeepError, FileTokenStore, OAuthApp, ServerError, Settings
+from ezeep_async.http.transport import Transport
+from ezeep_async.provisioning.audit import AuditLog, AuditRecord
 from ezeep_async.sandbox import Sandbox
 
 
@@ -101,12 +104,56 @@ async def test_3_1_a_token_that_goes_astray_is_noticed(sandbox: Sandbox, watch: 
     """3-1, 9-5: the watch sees the requests on their way, and where they go."""
     async with open_session(sandbox, stored=sandbox.tokens()) as session:
         await session.accounts.me()
-        assert len(watch.bearers) == 1
+        assert len(watch.authorized) == 1
         assert watch.complaints() == []
         watch.origins.clear()
         (complaint,) = watch.complaints()
         assert complaint.startswith("a token went to http://127.0.0.1:")
-        watch.bearers.clear()
+        watch.authorized.clear()
+
+
+@pytest.mark.parametrize(
+    ("header", "complaint"),
+    [
+        ("X-Anything", "a secret was told: "),
+        ("Cookie", "a cookie went to http://127.0.0.1:"),
+        ("Proxy-Authorization", "the credentials for a proxy went to http://127.0.0.1:"),
+    ],
+)
+async def test_8_3_a_secret_in_a_header_is_noticed(
+    sandbox: Sandbox, watch: Watch, monkeypatch: pytest.MonkeyPatch, header: str, complaint: str
+) -> None:
+    """8-3, 9-5: in whichever header of whichever request, but for the one that it belongs into."""
+    real = Transport.send
+
+    async def send(transport: Transport, request, headers, **options):
+        return await real(transport, request, {**headers, header: "a-very-secret-token"}, **options)
+
+    monkeypatch.setattr(Transport, "send", send)
+    watch.secrets.add("a-very-secret-token")
+    async with open_session(sandbox, stored=sandbox.tokens()) as session:
+        await session.accounts.me()
+    (found,) = watch.complaints()
+    assert found.startswith(complaint)
+    for noted in (watch.told, watch.cookies, watch.past_the_proxy):
+        noted.clear()
+
+
+async def test_8_3_a_secret_in_an_audit_log_is_noticed(watch: Watch, tmp_path: Path) -> None:
+    """8-3: a file is read by more people than a log."""
+    watch.secrets.add("a-very-secret-token")
+    log = AuditLog(tmp_path / "audit.jsonl")
+    await log.write(
+        AuditRecord(
+            run_id=log.run_id,
+            time=datetime.now(UTC),
+            operation="update",
+            outcome="failed",
+            error="a-very-secret-token",
+        )
+    )
+    assert len(watch.complaints()) == 1
+    watch.told.clear()
 
 
 async def test_warnings_are_errors() -> None:

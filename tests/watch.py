@@ -1,9 +1,11 @@
-"""Watches every test: no secret is told, and no token is on its way to another host (8-3, 3-1, 9-5).
+"""Watches every test: no secret is told, and none is on its way to where it does not belong (8-3, 3-1, 9-5).
 
 Secrets are the tokens, codes and verifiers that the sandbox and the client make, client secrets, proxy passwords, and
 what is sent as Basic credentials. Told is what is logged (at DEBUG, whatever level a test has set; a test sees of it what
 it would see anyway), what errors say, with their attributes and with the whole chain of causes where a test catches one,
-warnings, the repr of every public object, and what the command prints.
+warnings, the repr of every public object, what the command prints, the audit logs of provisioning, and of every request
+that our client sends all headers but the two that are for secrets: `Authorization`, which goes to the two hosts of a session
+alone, and `Proxy-Authorization`, which goes to a proxy alone.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from ezeep_async import (
     TokenSet,
 )
 from ezeep_async.http.transport import USER_AGENT, Transport
+from ezeep_async.provisioning.audit import AuditLog
 from ezeep_async.sandbox.grants import Grants
 from ezeep_async.sync import BlockingSession
 from ezeep_async.wire.requests import Request
@@ -75,8 +78,10 @@ class Watch:
     """Everything that somebody could have read."""
     origins: set[URL] = attrs.field(factory=set[URL])
     """The two hosts of every session."""
-    bearers: list[URL] = attrs.field(factory=list[URL])
-    """Where bearer tokens were sent."""
+    authorized: list[URL] = attrs.field(factory=list[URL])
+    """Where requests with `Authorization` were sent."""
+    past_the_proxy: list[URL] = attrs.field(factory=list[URL])
+    """Where a proxy's credentials were sent that is no proxy."""
     cookies: list[URL] = attrs.field(factory=list[URL])
     """Where our client sent cookies."""
 
@@ -86,7 +91,8 @@ class Watch:
         found = [
             f"a secret was told: {_around(everything, each)}" for each in self.secrets if each in everything
         ]
-        found += [f"a token went to {url}" for url in self.bearers if url not in self.origins]
+        found += [f"a token went to {url}" for url in self.authorized if url not in self.origins]
+        found += [f"the credentials for a proxy went to {url}" for url in self.past_the_proxy]
         found += [f"a cookie went to {url}" for url in self.cookies]
         return found
 
@@ -139,6 +145,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Watch:
     _watch_warnings(monkeypatch, watch)
     _watch_the_log(monkeypatch, watch)
     _watch_requests(monkeypatch, watch)
+    _watch_audit_logs(monkeypatch, watch)
     return watch
 
 
@@ -193,11 +200,34 @@ def _watch_requests(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
     real = ClientRequest.send
 
     async def send(request: ClientRequest, *args: Any, **options: Any) -> Any:
-        if request.headers.get("User-Agent") == USER_AGENT:
-            if request.headers.get("Authorization", "").startswith("Bearer "):
-                watch.bearers.append(request.url.origin())
-            if "Cookie" in request.headers:
-                watch.cookies.append(request.url.origin())
+        tunnel = request.method == "CONNECT"  # made by aiohttp, with a User-Agent of its own
+        if tunnel or request.headers.get("User-Agent") == USER_AGENT:
+            look(request, tunnel)
         return await real(request, *args, **options)
 
+    def look(request: ClientRequest, tunnel: bool) -> None:
+        origin = request.url.origin()
+        for name, value in request.headers.items():
+            match name.lower():
+                case "authorization":
+                    # A proxy that is asked for a tunnel is none of the hosts, whatever the tunnel leads to.
+                    watch.authorized.append(URL() if tunnel else origin)
+                case "proxy-authorization":
+                    if not tunnel and (request.proxy is None or request.is_ssl()):
+                        watch.past_the_proxy.append(origin)
+                case "cookie":
+                    watch.cookies.append(origin)
+                case _:
+                    watch.told.append(f"{request.method} {request.url} with {name}: {value}")
+
     monkeypatch.setattr(ClientRequest, "send", send)
+
+
+def _watch_audit_logs(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
+    real = AuditLog._append
+
+    def append(log: AuditLog, content: bytes) -> None:
+        watch.told.append(content.decode())
+        real(log, content)
+
+    monkeypatch.setattr(AuditLog, "_append", append)

@@ -200,7 +200,7 @@ async def undo_log(
                 applying,
                 as_json=as_json,
                 sandbox=connection.sandbox,
-                whole="ezeep provision plan",
+                whole="ezeep provision undo --dry-run",
             )
     return _show(plan, as_json)
 

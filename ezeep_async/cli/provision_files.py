@@ -22,23 +22,23 @@ STDIN = Path("-")
 STDIN_NAME = "standard input"
 
 
-def read_desired(path: Path) -> DesiredState:
-    """Who should be where, by a file. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`."""
-    return DesiredState.from_file(path)
-
-
 def read_input(path: Path) -> DesiredState | Plan:
-    """Who should be where, or a plan that was kept. Blocks. Raises as `read_desired`, and `ValueError` for a bad plan."""
+    """Who should be where, or a plan that was kept. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`."""
     if path == STDIN:
         content = sys.stdin.buffer.read()
         if not _is_plan(content):
-            return DesiredState.from_csv_bytes(content, source=STDIN_NAME)
+            return DesiredState.from_bytes(content, "csv", source=STDIN_NAME)
         return _plan(content, STDIN_NAME)
     with path.open("rb") as file:
         begin = file.read(64)
         # A table of a hundred thousand rows is not read for this.
         content = begin + file.read() if begin.lstrip().startswith(b"{") else b""
-    return _plan(content, str(path)) if _is_plan(content) else read_desired(path)
+    if _is_plan(content):
+        return _plan(content, str(path))
+    try:
+        return DesiredState.from_file(path)
+    except ImportError as error:  # for YAML a package is needed that may have been taken away
+        raise ValueError(str(error)) from error
 
 
 def _is_plan(content: bytes) -> bool:

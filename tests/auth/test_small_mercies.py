@@ -9,6 +9,7 @@ import os
 import stat
 from pathlib import Path
 
+import attrs
 import pytest
 from browser import decide
 from support import TOKEN, open_session, put
@@ -19,6 +20,7 @@ from ezeep_async import (
     MemoryTokenStore,
     OutcomeUnknown,
     ReadOnlyTokens,
+    TokenSet,
     TokenStoreCorrupt,
 )
 from ezeep_async.sandbox import Sandbox
@@ -79,16 +81,29 @@ def test_2_5_every_folder_that_is_made_is_private(sandbox: Sandbox, tmp_path: Pa
     ] * 2
 
 
-async def test_2_6_a_number_that_is_too_large_is_corrupt(sandbox: Sandbox, tmp_path: Path) -> None:
-    """2-6: one of our errors, and not an OverflowError of the arithmetic."""
-    path = tmp_path / "login.json"
+async def _stored_with(tokens: TokenSet, path: Path, name: str, value: object) -> TokenSet:
+    """What is loaded when this is in the file."""
     store = FileTokenStore(path)
-    await put(store, sandbox.tokens())
+    await put(store, tokens)
     document = json.loads(path.read_text())
-    document["token"]["expires_in"] = 10**400
+    document["token"][name] = value
     path.write_text(json.dumps(document))
+    loaded = await store.load()
+    assert loaded is not None
+    return loaded
+
+
+async def test_2_6_a_time_that_is_too_large_is_corrupt(sandbox: Sandbox, tmp_path: Path) -> None:
+    """2-6: one of our errors, and not an OverflowError of the arithmetic."""
     with pytest.raises(TokenStoreCorrupt):
-        await store.load()
+        await _stored_with(sandbox.tokens(), tmp_path / "login.json", "expires_at", 10**400)
+
+
+async def test_2_6_a_lifetime_that_is_too_large_is_none(sandbox: Sandbox, tmp_path: Path) -> None:
+    """2-6: as in a server's answer: the login is good without it."""
+    tokens = sandbox.tokens()
+    loaded = await _stored_with(tokens, tmp_path / "login.json", "expires_in", 10**400)
+    assert loaded == attrs.evolve(tokens, expires_in=None)
 
 
 async def test_2_8_a_folder_with_the_name_of_a_leftover_blocks_nothing(

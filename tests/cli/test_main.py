@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ezeep_async.cli.main import main
+from ezeep_async.cli.main import EXTRA, main
 from ezeep_async.cli.screen import Screen, clean, sentence, to_json
 from ezeep_async.version import __version__
 
@@ -80,23 +80,45 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
         main([])
 
 
-PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-
-
-@pytest.mark.parametrize("requirement", PROJECT["optional-dependencies"]["cli"])
-def test_without_the_extra(requirement: str) -> None:
-    """Whichever of its packages is missing. In a process of its own: this one has imported them."""
-    package = requirement.partition(">")[0]
+def _without(package: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command where a package is missing. In a process of its own: this one has imported it."""
     script = (
         f"import sys; sys.modules[{package!r}] = None\n"
         "from ezeep_async.cli.main import main\n"
-        "sys.exit(main(['--version']))"
+        "sys.exit(main(sys.argv[1:]))"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=15
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
+
+
+def test_every_package_of_the_extra_is_one_that_is_missed() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    packages = {each.partition(">")[0] for each in project["optional-dependencies"]["cli"]}
+    assert packages == EXTRA | {"pyyaml"}  # which is missed where there is YAML: below
+
+
+@pytest.mark.parametrize("package", sorted(EXTRA))
+def test_without_the_extra(package: str) -> None:
+    """Whichever of its packages is missing."""
+    ran = _without(package, "--version")
     assert ran.returncode == 1
     assert ran.stderr == "ezeep: the command line needs more packages: pip install 'ezeep_async[cli]'\n"
+
+
+def test_without_yaml_a_yaml_file_is_one_sentence(tmp_path: Path) -> None:
+    """Nothing else needs it."""
+    for name, content in (("people.yaml", "Sales: []\n"), ("people.csv", "group,member\n")):
+        (tmp_path / name).write_text(content)
+    ran = _without("yaml", "provision", "plan", "--sandbox", str(tmp_path / "people.yaml"))
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == "ezeep: YAML needs the package PyYAML: pip install 'ezeep_async[yaml]'\n"
+    ran = _without("yaml", "provision", "plan", "--sandbox", str(tmp_path / "people.csv"))
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize(

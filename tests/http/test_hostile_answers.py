@@ -14,6 +14,7 @@ import zlib
 import pytest
 from raw_server import GROUP, ID, NEXT, Exchange, Play, PlayServer, http, repeats, says, well
 from stub_servers import no_jitter, session_on
+from support import settle
 
 from ezeep_async import (
     Disconnected,
@@ -32,7 +33,8 @@ OK = b"HTTP/1.1 200 OK\r\n"
 POISON = http(b'{"id": "00000000-0000-0000-0000-000000000bad", "name": "poison"}')
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 HEX = f"{len(GROUP):x}".encode()
-LIMITS = {"retries": 0, "read_timeout": 0.3, "deadline": 0.6, "refresh_timeout": 0.4}
+LIMITS = {"retries": 0, "read_timeout": 2.0, "deadline": 3.0, "refresh_timeout": 2.0}
+"""Long enough for the good calls in between, on a machine that has other things to do."""
 
 
 def sized(length: str, body: bytes = GROUP) -> bytes:
@@ -193,21 +195,36 @@ async def test_3_9_a_body_that_was_compressed_all_the_same_is_read(encoding: str
 # --- answers that nobody asked for
 
 
-async def late(exchange: Exchange) -> bool:
+class Late:
     """An answer, and when the connection is idle another one."""
-    await exchange.answer()
-    await asyncio.sleep(0.02)
-    await exchange.send(POISON)
-    return True
+
+    def __init__(self) -> None:
+        self._idle = asyncio.Event()
+        self._sent = asyncio.Event()
+
+    async def __call__(self, exchange: Exchange) -> bool:
+        await exchange.answer()
+        await self._idle.wait()
+        await exchange.send(POISON)
+        self._sent.set()
+        return True
+
+    async def has_come(self) -> None:
+        """Now the connection is idle: until the other answer has arrived."""
+        self._idle.set()
+        await self._sent.wait()
+        await settle()
 
 
-async def at_once(exchange: Exchange) -> bool:
-    await exchange.send(http(GROUP) + POISON)
-    return True
+class AtOnce(Late):
+    async def __call__(self, exchange: Exchange) -> bool:
+        await exchange.send(http(GROUP) + POISON)
+        self._sent.set()
+        return True
 
 
-@pytest.mark.parametrize("play", [late, at_once])
-async def test_3_7_an_answer_that_nobody_asked_for_belongs_to_no_call(play: Play) -> None:
+@pytest.mark.parametrize("kind", [Late, AtOnce])
+async def test_3_7_an_answer_that_nobody_asked_for_belongs_to_no_call(kind: type[Late]) -> None:
     """3-7: what a server sends on an idle connection is not the answer to the next request: it is dropped, with
     its connection, and nothing was sent on it. Reads, creations and renewals of the login go on over another."""
 
@@ -218,9 +235,10 @@ async def test_3_7_an_answer_that_nobody_asked_for_belongs_to_no_call(play: Play
         return await session.groups.create("x", ID)
 
     for call in (read, create, renew):
+        play = kind()
         async with PlayServer(play) as server, session_on(server.url) as session:
             await session.groups.get(ID)
-            await asyncio.sleep(0.05)
+            await play.has_come()
             result = await call(session)
             assert (result.name if isinstance(result, Group) else result) in {"g", "access-2"}
             assert len(server.requests) == 2
@@ -229,9 +247,10 @@ async def test_3_7_an_answer_that_nobody_asked_for_belongs_to_no_call(play: Play
 
 async def test_3_7_6_11_without_retries_it_is_an_error_that_says_that_nothing_was_sent() -> None:
     """3-7, 6-11: `Disconnected` with `request_sent=False`, once; a creation is no unknown outcome."""
-    async with PlayServer(late) as server, session_on(server.url, retries=0) as session:
+    play = Late()
+    async with PlayServer(play) as server, session_on(server.url, retries=0) as session:
         await session.groups.get(ID)
-        await asyncio.sleep(0.05)
+        await play.has_come()
         with pytest.raises(Disconnected, match="not asked for") as caught:
             await session.groups.create("x", ID)
         assert caught.value.request_sent is False

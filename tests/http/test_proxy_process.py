@@ -120,7 +120,7 @@ async def test_3_13_a_proxy_that_refuses_us_is_an_error_without_the_password(
     async with proxy_process("who:other") as proxy, PlayServer(tls=server_tls if tls else None) as server:
         options: dict[str, Any] = {"proxy": proxy.url.replace("//", f"//who:{PASSWORD}@"), "retries": 0}
         async with session_on(
-            server.url, ssl_context=client_tls if tls else None, refresh_timeout=0.3, **options
+            server.url, ssl_context=client_tls if tls else None, refresh_timeout=2.0, **options
         ) as session:
             with pytest.raises(ConnectFailed if tls else EzeepError, match="407") as caught:
                 await session.groups.get(ID)
@@ -134,7 +134,7 @@ async def test_3_13_a_proxy_that_is_not_there_is_an_error_without_the_password()
     """3-13: `ConnectFailed`, nothing sent."""
     async with PlayServer() as server:
         proxy = f"http://who:{PASSWORD}@127.0.0.1:9"
-        async with session_on(server.url, proxy=proxy, retries=0, refresh_timeout=0.3) as session:
+        async with session_on(server.url, proxy=proxy, retries=0, refresh_timeout=2.0) as session:
             with pytest.raises(ConnectFailed) as caught:
                 await session.groups.get(ID)
             with pytest.raises(TransientAuthError) as refused:
@@ -195,7 +195,7 @@ async def test_3_13_a_self_signed_server_is_refused_at_both_hosts(through: bool)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(stranger)
     async with proxy_process() as proxy, PlayServer(tls=stranger) as server:
         async with session_on(
-            server.url, proxy=proxy.url if through else None, retries=0, refresh_timeout=0.3
+            server.url, proxy=proxy.url if through else None, retries=0, refresh_timeout=2.0
         ) as session:
             with pytest.raises(ConnectFailed, match="certificate") as caught:
                 await session.groups.get(ID)
@@ -237,7 +237,7 @@ async def test_3_13_a_client_certificate_reaches_both_hosts(
             ssl_context=client_tls,
             proxy=proxy.url if through else None,
             retries=0,
-            refresh_timeout=0.3,
+            refresh_timeout=2.0,
         ) as session:
             if given:
                 await call_both(session)

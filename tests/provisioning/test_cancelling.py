@@ -22,6 +22,8 @@ from ezeep_async.sandbox.faults import Hold
 
 
 WORKERS = 3
+TURNS = 20
+"""Of the loop, in which a cancellation has come everywhere."""
 Start = Callable[[Hold, Callable[[], Awaitable[Report]]], Awaitable[BaseException]]
 
 
@@ -29,7 +31,7 @@ async def by_task(hold: Hold, apply: Callable[[], Awaitable[Report]]) -> BaseExc
     task = asyncio.ensure_future(apply())
     await hold.arrived(WORKERS)
     task.cancel()
-    await asyncio.sleep(0.01)
+    await settle(TURNS)
     assert not task.done()
     hold.release()
     with pytest.raises(asyncio.CancelledError) as caught:
@@ -48,7 +50,7 @@ async def by_timeout(hold: Hold, apply: Callable[[], Awaitable[Report]]) -> Base
 async def expire(hold: Hold, limit: asyncio.Timeout) -> None:
     await hold.arrived(WORKERS)
     limit.reschedule(asyncio.get_running_loop().time())
-    await asyncio.sleep(0.02)
+    await settle(TURNS)
     hold.release()
 
 
@@ -71,7 +73,7 @@ async def by_anyio(hold: Hold, apply: Callable[[], Awaitable[Report]]) -> BaseEx
         async def cancel() -> None:
             await hold.arrived(WORKERS)
             scope.cancel()
-            await asyncio.sleep(0.02)
+            await settle(TURNS)
             hold.release()
 
         asyncio.ensure_future(cancel())
@@ -115,7 +117,7 @@ async def test_7_13_a_run_that_is_cancelled_among_its_groups_changes_no_user(
     task = asyncio.ensure_future(session.provisioning.apply(plan))
     await hold.arrived()
     task.cancel()
-    await asyncio.sleep(0.01)
+    await settle(TURNS)
     hold.release()
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
@@ -134,7 +136,7 @@ async def test_7_13_a_second_cancellation_cuts_off_what_is_in_flight(
     await hold.arrived(WORKERS)
     for _ in range(2):
         task.cancel()
-        await asyncio.sleep(0.01)
+        await settle(TURNS)
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
     report = report_of(caught.value)
@@ -236,6 +238,7 @@ SCRIPT = """
 
 
 @pytest.mark.may_block
+@pytest.mark.timeout(60)
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
 @pytest.mark.parametrize("mode", ["asyncio", "run_sync"])
 def test_7_13_ctrl_c_leaves_a_report_and_a_complete_log(mode: str, tmp_path: Path) -> None:
@@ -268,7 +271,7 @@ def test_7_13_ctrl_c_leaves_a_report_and_a_complete_log(mode: str, tmp_path: Pat
         assert process.stdout is not None
         assert process.stdout.readline() == "stopped\n"
         hold.release()
-        out, err = process.communicate(timeout=15)
+        out, err = process.communicate(timeout=40)
         assert err == ""
         updated = sandbox.count(PATCH_USER)
         told = [("created", 1), ("not_started", 20 - updated), ("updated", updated)]
