@@ -16,6 +16,7 @@ from yarl import URL
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.keyring import KeyringTokenStore
+from ezeep_async.auth.stores.places import expanded
 from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenStore
 from ezeep_async.cli.ask import ask_secret
@@ -136,7 +137,7 @@ def _secret(connection: Connection, configuration: Configuration) -> str:
         given = configuration.in_environment("client_secret")
         path = None if given else configuration.get("client_secret_file")
         return given or (_first_line(Path(path)) if path else configuration.get("client_secret") or "")
-    return _first_line(connection.client_secret_file.expanduser())
+    return _first_line(expanded(connection.client_secret_file))
 
 
 def _first_line(path: Path) -> str:

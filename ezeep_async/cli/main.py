@@ -24,6 +24,10 @@ USAGE = 64
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default that of the process, and return its exit code."""
+    is_shown = sys.stdout is not None  # pyright: ignore[reportUnnecessaryComparison]  # closed by whoever started it
+    _open_closed_streams()
+    if not is_shown:
+        return _fail("standard output is closed, and nothing can be shown (>/dev/null throws it away)")
     _prepare_streams()
     try:
         return _run(arguments)
@@ -75,6 +79,16 @@ def _fail(text: str, code: int = 1) -> int:
         sys.stderr.write(f"ezeep: {text}\n")
         sys.stderr.flush()
     return code
+
+
+def _open_closed_streams() -> None:
+    """Put nothing where Python found a stream closed, so that there is something to read from and to write to.
+
+    From the lowest on: each gets the number that it should have, and no connection has it by accident.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # to the end of the process
 
 
 def _prepare_streams() -> None:

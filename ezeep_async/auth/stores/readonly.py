@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self, cast
 
 from ezeep_async.auth.stores.document import SCHEMA_VERSION, Owner, check, owner_of, parsed
+from ezeep_async.auth.stores.places import expanded
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, seconds
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
@@ -49,7 +50,7 @@ class ReadOnlyTokens:
         if isinstance(source, Mapping):
             self._read, self._place = source, "the given mapping"
         else:
-            self._read = Path(source).expanduser()
+            self._read = expanded(source)
             self._place = str(self._read)
         self._names: Mapping[str, str] = {}
         self._owner: Owner | None = None
