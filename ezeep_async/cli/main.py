@@ -99,12 +99,20 @@ def _prepare_streams() -> None:
             reconfigure(errors="backslashreplace")
     logger = logging.getLogger("ezeep_async")
     if not logger.handlers:
-        # Warnings come back as errors, and would be said twice.
-        logger.addHandler(_ErrorLines(logging.ERROR))
+        logger.addHandler(_LogLines(logging.WARNING))
 
 
-class _ErrorLines(logging.Handler):
-    """The log's errors as lines on standard error, in the form that `main` has for its own."""
+class _LogLines(logging.Handler):
+    """The log's errors as lines on standard error, in the form that `main` has for its own.
+
+    And what the stores warn of: a file that others could read, locks that do not hold. Other warnings come back as
+    errors, and would be said twice.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to show it."""
+        is_of_a_store = record.name.startswith("ezeep_async.auth.stores")
+        return (record.levelno >= logging.ERROR or is_of_a_store) and bool(super().filter(record))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one."""

@@ -29,7 +29,7 @@ from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreE
 from ezeep_async.settings import Endpoints
 
 
-logger = logging.getLogger("ezeep_async.auth")
+logger = logging.getLogger("ezeep_async.auth.stores")
 
 LARGEST_FILE = 1024 * 1024
 """Bytes; a login has about 500."""

@@ -18,7 +18,8 @@ from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, seconds
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 
 
-logger = logging.getLogger("ezeep_async.auth")
+logger = logging.getLogger("ezeep_async.auth")  # for what comes back as an error when it matters
+store_logger = logging.getLogger("ezeep_async.auth.stores")
 
 UNKNOWN_END = datetime(9999, 1, 1, tzinfo=UTC)
 """The end of a token that came without one: it is good until the server says otherwise."""
@@ -99,7 +100,9 @@ class ReadOnlyTokens:
         tokens = await self.load()
         if tokens is not None:
             self._forgotten = tokens.access_token
-            logger.warning("the login is forgotten here, but it is still in %s: remove it there", self._place)
+            store_logger.warning(
+                "the login is forgotten here, but it is still in %s: remove it there", self._place
+            )
 
     async def check_writable(self) -> None:
         """Raise `TokenPersistError`, always: a renewal would spend a refresh token that others may hold."""
