@@ -42,7 +42,7 @@ class Configuration:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
         self.path = config_path(self._environ)
-        self._file = _read(self.path, required="EZEEP_CONFIG" in self._environ)
+        self._file = _read(self.path, required=bool(self._environ.get("EZEEP_CONFIG")))
 
     @property
     def environ(self) -> Mapping[str, str]:

@@ -118,3 +118,10 @@ async def test_a_logout_that_cannot_remove_the_login_says_so(desk: Desk) -> None
     assert (
         ran.err == "ezeep: the login is forgotten here, but it is still in the environment: remove it there\n"
     )
+
+
+@pytest.mark.parametrize("command", [("whoami",), ("groups", "list")])
+async def test_nobody_is_logged_in(desk: Desk, command: tuple[str, ...]) -> None:
+    """What to do about it is told in words of the command line."""
+    ran = await ezeep(*command, env=desk.environment)
+    assert ran.refused() == "nobody is logged in: ezeep login begins a login"
