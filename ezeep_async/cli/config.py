@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, cast
 
-from platformdirs import user_config_path
+from ezeep_async.auth.stores.places import expanded, folder_for
 
 
 Setting = Literal[
@@ -30,7 +30,7 @@ LARGEST_FILE = 1024 * 1024
 def config_path(environ: Mapping[str, str]) -> Path:
     """Where the file is: what `EZEEP_CONFIG` says, or where the system keeps such files."""
     given = environ.get("EZEEP_CONFIG")
-    return Path(given).expanduser() if given else user_config_path("ezeep_async") / "config.toml"
+    return expanded(given) if given else folder_for("config") / "config.toml"
 
 
 class Configuration:
@@ -42,7 +42,7 @@ class Configuration:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
         self.path = config_path(self._environ)
-        self._file = _read(self.path, required="EZEEP_CONFIG" in self._environ)
+        self._file = _read(self.path, required=bool(self._environ.get("EZEEP_CONFIG")))
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -79,6 +79,6 @@ def _read(path: Path, *, required: bool) -> Mapping[str, str]:
     found = cast("dict[str, str]", values)
     # As people write them: from the file's own folder on.
     return {
-        name: str(path.parent / Path(value).expanduser()) if name in PATHS and value else value
+        name: str(path.parent / expanded(value)) if name in PATHS and value else value
         for name, value in found.items()
     }

@@ -16,10 +16,12 @@ from yarl import URL
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.keyring import KeyringTokenStore
+from ezeep_async.auth.stores.places import expanded
 from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenStore
 from ezeep_async.cli.ask import ask_secret
 from ezeep_async.cli.config import Configuration
+from ezeep_async.errors import ReauthorizationRequired
 from ezeep_async.session import EzeepSession
 from ezeep_async.settings import Endpoints
 
@@ -87,9 +89,16 @@ async def open_session(connection: Connection) -> AsyncGenerator[EzeepSession]:
 @asynccontextmanager
 async def open_account(connection: Connection, *, redirect_uri: str | None = None) -> AsyncGenerator[Account]:
     """Whose login the options mean, with a sandbox around it if they ask for one."""
+    _check_together(connection)
     if not connection.sandbox:
         secret = await ask_secret("Client secret: ") if _asks_for_secret(connection) else None
-        yield await asyncio.to_thread(_find, connection, redirect_uri, secret)
+        account = await asyncio.to_thread(_find, connection, redirect_uri, secret)
+        try:
+            yield account
+        except ReauthorizationRequired as error:
+            if await account.store.load() is not None:
+                raise
+            raise ReauthorizationRequired("nobody is logged in: ezeep login begins a login") from error
         return
     from ezeep_async.sandbox.server import Sandbox  # listing groups does not wait for a sandbox to load
 
@@ -102,6 +111,21 @@ async def open_account(connection: Connection, *, redirect_uri: str | None = Non
         else:
             store, kept = MemoryTokenStore(), "memory, and goes with the sandbox"
         yield Account(sandbox.oauth_app, sandbox.endpoints, store, kept, sandbox)
+
+
+def _check_together(connection: Connection) -> None:
+    if connection.keyring and connection.token_file is not None:
+        raise ValueError("--keyring and --token-file are two places: give one of them")
+    given = {
+        "--client-id": connection.client_id,
+        "--client-secret-file": connection.client_secret_file,
+        "--account-url": connection.account_url,
+        "--api-url": connection.api_url,
+    }
+    if connection.sandbox and (useless := [name for name, value in given.items() if value is not None]):
+        raise ValueError(
+            f"--sandbox has a client and addresses of its own: leave out {' and '.join(useless)}, or --sandbox"
+        )
 
 
 def _asks_for_secret(connection: Connection) -> bool:
@@ -136,7 +160,7 @@ def _secret(connection: Connection, configuration: Configuration) -> str:
         given = configuration.in_environment("client_secret")
         path = None if given else configuration.get("client_secret_file")
         return given or (_first_line(Path(path)) if path else configuration.get("client_secret") or "")
-    return _first_line(connection.client_secret_file.expanduser())
+    return _first_line(expanded(connection.client_secret_file))
 
 
 def _first_line(path: Path) -> str:
@@ -150,8 +174,6 @@ def _store(
     connection: Connection, configuration: Configuration, app: OAuthApp, endpoints: Endpoints
 ) -> tuple[TokenStore, str]:
     """The first that is named, from the nearest to the farthest: options, environment, file."""
-    if connection.keyring and connection.token_file is not None:
-        raise ValueError("--keyring and --token-file are two places: give one of them")
     if connection.token_file is not None:
         return _file(FileTokenStore(connection.token_file))
     kind = "keyring" if connection.keyring else configuration.in_environment("token_store")

@@ -78,8 +78,13 @@ class RedirectListener:
     """
 
     def __init__(self, redirect_uri: str, request: AuthorizationRequest) -> None:
-        self._address = address = URL(redirect_uri)
-        if address.scheme != "http" or not is_loopback(address.host):
+        try:
+            self._address = address = URL(redirect_uri)
+            # A port of 0 is any that is free: another one than the browser is sent to.
+            is_usable = address.scheme == "http" and is_loopback(address.host) and bool(address.port)
+        except ValueError:
+            is_usable = False
+        if not is_usable:
             raise ValueError(
                 f"nobody can listen for the browser at {redirect_uri}: only at http://127.0.0.1:PORT/... With "
                 "--no-browser the address that it comes back to is pasted"
@@ -94,7 +99,7 @@ class RedirectListener:
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
-        host, port = self._address.host or "127.0.0.1", self._address.port or 80
+        host, port = self._address.host or "127.0.0.1", self._address.port
         try:
             if host != "localhost":
                 await web.TCPSite(self._runner, host, port).start()

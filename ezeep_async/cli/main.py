@@ -24,6 +24,10 @@ USAGE = 64
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default that of the process, and return its exit code."""
+    is_shown = sys.stdout is not None  # pyright: ignore[reportUnnecessaryComparison]  # closed by whoever started it
+    _open_closed_streams()
+    if not is_shown:
+        return _fail("standard output is closed, and nothing can be shown (>/dev/null throws it away)")
     _prepare_streams()
     try:
         return _run(arguments)
@@ -77,6 +81,16 @@ def _fail(text: str, code: int = 1) -> int:
     return code
 
 
+def _open_closed_streams() -> None:
+    """Put nothing where Python found a stream closed, so that there is something to read from and to write to.
+
+    From the lowest on: each gets the number that it should have, and no connection has it by accident.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # to the end of the process
+
+
 def _prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
@@ -85,12 +99,20 @@ def _prepare_streams() -> None:
             reconfigure(errors="backslashreplace")
     logger = logging.getLogger("ezeep_async")
     if not logger.handlers:
-        # Warnings come back as errors, and would be said twice.
-        logger.addHandler(_ErrorLines(logging.ERROR))
+        logger.addHandler(_LogLines(logging.WARNING))
 
 
-class _ErrorLines(logging.Handler):
-    """The log's errors as lines on standard error, in the form that `main` has for its own."""
+class _LogLines(logging.Handler):
+    """The log's errors as lines on standard error, in the form that `main` has for its own.
+
+    And what the stores warn of: a file that others could read, locks that do not hold. Other warnings come back as
+    errors, and would be said twice.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to show it."""
+        is_of_a_store = record.name.startswith("ezeep_async.auth.stores")
+        return (record.levelno >= logging.ERROR or is_of_a_store) and bool(super().filter(record))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one."""

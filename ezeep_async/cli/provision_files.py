@@ -9,8 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from platformdirs import user_state_path
-
+from ezeep_async.auth.stores.places import folder_for
 from ezeep_async.errors import UnexpectedResponse
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import FORMAT, Plan
@@ -60,8 +59,11 @@ def _plan(content: bytes, name: str) -> Plan:
 
 
 def default_audit_log() -> Path:
-    """A new file where the system keeps such things, with the time in its name. Makes the folder. Raises `OSError`."""
-    folder = user_state_path("ezeep_async") / "audit"
+    """A new file where the system keeps such things, with the time in its name. Makes the folder.
+
+    Raises `OSError`, `ValueError`.
+    """
+    folder = folder_for("state") / "audit"
     folder.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
     # Two runs may begin in one second: each has a file of its own.
     return folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}-{os.getpid()}.jsonl"

@@ -34,6 +34,11 @@ def test_an_empty_variable_is_none(tmp_path: Path) -> None:
     assert Configuration(environ).get("client_id") == "x"
 
 
+def test_an_empty_name_of_the_file_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert Configuration({"EZEEP_CONFIG": ""}).get("client_id") is None
+
+
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     if os.name == "posix" and os.uname().sysname == "Linux":

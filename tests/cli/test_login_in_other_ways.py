@@ -122,10 +122,18 @@ async def test_a_client_that_may_not_use_passwords(desk: Desk) -> None:
         ("--username", "a@b.c"),
         ("--keyring", "--token-file", "x.json"),
         ("--redirect-uri", "nonsense"),
+        ("--redirect-uri", "http://127.0.0.1:0/callback"),
+        ("--redirect-uri", "http://127.0.0.1:99999/callback"),
+        ("--redirect-uri", "http://[::1"),
+        ("--sandbox", "--keyring", "--token-file", "x.json"),
+        ("--sandbox", "--client-id", "x"),
+        ("--sandbox", "--client-secret-file", "-"),
+        ("--sandbox", "--account-url", "https://account.example.com", "--api-url", "https://api.example.com"),
     ],
 )
 async def test_what_does_not_go_together(desk: Desk, arguments: tuple[str, ...]) -> None:
-    (await ezeep("login", *arguments, env=desk.environment)).refused()
+    said = (await ezeep("login", *arguments, env=desk.environment)).refused()
+    assert arguments[-2] in said or arguments[-1] in said
     assert not desk.browser_was_opened
 
 

@@ -152,7 +152,9 @@ def test_the_logs_errors_are_lines_like_the_others(capsys: Capture) -> None:
     assert main(["--version"]) == 0
     logging.getLogger("ezeep_async.auth").warning("comes back as an error")
     logging.getLogger("ezeep_async.auth").critical("not %s", "stored")
-    assert capsys.readouterr().err == "ezeep: not stored\n"
+    logging.getLogger("ezeep_async.auth.stores").warning("read by others")
+    logging.getLogger("ezeep_async.auth.stores").info("no news")
+    assert capsys.readouterr().err == "ezeep: not stored\nezeep: read by others\n"
 
 
 # --- the screen ----------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def terminal(folder: Path, *arguments: str) -> Iterator[Terminal]:
             os.close(theirs)
 
 
-@pytest.mark.parametrize("end", ["answer", "ctrl-c"])
+@pytest.mark.parametrize("end", ["answer", "ctrl-c", "sigterm"])
 def test_a_secret_is_not_shown_while_it_is_typed(tmp_path: Path, end: str) -> None:
     """And the terminal shows again afterwards what is typed, however it ended."""
     with terminal(tmp_path, "login", "--sandbox", "--password", "--username", "nobody@example.com") as shown:
@@ -89,9 +89,12 @@ def test_a_secret_is_not_shown_while_it_is_typed(tmp_path: Path, end: str) -> No
         if end == "answer":
             shown.type(f"{SECRET}\n")
             assert shown.process.wait(15) == 1
-        else:
+        elif end == "ctrl-c":
             shown.process.send_signal(signal.SIGINT)
             assert shown.process.wait(15) == 130
+        else:
+            shown.process.send_signal(signal.SIGTERM)
+            assert shown.process.wait(15) == -signal.SIGTERM
         assert shown.shows_what_is_typed()
         assert SECRET not in shown.read_rest()
 

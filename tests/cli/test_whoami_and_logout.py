@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from browser import decide
 from command_line import ended, ezeep, started
@@ -93,3 +96,32 @@ async def test_which_client(desk: Desk) -> None:
     assert "--client-id" in (await ezeep("login", env=env)).refused()
     ran = await ezeep("whoami", "--client-id", "x", env=env)
     assert "nobody is logged in" in ran.refused()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+async def test_2_5_a_file_that_others_could_read_is_told(desk: Desk, tmp_path: Path) -> None:
+    """2-5: a warning that nobody sees warns nobody. Once: then only its owner can read the file."""
+    path = tmp_path / "login.json"
+    await put(FileTokenStore(path), desk.sandbox.tokens())
+    path.chmod(0o644)
+    env = desk.environment | {"EZEEP_TOKEN_FILE": str(path)}
+    ran = await ezeep("whoami", env=env)
+    assert ran.code == 0
+    assert ran.err == f"ezeep: {path} could be read by others (mode 644): now only by its owner (600)\n"
+    assert (await ezeep("whoami", env=env)).err == ""
+
+
+async def test_a_logout_that_cannot_remove_the_login_says_so(desk: Desk) -> None:
+    env = desk.environment | {"EZEEP_ACCESS_TOKEN": desk.sandbox.tokens().access_token}
+    ran = await ezeep("logout", env=env)
+    assert ran.code == 0
+    assert (
+        ran.err == "ezeep: the login is forgotten here, but it is still in the environment: remove it there\n"
+    )
+
+
+@pytest.mark.parametrize("command", [("whoami",), ("groups", "list")])
+async def test_nobody_is_logged_in(desk: Desk, command: tuple[str, ...]) -> None:
+    """What to do about it is told in words of the command line."""
+    ran = await ezeep(*command, env=desk.environment)
+    assert ran.refused() == "nobody is logged in: ezeep login begins a login"

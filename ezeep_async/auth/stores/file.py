@@ -22,13 +22,14 @@ from filelock import BaseFileLock, FileLock, Timeout
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.stores.document import Owner, check, owner_of, parsed, tokens_in, with_tokens
 from ezeep_async.auth.stores.mounts import network_file_system
+from ezeep_async.auth.stores.places import expanded, folder_for
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 from ezeep_async.settings import Endpoints
 
 
-logger = logging.getLogger("ezeep_async.auth")
+logger = logging.getLogger("ezeep_async.auth.stores")
 
 LARGEST_FILE = 1024 * 1024
 """Bytes; a login has about 500."""
@@ -58,7 +59,7 @@ class FileTokenStore:
     def __init__(self, path: str | os.PathLike[str], *, lock_timeout: float = LOCK_TIMEOUT) -> None:
         if not os.fspath(path) or "\0" in str(path):
             raise ValueError("a token file needs a name")
-        self._path = Path(path).expanduser()
+        self._path = expanded(path)
         self._lock_timeout = lock_timeout
         self._owner: Owner | None = None
         self._warned = False
@@ -70,14 +71,11 @@ class FileTokenStore:
     ) -> Self:
         """The store at the usual place: in the user's state folder, one file for each client id and account host.
 
-        `endpoints` are those of the session, so that a login at a sandbox never takes the place of the real one.
+        `endpoints` are those of the session, so that a login at a sandbox never takes the place of the real one. Raises
+        `ValueError` for a user without a home folder.
         """
-        from platformdirs import user_state_path  # here: whoever names a path does not pay for its import
-
         account = Endpoints().account if endpoints is None else endpoints.account
-        return cls(
-            user_state_path("ezeep_async") / _file_name(app.client_id, account), lock_timeout=lock_timeout
-        )
+        return cls(folder_for("state") / _file_name(app.client_id, account), lock_timeout=lock_timeout)
 
     @property
     def path(self) -> Path:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from ezeep_async.auth.stores.document import Owner, check, owner_of, parsed, tokens_in, with_tokens
 from ezeep_async.auth.stores.file import LOCK_TIMEOUT, FileTokenStore
+from ezeep_async.auth.stores.places import expanded
 from ezeep_async.auth.stores.threads import in_thread, in_thread_for
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreError
@@ -67,7 +68,7 @@ class KeyringTokenStore:
             raise ValueError("the name of a login in the keyring must not be empty")
         self._name = name
         self._place = f"the keyring entry {SERVICE}/{name}"
-        where = Path.home() / ".local" / "state" / SERVICE if folder is None else Path(folder).expanduser()
+        where = expanded(Path("~", ".local", "state", SERVICE) if folder is None else folder)
         # Only its lock is used: the one lock between processes that there is.
         self._guard = FileTokenStore(where / f"keyring-{quote(name, safe='')}", lock_timeout=lock_timeout)
         self._owner: Owner | None = None

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Self, cast
 
 from ezeep_async.auth.stores.document import SCHEMA_VERSION, Owner, check, owner_of, parsed
+from ezeep_async.auth.stores.places import expanded
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, seconds
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 
 
-logger = logging.getLogger("ezeep_async.auth")
+logger = logging.getLogger("ezeep_async.auth")  # for what comes back as an error when it matters
+store_logger = logging.getLogger("ezeep_async.auth.stores")
 
 UNKNOWN_END = datetime(9999, 1, 1, tzinfo=UTC)
 """The end of a token that came without one: it is good until the server says otherwise."""
@@ -49,7 +51,7 @@ class ReadOnlyTokens:
         if isinstance(source, Mapping):
             self._read, self._place = source, "the given mapping"
         else:
-            self._read = Path(source).expanduser()
+            self._read = expanded(source)
             self._place = str(self._read)
         self._names: Mapping[str, str] = {}
         self._owner: Owner | None = None
@@ -98,7 +100,9 @@ class ReadOnlyTokens:
         tokens = await self.load()
         if tokens is not None:
             self._forgotten = tokens.access_token
-            logger.warning("the login is forgotten here, but it is still in %s: remove it there", self._place)
+            store_logger.warning(
+                "the login is forgotten here, but it is still in %s: remove it there", self._place
+            )
 
     async def check_writable(self) -> None:
         """Raise `TokenPersistError`, always: a renewal would spend a refresh token that others may hold."""

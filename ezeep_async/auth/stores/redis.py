@@ -26,7 +26,7 @@ from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreE
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-logger = logging.getLogger("ezeep_async.auth")
+logger = logging.getLogger("ezeep_async.auth.stores")
 
 LEASE = 90.0
 """Seconds: longer than an exchange and its replay may take, so that it holds even if it could never be extended."""
