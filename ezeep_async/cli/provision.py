@@ -19,7 +19,7 @@ from ezeep_async.cli.screen import Screen, complain, write_document
 from ezeep_async.errors import SafetyLimitExceeded
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import Plan
-from ezeep_async.provisioning.planner import OnMissing
+from ezeep_async.provisioning.planner import OnMissing, Rules
 from ezeep_async.session import EzeepSession
 
 
@@ -54,36 +54,35 @@ File = Annotated[Path, Parameter(allow_leading_hyphen=True, validator=_no_option
 @Parameter(name="*", group=Group("Planning", sort_key=5))
 @attrs.frozen(kw_only=True)
 class Planning:
-    """The options that say what the difference is."""
+    """The options that say what the difference is. None: not given, which is not the same as given as it is by default."""
 
-    mode: Literal["add", "exact"] = "add"
-    """add takes nobody out of anything; exact gives the groups of the file the members of the file, and no others.
-    Groups that the file does not name are left alone either way."""
+    mode: Literal["add", "exact"] | None = None
+    """add, the default, takes nobody out of anything; exact gives the groups of the file the members of the file, and no
+    others. Groups that the file does not name are left alone either way."""
     organization_id: str | None = None
     """Where new groups belong; by default where all the groups belong that there are."""
-    no_create_groups: bool = False
+    no_create_groups: bool | None = None
     """A group that does not exist is an error."""
-    on_missing: OnMissing = "error"
-    """People whom the organisation does not have: stop, leave them out, or invite them. Who was invited gets the groups
-    when the same is run again after they have joined."""
-    allow_external: bool = False
+    on_missing: OnMissing | None = None
+    """People whom the organisation does not have: stop (error, the default), leave them out, or invite them. Who was
+    invited gets the groups when the same is run again after they have joined."""
+    allow_external: bool | None = None
     """Change groups too that another directory owns, such as Azure. It may change them back."""
-    max_removals: float = 0.10
-    """How many memberships may be removed: a share (0.1) of those that the groups of the file have, of which five are
-    always allowed, or a number from 1 up; 0 is none."""
-    protect_user: tuple[str, ...] = ()
+    max_removals: float | None = None
+    """How many memberships may be removed: a share of those that the groups of the file have (by default 0.1), of which
+    five are always allowed, or a number from 1 up; 0 is none."""
+    protect_user: tuple[str, ...] | None = None
     """Somebody to take out of nothing: an id, an e-mail address, or a pattern such as '*@board.example.com'. May be given
     several times. You, and an only administrator, are protected anyway."""
-    protect_group: tuple[str, ...] = ()
+    protect_group: tuple[str, ...] | None = None
     """A group to take nobody out of: an id, a name, or a pattern. May be given several times."""
 
     def given(self) -> list[str]:
-        """The options that are not as they are by default."""
-        default = type(self)()
+        """The options that were given, whatever their value."""
         return [
             "--" + field.name.replace("_", "-")
             for field in attrs.fields(type(self))
-            if getattr(self, field.name) != getattr(default, field.name)
+            if getattr(self, field.name) is not None
         ]
 
 
@@ -213,16 +212,17 @@ def _kept(plan: Plan, options: Planning, file: Path) -> Plan:
 
 
 async def _planned(session: EzeepSession, desired: DesiredState, options: Planning) -> Plan:
+    default = Rules()
     return await session.provisioning.plan(
         desired,
-        mode=options.mode,
+        mode=options.mode or default.mode,
         organization_id=options.organization_id,
         create_groups=not options.no_create_groups,
-        on_missing=options.on_missing,
-        allow_external=options.allow_external,
-        max_removals=options.max_removals,
-        protect_users=options.protect_user,
-        protect_groups=options.protect_group,
+        on_missing=options.on_missing or default.on_missing,
+        allow_external=bool(options.allow_external),
+        max_removals=default.max_removals if options.max_removals is None else options.max_removals,
+        protect_users=options.protect_user or (),
+        protect_groups=options.protect_group or (),
     )
 
 
