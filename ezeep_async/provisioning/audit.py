@@ -90,13 +90,6 @@ class AuditLog:
                 f"the audit log {self.path} cannot be written: {self._broken}"
             ) from self._broken
 
-    async def open(self) -> None:
-        """Find out whether there is a file that may be written, before anything is done."""
-        try:
-            await asyncio.to_thread(self._append, b"")
-        except OSError as error:
-            raise AuditLogError(f"the audit log {self.path} cannot be written: {error}") from error
-
     async def begin(self) -> None:
         """Write the run's first line, before anything is written elsewhere. A disk that is full is found out here."""
         await self.write(

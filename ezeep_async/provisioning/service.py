@@ -16,9 +16,10 @@ from ezeep_async.provisioning.plan import Plan, checked_max_removals
 from ezeep_async.provisioning.planner import OnMissing, Rules, compare
 from ezeep_async.provisioning.protection import Protection
 from ezeep_async.provisioning.report import Report
-from ezeep_async.provisioning.snapshot import READERS, Api, read_snapshot
+from ezeep_async.provisioning.snapshot import READERS, Resources, read_snapshot
 from ezeep_async.provisioning.undo import plan_undo
 from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.base import listed
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
@@ -32,7 +33,7 @@ class Provisioning:
     """Bring the organisation into line with a list of groups and members: first a plan, then for real."""
 
     def __init__(self, groups: Groups, users: Users, accounts: Accounts, invitations: Invitations) -> None:
-        self._api = Api(groups, users, accounts, invitations)
+        self._resources = Resources(groups, users, accounts, invitations)
 
     async def plan(
         self,
@@ -70,7 +71,7 @@ class Provisioning:
             protection=Protection.of(protect_users, protect_groups),
         )
         now = await read_snapshot(
-            self._api, desired, exact=rules.mode == "exact", invitations=rules.on_missing == "invite"
+            self._resources, desired, exact=rules.mode == "exact", invitations=rules.on_missing == "invite"
         )
         return compare(desired, now, rules)
 
@@ -104,16 +105,14 @@ class Provisioning:
         if plan.is_empty:
             return Report()
         log = None if audit_log is None else AuditLog(audit_log)
-        if log is not None:
-            await log.open()
-        groups = await self._api.groups.list(concurrency=READERS).collect()
-        me = (await self._api.accounts.me()).id if plan.removals else None
+        groups = await listed(self._resources.groups.list(concurrency=READERS))
+        me = (await self._resources.accounts.me()).id if plan.removals else None
         appeared = check_plan(plan, groups, me)
         if log is not None:
             await log.begin()
         return await run_to_report(
             Run(
-                self._api,
+                self._resources,
                 plan,
                 {name: group.id for name, group in appeared.items()},
                 frozenset(group.id for group in groups),
@@ -134,7 +133,7 @@ class Provisioning:
         and `OSError` for a file that is no audit log, and what reading the groups raises.
         """
         records = await asyncio.to_thread(lambda: list(read_audit_log(audit_log)))
-        groups = await self._api.groups.list(concurrency=READERS).collect()
+        groups = await listed(self._resources.groups.list(concurrency=READERS))
         names = {group.id: group.name for group in groups}
         return plan_undo(records, names, run_id=run_id, delete_groups=delete_groups)
 
