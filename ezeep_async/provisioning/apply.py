@@ -362,6 +362,7 @@ class Run:
             user_id=change.user_id if isinstance(change, ChangeMemberships) else None,
             group_id=change.id if isinstance(change, DeleteGroup) else group_id,
             name=change.subject,
+            organization_id=change.organization_id if isinstance(change, CreateGroup) else None,
             before=None if before is None else tuple(sorted(before)),
             after=None if after is None else tuple(sorted(after)),
             attempts=attempts,

@@ -292,6 +292,8 @@ def test_lines_are_json_in_the_documented_order(log: Path) -> None:
         "user_id",
         "group_id",
         "name",
+        "organization_id",
+        "namesakes",
         "before",
         "after",
         "attempts",
