@@ -11,7 +11,7 @@ from ezeep_async.pages import Fetch, ItemIterator, Listing, Noticed, PageIterato
 
 
 READINGS = 3
-"""How often `collect(consistent=True)` reads before it gives up."""
+"""How often a listing that does not hold still is read before it is given up."""
 
 
 def _check_whole(name: str, value: object, least: int) -> None:

@@ -18,6 +18,7 @@ from ezeep_async.cli.provision_screen import show_plan, told_limit
 from ezeep_async.cli.screen import Screen, complain, write_document
 from ezeep_async.errors import SafetyLimitExceeded
 from ezeep_async.provisioning.desired import DesiredState
+from ezeep_async.provisioning.apply import Verify
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.planner import OnMissing, Rules
 from ezeep_async.session import EzeepSession
@@ -134,6 +135,7 @@ async def apply_file(
     *,
     planning: Planning = DEFAULT,
     applying: Applying = CAREFUL,
+    verify: Verify = "fresh",
     as_json: Json = False,
     connection: Connection = HERE,
 ) -> int:
@@ -143,6 +145,9 @@ async def apply_file(
     ----------
     file
         As for ezeep provision plan: then it is planned now. Or a plan that was kept with --out, or with --json.
+    verify
+        fresh reads each user before it is written, and keeps what others changed since the plan was made; trust-plan takes
+        the plan's word for it, makes half as many requests, and overwrites what others changed.
     """
     await asyncio.to_thread(applying.check)
     given = await beside(lambda: read_input(file))
@@ -154,6 +159,7 @@ async def apply_file(
             session,
             plan,
             applying,
+            verify=verify,
             as_json=as_json,
             sandbox=connection.sandbox,
             whole="ezeep provision plan",

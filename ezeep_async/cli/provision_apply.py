@@ -44,9 +44,6 @@ class Applying:
     yes: Yes = False
     concurrency: AtLeastOne = 16
     """How many changes are made at once, at most."""
-    verify: Verify = "fresh"
-    """fresh reads each user before it is written, and keeps what others changed since the plan was made; trust-plan takes
-    the plan's word for it, and makes half as many requests."""
     audit_log: Path | None = None
     """Where every write is noted before it is sent, for undo. By default a new file in the user's state folder; in a
     sandbox none."""
@@ -75,7 +72,14 @@ CAREFUL = Applying()
 
 
 async def apply_plan(
-    session: EzeepSession, plan: Plan, applying: Applying, *, as_json: bool, sandbox: bool, whole: str
+    session: EzeepSession,
+    plan: Plan,
+    applying: Applying,
+    *,
+    verify: Verify = "fresh",
+    as_json: bool,
+    sandbox: bool,
+    whole: str,
 ) -> int:
     """Show the plan, ask, make the changes, and report them. Gives the exit code.
 
@@ -104,7 +108,7 @@ async def apply_plan(
                     concurrency=applying.concurrency,
                     on_event=on_event,
                     audit_log=log,
-                    verify=applying.verify,
+                    verify=verify,
                 ),
             )
     except SafetyLimitExceeded as error:

@@ -35,7 +35,7 @@ from ezeep_async.provisioning.changes import (
 )
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.report import Outcome, Report, Row
-from ezeep_async.provisioning.snapshot import Api
+from ezeep_async.provisioning.snapshot import Resources
 from ezeep_async.wire.retrying import may_have_happened
 
 
@@ -116,7 +116,7 @@ class Run:
 
     def __init__(
         self,
-        api: Api,
+        resources: Resources,
         plan: Plan,
         appeared: Mapping[str, UUID],
         existing: frozenset[UUID],
@@ -126,7 +126,7 @@ class Run:
         on_event: OnEvent | None,
         log: AuditLog | None,
     ) -> None:
-        self._api = api
+        self._resources = resources
         self._plan = plan
         self._concurrency = concurrency
         self._trusting = verify == "trust-plan"
@@ -239,9 +239,9 @@ class Run:
         if isinstance(change, CreateGroup):
             return await self._create(change)
         if isinstance(change, InvitePerson):
-            _, answer = await self._api.invitations._create(change.email)  # pyright: ignore[reportPrivateUsage]  # with its answer
+            _, answer = await self._resources.invitations._create(change.email)  # pyright: ignore[reportPrivateUsage]  # with its answer
             return _Done(outcome="invited", attempts=answer.attempts, request_id=answer.request_id)
-        answer = await self._api.groups._delete(change.id)  # pyright: ignore[reportPrivateUsage]  # with its answer
+        answer = await self._resources.groups._delete(change.id)  # pyright: ignore[reportPrivateUsage]  # with its answer
         return _Done(
             outcome="deleted", attempts=answer.attempts, request_id=answer.request_id, group_id=change.id
         )
@@ -249,7 +249,7 @@ class Run:
     # --- the kinds of change ---------------------------------------------------------------------------------------
 
     async def _create(self, change: CreateGroup) -> _Done:
-        made = await self._api.groups._ensure_absent(  # pyright: ignore[reportPrivateUsage]  # looked for already
+        made = await self._resources.groups._ensure_absent(  # pyright: ignore[reportPrivateUsage]  # looked for already
             change.name, change.organization_id
         )
         self._created[change.name] = made.group.id
@@ -275,7 +275,7 @@ class Run:
             begun = True
 
         try:
-            made = await self._api.users._change_groups(  # pyright: ignore[reportPrivateUsage]  # with a hook
+            made = await self._resources.users._change_groups(  # pyright: ignore[reportPrivateUsage]  # with a hook
                 change.user_id,
                 add,
                 remove,
@@ -309,7 +309,7 @@ class Run:
         return frozenset(known), unknown
 
     async def _is_used(self, group_id: UUID) -> bool:
-        group = await self._api.groups.get(group_id)
+        group = await self._resources.groups.get(group_id)
         return bool(group.num_members or group.num_printers)
 
     # --- the audit log ---------------------------------------------------------------------------------------------
@@ -362,6 +362,7 @@ class Run:
             user_id=change.user_id if isinstance(change, ChangeMemberships) else None,
             group_id=change.id if isinstance(change, DeleteGroup) else group_id,
             name=change.subject,
+            organization_id=change.organization_id if isinstance(change, CreateGroup) else None,
             before=None if before is None else tuple(sorted(before)),
             after=None if after is None else tuple(sorted(after)),
             attempts=attempts,

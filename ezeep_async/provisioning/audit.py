@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -44,6 +44,10 @@ class AuditRecord:
     group_id: UUID | None = None
     name: str = ""
     """The group's name, or whom it is about, for people."""
+    organization_id: UUID | None = None
+    """Where a group is created."""
+    namesakes: tuple[UUID, ...] | None = None
+    """In the line that a run begins with: the groups that there were of the names that it creates groups of."""
     before: tuple[UUID, ...] | None = None
     """All groups of the user before the write."""
     after: tuple[UUID, ...] | None = None
@@ -90,17 +94,16 @@ class AuditLog:
                 f"the audit log {self.path} cannot be written: {self._broken}"
             ) from self._broken
 
-    async def open(self) -> None:
-        """Find out whether there is a file that may be written, before anything is done."""
-        try:
-            await asyncio.to_thread(self._append, b"")
-        except OSError as error:
-            raise AuditLogError(f"the audit log {self.path} cannot be written: {error}") from error
-
-    async def begin(self) -> None:
+    async def begin(self, namesakes: Iterable[UUID]) -> None:
         """Write the run's first line, before anything is written elsewhere. A disk that is full is found out here."""
         await self.write(
-            AuditRecord(run_id=self.run_id, time=datetime.now(UTC), operation=RUN, outcome=STARTED)
+            AuditRecord(
+                run_id=self.run_id,
+                time=datetime.now(UTC),
+                operation=RUN,
+                outcome=STARTED,
+                namesakes=tuple(namesakes),
+            )
         )
 
     def _append(self, content: bytes) -> None:

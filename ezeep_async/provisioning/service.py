@@ -9,16 +9,20 @@ from typing import Literal, TypeVar
 from uuid import UUID
 
 from ezeep_async.provisioning.apply import OnEvent, Run, Verify, run_to_report
+from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.audit import AuditLog, read_audit_log
+from ezeep_async.provisioning.changes import CreateGroup
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.drift import check_plan
+from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.plan import Plan, checked_max_removals
 from ezeep_async.provisioning.planner import OnMissing, Rules, compare
 from ezeep_async.provisioning.protection import Protection
 from ezeep_async.provisioning.report import Report
-from ezeep_async.provisioning.snapshot import READERS, Api, read_snapshot
+from ezeep_async.provisioning.snapshot import READERS, Resources, read_snapshot
 from ezeep_async.provisioning.undo import plan_undo
 from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.base import listed
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
@@ -32,7 +36,7 @@ class Provisioning:
     """Bring the organisation into line with a list of groups and members: first a plan, then for real."""
 
     def __init__(self, groups: Groups, users: Users, accounts: Accounts, invitations: Invitations) -> None:
-        self._api = Api(groups, users, accounts, invitations)
+        self._resources = Resources(groups, users, accounts, invitations)
 
     async def plan(
         self,
@@ -70,7 +74,7 @@ class Provisioning:
             protection=Protection.of(protect_users, protect_groups),
         )
         now = await read_snapshot(
-            self._api, desired, exact=rules.mode == "exact", invitations=rules.on_missing == "invite"
+            self._resources, desired, exact=rules.mode == "exact", invitations=rules.on_missing == "invite"
         )
         return compare(desired, now, rules)
 
@@ -86,34 +90,37 @@ class Provisioning:
 
         Before the first write it is checked that the plan still fits: groups are where they were, nobody is taken out who
         is protected, and not more is removed than `max_removals` allows of what there is now. Then each user is read
-        afresh and merged, so that what others changed stays (`verify="trust-plan"` takes the plan's word for what the user
-        has, and saves the reading). Running it again finishes what a run that was killed has left.
+        afresh and merged, so that what others changed stays. Running it again finishes what a run that was killed has left.
+        `verify="trust-plan"` takes the plan's word for what the user has, and saves the reading: it overwrites what others
+        changed about the user's groups since the plan was made, so apply it at once. No plan of `undo` is applied so.
 
         A change that fails is in the report and stops nobody. `on_event` is called in the event loop after each change;
-        what it raises ends the run, with its report on it as below. `audit_log` is a file to which every write is noted, before it is sent and after its
-        answer. A caller that is cancelled ends the run: what is in flight is waited for, and the report of what was done is
-        on the exception (see `report_of`).
+        what it raises ends the run, with its report on it as below. `audit_log` is a file to which every write is noted,
+        before it is sent and after its answer; where the checks refuse the plan, nothing is noted. A caller that is
+        cancelled ends the run: what is in flight is waited for, and the report of what was done is on the exception (see
+        `report_of`). `asyncio.timeout` has that exception as the cause of its own; anyio's `move_on_after` and
+        `fail_after` drop it: catch the `CancelledError` inside of them, take its report, and raise it again.
 
         Raises `StalePlan` and `SafetyLimitExceeded` before anything is written, `AuditLogError` for a log that cannot be
-        written, `ValueError` for a `concurrency` below 1, and what reading the groups raises.
+        written, `ValueError` for a `concurrency` below 1 and for trusting a plan of `undo`, and what reading the groups raises.
         """
         if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise ValueError(f"concurrency is a whole number of at least 1, not {concurrency!r}")
         _one_of(verify, ("fresh", "trust-plan"), "verify")
+        if verify == "trust-plan" and plan.mode == "undo":
+            raise ValueError('verify="trust-plan" would overwrite what others changed since the run that is undone')
         plan.check_limits()
         if plan.is_empty:
             return Report()
         log = None if audit_log is None else AuditLog(audit_log)
-        if log is not None:
-            await log.open()
-        groups = await self._api.groups.list(concurrency=READERS).collect()
-        me = (await self._api.accounts.me()).id if plan.removals else None
+        groups = await listed(self._resources.groups.list(concurrency=READERS))
+        me = (await self._resources.accounts.me()).id if plan.removals else None
         appeared = check_plan(plan, groups, me)
         if log is not None:
-            await log.begin()
+            await log.begin(_namesakes(plan, groups))
         return await run_to_report(
             Run(
-                self._api,
+                self._resources,
                 plan,
                 {name: group.id for name, group in appeared.items()},
                 frozenset(group.id for group in groups),
@@ -130,13 +137,19 @@ class Provisioning:
         """The plan that takes back what a run did, by its audit log: the last run of it, or `run_id`. Apply it with `apply`.
 
         What may have been written counts as written, also by a run that was killed. Memberships that others changed since
-        stay. With `delete_groups`, groups that the run created are deleted where nobody uses them. Raises `AuditLogError`
+        stay. With `delete_groups`, groups that the run created are deleted where nobody uses them; one whose creation had no
+        answer is the group of that name and organisation that was not there before the run. Raises `AuditLogError`
         and `OSError` for a file that is no audit log, and what reading the groups raises.
         """
         records = await asyncio.to_thread(lambda: list(read_audit_log(audit_log)))
-        groups = await self._api.groups.list(concurrency=READERS).collect()
-        names = {group.id: group.name for group in groups}
-        return plan_undo(records, names, run_id=run_id, delete_groups=delete_groups)
+        groups = await listed(self._resources.groups.list(concurrency=READERS))
+        return plan_undo(records, groups, run_id=run_id, delete_groups=delete_groups)
+
+
+def _namesakes(plan: Plan, groups: Iterable[Group]) -> list[UUID]:
+    """The groups that have a name that the plan creates one of, in whichever organisation."""
+    created = {change.name for change in plan.changes if isinstance(change, CreateGroup)}
+    return [group.id for group in groups if normalise_group_name(group.name) in created]
 
 
 def _one_of(value: T, allowed: tuple[T, ...], name: str) -> T:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
@@ -19,23 +18,21 @@ from ezeep_async.paging import Paginator
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.names import normalise_email
 from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.base import read_settled
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
 
 
+T = TypeVar("T")
 R = TypeVar("R", bound=HasId)
-
-logger = logging.getLogger("ezeep_async.provisioning")
 
 READERS = 4
 """How many pages of one listing are read at once."""
-READINGS = 3
-"""How often a listing is read that changes under the reading."""
 
 
 @attrs.frozen
-class Api:
+class Resources:
     """What provisioning works with: the session's own resources, with their turns and their limits."""
 
     groups: Groups
@@ -60,87 +57,61 @@ class Snapshot:
     """Addresses that have an open invitation."""
 
 
-async def read_snapshot(api: Api, desired: DesiredState, *, exact: bool, invitations: bool) -> Snapshot:
+async def read_snapshot(
+    resources: Resources, desired: DesiredState, *, exact: bool, invitations: bool
+) -> Snapshot:
     """Read groups, users and, where needed, the account directory and the invitations, all at once.
 
-    The directory is needed for e-mail addresses, and in `exact` mode to know the administrators. Raises what reading
-    raises; of several errors the first.
+    The directory is needed for e-mail addresses, and in `exact` mode to know the administrators. A listing that never
+    holds still is `InconsistentListing` in `exact` mode, where a row that is missed may take a membership from somebody.
+    Raises what reading raises; of several errors the first.
     """
     directory = exact or any("@" in member for members in desired.groups.values() for member in members)
-    reading = _Reading()
-    work: list[Coroutine[object, object, None]] = [
-        _read(api.groups.list(concurrency=READERS), reading.take_group),
-        _read(api.users.list(concurrency=READERS), reading.take_user),
-    ]
-    if directory:
-        work.append(_read(api.accounts.list(concurrency=READERS), reading.take_person))
-    if exact:
-        work.append(_read_me(api.accounts, reading))
-    if invitations:
-        work.append(_read(api.invitations.list(concurrency=READERS), reading.take_invitation))
+
+    def read(listing: Paginator[R], take: Callable[[R], T]) -> asyncio.Task[list[T]]:
+        return tasks.create_task(read_settled(listing, take, strict=exact))
+
     try:
         async with asyncio.TaskGroup() as tasks:
-            for each in work:
-                tasks.create_task(each)
+            groups = read(resources.groups.list(concurrency=READERS), lambda group: group)
+            users = read(resources.users.list(concurrency=READERS), _Users().take)
+            people = read(resources.accounts.list(concurrency=READERS), _person) if directory else None
+            invited = read(resources.invitations.list(concurrency=READERS), _open) if invitations else None
+            me = tasks.create_task(resources.accounts.me()) if exact else None
     except BaseExceptionGroup as errors:
         # One reading failed, and the others were ended: its error is what the caller can decide on.
         raise errors.exceptions[0] from None
+    known = [] if people is None else people.result()
     return Snapshot(
-        tuple(reading.groups.values()),
-        reading.users,
-        reading.emails,
-        frozenset(reading.admins),
-        reading.me,
-        frozenset(reading.invited),
+        tuple(groups.result()),
+        dict(users.result()),
+        {user_id: email for user_id, email, _ in known},
+        frozenset(user_id for user_id, _, is_admin in known if is_admin),
+        None if me is None else me.result().id,
+        frozenset() if invited is None else frozenset(email for email in invited.result() if email),
     )
 
 
-@attrs.define
-class _Reading:
-    """What was read so far. A hundred thousand users are in few combinations of groups: each is kept once."""
+class _Users:
+    """A hundred thousand users are in few combinations of groups: each is kept once."""
 
-    groups: dict[UUID, Group] = attrs.field(factory=dict[UUID, Group])
-    users: dict[UUID, frozenset[UUID]] = attrs.field(factory=dict[UUID, frozenset[UUID]])
-    emails: dict[UUID, str] = attrs.field(factory=dict[UUID, str])
-    admins: set[UUID] = attrs.field(factory=set[UUID])
-    invited: set[str] = attrs.field(factory=set[str])
-    me: UUID | None = None
-    _combinations: dict[frozenset[UUID], frozenset[UUID]] = attrs.field(
-        factory=dict[frozenset[UUID], frozenset[UUID]]
+    def __init__(self) -> None:
+        self._combinations: dict[frozenset[UUID], frozenset[UUID]] = {}
+
+    def take(self, user: User) -> tuple[UUID, frozenset[UUID]]:
+        return user.id, self._combinations.setdefault(user.group_ids, user.group_ids)
+
+
+def _person(person: AccountUser) -> tuple[UUID, str, bool]:
+    return person.id, normalise_email(person.email), person.is_admin
+
+
+def _open(invitation: Invitation) -> str:
+    """The address of an invitation that is open; empty for others."""
+    expires = invitation.expire_date
+    if expires is not None and expires.tzinfo is None:
+        expires = expires.replace(tzinfo=UTC)  # as they are documented, and sent
+    is_open = invitation.invitation_status.upper() == "OPEN" and (
+        expires is None or expires > datetime.now(UTC)
     )
-
-    def take_group(self, group: Group) -> None:
-        self.groups[group.id] = group
-
-    def take_user(self, user: User) -> None:
-        self.users[user.id] = self._combinations.setdefault(user.group_ids, user.group_ids)
-
-    def take_person(self, person: AccountUser) -> None:
-        self.emails[person.id] = normalise_email(person.email)
-        if person.is_admin:
-            self.admins.add(person.id)
-
-    def take_invitation(self, invitation: Invitation) -> None:
-        expires = invitation.expire_date
-        if expires is not None and expires.tzinfo is None:
-            expires = expires.replace(tzinfo=UTC)  # as they are documented, and sent
-        if invitation.invitation_status.upper() == "OPEN" and (
-            expires is None or expires > datetime.now(UTC)
-        ):
-            self.invited.add(normalise_email(invitation.email))
-
-
-async def _read(listing: Paginator[R], take: Callable[[R], None]) -> None:
-    """All rows of a listing; where it changes meanwhile again, as a row that was skipped may matter."""
-    for _ in range(READINGS):
-        async with listing.pages() as pages:
-            async for page in pages:
-                for item in page.items:
-                    take(item)
-        if not listing.drift:
-            return
-    logger.warning("a listing changed under each of %d readings of it: somebody may be missing", READINGS)
-
-
-async def _read_me(accounts: Accounts, reading: _Reading) -> None:
-    reading.me = (await accounts.me()).id
+    return normalise_email(invitation.email) if is_open else ""

@@ -8,9 +8,9 @@ from uuid import UUID
 import attrs
 
 from ezeep_async.errors import AuditLogError
+from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.audit import RUN, STARTED, AuditRecord
 from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, DeleteGroup, TargetGroup
-from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.plan import Plan, ids_of
 
 
@@ -29,7 +29,7 @@ class _User:
 
 def plan_undo(
     records: Iterable[AuditRecord],
-    names: Mapping[UUID, str],
+    groups: Iterable[Group],
     *,
     run_id: str | None = None,
     delete_groups: bool = False,
@@ -37,16 +37,17 @@ def plan_undo(
     """Take back what one run of the log did, by default the last one: memberships, and with `delete_groups` also groups.
 
     What may have been written counts as written. Only what the run changed is changed back, whatever others did since.
-    `names` are those of the groups that there are; memberships of others are passed over. Raises `AuditLogError` for a
+    `groups` are those that there are; memberships of others are passed over. Raises `AuditLogError` for a
     log without that run.
     """
     run = _one_run(records, run_id)
+    known = {group.id: group for group in groups}
     users = _users(run)
     changes: list[Change] = [
-        change for user_id, user in users.items() if (change := _back(user_id, user, names)) is not None
+        change for user_id, user in users.items() if (change := _back(user_id, user, known)) is not None
     ]
     if delete_groups:
-        changes += [DeleteGroup(group_id, names[group_id]) for group_id in _created(run, names)]
+        changes += [DeleteGroup(group.id, group.name) for group in _created(run, known)]
     removals = [change.remove for change in changes if isinstance(change, ChangeMemberships)]
     return Plan(
         changes=tuple(changes),
@@ -73,25 +74,31 @@ def _one_run(records: Iterable[AuditRecord], run_id: str | None) -> list[AuditRe
     return run
 
 
-def _created(run: Iterable[AuditRecord], names: Mapping[UUID, str]) -> list[UUID]:
+def _created(run: Iterable[AuditRecord], known: Mapping[UUID, Group]) -> list[Group]:
     """The groups that the run created and that there still are."""
     created: dict[UUID, None] = {}
-    lost: dict[str, None] = {}
+    lost: dict[tuple[str, UUID | None], None] = {}
+    before: set[UUID] = set()
     for record in run:
+        before.update(record.namesakes or ())
         if record.operation != CreateGroup.kind:
             continue
         if record.outcome == "created" and record.group_id is not None:
             created[record.group_id] = None
         if record.outcome in {STARTED, "unknown"}:
-            lost[record.name] = None
+            lost[record.name, record.organization_id] = None
         else:
-            lost.pop(record.name, None)
-    # There was no group of that name when the run began to create it: where there is one now, it is that one.
-    for name in lost:
-        candidates = [group_id for group_id, other in names.items() if normalise_group_name(other) == name]
+            lost.pop((record.name, record.organization_id), None)
+    # There was no such group when the run began to create it: where there is exactly one now, it is that one.
+    for name, organization_id in lost:
+        candidates = [
+            group.id
+            for group in known.values()
+            if (group.name, group.organization_id) == (name, organization_id) and group.id not in before
+        ]
         if len(candidates) == 1:
             created[candidates[0]] = None
-    return [group_id for group_id in created if group_id in names]
+    return [known[group_id] for group_id in created if group_id in known]
 
 
 def _users(run: Iterable[AuditRecord]) -> dict[UUID, _User]:
@@ -127,10 +134,10 @@ def _settle(user: _User) -> None:
     user.groups = after
 
 
-def _back(user_id: UUID, user: _User, names: Mapping[UUID, str]) -> ChangeMemberships | None:
+def _back(user_id: UUID, user: _User, known: Mapping[UUID, Group]) -> ChangeMemberships | None:
     def targets(groups: Iterable[UUID]) -> tuple[TargetGroup, ...]:
-        known = [TargetGroup(names[group_id], group_id) for group_id in groups if group_id in names]
-        return tuple(sorted(known, key=lambda group: (group.name, group.id)))
+        there = [TargetGroup(known[group_id].name, group_id) for group_id in groups if group_id in known]
+        return tuple(sorted(there, key=lambda group: (group.name, group.id)))
 
     add, remove = targets(user.removed), targets(user.added)
     if not add and not remove:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Protocol, TypeVar
 
-from ezeep_async.errors import OutcomeUnknown, Sought, UnexpectedResponse
+from ezeep_async.errors import InconsistentListing, OutcomeUnknown, Sought, UnexpectedResponse
 from ezeep_async.pages import Fetch, Fetched, HasId, Params
-from ezeep_async.paging import Paginator
+from ezeep_async.paging import READINGS, Paginator
 from ezeep_async.wire.converter import PageBody, decode
 from ezeep_async.wire.requests import Request
 from ezeep_async.wire.responses import RawResponse, decode_answer, is_success
@@ -16,6 +17,8 @@ from ezeep_async.wire.responses import RawResponse, decode_answer, is_success
 
 T = TypeVar("T")
 R = TypeVar("R", bound=HasId)
+
+logger = logging.getLogger("ezeep_async.resources")
 
 
 class Api(Protocol):
@@ -54,9 +57,31 @@ def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Reques
 
 
 async def listed(listing: Paginator[R]) -> list[R]:
-    """All items, for finding one among them: read again until it holds still, where it changed under the reading."""
-    items = await listing.collect()
-    return await listing.collect(consistent=True) if listing.drift else items
+    """All items, for deciding by what is not among them: see `read_settled`."""
+    return await read_settled(listing, lambda item: item)
+
+
+async def read_settled(
+    listing: Paginator[R], take: Callable[[R], T], *, strict: bool = True
+) -> list[T]:
+    """What `take` makes of each item, of a reading under which the listing did not change.
+
+    Where it changes it is read again, from the beginning. Raises `InconsistentListing` when it changes under three
+    readings; not `strict`, the last of them is good enough, and a warning is logged.
+    """
+    taken: list[T] = []
+    for _ in range(READINGS):
+        taken = []
+        async with listing.pages() as pages:
+            async for page in pages:
+                taken += map(take, page.items)
+        if not pages.noticed.drift:
+            return taken
+    told = f"a listing changed under each of {READINGS} readings of it: a row may be missing"
+    if strict:
+        raise InconsistentListing(told)
+    logger.warning(told)
+    return taken
 
 
 async def create_record(api: Api, request: Request, kind: type[T], sought: Sought) -> tuple[T, RawResponse]:

@@ -23,7 +23,7 @@ from provisioned import (
     writes,
 )
 
-from ezeep_async import AuditLogError, EzeepSession
+from ezeep_async import AuditLogError, EzeepSession, StalePlan
 from ezeep_async.provisioning import AuditRecord, DesiredState, read_audit_log
 from ezeep_async.provisioning.audit import AuditLog
 from ezeep_async.sandbox import Sandbox
@@ -206,6 +206,20 @@ async def test_7_9_a_log_that_cannot_be_written_is_found_out_first(
     assert writes(sandbox) == []
 
 
+@pytest.mark.parametrize("there", [False, True])
+async def test_7_2_a_run_that_is_refused_leaves_no_log(
+    sandbox: Sandbox, session: EzeepSession, log: Path, there: bool
+) -> None:
+    """7-2, 7-15: nothing was done, and there is nothing to take back."""
+    plan = await session.provisioning.plan(new_team(sandbox, 3))
+    sandbox.organisation.add_group("Team", origin={"provider": "Azure", "foreign_id": "x"})
+    if there:
+        log.write_bytes(b"of an earlier run")
+    with pytest.raises(StalePlan):
+        await session.provisioning.apply(plan, audit_log=log)
+    assert [path.read_bytes() for path in log.parent.iterdir()] == ([b"of an earlier run"] if there else [])
+
+
 async def test_7_9_a_log_that_breaks_in_mid_run_stops_the_writing(
     sandbox: Sandbox, session: EzeepSession, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +292,8 @@ def test_lines_are_json_in_the_documented_order(log: Path) -> None:
         "user_id",
         "group_id",
         "name",
+        "organization_id",
+        "namesakes",
         "before",
         "after",
         "attempts",

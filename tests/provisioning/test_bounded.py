@@ -13,7 +13,7 @@ from ezeep_async.errors import NotFound, PermissionDenied
 from ezeep_async.models.users import User
 from ezeep_async.provisioning import ChangeMemberships, Event, Plan, TargetGroup
 from ezeep_async.provisioning.apply import Run, run_to_report
-from ezeep_async.provisioning.snapshot import Api
+from ezeep_async.provisioning.snapshot import Resources
 from ezeep_async.resources.users import MembershipChange
 
 
@@ -56,7 +56,7 @@ def a_plan(many: int = MANY) -> Plan:
 
 def a_run(users: FakeUsers, plan: Plan, concurrency: int, **options: Any) -> Run:
     nothing = cast("Any", None)
-    api = Api(nothing, cast("Any", users), nothing, nothing)
+    api = Resources(nothing, cast("Any", users), nothing, nothing)
     options = {"verify": "fresh", "on_event": None, "log": None} | options
     return Run(api, plan, {}, frozenset({TEAM}), concurrency=concurrency, **options)
 

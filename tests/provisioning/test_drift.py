@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from uuid import UUID
 
 import pytest
-from provisioned import add_team, emails, group_named, members, names, new_team, state, writes
+from provisioned import (
+    LIST_GROUPS,
+    LIST_PEOPLE,
+    LIST_USERS,
+    add_team,
+    emails,
+    group_named,
+    members,
+    names,
+    new_team,
+    state,
+    writes,
+)
 
-from ezeep_async import EzeepSession, StalePlan
-from ezeep_async.provisioning import DesiredState, Plan
+from ezeep_async import EzeepSession, InconsistentListing, StalePlan
+from ezeep_async.provisioning import CreateGroup, DesiredState, Plan
 from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox.records import RecordedRequest
 
 
 Change = Callable[[Sandbox], object]
@@ -176,3 +190,96 @@ async def test_7_2_external_is_no_drift_where_it_is_allowed(sandbox: Sandbox, se
     hand_over(sandbox)
     assert (await session.provisioning.apply(plan)).ok
     assert members(sandbox, "Team") == set(emails(sandbox, 3))
+
+
+# --- listings that change under the reading ------------------------------------------------------------------------
+
+
+def shift(sandbox: Sandbox, listing: str, times: int, change: Callable[[], object]) -> None:
+    """Change what is listed, each time just before the second page of it is answered: a row is skipped."""
+    left = times
+
+    def under_the_reading(request: RecordedRequest) -> bool:
+        nonlocal left
+        if left and request.query.get("offset") == "100":
+            left -= 1
+            change()
+        return False
+
+    sandbox.faults.add(listing, status=500, times=None, when=under_the_reading)
+
+
+def remove_first_group(sandbox: Sandbox) -> None:
+    organisation = sandbox.organisation
+    organisation.remove_group(min(group.id for group in organisation.groups.values() if group.name == "?"))
+
+
+def many_groups(sandbox: Sandbox) -> dict[str, list[str]]:
+    """So many that they are two pages, and one person for each; and some that nobody is in."""
+    for number in range(140):
+        sandbox.organisation.add_group("?" if number < 10 else f"Group {number}")
+    person = emails(sandbox, 1)
+    return {group.name: person for group in sandbox.organisation.groups.values() if group.name.startswith("Group ")}
+
+
+async def test_7_2_a_group_that_a_reading_skips_is_no_drift(sandbox: Sandbox, session: EzeepSession) -> None:
+    plan = await session.provisioning.plan(DesiredState.from_mapping(many_groups(sandbox)))
+    shift(sandbox, LIST_GROUPS, 1, lambda: remove_first_group(sandbox))
+    (await session.provisioning.apply(plan)).raise_for_failures()
+    assert len(state(sandbox)[sandbox.organisation.listed_users()[0].id]) > 130
+
+
+async def test_7_2_nobody_is_taken_out_of_a_group_that_a_reading_skips(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    """7-2: writing by the plan leaves out groups that are gone, and only those."""
+    many_groups(sandbox)
+    user = sandbox.organisation.listed_users()[0]
+    user.groups.replace(group.id for group in sandbox.organisation.groups.values() if group.name != "?")
+    before = state(sandbox)[user.id]
+    plan = await session.provisioning.plan(new_team(sandbox, 1))
+    shift(sandbox, LIST_GROUPS, 1, lambda: remove_first_group(sandbox))
+    (await session.provisioning.apply(plan, verify="trust-plan")).raise_for_failures()
+    assert state(sandbox)[user.id] == before | {team(sandbox)}
+
+
+async def test_7_15_undo_counts_no_group_as_gone_that_a_reading_skips(
+    sandbox: Sandbox, session: EzeepSession, tmp_path: Path
+) -> None:
+    before = state(sandbox)
+    plan = await session.provisioning.plan(DesiredState.from_mapping(many_groups(sandbox)))
+    await session.provisioning.apply(plan, audit_log=tmp_path / "log")
+    shift(sandbox, LIST_GROUPS, 1, lambda: remove_first_group(sandbox))
+    await session.provisioning.apply(await session.provisioning.undo(tmp_path / "log"))
+    assert state(sandbox) == before
+
+
+@pytest.mark.parametrize("listing", [LIST_GROUPS, LIST_USERS, LIST_PEOPLE])
+async def test_7_1_exact_is_not_planned_by_a_listing_that_never_holds_still(
+    sandbox: Sandbox, session: EzeepSession, listing: str
+) -> None:
+    """7-1: somebody may be missing in it. "add" goes on with the last reading: what is missed, the next run does."""
+    desired = DesiredState.from_mapping({name: [] for name in many_groups(sandbox)})
+    late = sandbox.organisation.add_user
+    change = (lambda: remove_first_group(sandbox)) if listing == LIST_GROUPS else late
+    shift(sandbox, listing, 3, change)
+    with pytest.raises(InconsistentListing, match="3 readings"):
+        await session.provisioning.plan(desired, mode="exact")
+    assert sandbox.count(listing) == 6
+    sandbox.faults.clear()
+    shift(sandbox, listing, 3, change)
+    await session.provisioning.plan(DesiredState.from_mapping({"Sales": emails(sandbox, 1)}))
+    assert sandbox.count(listing) == 12
+
+
+async def test_7_1_each_reading_begins_afresh(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-1: a group that was there under a reading that is thrown away is not in the plan."""
+    gone = sandbox.organisation.add_group("Gone")
+    many_groups(sandbox)
+
+    def remove() -> None:
+        sandbox.organisation.remove_group(gone.id)
+
+    shift(sandbox, LIST_GROUPS, 1, remove)
+    plan = await session.provisioning.plan(DesiredState.from_mapping({gone.name: emails(sandbox, 3)}))
+    assert [change for change in plan.changes if isinstance(change, CreateGroup)]

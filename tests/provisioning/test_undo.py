@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from provisioned import PATCH_USER, POST_GROUP, add_team, emails, group_named, names, new_team, state
 from support import QUICK
 
-from ezeep_async import AuditLogError, EzeepSession, Plan, Settings
+from ezeep_async import AuditLogError, EzeepSession, Group, Plan, Settings
 from ezeep_async.provisioning import (
     AuditRecord,
     ChangeMemberships,
@@ -26,6 +26,7 @@ from ezeep_async.provisioning import (
 )
 from ezeep_async.provisioning.undo import plan_undo
 from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox.organisation import ORGANIZATION_ID
 
 
 pytestmark = pytest.mark.may_block
@@ -249,6 +250,37 @@ async def test_7_15_a_creation_whose_end_is_not_known_is_taken_back(
     assert "A" not in names(sandbox)
 
 
+def _another(sandbox: Sandbox) -> None:
+    sandbox.organisation.add_group("A").organization_id = UUID(int=9)
+
+
+@pytest.mark.parametrize("theirs_first", [True, False])
+async def test_7_15_a_creation_that_was_not_made_takes_no_group_of_others(
+    sandbox: Sandbox, session: EzeepSession, log: Path, theirs_first: bool
+) -> None:
+    """7-15: the request never arrived, and another organisation has a group of that name."""
+    desired = new_team(sandbox, 3, "A")
+    if theirs_first:
+        _another(sandbox)
+    plan = await session.provisioning.plan(desired, organization_id=ORGANIZATION_ID)
+    sandbox.faults.add(POST_GROUP, status=502, times=None)
+    report = await session.provisioning.apply(plan, audit_log=log)
+    assert report.rows[0].outcome == "unknown"
+    if not theirs_first:
+        _another(sandbox)
+    assert (await session.provisioning.undo(log, delete_groups=True)).is_empty
+
+
+async def test_7_15_undo_does_not_trust_its_plan(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
+    """7-15: what the run left is not what there is now: others would lose what they added since."""
+    plan = await applied(session, log, new_team(sandbox, 3, "A"))
+    before = state(sandbox)
+    for undo in (await session.provisioning.undo(log), plan.invert()):
+        with pytest.raises(ValueError, match="trust-plan"):
+            await session.provisioning.apply(undo, verify="trust-plan")
+    assert state(sandbox) == before
+
+
 @pytest.mark.parametrize("content", [b"", b"group,member\n", b"\n\n"])
 async def test_a_file_without_a_run_is_refused(session: EzeepSession, log: Path, content: bytes) -> None:
     log.write_bytes(content)
@@ -305,6 +337,10 @@ def test_7_15_apply_and_undo_are_nothing(tmp_path_factory, wanted, existing, mod
 USER, GROUP, TWIN = UUID(int=1), UUID(int=2), UUID(int=3)
 
 
+def a_group(group_id: UUID, name: str, organization_id: UUID = ORGANIZATION_ID) -> Group:
+    return Group(id=group_id, name=name, organization_id=organization_id)
+
+
 def record(outcome: str, before: Iterable[UUID] = (), after: Iterable[UUID] = (), **more) -> AuditRecord:
     return AuditRecord(
         run_id="r",
@@ -337,14 +373,41 @@ def record(outcome: str, before: Iterable[UUID] = (), after: Iterable[UUID] = ()
 def test_7_15_what_may_have_been_written_counts_and_the_rest_does_not(
     records: list[AuditRecord], add: list[UUID], remove: list[UUID]
 ) -> None:
-    plan = plan_undo(records, {GROUP: "Group", TWIN: "Group"})
+    plan = plan_undo(records, [a_group(GROUP, "Group"), a_group(TWIN, "Group")])
     changes = [change for change in plan.changes if isinstance(change, ChangeMemberships)]
     assert [group.id for change in changes for group in change.add] == add
     assert [group.id for change in changes for group in change.remove] == remove
 
 
 def test_7_15_groups_that_are_gone_are_passed_over() -> None:
-    plan = plan_undo([record("started", [GROUP], [TWIN])], {TWIN: "Twin"})
+    plan = plan_undo([record("started", [GROUP], [TWIN])], [a_group(TWIN, "Twin")])
     (change,) = plan.changes
     assert isinstance(change, ChangeMemberships)
     assert (change.add, change.remove) == ((), (TargetGroup("Twin", TWIN),))
+
+
+def creation(outcome: str, **more) -> AuditRecord:
+    more = {"name": "A", "organization_id": ORGANIZATION_ID} | more
+    return AuditRecord(
+        run_id="r", time=datetime(2026, 1, 2, tzinfo=UTC), operation="create_group", outcome=outcome, **more
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "organization_id", "namesakes", "deleted"),
+    [
+        ("A", ORGANIZATION_ID, (), [GROUP]),
+        ("A", ORGANIZATION_ID, (TWIN,), [GROUP]),
+        ("A", ORGANIZATION_ID, (GROUP,), []),
+        ("A", USER, (), []),
+        (" A", ORGANIZATION_ID, (), []),
+    ],
+)
+def test_7_15_a_lost_creation_is_the_group_that_was_not_there_before(
+    name: str, organization_id: UUID, namesakes: tuple[UUID, ...], deleted: list[UUID]
+) -> None:
+    """7-15: of exactly that name, in that organisation."""
+    begin = attrs.evolve(record("started"), operation="run", user_id=None, namesakes=namesakes)
+    groups = [a_group(GROUP, name, organization_id)]
+    plan = plan_undo([begin, creation("started")], groups, delete_groups=True)
+    assert [change.id for change in plan.changes if isinstance(change, DeleteGroup)] == deleted
