@@ -9,9 +9,10 @@ import os
 import stat
 from pathlib import Path
 
+import attrs
 import pytest
 from browser import decide
-from support import TOKEN, open_session, put
+from support import QUICK, TOKEN, open_session, put
 
 from ezeep_async import (
     AuthorizationDenied,
@@ -99,3 +100,18 @@ async def test_2_8_a_folder_with_the_name_of_a_leftover_blocks_nothing(
     folder.mkdir()
     await put(FileTokenStore(tmp_path / "login.json"), sandbox.tokens())
     assert folder.is_dir()
+
+
+async def test_1_5_a_cancelled_pair_is_released(sandbox: Sandbox) -> None:
+    """1-5: nothing is at stake before anybody has a code: whoever cancels, is rid of it."""
+    hold = sandbox.faults.hold("POST /oauth/pair/", times=1)
+    settings = attrs.evolve(QUICK, refresh_timeout=60.0)
+    async with open_session(sandbox, MemoryTokenStore(), settings=settings) as session:
+        pairing = asyncio.create_task(session.oauth.pair())
+        await hold.arrived()
+        pairing.cancel()
+        done, _ = await asyncio.wait({pairing}, timeout=20.0)
+        hold.release()
+        assert done
+        assert pairing.cancelled()
+        assert (await session.oauth.pair()).pairing_code
