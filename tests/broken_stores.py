@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
 import attrs
 from other_stores import Shelf, Vault
 
 from ezeep_async import (
+    FileTokenStore,
     TokenPersistError,
     TokenSet,
     TokenStoreError,
@@ -246,6 +249,31 @@ class ProbesWithALogin(Shelf):
     async def check_writable(self) -> None:
         if self.place.text is None:
             await self.save(TokenSet("probe", "", datetime.now(UTC)))
+
+
+class SavesOnTheLoop(FileTokenStore):
+    async def save(self, tokens: TokenSet, /) -> None:
+        time.sleep(0.3)
+        await super().save(tokens)
+
+
+class ProbesNothing(FileTokenStore):
+    async def check_writable(self) -> None:
+        pass
+
+
+class LocksInItsProcessOnly(FileTokenStore):
+    locks: ClassVar[dict[str, threading.Lock]] = {}
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        mine = self.locks.setdefault(str(self.path), threading.Lock())
+        while not mine.acquire(blocking=False):
+            await asyncio.sleep(0.001)
+        try:
+            yield
+        finally:
+            mine.release()
 
 
 class ProbesByRemoving(Shelf):

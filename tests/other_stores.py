@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 from ezeep_async import (
@@ -62,6 +63,12 @@ class Shelf:
 def shelves(kind: type[Shelf]) -> Callable[[], Shelf]:
     place = SimpleNamespace(text=None, owner=None, lock=threading.Lock(), queue=deque(), held=False)
     return lambda: kind(place)
+
+
+def in_the_way(path: Path) -> None:
+    """Nothing can be stored in that file any more, not even by root."""
+    path.unlink()
+    path.mkdir()
 
 
 class Vault:

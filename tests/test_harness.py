@@ -6,6 +6,9 @@ import asyncio
 import json
 import logging
 import os
+import shlex
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -196,3 +199,24 @@ async def test_the_evidence_is_what_was_measured(
         0,
         lost,
     ]
+
+
+_TELLS = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+
+
+@pytest.mark.may_block
+def test_a_child_process_can_be_interrupted() -> None:
+    said = subprocess.run([sys.executable, "-c", _TELLS], check=True, capture_output=True, text=True).stdout
+    assert said == "True\n"
+
+
+@pytest.mark.may_block
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")
+def test_a_child_process_can_be_interrupted_when_the_tests_run_in_the_background() -> None:
+    test = f"{__file__}::{test_a_child_process_can_be_interrupted.__name__}"
+    command = shlex.join([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test])
+    ran = subprocess.run(
+        ["sh", "-c", f"trap '' INT; exec {command}"], check=False, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stdout

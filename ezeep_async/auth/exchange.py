@@ -134,7 +134,7 @@ class Exchanger:
         return _Failed(refused, "replay" if response.status in _MAYBE_PROCESSED else "give up")
 
     async def send_through(self, request: Request, seconds: float | None = None) -> RawResponse:
-        """Send a request of the OAuth endpoints so that nobody can cancel it.
+        """Send a request of the OAuth endpoints; from a task of `auth.owned` so that nobody can cancel it.
 
         Raises a `TransportError`: `ConnectFailed` when the server was not reached in time, `RequestTimeout` when it did
         not answer within `seconds` (or the time limit).
@@ -143,8 +143,12 @@ class Exchanger:
         phase = Phase()
         task = start_uncancellable(self._send_once(request, phase))
         to_connect = min(self._connect_timeout, seconds)
-        if not await wait_through(task, to_connect) and phase.sent:
-            await wait_through(task, seconds - to_connect)
+        try:
+            if not await wait_through(task, to_connect) and phase.sent:
+                await wait_through(task, seconds - to_connect)
+        except asyncio.CancelledError:  # a caller with nothing at stake
+            task.abort()
+            raise
         if not task.done():
             task.abort()
             await insist(lambda: asyncio.wait({task}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -31,11 +33,15 @@ from ezeep_async.wire.responses import (
 )
 
 
+logger = logging.getLogger("ezeep_async.auth")
+
 TOKEN_PATH = "/oauth/access_token/"  # noqa: S105  # an address
 PAIR_PATH = "/oauth/pair/"
 REVOKE_PATH = "/oauth/revoke/"
 
 _SECRET_FIELDS = ("code", "code_verifier", "refresh_token", "password", "pairing_code", "token")
+
+_IN_COOKIE = "the account service sent a refresh token as a cookie: cookies are neither kept nor sent"
 
 # RFC 6749 section 4.1.2.1 has these two for passing trouble; some servers use them at the token endpoint too.
 _PASSING = frozenset({"temporarily_unavailable", "server_error"})
@@ -93,13 +99,21 @@ def oauth_error(response: RawResponse) -> str | None:
 
 def tokens_from(response: RawResponse, now: datetime, previous: TokenSet | None = None) -> TokenSet:
     """The tokens of an answer. Raises `UnexpectedResponse` when there are none in it."""
+    in_cookie = any(
+        name.casefold() == "set-cookie" and "refresh" in value.casefold()
+        for name, value in response.headers.items()
+    )
     try:
-        return TokenSet.from_response(_object_in(response), now, previous=previous)
+        body = _object_in(response)
+        tokens = TokenSet.from_response(body, now, previous=previous)
     except ValueError as error:
-        hint = ""
-        if "refresh" in response.headers.get("Set-Cookie", ""):
-            hint = " (it sent a refresh token as a cookie: cookies are neither kept nor sent)"
-        problem = _unreadable(response, f"{error}{hint}")
+        problem = _unreadable(response, f"{error}{f' ({_IN_COOKIE})' if in_cookie else ''}")
+    else:
+        if in_cookie and not body.get("refresh_token"):
+            logger.warning(
+                "%s. The answer has no other, so this login may end with its access token", _IN_COOKIE
+            )
+        return tokens
     raise problem
 
 
@@ -155,7 +169,11 @@ def _object_in(response: RawResponse) -> dict[str, object]:
     try:
         body = decode_json(response.body)
     except UnexpectedResponse:
-        body = None
+        try:
+            # UTF-16, NaN: an answer for which a token was spent is read, however it is written.
+            body = json.loads(response.body)
+        except (ValueError, RecursionError):
+            body = None
     if not isinstance(body, dict):
         raise _unreadable(response, "the answer is not a JSON object")
     return cast("dict[str, object]", body)

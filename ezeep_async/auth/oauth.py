@@ -26,6 +26,7 @@ from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import (
     AuthorizationDenied,
+    EzeepError,
     OutcomeUnknown,
     PairingTimeout,
     TransientAuthError,
@@ -43,6 +44,7 @@ _ASK_AGAIN = frozenset({400, 429, 500, 502, 503, 504})
 LONGEST_SECRET = 8192
 """Characters of a code: more than any server makes."""
 _MAYBE_DONE = frozenset({500, 502, 504})
+_CODE_LOST = "the answer to the login was lost, and its code works once: start again"
 _PAIRING_LOST = "the answer to the pairing was lost, and its code works once: start again"
 _REFUSED = frozenset({"access_denied", "expired_token", "invalid_grant"})
 _MISCONFIGURED = frozenset(
@@ -108,20 +110,29 @@ class OAuth:
         """Trade an authorization code for a login, and keep it.
 
         A code works once: the exchange is never repeated after anything was sent. Raises `AuthorizationDenied`,
-        `OutcomeUnknown` when the answer was lost (start the login again), `TransientAuthError`.
+        `OutcomeUnknown` when the answer was lost or has no login in it that can be read (start the login again),
+        `TransientAuthError` when the code was not used.
         """
         checked_text(code, "code", shortest=1, longest=LONGEST_SECRET)
         return await self._log_in(code_form(code, self._app.redirect_uri, code_verifier, self._app.scope))
 
     async def login_with_password(self, username: str, password: str) -> TokenSet:
-        """For client ids that are enabled for it (RFC 6749 section 4.3). Raises `AuthorizationDenied`."""
+        """For client ids that are enabled for it (RFC 6749 section 4.3).
+
+        A password works again: whatever became of the answer, trying once more is all that there is to do. Raises
+        `AuthorizationDenied`, `TransientAuthError`.
+        """
         checked_text(username, "username", shortest=1)
         if not isinstance(password, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise ValueError("password is a text")  # noqa: TRY004  # one class for bad arguments; and never its value
         return await self._log_in(password_form(username, password, self._app.scope))
 
     async def pair(self, mode: str = "user", hardware_id: str | None = None) -> Pairing:
-        """Ask for a pairing code. Show its `auth_url` to a person, then `wait_for_pairing`. Raises `ValueError`."""
+        """Ask for a pairing code. Show its `auth_url` to a person, then `wait_for_pairing`.
+
+        Nothing is at stake yet: it may be cancelled, and tried again. Raises `ValueError`, `TransientAuthError`,
+        `UnexpectedResponse` for an answer without a code.
+        """
         if mode not in {"user", "device"}:
             raise ValueError(f'mode is "user" or "device", not {mode!r}')
         form = {"mode": mode, "scope": self._app.scope}
@@ -139,7 +150,7 @@ class OAuth:
         """Ask every `interval` seconds, and once more at the end, until the person has confirmed; and keep the login.
 
         Raises `AuthorizationDenied` when they declined, `PairingTimeout` after `timeout` seconds, `OutcomeUnknown` when
-        the answer with the login was lost (start again).
+        the answer with the login was lost, or has no login in it that can be read (start again).
         """
         await self._prepare()
         loop = asyncio.get_running_loop()
@@ -184,16 +195,24 @@ class OAuth:
     # --- inside ----------------------------------------------------------------------------------------------------
 
     async def _log_in(self, form: Mapping[str, str]) -> TokenSet:
+        works_again = form["grant_type"] == "password"
+
         async def exchange() -> TokenSet:
+            lost: EzeepError
             try:
                 response = await self._exchanger.send_through(oauth_form(TOKEN_PATH, form))
-            except TransportError as error:
-                if error.request_sent is False or form["grant_type"] == "password":
-                    raise TransientAuthError(f"the login could not be checked just now: {error}") from error
-                raise OutcomeUnknown(
-                    f"the answer to the login was lost, and its code works once: start again ({error})"
-                ) from error
-            return self._tokens_in(response, form)
+                return self._tokens_in(response, form)
+            except TransientAuthError as error:
+                if works_again or error.status not in _MAYBE_DONE:
+                    raise
+                lost = error
+            except (TransportError, UnexpectedResponse) as error:
+                if works_again or (isinstance(error, TransportError) and error.request_sent is False):
+                    raise TransientAuthError(
+                        f"the login could not be checked just now: {error}", request_id=error.request_id
+                    ) from error
+                lost = error
+            raise OutcomeUnknown(f"{_CODE_LOST} ({lost})", request_id=lost.request_id) from lost
 
         await self._prepare()
         return await self._refresher.log_in(exchange)

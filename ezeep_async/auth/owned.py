@@ -75,7 +75,7 @@ def endable() -> Generator[None]:
 async def wait_through(task: asyncio.Future[T], seconds: float) -> bool:
     """Wait for `task`, whatever happens to the waiting task, for at most `seconds`. Whether it is done.
 
-    `asyncio.wait` sets no time limit by cancelling, and leaves `task` alone when it is cancelled itself.
+    A waiting task that is none of this module may be cancelled, as any other. `asyncio.wait` sets no time limit by cancelling, and leaves `task` alone when it is cancelled itself.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
@@ -86,7 +86,10 @@ async def wait_through(task: asyncio.Future[T], seconds: float) -> bool:
         try:
             await asyncio.wait({task}, timeout=remaining)
         except asyncio.CancelledError:
-            take_back()  # only a loop callback can get here: the result must not be lost for it
+            if (
+                not take_back()
+            ):  # in a task of ours only a loop callback gets here: the result must not be lost for it
+                raise
     return True
 
 

@@ -14,6 +14,7 @@ from contextlib import (
     suppress,
 )
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, ClassVar, TypeVar, cast
 
 import anyio
@@ -48,6 +49,26 @@ def login(number: int = 1) -> TokenSet:
 def ended(tokens: TokenSet) -> TokenSet:
     """The same login with an access token that ended a minute ago."""
     return attrs.evolve(tokens, expires_at=datetime.now(UTC) - timedelta(minutes=1))
+
+
+async def longest_pause(act: Callable[[], Coroutine[Any, Any, object]]) -> float:
+    """Do it, and tell for how many seconds the event loop could do nothing else meanwhile."""
+    loop = asyncio.get_running_loop()
+    ticks = [loop.time()]
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(0.005)
+            ticks.append(loop.time())
+
+    ticking = asyncio.create_task(tick())
+    await asyncio.sleep(0)
+    try:
+        await act()
+    finally:
+        ticking.cancel()
+    ticks.append(loop.time())
+    return max(after - before for before, after in pairwise(ticks))
 
 
 async def rounds(number: int) -> None:
@@ -88,6 +109,8 @@ class StoreTests:
     """How far `expires_at` may be from what was saved."""
     patience: ClassVar[float] = 10.0
     """Seconds after which a lock that should be free counts as lost. Nothing ever waits for them to pass."""
+    longest_pause: ClassVar[float] = 0.1
+    """Seconds for which the store may keep the event loop to itself."""
 
     # --- tests -----------------------------------------------------------------------------------------------------
 

@@ -35,10 +35,15 @@ class TokenStoreContract(KeepingTests, LockingTests):
                 return lambda: MyStore(tmp_path / "login")
 
     The login is empty at the beginning of each test. Each test runs the store in event loops of its own, in asyncio's
-    debug mode. The class attributes `shared`, `precision` and `patience` say what your store is like.
+    debug mode. The class attributes `shared`, `precision`, `patience` and `longest_pause` say what your store is like.
 
-    What no test in one process can find out is yours to test: that a save survives a crash, that a killed process frees
-    the lock, and that the event loop is never blocked.
+    Two fixtures more are optional, and what they are for is skipped without them. `make_store_elsewhere` gives what makes
+    such a store in another process, and is pickled for that (`functools.partial(MyStore, path)`); without it a lock that
+    keeps nobody out but tasks and threads of its own process passes. `make_unwritable` gives a function that makes it
+    impossible to store anything there; without it a `check_writable` that does nothing passes.
+
+    What no test here can find out is yours to test: that a save survives a crash, that a killed process frees the lock,
+    and that the event loop is not blocked for a moment, shorter than `longest_pause`.
     """
 
     def test_sessions_on_one_login_renew_it_once(self, make_store: MakeStore) -> None:

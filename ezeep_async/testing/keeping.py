@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -18,6 +20,7 @@ from ezeep_async.testing.base import (
     StoreTests,
     assert_shows_none,
     login,
+    longest_pause,
     refused,
 )
 
@@ -46,6 +49,11 @@ LOGINS: dict[str, dict[str, object]] = {
 
 class KeepingTests(StoreTests):
     """The login in it."""
+
+    @pytest.fixture
+    def make_unwritable(self) -> Callable[[], object] | None:
+        """What makes it impossible to store anything where `make_store` keeps its login; None: it cannot be tried."""
+        return None
 
     def test_an_empty_store_gives_none(self, make_store: MakeStore) -> None:
         """None is how a store says that nobody is logged in; it does not raise."""
@@ -119,6 +127,49 @@ class KeepingTests(StoreTests):
                 except Exception as error:
                     raise AssertionError(f"clear() of an empty store raises {error!r}") from error
             assert await self._loaded(store) is None, "load() gives a login that nobody saved"
+
+        self._run(scenario)
+
+    def test_the_event_loop_goes_on_while_the_store_works(self, make_store: MakeStore) -> None:
+        """Nothing keeps it for longer than `longest_pause`. Five times each: a machine that is busy does so now and then."""
+        store = make_store()
+        calls = {
+            "save": lambda: store.save(login()),
+            "load": store.load,
+            "check_writable": store.check_writable,
+            "clear": store.clear,
+        }
+
+        async def scenario() -> None:
+            for name, call in calls.items():
+                pauses: list[float] = []
+                for _ in range(5):
+                    async with self._taken(store, f"to call {name}()"):
+                        pauses.append(await longest_pause(call))
+                assert min(pauses) <= self.longest_pause, (
+                    f"{name}() blocks the event loop, for {min(pauses):.2f} s at least: nothing else goes on meanwhile"
+                )
+
+        self._run(scenario)
+
+    def test_check_writable_says_so_when_nothing_can_be_stored(
+        self, make_store: MakeStore, make_unwritable: Callable[[], object] | None
+    ) -> None:
+        """Before a refresh token is spent. The hook makes the stores unwritable while the lock is held."""
+        if make_unwritable is None:
+            pytest.skip(
+                "there is no fixture make_unwritable: nothing is known of what check_writable() finds out"
+            )
+        store = make_store()
+
+        async def scenario() -> None:
+            await self._saved(store, login())
+            async with self._taken(store, "to call check_writable()"):
+                await asyncio.to_thread(make_unwritable)
+                with refused(
+                    TokenStoreError, "check_writable() is called when nothing can be stored", login()
+                ):
+                    await store.check_writable()
 
         self._run(scenario)
 

@@ -8,14 +8,32 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import anyio
+import pytest
+
 from ezeep_async.auth.tokens import TokenStore
 from ezeep_async.portal import Call
 from ezeep_async.testing.base import MOMENTS, MakeStore, StoreTests, belongs_to_no_loop, rounds
+from ezeep_async.testing.elsewhere import ENTERED, TRIES, Elsewhere
 from ezeep_async.testing.threaded import LoopThread
+
+
+STARTING = 30.0
+"""Seconds that another process has to start."""
+OPPORTUNITY = 0.5
+"""Seconds for which it may try to break in."""
 
 
 class LockingTests(StoreTests):
     """Its lock. A renewal spends a token that works once: whoever may renew has to wait for it."""
+
+    @pytest.fixture
+    def make_store_elsewhere(self) -> MakeStore | None:
+        """What `make_store` gives, for another process: it is pickled, such as `functools.partial(MyStore, path)`.
+
+        None, where no other process can share the login, or it cannot be tried.
+        """
+        return None
 
     def test_the_lock_keeps_another_task_out(self, make_store: MakeStore) -> None:
         """Two sessions of one event loop may share one store object."""
@@ -26,6 +44,35 @@ class LockingTests(StoreTests):
         """Two store objects on one login have one lock, as it is for two processes."""
         store, other = self._pair(make_store)
         self._run(lambda: self._keeps_out(store, other))
+
+    def test_the_lock_keeps_another_process_out(
+        self, make_store: MakeStore, make_store_elsewhere: MakeStore | None
+    ) -> None:
+        """A process that is spawned tries to take the lock while it is held here, and has it afterwards."""
+        if make_store_elsewhere is None:
+            pytest.skip(
+                "there is no fixture make_store_elsewhere: nothing is known of the lock between processes"
+            )
+        store = make_store()
+        process = Elsewhere(make_store_elsewhere)
+
+        async def scenario() -> None:
+            async with self._taken(store, "though it was free"):
+                await process.start()
+                told = await process.hears(STARTING)
+                assert told == TRIES, f"another process could not make its store: {told}"
+                told = await process.hears(OPPORTUNITY)
+                assert told != ENTERED, "the lock was had in another process while it was held in this one"
+                assert told is None, f"another process waited for the lock, and {told}"
+            told = await process.hears(self.patience)
+            assert told == ENTERED, (
+                f"the lock that was given back could not be had in another process: {told}"
+            )
+
+        try:
+            anyio.run(scenario)
+        finally:
+            process.end()
 
     def test_never_two_are_inside_the_lock(self, make_store: MakeStore) -> None:
         """Six tasks on two store objects, twice each; everybody has a turn."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 from broken_stores import (
@@ -32,17 +34,20 @@ from broken_stores import (
     KeepsTheTurnOfTheCancelled,
     LacksAMethod,
     LeaksWhenCancelled,
+    LocksInItsProcessOnly,
     Logs,
     LosesExpiresIn,
     Merges,
     NeverGivesBack,
     ProbesByRemoving,
+    ProbesNothing,
     ProbesWithALogin,
     QuotesByHand,
     RemembersWhatItLoaded,
     SavesAllTheSame,
     SavesMinutes,
     SavesNothing,
+    SavesOnTheLoop,
     SaysNothing,
     ShowsItsBox,
     ShowsItsTokens,
@@ -51,11 +56,9 @@ from broken_stores import (
     TakesNothingForTheDefault,
     TellsWhoseItIs,
 )
-from other_stores import Shelf, Vault, shelves
+from other_stores import Shelf, Vault, in_the_way, shelves
 
-from ezeep_async import (
-    TokenSet,
-)
+from ezeep_async import FileTokenStore, TokenSet
 from ezeep_async.testing import ReadOnlyTokenStoreContract, TokenStoreContract
 
 
@@ -168,8 +171,40 @@ def test_the_contract_finds_out_what_is_wrong(
     assert all(re.search(words, each) for each in said), said
 
 
+WRONG_FILES = [
+    ("test_the_event_loop_goes_on_while_the_store_works", SavesOnTheLoop, r"save\(\) blocks the event loop"),
+    (
+        "test_the_lock_keeps_another_process_out",
+        LocksInItsProcessOnly,
+        "had in another process while it was held",
+    ),
+    (
+        "test_check_writable_says_so_when_nothing_can_be_stored",
+        ProbesNothing,
+        "check_writable.*nothing was raised",
+    ),
+]
+
+
+@pytest.mark.may_block
+@pytest.mark.parametrize(("name", "kind", "words"), WRONG_FILES, ids=labels_of(WRONG_FILES))
+def test_the_contract_finds_out_what_is_wrong_with_a_file(
+    name: str, kind: type[FileTokenStore], words: str, tmp_path: Path
+) -> None:
+    """With the optional fixtures."""
+    path = tmp_path / "login.json"
+    given = {
+        "make_store": lambda: lambda: kind(path),
+        "make_store_elsewhere": lambda: partial(kind, path),
+        "make_unwritable": lambda: lambda: in_the_way(path),
+    }
+    said = failures(TokenStoreContract, name, **given)
+    assert said
+    assert all(re.search(words, each) for each in said), said
+
+
 def test_each_test_of_the_contract_is_failed_by_some_store() -> None:
-    assert {name for name, *_ in WRONG} == names_of(TokenStoreContract)
+    assert {name for name, *_ in WRONG + WRONG_FILES} == names_of(TokenStoreContract)
 
 
 WRONG_VAULTS = [

@@ -210,6 +210,18 @@ async def test_2_6_another_type_at_the_key(
     assert server.admin.dump("ezeep:login") == before
 
 
+async def test_2_8_another_type_at_the_key_of_the_lock(server: Server, store: RedisTokenStore) -> None:
+    """2-8: it is the lock that cannot be had; nothing is said of the login, which nobody has to move away."""
+    server.admin.rpush("{ezeep:login}:lock", "plain")
+    with pytest.raises(
+        TokenStoreError, match=r"its lock '\{ezeep:login\}:lock' is a key of another type"
+    ) as caught:
+        async with store.lock():
+            pass
+    assert not isinstance(caught.value, TokenStoreCorrupt)
+    assert server.admin.lrange("{ezeep:login}:lock", 0, -1) == [b"plain"]
+
+
 async def test_2_12_a_login_of_another_client_or_host_is_refused(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import pytest
 from browser import decide
-from support import TOKEN, open_session, put
+from support import QUICK, TOKEN, open_session, put
 
 from ezeep_async import (
     AuthorizationDenied,
@@ -20,10 +20,9 @@ from ezeep_async import (
     MemoryTokenStore,
     OutcomeUnknown,
     ReadOnlyTokens,
-    TokenSet,
-    TokenStoreCorrupt,
+    TransientAuthError,
 )
-from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox import SANDBOX_ADMIN, SANDBOX_PASSWORD, Sandbox
 
 
 @pytest.mark.parametrize(
@@ -81,29 +80,17 @@ def test_2_5_every_folder_that_is_made_is_private(sandbox: Sandbox, tmp_path: Pa
     ] * 2
 
 
-async def _stored_with(tokens: TokenSet, path: Path, name: str, value: object) -> TokenSet:
-    """What is loaded when this is in the file."""
+async def test_2_6_a_number_that_is_too_large_is_none(sandbox: Sandbox, tmp_path: Path) -> None:
+    """2-6: no OverflowError of the arithmetic, and no reason to lose the login either."""
+    path = tmp_path / "login.json"
     store = FileTokenStore(path)
-    await put(store, tokens)
+    await put(store, sandbox.tokens())
     document = json.loads(path.read_text())
-    document["token"][name] = value
+    document["token"]["expires_in"] = 10**400
     path.write_text(json.dumps(document))
     loaded = await store.load()
     assert loaded is not None
-    return loaded
-
-
-async def test_2_6_a_time_that_is_too_large_is_corrupt(sandbox: Sandbox, tmp_path: Path) -> None:
-    """2-6: one of our errors, and not an OverflowError of the arithmetic."""
-    with pytest.raises(TokenStoreCorrupt):
-        await _stored_with(sandbox.tokens(), tmp_path / "login.json", "expires_at", 10**400)
-
-
-async def test_2_6_a_lifetime_that_is_too_large_is_none(sandbox: Sandbox, tmp_path: Path) -> None:
-    """2-6: as in a server's answer: the login is good without it."""
-    tokens = sandbox.tokens()
-    loaded = await _stored_with(tokens, tmp_path / "login.json", "expires_in", 10**400)
-    assert loaded == attrs.evolve(tokens, expires_in=None)
+    assert loaded.expires_in is None
 
 
 async def test_2_8_a_folder_with_the_name_of_a_leftover_blocks_nothing(
@@ -114,3 +101,93 @@ async def test_2_8_a_folder_with_the_name_of_a_leftover_blocks_nothing(
     folder.mkdir()
     await put(FileTokenStore(tmp_path / "login.json"), sandbox.tokens())
     assert folder.is_dir()
+
+
+async def test_1_5_a_cancelled_pair_is_released(sandbox: Sandbox) -> None:
+    """1-5: nothing is at stake before anybody has a code: whoever cancels, is rid of it."""
+    hold = sandbox.faults.hold("POST /oauth/pair/", times=1)
+    settings = attrs.evolve(QUICK, refresh_timeout=60.0)
+    async with open_session(sandbox, MemoryTokenStore(), settings=settings) as session:
+        pairing = asyncio.create_task(session.oauth.pair())
+        await hold.arrived()
+        pairing.cancel()
+        done, _ = await asyncio.wait({pairing}, timeout=20.0)
+        hold.release()
+        assert done
+        assert pairing.cancelled()
+        assert (await session.oauth.pair()).pairing_code
+
+
+LOST = [
+    {"status": 502, "processed": True},
+    {"status": 200, "body": "<html>", "processed": True},
+    {"status": 200, "body": "[]", "processed": True},
+    {"status": 200, "body": "", "processed": True},
+    {"drop": "after"},
+]
+
+
+@pytest.mark.parametrize("fault", LOST)
+async def test_9_4_a_login_by_code_whose_answer_cannot_be_read_is_lost(
+    sandbox: Sandbox, fault: dict[str, object]
+) -> None:
+    """9-4: the code is spent, and there may be a login: as with an answer that never came."""
+    async with open_session(sandbox, MemoryTokenStore()) as session:
+        request = session.oauth.authorization_request()
+        _, came_back = await decide(request.url)
+        sandbox.faults.add(TOKEN, **fault)
+        with pytest.raises(OutcomeUnknown, match="start again"):
+            await session.oauth.complete(came_back, request)
+    assert sandbox.count(TOKEN) == 1
+
+
+async def test_9_4_a_code_that_was_not_used_is_not_lost(sandbox: Sandbox) -> None:
+    """9-4: the server says that it did nothing; the same code works."""
+    async with open_session(sandbox, MemoryTokenStore()) as session:
+        request = session.oauth.authorization_request()
+        _, came_back = await decide(request.url)
+        sandbox.faults.add(TOKEN, status=503)
+        with pytest.raises(TransientAuthError):
+            await session.oauth.complete(came_back, request)
+        await session.oauth.complete(came_back, request)
+
+
+@pytest.mark.parametrize("fault", LOST)
+async def test_a_password_works_again_whatever_became_of_the_answer(
+    sandbox: Sandbox, fault: dict[str, object]
+) -> None:
+    sandbox.behaviour.password_grant = True
+    async with open_session(sandbox, MemoryTokenStore()) as session:
+        sandbox.faults.add(TOKEN, **fault)
+        with pytest.raises(TransientAuthError):
+            await session.oauth.login_with_password(SANDBOX_ADMIN, SANDBOX_PASSWORD)
+        await session.oauth.login_with_password(SANDBOX_ADMIN, SANDBOX_PASSWORD)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
+async def test_an_answer_in_another_encoding_is_a_login(sandbox: Sandbox, encoding: str) -> None:
+    """The refresh token is spent for it."""
+    text = '{"access_token": "new-access", "refresh_token": "new-refresh", "expires_in": NaN}'
+    sandbox.faults.add(TOKEN, status=200, body=text.encode(encoding))
+    store = MemoryTokenStore(sandbox.tokens())
+    async with open_session(sandbox, store) as session:
+        await session.oauth.refresh()
+    kept = await store.load()
+    assert kept is not None
+    assert (kept.access_token, kept.refresh_token) == ("new-access", "new-refresh")
+    assert sandbox.count(TOKEN) == 1
+
+
+@pytest.mark.parametrize("in_body", [False, True])
+async def test_9_5_a_refresh_token_that_only_a_cookie_has_is_told(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, in_body: bool
+) -> None:
+    """9-5: cookies are not kept; that the login may end with the access token is said at once, not an hour later."""
+    body = {"access_token": "new-access"} | ({"refresh_token": "new-refresh"} if in_body else {})
+    headers = {"Set-Cookie": "Refresh_Token=from-a-cookie; Path=/"}
+    sandbox.faults.add(TOKEN, status=200, body=json.dumps(body), headers=headers)
+    store = MemoryTokenStore(sandbox.tokens())
+    async with open_session(sandbox, store) as session:
+        await session.oauth.refresh()
+    assert ("as a cookie" in caplog.text) is not in_body
+    assert "from-a-cookie" not in caplog.text

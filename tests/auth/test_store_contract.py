@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import attrs
 import pytest
-from other_stores import Shelf, Vault, shelves
+from other_stores import Shelf, Vault, in_the_way, shelves
 
 from ezeep_async import (
     FileTokenStore,
@@ -52,6 +53,14 @@ class TestFileTokenStore(TokenStoreContract):
     @pytest.fixture
     def make_store(self, tmp_path: Path):
         return lambda: FileTokenStore(tmp_path / "login.json")
+
+    @pytest.fixture
+    def make_store_elsewhere(self, tmp_path: Path):
+        return partial(FileTokenStore, tmp_path / "login.json")
+
+    @pytest.fixture
+    def make_unwritable(self, tmp_path: Path):
+        return lambda: in_the_way(tmp_path / "login.json")
 
 
 class TestKeyringTokenStore(TokenStoreContract):
@@ -96,6 +105,10 @@ class TestRedisTokenStore(TokenStoreContract):
     @pytest.fixture
     def make_store(self, redis_address: str, request: pytest.FixtureRequest):
         return lambda: RedisTokenStore(redis_address, f"clear:{request.node.nodeid}")
+
+    @pytest.fixture
+    def make_store_elsewhere(self, redis_address: str, request: pytest.FixtureRequest):
+        return partial(RedisTokenStore, redis_address, f"clear:{request.node.nodeid}")
 
 
 class TestRedisTokenStoreWithEncryption(TokenStoreContract):

@@ -51,6 +51,8 @@ class _Link:
 class RedisServer:
     """Runs scripts on `keys`, on a server that is given by its address, or by a client to borrow.
 
+    The first key is what is stored, the second its lock.
+
     `where` says in messages what the keys hold and on which server; no more of an address than host, port and database.
     """
 
@@ -105,9 +107,7 @@ class RedisServer:
             said = self._censored(error)
             cause = error if said == str(error) else None
             if "WRONGTYPE" in said:
-                raise TokenStoreCorrupt(
-                    f"{self.where} is not a stored login, but a key of another type"
-                ) from cause
+                raise await self._wrong_type(limit) from cause
             if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
                 reason = f"Redis does not let us in: {said}"
             elif isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
@@ -115,6 +115,20 @@ class RedisServer:
             else:
                 reason = f"Redis refuses: {said}"
             raise RedisUnusable(f"{self.where} cannot be used: {reason}", reason) from cause
+
+    async def _wrong_type(self, limit: float) -> TokenStoreError:
+        """Redis does not say which key it means: the first is what is stored, the second its lock."""
+        from redis import exceptions
+
+        stored, lock, *_ = self._keys
+        with contextlib.suppress(exceptions.RedisError, OSError):
+            async with self.connected() as client, asyncio.timeout(limit):
+                if _text(await client.execute_command("TYPE", stored)) in {"hash", "none"}:
+                    return TokenStoreError(
+                        f"{self.where} cannot be locked: its lock {lock!r} is a key of another type. Nobody here made "
+                        "it: remove it"
+                    )
+        return TokenStoreCorrupt(f"{self.where} is not a stored login, but a key of another type")
 
     def _censored(self, error: Exception) -> str:
         """What Redis said, without the arguments that it repeats: the password may be among them."""
