@@ -12,8 +12,9 @@ from cyclopts import App, Group, Parameter
 from ezeep_async.cli.ask import beside
 from ezeep_async.cli.connection import HERE, Connection, open_session
 from ezeep_async.cli.options import Json
+from ezeep_async.cli.private_files import write_private
 from ezeep_async.cli.provision_apply import CAREFUL, Applying, apply_plan
-from ezeep_async.cli.provision_files import read_input, write_private
+from ezeep_async.cli.provision_files import read_input
 from ezeep_async.cli.provision_screen import show_plan, told_limit
 from ezeep_async.cli.screen import Screen, complain, write_document
 from ezeep_async.errors import SafetyLimitExceeded

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
+from ezeep_async.cli.private_files import check_private, write_private
 from ezeep_async.errors import UnexpectedResponse
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import FORMAT, Plan
@@ -67,18 +68,11 @@ def default_audit_log() -> Path:
     return folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}-{os.getpid()}.jsonl"
 
 
-def write_private(path: Path, content: str) -> None:
-    """Write a file for its owner alone: it names people, and their groups. Raises `OSError`."""
-    with open(path, "wb", opener=_private) as file:  # Path.open() takes no opener
-        file.write(content.encode())
-
-
 def check_report(path: Path) -> None:
     """Raise `ValueError` and `OSError` for a report that could not be written afterwards."""
     if path.suffix.casefold() not in {".csv", ".jsonl"}:
         raise ValueError(f"--report takes a .csv or a .jsonl, not {path}")
-    with open(path, "ab", opener=_private):
-        pass
+    check_private(path)
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -91,7 +85,3 @@ def write_report(report: Report, path: Path) -> None:
         rows = io.BytesIO()
         report.write_jsonl(rows)
         write_private(path, rows.getvalue().decode())
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)
