@@ -26,7 +26,7 @@ def write_private(path: Path, content: str) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             # A link stays one: what it points at is replaced.
-            os.replace(temporary, os.path.realpath(path))
+            temporary.replace(os.path.realpath(path))
 
 
 def check_private(path: Path) -> None:
@@ -37,6 +37,18 @@ def check_private(path: Path) -> None:
                 return
         with _new_file_beside(path) as temporary, open(temporary, "xb", opener=_private):
             pass
+
+
+def check_different(path: Path, name: str, other: Path | None, other_name: str) -> None:
+    """Raise `ValueError` where both are one file, by whatever path or link. Blocks. Raises `OSError`."""
+    if other is None:
+        return
+    try:
+        same = path.samefile(other)
+    except FileNotFoundError:  # one of them is not there yet
+        same = os.path.realpath(path) == os.path.realpath(other)
+    if same:
+        raise ValueError(f"{name} and {other_name} are one file: {path}")
 
 
 def _is_replaced(path: Path) -> bool:

@@ -12,7 +12,7 @@ from cyclopts import App, Group, Parameter
 from ezeep_async.cli.ask import beside
 from ezeep_async.cli.connection import HERE, Connection, open_session
 from ezeep_async.cli.options import Json
-from ezeep_async.cli.private_files import write_private
+from ezeep_async.cli.private_files import check_different, write_private
 from ezeep_async.cli.provision_apply import CAREFUL, Applying, apply_plan
 from ezeep_async.cli.provision_files import read_input
 from ezeep_async.cli.provision_screen import show_plan, told_limit
@@ -113,6 +113,8 @@ async def plan_file(
     out
         Keep the plan in this file, for ezeep provision apply.
     """
+    if out is not None:
+        await asyncio.to_thread(check_different, out, "--out", file, "the file that is read")
     given = await beside(lambda: read_input(file))
     if isinstance(given, Plan):
         plan = _kept(given, planning, file)
@@ -145,7 +147,7 @@ async def apply_file(
     file
         As for ezeep provision plan: then it is planned now. Or a plan that was kept with --out, or with --json.
     """
-    await asyncio.to_thread(applying.check)
+    await asyncio.to_thread(applying.check, file)
     given = await beside(lambda: read_input(file))
     if isinstance(given, Plan):
         given = _kept(given, planning, file)
@@ -190,7 +192,7 @@ async def undo_log(
         Only show what would be changed.
     """
     if not dry_run:
-        await asyncio.to_thread(applying.check)
+        await asyncio.to_thread(applying.check, log)
     async with open_session(connection) as session:
         plan = await session.provisioning.undo(log, run_id=run_id, delete_groups=delete_groups)
         if not dry_run:
