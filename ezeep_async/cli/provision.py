@@ -12,9 +12,9 @@ from cyclopts import App, Group, Parameter
 from ezeep_async.cli.ask import beside
 from ezeep_async.cli.connection import HERE, Connection, open_session
 from ezeep_async.cli.options import Json
-from ezeep_async.cli.private_files import check_different, write_private
+from ezeep_async.cli.private_files import write_private
 from ezeep_async.cli.provision_apply import CAREFUL, Applying, apply_plan
-from ezeep_async.cli.provision_files import read_input
+from ezeep_async.cli.provision_files import check_not_read, read_input
 from ezeep_async.cli.provision_screen import show_plan, told_limit
 from ezeep_async.cli.screen import Screen, complain, write_document
 from ezeep_async.errors import SafetyLimitExceeded
@@ -114,7 +114,7 @@ async def plan_file(
         Keep the plan in this file, for ezeep provision apply.
     """
     if out is not None:
-        await asyncio.to_thread(check_different, out, "--out", file, "the file that is read")
+        await asyncio.to_thread(check_not_read, out, "--out", file)
     given = await beside(lambda: read_input(file))
     if isinstance(given, Plan):
         plan = _kept(given, planning, file)

@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 from ezeep_async.cli.ask import check_somebody_there, confirmed
 from ezeep_async.cli.options import AtLeastOne, Yes
 from ezeep_async.cli.private_files import check_different
-from ezeep_async.cli.provision_files import check_report, default_audit_log, write_report
+from ezeep_async.cli.provision_files import check_not_read, check_report, default_audit_log, write_report
 from ezeep_async.cli.provision_screen import (
     LINES_SHOWN,
     Ran,
@@ -66,7 +66,7 @@ class Applying:
         if self.report is not None:
             # Each would destroy the other, and an audit log is what undo needs.
             check_different(self.report, "--report", self.audit_log, "--audit-log")
-            check_different(self.report, "--report", given, "the file that is read")
+            check_not_read(self.report, "--report", given)
             check_report(self.report)
         check_somebody_there(yes=self.yes)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
-from ezeep_async.cli.private_files import check_private, write_private
+from ezeep_async.cli.private_files import check_different, check_private, write_private
 from ezeep_async.errors import UnexpectedResponse
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import FORMAT, Plan
@@ -66,6 +66,12 @@ def default_audit_log() -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
     # Two runs may begin in one second: each has a file of its own.
     return folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}-{os.getpid()}.jsonl"
+
+
+def check_not_read(path: Path, name: str, read: Path) -> None:
+    """Raise `ValueError` where the file that is written would overwrite the one that is read. Blocks. Raises `OSError`."""
+    # Where the shell opened it, this is another name for it. Windows has no such name.
+    check_different(path, name, Path("/dev/stdin") if read == STDIN else read, "the file that is read")
 
 
 def check_report(path: Path) -> None:

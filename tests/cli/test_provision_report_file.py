@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
 
 import pytest
-from command_line import ezeep, started
+from command_line import EZEEP, environment, ezeep, started
 from organisations import PATCH, memberships, people, write
 
 from ezeep_async.sandbox import Sandbox
@@ -57,6 +58,23 @@ async def test_the_file_that_is_read_is_not_overwritten(
         for other in ("few.csv", "hard.csv"):
             ran = await ezeep("provision", *arguments, other, env=login, folder=tmp_path)
             assert ran.refused() == f"{arguments[-1]} and the file that is read are one file: {other}"
+    for arguments in (["apply", "-", "--yes", "--report"], ["plan", "-", "--out"]):
+        with few.open("rb") as file:
+            process = await asyncio.create_subprocess_exec(
+                *EZEEP,
+                "provision",
+                *arguments,
+                "hard.csv",
+                env=environment(login),
+                cwd=tmp_path,
+                stdin=file,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            out, err = await process.communicate()
+        assert process.returncode == 1
+        says = f"{arguments[-1]} and the file that is read are one file: hard.csv"
+        assert (out, err.decode()) == (b"", f"ezeep: {says}\n")
     assert few.read_bytes() == before
     assert sandbox.requests == []
 
