@@ -116,8 +116,9 @@ async def plan_file(
     if out is not None:
         await asyncio.to_thread(check_not_read, out, "--out", file)
     given = await beside(lambda: read_input(file))
+    _check_options(planning, given, file)
     if isinstance(given, Plan):
-        plan = _kept(given, planning, file)
+        plan = given
     else:
         async with open_session(connection) as session:
             plan = await _planned(session, given, planning)
@@ -149,8 +150,7 @@ async def apply_file(
     """
     await asyncio.to_thread(applying.check, file)
     given = await beside(lambda: read_input(file))
-    if isinstance(given, Plan):
-        given = _kept(given, planning, file)
+    _check_options(planning, given, file)
     async with open_session(connection) as session:
         plan = given if isinstance(given, Plan) else await _planned(session, given, planning)
         return await apply_plan(
@@ -207,11 +207,16 @@ async def undo_log(
     return _show(plan, as_json)
 
 
-def _kept(plan: Plan, options: Planning, file: Path) -> Plan:
-    """A plan that was made before. Its rules are in it."""
-    if given := options.given():
-        raise ValueError(f"{file} is a plan already: {', '.join(given)} would come too late. Plan again")
-    return plan
+def _check_options(options: Planning, given: DesiredState | Plan, file: Path) -> None:
+    """Raise `ValueError` for options that do not go with what was read."""
+    if isinstance(given, Plan):
+        if too_late := options.given():  # its rules are in it
+            raise ValueError(
+                f"{file} is a plan already: {', '.join(too_late)} would come too late. Plan again"
+            )
+    elif options.mode == "exact" and not given.groups:
+        # Somewhere an export has failed: a nightly job must not take this for an organisation that is as it should be.
+        raise ValueError(f"{file} names no group, so there is nothing that --mode exact could make exact")
 
 
 async def _planned(session: EzeepSession, desired: DesiredState, options: Planning) -> Plan:
