@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ezeep_async.cli.connection import HERE, Connection, open_session
 from ezeep_async.cli.naming import READERS, read_directory
-from ezeep_async.cli.provision_files import write_private
+from ezeep_async.cli.private_files import write_private
 from ezeep_async.cli.screen import complain, write_document
 from ezeep_async.errors import AmbiguousName
 from ezeep_async.models.accounts import AccountUser

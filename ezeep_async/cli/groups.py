@@ -157,12 +157,19 @@ async def delete_group(
     async with open_session(connection) as session:
         found = await find_group(session, group)
         refuse_external(found, allowed=allow_external)
-        used = f"{counted(found.num_members, 'member')} and {counted(found.num_printers, 'printer')}"
         if (found.num_members or found.num_printers) and not force:
-            raise ValueError(f"group {found.name!r} has {used}: --force deletes it all the same")
-        if not await confirmed(f"Delete group {found.name!r} with {used}?", yes=yes):
+            raise ValueError(f"group {found.name!r} has {_used(found)}: --force deletes it all the same")
+        if not await confirmed(f"Delete group {found.name!r} with {_used(found)}?", yes=yes):
             complain("nothing was deleted")
             return 1
+        if not yes:
+            # A question may stand for an hour. What was said yes to is the group that it named.
+            now = await session.groups.get(found.id)
+            if (now.name, _used(now), now.origin) != (found.name, _used(found), found.origin):
+                raise ValueError(
+                    f"nothing was deleted: it has changed since the question, and is now {now.name!r} of "
+                    f"{now.origin.provider} with {_used(now)}"
+                )
         await session.groups.delete(found.id)
     screen.say(f"deleted {found.name!r}")
     return 0
@@ -193,6 +200,10 @@ async def _organization(session: EzeepSession, given: str | None) -> UUID:
             f"--organization-id is needed: the groups that there are belong to {len(found)} organisations"
         )
     return found.pop()
+
+
+def _used(group: Group) -> str:
+    return f"{counted(group.num_members, 'member')} and {counted(group.num_printers, 'printer')}"
 
 
 def _show(screen: Screen, group: Group, as_json: bool) -> None:

@@ -12,8 +12,9 @@ from cyclopts import App, Group, Parameter
 from ezeep_async.cli.ask import beside
 from ezeep_async.cli.connection import HERE, Connection, open_session
 from ezeep_async.cli.options import Json
+from ezeep_async.cli.private_files import write_private
 from ezeep_async.cli.provision_apply import CAREFUL, Applying, apply_plan
-from ezeep_async.cli.provision_files import read_input, write_private
+from ezeep_async.cli.provision_files import check_not_read, read_input
 from ezeep_async.cli.provision_screen import show_plan, told_limit
 from ezeep_async.cli.screen import Screen, complain, write_document
 from ezeep_async.errors import SafetyLimitExceeded
@@ -113,9 +114,12 @@ async def plan_file(
     out
         Keep the plan in this file, for ezeep provision apply.
     """
+    if out is not None:
+        await asyncio.to_thread(check_not_read, out, "--out", file)
     given = await beside(lambda: read_input(file))
+    _check_options(planning, given, file)
     if isinstance(given, Plan):
-        plan = _kept(given, planning, file)
+        plan = given
     else:
         async with open_session(connection) as session:
             plan = await _planned(session, given, planning)
@@ -149,10 +153,9 @@ async def apply_file(
         fresh reads each user before it is written, and keeps what others changed since the plan was made; trust-plan takes
         the plan's word for it, makes half as many requests, and overwrites what others changed.
     """
-    await asyncio.to_thread(applying.check)
+    await asyncio.to_thread(applying.check, file)
     given = await beside(lambda: read_input(file))
-    if isinstance(given, Plan):
-        given = _kept(given, planning, file)
+    _check_options(planning, given, file)
     async with open_session(connection) as session:
         plan = given if isinstance(given, Plan) else await _planned(session, given, planning)
         return await apply_plan(
@@ -195,7 +198,7 @@ async def undo_log(
         Only show what would be changed.
     """
     if not dry_run:
-        await asyncio.to_thread(applying.check)
+        await asyncio.to_thread(applying.check, log)
     async with open_session(connection) as session:
         plan = await session.provisioning.undo(log, run_id=run_id, delete_groups=delete_groups)
         if not dry_run:
@@ -210,11 +213,16 @@ async def undo_log(
     return _show(plan, as_json)
 
 
-def _kept(plan: Plan, options: Planning, file: Path) -> Plan:
-    """A plan that was made before. Its rules are in it."""
-    if given := options.given():
-        raise ValueError(f"{file} is a plan already: {', '.join(given)} would come too late. Plan again")
-    return plan
+def _check_options(options: Planning, given: DesiredState | Plan, file: Path) -> None:
+    """Raise `ValueError` for options that do not go with what was read."""
+    if isinstance(given, Plan):
+        if too_late := options.given():  # its rules are in it
+            raise ValueError(
+                f"{file} is a plan already: {', '.join(too_late)} would come too late. Plan again"
+            )
+    elif options.mode == "exact" and not given.groups:
+        # Somewhere an export has failed: a nightly job must not take this for an organisation that is as it should be.
+        raise ValueError(f"{file} names no group, so there is nothing that --mode exact could make exact")
 
 
 async def _planned(session: EzeepSession, desired: DesiredState, options: Planning) -> Plan:

@@ -12,7 +12,8 @@ from cyclopts import Group, Parameter
 
 from ezeep_async.cli.ask import check_somebody_there, confirmed
 from ezeep_async.cli.options import AtLeastOne, Yes
-from ezeep_async.cli.provision_files import check_report, default_audit_log, write_report
+from ezeep_async.cli.private_files import check_different
+from ezeep_async.cli.provision_files import check_not_read, check_report, default_audit_log, write_report
 from ezeep_async.cli.provision_screen import (
     LINES_SHOWN,
     Ran,
@@ -22,7 +23,7 @@ from ezeep_async.cli.provision_screen import (
     told_failures,
     told_limit,
 )
-from ezeep_async.cli.screen import Screen, complain, to_json, write_document
+from ezeep_async.cli.screen import Screen, complain, sentence, to_json, write_document
 from ezeep_async.errors import SafetyLimitExceeded
 from ezeep_async.provisioning.apply import Verify
 from ezeep_async.provisioning.plan import Plan
@@ -52,11 +53,17 @@ class Applying:
     report: Annotated[Path | None, Parameter(name="--report")] = None
     """Write what became of each change into this file, a .csv or a .jsonl."""
 
-    def check(self) -> None:
-        """Find out what cannot work before anything is read. Blocks. Raises `ValueError` and `OSError`."""
+    def check(self, given: Path) -> None:
+        """Find out what cannot work before anything is read. Blocks. Raises `ValueError` and `OSError`.
+
+        `given` is the file that is applied, or undone.
+        """
         if self.no_audit_log and self.audit_log is not None:
             raise ValueError("--audit-log and --no-audit-log exclude each other")
         if self.report is not None:
+            # Each would destroy the other, and an audit log is what undo needs.
+            check_different(self.report, "--report", self.audit_log, "--audit-log")
+            check_not_read(self.report, "--report", given)
             check_report(self.report)
         check_somebody_there(yes=self.yes)
 
@@ -114,20 +121,28 @@ async def apply_plan(
     except SafetyLimitExceeded as error:
         complain(f"nothing was changed: {told_limit(error)}")
         return REFUSED
-    if ran.report is not None:
-        await _tell(screen, ran.report, applying.report, log, as_json=as_json)
+    kept = ran.report is not None and await _tell(screen, ran.report, applying.report, log, as_json=as_json)
     if ran.ended_by:
         complain("interrupted")
         return 128 + ran.ended_by
-    return 0 if ran.report is not None and ran.report.ok else FAILED
+    return 0 if kept and ran.report is not None and ran.report.ok else FAILED
 
 
 async def _tell(
     screen: Screen, report: Report, path: Path | None, log: Path | None, *, as_json: bool
-) -> None:
-    if path is not None:
-        # First of all: whatever becomes of the screen, it is there.
-        await asyncio.to_thread(write_report, report, path)
+) -> bool:
+    """Say what became of it, in all the places. Gives whether the report is in its file, where it has one."""
+    # The file first of all: whatever becomes of the screen, it is there.
+    problem = None if path is None else await asyncio.to_thread(_problem_of_writing, report, path)
+    try:
+        _show(screen, report, path if problem is None else None, log, as_json=as_json)
+    finally:
+        if problem is not None:
+            complain(f"the report is not written: {problem}")
+    return problem is None
+
+
+def _show(screen: Screen, report: Report, path: Path | None, log: Path | None, *, as_json: bool) -> None:
     if as_json:
         write_document(to_json(_record(report, log)) + "\n")
     if report.rows:
@@ -139,6 +154,15 @@ async def _tell(
         screen.say(f"To take it back: ezeep provision undo {shlex.quote(str(log))}")
     if failures := told_failures(report):
         complain(failures)
+
+
+def _problem_of_writing(report: Report, path: Path) -> str | None:
+    """Write the report, or say why it cannot be: what was done has to be told all the same."""
+    try:
+        write_report(report, path)
+    except OSError as error:
+        return sentence(error)
+    return None
 
 
 def _record(report: Report, log: Path | None) -> dict[str, object]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ezeep_async.auth.stores.places import folder_for
+from ezeep_async.cli.private_files import check_different, check_private, write_private
 from ezeep_async.errors import UnexpectedResponse
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import FORMAT, Plan
@@ -21,23 +22,23 @@ STDIN = Path("-")
 STDIN_NAME = "standard input"
 
 
+def read_desired(path: Path) -> DesiredState:
+    """Who should be where, by a file. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`."""
+    return DesiredState.from_file(path)
+
+
 def read_input(path: Path) -> DesiredState | Plan:
-    """Who should be where, or a plan that was kept. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`."""
+    """Who should be where, or a plan that was kept. Blocks. Raises as `read_desired`, and `ValueError` for a bad plan."""
     if path == STDIN:
         content = sys.stdin.buffer.read()
         if not _is_plan(content):
-            return DesiredState.from_bytes(content, "csv", source=STDIN_NAME)
+            return DesiredState.from_csv_bytes(content, source=STDIN_NAME)
         return _plan(content, STDIN_NAME)
     with path.open("rb") as file:
         begin = file.read(64)
         # A table of a hundred thousand rows is not read for this.
         content = begin + file.read() if begin.lstrip().startswith(b"{") else b""
-    if _is_plan(content):
-        return _plan(content, str(path))
-    try:
-        return DesiredState.from_file(path)
-    except ImportError as error:  # for YAML a package is needed that may have been taken away
-        raise ValueError(str(error)) from error
+    return _plan(content, str(path)) if _is_plan(content) else read_desired(path)
 
 
 def _is_plan(content: bytes) -> bool:
@@ -59,28 +60,24 @@ def _plan(content: bytes, name: str) -> Plan:
 
 
 def default_audit_log() -> Path:
-    """A new file where the system keeps such things, with the time in its name. Makes the folder.
-
-    Raises `OSError`, `ValueError`.
-    """
+    """A new file where the system keeps such things, with the time in its name. Makes the folder. Raises `OSError`."""
     folder = folder_for("state") / "audit"
     folder.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
     # Two runs may begin in one second: each has a file of its own.
     return folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}-{os.getpid()}.jsonl"
 
 
-def write_private(path: Path, content: str) -> None:
-    """Write a file for its owner alone: it names people, and their groups. Raises `OSError`."""
-    with open(path, "wb", opener=_private) as file:  # Path.open() takes no opener
-        file.write(content.encode())
+def check_not_read(path: Path, name: str, read: Path) -> None:
+    """Raise `ValueError` where the file that is written would overwrite the one that is read. Blocks. Raises `OSError`."""
+    # Where the shell opened it, this is another name for it. Windows has no such name.
+    check_different(path, name, Path("/dev/stdin") if read == STDIN else read, "the file that is read")
 
 
 def check_report(path: Path) -> None:
     """Raise `ValueError` and `OSError` for a report that could not be written afterwards."""
     if path.suffix.casefold() not in {".csv", ".jsonl"}:
         raise ValueError(f"--report takes a .csv or a .jsonl, not {path}")
-    with open(path, "ab", opener=_private):
-        pass
+    check_private(path)
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -93,7 +90,3 @@ def write_report(report: Report, path: Path) -> None:
         rows = io.BytesIO()
         report.write_jsonl(rows)
         write_private(path, rows.getvalue().decode())
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)
