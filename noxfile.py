@@ -41,7 +41,7 @@ def fuzz(session: nox.Session) -> None:
     """The property tests alone, with 10 000 examples each: for a night, not for each change."""
     session.install(EVERYTHING, *_group("tests"))
     env = {"HYPOTHESIS_PROFILE": "long", "PYTHONSAFEPATH": "1"}
-    session.run("python", "-m", "pytest", "-m", "hypothesis", "--timeout=0", *session.posargs, env=env)
+    session.run("python", "-m", "pytest", "-m", "hypothesis", *session.posargs, env=env)
 
 
 @nox.session

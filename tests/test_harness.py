@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -157,6 +158,15 @@ async def test_8_3_a_secret_in_an_audit_log_is_noticed(watch: Watch, tmp_path: P
     )
     assert len(watch.complaints()) == 1
     watch.told.clear()
+
+
+def test_the_long_profile_reaches_every_property() -> None:
+    """A test that has more or fewer examples than others says so by a factor: a number would be its number for ever."""
+    tests = Path(__file__).parent
+    fixed = [
+        path.name for path in tests.rglob("test_*.py") if re.search(r"max_examples=\d", path.read_text())
+    ]
+    assert fixed == []
 
 
 async def test_warnings_are_errors() -> None:

@@ -8,11 +8,12 @@ from cyclopts import App
 
 from ezeep_async.cli.ask import check_somebody_there, confirmed
 from ezeep_async.cli.connection import HERE, Connection, open_session
-from ezeep_async.cli.naming import find_group, read_directory, refuse_external
+from ezeep_async.cli.naming import choose_group, find_group, namesakes, read_directory, refuse_external
 from ezeep_async.cli.options import AllowExternal, Json, Yes
 from ezeep_async.cli.people import show_users
 from ezeep_async.cli.screen import Screen, complain, to_json
 from ezeep_async.models.groups import Group
+from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.plan import counted
 from ezeep_async.session import EzeepSession
 from ezeep_async.wire.requests import as_uuid, checked_text
@@ -83,17 +84,21 @@ async def create_group(
     Parameters
     ----------
     name
-        1 to 255 characters.
+        1 to 255 characters. Blanks around them do not count.
     organization_id
         Where it belongs; by default where all the groups belong that there are.
     """
     screen = Screen()
-    checked_text(name, "the name", shortest=1)
+    name = checked_text(normalise_group_name(name), "the name", shortest=1)
     async with open_session(connection) as session:
         organization = await _organization(session, organization_id)
-        group, created = await session.groups.ensure(name, organization)
+        there = await namesakes(session, name, organization)
+        if there:
+            group, created = choose_group(there, name), False
+        else:
+            group, created = await session.groups.ensure(name, organization)
     if not as_json:
-        screen.say(f"created {name!r}" if created else f"{name!r} was there already: nothing changed")
+        screen.say(f"created {name!r}" if created else f"{group.name!r} was there already: nothing changed")
     _show(screen, group, as_json)
 
 
@@ -114,19 +119,17 @@ async def rename_group(
     group
         The group's id, or exactly its name.
     name
-        Its new name, 1 to 255 characters, that no other group of the organisation has.
+        Its new name, 1 to 255 characters, that no other group of the organisation has. Blanks around them do not count.
     """
     screen = Screen()
-    checked_text(name, "the name", shortest=1)
+    name = checked_text(normalise_group_name(name), "the name", shortest=1)
     async with open_session(connection) as session:
         found = await find_group(session, group)
         refuse_external(found, allowed=allow_external)
         # The server would not mind, and nobody could say any more which of them is meant.
-        if any(
-            other.id != found.id and other.organization_id == found.organization_id
-            for other in await session.groups.find(name)
-        ):
-            raise ValueError(f"there is a group {name!r} already")
+        for other in await namesakes(session, name, found.organization_id):
+            if other.id != found.id:
+                raise ValueError(f"there is a group {other.name!r} already")
         renamed = await session.groups.update(found.id, name=name)
     if not as_json:
         screen.say(f"renamed {found.name!r} to {renamed.name!r}")

@@ -11,6 +11,7 @@ from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.groups import Group
 from ezeep_async.models.users import User
 from ezeep_async.provisioning.names import normalise_email, normalise_group_name
+from ezeep_async.resources.base import listed
 from ezeep_async.session import EzeepSession
 
 
@@ -45,6 +46,17 @@ def choose_group(groups: Sequence[Group], name_or_id: str) -> Group:
     if not found:
         raise ValueError(f"no group is named {wanted!r}{_nearest(wanted, groups)}")
     return found[0]
+
+
+async def namesakes(session: EzeepSession, name: str, organization_id: UUID) -> list[Group]:
+    """The groups of the organisation that nobody could tell by their names from one of that name."""
+    wanted = normalise_group_name(name)
+    groups = await listed(session.groups.list(concurrency=READERS))
+    return [
+        group
+        for group in groups
+        if group.organization_id == organization_id and normalise_group_name(group.name) == wanted
+    ]
 
 
 def _nearest(name: str, groups: Iterable[Group]) -> str:

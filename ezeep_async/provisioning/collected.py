@@ -38,41 +38,42 @@ class Collected:
     """The group names that are known to be right."""
     _members: dict[str, str] = attrs.field(factory=dict[str, str])
 
-    def problem(self, line: int | None, message: str) -> None:
+    def note_problem(self, line: int | None, message: str) -> None:
+        """Something is wrong, in that line or as a whole. Only so many are kept; all are counted."""
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_KEPT:
             self.problems.append(Problem(self.source, line, message))
 
-    def group(self, text: object, line: int | None) -> str | None:
+    def check_group(self, text: object, line: int | None) -> str | None:
         """The name, normalised, if it is one. It does not have to be text when it comes from Python."""
         if not isinstance(text, str):
-            self.problem(line, f"the group name has to be text, and is {shortened(repr(text))}")
+            self.note_problem(line, f"the group name has to be text, and is {shortened(repr(text))}")
             return None
         name = normalise_group_name(text)
         if (known := self._names.get(name)) is not None:
             return known
         if (wrong := group_name_problem(name)) is not None:
-            self.problem(line, wrong)
+            self.note_problem(line, wrong)
             return None
         self._names[name] = name
         return name
 
-    def member(self, text: object, line: int | None) -> str | None:
+    def check_member(self, text: object, line: int | None) -> str | None:
         """The member, normalised, if it is one."""
         if not isinstance(text, (str, UUID)):
-            self.problem(line, f"the member has to be text, and is {shortened(repr(text))}")
+            self.note_problem(line, f"the member has to be text, and is {shortened(repr(text))}")
             return None
         member = normalise_email(str(text))
         if (known := self._members.get(member)) is not None:
             return known
         if (wrong := member_problem(member)) is not None:
-            self.problem(line, wrong)
+            self.note_problem(line, wrong)
             return None
         self._members[member] = member
         return member
 
-    def pair(self, group: str | None, member: str | None) -> None:
-        """One more row, of what `group` and `member` gave."""
+    def add_pair(self, group: str | None, member: str | None) -> None:
+        """One more row, of what `check_group` and `check_member` gave."""
         if group is None or member is None:
             return
         self.rows += 1
@@ -81,31 +82,31 @@ class Collected:
             self.duplicates += 1
         members[member] = None
 
-    def row(self, row: object, number: int) -> None:
-        """A pair of group and member, as Python has it."""
+    def add_row(self, row: object, number: int) -> None:
+        """One more row, as Python has it."""
         try:
             group, member = cast("tuple[object, object]", row)
         except (TypeError, ValueError):
-            self.problem(number, f"a row is a pair of group and member, and not {shortened(repr(row))}")
+            self.note_problem(number, f"a row is a pair of group and member, and not {shortened(repr(row))}")
             return
-        self.pair(self.group(group, number), self.member(member, number))
+        self.add_pair(self.check_group(group, number), self.check_member(member, number))
 
-    def mapping(self, groups: Mapping[str, Iterable[str | UUID]]) -> None:
+    def add_mapping(self, groups: Mapping[str, Iterable[str | UUID]]) -> None:
         """Groups and their members, as Python has them."""
         for text, members in groups.items():
-            name = self.group(text, None)
+            name = self.check_group(text, None)
             if name is not None:
                 self.groups.setdefault(name, {})
             # A single text is a member that was meant to be a list: its letters are not people.
             several = [members] if isinstance(members, str) else cast("object", members)
             if not isinstance(several, Iterable):
                 told = shortened(repr(several))
-                self.problem(
+                self.note_problem(
                     None, f"the members of {shortened(repr(text))} have to be a list, and are {told}"
                 )
                 continue
             for member in cast("Iterable[object]", several):
-                self.pair(name, self.member(member, None))
+                self.add_pair(name, self.check_member(member, None))
 
     def finish(self) -> dict[str, tuple[str, ...]]:
         """The groups. Raises `InvalidInput`. Takes them out of here, so that they are not held twice."""
@@ -113,32 +114,32 @@ class Collected:
             raise InvalidInput(self.problems, self.problem_count)
         return {name: tuple(self.groups.pop(name)) for name in list(self.groups)}
 
-    def body(self, content: bytes) -> bytes | None:
+    def strip_bom(self, content: bytes) -> bytes | None:
         """The content of a file without its BOM; None, and a problem, when that cannot be UTF-8."""
         # Without a BOM it is the zero of the first character that gives it away: every format here begins with ASCII.
         if content.startswith(_UTF16_BOMS) or b"\0" in content[:2]:
-            self.problem(None, "this is UTF-16: save it as UTF-8")
+            self.note_problem(None, "this is UTF-16: save it as UTF-8")
             return None
         return content.removeprefix(_UTF8_BOM)
 
-    def text(self, content: bytes) -> str | None:
+    def decode(self, content: bytes) -> str | None:
         """The content of a file as text. Every line that is not UTF-8 is a problem, and the rest is read all the same."""
-        body = self.body(content)
+        body = self.strip_bom(content)
         if body is None:
             return None
         try:
             return body.decode()
         except UnicodeDecodeError:
             for number, line in lines_of(body):
-                self.decoded(number, line)
+                self.decode_line(number, line)
             return body.decode(errors="replace")
 
-    def decoded(self, number: int, line: bytes) -> str | None:
+    def decode_line(self, number: int, line: bytes) -> str | None:
         """A line as text; None, and a problem, when it is not UTF-8."""
         try:
             return line.decode()
         except UnicodeDecodeError as error:
-            self.problem(number, f"byte {error.start + 1} is not UTF-8")
+            self.note_problem(number, f"byte {error.start + 1} is not UTF-8")
             return None
 
 

@@ -56,7 +56,7 @@ class DesiredState:
         Raises `InvalidInput` with everything that is wrong.
         """
         collected = Collected("mapping")
-        collected.mapping(groups)
+        collected.add_mapping(groups)
         return cls._from(collected)
 
     @classmethod
@@ -73,15 +73,26 @@ class DesiredState:
         if isinstance(rows, AsyncIterable):
             async for row in rows:
                 number += 1
-                collected.row(row, number)
+                collected.add_row(row, number)
                 if number % ROWS_AT_ONCE == 0:
                     await asyncio.sleep(0)
         else:
             for row in rows:
                 number += 1
-                collected.row(row, number)
+                collected.add_row(row, number)
                 if number % ROWS_AT_ONCE == 0:
                     await asyncio.sleep(0)
+        return cls._from(collected)
+
+    @classmethod
+    def from_pairs(cls, pairs: Iterable[tuple[str, str | UUID]]) -> Self:
+        """As `from_rows`, where there is no event loop that has to be free: blocks until all were read.
+
+        Raises `InvalidInput` when all were read, whose lines are the numbers of the pairs, and what `pairs` raises.
+        """
+        collected = Collected("pairs")
+        for number, pair in enumerate(pairs, 1):
+            collected.add_row(pair, number)
         return cls._from(collected)
 
     @classmethod
@@ -137,11 +148,6 @@ class DesiredState:
         return cls._from_path(path, "yaml")
 
     @classmethod
-    def from_csv_bytes(cls, content: bytes, *, source: str) -> Self:
-        """From the content of a CSV file. `source` is what to call it. Raises `InvalidInput` with every bad row."""
-        return cls.from_bytes(content, "csv", source=source)
-
-    @classmethod
     def from_bytes(cls, content: bytes, form: Format, *, source: str) -> Self:
         """From the content of a file, as from standard input. `source` is what to call it.
 
@@ -150,7 +156,7 @@ class DesiredState:
         collected = Collected(source)
         if form == "csv":
             read_table(content, collected)
-        elif (text := collected.text(content)) is not None:
+        elif (text := collected.decode(content)) is not None:
             read_document(json_tokens(text) if form == "json" else yaml_tokens(text), collected)
         return cls._from(collected)
 

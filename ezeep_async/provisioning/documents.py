@@ -63,21 +63,21 @@ def read_document(tokens: Iterator[Token], collected: Collected) -> None:
         elif first.kind is Kind.LIST:
             _read_records(tokens, collected)
         else:
-            collected.problem(
+            collected.note_problem(
                 first.line,
                 f"this has to be a mapping from groups to members, or a list of records, and is {first}",
             )
         for _ in tokens:  # what comes after the end is the reader's to refuse
             pass
     except Malformed as error:
-        collected.problem(error.line, error.message)
+        collected.note_problem(error.line, error.message)
 
 
 def _read_groups(tokens: Iterator[Token], collected: Collected) -> None:
     for key in _until_end(tokens):
         name = None
         if key.kind is Kind.TEXT:
-            name = collected.group(key.value, key.line)
+            name = collected.check_group(key.value, key.line)
             if name is not None:
                 collected.groups.setdefault(name, {})
         else:
@@ -95,7 +95,7 @@ def _read_groups(tokens: Iterator[Token], collected: Collected) -> None:
 
 def _read_member(name: str | None, token: Token, tokens: Iterator[Token], collected: Collected) -> None:
     if token.kind is Kind.TEXT:
-        collected.pair(name, collected.member(token.value, token.line))
+        collected.add_pair(name, collected.check_member(token.value, token.line))
     else:
         _refuse(token, "a member", "text", tokens, collected)
 
@@ -117,16 +117,16 @@ def _read_record(line: int, tokens: Iterator[Token], collected: Collected) -> No
             _skip(value, tokens)
             continue
         if field in texts:
-            collected.problem(key.line, f"the field {field} is there more than once")
+            collected.note_problem(key.line, f"the field {field} is there more than once")
         texts.setdefault(field, []).extend(_read_field(field, value, tokens, collected))
     if texts.keys() not in ({GROUP, MEMBER}, {GROUPS, MEMBER}):
         there = ", ".join(name for name in COLUMNS if name in texts) or "none of them"
-        collected.problem(line, f"a record has {_EITHER}, and this one has {there}")
-    members = [collected.member(token.value, token.line) for token in texts.get(MEMBER, ())]
+        collected.note_problem(line, f"a record has {_EITHER}, and this one has {there}")
+    members = [collected.check_member(token.value, token.line) for token in texts.get(MEMBER, ())]
     named = [*texts.get(GROUP, ()), *texts.get(GROUPS, ())]
-    for group in [collected.group(token.value, token.line) for token in named]:
+    for group in [collected.check_group(token.value, token.line) for token in named]:
         for member in members:
-            collected.pair(group, member)
+            collected.add_pair(group, member)
 
 
 def _read_field_name(key: Token, tokens: Iterator[Token], collected: Collected) -> str | None:
@@ -135,7 +135,7 @@ def _read_field_name(key: Token, tokens: Iterator[Token], collected: Collected) 
     elif (field := key.value.strip().casefold()) in COLUMNS:
         return field
     else:
-        collected.problem(key.line, f"unknown field {key}: a record has {_EITHER}")
+        collected.note_problem(key.line, f"unknown field {key}: a record has {_EITHER}")
     return None
 
 
@@ -160,7 +160,7 @@ def _read_field(field: str, value: Token, tokens: Iterator[Token], collected: Co
 
 def _refuse(token: Token, what: str, wanted: str, tokens: Iterator[Token], collected: Collected) -> None:
     """A problem for a value of the wrong kind, which is skipped."""
-    collected.problem(token.line, f"{what} has to be {wanted}, and is {token}")
+    collected.note_problem(token.line, f"{what} has to be {wanted}, and is {token}")
     _skip(token, tokens)
 
 

@@ -37,7 +37,7 @@ class _Header:
 
 def read_table(content: bytes, collected: Collected) -> None:
     """Reads the content of a CSV file. What it has to look like is at `DesiredState.from_csv`."""
-    body = collected.body(content)
+    body = collected.strip_bom(content)
     if body is None:
         return
     header: _Header | None = None
@@ -46,7 +46,7 @@ def read_table(content: bytes, collected: Collected) -> None:
     for number, line in lines_of(body):
         if not line.strip():
             continue
-        text = collected.decoded(number, line)
+        text = collected.decode_line(number, line)
         if header is None:
             header = None if text is None else _read_header(text, number, collected)
             if header is None:
@@ -54,7 +54,7 @@ def read_table(content: bytes, collected: Collected) -> None:
         elif text is not None:
             _read_row(text, header, number, collected)
     if header is None:
-        collected.problem(None, "the file is empty: it needs the header group,member or member,groups")
+        collected.note_problem(None, "the file is empty: it needs the header group,member or member,groups")
 
 
 def write_csv(groups: Mapping[str, Iterable[str]], file: TextIO) -> None:
@@ -72,7 +72,7 @@ def write_csv(groups: Mapping[str, Iterable[str]], file: TextIO) -> None:
     `OSError`.
     """
     collected = Collected("mapping")
-    collected.mapping(groups)
+    collected.add_mapping(groups)
     writer = csv.writer(file, lineterminator="\n")
     checked = collected.finish()
     writer.writerow((GROUP, MEMBER))
@@ -91,7 +91,7 @@ def _read_header(text: str, number: int, collected: Collected) -> _Header | None
         if best is None or len(COLUMNS & set(columns)) > len(COLUMNS & set(best[1])):
             best = delimiter, columns
     if best is None or not COLUMNS & set(best[1]):
-        collected.problem(number, f"{_WANTED} and is {shortened(text)!r}")
+        collected.note_problem(number, f"{_WANTED} and is {shortened(text)!r}")
         return None
     delimiter, columns = best
     counts = Counter(columns)
@@ -107,7 +107,7 @@ def _read_header(text: str, number: int, collected: Collected) -> _Header | None
         lacking = MEMBER if MEMBER not in counts else f"{GROUP} or {GROUPS}"
         wrong.append(f"there is no column {lacking}")
     if wrong:
-        collected.problem(number, f"{_WANTED}: {', '.join(wrong)}")
+        collected.note_problem(number, f"{_WANTED}: {', '.join(wrong)}")
     if MEMBER not in counts or named is None:
         return None
     return _Header(delimiter, len(columns), columns.index(MEMBER), columns.index(named), named == GROUPS)
@@ -118,7 +118,7 @@ def _read_row(text: str, header: _Header, number: int, collected: Collected) -> 
         cells = _split(text, header.delimiter)
     except csv.Error as error:
         unclosed = "unexpected end of data" in str(error)
-        collected.problem(
+        collected.note_problem(
             number, "a quote is not closed: is the file cut off?" if unclosed else f"not CSV: {error}"
         )
         return
@@ -127,15 +127,15 @@ def _read_row(text: str, header: _Header, number: int, collected: Collected) -> 
         hint = ""
         if header.several and header.delimiter == BETWEEN_GROUPS and len(cells) > header.width:
             hint = f': several groups go into one cell, in quotes: "A{BETWEEN_GROUPS}B"'
-        collected.problem(number, f"there are {header.width} columns, and this row has {found}{hint}")
+        collected.note_problem(number, f"there are {header.width} columns, and this row has {found}{hint}")
         return
     member, named = cells[header.member], cells[header.named]
     if header.several:
-        checked = collected.member(member, number)
+        checked = collected.check_member(member, number)
         for name in named.split(BETWEEN_GROUPS) if named.strip() else ():
-            collected.pair(collected.group(name, number), checked)
+            collected.add_pair(collected.check_group(name, number), checked)
     else:
-        collected.pair(collected.group(named, number), collected.member(member, number))
+        collected.add_pair(collected.check_group(named, number), collected.check_member(member, number))
 
 
 def _split(text: str, delimiter: str) -> list[str]:

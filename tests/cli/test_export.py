@@ -103,7 +103,7 @@ async def test_what_it_writes(capsys: Capture, sandbox: Sandbox, tmp_path: Path)
         "'a\N{REPLACEMENT CHARACTER}b' (its name cannot be read again)" in captured.err
         or "a\\x07b" in captured.err
     )
-    read = DesiredState.from_csv_bytes(captured.out.encode(), source="it")
+    read = DesiredState.from_bytes(captured.out.encode(), "csv", source="it")
     assert sum(map(len, read.groups.values())) == len(rows) - 1
 
 

@@ -9,7 +9,7 @@ from command_line import ezeep
 from terminal import at_a_terminal
 
 from ezeep_async import AmbiguousName, ExternalGroup, NotFound
-from ezeep_async.cli.groups import delete_group, list_members, rename_group, show_group
+from ezeep_async.cli.groups import create_group, delete_group, list_members, rename_group, show_group
 from ezeep_async.cli.users import groups_of_user, list_users, show_user
 from ezeep_async.sandbox import Sandbox
 
@@ -79,6 +79,24 @@ async def test_rename(capsys: Capture, sandbox: Sandbox) -> None:
     assert sandbox.count("PATCH /printing/v1/groups/{id}/") == 2
     await rename_group("WVD Printers", "x", allow_external=True)
     assert named(sandbox, "x").origin["provider"] == "Azure"
+
+
+@pytest.mark.usefixtures("login")
+async def test_a_name_that_nobody_could_tell_from_another_is_taken(capsys: Capture, sandbox: Sandbox) -> None:
+    """7-1: `ezeep provision` compares without blanks around names, and however their accents are composed."""
+    composed, apart = "Caf\N{LATIN SMALL LETTER E WITH ACUTE}", "Cafe\N{COMBINING ACUTE ACCENT}"
+    kept = sandbox.organisation.add_group(f"{apart} ")
+    with pytest.raises(ValueError, match=f"there is a group '{apart} ' already"):
+        await rename_group("Sales", composed)
+    await create_group(composed)
+    assert capsys.readouterr().out.startswith(
+        f"'{apart} ' was there already: nothing changed\nid: {kept.id}\n"
+    )
+    assert not [request for request in sandbox.requests if request.method in {"POST", "PATCH"}]
+    await rename_group("Sales", f" {apart}x ")
+    await create_group("  New ")
+    assert named(sandbox, f"{composed}x")
+    assert named(sandbox, "New")
 
 
 @pytest.mark.usefixtures("login")

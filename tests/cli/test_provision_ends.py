@@ -117,6 +117,17 @@ async def test_7_15_undo_takes_back_what_a_run_did(
     assert {user: groups - {"New"} for user, groups in after.items()} == memberships(sandbox)
 
 
+async def test_what_is_too_long_to_be_shown_is_shown_by_another_command(
+    login: dict[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Which is not the same for a plan and for what takes one back."""
+    path, log = str(write(tmp_path / "many.csv", {"New": people(sandbox, 60)})), str(tmp_path / "log.jsonl")
+    ran = await ezeep("provision", "apply", path, "-y", "--audit-log", log, env=login)
+    assert "more lines: ezeep provision plan shows all of them" in ran.out
+    ran = await ezeep("provision", "undo", log, "-y", env=login)
+    assert "more lines: ezeep provision undo --dry-run shows all of them" in ran.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

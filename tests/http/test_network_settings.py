@@ -71,7 +71,7 @@ async def test_3_13_an_own_authority_is_trusted_at_both_hosts(sandbox: Sandbox, 
 async def test_3_13_an_unknown_authority_is_refused_at_both_hosts(sandbox: Sandbox) -> None:
     """3-13: without it nothing is sent, and the login is not lost."""
     async with behind_tls(sandbox, trustme.CA()) as endpoints:
-        settings = quick(retries=0, refresh_timeout=0.5)
+        settings = quick(retries=0, refresh_timeout=2.0)
         for tokens, expected in (
             (sandbox.tokens(), ConnectFailed),
             (expired(sandbox.tokens()), TransientAuthError),

@@ -40,7 +40,7 @@ async def session(sandbox: Sandbox) -> AsyncIterator[EzeepSession]:
         sandbox.oauth_app,
         tokens=sandbox.tokens(),
         endpoints=sandbox.endpoints,
-        settings=quick(retries=0, refresh_timeout=0.5),
+        settings=quick(retries=0, refresh_timeout=2.0),
     ) as opened:
         yield opened
 

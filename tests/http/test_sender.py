@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 from stub_servers import Stub, answers, no_jitter, nothing_running, quick, session_on
+from support import until
 
 from ezeep_async import (
     ApiError,
@@ -344,10 +345,10 @@ async def test_6_5_many_slow_attempts_share_one_deadline(sandbox: Sandbox, group
 async def test_6_5_a_cool_down_of_the_session_is_no_timeout(sandbox: Sandbox, group: UUID) -> None:
     """6-5: waiting for a slot during somebody else's 429 does not count."""
     other = list(sandbox.organisation.groups)[1]
-    sandbox.faults.add(READ, status=429, retry_after=0.5, when=lambda seen: str(other) in seen.path)
-    async with session_with(sandbox, deadline=0.4) as session:
+    sandbox.faults.add(READ, status=429, retry_after=2.5, when=lambda seen: str(other) in seen.path)
+    async with session_with(sandbox, deadline=2.0) as session:
         first = asyncio.create_task(session.groups.get(other))
-        await asyncio.sleep(0.1)
+        await until(lambda: session.stats.throttled)
         assert (await session.groups.get(group)).id == group
         await asyncio.wait({first})
         first.exception()

@@ -408,24 +408,6 @@ async def test_3_7_an_answer_without_end_is_refused() -> None:
             await session.groups.get(ID)
 
 
-# --- waiting for a slot
-
-
-async def test_3_10_waiting_for_a_slot_is_no_timeout() -> None:
-    """3-10: 400 calls over 10 slots take longer than every limit, and none of them times out."""
-
-    async def slow(seen: Seen) -> web.Response:
-        await asyncio.sleep(0.02)
-        return web.json_response(GROUP)
-
-    limits = {"concurrency": 10, "read_timeout": 0.5, "deadline": 0.5, "connect_timeout": 0.5}
-    async with Stub(slow) as stub, session_on(stub.url, **limits) as session:
-        begun = asyncio.get_running_loop().time()
-        await asyncio.gather(*(session.groups.get(ID) for _ in range(400)))
-        assert asyncio.get_running_loop().time() - begun > 0.5
-        assert len(stub.seen) == 400
-
-
 # --- the session's life
 
 

@@ -19,7 +19,7 @@ from ezeep_async.provisioning.names import normalise_email, normalise_group_name
 
 def parse(text: str | bytes) -> DesiredState:
     content = text.encode() if isinstance(text, str) else text
-    return DesiredState.from_csv_bytes(content, source="people.csv")
+    return DesiredState.from_bytes(content, "csv", source="people.csv")
 
 
 def problems(text: str | bytes) -> list[str]:

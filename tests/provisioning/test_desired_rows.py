@@ -36,6 +36,16 @@ async def test_rows_mean_what_a_mapping_means() -> None:
     assert await DesiredState.from_rows([]) == DesiredState({})
 
 
+def test_5_1_without_an_event_loop_pairs_mean_the_same() -> None:
+    """5-1: a blocking program has rows too; one by one, and none is kept."""
+    rows = [("Sales", "B@example.com"), (" Sales ", "b@example.com"), ("Finance", "c@example.com")]
+    state = DesiredState.from_pairs(iter(rows))
+    assert state == asyncio.run(DesiredState.from_rows(rows))
+    assert (state.rows, state.duplicates) == (3, 1)
+    with pytest.raises(InvalidInput, match="pairs, line 2: the member 'nobody' is neither"):
+        DesiredState.from_pairs([("Sales", "b@example.com"), ("Sales", "nobody")])
+
+
 async def test_every_bad_row_is_told_with_its_number() -> None:
     rows = [
         ("Sales", "nobody"),

@@ -41,7 +41,7 @@ def test_7_6_shares_have_a_floor_of_five_and_numbers_are_numbers(
 
 
 @given(st.integers(0, 99), st.integers(0, 10**6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=settings().max_examples * 2)
 def test_7_6_a_share_is_the_decimal_fraction_that_was_written(percent: int, members_now: int) -> None:
     """7-6: not what binary fractions make of it."""
     expected = max(5, percent * members_now // 100) if percent else 0

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from provisioned import state
 from support import QUICK
@@ -139,7 +139,7 @@ def simulated(plan: Plan, now: Model, numbers_of: Mapping[UUID, int]) -> Model:
 
 @pytest.mark.timeout(120)
 @given(cases, st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=settings().max_examples * 3)
 def test_7_1_the_plan_is_the_difference(case: Case, data: st.DataObject) -> None:
     """7-1, 7-4, 7-7, 7-10: it reaches the goal, is as small as can be, and the second one is empty."""
     spelling = {
@@ -283,7 +283,7 @@ class World:
 
 @pytest.mark.timeout(120)
 @given(case=cases, interference=interferences, share=st.sampled_from([0.1, 0.5, 100]))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=max(1, settings().max_examples // 3))
 def test_7_1_the_sandbox_ends_where_the_model_says(
     case: Case, interference: list[Interference], share: float
 ) -> None:

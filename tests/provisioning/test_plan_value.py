@@ -81,7 +81,7 @@ FULL = Plan(
 
 @pytest.mark.timeout(120)
 @given(plans)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=settings().max_examples * 2)
 def test_any_plan_survives_json_and_pickle(plan: Plan) -> None:
     assert Plan.from_json(plan.to_json()) == plan
     assert Plan.from_json(plan.to_json().encode()) == plan
@@ -91,7 +91,6 @@ def test_any_plan_survives_json_and_pickle(plan: Plan) -> None:
 
 @pytest.mark.timeout(120)
 @given(plans)
-@settings(max_examples=100, deadline=None)
 def test_turned_round_twice_it_changes_the_same_memberships(plan: Plan) -> None:
     there = [change for change in plan.changes if isinstance(change, ChangeMemberships)]
     back = plan.invert().invert()

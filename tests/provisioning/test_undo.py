@@ -10,7 +10,7 @@ from uuid import UUID
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from provisioned import PATCH_USER, POST_GROUP, add_team, emails, group_named, names, new_team, state
 from support import QUICK
@@ -303,7 +303,7 @@ async def test_a_file_without_a_run_is_refused(session: EzeepSession, log: Path,
     mode=st.sampled_from(["add", "exact"]),
     verify=st.sampled_from(["fresh", "trust-plan"]),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=max(1, settings().max_examples // 4))
 def test_7_15_apply_and_undo_are_nothing(tmp_path_factory, wanted, existing, mode, verify) -> None:
     """7-15: any organisation, any wish: undone, it is what it was."""
     log = tmp_path_factory.mktemp("audit") / "audit.jsonl"

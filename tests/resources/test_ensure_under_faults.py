@@ -53,7 +53,7 @@ async def session(sandbox: Sandbox) -> AsyncIterator[EzeepSession]:
         sandbox.oauth_app,
         tokens=sandbox.tokens(),
         endpoints=sandbox.endpoints,
-        settings=quick(read_timeout=0.4),
+        settings=quick(read_timeout=2.0),
     ) as opened:
         yield opened
 

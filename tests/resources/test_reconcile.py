@@ -170,7 +170,7 @@ async def test_6_4_a_request_that_is_carried_out_late_is_found_late(
         sandbox.oauth_app,
         tokens=sandbox.tokens(),
         endpoints=sandbox.endpoints,
-        settings=quick(read_timeout=0.3),
+        settings=quick(read_timeout=2.0),
     ) as session:
         error = await lost_group(session, organization)
         assert (await error.reconcile(session)).outcome == "absent"
