@@ -44,8 +44,7 @@ class MembershipChange:
     ) -> MembershipChange:
         """From the last answer."""
         user, answer = last
-        request_id = answer.headers.get("X-Request-ID") or answer.request_id
-        return cls(user, before, written, answer.attempts, request_id)
+        return cls(user, before, written, answer.attempts, answer.request_id)
 
 
 class Users:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 from provisioned import (
     GET_USER,
+    INVITE,
     LIST_GROUPS,
     PATCH_USER,
     POST_GROUP,
@@ -29,9 +31,10 @@ from ezeep_async.provisioning import (
     Event,
     Report,
     TargetGroup,
+    read_audit_log,
     report_of,
 )
-from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox import Sandbox, server
 from ezeep_async.sandbox.records import RecordedRequest
 
 
@@ -117,6 +120,35 @@ async def test_7_8_attempts_and_request_ids_are_those_of_the_write(
     seen = {request.headers["X-Request-ID"] for request in sandbox.requests if request.method != "GET"}
     assert {row.request_id for row in report.rows} <= seen
     assert all(0 < row.seconds <= report.seconds for row in report.rows)
+
+
+@pytest.mark.may_block
+async def test_7_8_request_ids_are_the_servers_where_it_has_its_own(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """7-8, 8-4: of whatever kind the change is, and however it came out; in the audit log too."""
+    real = server._respond
+
+    def respond(*arguments: Any) -> Any:
+        response = real(*arguments)
+        response.headers["X-Request-ID"] = "srv-" + response.headers["X-Request-ID"]
+        return response
+
+    monkeypatch.setattr(server, "_respond", respond)
+    strangers = ["a@example.org", "b@example.org"]
+    desired = DesiredState.from_mapping({"Team": [*emails(sandbox, 4), *strangers]})
+    async with once(sandbox) as session:
+        plan = await session.provisioning.plan(desired, on_missing="invite")
+        sandbox.faults.add(INVITE, status=502)
+        sandbox.faults.add(PATCH_USER, status=403)
+        report = await session.provisioning.apply(plan, audit_log=tmp_path / "log")
+        undo = await session.provisioning.undo(tmp_path / "log", delete_groups=True)
+        undone = await session.provisioning.apply(undo)
+    assert report.counts == {"created": 1, "unknown": 1, "invited": 1, "failed": 1, "updated": 3}
+    assert undone.counts == {"updated": 3, "deleted": 1}
+    assert [row for row in (*report.rows, *undone.rows) if not row.request_id.startswith("srv-")] == []
+    told = {record.request_id for record in read_audit_log(tmp_path / "log")}
+    assert told - {""} == {row.request_id for row in report.rows}
 
 
 @pytest.mark.parametrize("drop", ["before", "after"])
