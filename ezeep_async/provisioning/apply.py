@@ -71,6 +71,8 @@ class _Done:
     group_id: UUID | None = None
     before: frozenset[UUID] | None = None
     after: frozenset[UUID] | None = None
+    added: tuple[TargetGroup, ...] = ()
+    removed: tuple[TargetGroup, ...] = ()
 
     @classmethod
     def failed(cls, error: EzeepError, *, begun: bool) -> _Done:
@@ -207,6 +209,8 @@ class Run:
             attempts=done.attempts,
             request_id=done.request_id,
             group_id=done.group_id,
+            added=done.added,
+            removed=done.removed,
         )
         await self._note(change, done)
         self._done += 1
@@ -288,13 +292,16 @@ class Run:
             if isinstance(error, NotFound) and not change.add:
                 return attrs.evolve(failed, outcome="already_absent", error=None)
             return failed
+        after = made.user.group_ids
         return _Done(
             outcome="failed" if absent else "updated" if made.written else "unchanged",
             error=_not_created(absent) if absent else None,
             attempts=made.attempts,
             request_id=made.request_id,
             before=made.before,
-            after=made.user.group_ids,
+            after=after,
+            added=self._among(change.add, after - made.before),
+            removed=self._among(change.remove, made.before - after),
         )
 
     def _ids(self, groups: Iterable[TargetGroup]) -> tuple[frozenset[UUID], list[str]]:
@@ -302,11 +309,17 @@ class Run:
         known: set[UUID] = set()
         unknown: list[str] = []
         for group in groups:
-            if (group_id := group.id or self._created.get(group.name)) is None:
+            if (group_id := self._id_of(group)) is None:
                 unknown.append(group.name)
             else:
                 known.add(group_id)
         return frozenset(known), unknown
+
+    def _among(self, groups: Iterable[TargetGroup], ids: frozenset[UUID]) -> tuple[TargetGroup, ...]:
+        return tuple(group for group in groups if self._id_of(group) in ids)
+
+    def _id_of(self, group: TargetGroup) -> UUID | None:
+        return group.id or self._created.get(group.name)
 
     async def _is_used(self, group_id: UUID) -> bool:
         group = await self._resources.groups.get(group_id)

@@ -187,6 +187,34 @@ async def test_a_group_that_could_not_be_created_costs_nothing_else_of_a_user(
     assert report.counts["failed"] == 4
     assert members(sandbox, "Team") == set()
     assert {*people[:2]} == members(sandbox, "Test")
+    # What was made is counted, and told line by line.
+    desired = DesiredState.from_mapping({"Test": people[:2], "New": people[:3]})
+    lines = [(line.group, line.member, line.outcome) for line in report.lines(desired, plan)]
+    assert lines == [("Test", who, "added") for who in people[:2]] + [
+        ("New", who, "failed") for who in people[:3]
+    ]
+    assert (report.users_changed, report.memberships_added, report.memberships_removed) == (2, 2, 2)
+
+
+async def test_7_8_the_report_tells_what_was_done_and_not_what_was_planned(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    """7-8: others had done half of it in the meantime."""
+    add_team(sandbox, 4)
+    sales, team = sandbox.organisation.add_group("A"), group_named(sandbox, "Team")
+    users, people = sandbox.organisation.listed_users(), emails(sandbox, 4)
+    desired = DesiredState.from_mapping({"Team": people[2:], "A": people})
+    plan = await session.provisioning.plan(desired, mode="exact", max_removals=2)
+    assert (plan.additions, plan.removals) == (4, 2)
+    users[0].groups.add(sales.id)
+    users[1].groups.discard(team.id)
+    report = await session.provisioning.apply(plan)
+    assert report.counts == {"updated": 4}
+    assert (report.users_changed, report.memberships_added, report.memberships_removed) == (4, 3, 1)
+    told = {(line.group, line.member): line.outcome for line in report.lines(desired, plan)}
+    assert [told["A", who] for who in people] == ["unchanged", "added", "added", "added"]
+    first = report.rows[0]
+    assert ([group.name for group in first.added], [group.name for group in first.removed]) == ([], ["Team"])
 
 
 async def test_groups_of_one_name_are_told_apart_by_their_ids(
