@@ -17,8 +17,8 @@ from ezeep_async.cli.provision_files import read_input, write_private
 from ezeep_async.cli.provision_screen import show_plan, told_limit
 from ezeep_async.cli.screen import Screen, complain, write_document
 from ezeep_async.errors import SafetyLimitExceeded
-from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.apply import Verify
+from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.planner import OnMissing
 from ezeep_async.session import EzeepSession

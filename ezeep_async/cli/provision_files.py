@@ -12,8 +12,10 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from ezeep_async.errors import UnexpectedResponse
+from ezeep_async.provisioning.audit import owner_only
 from ezeep_async.provisioning.desired import DesiredState
-from ezeep_async.provisioning.plan import FORMAT, Plan
+from ezeep_async.provisioning.plan import Plan
+from ezeep_async.provisioning.plan_json import FORMAT
 from ezeep_async.provisioning.report import Report
 from ezeep_async.wire.converter import decode_json
 
@@ -69,7 +71,7 @@ def default_audit_log() -> Path:
 
 def write_private(path: Path, content: str) -> None:
     """Write a file for its owner alone: it names people, and their groups. Raises `OSError`."""
-    with open(path, "wb", opener=_private) as file:  # Path.open() takes no opener
+    with open(path, "wb", opener=owner_only) as file:  # Path.open() takes no opener
         file.write(content.encode())
 
 
@@ -77,7 +79,7 @@ def check_report(path: Path) -> None:
     """Raise `ValueError` and `OSError` for a report that could not be written afterwards."""
     if path.suffix.casefold() not in {".csv", ".jsonl"}:
         raise ValueError(f"--report takes a .csv or a .jsonl, not {path}")
-    with open(path, "ab", opener=_private):
+    with open(path, "ab", opener=owner_only):
         pass
 
 
@@ -91,7 +93,3 @@ def write_report(report: Report, path: Path) -> None:
         rows = io.BytesIO()
         report.write_jsonl(rows)
         write_private(path, rows.getvalue().decode())
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Literal, TypeVar
 from uuid import UUID
 
-from ezeep_async.provisioning.apply import OnEvent, Run, Verify, run_to_report
 from ezeep_async.models.groups import Group
+from ezeep_async.provisioning.apply import OnEvent, Run, Verify, run_to_report
 from ezeep_async.provisioning.audit import AuditLog, read_audit_log
 from ezeep_async.provisioning.changes import CreateGroup
 from ezeep_async.provisioning.desired import DesiredState
@@ -108,7 +108,9 @@ class Provisioning:
             raise ValueError(f"concurrency is a whole number of at least 1, not {concurrency!r}")
         _one_of(verify, ("fresh", "trust-plan"), "verify")
         if verify == "trust-plan" and plan.mode == "undo":
-            raise ValueError('verify="trust-plan" would overwrite what others changed since the run that is undone')
+            raise ValueError(
+                'verify="trust-plan" would overwrite what others changed since the run that is undone'
+            )
         plan.check_limits()
         if plan.is_empty:
             return Report()

@@ -61,9 +61,7 @@ async def listed(listing: Paginator[R]) -> list[R]:
     return await read_settled(listing, lambda item: item)
 
 
-async def read_settled(
-    listing: Paginator[R], take: Callable[[R], T], *, strict: bool = True
-) -> list[T]:
+async def read_settled(listing: Paginator[R], take: Callable[[R], T], *, strict: bool = True) -> list[T]:
     """What `take` makes of each item, of a reading under which the listing did not change.
 
     Where it changes it is read again, from the beginning. Raises `InconsistentListing` when it changes under three

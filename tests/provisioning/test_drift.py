@@ -219,7 +219,11 @@ def many_groups(sandbox: Sandbox) -> dict[str, list[str]]:
     for number in range(140):
         sandbox.organisation.add_group("?" if number < 10 else f"Group {number}")
     person = emails(sandbox, 1)
-    return {group.name: person for group in sandbox.organisation.groups.values() if group.name.startswith("Group ")}
+    return {
+        group.name: person
+        for group in sandbox.organisation.groups.values()
+        if group.name.startswith("Group ")
+    }
 
 
 async def test_7_2_a_group_that_a_reading_skips_is_no_drift(sandbox: Sandbox, session: EzeepSession) -> None:
