@@ -61,7 +61,8 @@ from ezeep_async.pages import Page
 from ezeep_async.paging import Paginator
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import Plan
-from ezeep_async.provisioning.report import Report
+from ezeep_async.provisioning.problems import InvalidInput
+from ezeep_async.provisioning.report import ProvisioningFailed, Report, report_of
 from ezeep_async.session import EzeepSession
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.sync import BlockingSession, run_sync
@@ -95,6 +96,7 @@ __all__ = [
     "GroupRef",
     "InconsistentListing",
     "InsecureEndpoint",
+    "InvalidInput",
     "Invitation",
     "KeepAlive",
     "KeyringTokenStore",
@@ -111,6 +113,7 @@ __all__ = [
     "PairingTimeout",
     "PermissionDenied",
     "Plan",
+    "ProvisioningFailed",
     "RateLimited",
     "ReadOnlyTokens",
     "ReauthorizationRequired",
@@ -139,5 +142,6 @@ __all__ = [
     "User",
     "__version__",
     "is_retryable",
+    "report_of",
     "run_sync",
 ]

@@ -125,6 +125,7 @@ class BlockingUsers(_Part[Users]):
     set_groups = call(Users.set_groups)
     add_to_groups = call(Users.add_to_groups)
     remove_from_groups = call(Users.remove_from_groups)
+    change_groups = call(Users.change_groups)
 
 
 class BlockingAccounts(_Part[Accounts]):

@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from ezeep_async.cli.connection import HERE, Connection, open_session
-from ezeep_async.cli.naming import READERS, read_directory
+from ezeep_async.cli.naming import read_directory
 from ezeep_async.cli.private_files import write_private
 from ezeep_async.cli.screen import complain, write_document
 from ezeep_async.errors import AmbiguousName
@@ -19,9 +19,10 @@ from ezeep_async.models.groups import Group
 from ezeep_async.models.users import User
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.names import normalise_email, normalise_group_name
-from ezeep_async.provisioning.plan import some
 from ezeep_async.provisioning.problems import InvalidInput
+from ezeep_async.provisioning.snapshot import READERS
 from ezeep_async.provisioning.tables import write_csv
+from ezeep_async.provisioning.wording import some
 
 
 async def export(

@@ -14,7 +14,8 @@ from ezeep_async.cli.people import show_users
 from ezeep_async.cli.screen import Screen, complain, to_json
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.names import normalise_group_name
-from ezeep_async.provisioning.plan import counted
+from ezeep_async.provisioning.planner import only_organization
+from ezeep_async.provisioning.wording import counted
 from ezeep_async.session import EzeepSession
 from ezeep_async.wire.requests import as_uuid, checked_text
 
@@ -197,12 +198,7 @@ async def list_members(group: str, /, *, as_json: Json = False, connection: Conn
 async def _organization(session: EzeepSession, given: str | None) -> UUID:
     if given is not None:
         return as_uuid(given, "--organization-id")
-    found = {group.organization_id async for group in session.groups.list()}
-    if len(found) != 1:
-        raise ValueError(
-            f"--organization-id is needed: the groups that there are belong to {len(found)} organisations"
-        )
-    return found.pop()
+    return only_organization(await session.groups.list().collect(), "--organization-id")
 
 
 def _used(group: Group) -> str:

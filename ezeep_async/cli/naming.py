@@ -11,12 +11,11 @@ from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.groups import Group
 from ezeep_async.models.users import User
 from ezeep_async.provisioning.names import normalise_email, normalise_group_name
+from ezeep_async.provisioning.snapshot import READERS
 from ezeep_async.resources.base import listed
 from ezeep_async.session import EzeepSession
 
 
-READERS = 4
-"""How many pages of one listing are read at once."""
 NOBODY = AccountUser(UUID(int=0))
 """Stands for a person whom the account directory does not have, or does not show to us."""
 

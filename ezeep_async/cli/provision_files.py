@@ -13,7 +13,8 @@ from ezeep_async.auth.stores.places import folder_for
 from ezeep_async.cli.private_files import check_different, check_private, write_private
 from ezeep_async.errors import UnexpectedResponse
 from ezeep_async.provisioning.desired import DesiredState
-from ezeep_async.provisioning.plan import FORMAT, Plan
+from ezeep_async.provisioning.plan import Plan
+from ezeep_async.provisioning.plan_json import FORMAT
 from ezeep_async.provisioning.report import Report
 from ezeep_async.wire.converter import decode_json
 
@@ -32,7 +33,7 @@ def read_input(path: Path) -> DesiredState | Plan:
     if path == STDIN:
         content = sys.stdin.buffer.read()
         if not _is_plan(content):
-            return DesiredState.from_csv_bytes(content, source=STDIN_NAME)
+            return DesiredState.from_bytes(content, "csv", source=STDIN_NAME)
         return _plan(content, STDIN_NAME)
     with path.open("rb") as file:
         begin = file.read(64)

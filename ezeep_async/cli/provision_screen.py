@@ -13,8 +13,9 @@ import attrs
 from ezeep_async.cli.screen import Screen, Steps
 from ezeep_async.errors import SafetyLimitExceeded
 from ezeep_async.provisioning.apply import Event, OnEvent
-from ezeep_async.provisioning.plan import Plan, counted, some
+from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.report import NOT_DONE, Report, Row, report_of
+from ezeep_async.provisioning.wording import counted, some
 
 
 STYLES = {"+": "green", "-": "red", "!": "yellow", "~": "dim"}
@@ -52,17 +53,18 @@ class Ran:
     """The signal that ended it; 0 where it ended by itself."""
 
 
-Applying = Callable[[OnEvent], Awaitable[Report]]
+Start = Callable[[OnEvent], Awaitable[Report]]
+"""Begins a run that reports to the callback."""
 
 
-async def follow(screen: Screen, total: int, applying: Applying) -> Ran:
-    """Run it, and show how far it is. Raises what `applying` raises.
+async def follow(screen: Screen, total: int, start: Start) -> Ran:
+    """Run it, and show how far it is. Raises what `start` raises.
 
     After Ctrl-C or SIGTERM what is in flight ends, and nothing else begins; the second one breaks that off too.
     """
     signals: list[int] = []
     with screen.steps(total) as steps:
-        run = asyncio.ensure_future(_run(applying, _on_event(screen, steps)))
+        run = asyncio.ensure_future(_run(start, _on_event(screen, steps)))
 
         def stop(number: int) -> None:
             signals.append(number)
@@ -82,9 +84,9 @@ async def follow(screen: Screen, total: int, applying: Applying) -> Ran:
     return Ran(report, signals[0] if signals else 0)
 
 
-async def _run(applying: Applying, on_event: OnEvent) -> Report | None:
+async def _run(start: Start, on_event: OnEvent) -> Report | None:
     try:
-        return await applying(on_event)
+        return await start(on_event)
     except asyncio.CancelledError as cancelled:
         return report_of(cancelled)
 

@@ -110,12 +110,10 @@ async def groups_of_user(
         for group in (*to_add.values(), *to_remove.values()):
             refuse_external(group, allowed=allow_external)
         if to_add or to_remove:
-            changed = await session.users._change_groups(  # pyright: ignore[reportPrivateUsage]  # both in one write
-                found.id, frozenset(to_add), frozenset(to_remove)
-            )
-            found = changed.user
+            before, found = found, await session.users.change_groups(found.id, to_add, to_remove)
             if not as_json and not screen.plain:  # a pipe gets rows and nothing else
-                screen.say("changed" if changed.written else "was so already: nothing changed")
+                same = found.group_ids == before.group_ids
+                screen.say("was so already: nothing changed" if same else "changed")
     theirs = sorted(
         (group for group in groups if group.id in found.group_ids), key=lambda group: group.name.casefold()
     )

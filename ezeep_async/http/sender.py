@@ -311,7 +311,7 @@ class _Call:
         if not self.request.idempotent and (self._unclear or _unreadable_success(failure)):
             unknown = OutcomeUnknown(
                 f"{self._name}: the answer was lost, so it may or may not have been carried out: {failure}",
-                request_id=self.request_id,
+                request_id=getattr(failure, "request_id", None) or self.request_id,
                 attempts=self._attempt,
             )
             unknown.__cause__ = failure

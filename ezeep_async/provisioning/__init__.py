@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ezeep_async.provisioning.apply import Event
+from ezeep_async.provisioning.apply import Event, OnEvent, Verify
 from ezeep_async.provisioning.audit import AuditRecord, read_audit_log
 from ezeep_async.provisioning.changes import (
     Change,
@@ -13,10 +13,11 @@ from ezeep_async.provisioning.changes import (
     TargetGroup,
 )
 from ezeep_async.provisioning.desired import DesiredState
-from ezeep_async.provisioning.plan import Plan
+from ezeep_async.provisioning.plan import Mode, Plan
+from ezeep_async.provisioning.planner import OnMissing
 from ezeep_async.provisioning.problems import InvalidInput, Problem
 from ezeep_async.provisioning.protection import HeldBack
-from ezeep_async.provisioning.report import Line, ProvisioningFailed, Report, Row, report_of
+from ezeep_async.provisioning.report import Line, Outcome, ProvisioningFailed, Report, Row, report_of
 from ezeep_async.provisioning.service import Provisioning
 from ezeep_async.provisioning.tables import write_csv
 
@@ -33,6 +34,10 @@ __all__ = [
     "InvalidInput",
     "InvitePerson",
     "Line",
+    "Mode",
+    "OnEvent",
+    "OnMissing",
+    "Outcome",
     "Plan",
     "Problem",
     "Provisioning",
@@ -40,6 +45,7 @@ __all__ = [
     "Report",
     "Row",
     "TargetGroup",
+    "Verify",
     "read_audit_log",
     "report_of",
     "write_csv",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -22,7 +21,7 @@ from ezeep_async.errors import (
     UnexpectedResponse,
 )
 from ezeep_async.http.sender import background
-from ezeep_async.provisioning.audit import STARTED, AuditLog, AuditRecord
+from ezeep_async.provisioning.audit import STARTED, AuditLog
 from ezeep_async.provisioning.changes import (
     KINDS,
     Change,
@@ -71,6 +70,8 @@ class _Done:
     group_id: UUID | None = None
     before: frozenset[UUID] | None = None
     after: frozenset[UUID] | None = None
+    added: tuple[TargetGroup, ...] = ()
+    removed: tuple[TargetGroup, ...] = ()
 
     @classmethod
     def failed(cls, error: EzeepError, *, begun: bool) -> _Done:
@@ -161,25 +162,27 @@ class Run:
 
     async def run(self) -> Report:
         """Make the changes. Raises what the callback raises, when what is in flight has ended."""
-        numbered = list(enumerate(self._plan.changes))
+        of_kind: dict[str, list[tuple[int, Change]]] = {kind: [] for kind in KINDS}
+        for number, change in enumerate(self._plan.changes):
+            of_kind[change.kind].append((number, change))
         with background():  # people's calls on this session do not wait behind it
-            for kind in KINDS.values():
-                await self._work((number, change) for number, change in numbered if isinstance(change, kind))
+            for steps in of_kind.values():
+                await self._work(steps)
         return self.report()
 
-    async def _work(self, steps: Iterator[tuple[int, Change]]) -> None:
+    async def _work(self, steps: Sequence[tuple[int, Change]]) -> None:
         """Workers that share one iterator: however many changes there are, there are no more tasks than workers."""
+        rest = iter(steps)
 
         async def worker() -> None:
-            for number, change in steps:
+            for number, change in rest:
                 if self._stopped:
                     return
                 await self._step(number, change)
 
         if self._stopped:
             return
-        many = min(self._concurrency, len(self._plan.changes))
-        self._workers = {asyncio.ensure_future(worker()) for _ in range(many)}
+        self._workers = {asyncio.ensure_future(worker()) for _ in range(min(self._concurrency, len(steps)))}
         failed: list[BaseException] = []
         while self._workers:
             done, self._workers = await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
@@ -207,6 +210,8 @@ class Run:
             attempts=done.attempts,
             request_id=done.request_id,
             group_id=done.group_id,
+            added=done.added,
+            removed=done.removed,
         )
         await self._note(change, done)
         self._done += 1
@@ -288,13 +293,16 @@ class Run:
             if isinstance(error, NotFound) and not change.add:
                 return attrs.evolve(failed, outcome="already_absent", error=None)
             return failed
+        after = made.user.group_ids
         return _Done(
             outcome="failed" if absent else "updated" if made.written else "unchanged",
             error=_not_created(absent) if absent else None,
             attempts=made.attempts,
             request_id=made.request_id,
             before=made.before,
-            after=made.user.group_ids,
+            after=after,
+            added=self._among(change.add, after - made.before),
+            removed=self._among(change.remove, made.before - after),
         )
 
     def _ids(self, groups: Iterable[TargetGroup]) -> tuple[frozenset[UUID], list[str]]:
@@ -302,11 +310,17 @@ class Run:
         known: set[UUID] = set()
         unknown: list[str] = []
         for group in groups:
-            if (group_id := group.id or self._created.get(group.name)) is None:
+            if (group_id := self._id_of(group)) is None:
                 unknown.append(group.name)
             else:
                 known.add(group_id)
         return frozenset(known), unknown
+
+    def _among(self, groups: Iterable[TargetGroup], ids: frozenset[UUID]) -> tuple[TargetGroup, ...]:
+        return tuple(group for group in groups if self._id_of(group) in ids)
+
+    def _id_of(self, group: TargetGroup) -> UUID | None:
+        return group.id or self._created.get(group.name)
 
     async def _is_used(self, group_id: UUID) -> bool:
         group = await self._resources.groups.get(group_id)
@@ -319,56 +333,25 @@ class Run:
     ) -> None:
         """Note what is about to be written. Raises `AuditLogError`: then it is not written."""
         if self._log is not None:
-            await self._log.write(self._record(self._log, change, STARTED, before=before, after=after))
+            await self._log.note(change, STARTED, before=before, after=after)
 
     async def _note(self, change: Change, done: _Done) -> None:
         if self._log is None or isinstance(done.error, AuditLogError):
             return
-        record = self._record(
-            self._log,
-            change,
-            done.outcome,
-            group_id=done.group_id,
-            before=done.before,
-            after=done.after,
-            attempts=done.attempts,
-            request_id=done.request_id,
-            error="" if done.error is None else str(done.error),
-        )
         try:
-            await self._log.write(record)
+            await self._log.note(
+                change,
+                done.outcome,
+                group_id=done.group_id,
+                before=done.before,
+                after=done.after,
+                attempts=done.attempts,
+                request_id=done.request_id,
+                error="" if done.error is None else str(done.error),
+            )
         except AuditLogError as error:
             # It was noted as started, which is enough to undo it.
             logger.critical("%s: %s, which is not in the audit log: %s", change, done.outcome, error)
-
-    def _record(
-        self,
-        log: AuditLog,
-        change: Change,
-        outcome: str,
-        *,
-        group_id: UUID | None = None,
-        before: frozenset[UUID] | None = None,
-        after: frozenset[UUID] | None = None,
-        attempts: int = 0,
-        request_id: str = "",
-        error: str = "",
-    ) -> AuditRecord:
-        return AuditRecord(
-            run_id=log.run_id,
-            time=datetime.now(UTC),
-            operation=change.kind,
-            outcome=outcome,
-            user_id=change.user_id if isinstance(change, ChangeMemberships) else None,
-            group_id=change.id if isinstance(change, DeleteGroup) else group_id,
-            name=change.subject,
-            organization_id=change.organization_id if isinstance(change, CreateGroup) else None,
-            before=None if before is None else tuple(sorted(before)),
-            after=None if after is None else tuple(sorted(after)),
-            attempts=attempts,
-            request_id=request_id,
-            error=error,
-        )
 
 
 def _may_have_happened(error: EzeepError) -> bool:

@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 import attrs
 
 from ezeep_async.errors import AuditLogError, UnexpectedResponse
+from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, DeleteGroup
 from ezeep_async.wire.converter import decode, encode, unstructure
 
 
@@ -72,6 +73,37 @@ class AuditLog:
         self._turn = asyncio.Lock()
         self._broken: OSError | None = None
 
+    async def note(
+        self,
+        change: Change,
+        outcome: str,
+        *,
+        group_id: UUID | None = None,
+        before: frozenset[UUID] | None = None,
+        after: frozenset[UUID] | None = None,
+        attempts: int = 0,
+        request_id: str = "",
+        error: str = "",
+    ) -> None:
+        """Write what is about to become of a change, or what became of it."""
+        await self.write(
+            AuditRecord(
+                run_id=self.run_id,
+                time=datetime.now(UTC),
+                operation=change.kind,
+                outcome=outcome,
+                user_id=change.user_id if isinstance(change, ChangeMemberships) else None,
+                group_id=change.id if isinstance(change, DeleteGroup) else group_id,
+                name=change.subject,
+                organization_id=change.organization_id if isinstance(change, CreateGroup) else None,
+                before=None if before is None else tuple(sorted(before)),
+                after=None if after is None else tuple(sorted(after)),
+                attempts=attempts,
+                request_id=request_id,
+                error=error,
+            )
+        )
+
     async def write(self, record: AuditRecord) -> None:
         """Append one line, and wait until it is on the disk."""
         self._pending.append(encode(unstructure(record)) + b"\n")
@@ -108,7 +140,7 @@ class AuditLog:
 
     def _append(self, content: bytes) -> None:
         # It names people and their groups: nobody else's business.
-        with open(self.path, "a+b", opener=_private) as file:  # Path.open() takes no opener
+        with open(self.path, "a+b", opener=owner_only) as file:  # Path.open() takes no opener
             end = file.seek(0, os.SEEK_END)
             if end:
                 file.seek(end - 1)
@@ -119,7 +151,8 @@ class AuditLog:
             os.fsync(file.fileno())
 
 
-def _private(path: str, flags: int) -> int:
+def owner_only(path: str, flags: int) -> int:
+    """An opener for `open`: a file that is made can be read and written by its owner alone, from the beginning."""
     return os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)
 
 

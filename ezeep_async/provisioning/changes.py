@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 from uuid import UUID
 
@@ -106,3 +107,8 @@ KINDS: dict[str, type[Change]] = {
     each.kind: each for each in (CreateGroup, InvitePerson, ChangeMemberships, DeleteGroup)
 }
 """In the order in which a plan makes them: created before somebody is added, emptied before it is deleted (7-14)."""
+
+
+def ids_of(groups: Sequence[TargetGroup]) -> frozenset[UUID]:
+    """The ids of those that have one."""
+    return frozenset(group.id for group in groups if group.id is not None)

@@ -10,8 +10,9 @@ from ezeep_async.errors import StalePlan
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.changes import ChangeMemberships, CreateGroup, DeleteGroup, TargetGroup
 from ezeep_async.provisioning.names import normalise_group_name
-from ezeep_async.provisioning.plan import Plan, some
+from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.protection import OWN_USER
+from ezeep_async.provisioning.wording import some
 
 
 def check_plan(plan: Plan, groups: Sequence[Group], me: UUID | None) -> dict[str, Group]:

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Literal, Self, cast
+from typing import Literal, Self
 from uuid import UUID
 
 import attrs
 
-from ezeep_async.errors import SafetyLimitExceeded, UnexpectedResponse
+from ezeep_async.errors import SafetyLimitExceeded
 from ezeep_async.provisioning.changes import (
     KINDS,
     Change,
     ChangeMemberships,
     CreateGroup,
     InvitePerson,
-    TargetGroup,
+    ids_of,
 )
+from ezeep_async.provisioning.plan_json import from_json, to_json
 from ezeep_async.provisioning.protection import HeldBack
-from ezeep_async.wire.converter import decode_json, encode, register_union, structure, unstructure
+from ezeep_async.provisioning.wording import counted, some
+from ezeep_async.wire.converter import register_union
 
 
 Mode = Literal["add", "exact", "undo"]
 
-FORMAT = "ezeep provisioning plan"
-VERSION = 1
-_HEADER = {"format": FORMAT, "version": VERSION}
 LEAST_LIMIT = 5
 """A share of few memberships is hardly any: so many may be removed at least."""
-NAMES_SHOWN = 10
-"""How many names the message of an error spells out. Its attributes have all of them."""
 
 register_union(Change, "kind", KINDS)
 
@@ -141,22 +138,12 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON, for another time or another machine."""
-        return encode({**_HEADER, **self._plain()}, indent=2).decode()
+        return to_json(self)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """A plan that `to_json` wrote. Raises `ValueError` that says what does not fit, and where."""
-        try:
-            document = decode_json(text.encode() if isinstance(text, str) else text)
-        except (UnexpectedResponse, UnicodeError):
-            raise ValueError("this is not JSON") from None
-        plain = cast("dict[str, object]", document) if isinstance(document, dict) else {}
-        if plain.get("format") != FORMAT:
-            raise ValueError("this is not a plan")
-        if plain.get("version") != VERSION:
-            raise ValueError(f"this plan has version {plain.get('version')!r}, and {VERSION} can be read")
-        plan = structure(plain, cls)
-        _refuse_guesses(plain, decode_json(encode({**_HEADER, **plan._plain()})), "$")
+        plan = from_json(text, cls)
         checked_max_removals(plan.max_removals)
         return plan
 
@@ -185,9 +172,6 @@ class Plan:
             kept_groups={},
             made_at=datetime.now(UTC),
         )
-
-    def _plain(self) -> dict[str, object]:
-        return cast("dict[str, object]", unstructure(self))
 
     @property
     def _memberships(self) -> list[ChangeMemberships]:
@@ -225,48 +209,5 @@ def checked_max_removals(value: object) -> float:
     raise ValueError(f"max_removals is a share below 1 or a whole number from 1 up, not {value!r}")
 
 
-def _refuse_guesses(given: object, read: object, path: str) -> None:
-    """Raise `ValueError` where what was read is not what was given: something is missing, unknown, or of another kind.
-
-    Reading fills in defaults, which is good for a server's answers. A plan that lost half of what it says, and would be
-    applied as if it had never said it, is a damaged one.
-    """
-    if _kind(given) is not _kind(read):
-        raise ValueError(f"{given!r} does not belong at {path}")
-    if isinstance(given, dict) and isinstance(read, dict):
-        there, wanted = cast("dict[str, object]", given), cast("dict[str, object]", read)
-        for key in there.keys() ^ wanted.keys():
-            raise ValueError(f"{key} is {'missing' if key in wanted else 'unknown'} at {path}")
-        for key, value in wanted.items():
-            _refuse_guesses(there[key], value, f"{path}.{key}")
-    elif isinstance(given, list) and isinstance(read, list):
-        items, others = cast("list[object]", given), cast("list[object]", read)
-        if len(items) != len(others):
-            raise ValueError(f"something is there twice at {path}")
-        for number, (item, other) in enumerate(zip(items, others, strict=True)):
-            _refuse_guesses(item, other, f"{path}[{number}]")
-
-
-def _kind(value: object) -> type:
-    """Its class, for which whole numbers and fractions are one."""
-    return float if isinstance(value, int) and not isinstance(value, bool) else type(value)
-
-
 def _after(before: frozenset[UUID], change: ChangeMemberships) -> frozenset[UUID]:
     return (before | ids_of(change.add)) - ids_of(change.remove)
-
-
-def ids_of(groups: Sequence[TargetGroup]) -> frozenset[UUID]:
-    """The ids of those that have one."""
-    return frozenset(group.id for group in groups if group.id is not None)
-
-
-def some(names: Sequence[str]) -> str:
-    """The first of them, and how many more."""
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun."""
-    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

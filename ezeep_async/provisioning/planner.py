@@ -14,9 +14,10 @@ from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, InvitePerson, TargetGroup
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.names import normalise_group_name
-from ezeep_async.provisioning.plan import Plan, some
+from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.protection import LAST_ADMIN, OWN_USER, UNSEEN, HeldBack, Protection
 from ezeep_async.provisioning.snapshot import Snapshot
+from ezeep_async.provisioning.wording import some
 
 
 logger = logging.getLogger("ezeep_async.provisioning")
@@ -112,14 +113,18 @@ def _creations(targets: Mapping[str, Group | None], now: Snapshot, rules: Rules)
         raise ValueError(f"no such group: {some([repr(name) for name in missing])}")
     organization_id = rules.organization_id
     if organization_id is None:
-        organizations = {group.organization_id for group in now.groups}
-        if len(organizations) != 1:
-            raise ValueError(
-                "organization_id is needed for new groups: the groups here belong to "
-                f"{len(organizations)} organisations"
-            )
-        organization_id = organizations.pop()
+        organization_id = only_organization(now.groups)
     return [CreateGroup(name, organization_id) for name in missing]
+
+
+def only_organization(groups: Iterable[Group], option: str = "organization_id") -> UUID:
+    """Where all the groups belong. Raises `ValueError` that asks for `option` where that is not one organisation."""
+    organizations = {group.organization_id for group in groups}
+    if len(organizations) != 1:
+        raise ValueError(
+            f"{option} is needed for new groups: the groups here belong to {len(organizations)} organisations"
+        )
+    return organizations.pop()
 
 
 # --- people --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import attrs
 
+from ezeep_async.errors import EzeepError
+
 
 PROBLEMS_SHOWN = 20
 """How many problems the message of `InvalidInput` spells out."""
@@ -28,16 +30,16 @@ class Problem:
         return f"{where}: {self.message}"
 
 
-class InvalidInput(ValueError):
+class InvalidInput(EzeepError, ValueError):
     """The input cannot be used. Nothing was read from the server, and nothing written.
 
     `problems` has what is wrong with it, in its order: everything, up to ten thousand. `count` is how many there are.
     """
 
     def __init__(self, problems: Sequence[Problem], count: int | None = None) -> None:
-        super().__init__(problems)
         self.problems = list(problems)
         self.count = len(self.problems) if count is None else count
+        super().__init__(problems)
 
     def __str__(self) -> str:
         shown = self.problems[:PROBLEMS_SHOWN]

@@ -11,7 +11,7 @@ from uuid import UUID
 import attrs
 
 from ezeep_async.errors import EzeepError
-from ezeep_async.provisioning.changes import Change, ChangeMemberships, InvitePerson
+from ezeep_async.provisioning.changes import Change, ChangeMemberships, InvitePerson, TargetGroup
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.wire.converter import encode
@@ -33,6 +33,7 @@ Outcome = Literal[
 """`adopted`: the group had come into being in the meantime; `unchanged`: somebody else had done it; `kept`: a group that
 is used was not deleted; `already_absent`: the user or group that something was to be taken from is gone; `failed`: it was
 not made; `unknown`: it may have been made, as the answer was lost; `not_started`: the run was ended before."""
+NotDone = Literal["failed", "unknown", "not_started"]
 NOT_DONE: frozenset[Outcome] = frozenset({"failed", "unknown", "not_started"})
 FAILURES_SHOWN = 5
 """How many failures the message of `ProvisioningFailed` spells out. Its report has all of them."""
@@ -61,11 +62,23 @@ class Row:
     request_id: str = ""
     group_id: UUID | None = None
     """The group that was created, adopted or deleted."""
+    added: tuple[TargetGroup, ...] = ()
+    """The groups of the change that the user was not in, and is in now. Those that were made are here even where others
+    failed; what is unknown is not."""
+    removed: tuple[TargetGroup, ...] = ()
+    """The groups of the change that the user was in, and is not in now."""
 
     @property
     def ok(self) -> bool:
         """Whether nothing is left to do about it."""
-        return self.outcome not in NOT_DONE
+        return self.not_done is None
+
+    @property
+    def not_done(self) -> NotDone | None:
+        """The outcome, if something is left to do about it."""
+        if self.outcome == "failed" or self.outcome == "unknown" or self.outcome == "not_started":  # noqa: PLR1714  # seen by type checkers
+            return self.outcome
+        return None
 
     def plain(self) -> dict[str, object]:
         """The row under the names of `COLUMNS`."""
@@ -88,7 +101,7 @@ class Line:
 
     group: str
     member: str
-    outcome: Literal["added", "unchanged", "skipped", "waiting", "failed", "unknown", "not_started"]
+    outcome: Literal["added", "unchanged", "skipped", "waiting"] | NotDone
     error: str = ""
 
 
@@ -124,18 +137,18 @@ class Report:
 
     @property
     def users_changed(self) -> int:
-        """How many users were written."""
-        return self.counts["updated"]
+        """How many users are in other groups than before."""
+        return sum(bool(row.added or row.removed) for row in self.rows)
 
     @property
     def memberships_added(self) -> int:
-        """How many memberships these users got."""
-        return sum(len(change.add) for change in self._updated())
+        """How many memberships these users got, as they were when they were written."""
+        return sum(len(row.added) for row in self.rows)
 
     @property
     def memberships_removed(self) -> int:
         """How many memberships they lost."""
-        return sum(len(change.remove) for change in self._updated())
+        return sum(len(row.removed) for row in self.rows)
 
     def summary(self) -> str:
         """The report in one line."""
@@ -167,12 +180,14 @@ class Report:
                     yield Line(group, member, "skipped", "not in the organisation")
                 elif row is None:
                     yield Line(group, member, "waiting" if member in waiting else "unchanged")
-                elif not row.ok:
-                    yield Line(group, member, row.outcome, str(row.error or ""))  # type: ignore[arg-type]
-                elif isinstance(row.change, InvitePerson):
-                    yield Line(group, member, "waiting")
+                elif any(added.name == group for added in row.added):
+                    yield Line(group, member, "added")
+                elif row.not_done is not None:
+                    yield Line(group, member, row.not_done, str(row.error or ""))
                 else:
-                    yield Line(group, member, "unchanged" if row.outcome == "unchanged" else "added")
+                    yield Line(
+                        group, member, "waiting" if isinstance(row.change, InvitePerson) else "unchanged"
+                    )
 
     def write_jsonl(self, file: IO[bytes]) -> None:
         """Each row as a line of JSON."""
@@ -185,11 +200,6 @@ class Report:
         writer.writeheader()
         for row in self.rows:
             writer.writerow(row.plain())
-
-    def _updated(self) -> Iterator[ChangeMemberships]:
-        for row in self.rows:
-            if row.outcome == "updated" and isinstance(row.change, ChangeMemberships):
-                yield row.change
 
     def _changed_lines(self) -> dict[tuple[str, str], Row]:
         # By id as well: the input may name somebody by the address in one line, and by the id in another.

@@ -11,6 +11,7 @@ import attrs
 
 from ezeep_async.provisioning.collected import Collected, lines_of
 from ezeep_async.provisioning.names import shortened
+from ezeep_async.provisioning.wording import some
 
 
 GROUP, GROUPS, MEMBER = "group", "groups", "member"
@@ -19,6 +20,8 @@ COLUMNS = {GROUP: None, GROUPS: None, MEMBER: None}.keys()
 BETWEEN_GROUPS = ";"
 """Separates the names in a cell of the column `groups`."""
 DELIMITERS = (",", ";")
+COLUMNS_SHOWN = 20
+"""How many unknown columns a problem names. A header may have any number of them, of any length."""
 
 _WANTED = "the first line has to be the header group,member or member,groups"
 
@@ -98,7 +101,8 @@ def _read_header(text: str, number: int, collected: Collected) -> _Header | None
     wrong: list[str] = []
     unknown = [repr(column) for column in counts if column not in COLUMNS]
     if unknown:
-        wrong.append(f"unknown column{'s' if len(unknown) > 1 else ''} {_some(unknown)}")
+        told = [shortened(column) for column in unknown]
+        wrong.append(f"unknown column{'s' if len(unknown) > 1 else ''} {some(told, COLUMNS_SHOWN)}")
     wrong += [f"the column {name} is there {counts[name]} times" for name in COLUMNS if counts[name] > 1]
     if GROUP in counts and GROUPS in counts:
         wrong.append(f"either {GROUP} or {GROUPS}")
@@ -140,10 +144,3 @@ def _read_row(text: str, header: _Header, number: int, collected: Collected) -> 
 
 def _split(text: str, delimiter: str) -> list[str]:
     return next(csv.reader([text], delimiter=delimiter, strict=True, skipinitialspace=True))
-
-
-def _some(names: list[str]) -> str:
-    """A header may have any number of columns, of any length."""
-    more = len(names) - 20
-    told = ", ".join(shortened(name) for name in names[:20])
-    return f"{told} and {more} more" if more > 0 else told

@@ -10,8 +10,15 @@ import attrs
 from ezeep_async.errors import AuditLogError
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.audit import RUN, STARTED, AuditRecord
-from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, DeleteGroup, TargetGroup
-from ezeep_async.provisioning.plan import Plan, ids_of
+from ezeep_async.provisioning.changes import (
+    Change,
+    ChangeMemberships,
+    CreateGroup,
+    DeleteGroup,
+    TargetGroup,
+    ids_of,
+)
+from ezeep_async.provisioning.plan import Plan
 
 
 @attrs.define

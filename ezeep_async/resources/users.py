@@ -44,8 +44,7 @@ class MembershipChange:
     ) -> MembershipChange:
         """From the last answer."""
         user, answer = last
-        request_id = answer.headers.get("X-Request-ID") or answer.request_id
-        return cls(user, before, written, answer.attempts, request_id)
+        return cls(user, before, written, answer.attempts, answer.request_id)
 
 
 class Users:
@@ -102,6 +101,21 @@ class Users:
     async def remove_from_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
         """Take the user out of groups and keep the others: as `add_to_groups`."""
         return (await self._change_groups(as_uuid(user_id, "user_id"), frozenset(), _ids(group_ids))).user
+
+    async def change_groups(
+        self,
+        user_id: UUID | str,
+        add: Iterable[UUID | str] = (),
+        remove: Iterable[UUID | str] = (),
+    ) -> User:
+        """Add the user to some groups and take it out of others, in one write: otherwise as `add_to_groups`.
+
+        Raises `ValueError` for a group that is in both, and what `add_to_groups` raises.
+        """
+        user, more, less = as_uuid(user_id, "user_id"), _ids(add), _ids(remove)
+        if both := more & less:
+            raise ValueError(f"both to add and to remove: {', '.join(map(str, sorted(both)))}")
+        return (await self._change_groups(user, more, less)).user
 
     async def _change_groups(
         self,

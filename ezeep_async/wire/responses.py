@@ -50,12 +50,17 @@ class RawResponse:
     headers: Mapping[str, str]
     """Names without regard to case."""
     body: bytes = attrs.field(repr=False)
-    request_id: str = ""
-    """Ours, for an answer that has none of its own."""
+    sent_id: str = ""
+    """The id that the request was sent with."""
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """What was sent in confidence: a server that repeats it must not get it into an error."""
     attempts: int = 1
     """How many requests it took."""
+
+    @property
+    def request_id(self) -> str:
+        """The server's id of the request, or ours where it answered with none."""
+        return black_out(self.headers.get("X-Request-ID") or self.sent_id, self.secrets)
 
 
 @attrs.frozen
@@ -82,7 +87,7 @@ def is_success(status: int) -> bool:
 def error_from(response: RawResponse, context: Context) -> errors.ApiError | errors.UnexpectedResponse:
     """The error for an answer that is not 2xx."""
     status = response.status
-    request_id = black_out(response.headers.get("X-Request-ID", context.request_id), context.secrets)
+    request_id = black_out(response.request_id or context.request_id, context.secrets)
     if 300 <= status < 400:
         return errors.UnexpectedRedirect(
             f"{context.name}: {status} redirect to {_safe_location(response, context)}, not followed",
@@ -192,7 +197,7 @@ def decode_answer(request: Request, response: RawResponse, read: Callable[[bytes
             path=error.path,
             # Of the whole body, before it is cut: the half of a secret is one, too.
             excerpt=excerpt(black_out_body(response.body, response.secrets)),
-            request_id=black_out(response.headers.get("X-Request-ID", response.request_id), response.secrets),
+            request_id=response.request_id,
         )
     raise problem
 

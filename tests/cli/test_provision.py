@@ -299,6 +299,16 @@ async def test_trusting_the_plan_saves_the_reading(
     assert sandbox.count(PATCH) == 3
 
 
+async def test_7_15_undo_has_no_plan_to_trust(
+    login: dict[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """7-15: it would overwrite what others changed since the run."""
+    ran = await ezeep("provision", "undo", str(tmp_path / "log"), "-y", "--verify", "trust-plan", env=login)
+    assert (ran.code, ran.out) == (64, "")
+    assert "--verify" in only_line(ran)
+    assert sandbox.requests == []
+
+
 # --- in a sandbox of its own ---------------------------------------------------------------------------------------
 
 

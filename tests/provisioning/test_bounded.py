@@ -83,6 +83,25 @@ async def test_7_12_more_workers_than_changes_are_not_started() -> None:
 
 
 @pytest.mark.timeout(120)
+async def test_7_12_no_task_is_started_for_what_there_is_no_change_of() -> None:
+    """7-12: one for the run, and one for each change where there are fewer of its kind than workers."""
+    loop, started = asyncio.get_running_loop(), 0
+
+    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        nonlocal started
+        started += 1
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    before = loop.get_task_factory()
+    loop.set_task_factory(cast("Any", factory))
+    try:
+        await run_to_report(a_run(FakeUsers(), a_plan(3), 16))
+    finally:
+        loop.set_task_factory(before)
+    assert started == 1 + 3
+
+
+@pytest.mark.timeout(120)
 async def test_7_13_cancelled_in_the_middle_of_many() -> None:
     """7-13: whatever the number, those that had begun are done, and the report has a row for each change."""
     users, plan = FakeUsers(), a_plan()

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ezeep_async import EzeepError
 from ezeep_async.provisioning import DesiredState, InvalidInput
 from ezeep_async.provisioning.names import normalise_email, normalise_group_name
 
@@ -132,11 +133,16 @@ def test_a_long_list_of_problems_is_cut_in_the_message_only() -> None:
     assert str(caught.value).endswith("; and 10 more")
 
 
-def test_the_error_pickles() -> None:
-    with pytest.raises(InvalidInput) as caught:
+def test_8_6_the_error_is_one_of_ours_and_pickles() -> None:
+    """8-6: everything derives from `EzeepError`. This is a ValueError too, as bad arguments are elsewhere."""
+    with pytest.raises(EzeepError) as caught:
         parse("group,member\nSales," + "x" * 200 + "\n")
-    copy = pickle.loads(pickle.dumps(caught.value))
-    assert (copy.problems, str(copy)) == (caught.value.problems, str(caught.value))
+    error = caught.value
+    assert isinstance(error, InvalidInput)
+    assert isinstance(error, ValueError)
+    error.count = 7
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), vars(copy)) == (InvalidInput, str(error), vars(error))
     assert "..." in str(copy)
 
 

@@ -1,7 +1,8 @@
 """7-9: a run that is killed with SIGKILL at fifty moments, and run again: the same end, no group twice, nobody left out.
 
-The moments are requests: the process dies when its n-th one arrives, which is then processed or is not. Nothing here
-waits for a time. Afterwards both runs are undone, and everything is as it was.
+The moments are requests: the process dies when its n-th one arrives, which is then processed or is not. And others are
+inside the process: when a line of the audit log is half on the disk, or whole, and what it tells is not sent yet. Nothing
+here waits for a time. Afterwards both runs are undone, and everything is as it was.
 """
 
 from __future__ import annotations
@@ -53,13 +54,30 @@ REQUESTS = 3 + 1 + 2 + 2 * 10
 """Of a whole run: planning, the check, two groups, and ten users; who one is does not count."""
 
 CHILD = """
-import asyncio, json, os, sys
+import asyncio, itertools, json, os, signal, sys
 from datetime import datetime, timedelta, UTC
 
 from ezeep_async import DesiredState, Endpoints, EzeepSession, OAuthApp, TokenSet
 
 
-async def use(groups, verify, log, client_id, account, api, access, refresh):
+def die_at_the_disk(moment, how):
+    calls, real = itertools.count(1), os.fsync
+
+    def fsync(descriptor):
+        if next(calls) == moment:
+            if how == "torn":
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size - 30)
+            elif how == "synced":
+                real(descriptor)
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(descriptor)
+
+    os.fsync = fsync
+
+
+async def use(at_the_disk, groups, verify, log, client_id, account, api, access, refresh):
+    if at_the_disk:
+        die_at_the_disk(*at_the_disk)
     tokens = TokenSet(access, refresh, datetime.now(UTC) + timedelta(hours=1))
     async with EzeepSession(OAuthApp(client_id), tokens=tokens, endpoints=Endpoints(account, api)) as session:
         plan = await session.provisioning.plan(DesiredState.from_mapping(groups), mode="exact", max_removals=100)
@@ -184,33 +202,31 @@ def settle(sandbox: Sandbox) -> None:
     sandbox.faults.clear()
 
 
-@pytest.mark.parametrize("number", range(DEATHS))
-def test_7_9_killed_and_run_again(mortals: Mortals, tmp_path: Path, number: int) -> None:
-    """7-9, 7-10, 7-15: the end is that of one run, and the log has all that is needed to take it back."""
-    chance = random.Random(number)
-    # Each moment of a run comes at least once, and each half of them.
-    moment, processed = number % REQUESTS + 1, number % 2 == (number // REQUESTS) % 2
-    log = tmp_path / "audit.jsonl"
+def start(mortals: Mortals, sandbox: Sandbox, log: Path, verify: str, *at_the_disk: object) -> int:
+    tokens, where = sandbox.tokens(), sandbox.endpoints
+    return mortals.start(
+        at_the_disk,
+        desired_for(sandbox),
+        verify,
+        str(log),
+        sandbox.oauth_app.client_id,
+        where.account,
+        where.api,
+        tokens.access_token,
+        tokens.refresh_token,
+    )
+
+
+@contextlib.contextmanager
+def an_organisation(chance: random.Random, number: int, log: Path) -> Iterator[Sandbox]:
+    """One in which the run dies in the block. It is then run again, and both are undone."""
     with sandbox_in_a_thread(users=USERS, groups=4, seed=number) as sandbox:
         add_team(sandbox, 5)
         for user in sandbox.organisation.listed_users():
             user.groups.add(chance.choice(list(sandbox.organisation.groups)))
         before, all_names = state(sandbox), names(sandbox)
         goal = expected(sandbox, before)
-        tokens, where = sandbox.tokens(), sandbox.endpoints
-        death = Death(sandbox, moment, processed=processed)
-        pid = mortals.start(
-            desired_for(sandbox),
-            chance.choice(["fresh", "trust-plan"]) if moment < REQUESTS / 2 else "fresh",
-            str(log),
-            sandbox.oauth_app.client_id,
-            where.account,
-            where.api,
-            tokens.access_token,
-            tokens.refresh_token,
-        )
-        death.pid.put(pid)
-        assert mortals.end() == -signal.SIGKILL
+        yield sandbox
         settle(sandbox)
 
         asyncio.run(run_again(sandbox, log))
@@ -220,3 +236,31 @@ def test_7_9_killed_and_run_again(mortals: Mortals, tmp_path: Path, number: int)
         asyncio.run(undo_all(sandbox, log))
         assert names(sandbox) == all_names
         assert state(sandbox) == before
+
+
+@pytest.mark.parametrize("number", range(DEATHS))
+def test_7_9_killed_and_run_again(mortals: Mortals, tmp_path: Path, number: int) -> None:
+    """7-9, 7-10, 7-15: the end is that of one run, and the log has all that is needed to take it back."""
+    chance = random.Random(number)
+    # Each moment of a run comes at least once, and each half of them.
+    moment, processed = number % REQUESTS + 1, number % 2 == (number // REQUESTS) % 2
+    log = tmp_path / "audit.jsonl"
+    with an_organisation(chance, number, log) as sandbox:
+        death = Death(sandbox, moment, processed=processed)
+        verify = chance.choice(["fresh", "trust-plan"]) if moment < REQUESTS / 2 else "fresh"
+        death.pid.put(start(mortals, sandbox, log, verify))
+        assert mortals.end() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("verify", ["fresh", "trust-plan"])
+@pytest.mark.parametrize("how", ["torn", "written", "synced"])
+@pytest.mark.parametrize("moment", [1, 2, 3, 5, 7])
+def test_7_9_killed_at_the_disk_and_run_again(
+    mortals: Mortals, tmp_path: Path, moment: int, how: str, verify: str
+) -> None:
+    """7-9: in the n-th turn of the disk: what the line says was not sent, or has not been answered for the log."""
+    log = tmp_path / "audit.jsonl"
+    with an_organisation(random.Random(moment), moment, log) as sandbox:
+        start(mortals, sandbox, log, verify, moment, how)
+        assert mortals.end() == -signal.SIGKILL
+        assert log.read_bytes().endswith(b"\n") == (how != "torn")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 from provisioned import (
     GET_USER,
+    INVITE,
     LIST_GROUPS,
     PATCH_USER,
     POST_GROUP,
@@ -29,9 +31,10 @@ from ezeep_async.provisioning import (
     Event,
     Report,
     TargetGroup,
+    read_audit_log,
     report_of,
 )
-from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox import Sandbox, server
 from ezeep_async.sandbox.records import RecordedRequest
 
 
@@ -119,6 +122,35 @@ async def test_7_8_attempts_and_request_ids_are_those_of_the_write(
     assert all(0 < row.seconds <= report.seconds for row in report.rows)
 
 
+@pytest.mark.may_block
+async def test_7_8_request_ids_are_the_servers_where_it_has_its_own(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """7-8, 8-4: of whatever kind the change is, and however it came out; in the audit log too."""
+    real = server._respond
+
+    def respond(*arguments: Any) -> Any:
+        response = real(*arguments)
+        response.headers["X-Request-ID"] = "srv-" + response.headers["X-Request-ID"]
+        return response
+
+    monkeypatch.setattr(server, "_respond", respond)
+    strangers = ["a@example.org", "b@example.org"]
+    desired = DesiredState.from_mapping({"Team": [*emails(sandbox, 4), *strangers]})
+    async with once(sandbox) as session:
+        plan = await session.provisioning.plan(desired, on_missing="invite")
+        sandbox.faults.add(INVITE, status=502)
+        sandbox.faults.add(PATCH_USER, status=403)
+        report = await session.provisioning.apply(plan, audit_log=tmp_path / "log")
+        undo = await session.provisioning.undo(tmp_path / "log", delete_groups=True)
+        undone = await session.provisioning.apply(undo)
+    assert report.counts == {"created": 1, "unknown": 1, "invited": 1, "failed": 1, "updated": 3}
+    assert undone.counts == {"updated": 3, "deleted": 1}
+    assert [row for row in (*report.rows, *undone.rows) if not row.request_id.startswith("srv-")] == []
+    told = {record.request_id for record in read_audit_log(tmp_path / "log")}
+    assert told - {""} == {row.request_id for row in report.rows}
+
+
 @pytest.mark.parametrize("drop", ["before", "after"])
 async def test_7_10_a_group_whose_answer_was_lost_is_there_once(sandbox: Sandbox, drop) -> None:
     """7-10: and everybody is in it."""
@@ -155,6 +187,34 @@ async def test_a_group_that_could_not_be_created_costs_nothing_else_of_a_user(
     assert report.counts["failed"] == 4
     assert members(sandbox, "Team") == set()
     assert {*people[:2]} == members(sandbox, "Test")
+    # What was made is counted, and told line by line.
+    desired = DesiredState.from_mapping({"Test": people[:2], "New": people[:3]})
+    lines = [(line.group, line.member, line.outcome) for line in report.lines(desired, plan)]
+    assert lines == [("Test", who, "added") for who in people[:2]] + [
+        ("New", who, "failed") for who in people[:3]
+    ]
+    assert (report.users_changed, report.memberships_added, report.memberships_removed) == (2, 2, 2)
+
+
+async def test_7_8_the_report_tells_what_was_done_and_not_what_was_planned(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    """7-8: others had done half of it in the meantime."""
+    add_team(sandbox, 4)
+    sales, team = sandbox.organisation.add_group("A"), group_named(sandbox, "Team")
+    users, people = sandbox.organisation.listed_users(), emails(sandbox, 4)
+    desired = DesiredState.from_mapping({"Team": people[2:], "A": people})
+    plan = await session.provisioning.plan(desired, mode="exact", max_removals=2)
+    assert (plan.additions, plan.removals) == (4, 2)
+    users[0].groups.add(sales.id)
+    users[1].groups.discard(team.id)
+    report = await session.provisioning.apply(plan)
+    assert report.counts == {"updated": 4}
+    assert (report.users_changed, report.memberships_added, report.memberships_removed) == (4, 3, 1)
+    told = {(line.group, line.member): line.outcome for line in report.lines(desired, plan)}
+    assert [told["A", who] for who in people] == ["unchanged", "added", "added", "added"]
+    first = report.rows[0]
+    assert ([group.name for group in first.added], [group.name for group in first.removed]) == ([], ["Team"])
 
 
 async def test_groups_of_one_name_are_told_apart_by_their_ids(

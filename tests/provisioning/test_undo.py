@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -15,16 +13,12 @@ from hypothesis import strategies as st
 from provisioned import PATCH_USER, POST_GROUP, add_team, emails, group_named, names, new_team, state
 from support import QUICK
 
-from ezeep_async import AuditLogError, EzeepSession, Group, Plan, Settings
+from ezeep_async import AuditLogError, EzeepSession, Plan, Settings
 from ezeep_async.provisioning import (
-    AuditRecord,
-    ChangeMemberships,
     DeleteGroup,
     DesiredState,
-    TargetGroup,
     read_audit_log,
 )
-from ezeep_async.provisioning.undo import plan_undo
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.organisation import ORGANIZATION_ID
 
@@ -330,84 +324,3 @@ def test_7_15_apply_and_undo_are_nothing(tmp_path_factory, wanted, existing, mod
             assert (state(sandbox), names(sandbox)) == (before, all_names)
 
     asyncio.run(run())
-
-
-# --- the pure part -------------------------------------------------------------------------------------------------
-
-USER, GROUP, TWIN = UUID(int=1), UUID(int=2), UUID(int=3)
-
-
-def a_group(group_id: UUID, name: str, organization_id: UUID = ORGANIZATION_ID) -> Group:
-    return Group(id=group_id, name=name, organization_id=organization_id)
-
-
-def record(outcome: str, before: Iterable[UUID] = (), after: Iterable[UUID] = (), **more) -> AuditRecord:
-    return AuditRecord(
-        run_id="r",
-        time=datetime(2026, 1, 2, tzinfo=UTC),
-        operation="change_memberships",
-        outcome=outcome,
-        user_id=USER,
-        name="a",
-        before=None if outcome == "failed" else tuple(before),
-        after=None if outcome == "failed" else tuple(after),
-        **more,
-    )
-
-
-@pytest.mark.parametrize(
-    ("records", "add", "remove"),
-    [
-        ([record("started", [], [GROUP])], [], [GROUP]),
-        ([record("started", [], [GROUP]), record("failed", attempts=1)], [], []),
-        ([record("started", [], [GROUP]), record("failed", attempts=3)], [], [GROUP]),
-        ([record("started", [], [GROUP]), record("unknown")], [], [GROUP]),
-        ([record("started", [GROUP], []), record("updated", [GROUP], [TWIN])], [GROUP], []),
-        # Two changes of one user, in a plan that was made by hand: what is left of both.
-        ([record("started", [], [GROUP]), record("started", [GROUP], [TWIN])], [], [TWIN]),
-        ([record("started", [GROUP], []), record("started", [], [GROUP])], [], []),
-        # The same again, as somebody else had taken it back in the meantime.
-        ([record("started", [GROUP], []), record("started", [GROUP], [])], [GROUP], []),
-    ],
-)
-def test_7_15_what_may_have_been_written_counts_and_the_rest_does_not(
-    records: list[AuditRecord], add: list[UUID], remove: list[UUID]
-) -> None:
-    plan = plan_undo(records, [a_group(GROUP, "Group"), a_group(TWIN, "Group")])
-    changes = [change for change in plan.changes if isinstance(change, ChangeMemberships)]
-    assert [group.id for change in changes for group in change.add] == add
-    assert [group.id for change in changes for group in change.remove] == remove
-
-
-def test_7_15_groups_that_are_gone_are_passed_over() -> None:
-    plan = plan_undo([record("started", [GROUP], [TWIN])], [a_group(TWIN, "Twin")])
-    (change,) = plan.changes
-    assert isinstance(change, ChangeMemberships)
-    assert (change.add, change.remove) == ((), (TargetGroup("Twin", TWIN),))
-
-
-def creation(outcome: str, **more) -> AuditRecord:
-    more = {"name": "A", "organization_id": ORGANIZATION_ID} | more
-    return AuditRecord(
-        run_id="r", time=datetime(2026, 1, 2, tzinfo=UTC), operation="create_group", outcome=outcome, **more
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "organization_id", "namesakes", "deleted"),
-    [
-        ("A", ORGANIZATION_ID, (), [GROUP]),
-        ("A", ORGANIZATION_ID, (TWIN,), [GROUP]),
-        ("A", ORGANIZATION_ID, (GROUP,), []),
-        ("A", USER, (), []),
-        (" A", ORGANIZATION_ID, (), []),
-    ],
-)
-def test_7_15_a_lost_creation_is_the_group_that_was_not_there_before(
-    name: str, organization_id: UUID, namesakes: tuple[UUID, ...], deleted: list[UUID]
-) -> None:
-    """7-15: of exactly that name, in that organisation."""
-    begin = attrs.evolve(record("started"), operation="run", user_id=None, namesakes=namesakes)
-    groups = [a_group(GROUP, name, organization_id)]
-    plan = plan_undo([begin, creation("started")], groups, delete_groups=True)
-    assert [change.id for change in plan.changes if isinstance(change, DeleteGroup)] == deleted

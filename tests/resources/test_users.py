@@ -82,6 +82,8 @@ async def test_bad_ids_are_refused_before_any_request(
         lambda: session.users.set_groups(uuid4(), [uuid4(), bad]),
         lambda: session.users.add_to_groups(bad, uuid4()),
         lambda: session.users.add_to_groups(uuid4(), uuid4(), bad),
+        lambda: session.users.change_groups(bad, [uuid4()]),
+        lambda: session.users.change_groups(uuid4(), [uuid4()], [bad]),
         lambda: session.users.remove_from_groups(bad, uuid4()),
         lambda: session.users.remove_from_groups(uuid4(), bad),
     ):
@@ -203,6 +205,22 @@ async def test_a_group_that_does_not_exist_is_bad_request(session: EzeepSession,
 
 
 # --- adding and removing
+
+
+async def test_6_2_groups_come_and_go_in_one_write(
+    session: EzeepSession, sandbox: Sandbox, member: UUID, groups: list[UUID]
+) -> None:
+    """6-2: whatever is in neither list stays; where nothing changes, nothing is written."""
+    await session.users.set_groups(member, groups[:3])
+    sandbox.reset_counts()
+    user = await session.users.change_groups(member, [groups[3], str(groups[4])], remove={groups[0]})
+    assert user.group_ids == stored(sandbox, member) == set(groups[1:5])
+    assert writes(sandbox) == 1
+    again = await session.users.change_groups(member, groups[3:5], (groups[0],))
+    assert (again, writes(sandbox)) == (user, 1)
+    with pytest.raises(ValueError, match=f"both to add and to remove: {groups[1]}"):
+        await session.users.change_groups(member, groups[:2], groups[1:3])
+    assert stored(sandbox, member) == set(groups[1:5])
 
 
 async def test_7_3_adding_keeps_the_others(

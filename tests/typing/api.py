@@ -82,6 +82,7 @@ async def asynchronous(identifier: UUID) -> None:
         assert_type(user, User)
         assert_type(user.group_ids, frozenset[UUID])
         assert_type(await session.users.add_to_groups(identifier, identifier, "text"), User)
+        assert_type(await session.users.change_groups(identifier, ["text"], remove={identifier}), User)
         assert_type(await session.accounts.me(), AccountUser)
         assert_type(await session.accounts.update(identifier, roles=["user"]), AccountUser)
         assert_type(await session.invitations.create("a@example.com"), Invitation)
@@ -147,6 +148,7 @@ def blocking(app: OAuthApp, identifier: UUID) -> None:
         assert_type(session.groups.get(identifier), Group)
         assert_type(session.groups.ensure("x", identifier, description=""), tuple[Group, bool])
         assert_type(session.users.add_to_groups(identifier, "a", "b"), User)
+        assert_type(session.users.change_groups(identifier, add=["a"], remove=["b"]), User)
         assert_type(session.oauth.refresh(), TokenSet)
         with session.keep_alive() as handle:
             assert_type(handle, KeepAlive)
