@@ -5,21 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal
 from uuid import UUID
 
 import anyio
 import attrs
 
-from ezeep_async.errors import (
-    AuditLogError,
-    ConcurrentModification,
-    EzeepError,
-    NotFound,
-    OutcomeUnknown,
-    UnexpectedResponse,
-)
+from ezeep_async.errors import AuditLogError, EzeepError, NotFound, UnexpectedResponse
 from ezeep_async.http.sender import background
 from ezeep_async.provisioning.audit import STARTED, AuditLog
 from ezeep_async.provisioning.changes import (
@@ -35,7 +28,6 @@ from ezeep_async.provisioning.changes import (
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.report import Outcome, Report, Row
 from ezeep_async.provisioning.snapshot import Resources
-from ezeep_async.wire.retrying import may_have_happened
 
 
 logger = logging.getLogger("ezeep_async.provisioning")
@@ -234,11 +226,13 @@ class Run:
             begun = True
             return await self._make(change)
         except EzeepError as error:
-            if isinstance(change, DeleteGroup) and isinstance(error, NotFound):
-                return attrs.evolve(
-                    _Done.failed(error, begun=False), outcome="already_absent", error=None, group_id=change.id
+            failed = _Done.failed(error, begun=begun)
+            if isinstance(change, DeleteGroup):
+                failed = attrs.evolve(failed, group_id=change.id)
+                return await self._unless_absent(
+                    failed, begun=begun, read=lambda: self._resources.groups.get(change.id)
                 )
-            return _Done.failed(error, begun=begun)
+            return failed
 
     async def _make(self, change: CreateGroup | InvitePerson | DeleteGroup) -> _Done:
         if isinstance(change, CreateGroup):
@@ -290,9 +284,11 @@ class Run:
             )
         except EzeepError as error:
             failed = _Done.failed(error, begun=begun)
-            if isinstance(error, NotFound) and not change.add:
-                return attrs.evolve(failed, outcome="already_absent", error=None)
-            return failed
+            if change.add:
+                return failed
+            return await self._unless_absent(
+                failed, begun=begun, read=lambda: self._resources.users.get(change.user_id)
+            )
         after = made.user.group_ids
         return _Done(
             outcome="failed" if absent else "updated" if made.written else "unchanged",
@@ -321,6 +317,21 @@ class Run:
 
     def _id_of(self, group: TargetGroup) -> UUID | None:
         return group.id or self._created.get(group.name)
+
+    async def _unless_absent(
+        self, failed: _Done, *, begun: bool, read: Callable[[], Awaitable[object]]
+    ) -> _Done:
+        """What is gone needs nothing taken from it. Only reading tells that it is gone: a 404 to a write may say that
+        something on the way does not let writes through."""
+        if failed.outcome != "failed" or not isinstance(failed.error, NotFound):
+            return failed
+        gone = not begun
+        if begun:
+            try:
+                await read()
+            except EzeepError as error:
+                gone = isinstance(error, NotFound)
+        return attrs.evolve(failed, outcome="already_absent", error=None) if gone else failed
 
     async def _is_used(self, group_id: UUID) -> bool:
         group = await self._resources.groups.get(group_id)
@@ -356,9 +367,7 @@ class Run:
 
 def _may_have_happened(error: EzeepError) -> bool:
     """Whether a write may have been carried out although this is how it ended."""
-    return may_have_happened(error) or isinstance(
-        error, OutcomeUnknown | ConcurrentModification | UnexpectedResponse
-    )
+    return error.may_have_happened or isinstance(error, UnexpectedResponse)
 
 
 def _not_created(names: Iterable[str]) -> EzeepError:

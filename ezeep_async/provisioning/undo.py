@@ -117,8 +117,8 @@ def _users(run: Iterable[AuditRecord]) -> dict[UUID, _User]:
         if record.outcome == STARTED:
             _settle(user)
             user.undecided = record
-        elif record.outcome in {"failed", "already_absent"} and record.after is None and record.attempts <= 1:
-            user.undecided = None  # refused: with more attempts, an earlier one may have been carried out
+        elif record.outcome in {"failed", "already_absent"} and record.after is None:
+            user.undecided = None  # certainly not written: else it is "unknown"
         else:
             _settle(user)
             user.groups = user.groups if record.after is None else frozenset(record.after)
