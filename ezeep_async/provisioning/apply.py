@@ -25,6 +25,7 @@ from ezeep_async.provisioning.changes import (
     Kind,
     TargetGroup,
 )
+from ezeep_async.provisioning.names import normalise_email
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.report import Outcome, Report, Row
 from ezeep_async.provisioning.snapshot import Resources
@@ -89,11 +90,11 @@ async def run_to_report(run: Run) -> Report:
         run.stop()
         # anyio cancels again at every await, asyncio once for each time that somebody asks.
         with anyio.CancelScope(shield=True):
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError:
-                run.cut()
-                await asyncio.wait({task})
+            while not task.done():
+                try:
+                    await asyncio.wait({task})
+                except asyncio.CancelledError:
+                    run.cut()
         if not task.cancelled():
             task.exception()  # looked at: the cancellation goes first
         # The same object goes on: time limits look at its class, and not at those derived from it.
@@ -113,6 +114,7 @@ class Run:
         plan: Plan,
         appeared: Mapping[str, UUID],
         existing: frozenset[UUID],
+        invited: frozenset[str],
         *,
         concurrency: int,
         verify: Verify,
@@ -128,6 +130,8 @@ class Run:
         self._rows: dict[int, Row] = {}
         self._existing = existing
         """The groups that there are."""
+        self._invited = invited
+        """People who need no invitation any more."""
         self._created = dict(appeared)
         """The groups that the plan has no ids for, by the names that it has for them."""
         self._workers: set[asyncio.Task[None]] = set()
@@ -220,6 +224,8 @@ class Run:
                     "group %r has come into being since the plan was made: it is used", change.name
                 )
                 return _Done(outcome="adopted", group_id=known)
+            if isinstance(change, InvitePerson) and normalise_email(change.email) in self._invited:
+                return _Done(outcome="unchanged")
             if isinstance(change, DeleteGroup) and await self._is_used(change.id):
                 return _Done(outcome="kept", group_id=change.id)
             await self._intend(change)

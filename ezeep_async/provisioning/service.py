@@ -14,6 +14,7 @@ from ezeep_async.provisioning.audit import AuditLog, read_audit_log
 from ezeep_async.provisioning.changes import CreateGroup
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.drift import check_plan
+from ezeep_async.provisioning.looks import invited_by_now
 from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.plan import Plan, checked_max_removals
 from ezeep_async.provisioning.planner import OnMissing, Rules, compare
@@ -90,7 +91,8 @@ class Provisioning:
 
         Before the first write it is checked that the plan still fits: groups are where they were, nobody is taken out who
         is protected, and not more is removed than `max_removals` allows of what there is now. Then each user is read
-        afresh and merged, so that what others changed stays. Running it again finishes what a run that was killed has left.
+        afresh and merged, so that what others changed stays, and nobody is invited who has been invited, or has an account,
+        by then. Running it again finishes what a run that was killed has left.
         `verify="trust-plan"` takes the plan's word for what the user has, and saves the reading: it overwrites what others
         changed about the user's groups since the plan was made, so apply it at once. No plan of `undo` is applied so.
 
@@ -115,8 +117,10 @@ class Provisioning:
         if plan.is_empty:
             return Report()
         log = None if audit_log is None else AuditLog(audit_log)
-        groups = await listed(self._resources.groups.list(concurrency=READERS))
+        invited = await invited_by_now(self._resources, plan)
         me = (await self._resources.accounts.me()).id if plan.removals else None
+        # Last of all: the less time between this and the creations, the fewer groups that another run creates as well.
+        groups = await listed(self._resources.groups.list(concurrency=READERS))
         appeared = check_plan(plan, groups, me)
         if log is not None:
             await log.begin(_namesakes(plan, groups))
@@ -126,6 +130,7 @@ class Provisioning:
                 plan,
                 {name: group.id for name, group in appeared.items()},
                 frozenset(group.id for group in groups),
+                invited,
                 concurrency=concurrency,
                 verify=verify,
                 on_event=on_event,
