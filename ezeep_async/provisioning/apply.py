@@ -113,23 +113,21 @@ class Run:
         resources: Resources,
         plan: Plan,
         appeared: Mapping[str, UUID],
-        existing: frozenset[UUID],
         invited: frozenset[str],
+        trusted: set[UUID],
         *,
         concurrency: int,
-        verify: Verify,
         on_event: OnEvent | None,
         log: AuditLog | None,
     ) -> None:
         self._resources = resources
         self._plan = plan
         self._concurrency = concurrency
-        self._trusting = verify == "trust-plan"
         self._on_event = on_event
         self._log = log
         self._rows: dict[int, Row] = {}
-        self._existing = existing
-        """The groups that there are."""
+        self._trusted = trusted
+        """Users who need not be read, as their groups are what the plan has for them."""
         self._invited = invited
         """People who need no invitation any more."""
         self._created = dict(appeared)
@@ -219,15 +217,8 @@ class Run:
             return await self._change_memberships(change)
         begun = False
         try:
-            if isinstance(change, CreateGroup) and (known := self._created.get(change.name)) is not None:
-                logger.warning(
-                    "group %r has come into being since the plan was made: it is used", change.name
-                )
-                return _Done(outcome="adopted", group_id=known)
-            if isinstance(change, InvitePerson) and normalise_email(change.email) in self._invited:
-                return _Done(outcome="unchanged")
-            if isinstance(change, DeleteGroup) and await self._is_used(change.id):
-                return _Done(outcome="kept", group_id=change.id)
+            if (settled := await self._settled(change)) is not None:
+                return settled
             await self._intend(change)
             begun = True
             return await self._make(change)
@@ -239,6 +230,17 @@ class Run:
                     failed, begun=begun, read=lambda: self._resources.groups.get(change.id)
                 )
             return failed
+
+    async def _settled(self, change: CreateGroup | InvitePerson | DeleteGroup) -> _Done | None:
+        """The outcome of a change that need not be made, or must not be."""
+        if isinstance(change, CreateGroup) and (known := self._created.get(change.name)) is not None:
+            logger.warning("group %r has come into being since the plan was made: it is used", change.name)
+            return _Done(outcome="adopted", group_id=known)
+        if isinstance(change, InvitePerson) and normalise_email(change.email) in self._invited:
+            return _Done(outcome="unchanged")
+        if isinstance(change, DeleteGroup) and await self._is_used(change.id):
+            return _Done(outcome="kept", group_id=change.id)
+        return None
 
     async def _make(self, change: CreateGroup | InvitePerson | DeleteGroup) -> _Done:
         if isinstance(change, CreateGroup):
@@ -272,6 +274,8 @@ class Run:
         if absent and not add and not remove:
             return _Done(outcome="failed", error=_not_created(absent))
 
+        trusted = change.user_id in self._trusted
+        self._trusted.discard(change.user_id)  # after this write it has other groups
         begun = False
 
         async def before_write(before: frozenset[UUID], after: frozenset[UUID]) -> None:
@@ -284,8 +288,7 @@ class Run:
                 change.user_id,
                 add,
                 remove,
-                # Groups that were deleted meanwhile cannot be written, nor be what anybody wants to keep.
-                assumed=change.before & self._existing if self._trusting else None,
+                assumed=change.before if trusted else None,
                 before_write=before_write,
             )
         except EzeepError as error:

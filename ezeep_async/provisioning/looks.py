@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from ezeep_async.provisioning.changes import InvitePerson
+from uuid import UUID
+
+from ezeep_async.provisioning.changes import ChangeMemberships, InvitePerson
 from ezeep_async.provisioning.names import normalise_email
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.snapshot import READERS, Resources, open_invitation
 from ezeep_async.resources.base import read_settled
+
+
+PAGE = 100
+"""How many users a request lists."""
 
 
 async def invited_by_now(resources: Resources, plan: Plan) -> frozenset[str]:
@@ -26,3 +32,22 @@ async def invited_by_now(resources: Resources, plan: Plan) -> frozenset[str]:
         strict=False,
     )
     return frozenset(wanted.intersection([*invited, *people]))
+
+
+async def as_planned(resources: Resources, plan: Plan) -> set[UUID]:
+    """The users whose groups are still those that the plan has for them, by one listing: a request for a hundred of them.
+
+    Whoever is not among them has to be read. Where reading the users of the plan one by one takes fewer requests than
+    the listing, that is everybody. Raises what the listing raises.
+    """
+    before = {
+        change.user_id: change.before for change in plan.changes if isinstance(change, ChangeMemberships)
+    }
+    same: set[UUID] = set()
+    listing = resources.users.list(page_size=PAGE, concurrency=READERS)
+    async with listing.pages() as pages:
+        async for page in pages:
+            if page.count is not None and page.count > len(before) * PAGE:
+                return set()
+            same.update(user.id for user in page.items if before.get(user.id) == user.group_ids)
+    return same

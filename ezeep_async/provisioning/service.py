@@ -14,7 +14,7 @@ from ezeep_async.provisioning.audit import AuditLog, read_audit_log
 from ezeep_async.provisioning.changes import CreateGroup
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.drift import check_plan
-from ezeep_async.provisioning.looks import invited_by_now
+from ezeep_async.provisioning.looks import as_planned, invited_by_now
 from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.plan import Plan, checked_max_removals
 from ezeep_async.provisioning.planner import OnMissing, Rules, compare
@@ -93,8 +93,9 @@ class Provisioning:
         is protected, and not more is removed than `max_removals` allows of what there is now. Then each user is read
         afresh and merged, so that what others changed stays, and nobody is invited who has been invited, or has an account,
         by then. Running it again finishes what a run that was killed has left.
-        `verify="trust-plan"` takes the plan's word for what the user has, and saves the reading: it overwrites what others
-        changed about the user's groups since the plan was made, so apply it at once. No plan of `undo` is applied so.
+        `verify="trust-plan"` lists all users once instead, and takes the plan's word for those whose groups are what they
+        were: half as many requests, and what others change about such a user during the run is overwritten. No plan of
+        `undo` is applied so.
 
         A change that fails is in the report and stops nobody. `on_event` is called in the event loop after each change;
         what it raises ends the run, with its report on it as below. `audit_log` is a file to which every write is noted,
@@ -118,6 +119,7 @@ class Provisioning:
             return Report()
         log = None if audit_log is None else AuditLog(audit_log)
         invited = await invited_by_now(self._resources, plan)
+        trusted = await as_planned(self._resources, plan) if verify == "trust-plan" else set[UUID]()
         me = (await self._resources.accounts.me()).id if plan.removals else None
         # Last of all: the less time between this and the creations, the fewer groups that another run creates as well.
         groups = await listed(self._resources.groups.list(concurrency=READERS))
@@ -129,10 +131,9 @@ class Provisioning:
                 self._resources,
                 plan,
                 {name: group.id for name, group in appeared.items()},
-                frozenset(group.id for group in groups),
                 invited,
+                trusted,
                 concurrency=concurrency,
-                verify=verify,
                 on_event=on_event,
                 log=log,
             )
