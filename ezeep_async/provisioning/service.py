@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterable
 from typing import Literal, TypeVar
@@ -31,6 +32,8 @@ from ezeep_async.wire.requests import as_uuid
 
 
 T = TypeVar("T")
+
+logger = logging.getLogger("ezeep_async.provisioning")
 
 
 class Provisioning:
@@ -105,7 +108,7 @@ class Provisioning:
         `fail_after` drop it: catch the `CancelledError` inside of them, take its report, and raise it again.
 
         Raises `StalePlan` and `SafetyLimitExceeded` before anything is written, `AuditLogError` for a log that cannot be
-        written, `ValueError` for a `concurrency` below 1 and for trusting a plan of `undo`, and what reading the groups raises.
+        written or a file that holds something else, `ValueError` for a `concurrency` below 1 and for trusting a plan of `undo`, and what reading the groups raises.
         """
         if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise ValueError(f"concurrency is a whole number of at least 1, not {concurrency!r}")
@@ -118,6 +121,8 @@ class Provisioning:
         if plan.is_empty:
             return Report()
         log = None if audit_log is None else AuditLog(audit_log)
+        if log is not None:
+            await log.check()
         invited = await invited_by_now(self._resources, plan)
         trusted = await as_planned(self._resources, plan) if verify == "trust-plan" else set[UUID]()
         me = (await self._resources.accounts.me()).id if plan.removals else None
@@ -146,12 +151,16 @@ class Provisioning:
 
         What may have been written counts as written, also by a run that was killed. Memberships that others changed since
         stay. With `delete_groups`, groups that the run created are deleted where nobody uses them; one whose creation had no
-        answer is the group of that name and organisation that was not there before the run. Raises `AuditLogError`
-        and `OSError` for a file that is no audit log, and what reading the groups raises.
+        answer is the group of that name and organisation that was not there before the run. The plan's `notes` (they are
+        logged as well) name the other runs of the log, where `run_id` is not given, and groups that are gone. Raises
+        `AuditLogError` and `OSError` for a file that is no audit log or is damaged, and what reading the groups raises.
         """
         records = await asyncio.to_thread(lambda: list(read_audit_log(audit_log)))
         groups = await listed(self._resources.groups.list(concurrency=READERS))
-        return plan_undo(records, groups, run_id=run_id, delete_groups=delete_groups)
+        plan = plan_undo(records, groups, run_id=run_id, delete_groups=delete_groups)
+        for note in plan.notes:
+            logger.warning("%s: %s", os.fspath(audit_log), note)
+        return plan
 
 
 def _namesakes(plan: Plan, groups: Iterable[Group]) -> list[UUID]:
