@@ -25,6 +25,7 @@ from ezeep_async.provisioning.changes import (
     Kind,
     TargetGroup,
 )
+from ezeep_async.provisioning.looks import created_twice
 from ezeep_async.provisioning.names import normalise_email
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.report import Outcome, Report, Row
@@ -133,6 +134,7 @@ class Run:
         self._created = dict(appeared)
         """The groups that the plan has no ids for, by the names that it has for them."""
         self._workers: set[asyncio.Task[None]] = set()
+        self._warnings: list[str] = []
         self._stopped = False
         self._started = time.monotonic()
         self._done = 0
@@ -152,7 +154,12 @@ class Run:
             self._rows.get(number) or Row(change=change, outcome="not_started")
             for number, change in enumerate(self._plan.changes)
         )
-        return Report(rows, time.monotonic() - self._started, "" if self._log is None else self._log.run_id)
+        return Report(
+            rows,
+            time.monotonic() - self._started,
+            "" if self._log is None else self._log.run_id,
+            tuple(self._warnings),
+        )
 
     async def run(self) -> Report:
         """Make the changes. Raises what the callback raises, when what is in flight has ended."""
@@ -160,9 +167,22 @@ class Run:
         for number, change in enumerate(self._plan.changes):
             of_kind[change.kind].append((number, change))
         with background():  # people's calls on this session do not wait behind it
-            for steps in of_kind.values():
+            for kind, steps in of_kind.items():
                 await self._work(steps)
+                if kind == CreateGroup.kind and steps and not self._stopped:
+                    await self._finish([asyncio.ensure_future(self._look_for_twins())])
         return self.report()
+
+    async def _look_for_twins(self) -> None:
+        created = [
+            (row.change, row.group_id)
+            for row in self._rows.values()
+            if row.outcome == "created" and row.group_id is not None and isinstance(row.change, CreateGroup)
+        ]
+        if created:
+            self._warnings += await created_twice(self._resources, created)
+        for warning in self._warnings:
+            logger.warning(warning)
 
     async def _work(self, steps: Sequence[tuple[int, Change]]) -> None:
         """Workers that share one iterator: however many changes there are, there are no more tasks than workers."""
@@ -176,7 +196,12 @@ class Run:
 
         if self._stopped:
             return
-        self._workers = {asyncio.ensure_future(worker()) for _ in range(min(self._concurrency, len(steps)))}
+        many = min(self._concurrency, len(steps))
+        await self._finish(asyncio.ensure_future(worker()) for _ in range(many))
+
+    async def _finish(self, workers: Iterable[asyncio.Task[None]]) -> None:
+        """Wait for all of them, also where one fails. `cut` cuts them off."""
+        self._workers = set(workers)
         failed: list[BaseException] = []
         while self._workers:
             done, self._workers = await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)

@@ -1,11 +1,13 @@
-"""What `apply` reads just before its first write: a plan may have been kept for a while."""
+"""What `apply` reads besides: before its first write, as a plan may have been kept for a while, and after creating groups."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from uuid import UUID
 
-from ezeep_async.provisioning.changes import ChangeMemberships, InvitePerson
-from ezeep_async.provisioning.names import normalise_email
+from ezeep_async.errors import EzeepError
+from ezeep_async.provisioning.changes import ChangeMemberships, CreateGroup, InvitePerson
+from ezeep_async.provisioning.names import normalise_email, normalise_group_name
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.snapshot import READERS, Resources, open_invitation
 from ezeep_async.resources.base import read_settled
@@ -51,3 +53,30 @@ async def as_planned(resources: Resources, plan: Plan) -> set[UUID]:
                 return set()
             same.update(user.id for user in page.items if before.get(user.id) == user.group_ids)
     return same
+
+
+async def created_twice(resources: Resources, created: Iterable[tuple[CreateGroup, UUID]]) -> list[str]:
+    """Of which groups that a run created there is another one of the name, in that organisation: a sentence for each.
+
+    Another run looked, and created, at the same time. Raises nothing: what cannot be read is a sentence too.
+    """
+    by_name: dict[tuple[str, UUID], list[UUID]] = {}
+    try:
+        groups = await read_settled(
+            resources.groups.list(concurrency=READERS),
+            lambda group: (normalise_group_name(group.name), group.organization_id, group.id),
+            strict=False,
+        )
+    except EzeepError as error:
+        return [f"it is not known whether somebody else created groups of the same names: {error}"]
+    for name, organization_id, group_id in groups:
+        by_name.setdefault((name, organization_id), []).append(group_id)
+    told: list[str] = []
+    for change, group_id in created:
+        there = by_name.get((normalise_group_name(change.name), change.organization_id), [])
+        if others := [str(other) for other in there if other != group_id]:
+            told.append(
+                f"group {change.name!r} was created twice: {group_id} by this run, {', '.join(others)} by somebody else "
+                "at the same time. Delete one of them"
+            )
+    return told

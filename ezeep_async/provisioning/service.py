@@ -100,6 +100,9 @@ class Provisioning:
         were: half as many requests, and what others change about such a user during the run is overwritten. No plan of
         `undo` is applied so.
 
+        Two runs that create groups of one name at the same time make two groups: each looks just before it creates, and no
+        client can do better. The report's `warnings` (they are logged as well) name those that are there twice afterwards.
+
         A change that fails is in the report and stops nobody. `on_event` is called in the event loop after each change;
         what it raises ends the run, with its report on it as below. `audit_log` is a file to which every write is noted,
         before it is sent and after its answer; where the checks refuse the plan, nothing is noted. A caller that is
