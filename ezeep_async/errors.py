@@ -27,12 +27,15 @@ class EzeepError(Exception):
 
     For those who retry by their own means, with `Settings(retries=0)`: `retryable` says whether the same call, made
     again, may go well and does no harm twice; `retry_after` is how many seconds the server asked to wait before.
+
+    `may_have_happened` is true for a write that was perhaps carried out, by this attempt or by an earlier one.
     """
 
     items_so_far: Sequence[object] | None = None
     resume_offset: int | None = None
     retryable: bool = False
     retry_after: float | None = None
+    may_have_happened: bool = False
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -244,6 +247,8 @@ class OutcomeUnknown(EzeepError):
     `sought` is what to look for, where that was a creation. It is all that the error knows of the call: it holds no
     session, and may be pickled, kept, and reconciled in another process.
     """
+
+    may_have_happened = True
 
     def __init__(
         self,

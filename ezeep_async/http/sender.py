@@ -118,16 +118,21 @@ class Sender:
         self._calls[task] = self._calls.get(task, 0) + 1
         cancelled_before = task.cancelling()
         self.counts.calls += 1
+        call = _Call(self, request)
         try:
-            return await self._run(_Call(self, request))
-        except EzeepError:
+            return await self._run(call)
+        except EzeepError as error:
             self.counts.failed += 1
+            if call.may_have_happened():
+                error.may_have_happened = True
             raise
         except asyncio.CancelledError:
             # close() cancels the calls in flight; to their callers that is an error, not a cancellation.
             if self._closed and task not in self._calls and task.uncancel() <= cancelled_before:
                 self.counts.failed += 1
-                raise SessionClosed("the EzeepSession was closed during the call") from None
+                closed = SessionClosed("the EzeepSession was closed during the call")
+                closed.may_have_happened = call.may_have_happened(broken_off=True)
+                raise closed from None
             raise
         finally:
             if task in self._calls:
@@ -189,6 +194,10 @@ class _Call:
             finally:
                 self._limiter.release()
             await self._pause(delay, outcome)
+
+    def may_have_happened(self, *, broken_off: bool = False) -> bool:
+        """Whether it was perhaps carried out, by any attempt. Reading changes nothing."""
+        return self.request.method != "GET" and (self._unclear or (broken_off and self._sent() is not False))
 
     async def _try_once(self, started: float) -> RawResponse | EzeepError:
         """One attempt, within what is left of the deadline: the 2xx answer, or what went wrong."""

@@ -5,21 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal
 from uuid import UUID
 
 import anyio
 import attrs
 
-from ezeep_async.errors import (
-    AuditLogError,
-    ConcurrentModification,
-    EzeepError,
-    NotFound,
-    OutcomeUnknown,
-    UnexpectedResponse,
-)
+from ezeep_async.errors import AuditLogError, EzeepError, NotFound, UnexpectedResponse
 from ezeep_async.http.sender import background
 from ezeep_async.provisioning.audit import STARTED, AuditLog
 from ezeep_async.provisioning.changes import (
@@ -32,10 +25,11 @@ from ezeep_async.provisioning.changes import (
     Kind,
     TargetGroup,
 )
+from ezeep_async.provisioning.looks import created_twice
+from ezeep_async.provisioning.names import normalise_email
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.report import Outcome, Report, Row
 from ezeep_async.provisioning.snapshot import Resources
-from ezeep_async.wire.retrying import may_have_happened
 
 
 logger = logging.getLogger("ezeep_async.provisioning")
@@ -97,11 +91,11 @@ async def run_to_report(run: Run) -> Report:
         run.stop()
         # anyio cancels again at every await, asyncio once for each time that somebody asks.
         with anyio.CancelScope(shield=True):
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError:
-                run.cut()
-                await asyncio.wait({task})
+            while not task.done():
+                try:
+                    await asyncio.wait({task})
+                except asyncio.CancelledError:
+                    run.cut()
         if not task.cancelled():
             task.exception()  # looked at: the cancellation goes first
         # The same object goes on: time limits look at its class, and not at those derived from it.
@@ -120,25 +114,27 @@ class Run:
         resources: Resources,
         plan: Plan,
         appeared: Mapping[str, UUID],
-        existing: frozenset[UUID],
+        invited: frozenset[str],
+        trusted: set[UUID],
         *,
         concurrency: int,
-        verify: Verify,
         on_event: OnEvent | None,
         log: AuditLog | None,
     ) -> None:
         self._resources = resources
         self._plan = plan
         self._concurrency = concurrency
-        self._trusting = verify == "trust-plan"
         self._on_event = on_event
         self._log = log
         self._rows: dict[int, Row] = {}
-        self._existing = existing
-        """The groups that there are."""
+        self._trusted = trusted
+        """Users who need not be read, as their groups are what the plan has for them."""
+        self._invited = invited
+        """People who need no invitation any more."""
         self._created = dict(appeared)
         """The groups that the plan has no ids for, by the names that it has for them."""
         self._workers: set[asyncio.Task[None]] = set()
+        self._warnings: list[str] = []
         self._stopped = False
         self._started = time.monotonic()
         self._done = 0
@@ -158,7 +154,12 @@ class Run:
             self._rows.get(number) or Row(change=change, outcome="not_started")
             for number, change in enumerate(self._plan.changes)
         )
-        return Report(rows, time.monotonic() - self._started, "" if self._log is None else self._log.run_id)
+        return Report(
+            rows,
+            time.monotonic() - self._started,
+            "" if self._log is None else self._log.run_id,
+            tuple(self._warnings),
+        )
 
     async def run(self) -> Report:
         """Make the changes. Raises what the callback raises, when what is in flight has ended."""
@@ -166,9 +167,22 @@ class Run:
         for number, change in enumerate(self._plan.changes):
             of_kind[change.kind].append((number, change))
         with background():  # people's calls on this session do not wait behind it
-            for steps in of_kind.values():
+            for kind, steps in of_kind.items():
                 await self._work(steps)
+                if kind == CreateGroup.kind and steps and not self._stopped:
+                    await self._finish([asyncio.ensure_future(self._look_for_twins())])
         return self.report()
+
+    async def _look_for_twins(self) -> None:
+        created = [
+            (row.change, row.group_id)
+            for row in self._rows.values()
+            if row.outcome == "created" and row.group_id is not None and isinstance(row.change, CreateGroup)
+        ]
+        if created:
+            self._warnings += await created_twice(self._resources, created)
+        for warning in self._warnings:
+            logger.warning(warning)
 
     async def _work(self, steps: Sequence[tuple[int, Change]]) -> None:
         """Workers that share one iterator: however many changes there are, there are no more tasks than workers."""
@@ -182,7 +196,12 @@ class Run:
 
         if self._stopped:
             return
-        self._workers = {asyncio.ensure_future(worker()) for _ in range(min(self._concurrency, len(steps)))}
+        many = min(self._concurrency, len(steps))
+        await self._finish(asyncio.ensure_future(worker()) for _ in range(many))
+
+    async def _finish(self, workers: Iterable[asyncio.Task[None]]) -> None:
+        """Wait for all of them, also where one fails. `cut` cuts them off."""
+        self._workers = set(workers)
         failed: list[BaseException] = []
         while self._workers:
             done, self._workers = await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
@@ -223,22 +242,30 @@ class Run:
             return await self._change_memberships(change)
         begun = False
         try:
-            if isinstance(change, CreateGroup) and (known := self._created.get(change.name)) is not None:
-                logger.warning(
-                    "group %r has come into being since the plan was made: it is used", change.name
-                )
-                return _Done(outcome="adopted", group_id=known)
-            if isinstance(change, DeleteGroup) and await self._is_used(change.id):
-                return _Done(outcome="kept", group_id=change.id)
+            if (settled := await self._settled(change)) is not None:
+                return settled
             await self._intend(change)
             begun = True
             return await self._make(change)
         except EzeepError as error:
-            if isinstance(change, DeleteGroup) and isinstance(error, NotFound):
-                return attrs.evolve(
-                    _Done.failed(error, begun=False), outcome="already_absent", error=None, group_id=change.id
+            failed = _Done.failed(error, begun=begun)
+            if isinstance(change, DeleteGroup):
+                failed = attrs.evolve(failed, group_id=change.id)
+                return await self._unless_absent(
+                    failed, begun=begun, read=lambda: self._resources.groups.get(change.id)
                 )
-            return _Done.failed(error, begun=begun)
+            return failed
+
+    async def _settled(self, change: CreateGroup | InvitePerson | DeleteGroup) -> _Done | None:
+        """The outcome of a change that need not be made, or must not be."""
+        if isinstance(change, CreateGroup) and (known := self._created.get(change.name)) is not None:
+            logger.warning("group %r has come into being since the plan was made: it is used", change.name)
+            return _Done(outcome="adopted", group_id=known)
+        if isinstance(change, InvitePerson) and normalise_email(change.email) in self._invited:
+            return _Done(outcome="unchanged")
+        if isinstance(change, DeleteGroup) and await self._is_used(change.id):
+            return _Done(outcome="kept", group_id=change.id)
+        return None
 
     async def _make(self, change: CreateGroup | InvitePerson | DeleteGroup) -> _Done:
         if isinstance(change, CreateGroup):
@@ -272,6 +299,8 @@ class Run:
         if absent and not add and not remove:
             return _Done(outcome="failed", error=_not_created(absent))
 
+        trusted = change.user_id in self._trusted
+        self._trusted.discard(change.user_id)  # after this write it has other groups
         begun = False
 
         async def before_write(before: frozenset[UUID], after: frozenset[UUID]) -> None:
@@ -284,15 +313,16 @@ class Run:
                 change.user_id,
                 add,
                 remove,
-                # Groups that were deleted meanwhile cannot be written, nor be what anybody wants to keep.
-                assumed=change.before & self._existing if self._trusting else None,
+                assumed=change.before if trusted else None,
                 before_write=before_write,
             )
         except EzeepError as error:
             failed = _Done.failed(error, begun=begun)
-            if isinstance(error, NotFound) and not change.add:
-                return attrs.evolve(failed, outcome="already_absent", error=None)
-            return failed
+            if change.add:
+                return failed
+            return await self._unless_absent(
+                failed, begun=begun, read=lambda: self._resources.users.get(change.user_id)
+            )
         after = made.user.group_ids
         return _Done(
             outcome="failed" if absent else "updated" if made.written else "unchanged",
@@ -321,6 +351,21 @@ class Run:
 
     def _id_of(self, group: TargetGroup) -> UUID | None:
         return group.id or self._created.get(group.name)
+
+    async def _unless_absent(
+        self, failed: _Done, *, begun: bool, read: Callable[[], Awaitable[object]]
+    ) -> _Done:
+        """What is gone needs nothing taken from it. Only reading tells that it is gone: a 404 to a write may say that
+        something on the way does not let writes through."""
+        if failed.outcome != "failed" or not isinstance(failed.error, NotFound):
+            return failed
+        gone = not begun
+        if begun:
+            try:
+                await read()
+            except EzeepError as error:
+                gone = isinstance(error, NotFound)
+        return attrs.evolve(failed, outcome="already_absent", error=None) if gone else failed
 
     async def _is_used(self, group_id: UUID) -> bool:
         group = await self._resources.groups.get(group_id)
@@ -356,9 +401,7 @@ class Run:
 
 def _may_have_happened(error: EzeepError) -> bool:
     """Whether a write may have been carried out although this is how it ended."""
-    return may_have_happened(error) or isinstance(
-        error, OutcomeUnknown | ConcurrentModification | UnexpectedResponse
-    )
+    return error.may_have_happened or isinstance(error, UnexpectedResponse)
 
 
 def _not_created(names: Iterable[str]) -> EzeepError:

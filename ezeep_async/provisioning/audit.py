@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ RUN = "run"
 """The operation of the line that a run begins with."""
 _FIRST = b'{"run_id":'
 """How each line begins."""
+_RUN_ID = re.compile(rb'\{"run_id":"([^"]*)"')
 
 
 @attrs.frozen(kw_only=True)
@@ -126,6 +128,22 @@ class AuditLog:
                 f"the audit log {self.path} cannot be written: {self._broken}"
             ) from self._broken
 
+    async def check(self) -> None:
+        """Raise `AuditLogError` for a file that holds something else. It may not be there yet; it is left as it is."""
+        try:
+            ours = await asyncio.to_thread(self._is_ours)
+        except OSError as error:
+            raise AuditLogError(f"the audit log {self.path} cannot be read: {error}") from error
+        if not ours:
+            raise AuditLogError(f"{self.path} holds something else than an audit log: give another file")
+
+    def _is_ours(self) -> bool:
+        if not self.path.is_file():
+            return True
+        with self.path.open("rb") as file:
+            # Two lines: the first may be what is left of a process that was killed, and a "{" begins many files.
+            return all(map(_may_be_torn, file.read(4096).lstrip().splitlines()[:2]))
+
     async def begin(self, namesakes: Iterable[UUID]) -> None:
         """Write the run's first line, before anything is written elsewhere. A disk that is full is found out here."""
         await self.write(
@@ -157,17 +175,44 @@ def owner_only(path: str, flags: int) -> int:
 
 
 def read_audit_log(path: str | os.PathLike[str]) -> Iterator[AuditRecord]:
-    """The lines of a log, in their order. Lines that a killed process left unfinished are passed over.
+    """The lines of a log, in their order. A line that a killed process left unfinished is passed over: its last one.
 
-    Blocks while it reads. Raises `AuditLogError` for a file that is no audit log, and `OSError`.
+    Blocks while it reads. Raises `AuditLogError` for a file that is no audit log, for a line that is damaged and is not
+    the last one of its run, and `OSError`.
     """
+    torn: dict[str, int] = {}
     with Path(path).open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                yield decode(line, AuditRecord)
+                record = decode(line, AuditRecord)
             except UnexpectedResponse as error:
-                if line.startswith(_FIRST) or _FIRST.startswith(line.rstrip()):
-                    continue  # begun by a process that was killed in the middle of it
-                raise AuditLogError(f"{path}, line {number}: this is no line of an audit log") from error
+                if not _may_be_torn(line):
+                    raise AuditLogError(f"{path}, line {number}: this is no line of an audit log") from error
+                run_id = _run_id(line)
+                if run_id:
+                    _refuse_damage(path, torn.get(run_id))
+                    torn[run_id] = number
+                continue
+            _refuse_damage(path, torn.get(record.run_id))
+            yield record
+
+
+def _may_be_torn(line: bytes) -> bool:
+    """Whether it begins as a line does, as far as it goes."""
+    return line.startswith(_FIRST) or _FIRST.startswith(line.strip())
+
+
+def _run_id(line: bytes) -> str:
+    """The run that a line is of; empty where it was torn too early to tell."""
+    found = _RUN_ID.match(line)
+    return found[1].decode(errors="replace") if found else ""
+
+
+def _refuse_damage(path: str | os.PathLike[str], number: int | None) -> None:
+    """A process that was killed in the middle of a line writes no other."""
+    if number is not None:
+        raise AuditLogError(
+            f"{path}, line {number}: this line is damaged, and what it says was done would not be taken back"
+        )

@@ -56,6 +56,8 @@ class Plan:
     """People who were invited, or have an account, and are no users of the printing API yet."""
     held_back: tuple[HeldBack, ...] = ()
     """Removals that are not made, because somebody or something is protected."""
+    notes: tuple[str, ...] = ()
+    """What one has to know before it is applied, a sentence each."""
     kept_users: Mapping[UUID, str] = attrs.field(factory=dict[UUID, str], hash=False)
     """Users of the groups named who are taken out of nothing, and why. Checked again when the plan is applied."""
     kept_groups: Mapping[UUID, str] = attrs.field(factory=dict[UUID, str], hash=False)
@@ -120,7 +122,11 @@ class Plan:
         return f"{told} ({', '.join(beside)})" if beside else told
 
     def diff(self) -> Iterator[str]:
-        """The plan for people, line by line: `+` for what comes, `-` for what goes, `~` for whom, `!` for what does not happen."""
+        """The plan for people, line by line: `+` for what comes, `-` for what goes, `~` for whom, `!` for what does not happen.
+
+        What one has to know besides comes first, after a `!` too.
+        """
+        yield from (f"! {note}" for note in self.notes)
         for change in self.changes:
             if isinstance(change, CreateGroup):
                 yield f"+ group {change.name}"
@@ -167,6 +173,7 @@ class Plan:
             skipped=(),
             waiting=(),
             held_back=(),
+            notes=(),
             # They were protected from this plan, not from having it taken back.
             kept_users={},
             kept_groups={},

@@ -14,6 +14,7 @@ from ezeep_async.errors import EzeepError
 from ezeep_async.provisioning.changes import Change, ChangeMemberships, InvitePerson, TargetGroup
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import Plan
+from ezeep_async.provisioning.wording import counted
 from ezeep_async.wire.converter import encode
 
 
@@ -114,6 +115,8 @@ class Report:
     """How long it took."""
     run_id: str = ""
     """The run's name in the audit log, where there is one."""
+    warnings: tuple[str, ...] = ()
+    """What somebody should see to although it was done, a sentence each: groups that another run created as well."""
 
     @property
     def ok(self) -> bool:
@@ -153,6 +156,8 @@ class Report:
     def summary(self) -> str:
         """The report in one line."""
         told = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in self.counts.items())
+        if self.warnings:
+            told += f" ({counted(len(self.warnings), 'warning')})"
         return told or "nothing to do"
 
     def raise_for_failures(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterable
 from typing import Literal, TypeVar
@@ -14,6 +15,7 @@ from ezeep_async.provisioning.audit import AuditLog, read_audit_log
 from ezeep_async.provisioning.changes import CreateGroup
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.drift import check_plan
+from ezeep_async.provisioning.looks import as_planned, invited_by_now
 from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.plan import Plan, checked_max_removals
 from ezeep_async.provisioning.planner import OnMissing, Rules, compare
@@ -30,6 +32,8 @@ from ezeep_async.wire.requests import as_uuid
 
 
 T = TypeVar("T")
+
+logger = logging.getLogger("ezeep_async.provisioning")
 
 
 class Provisioning:
@@ -90,9 +94,14 @@ class Provisioning:
 
         Before the first write it is checked that the plan still fits: groups are where they were, nobody is taken out who
         is protected, and not more is removed than `max_removals` allows of what there is now. Then each user is read
-        afresh and merged, so that what others changed stays. Running it again finishes what a run that was killed has left.
-        `verify="trust-plan"` takes the plan's word for what the user has, and saves the reading: it overwrites what others
-        changed about the user's groups since the plan was made, so apply it at once. No plan of `undo` is applied so.
+        afresh and merged, so that what others changed stays, and nobody is invited who has been invited, or has an account,
+        by then. Running it again finishes what a run that was killed has left.
+        `verify="trust-plan"` lists all users once instead, and takes the plan's word for those whose groups are what they
+        were: half as many requests, and what others change about such a user during the run is overwritten. No plan of
+        `undo` is applied so.
+
+        Two runs that create groups of one name at the same time make two groups: each looks just before it creates, and no
+        client can do better. The report's `warnings` (they are logged as well) name those that are there twice afterwards.
 
         A change that fails is in the report and stops nobody. `on_event` is called in the event loop after each change;
         what it raises ends the run, with its report on it as below. `audit_log` is a file to which every write is noted,
@@ -102,7 +111,7 @@ class Provisioning:
         `fail_after` drop it: catch the `CancelledError` inside of them, take its report, and raise it again.
 
         Raises `StalePlan` and `SafetyLimitExceeded` before anything is written, `AuditLogError` for a log that cannot be
-        written, `ValueError` for a `concurrency` below 1 and for trusting a plan of `undo`, and what reading the groups raises.
+        written or a file that holds something else, `ValueError` for a `concurrency` below 1 and for trusting a plan of `undo`, and what reading the groups raises.
         """
         if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise ValueError(f"concurrency is a whole number of at least 1, not {concurrency!r}")
@@ -115,8 +124,13 @@ class Provisioning:
         if plan.is_empty:
             return Report()
         log = None if audit_log is None else AuditLog(audit_log)
-        groups = await listed(self._resources.groups.list(concurrency=READERS))
+        if log is not None:
+            await log.check()
+        invited = await invited_by_now(self._resources, plan)
+        trusted = await as_planned(self._resources, plan) if verify == "trust-plan" else set[UUID]()
         me = (await self._resources.accounts.me()).id if plan.removals else None
+        # Last of all: the less time between this and the creations, the fewer groups that another run creates as well.
+        groups = await listed(self._resources.groups.list(concurrency=READERS))
         appeared = check_plan(plan, groups, me)
         if log is not None:
             await log.begin(_namesakes(plan, groups))
@@ -125,9 +139,9 @@ class Provisioning:
                 self._resources,
                 plan,
                 {name: group.id for name, group in appeared.items()},
-                frozenset(group.id for group in groups),
+                invited,
+                trusted,
                 concurrency=concurrency,
-                verify=verify,
                 on_event=on_event,
                 log=log,
             )
@@ -140,12 +154,16 @@ class Provisioning:
 
         What may have been written counts as written, also by a run that was killed. Memberships that others changed since
         stay. With `delete_groups`, groups that the run created are deleted where nobody uses them; one whose creation had no
-        answer is the group of that name and organisation that was not there before the run. Raises `AuditLogError`
-        and `OSError` for a file that is no audit log, and what reading the groups raises.
+        answer is the group of that name and organisation that was not there before the run. The plan's `notes` (they are
+        logged as well) name the other runs of the log, where `run_id` is not given, and groups that are gone. Raises
+        `AuditLogError` and `OSError` for a file that is no audit log or is damaged, and what reading the groups raises.
         """
         records = await asyncio.to_thread(lambda: list(read_audit_log(audit_log)))
         groups = await listed(self._resources.groups.list(concurrency=READERS))
-        return plan_undo(records, groups, run_id=run_id, delete_groups=delete_groups)
+        plan = plan_undo(records, groups, run_id=run_id, delete_groups=delete_groups)
+        for note in plan.notes:
+            logger.warning("%s: %s", os.fspath(audit_log), note)
+        return plan
 
 
 def _namesakes(plan: Plan, groups: Iterable[Group]) -> list[UUID]:

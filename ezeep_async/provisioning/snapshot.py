@@ -76,7 +76,11 @@ async def read_snapshot(
             groups = read(resources.groups.list(concurrency=READERS), lambda group: group)
             users = read(resources.users.list(concurrency=READERS), _Users().take)
             people = read(resources.accounts.list(concurrency=READERS), _person) if directory else None
-            invited = read(resources.invitations.list(concurrency=READERS), _open) if invitations else None
+            invited = (
+                read(resources.invitations.list(concurrency=READERS), open_invitation)
+                if invitations
+                else None
+            )
             me = tasks.create_task(resources.accounts.me()) if exact else None
     except BaseExceptionGroup as errors:
         # One reading failed, and the others were ended: its error is what the caller can decide on.
@@ -106,7 +110,7 @@ def _person(person: AccountUser) -> tuple[UUID, str, bool]:
     return person.id, normalise_email(person.email), person.is_admin
 
 
-def _open(invitation: Invitation) -> str:
+def open_invitation(invitation: Invitation) -> str:
     """The address of an invitation that is open; empty for others."""
     expires = invitation.expire_date
     if expires is not None and expires.tzinfo is None:

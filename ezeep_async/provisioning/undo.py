@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 import attrs
@@ -19,6 +20,7 @@ from ezeep_async.provisioning.changes import (
     ids_of,
 )
 from ezeep_async.provisioning.plan import Plan
+from ezeep_async.provisioning.wording import counted, some
 
 
 @attrs.define
@@ -44,10 +46,11 @@ def plan_undo(
     """Take back what one run of the log did, by default the last one: memberships, and with `delete_groups` also groups.
 
     What may have been written counts as written. Only what the run changed is changed back, whatever others did since.
-    `groups` are those that there are; memberships of others are passed over. Raises `AuditLogError` for a
+    `groups` are those that there are; memberships of others are passed over, and the plan's notes name them. Raises `AuditLogError` for a
     log without that run.
     """
-    run = _one_run(records, run_id)
+    everything = list(records)
+    run = _one_run(everything, run_id)
     known = {group.id: group for group in groups}
     users = _users(run)
     changes: list[Change] = [
@@ -64,11 +67,14 @@ def plan_undo(
         max_removals=sum(map(len, removals)),
         # What the run was allowed to write may be written back.
         allow_external=True,
+        notes=(
+            *([] if run_id is not None else _other_runs(everything, run[0].run_id)),
+            *_gone(users.values(), known),
+        ),
     )
 
 
-def _one_run(records: Iterable[AuditRecord], run_id: str | None) -> list[AuditRecord]:
-    everything = list(records)
+def _one_run(everything: Sequence[AuditRecord], run_id: str | None) -> list[AuditRecord]:
     if run_id is None:
         # A run that ended before it came to anything hides nothing.
         changes = [record for record in everything if record.operation != RUN]
@@ -79,6 +85,27 @@ def _one_run(records: Iterable[AuditRecord], run_id: str | None) -> list[AuditRe
             "the audit log has no changes" if run_id is None else f"no run {run_id} in the audit log"
         )
     return run
+
+
+def _other_runs(everything: Iterable[AuditRecord], run_id: str) -> list[str]:
+    """Where nobody said which run is meant: a job that was killed, and run again, is two runs."""
+    others = dict.fromkeys(record.run_id for record in everything if record.operation != RUN)
+    others.pop(run_id, None)
+    if not others:
+        return []
+    told = some([*reversed(others)])
+    return [
+        f"only run {run_id} is taken back, the last one; the log has {counted(len(others), 'other')}: {told}"
+    ]
+
+
+def _gone(users: Iterable[_User], known: Mapping[UUID, Group]) -> list[str]:
+    """Groups that people would be put back into, and that there are no more."""
+    gone = Counter(group_id for user in users for group_id in user.removed if group_id not in known)
+    return [
+        f"group {group_id} is gone: {counted(many, 'person is', 'people are')} not put back into it"
+        for group_id, many in gone.items()
+    ]
 
 
 def _created(run: Iterable[AuditRecord], known: Mapping[UUID, Group]) -> list[Group]:
@@ -117,8 +144,8 @@ def _users(run: Iterable[AuditRecord]) -> dict[UUID, _User]:
         if record.outcome == STARTED:
             _settle(user)
             user.undecided = record
-        elif record.outcome in {"failed", "already_absent"} and record.after is None and record.attempts <= 1:
-            user.undecided = None  # refused: with more attempts, an earlier one may have been carried out
+        elif record.outcome in {"failed", "already_absent"} and record.after is None:
+            user.undecided = None  # certainly not written: else it is "unknown"
         else:
             _settle(user)
             user.groups = user.groups if record.after is None else frozenset(record.after)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import attrs
 
-from ezeep_async.errors import ApiError, ConcurrentModification
+from ezeep_async.errors import ApiError, ConcurrentModification, EzeepError
 from ezeep_async.models.users import User
 from ezeep_async.paging import Paginator
 from ezeep_async.resources.base import Api, Turns, fetch_with_answer, page_fetcher
@@ -152,22 +152,29 @@ class Users:
         else:
             current = assumed
         before = current
-        for _ in range(MERGE_ATTEMPTS):
-            wanted = merged(current)
-            if before_write is not None:
-                await before_write(current, wanted)
-            last = await self._write(user_id, wanted)
-            if last[0].group_ids == wanted:
-                return MembershipChange.of(last, before, written=True)
-            logger.info("the groups of user %s are not what was written: reading them again", user_id)
-            last = await self._get(user_id)
-            current = last[0].group_ids
-            if merged(current) == current:
-                return MembershipChange.of(last, before, written=True)
-        raise ConcurrentModification(
-            f"the groups of user {user_id} did not stay as they were set, {MERGE_ATTEMPTS} times: somebody else writes "
-            "to the same user, or the server declines one of the groups"
-        )
+        answered = False
+        try:
+            for _ in range(MERGE_ATTEMPTS):
+                wanted = merged(current)
+                if before_write is not None:
+                    await before_write(current, wanted)
+                last = await self._write(user_id, wanted)
+                if last[0].group_ids == wanted:
+                    return MembershipChange.of(last, before, written=True)
+                answered = True
+                logger.info("the groups of user %s are not what was written: reading them again", user_id)
+                last = await self._get(user_id)
+                current = last[0].group_ids
+                if merged(current) == current:
+                    return MembershipChange.of(last, before, written=True)
+            raise ConcurrentModification(
+                f"the groups of user {user_id} did not stay as they were set, {MERGE_ATTEMPTS} times: somebody else "
+                "writes to the same user, or the server declines one of the groups"
+            )
+        except EzeepError as error:
+            # Whatever became of the rest: what was written before is written.
+            error.may_have_happened = error.may_have_happened or answered
+            raise
 
     async def _get(self, user_id: UUID) -> tuple[User, RawResponse]:
         return await fetch_with_answer(self._api, USERS.get(user_id), User)

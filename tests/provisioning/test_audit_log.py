@@ -214,10 +214,10 @@ async def test_7_2_a_run_that_is_refused_leaves_no_log(
     plan = await session.provisioning.plan(new_team(sandbox, 3))
     sandbox.organisation.add_group("Team", origin={"provider": "Azure", "foreign_id": "x"})
     if there:
-        log.write_bytes(b"of an earlier run")
+        log.write_bytes(b'{"run_id":"earlier')
     with pytest.raises(StalePlan):
         await session.provisioning.apply(plan, audit_log=log)
-    assert [path.read_bytes() for path in log.parent.iterdir()] == ([b"of an earlier run"] if there else [])
+    assert [path.read_bytes() for path in log.parent.iterdir()] == ([b'{"run_id":"earlier'] if there else [])
 
 
 async def test_7_9_a_log_that_breaks_in_mid_run_stops_the_writing(

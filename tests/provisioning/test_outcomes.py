@@ -68,7 +68,7 @@ def of_user(sandbox: Sandbox, number: int = 2):
         (PATCH_USER, {"status": 403}, "failed"),
         (PATCH_USER, {"status": 409}, "failed"),
         (PATCH_USER, {"status": 429}, "failed"),
-        (PATCH_USER, {"status": 500}, "failed"),
+        (PATCH_USER, {"status": 500}, "unknown"),
         (PATCH_USER, {"status": 503}, "failed"),
         (PATCH_USER, {"status": 502}, "unknown"),
         (PATCH_USER, {"status": 504, "processed": True}, "unknown"),

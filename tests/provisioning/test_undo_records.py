@@ -41,7 +41,7 @@ def record(outcome: str, before: Iterable[UUID] = (), after: Iterable[UUID] = ()
     [
         ([record("started", [], [GROUP])], [], [GROUP]),
         ([record("started", [], [GROUP]), record("failed", attempts=1)], [], []),
-        ([record("started", [], [GROUP]), record("failed", attempts=3)], [], [GROUP]),
+        ([record("started", [], [GROUP]), record("failed", attempts=3)], [], []),
         ([record("started", [], [GROUP]), record("unknown")], [], [GROUP]),
         ([record("started", [GROUP], []), record("updated", [GROUP], [TWIN])], [GROUP], []),
         # Two changes of one user, in a plan that was made by hand: what is left of both.
