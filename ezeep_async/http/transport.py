@@ -33,6 +33,7 @@ KEEP_ALIVE = 15.0
 """Seconds that an idle connection is kept: less than load balancers do, so that few are stale when they are used."""
 USER_AGENT = f"ezeep_async/{__version__} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
 
+_CUT_SHORT = "the connection ended before the answer was complete"
 _UNTIMED = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _NOT_CONNECTED = (
     aiohttp.ClientConnectorError,
@@ -146,11 +147,15 @@ class Transport:
         except TimeoutError as error:
             message = f"{name}: no answer within {self._settings.read_timeout:g} s"
             raise RequestTimeout(message, request_sent=phase.sent if phase else None) from error
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError):
+            sent = phase.sent if phase else None
+            failure = Disconnected(f"{name}: {_CUT_SHORT}", request_sent=sent)
         except (aiohttp.ClientError, OSError) as error:
             # The switch of aiohttp that repeats a request behind our back is off, so this was one copy at most.
             sent = phase.sent if phase else None
             raise Disconnected(f"{name}: {_describe(error)}", request_sent=sent) from error
-        # Raised out here, with no cause: aiohttp's errors of these two kinds hold the request's headers, and its token.
+        # Raised out here, with no cause and in our own words: aiohttp's errors of these kinds hold the request's headers
+        # with its token, or what the server sent, which may be a new login, or ours repeated.
         raise failure
 
     def url(self, request: Request) -> URL:
