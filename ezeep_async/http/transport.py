@@ -172,13 +172,21 @@ class Transport:
         rest: list[bytes] | None = None
         size = 0 if response.method == "HEAD" else response.content_length or 0
         content = response.content
-        while size <= LARGEST_BODY and (chunk := await content.readany()):
-            if not first:
-                first, size = chunk, len(chunk)
-                continue
-            rest = [first] if rest is None else rest
-            rest.append(chunk)
-            size += len(chunk)
+        watch = None if content.is_eof() else _Watch(response)
+        try:
+            while size <= LARGEST_BODY and (chunk := await content.readany()):
+                if not first:
+                    first, size = chunk, len(chunk)
+                    continue
+                rest = [first] if rest is None else rest
+                rest.append(chunk)
+                size += len(chunk)
+        except RuntimeError as error:
+            # What a stream says to whoever reads on when the connection has just gone.
+            raise aiohttp.ClientPayloadError from error
+        finally:
+            if watch is not None:
+                watch.end()
         if size > LARGEST_BODY:
             response.close()
             raise UnexpectedResponse(
@@ -282,6 +290,38 @@ class Transport:
                 # a connector of which the user knows nothing.
                 if session is self._session and self._borrowed is None and hasattr(connector, "_close"):
                     connector._close()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess, reportPrivateUsage]
+
+
+class _Watch:
+    """Ends the reading of an answer when its connection ends. aiohttp closes the connection when it cannot parse what
+    follows, and leaves whoever reads waiting, with no time limit running."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._content = response.content
+        protocol = None if response.connection is None else response.connection.protocol
+        # Made when it is asked for; None when it is too late for that.
+        self._closed = None if protocol is None else protocol.closed
+        if self._closed is None:
+            raise aiohttp.ClientPayloadError
+        self._closed.add_done_callback(self._on_close)
+
+    def _on_close(self, closed: asyncio.Future[None]) -> None:
+        _forget(closed)
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientPayloadError())
+
+    def end(self) -> None:
+        """Watch no more."""
+        if self._closed is not None:
+            self._closed.remove_done_callback(self._on_close)
+            # Exactly one of these stays with a connection: asyncio complains of an error that nobody looked at.
+            self._closed.remove_done_callback(_forget)
+            self._closed.add_done_callback(_forget)
+
+
+def _forget(closed: asyncio.Future[None]) -> None:
+    if not closed.cancelled():
+        closed.exception()
 
 
 def _describe(error: BaseException) -> str:

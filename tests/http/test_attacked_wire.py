@@ -5,15 +5,19 @@ Requirements 3-7, 3-10, 3-13, 6-2, 8-1, 8-3.
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
 import pickle
 import traceback
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
 
 import pytest
-from raw_server import ID, Exchange, Play, PlayServer, http
+from raw_server import GROUP, ID, Exchange, Play, PlayServer, http
 from stub_servers import ACCESS, REFRESH, no_jitter, session_on
 
-from ezeep_async import EzeepError
+from ezeep_async import Disconnected, EzeepError, OutcomeUnknown, TransientAuthError
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -66,7 +70,7 @@ async def test_8_3_half_an_answer_is_not_repeated(fault: str, caplog: pytest.Log
             for call in (
                 lambda: session.groups.get(ID),
                 lambda: session.groups.create("x", ID),
-                lambda: session.oauth.refresh(),
+                session.oauth.refresh,
                 lambda: session.oauth.exchange_code("the-code-of-a-login", "v" * 50),
             ):
                 with pytest.raises(EzeepError) as caught:
@@ -76,3 +80,78 @@ async def test_8_3_half_an_answer_is_not_repeated(fault: str, caplog: pytest.Log
             assert len(server.requests) >= 4
     for secret in secrets:
         assert secret not in caplog.text
+
+
+# --- connections that end in the middle
+
+
+def in_two(first: bytes, then: bytes) -> Play:
+    """The second part comes when the first has been read. The connection is not closed by the server."""
+
+    async def play(exchange: Exchange) -> bool:
+        await exchange.send(first)
+        await asyncio.sleep(0.05)
+        await exchange.send(then)
+        return True
+
+    return play
+
+
+async def reset_in_the_body(exchange: Exchange) -> None:
+    await exchange.send(OK + b"Content-Length: 500\r\n\r\n{")
+    await asyncio.sleep(0.05)
+    await exchange.reset()
+
+
+BROKEN_LATE: dict[str, Play] = {
+    "a chunk size that is no number": in_two(CHUNKED + b'2\r\n{"\r\n', b"zz\r\n"),
+    "a chunk without its end": in_two(CHUNKED + b'2\r\n{"', b"xx\r\n"),
+    "a trailer that is no header": in_two(CHUNKED + b"2\r\n{}\r\n", b"0\r\nX y\r\n\r\n"),
+    "a trailer of 9000 characters": in_two(CHUNKED + b"2\r\n{}\r\n", b"0\r\nX: " + b"y" * 9000 + b"\r\n\r\n"),
+    "the end of the connection": reset_in_the_body,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BROKEN_LATE)
+async def test_3_7_what_breaks_in_a_later_packet_ends_the_call_at_once(fault: str) -> None:
+    """3-7: long before any time limit: with all its slots in such calls a session would stand still. Nor has the
+    renewal of a login to wait for its limit, and nothing is left for asyncio to complain of."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    play = BROKEN_LATE[fault]
+    limits = {"retries": 0, "read_timeout": 3600.0, "deadline": 3600.0, "refresh_timeout": 3600.0}
+    async with PlayServer(*[play] * 6) as server, session_on(server.url, concurrency=2, **limits) as session:
+        async with asyncio.timeout(20):
+            calls = [session.groups.get(ID) for _ in range(3)]
+            for error in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(error, Disconnected)
+                assert error.request_id
+            with pytest.raises(OutcomeUnknown):
+                await session.groups.create("x", ID)
+            with pytest.raises(TransientAuthError):
+                await session.oauth.refresh()
+            assert (await session.groups.get(ID)).name == "g"
+            assert (await session.oauth.refresh()).access_token == "access-2"
+    gc.collect()
+    assert not complaints
+
+
+async def test_3_7_a_connection_that_was_read_in_pieces_serves_on() -> None:
+    """3-7: answers in two parts are whole, the connection is kept, and its end, a reset, is no complaint of asyncio's."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    answer = http(GROUP)
+    pieces = in_two(answer[:-20], answer[-20:])
+
+    async with PlayServer(*[pieces] * 5) as server, session_on(server.url) as session:
+        for _ in range(5):
+            assert (await session.groups.get(ID)).name == "g"
+        assert server.connections == 1
+        # Closing it so sends an RST: to the client an error, not an end.
+        server.requests[-1].writer.get_extra_info("socket").setsockopt(
+            SOL_SOCKET, SO_LINGER, pack("ii", 1, 0)
+        )
+        await server.requests[-1].reset()
+        await asyncio.sleep(0.05)
+    gc.collect()
+    assert not complaints
