@@ -147,14 +147,15 @@ class Transport:
         except TimeoutError as error:
             message = f"{name}: no answer within {self._settings.read_timeout:g} s"
             raise RequestTimeout(message, request_sent=phase.sent if phase else None) from error
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError):
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError) as error:
             sent = phase.sent if phase else None
             failure = Disconnected(f"{name}: {_CUT_SHORT}", request_sent=sent)
+            failure.__cause__ = type(error)(_CUT_SHORT)
         except (aiohttp.ClientError, OSError) as error:
             # The switch of aiohttp that repeats a request behind our back is off, so this was one copy at most.
             sent = phase.sent if phase else None
             raise Disconnected(f"{name}: {_describe(error)}", request_sent=sent) from error
-        # Raised out here, with no cause and in our own words: aiohttp's errors of these kinds hold the request's headers
+        # Raised out here, apart from what was caught, and in our own words: aiohttp's errors of these kinds hold the request's headers
         # with its token, or what the server sent, which may be a new login, or ours repeated.
         raise failure
 

@@ -153,5 +153,7 @@ async def test_3_7_a_connection_that_was_read_in_pieces_serves_on() -> None:
         )
         await server.requests[-1].reset()
         await asyncio.sleep(0.05)
+        assert (await session.groups.get(ID)).name == "g"
+        assert server.connections == 2
     gc.collect()
     assert not complaints
