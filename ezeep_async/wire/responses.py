@@ -27,6 +27,11 @@ LARGEST_ERROR = 256 * 1024
 """Bytes of an error's body that are looked into; beyond that its beginning is kept as text."""
 DEEPEST_ERROR = 32
 """Levels of an error's body: deeper ones could not be pickled or shown."""
+MOST_FIELDS = 1000
+"""Of how many fields an error tells what is wrong with them."""
+LONGEST_FIELD = 200
+"""Characters of a field's name, those of the fields around it included. Some bytes of a nested body can repeat a long
+name very often."""
 _ENVELOPES = ("detail", "message", "error")
 _ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _SECRET_HEADERS = ("Set-Cookie", "Location", "Authorization", "Proxy-Authorization")
@@ -235,8 +240,9 @@ def _title_of(text: str) -> str:
 
 def _collect(name: str, value: object, into: dict[str, list[str]], depth: int = 0) -> None:
     """Flatten DRF's nested errors: `{"groups": [{"group_id": ["bad"]}]}` becomes `groups[0].group_id`."""
-    if depth > 8 or value is None:
+    if depth > 8 or value is None or len(into) >= MOST_FIELDS:
         return
+    name = name[:LONGEST_FIELD]
     if isinstance(value, dict):
         for key, inner in cast("dict[str, object]", value).items():
             _collect(f"{name}.{key}", inner, into, depth + 1)

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import pickle
 import traceback
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
 
 import pytest
-from raw_server import GROUP, ID, Exchange, Play, PlayServer, http
+from raw_server import GROUP, ID, Exchange, Play, PlayServer, http, says
 from stub_servers import ACCESS, REFRESH, no_jitter, session_on
 
-from ezeep_async import Disconnected, EzeepError, OutcomeUnknown, TransientAuthError
+from ezeep_async import BadRequest, Disconnected, EzeepError, OutcomeUnknown, TransientAuthError
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -157,3 +161,32 @@ async def test_3_7_a_connection_that_was_read_in_pieces_serves_on() -> None:
         assert server.connections == 2
     gc.collect()
     assert not complaints
+
+
+# --- bodies that grow
+
+
+@contextmanager
+def bounded(limit: int) -> Iterator[None]:
+    """Fails when more megabytes than that were in use at once in the block."""
+    tracemalloc.start(1)
+    try:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        yield
+        used = (tracemalloc.get_traced_memory()[1] - before) / 1e6
+    finally:
+        tracemalloc.stop()
+    assert used < limit, f"{used:.0f} MB"
+
+
+async def test_3_8_a_long_name_is_not_repeated_for_each_of_its_mistakes() -> None:
+    """3-8: 40 kB of a field's name around 20 000 mistakes would be 800 MB of names."""
+    body = b'{"' + b"K" * 40_000 + b'":[' + b",".join([b'{"":1}'] * 20_000) + b"]}"
+    assert len(body) < 256 * 1024
+    async with PlayServer(says(http(body, status="400 No"))) as server, session_on(server.url) as session:
+        with bounded(50), pytest.raises(BadRequest) as caught:
+            await session.groups.get(ID)
+        assert len(caught.value.field_errors) <= 1000
+        assert {len(name) for name in caught.value.field_errors} == {200}
+        assert caught.value.body == json.loads(body)
