@@ -21,7 +21,7 @@ import pytest
 from raw_server import GROUP, ID, Exchange, Play, PlayServer, http, says
 from stub_servers import ACCESS, REFRESH, no_jitter, session_on
 
-from ezeep_async import BadRequest, Disconnected, EzeepError, OutcomeUnknown, TransientAuthError
+from ezeep_async import BadRequest, Disconnected, EzeepError, OutcomeUnknown, Settings, TransientAuthError
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -161,6 +161,13 @@ async def test_3_7_a_connection_that_was_read_in_pieces_serves_on() -> None:
         assert server.connections == 2
     gc.collect()
     assert not complaints
+
+
+@pytest.mark.parametrize("value", [False, True, 0, "x"])
+def test_3_13_certificates_are_checked_whatever_is_given(value: object) -> None:
+    """3-13: `False`, with which aiohttp looks at no certificate, is refused before a session can be made of it."""
+    with pytest.raises(ValueError, match="ssl_context is an ssl.SSLContext"):
+        Settings(ssl_context=value)  # type: ignore[arg-type]
 
 
 # --- bodies that grow
