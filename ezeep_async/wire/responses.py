@@ -105,7 +105,7 @@ def error_from(response: RawResponse, context: Context) -> errors.ApiError | err
     body = parse_body(response.body, context.secrets)
     message, field_errors = explain(body)
     headers = CIMultiDict(
-        (name, black_out(value, context.secrets))
+        (black_out(name, context.secrets), black_out(value, context.secrets))
         for name, value in response.headers.items()
         if name.title() not in _SECRET_HEADERS
     )
@@ -198,6 +198,7 @@ def decode_answer(request: Request, response: RawResponse, read: Callable[[bytes
             # Of the whole body, before it is cut: the half of a secret is one, too.
             excerpt=excerpt(black_out_body(response.body, response.secrets)),
             request_id=black_out(response.headers.get("X-Request-ID", response.request_id), response.secrets),
+            attempts=response.attempts,
         )
     raise problem
 
@@ -234,7 +235,7 @@ def explain(body: object) -> tuple[str, dict[str, list[str]]]:
 def _title_of(text: str) -> str:
     """What a page from a proxy says in its title; a plain text as it is."""
     if title := re.search(r"<title>([^<]{1,200})</title>", text, re.IGNORECASE):
-        return title[1].strip()
+        return one_line(title[1])
     return "" if text.lstrip().startswith("<") else one_line(text)
 
 
@@ -263,8 +264,9 @@ def _sentence(fields: Mapping[str, list[str]]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Short enough for a message, on one line."""
-    text = " ".join(text[:EXCERPT].split())
+    """Short enough for a message, on one line, and nothing in it that moves the cursor of a terminal."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text[:EXCERPT])
+    text = " ".join(text.split())
     return text if len(text) <= 300 else text[:299] + "…"
 
 

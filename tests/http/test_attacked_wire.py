@@ -21,7 +21,17 @@ import pytest
 from raw_server import GROUP, ID, Exchange, Play, PlayServer, http, says
 from stub_servers import ACCESS, REFRESH, no_jitter, session_on
 
-from ezeep_async import BadRequest, Disconnected, EzeepError, OutcomeUnknown, Settings, TransientAuthError
+from ezeep_async import (
+    BadRequest,
+    ConnectFailed,
+    Disconnected,
+    EzeepError,
+    NotFound,
+    OutcomeUnknown,
+    Settings,
+    TransientAuthError,
+    UnexpectedResponse,
+)
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -166,7 +176,7 @@ async def test_3_7_a_connection_that_was_read_in_pieces_serves_on() -> None:
 @pytest.mark.parametrize("value", [False, True, 0, "x"])
 def test_3_13_certificates_are_checked_whatever_is_given(value: object) -> None:
     """3-13: `False`, with which aiohttp looks at no certificate, is refused before a session can be made of it."""
-    with pytest.raises(ValueError, match="ssl_context is an ssl.SSLContext"):
+    with pytest.raises(ValueError, match=r"ssl_context is an ssl\.SSLContext"):
         Settings(ssl_context=value)  # type: ignore[arg-type]
 
 
@@ -197,3 +207,83 @@ async def test_3_8_a_long_name_is_not_repeated_for_each_of_its_mistakes() -> Non
         assert len(caught.value.field_errors) <= 1000
         assert {len(name) for name in caught.value.field_errors} == {200}
         assert caught.value.body == json.loads(body)
+
+
+# --- errors that tell the truth
+
+
+async def test_3_7_an_earlier_attempt_that_left_is_not_forgotten() -> None:
+    """3-7: `request_sent` is False only when no attempt left: the last one, which found nobody, does not speak for all."""
+
+    async def go_away(exchange: Exchange) -> None:
+        server._server.close()
+
+    async with PlayServer(go_away) as server, session_on(server.url, retries=1) as session:
+        with pytest.raises(ConnectFailed) as caught:
+            await session.groups.update(ID, name="new")
+        assert caught.value.attempts == 2
+        assert len(server.requests) == 1
+        assert caught.value.request_sent is None
+
+    async with session_on(server.url, retries=1) as session:
+        with pytest.raises(ConnectFailed) as caught:
+            await session.groups.update(ID, name="new")
+        assert caught.value.request_sent is False
+
+
+async def test_8_4_an_answer_that_cannot_be_read_counts_its_requests() -> None:
+    """8-4: nonsense after two 503s took three requests: `attempts` says so."""
+    busy = says(http(b"{}", status="503 Busy"))
+    nonsense = says(http(b"nonsense", status="201 Created"))
+    plays = [busy, busy, nonsense] * 2
+    async with PlayServer(*plays) as server, session_on(server.url, retries=2) as session:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await session.groups.get(ID)
+        assert caught.value.attempts == 3
+        with pytest.raises(OutcomeUnknown) as lost:
+            await session.groups.create("x", ID)
+        assert isinstance(lost.value.__cause__, UnexpectedResponse)
+        assert lost.value.__cause__.attempts == 3
+        assert lost.value.attempts == 3
+
+
+FORGED = "x\n2026-01-01 CRITICAL it is all over \x1b[31m\x07\x9b2J\u202e"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"<html><title>{FORGED}</title>".encode(),
+        FORGED.encode(),
+        json.dumps({"detail": FORGED}).encode(),
+        json.dumps({FORGED: [FORGED]}).encode(),
+        json.dumps({"error": "x", "error_description": FORGED}).encode(),
+    ],
+    ids=["title", "text", "detail", "field", "error"],
+)
+async def test_8_3_a_server_writes_no_lines_of_its_own_into_a_log(
+    body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """8-3: nor does it move the cursor of the terminal that shows the log."""
+    caplog.set_level(logging.INFO)
+    play = says(http(body, status="500 Oh"))
+    async with PlayServer(*[play] * 4) as server, session_on(server.url, retries=1) as session:
+        for call in (lambda: session.groups.get(ID), session.oauth.refresh):
+            with pytest.raises(EzeepError) as caught:
+                await call()
+            assert str(caught.value).isprintable()
+        assert "it is all over" in caplog.text
+        for record in caplog.records:
+            if record.name.startswith("ezeep_async"):
+                assert record.getMessage().isprintable()
+
+
+async def test_8_3_a_token_that_comes_back_as_a_name_is_blacked_out() -> None:
+    """8-3: a header may be named after it."""
+    body = http(b"{}", f"X-{ACCESS}: 1", f"{ACCESS}: 2", status="404 No")
+    async with PlayServer(says(body)) as server, session_on(server.url) as session:
+        with pytest.raises(NotFound) as caught:
+            await session.groups.get(ID)
+        assert ACCESS not in told(caught.value)
+        assert ACCESS not in str(dict(caught.value.headers))
+        assert caught.value.headers["X-***"] == "1"
