@@ -32,6 +32,7 @@ from ezeep_async import (
     TransientAuthError,
     UnexpectedResponse,
 )
+from ezeep_async.http.limiter import Limiter
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -287,3 +288,46 @@ async def test_8_3_a_token_that_comes_back_as_a_name_is_blacked_out() -> None:
         assert ACCESS not in told(caught.value)
         assert ACCESS not in str(dict(caught.value.headers))
         assert caught.value.headers["X-***"] == "1"
+
+
+# --- the queue
+
+
+class Compared(asyncio.Future[None]):
+    """A future that counts how often it is compared: what looks for one in a queue compares."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.comparisons += 1
+        return self is other
+
+    __hash__ = asyncio.Future.__hash__
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_6_7_cancelling_many_waiting_calls_looks_for_none(
+    background: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """6-7: thousands of waiting calls are cancelled, the newest first: none is sought in the queue, few stay in it,
+    and the slot goes to the one that is left."""
+    limiter = Limiter(1)
+    await limiter.acquire()
+    loop = asyncio.get_running_loop()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "create_future", lambda: Compared(loop=loop))
+        calls = [asyncio.create_task(limiter.acquire(background=background)) for _ in range(3000)]
+        await asyncio.sleep(0)
+        assert limiter.waiting == 3000
+    Compared.comparisons = 0
+    for call in reversed(calls[:1500] + calls[1501:]):
+        call.cancel()
+    await asyncio.wait(calls[:1500] + calls[1501:])
+    assert Compared.comparisons < 3000
+    assert limiter.waiting == 1
+    kept = len(limiter._waiters) + len(limiter._background)
+    assert kept <= 200
+    limiter.release()
+    await calls[1500]
+    assert limiter.waiting == 0
+    assert limiter.active == 1
