@@ -27,7 +27,7 @@ from ezeep_async.wire.requests import Host, Phase, Request
 from ezeep_async.wire.responses import RawResponse
 
 
-LARGEST_BODY = 32 * 1024 * 1024
+LARGEST_BODY = 16 * 1024 * 1024
 """Bytes; a page of 100 users has 25 000."""
 KEEP_ALIVE = 15.0
 """Seconds that an idle connection is kept: less than load balancers do, so that few are stale when they are used."""

@@ -33,6 +33,9 @@ LONGEST_FIELD = 200
 """Characters of a field's name, those of the fields around it included. Some bytes of a nested body can repeat a long
 name very often."""
 _ENVELOPES = ("detail", "message", "error")
+_WINDOW = 8 * EXCERPT
+"""Bytes of a body that are searched for what was secret, to keep an excerpt: six may make one letter."""
+_LONGEST_ESCAPE = len(r"\u0041")
 _ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _SECRET_HEADERS = ("Set-Cookie", "Location", "Authorization", "Proxy-Authorization")
 _CLASSES: dict[int, type[errors.ApiError]] = {
@@ -130,7 +133,7 @@ def error_from(response: RawResponse, context: Context) -> errors.ApiError | err
 def parse_body(body: bytes, secrets: Iterable[str] = ()) -> object:
     """The body of an error: decoded JSON, or the beginning of its text, or None. What was secret is blacked out."""
     if len(body) > LARGEST_ERROR:
-        return excerpt(black_out_body(body[: 2 * EXCERPT], secrets))
+        return blacked_out_excerpt(body, secrets)
     body = black_out_body(body, secrets)
     if not body.strip():
         return None
@@ -170,6 +173,17 @@ def black_out_body(body: bytes, secrets: Iterable[str]) -> bytes:
     return body
 
 
+def blacked_out_excerpt(body: bytes, secrets: Iterable[str]) -> str:
+    """The beginning of a body without what was secret, for errors. No more of the body is looked at than that takes."""
+    secrets = [secret for secret in secrets if secret]
+    if len(body) <= _WINDOW:
+        return excerpt(black_out_body(body, secrets))
+    window = black_out_body(body[:_WINDOW], secrets)
+    # The half of a secret is one, too: what may be one that the end of the window cuts in two is left out.
+    longest = max((len(form.encode()) for secret in secrets for form in _spellings(secret)), default=0)
+    return excerpt(window[: max(0, len(window) - longest - _LONGEST_ESCAPE)])
+
+
 def _without_escape(escape: re.Match[bytes]) -> bytes:
     """The letter itself where JSON can have it, else its shortest escape."""
     name = escape[1]
@@ -195,8 +209,7 @@ def decode_answer(request: Request, response: RawResponse, read: Callable[[bytes
             f"{request.method} {request.route}: {black_out(str(error), response.secrets)}",
             status=response.status,
             path=error.path,
-            # Of the whole body, before it is cut: the half of a secret is one, too.
-            excerpt=excerpt(black_out_body(response.body, response.secrets)),
+            excerpt=blacked_out_excerpt(response.body, response.secrets),
             request_id=black_out(response.headers.get("X-Request-ID", response.request_id), response.secrets),
             attempts=response.attempts,
         )

@@ -210,6 +210,41 @@ async def test_3_8_a_long_name_is_not_repeated_for_each_of_its_mistakes() -> Non
         assert caught.value.body == json.loads(body)
 
 
+MANY = 14_000_000
+ROW = b'{"id":1}'
+LARGE = {
+    "lists": b'{"results":[' + ROW + b'],"x":[' + b"[]," * (MANY // 3) + b"1]}",
+    "escapes": b'{"results":[' + ROW + b'],"x":["' + rb"\u0041" * (MANY // 6) + b'"]}',
+    "short texts": b"[" + rb'"\n",' * (MANY // 5) + b"1]",
+}
+
+
+@pytest.mark.parametrize("fault", LARGE)
+async def test_3_7_8_1_a_large_body_is_not_made_larger(fault: str) -> None:
+    """3-7, 8-1: 14 MB that are no page take their own size and the pieces that they came in, not ten times that."""
+    async with PlayServer(says(http(LARGE[fault]))) as server, session_on(server.url) as session:
+        with bounded(60), pytest.raises(UnexpectedResponse, match=r"documented shape|not JSON") as caught:
+            await session.groups.list().collect()
+        assert len(caught.value.excerpt) == 4096
+        assert (await session.groups.get(ID)).name == "g"
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 No"])
+@pytest.mark.parametrize("escaped", [False, True])
+async def test_8_3_no_excerpt_ends_in_half_a_token(status: str, escaped: bool) -> None:
+    """8-3: wherever an excerpt, or the piece of the body that it is made of, ends: the token is not to be read off it."""
+    token = "".join(f"\\u{ord(letter):04x}" for letter in ACCESS).encode() if escaped else ACCESS.encode()
+    for shift in range(0, len(token), 11):
+        body = b'{"x":["' + b"y" * shift + token * 9000 + b'"'
+        async with PlayServer(says(http(body, status=status))) as server, session_on(server.url) as session:
+            with pytest.raises((UnexpectedResponse, NotFound)) as caught:
+                await session.groups.get(ID)
+        error = caught.value
+        text = error.excerpt if isinstance(error, UnexpectedResponse) else str(error.body)
+        assert len(text) > 100
+        assert set(text[7:]) <= set("y*")
+
+
 # --- errors that tell the truth
 
 
