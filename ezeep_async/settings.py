@@ -100,6 +100,12 @@ def _proxy(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         raise ValueError(f"{attribute.name} is an http:// address, such as http://proxy.example:3128")
 
 
+def _tls(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    # False, above all, would reach aiohttp, for which it means that no certificate is looked at.
+    if value is not None and not isinstance(value, ssl.SSLContext):
+        raise ValueError(f"{attribute.name} is an ssl.SSLContext, not {value!r}")
+
+
 def _proxy_without_password(value: str | None) -> str:
     if value is None:
         return "None"
@@ -121,7 +127,8 @@ class Settings:
     """How often a call is tried again. 0: one attempt, and nothing is repeated behind your back: for those who retry
     by their own means, `is_retryable(error)` and `error.retry_after` say what ours would have done."""
     max_retry_after: float = attrs.field(default=120.0, validator=_not_negative)
-    """The longest `Retry-After` that is waited out; a longer one raises `RateLimited` at once."""
+    """The longest `Retry-After` that is waited out; a longer one raises `RateLimited` at once. The other calls to the
+    same host then wait for this long before they start, and are told the same if the server has not changed its mind."""
     concurrency: int = attrs.field(default=32, validator=_whole(1))
     """How many calls of the API one session has under way at once, at each of the two hosts."""
     requests_per_second: float | None = attrs.field(
@@ -139,7 +146,7 @@ class Settings:
     """An http proxy for both hosts."""
     proxy_auth: tuple[str, str] | None = attrs.field(default=None, repr=False)
     """The proxy's user name and password, where they are not in its address."""
-    ssl_context: ssl.SSLContext | None = None
+    ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=_tls)
     """Own certificate authorities or client certificates, for both hosts."""
     trust_env: bool = False
     """Take proxies from HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Read once, when the session is opened."""

@@ -23,13 +23,8 @@ STDIN = Path("-")
 STDIN_NAME = "standard input"
 
 
-def read_desired(path: Path) -> DesiredState:
-    """Who should be where, by a file. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`."""
-    return DesiredState.from_file(path)
-
-
 def read_input(path: Path) -> DesiredState | Plan:
-    """Who should be where, or a plan that was kept. Blocks. Raises as `read_desired`, and `ValueError` for a bad plan."""
+    """Who should be where, or a plan that was kept. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`."""
     if path == STDIN:
         content = sys.stdin.buffer.read()
         if not _is_plan(content):
@@ -39,7 +34,7 @@ def read_input(path: Path) -> DesiredState | Plan:
         begin = file.read(64)
         # A table of a hundred thousand rows is not read for this.
         content = begin + file.read() if begin.lstrip().startswith(b"{") else b""
-    return _plan(content, str(path)) if _is_plan(content) else read_desired(path)
+    return _plan(content, str(path)) if _is_plan(content) else DesiredState.from_file(path)
 
 
 def _is_plan(content: bytes) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 
 
@@ -15,6 +14,8 @@ BACKGROUND_SHARE = 8
 """While calls of both kinds wait, every eighth slot goes to the background: slow, and never stopped."""
 NEWEST_SHARE = 4
 """Every fourth slot goes to the call that came last: a single one does not wait behind all the calls of a large job."""
+MOST_CANCELLED = 100
+"""More cancelled calls than that are not kept in the queues, unless even more wait there."""
 
 Queue = deque[asyncio.Future[None]]
 
@@ -47,6 +48,7 @@ class Limiter:
         self._no_risk_before = 0.0
         self._waiters: Queue = deque()
         self._background: Queue = deque()
+        self._waiting = 0
         self._served = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -63,13 +65,13 @@ class Limiter:
     @property
     def waiting(self) -> int:
         """How many calls wait for a slot."""
-        return len(self._waiters) + len(self._background)
+        return self._waiting
 
     # --- slots -----------------------------------------------------------------------------------------------------
 
     async def acquire(self, *, first: bool = False, background: bool = False) -> None:
         """Wait for a slot. `first` puts a call that was sent back by the server ahead of those that never went."""
-        if not self.waiting and self._active < self._limit and self._is_time():
+        if not self._waiting and self._active < self._limit and self._is_time():
             self._start()
             return
         waiter = asyncio.get_running_loop().create_future()
@@ -78,6 +80,7 @@ class Limiter:
             queue.appendleft(waiter)
         else:
             queue.append(waiter)
+        self._waiting += 1
         self._dispatch()
         try:
             await waiter
@@ -85,14 +88,14 @@ class Limiter:
             if waiter.done() and not waiter.cancelled():
                 self.release()  # the slot was given just before the cancellation: hand it on
             else:
-                with contextlib.suppress(ValueError):  # a dispatch in between has dropped it already
-                    queue.remove(waiter)
+                self._waiting -= 1
+                self._tidy()
             raise
 
     def release(self) -> None:
         """Give the slot back."""
         self._active -= 1
-        if self.waiting:
+        if self._waiting:
             self._dispatch()
 
     # --- what the server says --------------------------------------------------------------------------------------
@@ -148,20 +151,31 @@ class Limiter:
             self._not_before = max(self._not_before, self._now()) + self._interval
 
     def _dispatch(self) -> None:
-        while self.waiting and self._active < self._limit:
+        # A call that was cancelled a moment ago is counted until its task has run: then the queues may be empty.
+        while (self._waiters or self._background) and self._active < self._limit:
             if not self._is_time():
                 self._wake_later()
                 return
             waiter = self._next()
             if not waiter.done():
+                self._served += 1
+                self._waiting -= 1
                 self._start()
                 waiter.set_result(None)
 
     def _next(self) -> asyncio.Future[None]:
-        self._served += 1
-        if self._background and (not self._waiters or self._served % BACKGROUND_SHARE == 0):
+        number = self._served + 1
+        if self._background and (not self._waiters or number % BACKGROUND_SHARE == 0):
             return self._background.popleft()
-        return self._waiters.pop() if self._served % NEWEST_SHARE == 0 else self._waiters.popleft()
+        return self._waiters.pop() if number % NEWEST_SHARE == 0 else self._waiters.popleft()
+
+    def _tidy(self) -> None:
+        # Cancelled ones stay in the queues until their turn, or until most are: to look for each would be quadratic.
+        if len(self._waiters) + len(self._background) > 2 * self._waiting + MOST_CANCELLED:
+            for queue in (self._waiters, self._background):
+                left = [waiter for waiter in queue if not waiter.done()]
+                queue.clear()
+                queue.extend(left)
 
     def _wake_later(self) -> None:
         loop = asyncio.get_running_loop()

@@ -317,6 +317,8 @@ class _Call:
         if isinstance(failure, ApiError | UnexpectedResponse | TransportError):
             failure.attempts = self._attempt
             failure.request_id = failure.request_id or self.request_id
+        if isinstance(failure, TransportError) and self._unclear and failure.request_sent is False:
+            failure.request_sent = None  # this attempt did not leave; one before it may have
         if not self.request.idempotent and (self._unclear or _unreadable_success(failure)):
             unknown = OutcomeUnknown(
                 f"{self._name}: the answer was lost, so it may or may not have been carried out: {failure}",

@@ -27,12 +27,13 @@ from ezeep_async.wire.requests import Host, Phase, Request
 from ezeep_async.wire.responses import RawResponse
 
 
-LARGEST_BODY = 32 * 1024 * 1024
+LARGEST_BODY = 16 * 1024 * 1024
 """Bytes; a page of 100 users has 25 000."""
 KEEP_ALIVE = 15.0
 """Seconds that an idle connection is kept: less than load balancers do, so that few are stale when they are used."""
 USER_AGENT = f"ezeep_async/{__version__} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
 
+_CUT_SHORT = "the connection ended before the answer was complete"
 _UNTIMED = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _NOT_CONNECTED = (
     aiohttp.ClientConnectorError,
@@ -146,11 +147,16 @@ class Transport:
         except TimeoutError as error:
             message = f"{name}: no answer within {self._settings.read_timeout:g} s"
             raise RequestTimeout(message, request_sent=phase.sent if phase else None) from error
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError) as error:
+            sent = phase.sent if phase else None
+            failure = Disconnected(f"{name}: {_CUT_SHORT}", request_sent=sent)
+            failure.__cause__ = type(error)(_CUT_SHORT)
         except (aiohttp.ClientError, OSError) as error:
             # The switch of aiohttp that repeats a request behind our back is off, so this was one copy at most.
             sent = phase.sent if phase else None
             raise Disconnected(f"{name}: {_describe(error)}", request_sent=sent) from error
-        # Raised out here, with no cause: aiohttp's errors of these two kinds hold the request's headers, and its token.
+        # Raised out here, apart from what was caught, and in our own words: aiohttp's errors of these kinds hold the request's headers
+        # with its token, or what the server sent, which may be a new login, or ours repeated.
         raise failure
 
     def url(self, request: Request) -> URL:
@@ -167,13 +173,21 @@ class Transport:
         rest: list[bytes] | None = None
         size = 0 if response.method == "HEAD" else response.content_length or 0
         content = response.content
-        while size <= LARGEST_BODY and (chunk := await content.readany()):
-            if not first:
-                first, size = chunk, len(chunk)
-                continue
-            rest = [first] if rest is None else rest
-            rest.append(chunk)
-            size += len(chunk)
+        watch = None if content.is_eof() else _Watch(response)
+        try:
+            while size <= LARGEST_BODY and (chunk := await content.readany()):
+                if not first:
+                    first, size = chunk, len(chunk)
+                    continue
+                rest = [first] if rest is None else rest
+                rest.append(chunk)
+                size += len(chunk)
+        except RuntimeError as error:
+            # What a stream says to whoever reads on when the connection has just gone.
+            raise aiohttp.ClientPayloadError from error
+        finally:
+            if watch is not None:
+                watch.end()
         if size > LARGEST_BODY:
             response.close()
             raise UnexpectedResponse(
@@ -277,6 +291,38 @@ class Transport:
                 # a connector of which the user knows nothing.
                 if session is self._session and self._borrowed is None and hasattr(connector, "_close"):
                     connector._close()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess, reportPrivateUsage]
+
+
+class _Watch:
+    """Ends the reading of an answer when its connection ends. aiohttp closes the connection when it cannot parse what
+    follows, and leaves whoever reads waiting, with no time limit running."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._content = response.content
+        protocol = None if response.connection is None else response.connection.protocol
+        # Made when it is asked for; None when it is too late for that.
+        self._closed = None if protocol is None else protocol.closed
+        if self._closed is None:
+            raise aiohttp.ClientPayloadError
+        self._closed.add_done_callback(self._on_close)
+
+    def _on_close(self, closed: asyncio.Future[None]) -> None:
+        _forget(closed)
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientPayloadError())
+
+    def end(self) -> None:
+        """Watch no more."""
+        if self._closed is not None:
+            self._closed.remove_done_callback(self._on_close)
+            # Exactly one of these stays with a connection: asyncio complains of an error that nobody looked at.
+            self._closed.remove_done_callback(_forget)
+            self._closed.add_done_callback(_forget)
+
+
+def _forget(closed: asyncio.Future[None]) -> None:
+    if not closed.cancelled():
+        closed.exception()
 
 
 def _describe(error: BaseException) -> str:

@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 EXCERPT = 4096
 """How much of a body an error keeps, bytes."""
+LARGEST_SLOW = 4 * 1024 * 1024
+"""Bytes of a body that is decoded once more, into plain values first: those may take fifty times as much memory."""
 
 
 @attrs.frozen
@@ -171,7 +173,11 @@ def decode(body: bytes, kind: type[T]) -> T:
     """A record from JSON. Raises `UnexpectedResponse` that names the JSON path of what does not fit."""
     try:
         return cast("T", _decoder(cast("Hashable", kind)).decode(body))
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        if len(body) > LARGEST_SLOW:
+            raise UnexpectedResponse(
+                f"the answer does not have the documented shape: {str(error)[:300]}", excerpt=excerpt(body)
+            ) from error
         return _decode_slowly(body, kind)
 
 

@@ -27,7 +27,15 @@ LARGEST_ERROR = 256 * 1024
 """Bytes of an error's body that are looked into; beyond that its beginning is kept as text."""
 DEEPEST_ERROR = 32
 """Levels of an error's body: deeper ones could not be pickled or shown."""
+MOST_FIELDS = 1000
+"""Of how many fields an error tells what is wrong with them."""
+LONGEST_FIELD = 200
+"""Characters of a field's name, those of the fields around it included. Some bytes of a nested body can repeat a long
+name very often."""
 _ENVELOPES = ("detail", "message", "error")
+_WINDOW = 8 * EXCERPT
+"""Bytes of a body that are searched for what was secret, to keep an excerpt: six may make one letter."""
+_LONGEST_ESCAPE = len(r"\u0041")
 _ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _SECRET_HEADERS = ("Set-Cookie", "Location", "Authorization", "Proxy-Authorization")
 _CLASSES: dict[int, type[errors.ApiError]] = {
@@ -105,7 +113,7 @@ def error_from(response: RawResponse, context: Context) -> errors.ApiError | err
     body = parse_body(response.body, context.secrets)
     message, field_errors = explain(body)
     headers = CIMultiDict(
-        (name, black_out(value, context.secrets))
+        (black_out(name, context.secrets), black_out(value, context.secrets))
         for name, value in response.headers.items()
         if name.title() not in _SECRET_HEADERS
     )
@@ -130,7 +138,7 @@ def error_from(response: RawResponse, context: Context) -> errors.ApiError | err
 def parse_body(body: bytes, secrets: Iterable[str] = ()) -> object:
     """The body of an error: decoded JSON, or the beginning of its text, or None. What was secret is blacked out."""
     if len(body) > LARGEST_ERROR:
-        return excerpt(black_out_body(body[: 2 * EXCERPT], secrets))
+        return blacked_out_excerpt(body, secrets)
     body = black_out_body(body, secrets)
     if not body.strip():
         return None
@@ -170,6 +178,17 @@ def black_out_body(body: bytes, secrets: Iterable[str]) -> bytes:
     return body
 
 
+def blacked_out_excerpt(body: bytes, secrets: Iterable[str]) -> str:
+    """The beginning of a body without what was secret, for errors. No more of the body is looked at than that takes."""
+    secrets = [secret for secret in secrets if secret]
+    if len(body) <= _WINDOW:
+        return excerpt(black_out_body(body, secrets))
+    window = black_out_body(body[:_WINDOW], secrets)
+    # The half of a secret is one, too: what may be one that the end of the window cuts in two is left out.
+    longest = max((len(form.encode()) for secret in secrets for form in _spellings(secret)), default=0)
+    return excerpt(window[: max(0, len(window) - longest - _LONGEST_ESCAPE)])
+
+
 def _without_escape(escape: re.Match[bytes]) -> bytes:
     """The letter itself where JSON can have it, else its shortest escape."""
     name = escape[1]
@@ -195,9 +214,9 @@ def decode_answer(request: Request, response: RawResponse, read: Callable[[bytes
             f"{request.method} {request.route}: {black_out(str(error), response.secrets)}",
             status=response.status,
             path=error.path,
-            # Of the whole body, before it is cut: the half of a secret is one, too.
-            excerpt=excerpt(black_out_body(response.body, response.secrets)),
+            excerpt=blacked_out_excerpt(response.body, response.secrets),
             request_id=response.request_id,
+            attempts=response.attempts,
         )
     raise problem
 
@@ -234,14 +253,15 @@ def explain(body: object) -> tuple[str, dict[str, list[str]]]:
 def _title_of(text: str) -> str:
     """What a page from a proxy says in its title; a plain text as it is."""
     if title := re.search(r"<title>([^<]{1,200})</title>", text, re.IGNORECASE):
-        return title[1].strip()
+        return one_line(title[1])
     return "" if text.lstrip().startswith("<") else one_line(text)
 
 
 def _collect(name: str, value: object, into: dict[str, list[str]], depth: int = 0) -> None:
     """Flatten DRF's nested errors: `{"groups": [{"group_id": ["bad"]}]}` becomes `groups[0].group_id`."""
-    if depth > 8 or value is None:
+    if depth > 8 or value is None or len(into) >= MOST_FIELDS:
         return
+    name = name[:LONGEST_FIELD]
     if isinstance(value, dict):
         for key, inner in cast("dict[str, object]", value).items():
             _collect(f"{name}.{key}", inner, into, depth + 1)
@@ -262,8 +282,9 @@ def _sentence(fields: Mapping[str, list[str]]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Short enough for a message, on one line."""
-    text = " ".join(text[:EXCERPT].split())
+    """Short enough for a message, on one line, and nothing in it that moves the cursor of a terminal."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text[:EXCERPT])
+    text = " ".join(text.split())
     return text if len(text) <= 300 else text[:299] + "…"
 
 

@@ -1,0 +1,368 @@
+"""A server that means harm: nothing secret comes out, nothing hangs, nothing grows, and every error tells the truth.
+
+Requirements 3-7, 3-10, 3-13, 6-2, 8-1, 8-3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import pickle
+import traceback
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
+
+import pytest
+from raw_server import GROUP, ID, Exchange, Play, PlayServer, http, says
+from stub_servers import ACCESS, REFRESH, no_jitter, session_on
+
+from ezeep_async import (
+    BadRequest,
+    ConnectFailed,
+    Disconnected,
+    EzeepError,
+    NotFound,
+    OutcomeUnknown,
+    Settings,
+    TransientAuthError,
+    UnexpectedResponse,
+)
+from ezeep_async.http.limiter import Limiter
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_jitter(monkeypatch)
+
+
+def told(error: BaseException) -> str:
+    """Everything that an error shows, here and in another process."""
+    chain = "".join(traceback.format_exception(error))
+    return f"{error!r} {vars(error)!r} {chain} {pickle.dumps(error)!r}"
+
+
+# --- secrets
+
+
+def echoes(before: bytes, after: bytes = b"") -> Play:
+    """Sends `before`, what the client sent in confidence, `after`, and closes."""
+
+    async def play(exchange: Exchange) -> None:
+        confided = exchange.head.partition("Authorization: ")[2].partition("\r\n")[0].encode() + exchange.body
+        await exchange.send(before + confided + b" new-refresh-token" + after)
+
+    return play
+
+
+ECHOES = {
+    "half of a head": echoes(OK + b"X-Echo: ", b"\r\n"),
+    "half of a head with a cookie": echoes(OK + b"Set-Cookie: refresh_token=", b"; path=/\r\n"),
+    "a chunk size": echoes(CHUNKED + b"2\r\n{}\r\n", b"\r\n"),
+    "a trailer": echoes(CHUNKED + b"2\r\n{}\r\n0\r\nX ", b"\r\n\r\n"),
+    "half of a trailer": echoes(CHUNKED + b"2\r\n{}\r\n0\r\nX: ", b"\r\n"),
+    "a status line": echoes(b"HTTP/1.1 2", b"\r\n\r\n"),
+    "no gzip": echoes(OK + b"Content-Encoding: gzip\r\nContent-Length: 500\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("fault", ECHOES)
+async def test_8_3_half_an_answer_is_not_repeated(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    """8-3: what a server sent before it broke off, which may be a login, is in no error, no pickle and no log."""
+    caplog.set_level(logging.DEBUG)
+    play = ECHOES[fault]
+    secrets = (ACCESS, REFRESH, "new-refresh-token", "the-code-of-a-login", "v" * 50)
+    async with PlayServer(*[play] * 12) as server:
+        async with session_on(server.url, retries=1, deadline=5) as session:
+            for call in (
+                lambda: session.groups.get(ID),
+                lambda: session.groups.create("x", ID),
+                session.oauth.refresh,
+                lambda: session.oauth.exchange_code("the-code-of-a-login", "v" * 50),
+            ):
+                with pytest.raises(EzeepError) as caught:
+                    await call()
+                for secret in secrets:
+                    assert secret not in told(caught.value)
+            assert len(server.requests) >= 4
+    for secret in secrets:
+        assert secret not in caplog.text
+
+
+# --- connections that end in the middle
+
+
+def in_two(first: bytes, then: bytes) -> Play:
+    """The second part comes when the first has been read. The connection is not closed by the server."""
+
+    async def play(exchange: Exchange) -> bool:
+        await exchange.send(first)
+        await asyncio.sleep(0.05)
+        await exchange.send(then)
+        return True
+
+    return play
+
+
+async def reset_in_the_body(exchange: Exchange) -> None:
+    await exchange.send(OK + b"Content-Length: 500\r\n\r\n{")
+    await asyncio.sleep(0.05)
+    await exchange.reset()
+
+
+BROKEN_LATE: dict[str, Play] = {
+    "a chunk size that is no number": in_two(CHUNKED + b'2\r\n{"\r\n', b"zz\r\n"),
+    "a chunk without its end": in_two(CHUNKED + b'2\r\n{"', b"xx\r\n"),
+    "a trailer that is no header": in_two(CHUNKED + b"2\r\n{}\r\n", b"0\r\nX y\r\n\r\n"),
+    "a trailer of 9000 characters": in_two(CHUNKED + b"2\r\n{}\r\n", b"0\r\nX: " + b"y" * 9000 + b"\r\n\r\n"),
+    "the end of the connection": reset_in_the_body,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BROKEN_LATE)
+async def test_3_7_what_breaks_in_a_later_packet_ends_the_call_at_once(fault: str) -> None:
+    """3-7: long before any time limit: with all its slots in such calls a session would stand still. Nor has the
+    renewal of a login to wait for its limit, and nothing is left for asyncio to complain of."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    play = BROKEN_LATE[fault]
+    limits = {"retries": 0, "read_timeout": 3600.0, "deadline": 3600.0, "refresh_timeout": 3600.0}
+    async with PlayServer(*[play] * 6) as server, session_on(server.url, concurrency=2, **limits) as session:
+        async with asyncio.timeout(20):
+            calls = [session.groups.get(ID) for _ in range(3)]
+            for error in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(error, Disconnected)
+                assert error.request_id
+            with pytest.raises(OutcomeUnknown):
+                await session.groups.create("x", ID)
+            with pytest.raises(TransientAuthError):
+                await session.oauth.refresh()
+            assert (await session.groups.get(ID)).name == "g"
+            assert (await session.oauth.refresh()).access_token == "access-2"
+    gc.collect()
+    assert not complaints
+
+
+async def test_3_7_a_connection_that_was_read_in_pieces_serves_on() -> None:
+    """3-7: answers in two parts are whole, the connection is kept, and its end, a reset, is no complaint of asyncio's."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    answer = http(GROUP)
+    pieces = in_two(answer[:-20], answer[-20:])
+
+    async with PlayServer(*[pieces] * 5) as server, session_on(server.url) as session:
+        for _ in range(5):
+            assert (await session.groups.get(ID)).name == "g"
+        assert server.connections == 1
+        # Closing it so sends an RST: to the client an error, not an end.
+        server.requests[-1].writer.get_extra_info("socket").setsockopt(
+            SOL_SOCKET, SO_LINGER, pack("ii", 1, 0)
+        )
+        await server.requests[-1].reset()
+        await asyncio.sleep(0.05)
+        assert (await session.groups.get(ID)).name == "g"
+        assert server.connections == 2
+    gc.collect()
+    assert not complaints
+
+
+@pytest.mark.parametrize("value", [False, True, 0, "x"])
+def test_3_13_certificates_are_checked_whatever_is_given(value: object) -> None:
+    """3-13: `False`, with which aiohttp looks at no certificate, is refused before a session can be made of it."""
+    with pytest.raises(ValueError, match=r"ssl_context is an ssl\.SSLContext"):
+        Settings(ssl_context=value)  # type: ignore[arg-type]
+
+
+# --- bodies that grow
+
+
+@contextmanager
+def bounded(limit: int) -> Iterator[None]:
+    """Fails when more megabytes than that were in use at once in the block."""
+    tracemalloc.start(1)
+    try:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        yield
+        used = (tracemalloc.get_traced_memory()[1] - before) / 1e6
+    finally:
+        tracemalloc.stop()
+    assert used < limit, f"{used:.0f} MB"
+
+
+async def test_3_8_a_long_name_is_not_repeated_for_each_of_its_mistakes() -> None:
+    """3-8: 40 kB of a field's name around 20 000 mistakes would be 800 MB of names."""
+    body = b'{"' + b"K" * 40_000 + b'":[' + b",".join([b'{"":1}'] * 20_000) + b"]}"
+    assert len(body) < 256 * 1024
+    async with PlayServer(says(http(body, status="400 No"))) as server, session_on(server.url) as session:
+        with bounded(50), pytest.raises(BadRequest) as caught:
+            await session.groups.get(ID)
+        assert len(caught.value.field_errors) <= 1000
+        assert {len(name) for name in caught.value.field_errors} == {200}
+        assert caught.value.body == json.loads(body)
+
+
+MANY = 14_000_000
+ROW = b'{"id":1}'
+LARGE = {
+    "lists": b'{"results":[' + ROW + b'],"x":[' + b"[]," * (MANY // 3) + b"1]}",
+    "escapes": b'{"results":[' + ROW + b'],"x":["' + rb"\u0041" * (MANY // 6) + b'"]}',
+    "short texts": b"[" + rb'"\n",' * (MANY // 5) + b"1]",
+}
+
+
+@pytest.mark.parametrize("fault", LARGE)
+async def test_3_7_8_1_a_large_body_is_not_made_larger(fault: str) -> None:
+    """3-7, 8-1: 14 MB that are no page take their own size and the pieces that they came in, not ten times that."""
+    async with PlayServer(says(http(LARGE[fault]))) as server, session_on(server.url) as session:
+        with bounded(60), pytest.raises(UnexpectedResponse, match=r"documented shape|not JSON") as caught:
+            await session.groups.list().collect()
+        assert len(caught.value.excerpt) == 4096
+        assert (await session.groups.get(ID)).name == "g"
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 No"])
+@pytest.mark.parametrize("escaped", [False, True])
+async def test_8_3_no_excerpt_ends_in_half_a_token(status: str, escaped: bool) -> None:
+    """8-3: wherever an excerpt, or the piece of the body that it is made of, ends: the token is not to be read off it."""
+    token = "".join(f"\\u{ord(letter):04x}" for letter in ACCESS).encode() if escaped else ACCESS.encode()
+    for shift in range(0, len(token), 11):
+        body = b'{"x":["' + b"y" * shift + token * 9000 + b'"'
+        async with PlayServer(says(http(body, status=status))) as server, session_on(server.url) as session:
+            with pytest.raises((UnexpectedResponse, NotFound)) as caught:
+                await session.groups.get(ID)
+        error = caught.value
+        text = error.excerpt if isinstance(error, UnexpectedResponse) else str(error.body)
+        assert len(text) > 100
+        assert set(text[7:]) <= set("y*")
+
+
+# --- errors that tell the truth
+
+
+async def test_3_7_an_earlier_attempt_that_left_is_not_forgotten() -> None:
+    """3-7: `request_sent` is False only when no attempt left: the last one, which found nobody, does not speak for all."""
+
+    async def go_away(exchange: Exchange) -> None:
+        server._server.close()
+
+    async with PlayServer(go_away) as server, session_on(server.url, retries=1) as session:
+        with pytest.raises(ConnectFailed) as caught:
+            await session.groups.update(ID, name="new")
+        assert caught.value.attempts == 2
+        assert len(server.requests) == 1
+        assert caught.value.request_sent is None
+
+    async with session_on(server.url, retries=1) as session:
+        with pytest.raises(ConnectFailed) as caught:
+            await session.groups.update(ID, name="new")
+        assert caught.value.request_sent is False
+
+
+async def test_8_4_an_answer_that_cannot_be_read_counts_its_requests() -> None:
+    """8-4: nonsense after two 503s took three requests: `attempts` says so."""
+    busy = says(http(b"{}", status="503 Busy"))
+    nonsense = says(http(b"nonsense", status="201 Created"))
+    plays = [busy, busy, nonsense] * 2
+    async with PlayServer(*plays) as server, session_on(server.url, retries=2) as session:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await session.groups.get(ID)
+        assert caught.value.attempts == 3
+        with pytest.raises(OutcomeUnknown) as lost:
+            await session.groups.create("x", ID)
+        assert isinstance(lost.value.__cause__, UnexpectedResponse)
+        assert lost.value.__cause__.attempts == 3
+        assert lost.value.attempts == 3
+
+
+FORGED = "x\n2026-01-01 CRITICAL it is all over \x1b[31m\x07\x9b2J\u202e"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"<html><title>{FORGED}</title>".encode(),
+        FORGED.encode(),
+        json.dumps({"detail": FORGED}).encode(),
+        json.dumps({FORGED: [FORGED]}).encode(),
+        json.dumps({"error": "x", "error_description": FORGED}).encode(),
+    ],
+    ids=["title", "text", "detail", "field", "error"],
+)
+async def test_8_3_a_server_writes_no_lines_of_its_own_into_a_log(
+    body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """8-3: nor does it move the cursor of the terminal that shows the log."""
+    caplog.set_level(logging.INFO)
+    play = says(http(body, status="500 Oh"))
+    async with PlayServer(*[play] * 4) as server, session_on(server.url, retries=1) as session:
+        for call in (lambda: session.groups.get(ID), session.oauth.refresh):
+            with pytest.raises(EzeepError) as caught:
+                await call()
+            assert str(caught.value).isprintable()
+        assert "it is all over" in caplog.text
+        for record in caplog.records:
+            if record.name.startswith("ezeep_async"):
+                assert record.getMessage().isprintable()
+
+
+async def test_8_3_a_token_that_comes_back_as_a_name_is_blacked_out() -> None:
+    """8-3: a header may be named after it."""
+    body = http(b"{}", f"X-{ACCESS}: 1", f"{ACCESS}: 2", status="404 No")
+    async with PlayServer(says(body)) as server, session_on(server.url) as session:
+        with pytest.raises(NotFound) as caught:
+            await session.groups.get(ID)
+        assert ACCESS not in told(caught.value)
+        assert ACCESS not in str(dict(caught.value.headers))
+        assert caught.value.headers["X-***"] == "1"
+
+
+# --- the queue
+
+
+class Compared(asyncio.Future[None]):
+    """A future that counts how often it is compared: what looks for one in a queue compares."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.comparisons += 1
+        return self is other
+
+    __hash__ = asyncio.Future.__hash__
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_6_7_cancelling_many_waiting_calls_looks_for_none(
+    background: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """6-7: thousands of waiting calls are cancelled, the newest first: none is sought in the queue, few stay in it,
+    and the slot goes to the one that is left."""
+    limiter = Limiter(1)
+    await limiter.acquire()
+    loop = asyncio.get_running_loop()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "create_future", lambda: Compared(loop=loop))
+        calls = [asyncio.create_task(limiter.acquire(background=background)) for _ in range(3000)]
+        await asyncio.sleep(0)
+        assert limiter.waiting == 3000
+    Compared.comparisons = 0
+    for call in reversed(calls[:1500] + calls[1501:]):
+        call.cancel()
+    await asyncio.wait(calls[:1500] + calls[1501:])
+    assert Compared.comparisons < 3000
+    assert limiter.waiting == 1
+    kept = len(limiter._waiters) + len(limiter._background)
+    assert kept <= 200
+    limiter.release()
+    await calls[1500]
+    assert limiter.waiting == 0
+    assert limiter.active == 1
