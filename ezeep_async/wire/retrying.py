@@ -41,7 +41,9 @@ class RetryPolicy:
 
 def retry_after_of(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Seconds that an answer asks to wait: the largest, where it says it twice. None when it does not ask."""
-    asked = [parse_retry_after(value, now) for name, value in headers.items() if name.title() == "Retry-After"]
+    asked = [
+        parse_retry_after(value, now) for name, value in headers.items() if name.title() == "Retry-After"
+    ]
     return max((seconds for seconds in asked if seconds is not None), default=None)
 
 

@@ -9,10 +9,11 @@ from uuid import UUID
 
 import anyio
 import pytest
-from stub_servers import nothing_running
+from aiohttp import web
+from stub_servers import Seen, Stub, nothing_running, page, session_on, user
 from support import until
 
-from ezeep_async import EzeepSession, Group, User
+from ezeep_async import EzeepSession, Group, PaginationLoop, User
 from ezeep_async.resources.base import Turn, Turns
 from ezeep_async.sandbox import Sandbox
 
@@ -231,3 +232,49 @@ async def test_7_3_cancelled_in_the_moment_of_the_answer_nothing_is_written(
     await asyncio.wait({task}, timeout=5)
     await asyncio.sleep(0.01)
     assert (sent, turns._locks) == (0, {})
+
+
+# --- listings
+
+
+def endless(seen: Seen) -> web.Response:
+    """New rows, and more to come, whatever the count says."""
+    offset = int(seen.query["offset"])
+    rows = [user(number) for number in range(offset, offset + 500)]
+    return page(rows, 3, f"?limit=500&offset={offset + 500}")
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_4_6_rows_without_end_have_an_end(concurrency: int) -> None:
+    """4-6: far more than the server ever counted is `PaginationLoop`, with what came."""
+    async with Stub(endless) as stub, session_on(stub.url) as session:
+        with pytest.raises(PaginationLoop, match="without end") as caught:
+            await asyncio.wait_for(session.users.list(page_size=500, concurrency=concurrency).collect(), 60)
+    items = caught.value.items_so_far or ()
+    assert len({each.id for each in items}) == len(items) == caught.value.resume_offset == 10_000
+    assert len(stub.seen) == 21
+
+
+async def test_4_6_a_page_of_everything_is_refused_where_little_was_asked_for() -> None:
+    """4-6: ten thousand rows and ten times what was asked for are taken, more are not."""
+    rows = [user(number) for number in range(10_001)]
+    async with Stub(lambda seen: page(rows)) as stub, session_on(stub.url) as session:
+        with pytest.raises(PaginationLoop, match="limit"):
+            await session.users.list(page_size=1000).collect()
+        assert len(await session.users.list(page_size=1001).collect()) == 10_001
+        del rows[-1]
+        assert len(await session.users.list(page_size=1).collect()) == 10_000
+
+
+async def test_4_6_a_count_that_is_too_small_loses_nothing() -> None:
+    """4-6: a server that miscounts by less than that is read to its end."""
+
+    def handler(seen: Seen) -> web.Response:
+        offset = int(seen.query["offset"])
+        rows = [user(number) for number in range(offset, min(offset + 1000, 9_500))]
+        return page(rows, 0, "?limit=1000&offset=0" if offset < 9_000 else None)
+
+    async with Stub(handler) as stub, session_on(stub.url) as session:
+        listing = session.users.list(page_size=1000)
+        assert len(await listing.collect()) == 9_500
+        assert listing.drift
