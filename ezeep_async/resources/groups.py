@@ -24,7 +24,7 @@ from ezeep_async.resources.base import (
     page_fetcher,
 )
 from ezeep_async.resources.users import Users
-from ezeep_async.wire.requests import GROUPS, as_uuid, checked_flag, checked_text
+from ezeep_async.wire.requests import GROUPS, as_uuid, checked_flag, checked_name, checked_text
 from ezeep_async.wire.responses import RawResponse
 
 
@@ -79,7 +79,7 @@ class Groups:
     ) -> Group:
         """A new group. Names need not be unique: calling this twice makes two groups (see `ensure`).
 
-        `name` has 1 to 255 characters, `description` at most 255. Raises `ValueError` for others before anything is
+        `name` has 1 to 255 characters and no blanks at its ends, `description` at most 255. Raises `ValueError` for others before anything is
         sent, `BadRequest`, and `OutcomeUnknown` when the answer was lost: the group may exist then, or come into being
         yet. `await error.reconcile(session)` looks it up.
         """
@@ -97,7 +97,7 @@ class Groups:
     ) -> tuple[Group, RawResponse]:
         organization = as_uuid(organization_id, "organization_id")
         values: dict[str, object] = {
-            "name": checked_text(name, "name", shortest=1),
+            "name": checked_name(name, "name"),
             "organization_id": str(organization),
         }
         if checked_text(description, "description"):
@@ -124,7 +124,7 @@ class Groups:
         """
         group_id = as_uuid(group_id, "group_id")
         if name is not UNSET:
-            checked_text(name, "name", shortest=1)
+            checked_name(name, "name")
         if description is not UNSET:
             checked_text(description, "description")
         for flag, what in (
@@ -171,7 +171,7 @@ class Groups:
         `create` raises.
         """
         organization = as_uuid(organization_id, "organization_id")
-        checked_text(name, "name", shortest=1)
+        checked_name(name, "name")
         async with self._turns.take((organization, name)) as turn:
             ensured = await self._ensure(name, organization, fields, turn, look=True)
         return ensured.group, ensured.created

@@ -73,6 +73,17 @@ def checked_text(value: object, what: str, *, shortest: int = 0, longest: int = 
     return value
 
 
+def checked_name(value: object, what: str) -> str:
+    """A name: 1 to 255 characters without blanks at its ends, which the server may take off: two names would be one.
+
+    Raises `ValueError`, before anything is sent.
+    """
+    name = checked_text(value, what, shortest=1)
+    if name != name.strip():
+        raise ValueError(f"{what} has blanks at its ends: {name!r}")
+    return name
+
+
 def checked_flag(value: object, what: str) -> bool:
     """True or False. Raises `ValueError`, before anything is sent."""
     if not isinstance(value, bool):

@@ -234,6 +234,24 @@ async def test_7_3_cancelled_in_the_moment_of_the_answer_nothing_is_written(
     assert (sent, turns._locks) == (0, {})
 
 
+# --- names
+
+
+@pytest.mark.parametrize("name", ["Finance ", " Finance", "\tFinance", "Finance\n", "Finance\u00a0", "\u2003"])
+async def test_6_4_a_name_that_the_server_would_change_is_refused_unsent(
+    sandbox: Sandbox, session: EzeepSession, organization: UUID, added: UUID, name: str
+) -> None:
+    """6-4: `ensure` would look for what the server did not keep, and make another group each time."""
+    for call in (
+        session.groups.ensure(name, organization),
+        session.groups.create(name, organization),
+        session.groups.update(added, name=name),
+    ):
+        with pytest.raises(ValueError, match=r"name (has blanks|must not be empty)"):
+            await call
+    assert sandbox.requests == []
+
+
 # --- listings
 
 
