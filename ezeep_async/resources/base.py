@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol, TypeVar
@@ -105,7 +105,7 @@ class Turns:
         self._under_way: set[asyncio.Task[object]] = set()
 
     @asynccontextmanager
-    async def take(self, key: Hashable) -> AsyncIterator[Turn]:
+    async def take(self, key: Hashable) -> AsyncGenerator[Turn, None]:
         """A block that runs when it is the turn of `key`.
 
         A caller that is cancelled while it waits for its turn, or while it reads, is out of it, and writes nothing.

@@ -237,7 +237,9 @@ async def test_7_3_cancelled_in_the_moment_of_the_answer_nothing_is_written(
 # --- names
 
 
-@pytest.mark.parametrize("name", ["Finance ", " Finance", "\tFinance", "Finance\n", "Finance\u00a0", "\u2003"])
+@pytest.mark.parametrize(
+    "name", ["Finance ", " Finance", "\tFinance", "Finance\n", "Finance\u00a0", "\u2003"]
+)
 async def test_6_4_a_name_that_the_server_would_change_is_refused_unsent(
     sandbox: Sandbox, session: EzeepSession, organization: UUID, added: UUID, name: str
 ) -> None:
