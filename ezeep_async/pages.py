@@ -26,6 +26,13 @@ class HasId(Protocol):
     def id(self) -> UUID: ...
 
 
+LONGEST_PAGE = 10_000
+"""Rows that a page may have, or ten times what was asked for where that is more."""
+UNCOUNTED = 1_000_000
+"""Rows that are read of a listing that has no count."""
+SPARE = 10_000
+"""Rows that may come beyond ten times the largest count that the server gave."""
+
 T = TypeVar("T", bound=HasId)
 
 Params = Mapping[str, str]
@@ -97,6 +104,7 @@ class PageIterator(Generic[T]):
         self._last: tuple[UUID, UUID, int, int | None] | None = None
         self._received = 0
         self._count: int | None = None
+        self._largest_count: int | None = None
         self._done = False
         self._broken = False
         self._reading = False
@@ -225,6 +233,7 @@ class PageIterator(Generic[T]):
         repeated = len(fetched.items) - len(fresh)
         noticed.duplicates += repeated
         self._received += len(fresh)
+        self._check_size(fetched)
         if fetched.items:
             self._look_for_loop(fetched, fresh)
         elif fetched.next is not None:
@@ -237,6 +246,20 @@ class PageIterator(Generic[T]):
             noticed.drift = True
         items = fresh if self._keep is None else [item for item in fresh if self._keep(item)]
         return Page(items, fetched.count, self._offset, fetched.raw)
+
+    def _check_size(self, fetched: Fetched[T]) -> None:
+        """Rows that never end would fill the memory of whoever collects them, each of them new."""
+        if len(fetched.items) > max(LONGEST_PAGE, 10 * self._listing.page_size):
+            raise PaginationLoop(
+                f"the server sends {len(fetched.items)} rows in a page: it does not follow limit"
+            )
+        if fetched.count is not None and fetched.count >= 0:
+            self._largest_count = max(fetched.count, self._largest_count or 0)
+        largest = self._largest_count
+        if self._received > (UNCOUNTED if largest is None else 10 * largest + SPARE):
+            raise PaginationLoop(
+                f"the server sends rows without end: {self._received} so far, of a count of {largest}"
+            )
 
     def _look_for_loop(self, fetched: Fetched[T], fresh: list[T]) -> None:
         mark = (fetched.items[0].id, fetched.items[-1].id, len(fetched.items), fetched.count)

@@ -32,8 +32,17 @@ from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
 from ezeep_async.settings import Endpoints, Settings
-from ezeep_async.wire.converter import decode_json, encode
-from ezeep_async.wire.requests import SAFE_METHODS, Host, Request, checked_text
+from ezeep_async.wire.converter import decode_json
+from ezeep_async.wire.requests import (
+    LONGEST_TARGET,
+    SAFE_METHODS,
+    Host,
+    Request,
+    checked_flag,
+    checked_json,
+    checked_params,
+    checked_text,
+)
 from ezeep_async.wire.responses import decode_answer
 
 
@@ -199,7 +208,9 @@ class EzeepSession:
         method = checked_text(method, "method", shortest=1).upper()
         if not method.isascii() or not method.isalpha():
             raise ValueError(f"not an HTTP method: {method!r}")
-        checked_text(path_or_url, "path_or_url", shortest=1, longest=8192)
+        if method in {"CONNECT", "TRACE"}:
+            raise ValueError(f"the method {method} is for proxies, and never has a token")
+        checked_text(path_or_url, "path_or_url", shortest=1, longest=LONGEST_TARGET)
         host, path, query = self._locate(path_or_url, params)
         request = Request(
             method,
@@ -207,8 +218,10 @@ class EzeepSession:
             path,
             path,
             query,
-            None if json is None else encode(json),
-            idempotent=method in SAFE_METHODS if idempotent is None else idempotent,
+            None if json is None else checked_json(json),
+            idempotent=method in SAFE_METHODS
+            if idempotent is None
+            else checked_flag(idempotent, "idempotent"),
         )
         return decode_answer(request, await self._core.send(request), decode_json)
 
@@ -256,6 +269,8 @@ class EzeepSession:
             raise ValueError(f"a path begins with a slash: {path_or_url!r}")
         if {".", ".."} & set(unquote(path).split("/")):
             raise ValueError(f"a path does not climb: {path_or_url!r}")
-        if params:
-            url = url.update_query(params)
+        if path.startswith("//"):
+            raise ValueError(f"a path begins with one slash: {path_or_url!r}")
+        if params is not None:
+            url = url.update_query(checked_params(params))
         return host, path, url.raw_query_string

@@ -106,6 +106,15 @@ def _tls(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         raise ValueError(f"{attribute.name} is an ssl.SSLContext, not {value!r}")
 
 
+def _two_texts(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    match value:
+        case (str(), str()) if isinstance(value, tuple):
+            return
+        case _:
+            # Without the value: it holds a password.
+            raise ValueError(f"{attribute.name} is a user name and a password, two texts")
+
+
 def _proxy_without_password(value: str | None) -> str:
     if value is None:
         return "None"
@@ -144,7 +153,9 @@ class Settings:
         default=None, validator=attrs.validators.optional(_proxy), repr=_proxy_without_password
     )
     """An http proxy for both hosts."""
-    proxy_auth: tuple[str, str] | None = attrs.field(default=None, repr=False)
+    proxy_auth: tuple[str, str] | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_two_texts), repr=False
+    )
     """The proxy's user name and password, where they are not in its address."""
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=_tls)
     """Own certificate authorities or client certificates, for both hosts."""

@@ -240,3 +240,21 @@ def test_options_go_before_the_environment() -> None:
     environ = {"EZEEP_CLIENT_ID": "x", "EZEEP_API_URL": "http://127.0.0.1:8"}
     session = EzeepSession.from_env(environ, endpoints=endpoints, settings=Settings(retries=0))
     assert session._core.endpoints == endpoints
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "who:topsecret",
+        ("topsecret",),
+        ("who", "topsecret", ""),
+        ("who", b"topsecret"),
+        ("topsecret", None),
+        5,
+    ],
+)
+def test_3_13_proxy_auth_is_two_texts(bad: Any) -> None:
+    """3-13: anything else is a `ValueError` when the settings are made, which does not tell it."""
+    with pytest.raises(ValueError, match="proxy_auth") as caught:
+        Settings(proxy="http://proxy.example:3128", proxy_auth=bad)
+    assert "topsecret" not in str(caught.value)

@@ -25,7 +25,7 @@ from ezeep_async.errors import (
 )
 from ezeep_async.wire.requests import Phase, Request, oauth_form
 from ezeep_async.wire.responses import RawResponse, is_success
-from ezeep_async.wire.retrying import backoff, parse_retry_after
+from ezeep_async.wire.retrying import backoff, retry_after_of
 
 
 logger = logging.getLogger("ezeep_async.auth")
@@ -127,7 +127,7 @@ class Exchanger:
             return _Failed(failure, "replay")
         refused = failure_from(response, TOKEN_PATH, form)
         if response.status in _UNPROCESSED:
-            asked = parse_retry_after(response.headers.get("Retry-After"), self._clock.now())
+            asked = retry_after_of(response.headers, self._clock.now())
             refused.retry_after = asked
             # Zero, or a date that has passed, is no reason to hammer a server in trouble.
             return _Failed(refused, "try again", max(asked or 0.0, backoff(attempt, self._random)))

@@ -222,6 +222,10 @@ class Transport:
             connector = self._borrowed.connector
             if connector is None or self._borrowed.closed:
                 raise SessionClosed("the aiohttp session that was lent to EzeepSession is closed")
+            if getattr(connector, "_loop", self._loop) is not self._loop:
+                raise RuntimeError(
+                    "the aiohttp session that was lent to EzeepSession is of another event loop"
+                )
         self._session = self._make_session(connector, owner=self._borrowed is None)
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_mark_sent)

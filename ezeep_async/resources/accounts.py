@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from ezeep_async.models.accounts import AccountUser
@@ -43,11 +43,6 @@ class Accounts:
 
         Raises `NotFound`, `PermissionDenied`, `BadRequest`, and `ValueError` before anything is sent.
         """
-        if roles is not UNSET:
-            if isinstance(roles, str | bytes):
-                raise ValueError('roles is a list of words, such as ["user"]')
-            for role in roles:
-                checked_text(role, "a role", shortest=1)
         for text, what in ((first_name, "first_name"), (last_name, "last_name"), (email, "email")):
             if text is not UNSET:
                 checked_text(text, what)
@@ -56,7 +51,7 @@ class Accounts:
                 "first_name": first_name,
                 "last_name": last_name,
                 "email": email,
-                "roles": roles if roles is UNSET else list(roles),
+                "roles": roles if isinstance(roles, Unset) else _words(roles),
             }
         )
         if not values:
@@ -66,3 +61,10 @@ class Accounts:
     async def delete(self, user_id: UUID | str) -> None:
         """Delete a person from the organisation. Raises `NotFound`, `PermissionDenied`."""
         await self._api.send(ACCOUNTS.delete(as_uuid(user_id, "user_id")))
+
+
+def _words(roles: Iterable[str]) -> list[str]:
+    if isinstance(roles, str | bytes) or not isinstance(roles, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise ValueError('roles is a list of words, such as ["user"]')  # noqa: TRY004  # one class for bad arguments
+    # Checked and sent from one list: an iterator gives its words once.
+    return [checked_text(role, "a role", shortest=1) for role in roles]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Protocol, TypeVar
 
 from ezeep_async.errors import InconsistentListing, OutcomeUnknown, Sought, UnexpectedResponse
 from ezeep_async.pages import Fetch, Fetched, HasId, Params
@@ -103,18 +105,34 @@ async def create_record(api: Api, request: Request, kind: type[T], sought: Sough
         ) from error
 
 
+class Turn:
+    """The turn of one caller. Without a write under way it ends with its block, else with that write."""
+
+    def __init__(self) -> None:
+        self.writing: asyncio.Task[object] | None = None
+
+    async def write(self, work: Callable[[], Coroutine[object, object, T]]) -> T:
+        """What `work` gives, which sends a write. Once it has begun it goes on without its caller."""
+        # Whoever is cancelled already learns it here, where nothing has been sent: anyio tells it only to who waits.
+        await asyncio.sleep(0)
+        task = asyncio.ensure_future(work())
+        self.writing = task
+        return await asyncio.shield(task)
+
+
 class Turns:
     """One turn for each key that is in use: whoever changes the same thing does so one after the other."""
 
     def __init__(self) -> None:
         self._locks: dict[Hashable, tuple[asyncio.Lock, int]] = {}
-        self._under_way: set[asyncio.Future[Any]] = set()
+        self._under_way: set[asyncio.Task[object]] = set()
 
-    async def run(self, key: Hashable, work: Callable[[], Coroutine[object, object, T]]) -> T:
-        """What `work` gives, run when it is the turn of `key`.
+    @asynccontextmanager
+    async def take(self, key: Hashable) -> AsyncGenerator[Turn, None]:
+        """A block that runs when it is the turn of `key`.
 
-        A caller that is cancelled while it waits for its turn is out of it. Once `work` has begun it goes on without
-        its caller: what was sent is being carried out, and the next turn must not begin before that has ended.
+        A caller that is cancelled while it waits for its turn, or while it reads, is out of it, and writes nothing.
+        What it has begun to write is being carried out: the next turn does not begin before that has ended.
         """
         lock, users = self._locks.get(key) or (asyncio.Lock(), 0)
         self._locks[key] = lock, users + 1
@@ -123,18 +141,24 @@ class Turns:
         except BaseException:
             self._leave(key)
             raise
-        task = asyncio.ensure_future(work())
-        self._under_way.add(task)
+        turn = Turn()
+        try:
+            yield turn
+        finally:
+            task = turn.writing
+            if task is None or task.done():
+                self._end(key, task)
+            else:
+                self._under_way.add(task)
+                task.add_done_callback(partial(self._end, key))
 
-        def ended(_: object) -> None:
+    def _end(self, key: Hashable, task: asyncio.Task[object] | None = None) -> None:
+        self._locks[key][0].release()
+        self._leave(key)
+        if task is not None:
             self._under_way.discard(task)
-            lock.release()
-            self._leave(key)
             if not task.cancelled():
                 task.exception()  # looked at: with its caller gone, nobody else does
-
-        task.add_done_callback(ended)
-        return await asyncio.shield(task)
 
     def _leave(self, key: Hashable) -> None:
         lock, users = self._locks[key]

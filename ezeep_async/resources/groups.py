@@ -16,6 +16,7 @@ from ezeep_async.models.users import User
 from ezeep_async.paging import Paginator
 from ezeep_async.resources.base import (
     Api,
+    Turn,
     Turns,
     create_record,
     fetch_record,
@@ -23,7 +24,7 @@ from ezeep_async.resources.base import (
     page_fetcher,
 )
 from ezeep_async.resources.users import Users
-from ezeep_async.wire.requests import GROUPS, as_uuid, checked_flag, checked_text
+from ezeep_async.wire.requests import GROUPS, as_uuid, checked_flag, checked_name, checked_text
 from ezeep_async.wire.responses import RawResponse
 
 
@@ -78,7 +79,7 @@ class Groups:
     ) -> Group:
         """A new group. Names need not be unique: calling this twice makes two groups (see `ensure`).
 
-        `name` has 1 to 255 characters, `description` at most 255. Raises `ValueError` for others before anything is
+        `name` has 1 to 255 characters and no blanks at its ends, `description` at most 255. Raises `ValueError` for others before anything is
         sent, `BadRequest`, and `OutcomeUnknown` when the answer was lost: the group may exist then, or come into being
         yet. `await error.reconcile(session)` looks it up.
         """
@@ -96,7 +97,7 @@ class Groups:
     ) -> tuple[Group, RawResponse]:
         organization = as_uuid(organization_id, "organization_id")
         values: dict[str, object] = {
-            "name": checked_text(name, "name", shortest=1),
+            "name": checked_name(name, "name"),
             "organization_id": str(organization),
         }
         if checked_text(description, "description"):
@@ -123,7 +124,7 @@ class Groups:
         """
         group_id = as_uuid(group_id, "group_id")
         if name is not UNSET:
-            checked_text(name, "name", shortest=1)
+            checked_name(name, "name")
         if description is not UNSET:
             checked_text(description, "description")
         for flag, what in (
@@ -163,32 +164,32 @@ class Groups:
     ) -> tuple[Group, bool]:
         """The group of that name in that organisation, and whether it was created now. One that exists is left as it is.
 
-        Calls for one name in one session take turns. A creation that failed without telling its outcome is looked up,
+        Calls for one name in one session take turns; one that is cancelled before it creates will not. A creation that failed without telling its outcome is looked up,
         and sent again where nothing is found, twice at most: it ends with one group. No client can keep two from coming
         into being where another session or process creates one of that name, or where a request whose answer was
         given up on is carried out after that look-up. Raises `AmbiguousName` when several have the name, and what
         `create` raises.
         """
         organization = as_uuid(organization_id, "organization_id")
-        checked_text(name, "name", shortest=1)
-        ensured = await self._turns.run(
-            (organization, name), lambda: self._ensure(name, organization, fields, look=True)
-        )
+        checked_name(name, "name")
+        async with self._turns.take((organization, name)) as turn:
+            ensured = await self._ensure(name, organization, fields, turn, look=True)
         return ensured.group, ensured.created
 
     async def _ensure_absent(self, name: str, organization_id: UUID) -> Ensured:
         """As `ensure`, for a name that was looked for just now and not found: one request instead of several."""
-        return await self._turns.run(
-            (organization_id, name), lambda: self._ensure(name, organization_id, {}, look=False)
-        )
+        async with self._turns.take((organization_id, name)) as turn:
+            return await self._ensure(name, organization_id, {}, turn, look=False)
 
-    async def _ensure(self, name: str, organization_id: UUID, fields: GroupFields, *, look: bool) -> Ensured:
+    async def _ensure(
+        self, name: str, organization_id: UUID, fields: GroupFields, turn: Turn, *, look: bool
+    ) -> Ensured:
         lost: OutcomeUnknown | ApiError | None = None
         for _ in range(CREATIONS):
             if (look or lost) and (found := await self._find_one(name, organization_id)) is not None:
                 return Ensured(found, lost is not None)
             try:
-                group, answer = await self._create(name, organization_id, **fields)
+                group, answer = await turn.write(lambda: self._create(name, organization_id, **fields))
             except (OutcomeUnknown, ApiError) as error:
                 if isinstance(error, ApiError) and not _is_untold(error):
                     raise

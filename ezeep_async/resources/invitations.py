@@ -47,7 +47,10 @@ class Invitations:
             raise ValueError(f"expire_date is a datetime, not {expire_date!r}")  # one class for bad arguments
         until = datetime.now(UTC) + LIFETIME if expire_date is None else expire_date
         if until.tzinfo is not None:
-            until = until.astimezone(UTC)
+            try:
+                until = until.astimezone(UTC)
+            except OverflowError:
+                raise ValueError(f"expire_date is beyond the years that there are: {until!r}") from None
         # As documented: 2021-07-22T15:15:33, with no offset behind it.
         values = {"email": email, "expire_date": until.replace(tzinfo=None, microsecond=0).isoformat()}
         return await create_record(

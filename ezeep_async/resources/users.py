@@ -11,7 +11,7 @@ import attrs
 from ezeep_async.errors import ApiError, ConcurrentModification, EzeepError
 from ezeep_async.models.users import User
 from ezeep_async.paging import Paginator
-from ezeep_async.resources.base import Api, Turns, fetch_with_answer, page_fetcher
+from ezeep_async.resources.base import Api, Turn, Turns, fetch_with_answer, page_fetcher
 from ezeep_async.wire.requests import USERS, as_uuid, group_filter, memberships
 from ezeep_async.wire.responses import RawResponse
 
@@ -87,14 +87,15 @@ class Users:
         The answer is what the server then has. Raises `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
         """
         user, wanted = as_uuid(user_id, "user_id"), _ids(group_ids)
-        return (await self._turns.run(user, lambda: self._write(user, wanted)))[0]
+        async with self._turns.take(user) as turn:
+            return (await self._write(user, wanted, turn))[0]
 
     async def add_to_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
         """Add the user to groups and keep the others: read, merge, write only if something changes, compare.
 
         Calls for one user in one session take turns, and a write that has begun ends before the next one begins, also
-        when its caller is cancelled. Raises `ConcurrentModification` when somebody else keeps
-        changing the same user, `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
+        when its caller is cancelled. Cancelled before that, it writes nothing. Raises `ConcurrentModification` when
+        somebody else keeps changing the same user, `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
         """
         return (await self._change_groups(as_uuid(user_id, "user_id"), _ids(group_ids), frozenset())).user
 
@@ -127,11 +128,8 @@ class Users:
         before_write: BeforeWrite | None = None,
     ) -> MembershipChange:
         """Both at once: read, merge, write only if something changes, compare; `assumed` takes the place of the reading."""
-
-        async def merge() -> MembershipChange:
-            return await self._merge(user_id, add, remove, assumed, before_write)
-
-        return await self._turns.run(user_id, merge)
+        async with self._turns.take(user_id) as turn:
+            return await self._merge(user_id, add, remove, assumed, before_write, turn)
 
     async def _merge(
         self,
@@ -140,6 +138,7 @@ class Users:
         remove: frozenset[UUID],
         assumed: frozenset[UUID] | None,
         before_write: BeforeWrite | None,
+        turn: Turn,
     ) -> MembershipChange:
         def merged(groups: frozenset[UUID]) -> frozenset[UUID]:
             return (groups | add) - remove
@@ -158,7 +157,7 @@ class Users:
                 wanted = merged(current)
                 if before_write is not None:
                     await before_write(current, wanted)
-                last = await self._write(user_id, wanted)
+                last = await self._write(user_id, wanted, turn)
                 if last[0].group_ids == wanted:
                     return MembershipChange.of(last, before, written=True)
                 answered = True
@@ -179,11 +178,12 @@ class Users:
     async def _get(self, user_id: UUID) -> tuple[User, RawResponse]:
         return await fetch_with_answer(self._api, USERS.get(user_id), User)
 
-    async def _write(self, user_id: UUID, group_ids: frozenset[UUID]) -> tuple[User, RawResponse]:
+    async def _write(self, user_id: UUID, group_ids: frozenset[UUID], turn: Turn) -> tuple[User, RawResponse]:
         groups = memberships(group_ids)
         if not self._patch_refused:
             try:
-                return await fetch_with_answer(self._api, USERS.patch(user_id, {"groups": groups}), User)
+                patch = USERS.patch(user_id, {"groups": groups})
+                return await turn.write(lambda: fetch_with_answer(self._api, patch, User))
             except ApiError as error:
                 if error.status != 405:
                     raise
@@ -197,7 +197,8 @@ class Users:
             "self_service_enabled": user.self_service_enabled,
             "myprinters_enabled": user.myprinters_enabled,
         }
-        return await fetch_with_answer(self._api, USERS.put(user_id, values), User)
+        put = USERS.put(user_id, values)
+        return await turn.write(lambda: fetch_with_answer(self._api, put, User))
 
 
 def _ids(group_ids: Iterable[UUID | str]) -> frozenset[UUID]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterable, Mapping
+from typing import cast
 from urllib.parse import urlencode
 from uuid import UUID
 
 import attrs
 
-from ezeep_async.wire.converter import encode
+from ezeep_async.wire.converter import encode, unstructure
 
 
 class Host(enum.Enum):
@@ -21,6 +23,8 @@ class Host(enum.Enum):
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 JSON = "application/json"
+LONGEST_TARGET = 8192
+"""Characters of an address, and of a parameter in it."""
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -70,7 +74,20 @@ def checked_text(value: object, what: str, *, shortest: int = 0, longest: int = 
         raise ValueError(f"{what} must not be empty")
     if len(value) > longest:
         raise ValueError(f"{what} has at most {longest} characters, not {len(value)}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{what} holds half a character, which cannot be sent: {value!r}")
     return value
+
+
+def checked_name(value: object, what: str) -> str:
+    """A name: 1 to 255 characters without blanks at its ends, which the server may take off: two names would be one.
+
+    Raises `ValueError`, before anything is sent.
+    """
+    name = checked_text(value, what, shortest=1)
+    if name != name.strip():
+        raise ValueError(f"{what} has blanks at its ends: {name!r}")
+    return name
 
 
 def checked_flag(value: object, what: str) -> bool:
@@ -78,6 +95,43 @@ def checked_flag(value: object, what: str) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{what} is True or False, not {value!r}")  # noqa: TRY004  # one class for bad arguments
     return value
+
+
+def checked_params(params: object) -> dict[str, str | int]:
+    """Parameters for a query. Raises `ValueError`, before anything is sent."""
+    if not isinstance(params, Mapping):
+        raise ValueError(f"params is a mapping, not {params!r}")  # noqa: TRY004  # one class for bad arguments
+    checked: dict[str, str | int] = {}
+    for key, value in cast("Mapping[object, object]", params).items():
+        name = checked_text(key, "the name of a parameter")
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ValueError(f"the parameter {name!r} is a text or a whole number, not {value!r}")  # noqa: TRY004
+        checked_text(str(value), f"the parameter {name!r}", longest=LONGEST_TARGET)
+        checked[name] = value
+    return checked
+
+
+def checked_json(value: object) -> bytes:
+    """The JSON of plain values. Raises `ValueError` for what has none, before anything is sent."""
+    try:
+        body = encode(value)
+        # What is no number is written as null, in silence.
+        finite = b"null" not in body or _is_finite(unstructure(value))
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"json cannot be written as JSON: {error}") from error
+    if not finite:
+        raise ValueError("json holds a number that is infinite or none at all, for which JSON has no word")
+    return body
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, cast("dict[str, object]", value).values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, cast("list[object]", value)))
+    return True
 
 
 # --- resources -----------------------------------------------------------------------------------------------------

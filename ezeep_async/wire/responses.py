@@ -16,7 +16,7 @@ from yarl import URL
 from ezeep_async import errors
 from ezeep_async.wire.converter import EXCERPT, decode_json, excerpt
 from ezeep_async.wire.requests import Request
-from ezeep_async.wire.retrying import parse_retry_after
+from ezeep_async.wire.retrying import retry_after_of
 
 
 T = TypeVar("T")
@@ -131,7 +131,7 @@ def error_from(response: RawResponse, context: Context) -> errors.ApiError | err
     cls = _CLASSES.get(status, errors.ServerError if status >= 500 else errors.ApiError)
     error = cls(text, **details)  # type: ignore[arg-type]  # the same keywords for every class
     if status in {429, 503}:
-        error.retry_after = parse_retry_after(headers.get("Retry-After"))
+        error.retry_after = retry_after_of(response.headers)
     return error
 
 

@@ -3,8 +3,8 @@ clock is read for a `Retry-After` that is a date, unless the time is given."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -20,6 +20,10 @@ LONGEST_THROTTLE_DELAY = 2.0
 """A 429 without `Retry-After` halves the pace of the whole session: the pause itself can be short."""
 THROTTLES_PER_RETRY = 2
 
+LONGEST_RETRY_AFTER = 1e9
+"""Seconds, 31 years: a number that can still be slept or written as JSON, for whoever does so."""
+
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?([eE]\+?[0-9]+)?")
 # 408: the server gave up waiting for the request. 500, 502, 504: it may have been processed.
 _RETRIED_IF_HARMLESS = frozenset({408, 500, 502, 504})
 _AMBIGUOUS = frozenset({502, 504})
@@ -35,24 +39,31 @@ class RetryPolicy:
     """Seconds for one call with all its attempts and pauses."""
 
 
+def retry_after_of(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds that an answer asks to wait: the largest, where it says it twice. None when it does not ask."""
+    asked = [
+        parse_retry_after(value, now) for name, value in headers.items() if name.title() == "Retry-After"
+    ]
+    return max((seconds for seconds in asked if seconds is not None), default=None)
+
+
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
     """Seconds from a `Retry-After` header: a number or one of the three HTTP dates (RFC 9110 sections 5.6.7, 10.2.3).
 
-    A date that has passed is 0; what cannot be understood is None.
+    A date that has passed is 0; what cannot be understood is None. Longer than `LONGEST_RETRY_AFTER` is that long.
     """
     if value is None:
         return None
     value = value.strip()
+    if _NUMBER.fullmatch(value):
+        # Of any length: 400 digits are infinity for `float`, which says what is meant.
+        return min(float(value), LONGEST_RETRY_AFTER)
     try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(value)
-        except (ValueError, IndexError, OverflowError, TypeError):
-            return None
-        when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
-        return max(0.0, (when - (datetime.now(UTC) if now is None else now)).total_seconds())
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+        when = parsedate_to_datetime(value)
+    except (ValueError, IndexError, OverflowError, TypeError):
+        return None
+    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
+    return max(0.0, (when - (datetime.now(UTC) if now is None else now)).total_seconds())
 
 
 def backoff(

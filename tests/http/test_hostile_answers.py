@@ -17,6 +17,7 @@ from stub_servers import no_jitter, session_on
 from support import settle
 
 from ezeep_async import (
+    ApiError,
     Disconnected,
     EzeepError,
     EzeepSession,
@@ -300,3 +301,25 @@ async def test_3_7_an_answer_before_the_request_was_read_is_the_answer(method: s
             await session.request(method, "/x/", json=large)
         assert (await session.groups.get(ID)).name == "g"
         assert server.connections == 2
+
+
+# --- a server that asks for patience
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+@pytest.mark.parametrize("asked", [["9" * 400], ["1e400"], ["0", "900"], ["900", "0"], ["soon", "900"]])
+async def test_6_2_a_very_long_retry_after_is_no_short_one(status: str, asked: list[str]) -> None:
+    """6-2: more than any number holds, or said twice: the error at once, and nobody comes back early."""
+    requests = 0
+
+    async def refuse(exchange: Exchange) -> None:
+        nonlocal requests
+        requests += 1
+        await exchange.send(http(b"{}", *(f"Retry-After: {each}" for each in asked), status=status))
+
+    async with PlayServer(refuse) as server, session_on(server.url) as session:
+        with pytest.raises(ApiError) as caught:
+            await session.groups.get(ID)
+    assert requests == 1
+    assert caught.value.retry_after is not None
+    assert 900 <= caught.value.retry_after < float("inf")

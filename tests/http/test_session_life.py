@@ -53,6 +53,28 @@ async def test_3_11_a_lent_session_that_was_closed_is_a_clear_error(call: str) -
         assert len(server.requests) == 1
 
 
+@pytest.mark.may_block  # with a loop of its own
+@pytest.mark.parametrize("call", CALLS)
+def test_3_12_a_lent_session_of_another_loop_is_a_clear_error(call: str) -> None:
+    """3-12: made on another event loop: our `RuntimeError`, which says whose it is, each time."""
+
+    async def make() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
+
+    async def use(http: aiohttp.ClientSession) -> None:
+        async with PlayServer() as server, session_on(server.url, http=http) as session:
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match="lent to EzeepSession is of another event loop"):
+                    await CALLS[call](session)
+            assert server.requests == []
+
+    with asyncio.Runner() as theirs:
+        http = theirs.run(make())
+        with asyncio.Runner() as ours:
+            ours.run(use(http))
+        theirs.run(http.close())
+
+
 async def test_3_11_a_lent_session_that_closes_during_a_call_ends_it() -> None:
     """3-11: the call ends with an error of ours, not with one of aiohttp's."""
     async with PlayServer(hang) as server, aiohttp.ClientSession() as http:

@@ -79,9 +79,21 @@ async def test_updates_that_make_no_sense_are_refused_unsent(
     """No field at all, or a text for the list of roles: `ValueError`, with nothing sent."""
     with pytest.raises(ValueError, match="field"):
         await session.accounts.update(other)
-    with pytest.raises(ValueError, match="roles"):
-        await session.accounts.update(other, roles="admin")
+    bad: Any
+    for bad in ("admin", b"admin", 5, None):
+        with pytest.raises(ValueError, match="roles"):
+            await session.accounts.update(other, roles=bad)
     assert sandbox.requests == []
+
+
+async def test_9_3_roles_that_can_be_read_once_are_sent(
+    session: EzeepSession, sandbox: Sandbox, other: UUID
+) -> None:
+    """9-3: looking at the words of a generator does not use them up: an empty list would take all roles away."""
+    words: Any = (role for role in ("admin", "user"))
+    person = await session.accounts.update(other, roles=words)
+    assert json.loads(sandbox.requests[-1].body) == {"roles": ["admin", "user"]}
+    assert person.roles == ("admin", "user")
 
 
 async def test_3_8_refused_values_are_named(session: EzeepSession, other: UUID) -> None:

@@ -178,10 +178,10 @@ async def test_7_11_a_refused_deletion_is_a_failure(session: EzeepSession, sandb
         await session.groups.delete(next(iter(sandbox.organisation.groups)))
 
 
-async def test_find_is_exact(session: EzeepSession, sandbox: Sandbox, organization: UUID) -> None:
+async def test_find_is_exact(session: EzeepSession, sandbox: Sandbox) -> None:
     """`find` gives all groups of exactly that name, and none of another."""
     for name in ("Desk", "desk", "Desk ", "Desk", "Frontdesk"):
-        await session.groups.create(name, organization)
+        sandbox.organisation.add_group(name)
     assert [group.name for group in await session.groups.find("Desk")] == ["Desk", "Desk"]
     assert await session.groups.find("Nobody") == []
 

@@ -85,6 +85,17 @@ async def test_bad_addresses_are_refused_unsent(session: EzeepSession, sandbox: 
     assert sandbox.requests == []
 
 
+@pytest.mark.parametrize(("end", "hours"), [("9999-12-31T23:59:59", -12), ("0001-01-01", 14)])
+async def test_dates_beyond_the_calendar_are_refused_unsent(
+    session: EzeepSession, sandbox: Sandbox, end: str, hours: int
+) -> None:
+    """A date that is none in UTC is a `ValueError`, with nothing sent."""
+    until = datetime.fromisoformat(end).replace(tzinfo=timezone(timedelta(hours=hours)))
+    with pytest.raises(ValueError, match="expire_date"):
+        await session.invitations.create("a@example.com", until)
+    assert sandbox.requests == []
+
+
 @pytest.mark.parametrize("bad", ["", "x", None, 5])
 async def test_bad_ids_are_refused_unsent(session: EzeepSession, sandbox: Sandbox, bad: Any) -> None:
     """Issue 4: what is no UUID is a `ValueError`, with nothing sent."""

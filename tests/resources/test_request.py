@@ -166,3 +166,52 @@ async def test_the_bearer_is_sent() -> None:
     async with Stub(echo) as stub, session_on(stub.url) as session:
         await session.request("GET", "/x/")
         assert stub.seen[-1].headers.getall("Authorization") == [f"Bearer {ACCESS}"]
+
+
+ITSELF: list[Any] = []
+ITSELF.append(ITSELF)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"json": object()},
+        {"json": ITSELF},
+        {"json": {"a": [1.0, (float("nan"),)]}},
+        {"json": float("-inf")},
+        {"json": {"a": "\ud800"}},
+        {"params": {"a": True}},
+        {"params": {"a": None}},
+        {"params": {"a": float("inf")}},
+        {"params": {"a": "\ud800"}},
+        {"params": {"\ud800": "a"}},
+        {"params": {1: 2}},
+        {"params": "x"},
+        {"params": 5},
+        {"params": ""},
+        {"idempotent": "no"},
+        {"method": "CONNECT"},
+        {"method": "trace"},
+        {"path_or_url": "/\ud800"},
+        {"path_or_url": "/x/?a=\udfff"},
+        {"path_or_url": "{api}//evil.example/"},
+        {"path_or_url": "{api}/..//evil.example/"},
+        {"path_or_url": "{api}/.//evil.example/"},
+    ],
+)
+async def test_3_16_what_cannot_be_sent_as_it_is_is_refused_unsent(
+    session: EzeepSession, sandbox: Sandbox, arguments: dict[str, Any]
+) -> None:
+    """3-16, DESIGN: `ValueError`, where something else would be sent, or an error of somebody else's raised."""
+    arguments = {"method": "PUT", "path_or_url": "/x/", **arguments}
+    arguments["path_or_url"] = arguments["path_or_url"].format(api=sandbox.endpoints.api)
+    with pytest.raises(ValueError):
+        await session.request(**arguments)
+    assert sandbox.requests == []
+
+
+async def test_3_16_null_is_sent() -> None:
+    """3-16: what is none is a value."""
+    async with Stub(echo) as stub, session_on(stub.url) as session:
+        answer = await session.request("POST", "/x/", json={"a": None, "b": [1.5, None]}, params={})
+        assert json.loads(answer["body"]) == {"a": None, "b": [1.5, None]}

@@ -1,0 +1,300 @@
+"""Resources under attack: callers that go away at the worst moment, and arguments that would do harm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import anyio
+import pytest
+from aiohttp import web
+from stub_servers import Seen, Stub, nothing_running, page, session_on, user
+from support import until
+
+from ezeep_async import EzeepSession, Group, PaginationLoop, User
+from ezeep_async.resources.base import Turn, Turns
+from ezeep_async.sandbox import Sandbox
+
+
+LIST = "GET /printing/v1/groups/"
+CREATE = "POST /printing/v1/groups/"
+READ = "GET /printing/v1/users/{id}/"
+PATCH = "PATCH /printing/v1/users/{id}/"
+pytestmark = pytest.mark.usefixtures("debug_mode")
+
+Call = Callable[[], Awaitable[object]]
+
+
+@pytest.fixture
+def organization(sandbox: Sandbox) -> UUID:
+    return sandbox.organisation.organization_id
+
+
+@pytest.fixture
+def member(sandbox: Sandbox) -> UUID:
+    return next(user.id for user in sandbox.organisation.listed_users() if len(user.groups))
+
+
+@pytest.fixture
+def added(sandbox: Sandbox) -> UUID:
+    return sandbox.organisation.add_group("New").id
+
+
+async def by_task(call: Call, arrived: Awaitable[object]) -> None:
+    """Cancelled as asyncio does it."""
+    task = asyncio.ensure_future(call())
+    await arrived
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+
+
+async def by_scope(call: Call, arrived: Awaitable[object]) -> None:
+    """Cancelled as anyio does it: again at every await."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)  # pyright: ignore[reportArgumentType]
+        await arrived
+        group.cancel_scope.cancel()
+    assert group.cancel_scope.cancelled_caught
+
+
+async def by_timeout(call: Call, arrived: Awaitable[object]) -> None:
+    """Cancelled by a time limit, which must be what the caller sees."""
+    out = False
+
+    async def limited() -> None:
+        nonlocal out
+        try:
+            async with asyncio.timeout(None) as limit:
+                limits.append(limit)
+                await call()
+        except TimeoutError:
+            out = True
+
+    limits: list[asyncio.Timeout] = []
+    task = asyncio.ensure_future(limited())
+    await arrived
+    limits[0].reschedule(0)
+    await task
+    assert out
+
+
+WAYS = pytest.mark.parametrize("cancel", [by_task, by_scope, by_timeout])
+
+
+@pytest.fixture(params=["ensure", "add", "remove", "put"])
+def reading_call(
+    request: pytest.FixtureRequest,
+    sandbox: Sandbox,
+    session: EzeepSession,
+    organization: UUID,
+    member: UUID,
+    added: UUID,
+) -> tuple[str, Call]:
+    """What reads before it writes, and what it reads."""
+    there = next(iter(sandbox.organisation.users[member].groups))
+    if request.param == "put":
+        session.users._patch_refused = True
+    calls: dict[str, tuple[str, Call]] = {
+        "ensure": (LIST, lambda: session.groups.ensure("Finance", organization)),
+        "add": (READ, lambda: session.users.add_to_groups(member, added)),
+        "remove": (READ, lambda: session.users.remove_from_groups(member, there)),
+        "put": (READ, lambda: session.users.set_groups(member, [added])),
+    }
+    return calls[request.param]
+
+
+def writes(sandbox: Sandbox) -> list[str]:
+    return [seen.method for seen in sandbox.requests if seen.method != "GET"]
+
+
+@WAYS
+async def test_7_3_cancelled_while_it_reads_nothing_is_written(
+    sandbox: Sandbox, session: EzeepSession, reading_call: tuple[str, Call], cancel: Any
+) -> None:
+    """7-3, 6-4: up to the first write a call that is given up leaves nothing behind, and the next one has its turn."""
+    read, call = reading_call
+    await session.accounts.me()
+    hold = sandbox.faults.hold(read, times=1)
+    async with nothing_running():
+        await cancel(call, hold.arrived())
+        hold.release()
+    assert writes(sandbox) == []
+    await asyncio.wait_for(call(), 10)
+    assert len(writes(sandbox)) == 1
+
+
+@WAYS
+async def test_7_3_cancelled_while_it_writes_the_next_turn_waits(
+    sandbox: Sandbox, session: EzeepSession, member: UUID, added: UUID, cancel: Any
+) -> None:
+    """7-3: what has been sent is carried out, and ends before those who wait begin, of whom some give up too."""
+    before = set(sandbox.organisation.users[member].groups)
+    others = [sandbox.organisation.add_group(f"G{number}").id for number in range(6)]
+    hold = sandbox.faults.hold(PATCH, times=1)
+    waiting: list[asyncio.Task[User]] = []
+
+    async def arrived() -> None:
+        await hold.arrived()
+        waiting.extend(asyncio.ensure_future(session.users.add_to_groups(member, each)) for each in others)
+        await asyncio.sleep(0)
+
+    reads_at_most = sandbox.count(READ) + 1
+    await cancel(lambda: session.users.add_to_groups(member, added), arrived())
+    for task in waiting[::2]:
+        task.cancel()
+    await asyncio.wait(waiting, timeout=0.1)
+    assert [task.done() for task in waiting] == [True, False] * 3
+    assert sandbox.count(READ) <= reads_at_most
+    hold.release()
+    await asyncio.wait_for(asyncio.gather(*waiting[1::2]), 10)
+    assert set(sandbox.organisation.users[member].groups) == before | {added, *others[1::2]}
+    assert session.users._turns._locks == {}
+
+
+@WAYS
+async def test_6_4_cancelled_at_the_creation_others_get_that_group(
+    sandbox: Sandbox, session: EzeepSession, organization: UUID, cancel: Any
+) -> None:
+    """6-4: the creation goes on, whoever waits for the name finds its group, and there is one."""
+    hold = sandbox.faults.hold(CREATE, times=1)
+    waiting: list[asyncio.Task[tuple[Group, bool]]] = []
+
+    async def arrived() -> None:
+        await hold.arrived()
+        waiting.extend(
+            asyncio.ensure_future(session.groups.ensure("Finance", organization)) for _ in range(9)
+        )
+        await asyncio.sleep(0)
+
+    await cancel(lambda: session.groups.ensure("Finance", organization), arrived())
+    await asyncio.wait(waiting, timeout=0.1)
+    assert not any(task.done() for task in waiting)
+    hold.release()
+    results = await asyncio.wait_for(asyncio.gather(*waiting), 10)
+    made = [each for each in sandbox.organisation.groups.values() if each.name == "Finance"]
+    assert {group.id for group, _ in results} == {each.id for each in made}
+    assert (len(made), sandbox.count(CREATE), any(created for _, created in results)) == (1, 1, False)
+    assert session.groups._turns._locks == {}
+
+
+async def test_6_4_a_creation_that_is_lost_without_its_caller_is_not_sent_again(
+    sandbox: Sandbox, session: EzeepSession, organization: UUID
+) -> None:
+    """6-4: nobody is left who wants a second one."""
+    await session.accounts.me()
+    sandbox.faults.add(CREATE, status=500)
+    hold = sandbox.faults.hold(CREATE, times=1)
+    async with nothing_running():
+        await by_task(lambda: session.groups.ensure("Finance", organization), hold.arrived())
+        hold.release()
+        await until(lambda: not session.groups._turns._locks)
+    assert (sandbox.count(CREATE), sandbox.count(LIST)) == (1, 1)
+
+
+@pytest.fixture
+async def answer() -> AsyncIterator[asyncio.Future[None]]:
+    yield asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("first", ["answer", "cancel"])
+@pytest.mark.parametrize("way", ["task", "scope"])
+async def test_7_3_cancelled_in_the_moment_of_the_answer_nothing_is_written(
+    answer: asyncio.Future[None], way: str, first: str
+) -> None:
+    """7-3: the answer to the read and the cancellation come in one turn of the loop, in both orders."""
+    turns, sent = Turns(), 0
+    scope = anyio.CancelScope()
+
+    async def write() -> None:
+        nonlocal sent
+        sent += 1
+
+    async def work(turn: Turn) -> None:
+        await answer
+        await turn.write(write)
+
+    async def call() -> None:
+        with scope:
+            async with turns.take("key") as turn:
+                await work(turn)
+
+    task = asyncio.ensure_future(call())
+    await asyncio.sleep(0.01)
+    acts: list[Callable[[], object]] = [
+        lambda: answer.set_result(None) if not answer.done() else None,
+        task.cancel if way == "task" else scope.cancel,
+    ]
+    for act in acts if first == "answer" else reversed(acts):
+        act()
+    await asyncio.wait({task}, timeout=5)
+    await asyncio.sleep(0.01)
+    assert (sent, turns._locks) == (0, {})
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    "name", ["Finance ", " Finance", "\tFinance", "Finance\n", "Finance\u00a0", "\u2003"]
+)
+async def test_6_4_a_name_that_the_server_would_change_is_refused_unsent(
+    sandbox: Sandbox, session: EzeepSession, organization: UUID, added: UUID, name: str
+) -> None:
+    """6-4: `ensure` would look for what the server did not keep, and make another group each time."""
+    for call in (
+        session.groups.ensure(name, organization),
+        session.groups.create(name, organization),
+        session.groups.update(added, name=name),
+    ):
+        with pytest.raises(ValueError, match=r"name (has blanks|must not be empty)"):
+            await call
+    assert sandbox.requests == []
+
+
+# --- listings
+
+
+def endless(seen: Seen) -> web.Response:
+    """New rows, and more to come, whatever the count says."""
+    offset = int(seen.query["offset"])
+    rows = [user(number) for number in range(offset, offset + 500)]
+    return page(rows, 3, f"?limit=500&offset={offset + 500}")
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_4_6_rows_without_end_have_an_end(concurrency: int) -> None:
+    """4-6: far more than the server ever counted is `PaginationLoop`, with what came."""
+    async with Stub(endless) as stub, session_on(stub.url) as session:
+        with pytest.raises(PaginationLoop, match="without end") as caught:
+            await asyncio.wait_for(session.users.list(page_size=500, concurrency=concurrency).collect(), 60)
+    items = caught.value.items_so_far or ()
+    assert len({each.id for each in items}) == len(items) == caught.value.resume_offset == 10_000
+    assert len(stub.seen) == 21
+
+
+async def test_4_6_a_page_of_everything_is_refused_where_little_was_asked_for() -> None:
+    """4-6: ten thousand rows and ten times what was asked for are taken, more are not."""
+    rows = [user(number) for number in range(10_001)]
+    async with Stub(lambda seen: page(rows)) as stub, session_on(stub.url) as session:
+        with pytest.raises(PaginationLoop, match="limit"):
+            await session.users.list(page_size=1000).collect()
+        assert len(await session.users.list(page_size=1001).collect()) == 10_001
+        del rows[-1]
+        assert len(await session.users.list(page_size=1).collect()) == 10_000
+
+
+async def test_4_6_a_count_that_is_too_small_loses_nothing() -> None:
+    """4-6: a server that miscounts by less than that is read to its end."""
+
+    def handler(seen: Seen) -> web.Response:
+        offset = int(seen.query["offset"])
+        rows = [user(number) for number in range(offset, min(offset + 1000, 9_500))]
+        return page(rows, 0, "?limit=1000&offset=0" if offset < 9_000 else None)
+
+    async with Stub(handler) as stub, session_on(stub.url) as session:
+        listing = session.users.list(page_size=1000)
+        assert len(await listing.collect()) == 9_500
+        assert listing.drift
