@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 from uuid import UUID
 
 import anyio
 import attrs
 
-from ezeep_async.errors import AuditLogError, EzeepError, NotFound, UnexpectedResponse
+from ezeep_async.errors import AuditLogError, EzeepError
 from ezeep_async.http.sender import background
 from ezeep_async.provisioning.audit import STARTED, AuditLog
 from ezeep_async.provisioning.changes import (
@@ -27,6 +27,7 @@ from ezeep_async.provisioning.changes import (
 )
 from ezeep_async.provisioning.looks import created_twice
 from ezeep_async.provisioning.names import normalise_email
+from ezeep_async.provisioning.outcomes import Done, unless_absent
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.report import Outcome, Report, Row
 from ezeep_async.provisioning.snapshot import Resources
@@ -51,31 +52,6 @@ class Event:
 
 
 OnEvent = Callable[[Event], None]
-
-
-@attrs.frozen(kw_only=True)
-class _Done:
-    """How one change came out."""
-
-    outcome: Outcome
-    error: EzeepError | None = None
-    attempts: int = 0
-    request_id: str = ""
-    group_id: UUID | None = None
-    before: frozenset[UUID] | None = None
-    after: frozenset[UUID] | None = None
-    added: tuple[TargetGroup, ...] = ()
-    removed: tuple[TargetGroup, ...] = ()
-
-    @classmethod
-    def failed(cls, error: EzeepError, *, begun: bool) -> _Done:
-        """It ended with an error. What was never begun cannot have happened."""
-        return cls(
-            outcome="unknown" if begun and _may_have_happened(error) else "failed",
-            error=error,
-            attempts=getattr(error, "attempts", 0),
-            request_id=getattr(error, "request_id", None) or "",
-        )
 
 
 async def run_to_report(run: Run) -> Report:
@@ -237,7 +213,7 @@ class Run:
         if self._on_event is not None:
             self._on_event(Event(change.kind, change, done.outcome, self._done, len(self._plan.changes)))
 
-    async def _outcome_of(self, change: Change) -> _Done:
+    async def _outcome_of(self, change: Change) -> Done:
         if isinstance(change, ChangeMemberships):
             return await self._change_memberships(change)
         begun = False
@@ -248,56 +224,56 @@ class Run:
             begun = True
             return await self._make(change)
         except EzeepError as error:
-            failed = _Done.failed(error, begun=begun)
+            failed = Done.failed(error, begun=begun)
             if isinstance(change, DeleteGroup):
                 failed = attrs.evolve(failed, group_id=change.id)
-                return await self._unless_absent(
+                return await unless_absent(
                     failed, begun=begun, read=lambda: self._resources.groups.get(change.id)
                 )
             return failed
 
-    async def _settled(self, change: CreateGroup | InvitePerson | DeleteGroup) -> _Done | None:
+    async def _settled(self, change: CreateGroup | InvitePerson | DeleteGroup) -> Done | None:
         """The outcome of a change that need not be made, or must not be."""
         if isinstance(change, CreateGroup) and (known := self._created.get(change.name)) is not None:
             logger.warning("group %r has come into being since the plan was made: it is used", change.name)
-            return _Done(outcome="adopted", group_id=known)
+            return Done(outcome="adopted", group_id=known)
         if isinstance(change, InvitePerson) and normalise_email(change.email) in self._invited:
-            return _Done(outcome="unchanged")
+            return Done(outcome="unchanged")
         if isinstance(change, DeleteGroup) and await self._is_used(change.id):
-            return _Done(outcome="kept", group_id=change.id)
+            return Done(outcome="kept", group_id=change.id)
         return None
 
-    async def _make(self, change: CreateGroup | InvitePerson | DeleteGroup) -> _Done:
+    async def _make(self, change: CreateGroup | InvitePerson | DeleteGroup) -> Done:
         if isinstance(change, CreateGroup):
             return await self._create(change)
         if isinstance(change, InvitePerson):
             _, answer = await self._resources.invitations._create(change.email)  # pyright: ignore[reportPrivateUsage]  # with its answer
-            return _Done(outcome="invited", attempts=answer.attempts, request_id=answer.request_id)
+            return Done(outcome="invited", attempts=answer.attempts, request_id=answer.request_id)
         answer = await self._resources.groups._delete(change.id)  # pyright: ignore[reportPrivateUsage]  # with its answer
-        return _Done(
+        return Done(
             outcome="deleted", attempts=answer.attempts, request_id=answer.request_id, group_id=change.id
         )
 
     # --- the kinds of change ---------------------------------------------------------------------------------------
 
-    async def _create(self, change: CreateGroup) -> _Done:
+    async def _create(self, change: CreateGroup) -> Done:
         made = await self._resources.groups._ensure_absent(  # pyright: ignore[reportPrivateUsage]  # looked for already
             change.name, change.organization_id
         )
         self._created[change.name] = made.group.id
-        return _Done(
+        return Done(
             outcome="created" if made.created else "adopted",
             attempts=made.attempts,
             request_id=made.request_id,
             group_id=made.group.id,
         )
 
-    async def _change_memberships(self, change: ChangeMemberships) -> _Done:
+    async def _change_memberships(self, change: ChangeMemberships) -> Done:
         add, absent = self._ids(change.add)
         remove, _ = self._ids(change.remove)
         # What can be done is done, also where one of the groups could not be created.
         if absent and not add and not remove:
-            return _Done(outcome="failed", error=_not_created(absent))
+            return Done(outcome="failed", error=_not_created(absent))
 
         trusted = change.user_id in self._trusted
         self._trusted.discard(change.user_id)  # after this write it has other groups
@@ -317,14 +293,14 @@ class Run:
                 before_write=before_write,
             )
         except EzeepError as error:
-            failed = _Done.failed(error, begun=begun)
+            failed = Done.failed(error, begun=begun)
             if change.add:
                 return failed
-            return await self._unless_absent(
+            return await unless_absent(
                 failed, begun=begun, read=lambda: self._resources.users.get(change.user_id)
             )
         after = made.user.group_ids
-        return _Done(
+        return Done(
             outcome="failed" if absent else "updated" if made.written else "unchanged",
             error=_not_created(absent) if absent else None,
             attempts=made.attempts,
@@ -352,21 +328,6 @@ class Run:
     def _id_of(self, group: TargetGroup) -> UUID | None:
         return group.id or self._created.get(group.name)
 
-    async def _unless_absent(
-        self, failed: _Done, *, begun: bool, read: Callable[[], Awaitable[object]]
-    ) -> _Done:
-        """What is gone needs nothing taken from it. Only reading tells that it is gone: a 404 to a write may say that
-        something on the way does not let writes through."""
-        if failed.outcome != "failed" or not isinstance(failed.error, NotFound):
-            return failed
-        gone = not begun
-        if begun:
-            try:
-                await read()
-            except EzeepError as error:
-                gone = isinstance(error, NotFound)
-        return attrs.evolve(failed, outcome="already_absent", error=None) if gone else failed
-
     async def _is_used(self, group_id: UUID) -> bool:
         group = await self._resources.groups.get(group_id)
         return bool(group.num_members or group.num_printers)
@@ -380,7 +341,7 @@ class Run:
         if self._log is not None:
             await self._log.note(change, STARTED, before=before, after=after)
 
-    async def _note(self, change: Change, done: _Done) -> None:
+    async def _note(self, change: Change, done: Done) -> None:
         if self._log is None or isinstance(done.error, AuditLogError):
             return
         try:
@@ -397,11 +358,6 @@ class Run:
         except AuditLogError as error:
             # It was noted as started, which is enough to undo it.
             logger.critical("%s: %s, which is not in the audit log: %s", change, done.outcome, error)
-
-
-def _may_have_happened(error: EzeepError) -> bool:
-    """Whether a write may have been carried out although this is how it ended."""
-    return error.may_have_happened or isinstance(error, UnexpectedResponse)
 
 
 def _not_created(names: Iterable[str]) -> EzeepError:

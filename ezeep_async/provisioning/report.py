@@ -33,7 +33,8 @@ Outcome = Literal[
 ]
 """`adopted`: the group had come into being in the meantime; `unchanged`: somebody else had done it; `kept`: a group that
 is used was not deleted; `already_absent`: the user or group that something was to be taken from is gone; `failed`: it was
-not made; `unknown`: it may have been made, as the answer was lost; `not_started`: the run was ended before."""
+not made; `unknown`: it may have been made, as an answer was lost, or as an error came after a write that was answered;
+`not_started`: the run was ended before."""
 NotDone = Literal["failed", "unknown", "not_started"]
 NOT_DONE: frozenset[Outcome] = frozenset({"failed", "unknown", "not_started"})
 FAILURES_SHOWN = 5

@@ -57,8 +57,8 @@ def a_plan(many: int = MANY) -> Plan:
 def a_run(users: FakeUsers, plan: Plan, concurrency: int, **options: Any) -> Run:
     nothing = cast("Any", None)
     api = Resources(nothing, cast("Any", users), nothing, nothing)
-    options = {"verify": "fresh", "on_event": None, "log": None} | options
-    return Run(api, plan, {}, frozenset({TEAM}), concurrency=concurrency, **options)
+    options = {"on_event": None, "log": None} | options
+    return Run(api, plan, {}, frozenset(), set(), concurrency=concurrency, **options)
 
 
 @pytest.mark.timeout(120)
