@@ -127,7 +127,8 @@ class Settings:
     """How patient and how eager the SDK is. All times are seconds. Raises `ValueError` for what makes no sense."""
 
     connect_timeout: float = attrs.field(default=10.0, validator=_positive)
-    """For making one connection, TLS included."""
+    """For making one connection, TLS included; and with it the look-up of the name and the proxy's answer, where the
+    connections are not those of an aiohttp session of yours."""
     read_timeout: float = attrs.field(default=30.0, validator=_positive)
     """Between two pieces of an answer of the API. The OAuth endpoints have `refresh_timeout` for the whole of it."""
     deadline: float = attrs.field(default=300.0, validator=_positive)

@@ -88,7 +88,12 @@ class Transport:
         # With each request, as a borrowed connector knows nothing of it.
         self._ssl = True if settings.ssl_context is None else settings.ssl_context
         self._timeout = aiohttp.ClientTimeout(
-            total=None, connect=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
+            total=None,
+            # With the look-up of the name and the proxy's answer. In a pool that was lent, also the waiting for a
+            # connection, which may take as long as it does: there it is the deadline that ends it.
+            connect=settings.connect_timeout if borrowed is None else None,
+            sock_connect=settings.connect_timeout,
+            sock_read=settings.read_timeout,
         )
 
     @property
@@ -134,8 +139,11 @@ class Transport:
                 )
         except aiohttp.ClientHttpProxyError as error:
             failure = ConnectFailed(f"{name}: the proxy answered {error.status}", request_sent=False)
-        except aiohttp.ClientResponseError:
-            failure = UnexpectedResponse(f"{name}: the answer is not HTTP that can be read")
+        except aiohttp.ClientResponseError as error:
+            if error.request_info.method == "CONNECT":
+                failure = ConnectFailed(f"{name}: the proxy's answer is not HTTP", request_sent=False)
+            else:
+                failure = UnexpectedResponse(f"{name}: the answer is not HTTP that can be read")
         except _UnusableConnection as error:
             raise Disconnected(f"{name}: {error}", request_sent=False) from error
         except _NOT_CONNECTED as error:

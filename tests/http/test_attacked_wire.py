@@ -19,17 +19,20 @@ from struct import pack
 
 import pytest
 from raw_server import GROUP, ID, Exchange, Play, PlayServer, http, says
-from stub_servers import ACCESS, REFRESH, no_jitter, session_on
+from stub_servers import ACCESS, REFRESH, login, no_jitter, quick, session_on
 
 from ezeep_async import (
     BadRequest,
     ConnectFailed,
     Disconnected,
     EzeepError,
+    EzeepSession,
     NotFound,
+    OAuthApp,
     OutcomeUnknown,
     Settings,
     TransientAuthError,
+    TransportError,
     UnexpectedResponse,
 )
 from ezeep_async.http.limiter import Limiter
@@ -323,6 +326,43 @@ async def test_8_3_a_token_that_comes_back_as_a_name_is_blacked_out() -> None:
         assert ACCESS not in told(caught.value)
         assert ACCESS not in str(dict(caught.value.headers))
         assert caught.value.headers["X-***"] == "1"
+
+
+# --- on the way to a connection
+
+
+async def silent(exchange: Exchange) -> None:
+    await asyncio.sleep(3600)
+
+
+@pytest.mark.parametrize("play", [silent, says(b"garbage\r\n\r\n"), says(b"", keep=False)])
+async def test_3_7_a_proxy_that_makes_no_tunnel_is_no_connection(play: Play) -> None:
+    """3-7: whether it is silent, talks nonsense or hangs up: `connect_timeout` holds, and nothing was sent, which a
+    creation is told as well."""
+    async with PlayServer(*[play] * 9) as proxy:
+        settings = quick(
+            proxy=proxy.url, connect_timeout=0.2, deadline=3600.0, read_timeout=3600.0, retries=0
+        )
+        async with EzeepSession(OAuthApp("client"), tokens=login(), settings=settings) as session:
+            with pytest.raises(TransportError):
+                await session.groups.get(ID)
+            with pytest.raises(TransportError) as caught:
+                await session.groups.create("x", ID)
+            assert caught.value.request_sent is False
+            assert len(proxy.requests) == 2
+
+
+async def test_3_7_a_name_that_is_not_found_in_time_is_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3-7: `connect_timeout` is for the look-up, too."""
+
+    async def slow(*_: object, **__: object) -> None:
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", slow)
+    async with session_on("https://a.example", connect_timeout=0.2, deadline=3600.0, retries=0) as session:
+        with pytest.raises(ConnectFailed) as caught:
+            await session.groups.get(ID)
+        assert caught.value.request_sent is False
 
 
 # --- the queue
