@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 from collections.abc import Iterable
@@ -28,7 +29,7 @@ from ezeep_async.resources.base import listed
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
-from ezeep_async.wire.requests import as_uuid
+from ezeep_async.wire.requests import as_uuid, checked_flag
 
 
 T = TypeVar("T")
@@ -68,12 +69,14 @@ class Provisioning:
         Raises `MissingPeople`, `ExternalGroup`, `AmbiguousName`, `ValueError` for arguments that make no sense, for groups
         that are missing with `create_groups=False` and where the organisation cannot be told, and what reading raises.
         """
+        if not isinstance(desired, DesiredState):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise ValueError("desired is a DesiredState: DesiredState.from_mapping makes one of a mapping")  # noqa: TRY004  # one class for bad arguments
         rules = Rules(
             mode=_one_of(mode, ("add", "exact"), "mode"),
             organization_id=None if organization_id is None else as_uuid(organization_id, "organization_id"),
-            create_groups=create_groups,
+            create_groups=checked_flag(create_groups, "create_groups"),
             on_missing=_one_of(on_missing, ("error", "skip", "invite"), "on_missing"),
-            allow_external=allow_external,
+            allow_external=checked_flag(allow_external, "allow_external"),
             max_removals=checked_max_removals(max_removals),
             protection=Protection.of(protect_users, protect_groups),
         )
@@ -111,11 +114,14 @@ class Provisioning:
         `fail_after` drop it: catch the `CancelledError` inside of them, take its report, and raise it again.
 
         Raises `StalePlan` and `SafetyLimitExceeded` before anything is written, `AuditLogError` for a log that cannot be
-        written or a file that holds something else, `ValueError` for a `concurrency` below 1 and for trusting a plan of `undo`, and what reading the groups raises.
+        written or a file that holds something else, `ValueError` for arguments that make no sense and for trusting a plan
+        of `undo`, and what reading the groups raises.
         """
         if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise ValueError(f"concurrency is a whole number of at least 1, not {concurrency!r}")
         _one_of(verify, ("fresh", "trust-plan"), "verify")
+        if inspect.iscoroutinefunction(on_event):
+            raise ValueError("on_event is called and not awaited: a plain function, which may start a task")
         if verify == "trust-plan" and plan.mode == "undo":
             raise ValueError(
                 'verify="trust-plan" would overwrite what others changed since the run that is undone'

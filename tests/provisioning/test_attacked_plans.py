@@ -155,3 +155,28 @@ async def test_7_10_one_plan_creates_one_group_of_a_name(sandbox: Sandbox, sessi
         await session.provisioning.apply(Plan(changes=tuple(twice)))
     assert names(sandbox) == before
     assert emails(sandbox)
+
+
+@pytest.mark.parametrize(
+    "options", [{"allow_external": "false"}, {"create_groups": "no"}, {"create_groups": None}]
+)
+async def test_a_text_is_no_switch(
+    sandbox: Sandbox, session: EzeepSession, options: dict[str, object]
+) -> None:
+    """ "false" is true to Python, and not to who wrote it."""
+    with pytest.raises(ValueError, match="is True or False"):
+        await session.provisioning.plan(DesiredState.from_mapping({"Sales": []}), **options)  # type: ignore[arg-type]
+    assert sandbox.requests == []
+
+
+async def test_what_is_no_desired_state_is_refused(sandbox: Sandbox, session: EzeepSession) -> None:
+    """With the name of what makes one; and a callback that would never be awaited."""
+    with pytest.raises(ValueError, match="from_mapping"):
+        await session.provisioning.plan({"Sales": []})  # type: ignore[arg-type]
+
+    async def follow(_: object) -> None:
+        pass
+
+    with pytest.raises(ValueError, match="not awaited"):
+        await session.provisioning.apply(Plan(), on_event=follow)  # type: ignore[arg-type]
+    assert sandbox.requests == []
