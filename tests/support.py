@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -88,3 +89,17 @@ def sandbox_in_a_thread(**options) -> Iterator[Sandbox]:
 
     with ThreadedSandbox(**options) as sandbox:
         yield sandbox
+
+
+@contextlib.contextmanager
+def bounded(limit: int) -> Iterator[None]:
+    """Fails when more bytes than that were in use at once in the block."""
+    tracemalloc.start(1)
+    try:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        yield
+        used = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert used < limit, f"{used / 1_000_000:.0f} MB"

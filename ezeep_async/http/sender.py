@@ -305,6 +305,13 @@ class _Call:
             self._sender.counts.throttled += 1
             asked = min(failure.retry_after or 0.0, self._settings.max_retry_after)
             self._limiter.throttled(asked if delay is None else delay, started)
+            if failure.retry_after is not None and asked < failure.retry_after:
+                logger.warning(
+                    "%s: the server asked for %g s without calls, more than max_retry_after: the others wait %g s",
+                    self._name,
+                    failure.retry_after,
+                    asked,
+                )
         elif isinstance(failure, ApiError) and failure.status < 500:
             self._limiter.succeeded()
         if delay is None:

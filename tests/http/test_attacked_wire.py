@@ -1,6 +1,6 @@
-"""A server that means harm: nothing secret comes out, nothing hangs, nothing grows, and every error tells the truth.
+"""A server that means harm: nothing secret comes out, nothing hangs, and every error tells the truth.
 
-Requirements 3-7, 3-10, 3-13, 6-2, 8-1, 8-3.
+Requirements 3-7, 3-13, 6-2, 6-7, 8-3, 8-4.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ import json
 import logging
 import pickle
 import traceback
-import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
 
@@ -22,7 +19,6 @@ from raw_server import GROUP, ID, Exchange, Play, PlayServer, http, says
 from stub_servers import ACCESS, REFRESH, login, no_jitter, quick, session_on
 
 from ezeep_async import (
-    BadRequest,
     ConnectFailed,
     Disconnected,
     EzeepError,
@@ -30,6 +26,7 @@ from ezeep_async import (
     NotFound,
     OAuthApp,
     OutcomeUnknown,
+    RateLimited,
     Settings,
     TransientAuthError,
     TransportError,
@@ -184,70 +181,6 @@ def test_3_13_certificates_are_checked_whatever_is_given(value: object) -> None:
         Settings(ssl_context=value)  # type: ignore[arg-type]
 
 
-# --- bodies that grow
-
-
-@contextmanager
-def bounded(limit: int) -> Iterator[None]:
-    """Fails when more megabytes than that were in use at once in the block."""
-    tracemalloc.start(1)
-    try:
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        yield
-        used = (tracemalloc.get_traced_memory()[1] - before) / 1e6
-    finally:
-        tracemalloc.stop()
-    assert used < limit, f"{used:.0f} MB"
-
-
-async def test_3_8_a_long_name_is_not_repeated_for_each_of_its_mistakes() -> None:
-    """3-8: 40 kB of a field's name around 20 000 mistakes would be 800 MB of names."""
-    body = b'{"' + b"K" * 40_000 + b'":[' + b",".join([b'{"":1}'] * 20_000) + b"]}"
-    assert len(body) < 256 * 1024
-    async with PlayServer(says(http(body, status="400 No"))) as server, session_on(server.url) as session:
-        with bounded(50), pytest.raises(BadRequest) as caught:
-            await session.groups.get(ID)
-        assert len(caught.value.field_errors) <= 1000
-        assert {len(name) for name in caught.value.field_errors} == {200}
-        assert caught.value.body == json.loads(body)
-
-
-MANY = 14_000_000
-ROW = b'{"id":1}'
-LARGE = {
-    "lists": b'{"results":[' + ROW + b'],"x":[' + b"[]," * (MANY // 3) + b"1]}",
-    "escapes": b'{"results":[' + ROW + b'],"x":["' + rb"\u0041" * (MANY // 6) + b'"]}',
-    "short texts": b"[" + rb'"\n",' * (MANY // 5) + b"1]",
-}
-
-
-@pytest.mark.parametrize("fault", LARGE)
-async def test_3_7_8_1_a_large_body_is_not_made_larger(fault: str) -> None:
-    """3-7, 8-1: 14 MB that are no page take their own size and the pieces that they came in, not ten times that."""
-    async with PlayServer(says(http(LARGE[fault]))) as server, session_on(server.url) as session:
-        with bounded(60), pytest.raises(UnexpectedResponse, match=r"documented shape|not JSON") as caught:
-            await session.groups.list().collect()
-        assert len(caught.value.excerpt) == 4096
-        assert (await session.groups.get(ID)).name == "g"
-
-
-@pytest.mark.parametrize("status", ["200 OK", "404 No"])
-@pytest.mark.parametrize("escaped", [False, True])
-async def test_8_3_no_excerpt_ends_in_half_a_token(status: str, escaped: bool) -> None:
-    """8-3: wherever an excerpt, or the piece of the body that it is made of, ends: the token is not to be read off it."""
-    token = "".join(f"\\u{ord(letter):04x}" for letter in ACCESS).encode() if escaped else ACCESS.encode()
-    for shift in range(0, len(token), 11):
-        body = b'{"x":["' + b"y" * shift + token * 9000 + b'"'
-        async with PlayServer(says(http(body, status=status))) as server, session_on(server.url) as session:
-            with pytest.raises((UnexpectedResponse, NotFound)) as caught:
-                await session.groups.get(ID)
-        error = caught.value
-        text = error.excerpt if isinstance(error, UnexpectedResponse) else str(error.body)
-        assert len(text) > 100
-        assert set(text[7:]) <= set("y*")
-
-
 # --- errors that tell the truth
 
 
@@ -363,6 +296,22 @@ async def test_3_7_a_name_that_is_not_found_in_time_is_no_connection(monkeypatch
         with pytest.raises(ConnectFailed) as caught:
             await session.groups.get(ID)
         assert caught.value.request_sent is False
+
+
+async def test_6_2_a_pause_that_is_not_waited_out_by_one_is_told_of_to_all(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """6-2: the call that was sent away ends at once; that the others wait for `max_retry_after` is in the log."""
+    play = says(http(b"{}", "Retry-After: 3600", status="429 No"))
+    async with PlayServer(play) as server, session_on(server.url, max_retry_after=0.05) as session:
+        with pytest.raises(RateLimited) as caught:
+            await session.groups.get(ID)
+        assert caught.value.retry_after == 3600
+        assert (await session.groups.get(ID)).name == "g"
+        assert len(server.requests) == 2
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "asked for 3600 s" in record.getMessage()
+    assert "wait 0.05 s" in record.getMessage()
 
 
 # --- the queue

@@ -1,20 +1,19 @@
 """Bodies that are meant to hurt: too large, too deep, not quite JSON. Bounded memory, one clear error, and on we go.
 
-Requirements 3-7, 3-8, 3-9 and 8-1.
+Requirements 3-7, 3-8, 3-9, 8-1 and 8-3.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
+import json
 import pickle
-import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from raw_server import GROUP, ID, NEXT, Exchange, Play, PlayServer, http, says
-from stub_servers import no_jitter, session_on
+from stub_servers import ACCESS, no_jitter, session_on
+from support import bounded
 
 from ezeep_async import ApiError, BadRequest, EzeepError, NotFound, TransientAuthError, UnexpectedResponse
 
@@ -27,20 +26,6 @@ BOUND = 64 * MEGABYTE
 @pytest.fixture(autouse=True)
 def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     no_jitter(monkeypatch)
-
-
-@contextmanager
-def bounded(limit: int) -> Iterator[None]:
-    """Fails when more memory than that was in use at once in the block."""
-    tracemalloc.start(1)
-    try:
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        yield
-        used = tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-    assert used < limit, f"{used / MEGABYTE:.0f} MB"
 
 
 # --- too large
@@ -150,6 +135,59 @@ async def test_1_15_a_refusal_of_a_megabyte_is_no_refusal() -> None:
             with pytest.raises(TransientAuthError):
                 await session.oauth.refresh()
             assert (await session.oauth.refresh()).access_token == "access-2"
+
+
+# --- bodies that grow
+
+
+async def test_3_8_a_long_name_is_not_repeated_for_each_of_its_mistakes() -> None:
+    """3-8: 40 kB of a field's name around 20 000 mistakes would be 800 MB of names."""
+    body = b'{"' + b"K" * 40_000 + b'":[' + b",".join([b'{"":1}'] * 20_000) + b"]}"
+    assert len(body) < 256 * 1024
+    async with PlayServer(says(http(body, status="400 No"))) as server, session_on(server.url) as session:
+        with bounded(50_000_000), pytest.raises(BadRequest) as caught:
+            await session.groups.get(ID)
+        assert len(caught.value.field_errors) <= 1000
+        assert {len(name) for name in caught.value.field_errors} == {200}
+        assert caught.value.body == json.loads(body)
+
+
+SIZE = 14_000_000
+ROW = b'{"id":1}'
+LARGE = {
+    "lists": b'{"results":[' + ROW + b'],"x":[' + b"[]," * (SIZE // 3) + b"1]}",
+    "escapes": b'{"results":[' + ROW + b'],"x":["' + rb"\u0041" * (SIZE // 6) + b'"]}',
+    "short texts": b"[" + rb'"\n",' * (SIZE // 5) + b"1]",
+}
+
+
+@pytest.mark.parametrize("fault", LARGE)
+async def test_3_7_8_1_a_large_body_is_not_made_larger(fault: str) -> None:
+    """3-7, 8-1: 14 MB that are no page take their own size and the pieces that they came in, not ten times that."""
+    async with PlayServer(says(http(LARGE[fault]))) as server, session_on(server.url) as session:
+        with (
+            bounded(60_000_000),
+            pytest.raises(UnexpectedResponse, match=r"documented shape|not JSON") as caught,
+        ):
+            await session.groups.list().collect()
+        assert len(caught.value.excerpt) == 4096
+        assert (await session.groups.get(ID)).name == "g"
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 No"])
+@pytest.mark.parametrize("escaped", [False, True])
+async def test_8_3_no_excerpt_ends_in_half_a_token(status: str, escaped: bool) -> None:
+    """8-3: wherever an excerpt, or the piece of the body that it is made of, ends: the token is not to be read off it."""
+    token = "".join(f"\\u{ord(letter):04x}" for letter in ACCESS).encode() if escaped else ACCESS.encode()
+    for shift in range(0, len(token), 11):
+        body = b'{"x":["' + b"y" * shift + token * 9000 + b'"'
+        async with PlayServer(says(http(body, status=status))) as server, session_on(server.url) as session:
+            with pytest.raises((UnexpectedResponse, NotFound)) as caught:
+                await session.groups.get(ID)
+        error = caught.value
+        text = error.excerpt if isinstance(error, UnexpectedResponse) else str(error.body)
+        assert len(text) > 100
+        assert set(text[7:]) <= set("y*")
 
 
 # --- too deep
