@@ -151,7 +151,8 @@ async def apply_file(
         As for ezeep provision plan: then it is planned now. Or a plan that was kept with --out, or with --json.
     verify
         fresh reads each user before it is written, and keeps what others changed since the plan was made; trust-plan takes
-        the plan's word for it, makes half as many requests, and overwrites what others changed.
+        the plan's word for those who are as it has them, makes half as many requests, and overwrites what others change
+        meanwhile.
     """
     await asyncio.to_thread(applying.check, file)
     given = await beside(lambda: read_input(file))

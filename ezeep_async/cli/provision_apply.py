@@ -174,5 +174,6 @@ def _record(report: Report, log: Path | None) -> dict[str, object]:
         "counts": dict(report.counts),
         "memberships_added": report.memberships_added,
         "memberships_removed": report.memberships_removed,
+        "warnings": report.warnings,
         "rows": [row.plain() for row in report.rows],
     }

@@ -148,6 +148,7 @@ def facts_of(report: Report) -> dict[str, object]:
 def show_report(screen: Screen, report: Report, rest: str) -> None:
     """What was done, and the first failures. `rest` is where all of them are."""
     screen.styled(_failure_lines(report, rest))
+    screen.styled((f"! {warning}", "yellow") for warning in report.warnings)
     screen.facts(facts_of(report))
 
 
