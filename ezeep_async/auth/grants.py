@@ -180,7 +180,8 @@ def _object_in(response: RawResponse) -> dict[str, object]:
 
 
 def _unreadable(response: RawResponse, what: str) -> UnexpectedResponse:
-    # Without the body, and without the decoder's error, which quotes it: half of a login is still a secret.
+    # Without the body, and without the decoder's error, which quotes it: half of a login is still a secret. And with our
+    # own id: the server's may be what was sent in the form.
     return UnexpectedResponse(
-        f"the account service: {what}", status=response.status, request_id=response.request_id or None
+        f"the account service: {what}", status=response.status, request_id=response.sent_id or None
     )

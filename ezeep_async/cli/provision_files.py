@@ -34,7 +34,12 @@ def read_input(path: Path) -> DesiredState | Plan:
         begin = file.read(64)
         # A table of a hundred thousand rows is not read for this.
         content = begin + file.read() if begin.lstrip().startswith(b"{") else b""
-    return _plan(content, str(path)) if _is_plan(content) else DesiredState.from_file(path)
+    if _is_plan(content):
+        return _plan(content, str(path))
+    try:
+        return DesiredState.from_file(path)
+    except ImportError as error:  # YAML's package is an extra of its own
+        raise ValueError(str(error)) from error
 
 
 def _is_plan(content: bytes) -> bool:
