@@ -14,6 +14,7 @@ from raw_server import ID, Exchange, PlayServer
 from stub_servers import no_jitter, session_on
 
 from ezeep_async import EzeepSession, OAuthApp, SessionClosed
+from ezeep_async.http import transport
 
 
 CALLS: dict[str, Callable[[EzeepSession], Awaitable[object]]] = {
@@ -203,3 +204,22 @@ async def test_3_10_a_thousand_calls_wait_for_ten_slots_without_a_timeout(borrow
                 assert asyncio.get_running_loop().time() - begun > limits["deadline"]
         assert len(groups) == len(server.requests) == 1000
         assert most == (5 if borrowed else 10)
+
+
+@pytest.mark.parametrize(("keep_alive", "connections"), [(15.0, 1), (0.01, 2)])
+async def test_3_14_an_idle_connection_is_kept_for_less_time_than_load_balancers_keep_it(
+    monkeypatch: pytest.MonkeyPatch, keep_alive: float, connections: int
+) -> None:
+    """3-14: fifteen seconds, which the connector is given; the pool has no limit of its own, and Happy Eyeballs are on."""
+    assert transport.KEEP_ALIVE == 15.0
+    monkeypatch.setattr(transport, "KEEP_ALIVE", keep_alive)
+    async with PlayServer() as server, session_on(server.url) as session:
+        await session.groups.get(ID)
+        await asyncio.sleep(0.05)
+        await session.groups.get(ID)
+        assert server.connections == connections
+        opened = session._core._transport._session
+        assert opened is not None
+        connector = opened.connector
+        assert isinstance(connector, aiohttp.TCPConnector)
+        assert (connector.limit, connector._happy_eyeballs_delay) == (0, 0.25)
