@@ -316,7 +316,7 @@ class MissingPeople(EzeepError):
 
 
 class SafetyLimitExceeded(EzeepError):
-    """The plan removes more than the limit allows. Nothing was written.
+    """The plan removes more than the limit allows, or an input that has to be exact names nothing. Nothing was written.
 
     `removals` is how many memberships it would remove, `limit` how many it may, `by_group` how many from which group.
     """

@@ -23,6 +23,7 @@ from ezeep_async.provisioning.problems import InvalidInput
 from ezeep_async.provisioning.snapshot import READERS
 from ezeep_async.provisioning.tables import write_csv
 from ezeep_async.provisioning.wording import some
+from ezeep_async.resources.base import listed
 
 
 async def export(
@@ -41,8 +42,9 @@ async def export(
         Also the groups that another directory owns, such as Azure. plan and apply then need --allow-external.
     """
     async with open_session(connection) as session:
-        groups = await session.groups.list(concurrency=READERS).collect()
-        users = await session.users.list(concurrency=READERS).collect()
+        # A row that a reading skipped would be somebody whom --mode exact takes out.
+        groups = await listed(session.groups.list(concurrency=READERS))
+        users = await listed(session.users.list(concurrency=READERS))
         people = await read_directory(session)
     wanted = [group for group in groups if include_external or not group.origin.is_external]
     rows, left_out = members_by_group(wanted, users, people)

@@ -28,7 +28,7 @@ async def find_group(session: EzeepSession, name_or_id: str) -> Group:
     group_id = _as_id(name_or_id)
     if group_id is not None:
         return await session.groups.get(group_id)
-    return choose_group(await session.groups.list(concurrency=READERS).collect(), name_or_id)
+    return choose_group(await listed(session.groups.list(concurrency=READERS)), name_or_id)
 
 
 def choose_group(groups: Sequence[Group], name_or_id: str) -> Group:
@@ -83,7 +83,7 @@ async def find_user(session: EzeepSession, email_or_id: str) -> User:
     if "@" not in email_or_id:
         raise ValueError(f"{email_or_id!r} is neither an e-mail address nor the id of a user")
     email = normalise_email(email_or_id)
-    people = await session.accounts.list(concurrency=READERS).collect()
+    people = await listed(session.accounts.list(concurrency=READERS))
     users = [
         user
         for person in people
@@ -110,7 +110,7 @@ async def _user(session: EzeepSession, user_id: UUID) -> User | None:
 async def read_directory(session: EzeepSession) -> Mapping[UUID, AccountUser]:
     """Everybody whom the account directory shows to this login; nobody where it shows nothing."""
     try:
-        people = await session.accounts.list(concurrency=READERS).collect()
+        people = await listed(session.accounts.list(concurrency=READERS))
     except PermissionDenied:
         return {}
     return {person.id: person for person in people}

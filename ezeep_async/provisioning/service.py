@@ -67,7 +67,9 @@ class Provisioning:
         session is logged in as and an only administrator are always protected.
 
         Raises `MissingPeople`, `ExternalGroup`, `AmbiguousName`, `ValueError` for arguments that make no sense, for groups
-        that are missing with `create_groups=False` and where the organisation cannot be told, and what reading raises.
+        that are missing with `create_groups=False` and where the organisation cannot be told, in mode "exact"
+        `SafetyLimitExceeded` for an input that names nothing and `InconsistentListing` where the organisation does not
+        hold still, and what reading raises.
         """
         if not isinstance(desired, DesiredState):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise ValueError("desired is a DesiredState: DesiredState.from_mapping makes one of a mapping")  # noqa: TRY004  # one class for bad arguments

@@ -79,9 +79,9 @@ class Groups:
     ) -> Group:
         """A new group. Names need not be unique: calling this twice makes two groups (see `ensure`).
 
-        `name` has 1 to 255 characters and no blanks at its ends, `description` at most 255. Raises `ValueError` for others before anything is
-        sent, `BadRequest`, and `OutcomeUnknown` when the answer was lost: the group may exist then, or come into being
-        yet. `await error.reconcile(session)` looks it up.
+        `name` has 1 to 255 characters and no blanks at its ends, `description` at most 255. Raises `ValueError` for
+        others before anything is sent, `BadRequest`, and `OutcomeUnknown` when the answer was lost: the group may exist
+        then, or come into being yet. `await error.reconcile(session)` looks it up.
         """
         return (
             await self._create(name, organization_id, description, local_printing_enabled, myprinters_enabled)
@@ -164,9 +164,9 @@ class Groups:
     ) -> tuple[Group, bool]:
         """The group of that name in that organisation, and whether it was created now. One that exists is left as it is.
 
-        Calls for one name in one session take turns; one that is cancelled before it creates will not. A creation that failed without telling its outcome is looked up,
-        and sent again where nothing is found, twice at most: it ends with one group. No client can keep two from coming
-        into being where another session or process creates one of that name, or where a request whose answer was
+        Calls for one name in one session take turns; one that is cancelled before it creates will not. A creation that
+        failed without telling its outcome is looked up, and sent again where nothing is found, twice at most: it ends
+        with one group. No client can keep two from coming into being where another session or process creates one of that name, or where a request whose answer was
         given up on is carried out after that look-up. Raises `AmbiguousName` when several have the name, and what
         `create` raises.
         """
