@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import zipfile
@@ -25,22 +26,58 @@ def _group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
 
 
+# The safe path: without it this folder comes first, and the checkout is tested instead of the built package.
+INSTALLED = {"PYTHONSAFEPATH": "1"}
+# One process more than cores, as tests often wait for others; few enough that time limits hold. `-n 0` after it undoes it.
+WORKERS = ["-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "worksteal"]
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The whole test suite on the built package, with branch coverage."""
+    """The whole test suite on the built package, in several processes."""
+    session.install(EVERYTHING, *_group("tests"))
+    session.run("python", "-m", "pytest", *WORKERS, *session.posargs, env=INSTALLED)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The same with branch coverage, in one process: apart, because it takes twice the time."""
     session.install(EVERYTHING, *_group("tests"))
     session.run("coverage", "erase")
-    # The safe path: without it this folder comes first, and the checkout is tested instead of the built package.
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env={"PYTHONSAFEPATH": "1"})
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=INSTALLED)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", "--skip-covered")
+
+
+# Where a dependency's own behaviour shows: connections, decoding, locks, the loops of the blocking twin, the command line.
+ON_LOWEST = [
+    "tests/http",
+    "tests/wire",
+    "tests/auth/test_file_store.py",
+    "tests/auth/test_keyring_store.py",
+    "tests/auth/test_redis_store.py",
+    "tests/cli/test_main.py",
+    "tests/provisioning/test_desired_yaml.py",
+    "tests/test_portal.py",
+]
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The suite with the lowest versions of all direct dependencies; with `-- --quick` what depends on them most."""
+    session.install("uv")  # pip has no --resolution
+    into = ["--python", session.virtualenv.location, "--resolution", "lowest-direct"]
+    session.run("uv", "pip", "install", "--quiet", *into, EVERYTHING, *_group("tests"))
+    options = [each for each in session.posargs if each != "--quick"]
+    paths = ON_LOWEST if "--quick" in session.posargs else []
+    session.run("python", "-m", "pytest", *WORKERS, *options, *paths, env=INSTALLED)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """The property tests alone, with 10 000 examples each: for a night, not for each change."""
     session.install(EVERYTHING, *_group("tests"))
-    env = {"HYPOTHESIS_PROFILE": "long", "PYTHONSAFEPATH": "1"}
+    env = {**INSTALLED, "HYPOTHESIS_PROFILE": "long"}
     session.run("python", "-m", "pytest", "-m", "hypothesis", *session.posargs, env=env)
 
 

@@ -40,6 +40,7 @@ async def applied(session: EzeepSession, log: Path, desired: DesiredState, **opt
         b'{"change": "x", "outcome": "failed"}\n',
         b"\x00\x01\x02",
     ],
+    ids=["CSV", "CSV after blank lines", "an empty object", "a plan", "a record", "binary"],
 )
 async def test_7_9_a_file_of_something_else_is_left_as_it_is(
     sandbox: Sandbox, session: EzeepSession, log: Path, content: bytes

@@ -95,7 +95,7 @@ async def test_bad_ids_are_refused_before_any_request(
     assert sandbox.requests == []
 
 
-@pytest.mark.parametrize("one", [str(uuid4()), uuid4()])
+@pytest.mark.parametrize("one", [str(uuid4()), uuid4()], ids=["text", "uuid"])
 async def test_one_id_instead_of_several_is_refused(
     session: EzeepSession, sandbox: Sandbox, one: Any
 ) -> None:
