@@ -23,6 +23,7 @@ from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
 from ezeep_async.core import Core
 from ezeep_async.errors import OutcomeUnknown, TokenStoreError
+from ezeep_async.given import variable
 from ezeep_async.http.sender import background
 from ezeep_async.http.stats import Stats
 from ezeep_async.models.reconciled import Reconciled
@@ -116,16 +117,16 @@ class EzeepSession:
         """
         # Not a default of the parameter: help() and generated documentation would show the environment, with its secrets.
         environ = os.environ if environ is None else environ
-        client_id = environ.get("EZEEP_CLIENT_ID")
-        if not client_id:
+        client_id = variable(environ, "EZEEP_CLIENT_ID")
+        if client_id is None:
             raise ValueError("EZEEP_CLIENT_ID is not set")
         app = OAuthApp(
-            client_id, environ.get("EZEEP_CLIENT_SECRET", ""), environ.get("EZEEP_REDIRECT_URI") or None
+            client_id, variable(environ, "EZEEP_CLIENT_SECRET"), variable(environ, "EZEEP_REDIRECT_URI")
         )
-        token_file = environ.get("EZEEP_TOKEN_FILE")
-        if token_file:
+        token_file = variable(environ, "EZEEP_TOKEN_FILE", is_path=True)
+        if token_file is not None:
             options.setdefault("store", FileTokenStore(token_file))
-        elif environ.get("EZEEP_ACCESS_TOKEN"):
+        elif variable(environ, "EZEEP_ACCESS_TOKEN") is not None:
             options.setdefault("store", ReadOnlyTokens.from_env(environ))
         options.setdefault("endpoints", Endpoints.from_env(environ))
         return cls(app, **options)

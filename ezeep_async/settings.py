@@ -13,6 +13,7 @@ import attrs
 from yarl import URL
 
 from ezeep_async.errors import InsecureEndpoint
+from ezeep_async.given import cleaned, variable
 
 
 def is_loopback(host: str | None) -> bool:
@@ -30,6 +31,7 @@ def is_loopback(host: str | None) -> bool:
 def _base_url(value: str) -> str:
     """A base address without its trailing slash, refused when a token would not be safe with it."""
     try:
+        value = cleaned(value, "an endpoint") if isinstance(value, str) else value  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
         url = URL(value)
     except (ValueError, TypeError) as error:
         raise ValueError(f"not an address: {value!r}") from error
@@ -64,7 +66,7 @@ class Endpoints:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """From `EZEEP_ACCOUNT_URL` and `EZEEP_API_URL`, each with the real service as its default."""
         environ = os.environ if environ is None else environ
-        given = {"account": environ.get("EZEEP_ACCOUNT_URL"), "api": environ.get("EZEEP_API_URL")}
+        given = {"account": variable(environ, "EZEEP_ACCOUNT_URL"), "api": variable(environ, "EZEEP_API_URL")}
         return cls(**{name: value for name, value in given.items() if value})
 
 
@@ -98,6 +100,15 @@ def _proxy(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if url is None or url.scheme not in {"http", "https"} or not url.host:
         # Without the value: it may hold a password.
         raise ValueError(f"{attribute.name} is an http:// address, such as http://proxy.example:3128")
+
+
+def _clean_proxy(value: str | None) -> str | None:
+    return cleaned(value, "proxy") if isinstance(value, str) else value
+
+
+def _flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not True and value is not False:
+        raise ValueError(f"{attribute.name} is True or False, not {value!r}")
 
 
 def _tls(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -151,7 +162,10 @@ class Settings:
     """For one exchange with the OAuth endpoints, whatever its waiters' own time limits are. A renewal of the login whose
     answer was lost takes one more."""
     proxy: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_proxy), repr=_proxy_without_password
+        default=None,
+        converter=_clean_proxy,
+        validator=attrs.validators.optional(_proxy),
+        repr=_proxy_without_password,
     )
     """An http proxy for both hosts."""
     proxy_auth: tuple[str, str] | None = attrs.field(
@@ -160,5 +174,5 @@ class Settings:
     """The proxy's user name and password, where they are not in its address."""
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=_tls)
     """Own certificate authorities or client certificates, for both hosts."""
-    trust_env: bool = False
+    trust_env: bool = attrs.field(default=False, validator=_flag)
     """Take proxies from HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Read once, when the session is opened."""

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LONGEST = 400
 
 LAYERS = [
-    {"errors", "models", "settings", "version"},
+    {"errors", "given", "models", "settings", "text", "version"},
     {"wire"},
     {"auth", "http"},
     {"pages", "paging", "resources"},

@@ -13,6 +13,7 @@ from multidict import MultiMapping
 from yarl import URL
 
 from ezeep_async.errors import AuthorizationDenied, StateMismatch
+from ezeep_async.given import cleaned
 from ezeep_async.wire.responses import black_out, one_line
 
 
@@ -25,20 +26,43 @@ def _text(shortest: int = 0) -> Callable[[object, attrs.Attribute[Any], object],
     return validate
 
 
-def _empty_if_none(value: str | None) -> str:
-    return "" if value is None else value
+def _clean(value: str, name: str) -> str:
+    # What is no text is left to the validator.
+    return cleaned(value, name) if isinstance(value, str) else value  # pyright: ignore[reportUnnecessaryIsInstance]
+
+
+def _clean_id(value: str) -> str:
+    return _clean(value, "client_id")
+
+
+def _clean_secret(value: str | None) -> str:
+    return "" if value is None else _clean(value, "client_secret")
+
+
+def _clean_address(value: str | None) -> str | None:
+    return None if value is None else _clean(value, "redirect_uri") or None
+
+
+def _clean_scope(value: str) -> str:
+    return _clean(value, "scope")
 
 
 @attrs.frozen
 class OAuthApp:
-    """A client registered with ezeep. Source: API document, "OAuth2"."""
+    """A client registered with ezeep. Source: API document, "OAuth2".
 
-    client_id: str = attrs.field(validator=_text(shortest=1))
-    client_secret: str = attrs.field(default="", converter=_empty_if_none, validator=_text(), repr=False)
+    White space and quotes around a value do not count, as for every setting. Raises `ValueError` for what is no text,
+    an empty client id, and a control character inside a value.
+    """
+
+    client_id: str = attrs.field(converter=_clean_id, validator=_text(shortest=1))
+    client_secret: str = attrs.field(default="", converter=_clean_secret, validator=_text(), repr=False)
     """May be empty: then the Basic header has a colon and nothing behind it."""
-    redirect_uri: str | None = None
+    redirect_uri: str | None = attrs.field(
+        default=None, converter=_clean_address, validator=attrs.validators.optional(_text())
+    )
     """Must equal one of the addresses registered for the client."""
-    scope: str = "printing"
+    scope: str = attrs.field(default="printing", converter=_clean_scope, validator=_text())
 
     def basic_authorization(self) -> str:
         """The value of the `Authorization` header at the token endpoint (RFC 6749 section 2.3.1)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from ezeep_async.auth.clock import Clock
@@ -44,6 +44,9 @@ REMEMBERED = 32
 """How many replaced refresh tokens are remembered."""
 SAVE_AGAIN_AFTER = 1.0
 """Seconds between two attempts to store a login that could not be stored."""
+NOT_LOGGED_IN = (
+    "nobody is logged in: the token store is empty. session.oauth.authorization_request() begins a login"
+)
 
 
 class Refresher:
@@ -125,6 +128,8 @@ class Refresher:
 
     async def stored(self) -> TokenSet | None:
         """The login as the store has it now, looked at under its lock. Nothing is adopted. Raises `TokenStoreError`."""
+        if await self._is_unused():
+            return None
         async with locked(self._store):
             return await self._load()
 
@@ -180,13 +185,13 @@ class Refresher:
         self._failing_with = type(error)
 
     async def _renew(self, rejected: str | None, *, force: bool) -> TokenSet:
+        if await self._is_unused():
+            raise ReauthorizationRequired(NOT_LOGGED_IN)
         async with locked(self._store):
             stored = await self._load()
             current = self._newest(stored)
             if current is None:
-                raise ReauthorizationRequired(
-                    "nobody is logged in: the token store is empty. session.oauth.authorization_request() begins a login"
-                )
+                raise ReauthorizationRequired(NOT_LOGGED_IN)
             if not force and self._may_adopt(current, rejected):
                 self._publish(current)
                 if self._unsaved:
@@ -333,6 +338,8 @@ class Refresher:
 
     async def _log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
         await self._quiet()
+        if await self._is_unused():
+            return
         async with locked(self._store):
             current = self._newest(await self._load())
             if current is not None:
@@ -351,6 +358,14 @@ class Refresher:
             await asyncio.wait({self._refresh})
 
     # --- the store -------------------------------------------------------------------------------------------------
+
+    async def _is_unused(self) -> bool:
+        """Whether nobody is logged in, where the store can say so without making anything, such as a lock file."""
+        ask: Callable[[], Awaitable[bool]] | None = getattr(self._store, "is_unused", None)
+        if ask is None or self._tokens is not None:
+            return False
+        with as_store_errors():
+            return await ask()
 
     async def _load(self) -> TokenSet | None:
         with as_store_errors():

@@ -106,7 +106,8 @@ class TokenStore(Protocol):
     and elsewhere. `load` and `save` are called with the lock held. All of it is awaited: never block the event loop.
 
     A store may also have `bind(client_id, account)`, called with the client id and the account address when a session
-    opens, to refuse a login that belongs to another client.
+    opens, to refuse a login that belongs to another client. And `async is_unused()`, called without the lock, where
+    taking the lock makes something (a folder, a file): true when there is no token set and nothing was made yet.
     """
 
     async def load(self) -> TokenSet | None:
@@ -141,7 +142,12 @@ def as_store_errors() -> Generator[None]:
         raise TokenStoreError(f"the token store failed: {error or type(error).__name__}") from error
 
 
-@attrs.define(eq=False)
+def _token_set(_: object, __: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, TokenSet | None):
+        raise TypeError(f"MemoryTokenStore takes a TokenSet or None, not {type(value).__name__}")
+
+
+@attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
 class MemoryTokenStore:
     """Keeps the login for as long as the process lives. May be shared by sessions, event loops and threads.
 
@@ -149,7 +155,7 @@ class MemoryTokenStore:
     token works once, and using it up in the child would log the parent out. Share a `FileTokenStore` instead.
     """
 
-    _tokens: TokenSet | None = None
+    _tokens: TokenSet | None = attrs.field(default=None, validator=_token_set)
     _owner: tuple[str, str] | None = attrs.field(init=False, default=None)
     # A thread lock, tried and never waited for: an asyncio.Lock belongs to the first loop that had to wait for it,
     # and a session of run_sync lives on another loop than the one of the application.

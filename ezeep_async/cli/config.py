@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal, cast
 
 from ezeep_async.auth.stores.places import expanded, folder_for
+from ezeep_async.given import cleaned, refuse_control, variable
+from ezeep_async.text import text_of
 
 
 Setting = Literal[
@@ -25,11 +27,15 @@ SETTINGS: tuple[Setting, ...] = Setting.__args__  # type: ignore[attr-defined]  
 PATHS = frozenset({"client_secret_file", "token_file"})
 LARGEST_FILE = 1024 * 1024
 """Bytes."""
+_BACKSLASHES = (
+    "In double quotes TOML takes a backslash for the beginning of an escape (\\t is a tab): write a Windows path in single "
+    "quotes, as in 'C:\\temp\\login.json'"
+)
 
 
 def config_path(environ: Mapping[str, str]) -> Path:
     """Where the file is: what `EZEEP_CONFIG` says, or where the system keeps such files."""
-    given = environ.get("EZEEP_CONFIG")
+    given = variable(environ, "EZEEP_CONFIG", is_path=True)
     return expanded(given) if given else folder_for("config") / "config.toml"
 
 
@@ -40,9 +46,11 @@ class Configuration:
     """
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        self._environ = os.environ if environ is None else environ
+        self._environ = dict(os.environ if environ is None else environ)
         self.path = config_path(self._environ)
-        self._file = _read(self.path, required=bool(self._environ.get("EZEEP_CONFIG")))
+        self._file = _read(
+            self.path, required=variable(self._environ, "EZEEP_CONFIG", is_path=True) is not None
+        )
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -51,11 +59,11 @@ class Configuration:
 
     def get(self, name: Setting) -> str | None:
         """The value, None where nobody set one."""
-        return self._environ.get(f"EZEEP_{name.upper()}") or self._file.get(name)
+        return self.in_environment(name) or self._file.get(name)
 
     def in_environment(self, name: Setting) -> str | None:
-        """The value, if it comes from the environment."""
-        return self._environ.get(f"EZEEP_{name.upper()}") or None
+        """The value, if it comes from the environment. Raises `ValueError` for one that no setting can be."""
+        return variable(self._environ, f"EZEEP_{name.upper()}", is_path=name in PATHS)
 
 
 def _read(path: Path, *, required: bool) -> Mapping[str, str]:
@@ -67,18 +75,26 @@ def _read(path: Path, *, required: bool) -> Mapping[str, str]:
             raise
         return {}
     try:
-        values: dict[str, object] = tomllib.loads(text.decode("utf-8-sig"))
+        values: dict[str, object] = tomllib.loads(text_of(text))
     except (ValueError, RecursionError) as error:
-        # The parser's sentence has a line and a column and nothing of the text; that of the decoder quotes bytes.
-        where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8 text"
-        raise ValueError(f"{path} cannot be read: {where}") from None
+        # The parser's sentence, like that of `NotText`, has a line and nothing of the text.
+        where = "too many brackets" if isinstance(error, RecursionError) else str(error)
+        hint = f". {_BACKSLASHES}" if isinstance(error, tomllib.TOMLDecodeError) and b"\\" in text else ""
+        raise ValueError(f"{path} cannot be read: {where}{hint}") from None
     if unknown := sorted(values.keys() - set(SETTINGS)):
         raise ValueError(f"{path} has settings that are not known: {', '.join(unknown)}")
     if wrong := sorted(name for name, value in values.items() if not isinstance(value, str)):
         raise ValueError(f"{path}: {', '.join(wrong)} must be text, in quotes")
-    found = cast("dict[str, str]", values)
+    return {name: _cleaned(value, name, path) for name, value in cast("dict[str, str]", values).items()}
+
+
+def _cleaned(value: str, name: str, path: Path) -> str:
+    try:
+        if name in PATHS and value.strip():
+            # Before it is cleaned: the tab that "C:\t" ends with is no white space around a path.
+            refuse_control(value, f"{path}: {name}")
+        clean = cleaned(value, f"{path}: {name}", is_path=name in PATHS)
+    except ValueError as error:
+        raise ValueError(f"{error}. {_BACKSLASHES}" if name in PATHS else str(error)) from None
     # As people write them: from the file's own folder on.
-    return {
-        name: str(path.parent / expanded(value)) if name in PATHS and value else value
-        for name, value in found.items()
-    }
+    return str(expanded(clean, path.parent)) if name in PATHS and clean else clean

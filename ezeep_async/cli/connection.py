@@ -22,8 +22,10 @@ from ezeep_async.auth.tokens import MemoryTokenStore, TokenStore
 from ezeep_async.cli.ask import ask_secret
 from ezeep_async.cli.config import Configuration
 from ezeep_async.errors import ReauthorizationRequired
+from ezeep_async.given import cleaned, cleaned_path, variable
 from ezeep_async.session import EzeepSession
 from ezeep_async.settings import Endpoints
+from ezeep_async.text import NotText, text_of
 
 
 if TYPE_CHECKING:
@@ -91,7 +93,11 @@ async def open_account(connection: Connection, *, redirect_uri: str | None = Non
     """Whose login the options mean, with a sandbox around it if they ask for one."""
     _check_together(connection)
     if not connection.sandbox:
-        secret = await ask_secret("Client secret: ") if _asks_for_secret(connection) else None
+        secret = None
+        if _asks_for_secret(connection):
+            # What is wrong with the settings is said before somebody types a secret.
+            await asyncio.to_thread(_find, connection, redirect_uri, "")
+            secret = await ask_secret("Client secret: ")
         account = await asyncio.to_thread(_find, connection, redirect_uri, secret)
         try:
             yield account
@@ -105,7 +111,7 @@ async def open_account(connection: Connection, *, redirect_uri: str | None = Non
     redirect_uri = redirect_uri or _free_address()
     async with Sandbox(redirect_uris=(redirect_uri,), password_grant=True) as sandbox:
         if connection.token_file is not None:
-            store, kept = _file(FileTokenStore(connection.token_file))
+            store, kept = _file(FileTokenStore(_path_option(connection.token_file, "--token-file")))
         elif connection.keyring:
             store, kept = _keyring(sandbox.oauth_app.client_id, sandbox.endpoints)
         else:
@@ -134,24 +140,39 @@ def _asks_for_secret(connection: Connection) -> bool:
 
 def _find(connection: Connection, redirect_uri: str | None, secret: str | None) -> Account:
     configuration = Configuration()
-    client_id = connection.client_id or configuration.get("client_id")
+    app = OAuthApp(
+        _client_id(connection, configuration),
+        _secret(connection, configuration) if secret is None else secret,
+        _option(redirect_uri, "--redirect-uri") or configuration.get("redirect_uri") or REDIRECT_URI,
+    )
+    default = Endpoints()
+    endpoints = Endpoints(
+        _option(connection.account_url, "--account-url")
+        or configuration.get("account_url")
+        or default.account,
+        _option(connection.api_url, "--api-url") or configuration.get("api_url") or default.api,
+    )
+    store, kept = _store(connection, configuration, app, endpoints)
+    return Account(app, endpoints, store, kept)
+
+
+def _client_id(connection: Connection, configuration: Configuration) -> str:
+    client_id = _option(connection.client_id, "--client-id") or configuration.get("client_id")
     if not client_id:
         raise ValueError(
             f"which client? Give --client-id, set EZEEP_CLIENT_ID, or write client_id into {configuration.path} "
             "(--sandbox tries things out without one)"
         )
-    app = OAuthApp(
-        client_id,
-        _secret(connection, configuration) if secret is None else secret,
-        redirect_uri or configuration.get("redirect_uri") or REDIRECT_URI,
-    )
-    default = Endpoints()
-    endpoints = Endpoints(
-        connection.account_url or configuration.get("account_url") or default.account,
-        connection.api_url or configuration.get("api_url") or default.api,
-    )
-    store, kept = _store(connection, configuration, app, endpoints)
-    return Account(app, endpoints, store, kept)
+    return client_id
+
+
+def _option(value: str | None, name: str) -> str | None:
+    return None if value is None else cleaned(value, name) or None
+
+
+def _path_option(path: Path, name: str) -> Path:
+    """As text, which is cleaned as in every other place. Raises `ValueError`."""
+    return expanded(cleaned_path(str(path), name))
 
 
 def _secret(connection: Connection, configuration: Configuration) -> str:
@@ -159,15 +180,16 @@ def _secret(connection: Connection, configuration: Configuration) -> str:
     if connection.client_secret_file is None:
         given = configuration.in_environment("client_secret")
         path = None if given else configuration.get("client_secret_file")
-        return given or (_first_line(Path(path)) if path else configuration.get("client_secret") or "")
-    return _first_line(expanded(connection.client_secret_file))
+        return given or (_secret_in(Path(path)) if path else configuration.get("client_secret") or "")
+    return _secret_in(_path_option(connection.client_secret_file, "--client-secret-file"))
 
 
-def _first_line(path: Path) -> str:
+def _secret_in(path: Path) -> str:
     try:
-        return path.read_text("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text") from None
+        text = text_of(path.read_bytes())
+    except NotText as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    return cleaned(text, f"the secret in {path}")
 
 
 def _store(
@@ -175,12 +197,12 @@ def _store(
 ) -> tuple[TokenStore, str]:
     """The first that is named, from the nearest to the farthest: options, environment, file."""
     if connection.token_file is not None:
-        return _file(FileTokenStore(connection.token_file))
+        return _file(FileTokenStore(_path_option(connection.token_file, "--token-file")))
     kind = "keyring" if connection.keyring else configuration.in_environment("token_store")
     if kind is None:
         if path := configuration.in_environment("token_file"):
             return _file(FileTokenStore(path))
-        if configuration.environ.get("EZEEP_ACCESS_TOKEN"):
+        if variable(configuration.environ, "EZEEP_ACCESS_TOKEN") is not None:
             return ReadOnlyTokens.from_env(configuration.environ), "the environment, and is not renewed"
         kind = configuration.get("token_store")
     if kind == "keyring":

@@ -15,6 +15,7 @@ from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.places import expanded
 from ezeep_async.cli.options import AtLeastOne
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
+from ezeep_async.given import cleaned_path
 from ezeep_async.sandbox.server import Sandbox
 
 
@@ -88,7 +89,7 @@ async def _login(server: Sandbox, token_file: Path | None) -> AsyncGenerator[Pat
 
 def _absolute(path: Path) -> Path:
     """The second terminal may be in another folder. A link stays one: the store knows about them."""
-    return expanded(path).absolute()
+    return expanded(cleaned_path(str(path), "--token-file"))
 
 
 async def check_token_file(store: FileTokenStore) -> None:

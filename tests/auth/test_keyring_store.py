@@ -231,7 +231,7 @@ def test_2_11_the_package_never_imports_keyring() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "plain-token", "[]", "null", '{"version": 1}', '{"version": 2, "token": {}}', "[" * 50000,
+    ["{", "plain-token", "[]", "null", '{"version": 1}', '{"version": 2, "token": {}}', "[" * 50000,
      '{"version": 1, "token": {"access_token": "a", "refresh_token": "r", "expires_at": 1e300}}'],
     ids=lambda text: repr(text[:30]),
 )  # fmt: skip

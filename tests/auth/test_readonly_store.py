@@ -127,13 +127,14 @@ async def test_2_13_a_file_of_the_file_store_will_do(sandbox: Sandbox, tmp_path:
 
 
 async def test_2_13_from_the_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """2-13: read when it is needed, from variables with the package's name; none is no login."""
-    store = ReadOnlyTokens.from_env()
-    assert await store.load() is None
+    """2-13: read when the store is made, from variables with the package's name; none is no login."""
+    assert await ReadOnlyTokens.from_env().load() is None
     tokens = sandbox.tokens()
     monkeypatch.setenv("EZEEP_ACCESS_TOKEN", tokens.access_token + "\n")
     monkeypatch.setenv("EZEEP_REFRESH_TOKEN", tokens.refresh_token)
     monkeypatch.setenv("EZEEP_TOKEN_EXPIRES_AT", tokens.expires_at.isoformat())
+    store = ReadOnlyTokens.from_env()
+    monkeypatch.setenv("EZEEP_ACCESS_TOKEN", "another")
     loaded = await store.load()
     assert loaded is not None
     assert (loaded.access_token, loaded.expires_at) == (tokens.access_token, tokens.expires_at)

@@ -21,6 +21,7 @@ from ezeep_async import (
     TokenSet,
 )
 from ezeep_async.testing import ReadOnlyTokenStoreContract, TokenStoreContract
+from ezeep_async.testing.base import login
 
 
 EXACT = timedelta(0)
@@ -162,6 +163,14 @@ class TestReadOnlyTokensOfTheEnvironment(ReadOnlyTokenStoreContract):
             monkeypatch.setenv("EZEEP_TOKEN_EXPIRES_AT", tokens.expires_at.isoformat())
 
         return put
+
+    def test_a_login_that_was_replaced_is_taken_up(self, make_store, put_login) -> None:  # type: ignore[override]
+        """Not by a store that exists: nobody else can change the environment of a process, so it is read once."""
+        put_login(login(1))
+        store = make_store()
+        put_login(login(2))
+        self._assert_gives(store, login(1))
+        self._assert_gives(make_store(), login(2))
 
 
 # --- somebody else's -----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import cast
 
 from ezeep_async.auth.tokens import TokenSet, seconds
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
+from ezeep_async.text import NotText, text_of
 
 
 SCHEMA_VERSION = 1
@@ -25,13 +26,16 @@ def owner_of(client_id: str, account: str) -> Owner:
 
 def parsed(text: str | bytes, where: str) -> dict[str, object]:
     """The stored object. Raises `TokenStoreCorrupt` for anything else, and shows nothing of it."""
+    document, why = None, ""
     try:
-        document = json.loads(text)
+        document = json.loads(text_of(text))
+    except NotText as error:
+        why = f" ({error})"
     except (ValueError, RecursionError):
-        document = None
+        pass
     if not isinstance(document, dict):
         # No cause is chained: the parser's error carries the text, and the text may hold a token.
-        raise TokenStoreCorrupt(f"{where} is not a stored login: move it away and log in again")
+        raise TokenStoreCorrupt(f"{where} is not a stored login{why}: move it away and log in again")
     return cast("dict[str, object]", document)
 
 

@@ -23,10 +23,19 @@ from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.stores.document import Owner, check, owner_of, parsed, tokens_in, with_tokens
 from ezeep_async.auth.stores.mounts import network_file_system
 from ezeep_async.auth.stores.places import expanded, folder_for
+from ezeep_async.auth.stores.private import (
+    keep_owner,
+    keep_owner_of_lock,
+    make_folder,
+    open_private,
+    owner_hint,
+)
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
+from ezeep_async.given import checked_seconds, cleaned_path
 from ezeep_async.settings import Endpoints
+from ezeep_async.text import is_blank
 
 
 logger = logging.getLogger("ezeep_async.auth.stores")
@@ -57,10 +66,8 @@ class FileTokenStore:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, lock_timeout: float = LOCK_TIMEOUT) -> None:
-        if not os.fspath(path) or "\0" in str(path):
-            raise ValueError("a token file needs a name")
-        self._path = expanded(path)
-        self._lock_timeout = lock_timeout
+        self._path = expanded(cleaned_path(path, "the token file"))
+        self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
         self._owner: Owner | None = None
         self._warned = False
         self._looked_at_mounts = False
@@ -91,6 +98,13 @@ class FileTokenStore:
         if self._owner is not None and self._owner != owner:
             raise TokenStoreError(f"{self!r} already serves another client id or account host")
         self._owner = owner
+
+    async def is_unused(self) -> bool:
+        """Whether there is neither a token set nor a lock file. Makes neither a folder nor a lock file for the answer.
+
+        Raises what `load` raises.
+        """
+        return await in_thread(self._is_unused)
 
     async def load(self) -> TokenSet | None:
         return await in_thread(self._load)
@@ -127,14 +141,6 @@ class FileTokenStore:
     def _target(self) -> Path:
         return Path(os.path.realpath(self._path))
 
-    def _make_folder(self) -> None:
-        folder = self._target().parent
-        if not folder.is_dir():
-            # One by one: with parents=True only the last of them would have the mode.
-            for each in reversed([folder, *folder.parents]):
-                if not each.is_dir():
-                    each.mkdir(mode=0o700, exist_ok=True)
-
     def _new_lock(self) -> BaseFileLock:
         target = self._target()
         if not self._looked_at_mounts:
@@ -148,25 +154,44 @@ class FileTokenStore:
                     kind,
                 )
         # thread_local=False: it is taken in one worker thread and given back in another.
-        return FileLock(target.with_name(target.name + ".lock"), mode=0o600, thread_local=False)
+        return FileLock(_lock_of(target), mode=0o600, thread_local=False)
 
     def _try_lock(self, lock: BaseFileLock) -> bool:
+        path, target = Path(lock.lock_file), self._target()
+        if not os.path.lexists(path):
+            self._document()  # a file that is not ours gets no lock file
         try:
-            self._make_folder()
+            make_folder(target.parent)
             lock.acquire(blocking=False)
-            self._finish_what_was_begun()
         except Timeout:
             return False
         except OSError as error:
-            raise TokenStoreError(f"{self._path} cannot be locked: {error.strerror or error}") from error
+            raise TokenStoreError(_lock_problem(self._path, path, error)) from error
+        try:
+            keep_owner_of_lock(path, target)
+            self._finish_what_was_begun()
+        except OSError as error:
+            raise TokenStoreError(
+                f"the folder of {self._path} cannot be used: {error.strerror or error}"
+            ) from error
         return True
 
+    def _is_unused(self) -> bool:
+        target = self._target()
+        if os.path.lexists(_lock_of(target)) or self._document() is not None:
+            return False
+        return not (target.parent.is_dir() and _leftovers(target))
+
     def _load(self) -> TokenSet | None:
+        document = self._document()
+        return None if document is None else tokens_in(document, str(self._path))
+
+    def _document(self) -> dict[str, object] | None:
+        """What is in the file, None for nothing. Raises `TokenStoreError` where it is not ours."""
         document = self._read()
-        if document is None:
-            return None
-        check(document, self._owner, str(self._path))
-        return tokens_in(document, str(self._path))
+        if document is not None:
+            check(document, self._owner, str(self._path))
+        return document
 
     def _read(self) -> dict[str, object] | None:
         # Opened once, and looked at through what was opened: a name can come to mean another file in between.
@@ -176,39 +201,41 @@ class FileTokenStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise TokenStoreError(f"{self._path} cannot be read: {error.strerror or error}") from error
+            hint = owner_hint(self._target()) if isinstance(error, PermissionError) else ""
+            raise TokenStoreError(f"{self._path} cannot be read: {error.strerror or error}{hint}") from error
         try:
-            self._check_file(descriptor)
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise TokenStoreError(f"{self._path} cannot be read: it is not a file")
             text = os.read(descriptor, LARGEST_FILE)
         except OSError as error:
             raise TokenStoreError(f"{self._path} cannot be read: {error.strerror or error}") from error
         finally:
             os.close(descriptor)
-        return parsed(text, str(self._path))
+        # An empty file is what mktemp makes, or an empty object what a placeholder holds: no token set yet.
+        document = None if is_blank(text) else parsed(text, str(self._path)) or None
+        if document is not None:
+            self._warn_of_mode(stat.S_IMODE(status.st_mode))
+        return document
 
-    def _check_file(self, descriptor: int) -> None:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise TokenStoreError(f"{self._path} cannot be read: it is not a file")
-        mode = stat.S_IMODE(status.st_mode)
-        if os.name == "posix" and mode & 0o077:
-            if not self._warned:
-                self._warned = True
-                logger.warning(
-                    "%s could be read by others (mode %o): now only by its owner (600)", self._path, mode
-                )
-            os.fchmod(descriptor, 0o600)
+    def _warn_of_mode(self, mode: int) -> None:
+        """A read changes nothing: the next write makes the file private."""
+        if os.name == "posix" and mode & 0o077 and not self._warned:
+            self._warned = True
+            logger.warning(
+                "%s can be read by other users (mode %o). It becomes private when the token set is stored next; "
+                "chmod 600 makes it private now",
+                self._path,
+                mode,
+            )
 
     def _save(self, tokens: TokenSet) -> None:
         target = self._target()
         try:
-            self._make_folder()
-            document = self._read() or {}
-            if document:
-                check(document, self._owner, str(self._path))
-            document = with_tokens(document, tokens, self._owner)
+            document = with_tokens(self._document() or {}, tokens, self._owner)
+            make_folder(target.parent)
             with _new_file_beside(target, "tmp") as temporary:
-                _write_through(temporary, json.dumps(document, indent=2).encode())
+                _write_through(temporary, json.dumps(document, indent=2).encode(), target)
                 temporary.replace(target)
             _sync_folder(target.parent)
         except OSError as error:
@@ -217,15 +244,22 @@ class FileTokenStore:
     def _check_writable(self) -> None:
         target = self._target()
         try:
-            self._make_folder()
-            content = target.read_bytes() if target.exists() else b""
+            self._document()  # a file that is not ours is not replaced, not even by its own content
+        except TokenStoreCorrupt:
+            raise
+        except TokenStoreError as error:
+            raise TokenPersistError(f"{error}, so the login is not renewed") from error.__cause__
+        try:
+            make_folder(target.parent)
+            exists = target.exists()
+            content = target.read_bytes() if exists else b""
             with _new_file_beside(target, "try") as temporary:
-                _write_through(temporary, b"\0" * max(8192, len(content) + 4096))
-            if content:
+                _write_through(temporary, b"\0" * max(8192, len(content) + 4096), target)
+            if exists:
                 # With the same content: that a file can be replaced shows when it is. One that was mounted there, or
                 # that may not be changed, takes no other file in its place, although there is room for one.
                 with _new_file_beside(target, "try") as temporary:
-                    _write_through(temporary, content)
+                    _write_through(temporary, content, target)
                     temporary.replace(target)
         except OSError as error:
             hint = "" if error.errno != errno.EBUSY else _MOUNTED
@@ -235,6 +269,7 @@ class FileTokenStore:
 
     def _clear(self) -> None:
         target = self._target()
+        self._document()  # a file that is not ours is not removed
         try:
             target.unlink(missing_ok=True)
         except OSError as error:
@@ -268,7 +303,8 @@ class FileTokenStore:
             new = parsed(leftover.read_bytes(), where)
             tokens_in(new, where)
             # Nothing in its place: the first login, or one after a logout, which leaves no leftovers.
-            old = parsed(target.read_bytes(), where) if target.exists() else {}
+            there = target.read_bytes() if target.exists() else b""
+            old = {} if is_blank(there) else parsed(there, where)
         except TokenStoreCorrupt:
             return False
         return all(old.get(key) in (None, new.get(key)) for key in ("version", "client", "account"))
@@ -287,6 +323,10 @@ def _file_name(client_id: str, account: str) -> str:
     return "-".join([word for word in words if word] + [digest]) + ".json"
 
 
+def _lock_of(target: Path) -> Path:
+    return target.with_name(target.name + ".lock")
+
+
 def _leftovers(target: Path) -> list[Path]:
     """What killed writers of this very file left behind. Only ever looked for with the lock held."""
     pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.(tmp|try)")
@@ -303,10 +343,29 @@ def _new_file_beside(target: Path, kind: Literal["tmp", "try"]) -> Generator[Pat
         temporary.unlink(missing_ok=True)
 
 
-def _write_through(path: Path, content: bytes) -> None:
-    """A new file that nobody else can read from its first moment, on the disk when this returns."""
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o600)
+def _lock_problem(path: Path, lock: Path, error: OSError) -> str:
+    """Names what could not be made or opened: the folder, or the lock file, and not the token file."""
+    if error.errno == errno.EROFS:
+        return (
+            f"{path} is on a read-only file system, so that its lock file {lock.name} cannot be made. A token set that "
+            "is only read is used through ReadOnlyTokens(path)"
+        )
+    what, where = ("lock file", lock) if lock.parent.is_dir() else ("folder", lock.parent)
+    hint = ""
+    if isinstance(error, PermissionError):
+        hint = owner_hint(lock if os.path.lexists(lock) else lock.parent)
+        hint += f". Remove {lock}, or give it to the user who runs this" if os.path.lexists(lock) else ""
+    return f"the {what} {where} of the token file cannot be made or opened: {error.strerror or error}{hint}"
+
+
+def _write_through(path: Path, content: bytes, target: Path) -> None:
+    """A new file that nobody else can read from its first moment, on the disk when this returns.
+
+    It belongs to the owner of `target`, which it is to replace.
+    """
+    descriptor = open_private(str(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(descriptor, "wb") as file:
+        keep_owner(descriptor, target)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

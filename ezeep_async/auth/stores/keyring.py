@@ -17,6 +17,8 @@ from ezeep_async.auth.stores.places import expanded
 from ezeep_async.auth.stores.threads import in_thread, in_thread_for
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreError
+from ezeep_async.given import cleaned_path
+from ezeep_async.text import is_blank
 
 
 T = TypeVar("T")
@@ -64,11 +66,15 @@ class KeyringTokenStore:
         folder: str | os.PathLike[str] | None = None,
         lock_timeout: float = LOCK_TIMEOUT,
     ) -> None:
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise TypeError(f"name is a str, not {type(name).__name__}")
         if not name:
             raise ValueError("the name of a login in the keyring must not be empty")
         self._name = name
         self._place = f"the keyring entry {SERVICE}/{name}"
-        where = expanded(Path("~", ".local", "state", SERVICE) if folder is None else folder)
+        where = expanded(
+            Path("~", ".local", "state", SERVICE) if folder is None else cleaned_path(folder, "folder")
+        )
         # Only its lock is used: the one lock between processes that there is.
         self._guard = FileTokenStore(where / f"keyring-{quote(name, safe='')}", lock_timeout=lock_timeout)
         self._owner: Owner | None = None
@@ -89,6 +95,10 @@ class KeyringTokenStore:
         For the moment before a person logs in (2-11): a keyring that fails afterwards throws a fresh login away.
         """
         await self._answer(lambda: self._probe(TYPICAL_SIZE))
+
+    async def is_unused(self) -> bool:
+        """Whether there is neither a token set nor a lock file yet. Raises what `load` raises."""
+        return await self._guard.is_unused() and await self._answer(self._document) is None
 
     async def load(self) -> TokenSet | None:
         return await self._answer(self._load)
@@ -151,20 +161,21 @@ class KeyringTokenStore:
     def _read(self) -> str | None:
         return _use(lambda backend: backend.get_password(SERVICE, self._name))
 
-    def _load(self) -> TokenSet | None:
+    def _document(self) -> dict[str, object] | None:
+        """What the entry holds, None for nothing: an empty entry holds no token set."""
         text = self._read()
-        if text is None:
-            return None
-        document = parsed(text, self._place)
-        check(document, self._owner, self._place)
-        return tokens_in(document, self._place)
+        document = None if text is None or is_blank(text) else parsed(text, self._place) or None
+        if document is not None:
+            check(document, self._owner, self._place)
+        return document
+
+    def _load(self) -> TokenSet | None:
+        document = self._document()
+        return None if document is None else tokens_in(document, self._place)
 
     def _save(self, tokens: TokenSet) -> None:
-        text = self._read()
-        before: dict[str, object] = {}
-        if text is not None:
-            before = parsed(text, self._place)
-            check(before, self._owner, self._place)
+        before = self._document() or {}
+        if before:
             tokens_in(before, self._place)  # what cannot be read is not overwritten
         new = json.dumps(with_tokens(before, tokens, self._owner), separators=(",", ":"))
         problem = ""
@@ -179,6 +190,7 @@ class KeyringTokenStore:
             )
 
     def _clear(self) -> None:
+        self._document()  # an entry that is not ours is not removed
         if self._read() is not None:
             _use(lambda backend: backend.delete_password(SERVICE, self._name))
 

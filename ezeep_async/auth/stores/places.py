@@ -7,12 +7,23 @@ from pathlib import Path
 from typing import Literal
 
 
-def expanded(path: str | os.PathLike[str]) -> Path:
-    """The path with `~` and `~name` replaced. Raises `ValueError` where that home folder is not known."""
+def expanded(path: str | os.PathLike[str], base: Path | None = None) -> Path:
+    """The absolute path, with `~` and `~name` replaced. Symbolic links stay.
+
+    A relative path counts from `base`, by default from the working directory as it is now: a path is resolved once,
+    where it is given. Raises `ValueError` where that home folder is not known, or the working directory is gone.
+    """
     try:
-        return Path(path).expanduser()
+        found = Path(path).expanduser()
     except RuntimeError:
         raise ValueError(f"{os.fspath(path)}: whose home folder that is, is not known here") from None
+    try:
+        return found.absolute() if base is None else base / found
+    except FileNotFoundError:
+        raise ValueError(
+            f"{os.fspath(path)} is relative to the working directory, which does not exist any more: "
+            "give an absolute path"
+        ) from None
 
 
 def folder_for(kind: Literal["config", "state"]) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,8 @@ from ezeep_async.auth.stores.places import expanded
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, seconds
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
+from ezeep_async.given import cleaned, cleaned_path, cleaned_token
+from ezeep_async.text import is_blank
 
 
 logger = logging.getLogger("ezeep_async.auth")  # for what comes back as an error when it matters
@@ -51,9 +53,9 @@ class ReadOnlyTokens:
         if isinstance(source, Mapping):
             self._read, self._place = source, "the given mapping"
         else:
-            self._read = expanded(source)
+            self._read = expanded(cleaned_path(source, "the source"))
             self._place = str(self._read)
-        self._names: Mapping[str, str] = {}
+        self._names: Mapping[str, str] = {name: name for name in VARIABLES}
         self._owner: Owner | None = None
         self._warned = False
         self._forgotten = ""
@@ -61,9 +63,13 @@ class ReadOnlyTokens:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """From `EZEEP_ACCESS_TOKEN`, `EZEEP_REFRESH_TOKEN` and `EZEEP_TOKEN_EXPIRES_AT`, of this process by default."""
+        """From `EZEEP_ACCESS_TOKEN`, `EZEEP_REFRESH_TOKEN` and `EZEEP_TOKEN_EXPIRES_AT`, of this process by default.
+
+        The variables are read now, and not again.
+        """
         # Not as a default value: help() and inspect.signature() would show the whole environment.
-        store = cls(os.environ if environ is None else environ)
+        environ = os.environ if environ is None else environ
+        store = cls({name: environ.get(variable) for name, variable in VARIABLES.items()})
         store._names, store._place = VARIABLES, "the environment"
         return store
 
@@ -89,7 +95,7 @@ class ReadOnlyTokens:
         values = await in_thread(self._values)
         if values is None:
             return None
-        tokens = _tokens_from(values, self._place)
+        tokens = _tokens_from(values, self._place, self._names)
         return None if tokens is None or tokens.access_token == self._forgotten else tokens
 
     async def save(self, tokens: TokenSet, /) -> None:  # noqa: ARG002  # the signature of a store
@@ -118,10 +124,7 @@ class ReadOnlyTokens:
 
     def _values(self) -> Mapping[str, object] | None:
         if isinstance(self._read, Mapping):
-            names = self._names
-            return (
-                {name: self._read.get(variable) for name, variable in names.items()} if names else self._read
-            )
+            return self._read
         problem = ""
         text = b""
         try:
@@ -130,7 +133,7 @@ class ReadOnlyTokens:
             problem = error.strerror or str(error)
         if problem:
             raise TokenStoreError(f"{self._place} cannot be read: {problem}")
-        if not text.strip():
+        if is_blank(text):
             return None
         document = parsed(text, self._place)
         # Other files than those of a store have no version, and may still say whose login it is.
@@ -139,25 +142,31 @@ class ReadOnlyTokens:
         return cast("dict[str, object]", token) if isinstance(token, dict) else document
 
 
-def _tokens_from(values: Mapping[str, object], place: str) -> TokenSet | None:
-    access, refresh = values.get("access_token"), values.get("refresh_token")
+def _tokens_from(values: Mapping[str, object], place: str, names: Mapping[str, str]) -> TokenSet | None:
+    try:
+        access, refresh, end = (
+            _clean(values.get(name), names[name], cleaned if name == "expires_at" else cleaned_token)
+            for name in VARIABLES
+        )
+    except ValueError as error:
+        raise TokenStoreCorrupt(f"{place}: {error}") from None
     if not access and not refresh:
         return None
     scope, kind = values.get("scope"), values.get("token_type")
-    expires_at = _end(values.get("expires_at"))
-    if not isinstance(access, str) or not access.strip():
-        raise TokenStoreCorrupt(f"{place} holds a login without an access_token")
+    expires_at = _end(end)
+    if not isinstance(access, str) or not access:
+        raise TokenStoreCorrupt(f"{place} holds a token set without an {names['access_token']}")
     if not isinstance(refresh, str | None):
-        raise TokenStoreCorrupt(f"{place} holds a refresh_token that is not text")
+        raise TokenStoreCorrupt(f"{place} holds a {names['refresh_token']} that is not text")
     if expires_at is None:
         raise TokenStoreCorrupt(
-            f"{place} holds an expires_at that is neither seconds nor ISO 8601 with a zone"
+            f"{place} holds an {names['expires_at']} that is neither seconds nor ISO 8601 with a zone"
         )
     with contextlib.suppress(ValueError):
         f"{scope}{kind}".encode()  # half a character, which JSON can hold, could never be sent
         return TokenSet(
-            access.strip(),
-            (refresh or "").strip(),
+            access,
+            refresh or "",
             expires_at,
             scope if isinstance(scope, str) and scope else "printing",
             kind if isinstance(kind, str) and kind else "Bearer",
@@ -165,6 +174,10 @@ def _tokens_from(values: Mapping[str, object], place: str) -> TokenSet | None:
             None if expires_at == UNKNOWN_END else seconds(values.get("expires_in")),
         )
     raise TokenStoreCorrupt(f"{place} holds a login with characters that no token has")
+
+
+def _clean(value: object, name: str, clean: Callable[[str, str], str]) -> object:
+    return clean(value, name) if isinstance(value, str) else value
 
 
 def _end(value: object) -> datetime | None:

@@ -21,6 +21,8 @@ from ezeep_async.auth.stores.document import Owner, check, owner_of, parsed, tok
 from ezeep_async.auth.stores.redis_server import RedisServer, RedisUnusable, to_the_end
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
+from ezeep_async.given import checked_seconds
+from ezeep_async.text import is_blank
 
 
 if TYPE_CHECKING:
@@ -50,17 +52,30 @@ _RELEASE = """
 if redis.call('get', KEYS[2]) == ARGV[1] then return redis.call('del', KEYS[2]) end
 return 0
 """
+# A key that holds an empty text, such as a placeholder of a deployment, holds no login. Any other text is not ours.
 _LOAD = """
-local found = redis.call('hmget', KEYS[1], 'generation', 'login')
-return {found[1] or '', found[2] or '', redis.call('exists', KEYS[1])}
+local found = redis.pcall('hmget', KEYS[1], 'generation', 'login')
+if found.err then
+  local text = redis.pcall('get', KEYS[1])
+  if type(text) == 'string' and not string.find(text, '%S') then return {'', '', 0} end
+  return found
+end
+return {found[1] or '', found[2] or '', redis.call('exists', KEYS[1]), found[2] and 1 or 0}
 """
 # A lock that lapsed does not matter to a server that has nothing at all, neither a login nor the mark of a removed one
 # nor anybody's lock: it was restarted and has forgotten everything.
 _SAVE = """
-local generation = redis.call('hget', KEYS[1], 'generation')
+local generation = redis.pcall('hget', KEYS[1], 'generation')
+local placeholder = false
+if type(generation) == 'table' then
+  local text = redis.pcall('get', KEYS[1])
+  if type(text) ~= 'string' or string.find(text, '%S') then return generation end
+  generation, placeholder = false, true
+end
 if generation == ARGV[3] then return 'done' end
 if redis.call('get', KEYS[2]) ~= ARGV[1] and redis.call('exists', KEYS[1], KEYS[2]) > 0 then return 'lapsed' end
 if generation and ARGV[2] ~= '*' and generation ~= ARGV[2] then return 'superseded' end
+if placeholder then redis.call('del', KEYS[1]) end
 redis.call('hset', KEYS[1], 'generation', ARGV[3], 'login', ARGV[4])
 redis.call('persist', KEYS[1])
 return 'done'
@@ -135,7 +150,9 @@ class RedisTokenStore:
         lease: float = LEASE,
         lock_timeout: float = LOCK_TIMEOUT,
     ) -> None:
-        if lease <= 0:
+        if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise TypeError(f"key is a str, not {type(key).__name__}")
+        if not checked_seconds(lease, "lease"):
             raise ValueError("lease is a number of seconds above 0")
         # Keys of one login are in one slot of a cluster.
         stem = key if "{" in key else f"{{{key}}}"
@@ -143,7 +160,7 @@ class RedisTokenStore:
         self._where = self._server.where
         self._cipher = None if encryption_key is None else _cipher(encryption_key)
         self._lease = lease
-        self._lock_timeout = lock_timeout
+        self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
         self._owner: Owner | None = None
         # Logins that could not be stored: the generation that they follow, and the one that they were to be.
         self._unsaved: WeakKeyDictionary[TokenSet, tuple[str, str]] = WeakKeyDictionary()
@@ -216,6 +233,7 @@ class RedisTokenStore:
             async with self.lock():
                 await self.clear()
             return
+        await self._read()  # a key that is not ours is not removed
         generation = secrets.token_hex(16)
         if await self._server.run(_CLEAR, hold.owner, generation) == "lapsed":
             raise TokenStoreError(f"{self._where} was not removed: the lock was lost while it was held")
@@ -320,8 +338,9 @@ class RedisTokenStore:
 
     async def _read(self) -> tuple[str, dict[str, object] | None]:
         """The generation ("" for nothing at all) and the document. Raises when it is not ours."""
-        generation, login, exists = cast("tuple[str, str, int]", await self._server.run(_LOAD))
-        if not login and (generation or not exists):
+        found = cast("tuple[str, str, int, int]", await self._server.run(_LOAD))
+        generation, login, exists, *is_ours = found
+        if is_blank(login) and (generation or not exists or any(is_ours)):
             return generation, None
         if not generation:
             raise TokenStoreCorrupt(f"{self._where} is not a stored login: move it away and log in again")
@@ -335,7 +354,8 @@ class RedisTokenStore:
                     f"{self._where} cannot be decrypted: it was stored with another encryption_key, without one, or is "
                     "damaged"
                 ) from None
-        document = parsed(login, self._where)
+        if is_blank(login) or not (document := parsed(login, self._where)):
+            return generation, None
         check(document, self._owner, self._where)
         return generation, document
 

@@ -14,6 +14,7 @@ import attrs
 
 from ezeep_async.auth.owned import start_self_timed
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
+from ezeep_async.given import cleaned
 
 
 if TYPE_CHECKING:
@@ -64,9 +65,17 @@ class RedisServer:
                 "RedisTokenStore needs the package redis: pip install 'ezeep_async[redis]'"
             ) from error
         if isinstance(server, str):
+            server = cleaned(server, "server")
             options = _connection_options(server)
             self._borrowed: _Client | None = None
             self._address = server
+        elif not hasattr(server, "connection_pool") or not inspect.iscoroutinefunction(
+            getattr(server, "execute_command", None)
+        ):
+            # Without the value: bytes may be an address with a password.
+            raise TypeError(
+                f"server is an address or a redis.asyncio.Redis, not {type(server).__module__}.{type(server).__name__}"
+            )
         else:
             options = dict(server.connection_pool.connection_kwargs)
             self._borrowed = cast("_Client", server)

@@ -1,0 +1,70 @@
+"""The text of a file that a person may have edited. Every such file is read here: inputs, settings, secrets, logs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+
+UTF8_BOM = b"\xef\xbb\xbf"
+ADVICE = "save it as UTF-8"
+"""What a person does about a file in another encoding."""
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class NotText(ValueError):
+    """The content is not UTF-8. The message shows nothing of it. `line` counts from 1; None means the whole file."""
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message if line is None else f"line {line}: {message}")
+        self.reason = message
+        self.line = line
+
+
+def without_bom(content: bytes) -> bytes:
+    """The content without a byte order mark. Raises `NotText` for UTF-16, with a mark or without."""
+    # Without a mark, the zero of the first character gives it away: every format here begins with ASCII.
+    if content.startswith(_UTF16_BOMS) or (len(content) > 1 and content[:2].count(0) == 1):
+        raise NotText(f"this is UTF-16: {ADVICE}")
+    return content.removeprefix(UTF8_BOM)
+
+
+def is_blank(content: str | bytes) -> bool:
+    """Whether there is nothing but white space, and a byte order mark perhaps."""
+    if isinstance(content, str):
+        return not content.removeprefix("\ufeff").strip()
+    return not content.removeprefix(UTF8_BOM).strip()
+
+
+def lines_of(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Lines with their numbers, whatever ends them, one at a time."""
+    number, start = 1, 0
+    for end in _LINE_END.finditer(content):
+        yield number, content[start : end.start()]
+        number, start = number + 1, end.end()
+    yield number, content[start:]
+
+
+def line_of(content: bytes, number: int | None = None) -> str:
+    """One line as text. Raises `NotText`."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start + 1} is not UTF-8: {ADVICE}"
+    # Out here: the decoder's error, which holds the content, is not chained.
+    raise NotText(reason, number)
+
+
+def text_of(content: str | bytes) -> str:
+    r"""The whole text, without a byte order mark and with `\n` at the line ends. Raises `NotText`."""
+    if isinstance(content, str):
+        text = content.removeprefix("\ufeff")
+    else:
+        body = without_bom(content)
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            text = "\n".join(line_of(line, number) for number, line in lines_of(body))  # names the line
+    return text.replace("\r\n", "\n").replace("\r", "\n")
