@@ -80,3 +80,10 @@ def checked_seconds(value: float, name: str) -> float:
     if not value >= 0:
         raise ValueError(f"{name} is a number of seconds from 0 up, not {value!r}")
     return value
+
+
+def check_kind(value: object, kind: type, name: str, advice: str) -> None:
+    """Raise `TypeError` for an argument of another class, with what to give instead. The value is not shown."""
+    if not isinstance(value, kind):
+        found = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise TypeError(f"{name} is of the class {kind.__name__}, and not {found}: {advice}")

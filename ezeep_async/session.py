@@ -20,10 +20,10 @@ from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.readonly import ReadOnlyTokens
-from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
+from ezeep_async.auth.tokens import STORE_METHODS, MemoryTokenStore, TokenSet, TokenStore
 from ezeep_async.core import Core
 from ezeep_async.errors import OutcomeUnknown, TokenStoreError
-from ezeep_async.given import variable
+from ezeep_async.given import check_kind, variable
 from ezeep_async.http.sender import background
 from ezeep_async.http.stats import Stats
 from ezeep_async.models.reconciled import Reconciled
@@ -59,13 +59,28 @@ class SessionOptions(TypedDict, total=False):
     clock: Clock
 
 
+def _check_store(store: object) -> None:
+    """Raise `TypeError` for what is no token store. The value itself is not shown: it may be a secret."""
+    if isinstance(store, (str, os.PathLike)):
+        raise TypeError("store is a token store, and not a path: EzeepSession(app, FileTokenStore(path))")
+    if isinstance(store, TokenSet):
+        raise TypeError("store is a token store, and not a TokenSet: EzeepSession(app, tokens=...)")
+    if isinstance(store, type):
+        raise TypeError(f"store is a token store, and not the class {store.__name__}: make an object of it")
+    if lacking := [name for name in STORE_METHODS if not hasattr(store, name)]:
+        raise TypeError(
+            f"store is a token store, and not {type(store).__name__}, which has no {', '.join(lacking)}"
+        )
+
+
 class EzeepSession:
     """One login at ezeep Blue, and everything that can be done with it. Belongs to one event loop.
 
     `store` keeps the login (in memory by default); `tokens`, got elsewhere, go into it when it is empty. `http` is an
     aiohttp session whose connections are borrowed: used, never closed. `on_token_rotated(old, new)` is called after
     each renewal. `endpoints` and `settings` default to the real service and to patience; `clock` is for tests. Making a
-    session does nothing: it opens with `async with`, or with its first call.
+    session does nothing: it opens with `async with`, or with its first call. Raises `TypeError` for an argument of a
+    wrong kind.
 
     Every call of the API raises, besides what its own documentation says: `ReauthorizationRequired`, `TransientAuthError`
     or `AuthenticationError` when there is no login to make it with, `TokenStoreError` when the store cannot be used,
@@ -86,6 +101,21 @@ class EzeepSession:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         store = MemoryTokenStore() if store is None else store
+        endpoints = Endpoints() if endpoints is None else endpoints
+        settings = Settings() if settings is None else settings
+        # What is of a wrong kind is refused where it is given, and not by the first call that meets it.
+        check_kind(app, OAuthApp, "app", "OAuthApp(client_id, ...) makes one")
+        _check_store(store)
+        if tokens is not None:
+            check_kind(tokens, TokenSet, "tokens", "TokenSet.from_response(mapping) makes one")
+        check_kind(endpoints, Endpoints, "endpoints", "Endpoints(account=..., api=...) makes one")
+        check_kind(settings, Settings, "settings", "Settings(...) makes one")
+        if http is not None:
+            check_kind(
+                http, aiohttp.ClientSession, "http", "leave it out, and the session connects by itself"
+            )
+        if on_token_rotated is not None and not callable(on_token_rotated):
+            raise TypeError(f"on_token_rotated is a function, and not {type(on_token_rotated).__name__}")
         self._again = partial(
             type(self), app, store, tokens, endpoints, settings, None, on_token_rotated, clock
         )
@@ -94,8 +124,8 @@ class EzeepSession:
             app,
             store,
             tokens,
-            Endpoints() if endpoints is None else endpoints,
-            Settings() if settings is None else settings,
+            endpoints,
+            settings,
             http,
             on_token_rotated,
             clock,

@@ -15,6 +15,7 @@ from ezeep_async import portal
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.blocking import call, listing, on_loop, plain
 from ezeep_async.errors import OutcomeUnknown, SessionClosed, TokenStoreError
+from ezeep_async.given import check_kind
 from ezeep_async.http.stats import Stats
 from ezeep_async.models.reconciled import Reconciled
 from ezeep_async.provisioning.service import Provisioning
@@ -162,6 +163,7 @@ class BlockingSession:
     """
 
     def __init__(self, session: EzeepSession) -> None:
+        check_kind(session, EzeepSession, "session", "run_sync(EzeepSession(app, ...))")
         self._home = home = _Home(session)
         self.oauth = BlockingOAuth(home, attrgetter("oauth"))
         self.groups = BlockingGroups(home, attrgetter("groups"))

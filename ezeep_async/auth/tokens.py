@@ -17,6 +17,8 @@ import attrs
 from ezeep_async.errors import EzeepError, TokenStoreError
 
 
+STORE_METHODS = ("load", "save", "clear", "lock", "check_writable")
+"""What every `TokenStore` has."""
 DEFAULT_LIFETIME = 3600.0
 """Seconds that a token lives when the server does not say (API document, "OAuth2")."""
 

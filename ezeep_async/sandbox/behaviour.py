@@ -12,6 +12,12 @@ import attrs
 Paging = Literal["offset", "page"]
 
 
+def _texts(_: object, attribute: attrs.Attribute[tuple[str, ...]], value: object) -> None:
+    # A text by itself is a sequence of texts too, of its letters.
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{attribute.name} is a tuple of texts, and not {type(value).__name__}")
+
+
 @attrs.define(kw_only=True)
 class Behaviour:
     """How the sandbox behaves. Every field may be changed while it runs, and counts from the next request on.
@@ -35,7 +41,7 @@ class Behaviour:
     """Which parameters page through lists: limit and offset, or page and per_page."""
     ignore_offset: bool = False
     """True: every page is the first one, and has a next (a broken server)."""
-    membership_methods: tuple[str, ...] = ("PATCH", "PUT")
+    membership_methods: tuple[str, ...] = attrs.field(default=("PATCH", "PUT"), validator=_texts)
     """The methods that write a user. The others are answered 405."""
     put_resets_flags: bool = True
     """Whether a PUT resets the fields that it leaves out."""
@@ -51,7 +57,9 @@ class Behaviour:
     """Seconds that each request with a bearer token takes before it is processed."""
     client_secret: str = ""
     """The secret of the one registered client."""
-    redirect_uris: tuple[str, ...] = ("http://127.0.0.1:8400/callback",)
+    redirect_uris: tuple[str, ...] = attrs.field(
+        default=("http://127.0.0.1:8400/callback",), validator=_texts
+    )
     """The registered redirect URIs. The first one is that of `Sandbox.oauth_app`."""
     password_grant: bool = False
     """Whether the client may use the password grant."""

@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.given import check_kind
 from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
 from ezeep_async.sandbox.consent import Consent
 from ezeep_async.sandbox.directory import Directory
@@ -46,6 +47,10 @@ class Sandbox:
     def __init__(
         self, *, users: int = 134, groups: int = 13, seed: int = 0, **behaviour: Unpack[BehaviourOptions]
     ) -> None:
+        for name, value in {"users": users, "groups": groups, "seed": seed}.items():
+            check_kind(value, int, name, "a whole number")
+            if name != "seed" and value < 0:
+                raise ValueError(f"{name} is a whole number from 0 up, not {value}")
         self.behaviour = Behaviour(**behaviour)
         self.clock = Clock()
         self.organisation = Organisation(seed)

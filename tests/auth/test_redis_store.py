@@ -102,6 +102,36 @@ async def test_a_login_survives_its_session(sandbox: Sandbox, server: Server, st
     assert await RedisTokenStore(server.address, "another").load() is None
 
 
+@pytest.mark.parametrize("text", ["", " \n"])
+@pytest.mark.parametrize("kind", ["hash", "text"])
+async def test_an_empty_value_is_no_login(
+    sandbox: Sandbox, server: Server, store: RedisTokenStore, kind: str, text: str
+) -> None:
+    """A placeholder of a deployment: nobody is logged in, and a first token set goes in. Reading leaves it."""
+    if kind == "hash":
+        server.admin.hset("ezeep:login", "login", text)
+    else:
+        server.admin.set("ezeep:login", text)
+    assert await store.load() is None
+    assert server.admin.exists("ezeep:login") == 1
+    tokens = sandbox.tokens()
+    async with open_session(sandbox, store, tokens=tokens) as session:
+        await session.accounts.me()
+    assert await store.load() == tokens
+
+
+@pytest.mark.parametrize("command", [("set", "theirs"), ("hset", "field", "theirs"), ("rpush", "theirs")])
+async def test_a_key_of_somebody_else_is_not_removed(
+    server: Server, store: RedisTokenStore, command: tuple[str, ...]
+) -> None:
+    """By a logout: it is looked at first."""
+    name, *values = command
+    server.admin.execute_command(name, "ezeep:login", *values)
+    with pytest.raises(TokenStoreCorrupt):
+        await store.clear()
+    assert server.admin.exists("ezeep:login") == 1
+
+
 async def test_saving_and_clearing_take_the_lock_where_it_is_not_held(
     sandbox: Sandbox, store: RedisTokenStore
 ) -> None:

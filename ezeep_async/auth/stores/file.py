@@ -33,7 +33,7 @@ from ezeep_async.auth.stores.private import (
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
-from ezeep_async.given import checked_seconds, cleaned_path
+from ezeep_async.given import check_kind, checked_seconds, cleaned_path
 from ezeep_async.settings import Endpoints
 from ezeep_async.text import is_blank
 
@@ -81,7 +81,10 @@ class FileTokenStore:
         `endpoints` are those of the session, so that a login at a sandbox never takes the place of the real one. Raises
         `ValueError` for a user without a home folder.
         """
-        account = Endpoints().account if endpoints is None else endpoints.account
+        check_kind(app, OAuthApp, "app", "OAuthApp(client_id, ...) makes one")
+        endpoints = Endpoints() if endpoints is None else endpoints
+        check_kind(endpoints, Endpoints, "endpoints", "Endpoints(account=..., api=...) makes one")
+        account = endpoints.account
         return cls(folder_for("state") / _file_name(app.client_id, account), lock_timeout=lock_timeout)
 
     @property

@@ -1,0 +1,129 @@
+"""What users construct refuses arguments of a wrong kind at once, says what to give, and shows no value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ezeep_async import (
+    Endpoints,
+    EzeepSession,
+    FileTokenStore,
+    KeyringTokenStore,
+    MemoryTokenStore,
+    OAuthApp,
+    ReadOnlyTokens,
+    RedisTokenStore,
+    Settings,
+    TokenSet,
+    run_sync,
+)
+from ezeep_async.sandbox import Sandbox
+
+
+APP = OAuthApp("client")
+TOKENS = TokenSet("access", "refresh", datetime(2030, 1, 1, tzinfo=UTC))
+SECRET = "s3cret"
+
+
+class Half:
+    """A store that lacks most of one."""
+
+    async def load(self) -> None: ...
+
+
+WRONG: list[tuple[str, Callable[[Any], object], Any]] = [
+    ("app is of the class OAuthApp", EzeepSession, SECRET),
+    ("app is of the class OAuthApp", EzeepSession, None),
+    ("app is of the class OAuthApp, and not the class OAuthApp", EzeepSession, OAuthApp),
+    (r"not a path: EzeepSession\(app, FileTokenStore\(path\)\)", lambda x: EzeepSession(APP, x), SECRET),
+    ("store is a token store, and not a path", lambda x: EzeepSession(APP, x), Path(SECRET)),
+    ("store is a token store, and not a TokenSet", lambda x: EzeepSession(APP, x), TOKENS),
+    ("not the class MemoryTokenStore", lambda x: EzeepSession(APP, x), MemoryTokenStore),
+    ("Half, which has no save, clear, lock, check_writable", lambda x: EzeepSession(APP, x), Half()),
+    ("store is a token store, and not dict", lambda x: EzeepSession(APP, x), {SECRET: SECRET}),
+    ("tokens is of the class TokenSet", lambda x: EzeepSession(APP, tokens=x), {"access_token": SECRET}),
+    ("tokens is of the class TokenSet", lambda x: EzeepSession(APP, tokens=x), SECRET),
+    ("endpoints is of the class Endpoints", lambda x: EzeepSession(APP, endpoints=x), "https://x.example"),
+    ("settings is of the class Settings", lambda x: EzeepSession(APP, settings=x), {"retries": 1}),
+    ("http is of the class ClientSession", lambda x: EzeepSession(APP, http=x), SECRET),
+    ("on_token_rotated is a function", lambda x: EzeepSession(APP, on_token_rotated=x), SECRET),
+    ("session is of the class EzeepSession", run_sync, APP),
+    ("session is of the class EzeepSession, and not the class", run_sync, EzeepSession),
+    ("the token file is a path", FileTokenStore, None),
+    ("the token file is a path", FileTokenStore, b"login.json"),
+    ("the token file is a path", FileTokenStore, 3),
+    ("the token file needs a name", FileTokenStore, "  "),
+    ("the token file has a control character", FileTokenStore, "a\0b"),
+    ("the token file has a control character", FileTokenStore, Path("a\nb")),
+    ("lock_timeout is a number of seconds", lambda x: FileTokenStore("f", lock_timeout=x), "120"),
+    ("lock_timeout is a number of seconds", lambda x: FileTokenStore("f", lock_timeout=x), None),
+    ("lock_timeout is a number of seconds from 0 up", lambda x: FileTokenStore("f", lock_timeout=x), -1),
+    ("lock_timeout is a number of seconds from 0 up", lambda x: FileTokenStore("f", lock_timeout=x), float("nan")),
+    ("app is of the class OAuthApp", FileTokenStore.for_app, SECRET),
+    ("endpoints is of the class", lambda x: FileTokenStore.for_app(APP, x), "https://x.example"),
+    ("the source is a path", ReadOnlyTokens, TOKENS),
+    ("the source is a path", ReadOnlyTokens, None),
+    ("name is a str", KeyringTokenStore, APP),
+    ("folder is a path", lambda x: KeyringTokenStore(folder=x), 5),
+    ("lock_timeout is a number", lambda x: KeyringTokenStore(lock_timeout=x), SECRET),
+    ("MemoryTokenStore takes a TokenSet", MemoryTokenStore, {"access_token": SECRET}),
+    ("MemoryTokenStore takes a TokenSet", MemoryTokenStore, SECRET),
+    ("redirect_uri is a text", lambda x: OAuthApp("client", redirect_uri=x), 8400),
+    ("scope is a text", lambda x: OAuthApp("client", scope=x), ["printing"]),
+    ("client_secret is a text", lambda x: OAuthApp("client", x), 5),
+    ("not an address", lambda x: Endpoints(account=x), None),
+    ("trust_env is True or False", lambda x: Settings(trust_env=x), "yes"),
+    ("users is of the class int", lambda x: Sandbox(users=x), "134"),
+    ("groups is a whole number from 0 up", lambda x: Sandbox(groups=x), -1),
+    ("redirect_uris is a tuple", lambda x: Sandbox(redirect_uris=x), "http://127.0.0.1:1/callback"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("says", "make", "value"), WRONG)
+def test_a_wrong_kind_is_refused_where_it_is_given(
+    says: str, make: Callable[[Any], object], value: Any
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=says) as caught:
+        make(value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("says", "arguments"),
+    [
+        ("server is an address or a redis.asyncio.Redis", (5,)),
+        ("server is an address or a redis.asyncio.Redis", (b"redis://:s3cret@localhost",)),
+        ("key is a str", ("redis://localhost", 5)),
+        ("server has a control character", ("redis://local\nhost",)),
+    ],
+)
+def test_a_redis_store_refuses_a_wrong_kind(says: str, arguments: tuple[Any, ...]) -> None:
+    pytest.importorskip("redis", reason="the extra redis is not installed")
+    with pytest.raises((TypeError, ValueError), match=says) as caught:
+        RedisTokenStore(*arguments)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_redis_store_refuses_a_blocking_client() -> None:
+    redis = pytest.importorskip("redis", reason="the extra redis is not installed")
+    with pytest.raises(TypeError, match=r"not redis\.client\.Redis"):
+        RedisTokenStore(redis.Redis())
+    for wrong in ("90", 0, -1):
+        with pytest.raises((TypeError, ValueError), match="lease is a number of seconds"):
+            RedisTokenStore("redis://localhost", lease=wrong)
+    assert RedisTokenStore(' "redis://localhost:6379/0"\n')
+
+
+def test_a_store_that_delegates_is_one() -> None:
+    """What has the methods of a store is one, however it has them."""
+
+    class Delegate:
+        def __getattr__(self, name: str) -> object:
+            return getattr(MemoryTokenStore(), name)
+
+    EzeepSession(APP, Delegate())  # type: ignore[arg-type]
