@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 
@@ -63,8 +64,11 @@ def text_of(content: str | bytes) -> str:
         text = content.removeprefix("\ufeff")
     else:
         body = without_bom(content)
-        try:
-            text = body.decode()
-        except UnicodeDecodeError:
-            text = "\n".join(line_of(line, number) for number, line in lines_of(body))  # names the line
+        with contextlib.suppress(UnicodeDecodeError):
+            return _unix(body.decode())
+        text = "\n".join(line_of(line, number) for number, line in lines_of(body))  # names the line
+    return _unix(text)
+
+
+def _unix(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")

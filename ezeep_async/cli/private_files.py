@@ -9,6 +9,8 @@ import stat
 from collections.abc import Generator
 from pathlib import Path
 
+from ezeep_async.auth.stores.private import keep_owner, open_private
+
 
 def write_private(path: Path, content: str) -> None:
     """Write a file, whole or not at all: what was there before stays until the new content is on the disk.
@@ -21,7 +23,8 @@ def write_private(path: Path, content: str) -> None:
                 stream.write(content.encode())
             return
         with _new_file_beside(path) as temporary:
-            with open(temporary, "xb", opener=_private) as file:  # Path.open() takes no opener
+            with open(temporary, "xb", opener=open_private) as file:  # Path.open() takes no opener
+                keep_owner(file.fileno(), Path(os.path.realpath(path)))
                 file.write(content.encode())
                 file.flush()
                 os.fsync(file.fileno())
@@ -35,7 +38,7 @@ def check_private(path: Path) -> None:
         if not _is_replaced(path):
             with path.open("ab"):
                 return
-        with _new_file_beside(path) as temporary, open(temporary, "xb", opener=_private):
+        with _new_file_beside(path) as temporary, open(temporary, "xb", opener=open_private):
             pass
 
 
@@ -76,7 +79,3 @@ def _naming(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)

@@ -13,7 +13,13 @@ from cyclopts import Group, Parameter
 from ezeep_async.cli.ask import check_somebody_there, confirmed
 from ezeep_async.cli.options import AtLeastOne, Yes
 from ezeep_async.cli.private_files import check_different
-from ezeep_async.cli.provision_files import check_not_read, check_report, default_audit_log, write_report
+from ezeep_async.cli.provision_files import (
+    check_not_read,
+    check_readable,
+    check_report,
+    default_audit_log,
+    write_report,
+)
 from ezeep_async.cli.provision_screen import (
     LINES_SHOWN,
     Ran,
@@ -60,6 +66,7 @@ class Applying:
         """
         if self.no_audit_log and self.audit_log is not None:
             raise ValueError("--audit-log and --no-audit-log exclude each other")
+        check_readable(given)
         if self.report is not None:
             # Each would destroy the other, and an audit log is what undo needs.
             check_different(self.report, "--report", self.audit_log, "--audit-log")

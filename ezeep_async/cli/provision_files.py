@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
-import stat
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ezeep_async.auth.stores.places import folder_for
+from ezeep_async.auth.stores.private import make_folder
 from ezeep_async.cli.private_files import check_different, check_private, write_private
 from ezeep_async.errors import UnexpectedResponse
-from ezeep_async.provisioning.desired import DesiredState
+from ezeep_async.provisioning.desired import FORMATS, DesiredState
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.plan_json import FORMAT
 from ezeep_async.provisioning.report import Report
+from ezeep_async.text import UTF8_BOM, NotText, is_blank, text_of
 from ezeep_async.wire.converter import decode_json
 
 
 STDIN = Path("-")
 STDIN_NAME = "standard input"
+BEGIN = 64
+"""Bytes that tell a plan, which is JSON, from a table."""
 
 
 def read_input(path: Path) -> DesiredState | Plan:
@@ -31,23 +35,29 @@ def read_input(path: Path) -> DesiredState | Plan:
             return DesiredState.from_bytes(content, "csv", source=STDIN_NAME)
         return _plan(content, STDIN_NAME)
     with path.open("rb") as file:
-        begin = file.read(64)
+        begin = file.read(BEGIN)
         # A table of a hundred thousand rows is not read for this.
-        content = begin + file.read() if begin.lstrip().startswith(b"{") else b""
+        content = begin + file.read() if _may_be_json(begin) else b""
     if _is_plan(content):
         return _plan(content, str(path))
+    if is_blank(begin) and path.suffix.lower() not in FORMATS and len(begin) < BEGIN:
+        raise ValueError(f"{path} is empty: it has neither a plan nor groups")
     try:
         return DesiredState.from_file(path)
     except ImportError as error:  # YAML's package is an extra of its own
         raise ValueError(str(error)) from error
 
 
+def _may_be_json(begin: bytes) -> bool:
+    return begin.removeprefix(UTF8_BOM).lstrip().startswith(b"{")
+
+
 def _is_plan(content: bytes) -> bool:
-    if not content.lstrip().startswith(b"{"):
+    if not _may_be_json(content):
         return False
     try:
-        document = decode_json(content)
-    except UnexpectedResponse:
+        document = decode_json(text_of(content).encode())
+    except (UnexpectedResponse, NotText):
         return False
     # A mapping of groups may have one of the name "format", but no group has this for its members.
     return isinstance(document, dict) and document.get("format") == FORMAT  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]  # plain JSON
@@ -63,9 +73,18 @@ def _plan(content: bytes, name: str) -> Plan:
 def default_audit_log() -> Path:
     """A new file where the system keeps such things, with the time in its name. Makes the folder. Raises `OSError`."""
     folder = folder_for("state") / "audit"
-    folder.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+    make_folder(folder)
     # Two runs may begin in one second: each has a file of its own.
     return folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}-{os.getpid()}.jsonl"
+
+
+def check_readable(path: Path) -> None:
+    """Raise `OSError` for a file that is not there, or may not be read. Opens nothing: it may be a pipe. Blocks."""
+    if path == STDIN:
+        return
+    path.stat()
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def check_not_read(path: Path, name: str, read: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +17,11 @@ from uuid import UUID, uuid4
 
 import attrs
 
+from ezeep_async.auth.stores.places import expanded
+from ezeep_async.auth.stores.private import open_private
 from ezeep_async.errors import AuditLogError, UnexpectedResponse
 from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, DeleteGroup
+from ezeep_async.text import UTF8_BOM, NotText, line_of, lines_of, without_bom
 from ezeep_async.wire.converter import decode, encode, unstructure
 
 
@@ -67,7 +69,7 @@ class AuditLog:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         self.run_id = uuid4().hex
         self._pending: list[bytes] = []
         self._taken = 0
@@ -142,7 +144,8 @@ class AuditLog:
             return True
         with self.path.open("rb") as file:
             # Two lines: the first may be what is left of a process that was killed, and a "{" begins many files.
-            return all(map(_may_be_torn, file.read(4096).lstrip().splitlines()[:2]))
+            begin = file.read(4096).removeprefix(UTF8_BOM).lstrip()
+            return all(_may_be_torn(line.removeprefix(UTF8_BOM)) for line in begin.splitlines()[:2])
 
     async def begin(self, namesakes: Iterable[UUID]) -> None:
         """Write the run's first line, before anything is written elsewhere. A disk that is full is found out here."""
@@ -158,7 +161,7 @@ class AuditLog:
 
     def _append(self, content: bytes) -> None:
         # It names people and their groups: nobody else's business.
-        with open(self.path, "a+b", opener=owner_only) as file:  # Path.open() takes no opener
+        with open(self.path, "a+b", opener=open_private) as file:  # Path.open() takes no opener
             end = file.seek(0, os.SEEK_END)
             if end:
                 file.seek(end - 1)
@@ -169,34 +172,57 @@ class AuditLog:
             os.fsync(file.fileno())
 
 
-def owner_only(path: str, flags: int) -> int:
-    """An opener for `open`: a file that is made can be read and written by its owner alone, from the beginning."""
-    return os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)
-
-
 def read_audit_log(path: str | os.PathLike[str]) -> Iterator[AuditRecord]:
     """The lines of a log, in their order. A line that a killed process left unfinished is passed over: its last one.
 
     Blocks while it reads. Raises `AuditLogError` for a file that is no audit log, for a line that is damaged and is not
     the last one of its run, and `OSError`.
     """
+    return _records(expanded(path))
+
+
+def _records(path: Path) -> Iterator[AuditRecord]:
     torn: dict[str, int] = {}
-    with Path(path).open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            record = decode(line, AuditRecord)
+        except UnexpectedResponse as error:
+            if not _may_be_torn(line):
+                raise AuditLogError(f"{path}, line {number}: this is no line of an audit log") from error
+            _refuse_other_encoding(path, number, line)
+            run_id = _run_id(line)
+            if run_id:
+                _refuse_damage(path, torn.get(run_id))
+                torn[run_id] = number
+            continue
+        _refuse_damage(path, torn.get(record.run_id))
+        yield record
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines with their numbers, whatever ends them, and whatever marks an editor put before them."""
+    number = 0
+    with path.open("rb") as file:
+        for chunk in file:
             try:
-                record = decode(line, AuditRecord)
-            except UnexpectedResponse as error:
-                if not _may_be_torn(line):
-                    raise AuditLogError(f"{path}, line {number}: this is no line of an audit log") from error
-                run_id = _run_id(line)
-                if run_id:
-                    _refuse_damage(path, torn.get(run_id))
-                    torn[run_id] = number
-                continue
-            _refuse_damage(path, torn.get(record.run_id))
-            yield record
+                whole = without_bom(chunk) if number == 0 else chunk
+            except NotText as error:
+                raise AuditLogError(f"{path}, line 1: {error}") from None
+            for _, line in lines_of(whole.removesuffix(b"\n").removesuffix(b"\r")):
+                number += 1
+                yield number, line.removeprefix(UTF8_BOM)  # of a log that was appended to another
+
+
+def _refuse_other_encoding(path: Path, number: int, line: bytes) -> None:
+    """A whole line of another encoding was not torn: an editor saved it, and what it says would not be taken back."""
+    if not line.rstrip().endswith(b"}"):
+        return
+    try:
+        line_of(line)
+    except NotText as error:
+        raise AuditLogError(f"{path}, line {number}: {error}") from None
 
 
 def _may_be_torn(line: bytes) -> bool:
@@ -210,7 +236,7 @@ def _run_id(line: bytes) -> str:
     return found[1].decode(errors="replace") if found else ""
 
 
-def _refuse_damage(path: str | os.PathLike[str], number: int | None) -> None:
+def _refuse_damage(path: Path, number: int | None) -> None:
     """A process that was killed in the middle of a line writes no other."""
     if number is not None:
         raise AuditLogError(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 from uuid import UUID
 
@@ -17,11 +16,7 @@ from ezeep_async.provisioning.names import (
     shortened,
 )
 from ezeep_async.provisioning.problems import PROBLEMS_KEPT, InvalidInput, Problem
-
-
-_LINE_END = re.compile(rb"\r\n|\n|\r")
-_UTF8_BOM = b"\xef\xbb\xbf"
-_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+from ezeep_async.text import NotText, line_of, lines_of, without_bom
 
 
 @attrs.define
@@ -116,11 +111,11 @@ class Collected:
 
     def strip_bom(self, content: bytes) -> bytes | None:
         """The content of a file without its BOM; None, and a problem, when that cannot be UTF-8."""
-        # Without a BOM it is the zero of the first character that gives it away: every format here begins with ASCII.
-        if content.startswith(_UTF16_BOMS) or b"\0" in content[:2]:
-            self.note_problem(None, "this is UTF-16: save it as UTF-8")
+        try:
+            return without_bom(content)
+        except NotText as error:
+            self.note_problem(None, error.reason)
             return None
-        return content.removeprefix(_UTF8_BOM)
 
     def decode(self, content: bytes) -> str | None:
         """The content of a file as text. Every line that is not UTF-8 is a problem, and the rest is read all the same."""
@@ -137,16 +132,7 @@ class Collected:
     def decode_line(self, number: int, line: bytes) -> str | None:
         """A line as text; None, and a problem, when it is not UTF-8."""
         try:
-            return line.decode()
-        except UnicodeDecodeError as error:
-            self.note_problem(number, f"byte {error.start + 1} is not UTF-8")
+            return line_of(line)
+        except NotText as error:
+            self.note_problem(number, error.reason)
             return None
-
-
-def lines_of(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers, whatever ends them, one at a time."""
-    number, start = 1, 0
-    for end in _LINE_END.finditer(content):
-        yield number, content[start : end.start()]
-        number, start = number + 1, end.end()
-    yield number, content[start:]

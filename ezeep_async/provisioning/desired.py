@@ -116,7 +116,8 @@ class DesiredState:
         whatever separates the columns: where that is `;` as well, the cell is in quotes. So a group whose name has a `;`
         is one for the other kind of file. An empty cell under `groups` is a member in no group: it adds no row to
         `rows`. Any other blank name is a problem, and so is any other column: a group with no members needs another
-        format, since a name that got lost must not empty a group.
+        format, since a name that got lost must not empty a group. Rows and columns that spreadsheets leave behind are
+        skipped: a row whose cells are all blank, and a column without a name whose cells are all blank.
 
         Blocks while it reads: in an event loop, call it with `asyncio.to_thread`. Raises `InvalidInput` with every bad
         row, and `OSError`.

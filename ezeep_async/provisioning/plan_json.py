@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar, cast
 
 from ezeep_async.errors import UnexpectedResponse
+from ezeep_async.text import NotText, is_blank, text_of
 from ezeep_async.wire.converter import decode_json, encode, structure, unstructure
 
 
@@ -21,8 +22,12 @@ def to_json(plan: object) -> str:
 
 def from_json(text: str | bytes, kind: type[T]) -> T:
     """The plan, of that class, that `to_json` wrote. Raises `ValueError` that says what does not fit, and where."""
+    if is_blank(text):
+        raise ValueError("this is not a plan: it is empty")
     try:
-        document = decode_json(text.encode() if isinstance(text, str) else text)
+        document = decode_json(text_of(text).encode())
+    except NotText as error:
+        raise ValueError(str(error)) from None
     except (UnexpectedResponse, UnicodeError):
         raise ValueError("this is not JSON") from None
     plain = cast("dict[str, object]", document) if isinstance(document, dict) else {}

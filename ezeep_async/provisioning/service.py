@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Literal, TypeVar
 from uuid import UUID
 
+from ezeep_async.auth.stores.places import expanded
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.apply import OnEvent, Run, Verify, run_to_report
 from ezeep_async.provisioning.audit import AuditLog, read_audit_log
@@ -166,7 +167,8 @@ class Provisioning:
         logged as well) name the other runs of the log, where `run_id` is not given, and groups that are gone. Raises
         `AuditLogError` and `OSError` for a file that is no audit log or is damaged, and what reading the groups raises.
         """
-        records = await asyncio.to_thread(lambda: list(read_audit_log(audit_log)))
+        log = expanded(audit_log)
+        records = await asyncio.to_thread(lambda: list(read_audit_log(log)))
         groups = await listed(self._resources.groups.list(concurrency=READERS))
         plan = plan_undo(records, groups, run_id=run_id, delete_groups=delete_groups)
         for note in plan.notes:

@@ -75,6 +75,8 @@ def plan_undo(
 
 
 def _one_run(everything: Sequence[AuditRecord], run_id: str | None) -> list[AuditRecord]:
+    if not everything:
+        raise AuditLogError("the audit log is empty: no run has written anything to it")
     if run_id is None:
         # A run that ended before it came to anything hides nothing.
         changes = [record for record in everything if record.operation != RUN]

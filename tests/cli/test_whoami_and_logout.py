@@ -126,3 +126,29 @@ async def test_nobody_is_logged_in(desk: Desk, command: tuple[str, ...]) -> None
     """What to do about it is told in words of the command line."""
     ran = await ezeep(*command, env=desk.environment)
     assert ran.refused() == "nobody is logged in: ezeep login begins a login"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+async def test_a_wrong_token_file_is_left_as_it_is(desk: Desk, tmp_path: Path) -> None:
+    """Neither its mode changes, nor do folders and lock files appear."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    path = folder / "list.csv"
+    path.write_text("a,b\n")
+    path.chmod(0o664)
+    ran = await ezeep("groups", "list", "--token-file", "list.csv", env=desk.environment, folder=folder)
+    assert "list.csv is not a stored login" in ran.refused()
+    ran = await ezeep("whoami", "--token-file", "typo/dir/login.json", env=desk.environment, folder=folder)
+    assert ran.refused() == "nobody is logged in: ezeep login begins a login"
+    assert [each.name for each in folder.iterdir()] == ["list.csv"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o664
+    assert not desk.sandbox.requests
+
+
+async def test_an_empty_token_file_is_nobody_logged_in(desk: Desk, tmp_path: Path) -> None:
+    """For a logout too. The file stays."""
+    path = tmp_path / "login.json"
+    path.touch()
+    env = desk.environment | {"EZEEP_TOKEN_FILE": f'"{path}"\n'}
+    ran = await ezeep("logout", "--forget", env=env)
+    assert (ran.code, ran.out, ran.err) == (0, "Nobody was logged in\n", "")

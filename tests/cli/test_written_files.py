@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 from command_line import Ran, ended, environment, ezeep
 
+from ezeep_async.auth.stores.private import make_folder, open_private
+from ezeep_async.cli.private_files import write_private
+from ezeep_async.cli.provision_files import read_input
 from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox.seeding import SANDBOX_PASSWORD
 
 
 pytestmark = pytest.mark.timeout(120)  # several processes one after the other
@@ -116,3 +120,114 @@ async def test_a_report_that_is_refused_leaves_what_was_there(
     ran = await ezeep(*arguments, "folder.csv", env=login, folder=tmp_path)
     assert ran.refused() == "folder.csv: Is a directory"
     assert len(sandbox.requests) == before
+
+
+# --- the umask, and files that are not there -----------------------------------------------------------------------
+
+_WITHOUT_UMASK = (
+    "import os, runpy, sys; os.umask(0); sys.argv[0] = 'ezeep'; "
+    "runpy.run_module('ezeep_async', run_name='__main__')"
+)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+async def test_nothing_that_is_kept_inherits_the_umask(sandbox: Sandbox, few: Path, tmp_path: Path) -> None:
+    """Token file, lock file, audit log, kept plan, report, and every folder of the state directory."""
+    env = {
+        "HOME": str(tmp_path / "home"),
+        "XDG_STATE_HOME": str(tmp_path / "home" / "state" / "below"),
+        "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id,
+        "EZEEP_ACCOUNT_URL": sandbox.endpoints.account,
+        "EZEEP_API_URL": sandbox.endpoints.api,
+    }
+    sandbox.behaviour.password_grant = True
+    admin = sandbox.organisation.people[sandbox.organisation.admin_id].email
+    results = tmp_path / "results"
+    results.mkdir(mode=0o700)
+    for arguments in (
+        ["login", "--password", "--username", admin],
+        ["provision", "plan", str(few), "--out", str(results / "plan.json")],
+        ["provision", "apply", str(few), "--yes", "--report", str(results / "report.csv")],
+    ):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            _WITHOUT_UMASK,
+            *arguments,
+            env=environment({**env, "PYTHONDONTWRITEBYTECODE": "1"}),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        ran = await ended(process, SANDBOX_PASSWORD + "\n")
+        assert ran.code in {0, 2}, ran
+    made = [tmp_path / "home", *(tmp_path / "home").rglob("*"), *results.iterdir()]
+    modes = {str(path.relative_to(tmp_path)): stat.S_IMODE(path.stat().st_mode) for path in made}
+    assert len([path for path in made if path.suffix in {".json", ".jsonl", ".csv"}]) == 4
+    assert {mode for path, mode in modes.items() if (tmp_path / path).is_dir()} == {0o700}, modes
+    assert {mode for path, mode in modes.items() if (tmp_path / path).is_file()} == {0o600}, modes
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.may_block
+def test_a_umask_takes_nothing_away_from_the_owner(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    umask = os.umask(0o777)
+    try:
+        make_folder(folder)
+        write_private(folder / "file", "new")
+        with open(folder / "log", "a+b", opener=open_private) as file:
+            file.write(b"line")
+    finally:
+        os.umask(umask)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a").rglob("*")}
+    assert modes == {"b": 0o700, "file": 0o600, "log": 0o600}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.may_block
+def test_root_leaves_a_file_to_its_owner(tmp_path: Path) -> None:
+    out = tmp_path / "people.csv"
+    out.write_text("old", "utf-8")
+    os.chown(out, 65534, 65534)
+    write_private(out, "new")
+    assert (out.read_text("utf-8"), out.stat().st_uid, out.stat().st_gid) == ("new", 65534, 65534)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("provision", "undo", "nosuch.jsonl"), ("provision", "apply", "nosuch.csv")],
+)
+async def test_a_file_that_is_not_there_is_said_before_anything_is_asked(
+    login: dict[str, str], sandbox: Sandbox, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Here is no terminal, and --yes is not given: the first thing that is wrong is the name."""
+    ran = await ezeep(*command, env=login, folder=tmp_path)
+    assert ran.refused() == f"{command[2]}: No such file or directory"
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("plan.txt", "plan.txt is empty: it has neither a plan nor groups"),
+        ("plan.json", "plan.json, line 1: the file is empty"),
+        ("people.csv", "people.csv: the file is empty: it needs the header group,member or member,groups"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b" \r\n"])
+@pytest.mark.may_block
+def test_an_empty_plan_is_said_to_be_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, says: str, content: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        read_input(Path(name))
+    assert str(caught.value) == says
+
+
+async def test_an_empty_log_is_said_to_be_empty(login: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").touch()
+    ran = await ezeep("provision", "undo", "log.jsonl", "--yes", env=login, folder=tmp_path)
+    assert ran.refused() == "the audit log is empty: no run has written anything to it"

@@ -188,11 +188,11 @@ def test_a_deep_document_is_refused(form: Format, text: str) -> None:
 @both
 def test_every_line_that_is_not_utf8_is_told_and_the_rest_is_read(form: Format) -> None:
     assert problems(form, b'{"Sales": ["a\xff@example.com",\r\n"nobody",\r"\xc3\n"]}')[:2] == [
-        "line 1: byte 14 is not UTF-8",
-        "line 3: byte 2 is not UTF-8",
+        "line 1: byte 14 is not UTF-8: save it as UTF-8",
+        "line 3: byte 2 is not UTF-8: save it as UTF-8",
     ]
     assert problems(form, b'{"S\xe4les": ["a@example.com",\n"nobody"]}') == [
-        "line 1: byte 4 is not UTF-8",
+        "line 1: byte 4 is not UTF-8: save it as UTF-8",
         "line 2: the member 'nobody' is neither an e-mail address nor a user id",
     ]
 

@@ -89,7 +89,6 @@ def test_groups_that_are_not_in_quotes_say_so() -> None:
     [
         ("group,member,Note, dept,note", "unknown columns 'note', 'dept'"),
         ("group;member;note", "unknown column 'note'"),
-        ("group,member,", "unknown column ''"),
         ("group,groups,member", "either group or groups"),
         ("member,Member,groups", "the column member is there 2 times"),
         ("group,mail", "unknown column 'mail', there is no column member"),
@@ -112,6 +111,101 @@ def test_a_header_of_any_length_makes_a_short_message() -> None:
     (told,) = problems("group,member," + ",".join(f"{n:0100}" for n in range(1000)))
     assert len(told) < 3000
     assert "and 980 more" in told
+
+
+# -- what spreadsheets write --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "group,member\n,\nSales,a@example.com\n,\n , \n\t,\n",
+        ",\n,,\ngroup,member\nSales,a@example.com\n",
+        '"",""\ngroup,member\n"",""\nSales,a@example.com\n" ","\u00a0"\n',
+        "group;member\r\n;\r\nSales;a@example.com\r\n;;;;\r\n",
+        "group,member,,\nSales,a@example.com,,\n,,,\n",
+        "group,member,,\nSales,a@example.com\n,\n",
+        "group,member\nSales,a@example.com,, ,\n",
+        ",group,,member\n,Sales,,a@example.com\n,,,\n",
+        "member,groups,\na@example.com,Sales,\n,,\n",
+        "member;groups;\na@example.com;Sales;\n;;\n",
+        "group,member\n,\r,\r\nSales,a@example.com",
+    ],
+)
+def test_blank_rows_and_blank_columns_without_a_name_are_skipped(text: str) -> None:
+    state = parse(text)
+    assert (state.groups, state.rows) == ({"Sales": ("a@example.com",)}, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("group,member\nSales,\n", "line 2: the member is blank"),
+        ("group,member\n,a@example.com\n", "line 2: the group name is blank"),
+        ("group,member,,\n,a@example.com,,\n", "line 2: the group name is blank"),
+        ("group,member\nSales\n", "line 2: there are 2 columns, and this row has 1 column"),
+        (
+            "group,member,\nSales,a@example.com,x\n",
+            "line 2: column 3 has no name in the header, and has 'x' here",
+        ),
+        (
+            "group,,member\nSales,x,a@example.com\n",
+            "line 2: column 2 has no name in the header, and has 'x' here",
+        ),
+        (
+            "group,member\nSales,a@example.com,,x,,\n",
+            "line 2: there are 2 columns, and this row has 4 columns",
+        ),
+        ("member;groups\na@example.com;Sales;\n", "this row has 3 columns: several groups go into one cell"),
+        ("group,member,\nSales\n", "line 2: there are 3 columns, and this row has 1 column"),
+    ],
+)
+def test_rows_that_are_filled_in_part_are_problems(text: str, says: str) -> None:
+    (told,) = problems(text)
+    assert says in told
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("cell", ["Sales{}East", "Sales{}", "{}", "A{}{}B", "a b{}c"])
+def test_a_line_break_inside_a_cell_is_named(cell: str, line_end: str) -> None:
+    """One problem, at the line where the row begins; the rows after it are read."""
+    rows = ["group,member", f'"{cell.format(line_end, line_end)}",a@example.com', "Sales,nobody"]
+    told = problems(line_end.join(rows))
+    number = 3 + cell.count("{}")
+    broken = (
+        "this row has a line break inside a cell (in quotes): no name and no address has one, so remove it"
+    )
+    assert told == [
+        f"people.csv, line 2: {broken}",
+        f"people.csv, line {number}: the member 'nobody' is neither an e-mail address nor a user id",
+    ]
+
+
+def test_a_line_break_in_the_header_is_named() -> None:
+    (told,) = problems('"group\n",member\nSales,a@example.com\n')
+    assert "line 1" in told
+    assert "a line break inside a cell" in told
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ('Sales,a@example.com\n"Sal', "line 3: a quote is not closed: is the file cut off?"),
+        ('Sales,a@example.com\n"', "line 3: a quote is not closed: is the file cut off?"),
+        ('"Sales,a@example.com\n\n,\n', "line 2: a quote is not closed: is the file cut off?"),
+        ('"Sales,a@example.com\nSales,b@example.com\n', "line 2: a quote is not closed"),
+        ('"Sales,a@example.com\n"Sales",b@example.com\n', "line 2: a quote is not closed"),
+    ],
+)
+def test_a_quote_that_is_not_closed(rows: str, says: str) -> None:
+    """Only the end of the file looks like one that was cut off. The lines after it are read."""
+    assert problems("group,member\n" + rows) == [f"people.csv, {says}"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "mac-roman", "cp850"])
+def test_another_encoding_has_the_advice_that_utf16_has(encoding: str) -> None:
+    (told,) = problems("group,member\nBüro,a@example.com\n".encode(encoding))
+    assert told == "people.csv, line 2: byte 2 is not UTF-8: save it as UTF-8"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
