@@ -61,7 +61,7 @@ def cleaned_token(value: str, name: str) -> str:
     """A token as it is meant: `Bearer x`, copied out of a header, is `x`. Raises `ValueError`."""
     value = cleaned(value, name)
     if value[: len(_BEARER)].casefold() == _BEARER:
-        value = value[len(_BEARER) :].strip()
+        value = cleaned(value[len(_BEARER) :], name)
     if any(character.isspace() for character in value) or value.casefold() == _BEARER.strip():
         raise ValueError(f"{name} is not a token: it has white space in it. Give the token alone")
     return value

@@ -108,7 +108,7 @@ async def open_account(connection: Connection, *, redirect_uri: str | None = Non
         return
     from ezeep_async.sandbox.server import Sandbox  # listing groups does not wait for a sandbox to load
 
-    redirect_uri = redirect_uri or _free_address()
+    redirect_uri = _option(redirect_uri, "--redirect-uri") or _free_address()
     async with Sandbox(redirect_uris=(redirect_uri,), password_grant=True) as sandbox:
         if connection.token_file is not None:
             store, kept = _file(FileTokenStore(_path_option(connection.token_file, "--token-file")))

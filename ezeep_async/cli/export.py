@@ -6,11 +6,11 @@ import asyncio
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from uuid import UUID
 
 from ezeep_async.cli.connection import HERE, Connection, open_session
 from ezeep_async.cli.naming import read_directory
+from ezeep_async.cli.options import OutFile
 from ezeep_async.cli.private_files import write_private
 from ezeep_async.cli.screen import complain, write_document
 from ezeep_async.errors import AmbiguousName
@@ -27,7 +27,7 @@ from ezeep_async.resources.base import listed
 
 
 async def export(
-    *, out: Path | None = None, include_external: bool = False, connection: Connection = HERE
+    *, out: OutFile = None, include_external: bool = False, connection: Connection = HERE
 ) -> None:
     """Write groups and members as CSV with the columns group and member, for ezeep provision plan.
 

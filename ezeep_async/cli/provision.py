@@ -11,7 +11,7 @@ from cyclopts import App, Group, Parameter
 
 from ezeep_async.cli.ask import beside
 from ezeep_async.cli.connection import HERE, Connection, open_session
-from ezeep_async.cli.options import Json
+from ezeep_async.cli.options import Json, OutFile
 from ezeep_async.cli.private_files import write_private
 from ezeep_async.cli.provision_apply import CAREFUL, Applying, apply_plan
 from ezeep_async.cli.provision_files import check_not_read, read_input
@@ -100,7 +100,7 @@ async def plan_file(
     /,
     *,
     planning: Planning = DEFAULT,
-    out: Path | None = None,
+    out: OutFile = None,
     as_json: Json = False,
     connection: Connection = HERE,
 ) -> int:

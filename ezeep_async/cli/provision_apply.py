@@ -11,7 +11,7 @@ import attrs
 from cyclopts import Group, Parameter
 
 from ezeep_async.cli.ask import check_somebody_there, confirmed
-from ezeep_async.cli.options import AtLeastOne, Yes
+from ezeep_async.cli.options import AtLeastOne, OutFile, Yes
 from ezeep_async.cli.private_files import check_different
 from ezeep_async.cli.provision_files import (
     check_not_read,
@@ -51,12 +51,12 @@ class Applying:
     yes: Yes = False
     concurrency: AtLeastOne = 16
     """How many changes are made at once, at most."""
-    audit_log: Path | None = None
+    audit_log: OutFile = None
     """Where every write is noted before it is sent, for undo. By default a new file in the user's state folder; in a
     sandbox none."""
     no_audit_log: bool = False
     """Keep no audit log. What was done cannot be taken back with undo then."""
-    report: Annotated[Path | None, Parameter(name="--report")] = None
+    report: Annotated[OutFile, Parameter(name="--report")] = None
     """Write what became of each change into this file, a .csv or a .jsonl."""
 
     def check(self, given: Path) -> None:

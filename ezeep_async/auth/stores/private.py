@@ -14,6 +14,8 @@ FOLDER_MODE = 0o700
 
 def make_folder(folder: Path) -> None:
     """Make the folder, and those above it that do not exist. A folder that exists stays as it is. Raises `OSError`."""
+    if folder.is_dir():
+        return
     # One by one: with parents=True only the last of them would have the mode.
     for each in reversed([folder, *folder.parents]):
         if not each.is_dir():
@@ -22,8 +24,9 @@ def make_folder(folder: Path) -> None:
             except FileExistsError:
                 if not each.is_dir():
                     raise
-            else:
-                each.chmod(FOLDER_MODE)  # a umask of 0700 would take it away from its owner
+                continue
+            if each.stat().st_mode & FOLDER_MODE != FOLDER_MODE:  # a umask took it away from its owner
+                each.chmod(FOLDER_MODE)
 
 
 def open_private(path: str, flags: int) -> int:
