@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ezeep_async import (
+    DesiredState,
     Endpoints,
     EzeepSession,
     FileTokenStore,
@@ -80,6 +81,9 @@ WRONG: list[tuple[str, Callable[[Any], object], Any]] = [
     ("trust_env is True or False", lambda x: Settings(trust_env=x), "yes"),
     ("users is of the class int", lambda x: Sandbox(users=x), "134"),
     ("groups is a whole number from 0 up", lambda x: Sandbox(groups=x), -1),
+    ("groups is of the class Mapping", DesiredState.from_mapping, [("Sales", ["a@example.com"])]),
+    ("content is of the class bytes", lambda x: DesiredState.from_bytes(x, "csv", source="x"), SECRET),
+    ("form is one of csv, json, yaml", lambda x: DesiredState.from_bytes(b"", x, source="x"), "xml"),
     ("redirect_uris is a tuple", lambda x: Sandbox(redirect_uris=x), "http://127.0.0.1:1/callback"),
 ]  # fmt: skip
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async.given import check_kind
 from ezeep_async.provisioning.collected import Collected
 from ezeep_async.provisioning.documents import read_document
 from ezeep_async.provisioning.json_tokens import json_tokens
@@ -55,6 +56,7 @@ class DesiredState:
 
         Raises `InvalidInput` with everything that is wrong.
         """
+        check_kind(groups, Mapping, "groups", "a mapping from group names to lists of members")
         collected = Collected("mapping")
         collected.add_mapping(groups)
         return cls._from(collected)
@@ -154,6 +156,9 @@ class DesiredState:
 
         Blocks while it reads. Raises what `from_csv`, `from_json` and `from_yaml` raise, but for `OSError`.
         """
+        check_kind(content, bytes, "content", "text.encode()")
+        if form not in FORMATS.values():
+            raise ValueError(f"form is one of csv, json, yaml, and not {form!r}")
         collected = Collected(source)
         if form == "csv":
             read_table(content, collected)

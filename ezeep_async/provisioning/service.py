@@ -123,6 +123,8 @@ class Provisioning:
         if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise ValueError(f"concurrency is a whole number of at least 1, not {concurrency!r}")
         _one_of(verify, ("fresh", "trust-plan"), "verify")
+        if not isinstance(plan, Plan):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise ValueError("plan is a Plan: session.provisioning.plan makes one of a DesiredState")  # noqa: TRY004  # one class for bad arguments
         if inspect.iscoroutinefunction(on_event):
             raise ValueError("on_event is called and not awaited: a plain function, which may start a task")
         if verify == "trust-plan" and plan.mode == "undo":

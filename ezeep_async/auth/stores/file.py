@@ -53,7 +53,11 @@ class FileTokenStore:
 
     Writes go to a new file beside it, are flushed to the disk, and take its place in one step. A lock of the operating
     system on `<path>.lock` keeps processes apart; it ends with its holder, however that ends. `path` may be a symbolic
-    link: its target is what is read and replaced. `lock_timeout` is in seconds.
+    link: its target is what is read and replaced. A relative path counts from the working directory as it is when the
+    store is made. `lock_timeout` is in seconds.
+
+    An empty file holds no token set. A read changes nothing: a file that others may read is named in a warning, and the
+    next write makes it private. A write keeps the owner of the file where it can, which is where root writes.
 
     For the processes of one machine, on a file system of that machine: the locks of network file systems (NFS, SMB and
     others) are not reliable between machines, and those of a folder that a virtual machine shares with its host are not

@@ -38,7 +38,7 @@ class ReadOnlyTokens:
     `source` is a mapping or the path of a file, with `access_token`, and if you have them `refresh_token`, `expires_at`
     (seconds since 1970, or ISO 8601 with a zone), `scope` and `token_type`. A file of `FileTokenStore` will do. The
     source is read again whenever the access token has ended or was refused, so a secret that somebody else renews is
-    taken up.
+    taken up. A relative path counts from the working directory as it is when the store is made.
 
     The access token is used to its end; **the login is never renewed from here**. A refresh token works once, so renewing
     would leave a dead login in the source: for the next start of this process, and for whoever else reads it; with
