@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
 import attrs
 from yarl import URL
 
 from ezeep_async.errors import EzeepError, PaginationLoop
+from ezeep_async.tasks import ContainedTask
 
 
 class HasId(Protocol):
@@ -62,7 +63,7 @@ class Fetched(Generic[T]):
     raw: bytes = attrs.field(repr=False)
 
 
-Fetch = Callable[[Params], Awaitable[Fetched[T]]]
+Fetch = Callable[[Params], Coroutine[Any, Any, Fetched[T]]]
 
 
 @attrs.define
@@ -185,7 +186,7 @@ class PageIterator(Generic[T]):
         self._asked.add(_key(params))
         self._next = None
         # The task knows the fetch function and nothing of this iterator, which can so be dropped while it runs.
-        task = asyncio.ensure_future(self._fetch(params))
+        task = ContainedTask(self._fetch(params))
         task.add_done_callback(_retrieve)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

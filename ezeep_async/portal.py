@@ -20,11 +20,10 @@ from itertools import count
 from types import MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-import anyio
 import attrs
-from anyio.from_thread import BlockingPortal
 
 from ezeep_async.errors import BlockingCallError, SessionClosed
+from ezeep_async.notebooks import in_notebook
 
 
 P = ParamSpec("P")
@@ -69,7 +68,8 @@ class Call(Generic[T]):
         # Registered first: whatever happens to the loop from here on, the end of its thread finishes this call.
         self.portal.calls.add(self)
         try:
-            loop.call_soon_threadsafe(self._start, context=self.context)
+            # The context is for the task alone: one that starts eagerly enters it, and it can be entered only once.
+            loop.call_soon_threadsafe(self._start)
         except RuntimeError:
             self.finish(SessionClosed("the background event loop has ended"))
 
@@ -97,11 +97,18 @@ class Call(Generic[T]):
     # In the loop's thread
 
     def _start(self) -> None:
-        if self in self.portal.calls:
-            loop = asyncio.get_running_loop()
-            self.task = loop.create_task(self._drive(), name=self.name, context=self.context)
-            # A task that is cancelled before its first step never enters its body: only the callback is sure to run.
-            self.task.add_done_callback(self._settle)
+        if self not in self.portal.calls:
+            return
+        loop = asyncio.get_running_loop()
+        driving = self._drive()
+        try:
+            self.task = loop.create_task(driving, name=self.name, context=self.context)
+        except BaseException as error:  # noqa: BLE001  # a task factory is the program's own code
+            driving.close()
+            self.finish(error)
+            return
+        # A task that is cancelled before its first step never enters its body: only the callback is sure to run.
+        self.task.add_done_callback(self._settle)
 
     async def _drive(self) -> None:
         try:
@@ -141,7 +148,7 @@ class Portal:
         self._hooks: dict[int, tuple[weakref.ref[object], Callable[..., Awaitable[object]], float]] = {}
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._portal: BlockingPortal | None = None
+        self._ended = False
         self._failure: BaseException | None = None
         # Not `start_blocking_portal`: a Ctrl-C while that one starts makes it join a thread that never ends, and it
         # keeps the thread to itself, whose life has to be known here.
@@ -243,7 +250,7 @@ class Portal:
     def _main(self) -> None:
         try:
             # An own context: the loop must not inherit the variables of whoever happened to call first.
-            Context().run(anyio.run, self._serve)
+            Context().run(self._serve)
         except BaseException as error:  # noqa: BLE001  # there is nobody above to raise to
             self._failure = error
         finally:
@@ -253,25 +260,31 @@ class Portal:
             for call in list(self.calls):
                 call.finish(SessionClosed("the background event loop has ended"))
 
-    async def _serve(self) -> None:
-        async with BlockingPortal() as self._portal:
-            self._loop = asyncio.get_running_loop()
+    def _serve(self) -> None:
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
             self._ready.set()
-            await self._portal.sleep_until_stopped()
+            while not self._ended:
+                # One loop for all sessions of the process: code of a caller that exits in it, or stops it, must not
+                # end it. No Ctrl-C arrives in this thread.
+                try:
+                    self._loop.run_forever()
+                except (SystemExit, KeyboardInterrupt):
+                    logger.exception("code on the background event loop tried to exit: the loop goes on")
 
     async def _wind_down(self, patience: float) -> None:
         async def quietly(func: Callable[[object], Awaitable[object]], owner: object) -> None:
             try:
                 await func(owner)
-            except Exception:
+            except (Exception, SystemExit, KeyboardInterrupt):  # the others are closed all the same
                 logger.debug("closing at exit: %r failed", func, exc_info=True)
 
         hooks = [(func, owner) for ref, func, _ in list(self._hooks.values()) if (owner := ref()) is not None]
         tasks = [asyncio.create_task(quietly(func, owner)) for func, owner in hooks]
         if tasks:
             await asyncio.wait(tasks, timeout=patience)
-        if self._portal is not None:
-            await self._portal.stop()
+        self._ended = True
+        asyncio.get_running_loop().stop()
 
 
 _lock = threading.RLock()  # a finaliser may get here in the thread that holds it
@@ -350,17 +363,11 @@ def bury(inherited: object) -> None:
 def _refuse_where_it_would_hang(meant: str, portal: Portal | None) -> None:
     if not called_from_event_loop():
         return
-    if (portal is None or not portal.runs_here) and _under_ipython_kernel():
+    if (portal is None or not portal.runs_here) and in_notebook():
         return
     raise BlockingCallError(
         f"this call blocks, and its thread runs an event loop: use `{meant}` of an EzeepSession"
     )
-
-
-def _under_ipython_kernel() -> bool:
-    """A notebook's cells run inside the kernel's event loop, and to block a cell is what is expected there."""
-    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
-    return get_ipython is not None and getattr(get_ipython(), "kernel", None) is not None
 
 
 def _end_of_interpreter() -> SessionClosed:

@@ -17,11 +17,11 @@ LONGEST = 400
 
 LAYERS = [
     {"errors", "given", "models", "settings", "text", "version"},
-    {"wire"},
+    {"wire", "tasks"},
     {"auth", "http"},
     {"pages", "paging", "resources"},
     {"core", "session", "provisioning"},
-    {"blocking", "portal", "sync", "cli", "sandbox", "testing"},
+    {"blocking", "notebooks", "portal", "sync", "cli", "sandbox", "testing"},
 ]
 """From the bottom up. A part imports its own layer and those below it, except where a test says otherwise."""
 

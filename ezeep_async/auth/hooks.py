@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.tasks import ContainedTask
 
 
 logger = logging.getLogger("ezeep_async.auth")
@@ -30,7 +31,8 @@ class Hooks:
         """Begin a call. By value: a token that is the same needs no telling, whatever object it is in."""
         if self._hook is not None and (old is None or old.access_token != new.access_token):
             # A plain task: a hook is the caller's code, and may be cancelled with the rest of it.
-            task = asyncio.create_task(self._call(self._hook, old, new), name="ezeep-token-hook")
+            # Not by the loop's task factory: an eager task would call the hook in the middle of the refresh.
+            task = ContainedTask(self._call(self._hook, old, new), name="ezeep-token-hook")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -39,7 +41,9 @@ class Hooks:
             result = hook(old, new)
             if inspect.isawaitable(result):
                 await result
-        except Exception:  # the hook is somebody else's code
+        except asyncio.CancelledError:
+            raise
+        except BaseException:  # the hook is the caller's code, which may call `sys.exit`
             logger.exception("on_token_rotated raised; the login is not affected")
 
     async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:

@@ -65,12 +65,13 @@ class KeepAlive:
         self._stopped = False
         self._share = _share()
         self._failures = 0
-        self._failing_with: type[Exception] | None = None
+        self._failing_with: type[BaseException] | None = None
         self._seen: TokenSet | None = None
         self._refused: tuple[TokenSet | None] | None = None
         """What the store held when a person was found to be needed, None included."""
         # In a context of its own: it outlives the request, or whatever else, it was started in.
-        self._task = self._loop.create_task(self._run(), name="ezeep-keep-alive", context=Context())
+        # And never eagerly, whatever the loop's task factory: it needs what it is a part of.
+        self._task = asyncio.Task(self._run(), loop=self._loop, name="ezeep-keep-alive", context=Context())
 
     def __repr__(self) -> str:
         return f"<KeepAlive {self.state}>"
@@ -144,7 +145,7 @@ class KeepAlive:
             self._refused = (self._seen,)
             self._tell(error, "a new login is waited for")
             return LONGEST_SLEEP
-        except Exception as error:  # noqa: BLE001  # stores and hooks are other people's code; it goes on all the same
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # stores and hooks are other people's code; it goes on all the same
             self._failures += 1
             self._tell(error, "it is tried again until it works")
             return min(FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE)
@@ -152,7 +153,7 @@ class KeepAlive:
         self._share = _share()
         return SHORTEST_SLEEP
 
-    def _tell(self, error: Exception, what_now: str) -> None:
+    def _tell(self, error: BaseException, what_now: str) -> None:
         if self._failing_with is not type(error):
             self._failing_with = type(error)
             unexpected = None if isinstance(error, EzeepError) else error

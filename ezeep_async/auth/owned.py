@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 from ezeep_async.errors import EzeepError, TransientAuthError
+from ezeep_async.tasks import ContainedTask
 
 
 T = TypeVar("T")
 
 
-class Uncancellable(asyncio.Task[T]):
+class Uncancellable(ContainedTask[T]):
     """A task that declines to be cancelled: by its waiters, by `asyncio.run()` as it winds up, by anybody.
 
     `asyncio.run()` cancels every task that is left and then waits for them, so what declines is waited for. For code
@@ -30,7 +31,7 @@ class Uncancellable(asyncio.Task[T]):
         return super().cancel()
 
 
-class SelfTimed(asyncio.Task[T]):
+class SelfTimed(ContainedTask[T]):
     """A task that is cancelled by its own time limits only.
 
     `asyncio.timeout` and task groups inside it cancel from a callback of the loop, where there is no current task.
@@ -51,12 +52,12 @@ class SelfTimed(asyncio.Task[T]):
 
 def start_uncancellable(coroutine: Coroutine[Any, Any, T], name: str | None = None) -> Uncancellable[T]:
     """Start a task that only `abort()` ends."""
-    return Uncancellable(coroutine, loop=asyncio.get_running_loop(), name=name)
+    return Uncancellable(coroutine, name=name)
 
 
 def start_self_timed(coroutine: Coroutine[Any, Any, T], name: str) -> SelfTimed[T]:
     """Start a task that only its own time limits end."""
-    return SelfTimed(coroutine, loop=asyncio.get_running_loop(), name=name)
+    return SelfTimed(coroutine, name=name)
 
 
 @contextlib.contextmanager

@@ -251,14 +251,19 @@ class Refresher:
                 and old.refresh_token not in self._behind
             ):
                 self._behind.append(old.refresh_token)
-        await self._save_or_mark(new)
-        self._publish(new, issued_now=True)
+        try:
+            await self._save_or_mark(new)
+        finally:
+            self._publish(new, issued_now=True)
 
     async def _save_or_mark(self, tokens: TokenSet) -> None:
         try:
             await self._save(tokens)
         except TokenStoreError as error:
             self._mark_unsaved(error)
+        except BaseException as error:  # as of a store that exits: the waiters learn of it
+            self._mark_unsaved(error)
+            raise
 
     async def _save(self, tokens: TokenSet) -> None:
         try:
@@ -269,7 +274,7 @@ class Refresher:
             raise TokenPersistError(f"the new login could not be stored: {error}") from error
         self._unsaved = False
 
-    def _mark_unsaved(self, error: Exception) -> None:
+    def _mark_unsaved(self, error: BaseException) -> None:
         self._unsaved = True
         self._save_not_before = self._clock.monotonic() + SAVE_AGAIN_AFTER
         logger.critical(
@@ -286,7 +291,7 @@ class Refresher:
     async def _save_again(self) -> None:
         try:
             await insist(self._save_if_newest)
-        except TokenStoreError as error:
+        except (TokenStoreError, SystemExit, KeyboardInterrupt) as error:
             self._mark_unsaved(error)
 
     async def _save_if_newest(self) -> None:

@@ -6,8 +6,10 @@ Names and attributes follow the semantic conventions for HTTP client spans; no a
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+import logging
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from yarl import URL
@@ -22,11 +24,15 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanKind, Tracer
 
 
+logger = logging.getLogger("ezeep_async.http")
+
+
 class Tracing:
-    """Makes the spans of one session."""
+    """Makes the spans of one session. What the tracer raises is logged: no call fails for it, and no token set is lost."""
 
     def __init__(self, tracer: Tracer, endpoints: Endpoints) -> None:
         self._tracer = tracer
+        self._failed = False
         self._servers = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
 
     @contextmanager
@@ -53,42 +59,66 @@ class Tracing:
         if number > 1:
             attributes["http.request.resend_count"] = number - 1
         with self._span(f"{request.method} {request.route}", SpanKind.CLIENT, attributes) as span:
-            yield Answered(span)
+            yield Answered(span, self._guarded)
 
     @contextmanager
     def _span(self, name: str, kind: SpanKind, attributes: Mapping[str, str | int]) -> Generator[Span]:
-        from opentelemetry.trace import Status, StatusCode
+        from opentelemetry.trace import INVALID_SPAN, Status, StatusCode
 
-        # What was raised is told by its class: texts and tracebacks are the application's to record.
-        with self._tracer.start_as_current_span(
-            name,
-            kind=kind,
-            attributes=attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                yield span
-            except BaseException as error:
+        span: Span = INVALID_SPAN
+        end: Callable[..., object] | None = None
+        with self._guarded():
+            # What was raised is told by its class: texts and tracebacks are the application's to record.
+            manager = self._tracer.start_as_current_span(
+                name,
+                kind=kind,
+                attributes=attributes,
+                record_exception=False,
+                set_status_on_exception=False,
+            )
+            span = manager.__enter__()
+            end = manager.__exit__
+        try:
+            yield span
+        except BaseException as error:
+            with self._guarded():
                 span.set_attribute("error.type", type(error).__name__)
                 span.set_status(Status(StatusCode.ERROR))
-                raise
+            raise
+        finally:
+            if end is not None:
+                raised = sys.exc_info()
+                with self._guarded(raised[1]):
+                    end(*raised)
+
+    @contextmanager
+    def _guarded(self, under_way: BaseException | None = None) -> Generator[None]:
+        """Log what the application's tracer raises, once; but for `under_way`, which goes on by itself."""
+        try:
+            yield
+        except BaseException as error:  # a span processor may even call `sys.exit`
+            if error is not under_way:
+                level = logging.DEBUG if self._failed else logging.ERROR
+                self._failed = True
+                logger.log(level, "the tracer failed; the request is not affected", exc_info=True)
 
 
 class Answered:
     """A span that waits for its answer."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, guarded: Callable[[], AbstractContextManager[None]]) -> None:
         self._span = span
+        self._guarded = guarded
 
     def __call__(self, response: RawResponse) -> None:
         """This is it."""
         from opentelemetry.trace import Status, StatusCode
 
-        self._span.set_attribute("http.response.status_code", response.status)
-        if response.status >= 400:
-            self._span.set_attribute("error.type", str(response.status))
-            self._span.set_status(Status(StatusCode.ERROR))
+        with self._guarded():
+            self._span.set_attribute("http.response.status_code", response.status)
+            if response.status >= 400:
+                self._span.set_attribute("error.type", str(response.status))
+                self._span.set_status(Status(StatusCode.ERROR))
 
 
 def tracing_of(endpoints: Endpoints) -> Tracing | None:

@@ -31,6 +31,7 @@ from ezeep_async.provisioning.outcomes import Done, unless_absent
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.report import Outcome, Report, Row
 from ezeep_async.provisioning.snapshot import Resources
+from ezeep_async.tasks import ContainedTask
 
 
 logger = logging.getLogger("ezeep_async.provisioning")
@@ -60,7 +61,7 @@ async def run_to_report(run: Run) -> Report:
     The report of a run that was ended so, or by its callback, is on the exception: see `report_of`. A second
     cancellation cuts off what is in flight; those changes are "unknown" then.
     """
-    task = asyncio.ensure_future(run.run())
+    task = ContainedTask(run.run())
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError as cancelled:
@@ -77,7 +78,8 @@ async def run_to_report(run: Run) -> Report:
         # The same object goes on: time limits look at its class, and not at those derived from it.
         cancelled.report = run.report()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         raise
-    except Exception as error:
+    except BaseException as error:
+        run.stop()
         error.report = run.report()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         raise
 
@@ -146,7 +148,7 @@ class Run:
             for kind, steps in of_kind.items():
                 await self._work(steps)
                 if kind == CreateGroup.kind and steps and not self._stopped:
-                    await self._finish([asyncio.ensure_future(self._look_for_twins())])
+                    await self._finish([ContainedTask(self._look_for_twins())])
         return self.report()
 
     async def _look_for_twins(self) -> None:
@@ -173,7 +175,7 @@ class Run:
         if self._stopped:
             return
         many = min(self._concurrency, len(steps))
-        await self._finish(asyncio.ensure_future(worker()) for _ in range(many))
+        await self._finish(ContainedTask(worker()) for _ in range(many))
 
     async def _finish(self, workers: Iterable[asyncio.Task[None]]) -> None:
         """Wait for all of them, also where one fails. `cut` cuts them off."""
@@ -191,9 +193,11 @@ class Run:
 
     async def _step(self, number: int, change: Change) -> None:
         started = time.monotonic()
+        # Whatever ends it from here on: a change that may have been written was not "not_started".
+        self._rows[number] = Row(change=change, outcome="unknown")
         try:
             done = await self._outcome_of(change)
-        except asyncio.CancelledError:
+        except BaseException:
             self._rows[number] = Row(change=change, outcome="unknown", seconds=time.monotonic() - started)
             raise
         # The row first: with the line under way, it is done all the same.

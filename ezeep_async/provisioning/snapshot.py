@@ -22,6 +22,7 @@ from ezeep_async.resources.base import read_settled
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
+from ezeep_async.tasks import Exiting, contained
 
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ async def read_snapshot(
     directory = exact or any("@" in member for members in desired.groups.values() for member in members)
 
     def read(listing: Paginator[R], take: Callable[[R], T]) -> asyncio.Task[list[T]]:
-        return tasks.create_task(read_settled(listing, take, strict=exact))
+        return tasks.create_task(contained(read_settled(listing, take, strict=exact)))
 
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -81,10 +82,11 @@ async def read_snapshot(
                 if invitations
                 else None
             )
-            me = tasks.create_task(resources.accounts.me()) if exact else None
+            me = tasks.create_task(contained(resources.accounts.me())) if exact else None
     except BaseExceptionGroup as errors:
         # One reading failed, and the others were ended: its error is what the caller can decide on.
-        raise errors.exceptions[0] from None
+        first = errors.exceptions[0]
+        raise (first.error if isinstance(first, Exiting) else first) from None
     known = [] if people is None else people.result()
     return Snapshot(
         tuple(groups.result()),

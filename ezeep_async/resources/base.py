@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from ezeep_async.errors import InconsistentListing, OutcomeUnknown, Sought, UnexpectedResponse
 from ezeep_async.pages import Fetch, Fetched, HasId, Params
 from ezeep_async.paging import READINGS, Paginator
+from ezeep_async.tasks import ContainedTask
 from ezeep_async.wire.converter import PageBody, decode
 from ezeep_async.wire.requests import Request
 from ezeep_async.wire.responses import RawResponse, decode_answer, is_success
@@ -115,7 +116,7 @@ class Turn:
         """What `work` gives, which sends a write. Once it has begun it goes on without its caller."""
         # Whoever is cancelled already learns it here, where nothing has been sent: anyio tells it only to who waits.
         await asyncio.sleep(0)
-        task = asyncio.ensure_future(work())
+        task = ContainedTask(work())
         self.writing = task
         return await asyncio.shield(task)
 
