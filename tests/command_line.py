@@ -66,7 +66,7 @@ async def ended(process: asyncio.subprocess.Process, stdin: str = "") -> Ran:
     """What became of it, with the rest of its input."""
     out, err = await process.communicate(stdin.encode())
     assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
+    return Ran(process.returncode, (out or b"").decode(), err.decode())
 
 
 async def ezeep(

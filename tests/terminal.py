@@ -66,13 +66,18 @@ class Terminal:
 
 @contextlib.asynccontextmanager
 async def at_a_terminal(
-    *arguments: str, env: Mapping[str, str], folder: Path | None = None, stdout: int | None = None
+    *arguments: str,
+    env: Mapping[str, str],
+    folder: Path | None = None,
+    stdout: int | None = None,
+    columns: int = 110,
 ) -> AsyncIterator[Terminal]:
-    """The command at a terminal of 110 columns; with `stdout` only its input and its errors are there."""
+    """The command at a terminal of so many columns; with `stdout` only its input and its errors are there."""
     master, slave = os.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 45, 110, 0, 0))
-    surroundings = environment({**env, "TERM": "xterm-256color", "COLUMNS": "110"})
-    surroundings.pop("NO_COLOR", None)
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 45, columns, 0, 0))
+    surroundings = environment({"TERM": "xterm-256color", **env, "COLUMNS": str(columns)})
+    if "NO_COLOR" not in env:
+        surroundings.pop("NO_COLOR", None)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
-from ezeep_async.cli.screen import clean
+from ezeep_async.cli.output import width_of, wrapped
 
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ async def confirmed(question: str, *, yes: bool) -> bool:
     _forget_what_was_typed()
     # On standard error: standard output may be on its way into a file.
     sys.stdout.flush()
-    sys.stderr.write(f"{clean(question)} [y/N] ")
+    sys.stderr.write("\n".join(wrapped(question, width_of(sys.stderr), "[y/N] ")))
     sys.stderr.flush()
     return (await beside(_read_line)).strip().casefold() in {"y", "yes"}
 

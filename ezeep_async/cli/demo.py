@@ -214,8 +214,9 @@ async def _apply(screen: Screen, session: EzeepSession, place: Place, plan: Plan
             place.refreshes() == 0
         ):  # whatever came after the expiry was under way already, or there was nothing to do
             await session.accounts.me()
-        steps.last_note(
-            f"all access tokens expired half-way; the login was renewed {_times(place.refreshes())}"
+    if not screen.plain:  # the plain output has it in what follows
+        screen.say(
+            f"   all access tokens expired half-way; the login was renewed {_times(place.refreshes())}"
         )
     return report
 

@@ -11,7 +11,7 @@ from ezeep_async.cli.connection import HERE, Connection, open_session
 from ezeep_async.cli.naming import choose_group, find_group, namesakes, read_directory, refuse_external
 from ezeep_async.cli.options import AllowExternal, Json, Yes
 from ezeep_async.cli.people import show_users
-from ezeep_async.cli.screen import Screen, complain, to_json
+from ezeep_async.cli.screen import Screen, complain, to_json, write_json
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.planner import only_organization
@@ -45,7 +45,7 @@ async def list_groups(*, as_json: Json = False, connection: Connection = HERE) -
     async with open_session(connection) as session:
         groups = await session.groups.list().collect()
     if as_json:
-        screen.raw(to_json(groups))
+        write_json(to_json(groups))
         return
     screen.table(
         ("id", "name", "members", "printers", "origin"),
@@ -207,7 +207,7 @@ def _used(group: Group) -> str:
 
 def _show(screen: Screen, group: Group, as_json: bool) -> None:
     if as_json:
-        screen.raw(to_json(group))
+        write_json(to_json(group))
     else:
         screen.facts(facts_of(group))
 

@@ -18,7 +18,8 @@ from ezeep_async.cli.ask import ask_line, ask_secret, beside
 from ezeep_async.cli.connection import HERE, Account, Connection, open_account
 from ezeep_async.cli.loopback import RedirectListener
 from ezeep_async.cli.options import Json
-from ezeep_async.cli.screen import Screen, sentence, to_json
+from ezeep_async.cli.output import Whole
+from ezeep_async.cli.screen import Screen, sentence, to_json, write_json
 from ezeep_async.errors import AuthenticationError, EzeepError, PermissionDenied, TokenStoreError
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.session import EzeepSession
@@ -76,11 +77,12 @@ async def login(
                 await _in_browser(screen, session, account, timeout)
             person = await _oneself(session)
         name = "somebody" if person is None else person.email
-        screen.say(f"Logged in as {name}. The login is kept in {account.kept}")
+        screen.say(f"Logged in as {name}. The login is kept in", Whole(account.kept))
         if connection.client_id is not None:
             screen.say(
-                f"The other commands need --client-id {connection.client_id} too, or EZEEP_CLIENT_ID, or client_id in "
-                "the configuration file"
+                "The other commands need",
+                Whole(f"--client-id {connection.client_id}"),
+                "too, or EZEEP_CLIENT_ID, or client_id in the configuration file",
             )
 
 
@@ -106,7 +108,7 @@ async def _in_browser(screen: Screen, session: EzeepSession, account: Account, s
     request = session.oauth.authorization_request()
     async with RedirectListener(account.app.redirect_uri or "", request) as listener:
         screen.say(f"Opening {URL(request.url).host} in the browser. If none opens, go there yourself:")
-        screen.raw(request.url)
+        screen.say(Whole(request.url))
         opening = asyncio.create_task(_open_browser(screen, request.url))
         try:
             came_back = await listener.redirect(seconds)
@@ -138,7 +140,7 @@ def _open(url: str) -> bool:
 async def _with_pasted_address(screen: Screen, session: EzeepSession) -> None:
     request = session.oauth.authorization_request()
     screen.say("Open this address in a browser, anywhere:")
-    screen.raw(request.url)
+    screen.say(Whole(request.url))
     screen.say(
         "Afterwards the browser is at an address that may not load. Copy it from the address bar, all of it."
     )
@@ -201,7 +203,7 @@ async def whoami(*, as_json: Json = False, connection: Connection = HERE) -> Non
         tokens = await account.store.load()
     ends = None if tokens is None else tokens.expires_at
     if as_json:
-        screen.raw(
+        write_json(
             to_json(
                 {
                     "id": person.id,
@@ -226,7 +228,7 @@ async def whoami(*, as_json: Json = False, connection: Connection = HERE) -> Non
             "organisation": organization_id or "not to be seen: it has no groups, or you may not list them",
             "account": account.endpoints.account,
             "client": account.app.client_id,
-            "login kept in": account.kept,
+            "login kept in": Whole(account.kept),
             "access token ends": "unknown" if ends is None or ends == UNKNOWN_END else _when(ends),
         }
     )

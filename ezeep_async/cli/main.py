@@ -7,11 +7,22 @@ refused. So 2 means one thing, and 64 is what sysexits.h has for a command line 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from types import TracebackType
+
+from ezeep_async.cli.output import (
+    clean,
+    complain,
+    finished,
+    forget,
+    is_stuck,
+    prepare_streams,
+    write_error,
+)
 
 
 EXTRA = frozenset({"cyclopts", "rich", "segno"})
@@ -30,12 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("standard output is closed, and nothing can be shown (>/dev/null throws it away)")
     _prepare_streams()
     try:
-        return _run(arguments)
+        code = _run(arguments)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        code = _fail("interrupted", 130)
     except BrokenPipeError:
-        _forget_stdout()
+        forget(sys.stdout)
         return 141
+    except Exception:
+        # A fault of ours keeps its traceback, and that may quote anybody.
+        sys.excepthook = _show_fault
+        raise
+    return finished(code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -52,8 +68,6 @@ def _run(arguments: Sequence[str] | None) -> int:
 
     try:
         code = app(arguments, print_error=False, exit_on_error=False, result_action="return_value")
-        # Here and not when the interpreter ends: a reader that went away is silence, not a message.
-        sys.stdout.flush()
     except CycloptsError as error:
         if _may_have_a_secret(sys.argv[1:] if arguments is None else arguments):
             return _fail(
@@ -64,7 +78,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _fail(f"{sentence(error)} (see ezeep --help)", USAGE)
     except BrokenPipeError:
         raise
-    except (EzeepError, ValueError, OSError) as error:
+    except OSError as error:
+        # What standard output does not take is still in its buffer, and `finished` says that it is not whole.
+        return 1 if error.filename is None and is_stuck(sys.stdout) else _fail(sentence(error))
+    except (EzeepError, ValueError) as error:
         return _fail(sentence(error))
     return code if isinstance(code, int) else 0
 
@@ -75,10 +92,13 @@ def _may_have_a_secret(arguments: Sequence[str]) -> bool:
 
 
 def _fail(text: str, code: int = 1) -> int:
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"ezeep: {text}\n")
-        sys.stderr.flush()
+    complain(text)
     return code
+
+
+def _show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    lines = "".join(traceback.format_exception(kind, error, trace)).splitlines()
+    write_error("".join(f"{clean(line)}\n" for line in lines))
 
 
 def _open_closed_streams() -> None:
@@ -92,13 +112,9 @@ def _open_closed_streams() -> None:
 
 
 def _prepare_streams() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            # A name that the terminal's encoding does not have is shown with escapes; it is no reason to stop.
-            reconfigure(errors="backslashreplace")
+    prepare_streams()
     logger = logging.getLogger("ezeep_async")
-    if not logger.handlers:
+    if all(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
         logger.addHandler(_LogLines(logging.WARNING))
 
 
@@ -116,13 +132,4 @@ class _LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one."""
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(f"ezeep: {record.getMessage()}\n")
-
-
-def _forget_stdout() -> None:
-    """Point standard output at nothing, so that what is still buffered is not written to the closed pipe."""
-    with contextlib.suppress(OSError, ValueError):
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, sys.stdout.fileno())
-        os.close(nothing)
+        complain(record.getMessage())

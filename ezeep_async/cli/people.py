@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from ezeep_async.cli.naming import NOBODY
-from ezeep_async.cli.screen import Screen, to_json
+from ezeep_async.cli.screen import Screen, to_json, write_json
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.users import User
 
@@ -17,7 +17,7 @@ def show_users(
     """Many of them: a row each, or a record."""
     rows = [(user, people.get(user.id, NOBODY)) for user in users]
     if as_json:
-        screen.raw(to_json([user_record(user, person) for user, person in rows]))
+        write_json(to_json([user_record(user, person) for user, person in rows]))
         return
     screen.table(
         ("id", "e-mail", "name", "groups"),

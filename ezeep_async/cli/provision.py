@@ -16,7 +16,7 @@ from ezeep_async.cli.private_files import write_private
 from ezeep_async.cli.provision_apply import CAREFUL, Applying, apply_plan
 from ezeep_async.cli.provision_files import check_not_read, read_input
 from ezeep_async.cli.provision_screen import show_plan, told_limit
-from ezeep_async.cli.screen import Screen, complain, write_document
+from ezeep_async.cli.screen import Screen, complain, write_json
 from ezeep_async.errors import SafetyLimitExceeded
 from ezeep_async.provisioning.apply import Verify
 from ezeep_async.provisioning.desired import DesiredState
@@ -243,7 +243,7 @@ async def _planned(session: EzeepSession, desired: DesiredState, options: Planni
 
 def _show(plan: Plan, as_json: bool) -> int:
     if as_json:
-        write_document(plan.to_json() + "\n")
+        write_json(plan.to_json())
     else:
         show_plan(Screen(), plan)
     try:

@@ -12,6 +12,7 @@ from cyclopts import Group, Parameter
 
 from ezeep_async.cli.ask import check_somebody_there, confirmed
 from ezeep_async.cli.options import AtLeastOne, OutFile, Yes
+from ezeep_async.cli.output import Whole
 from ezeep_async.cli.private_files import check_different
 from ezeep_async.cli.provision_files import (
     check_not_read,
@@ -29,7 +30,7 @@ from ezeep_async.cli.provision_screen import (
     told_failures,
     told_limit,
 )
-from ezeep_async.cli.screen import Screen, complain, sentence, to_json, write_document
+from ezeep_async.cli.screen import Screen, complain, sentence, to_json, write_json
 from ezeep_async.errors import SafetyLimitExceeded
 from ezeep_async.provisioning.apply import Verify
 from ezeep_async.provisioning.plan import Plan
@@ -112,8 +113,7 @@ async def apply_plan(
         else:
             log = await asyncio.to_thread(lambda: applying.log(sandbox=sandbox))
             if log is not None:
-                screen.say(f"The audit log is {log}")
-                screen.flush()  # who kills this has been told
+                screen.say("The audit log is", Whole(log))  # who kills this has been told
             ran = await follow(
                 screen,
                 len(plan.changes),
@@ -151,14 +151,14 @@ async def _tell(
 
 def _show(screen: Screen, report: Report, path: Path | None, log: Path | None, *, as_json: bool) -> None:
     if as_json:
-        write_document(to_json(_record(report, log)) + "\n")
+        write_json(to_json(_record(report, log)))
     if report.rows:
         rest = path or log
         show_report(
             screen, report, "--report FILE keeps all of them" if rest is None else f"all are in {rest}"
         )
     if log is not None and any(row.ok for row in report.rows):
-        screen.say(f"To take it back: ezeep provision undo {shlex.quote(str(log))}")
+        screen.say("To take it back:", Whole(f"ezeep provision undo {shlex.quote(str(log))}"))
     if failures := told_failures(report):
         complain(failures)
 

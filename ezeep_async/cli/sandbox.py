@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import shlex
 import signal
-import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.places import expanded
 from ezeep_async.cli.options import AtLeastOne
+from ezeep_async.cli.output import write_document, write_error
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
 from ezeep_async.given import cleaned_path
 from ezeep_async.sandbox.server import Sandbox
@@ -44,11 +44,11 @@ async def sandbox(
         Sandbox(users=users, groups=groups, seed=seed) as server,
         _login(server, token_file) as path,
     ):
-        for name, value in _environment(server, path).items():
-            sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
-        sys.stdout.flush()
-        sys.stderr.write("serving until Ctrl-C\n")
-        sys.stderr.flush()
+        lines = (
+            f"export {name}={shlex.quote(value)}\n" for name, value in _environment(server, path).items()
+        )
+        write_document("".join(lines))
+        write_error("serving until Ctrl-C\n")
         await terminated.wait()
     return TERMINATED
 

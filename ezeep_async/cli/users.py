@@ -17,7 +17,7 @@ from ezeep_async.cli.naming import (
 )
 from ezeep_async.cli.options import AllowExternal, Json
 from ezeep_async.cli.people import show_users, user_record
-from ezeep_async.cli.screen import Screen, to_json
+from ezeep_async.cli.screen import Screen, to_json, write_json
 from ezeep_async.models.groups import Group
 
 
@@ -56,7 +56,7 @@ async def show_user(user: str, /, *, as_json: Json = False, connection: Connecti
         found = await find_user(session, user)
         person = await find_person(session, found.id)
         if as_json:
-            screen.raw(to_json(user_record(found, person)))
+            write_json(to_json(user_record(found, person)))
             return
         # One listing, however many groups the user is in.
         names = {group.id: group.name async for group in session.groups.list()}
@@ -118,7 +118,7 @@ async def groups_of_user(
         (group for group in groups if group.id in found.group_ids), key=lambda group: group.name.casefold()
     )
     if as_json:
-        screen.raw(
+        write_json(
             to_json([{"id": group.id, "name": group.name, "origin": group.origin} for group in theirs])
         )
         return

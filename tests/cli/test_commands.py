@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from uuid import UUID
 
@@ -28,8 +29,9 @@ Capture = pytest.CaptureFixture[str]
 
 
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rich takes the captured output for a terminal."""
-    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "120"}.items():
+    """The captured output is taken for a terminal."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for name, value in {"TERM": "xterm-256color", "COLUMNS": "120"}.items():
         monkeypatch.setenv(name, value)
 
 

@@ -179,7 +179,7 @@ def test_json_of_times() -> None:
 
 
 def test_a_broken_pipe_is_told_to_the_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     shown = Screen()
     monkeypatch.setattr(shown._console, "_write_buffer", _broken)
     with pytest.raises(BrokenPipeError):

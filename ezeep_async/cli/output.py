@@ -1,0 +1,236 @@
+"""The two streams of a command: documents for programs, and lines for people that no text of others can turn into
+commands to their terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import TextIO
+
+
+HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Categories of characters that command a terminal, change the order of what is shown, or cannot be seen."""
+FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters and marks that are shown as nothing."""
+WENT_WELL = frozenset({0, 2})
+"""Exit codes of what went well; 2 is a plan with changes pending."""
+DEFAULT_WIDTH = 80
+"""Columns of a terminal that does not say how many it has."""
+_QUOTES = "'\""
+
+
+class Whole(str):
+    """A text that people copy, such as an id, an address, a path or a command: it is never broken over lines."""
+
+    __slots__ = ()
+
+
+class _Characters(dict[int, str]):
+    """What stands for each character, for `str.translate`. Filled in as characters come."""
+
+    def __init__(self, replace: Callable[[str], str]) -> None:
+        super().__init__()
+        self._replace = replace
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        is_hidden = unicodedata.category(character) in HIDDEN or character in FILLERS
+        self[code] = self._replace(character) if is_hidden else character
+        return self[code]
+
+
+_for_people = _Characters(lambda _: "\N{REPLACEMENT CHARACTER}")
+_in_json = _Characters(lambda character: character if character == "\n" else json.dumps(character)[1:-1])
+_in_csv = _Characters(lambda character: character if character in "\n\t" else "\N{REPLACEMENT CHARACTER}")
+
+
+def clean(value: object) -> str:
+    """A value as one line that a terminal does not take for commands."""
+    return str(value).translate(_for_people)
+
+
+def sentence(error: BaseException) -> str:
+    """An error in one line, for people."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return clean(f"{error.filename}: {error.strerror}")
+    return clean(" ".join(str(error).split())) or type(error).__name__
+
+
+def complain(text: str) -> None:
+    """One line on standard error, in the form that all errors have."""
+    write_error("\n".join(wrapped(f"ezeep: {text}", width_of(sys.stderr))) + "\n")
+
+
+def write_error(text: str) -> None:
+    """Text that is clean already, on standard error. Nothing is raised where that cannot be written."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        forget(sys.stderr)
+
+
+# --- for programs --------------------------------------------------------------------------------------------------
+
+
+def write_document(content: str) -> None:
+    """What a program reads, such as CSV, on standard output: UTF-8 whatever the terminal's encoding is, to the last byte.
+
+    On a terminal, characters that it would obey are replaced. Raises `OSError`.
+    """
+    if is_terminal(sys.stdout):
+        content = content.replace("\r\n", "\n").translate(_in_csv)
+    _write_bytes(content)
+
+
+def write_json(content: str) -> None:
+    """A JSON document, on standard output. Characters that a terminal would obey, or hide, are escaped: it is the same
+    document. Raises `OSError`."""
+    _write_bytes(content.translate(_in_json) + "\n")
+
+
+def _write_bytes(content: str) -> None:
+    sys.stdout.flush()
+    # A path may hold bytes that are not UTF-8: they go out as they came in.
+    sys.stdout.buffer.write(content.encode("utf-8", "surrogateescape"))
+    sys.stdout.flush()
+
+
+# --- the streams ---------------------------------------------------------------------------------------------------
+
+
+def prepare_streams() -> None:
+    """Make both streams fit for what the commands write."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is getattr(sys, f"__{name}__") and isinstance(stream.buffer, io.RawIOBase):
+            # PYTHONUNBUFFERED: a raw stream may write the half of a text, and nobody is told.
+            stream = io.TextIOWrapper(
+                io.BufferedWriter(stream.buffer), encoding=stream.encoding, line_buffering=True
+            )
+            setattr(sys, name, stream)
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            # A name that a terminal's encoding does not have is shown with escapes; it is no reason to stop. Programs
+            # read UTF-8.
+            encoding = stream.encoding if is_terminal(stream) else "utf-8"
+            reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+def finished(code: int) -> int:
+    """Write what is still in the buffers. Gives `code`, or another one where that is impossible."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forget(sys.stdout)
+        return 141 if code in WENT_WELL else code
+    except OSError as error:
+        forget(sys.stdout)
+        complain(f"standard output cannot be written: {error.strerror}. What was written is incomplete")
+        return 1 if code in WENT_WELL else code
+    return code
+
+
+def is_stuck(stream: TextIO) -> bool:
+    """Whether a stream does not take what is in its buffer."""
+    try:
+        stream.flush()
+    except OSError:
+        return True
+    return False
+
+
+def forget(stream: TextIO) -> None:
+    """Point a stream at nothing, so that what is still buffered is not tried again when the interpreter ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person looks at it. No setting for colours has a say in this."""
+    try:
+        return stream.isatty()
+    except ValueError:  # it is closed
+        return False
+
+
+def width_of(stream: TextIO) -> int:
+    """Columns of the terminal behind a stream; 0 where it is none."""
+    if not is_terminal(stream):
+        return 0
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or DEFAULT_WIDTH
+    except (OSError, ValueError):
+        return DEFAULT_WIDTH
+
+
+# --- lines ---------------------------------------------------------------------------------------------------------
+
+
+def wrapped(text: str, width: int, *more: str) -> Iterator[str]:
+    """Clean lines of at most `width` columns, broken between words; 0: one line.
+
+    What is `Whole`, what stands in quotes, and a word that is longer than a line stay in one piece.
+    """
+    if not width or (not more and isinstance(text, Whole)):
+        yield " ".join(clean(part) for part in (text, *more))
+        return
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    line = ""
+    for word in chain.from_iterable(
+        _words(part) for part in (text.removeprefix(indent) if indent else text, *more) if part
+    ):
+        if not line:
+            line = indent + word
+        elif cells(line) + 1 + cells(word) <= width:
+            line += f" {word}"
+        else:
+            yield line.rstrip()
+            line = indent + word
+    yield line.rstrip()
+
+
+def _words(text: str) -> Iterator[str]:
+    if isinstance(text, Whole):
+        yield clean(text)
+        return
+    words = iter(clean(text).split(" "))
+    for word in words:
+        quote = word.lstrip("([")[:1]
+        if not quote or quote not in _QUOTES or _ends_quote(word.lstrip("([")[1:], quote):
+            yield word
+            continue
+        rest: list[str] = []
+        for other in words:
+            rest.append(other)
+            if _ends_quote(other, quote):
+                yield " ".join((word, *rest))
+                break
+        else:
+            yield word
+            yield from rest
+
+
+def _ends_quote(word: str, quote: str) -> bool:
+    return quote in word and not word.rpartition(quote)[2].strip(".,:;?!)]")
+
+
+def cells(text: str) -> int:
+    """Columns that a text takes in a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
