@@ -42,7 +42,7 @@ async def confirmed(question: str, *, yes: bool) -> bool:
     _forget_what_was_typed()
     # On standard error: standard output may be on its way into a file.
     sys.stdout.flush()
-    sys.stderr.write("\n".join(wrapped(question, width_of(sys.stderr), "[y/N] ")))
+    sys.stderr.write("\n".join(wrapped(question, width_of(sys.stderr), "[y/N]")) + " ")
     sys.stderr.flush()
     return (await beside(_read_line)).strip().casefold() in {"y", "yes"}
 

@@ -63,8 +63,8 @@ def sentence(error: BaseException) -> str:
 
 
 def complain(text: str) -> None:
-    """One line on standard error, in the form that all errors have."""
-    write_error("\n".join(wrapped(f"ezeep: {text}", width_of(sys.stderr))) + "\n")
+    """One line on standard error, in the form that all errors have. In one piece: errors are copied and searched for."""
+    write_error(f"ezeep: {clean(text)}\n")
 
 
 def write_error(text: str) -> None:

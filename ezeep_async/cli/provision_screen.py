@@ -10,6 +10,7 @@ from itertools import islice
 
 import attrs
 
+from ezeep_async.cli.output import Whole
 from ezeep_async.cli.screen import Screen, Steps
 from ezeep_async.errors import SafetyLimitExceeded
 from ezeep_async.provisioning.apply import Event, OnEvent
@@ -27,7 +28,11 @@ FAILURES_SHOWN = 10
 
 def show_plan(screen: Screen, plan: Plan, *, most: int | None = None, rest: str = "") -> None:
     """The diff, at most so many lines of it, and the summary. `rest` shows all of it."""
-    lines = ((line, STYLES.get(line.lstrip()[:1], "")) for line in plan.diff())
+    # Notes are sentences. All else is a name, or an address.
+    lines = (
+        (line if line.startswith("!") else Whole(line), STYLES.get(line.lstrip()[:1], ""))
+        for line in plan.diff()
+    )
     screen.styled(islice(lines, most))
     if more := sum(1 for _ in lines):
         screen.styled([(f"... and {counted(more, 'more line')}: {rest} shows all of them", "dim")])
