@@ -46,6 +46,14 @@ class Terminal:
             self._came.clear()
             await self._came.wait()
 
+    def close(self) -> None:
+        """What a closed window does: the command gets SIGHUP, and nothing can be shown any more."""
+        asyncio.get_running_loop().remove_reader(self._master)
+        # Another file in its place, so that it is closed once.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, self._master)
+        os.close(nothing)
+
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 

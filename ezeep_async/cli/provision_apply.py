@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -128,7 +129,12 @@ async def apply_plan(
     except SafetyLimitExceeded as error:
         complain(f"nothing was changed: {told_limit(error)}")
         return REFUSED
-    kept = ran.report is not None and await _tell(screen, ran.report, applying.report, log, as_json=as_json)
+    kept = False
+    # A terminal that was closed shows nothing any more. What ended the run is still what the exit code says.
+    with contextlib.suppress(OSError) if ran.ended_by else contextlib.nullcontext():
+        kept = ran.report is not None and await _tell(
+            screen, ran.report, applying.report, log, as_json=as_json
+        )
     if ran.ended_by:
         complain("interrupted")
         return 128 + ran.ended_by

@@ -24,6 +24,8 @@ STYLES = {"+": "green", "-": "red", "!": "yellow", "~": "dim"}
 LINES_SHOWN = 100
 """How much of a diff is shown before it is applied."""
 FAILURES_SHOWN = 10
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Signals that end a run. Windows does not have all of them."""
 
 
 def show_plan(screen: Screen, plan: Plan, *, most: int | None = None, rest: str = "") -> None:
@@ -65,7 +67,7 @@ Start = Callable[[OnEvent], Awaitable[Report]]
 async def follow(screen: Screen, total: int, start: Start) -> Ran:
     """Run it, and show how far it is. Raises what `start` raises.
 
-    After Ctrl-C or SIGTERM what is in flight ends, and nothing else begins; the second one breaks that off too.
+    After Ctrl-C, SIGTERM or SIGHUP what is in flight ends, and nothing else begins; the second one breaks that off too.
     """
     signals: list[int] = []
     with screen.steps(total) as steps:
@@ -98,9 +100,15 @@ async def _run(start: Start, on_event: OnEvent) -> Report | None:
 
 @contextlib.contextmanager
 def _taking_signals(stop: Callable[[int], None]) -> Generator[None]:
-    """Call `stop` for Ctrl-C and SIGTERM. Left to themselves, a second Ctrl-C would lose the report."""
+    """Call `stop` for Ctrl-C, SIGTERM and a terminal that is closed. Left to themselves, they would lose the report.
+
+    A signal that is ignored, as SIGHUP is under nohup, stays ignored.
+    """
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    before = {
+        number: handler for number in numbers if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+    }
     try:
         for number in before:
             loop.add_signal_handler(number, stop, number)

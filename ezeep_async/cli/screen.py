@@ -6,9 +6,10 @@ import io
 import json
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import islice
+from typing import TextIO, cast
 from uuid import UUID
 
 import attrs
@@ -88,6 +89,25 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Leave it to `main`, which knows what to do about it."""
         raise BrokenPipeError
+
+
+class _Unfailing:
+    """A terminal that may be closed while a bar is shown: the run that it shows goes on, and has its report."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class _Rate(ProgressColumn):
@@ -249,7 +269,13 @@ class Screen:
             columns.insert(1, BarColumn(min(40, self._width - ROOM_FOR_BAR + 10)))
             columns += [_Rate(), TimeRemainingColumn(elapsed_when_finished=True)]
         columns.append(TextColumn("{task.fields[failed]}", style="yellow", markup=False))
+        self._console.file = cast("TextIO", _Unfailing(self._stream))
         # What goes to a file goes there also while a bar is shown.
         to_bar = is_terminal(sys.stderr)
-        with Progress(*columns, console=self._console, redirect_stdout=False, redirect_stderr=to_bar) as bar:
-            yield Steps(self, total, bar)
+        try:
+            with Progress(
+                *columns, console=self._console, redirect_stdout=False, redirect_stderr=to_bar
+            ) as bar:
+                yield Steps(self, total, bar)
+        finally:
+            self._console.file = self._stream

@@ -20,7 +20,9 @@ pytestmark = pytest.mark.timeout(120)  # several processes one after the other
 # --- ended early ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 async def test_7_13_what_is_in_flight_ends_and_the_report_is_told(
     login: dict[str, str], sandbox: Sandbox, tmp_path: Path, number: int, code: int
 ) -> None:

@@ -133,6 +133,31 @@ async def test_7_13_ctrl_c_in_the_middle(login: dict[str, str], sandbox: Sandbox
     assert members(sandbox, "New") == 1
 
 
+async def test_a_terminal_that_is_closed_leaves_the_report(
+    login: dict[str, str], sandbox: Sandbox, some: Path, tmp_path: Path
+) -> None:
+    """7-13: SIGHUP ends a run as SIGTERM does, and that nothing can be shown any more changes nothing."""
+    hold = sandbox.faults.hold(PATCH)
+    async with at_a_terminal(
+        "provision",
+        "apply",
+        str(some),
+        "--concurrency",
+        "1",
+        "-y",
+        "--report",
+        "report.csv",
+        env=login,
+        folder=tmp_path,
+    ) as terminal:
+        await hold.arrived()
+        terminal.close()
+        hold.release()
+        assert await terminal.process.wait() == 129
+    # The signal comes before the response. The next write may begin all the same.
+    assert (tmp_path / "report.csv").read_text("utf-8").count(",not_started,") in {6, 7}
+
+
 async def test_the_document_goes_one_way_and_people_are_told_another(
     login: dict[str, str], sandbox: Sandbox, some: Path, tmp_path: Path
 ) -> None:
