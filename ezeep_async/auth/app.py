@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,10 @@ from yarl import URL
 
 from ezeep_async.errors import AuthorizationDenied, StateMismatch
 from ezeep_async.given import cleaned
-from ezeep_async.wire.responses import black_out, one_line
+from ezeep_async.wire.responses import black_out, one_line, with_code
+
+
+_AMPERSANDS = re.compile("&(?:(?:amp|#38|#x26);)+", re.IGNORECASE)
 
 
 def _text(shortest: int = 0) -> Callable[[object, attrs.Attribute[Any], object], None]:
@@ -131,6 +135,12 @@ def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
     section 4.1.2.1), for a redirect with no code, and for what is no address.
     """
     query = _query_of(callback_url)
+    if not query.get("state"):
+        raise StateMismatch(
+            "the redirect has no state: it is not whole, or does not belong to this login. Use all of the address, or "
+            "start again",
+            error="state_mismatch",
+        )
     # Compared in constant time: what an attacker can send must not be found out letter by letter.
     if not secrets.compare_digest(query.get("state", "").encode(), request.state.encode()):
         raise StateMismatch(
@@ -141,15 +151,20 @@ def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
         error, detail = (
             one_line(black_out(text, secret)) for text in (error, query.get("error_description", ""))
         )
-        raise AuthorizationDenied(f"the login was declined: {detail or error}", error=error)
+        raise AuthorizationDenied(f"the login was declined: {with_code(error, detail)}", error=error)
     if not (code := query.get("code")):
         raise AuthorizationDenied("the redirect carries no authorization code")
     return code
 
 
+def without_entities(address: str) -> str:
+    """An address as it was before a page, a mail or a log wrote its `&` as `&amp;`."""
+    return _AMPERSANDS.sub("&", address)
+
+
 def _query_of(address: str) -> MultiMapping[str]:
     try:
-        return URL(address).query
+        return URL(without_entities(address)).query
     except ValueError:
         pass
     # Not from the parser's error, which may quote a part of the address.

@@ -30,6 +30,7 @@ from ezeep_async.wire.responses import (
     is_success,
     one_line,
     parse_body,
+    with_code,
 )
 
 
@@ -162,7 +163,7 @@ def _describe(code: str, response: RawResponse, secrets: tuple[str, ...]) -> str
     body = parse_body(response.body, secrets)
     detail = cast("dict[str, object]", body).get("error_description") if isinstance(body, dict) else None
     code = black_out(code, secrets)
-    return one_line(f"{code}: {str(detail)[:200]}" if detail else code)
+    return one_line(with_code(code, str(detail)[:200] if detail else ""))
 
 
 def _object_in(response: RawResponse) -> dict[str, object]:

@@ -11,7 +11,7 @@ from uuid import UUID
 from cyclopts import Parameter, validators
 from yarl import URL
 
-from ezeep_async.auth.app import AuthorizationRequest
+from ezeep_async.auth.app import AuthorizationRequest, without_entities
 from ezeep_async.auth.stores.keyring import KeyringTokenStore
 from ezeep_async.auth.stores.readonly import UNKNOWN_END
 from ezeep_async.cli.ask import ask_line, ask_secret, beside
@@ -19,7 +19,7 @@ from ezeep_async.cli.connection import HERE, Account, Connection, open_account
 from ezeep_async.cli.loopback import RedirectListener
 from ezeep_async.cli.options import Json
 from ezeep_async.cli.output import Whole
-from ezeep_async.cli.screen import Screen, sentence, to_json, write_json
+from ezeep_async.cli.screen import Screen, complain, sentence, to_json, write_json
 from ezeep_async.errors import AuthenticationError, EzeepError, PermissionDenied, TokenStoreError
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.session import EzeepSession
@@ -113,7 +113,13 @@ async def _in_browser(screen: Screen, session: EzeepSession, account: Account, s
         try:
             came_back = await listener.redirect(seconds)
         except TimeoutError:
-            raise TimeoutError(f"nobody came back from the browser within {seconds:g} s") from None
+            raise TimeoutError(
+                f"nobody came back from the browser within {seconds:g} s{_told(listener.refusal)}"
+            ) from None
+        except asyncio.CancelledError:
+            if listener.refusal:
+                complain(f"nobody came back from the browser{_told(listener.refusal)}")
+            raise
         finally:
             opening.cancel()
         try:
@@ -148,13 +154,20 @@ async def _with_pasted_address(screen: Screen, session: EzeepSession) -> None:
 
 
 def _completed(pasted: str, request: AuthorizationRequest) -> str:
-    """The pasted address. Of one that was copied in part, what matters is the query."""
-    pasted = pasted.strip("\"'<> ")
-    if "code=" not in pasted and "error=" not in pasted:
-        raise ValueError("that is not an address that a login comes back to: it has no code in it")
-    if "?" not in pasted:
-        pasted = "?" + pasted
-    return f"{request.redirect_uri}?{pasted.partition('?')[2].partition('#')[0]}"
+    """The pasted address. Of one that was copied in part, what matters is the query, or what stands for it."""
+    pasted = without_entities(pasted.strip("\"'<> "))
+    before, _, fragment = pasted.partition("#")
+    for query in (before.partition("?")[2] or before, fragment):
+        names = URL(f"?{query}").query.keys()
+        if names & {"code", "error"}:
+            if "state" not in names:
+                raise ValueError("the address has no state, so it is not whole: copy all of it, to its end")
+            return f"{request.redirect_uri}?{query}"
+    raise ValueError("that is not an address that a login comes back to: it has no code in it")
+
+
+def _told(refusal: str) -> str:
+    return f". What came last was refused: {refusal}" if refusal else ""
 
 
 async def _pair(screen: Screen, session: EzeepSession, seconds: float) -> None:

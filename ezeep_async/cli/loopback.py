@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import secrets
+import socket
 from html import escape
 from types import TracebackType
 from typing import Self
@@ -13,7 +16,7 @@ from typing import Self
 from aiohttp import web
 from yarl import URL
 
-from ezeep_async.auth.app import AuthorizationRequest
+from ezeep_async.auth.app import AuthorizationRequest, without_entities
 from ezeep_async.settings import is_loopback
 
 
@@ -24,6 +27,11 @@ _quiet.propagate = False
 
 SENDING = 5.0
 """Seconds that the browser has to take its page."""
+LOOPBACKS = ("127.0.0.1", "::1")
+NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""What a machine says that has no addresses of this family."""
+_REDIRECTED = frozenset({"code", "error", "state"})
+"""Parameters of a login that comes back."""
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
@@ -96,17 +104,14 @@ class RedirectListener:
         self._came_back: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._page: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._shown = asyncio.Event()
+        self.refusal = ""
+        """Why what came last, and looked like a login that comes back, was turned away; empty for nothing."""
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
-        host, port = self._address.host or "127.0.0.1", self._address.port
         try:
-            if host != "localhost":
-                await web.TCPSite(self._runner, host, port).start()
-            else:
-                await web.TCPSite(self._runner, "127.0.0.1", port).start()
-                with contextlib.suppress(OSError):  # a machine without IPv6
-                    await web.TCPSite(self._runner, "::1", port).start()
+            for listening in _sockets(self._address.host or "127.0.0.1", self._address.port or 0):
+                await web.SockSite(self._runner, listening).start()
         except OSError as error:
             await self._runner.cleanup()
             raise OSError(
@@ -140,9 +145,13 @@ class RedirectListener:
                 await self._shown.wait()
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        if (refusal := self._refusal(request)) is not None:
-            return refusal
-        self._came_back.set_result(str(self._address.with_query(None)) + "?" + request.query_string)
+        query = without_entities(request.rel_url.raw_query_string)
+        if (refused := self._refused(request, query)) is not None:
+            title, sentence, status = refused
+            if request.method == "POST" or _REDIRECTED & URL(f"?{query}").query.keys():
+                self.refusal = sentence
+            return _answer(page(title, sentence, worked=False), status)
+        self._came_back.set_result(f"{self._address.with_query(None)}?{query}")
         try:
             response = _answer(await asyncio.shield(self._page))
             await response.prepare(request)
@@ -151,23 +160,51 @@ class RedirectListener:
         finally:
             self._shown.set()
 
-    def _refusal(self, request: web.BaseRequest) -> web.Response | None:
+    def _refused(self, request: web.BaseRequest, query: str) -> tuple[str, str, int] | None:
+        """A title, a sentence and a status; None for what the login waits for."""
         # A page of somebody else's can make the browser come here; under a name that it has bound to this machine, too.
         if not _is_of_this_machine(request.host):
-            return _answer(page("Not here", "This address is for this machine only.", worked=False), 421)
+            return "Not here", "This address is for this machine only.", 421
         if request.path.rstrip("/") != self._address.path.rstrip("/"):
-            return _answer(
-                page("Nothing here", "The login comes back to another address.", worked=False), 404
-            )
+            return "Nothing here", f"The login comes back to another address: {self._address.path}", 404
         if request.method != "GET":
-            return _answer(page("Not that way", "The login comes back with a GET.", worked=False), 405)
+            return "Not that way", f"The login comes back with a GET, and this was a {request.method}.", 405
         if self._came_back.done():
-            return _answer(page("Done already", "This login has had its answer.", worked=False), 409)
-        state = request.query.get("state", "")
+            return "Done already", "This login has had its answer.", 409
+        state = URL(f"?{query}").query.get("state", "")
         if not secrets.compare_digest(state.encode(), self._request.state.encode()):
-            sentence = "This does not belong to the login that waits at the terminal. Nothing was accepted."
-            return _answer(page("Not this login", sentence, worked=False), 400)
+            why = (
+                "does not belong to the login that waits at the terminal"
+                if state
+                else "has no state: it is not whole"
+            )
+            return "Not this login", f"This {why}. Nothing was accepted.", 400
         return None
+
+
+def _sockets(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets at every address that a browser may take for `host`. Raises `OSError`.
+
+    Where another program has one of them, the code could go there.
+    """
+    is_name = host.rpartition(".")[2] == "localhost"
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    for address in LOOPBACKS if is_name else (host,):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            sockets.append(socket.create_server((address, port), family=family))
+        except OSError as error:
+            # With its number, as what it says in words differs from system to system.
+            problem = OSError(error.errno, f"{os.strerror(error.errno or 0)}: {address} port {port}")
+            if error.errno not in NO_SUCH_ADDRESS:
+                for each in sockets:
+                    each.close()
+                raise problem from error
+            missing = problem
+    if missing is not None and not sockets:
+        raise missing
+    return sockets
 
 
 def _is_of_this_machine(authority: str) -> bool:

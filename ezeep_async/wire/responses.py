@@ -33,6 +33,7 @@ LONGEST_FIELD = 200
 """Characters of a field's name, those of the fields around it included. Some bytes of a nested body can repeat a long
 name very often."""
 _ENVELOPES = ("detail", "message", "error")
+_TEXTS = ("error_description", "detail", "message")
 _WINDOW = 8 * EXCERPT
 """Bytes of a body that are searched for what was secret, to keep an excerpt: six may make one letter."""
 _LONGEST_ESCAPE = len(r"\u0041")
@@ -240,14 +241,27 @@ def explain(body: object) -> tuple[str, dict[str, list[str]]]:
         _collect(NON_FIELD, cast("list[object]", body), fields)
         return _sentence(fields), fields
     values = cast("dict[str, object]", body) if isinstance(body, dict) else {}
+    code = next((str(values[key]) for key in ("error", "code") if _is_code(values.get(key))), "")
+    for key in _TEXTS:
+        if (text := values.get(key)) and isinstance(text, str):
+            return one_line(text if code in text.split() else with_code(code, text)), {}
     if isinstance(values.get("error"), str):
-        return one_line(str(values.get("error_description") or values["error"])), {}
-    for key in _ENVELOPES:
-        if isinstance(values.get(key), str):
-            return one_line(str(values[key])), {}
+        return one_line(code), {}
     for name, value in values.items():
         _collect(name, value, fields)
     return _sentence(fields), fields
+
+
+def with_code(code: str, text: str) -> str:
+    """What a server says of an error: the code, for programs and for those who look it up, and the text, for people."""
+    return f"{code}: {text}" if code and text else code or text
+
+
+def _is_code(value: object) -> bool:
+    """Whether it is the code of an error: a word, or a number other than the HTTP status once more."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return False
+    return value not in range(400, 600) if isinstance(value, int) else bool(value)
 
 
 def _title_of(text: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import decide
@@ -16,9 +18,14 @@ from support import TOKEN, put, reserved_port
 from yarl import URL
 
 from ezeep_async import FileTokenStore, TokenSet
+from ezeep_async.auth.app import AuthorizationRequest, code_from_callback
+from ezeep_async.cli.loopback import RedirectListener
 
 
 pytestmark = pytest.mark.timeout(60)
+
+
+REQUEST = AuthorizationRequest("https://account.example.com/", "right", "verifier")
 
 
 async def stored(desk: Desk) -> TokenSet:
@@ -81,6 +88,67 @@ async def test_what_does_not_belong_to_the_login_is_turned_away(desk: Desk) -> N
         ran = await ended(process)
     assert ran.code == 0
     assert desk.sandbox.count(TOKEN) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "told"),
+    [
+        ("POST", "", "code=x&state=right", "comes back with a GET, and this was a POST."),
+        ("POST", "", "", "comes back with a GET, and this was a POST."),
+        ("GET", "", "code=x", "has no state: it is not whole."),
+        ("GET", "", "error=access_denied", "has no state: it is not whole."),
+        ("GET", "", "code=x&state=", "has no state: it is not whole."),
+        ("GET", "", "code=x&state=forged", "does not belong to the login that waits"),
+        ("GET", "other", "code=x&state=right", "comes back to another address: /"),
+        ("GET", "favicon.ico", "", ""),
+        ("GET", "favicon.ico", "v=1", ""),
+    ],
+)
+async def test_what_was_refused_is_remembered(method: str, path: str, query: str, told: str) -> None:
+    """Not what other visitors of the port want, such as an icon."""
+    with reserved_port() as port:
+        async with RedirectListener(f"http://127.0.0.1:{port}/", REQUEST) as listener:
+            assert (await visit(f"http://127.0.0.1:{port}/{path}?{query}", method=method))[0] >= 400
+            assert told in listener.refusal
+            assert bool(told) == bool(listener.refusal)
+
+
+@pytest.mark.parametrize("ampersand", ["&amp;", "&AMP;amp;"])
+async def test_an_address_that_went_through_a_page(ampersand: str) -> None:
+    """A page, a mail or a log wrote its `&` as an entity: it is understood. Nothing else in it is changed."""
+    query = f"code=a%2Bb%2520c&copy=%26{ampersand}state=right"
+    with reserved_port() as port:
+        async with RedirectListener(f"http://127.0.0.1:{port}/", REQUEST) as listener:
+            visitor = asyncio.create_task(visit(URL(f"http://127.0.0.1:{port}/?{query}", encoded=True)))
+            came_back = await listener.redirect(10)
+            await listener.show("Done", "Done", worked=True)
+            assert (await visitor)[0] == 200
+    assert code_from_callback(came_back, REQUEST) == "a+b%20c"
+
+
+async def test_the_last_refusal_is_said_at_the_end(desk: Desk) -> None:
+    """However the waiting ends."""
+    async with started("login", env=desk.environment) as process:
+        came_back = URL(await desk.came_back())
+        assert (await visit(str(came_back.without_query_params("state"))))[0] == 400
+        process.send_signal(2)
+        ran = await ended(process)
+    complaint, end = ran.err.splitlines()
+    assert complaint == (
+        "ezeep: nobody came back from the browser. What came last was refused: This has no state: it is not whole. "
+        "Nothing was accepted."
+    )
+    assert (ran.code, end) == (130, "ezeep: interrupted")
+
+
+async def test_the_address_is_shown_at_once_in_a_pipe(desk: Desk) -> None:
+    """Whoever reads there is who opens it."""
+    async with started("login", env=desk.environment) as process:
+        assert process.stdout is not None
+        await process.stdout.readline()
+        _, came_back = await decide((await process.stdout.readline()).decode().strip())
+        assert (await visit(came_back))[0] == 200
+        assert (await ended(process)).code == 0
 
 
 async def test_one_request_is_served(desk: Desk) -> None:
@@ -187,6 +255,42 @@ async def test_localhost_on_both_families(desk: Desk) -> None:
                 assert (status, "does not belong" in page) == (400, True)
             assert (await visit(str(came_back.with_host("127.0.0.1"))))[0] == 200
             assert (await ended(process)).code == 0
+
+
+@pytest.mark.parametrize("taken", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("name", ["localhost", "app.localhost"])
+async def test_a_port_of_localhost_that_another_program_has(taken: str, name: str) -> None:
+    """At one address only: a browser may take that one, and give it the code."""
+    if not has_ipv6():
+        pytest.skip("this machine has one address")
+    family = socket.AF_INET6 if ":" in taken else socket.AF_INET
+    with socket.create_server((taken, 0), family=family) as other:
+        address = f"http://{name}:{other.getsockname()[1]}/"
+        with pytest.raises(OSError, match=f"Address already in use: {taken} port") as refused:
+            async with RedirectListener(address, REQUEST):
+                raise AssertionError
+        assert refused.value.errno == errno.EADDRINUSE
+
+
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
+async def test_a_machine_without_one_of_the_families(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    create = socket.create_server
+    absent = {"::1"}
+
+    def create_server(address: tuple[str, int], **options: Any) -> socket.socket:
+        if address[0] in absent:
+            raise OSError(number, "not here")
+        return create(address, **options)
+
+    with reserved_port() as port:
+        monkeypatch.setattr(socket, "create_server", create_server)
+        async with RedirectListener(f"http://localhost:{port}/", REQUEST):
+            assert (await visit(f"http://127.0.0.1:{port}/?state=x"))[0] == 400
+        absent.add("127.0.0.1")
+        with pytest.raises(OSError, match="cannot listen there for the browser") as refused:
+            async with RedirectListener(f"http://localhost:{port}/", REQUEST):
+                raise AssertionError
+        assert refused.value.errno == number
 
 
 def has_ipv6() -> bool:

@@ -11,6 +11,8 @@ from people import Desk, visit
 from support import TOKEN
 from yarl import URL
 
+from ezeep_async.auth.app import AuthorizationRequest, code_from_callback
+from ezeep_async.cli.login import _completed
 from ezeep_async.sandbox import SANDBOX_PASSWORD
 
 
@@ -39,6 +41,7 @@ async def test_a_pasted_address(desk: Desk) -> None:
         ("", "no answer"),
         ("\n", "no answer"),
         ("hello\n", "no code in it"),
+        ("http://127.0.0.1:8400/callback?code=x\n", "no state, so it is not whole"),
         ("http://127.0.0.1:8400/callback?code=x&state=forged\n", "state"),
         ("code=x\n", "state"),
     ],
@@ -50,7 +53,25 @@ async def test_what_is_no_answer_to_this_login(desk: Desk, pasted: str, sentence
     assert desk.sandbox.count(TOKEN) == 0
 
 
-async def test_a_query_alone_is_enough(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "http://127.0.0.1:1/?code=x%2By&state=right",
+        "code=x%2By&state=right",
+        "?state=right&code=x%2By#",
+        "http://127.0.0.1:1/#code=x%2By&state=right",
+        "http://127.0.0.1:1/?code=x%2By&amp;state=right",
+        "http://127.0.0.1:1/?code=x%2By&#38;state=right#_=_",
+        "  'https://elsewhere/?code=x%2By&amp;amp;state=right'> ",
+        "Location: http://127.0.0.1:1/?code=x%2By&state=right",
+    ],
+)
+def test_an_address_as_people_paste_it(pasted: str) -> None:
+    request = AuthorizationRequest("https://account.example.com/", "right", "verifier", "http://127.0.0.1:1/")
+    assert code_from_callback(_completed(pasted, request), request) == "x+y"
+
+
+async def test_a_query_alone_is_enough(desk: Desk, form: str) -> None:
     """People copy what they can."""
     async with started("login", "--no-browser", env=desk.environment) as process:
         assert process.stdout is not None
