@@ -77,10 +77,12 @@ class EzeepSession:
     """One login at ezeep Blue, and everything that can be done with it. Belongs to one event loop.
 
     `store` keeps the login (in memory by default); `tokens`, got elsewhere, go into it when it is empty. `http` is an
-    aiohttp session whose connections are borrowed: used, never closed. `on_token_rotated(old, new)` is called after
-    each renewal. `endpoints` and `settings` default to the real service and to patience; `clock` is for tests. Making a
-    session does nothing: it opens with `async with`, or with its first call. Raises `TypeError` for an argument of a
-    wrong kind.
+    aiohttp session whose connections are borrowed: used, never closed. Its cookies, headers and `trace_configs` are not
+    used: a trace sees every token in headers and forms, and aiohttp lets an exception in a trace end the request, which
+    would lose a token set in mid refresh. The extra `otel` and the log `ezeep_async.http` show the requests instead.
+    `on_token_rotated(old, new)` is called after each renewal. `endpoints` and `settings` default to the real service
+    and to patience; `clock` is for tests. Making a session does nothing: it opens with `async with`, or with its first
+    call. Raises `TypeError` for an argument of a wrong kind.
 
     Every call of the API raises, besides what its own documentation says: `ReauthorizationRequired`, `TransientAuthError`
     or `AuthenticationError` when there is no login to make it with, `TokenStoreError` when the store cannot be used,

@@ -32,6 +32,8 @@ MOST_FIELDS = 1000
 LONGEST_FIELD = 200
 """Characters of a field's name, those of the fields around it included. Some bytes of a nested body can repeat a long
 name very often."""
+LONGEST_CODE = 100
+"""Characters of an error's code: the text after it is to be seen too."""
 _ENVELOPES = ("detail", "message", "error")
 _TEXTS = ("error_description", "detail", "message")
 _WINDOW = 8 * EXCERPT
@@ -241,7 +243,9 @@ def explain(body: object) -> tuple[str, dict[str, list[str]]]:
         _collect(NON_FIELD, cast("list[object]", body), fields)
         return _sentence(fields), fields
     values = cast("dict[str, object]", body) if isinstance(body, dict) else {}
-    code = next((str(values[key]) for key in ("error", "code") if _is_code(values.get(key))), "")
+    code = next(
+        (str(values[key])[:LONGEST_CODE] for key in ("error", "code") if _is_code(values.get(key))), ""
+    )
     for key in _TEXTS:
         if (text := values.get(key)) and isinstance(text, str):
             return one_line(text if code in text.split() else with_code(code, text)), {}
@@ -259,9 +263,9 @@ def with_code(code: str, text: str) -> str:
 
 def _is_code(value: object) -> bool:
     """Whether it is the code of an error: a word, or a number other than the HTTP status once more."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return False
-    return value not in range(400, 600) if isinstance(value, int) else bool(value)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and value in range(2**32) and value not in range(400, 600)
+    return isinstance(value, str) and bool(value)
 
 
 def _title_of(text: str) -> str:

@@ -132,7 +132,9 @@ async def test_a_forged_state_is_refused(sandbox: Sandbox, nobody: EzeepSession,
     _, location = await decide(request.url)
     url = URL(location)
     query = {"code": url.query["code"]} | ({} if change is None else {"state": change})
-    with pytest.raises(StateMismatch):
+    with pytest.raises(
+        StateMismatch, match="not the one of this login" if change else "no state: it is not whole"
+    ):
         await nobody.oauth.complete(str(url.with_query(query)), request)
     assert sandbox.count(TOKEN) == 0
 
@@ -141,7 +143,7 @@ async def test_declining_is_an_error_of_its_own(nobody: EzeepSession) -> None:
     """`?error=access_denied` becomes AuthorizationDenied; a redirect with nothing in it too."""
     request = nobody.oauth.authorization_request()
     _, location = await decide(request.url, "deny")
-    with pytest.raises(AuthorizationDenied, match="declined") as caught:
+    with pytest.raises(AuthorizationDenied, match="declined: access_denied: The person") as caught:
         await nobody.oauth.complete(location, request)
     assert caught.value.error == "access_denied"
     with pytest.raises(AuthorizationDenied, match="no authorization code"):

@@ -54,6 +54,27 @@ async def test_3_11_a_lent_session_that_was_closed_is_a_clear_error(call: str) -
         assert len(server.requests) == 1
 
 
+async def test_traces_of_a_lent_session_are_not_used() -> None:
+    """They would see tokens, and what one raises ends a request with aiohttp: in a refresh, that loses a token set."""
+    trace = aiohttp.TraceConfig()
+    seen: list[object] = []
+
+    async def broken(_: aiohttp.ClientSession, __: object, params: object) -> None:
+        seen.append(params)
+        raise ZeroDivisionError
+
+    trace.on_request_start.append(broken)
+    trace.on_request_end.append(broken)
+    async with PlayServer() as server, aiohttp.ClientSession(trace_configs=[trace]) as http:
+        with pytest.raises(ZeroDivisionError):
+            await http.get(server.url)
+        seen.clear()
+        async with session_on(server.url, http=http) as session:
+            await session.groups.get(ID)
+    assert seen == []
+    assert "`trace_configs` are not" in (EzeepSession.__doc__ or "")
+
+
 @pytest.mark.may_block  # with a loop of its own
 @pytest.mark.parametrize("call", CALLS)
 def test_3_12_a_lent_session_of_another_loop_is_a_clear_error(call: str) -> None:
