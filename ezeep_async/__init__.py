@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from ezeep_async.auth.app import AuthorizationRequest, OAuthApp
 from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.oauth import Pairing
@@ -68,6 +70,9 @@ from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.sync import BlockingSession, run_sync
 from ezeep_async.version import __version__
 
+
+# Who configures no logging gets errors as exceptions, and not a second time from Python's handler of last resort.
+logging.getLogger("ezeep_async").addHandler(logging.NullHandler())
 
 __all__ = [
     "UNSET",

@@ -18,6 +18,7 @@ from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.hooks import TokenHook
 from ezeep_async.auth.keep_alive import KeepAlive
+from ezeep_async.auth.logs import log_of
 from ezeep_async.auth.owned import start_uncancellable
 from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
@@ -79,14 +80,16 @@ class Core:
         self._first_tokens = tokens
         self._transport = Transport(endpoints, settings, http)
         tracing = tracing_of(endpoints)
+        log = log_of(app.client_id, store)
         self.exchanger = Exchanger(
             OAuthSender(self._transport, app, tracing),
             clock,
             timeout=settings.refresh_timeout,
             connect_timeout=settings.connect_timeout,
+            log=log,
         )
         self.refresher = Refresher(
-            store, self.exchanger, clock, leeway=settings.leeway, on_rotated=on_token_rotated
+            store, self.exchanger, clock, leeway=settings.leeway, on_rotated=on_token_rotated, log=log
         )
         self._sender = Sender(self._transport, self.refresher, settings, tracing=tracing)
         self._loop: asyncio.AbstractEventLoop | None = None

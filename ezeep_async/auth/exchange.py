@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable
 from typing import Literal
@@ -12,6 +11,7 @@ import attrs
 
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.grants import TOKEN_PATH, SendOnce, failure_from, refresh_form, tokens_from
+from ezeep_async.auth.logs import Log, logger
 from ezeep_async.auth.owned import insist, start_uncancellable, wait_through
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import (
@@ -27,8 +27,6 @@ from ezeep_async.wire.requests import Phase, Request, oauth_form
 from ezeep_async.wire.responses import RawResponse, is_success
 from ezeep_async.wire.retrying import backoff, retry_after_of
 
-
-logger = logging.getLogger("ezeep_async.auth")
 
 ATTEMPTS = 12
 """How often one renewal is sent at most, whatever the time limit and the jitter say."""
@@ -61,7 +59,9 @@ class Exchanger:
         timeout: float,
         connect_timeout: float,
         random: Callable[[], float] = random.random,
+        log: Log = logger,
     ) -> None:
+        self._log = log
         self._send = send
         self._clock = clock
         self._timeout = timeout
@@ -96,7 +96,7 @@ class Exchanger:
                 raise _lost_and_refused(outcome.error, lost)
             if outcome.then == "replay" and lost is None:
                 lost, end = outcome.error, loop.time() + self._timeout
-                logger.warning(
+                self._log.warning(
                     "the answer to a token refresh was lost; presenting the refresh token once more"
                 )
             elif (

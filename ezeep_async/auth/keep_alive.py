@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import random
 import weakref
@@ -16,8 +15,6 @@ from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import EzeepError, ReauthorizationRequired
 
-
-logger = logging.getLogger("ezeep_async.auth")
 
 LONGEST_SLEEP = 30.0
 """Seconds between two looks at the clock: a machine that was suspended, or a login by somebody else, is noticed soon.
@@ -60,6 +57,7 @@ class KeepAlive:
     def __init__(self, kept: Kept) -> None:
         # Weakly, and only while there is something to do: a session that nobody closed shall be noticed.
         self._kept = weakref.ref(kept)
+        self._log = kept.refresher.log
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._stopped = False
@@ -157,11 +155,11 @@ class KeepAlive:
         if self._failing_with is not type(error):
             self._failing_with = type(error)
             unexpected = None if isinstance(error, EzeepError) else error
-            logger.warning("the login is not kept alive now, %s: %s", what_now, error, exc_info=unexpected)
+            self._log.warning("the login is not kept alive now, %s: %s", what_now, error, exc_info=unexpected)
 
     def _went_well(self) -> None:
         if self._failing_with is not None:
-            logger.info("the login is kept alive again")
+            self._log.info("the login is kept alive again")
         self._failures, self._failing_with, self._refused = 0, None, None
 
 

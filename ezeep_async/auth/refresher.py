@@ -17,6 +17,7 @@ from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.hooks import Hooks, TokenHook
 from ezeep_async.auth.locking import locked
+from ezeep_async.auth.logs import Log, logger
 from ezeep_async.auth.owned import (
     SelfTimed,
     insist,
@@ -33,8 +34,6 @@ from ezeep_async.errors import (
 
 
 T = TypeVar("T")
-
-logger = logging.getLogger("ezeep_async.auth")
 
 DRAIN_MARGIN = 10.0
 """Seconds that closing waits longer than an exchange may take: for the store."""
@@ -60,7 +59,9 @@ class Refresher:
         *,
         leeway: float,
         on_rotated: TokenHook | None = None,
+        log: Log = logger,
     ) -> None:
+        self._log = log
         self._store = store
         self._exchanger = exchanger
         self._clock = clock
@@ -77,6 +78,11 @@ class Refresher:
         self._behind: deque[str] = deque(maxlen=REMEMBERED)
         self._save_not_before = 0.0
         self._failing_with: type[BaseException | None] = type(None)
+
+    @property
+    def log(self) -> Log:
+        """The log of this token set."""
+        return self._log
 
     @property
     def tokens(self) -> TokenSet | None:
@@ -147,13 +153,13 @@ class Refresher:
                     task.cancel()
             done, _ = await asyncio.wait(pending, timeout=SILENCE)
             if not done:
-                logger.warning(
+                self._log.warning(
                     "closing waits for a renewal of the login that is under way, %g s at most: cut short, it would be lost",
                     limit,
                 )
                 done, _ = await asyncio.wait(pending, timeout=limit)
             if not done:
-                logger.error("closing: %d token tasks did not end within %g s", len(pending), limit)
+                self._log.error("closing: %d token tasks did not end within %g s", len(pending), limit)
                 break
         await self._hooks.aclose(caller)
         if self._unsaved and self._tokens is not None:
@@ -181,7 +187,7 @@ class Refresher:
         if error is not None:
             # Told once in a row: an outage may last, and be noticed by everybody again and again.
             level = logging.DEBUG if type(error) is self._failing_with else logging.WARNING
-            logger.log(level, "renewing the login failed: %s", error)
+            self._log.log(level, "renewing the login failed: %s", error)
         self._failing_with = type(error)
 
     async def _renew(self, rejected: str | None, *, force: bool) -> TokenSet:
@@ -225,7 +231,7 @@ class Refresher:
             return ours
         if token and token != ours.refresh_token and token in self._behind:
             if not self._unsaved:
-                logger.warning(
+                self._log.warning(
                     "the token store has gone back to a login that was replaced: the newer one is stored again"
                 )
             self._unsaved, self._replaced = True, token
@@ -277,7 +283,7 @@ class Refresher:
     def _mark_unsaved(self, error: BaseException) -> None:
         self._unsaved = True
         self._save_not_before = self._clock.monotonic() + SAVE_AGAIN_AFTER
-        logger.critical(
+        self._log.critical(
             "TokenPersistError: a new login was issued but could not be stored; it works in this process only, and "
             "storing it is tried again with the next call: %s",
             error,
@@ -300,7 +306,7 @@ class Refresher:
             ours = self._newest(stored)
             if self._unsaved and ours is not None:
                 await self._save(ours)
-                logger.warning("the login that could not be stored before is stored now")
+                self._log.warning("the login that could not be stored before is stored now")
             elif stored is None:
                 self._forget()
             else:

@@ -71,7 +71,7 @@ def test_an_address_as_people_paste_it(pasted: str) -> None:
     assert code_from_callback(_completed(pasted, request), request) == "x+y"
 
 
-async def test_a_query_alone_is_enough(desk: Desk, form: str) -> None:
+async def test_a_query_alone_is_enough(desk: Desk) -> None:
     """People copy what they can."""
     async with started("login", "--no-browser", env=desk.environment) as process:
         assert process.stdout is not None

@@ -1,0 +1,30 @@
+"""Log lines that say which token set they are about: a process may have many."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from typing import Any, TypeAlias
+
+from ezeep_async.auth.tokens import TokenStore
+
+
+Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
+
+logger = logging.getLogger("ezeep_async.auth")
+
+
+class _OfTokenSet(logging.LoggerAdapter[logging.Logger]):
+    def __init__(self, name: str) -> None:
+        super().__init__(logger, None)
+        self._name = name.replace("%", "%%")
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        return f"{msg} ({self._name})", kwargs
+
+
+def log_of(client_id: str, store: TokenStore) -> Log:
+    """The log of one session: each line ends with the client id, and where the token set is kept."""
+    # The class alone of a store that is not ours: who wrote it did not write its repr for logs.
+    is_ours = type(store).__module__.startswith("ezeep_async.")
+    return _OfTokenSet(f"client {client_id!r}, {repr(store) if is_ours else type(store).__name__}")
