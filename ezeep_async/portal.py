@@ -327,8 +327,8 @@ def current() -> Portal:
             try:
                 portal.start()
             except RuntimeError as error:
-                # From Python 3.12 on there are no new threads once the exit has begun.
-                raise SessionClosed("no thread can be started: the interpreter is exiting") from error
+                # From Python 3.12 on there are no new threads once the exit has begun; elsewhere a limit was reached.
+                raise SessionClosed(f"no thread can be started for blocking calls: {error}") from error
         return portal
 
 

@@ -20,7 +20,15 @@ from ezeep_async.cli.loopback import RedirectListener
 from ezeep_async.cli.options import Json
 from ezeep_async.cli.output import Whole
 from ezeep_async.cli.screen import Screen, complain, sentence, to_json, write_json
-from ezeep_async.errors import AuthenticationError, EzeepError, PermissionDenied, TokenStoreError
+from ezeep_async.errors import (
+    ApiError,
+    AuthenticationError,
+    EzeepError,
+    PermissionDenied,
+    TokenStoreError,
+    TransportError,
+    UnexpectedResponse,
+)
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.session import EzeepSession
 
@@ -251,7 +259,7 @@ async def _oneself(session: EzeepSession) -> AccountUser | None:
     """Who is logged in; None where that cannot be found out, which is no reason for a login to fail."""
     try:
         return await session.accounts.me()
-    except EzeepError:
+    except (ApiError, TransportError, UnexpectedResponse):
         return None
 
 

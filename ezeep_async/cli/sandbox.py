@@ -13,7 +13,7 @@ from pathlib import Path
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.places import expanded
 from ezeep_async.cli.options import AtLeastOne
-from ezeep_async.cli.output import write_document, write_error
+from ezeep_async.cli.output import complain, write_document, write_error
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
 from ezeep_async.given import cleaned_path
 from ezeep_async.sandbox.server import Sandbox
@@ -80,11 +80,14 @@ async def _login(server: Sandbox, token_file: Path | None) -> AsyncGenerator[Pat
     try:
         yield path
     finally:
-        # What somebody else put there in the meantime is theirs.
-        with contextlib.suppress(TokenStoreError):
+        try:
             async with store.lock():
                 await store.load()
                 await store.clear()
+        except TokenStoreError as error:
+            # What somebody else put there in the meantime is theirs. What the system refuses is left behind.
+            if error.__cause__ is not None:
+                complain(f"{path} is still there: {error}")
 
 
 def _absolute(path: Path) -> Path:

@@ -264,6 +264,17 @@ async def test_tables_in_a_terminal(
 # --- the sandbox ---------------------------------------------------------------------------------------------------
 
 
+async def test_a_login_that_cannot_be_removed_is_not_left_in_silence(capsys: Capture, tmp_path: Path) -> None:
+    serving = asyncio.create_task(sandbox_command(token_file=Path("login.json"), users=3))
+    while "serving" not in capsys.readouterr().err:
+        await asyncio.sleep(0.01)
+    (tmp_path / "login.json").unlink()
+    (tmp_path / "login.json").mkdir()
+    serving.cancel()
+    await asyncio.wait({serving})
+    assert f"{tmp_path / 'login.json'} is still there: " in capsys.readouterr().err
+
+
 async def test_the_sandbox_command_serves_until_it_is_told_to_end(capsys: Capture, tmp_path: Path) -> None:
     serving = asyncio.create_task(sandbox_command(token_file=Path("login.json"), users=3))
     while "serving" not in (err := capsys.readouterr().err):
