@@ -268,8 +268,8 @@ async def test_a_login_that_cannot_be_removed_is_not_left_in_silence(capsys: Cap
     serving = asyncio.create_task(sandbox_command(token_file=Path("login.json"), users=3))
     while "serving" not in capsys.readouterr().err:
         await asyncio.sleep(0.01)
-    (tmp_path / "login.json").unlink()
-    (tmp_path / "login.json").mkdir()
+    (tmp_path / "login.json.lock").unlink()
+    (tmp_path / "login.json.lock").mkdir()
     serving.cancel()
     await asyncio.wait({serving})
     assert f"{tmp_path / 'login.json'} is still there: " in capsys.readouterr().err
