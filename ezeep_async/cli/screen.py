@@ -15,7 +15,7 @@ from uuid import UUID
 import attrs
 import segno
 from rich.box import HEAVY, SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.panel import Panel
 from rich.progress import (
     BarColumn,
@@ -52,6 +52,7 @@ LINES_AT_ONCE = 200
 WIDEST = 100_000
 """Columns: more than any table has."""
 QR_BORDER = 2
+DUMB_HEIGHT = 25
 PANEL_MARGIN = 10
 """Columns that a panel takes beside its text."""
 ROOM_FOR_BAR = 60
@@ -154,6 +155,8 @@ class Screen:
         self._console = _Console(
             file=self._stream, highlight=False, force_terminal=is_terminal(self._stream), force_jupyter=False
         )
+        if self._console.is_dumb_terminal:
+            self._console.size = ConsoleDimensions(self._width, DUMB_HEIGHT)  # else 80, whatever it has
         self._beside = beside
         self.plain = plain or not self._width
 
@@ -167,7 +170,7 @@ class Screen:
 
     def _line(self, text: str) -> None:
         """Clean text, with a line end."""
-        if not self._beside or not self.plain:
+        if not self._beside:
             self._stream.write(text + "\n")
 
     def flush(self) -> None:
@@ -219,7 +222,7 @@ class Screen:
 
     def _fits(self, table: Table) -> bool:
         boundless = self._console.options.update(max_width=WIDEST)
-        return self._console.measure(table, options=boundless).maximum <= self._console.width
+        return self._console.measure(table, options=boundless).maximum <= self._width
 
     def facts(self, facts: Mapping[str, object]) -> None:
         """Names and values. Plain: a line for each."""

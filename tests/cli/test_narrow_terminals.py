@@ -48,6 +48,8 @@ async def test_ids_and_addresses_are_in_one_piece(
     shown = capsys.readouterr().out
     assert all(str(each.id) in shown for each in organisation.listed_users())
     assert all(organisation.people[each.id].email in shown for each in organisation.listed_users())
+    is_table = any("id" in line and "e-mail" in line for line in shown.splitlines())
+    assert is_table == (width >= 200)
     await list_groups()
     shown = capsys.readouterr().out
     assert all(str(each.id) in shown and each.name in shown for each in organisation.groups.values())
