@@ -8,7 +8,14 @@ from cyclopts import App
 
 from ezeep_async.cli.ask import check_somebody_there, confirmed
 from ezeep_async.cli.connection import HERE, Connection, open_session
-from ezeep_async.cli.naming import choose_group, find_group, namesakes, read_directory, refuse_external
+from ezeep_async.cli.naming import (
+    choose_group,
+    find_group,
+    namesakes,
+    note_look_alikes,
+    read_directory,
+    refuse_external,
+)
 from ezeep_async.cli.options import AllowExternal, Json, Yes
 from ezeep_async.cli.people import show_users
 from ezeep_async.cli.screen import Screen, complain, to_json, write_json
@@ -85,7 +92,7 @@ async def create_group(
     Parameters
     ----------
     name
-        1 to 255 characters. Blanks around them do not count.
+        1 to 255 characters, none of them invisible. Blanks around them do not count.
     organization_id
         Where it belongs; by default where all the groups belong that there are.
     """
@@ -93,11 +100,13 @@ async def create_group(
     name = checked_text(normalise_group_name(name), "the name", shortest=1)
     async with open_session(connection) as session:
         organization = await _organization(session, organization_id)
-        there = await namesakes(session, name, organization)
+        there, alike = await namesakes(session, name, organization)
         if there:
             group, created = choose_group(there, name), False
         else:
             group, created = await session.groups.ensure(name, organization)
+    if created:
+        note_look_alikes(alike)
     if not as_json:
         screen.say(f"created {name!r}" if created else f"{group.name!r} was there already: nothing changed")
     _show(screen, group, as_json)
@@ -120,7 +129,7 @@ async def rename_group(
     group
         The group's id, or exactly its name.
     name
-        Its new name, 1 to 255 characters, that no other group of the organisation has. Blanks around them do not count.
+        Its new name, 1 to 255 characters, none of them invisible, that no other group of the organisation has. Blanks around them do not count.
     """
     screen = Screen()
     name = checked_text(normalise_group_name(name), "the name", shortest=1)
@@ -128,10 +137,12 @@ async def rename_group(
         found = await find_group(session, group)
         refuse_external(found, allowed=allow_external)
         # The server would not mind, and nobody could say any more which of them is meant.
-        for other in await namesakes(session, name, found.organization_id):
+        there, alike = await namesakes(session, name, found.organization_id)
+        for other in there:
             if other.id != found.id:
                 raise ValueError(f"there is a group {other.name!r} already")
         renamed = await session.groups.update(found.id, name=name)
+    note_look_alikes(group for group in alike if group.id != found.id)
     if not as_json:
         screen.say(f"renamed {found.name!r} to {renamed.name!r}")
     _show(screen, renamed, as_json)

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
+from ezeep_async.cli.screen import complain
 from ezeep_async.errors import AmbiguousName, ExternalGroup, NotFound, PermissionDenied
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.groups import Group
@@ -14,6 +15,7 @@ from ezeep_async.provisioning.names import normalise_email, normalise_group_name
 from ezeep_async.provisioning.snapshot import READERS
 from ezeep_async.resources.base import listed
 from ezeep_async.session import EzeepSession
+from ezeep_async.wire.group_names import LookAlikes, shown
 
 
 NOBODY = AccountUser(UUID(int=0))
@@ -47,21 +49,31 @@ def choose_group(groups: Sequence[Group], name_or_id: str) -> Group:
     return found[0]
 
 
-async def namesakes(session: EzeepSession, name: str, organization_id: UUID) -> list[Group]:
-    """The groups of the organisation that nobody could tell by their names from one of that name."""
+async def namesakes(
+    session: EzeepSession, name: str, organization_id: UUID
+) -> tuple[list[Group], list[Group]]:
+    """The groups of the organisation that have that name, and those of other names that look the same."""
     wanted = normalise_group_name(name)
-    groups = await listed(session.groups.list(concurrency=READERS))
-    return [
+    groups = [
         group
-        for group in groups
-        if group.organization_id == organization_id and normalise_group_name(group.name) == wanted
+        for group in await listed(session.groups.list(concurrency=READERS))
+        if group.organization_id == organization_id
     ]
+    same = [group for group in groups if normalise_group_name(group.name) == wanted]
+    alike = LookAlikes(group.name for group in groups).of(wanted)
+    return same, [group for group in groups if group.name in alike and group not in same]
+
+
+def note_look_alikes(groups: Iterable[Group]) -> None:
+    """Warn of groups whose names look the same as one that was just given."""
+    for group in groups:
+        complain(f"there is a group {shown(group.name)} as well, whose name looks the same: {group.id}")
 
 
 def _nearest(name: str, groups: Iterable[Group]) -> str:
     by_folded = {group.name.casefold(): group.name for group in groups}
     near = difflib.get_close_matches(name.casefold(), by_folded, n=1)
-    return f": did you mean {by_folded[near[0]]!r}?" if near else ""
+    return f": did you mean {shown(by_folded[near[0]])}?" if near else ""
 
 
 def refuse_external(group: Group, *, allowed: bool) -> None:

@@ -98,6 +98,7 @@ class Run:
         concurrency: int,
         on_event: OnEvent | None,
         log: AuditLog | None,
+        warnings: Iterable[str] = (),
     ) -> None:
         self._resources = resources
         self._plan = plan
@@ -112,7 +113,7 @@ class Run:
         self._created = dict(appeared)
         """The groups that the plan has no ids for, by the names that it has for them."""
         self._workers: set[asyncio.Task[None]] = set()
-        self._warnings: list[str] = []
+        self._warnings = list(warnings)
         self._stopped = False
         self._started = time.monotonic()
         self._done = 0

@@ -14,10 +14,12 @@ from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, InvitePerson, TargetGroup
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.names import normalise_group_name
+from ezeep_async.provisioning.new_groups import check_new_groups, there_is
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.protection import LAST_ADMIN, OWN_USER, UNSEEN, HeldBack, Protection
 from ezeep_async.provisioning.snapshot import Snapshot
 from ezeep_async.provisioning.wording import some
+from ezeep_async.wire.group_names import LookAlikes
 
 
 logger = logging.getLogger("ezeep_async.provisioning")
@@ -41,9 +43,9 @@ class Rules:
 def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
     """The smallest plan that makes `desired` true.
 
-    Raises `AmbiguousName`, `ExternalGroup`, `MissingPeople`, and `ValueError` for groups that are missing where none may
-    be created and where the organisation of new ones cannot be told; in mode "exact" `SafetyLimitExceeded` for an input
-    that names nothing.
+    Raises `AmbiguousName`, `ExternalGroup`, `MissingPeople`, `InvalidInput` for new groups whose names have invisible
+    characters, and `ValueError` for groups that are missing where none may be created and where the organisation of new
+    ones cannot be told; in mode "exact" `SafetyLimitExceeded` for an input that names nothing.
     """
     if rules.mode == "exact" and not desired.groups:
         raise SafetyLimitExceeded(
@@ -52,8 +54,10 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
     targets = _find_groups(desired.groups, now.groups, rules.organization_id)
     if not rules.allow_external:
         _refuse_external(targets.values())
+    creations = _creations(targets, now, rules)
+    notes = check_new_groups(creations, now.groups)
     people = _find_people(desired, now, rules)
-    changes: list[Change] = [*_creations(targets, now, rules)]
+    changes: list[Change] = [*creations]
     changes += [InvitePerson(email) for email in people.invite]
     removals = _removals(desired, targets, people.found, now, rules)
     changes += _memberships(desired, targets, people.found, now, removals.of_user)
@@ -68,6 +72,7 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
         skipped=tuple(people.skipped),
         waiting=tuple(people.waiting),
         held_back=tuple(removals.held_back),
+        notes=tuple(notes),
         kept_users=removals.kept_users,
         kept_groups=removals.kept_groups,
         allow_external=rules.allow_external,
@@ -110,11 +115,19 @@ def _creations(targets: Mapping[str, Group | None], now: Snapshot, rules: Rules)
     if not missing:
         return []
     if not rules.create_groups:
-        raise ValueError(f"no such group: {some([repr(name) for name in missing])}")
+        raise ValueError(f"no such group: {some(_told_missing(missing, now.groups))}")
     organization_id = rules.organization_id
     if organization_id is None:
         organization_id = only_organization(now.groups)
     return [CreateGroup(name, organization_id) for name in missing]
+
+
+def _told_missing(names: Iterable[str], groups: Iterable[Group]) -> list[str]:
+    """The names, each with a group that was perhaps meant."""
+    there = LookAlikes(group.name for group in groups)
+    return [
+        repr(name) + "".join(f" ({there_is(other, name)})" for other in there.of(name)[:1]) for name in names
+    ]
 
 
 def only_organization(groups: Iterable[Group], option: str = "organization_id") -> UUID:

@@ -19,6 +19,7 @@ from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.drift import check_plan
 from ezeep_async.provisioning.looks import as_planned, invited_by_now
 from ezeep_async.provisioning.names import normalise_group_name
+from ezeep_async.provisioning.new_groups import check_new_groups
 from ezeep_async.provisioning.plan import Plan, checked_max_removals
 from ezeep_async.provisioning.planner import OnMissing, Rules, compare
 from ezeep_async.provisioning.protection import Protection
@@ -67,7 +68,14 @@ class Provisioning:
         addresses) are taken out of nothing, and nobody out of `protect_groups` (ids, or globs of names); the user that the
         session is logged in as and an only administrator are always protected.
 
-        Raises `MissingPeople`, `ExternalGroup`, `AmbiguousName`, `ValueError` for arguments that make no sense, for groups
+        Group names are compared exactly, except for white space around them and the composition of accents. A new group
+        whose name people cannot tell from that of another (by case, kinds of spaces, full-width letters, letters of other
+        scripts) is in the plan's `notes`, which are logged as well. A new group whose name has invisible characters is
+        refused; a joiner or a selector that the writing needs, as in an emoji or in Persian, is allowed. An existing
+        group is found by its exact name, whatever characters that has.
+
+        Raises `MissingPeople`, `ExternalGroup`, `AmbiguousName`, `InvalidInput` for new groups whose names have invisible
+        characters, `ValueError` for arguments that make no sense, for groups
         that are missing with `create_groups=False` and where the organisation cannot be told, in mode "exact"
         `SafetyLimitExceeded` for an input that names nothing and `InconsistentListing` where the organisation does not
         hold still, and what reading raises.
@@ -86,7 +94,10 @@ class Provisioning:
         now = await read_snapshot(
             self._resources, desired, exact=rules.mode == "exact", invitations=rules.on_missing == "invite"
         )
-        return compare(desired, now, rules)
+        plan = compare(desired, now, rules)
+        for note in plan.notes:
+            logger.warning(note)
+        return plan
 
     async def apply(
         self,
@@ -107,7 +118,8 @@ class Provisioning:
         `undo` is applied so.
 
         Two runs that create groups of one name at the same time make two groups: each looks just before it creates, and no
-        client can do better. The report's `warnings` (they are logged as well) name those that are there twice afterwards.
+        client can do better. The report's `warnings` (they are logged as well) name those that are there twice afterwards,
+        and groups that came into being since the plan was made and look like one that it creates.
 
         A change that fails is in the report and stops nobody. `on_event` is called in the event loop after each change;
         what it raises ends the run, with its report on it as below. `audit_log` is a file to which every write is noted,
@@ -116,7 +128,8 @@ class Provisioning:
         `report_of`). `asyncio.timeout` has that exception as the cause of its own; anyio's `move_on_after` and
         `fail_after` drop it: catch the `CancelledError` inside of them, take its report, and raise it again.
 
-        Raises `StalePlan` and `SafetyLimitExceeded` before anything is written, `AuditLogError` for a log that cannot be
+        Raises `StalePlan`, `SafetyLimitExceeded` and, for new groups whose names have invisible characters, `InvalidInput`
+        before anything is written, `AuditLogError` for a log that cannot be
         written or a file that holds something else, `ValueError` for arguments that make no sense and for trusting a plan
         of `undo`, and what reading the groups raises.
         """
@@ -143,6 +156,10 @@ class Provisioning:
         # Last of all: the less time between this and the creations, the fewer groups that another run creates as well.
         groups = await listed(self._resources.groups.list(concurrency=READERS))
         appeared = check_plan(plan, groups, me)
+        creations = [change for change in plan.changes if isinstance(change, CreateGroup)]
+        look_alikes = check_new_groups(
+            [change for change in creations if change.name not in appeared], groups
+        )
         if log is not None:
             await log.begin(_namesakes(plan, groups))
         return await run_to_report(
@@ -155,6 +172,7 @@ class Provisioning:
                 concurrency=concurrency,
                 on_event=on_event,
                 log=log,
+                warnings=[note for note in look_alikes if note not in plan.notes],
             )
         )
 

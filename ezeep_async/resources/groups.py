@@ -24,6 +24,7 @@ from ezeep_async.resources.base import (
     page_fetcher,
 )
 from ezeep_async.resources.users import Users
+from ezeep_async.wire.group_names import LookAlikes, checked_new_name, shown
 from ezeep_async.wire.requests import GROUPS, as_uuid, checked_flag, checked_name, checked_text
 from ezeep_async.wire.responses import RawResponse
 
@@ -79,7 +80,8 @@ class Groups:
     ) -> Group:
         """A new group. Names need not be unique: calling this twice makes two groups (see `ensure`).
 
-        `name` has 1 to 255 characters and no blanks at its ends, `description` at most 255. Raises `ValueError` for
+        `name` has 1 to 255 characters, no blanks at its ends and no invisible characters, `description` at most 255.
+        Joiners and selectors that the writing needs are allowed, as in emoji and in Persian. Raises `ValueError` for
         others before anything is sent, `BadRequest`, and `OutcomeUnknown` when the answer was lost: the group may exist
         then, or come into being yet. `await error.reconcile(session)` looks it up.
         """
@@ -97,7 +99,7 @@ class Groups:
     ) -> tuple[Group, RawResponse]:
         organization = as_uuid(organization_id, "organization_id")
         values: dict[str, object] = {
-            "name": checked_name(name, "name"),
+            "name": checked_new_name(name, "name"),
             "organization_id": str(organization),
         }
         if checked_text(description, "description"):
@@ -120,11 +122,11 @@ class Groups:
     ) -> Group:
         """Set what is given, and nothing else: `False` and `""` are values. May be repeated.
 
-        Raises `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
+        A new `name` is checked as by `create`. Raises `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
         """
         group_id = as_uuid(group_id, "group_id")
         if name is not UNSET:
-            checked_name(name, "name")
+            checked_new_name(name, "name")
         if description is not UNSET:
             checked_text(description, "description")
         for flag, what in (
@@ -167,8 +169,11 @@ class Groups:
         Calls for one name in one session take turns; one that is cancelled before it creates will not. A creation that
         failed without telling its outcome is looked up, and sent again where nothing is found, twice at most: it ends
         with one group. No client can keep two from coming into being where another session or process creates one of that name, or where a request whose answer was
-        given up on is carried out after that look-up. Raises `AmbiguousName` when several have the name, and what
-        `create` raises.
+        given up on is carried out after that look-up.
+
+        A group that exists may have any name; one that is created is checked as by `create`. Where another group of the
+        organisation has a name that looks the same, such as "sales" and "Sales", a warning is logged: names are compared
+        exactly. Raises `AmbiguousName` when several have the name, and what `create` raises.
         """
         organization = as_uuid(organization_id, "organization_id")
         checked_name(name, "name")
@@ -209,12 +214,21 @@ class Groups:
         )
 
     async def _find_one(self, name: str, organization_id: UUID) -> Group | None:
-        found = [group for group in await self.find(name) if group.organization_id == organization_id]
+        groups = [group for group in await listed(self.list()) if group.organization_id == organization_id]
+        found = [group for group in groups if group.name == name]
         if len(found) > 1:
             raise AmbiguousName(
                 f"{len(found)} groups are named {name!r}: use an id", ids=[group.id for group in found]
             )
-        return found[0] if found else None
+        if found:
+            return found[0]
+        for other in LookAlikes(group.name for group in groups).of(name):
+            logger.warning(
+                "there is no group %s; there is a group %s, whose name looks the same",
+                shown(name),
+                shown(other),
+            )
+        return None
 
 
 def _is_untold(error: ApiError) -> bool:

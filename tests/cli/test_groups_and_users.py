@@ -188,3 +188,38 @@ async def test_options_that_are_given_twice(login: dict[str, str], sandbox: Sand
     names = {line.split("\t")[1] for line in ran.out.splitlines()}
     assert names >= {"Sales", "Support"}
     assert all(line.count("\t") == 2 for line in ran.out.splitlines())
+
+
+# --- names that look the same --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("login")
+async def test_a_name_that_looks_like_another_is_said(capsys: Capture, sandbox: Sandbox) -> None:
+    sales = named(sandbox, "Sales")
+    await create_group("sales")
+    shown = capsys.readouterr()
+    assert shown.out.startswith("created 'sales'\n")
+    assert shown.err == f"ezeep: there is a group 'Sales' as well, whose name looks the same: {sales.id}\n"
+    await create_group("sales")  # it is there already: no news
+    assert capsys.readouterr().err == ""
+    await rename_group("Support", "SALES", as_json=True)
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["name"] == "SALES"
+    assert shown.err.count("whose name looks the same") == 2
+    await rename_group("Reception", "reception")  # a group looks like itself
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("login")
+async def test_no_group_gets_a_name_with_invisible_characters(capsys: Capture, sandbox: Sandbox) -> None:
+    there = sandbox.organisation.add_group("Crew\u200b")
+    for give in (create_group("Sales\u200b"), rename_group("Support", "Sa\u2060les")):
+        with pytest.raises(ValueError, match="has an invisible character at position"):
+            await give
+    await create_group("Crew\u200b")
+    assert "was there already" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"no group is named 'Crew': did you mean 'Crew\\u200b'"):
+        await show_group("Crew")
+    await rename_group(str(there.id), "Crew")
+    assert there.name == "Crew"
+    assert sandbox.count("POST /printing/v1/groups/") == 0
