@@ -21,7 +21,7 @@ def show_users(
         return
     screen.table(
         ("id", "e-mail", "name", "groups"),
-        [(user.id, person.email, person.display_name, len(user.groups)) for user, person in rows],
+        [(user.id, person.email, person.display_name, len(user.group_ids)) for user, person in rows],
     )
 
 

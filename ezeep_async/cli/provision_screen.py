@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from itertools import islice
 
@@ -15,7 +16,7 @@ from ezeep_async.cli.screen import Screen, Steps
 from ezeep_async.errors import SafetyLimitExceeded
 from ezeep_async.provisioning.apply import Event, OnEvent
 from ezeep_async.provisioning.plan import Plan
-from ezeep_async.provisioning.report import NOT_DONE, Report, Row, report_of
+from ezeep_async.provisioning.report import Report, Row, report_of
 from ezeep_async.provisioning.wording import counted, some
 
 
@@ -128,7 +129,7 @@ def _on_event(screen: Screen, steps: Steps) -> OnEvent:
 
     def on_event(event: Event) -> None:
         nonlocal failed
-        failed += event.outcome in NOT_DONE
+        failed += event.outcome == "failed"
         # Nobody may be looking any more. That ends nothing half-way.
         with contextlib.suppress(OSError):
             steps.done(event.done, failed)
@@ -140,14 +141,16 @@ def _on_event(screen: Screen, steps: Steps) -> OnEvent:
 def facts_of(report: Report) -> dict[str, object]:
     """What was done, for people: what there is of it."""
     counts = report.counts
+    already = Counter(row.change.kind for row in report.rows if row.outcome == "unchanged")
     facts: dict[str, object] = {
         "groups created": counts["created"],
         "groups that had come into being": counts["adopted"],
         "people invited": counts["invited"],
-        "users changed": counts["updated"],
+        "people invited already": already["invite_person"],
+        "users changed": report.users_changed,
         "memberships added": report.memberships_added,
         "memberships removed": report.memberships_removed,
-        "users that were so already": counts["unchanged"],
+        "users that were so already": already["change_memberships"],
         "gone already": counts["already_absent"],
         "groups deleted": counts["deleted"],
         "groups kept, as they are used": counts["kept"],
@@ -179,7 +182,10 @@ def _failure_lines(report: Report, rest: str) -> Iterator[tuple[str, str]]:
 
 def told_failures(report: Report) -> str:
     """How much was not done, in a sentence; empty where everything was, or was not begun."""
-    failed = len(_failures(report))
-    if not failed:
+    failed, unknown = report.counts["failed"], report.counts["unknown"]
+    if not failed and not unknown:
         return ""
-    return f"{failed} of {counted(len(report.rows), 'change')} failed. The same again makes up for what is missing"
+    told = f"{failed} of {counted(len(report.rows), 'change')} failed"
+    if unknown:
+        told += f", and of {unknown} it is not known whether {'it was' if unknown == 1 else 'they were'} made"
+    return f"{told}. The same again makes up for what is missing"

@@ -328,7 +328,9 @@ class Run:
         return frozenset(known), unknown
 
     def _among(self, groups: Iterable[TargetGroup], ids: frozenset[UUID]) -> tuple[TargetGroup, ...]:
-        return tuple(group for group in groups if self._id_of(group) in ids)
+        # A plan that was made by hand may name a group twice.
+        by_id = {self._id_of(group): group for group in groups}
+        return tuple(group for group_id, group in by_id.items() if group_id in ids)
 
     def _id_of(self, group: TargetGroup) -> UUID | None:
         return group.id or self._created.get(group.name)

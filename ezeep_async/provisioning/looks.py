@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterable
 from uuid import UUID
 
-from ezeep_async.errors import EzeepError
+from ezeep_async.errors import EzeepError, NotFound
 from ezeep_async.provisioning.changes import ChangeMemberships, CreateGroup, InvitePerson
 from ezeep_async.provisioning.names import normalise_email, normalise_group_name
 from ezeep_async.provisioning.plan import Plan
@@ -53,6 +55,36 @@ async def as_planned(resources: Resources, plan: Plan) -> set[UUID]:
                 return set()
             same.update(user.id for user in page.items if before.get(user.id) == user.group_ids)
     return same
+
+
+async def groups_now(resources: Resources, user_ids: frozenset[UUID]) -> dict[UUID, frozenset[UUID]]:
+    """The groups of each of these users that exists. Raises what reading them raises.
+
+    By one listing, or one by one where that takes fewer requests.
+    """
+    found: dict[UUID, frozenset[UUID]] = {}
+    if not user_ids:
+        return found
+    async with resources.users.list(page_size=PAGE, concurrency=READERS).pages() as pages:
+        async for page in pages:
+            if page.count is not None and page.count > len(user_ids) * PAGE:
+                break
+            found.update((user.id, user.group_ids) for user in page.items if user.id in user_ids)
+    # Who is not listed is gone, or was skipped by a listing that changed while it was read.
+    rest = iter(sorted(user_ids - found.keys()))
+
+    async def read_rest() -> None:
+        for user_id in rest:
+            with contextlib.suppress(NotFound):
+                found[user_id] = (await resources.users.get(user_id)).group_ids
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(READERS):
+                tasks.create_task(read_rest())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return found
 
 
 async def created_twice(resources: Resources, created: Iterable[tuple[CreateGroup, UUID]]) -> list[str]:

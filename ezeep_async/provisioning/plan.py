@@ -18,6 +18,7 @@ from ezeep_async.provisioning.changes import (
     ChangeMemberships,
     CreateGroup,
     InvitePerson,
+    TargetGroup,
     ids_of,
 )
 from ezeep_async.provisioning.plan_json import from_json, to_json
@@ -43,7 +44,11 @@ class Plan:
     mode: Mode = "add"
     """"add": nobody is taken out of anything; "exact": the groups named have the members named, and no others."""
     memberships: int = 0
-    """How many memberships were asked for."""
+    """How many memberships the people found should have in the groups named.
+
+    Each is counted once, however often and by whichever name the input has the person. People who were passed over, are
+    invited or are waited for are not counted.
+    """
     groups: frozenset[UUID] = frozenset()
     """The groups named that existed when the plan was made."""
     members_now: int = 0
@@ -74,12 +79,12 @@ class Plan:
     @property
     def additions(self) -> int:
         """How many memberships are added."""
-        return sum(len(change.add) for change in self._memberships)
+        return len({(change.user_id, group) for change in self._memberships for group in change.add})
 
     @property
     def removals(self) -> int:
         """How many memberships are removed."""
-        return sum(len(change.remove) for change in self._memberships)
+        return len(self._removed)
 
     @property
     def removal_limit(self) -> int:
@@ -95,7 +100,7 @@ class Plan:
         limit = removal_limit(self.max_removals, members_now)
         if self.removals <= limit:
             return
-        by_group = Counter(group.name for change in self._memberships for group in change.remove)
+        by_group = Counter(group.name for _, group in self._removed)
         told = some([f"{number} from {name!r}" for name, number in by_group.most_common()])
         raise SafetyLimitExceeded(
             f"the plan removes {counted(self.removals, 'membership')} of {members_now}, and max_removals="
@@ -109,9 +114,9 @@ class Plan:
     def summary(self) -> str:
         """The plan in one line."""
         parts = [f"{verb} {counted(number, noun)}" for verb, number, noun in self._numbers() if number]
-        told = ", ".join(parts) or (
-            f"nothing to change: {counted(self.memberships, 'membership')} as they should be"
-        )
+        told = ", ".join(parts) or "nothing to change"
+        if self.is_empty and self.mode != "undo":
+            told += f": {counted(self.memberships, 'membership')} as they should be"
         beside = [
             f"{counted(len(group), 'person', 'people')} {word}"
             for group, word in ((self.skipped, "passed over"), (self.waiting, "waited for"))
@@ -162,14 +167,13 @@ class Plan:
             attrs.evolve(change, add=change.remove, remove=change.add, before=_after(change.before, change))
             for change in self._memberships
         )
-        removals = sum(len(change.remove) for change in turned)
         return attrs.evolve(
             self,
             changes=turned,
             mode="undo",
             memberships=0,
             # What was added just now may go: that is what is asked for, and no more than that.
-            max_removals=removals,
+            max_removals=self.additions,
             skipped=(),
             waiting=(),
             held_back=(),
@@ -184,12 +188,17 @@ class Plan:
     def _memberships(self) -> list[ChangeMemberships]:
         return [change for change in self.changes if isinstance(change, ChangeMemberships)]
 
+    @property
+    def _removed(self) -> set[tuple[UUID, TargetGroup]]:
+        """Distinct: a plan that was made by hand may have one of them twice."""
+        return {(change.user_id, group) for change in self._memberships for group in change.remove}
+
     def _numbers(self) -> tuple[tuple[str, int, str], ...]:
         of_kind = Counter(change.kind for change in self.changes)
         return (
             ("create", of_kind["create_group"], "group"),
             ("invite", of_kind["invite_person"], "person"),
-            ("change", of_kind["change_memberships"], "user"),
+            ("change", len({change.user_id for change in self._memberships}), "user"),
             ("add", self.additions, "membership"),
             ("remove", self.removals, "membership"),
             ("delete", of_kind["delete_group"], "group"),

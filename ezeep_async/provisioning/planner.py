@@ -65,7 +65,10 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
     return Plan(
         changes=tuple(changes),
         mode=rules.mode,
-        memberships=sum(len(members) for members in desired.groups.values()),
+        memberships=sum(
+            len({people.found[member] for member in members if member in people.found})
+            for members in desired.groups.values()
+        ),
         groups=named,
         members_now=sum(len(groups & named) for groups in now.users.values()),
         max_removals=rules.max_removals,

@@ -142,7 +142,13 @@ class Report:
     @property
     def users_changed(self) -> int:
         """How many users are in other groups than before."""
-        return sum(bool(row.added or row.removed) for row in self.rows)
+        return len(
+            {
+                row.change.user_id
+                for row in self.rows
+                if isinstance(row.change, ChangeMemberships) and (row.added or row.removed)
+            }
+        )
 
     @property
     def memberships_added(self) -> int:
@@ -168,8 +174,11 @@ class Report:
             return
         told = "; ".join(f"{row.change}: {row.error or row.outcome}" for row in failures[:FAILURES_SHOWN])
         more = len(failures) - FAILURES_SHOWN
+        unknown = self.counts["unknown"]
         raise ProvisioningFailed(
-            f"{len(failures)} of {len(self.rows)} changes were not made: {told}"
+            f"{len(failures)} of {counted(len(self.rows), 'change')} were not made"
+            + (f" (of {unknown} it is not known)" if unknown else "")
+            + f": {told}"
             + (f"; and {more} more" if more > 0 else ""),
             report=self,
         )

@@ -17,7 +17,7 @@ from ezeep_async.provisioning.audit import AuditLog, read_audit_log
 from ezeep_async.provisioning.changes import CreateGroup
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.drift import check_plan
-from ezeep_async.provisioning.looks import as_planned, invited_by_now
+from ezeep_async.provisioning.looks import as_planned, groups_now, invited_by_now
 from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.new_groups import check_new_groups
 from ezeep_async.provisioning.plan import Plan, checked_max_removals
@@ -25,7 +25,7 @@ from ezeep_async.provisioning.planner import OnMissing, Rules, compare
 from ezeep_async.provisioning.protection import Protection
 from ezeep_async.provisioning.report import Report
 from ezeep_async.provisioning.snapshot import READERS, Resources, read_snapshot
-from ezeep_async.provisioning.undo import plan_undo
+from ezeep_async.provisioning.undo import plan_undo, users_of
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.base import listed
 from ezeep_async.resources.groups import Groups
@@ -182,15 +182,17 @@ class Provisioning:
         """The plan that takes back what a run did, by its audit log: the last run of it, or `run_id`. Apply it with `apply`.
 
         What may have been written counts as written, also by a run that was killed. Memberships that others changed since
-        stay. With `delete_groups`, groups that the run created are deleted where nobody uses them; one whose creation had no
+        stay, and what has been taken back already is not in the plan. With `delete_groups`, groups that the run created are deleted where nobody uses them; one whose creation had no
         answer is the group of that name and organisation that was not there before the run. The plan's `notes` (they are
-        logged as well) name the other runs of the log, where `run_id` is not given, and groups that are gone. Raises
-        `AuditLogError` and `OSError` for a file that is no audit log or is damaged, and what reading the groups raises.
+        logged as well) name the other runs of the log, where `run_id` is not given, and groups and users that are gone.
+        Raises `AuditLogError` and `OSError` for a file that is no audit log or is damaged, and what reading the groups and
+        the users raises.
         """
         log = expanded(audit_log)
         records = await asyncio.to_thread(lambda: list(read_audit_log(log)))
         groups = await listed(self._resources.groups.list(concurrency=READERS))
-        plan = plan_undo(records, groups, run_id=run_id, delete_groups=delete_groups)
+        now = await groups_now(self._resources, users_of(records, run_id))
+        plan = plan_undo(records, groups, now, run_id=run_id, delete_groups=delete_groups)
         for note in plan.notes:
             logger.warning("%s: %s", os.fspath(audit_log), note)
         return plan

@@ -35,10 +35,15 @@ class _User:
     undecided: AuditRecord | None = None
     """A write that was begun, and of whose end nothing is known yet."""
 
+    def as_now(self, groups: frozenset[UUID]) -> _User:
+        """The same without what has been taken back already."""
+        return _User(self.name, self.added & groups, self.removed - groups, groups)
+
 
 def plan_undo(
     records: Iterable[AuditRecord],
     groups: Iterable[Group],
+    now: Mapping[UUID, frozenset[UUID]] | None = None,
     *,
     run_id: str | None = None,
     delete_groups: bool = False,
@@ -46,6 +51,8 @@ def plan_undo(
     """Take back what one run of the log did, by default the last one: memberships, and with `delete_groups` also groups.
 
     What may have been written counts as written. Only what the run changed is changed back, whatever others did since.
+    `now` has the groups of each user that exists: what is as it was before the run needs no change, and the plan's notes
+    name users that are gone. None: the users are taken to be as the run left them.
     `groups` are those that there are; memberships of others are passed over, and the plan's notes name them. Raises `AuditLogError` for a
     log without that run.
     """
@@ -53,6 +60,9 @@ def plan_undo(
     run = _one_run(everything, run_id)
     known = {group.id: group for group in groups}
     users = _users(run)
+    gone = [] if now is None else [user for user_id, user in users.items() if user_id not in now]
+    if now is not None:
+        users = {user_id: user.as_now(now[user_id]) for user_id, user in users.items() if user_id in now}
     changes: list[Change] = [
         change for user_id, user in users.items() if (change := _back(user_id, user, known)) is not None
     ]
@@ -70,6 +80,7 @@ def plan_undo(
         notes=(
             *([] if run_id is not None else _other_runs(everything, run[0].run_id)),
             *_gone(users.values(), known),
+            *_gone_users(gone, known),
         ),
     )
 
@@ -110,6 +121,15 @@ def _gone(users: Iterable[_User], known: Mapping[UUID, Group]) -> list[str]:
     ]
 
 
+def _gone_users(users: Iterable[_User], known: Mapping[UUID, Group]) -> list[str]:
+    """Users that would be put back into groups, and that there are no more."""
+    return [
+        f"user {user.name} is gone: not put back into {some([repr(known[group_id].name) for group_id in groups])}"
+        for user in users
+        if (groups := [group_id for group_id in known if group_id in user.removed])
+    ]
+
+
 def _created(run: Iterable[AuditRecord], known: Mapping[UUID, Group]) -> list[Group]:
     """The groups that the run created and that there still are."""
     created: dict[UUID, None] = {}
@@ -135,6 +155,11 @@ def _created(run: Iterable[AuditRecord], known: Mapping[UUID, Group]) -> list[Gr
         if len(candidates) == 1:
             created[candidates[0]] = None
     return [known[group_id] for group_id in created if group_id in known]
+
+
+def users_of(records: Iterable[AuditRecord], run_id: str | None = None) -> frozenset[UUID]:
+    """The users that a run of the log changed, by default the last one. Raises `AuditLogError` for a log without that run."""
+    return frozenset(_users(_one_run(list(records), run_id)))
 
 
 def _users(run: Iterable[AuditRecord]) -> dict[UUID, _User]:

@@ -326,3 +326,23 @@ async def test_a_file_is_read_for_what_it_is(tmp_path: Path) -> None:
     assert isinstance(
         await asyncio.to_thread(read_input, write(tmp_path / "x.csv", {"A": [ADMIN]})), DesiredState
     )
+
+
+async def test_undo_shows_what_is_left_to_take_back(
+    sandbox: Sandbox, login: dict[str, str], few: Path, tmp_path: Path
+) -> None:
+    log = str(tmp_path / "audit.jsonl")
+    ran = await ezeep("provision", "apply", str(few), "-y", "--audit-log", log, env=login)
+    assert ran.code == 0
+    ran = await ezeep("provision", "undo", log, "--dry-run", env=login)
+    assert (ran.code, ran.out.splitlines()[-1]) == (2, "change 3 users, remove 3 memberships")
+    new = next(group for group in sandbox.organisation.groups.values() if group.name == "New")
+    next(user for user in sandbox.organisation.listed_users() if new.id in user.groups).groups.discard(new.id)
+    ran = await ezeep("provision", "undo", log, "--dry-run", env=login)
+    assert (ran.code, ran.out.splitlines()[-1]) == (2, "change 2 users, remove 2 memberships")
+    assert (await ezeep("provision", "undo", log, "-y", env=login)).code == 0
+    before = writes(sandbox)
+    ran = await ezeep("provision", "undo", log, "--dry-run", env=login)
+    assert (ran.code, ran.out, ran.err) == (0, "nothing to change\n", "")
+    ran = await ezeep("provision", "undo", log, "-y", env=login)
+    assert (ran.code, ran.out, writes(sandbox)) == (0, "nothing to change\n", before)
