@@ -119,7 +119,9 @@ class DesiredState:
         is one for the other kind of file. An empty cell under `groups` is a member in no group: it adds no row to
         `rows`. Any other blank name is a problem, and so is any other column: a group with no members needs another
         format, since a name that got lost must not empty a group. Rows and columns that spreadsheets leave behind are
-        skipped: a row whose cells are all blank, and a column without a name whose cells are all blank.
+        skipped: a row whose cells are all blank, and a column without a name whose cells are all blank. A single
+        quote in front of a cell that a spreadsheet would otherwise calculate (`'=`, `'+`, `'-`, `'@`) is taken off:
+        `write_csv` puts it there.
 
         Blocks while it reads: in an event loop, call it with `asyncio.to_thread`. Raises `InvalidInput` with every bad
         row, and `OSError`.

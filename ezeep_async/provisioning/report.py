@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import IO, Literal
@@ -12,6 +11,7 @@ import attrs
 
 from ezeep_async.errors import EzeepError
 from ezeep_async.provisioning.changes import Change, ChangeMemberships, InvitePerson, TargetGroup
+from ezeep_async.provisioning.csv_cells import csv_line
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.wording import counted
@@ -210,11 +210,15 @@ class Report:
             file.write(encode(row.plain()) + b"\n")
 
     def write_csv(self, file: IO[str]) -> None:
-        """Each row as a line of CSV, with a header. Open the file with `newline=""`."""
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
+        """Each row as a line of CSV, with a header. Open the file with `newline=""`.
+
+        A cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or `@`) is written with a single
+        quote in front (OWASP, "CSV Injection"). `write_jsonl` writes all texts as they are.
+        """
+        file.write(csv_line(COLUMNS, "\r\n"))
         for row in self.rows:
-            writer.writerow(row.plain())
+            plain = row.plain()
+            file.write(csv_line([plain[column] for column in COLUMNS], "\r\n"))
 
     def _changed_lines(self) -> dict[tuple[str, str], Row]:
         # By id as well: the input may name somebody by the address in one line, and by the id in another.

@@ -10,7 +10,8 @@ from typing import TextIO
 import attrs
 
 from ezeep_async.provisioning.collected import Collected
-from ezeep_async.provisioning.names import shortened
+from ezeep_async.provisioning.csv_cells import csv_line, unprotected
+from ezeep_async.provisioning.names import member_problem, normalise_email, shortened
 from ezeep_async.provisioning.wording import some
 from ezeep_async.text import lines_of
 
@@ -132,20 +133,18 @@ def write_csv(groups: Mapping[str, Iterable[str]], file: TextIO) -> None:
     a BOM for something else. Names are written as they are compared, in the order given, each membership once. A group
     with no members is left out: a row cannot say it, and a group that is not named is one that nothing happens to.
 
-    Names come from people, and those that begin with `=`, `+`, `-` or `@` are written as they are, or they would be
-    other names when they are read again: a spreadsheet may take such a cell for a formula, so do not open a file in
-    one whose names you do not trust.
+    A cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or `@`) is written with a single quote
+    in front, which `DesiredState.from_csv` takes off again (OWASP, "CSV Injection").
 
     Blocks while it writes. Raises `InvalidInput` for what could not be read again, before anything is written, and
     `OSError`.
     """
     collected = Collected("mapping")
     collected.add_mapping(groups)
-    writer = csv.writer(file, lineterminator="\n")
     checked = collected.finish()
-    writer.writerow((GROUP, MEMBER))
+    file.write(csv_line((GROUP, MEMBER), "\n"))
     for name, members in checked.items():
-        writer.writerows((name, member) for member in members)
+        file.writelines(csv_line((name, member), "\n") for member in members)
 
 
 def _read_header(text: str, number: int, collected: Collected) -> _Header | None:
@@ -206,7 +205,7 @@ def _read_row(text: str, header: _Header, number: int, collected: Collected, lin
                 number, f"column {at} has no name in the header, and has {shortened(repr(cell))} here"
             )
             return
-    member, named = cells[header.member], cells[header.named]
+    member, named = _member_of(cells[header.member]), unprotected(cells[header.named])
     if header.several:
         checked = collected.check_member(member, number)
         for name in named.split(BETWEEN_GROUPS) if named.strip() else ():
@@ -259,6 +258,12 @@ def _has_line_break(text: str, lines: _Lines) -> bool:
 
 def _is_open(error: csv.Error) -> bool:
     return "unexpected end of data" in str(error)
+
+
+def _member_of(cell: str) -> str:
+    """The member in a cell. `'@example.com` is an address, and `@example.com` is none that could have been protected."""
+    member = unprotected(cell)
+    return cell if member != cell and member_problem(normalise_email(member)) else member
 
 
 def _split(text: str, delimiter: str) -> list[str]:

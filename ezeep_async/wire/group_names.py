@@ -82,7 +82,7 @@ def invisible_problem(name: str) -> str | None:
         return None
     flags = {place for flag in _FLAG.finditer(name) for place in range(*flag.span())}
     for place, character in enumerate(name):
-        if _is_invisible(character) and place not in flags and not _is_needed(name, place):
+        if is_invisible(character) and place not in flags and not _is_needed(name, place):
             told = unicodedata.name(character, "")
             return (
                 f"{shown(name)} has an invisible character at position {place + 1}: U+{ord(character):04X}"
@@ -142,11 +142,12 @@ def _visible(text: str) -> Iterator[str]:
     for character in text:
         if character in _BLANK:
             yield " "
-        elif character.isspace() or not _is_invisible(character):
+        elif character.isspace() or not is_invisible(character):
             yield character
 
 
-def _is_invisible(character: str) -> bool:
+def is_invisible(character: str) -> bool:
+    """Whether a character is a control or format character, or drawn as nothing. White space in a line is not."""
     if _IS_IGNORABLE.match(character):
         return True
     return unicodedata.category(character) in _INVISIBLE_CATEGORIES and not _IS_VISIBLE_FORMAT.match(
@@ -191,6 +192,6 @@ def _is_pictograph(character: str) -> bool:
 
 
 def _shown(character: str) -> str:
-    if character == "\\" or (character.isprintable() and not _is_invisible(character)):
+    if character == "\\" or (character.isprintable() and not is_invisible(character)):
         return character
     return character.encode("unicode_escape").decode("ascii")

@@ -144,3 +144,19 @@ async def test_two_groups_of_one_name_cannot_be_told_apart_in_a_file(
     ):
         await export()
     assert capsys.readouterr().out == ""
+
+
+async def test_names_that_a_spreadsheet_would_calculate_are_a_round_trip(
+    login: dict[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    user = sandbox.organisation.listed_users()[0]
+    for name in ("=1+1", "'=1+1", "\uff0bplus", "-1;=2", "'quoted'"):
+        user.groups.add(sandbox.organisation.add_group(name).id)
+    sandbox.organisation.people[user.id].email = "+tag@example.com"
+    path = tmp_path / "people.csv"
+    assert (await ezeep("export", "--out", str(path), env=login)).code == 0
+    cells = [cell for row in rows_of(path.read_text("utf-8")) for cell in row]
+    assert {"'=1+1", "''=1+1", "'\uff0bplus", "'-1;=2", "'quoted'", "'+tag@example.com"} <= set(cells)
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\uff0b"))]
+    plan = await ezeep("provision", "plan", str(path), "--mode", "exact", env=login)
+    assert (plan.code, plan.err) == (0, "")

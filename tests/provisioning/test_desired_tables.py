@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ezeep_async.provisioning import DesiredState, InvalidInput, write_csv
+from ezeep_async.provisioning.csv_cells import protected
 
 
 def parse(text: str | bytes) -> DesiredState:
@@ -310,7 +311,7 @@ def test_a_row_per_member_in_every_dialect(
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=line_end)  # type: ignore[arg-type]
     writer.writerow(("member", "groups"))
-    writer.writerows((member, ";".join(groups)) for member, groups in rows)
+    writer.writerows((protected(member), protected(";".join(groups))) for member, groups in rows)
     wanted: dict[str, list[str]] = {}
     for member, groups in rows:
         for group in groups:
