@@ -144,6 +144,8 @@ class Consent:
         return html_reply(page, 400 if error else 200)
 
     def _sent_form(self, call: Call) -> tuple[dict[str, str], dict[str, str]]:
+        if not _is_from_here(call):
+            raise _refusal("This form was sent by a page of another site.", 403)
         fields = form(call)
         if fields is None:
             raise _refusal("This is not a form.")
@@ -162,6 +164,15 @@ class Consent:
             error = "Nobody in this organisation has that e-mail address."
             raise Refused(self._form(path, carried, error=error, username=username))
         return person
+
+
+def _is_from_here(call: Call) -> bool:
+    """Whether a form comes from our own page, as far as the browser says where it comes from."""
+    site = call.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in {"same-origin", "none"}
+    # "null": our pages have the policy "no-referrer", which hides their origin from ourselves too.
+    return call.headers.get("Origin", "null") in {"null", f"http://{call.headers.get('Host', '')}"}
 
 
 def _redirect(query: Mapping[str, str], answer: dict[str, str]) -> Refused:

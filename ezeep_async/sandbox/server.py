@@ -33,6 +33,8 @@ from ezeep_async.settings import Endpoints
 
 
 _HOSTS: tuple[Host, ...] = ("account", "api")
+_OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
+"""A request for any other host comes from a page whose name was pointed at this machine (DNS rebinding)."""
 _CLOSE_TIMEOUT = 0.2
 """Seconds that closing waits for requests whose bodies have not arrived."""
 
@@ -182,12 +184,26 @@ class Sandbox:
         if task is not None:
             self._tasks.add(task)
         try:
-            return await self._serve(host, request, await request.read())
+            body = await request.read()
+            if not self._is_addressed(host, request):
+                return web.Response(
+                    status=421, text=f"Misdirected request: this is the sandbox at {self._origin(host)}."
+                )
+            return await self._serve(host, request, body)
         except (Closing, ConnectionError):  # the sandbox closes, or the client went away with half its body
             return _cut(request)
         finally:
             if task is not None:
                 self._tasks.discard(task)
+
+    def _is_addressed(self, host: Host, request: web.BaseRequest) -> bool:
+        """Whether a request names this server, and no other one, as its host."""
+        port = self._ports[host]
+        if request.headers.get("Host", "").lower() not in {f"{name}:{port}" for name in _OWN_NAMES}:
+            return False
+        # The request line may have a host as well.
+        url = request.url
+        return url.port == port and f"{url.host}" in {name.strip("[]") for name in _OWN_NAMES}
 
     async def _serve(self, host: Host, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         match = self._routes[host].find(request.path)
