@@ -130,7 +130,7 @@ async def plan_file(
 
 @provision_app.command(
     name="apply",
-    help_epilogue="Exit codes: 0 everything is done, 1 some change failed or nothing could be done, 3 a safety limit "
+    help_epilogue="Exit codes: 0 everything is done, 1 some change failed, did not last, or nothing could be done, 3 a safety limit "
     "refused it and nothing was changed, 130 Ctrl-C. Running the same again does what is left to do.",
 )
 async def apply_file(
@@ -140,6 +140,7 @@ async def apply_file(
     planning: Planning = DEFAULT,
     applying: Applying = CAREFUL,
     verify: Verify = "fresh",
+    verify_after: Annotated[bool | None, Parameter(negative="--no-verify-after")] = None,
     as_json: Json = False,
     connection: Connection = HERE,
 ) -> int:
@@ -153,6 +154,9 @@ async def apply_file(
         fresh reads each user before it is written, and keeps what others changed since the plan was made; trust-plan takes
         the plan's word for those who are as it has them, makes half as many requests, and overwrites what others change
         meanwhile.
+    verify_after
+        List all users after the last change, write again what other writers undid, and report what stays different. The
+        default for a plan of mode exact.
     """
     await asyncio.to_thread(applying.check, file)
     given = await beside(lambda: read_input(file))
@@ -164,6 +168,7 @@ async def apply_file(
             plan,
             applying,
             verify=verify,
+            verify_after=verify_after,
             as_json=as_json,
             sandbox=connection.sandbox,
             whole="ezeep provision plan",

@@ -93,6 +93,7 @@ async def apply_plan(
     applying: Applying,
     *,
     verify: Verify = "fresh",
+    verify_after: bool | None = None,
     as_json: bool,
     sandbox: bool,
     whole: str,
@@ -124,6 +125,7 @@ async def apply_plan(
                     on_event=on_event,
                     audit_log=log,
                     verify=verify,
+                    verify_after=plan.mode == "exact" if verify_after is None else verify_after,
                 ),
             )
     except SafetyLimitExceeded as error:
@@ -188,5 +190,7 @@ def _record(report: Report, log: Path | None) -> dict[str, object]:
         "memberships_added": report.memberships_added,
         "memberships_removed": report.memberships_removed,
         "warnings": report.warnings,
+        "differences": [difference.plain() for difference in report.differences],
+        "unverified": report.unverified,
         "rows": [row.plain() for row in report.rows],
     }

@@ -156,6 +156,7 @@ def facts_of(report: Report) -> dict[str, object]:
         "groups kept, as they are used": counts["kept"],
         "failed": counts["failed"],
         "outcome unknown": counts["unknown"],
+        "memberships different afterwards": len(report.differences),
         "not begun": counts["not_started"],
     }
     return {name: number for name, number in facts.items() if number} | {"seconds": f"{report.seconds:.2f}"}
@@ -165,6 +166,7 @@ def show_report(screen: Screen, report: Report, rest: str) -> None:
     """What was done, and the first failures. `rest` is where all of them are."""
     screen.styled(_failure_lines(report, rest))
     screen.styled((f"! {warning}", "yellow") for warning in report.warnings)
+    screen.styled(_difference_lines(report, rest))
     screen.facts(facts_of(report))
 
 
@@ -180,12 +182,30 @@ def _failure_lines(report: Report, rest: str) -> Iterator[tuple[str, str]]:
         yield f"! and {more} more: {rest}", "yellow"
 
 
+def _difference_lines(report: Report, rest: str) -> Iterator[tuple[str, str]]:
+    for difference in report.differences[:FAILURES_SHOWN]:
+        yield f"! {difference}", "yellow"
+    if (more := len(report.differences) - FAILURES_SHOWN) > 0:
+        yield f"! and {more} more: {rest}", "yellow"
+
+
 def told_failures(report: Report) -> str:
-    """How much was not done, in a sentence; empty where everything was, or was not begun."""
+    """How much was not done, or did not last, in a sentence; empty where everything was, or was not begun."""
     failed, unknown = report.counts["failed"], report.counts["unknown"]
     if not failed and not unknown:
-        return ""
+        return _told_differences(report)
     told = f"{failed} of {counted(len(report.rows), 'change')} failed"
     if unknown:
         told += f", and of {unknown} it is not known whether {'it was' if unknown == 1 else 'they were'} made"
     return f"{told}. The same again makes up for what is missing"
+
+
+def _told_differences(report: Report) -> str:
+    if report.differences:
+        return (
+            f"{counted(len(report.differences), 'membership')} different after the run, as others write too. "
+            "The same again makes up for it"
+        )
+    if report.unverified and not report.counts["not_started"]:
+        return f"everything was written, and nothing verified: {report.unverified}"
+    return ""

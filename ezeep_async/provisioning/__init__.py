@@ -17,7 +17,15 @@ from ezeep_async.provisioning.plan import Mode, Plan
 from ezeep_async.provisioning.planner import OnMissing
 from ezeep_async.provisioning.problems import InvalidInput, Problem
 from ezeep_async.provisioning.protection import HeldBack
-from ezeep_async.provisioning.report import Line, Outcome, ProvisioningFailed, Report, Row, report_of
+from ezeep_async.provisioning.report import (
+    Difference,
+    Line,
+    Outcome,
+    ProvisioningFailed,
+    Report,
+    Row,
+    report_of,
+)
 from ezeep_async.provisioning.service import Provisioning
 from ezeep_async.provisioning.tables import write_csv
 
@@ -29,6 +37,7 @@ __all__ = [
     "CreateGroup",
     "DeleteGroup",
     "DesiredState",
+    "Difference",
     "Event",
     "HeldBack",
     "InvalidInput",

@@ -31,6 +31,7 @@ from ezeep_async.provisioning.outcomes import Done, unless_absent
 from ezeep_async.provisioning.plan import Plan
 from ezeep_async.provisioning.report import Outcome, Report, Row
 from ezeep_async.provisioning.snapshot import Resources
+from ezeep_async.provisioning.verifying import Verifier
 from ezeep_async.tasks import ContainedTask
 
 
@@ -99,6 +100,7 @@ class Run:
         on_event: OnEvent | None,
         log: AuditLog | None,
         warnings: Iterable[str] = (),
+        verifier: Verifier,
     ) -> None:
         self._resources = resources
         self._plan = plan
@@ -114,6 +116,7 @@ class Run:
         """The groups that the plan has no ids for, by the names that it has for them."""
         self._workers: set[asyncio.Task[None]] = set()
         self._warnings = list(warnings)
+        self._verifier = verifier
         self._stopped = False
         self._started = time.monotonic()
         self._done = 0
@@ -138,6 +141,8 @@ class Run:
             time.monotonic() - self._started,
             "" if self._log is None else self._log.run_id,
             tuple(self._warnings),
+            self._verifier.differences,
+            self._verifier.unverified,
         )
 
     async def run(self) -> Report:
@@ -150,6 +155,14 @@ class Run:
                 await self._work(steps)
                 if kind == CreateGroup.kind and steps and not self._stopped:
                     await self._finish([ContainedTask(self._look_for_twins())])
+            self._warnings += await self._verifier.run(
+                [*self._rows.values()],
+                self._created,
+                together=lambda work: self._finish(map(ContainedTask, work)),
+                repair=self._repair,
+                stopped=lambda: self._stopped,
+                concurrency=self._concurrency,
+            )
         return self.report()
 
     async def _look_for_twins(self) -> None:
@@ -162,6 +175,9 @@ class Run:
             self._warnings += await created_twice(self._resources, created)
         for warning in self._warnings:
             logger.warning(warning)
+
+    async def _repair(self, change: ChangeMemberships) -> None:
+        await self._note(change, await self._change_memberships(change))
 
     async def _work(self, steps: Sequence[tuple[int, Change]]) -> None:
         """Workers that share one iterator: however many changes there are, there are no more tasks than workers."""

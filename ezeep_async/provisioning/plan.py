@@ -51,6 +51,11 @@ class Plan:
     """
     groups: frozenset[UUID] = frozenset()
     """The groups named that existed when the plan was made."""
+    members: Mapping[UUID, frozenset[UUID]] = attrs.field(
+        factory=dict[UUID, frozenset[UUID]], hash=False, repr=False
+    )
+    """Who should be in each of them when the plan has been applied, protected members included; in mode "add" others may be
+    too. Empty where that is not known: in a plan that undoes a run, and in one that an earlier version kept."""
     members_now: int = 0
     """How many memberships they had then."""
     max_removals: float = 0.10
@@ -173,6 +178,7 @@ class Plan:
             mode="undo",
             memberships=0,
             # What was added just now may go: that is what is asked for, and no more than that.
+            members={},
             max_removals=self.additions,
             skipped=(),
             waiting=(),

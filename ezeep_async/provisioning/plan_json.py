@@ -12,7 +12,9 @@ from ezeep_async.wire.converter import decode_json, encode, structure, unstructu
 T = TypeVar("T")
 
 FORMAT = "ezeep provisioning plan"
-VERSION = 1
+VERSION = 2
+_ADDED: dict[str, object] = {"members": {}}
+"""What plans of version 1 do not have, and what that means."""
 
 
 def to_json(plan: object) -> str:
@@ -33,6 +35,8 @@ def from_json(text: str | bytes, kind: type[T]) -> T:
     plain = cast("dict[str, object]", document) if isinstance(document, dict) else {}
     if plain.get("format") != FORMAT:
         raise ValueError("this is not a plan")
+    if plain.get("version") == 1:
+        plain = {**_ADDED, **plain, "version": VERSION}
     if plain.get("version") != VERSION:
         raise ValueError(f"this plan has version {plain.get('version')!r}, and {VERSION} can be read")
     plan = structure(plain, kind)

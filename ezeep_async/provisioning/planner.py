@@ -11,7 +11,14 @@ import attrs
 
 from ezeep_async.errors import AmbiguousName, ExternalGroup, MissingPeople, SafetyLimitExceeded
 from ezeep_async.models.groups import Group
-from ezeep_async.provisioning.changes import Change, ChangeMemberships, CreateGroup, InvitePerson, TargetGroup
+from ezeep_async.provisioning.changes import (
+    Change,
+    ChangeMemberships,
+    CreateGroup,
+    InvitePerson,
+    TargetGroup,
+    ids_of,
+)
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.names import normalise_group_name
 from ezeep_async.provisioning.new_groups import check_new_groups, there_is
@@ -70,6 +77,7 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
             for members in desired.groups.values()
         ),
         groups=named,
+        members=_members(desired, targets, people.found, now, removals.of_user, rules),
         members_now=sum(len(groups & named) for groups in now.users.values()),
         max_removals=rules.max_removals,
         skipped=tuple(people.skipped),
@@ -248,6 +256,27 @@ def _kept(user_id: UUID, email: str, now: Snapshot, protection: Protection) -> s
     if now.admins == frozenset({user_id}):
         return LAST_ADMIN
     return protection.of_user(user_id, email)
+
+
+def _members(
+    desired: DesiredState,
+    targets: Mapping[str, Group | None],
+    found: Mapping[str, UUID],
+    now: Snapshot,
+    removals: Mapping[UUID, Sequence[TargetGroup]],
+    rules: Rules,
+) -> dict[UUID, frozenset[UUID]]:
+    """Who should be in each group that is named and exists."""
+    members = {
+        group.id: {found[member] for member in desired.groups[name] if member in found}
+        for name, group in targets.items()
+        if group is not None
+    }
+    if rules.mode == "exact":  # and those whose removal is held back
+        for user_id, groups in now.users.items():
+            for group_id in (groups & members.keys()) - ids_of(removals.get(user_id, ())):
+                members[group_id].add(user_id)
+    return {group_id: frozenset(users) for group_id, users in members.items()}
 
 
 def _memberships(

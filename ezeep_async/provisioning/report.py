@@ -14,7 +14,7 @@ from ezeep_async.provisioning.changes import Change, ChangeMemberships, InvitePe
 from ezeep_async.provisioning.csv_cells import csv_line
 from ezeep_async.provisioning.desired import DesiredState
 from ezeep_async.provisioning.plan import Plan
-from ezeep_async.provisioning.wording import counted
+from ezeep_async.provisioning.wording import counted, some
 from ezeep_async.wire.converter import encode
 
 
@@ -39,6 +39,8 @@ NotDone = Literal["failed", "unknown", "not_started"]
 NOT_DONE: frozenset[Outcome] = frozenset({"failed", "unknown", "not_started"})
 FAILURES_SHOWN = 5
 """How many failures the message of `ProvisioningFailed` spells out. Its report has all of them."""
+DIFFERENT = "different"
+"""The outcome in the lines that a report's `differences` have in a file."""
 COLUMNS: Sequence[str] = (
     "change",
     "outcome",
@@ -98,6 +100,35 @@ class Row:
 
 
 @attrs.frozen
+class Difference:
+    """A membership that is not as the plan has it, found when the users were listed after a run."""
+
+    user_id: UUID
+    member: str
+    """An e-mail address or id, for people."""
+    group_id: UUID
+    group: str
+    """Its name."""
+    is_member: bool
+    """Whether the user is in the group and should not be; otherwise the other way round."""
+
+    def __str__(self) -> str:
+        if self.is_member:
+            return f"{self.member} is in {self.group!r} and should not be"
+        return f"{self.member} is not in {self.group!r} and should be"
+
+    def plain(self) -> dict[str, object]:
+        """The difference under the names of `COLUMNS`."""
+        return {
+            **dict.fromkeys(COLUMNS, ""),
+            "change": str(self),
+            "outcome": DIFFERENT,
+            "user_id": self.user_id,
+            "group_id": self.group_id,
+        }
+
+
+@attrs.frozen
 class Line:
     """What became of one line of the input: one person in one group."""
 
@@ -119,10 +150,15 @@ class Report:
     warnings: tuple[str, ...] = ()
     """What somebody should see to although it was done, a sentence each: groups that another run created as well."""
 
+    differences: tuple[Difference, ...] = ()
+    """With `verify_after`: memberships that were not as the plan has them when the users were listed last."""
+    unverified: str = ""
+    """With `verify_after`: why it is not known whether there are such differences; empty when it is known."""
+
     @property
     def ok(self) -> bool:
-        """Whether everything was done."""
-        return all(row.ok for row in self.rows)
+        """Whether everything was done and, with `verify_after`, was found so afterwards."""
+        return all(row.ok for row in self.rows) and not self.differences and not self.unverified
 
     @property
     def counts(self) -> Counter[str]:
@@ -163,14 +199,20 @@ class Report:
     def summary(self) -> str:
         """The report in one line."""
         told = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in self.counts.items())
+        if self.differences:
+            told += f", {counted(len(self.differences), 'membership')} different afterwards"
+        elif self.unverified:
+            told += ", not verified"
         if self.warnings:
             told += f" ({counted(len(self.warnings), 'warning')})"
         return told or "nothing to do"
 
     def raise_for_failures(self) -> None:
-        """Raise `ProvisioningFailed` when something was not done."""
+        """Raise `ProvisioningFailed` when something was not done, or was found different afterwards."""
         failures = self.failures
         if not failures:
+            if not self.ok:
+                raise ProvisioningFailed(self._told_differences(), report=self)
             return
         told = "; ".join(f"{row.change}: {row.error or row.outcome}" for row in failures[:FAILURES_SHOWN])
         more = len(failures) - FAILURES_SHOWN
@@ -205,20 +247,30 @@ class Report:
                     )
 
     def write_jsonl(self, file: IO[bytes]) -> None:
-        """Each row as a line of JSON."""
-        for row in self.rows:
-            file.write(encode(row.plain()) + b"\n")
+        """Each row, and each difference, as a line of JSON."""
+        for each in self._lines():
+            file.write(encode(each.plain()) + b"\n")
 
     def write_csv(self, file: IO[str]) -> None:
-        """Each row as a line of CSV, with a header. Open the file with `newline=""`.
+        """Each row, and each difference, as a line of CSV, with a header. Open the file with `newline=""`.
 
         A cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or `@`) is written with a single
         quote in front (OWASP, "CSV Injection"). `write_jsonl` writes all texts as they are.
         """
         file.write(csv_line(COLUMNS, "\r\n"))
-        for row in self.rows:
-            plain = row.plain()
+        for each in self._lines():
+            plain = each.plain()
             file.write(csv_line([plain[column] for column in COLUMNS], "\r\n"))
+
+    def _lines(self) -> Iterator[Row | Difference]:
+        yield from self.rows
+        yield from self.differences
+
+    def _told_differences(self) -> str:
+        if not self.differences:
+            return f"everything was written and nothing verified: {self.unverified}"
+        told = some([str(difference) for difference in self.differences], FAILURES_SHOWN)
+        return f"{counted(len(self.differences), 'membership')} different after the run: {told}"
 
     def _changed_lines(self) -> dict[tuple[str, str], Row]:
         # By id as well: the input may name somebody by the address in one line, and by the id in another.
@@ -232,7 +284,7 @@ class Report:
 
 
 class ProvisioningFailed(EzeepError):
-    """Some changes were not made. `report` says which. Running the same job again makes up for them."""
+    """Some changes were not made, or did not last. `report` says which. Running the same job again makes up for them."""
 
     def __init__(self, message: str, *, report: Report | None = None) -> None:
         super().__init__(message)

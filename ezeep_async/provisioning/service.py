@@ -26,6 +26,7 @@ from ezeep_async.provisioning.protection import Protection
 from ezeep_async.provisioning.report import Report
 from ezeep_async.provisioning.snapshot import READERS, Resources, read_snapshot
 from ezeep_async.provisioning.undo import plan_undo, users_of
+from ezeep_async.provisioning.verifying import Verifier
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.base import listed
 from ezeep_async.resources.groups import Groups
@@ -106,6 +107,7 @@ class Provisioning:
         on_event: OnEvent | None = None,
         audit_log: str | os.PathLike[str] | None = None,
         verify: Verify = "fresh",
+        verify_after: bool = False,
     ) -> Report:
         """Make the changes of `plan`, at most `concurrency` at once: groups first, then one write for each user at most.
 
@@ -116,6 +118,15 @@ class Provisioning:
         `verify="trust-plan"` lists all users once instead, and takes the plan's word for those whose groups are what they
         were: half as many requests, and what others change about such a user during the run is overwritten. No plan of
         `undo` is applied so.
+
+        The API replaces all groups of a user at once and has no versions. So another writer that read a user before this
+        run wrote it, and writes it afterwards, undoes the run's change. `verify_after=True` lists all users once after the
+        last write, writes again what of the plan's own changes was undone, and lists again (three listings at most). What
+        is different in the last listing is in the report's `differences`, and the report is not `ok`: memberships of the
+        plan that did not last, members of the plan's groups who are missing and, in mode "exact", members who should not
+        be there. Only the plan's own changes are written again. These limits remain: a writer that is still running may
+        undo something after the last listing; what this run overwrote of the changes of writers that do not use this SDK
+        is not in the plan, and not found; and a plan with no changes is not compared.
 
         Two runs that create groups of one name at the same time make two groups: each looks just before it creates, and no
         client can do better. The report's `warnings` (they are logged as well) name those that are there twice afterwards,
@@ -138,6 +149,7 @@ class Provisioning:
         _one_of(verify, ("fresh", "trust-plan"), "verify")
         if not isinstance(plan, Plan):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise ValueError("plan is a Plan: session.provisioning.plan makes one of a DesiredState")  # noqa: TRY004  # one class for bad arguments
+        checked_flag(verify_after, "verify_after")
         if inspect.iscoroutinefunction(on_event):
             raise ValueError("on_event is called and not awaited: a plain function, which may start a task")
         if verify == "trust-plan" and plan.mode == "undo":
@@ -173,6 +185,9 @@ class Provisioning:
                 on_event=on_event,
                 log=log,
                 warnings=[note for note in look_alikes if note not in plan.notes],
+                verifier=Verifier(
+                    self._resources, plan, {group.id: group.name for group in groups}, wanted=verify_after
+                ),
             )
         )
 

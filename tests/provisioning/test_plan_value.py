@@ -43,6 +43,7 @@ plans = st.builds(
     mode=st.sampled_from(["add", "exact", "undo"]),
     memberships=st.integers(0, 10**6),
     groups=st.frozensets(ids, max_size=3),
+    members=st.dictionaries(ids, st.frozensets(ids, max_size=3), max_size=2),
     members_now=st.integers(0, 10**6),
     max_removals=st.floats(0, 0.999) | st.integers(0, 10**6),
     skipped=st.lists(texts, max_size=2).map(tuple),
@@ -68,6 +69,7 @@ FULL = Plan(
         DeleteGroup(UUID(int=6), "Old"),
     ),
     mode="exact",
+    members={UUID(int=3): frozenset({UUID(int=2), UUID(int=7)})},
     memberships=4,
     groups=frozenset({UUID(int=3), UUID(int=4)}),
     members_now=7,
@@ -142,7 +144,11 @@ def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int
 
 
 DOCUMENT = json.loads(FULL.to_json())
-KEYS = [path for path in places(DOCUMENT) if isinstance(path[-1], str) and "kept" not in str(path[-2:-1])]
+KEYS = [
+    path
+    for path in places(DOCUMENT)
+    if isinstance(path[-1], str) and "kept" not in str(path[-2:-1]) and path[-2:-1] != ("members",)
+]
 VALUES = [path for path in places(DOCUMENT) if path[0] not in {"format", "version"}]
 
 
@@ -203,7 +209,7 @@ def test_what_nobody_knows_is_noticed(path: tuple[str | int, ...]) -> None:
         (b"\xff\xfe", "UTF-16: save it as UTF-8"),
         (b"\xef\xbb\xbf \n", "not a plan: it is empty"),
         ("[" * 100_000, "not JSON"),
-        ('{"format": "ezeep provisioning plan", "version": 2}', "version 2"),
+        ('{"format": "ezeep provisioning plan", "version": 3}', "version 3"),
         ('{"format": "ezeep provisioning plan"}', "version None"),
         (FULL.to_json()[:-40], "not JSON"),
     ],

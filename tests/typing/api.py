@@ -118,7 +118,7 @@ async def provisioning(session: EzeepSession, identifier: UUID) -> None:
         assert_type(event.done, int)
 
     report = await session.provisioning.apply(
-        plan, concurrency=4, on_event=follow, audit_log="audit.jsonl", verify="trust-plan"
+        plan, concurrency=4, on_event=follow, audit_log="audit.jsonl", verify="trust-plan", verify_after=True
     )
     assert_type(report, Report)
     assert_type(report.rows, tuple[Row, ...])
