@@ -140,12 +140,12 @@ class Verifier:
 
         Gives warnings for the report. What fails is in the attributes.
         """
+        if not self._wanted or stopped():
+            return []
         expected = _Expected.of(self._plan, rows, created, self._names)
         undone = 0
         for left in reversed(range(LISTINGS)):
             looks: list[list[ChangeMemberships]] = []
-            if not self._wanted or stopped():
-                break
             await together([self._look(expected, looks)])
             if not looks:
                 break
@@ -156,6 +156,8 @@ class Verifier:
             undone += sum(len(change.add) + len(change.remove) for change in repairs)
             rest = iter(repairs)
             await together(_work(rest, repair, stopped) for _ in range(min(concurrency, len(repairs))))
+            if stopped():
+                break
         if not undone:
             return []
         warning = f"other writers undid {counted(undone, 'membership change')} of this run: written again"
