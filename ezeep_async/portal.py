@@ -24,6 +24,7 @@ import attrs
 
 from ezeep_async.errors import BlockingCallError, SessionClosed
 from ezeep_async.notebooks import in_notebook
+from ezeep_async.running_time import RunningLimit, join_thread, wait_in_thread
 
 
 P = ParamSpec("P")
@@ -82,7 +83,7 @@ class Call(Generic[T]):
         if self in self.portal.calls:
             with contextlib.suppress(RuntimeError):  # a closed loop: the end of its thread finishes the call
                 loop.call_soon_threadsafe(self.cancel)
-            self.done.acquire(timeout=seconds)
+            wait_in_thread(lambda part: self.done.acquire(timeout=part), seconds)
         return self.error
 
     def outcome(self) -> T:
@@ -232,7 +233,7 @@ class Portal:
         if self._loop is not None:
             patience = max((wait for *_, wait in list(self._hooks.values())), default=0.0)
             Call(self, "exit", self._wind_down, (patience,)).submit(self._loop)
-            self._thread.join(patience + STOP_WAIT)
+            join_thread(self._thread, patience + STOP_WAIT)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self.closing:
@@ -281,8 +282,9 @@ class Portal:
 
         hooks = [(func, owner) for ref, func, _ in list(self._hooks.values()) if (owner := ref()) is not None]
         tasks = [asyncio.create_task(quietly(func, owner)) for func, owner in hooks]
-        if tasks:
-            await asyncio.wait(tasks, timeout=patience)
+        limit = RunningLimit(patience)
+        for task in tasks:
+            await limit.wait(task)
         self._ended = True
         asyncio.get_running_loop().stop()
 

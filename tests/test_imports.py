@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LONGEST = 400
 
 LAYERS = [
-    {"errors", "given", "models", "settings", "text", "version"},
+    {"errors", "given", "models", "running_time", "settings", "text", "version"},
     {"wire", "tasks"},
     {"auth", "http"},
     {"pages", "paging", "resources"},

@@ -23,6 +23,7 @@ from ezeep_async.errors import (
     TransportError,
     UnexpectedResponse,
 )
+from ezeep_async.running_time import RunningLimit
 from ezeep_async.wire.requests import Phase, Request, oauth_form
 from ezeep_async.wire.responses import RawResponse, is_success
 from ezeep_async.wire.retrying import backoff, retry_after_of
@@ -82,39 +83,38 @@ class Exchanger:
         and 500, 502 and 504, are replayed once: the token may be spent, so presenting it again can only help.
         Raises `ReauthorizationRequired`, `TransientAuthError`, or `AuthenticationError`.
         """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._timeout
+        limit = RunningLimit(self._timeout)
         attempt = 0
         lost: EzeepError | None = None
         while True:
             attempt += 1
-            outcome = await self._attempt(current, attempt, end - loop.time())
+            outcome = await self._attempt(current, attempt, limit)
             if isinstance(outcome, TokenSet):
                 self.refreshes += 1
                 return outcome
             if isinstance(outcome.error, ReauthorizationRequired) and lost is not None:
                 raise _lost_and_refused(outcome.error, lost)
             if outcome.then == "replay" and lost is None:
-                lost, end = outcome.error, loop.time() + self._timeout
+                lost, limit = outcome.error, RunningLimit(self._timeout)
                 self._log.warning(
                     "the answer to a token refresh was lost; presenting the refresh token once more"
                 )
             elif (
                 outcome.then != "try again"
                 or attempt >= ATTEMPTS
-                or loop.time() + outcome.delay > end - SHORTEST_ATTEMPT
+                or outcome.delay > limit.left - SHORTEST_ATTEMPT
             ):
                 raise outcome.error
             if lost is None:
-                await asyncio.sleep(outcome.delay)  # nothing is spent yet: who cancels here, ends it
+                await limit.sleep(outcome.delay)  # nothing is spent yet: who cancels here, ends it
             else:
-                await wait_through(loop.create_future(), outcome.delay)
+                await wait_through(asyncio.get_running_loop().create_future(), limit, outcome.delay)
 
-    async def _attempt(self, current: TokenSet, attempt: int, seconds: float) -> TokenSet | _Failed:
+    async def _attempt(self, current: TokenSet, attempt: int, limit: RunningLimit) -> TokenSet | _Failed:
         """One copy on the wire."""
         form = refresh_form(current.refresh_token, current.scope)
         try:
-            response = await self.send_through(oauth_form(TOKEN_PATH, form), seconds)
+            response = await self.send_through(oauth_form(TOKEN_PATH, form), limit)
             if is_success(response.status):
                 return tokens_from(response, self._clock.now(), current)
         except (TransportError, UnexpectedResponse) as error:
@@ -133,19 +133,21 @@ class Exchanger:
             return _Failed(refused, "try again", max(asked or 0.0, backoff(attempt, self._random)))
         return _Failed(refused, "replay" if response.status in _MAYBE_PROCESSED else "give up")
 
-    async def send_through(self, request: Request, seconds: float | None = None) -> RawResponse:
+    async def send_through(self, request: Request, limit: RunningLimit | None = None) -> RawResponse:
         """Send a request of the OAuth endpoints; from a task of `auth.owned` so that nobody can cancel it.
 
         Raises a `TransportError`: `ConnectFailed` when the server was not reached in time, `RequestTimeout` when it did
-        not answer within `seconds` (or the time limit).
+        not respond within what is left of `limit` (or the time limit). Limits count running time: a response that arrived
+        while the process was suspended is read.
         """
-        seconds = self._timeout if seconds is None else seconds
+        limit = RunningLimit(self._timeout) if limit is None else limit
+        seconds = limit.left
         phase = Phase()
         task = start_uncancellable(self._send_once(request, phase))
         to_connect = min(self._connect_timeout, seconds)
         try:
-            if not await wait_through(task, to_connect) and phase.sent:
-                await wait_through(task, seconds - to_connect)
+            if not await wait_through(task, limit, to_connect) and phase.sent:
+                await wait_through(task, limit)
         except asyncio.CancelledError:  # a caller with nothing at stake
             task.abort()
             raise

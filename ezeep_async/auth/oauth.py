@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
@@ -33,6 +32,7 @@ from ezeep_async.errors import (
     TransportError,
     UnexpectedResponse,
 )
+from ezeep_async.running_time import RunningLimit
 from ezeep_async.settings import Endpoints
 from ezeep_async.wire.requests import checked_text, oauth_form
 from ezeep_async.wire.responses import RawResponse
@@ -153,8 +153,7 @@ class OAuth:
         the answer with the login was lost, or has no login in it that can be read (start again).
         """
         await self._prepare()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout
+        limit = RunningLimit(timeout)
         form = pairing_form(pairing.pairing_code, self._app.scope)
         is_last = timeout <= 0
         lost: Exception | None = None
@@ -171,10 +170,9 @@ class OAuth:
                 raise OutcomeUnknown(f"{_PAIRING_LOST} ({lost})") from error
             if is_last:
                 raise PairingTimeout(f"nobody confirmed the pairing within {timeout:g} s")
-            left = max(0.0, end - loop.time())
             # Sooner than the interval, once: whoever confirmed in between shall not have done so in vain.
-            is_last = left <= interval
-            await asyncio.sleep(min(interval, left))
+            is_last = limit.left <= interval
+            await limit.sleep(interval)
 
     async def refresh(self) -> TokenSet:
         """Renew the login now, whatever the clock says; joins a renewal that is under way.

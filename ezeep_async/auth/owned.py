@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 from ezeep_async.errors import EzeepError, TransientAuthError
+from ezeep_async.running_time import RunningLimit
 from ezeep_async.tasks import ContainedTask
 
 
@@ -73,19 +74,18 @@ def endable() -> Generator[None]:
             task.is_endable = False
 
 
-async def wait_through(task: asyncio.Future[T], seconds: float) -> bool:
-    """Wait for `task`, whatever happens to the waiting task, for at most `seconds`. Whether it is done.
+async def wait_through(task: asyncio.Future[T], limit: RunningLimit, at_most: float = float("inf")) -> bool:
+    """Wait for `task`, whatever happens to the waiting task, for what is left of `limit`, or `at_most` seconds of it.
 
-    A waiting task that is none of this module may be cancelled, as any other. `asyncio.wait` sets no time limit by cancelling, and leaves `task` alone when it is cancelled itself.
+    Returns whether `task` is done. A waiting task that is none of this module may be cancelled, as any other. `task` is
+    left alone: no time limit is set by cancelling it.
     """
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
+    rest = max(0.0, limit.left - at_most)
     while not task.done():
-        remaining = end - loop.time()
-        if remaining <= 0:
+        if limit.left <= rest:
             return False
         try:
-            await asyncio.wait({task}, timeout=remaining)
+            await limit.wait(task, limit.left - rest)
         except asyncio.CancelledError:
             if (
                 not take_back()

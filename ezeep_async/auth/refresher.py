@@ -31,6 +31,7 @@ from ezeep_async.errors import (
     TokenPersistError,
     TokenStoreError,
 )
+from ezeep_async.running_time import RunningLimit
 
 
 T = TypeVar("T")
@@ -157,7 +158,8 @@ class Refresher:
                     "closing waits for a renewal of the login that is under way, %g s at most: cut short, it would be lost",
                     limit,
                 )
-                done, _ = await asyncio.wait(pending, timeout=limit)
+                patience = RunningLimit(limit)
+                done = {task for task in pending if await patience.wait(task)}
             if not done:
                 self._log.error("closing: %d token tasks did not end within %g s", len(pending), limit)
                 break

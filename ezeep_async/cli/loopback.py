@@ -17,6 +17,7 @@ from aiohttp import web
 from yarl import URL
 
 from ezeep_async.auth.app import AuthorizationRequest, without_entities
+from ezeep_async.running_time import RunningTimeout
 from ezeep_async.settings import is_loopback
 
 
@@ -133,7 +134,7 @@ class RedirectListener:
 
     async def redirect(self, timeout: float) -> str:  # noqa: ASYNC109  # how long a person may take, told to them
         """The address that the browser came back to. Raises `TimeoutError` after that many seconds."""
-        async with asyncio.timeout(timeout):
+        async with RunningTimeout(timeout):
             return await asyncio.shield(self._came_back)
 
     async def show(self, title: str, sentence: str, *, worked: bool) -> None:

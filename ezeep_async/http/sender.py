@@ -29,6 +29,7 @@ from ezeep_async.http.limiter import Limiter
 from ezeep_async.http.stats import Stats
 from ezeep_async.http.tracing import Tracing
 from ezeep_async.http.transport import Transport
+from ezeep_async.running_time import RunningTimeout
 from ezeep_async.settings import Settings
 from ezeep_async.wire.requests import Host, Phase, Request
 from ezeep_async.wire.responses import Context, RawResponse, error_from, is_success
@@ -202,8 +203,9 @@ class _Call:
     async def _try_once(self, started: float) -> RawResponse | EzeepError:
         """One attempt, within what is left of the deadline: the 2xx answer, or what went wrong."""
         self._exchanging = False
+        limit = RunningTimeout(self._settings.deadline - self._spent)
         try:
-            async with asyncio.timeout(self._settings.deadline - self._spent):
+            async with limit:
                 tokens = self._sender.tokens
                 rejected, self._rejected = self._rejected, None
                 if rejected is None:
@@ -219,7 +221,7 @@ class _Call:
         except (TransportError, UnexpectedResponse) as error:
             return error
         finally:
-            self._spent += asyncio.get_running_loop().time() - started
+            self._spent += limit.used
         if is_success(response.status):
             self._succeeded(started, response)
             return response

@@ -7,6 +7,7 @@ import base64
 import platform
 import urllib.request
 from collections.abc import Mapping
+from contextvars import ContextVar
 
 import aiohttp
 import attrs
@@ -21,6 +22,7 @@ from ezeep_async.errors import (
     SessionClosed,
     UnexpectedResponse,
 )
+from ezeep_async.running_time import RunningTimeout
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
 from ezeep_async.wire.requests import Host, Phase, Request
@@ -42,6 +44,10 @@ _NOT_CONNECTED = (
 )
 
 
+# aiohttp's own limit for reading counts the time in which the process was suspended.
+_read_limit: ContextVar[RunningTimeout | None] = ContextVar("ezeep_read_limit", default=None)
+
+
 class _UnusableConnection(aiohttp.ClientConnectionError):
     """A kept connection that was found to be in no state for a request, before one was sent."""
 
@@ -51,6 +57,8 @@ class _Request(aiohttp.ClientRequest):
         # What a server sends on an idle connection, aiohttp takes for the answer to the next request.
         if conn.protocol is not None and conn.protocol.should_close:
             raise _UnusableConnection("the server had sent something that was not asked for")
+        if (limit := _read_limit.get()) is not None:
+            limit.restart()
         return await super().send(conn)
 
 
@@ -93,7 +101,6 @@ class Transport:
             # connection, which may take as long as it does: there it is the deadline that ends it.
             connect=settings.connect_timeout if borrowed is None else None,
             sock_connect=settings.connect_timeout,
-            sock_read=settings.read_timeout,
         )
 
     @property
@@ -115,6 +122,28 @@ class Transport:
         in one that cannot be cancelled and is timed by its owner.
         Raises a `TransportError` when there is no complete answer, `UnexpectedResponse` for one that cannot be read.
         """
+        limit = RunningTimeout(self._settings.read_timeout, started=False) if timed else None
+        outer = _read_limit.set(limit)
+        try:
+            if limit is None:
+                return await self._send(request, headers, phase, _UNTIMED)
+            async with limit:
+                return await self._send(request, headers, phase, self._timeout)
+        except TimeoutError as error:
+            message = (
+                f"{request.method} {request.route}: no response within {self._settings.read_timeout:g} s"
+            )
+            raise RequestTimeout(message, request_sent=phase.sent if phase else None) from error
+        finally:
+            _read_limit.reset(outer)
+
+    async def _send(
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        phase: Phase | None,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's own
+    ) -> RawResponse:
         session = self._session_for(phase)
         proxy = self._proxies[request.host]
         name = f"{request.method} {request.route}"
@@ -126,7 +155,7 @@ class Transport:
                 data=request.body,
                 headers={**headers, **proxy.request_headers} if proxy.request_headers else headers,
                 allow_redirects=False,
-                timeout=self._timeout if timed else _UNTIMED,
+                timeout=timeout,
                 ssl=self._ssl,
                 proxy=proxy.url,
                 proxy_headers=proxy.headers,
@@ -152,9 +181,8 @@ class Transport:
             raise ConnectFailed(
                 f"{name}: the host's name cannot be looked up: {error}", request_sent=False
             ) from error
-        except TimeoutError as error:
-            message = f"{name}: no answer within {self._settings.read_timeout:g} s"
-            raise RequestTimeout(message, request_sent=phase.sent if phase else None) from error
+        except TimeoutError:  # an OSError too, but not one of those below
+            raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError) as error:
             sent = phase.sent if phase else None
             failure = Disconnected(f"{name}: {_CUT_SHORT}", request_sent=sent)
@@ -182,8 +210,11 @@ class Transport:
         size = 0 if response.method == "HEAD" else response.content_length or 0
         content = response.content
         watch = None if content.is_eof() else _Watch(response)
+        limit = _read_limit.get()
         try:
             while size <= LARGEST_BODY and (chunk := await content.readany()):
+                if limit is not None:
+                    limit.restart()
                 if not first:
                     first, size = chunk, len(chunk)
                     continue

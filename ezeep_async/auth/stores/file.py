@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import hashlib
@@ -34,6 +33,7 @@ from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 from ezeep_async.given import check_kind, checked_seconds, cleaned_path
+from ezeep_async.running_time import RunningLimit
 from ezeep_async.settings import Endpoints
 from ezeep_async.text import is_blank
 
@@ -128,16 +128,15 @@ class FileTokenStore:
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
         lock = await in_thread(self._new_lock)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._lock_timeout
+        limit = RunningLimit(self._lock_timeout)
         pause = 0.002
         try:
             while not await in_thread(lambda: self._try_lock(lock)):
-                if loop.time() >= end:
+                if limit.left <= 0:
                     raise TokenStoreError(
                         f"{self._path} is in use by another process for more than {self._lock_timeout:g} s"
                     )
-                await asyncio.sleep(pause)
+                await limit.sleep(pause)
                 pause = min(pause * 1.5, 0.1)
             yield
         finally:

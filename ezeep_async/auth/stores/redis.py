@@ -22,6 +22,7 @@ from ezeep_async.auth.stores.redis_server import RedisServer, RedisUnusable, to_
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 from ezeep_async.given import checked_seconds
+from ezeep_async.running_time import RunningLimit
 from ezeep_async.text import is_blank
 
 
@@ -286,16 +287,14 @@ class RedisTokenStore:
         return None
 
     async def _acquire(self, hold: _Hold) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._lock_timeout
+        limit = RunningLimit(self._lock_timeout)
         pause = 0.01
         while not await self._server.run(_ACQUIRE, hold.owner, self._lease_ms):
-            left = end - loop.time()
-            if left <= 0:
+            if limit.left <= 0:
                 raise TokenStoreError(
                     f"{self._where} is busy: in use by another process for more than {self._lock_timeout:g} s"
                 )
-            await asyncio.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # noqa: S311  # not a secret
+            await limit.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
             pause = min(pause * 1.5, 0.25)
 
     async def _extend(self, hold: _Hold, over: asyncio.Future[None]) -> None:

@@ -15,6 +15,7 @@ import attrs
 from ezeep_async.auth.owned import start_self_timed
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
 from ezeep_async.given import cleaned
+from ezeep_async.running_time import RunningTimeout
 
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class RedisServer:
         from redis import exceptions
 
         try:
-            async with self.connected() as client, asyncio.timeout(limit):
+            async with self.connected() as client, RunningTimeout(limit):
                 answer = await client.execute_command(
                     "EVAL", script, len(self._keys), *self._keys, *arguments
                 )
@@ -131,7 +132,7 @@ class RedisServer:
 
         stored, lock, *_ = self._keys
         with contextlib.suppress(exceptions.RedisError, OSError):
-            async with self.connected() as client, asyncio.timeout(limit):
+            async with self.connected() as client, RunningTimeout(limit):
                 if _text(await client.execute_command("TYPE", stored)) in {"hash", "none"}:
                     return TokenStoreError(
                         f"{self.where} cannot be locked: its lock {lock!r} is a key of another type. Nobody here made "

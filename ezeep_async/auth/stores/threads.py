@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from ezeep_async.running_time import RunningLimit
+
 
 T = TypeVar("T")
 X = TypeVar("X")
@@ -38,8 +40,7 @@ async def in_thread_for(seconds: float, function: Callable[[], T]) -> T:
     Whoever is cancelled goes at once, and so does the program at its end.
     """
     future = _started(function, daemon=True)
-    await asyncio.wait({future}, timeout=seconds)
-    if not future.done():
+    if not await RunningLimit(seconds).wait(future):
         raise TimeoutError
     return future.result()
 
