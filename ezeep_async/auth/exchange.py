@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import attrs
@@ -65,7 +65,8 @@ class Exchanger:
         self._log = log
         self._send = send
         self._clock = clock
-        self._timeout = timeout
+        self.timeout = timeout
+        """Seconds for one exchange."""
         self._connect_timeout = connect_timeout
         self._random = random
         self.refreshes = 0
@@ -74,16 +75,19 @@ class Exchanger:
     @property
     def longest(self) -> float:
         """Seconds that `refresh` takes at most: one exchange, and one replay of it."""
-        return 2 * self._timeout
+        return 2 * self.timeout
 
-    async def refresh(self, current: TokenSet) -> TokenSet:
+    async def refresh(
+        self, current: TokenSet, may_repeat: Callable[[], Awaitable[bool]] | None = None
+    ) -> TokenSet:
         """The next login.
 
         A server that was not reached, a 429 and a 503 are tried again within the time limit. An answer that was lost,
-        and 500, 502 and 504, are replayed once: the token may be spent, so presenting it again can only help.
+        and 500, 502 and 504, are replayed once: the token may be spent, so presenting it again can only help. But not
+        where `may_repeat` is false: the lock was lost, and another holder may have the next token set.
         Raises `ReauthorizationRequired`, `TransientAuthError`, or `AuthenticationError`.
         """
-        limit = RunningLimit(self._timeout)
+        limit = RunningLimit(self.timeout)
         attempt = 0
         lost: EzeepError | None = None
         while True:
@@ -95,7 +99,7 @@ class Exchanger:
             if isinstance(outcome.error, ReauthorizationRequired) and lost is not None:
                 raise _lost_and_refused(outcome.error, lost)
             if outcome.then == "replay" and lost is None:
-                lost, limit = outcome.error, RunningLimit(self._timeout)
+                lost, limit = outcome.error, RunningLimit(self.timeout)
                 self._log.warning(
                     "the answer to a token refresh was lost; presenting the refresh token once more"
                 )
@@ -109,6 +113,8 @@ class Exchanger:
                 await limit.sleep(outcome.delay)  # nothing is spent yet: who cancels here, ends it
             else:
                 await wait_through(asyncio.get_running_loop().create_future(), limit, outcome.delay)
+            if may_repeat is not None and not await may_repeat():
+                raise outcome.error
 
     async def _attempt(self, current: TokenSet, attempt: int, limit: RunningLimit) -> TokenSet | _Failed:
         """One copy on the wire."""
@@ -140,7 +146,7 @@ class Exchanger:
         not respond within what is left of `limit` (or the time limit). Limits count running time: a response that arrived
         while the process was suspended is read.
         """
-        limit = RunningLimit(self._timeout) if limit is None else limit
+        limit = RunningLimit(self.timeout) if limit is None else limit
         seconds = limit.left
         phase = Phase()
         task = start_uncancellable(self._send_once(request, phase))

@@ -25,12 +25,10 @@ from ezeep_async.auth.owned import (
     shared_result_of,
     start_self_timed,
 )
+from ezeep_async.auth.presenting import Presenter
+from ezeep_async.auth.refusals import refusals_of
 from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore, as_store_errors
-from ezeep_async.errors import (
-    ReauthorizationRequired,
-    TokenPersistError,
-    TokenStoreError,
-)
+from ezeep_async.errors import ReauthorizationRequired, TokenPersistError, TokenStoreError
 from ezeep_async.running_time import RunningLimit
 
 
@@ -78,6 +76,8 @@ class Refresher:
         # What was replaced here. A store that has one of them has gone back: a replica without the last write, a backup.
         self._behind: deque[str] = deque(maxlen=REMEMBERED)
         self._save_not_before = 0.0
+        self._refusals = refusals_of(store)
+        self._presenter = Presenter(store, exchanger, self._refusals, clock)
         self._failing_with: type[BaseException | None] = type(None)
 
     @property
@@ -107,15 +107,26 @@ class Refresher:
         return (await self._join(rejected=None)).access_token
 
     async def replacement_for(self, rejected: str) -> str:
-        """The token to use after a 401 to `rejected`. Renews only if that is still the current one."""
+        """The token to use after a 401 to `rejected`. Renews only if that is still the current one.
+
+        Returns `rejected` itself while another one is of no use: it is new, and the server refuses it.
+        """
         tokens = self._tokens
         is_good = self._clock.monotonic() < self._good_until
         if tokens is not None and tokens.access_token != rejected and is_good:
             return tokens.access_token
         renewed = await self._join(rejected=rejected)
-        if renewed.access_token == rejected:  # joined a renewal that had begun before the 401 was known
+        if renewed.access_token == rejected and not self._is_useless(rejected):
+            # joined a renewal that had begun before the 401 was known
             renewed = await self._join(rejected=rejected)
         return renewed.access_token
+
+    def rejected_again(self, access_token: str) -> None:
+        """Note a 401 to the replacement for a rejected token. Another one is asked for after a pause."""
+        self._refusals.rejected_again(access_token, self._clock.monotonic())
+
+    def _is_useless(self, access_token: str) -> bool:
+        return self._refusals.is_useless(access_token, self._clock.monotonic())
 
     async def refresh(self) -> TokenSet:
         """Renew now, whatever the clock says. Joins a renewal that is under way."""
@@ -205,24 +216,23 @@ class Refresher:
                 if self._unsaved:
                     await self._save_or_mark(current)
                 return current
+            if rejected is not None and self._is_useless(current.access_token):
+                return current
             if not current.refresh_token:
                 raise ReauthorizationRequired(
                     "the access token has ended and there is no refresh token: log in again"
                 )
-            await self._check_writable()
-            try:
-                new = await self._exchanger.refresh(current)
-            except ReauthorizationRequired:
-                theirs = self._newest(await self._load())
-                if theirs is None or theirs.refresh_token == current.refresh_token:
-                    raise
-                # Somebody else rotated it, past a lock that does not hold everywhere: theirs is the login.
-                self._publish(theirs)
-                return theirs
+            new, is_ours = await self._presenter.next_tokens(current, self._reloaded)
+            if not is_ours:
+                self._publish(new)
+                return new
             await self._keep(new, stored)
         # From here on waiters that come find the new token; the hook may use the session like anybody else.
         self._hooks.tell(current, new)
         return new
+
+    async def _reloaded(self) -> TokenSet | None:
+        return self._newest(await self._load())
 
     def _newest(self, stored: TokenSet | None) -> TokenSet | None:
         """The stored login decides, unless ours is the one that replaced it: could not be stored, or was lost there."""

@@ -69,7 +69,11 @@ class TokenSource(Protocol):
         ...
 
     async def replacement_for(self, rejected: str) -> str:
-        """The token to use after a 401 to `rejected`."""
+        """The token to use after a 401 to `rejected`; `rejected` itself where another one would be of no use."""
+        ...
+
+    def rejected_again(self, access_token: str) -> None:
+        """Note a 401 to what `replacement_for` returned."""
         ...
 
 
@@ -168,7 +172,7 @@ class _Call:
         self._background = _in_background.get()
         self._attempt = 0
         self._token = ""
-        self._rejected: str | None = None
+        self._refusal: AuthenticationError | None = None
         self._replayed = False
         self._unclear = False
         self._exchanging = False
@@ -186,7 +190,7 @@ class _Call:
                 if not isinstance(outcome, EzeepError):
                     return outcome if self._attempt == 1 else attrs.evolve(outcome, attempts=self._attempt)
                 if isinstance(outcome, AuthenticationError) and not self._replayed:
-                    self._replayed, self._rejected = True, self._token
+                    self._replayed, self._refusal = True, outcome
                     continue
                 if self._is_done_already(outcome):
                     return RawResponse(204, {}, b"", self.request_id, attempts=self._attempt)
@@ -207,11 +211,14 @@ class _Call:
         try:
             async with limit:
                 tokens = self._sender.tokens
-                rejected, self._rejected = self._rejected, None
-                if rejected is None:
+                refusal, self._refusal = self._refusal, None
+                if refusal is None:
                     self._token = await tokens.access_token()
                 else:
+                    rejected = self._token
                     self._token = await tokens.replacement_for(rejected)
+                    if self._token == rejected:
+                        return refusal
                 response = await self._exchange(self._token)
         except TimeoutError:
             return RequestTimeout(
@@ -275,6 +282,8 @@ class _Call:
         answer = error_from(response, context)
         if response.status != 401:
             return answer
+        if self._replayed:
+            self._sender.tokens.rejected_again(token)
         error = AuthenticationError(
             f"{answer} (with a token that was renewed for it)", status=401, request_id=answer.request_id
         )

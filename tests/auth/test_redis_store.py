@@ -171,7 +171,7 @@ async def test_2_9_nothing_stays_open_and_nothing_is_left(
 async def test_2_2_the_login_is_renewed_in_order(
     sandbox: Sandbox, store: RedisTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """2-2: lock, load, prove writable, save, unlock; all on one connection."""
+    """2-2: lock, load, prove writable, note what begins, save, unlock; all on one connection."""
     await put(store, expired(sandbox.tokens()))
     scripts: list[str] = []
     real = store._server.run
@@ -189,6 +189,7 @@ async def test_2_2_the_login_is_renewed_in_order(
         module._ACQUIRE,
         module._LOAD,
         module._PROBE,
+        module._BEGIN,
         module._LOAD,
         module._SAVE,
         module._RELEASE,

@@ -11,12 +11,14 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
 import attrs
 
 from ezeep_async.auth.owned import start_self_timed
+from ezeep_async.auth.presenting import EarlierHolder
+from ezeep_async.auth.stores.cipher import cipher
 from ezeep_async.auth.stores.document import Owner, check, owner_of, parsed, tokens_in, with_tokens
 from ezeep_async.auth.stores.redis_server import RedisServer, RedisUnusable, to_the_end
 from ezeep_async.auth.tokens import TokenSet
@@ -35,6 +37,8 @@ LEASE = 90.0
 """Seconds: longer than an exchange and its replay may take, so that it holds even if it could never be extended."""
 LOCK_TIMEOUT = 120.0
 """Seconds: longer than the lease, so that a waiter outlasts a holder that was killed."""
+SUSPENDED_S = 900.0
+"""Seconds that a holder of the lock may be suspended in a refresh before others present its refresh token."""
 
 # The lock is a key of its own that holds its owner's token and ends by itself. The login is a hash: `login` is the
 # document, `generation` a name for this state of it. Each script may be run twice with the same arguments, as happens
@@ -50,8 +54,18 @@ if redis.call('get', KEYS[2]) == ARGV[1] then return redis.call('pexpire', KEYS[
 return 0
 """
 _RELEASE = """
+if redis.call('hget', KEYS[4], 'owner') == ARGV[1] then redis.call('del', KEYS[4]) end
 if redis.call('get', KEYS[2]) == ARGV[1] then return redis.call('del', KEYS[2]) end
 return 0
+"""
+# Who refreshes which state, on which connection: it outlives the lock, as may the holder, with a response that is unread.
+_BEGIN = """
+if redis.call('get', KEYS[2]) ~= ARGV[1] then return {'lapsed', ''} end
+local mark = redis.call('hmget', KEYS[4], 'owner', 'generation', 'connection')
+if mark[1] and mark[1] ~= ARGV[1] and mark[2] == ARGV[2] and mark[1] ~= ARGV[5] then return {mark[1], mark[3]} end
+redis.call('hset', KEYS[4], 'owner', ARGV[1], 'generation', ARGV[2], 'connection', ARGV[3])
+redis.call('pexpire', KEYS[4], ARGV[4])
+return {'', ''}
 """
 # A key that holds an empty text, such as a placeholder of a deployment, holds no login. Any other text is not ours.
 _LOAD = """
@@ -64,7 +78,8 @@ end
 return {found[1] or '', found[2] or '', redis.call('exists', KEYS[1]), found[2] and 1 or 0}
 """
 # A lock that lapsed does not matter to a server that has nothing at all, neither a login nor the mark of a removed one
-# nor anybody's lock: it was restarted and has forgotten everything.
+# nor anybody's lock: it was restarted and has forgotten everything. Nor does it matter while the state that was loaded is
+# still there: a refresh token works once, so what was made from that state is the newest token set that there is.
 _SAVE = """
 local generation = redis.pcall('hget', KEYS[1], 'generation')
 local placeholder = false
@@ -74,11 +89,13 @@ if type(generation) == 'table' then
   generation, placeholder = false, true
 end
 if generation == ARGV[3] then return 'done' end
-if redis.call('get', KEYS[2]) ~= ARGV[1] and redis.call('exists', KEYS[1], KEYS[2]) > 0 then return 'lapsed' end
+if redis.call('get', KEYS[2]) ~= ARGV[1] and redis.call('exists', KEYS[1], KEYS[2]) > 0
+   and (ARGV[2] == '*' or generation ~= ARGV[2]) then return 'lapsed' end
 if generation and ARGV[2] ~= '*' and generation ~= ARGV[2] then return 'superseded' end
 if placeholder then redis.call('del', KEYS[1]) end
 redis.call('hset', KEYS[1], 'generation', ARGV[3], 'login', ARGV[4])
 redis.call('persist', KEYS[1])
+redis.call('del', KEYS[4])
 return 'done'
 """
 # What is left behind says for a day that the login was removed, and not lost: nothing older takes its place.
@@ -95,11 +112,6 @@ redis.call('set', KEYS[3], string.rep('0', 8192), 'PX', 1000)
 redis.call('del', KEYS[3])
 return 'done'
 """
-
-
-class _Cipher(Protocol):
-    def encrypt(self, msg: bytes) -> bytes: ...
-    def decrypt(self, msg: bytes) -> bytes: ...
 
 
 @attrs.define(eq=False)
@@ -131,7 +143,10 @@ class RedisTokenStore:
 
     The lock ends by itself `lease` seconds after its holder died; while the holder lives it is extended. A waiter gives
     up after `lock_timeout` seconds. A holder whose lease ran out all the same, because it was suspended for example,
-    cannot overwrite anything any more.
+    cannot overwrite anything any more: it stores its token set only while the one that it refreshed is still there. Until
+    it has, and for 15 minutes at most, others do not present the refresh token that it may have used: they wait for the
+    time of one refresh, and raise `TransientAuthError` then. (On a server before Redis 6.2, or one that does not let
+    clients use `CLIENT INFO` and `CLIENT LIST`, twice the lease at most, also for a holder that was killed.)
 
     The server must not evict keys (`maxmemory-policy noeviction` or `volatile-*`), and keeps the login over a restart
     only if it is set up to persist (`appendonly yes`). Of one that is not, the login survives a restart in the middle
@@ -157,9 +172,11 @@ class RedisTokenStore:
             raise ValueError("lease is a number of seconds above 0")
         # Keys of one login are in one slot of a cluster.
         stem = key if "{" in key else f"{{{key}}}"
-        self._server = RedisServer(server, f"the login {key!r}", (key, f"{stem}:lock", f"{stem}:probe"))
+        self._server = RedisServer(
+            server, f"the login {key!r}", (key, *(f"{stem}:{each}" for each in ("lock", "probe", "refresh")))
+        )
         self._where = self._server.where
-        self._cipher = None if encryption_key is None else _cipher(encryption_key)
+        self._cipher = None if encryption_key is None else cipher(encryption_key)
         self._lease = lease
         self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
         self._owner: Owner | None = None
@@ -252,6 +269,37 @@ class RedisTokenStore:
             ) from error.__cause__
         if outcome == "lapsed":
             raise TokenPersistError(f"{self._where} is not renewed: the lock was lost while it was held")
+
+    async def begin_refresh(self) -> EarlierHolder | None:
+        """Note that the token set that was loaded under this lock is being refreshed.
+
+        A holder that noted the same is suspended while it is connected, and gone otherwise. Where the server does not list
+        connections, it counts as suspended for twice the lease.
+        """
+        if (hold := self._hold()) is None:
+            return None
+        mine = await self._server.connection()
+        keep = str(round(1000 * (SUSPENDED_S if mine else 2 * self._lease)))
+        passed_over = ""
+        earlier: EarlierHolder | None = None
+        while True:
+            mark = (hold.generation or "", mine, keep, passed_over)
+            owner, connection = await self._server.run(_BEGIN, hold.owner, *mark)
+            if owner == "lapsed":
+                raise TokenPersistError(f"{self._where} is not renewed: the lock was lost while it was held")
+            if not owner:
+                return earlier
+            if not connection or (connection != mine and await self._server.is_connected(connection)):
+                return "suspended"
+            passed_over, earlier = owner, "gone"
+
+    async def is_still_locked(self) -> bool:
+        """Whether the lock is still held, as far as is known."""
+        hold = self._hold()
+        try:
+            return hold is not None and bool(await self._server.run(_EXTEND, hold.owner, self._lease_ms))
+        except RedisUnusable:
+            return True
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
@@ -357,16 +405,3 @@ class RedisTokenStore:
             return generation, None
         check(document, self._owner, self._where)
         return generation, document
-
-
-def _cipher(keys: str | bytes | Sequence[str | bytes]) -> _Cipher:
-    try:
-        from cryptography.fernet import Fernet, MultiFernet
-    except ImportError as error:
-        raise ImportError(
-            "encryption_key needs the package cryptography: pip install 'ezeep_async[redis]'"
-        ) from error
-    try:
-        return MultiFernet([Fernet(key) for key in ([keys] if isinstance(keys, str | bytes) else keys)])
-    except ValueError:
-        raise ValueError("encryption_key is what cryptography.fernet.Fernet.generate_key() makes") from None

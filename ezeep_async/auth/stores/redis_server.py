@@ -126,6 +126,34 @@ class RedisServer:
                 reason = f"Redis refuses: {said}"
             raise RedisUnusable(f"{self.where} cannot be used: {reason}", reason) from cause
 
+    async def connection(self) -> str:
+        """What the server calls a connection of this process, "" where it does not say."""
+        return await to_the_end(self._connection())
+
+    async def _connection(self) -> str:
+        from redis import exceptions
+
+        try:
+            async with self.connected() as client, RunningTimeout(ANSWER_TIMEOUT):
+                return _name_of(await client.execute_command("CLIENT INFO"))
+        except (exceptions.RedisError, OSError, LookupError, TypeError):  # before Redis 6.2, or not allowed
+            return ""
+
+    async def is_connected(self, connection: str) -> bool:
+        """Whether that connection is there, True where the server does not say."""
+        return await to_the_end(self._is_connected(connection))
+
+    async def _is_connected(self, connection: str) -> bool:
+        from redis import exceptions
+
+        try:
+            async with self.connected() as client, RunningTimeout(ANSWER_TIMEOUT):
+                number = connection.partition("@")[0]
+                found = cast("Iterable[Any]", await client.execute_command("CLIENT LIST", "ID", number))
+                return connection in [_name_of(each) for each in found]
+        except (exceptions.RedisError, OSError, LookupError, TypeError):
+            return True
+
     async def _wrong_type(self, limit: float) -> TokenStoreError:
         """Redis does not say which key it means: the first is what is stored, the second its lock."""
         from redis import exceptions
@@ -206,6 +234,11 @@ def _connection_options(address: str) -> dict[str, Any]:
 def _place(options: dict[str, Any]) -> str:
     host = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
     return f"{host}/{options.get('db') or 0}"
+
+
+def _name_of(client: Any) -> str:
+    """The number of a connection, and its address: numbers begin anew when the server is restarted."""
+    return f"{client['id']}@{client['addr']}"
 
 
 def _text(answer: Any) -> Any:

@@ -1,0 +1,27 @@
+"""Encryption of a stored token set (package cryptography)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Cipher(Protocol):
+    """What is used of a `Fernet`."""
+
+    def encrypt(self, msg: bytes) -> bytes: ...
+    def decrypt(self, msg: bytes) -> bytes: ...
+
+
+def cipher(keys: str | bytes | Sequence[str | bytes]) -> Cipher:
+    """Encrypts with the first key, and decrypts with all of them. Raises `ValueError`, `ImportError`."""
+    try:
+        from cryptography.fernet import Fernet, MultiFernet
+    except ImportError as error:
+        raise ImportError(
+            "encryption_key needs the package cryptography: pip install 'ezeep_async[redis]'"
+        ) from error
+    try:
+        return MultiFernet([Fernet(key) for key in ([keys] if isinstance(keys, str | bytes) else keys)])
+    except ValueError:
+        raise ValueError("encryption_key is what cryptography.fernet.Fernet.generate_key() makes") from None
