@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 import attrs
 
-from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.auth.tokens import TokenSet, usable_token
 from ezeep_async.errors import (
     AuthenticationError,
     AuthorizationDenied,
@@ -110,6 +110,10 @@ def tokens_from(response: RawResponse, now: datetime, previous: TokenSet | None 
     except ValueError as error:
         problem = _unreadable(response, f"{error}{f' ({_IN_COOKIE})' if in_cookie else ''}")
     else:
+        if body.get("refresh_token") and usable_token(body["refresh_token"]) is None:
+            logger.warning(
+                "the response has a refresh token that cannot be used (characters that no token has, or too many of them)"
+            )
         if in_cookie and not body.get("refresh_token"):
             logger.warning(
                 "%s. The answer has no other, so this login may end with its access token", _IN_COOKIE
@@ -170,14 +174,21 @@ def _object_in(response: RawResponse) -> dict[str, object]:
     try:
         body = decode_json(response.body)
     except UnexpectedResponse:
-        try:
-            # UTF-16, NaN: an answer for which a token was spent is read, however it is written.
-            body = json.loads(response.body)
-        except (ValueError, RecursionError):
-            body = None
+        body = _tolerantly_decoded(response.body)
     if not isinstance(body, dict):
         raise _unreadable(response, "the answer is not a JSON object")
     return cast("dict[str, object]", body)
+
+
+def _tolerantly_decoded(body: bytes) -> object:
+    """A response for which a token was spent is read, however it is written: in UTF-16, with NaN, with bytes that are no
+    UTF-8 or line breaks inside of texts, with numbers of thousands of digits.
+    """
+    try:
+        text = body.decode(json.detect_encoding(body), "replace")
+        return json.loads(text, strict=False, parse_int=lambda digits: float(digits[:400]))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _unreadable(response: RawResponse, what: str) -> UnexpectedResponse:

@@ -21,6 +21,16 @@ STORE_METHODS = ("load", "save", "clear", "lock", "check_writable")
 """What every `TokenStore` has."""
 DEFAULT_LIFETIME = 3600.0
 """Seconds that a token lives when the server does not say (API document, "OAuth2")."""
+LONGEST_TOKEN = 65536
+"""Characters. A server that takes longer ones in a header is not known, and stores have limits."""
+LONGEST_TEXT = 4096
+"""Characters of a scope or a token type."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+"""Later ends of access tokens are this one: every store can keep it, and every system read it."""
+_END_OF_TIME = 253402300800.0
+LINEAGE = 8
+"""Replaced refresh tokens that a token set records: the first, and the last ones."""
 
 
 def fingerprint(secret: str) -> str:
@@ -29,11 +39,33 @@ def fingerprint(secret: str) -> str:
 
 
 def _utc(value: datetime) -> datetime:
-    if value.tzinfo is None:
+    if not isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise TypeError(f"expires_at is a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
         raise ValueError(
             "expires_at must be an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)"
         )
-    return value.astimezone(UTC)
+    # Compared before it is converted: near the ends of what a datetime can be, another zone has no such time.
+    return LATEST if value >= LATEST else EPOCH if value <= EPOCH else value.astimezone(UTC)
+
+
+def moment(value: float) -> datetime:
+    """The time that many seconds after 1970, UTC, on every system. Raises `ValueError`, `OverflowError`."""
+    # A float of the last second of the year 9999 is the first of the next year.
+    return _utc(EPOCH + timedelta(seconds=value if value < _END_OF_TIME else value - 1))
+
+
+def usable_text(value: object) -> str | None:
+    """A scope or a token type as it was given, None where no server can be sent it or no store keep it."""
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
+        return None
+    return value
+
+
+def usable_token(value: object) -> str | None:
+    """A token of a response, without a line break that some servers put behind it. None for what is none."""
+    token = value.strip("\r\n\t") if isinstance(value, str) else ""
+    return token if _token_problem(token) is None and token else None
 
 
 def seconds(value: object) -> float | None:
@@ -51,8 +83,23 @@ def _token(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """A token is visible ASCII (RFC 6749 appendix A). What was given instead is never shown: it is one all the same."""
     if not isinstance(value, str):
         raise TypeError(f"{attribute.name} is a str, not {type(value).__name__}")
-    if not value.isascii() or not value.isprintable():
-        raise ValueError(f"{attribute.name} has characters that no token has")
+    if (problem := _token_problem(value)) is not None:
+        raise ValueError(f"{attribute.name} has {problem}")
+
+
+def _token_problem(value: str) -> str | None:
+    if len(value) > LONGEST_TOKEN:
+        return f"{len(value)} characters: {LONGEST_TOKEN} at most"
+    return None if value.isascii() and value.isprintable() else "characters that no token has"
+
+
+def _text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{attribute.name} is a str, not {type(value).__name__}")
+    if usable_text(value) is None:
+        raise ValueError(
+            f"{attribute.name} cannot be stored: it has characters that are not printable, or more than {LONGEST_TEXT}"
+        )
 
 
 @attrs.frozen
@@ -64,10 +111,17 @@ class TokenSet:
     """Works once: the answer to its use carries the next one."""
     expires_at: datetime = attrs.field(converter=_utc)
     """When the access token ends, UTC."""
-    scope: str = "printing"
-    token_type: str = "Bearer"  # noqa: S105  # the kind of token, not one
-    expires_in: float | None = None
+    scope: str = attrs.field(default="printing", validator=_text)
+    token_type: str = attrs.field(default="Bearer", validator=_text)
+    expires_in: float | None = attrs.field(default=None, converter=seconds)
     """How long the access token lived when it was issued, seconds; None where nobody said."""
+    lineage: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True)
+    """Fingerprints of refresh tokens that this set replaced: the first one, and the last ones."""
+
+    @property
+    def mark(self) -> str:
+        """What `lineage` knows this set by."""
+        return fingerprint(self.refresh_token or self.access_token)
 
     @classmethod
     def from_response(
@@ -76,28 +130,38 @@ class TokenSet:
         """From the token endpoint's answer (RFC 6749 section 5.1).
 
         `previous` is the login that this one replaces: its refresh token stays when the answer has none, its scope
-        when the answer's is empty, as ezeep's is after a refresh. Raises `ValueError` without an access token.
+        when the answer's is empty, as ezeep's is after a refresh. A value that cannot be used counts as absent: what
+        matters is the access token. Raises `ValueError` without one.
         """
-        access = response.get("access_token")
-        if not isinstance(access, str) or not access:
-            raise ValueError("the token endpoint's answer has no access_token")
-        refresh = response.get("refresh_token")
-        if not isinstance(refresh, str) or not refresh:
+        access = usable_token(response.get("access_token"))
+        if access is None:
+            given = "no" if not response.get("access_token") else "an unusable"
+            raise ValueError(f"the token endpoint's answer has {given} access_token")
+        refresh = usable_token(response.get("refresh_token"))
+        if refresh is None:
             refresh = previous.refresh_token if previous is not None else ""
-        kind = response.get("token_type")
-        scope = response.get("scope")
-        if not isinstance(scope, str) or not scope:
+        scope = usable_text(response.get("scope"))
+        if not scope:
             scope = previous.scope if previous is not None else "printing"
         expires_in = seconds(response.get("expires_in"))
         lifetime = timedelta(seconds=DEFAULT_LIFETIME if expires_in is None else expires_in)
-        return cls(
+        begin = datetime.now(UTC) if now is None else now
+        new = cls(
             access_token=access,
             refresh_token=refresh,
-            expires_at=(datetime.now(UTC) if now is None else now) + lifetime,
+            expires_at=begin + lifetime if begin.year < LATEST.year - 100 else LATEST,
             scope=scope,
-            token_type=kind if isinstance(kind, str) and kind else "Bearer",
+            token_type=usable_text(response.get("token_type")) or "Bearer",
             expires_in=expires_in,
         )
+        return new if previous is None else attrs.evolve(new, lineage=_lineage_after(previous, new))
+
+
+def _lineage_after(previous: TokenSet, new: TokenSet) -> tuple[str, ...]:
+    if previous.mark == new.mark:
+        return previous.lineage
+    marks = (*previous.lineage, previous.mark)
+    return marks if len(marks) <= LINEAGE else (marks[0], *marks[1 - LINEAGE :])
 
 
 @runtime_checkable

@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from datetime import UTC, datetime
+import logging
 from typing import cast
 
-from ezeep_async.auth.tokens import TokenSet, seconds
-from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
+from ezeep_async.auth.tokens import LINEAGE, TokenSet, moment, seconds, usable_text
+from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 from ezeep_async.text import NotText, text_of
 
 
+logger = logging.getLogger("ezeep_async.auth.stores")
+
 SCHEMA_VERSION = 1
+LARGEST_DOCUMENT = 1024 * 1024
+"""Bytes; a login has about 500."""
 
 Owner = tuple[str, str]
 """Whose login it is: the hash of the client id, and the account address."""
@@ -63,17 +67,24 @@ def tokens_in(document: dict[str, object], where: str) -> TokenSet:
     scope, kind = values.get("scope", "printing"), values.get("token_type", "Bearer")
     if (
         isinstance(access, str)
-        and access
         and isinstance(refresh, str)
+        and (access or refresh)
         and isinstance(expires_at, int | float)
         and isinstance(scope, str)
         and isinstance(kind, str)
         and (expires_in is None or isinstance(expires_in, int | float))
     ):
-        with contextlib.suppress(ValueError, OverflowError, OSError):
-            f"{scope}{kind}".encode()  # half a character, which JSON can hold, could never be sent
-            end = datetime.fromtimestamp(expires_at, UTC)
-            return TokenSet(access, refresh, end, scope, kind, seconds(expires_in))
+        with contextlib.suppress(ValueError, OverflowError):
+            return TokenSet(
+                access,
+                refresh,
+                moment(expires_at),
+                # A text that could not be sent is no reason to lose the tokens.
+                "printing" if usable_text(scope) is None else scope,
+                "Bearer" if usable_text(kind) is None else kind,
+                seconds(expires_in),
+                lineage=_texts(values.get("lineage")),
+            )
     raise TokenStoreCorrupt(f"{where} holds no usable login: move it away and log in again")
 
 
@@ -89,6 +100,35 @@ def with_tokens(document: dict[str, object], tokens: TokenSet, owner: Owner | No
             "expires_in": tokens.expires_in,
             "scope": tokens.scope,
             "token_type": tokens.token_type,
+            **({"lineage": list(tokens.lineage)} if tokens.lineage else {}),
         },
         **({} if owner is None else {"client": owner[0], "account": owner[1]}),
     }
+
+
+def as_text(
+    document: dict[str, object], tokens: TokenSet, owner: Owner | None, *, indent: int | None = None
+) -> str:
+    """`with_tokens` as JSON, in ASCII. What else the object holds is left out where it makes it too large to be read.
+
+    Raises `TokenPersistError` for a token set without tokens, which would not be read either.
+    """
+    if not tokens.access_token and not tokens.refresh_token:
+        raise TokenPersistError(
+            "a token set without an access token and without a refresh token is not stored"
+        )
+    separators = (",", ":") if indent is None else None
+    with contextlib.suppress(RecursionError):
+        text = json.dumps(with_tokens(document, tokens, owner), indent=indent, separators=separators)
+        if len(text) <= LARGEST_DOCUMENT:
+            return text
+    logger.warning("what else is stored beside the token set is too large or too deep, and is not kept")
+    own = {name: document[name] for name in ("client", "account") if name in document}
+    return json.dumps(with_tokens(own, tokens, owner), indent=indent, separators=separators)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    items = cast("list[object]", value) if isinstance(value, list) else []
+    return tuple(
+        item for item in items[:LINEAGE] if isinstance(item, str) and len(item) < 100 and item.isascii()
+    )

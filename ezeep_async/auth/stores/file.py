@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import logging
 import os
 import re
@@ -19,7 +18,15 @@ from typing import Literal, Self
 from filelock import BaseFileLock, FileLock, Timeout
 
 from ezeep_async.auth.app import OAuthApp
-from ezeep_async.auth.stores.document import Owner, check, owner_of, parsed, tokens_in, with_tokens
+from ezeep_async.auth.stores.document import (
+    LARGEST_DOCUMENT,
+    Owner,
+    as_text,
+    check,
+    owner_of,
+    parsed,
+    tokens_in,
+)
 from ezeep_async.auth.stores.mounts import network_file_system
 from ezeep_async.auth.stores.places import expanded, folder_for
 from ezeep_async.auth.stores.private import (
@@ -40,8 +47,6 @@ from ezeep_async.text import is_blank
 
 logger = logging.getLogger("ezeep_async.auth.stores")
 
-LARGEST_FILE = 1024 * 1024
-"""Bytes; a login has about 500."""
 LOCK_TIMEOUT = 120.0
 """Seconds: longer than a refresh and its replay take with the default `refresh_timeout`, so that a waiter does not give
 up on a holder that works. Raise it together with that."""
@@ -213,7 +218,7 @@ class FileTokenStore:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise TokenStoreError(f"{self._path} cannot be read: it is not a file")
-            text = os.read(descriptor, LARGEST_FILE)
+            text = os.read(descriptor, LARGEST_DOCUMENT)
         except OSError as error:
             raise TokenStoreError(f"{self._path} cannot be read: {error.strerror or error}") from error
         finally:
@@ -238,10 +243,10 @@ class FileTokenStore:
     def _save(self, tokens: TokenSet) -> None:
         target = self._target()
         try:
-            document = with_tokens(self._document() or {}, tokens, self._owner)
+            text = as_text(self._document() or {}, tokens, self._owner, indent=2)
             make_folder(target.parent)
             with _new_file_beside(target, "tmp") as temporary:
-                _write_through(temporary, json.dumps(document, indent=2).encode(), target)
+                _write_through(temporary, text.encode(), target)
                 temporary.replace(target)
             _sync_folder(target.parent)
         except OSError as error:

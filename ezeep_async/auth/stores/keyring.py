@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar, cast
 from urllib.parse import quote
 
-from ezeep_async.auth.stores.document import Owner, check, owner_of, parsed, tokens_in, with_tokens
+from ezeep_async.auth.stores.document import Owner, as_text, check, owner_of, parsed, tokens_in
 from ezeep_async.auth.stores.file import LOCK_TIMEOUT, FileTokenStore
 from ezeep_async.auth.stores.places import expanded
 from ezeep_async.auth.stores.threads import in_thread, in_thread_for
@@ -177,7 +176,7 @@ class KeyringTokenStore:
         before = self._document() or {}
         if before:
             tokens_in(before, self._place)  # what cannot be read is not overwritten
-        new = json.dumps(with_tokens(before, tokens, self._owner), separators=(",", ":"))
+        new = as_text(before, tokens, self._owner)
         problem = ""
         try:
             _use(lambda backend: backend.set_password(SERVICE, self._name, new), new, *_secrets_of(tokens))

@@ -14,7 +14,7 @@ from typing import Self, cast
 from ezeep_async.auth.stores.document import SCHEMA_VERSION, Owner, check, owner_of, parsed
 from ezeep_async.auth.stores.places import expanded
 from ezeep_async.auth.stores.threads import in_thread
-from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, seconds
+from ezeep_async.auth.tokens import LATEST, MemoryTokenStore, TokenSet, moment, seconds, usable_text
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 from ezeep_async.given import cleaned, cleaned_path, cleaned_token
 from ezeep_async.text import is_blank
@@ -23,7 +23,7 @@ from ezeep_async.text import is_blank
 logger = logging.getLogger("ezeep_async.auth")  # for what comes back as an error when it matters
 store_logger = logging.getLogger("ezeep_async.auth.stores")
 
-UNKNOWN_END = datetime(9999, 1, 1, tzinfo=UTC)
+UNKNOWN_END = LATEST
 """The end of a token that came without one: it is good until the server says otherwise."""
 VARIABLES = {
     "access_token": "EZEEP_ACCESS_TOKEN",
@@ -163,13 +163,12 @@ def _tokens_from(values: Mapping[str, object], place: str, names: Mapping[str, s
             f"{place} holds an {names['expires_at']} that is neither seconds nor ISO 8601 with a zone"
         )
     with contextlib.suppress(ValueError):
-        f"{scope}{kind}".encode()  # half a character, which JSON can hold, could never be sent
         return TokenSet(
             access,
             refresh or "",
             expires_at,
-            scope if isinstance(scope, str) and scope else "printing",
-            kind if isinstance(kind, str) and kind else "Bearer",
+            usable_text(scope) or "printing",
+            usable_text(kind) or "Bearer",
             # Of a token whose end nobody wrote down it does not help to know how long it lived.
             None if expires_at == UNKNOWN_END else seconds(values.get("expires_in")),
         )
@@ -187,8 +186,8 @@ def _end(value: object) -> datetime | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return datetime.fromtimestamp(float(value), UTC)
-    except (ValueError, OverflowError, OSError):
+        return moment(float(value))
+    except (ValueError, OverflowError):
         pass
     try:
         end = datetime.fromisoformat(str(value))

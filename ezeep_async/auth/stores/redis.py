@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import random
@@ -19,7 +18,7 @@ import attrs
 from ezeep_async.auth.owned import start_self_timed
 from ezeep_async.auth.presenting import EarlierHolder
 from ezeep_async.auth.stores.cipher import cipher
-from ezeep_async.auth.stores.document import Owner, check, owner_of, parsed, tokens_in, with_tokens
+from ezeep_async.auth.stores.document import Owner, as_text, check, owner_of, parsed, tokens_in
 from ezeep_async.auth.stores.redis_server import RedisServer, RedisUnusable, to_the_end
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
@@ -225,7 +224,7 @@ class RedisTokenStore:
         self._left_over = os.getpid(), base, tokens
         try:
             _, document = await self._read()
-            text = json.dumps(with_tokens(document or {}, tokens, self._owner))
+            text = as_text(document or {}, tokens, self._owner)
             if self._cipher is not None:
                 text = self._cipher.encrypt(text.encode()).decode()
             outcome = await self._server.run(_SAVE, hold.owner, base, generation, text)
