@@ -76,13 +76,15 @@ def _check_store(store: object) -> None:
 class EzeepSession:
     """One login at ezeep Blue, and everything that can be done with it. Belongs to one event loop.
 
-    `store` keeps the login (in memory by default); `tokens`, got elsewhere, go into it when it is empty. `http` is an
-    aiohttp session whose connections are borrowed: used, never closed. Its cookies, headers and `trace_configs` are not
-    used: a trace sees every token in headers and forms, and aiohttp lets an exception in a trace end the request, which
-    would lose a token set in mid refresh. The extra `otel` and the log `ezeep_async.http` show the requests instead.
-    `on_token_rotated(old, new)` is called after each renewal. `endpoints` and `settings` default to the real service
-    and to patience; `clock` is for tests. Making a session does nothing: it opens with `async with`, or with its first
-    call. Raises `TypeError` for an argument of a wrong kind.
+    `store` keeps the token set (in memory by default); `tokens`, got elsewhere, go into it when it is empty. A store
+    that holds them, or what has replaced them, is used as it is, so that a program may pass the same `tokens` at each
+    start; with the token set of another user in it every call raises `TokenStoreError`, and a warning is logged where
+    opaque tokens do not say whose they are. `http` is an aiohttp session whose connections are borrowed: used, never
+    closed. Its cookies, headers and `trace_configs` are not used: a trace sees every token in headers and forms, and
+    aiohttp lets an exception in a trace end the request, which would lose a token set in mid refresh. The extra `otel`
+    and the log `ezeep_async.http` show the requests instead. `on_token_rotated(old, new)` is called after each refresh.
+    `endpoints` and `settings` default to the real service; `clock` is for tests. Making a session does nothing: it
+    opens with `async with`, or with its first call. Raises `TypeError` for an argument of a wrong kind.
 
     Every call of the API raises, besides what its own documentation says: `ReauthorizationRequired`, `TransientAuthError`
     or `AuthenticationError` when there is no login to make it with, `TokenStoreError` when the store cannot be used,

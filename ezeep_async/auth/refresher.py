@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.hooks import Hooks, TokenHook
+from ezeep_async.auth.identity import check_same_identity
 from ezeep_async.auth.locking import locked
 from ezeep_async.auth.logs import Log, logger
 from ezeep_async.auth.owned import (
@@ -141,7 +142,7 @@ class Refresher:
         await result_of(self._own(self._log_out(revoke), "ezeep-logout"))
 
     async def put_if_empty(self, tokens: TokenSet) -> None:
-        """Give the store a first login, unless it has one."""
+        """Give the store a first login, unless it has one. Raises `TokenStoreError` if that is of another user."""
         await result_of(self._own(self._put_if_empty(tokens), "ezeep-first-tokens"))
 
     async def stored(self) -> TokenSet | None:
@@ -252,7 +253,7 @@ class Refresher:
         return stored
 
     def _may_adopt(self, current: TokenSet, rejected: str | None) -> bool:
-        if current.access_token == rejected:
+        if current.access_token in ("", rejected):
             return False
         enough = 0.0 if rejected is not None else self._leeway_of(current)
         return self._life_left(current) > enough
@@ -373,8 +374,11 @@ class Refresher:
 
     async def _put_if_empty(self, tokens: TokenSet) -> None:
         async with locked(self._store):
-            if await self._load() is None:
+            stored = await self._load()
+            if stored is None:
                 await self._save(tokens)
+            else:
+                check_same_identity(self._store, stored, tokens)
 
     async def _quiet(self) -> None:
         if self._refresh is not None:

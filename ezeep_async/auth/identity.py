@@ -1,0 +1,70 @@
+"""Whether two token sets are of the same user, as far as their values say."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+from typing import cast
+
+from ezeep_async.auth.tokens import TokenSet, TokenStore
+from ezeep_async.errors import TokenStoreError
+
+
+logger = logging.getLogger("ezeep_async.auth")
+
+_WHAT_TO_DO = (
+    "To use tokens=, empty the store first (await store.clear(), or `ezeep logout --forget`), or give the session another "
+    "store; to use what is stored, leave tokens= out"
+)
+
+
+def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet) -> None:
+    """Report that `tokens=` is not used where the store holds something else than what it became.
+
+    Raises `TokenStoreError` where both are JWTs of different subjects. Logs a warning where that cannot be told.
+    """
+    same = is_same_identity(stored, given)
+    name = type(store).__name__
+    if same is False:
+        raise TokenStoreError(
+            f"tokens= is of another user than the token set in the {name} (their subjects differ). {_WHAT_TO_DO}"
+        )
+    if same is None:
+        logger.warning(
+            "tokens= was not used: the %s holds another token set already, perhaps of another user, and calls are made "
+            "with that one. %s",
+            name,
+            _WHAT_TO_DO,
+        )
+
+
+def is_same_identity(stored: TokenSet, given: TokenSet) -> bool | None:
+    """Whether one is the other, or replaced it; else whether they have one subject. None where that is not known."""
+    if stored.access_token and stored.access_token == given.access_token:
+        return True
+    if given.mark in (stored.mark, *stored.lineage) or stored.mark in given.lineage:
+        return True
+    ours, theirs = _subject(stored.access_token), _subject(given.access_token)
+    if ours is None or theirs is None or ours[0] != theirs[0]:
+        return None
+    return ours[1] == theirs[1]
+
+
+def _subject(token: str) -> tuple[str, str] | None:
+    """Issuer and subject of a JWT (RFC 7519 section 4.1), unverified. None for what is no JWT with a subject."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, binascii.Error, RecursionError):
+        return None
+    if not isinstance(claims, dict):
+        return None
+    values = cast("dict[str, object]", claims)
+    subject = values.get("sub")
+    if not isinstance(subject, str | int) or subject == "":
+        return None
+    return str(values.get("iss")), str(subject)
