@@ -583,7 +583,7 @@ async def test_2_7_a_lapse_during_the_refresh_keeps_the_login(
         async def save(self, tokens: TokenSet, /) -> None:
             if self.lapses:
                 self.lapses = False
-                await asyncio.to_thread(server.admin.delete, "{ezeep:login}:lock")
+                await asyncio.to_thread(server.admin.delete, "{ezeep:login}:lock", "{ezeep:login}:refresh")
             await super().save(tokens)
 
     session = open_session(sandbox, Lapses(server.address))

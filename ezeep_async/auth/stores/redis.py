@@ -77,8 +77,8 @@ end
 return {found[1] or '', found[2] or '', redis.call('exists', KEYS[1]), found[2] and 1 or 0}
 """
 # A lock that lapsed does not matter to a server that has nothing at all, neither a login nor the mark of a removed one
-# nor anybody's lock: it was restarted and has forgotten everything. Nor does it matter while the state that was loaded is
-# still there: a refresh token works once, so what was made from that state is the newest token set that there is.
+# nor anybody's lock: it was restarted and has forgotten everything. Nor does it matter to a refresh that nobody has taken
+# over, while the state that it refreshed is still there: its refresh token works once, so what follows it is the newest.
 _SAVE = """
 local generation = redis.pcall('hget', KEYS[1], 'generation')
 local placeholder = false
@@ -89,7 +89,7 @@ if type(generation) == 'table' then
 end
 if generation == ARGV[3] then return 'done' end
 if redis.call('get', KEYS[2]) ~= ARGV[1] and redis.call('exists', KEYS[1], KEYS[2]) > 0
-   and (ARGV[2] == '*' or generation ~= ARGV[2]) then return 'lapsed' end
+   and (redis.call('hget', KEYS[4], 'owner') ~= ARGV[1] or generation ~= ARGV[2]) then return 'lapsed' end
 if generation and ARGV[2] ~= '*' and generation ~= ARGV[2] then return 'superseded' end
 if placeholder then redis.call('del', KEYS[1]) end
 redis.call('hset', KEYS[1], 'generation', ARGV[3], 'login', ARGV[4])
