@@ -24,19 +24,19 @@ FINAL_PASSES = 100
 
 
 class RunningTimer:
-    """Calls `on_end` once after `seconds` of running time. For callbacks and coroutines of one event loop."""
+    """Calls `on_end` once after `seconds` of running time, from a callback of the event loop. `restart` begins it."""
 
     __slots__ = ("_begun", "_handle", "_left", "_loop", "_on_end", "_passes", "_slice")
 
-    def __init__(self, seconds: float, on_end: Callable[[], None]) -> None:
+    def __init__(self, on_end: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_end = on_end
-        self._slice = 0.0
+        self._left = self._slice = self._begun = 0.0
+        self._passes = 0
         self._handle: asyncio.Handle | None = None
-        self.restart(seconds)
 
     def restart(self, seconds: float) -> None:
-        """Begin again, with `seconds` to go."""
+        """Begin, or begin again, with `seconds` to go."""
         if self._handle is not None:
             if self._slice and seconds > SLICE_S:
                 # The slice that is under way ends soon enough: no new timer for each piece of a response.
@@ -61,7 +61,7 @@ class RunningTimer:
     def _next_slice(self) -> None:
         self._slice = max(0.0, min(self._left, SLICE_S))
         self._begun = self._loop.time()
-        self._handle = self._loop.call_later(self._slice, self._on_slice)
+        self._handle = self._loop.call_at(self._begun + self._slice, self._on_slice)
 
     def _on_slice(self) -> None:
         self._left -= self._slice
@@ -77,47 +77,50 @@ class RunningTimer:
 
 
 class RunningTimeout:
-    """`asyncio.timeout`, counted in running time: raises `TimeoutError` after `seconds` of it.
+    """`asyncio.timeout`, counted in running time, as `with`: raises `TimeoutError` after `seconds` of it.
 
     With `started=False` it counts from the first `restart()`.
     """
 
-    __slots__ = ("_scope", "_seconds", "_started", "_timer")
+    __slots__ = ("_cancelling", "_expired", "_seconds", "_started", "_task", "_timer")
 
     def __init__(self, seconds: float, *, started: bool = True) -> None:
         self._seconds = seconds
         self._started = started
-        self._scope = asyncio.timeout(None)
-        self._timer: RunningTimer | None = None
+        self._expired = False
 
-    async def __aenter__(self) -> Self:
-        await self._scope.__aenter__()
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a time limit is used in a task")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._timer = RunningTimer(self._expire)
         if self._started:
             self.restart()
         return self
 
     def restart(self) -> None:
         """Begin again, with all of the time."""
-        if self._timer is None:
-            self._timer = RunningTimer(self._seconds, self._expire)
-        else:
-            self._timer.restart(self._seconds)
+        self._started = True
+        self._timer.restart(self._seconds)
 
     def _expire(self) -> None:
-        # asyncio.Timeout cancels from a callback of its own, which tasks that decline other cancellations rely on.
-        self._scope.reschedule(asyncio.get_running_loop().time())
+        self._expired = True
+        self._task.cancel()
 
     @property
     def used(self) -> float:
         """Seconds of running time that were used, once the block has ended."""
-        return 0.0 if self._timer is None else self._seconds - self._timer.stop()
+        return self._seconds - self._timer.stop() if self._started else 0.0
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._timer is not None:
-            self._timer.stop()
-        await self._scope.__aexit__(kind, error, trace)
+        self._timer.stop()
+        # As asyncio.timeout does it: a task that others cancelled too is cancelled.
+        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
 
 
 class RunningLimit:
@@ -132,7 +135,8 @@ class RunningLimit:
         seconds = self.left if at_most is None else min(self.left, at_most)
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         futures: set[asyncio.Future[Any]] = {future, over}
-        timer = RunningTimer(seconds, partial(over.set_result, None))
+        timer = RunningTimer(partial(over.set_result, None))
+        timer.restart(seconds)
         try:
             await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -134,7 +134,7 @@ class RedirectListener:
 
     async def redirect(self, timeout: float) -> str:  # noqa: ASYNC109  # how long a person may take, told to them
         """The address that the browser came back to. Raises `TimeoutError` after that many seconds."""
-        async with RunningTimeout(timeout):
+        with RunningTimeout(timeout):
             return await asyncio.shield(self._came_back)
 
     async def show(self, title: str, sentence: str, *, worked: bool) -> None:

@@ -209,7 +209,7 @@ class _Call:
         self._exchanging = False
         limit = RunningTimeout(self._settings.deadline - self._spent)
         try:
-            async with limit:
+            with limit:
                 tokens = self._sender.tokens
                 refusal, self._refusal = self._refusal, None
                 if refusal is None:

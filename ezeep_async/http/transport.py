@@ -127,7 +127,7 @@ class Transport:
         try:
             if limit is None:
                 return await self._send(request, headers, phase, _UNTIMED)
-            async with limit:
+            with limit:
                 return await self._send(request, headers, phase, self._timeout)
         except TimeoutError as error:
             message = (

@@ -158,7 +158,7 @@ async def test_a_limit_ends() -> None:
     assert not await limit.wait(never)
     assert limit.left <= 0
     with pytest.raises(TimeoutError):
-        async with RunningTimeout(0.01):
+        with RunningTimeout(0.01):
             await asyncio.sleep(5)
     assert not never.done()
 
@@ -171,7 +171,7 @@ async def test_a_blocked_loop_counts_for_one_slice() -> None:
     transport, _ = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read, "rb")
     )
-    async with RunningTimeout(0.02) as limit:
+    with RunningTimeout(0.02) as limit:
         await asyncio.sleep(0)
         os.write(write, b"there\n")
         time.sleep(0.1)
@@ -185,7 +185,7 @@ async def test_a_cancellation_is_not_a_time_limit() -> None:
     """A task that is cancelled in the block is cancelled."""
 
     async def wait() -> None:
-        async with RunningTimeout(5.0):
+        with RunningTimeout(5.0):
             await asyncio.get_running_loop().create_future()
 
     task = asyncio.create_task(wait())
@@ -197,7 +197,7 @@ async def test_a_cancellation_is_not_a_time_limit() -> None:
 
 async def test_a_restarted_limit_begins_again() -> None:
     """As for each piece of a response: a limit of 0.05 s, and pieces that come in shorter intervals."""
-    async with RunningTimeout(0.05, started=False) as limit:
+    with RunningTimeout(0.05, started=False) as limit:
         await asyncio.sleep(0.06)
         for _ in range(4):
             limit.restart()

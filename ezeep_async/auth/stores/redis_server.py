@@ -104,11 +104,12 @@ class RedisServer:
         from redis import exceptions
 
         try:
-            async with self.connected() as client, RunningTimeout(limit):
-                answer = await client.execute_command(
-                    "EVAL", script, len(self._keys), *self._keys, *arguments
-                )
-                return _text(answer)
+            async with self.connected() as client:
+                with RunningTimeout(limit):
+                    answer = await client.execute_command(
+                        "EVAL", script, len(self._keys), *self._keys, *arguments
+                    )
+                    return _text(answer)
         except UnicodeDecodeError:
             raise TokenStoreCorrupt(
                 f"{self.where} is not a stored login: move it away and log in again"
@@ -134,8 +135,9 @@ class RedisServer:
         from redis import exceptions
 
         try:
-            async with self.connected() as client, RunningTimeout(ANSWER_TIMEOUT):
-                return _name_of(await client.execute_command("CLIENT INFO"))
+            async with self.connected() as client:
+                with RunningTimeout(ANSWER_TIMEOUT):
+                    return _name_of(await client.execute_command("CLIENT INFO"))
         except (exceptions.RedisError, OSError, LookupError, TypeError):  # before Redis 6.2, or not allowed
             return ""
 
@@ -147,10 +149,11 @@ class RedisServer:
         from redis import exceptions
 
         try:
-            async with self.connected() as client, RunningTimeout(ANSWER_TIMEOUT):
-                number = connection.partition("@")[0]
-                found = cast("Iterable[Any]", await client.execute_command("CLIENT LIST", "ID", number))
-                return connection in [_name_of(each) for each in found]
+            async with self.connected() as client:
+                with RunningTimeout(ANSWER_TIMEOUT):
+                    number = connection.partition("@")[0]
+                    found = cast("Iterable[Any]", await client.execute_command("CLIENT LIST", "ID", number))
+                    return connection in [_name_of(each) for each in found]
         except (exceptions.RedisError, OSError, LookupError, TypeError):
             return True
 
@@ -160,12 +163,13 @@ class RedisServer:
 
         stored, lock, *_ = self._keys
         with contextlib.suppress(exceptions.RedisError, OSError):
-            async with self.connected() as client, RunningTimeout(limit):
-                if _text(await client.execute_command("TYPE", stored)) in {"hash", "none"}:
-                    return TokenStoreError(
-                        f"{self.where} cannot be locked: its lock {lock!r} is a key of another type. Nobody here made "
-                        "it: remove it"
-                    )
+            async with self.connected() as client:
+                with RunningTimeout(limit):
+                    if _text(await client.execute_command("TYPE", stored)) in {"hash", "none"}:
+                        return TokenStoreError(
+                            f"{self.where} cannot be locked: its lock {lock!r} is a key of another type. Nobody here made "
+                            "it: remove it"
+                        )
         return TokenStoreCorrupt(f"{self.where} is not a stored login, but a key of another type")
 
     def _censored(self, error: Exception) -> str:
