@@ -14,6 +14,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import attrs
 import pytest
 from evidence import note
 from support import TOKEN, expired, open_session, put, sandbox_in_a_thread
+from suspending import Stoppable, stoppable
 
 from ezeep_async import FileTokenStore, ReauthorizationRequired, TokenSet
 from ezeep_async.sandbox import Sandbox
@@ -213,6 +215,12 @@ def mortals() -> Iterator[Mortals]:
         yield Mortals(process)
 
 
+@pytest.fixture(scope="module")
+def stopped() -> Iterator[Stoppable]:
+    with stoppable() as process:
+        yield process
+
+
 @pytest.fixture(scope="module", params=[0.0, 120.0], ids=["no grace", "grace"])
 def server(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     with sandbox_in_a_thread(users=3, groups=1, grace_window=request.param) as sandbox:
@@ -355,6 +363,39 @@ def test_2_3_a_request_of_the_dead_that_the_server_processes_late(
     _on_loop_of(server, _until_idle, server)
     survives = not reuse_protection or bool(server.behaviour.grace_window)
     assert asyncio.run(_next_process(path, server)) == survives
+
+
+@pytest.mark.parametrize(
+    "after", [False, True], ids=["processed during the stop", "responded during the stop"]
+)
+def test_2_3_a_process_stopped_in_mid_refresh_beyond_its_limit(
+    server: Sandbox, stopped: Stoppable, tmp_path: Path, after: bool
+) -> None:
+    """2-3: the response arrives while the process is stopped. It is read when the process goes on, although the limit of
+    the exchange is over, so nothing is lost, with a grace window or without one.
+    """
+    _on_loop_of(server, server.reset_counts)
+    path = tmp_path / "login.json"
+    asyncio.run(put(FileTokenStore(path), expired(_on_loop_of(server, server.tokens))))  # type: ignore[arg-type]
+    hold = server.faults.hold(TOKEN, after=after, times=1)
+    where, settings = server.endpoints, {"refresh_timeout": 0.3}
+    job = {"client_id": server.oauth_app.client_id, "account": where.account, "api": where.api}
+    stopped.start(call="refresh", path=str(path), settings=settings, **job)
+    _on_loop_of(server, hold.arrived)
+    stopped.stop()
+    _on_loop_of(server, hold.release)
+    _on_loop_of(server, _until_idle, server)
+    time.sleep(0.35)
+    stopped.go_on()
+    assert stopped.outcome() == "well"
+    works = asyncio.run(_next_process(path, server))
+    moment = "responded" if after else "processed"
+    note(
+        f"SIGSTOP beyond the limit, {moment} during the stop", server, server.refresh_requests, lost=not works
+    )
+    assert works
+    assert (server.refresh_requests, server.refreshes) == (1, 1)
+    assert _leftovers(path) == []
 
 
 def test_2_3_there_are_enough_deaths() -> None:

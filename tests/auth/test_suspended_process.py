@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evidence import note
 from support import TOKEN, expired, put, sandbox_in_a_thread
 from suspending import Stoppable, stoppable
 
@@ -97,7 +96,6 @@ def test_a_response_that_arrived_during_the_stop_is_read(
     child.go_on()
     assert child.outcome() == "well"
     assert (server.refresh_requests, server.refreshes) == (1, 1)
-    note("SIGSTOP beyond the limit of the exchange, response arrived", server, 1, lost=False)
 
 
 def test_a_limit_does_not_count_the_stop(child: Stoppable, server: Sandbox, path: Path) -> None:
@@ -111,7 +109,6 @@ def test_a_limit_does_not_count_the_stop(child: Stoppable, server: Sandbox, path
     _there(server, hold.release)
     assert child.outcome() == "well"
     assert (server.refresh_requests, server.refreshes) == (1, 1)
-    note("SIGSTOP beyond the limit of the exchange, response afterwards", server, 1, lost=False)
 
 
 @pytest.mark.parametrize("limit", ["read_timeout", "deadline"])
