@@ -173,7 +173,9 @@ class TokenStore(Protocol):
 
     A store may also have `bind(client_id, account)`, called with the client id and the account address when a session
     opens, to refuse a login that belongs to another client. And `async is_unused()`, called without the lock, where
-    taking the lock makes something (a folder, a file): true when there is no token set and nothing was made yet.
+    taking the lock makes something (a folder, a file): true when there is no token set and nothing was made yet. A store
+    whose lock can end under a holder that lives on may have the methods of `ezeep_async.auth.presenting.LeasedStore`.
+    One that keeps the fields of a token set one by one keeps `lineage` too, or `tokens=` is reported at each start.
     """
 
     async def load(self) -> TokenSet | None:
