@@ -110,7 +110,10 @@ class Exchanger:
             ):
                 raise outcome.error
             if lost is None:
-                await limit.sleep(outcome.delay)  # nothing is spent yet: who cancels here, ends it
+                loop = asyncio.get_running_loop()
+                begun = loop.time()
+                await asyncio.sleep(outcome.delay)  # nothing is spent yet: who cancels here, ends it
+                limit.left -= min(outcome.delay, loop.time() - begun)
             else:
                 await wait_through(asyncio.get_running_loop().create_future(), limit, outcome.delay)
             if may_repeat is not None and not await may_repeat():
