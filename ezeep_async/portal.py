@@ -282,9 +282,7 @@ class Portal:
 
         hooks = [(func, owner) for ref, func, _ in list(self._hooks.values()) if (owner := ref()) is not None]
         tasks = [asyncio.create_task(quietly(func, owner)) for func, owner in hooks]
-        limit = RunningLimit(patience)
-        for task in tasks:
-            await limit.wait(task)
+        await RunningLimit(patience).wait_all(tasks)
         self._ended = True
         asyncio.get_running_loop().stop()
 

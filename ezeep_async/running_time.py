@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -142,6 +142,10 @@ class RunningLimit:
         finally:
             self.left -= seconds - timer.stop()
         return future.done()
+
+    async def wait_all(self, futures: Iterable[asyncio.Future[Any]]) -> bool:
+        """Wait for all of them, one after the other. Whether at least one is done."""
+        return any([await self.wait(future) for future in futures])
 
     async def sleep(self, seconds: float) -> None:
         """Let that much of it pass."""

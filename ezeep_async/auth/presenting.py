@@ -56,6 +56,14 @@ class Presenter:
     refusals: Refusals
     clock: Clock
 
+    def rejected_again(self, access_token: str) -> None:
+        """See `Refusals`."""
+        self.refusals.rejected_again(access_token, self.clock.monotonic())
+
+    def is_useless(self, access_token: str) -> bool:
+        """See `Refusals`."""
+        return self.refusals.is_useless(access_token, self.clock.monotonic())
+
     async def next_tokens(
         self, current: TokenSet, reload: Callable[[], Awaitable[TokenSet | None]]
     ) -> tuple[TokenSet, bool]:

@@ -19,13 +19,7 @@ from ezeep_async.auth.hooks import Hooks, TokenHook
 from ezeep_async.auth.identity import check_same_identity
 from ezeep_async.auth.locking import locked
 from ezeep_async.auth.logs import Log, logger
-from ezeep_async.auth.owned import (
-    SelfTimed,
-    insist,
-    result_of,
-    shared_result_of,
-    start_self_timed,
-)
+from ezeep_async.auth.owned import SelfTimed, insist, result_of, shared_result_of, start_self_timed
 from ezeep_async.auth.presenting import Presenter
 from ezeep_async.auth.refusals import refusals_of
 from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore, as_store_errors
@@ -77,8 +71,7 @@ class Refresher:
         # What was replaced here. A store that has one of them has gone back: a replica without the last write, a backup.
         self._behind: deque[str] = deque(maxlen=REMEMBERED)
         self._save_not_before = 0.0
-        self._refusals = refusals_of(store)
-        self._presenter = Presenter(store, exchanger, self._refusals, clock)
+        self._presenter = Presenter(store, exchanger, refusals_of(store), clock)
         self._failing_with: type[BaseException | None] = type(None)
 
     @property
@@ -108,26 +101,20 @@ class Refresher:
         return (await self._join(rejected=None)).access_token
 
     async def replacement_for(self, rejected: str) -> str:
-        """The token to use after a 401 to `rejected`. Renews only if that is still the current one.
-
-        Returns `rejected` itself while another one is of no use: it is new, and the server refuses it.
-        """
+        """The token to use after a 401 to `rejected`; `rejected` itself where another one is of no use just now."""
         tokens = self._tokens
         is_good = self._clock.monotonic() < self._good_until
         if tokens is not None and tokens.access_token != rejected and is_good:
             return tokens.access_token
         renewed = await self._join(rejected=rejected)
-        if renewed.access_token == rejected and not self._is_useless(rejected):
+        if renewed.access_token == rejected and not self._presenter.is_useless(rejected):
             # joined a renewal that had begun before the 401 was known
             renewed = await self._join(rejected=rejected)
         return renewed.access_token
 
     def rejected_again(self, access_token: str) -> None:
         """Note a 401 to the replacement for a rejected token. Another one is asked for after a pause."""
-        self._refusals.rejected_again(access_token, self._clock.monotonic())
-
-    def _is_useless(self, access_token: str) -> bool:
-        return self._refusals.is_useless(access_token, self._clock.monotonic())
+        self._presenter.rejected_again(access_token)
 
     async def refresh(self) -> TokenSet:
         """Renew now, whatever the clock says. Joins a renewal that is under way."""
@@ -217,7 +204,7 @@ class Refresher:
                 if self._unsaved:
                     await self._save_or_mark(current)
                 return current
-            if rejected is not None and self._is_useless(current.access_token):
+            if rejected is not None and self._presenter.is_useless(current.access_token):
                 return current
             if not current.refresh_token:
                 raise ReauthorizationRequired(

@@ -123,7 +123,7 @@ def as_text(
         if len(text) <= LARGEST_DOCUMENT:
             return text
     logger.warning("what else is stored beside the token set is too large or too deep, and is not kept")
-    own = {name: document[name] for name in ("client", "account") if name in document}
+    own: dict[str, object] = {name: document[name] for name in ("client", "account") if name in document}
     return json.dumps(with_tokens(own, tokens, owner), indent=indent, separators=separators)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -77,8 +78,7 @@ end
 return {found[1] or '', found[2] or '', redis.call('exists', KEYS[1]), found[2] and 1 or 0}
 """
 # A lock that lapsed does not matter to a server that has nothing at all, neither a login nor the mark of a removed one
-# nor anybody's lock: it was restarted and has forgotten everything. Nor does it matter to a refresh that nobody has taken
-# over, while the state that it refreshed is still there: its refresh token works once, so what follows it is the newest.
+# nor anybody's lock: it was restarted and has forgotten everything. Nor to a refresh that was not taken over: see _BEGIN.
 _SAVE = """
 local generation = redis.pcall('hget', KEYS[1], 'generation')
 local placeholder = false
@@ -143,9 +143,8 @@ class RedisTokenStore:
     The lock ends by itself `lease` seconds after its holder died; while the holder lives it is extended. A waiter gives
     up after `lock_timeout` seconds. A holder whose lease ran out all the same, because it was suspended for example,
     cannot overwrite anything any more: it stores its token set only while the one that it refreshed is still there. Until
-    it has, and for 15 minutes at most, others do not present the refresh token that it may have used: they wait for the
-    time of one refresh, and raise `TransientAuthError` then. (On a server before Redis 6.2, or one that does not let
-    clients use `CLIENT INFO` and `CLIENT LIST`, twice the lease at most, also for a holder that was killed.)
+    then, for 15 minutes at most, others do not present the refresh token that it may have used, and raise
+    `TransientAuthError`. (Without `CLIENT LIST`, as before Redis 6.2: for twice the lease, also if it was killed.)
 
     The server must not evict keys (`maxmemory-policy noeviction` or `volatile-*`), and keeps the login over a restart
     only if it is set up to persist (`appendonly yes`). Of one that is not, the login survives a restart in the middle
@@ -171,9 +170,8 @@ class RedisTokenStore:
             raise ValueError("lease is a number of seconds above 0")
         # Keys of one login are in one slot of a cluster.
         stem = key if "{" in key else f"{{{key}}}"
-        self._server = RedisServer(
-            server, f"the login {key!r}", (key, *(f"{stem}:{each}" for each in ("lock", "probe", "refresh")))
-        )
+        others = (f"{stem}:{each}" for each in ("lock", "probe", "refresh"))
+        self._server = RedisServer(server, f"the login {key!r}", (key, *others))
         self._where = self._server.where
         self._cipher = None if encryption_key is None else cipher(encryption_key)
         self._lease = lease
@@ -272,18 +270,15 @@ class RedisTokenStore:
     async def begin_refresh(self) -> EarlierHolder | None:
         """Note that the token set that was loaded under this lock is being refreshed.
 
-        A holder that noted the same is suspended while it is connected, and gone otherwise. Where the server does not list
-        connections, it counts as suspended for twice the lease.
+        A holder that noted the same is suspended while it is connected, or not known not to be, and gone otherwise.
         """
-        if (hold := self._hold()) is None:
-            return None
+        hold = self._hold() or _Hold(self)
         mine = await self._server.connection()
         keep = str(round(1000 * (SUSPENDED_S if mine else 2 * self._lease)))
-        passed_over = ""
-        earlier: EarlierHolder | None = None
+        passed_over, earlier = "", cast("EarlierHolder | None", None)
         while True:
-            mark = (hold.generation or "", mine, keep, passed_over)
-            owner, connection = await self._server.run(_BEGIN, hold.owner, *mark)
+            mark = (hold.owner, hold.generation or "", mine, keep, passed_over)
+            owner, connection = await self._server.run(_BEGIN, *mark)
             if owner == "lapsed":
                 raise TokenPersistError(f"{self._where} is not renewed: the lock was lost while it was held")
             if not owner:
@@ -294,11 +289,10 @@ class RedisTokenStore:
 
     async def is_still_locked(self) -> bool:
         """Whether the lock is still held, as far as is known."""
-        hold = self._hold()
-        try:
+        with contextlib.suppress(RedisUnusable):
+            hold = self._hold()
             return hold is not None and bool(await self._server.run(_EXTEND, hold.owner, self._lease_ms))
-        except RedisUnusable:
-            return True
+        return True
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
