@@ -204,7 +204,8 @@ class Refresher:
                 if self._unsaved:
                     await self._save_or_mark(current)
                 return current
-            if rejected is not None and self._presenter.is_useless(current.access_token):
+            is_alive = rejected is not None and self._life_left(current) > 0
+            if is_alive and self._presenter.is_useless(current.access_token):
                 return current
             if not current.refresh_token:
                 raise ReauthorizationRequired(
