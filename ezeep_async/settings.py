@@ -135,7 +135,8 @@ def _proxy_without_password(value: str | None) -> str:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """How patient and how eager the SDK is. All times are seconds. Raises `ValueError` for what makes no sense."""
+    """How patient and how eager the SDK is. All times are seconds, and time limits count those in
+    which the process ran: not while it was suspended. Raises `ValueError` for what makes no sense."""
 
     connect_timeout: float = attrs.field(default=10.0, validator=_positive)
     """For making one connection, TLS included; and with it the look-up of the name and the proxy's answer, where the

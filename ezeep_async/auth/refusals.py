@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import weakref
 
 import attrs
@@ -47,7 +48,7 @@ class Refusals:
 
     def check(self, tokens: TokenSet, now: float) -> None:
         """Raise what the server said to this refresh token before, if presenting it again is of no use now."""
-        if (dead := self._dead.get(tokens.refresh_token)) is not None:
+        if (dead := self._dead.get(_digest(tokens.refresh_token))) is not None:
             raise ReauthorizationRequired(
                 f"{dead}. The server said so before, and is not asked again while the token store holds this token set",
                 error=dead.error,
@@ -55,8 +56,8 @@ class Refusals:
                 request_id=dead.request_id,
             )
         if self._refused is not None and now < self._until_refresh.until:
-            token, error = self._refused
-            if token == tokens.refresh_token:
+            digest, error = self._refused
+            if digest == _digest(tokens.refresh_token):
                 raise AuthenticationError(
                     f"{error}. The server said so just now, and is asked again in {self._until_refresh.until - now:.0f} s",
                     error=error.error,
@@ -68,22 +69,27 @@ class Refusals:
         """Keep what the server said to this refresh token."""
         error = type(error)(str(error), error=error.error, status=error.status, request_id=error.request_id)
         if isinstance(error, ReauthorizationRequired):
-            self._dead[tokens.refresh_token] = error
+            self._dead[_digest(tokens.refresh_token)] = error
             while len(self._dead) > MOST_REMEMBERED:
                 del self._dead[next(iter(self._dead))]
         else:
-            self._refused = tokens.refresh_token, error
+            self._refused = _digest(tokens.refresh_token), error
             self._until_refresh.begin(now)
 
     def is_useless(self, access_token: str, now: float) -> bool:
         """Whether this access token was issued because of a 401, was refused too, and another is not asked for yet."""
-        return access_token == self._useless and now < self._until_replacement.until
+        return self._useless == _digest(access_token) and now < self._until_replacement.until
 
     def rejected_again(self, access_token: str, now: float) -> None:
         """Note a 401 to an access token that was issued because of a 401."""
-        if access_token != self._useless:  # once, however many calls had it
-            self._useless = access_token
+        if self._useless != (digest := _digest(access_token)):  # once, however many calls had it
+            self._useless = digest
             self._until_replacement.begin(now)
+
+
+def _digest(token: str) -> str:
+    """What is remembered of a token: this may live longer than the session."""
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 _of_stores: weakref.WeakKeyDictionary[TokenStore, Refusals] = weakref.WeakKeyDictionary()
