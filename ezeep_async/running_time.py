@@ -82,19 +82,22 @@ class RunningTimeout:
     With `started=False` it counts from the first `restart()`.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_seconds", "_started", "_task", "_timer")
+    __slots__ = ("_cancelling", "_expired", "_seconds", "_started", "_task", "_timer", "used")
 
     def __init__(self, seconds: float, *, started: bool = True) -> None:
         self._seconds = seconds
         self._started = started
         self._expired = False
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: RunningTimer | None = None
+        self.used = 0.0
+        """Seconds of running time that were used, once the block has ended."""
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
-        if task is None:
+        self._task = asyncio.current_task()
+        if self._task is None:
             raise RuntimeError("a time limit is used in a task")
-        self._task = task
-        self._cancelling = task.cancelling()
+        self._cancelling = self._task.cancelling()
         self._timer = RunningTimer(self._expire)
         if self._started:
             self.restart()
@@ -103,23 +106,26 @@ class RunningTimeout:
     def restart(self) -> None:
         """Begin again, with all of the time."""
         self._started = True
-        self._timer.restart(self._seconds)
+        if self._timer is not None:
+            self._timer.restart(self._seconds)
 
     def _expire(self) -> None:
-        self._expired = True
-        self._task.cancel()
-
-    @property
-    def used(self) -> float:
-        """Seconds of running time that were used, once the block has ended."""
-        return self._seconds - self._timer.stop() if self._started else 0.0
+        if self._task is not None:
+            self._expired = True
+            self._task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.stop()
+        # Both refer back to this, and the frames of an error do: what is in a cycle is not finalized in order.
+        task, self._task = self._task, None
+        timer, self._timer = self._timer, None
+        if timer is not None and self._started:
+            self.used = self._seconds - timer.stop()
         # As asyncio.timeout does it: a task that others cancelled too is cancelled.
-        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        expired = self._expired and task is not None and task.uncancel() <= self._cancelling
+        task = None
+        if expired and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
 
