@@ -100,7 +100,7 @@ class Run:
         on_event: OnEvent | None,
         log: AuditLog | None,
         warnings: Iterable[str] = (),
-        verifier: Verifier,
+        verifier: Verifier | None = None,
     ) -> None:
         self._resources = resources
         self._plan = plan
@@ -116,7 +116,7 @@ class Run:
         """The groups that the plan has no ids for, by the names that it has for them."""
         self._workers: set[asyncio.Task[None]] = set()
         self._warnings = list(warnings)
-        self._verifier = verifier
+        self._verifier = verifier or Verifier(resources, plan, {}, wanted=False)
         self._stopped = False
         self._started = time.monotonic()
         self._done = 0
