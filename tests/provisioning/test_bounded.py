@@ -11,10 +11,11 @@ import pytest
 
 from ezeep_async.errors import NotFound, PermissionDenied
 from ezeep_async.models.users import User
-from ezeep_async.provisioning import ChangeMemberships, Event, Plan, TargetGroup
+from ezeep_async.provisioning import ChangeMemberships, Event, Plan, TargetGroup, apply
 from ezeep_async.provisioning.apply import Run, run_to_report
 from ezeep_async.provisioning.snapshot import Resources
 from ezeep_async.resources.users import MembershipChange
+from ezeep_async.tasks import ContainedTask
 
 
 MANY = 100_000
@@ -83,21 +84,20 @@ async def test_7_12_more_workers_than_changes_are_not_started() -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_7_12_no_task_is_started_for_what_there_is_no_change_of() -> None:
+async def test_7_12_no_task_is_started_for_what_there_is_no_change_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """7-12: one for the run, and one for each change where there are fewer of its kind than workers."""
-    loop, started = asyncio.get_running_loop(), 0
+    started = 0
 
-    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-        nonlocal started
-        started += 1
-        return asyncio.Task(coroutine, loop=loop, **options)
+    class Counted(ContainedTask[Any]):
+        def __init__(self, coroutine: Any) -> None:
+            nonlocal started
+            started += 1
+            super().__init__(coroutine)
 
-    before = loop.get_task_factory()
-    loop.set_task_factory(cast("Any", factory))
-    try:
-        await run_to_report(a_run(FakeUsers(), a_plan(3), 16))
-    finally:
-        loop.set_task_factory(before)
+    monkeypatch.setattr(apply, "ContainedTask", Counted)
+    await run_to_report(a_run(FakeUsers(), a_plan(3), 16))
     assert started == 1 + 3
 
 
