@@ -67,6 +67,7 @@ from ezeep_async.provisioning.problems import InvalidInput
 from ezeep_async.provisioning.report import ProvisioningFailed, Report, report_of
 from ezeep_async.session import EzeepSession
 from ezeep_async.settings import Endpoints, Settings
+from ezeep_async.signals import finish_refresh_on
 from ezeep_async.sync import BlockingSession, run_sync
 from ezeep_async.version import __version__
 
@@ -146,6 +147,7 @@ __all__ = [
     "Unset",
     "User",
     "__version__",
+    "finish_refresh_on",
     "is_retryable",
     "report_of",
     "run_sync",

@@ -17,7 +17,7 @@ LONGEST = 400
 
 LAYERS = [
     {"errors", "given", "models", "running_time", "settings", "text", "version"},
-    {"wire", "tasks"},
+    {"wire", "signals", "tasks"},
     {"auth", "http"},
     {"pages", "paging", "resources"},
     {"core", "session", "provisioning"},

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from ezeep_async.auth.owned import endable, take_back
 from ezeep_async.auth.tokens import TokenStore, as_store_errors
+from ezeep_async.signals import exchange_under_way
 
 
 logger = logging.getLogger("ezeep_async.auth")
@@ -23,12 +24,13 @@ async def locked(store: TokenStore) -> AsyncGenerator[None, None]:
         manager = store.lock()
         with endable():
             await manager.__aenter__()
-    try:
-        yield
-    except BaseException:
-        await _unlock(manager, *sys.exc_info())
-        raise
-    await _unlock(manager, None, None, None)
+    with exchange_under_way():
+        try:
+            yield
+        except BaseException:
+            await _unlock(manager, *sys.exc_info())
+            raise
+        await _unlock(manager, None, None, None)
 
 
 async def _unlock(

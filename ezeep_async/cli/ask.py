@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import getpass
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -79,34 +78,19 @@ def _getpass(prompt: str) -> str:
 
 @contextlib.contextmanager
 def _terminal_restored() -> Generator[None]:
-    """When Ctrl-C or SIGTERM comes while a secret is typed, nobody else lets the terminal show what is typed again."""
+    """When a signal ends the command while a secret is typed, nobody else lets the terminal show what is typed again."""
     try:
         import termios
     except ImportError:  # Windows, where nothing is switched off
         yield
         return
     before = termios.tcgetattr(sys.stdin)
-    loop = asyncio.get_running_loop()
-
-    def restore() -> None:
-        termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
-
-    def end() -> None:
-        restore()
-        loop.remove_signal_handler(signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)
-
-    is_ours = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if is_ours:
-        loop.add_signal_handler(signal.SIGTERM, end)
     try:
         yield
     except BaseException:
-        restore()
+        with contextlib.suppress(termios.error):  # after SIGHUP it may be gone
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
         raise
-    finally:
-        if is_ours:
-            loop.remove_signal_handler(signal.SIGTERM)
 
 
 async def beside(function: Callable[[], T]) -> T:

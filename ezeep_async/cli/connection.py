@@ -21,6 +21,7 @@ from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenStore
 from ezeep_async.cli.ask import ask_secret
 from ezeep_async.cli.config import Configuration
+from ezeep_async.cli.ending import cancel_on_signals
 from ezeep_async.errors import ReauthorizationRequired
 from ezeep_async.given import cleaned, cleaned_path, variable
 from ezeep_async.session import EzeepSession
@@ -92,6 +93,7 @@ async def open_session(connection: Connection) -> AsyncGenerator[EzeepSession]:
 async def open_account(connection: Connection, *, redirect_uri: str | None = None) -> AsyncGenerator[Account]:
     """Whose login the options mean, with a sandbox around it if they ask for one."""
     _check_together(connection)
+    cancel_on_signals()
     if not connection.sandbox:
         secret = None
         if _asks_for_secret(connection):

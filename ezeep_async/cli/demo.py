@@ -11,6 +11,7 @@ import attrs
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.tokens import MemoryTokenStore
 from ezeep_async.cli.browser import allow
+from ezeep_async.cli.ending import cancel_on_signals
 from ezeep_async.cli.options import AtLeastOne
 from ezeep_async.cli.place import Place, open_place
 from ezeep_async.cli.sandbox import check_token_file
@@ -106,6 +107,7 @@ async def demo(
     plain
         Lines instead of tables and a progress bar, as when the output is not a terminal.
     """
+    cancel_on_signals()
     screen = Screen(plain=plain)
     # The file first: what is wrong with it is said before anything is opened.
     desired = await asyncio.to_thread(_read, csv)

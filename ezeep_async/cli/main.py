@@ -1,12 +1,14 @@
 """The entry point of `ezeep`: runs a command, and turns what went wrong into one sentence and an exit code.
 
 Exit codes: 0 done, 1 an error (one sentence on standard error says which), 64 a command line that cannot be understood,
-130 Ctrl-C, 141 nobody reads the output any more. `ezeep provision` adds 2, changes are pending, and 3, a safety limit
-refused. So 2 means one thing, and 64 is what sysexits.h has for a command line (EX_USAGE).
+129 SIGHUP, 130 Ctrl-C, 141 nobody reads the output any more, 143 SIGTERM. `ezeep provision` adds 2, changes are
+pending, and 3, a safety limit refused. So 2 means one thing, and 64 is what sysexits.h has for a command line
+(EX_USAGE).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -14,6 +16,7 @@ import traceback
 from collections.abc import Sequence
 from types import TracebackType
 
+from ezeep_async.cli.ending import signals_end
 from ezeep_async.cli.output import (
     clean,
     complain,
@@ -40,18 +43,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not is_shown:
         return _fail("standard output is closed, and nothing can be shown (>/dev/null throws it away)")
     _prepare_streams()
-    try:
-        code = _run(arguments)
-    except KeyboardInterrupt:
-        code = _fail("interrupted", 130)
-    except BrokenPipeError:
-        forget(sys.stdout)
-        return 141
-    except Exception:
-        # A fault of ours keeps its traceback, and that may quote anybody.
-        sys.excepthook = _show_fault
-        raise
-    return finished(code)
+    with signals_end() as ending:
+        try:
+            code = _run(arguments)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            code = _fail("interrupted", 130)
+        except BrokenPipeError:
+            forget(sys.stdout)
+            code = 141
+        except Exception:
+            # A fault of ours keeps its traceback, and that may quote anybody.
+            sys.excepthook = _show_fault
+            raise
+    if not ending.number:
+        return 141 if code == 141 else finished(code)
+    # After SIGHUP the terminal may be gone. What cannot be shown must not decide on the exit code.
+    for stream in (sys.stdout, sys.stderr):
+        if is_stuck(stream):
+            forget(stream)
+    return 128 + ending.number
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -11,6 +11,7 @@ from itertools import islice
 
 import attrs
 
+from ezeep_async.cli.ending import ended_by
 from ezeep_async.cli.output import Whole
 from ezeep_async.cli.screen import Screen, Steps
 from ezeep_async.errors import SafetyLimitExceeded
@@ -71,25 +72,32 @@ async def follow(screen: Screen, total: int, start: Start) -> Ran:
     After Ctrl-C, SIGTERM or SIGHUP what is in flight ends, and nothing else begins; the second one breaks that off too.
     """
     signals: list[int] = []
-    with screen.steps(total) as steps:
-        run = asyncio.ensure_future(_run(start, _on_event(screen, steps)))
+    ended: list[Report | None] = []
+    try:
+        with screen.steps(total) as steps:
+            run = asyncio.ensure_future(_run(start, _on_event(screen, steps)))
 
-        def stop(number: int) -> None:
-            signals.append(number)
-            with contextlib.suppress(OSError):
-                steps.note("stopping: what is in flight is waited for")
-                screen.flush()
-            run.cancel()
+            def stop(number: int) -> None:
+                signals.append(number)
+                ended_by(number)
+                with contextlib.suppress(OSError):
+                    steps.note("stopping: what is in flight is waited for")
+                    screen.flush()
+                run.cancel()
 
-        with _taking_signals(stop):
-            try:
-                report = await asyncio.shield(run)
-            except asyncio.CancelledError:  # Ctrl-C, where the loop takes no signals
-                if not run.done():
-                    stop(signal.SIGINT)
-                    await asyncio.wait({run})
-                report = run.result()
-    return Ran(report, signals[0] if signals else 0)
+            with _taking_signals(stop):
+                try:
+                    ended.append(await asyncio.shield(run))
+                except asyncio.CancelledError:  # Ctrl-C, where the loop takes no signals
+                    if not run.done():
+                        stop(signal.SIGINT)
+                        await asyncio.wait({run})
+                    ended.append(run.result())
+    except OSError:
+        # A terminal that is gone cannot take the last line of the steps. The report has other places.
+        if not ended:
+            raise
+    return Ran(ended[0], signals[0] if signals else 0)
 
 
 async def _run(start: Start, on_event: OnEvent) -> Report | None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shlex
-import signal
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.places import expanded
+from ezeep_async.cli.ending import cancel_on_signals
 from ezeep_async.cli.options import AtLeastOne
 from ezeep_async.cli.output import complain, write_document, write_error
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
@@ -19,13 +18,9 @@ from ezeep_async.given import cleaned_path
 from ezeep_async.sandbox.server import Sandbox
 
 
-TERMINATED = 143
-"""The exit code after SIGTERM."""
-
-
 async def sandbox(
     *, token_file: Path | None = None, users: AtLeastOne = 134, groups: AtLeastOne = 13, seed: int = 0
-) -> int:
+) -> None:
     """Serve a sandbox on loopback until Ctrl-C, and print the environment with which to use it.
 
     Parameters
@@ -39,8 +34,8 @@ async def sandbox(
     seed
         Another number is another organisation.
     """
+    cancel_on_signals()
     async with (
-        _termination() as terminated,
         Sandbox(users=users, groups=groups, seed=seed) as server,
         _login(server, token_file) as path,
     ):
@@ -49,8 +44,7 @@ async def sandbox(
         )
         write_document("".join(lines))
         write_error("serving until Ctrl-C\n")
-        await terminated.wait()
-    return TERMINATED
+        await asyncio.Event().wait()
 
 
 def _environment(server: Sandbox, token_file: Path | None) -> Mapping[str, str]:
@@ -108,17 +102,3 @@ async def check_token_file(store: FileTokenStore) -> None:
         raise TokenStoreError(
             f"{error} (every sandbox has an address of its own: give --token-file a file that does not exist yet)"
         ) from error
-
-
-@asynccontextmanager
-async def _termination() -> AsyncGenerator[asyncio.Event]:
-    """Set by SIGTERM. Ctrl-C needs no such thing: it cancels what is being waited for."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError):  # Windows has no such signal
-        loop.add_signal_handler(signal.SIGTERM, stop.set)
-    try:
-        yield stop
-    finally:
-        with contextlib.suppress(NotImplementedError):
-            loop.remove_signal_handler(signal.SIGTERM)

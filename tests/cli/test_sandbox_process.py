@@ -70,7 +70,7 @@ async def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
     async with serving(tmp_path, "--token-file", "login.json", "--users", "7") as (process, _):
         process.terminate()
         _, err = await process.communicate()
-        assert (process.returncode, err) == (143, b"")
+        assert (process.returncode, err) == (143, b"ezeep: interrupted\n")
         assert not (tmp_path / "login.json").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,7 @@ from ezeep_async import (
     TokenSet,
     TokenStore,
     User,
+    finish_refresh_on,
     is_retryable,
     run_sync,
 )
@@ -162,6 +164,8 @@ async def lost(error: OutcomeUnknown, session: EzeepSession, twin: BlockingSessi
     assert_type(error.sought, Sought | None)
     assert_type(error.retry_after, float | None)
     assert_type(is_retryable(error), bool)
+    finish_refresh_on()
+    finish_refresh_on(signal.SIGTERM, signal.SIGINT)
 
 
 def errors(error: Exception) -> float | None:
