@@ -1,4 +1,4 @@
-"""2-3: a process that renews the login in a `FileTokenStore` is killed at every step, and the next one goes on.
+"""2-3: a process that refreshes in a `FileTokenStore` is killed or ended at every step, and the next one goes on.
 
 The processes that die are forked from one that has imported the package and nothing else: no loop, no thread, no file.
 They get to the step by hooks, or are killed when the server has their request: nothing here waits for a time.
@@ -41,14 +41,17 @@ CHILD = """
 import asyncio, json, os, signal, stat, sys
 from pathlib import Path
 
-from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp
+from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp, finish_refresh_on, run_sync
 from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.stores import file as file_store
+from ezeep_async.cli import app, login, main  # imported once, and not in each child
+
+number = signal.SIGKILL
 
 
 def die(*args, **options):
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), number)
 
 
 def die_before(owner, name, when=lambda *args: True):
@@ -88,6 +91,13 @@ class Half:
         self.file.flush()
         os.fsync(self.file.fileno())
         die()
+        self.file.write(content[len(content) // 2 :])
+
+    def flush(self):
+        self.file.flush()
+
+    def fileno(self):
+        return self.file.fileno()
 
 
 def is_folder(descriptor):
@@ -130,19 +140,45 @@ def save(store, tokens):
     real_save(store, tokens)
 
 
-async def use(step, path, client_id, account, api):
+async def use(session):
+    async with session:
+        await session.accounts.me()
+
+
+def exits(old, new):
+    raise SystemExit(5)
+
+
+def run(step, path, client_id, account, api, signal_number, program):
+    global number
+    number = signal_number
     FileTokenStore._save = save
     hook(step)
+    if program == "command":
+        os.environ |= {"EZEEP_CLIENT_ID": client_id, "EZEEP_TOKEN_FILE": path}
+        os.environ |= {"EZEEP_ACCOUNT_URL": account, "EZEEP_API_URL": api}
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        os._exit(main.main(["whoami"]))
+    if number != signal.SIGKILL:
+        finish_refresh_on()
+    rotated = exits if step == "hook exits" else None
     endpoints = Endpoints(account, api)
-    async with EzeepSession(OAuthApp(client_id), store=FileTokenStore(path), endpoints=endpoints) as session:
-        await session.accounts.me()
+    session = EzeepSession(
+        OAuthApp(client_id), store=FileTokenStore(path), endpoints=endpoints, on_token_rotated=rotated
+    )
+    if program == "blocking":
+        with run_sync(session) as blocking:
+            blocking.accounts.me()
+    else:
+        asyncio.run(use(session))
 
 
 for line in sys.stdin:
     pid = os.fork()
     if not pid:
         try:
-            asyncio.run(use(*json.loads(line)))
+            run(*json.loads(line))
         finally:
             os._exit(3)
     print(pid, flush=True)
@@ -188,6 +224,9 @@ STEPS = [
 ]
 
 
+HOOK_EXITS = Step("hook exits", sent=True, rotated=True, stored=True)
+
+
 class Mortals:
     """Processes that renew the login in a file, and die of it."""
 
@@ -196,9 +235,16 @@ class Mortals:
         assert process.stdout is not None
         self._stdin, self._stdout = process.stdin, process.stdout
 
-    def start(self, step: Step, path: Path, sandbox: Sandbox) -> int:
+    def start(
+        self,
+        step: Step,
+        path: Path,
+        sandbox: Sandbox,
+        number: int = signal.SIGKILL,
+        program: str = "asyncio",
+    ) -> int:
         where = sandbox.endpoints
-        job = [step.name, str(path), sandbox.oauth_app.client_id, where.account, where.api]
+        job = [step.name, str(path), sandbox.oauth_app.client_id, where.account, where.api, number, program]
         self._stdin.write(json.dumps(job) + "\n")
         self._stdin.flush()
         return int(self._stdout.readline())
@@ -248,17 +294,26 @@ def _on_loop_of(sandbox: Sandbox, function, *args) -> object:
     return asyncio.run_coroutine_threadsafe(run(), loop).result(20)
 
 
-def _kill(mortals: Mortals, step: Step, path: Path, sandbox: Sandbox) -> int:
+def _kill(
+    mortals: Mortals,
+    step: Step,
+    path: Path,
+    sandbox: Sandbox,
+    number: int = signal.SIGKILL,
+    program: str = "asyncio",
+) -> int:
     """Let a process die at that step. What it ended with."""
     if "," not in step.name:
-        mortals.start(step, path, sandbox)
+        mortals.start(step, path, sandbox, number, program)
         return mortals.end()
     if "lost" in step.name:
         sandbox.faults.add(TOKEN, drop="before")
     hold = sandbox.faults.hold(TOKEN, after=step.name.startswith("processed"), times=1)
-    pid = mortals.start(step, path, sandbox)
+    pid = mortals.start(step, path, sandbox, number, program)
     _on_loop_of(sandbox, hold.arrived)
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, number)
+    if number != signal.SIGKILL:
+        _on_loop_of(sandbox, hold.release)
     ended = mortals.end()
     _on_loop_of(sandbox, hold.release)
     _on_loop_of(sandbox, _until_idle, sandbox)
@@ -396,6 +451,37 @@ def test_2_3_a_process_stopped_in_mid_refresh_beyond_its_limit(
     assert works
     assert (server.refresh_requests, server.refreshes) == (1, 1)
     assert _leftovers(path) == []
+
+
+@pytest.mark.parametrize("program", ["asyncio", "blocking", "command"])
+@pytest.mark.parametrize("step", [*STEPS, HOOK_EXITS], ids=lambda step: step.name)
+def test_2_3_a_process_that_is_asked_to_end_at_any_step(
+    server: Sandbox, mortals: Mortals, tmp_path: Path, step: Step, program: str
+) -> None:
+    """2-3: after SIGTERM a command, and a program with `finish_refresh_on`, ends the refresh: nothing is ever lost.
+
+    Nor by a hook that raises `SystemExit` instead.
+    """
+    if server.behaviour.grace_window or (step is HOOK_EXITS and program == "command"):
+        return
+    _on_loop_of(server, server.reset_counts)
+    path = tmp_path / "login.json"
+    asyncio.run(put(FileTokenStore(path), expired(_on_loop_of(server, server.tokens))))  # type: ignore[arg-type]
+    code = 3 if step is HOOK_EXITS else 143 if program == "command" else -signal.SIGTERM
+    assert _kill(mortals, step, path, server, signal.SIGTERM, program) == code
+    assert server.refreshes == 1
+    assert _leftovers(path) == []
+    assert asyncio.run(_load_at_once(path)) is not None, "the lock is free"
+    refreshes = server.refresh_requests
+    works = asyncio.run(_next_process(path, server))
+    note(
+        f"{'hook' if step is HOOK_EXITS else 'SIGTERM'}, {program}: {step.name}",
+        server,
+        refreshes,
+        lost=not works,
+    )
+    assert works
+    assert server.refresh_requests == refreshes
 
 
 def test_2_3_there_are_enough_deaths() -> None:
