@@ -82,6 +82,17 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize("kind", ["eager", "uvloop", "debug"])
+def loops(session: nox.Session, kind: str) -> None:
+    """The suite on eager tasks (Python 3.12), on uvloop, and in asyncio's debug mode: `nox -s "loops(kind='eager')"`."""
+    session.install(EVERYTHING, *_group("tests"), *(["uvloop"] if kind == "uvloop" else []))
+    env = {"EVENT_LOOP": kind, "PYTHONSAFEPATH": "1"}
+    if kind == "debug":
+        env["PYTHONASYNCIODEBUG"] = "1"
+    session.run("python", "-m", "pytest", *session.posargs, env=env)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and mistakes."""
     session.install(*_group("lint"))

@@ -6,10 +6,12 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
+from loops.sitecustomize import use_event_loop
 from support import QUICK
 from watch import Watch, installed
 
@@ -33,7 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
-    """What a shell starts in the background ignores Ctrl-C, and so would all that is started from here."""
+    """`EVENT_LOOP=eager`, `uvloop` or `debug` runs the suite, and its child processes, on such an event loop.
+
+    And what a shell starts in the background ignores Ctrl-C, and so would all that is started from here.
+    """
+    if kind := os.environ.get("EVENT_LOOP"):
+        use_event_loop(kind)
+        folder = str(Path(__file__).parent / "loops")
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -111,6 +111,7 @@ def test_a_task_of_a_hook_that_exits_ends_alone(server: Sandbox, other: Blocking
     tasks: list[asyncio.Task[None]] = []
 
     async def fail() -> None:
+        await asyncio.sleep(0)
         raise SystemExit(5)
 
     def hook(old: TokenSet | None, new: TokenSet) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import os
 import signal
 import sys
 import threading
@@ -200,6 +201,7 @@ def test_5_4_whatever_a_signal_handler_raises_cancels_the_call() -> None:
     assert ended == ["cancelled"]
 
 
+@pytest.mark.skipif(os.environ.get("EVENT_LOOP") == "eager", reason="an eager task has begun by then")
 @pytest.mark.parametrize("cancelled_first", [False, True])
 def test_5_4_a_call_that_is_cancelled_before_its_first_step_never_begins_and_still_ends(
     cancelled_first: bool,
