@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import warnings
 
@@ -198,6 +199,8 @@ async def test_1_5_no_canceller_stops_a_refresh(cancel, after: bool, grace: floa
 @pytest.mark.parametrize("inside_the_session", [True, False])
 def test_1_5_keyboard_interrupt_ends_the_loop_and_not_the_refresh(inside_the_session: bool) -> None:
     """1-5: asyncio.run() winds up after Ctrl-C, cancelling every task: the refresh is waited for all the same."""
+    if os.environ.get("EVENT_LOOP") == "uvloop" and not inside_the_session:
+        pytest.skip("uvloop never closes when its own ResourceWarning is raised as an error")
     kept: list[EzeepSession] = []
 
     async def main() -> None:
