@@ -37,7 +37,10 @@ class Ending:
         self.number = number
         if self.task is None:
             raise Terminated
-        self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+        with contextlib.suppress(
+            RuntimeError
+        ):  # the loop is closed: the command has ended but for its last words
+            self.task.get_loop().call_soon_threadsafe(self.task.cancel)
 
 
 _ending = Ending()
