@@ -26,6 +26,7 @@ from ezeep_async.errors import (
     EzeepError,
     PermissionDenied,
     TokenStoreError,
+    TransientAuthError,
     TransportError,
     UnexpectedResponse,
 )
@@ -259,7 +260,7 @@ async def _oneself(session: EzeepSession) -> AccountUser | None:
     """Who is logged in; None where that cannot be found out, which is no reason for a login to fail."""
     try:
         return await session.accounts.me()
-    except (ApiError, TransportError, UnexpectedResponse):
+    except (ApiError, TransientAuthError, TransportError, UnexpectedResponse):
         return None
 
 
