@@ -88,8 +88,11 @@ class Tracing:
         finally:
             if end is not None:
                 raised = sys.exc_info()
-                with self._guarded(raised[1]):
-                    end(*raised)
+                try:
+                    with self._guarded(raised[1]):
+                        end(*raised)
+                finally:
+                    del raised  # this frame is in its traceback: a cycle, and the session in it, would stay
 
     @contextmanager
     def _guarded(self, under_way: BaseException | None = None) -> Generator[None]:
