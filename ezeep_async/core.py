@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 import warnings
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import aiohttp
 import attrs
@@ -23,6 +25,7 @@ from ezeep_async.auth.owned import start_uncancellable
 from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import SessionClosed, TransportError, UnexpectedResponse
+from ezeep_async.exclusive import Exclusive, Lost
 from ezeep_async.http.sender import Sender
 from ezeep_async.http.stats import Stats
 from ezeep_async.http.tracing import Tracing, tracing_of
@@ -92,6 +95,9 @@ class Core:
             store, self.exchanger, clock, leeway=settings.leeway, on_rotated=on_token_rotated, log=log
         )
         self._sender = Sender(self._transport, self.refresher, settings, tracing=tracing)
+        self._exclusive = Exclusive(
+            store, endpoints.api, patience=settings.deadline, shared=settings.shared_locks
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Lock | None = None
         self._opened = False
@@ -174,7 +180,10 @@ class Core:
             await self.refresher.aclose(caller)
         finally:
             self._sender.close()
-            await self._transport.aclose()
+            try:
+                await self._exclusive.aclose()
+            finally:
+                await self._transport.aclose()
 
     async def send(self, request: Request, /) -> RawResponse:
         """The 2xx answer, with everything that belongs to a call. Raises an `EzeepError` for everything else."""
@@ -182,6 +191,15 @@ class Core:
             await self.open()
         self._check_loop()
         return await self._sender.send(request)
+
+    @asynccontextmanager
+    async def exclusive(self, *name: str) -> AsyncGenerator[Lost, None]:
+        """See `Exclusive.hold`."""
+        if not self._opened or self._closing is not None:
+            await self.open()
+        self._check_loop()
+        async with self._exclusive.hold(*name) as lost:
+            yield lost
 
     def __del__(self) -> None:
         keep_alive: KeepAlive | None = getattr(self, "_keep_alive", None)

@@ -175,5 +175,8 @@ class Settings:
     """The proxy's user name and password, where they are not in its address."""
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=_tls)
     """Own certificate authorities or client certificates, for both hosts."""
+    shared_locks: bool = attrs.field(default=True, validator=_flag)
+    """Whether a change of a user's groups, and `groups.ensure`, takes a lock that all processes with the same token store
+    share, where the store has such locks. False: only the sessions of one process wait for each other."""
     trust_env: bool = attrs.field(default=False, validator=_flag)
     """Take proxies from HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Read once, when the session is opened."""

@@ -20,6 +20,7 @@ LAYERS = [
     {"wire", "signals", "tasks"},
     {"auth", "http"},
     {"pages", "paging", "resources"},
+    {"exclusive"},
     {"core", "session", "provisioning"},
     {"blocking", "notebooks", "portal", "sync", "cli", "sandbox", "testing"},
 ]

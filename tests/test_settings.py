@@ -26,6 +26,7 @@ DEFAULTS = {
     "proxy": None,
     "proxy_auth": None,
     "ssl_context": None,
+    "shared_locks": True,
     "trust_env": False,
 }
 ZERO_ALLOWED = {"retries", "max_retry_after", "leeway"}

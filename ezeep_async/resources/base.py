@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, TypeVar
 
-from ezeep_async.errors import InconsistentListing, OutcomeUnknown, Sought, UnexpectedResponse
+from ezeep_async.errors import (
+    ConcurrentModification,
+    InconsistentListing,
+    OutcomeUnknown,
+    Sought,
+    UnexpectedResponse,
+)
 from ezeep_async.pages import Fetch, Fetched, HasId, Params
 from ezeep_async.paging import READINGS, Paginator
 from ezeep_async.tasks import ContainedTask
@@ -23,12 +28,19 @@ R = TypeVar("R", bound=HasId)
 
 logger = logging.getLogger("ezeep_async.resources")
 
+LOST_TURNS = 3
+"""How often work begins again because its lock was lost before anything was written."""
+
 
 class Api(Protocol):
     """What a resource needs of its session."""
 
     def send(self, request: Request, /) -> Awaitable[RawResponse]:
         """The 2xx answer. Raises an `EzeepError` for everything else."""
+        ...
+
+    def exclusive(self, *name: str) -> AbstractAsyncContextManager[Callable[[], bool]]:
+        """The lock of `name`, such as a user. Gives a function that says whether the lock was lost since."""
         ...
 
 
@@ -106,64 +118,87 @@ async def create_record(api: Api, request: Request, kind: type[T], sought: Sough
         ) from error
 
 
+class TurnLost(ConcurrentModification):
+    """The lock of the turn did not last until its write, which was not sent."""
+
+
 class Turn:
     """The turn of one caller. Without a write under way it ends with its block, else with that write."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost: Callable[[], bool]) -> None:
+        self.lost = lost
         self.writing: asyncio.Task[object] | None = None
 
     async def write(self, work: Callable[[], Coroutine[object, object, T]]) -> T:
         """What `work` gives, which sends a write. Once it has begun it goes on without its caller."""
         # Whoever is cancelled already learns it here, where nothing has been sent: anyio tells it only to who waits.
         await asyncio.sleep(0)
+        if self.lost():
+            raise TurnLost(
+                "the lock that processes share was lost before the write: this process was suspended, or the lock's "
+                "server forgot it. Nothing was written: try again"
+            )
         task = ContainedTask(work())
         self.writing = task
         return await asyncio.shield(task)
 
 
 class Turns:
-    """One turn for each key that is in use: whoever changes the same thing does so one after the other."""
+    """One turn for each name that is in use: all that change the same thing do so one after the other."""
 
-    def __init__(self) -> None:
-        self._locks: dict[Hashable, tuple[asyncio.Lock, int]] = {}
-        self._under_way: set[asyncio.Task[object]] = set()
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def run(self, name: tuple[str, ...], work: Callable[[Turn], Coroutine[object, object, T]]) -> T:
+        """What `work` gives in a turn of its own. Begun again, as nothing was written, where the lock was lost before.
+
+        Raises `ConcurrentModification` where it was lost during a write.
+        """
+        for _ in range(LOST_TURNS):
+            try:
+                async with self.take(name) as turn:
+                    return await work(turn)
+            except TurnLost as error:
+                if error.may_have_happened:
+                    raise
+        async with self.take(name) as turn:
+            return await work(turn)
 
     @asynccontextmanager
-    async def take(self, key: Hashable) -> AsyncGenerator[Turn, None]:
-        """A block that runs when it is the turn of `key`.
+    async def take(self, name: tuple[str, ...]) -> AsyncGenerator[Turn, None]:
+        """A block that runs when it is the turn of `name`.
 
         A caller that is cancelled while it waits for its turn, or while it reads, is out of it, and writes nothing.
         What it has begun to write is being carried out: the next turn does not begin before that has ended.
         """
-        lock, users = self._locks.get(key) or (asyncio.Lock(), 0)
-        self._locks[key] = lock, users + 1
-        try:
-            await lock.acquire()
-        except BaseException:
-            self._leave(key)
-            raise
-        turn = Turn()
+        manager = self._api.exclusive(*name)
+        turn = Turn(await manager.__aenter__())
         try:
             yield turn
         finally:
             task = turn.writing
             if task is None or task.done():
-                self._end(key, task)
+                await manager.__aexit__(None, None, None)
             else:
-                self._under_way.add(task)
-                task.add_done_callback(partial(self._end, key))
+                ending = asyncio.ensure_future(_end_after(task, manager))
+                self._under_way.add(ending)
+                ending.add_done_callback(self._under_way.discard)
+        if turn.writing is not None and turn.lost():
+            error = ConcurrentModification(
+                f"{name[0]} {name[-1]}: written, but the lock that processes share was lost meanwhile: this process was "
+                "suspended, or the lock's server forgot it. What another process wrote at that moment may be overwritten: "
+                "compare, and write again"
+            )
+            error.may_have_happened = True
+            raise error
 
-    def _end(self, key: Hashable, task: asyncio.Task[object] | None = None) -> None:
-        self._locks[key][0].release()
-        self._leave(key)
-        if task is not None:
-            self._under_way.discard(task)
-            if not task.cancelled():
-                task.exception()  # looked at: with its caller gone, nobody else does
 
-    def _leave(self, key: Hashable) -> None:
-        lock, users = self._locks[key]
-        if users == 1:
-            del self._locks[key]
-        else:
-            self._locks[key] = lock, users - 1
+async def _end_after(task: asyncio.Task[object], manager: AbstractAsyncContextManager[object]) -> None:
+    """Give the lock back when the write has ended, whose caller has gone."""
+    try:
+        await asyncio.wait({task})
+    finally:
+        await manager.__aexit__(None, None, None)
+    if not task.cancelled():
+        task.exception()  # retrieved: its caller does not

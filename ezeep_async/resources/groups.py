@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import logging
+from collections.abc import Callable, Iterable
 from typing import TypedDict, Unpack
 from uuid import UUID
 
@@ -59,8 +61,11 @@ class Groups:
     def __init__(self, api: Api, users: Users) -> None:
         self._api = api
         self._users = users
-        self._turns = Turns()
-        self._fetch = page_fetcher(api, Group, GROUPS.page)
+        self._turns = Turns(api)
+        self._fetch = fetch = page_fetcher(api, Group, GROUPS.page)
+        self._look = _SharedLook(
+            lambda: Paginator(fetch, concurrency=4)
+        )  # of `self.list` it would be a cycle
 
     def list(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[Group]:
         """All groups, read as they are iterated. Raises `ValueError` for sizes below 1."""
@@ -177,14 +182,21 @@ class Groups:
         """
         organization = as_uuid(organization_id, "organization_id")
         checked_name(name, "name")
-        async with self._turns.take((organization, name)) as turn:
-            ensured = await self._ensure(name, organization, fields, turn, look=True)
+        ensured = await self._turns.run(
+            _turn_of(name, organization),
+            lambda turn: self._ensure(name, organization, fields, turn, look=True),
+        )
         return ensured.group, ensured.created
 
     async def _ensure_absent(self, name: str, organization_id: UUID) -> Ensured:
-        """As `ensure`, for a name that was looked for just now and not found: one request instead of several."""
-        async with self._turns.take((organization_id, name)) as turn:
+        """As `ensure`, for one of many names that were looked for before: they share a look for what came since."""
+
+        async def work(turn: Turn) -> Ensured:
+            if (found := _only(await self._look.groups(), name, organization_id)) is not None:
+                return Ensured(found, False)
             return await self._ensure(name, organization_id, {}, turn, look=False)
+
+        return await self._turns.run(_turn_of(name, organization_id), work)
 
     async def _ensure(
         self, name: str, organization_id: UUID, fields: GroupFields, turn: Turn, *, look: bool
@@ -215,13 +227,8 @@ class Groups:
 
     async def _find_one(self, name: str, organization_id: UUID) -> Group | None:
         groups = [group for group in await listed(self.list()) if group.organization_id == organization_id]
-        found = [group for group in groups if group.name == name]
-        if len(found) > 1:
-            raise AmbiguousName(
-                f"{len(found)} groups are named {name!r}: use an id", ids=[group.id for group in found]
-            )
-        if found:
-            return found[0]
+        if (found := _only(groups, name, organization_id)) is not None:
+            return found
         for other in LookAlikes(group.name for group in groups).of(name):
             logger.warning(
                 "there is no group %s; there is a group %s, whose name looks the same",
@@ -229,6 +236,48 @@ class Groups:
                 shown(other),
             )
         return None
+
+
+def _only(groups: Iterable[Group], name: str, organization_id: UUID) -> Group | None:
+    found = [group for group in groups if (group.name, group.organization_id) == (name, organization_id)]
+    if len(found) > 1:
+        raise AmbiguousName(
+            f"{len(found)} groups are named {name!r}: use an id", ids=[group.id for group in found]
+        )
+    return found[0] if found else None
+
+
+class _SharedLook:
+    """Listings shared by the callers of one session that want to know what there is at the time of their call."""
+
+    def __init__(self, listing: Callable[[], Paginator[Group]]) -> None:
+        self._listing = listing
+        self._turn = asyncio.Lock()
+        self._begun = 0
+        self._callers = 0
+        self._seen: tuple[int, builtins.list[Group]] = 0, []
+
+    async def groups(self) -> builtins.list[Group]:
+        """All groups, by one listing that begins after this call. Calls that come during one listing share the next.
+
+        Groups that are created meanwhile may be missing, and so may others where groups are deleted meanwhile.
+        """
+        begun = self._begun
+        self._callers += 1
+        try:
+            async with self._turn:
+                if self._seen[0] <= begun:
+                    self._begun += 1
+                    self._seen = self._begun, await self._listing().collect()
+                return self._seen[1]
+        finally:
+            self._callers -= 1
+            if not self._callers:
+                self._seen = 0, []
+
+
+def _turn_of(name: str, organization_id: UUID) -> tuple[str, str, str]:
+    return "group", str(organization_id), name
 
 
 def _is_untold(error: ApiError) -> bool:

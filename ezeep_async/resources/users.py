@@ -52,7 +52,7 @@ class Users:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._turns = Turns()
+        self._turns = Turns(api)
         self._patch_refused = False
         self._fetch = page_fetcher(api, User, USERS.page)
 
@@ -87,8 +87,7 @@ class Users:
         The answer is what the server then has. Raises `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
         """
         user, wanted = as_uuid(user_id, "user_id"), _ids(group_ids)
-        async with self._turns.take(user) as turn:
-            return (await self._write(user, wanted, turn))[0]
+        return (await self._turns.run(_turn_of(user), lambda turn: self._write(user, wanted, turn)))[0]
 
     async def add_to_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
         """Add the user to groups and keep the others: read, merge, write only if something changes, compare.
@@ -128,8 +127,13 @@ class Users:
         before_write: BeforeWrite | None = None,
     ) -> MembershipChange:
         """Both at once: read, merge, write only if something changes, compare; `assumed` takes the place of the reading."""
-        async with self._turns.take(user_id) as turn:
-            return await self._merge(user_id, add, remove, assumed, before_write, turn)
+
+        async def merge(turn: Turn) -> MembershipChange:
+            nonlocal assumed
+            known, assumed = assumed, None  # a second turn comes after others had one
+            return await self._merge(user_id, add, remove, known, before_write, turn)
+
+        return await self._turns.run(_turn_of(user_id), merge)
 
     async def _merge(
         self,
@@ -199,6 +203,10 @@ class Users:
         }
         put = USERS.put(user_id, values)
         return await turn.write(lambda: fetch_with_answer(self._api, put, User))
+
+
+def _turn_of(user_id: UUID) -> tuple[str, str]:
+    return "user", str(user_id)
 
 
 def _ids(group_ids: Iterable[UUID | str]) -> frozenset[UUID]:

@@ -13,7 +13,7 @@ from aiohttp import web
 from stub_servers import Seen, Stub, nothing_running, page, session_on, user
 from support import until
 
-from ezeep_async import EzeepSession, Group, PaginationLoop, User
+from ezeep_async import EzeepSession, Group, PaginationLoop, User, exclusive
 from ezeep_async.resources.base import Turn, Turns
 from ezeep_async.sandbox import Sandbox
 
@@ -151,7 +151,7 @@ async def test_7_3_cancelled_while_it_writes_the_next_turn_waits(
     hold.release()
     await asyncio.wait_for(asyncio.gather(*waiting[1::2]), 10)
     assert set(sandbox.organisation.users[member].groups) == before | {added, *others[1::2]}
-    assert session.users._turns._locks == {}
+    assert len(exclusive.queues) == 0
 
 
 @WAYS
@@ -177,7 +177,7 @@ async def test_6_4_cancelled_at_the_creation_others_get_that_group(
     made = [each for each in sandbox.organisation.groups.values() if each.name == "Finance"]
     assert {group.id for group, _ in results} == {each.id for each in made}
     assert (len(made), sandbox.count(CREATE), any(created for _, created in results)) == (1, 1, False)
-    assert session.groups._turns._locks == {}
+    assert len(exclusive.queues) == 0
 
 
 async def test_6_4_a_creation_that_is_lost_without_its_caller_is_not_sent_again(
@@ -190,7 +190,7 @@ async def test_6_4_a_creation_that_is_lost_without_its_caller_is_not_sent_again(
     async with nothing_running():
         await by_task(lambda: session.groups.ensure("Finance", organization), hold.arrived())
         hold.release()
-        await until(lambda: not session.groups._turns._locks)
+        await until(lambda: not len(exclusive.queues))
     assert (sandbox.count(CREATE), sandbox.count(LIST)) == (1, 1)
 
 
@@ -202,10 +202,10 @@ async def answer() -> AsyncIterator[asyncio.Future[None]]:
 @pytest.mark.parametrize("first", ["answer", "cancel"])
 @pytest.mark.parametrize("way", ["task", "scope"])
 async def test_7_3_cancelled_in_the_moment_of_the_answer_nothing_is_written(
-    answer: asyncio.Future[None], way: str, first: str
+    session: EzeepSession, answer: asyncio.Future[None], way: str, first: str
 ) -> None:
     """7-3: the answer to the read and the cancellation come in one turn of the loop, in both orders."""
-    turns, sent = Turns(), 0
+    turns, sent = Turns(session._core), 0
     scope = anyio.CancelScope()
 
     async def write() -> None:
@@ -218,7 +218,7 @@ async def test_7_3_cancelled_in_the_moment_of_the_answer_nothing_is_written(
 
     async def call() -> None:
         with scope:
-            async with turns.take("key") as turn:
+            async with turns.take(("key",)) as turn:
                 await work(turn)
 
     task = asyncio.ensure_future(call())
@@ -231,7 +231,7 @@ async def test_7_3_cancelled_in_the_moment_of_the_answer_nothing_is_written(
         act()
     await asyncio.wait({task}, timeout=5)
     await asyncio.sleep(0.01)
-    assert (sent, turns._locks) == (0, {})
+    assert (sent, len(exclusive.queues)) == (0, 0)
 
 
 # --- names

@@ -27,6 +27,7 @@ from ezeep_async.auth.stores.document import (
     parsed,
     tokens_in,
 )
+from ezeep_async.auth.stores.file_locks import FileLocks
 from ezeep_async.auth.stores.mounts import network_file_system
 from ezeep_async.auth.stores.places import expanded, folder_for
 from ezeep_async.auth.stores.private import (
@@ -147,10 +148,20 @@ class FileTokenStore:
         finally:
             await in_thread(lambda: lock.release(force=True))
 
+    def shared_locks(self) -> FileLocks:
+        """Locks for single users and names, in the folder `<path>.locks`: see `TokenStore`."""
+        return FileLocks(self._locks_folder)
+
     # --- in worker threads -----------------------------------------------------------------------------------------
 
     def _target(self) -> Path:
         return Path(os.path.realpath(self._path))
+
+    def _locks_folder(self) -> Path:
+        target = self._target()
+        folder = target.with_name(target.name + ".locks")
+        make_folder(folder)
+        return folder
 
     def _new_lock(self) -> BaseFileLock:
         target = self._target()

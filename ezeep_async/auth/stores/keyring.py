@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from ezeep_async.auth.stores.document import Owner, as_text, check, owner_of, parsed, tokens_in
 from ezeep_async.auth.stores.file import LOCK_TIMEOUT, FileTokenStore
+from ezeep_async.auth.stores.file_locks import FileLocks
 from ezeep_async.auth.stores.places import expanded
 from ezeep_async.auth.stores.threads import in_thread, in_thread_for
 from ezeep_async.auth.tokens import TokenSet
@@ -114,6 +115,10 @@ class KeyringTokenStore:
 
     def lock(self) -> AbstractAsyncContextManager[object]:
         return self._guard.lock()
+
+    def shared_locks(self) -> FileLocks:
+        """Locks for single users and names, beside the lock of the login: see `TokenStore`."""
+        return self._guard.shared_locks()
 
     async def _answer(self, ask: Callable[[], T]) -> T:
         """For what leaves the login as it is. What writes it is waited for: late, it would undo somebody else's."""

@@ -20,6 +20,7 @@ from ezeep_async.auth.owned import start_self_timed
 from ezeep_async.auth.presenting import EarlierHolder
 from ezeep_async.auth.stores.cipher import cipher
 from ezeep_async.auth.stores.document import Owner, as_text, check, owner_of, parsed, tokens_in
+from ezeep_async.auth.stores.redis_locks import RedisLocks
 from ezeep_async.auth.stores.redis_server import RedisServer, RedisUnusable, to_the_end
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
@@ -173,6 +174,7 @@ class RedisTokenStore:
         others = (f"{stem}:{each}" for each in ("lock", "probe", "refresh"))
         self._server = RedisServer(server, f"the login {key!r}", (key, *others))
         self._where = self._server.where
+        self._stem = stem
         self._cipher = None if encryption_key is None else cipher(encryption_key)
         self._lease = lease
         self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
@@ -313,6 +315,10 @@ class RedisTokenStore:
                 _holds.set(tuple(each for each in _holds.get() if each.active))
                 over.set_result(None)
                 await to_the_end(self._release(hold, extending))
+
+    def shared_locks(self) -> RedisLocks:
+        """Locks for single users and names, in keys beside that of the login: see `TokenStore`."""
+        return RedisLocks(self._server, self._stem)
 
     async def aclose(self) -> None:
         """Break off what this event loop has under way with the server. Between uses nothing is open."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import os
-from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -93,21 +93,25 @@ class RedisServer:
         if link is not None:
             await to_the_end(_close(link.client))
 
-    async def run(self, script: str, *arguments: str, limit: float = ANSWER_TIMEOUT) -> Any:
+    async def run(
+        self, script: str, *arguments: str, limit: float = ANSWER_TIMEOUT, keys: Sequence[str] | None = None
+    ) -> Any:
         """The script's answer, as text. Raises `RedisUnusable` without one within `limit` seconds.
+
+        It runs on `keys`, by default on those of the store.
 
         A command that was begun comes to its end in a task of its own: redis may swallow a cancellation.
         """
-        return await to_the_end(self._run(script, *arguments, limit=limit))
+        return await to_the_end(self._run(script, *arguments, limit=limit, keys=keys or self._keys))
 
-    async def _run(self, script: str, *arguments: str, limit: float) -> Any:
+    async def _run(self, script: str, *arguments: str, limit: float, keys: Sequence[str]) -> Any:
         from redis import exceptions
 
         try:
             async with self.connected() as client:
                 with RunningTimeout(limit):
                     answer = await client.execute_command(
-                        "EVAL", script, len(self._keys), *self._keys, *arguments
+                        "EVAL", script, len(keys), *keys, *arguments
                     )
                     return _text(answer)
         except UnicodeDecodeError:

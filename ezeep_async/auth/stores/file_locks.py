@@ -1,0 +1,168 @@
+"""`FileLocks`: locks for single users and names in a folder beside a token file, shared by the processes of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from ezeep_async.auth.stores.mounts import network_file_system
+from ezeep_async.auth.stores.threads import in_thread
+from ezeep_async.errors import TokenStoreError
+
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+LOCKS = 1024
+"""Names are hashed to this many locks, so that their files need no clean-up. Two of fifty names in use rarely share one."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 0.025
+"""Between two attempts at a lock that is taken."""
+BUSY = {errno.EMFILE, errno.ENFILE, errno.EINTR}
+"""What is over soon, and no reason to write without a lock."""
+
+_open_files: set[_LockFile] = set()
+
+
+class _LockFile:
+    """One attempt to hold one file's lock. The operating system ends it with the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def try_lock(self) -> bool:
+        """Lock it, unless that is held by others. Raises `OSError` where files cannot be locked."""
+        try:
+            if self._descriptor is None:
+                flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+                self._descriptor = os.open(self._path, flags, 0o600)
+                _open_files.add(self)
+            return _lock(self._descriptor)
+        except OSError as error:
+            if error.errno in BUSY:
+                return False
+            raise
+
+    def release(self) -> None:
+        """Unlock it, and close it."""
+        if (descriptor := self.forget()) is not None:
+            try:
+                # Not only closed: a process that was forked in this moment has it open too.
+                _unlock(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def forget(self) -> int | None:
+        """The descriptor, which is no longer this object's."""
+        _open_files.discard(self)
+        descriptor, self._descriptor = self._descriptor, None
+        return descriptor
+
+
+def _lock(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            if error.errno not in {errno.EACCES, errno.EDEADLK}:
+                raise
+            return False
+    else:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _unlock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        except OSError as error:
+            if error.errno != errno.EACCES:  # it was not locked
+                raise
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _close_those_of_the_parent() -> None:
+    """A forked child shares its parent's locks: it must neither keep them when the parent dies, nor give them back."""
+    for file in [*_open_files]:
+        if (descriptor := file.forget()) is not None:
+            os.close(descriptor)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_those_of_the_parent)
+
+
+class FileLocks:
+    """The `SharedLocks` of the stores with a file. `folder` gives the folder for the locks; it is called in a thread."""
+
+    def __init__(self, folder: Callable[[], Path]) -> None:
+        self._find_folder = folder
+        self._folder: Path | None = None
+        self._is_remote = False
+
+    @asynccontextmanager
+    async def hold(self, name: str, /) -> AsyncGenerator[None, None]:
+        """See `SharedLocks.hold`. It lasts until it is given back, or its process ends: there is no lease."""
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % LOCKS
+        # A waiter holds the second file's lock. Who has just given the first back has to queue there too, and the
+        # kernel's locks alone would let a busy process have it again at once, every time.
+        queue = await self._locked(f"{number:03x}.next")
+        try:
+            lock = await self._locked(f"{number:03x}.lock")
+        finally:
+            await self._run(queue.release)
+        try:
+            yield
+        finally:
+            await self._run(lock.release)
+
+    async def aclose(self) -> None:
+        """Nothing is open between uses."""
+
+    async def _locked(self, file_name: str, *, is_retry: bool = False) -> _LockFile:
+        if (folder := self._folder) is None:
+            folder = await in_thread(self._prepare)
+        lock, pause = _LockFile(folder / file_name), FIRST_PAUSE_S
+        try:
+            while not await self._run(lock.try_lock):
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, LONGEST_PAUSE_S)
+        except OSError as error:
+            await self._run(lock.release)
+            if isinstance(error, FileNotFoundError) and not is_retry:  # the folder was removed
+                await in_thread(self._prepare)
+                return await self._locked(file_name, is_retry=True)
+            raise TokenStoreError(f"{folder} cannot be used: {error.strerror or error}") from error
+        except BaseException:
+            await self._run(lock.release)
+            raise
+        return lock
+
+    def _prepare(self) -> Path:
+        try:
+            folder = self._find_folder()
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise TokenStoreError(
+                f"the folder for locks cannot be made: {error.filename}: {error.strerror or error}"
+            ) from error
+        self._is_remote = network_file_system(str(folder)) is not None
+        self._folder = folder
+        return folder
+
+    async def _run(self, act: Callable[[], bool | None]) -> bool | None:
+        """On a local disk it takes some microseconds, much less than a thread does."""
+        return await in_thread(act) if self._is_remote else act()
