@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from uuid import UUID
 
@@ -129,6 +130,8 @@ class Writer:
     rows: list[tuple[UUID, UUID]]
     concurrency: int
     shared: bool
+    begin: Barrier | None = None
+    """Where the processes wait for each other."""
 
     def __call__(self) -> None:
         asyncio.run(self.write())
@@ -144,6 +147,8 @@ class Writer:
                 for user, group in rest:
                     await session.users.add_to_groups(user, group)
 
+            if self.begin is not None:
+                await asyncio.to_thread(self.begin.wait)
             begun = time.perf_counter()
             await asyncio.gather(*[worker() for _ in range(self.concurrency)])
             return time.perf_counter() - begun
@@ -196,11 +201,12 @@ def collide(name: str, there: Server, make_store: Callable[[], TokenStore], *, s
     """Processes that write to the same users at the same time."""
     put(there, make_store)
     spawn = multiprocessing.get_context("spawn")
+    begin = spawn.Barrier(PROCESSES)
     writers = []
     for number in range(PROCESSES):
         groups = there.groups[number * EACH : (number + 1) * EACH]
         rows = [(there.users[place % SAME_USERS], group) for place, group in enumerate(groups)]
-        writers.append(Writer(there.endpoints, there.app, make_store, rows, 8, shared))
+        writers.append(Writer(there.endpoints, there.app, make_store, rows, 8, shared, begin))
     processes = [spawn.Process(target=writer) for writer in writers]
     for process in processes:
         process.start()

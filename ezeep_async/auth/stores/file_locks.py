@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from ezeep_async.auth.stores.mounts import network_file_system
@@ -21,10 +24,14 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-LOCKS = 1024
+LOCKS = 512
 """Names are hashed to this many locks, so that their files need no clean-up. Two of fifty names in use rarely share one."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 0.025
 """Between two attempts at a lock that is taken."""
+YIELD_S = 0.1
+"""How long a free lock is left to those that wait for it: longer than a pause, and short where the waiter has gone."""
+MARK_AT = 1
+"""The byte of the file that says that somebody waits. Windows lets nobody but the holder read the byte that is locked."""
 BUSY = {errno.EMFILE, errno.ENFILE, errno.EINTR}
 """What is over soon, and no reason to write without a lock."""
 
@@ -42,7 +49,7 @@ class _LockFile:
         """Lock it, unless that is held by others. Raises `OSError` where files cannot be locked."""
         try:
             if self._descriptor is None:
-                flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+                flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
                 self._descriptor = os.open(self._path, flags, 0o600)
                 _open_files.add(self)
             return _lock(self._descriptor)
@@ -50,6 +57,27 @@ class _LockFile:
             if error.errno in BUSY:
                 return False
             raise
+
+    def is_waited_for(self) -> bool:
+        """Whether the mark of a waiter is there. Only with the lock held."""
+        if self._descriptor is None:
+            return False
+        with contextlib.suppress(OSError):  # it is about fairness, not about safety
+            os.lseek(self._descriptor, MARK_AT, os.SEEK_SET)
+            return os.read(self._descriptor, 1) == b"1"
+        return False
+
+    def mark(self, waiting: bytes) -> None:
+        """Set (b"1") or remove (b"0") the mark of a waiter."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):  # such as a full disk
+                os.lseek(self._descriptor, MARK_AT, os.SEEK_SET)
+                os.write(self._descriptor, waiting)
+
+    def unlock(self) -> None:
+        """Give the lock back, and keep the file open."""
+        if self._descriptor is not None:
+            _unlock(self._descriptor)
 
     def release(self) -> None:
         """Unlock it, and close it."""
@@ -69,6 +97,7 @@ class _LockFile:
 
 def _lock(descriptor: int) -> bool:
     if sys.platform == "win32":
+        os.lseek(descriptor, 0, os.SEEK_SET)  # what is locked is the byte at this position
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError as error:
@@ -85,6 +114,7 @@ def _lock(descriptor: int) -> bool:
 
 def _unlock(descriptor: int) -> None:
     if sys.platform == "win32":
+        os.lseek(descriptor, 0, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
         except OSError as error:
@@ -117,13 +147,7 @@ class FileLocks:
     async def hold(self, name: str, /) -> AsyncGenerator[None, None]:
         """See `SharedLocks.hold`. It lasts until it is given back, or its process ends: there is no lease."""
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % LOCKS
-        # A waiter holds the second file's lock. Who has just given the first back has to queue there too, and the
-        # kernel's locks alone would let a busy process have it again at once, every time.
-        queue = await self._locked(f"{number:03x}.next")
-        try:
-            lock = await self._locked(f"{number:03x}.lock")
-        finally:
-            await self._run(queue.release)
+        lock = await self._locked(f"{number:03x}.lock")
         try:
             yield
         finally:
@@ -135,11 +159,9 @@ class FileLocks:
     async def _locked(self, file_name: str, *, is_retry: bool = False) -> _LockFile:
         if (folder := self._folder) is None:
             folder = await in_thread(self._prepare)
-        lock, pause = _LockFile(folder / file_name), FIRST_PAUSE_S
+        lock = _LockFile(folder / file_name)
         try:
-            while not await self._run(lock.try_lock):
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, LONGEST_PAUSE_S)
+            await self._wait_for(lock)
         except OSError as error:
             await self._run(lock.release)
             if isinstance(error, FileNotFoundError) and not is_retry:  # the folder was removed
@@ -150,6 +172,26 @@ class FileLocks:
             await self._run(lock.release)
             raise
         return lock
+
+    async def _wait_for(self, lock: _LockFile) -> None:
+        """Lock it. A busy process that comes back at once would otherwise have it again before a waiter's next attempt."""
+        began, pause = time.monotonic(), FIRST_PAUSE_S
+        waited = False
+        while True:
+            if not await self._run(lock.try_lock):
+                await self._run(partial(lock.mark, b"1"))  # each time: a waiter that got it removes the mark
+                waited = True
+            elif waited or not await self._run(lock.is_waited_for):
+                break
+            elif time.monotonic() - began > YIELD_S:
+                waited = True
+                break
+            else:
+                await self._run(lock.unlock)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_S)
+        if waited:
+            await self._run(partial(lock.mark, b"0"))
 
     def _prepare(self) -> Path:
         try:
