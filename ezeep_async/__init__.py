@@ -7,6 +7,7 @@ import logging
 from ezeep_async.auth.app import AuthorizationRequest, OAuthApp
 from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.oauth import Pairing
+from ezeep_async.auth.shared_locks import HeldLock, SharedLocks
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.keyring import KeyringTokenStore
 from ezeep_async.auth.stores.readonly import ReadOnlyTokens
@@ -100,6 +101,7 @@ __all__ = [
     "FileTokenStore",
     "Group",
     "GroupRef",
+    "HeldLock",
     "InconsistentListing",
     "InsecureEndpoint",
     "InvalidInput",
@@ -131,6 +133,7 @@ __all__ = [
     "ServerError",
     "SessionClosed",
     "Settings",
+    "SharedLocks",
     "Sought",
     "StalePlan",
     "StateMismatch",

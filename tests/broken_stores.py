@@ -7,12 +7,12 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import attrs
-from other_stores import Shelf, Vault
+from other_stores import Shelf, ShelfLocks, Vault
 
 from ezeep_async import (
     FileTokenStore,
@@ -364,3 +364,72 @@ class SavesAllTheSame(Vault):
     async def save(self, tokens: TokenSet, /) -> None:
         self.box.append(tokens)
         raise TokenPersistError("read-only")
+
+
+class LendsLocksToOne(Shelf):
+    """Each session has locks of its own."""
+
+    def shared_locks(self) -> ShelfLocks:
+        return ShelfLocks(set())
+
+
+class _LeakingLocks(ShelfLocks):
+    @asynccontextmanager
+    async def hold(self, name: str, /) -> AsyncIterator[None]:
+        while name in self.names:
+            await asyncio.sleep(0.001)
+        self.names.add(name)
+        yield
+        self.names.discard(name)
+
+
+class LendsLocksThatLeak(Shelf):
+    def shared_locks(self) -> ShelfLocks:
+        return _LeakingLocks(self.place.names)
+
+
+class _OneForAll(ShelfLocks):
+    def hold(self, name: str, /) -> AbstractAsyncContextManager[None]:
+        return super().hold("all" if name else name)
+
+
+class LendsOneLock(Shelf):
+    def shared_locks(self) -> ShelfLocks:
+        return _OneForAll(self.place.names)
+
+
+class LendsItsOwnLock(Shelf):
+    """The lock of the token set: a refresh would wait for its own caller."""
+
+    def shared_locks(self) -> ShelfLocks:
+        return _OwnLock(self)
+
+
+class _OwnLock(ShelfLocks):
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+
+    def hold(self, name: str, /) -> AbstractAsyncContextManager[None]:
+        return self.shelf.lock()
+
+
+class _TiedToItsTask(ShelfLocks):
+    @asynccontextmanager
+    async def hold(self, name: str, /) -> AsyncIterator[None]:
+        async with asyncio.timeout(60), super().hold(name):
+            task = asyncio.current_task()
+            yield
+            if asyncio.current_task() is not task:
+                raise RuntimeError("another task")
+
+
+class LendsLocksTiedToATask(Shelf):
+    def shared_locks(self) -> ShelfLocks:
+        return _TiedToItsTask(self.place.names)
+
+
+class LendsLocksInItsProcessOnly(FileTokenStore):
+    names: ClassVar[set[str]] = set()
+
+    def shared_locks(self) -> ShelfLocks:  # type: ignore[override]
+        return ShelfLocks(self.names)

@@ -55,13 +55,38 @@ class Shelf:
         finally:
             self.place.lock.release()
 
+    def shared_locks(self) -> ShelfLocks:
+        return ShelfLocks(self.place.names)
+
     async def acquire(self) -> None:
         while not self.place.lock.acquire(blocking=False):
             await asyncio.sleep(0.001)
 
 
+class ShelfLocks:
+    """Shared locks: the names that are held, in a set that all stores of the place know."""
+
+    def __init__(self, names: set[str]) -> None:
+        self.names = names
+
+    @asynccontextmanager
+    async def hold(self, name: str, /) -> AsyncIterator[None]:
+        while name in self.names:
+            await asyncio.sleep(0.001)
+        self.names.add(name)
+        try:
+            yield
+        finally:
+            self.names.discard(name)
+
+    async def aclose(self) -> None:
+        pass
+
+
 def shelves(kind: type[Shelf]) -> Callable[[], Shelf]:
-    place = SimpleNamespace(text=None, owner=None, lock=threading.Lock(), queue=deque(), held=False)
+    place = SimpleNamespace(
+        text=None, owner=None, lock=threading.Lock(), queue=deque(), held=False, names=set()
+    )
     return lambda: kind(place)
 
 

@@ -14,6 +14,7 @@ from ezeep_async.session import EzeepSession
 from ezeep_async.testing.base import MakeStore, assert_shows_none, ended
 from ezeep_async.testing.keeping import KeepingTests
 from ezeep_async.testing.locking import LockingTests
+from ezeep_async.testing.sharing import SharingTests
 
 
 TOKEN = "POST /oauth/access_token/"  # noqa: S105  # a route
@@ -21,7 +22,7 @@ ME = "GET /v1/users/me/"
 CALLS = 10
 
 
-class TokenStoreContract(KeepingTests, LockingTests):
+class TokenStoreContract(KeepingTests, LockingTests, SharingTests):
     """The tests that every `TokenStore` has to pass, ours and yours. Needs no plugin for asynchronous tests.
 
     Make a subclass whose name begins with `Test`, with a fixture `make_store`. What that gives is called for every store

@@ -6,9 +6,11 @@ import asyncio
 import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import cast
 
 import anyio
 
+from ezeep_async.auth.shared_locks import SharedLocks
 from ezeep_async.auth.tokens import TokenStore
 
 
@@ -16,12 +18,15 @@ TRIES, ENTERED = "tries", "entered"
 
 
 class Elsewhere:
-    """A process that takes the lock of a store which is made there, gives it back, and tells how far it is."""
+    """A process that takes the lock of a store which is made there, gives it back, and tells how far it is.
 
-    def __init__(self, make_store: Callable[[], TokenStore]) -> None:
+    With `name` it takes the shared lock of that name instead.
+    """
+
+    def __init__(self, make_store: Callable[[], TokenStore], name: str | None = None) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._ours, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_enter, args=(make_store, theirs), daemon=True)
+        self._process = spawn.Process(target=_enter, args=(make_store, name, theirs), daemon=True)
 
     async def start(self) -> None:
         """Begin."""
@@ -38,12 +43,21 @@ class Elsewhere:
             self._process.join()
 
 
-def _enter(make_store: Callable[[], TokenStore], connection: Connection) -> None:
+def _enter(make_store: Callable[[], TokenStore], name: str | None, connection: Connection) -> None:
     async def scenario() -> None:
         store = make_store()
-        connection.send(TRIES)
-        async with store.lock():
-            connection.send(ENTERED)
+        if name is None:
+            connection.send(TRIES)
+            async with store.lock():
+                connection.send(ENTERED)
+            return
+        locks = cast("SharedLocks", store.shared_locks())  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        try:
+            connection.send(TRIES)
+            async with locks.hold(name):
+                connection.send(ENTERED)
+        finally:
+            await locks.aclose()
 
     try:
         anyio.run(scenario)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import random
@@ -16,7 +17,7 @@ from typing import Literal, cast
 import attrs
 
 from ezeep_async.auth.owned import start_self_timed
-from ezeep_async.auth.stores.redis_server import RedisServer, to_the_end
+from ezeep_async.auth.stores.redis_server import ANSWER_TIMEOUT, RedisServer
 from ezeep_async.errors import TokenStoreError
 
 
@@ -113,7 +114,7 @@ class RedisLocks:
         except TokenStoreError:
             raise
         except BaseException:
-            await to_the_end(self._give(held))
+            await self._give(held)
             raise
         self._held.add(held)
         self._extend_later()
@@ -121,7 +122,7 @@ class RedisLocks:
             yield held
         finally:
             self._held.discard(held)
-            await to_the_end(self._give(held))
+            await self._give(held)
 
     async def aclose(self) -> None:
         """Send what is left to send, and close the connection."""
@@ -141,13 +142,27 @@ class RedisLocks:
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
     async def _give(self, held: _Held) -> None:
+        """Give it back, also where the caller is cancelled meanwhile; then the caller is."""
+        answer = self._ask("give", held)
         try:
-            if not await self._ask("give", held):
-                held.ended_early = True
-        except TokenStoreError as error:
+            await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            while not answer.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({answer})
+            self._note_given(held, answer)
+            raise
+        except TokenStoreError:
+            pass
+        self._note_given(held, answer)
+
+    def _note_given(self, held: _Held, answer: asyncio.Future[bool]) -> None:
+        if (error := answer.exception()) is not None:
             logger.warning(
                 "a lock that processes share was not given back, and ends within %g s: %s", self._lease, error
             )
+        elif not answer.result():
+            held.ended_early = True
 
     def _extend_later(self) -> None:
         if self._extending is None and not self._closed:
@@ -193,7 +208,11 @@ class RedisLocks:
         keys = [key for _, held, _ in asked for key in (held.key, f"{held.key}:next")]
         items = [text for act, held, _ in asked for text in (act, held.owner)]
         lease, mark = (str(max(1, round(seconds * 1000))) for seconds in (self._lease, MARK_S))
-        return cast("list[int]", await self._server.run(_SCRIPT, lease, mark, *items, keys=keys))
+        # Not `run`, which would begin a task of its own for what is in one already.
+        return cast(
+            "list[int]",
+            await self._server._run(_SCRIPT, lease, mark, *items, limit=ANSWER_TIMEOUT, keys=keys),  # pyright: ignore[reportPrivateUsage]
+        )
 
 
 def _note(held: _Held, answer: asyncio.Future[bool]) -> None:
