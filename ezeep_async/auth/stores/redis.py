@@ -20,7 +20,7 @@ from ezeep_async.auth.owned import start_self_timed
 from ezeep_async.auth.presenting import EarlierHolder
 from ezeep_async.auth.stores.cipher import cipher
 from ezeep_async.auth.stores.document import Owner, as_text, check, owner_of, parsed, tokens_in
-from ezeep_async.auth.stores.redis_locks import RedisLocks
+from ezeep_async.auth.stores.redis_locks import LEASE_S, RedisLocks
 from ezeep_async.auth.stores.redis_server import RedisServer, RedisUnusable, to_the_end
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
@@ -318,7 +318,7 @@ class RedisTokenStore:
 
     def shared_locks(self) -> RedisLocks:
         """Locks for single users and names, in keys beside that of the login: see `TokenStore`."""
-        return RedisLocks(self._server, self._stem)
+        return RedisLocks(self._server, self._stem, lease=min(LEASE_S, self._lease))
 
     async def aclose(self) -> None:
         """Break off what this event loop has under way with the server. Between uses nothing is open."""

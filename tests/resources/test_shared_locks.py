@@ -1,0 +1,496 @@
+"""Writers in several sessions, threads and processes change the same users and names, and no change is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from support import QUICK, put, until
+from writing_process import store_at, writer
+
+from ezeep_async import (
+    ConcurrentModification,
+    EzeepSession,
+    FileTokenStore,
+    MemoryTokenStore,
+    SessionClosed,
+    Settings,
+    TokenStore,
+    exclusive,
+    run_sync,
+)
+from ezeep_async.auth.stores import file_locks
+from ezeep_async.sandbox import Sandbox
+
+
+READ = "GET /printing/v1/users/{id}/"
+PATCH = "PATCH /printing/v1/users/{id}/"
+CREATE = "POST /printing/v1/groups/"
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from redis_servers import Server
+
+    server = Server(tmp_path_factory.mktemp("redis"))
+    yield server.address
+    server.close()
+
+
+@pytest.fixture(params=["file", "redis"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return (
+        str(tmp_path / "login.json") if request.param == "file" else request.getfixturevalue("redis_address")
+    )
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(users=12, groups=2) as server:
+        for user in server.organisation.listed_users():
+            user.groups.clear()
+        yield server
+
+
+def session_on(sandbox: Sandbox, store: TokenStore, settings: Settings = QUICK) -> EzeepSession:
+    return EzeepSession(sandbox.oauth_app, store, endpoints=sandbox.endpoints, settings=settings)
+
+
+def new_groups(sandbox: Sandbox, number: int) -> list[UUID]:
+    return [sandbox.organisation.add_group(f"New {place}").id for place in range(number)]
+
+
+def users_of(sandbox: Sandbox) -> list[UUID]:
+    return [user.id for user in sandbox.organisation.listed_users()]
+
+
+def memberships(sandbox: Sandbox) -> int:
+    return sum(len(user.groups) for user in sandbox.organisation.listed_users())
+
+
+async def begin(sandbox: Sandbox, where: str) -> None:
+    await put(store_at(where), sandbox.tokens())
+
+
+# --- nothing is lost
+
+
+async def test_processes_lose_no_membership(sandbox: Sandbox, where: str) -> None:
+    await begin(sandbox, where)
+    users, groups = users_of(sandbox)[:5], new_groups(sandbox, 80)
+    rows = [(users[place % 5], group) for place, group in enumerate(groups)]
+    async with (
+        writer(sandbox, where, do="add", rows=rows[:40]) as one,
+        writer(sandbox, where, do="add", rows=rows[40:]) as two,
+    ):
+        one.go()
+        two.go()
+        assert await one.outcome() == await two.outcome() == ["done"] * 40
+    assert memberships(sandbox) == 80
+
+
+async def test_processes_create_each_group_once(sandbox: Sandbox, where: str) -> None:
+    await begin(sandbox, where)
+    names = [f"Team {number}" for number in range(6)]
+    people = [person.email for person in sandbox.organisation.listed_people()]
+    organization = sandbox.organisation.organization_id
+    async with (
+        writer(sandbox, where, do="ensure", rows=[(name, organization) for name in names]) as one,
+        writer(sandbox, where, do="provision", desired=dict.fromkeys(names, people[:2])) as two,
+        writer(sandbox, where, do="provision", desired=dict.fromkeys(names, people[2:4])) as three,
+    ):
+        for each in (one, two, three):
+            each.go()
+        outcomes = [await each.outcome() for each in (one, two, three)]
+    assert outcomes[0] == ["done"] * 6
+    assert {*outcomes[1], *outcomes[2]} <= {"created", "adopted", "updated"}
+    made = [group for group in sandbox.organisation.groups.values() if group.name in names]
+    assert len(made) == 6
+    assert {len(sandbox.organisation.members(group.id)) for group in made} == {4}
+
+
+@pytest.mark.parametrize("same_store", [True, False])
+async def test_sessions_of_one_process_lose_no_membership(sandbox: Sandbox, same_store: bool) -> None:
+    """With stores that lend no locks."""
+    groups, user = new_groups(sandbox, 80), users_of(sandbox)[0]
+    store = MemoryTokenStore(sandbox.tokens())
+    other = store if same_store else MemoryTokenStore(sandbox.tokens())
+    async with session_on(sandbox, store) as one, session_on(sandbox, other) as two:
+        calls = [
+            (one if place % 2 else two).users.add_to_groups(user, group) for place, group in enumerate(groups)
+        ]
+        await asyncio.gather(*calls)
+    assert memberships(sandbox) == 80
+    assert len(exclusive.queues) == 0
+
+
+async def test_event_loops_of_one_process_lose_no_membership(sandbox: Sandbox) -> None:
+    """An application beside a blocking session and a thread with an event loop of its own."""
+    groups, user = new_groups(sandbox, 60), users_of(sandbox)[0]
+    here, blocking, there = (MemoryTokenStore(sandbox.tokens()) for _ in range(3))
+
+    async def write(store: TokenStore, some: list[UUID]) -> None:
+        async with session_on(sandbox, store) as session:
+            await asyncio.gather(*[session.users.add_to_groups(user, group) for group in some])
+
+    def block() -> None:
+        with run_sync(session_on(sandbox, blocking)) as session:
+            for group in groups[20:40]:
+                session.users.add_to_groups(user, group)
+
+    await asyncio.gather(
+        write(here, groups[:20]),
+        asyncio.to_thread(block),
+        asyncio.to_thread(lambda: asyncio.run(write(there, groups[40:]))),
+    )
+    assert memberships(sandbox) == 60
+
+
+async def test_setting_and_removing_wait_for_each_other_too(sandbox: Sandbox) -> None:
+    """A set that replaces all groups comes before the read of an addition, or after its write."""
+    user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
+    stores = [MemoryTokenStore(sandbox.tokens()) for _ in range(2)]
+    async with session_on(sandbox, stores[0]) as one, session_on(sandbox, stores[1]) as two:
+        hold = sandbox.faults.hold(READ, after=True, times=1)
+        adding = asyncio.create_task(one.users.add_to_groups(user, first))
+        await hold.arrived()
+        setting = asyncio.create_task(two.users.set_groups(user, [second]))
+        await until(lambda: len(exclusive.queues) == 1)
+        hold.release()
+        await asyncio.gather(adding, setting)
+        assert sandbox.organisation.users[user].groups == {second}
+        await asyncio.gather(one.users.remove_from_groups(user, second), two.users.add_to_groups(user, first))
+    assert sandbox.organisation.users[user].groups == {first}
+
+
+# --- holders that die, stop, or keep the lock
+
+
+async def test_a_killed_holder_blocks_nobody(sandbox: Sandbox, where: str) -> None:
+    await begin(sandbox, where)
+    user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
+    hold = sandbox.faults.hold(READ, after=True, times=1)
+    async with writer(sandbox, where, do="add", rows=[(user, first)], lease=1.0) as other:
+        other.go()
+        await hold.arrived()
+        async with session_on(sandbox, store_at(where, lease=1.0)) as session:
+            adding = asyncio.create_task(session.users.add_to_groups(user, second))
+            await asyncio.wait({adding}, timeout=0.2)
+            assert not adding.done()
+            other.process.kill()
+            assert (await adding).group_ids == {second}
+
+
+async def test_a_holder_that_stops_beyond_its_lease_before_its_write_reads_again(
+    sandbox: Sandbox, redis_address: str
+) -> None:
+    await begin(sandbox, redis_address)
+    user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
+    hold = sandbox.faults.hold(READ, after=True, times=1)
+    async with writer(sandbox, redis_address, do="add", rows=[(user, first)], lease=1.0) as other:
+        other.go()
+        await hold.arrived()
+        other.process.send_signal(signal.SIGSTOP)
+        async with session_on(sandbox, store_at(redis_address, lease=1.0)) as session:
+            await session.users.add_to_groups(user, second)
+        hold.release()
+        other.process.send_signal(signal.SIGCONT)
+        assert await other.outcome() == ["done"]
+    assert sandbox.organisation.users[user].groups == {first, second}
+
+
+async def test_a_holder_that_stops_beyond_its_lease_in_its_write_says_so(
+    sandbox: Sandbox, redis_address: str
+) -> None:
+    """Its request is on its way, and overwrites what others wrote meanwhile: nobody but itself can know."""
+    await begin(sandbox, redis_address)
+    user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
+    hold = sandbox.faults.hold(PATCH, times=1)
+    async with writer(sandbox, redis_address, do="add", rows=[(user, first)], lease=1.0) as other:
+        other.go()
+        await hold.arrived()
+        other.process.send_signal(signal.SIGSTOP)
+        async with session_on(sandbox, store_at(redis_address, lease=1.0)) as session:
+            await session.users.add_to_groups(user, second)
+        hold.release()
+        await until(lambda: sandbox.organisation.users[user].groups == {first})
+        other.process.send_signal(signal.SIGCONT)
+        assert await other.outcome() == ["ConcurrentModification"]
+
+
+async def test_a_holder_that_works_for_longer_than_its_lease_keeps_the_lock(
+    sandbox: Sandbox, redis_address: str
+) -> None:
+    await begin(sandbox, redis_address)
+    user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
+    stores = [store_at(redis_address, lease=0.5) for _ in range(2)]
+    async with session_on(sandbox, stores[0]) as one, session_on(sandbox, stores[1]) as two:
+        hold = sandbox.faults.hold(READ, after=True, times=1)
+        slow = asyncio.create_task(one.users.add_to_groups(user, first))
+        await hold.arrived()
+        # Another name of the process would queue: only what processes share is tried here.
+        locks = stores[1].shared_locks()
+        trying = asyncio.create_task(_take_and_leave(locks, one, user))
+        await asyncio.wait({trying}, timeout=1.5)
+        assert not trying.done()
+        hold.release()
+        await asyncio.gather(slow, trying)
+        await locks.aclose()
+        await two.users.add_to_groups(user, second)
+    assert sandbox.organisation.users[user].groups == {first, second}
+
+
+async def _take_and_leave(locks, session: EzeepSession, user: UUID) -> None:
+    api = session._core.endpoints.api
+    async with locks.hold(f'["{api}", "user", "{user}"]'):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs signals of POSIX")
+async def test_a_waiter_gives_up_on_a_stopped_process_after_one_deadline(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    where = str(tmp_path / "login.json")
+    await begin(sandbox, where)
+    user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
+    hold = sandbox.faults.hold(READ, after=True, times=1)
+    async with writer(sandbox, where, do="add", rows=[(user, first)]) as other:
+        other.go()
+        await hold.arrived()
+        other.process.send_signal(signal.SIGSTOP)
+        async with session_on(sandbox, store_at(where), Settings(deadline=0.5)) as session:
+            with pytest.raises(ConcurrentModification, match=f"user {user}: another process") as caught:
+                await session.users.add_to_groups(user, second)
+            assert caught.value.may_have_happened is False
+        other.process.send_signal(signal.SIGCONT)
+        hold.release()
+        assert await other.outcome() == ["done"]
+    assert sandbox.organisation.users[user].groups == {first}
+
+
+async def test_a_session_that_closes_waits_for_no_other_process(sandbox: Sandbox, where: str) -> None:
+    await begin(sandbox, where)
+    user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
+    hold = sandbox.faults.hold(READ, after=True, times=1)
+    async with writer(sandbox, where, do="add", rows=[(user, first)]) as other:
+        other.go()
+        await hold.arrived()
+        session = session_on(sandbox, store_at(where))
+        async with session:
+            adding = asyncio.create_task(session.users.add_to_groups(user, second))
+            await asyncio.wait({adding}, timeout=0.2)
+        with pytest.raises(SessionClosed):
+            await adding
+        hold.release()
+        assert await other.outcome() == ["done"]
+
+
+async def test_a_waiter_has_its_turn_beside_a_busy_session(sandbox: Sandbox, where: str) -> None:
+    """Who gives the lock back and wants it again at once does not come before those who wait."""
+    await begin(sandbox, where)
+    busy, waiting = (store_at(where).shared_locks() for _ in range(2))
+    stop = False
+    turns = 0
+
+    async def work() -> None:
+        nonlocal turns
+        while not stop:
+            async with busy.hold("a user"):
+                turns += 1
+                await asyncio.sleep(0.001)
+
+    working = asyncio.create_task(work())
+    await until(lambda: turns)
+    for _ in range(5):
+        async with asyncio.timeout(10), waiting.hold("a user"):
+            pass
+    stop = True
+    await working
+    await busy.aclose()
+    await waiting.aclose()
+
+
+# --- cancelled
+
+
+async def test_cancelled_at_any_moment_nothing_stays_locked(sandbox: Sandbox, where: str) -> None:
+    await begin(sandbox, where)
+    user, groups = users_of(sandbox)[0], new_groups(sandbox, 60)
+    async with session_on(sandbox, store_at(where)) as session, session_on(sandbox, store_at(where)) as other:
+        await session.users.get(user)
+        for moment, group in enumerate(groups):
+            call = asyncio.create_task(session.users.add_to_groups(user, group))
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait({call})
+        await until(lambda: len(exclusive.queues) == 0)
+        assert file_locks._open_files == set()
+        async with asyncio.timeout(5):
+            await other.users.add_to_groups(user, groups[0])
+    if "://" in where:
+        import redis
+
+        with redis.Redis.from_url(where) as client:
+            assert [key for key in client.keys() if b":turn:" in key] == []
+
+
+# --- files, folders, forks
+
+
+async def test_the_files_are_private_and_bounded(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_locks, "LOCKS", 3)
+    where = str(tmp_path / "new" / "login.json")
+    before = os.umask(0)
+    try:
+        await begin(sandbox, where)
+        async with session_on(sandbox, store_at(where)) as session:
+            await asyncio.gather(
+                *[
+                    session.users.add_to_groups(user, *sandbox.organisation.groups)
+                    for user in users_of(sandbox)
+                ]
+            )
+    finally:
+        os.umask(before)
+    folder = tmp_path / "new" / "login.json.locks"
+    files = [*folder.iterdir()]
+    assert 0 < len(files) <= 3
+    if os.name == "posix":
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
+
+
+async def test_without_a_usable_folder_one_warning_and_the_write(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = str(tmp_path / "login.json")
+    (tmp_path / "login.json.locks").write_text("not a folder")
+    await begin(sandbox, where)
+    async with session_on(sandbox, store_at(where)) as session:
+        with caplog.at_level(logging.WARNING, "ezeep_async"):
+            for user in users_of(sandbox)[:3]:
+                await session.users.add_to_groups(user, *sandbox.organisation.groups)
+    assert memberships(sandbox) == 6
+    assert caplog.text.count("without the locks that processes share") == 1
+    assert "login.json.locks" in caplog.text
+
+
+async def test_a_folder_that_was_removed_is_made_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    where = str(tmp_path / "login.json")
+    await begin(sandbox, where)
+    user, groups = users_of(sandbox)[0], new_groups(sandbox, 2)
+    async with session_on(sandbox, store_at(where)) as session:
+        await session.users.add_to_groups(user, groups[0])
+        folder = tmp_path / "login.json.locks"
+        for each in folder.iterdir():
+            each.unlink()
+        folder.rmdir()
+        await session.users.add_to_groups(user, groups[1])
+        assert folder.is_dir()
+
+
+async def test_a_redis_server_that_is_gone_stops_no_write(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from redis_servers import Server
+
+    server = Server(tmp_path)
+    try:
+        await begin(sandbox, server.address)
+        user, groups = users_of(sandbox)[0], new_groups(sandbox, 4)
+        async with session_on(sandbox, store_at(server.address)) as session:
+            await session.users.add_to_groups(user, groups[0])
+            server.stop()
+            with caplog.at_level(logging.WARNING, "ezeep_async.resources"):
+                for group in groups[1:]:
+                    await session.users.add_to_groups(user, group)
+    finally:
+        server.close()
+    assert memberships(sandbox) == 4
+    assert caplog.text.count("without the locks that processes share") == 1
+
+
+async def test_shared_locks_can_be_turned_off(sandbox: Sandbox, tmp_path: Path) -> None:
+    where = str(tmp_path / "login.json")
+    await begin(sandbox, where)
+    async with session_on(sandbox, store_at(where), Settings(shared_locks=False)) as session:
+        await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organisation.groups)
+    assert not (tmp_path / "login.json.locks").exists()
+
+
+FORKS = """
+import asyncio, os, sys, time
+from ezeep_async import FileTokenStore
+
+async def main():
+    locks = FileTokenStore(sys.argv[1]).shared_locks()
+    async with locks.hold("a user"):
+        child = os.fork()
+        if child == 0:
+            print("child", flush=True)
+            sys.stdin.read()
+            os._exit(0)
+        time.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+async def test_a_forked_child_keeps_no_lock_of_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "login.json"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "ignore", "-c", FORKS, str(path), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    assert await process.stdout.readline() == b"child\n"
+    locks = FileTokenStore(path).shared_locks()
+    taking = asyncio.create_task(_take(locks))
+    await asyncio.wait({taking}, timeout=0.2)
+    assert not taking.done(), "the child gave back a lock of its parent"
+    process.kill()
+    await asyncio.wait_for(taking, 10)
+    process.stdin.close()  # the child ends with its input
+    await process.communicate()
+
+
+async def _take(locks: file_locks.FileLocks) -> None:
+    async with locks.hold("a user"):
+        pass
+
+
+def test_a_thread_whose_event_loop_was_closed_blocks_nobody() -> None:
+    """A loop that was closed in the middle of a turn can neither work nor give the lock back."""
+
+    def leave_behind() -> None:
+        loop = asyncio.new_event_loop()
+        left.append(loop.run_until_complete(exclusive.queues.enter(("somebody",))))
+        loop.close()
+
+    left: list[object] = []
+    thread = threading.Thread(target=leave_behind)
+    thread.start()
+    thread.join()
+
+    async def enter() -> None:
+        caller = await asyncio.wait_for(exclusive.queues.enter(("somebody",)), 5)
+        exclusive.queues.leave(("somebody",), caller)
+
+    asyncio.run(enter())
+    assert len(exclusive.queues) == 0

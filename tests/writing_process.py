@@ -1,0 +1,113 @@
+"""A process that writes to the sandbox, for the tests of locks that processes share. Run with a JSON object as its argument.
+
+It prints "ready" when its session is open, begins when it reads a line, and prints what came of it as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import attrs
+
+from ezeep_async import (
+    DesiredState,
+    Endpoints,
+    EzeepError,
+    EzeepSession,
+    FileTokenStore,
+    OAuthApp,
+    RedisTokenStore,
+    Settings,
+)
+from ezeep_async.sandbox import Sandbox
+
+
+def store_at(where: str, lease: float = 90.0) -> FileTokenStore | RedisTokenStore:
+    return RedisTokenStore(where, lease=lease) if "://" in where else FileTokenStore(where)
+
+
+@attrs.define
+class Writer:
+    """Such a process, seen from its test."""
+
+    process: asyncio.subprocess.Process
+
+    async def told(self) -> str:
+        assert self.process.stdout is not None
+        return (await asyncio.wait_for(self.process.stdout.readline(), 60)).decode().strip()
+
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"go\n")
+
+    async def outcome(self) -> list[str]:
+        return json.loads(await self.told())
+
+
+@contextlib.asynccontextmanager
+async def writer(sandbox: Sandbox, where: str, **task: object) -> AsyncIterator[Writer]:
+    """Start one, and wait until it is ready."""
+    given = {
+        "where": where,
+        "client": sandbox.oauth_app.client_id,
+        "secret": sandbox.oauth_app.client_secret,
+        "account": sandbox.endpoints.account,
+        "api": sandbox.endpoints.api,
+        **task,
+    }
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(Path(__file__)), json.dumps(given, default=str), stdin=pipe, stdout=pipe
+    )
+    try:
+        started = Writer(process)
+        assert await started.told() == "ready"
+        yield started
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+async def main(task: dict) -> list[str]:
+    app = OAuthApp(task["client"], task["secret"])
+    store = store_at(task["where"], task.get("lease", 90.0))
+    settings = Settings(retries=0)
+    async with EzeepSession(
+        app, store, endpoints=Endpoints(task["account"], task["api"]), settings=settings
+    ) as session:
+        await session.accounts.me()
+        plan = None
+        if task["do"] == "provision":
+            plan = await session.provisioning.plan(DesiredState.from_mapping(task["desired"]))
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        outcomes: list[str] = []
+        rows = iter(task.get("rows", []))
+
+        async def work() -> None:
+            for first, second in rows:
+                try:
+                    if task["do"] == "ensure":
+                        await session.groups.ensure(first, second)
+                    else:
+                        await session.users.add_to_groups(first, second)
+                except EzeepError as error:
+                    outcomes.append(type(error).__name__)
+                else:
+                    outcomes.append("done")
+
+        if plan is not None:
+            report = await session.provisioning.apply(plan, verify=task.get("verify", "fresh"))
+            return [row.outcome for row in report.rows]
+        await asyncio.gather(*[work() for _ in range(task.get("concurrency", 8))])
+        return outcomes
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(main(json.loads(sys.argv[1])))), flush=True)
