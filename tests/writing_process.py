@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -24,7 +25,10 @@ from ezeep_async import (
     RedisTokenStore,
     Settings,
 )
-from ezeep_async.sandbox import Sandbox
+
+
+if TYPE_CHECKING:
+    from ezeep_async.sandbox import Sandbox
 
 
 def store_at(where: str, lease: float = 90.0) -> FileTokenStore | RedisTokenStore:

@@ -128,9 +128,11 @@ class Provisioning:
         undo something after the last listing; what this run overwrote of the changes of writers that do not use this SDK
         is not in the plan, and not found; and a plan with no changes is not compared.
 
-        Two runs that create groups of one name at the same time make two groups: each looks just before it creates, and no
-        client can do better. The report's `warnings` (they are logged as well) name those that are there twice afterwards,
-        and groups that came into being since the plan was made and look like one that it creates.
+        Runs in one process, and in processes that share a `FileTokenStore`, a `KeyringTokenStore` or a `RedisTokenStore`,
+        take turns at each user and at each new group's name, so that with `verify="fresh"` none undoes what another adds.
+        Other writers can still create a group of the same name at the same time. The report's `warnings` (they are logged
+        as well) name those that are there twice afterwards, and groups that came into being since the plan was made and look
+        like one that it creates.
 
         A change that fails is in the report and stops nobody. `on_event` is called in the event loop after each change;
         what it raises ends the run, with its report on it as below. `audit_log` is a file to which every write is noted,

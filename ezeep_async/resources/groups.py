@@ -171,14 +171,17 @@ class Groups:
     ) -> tuple[Group, bool]:
         """The group of that name in that organisation, and whether it was created now. One that exists is left as it is.
 
-        Calls for one name in one session take turns; one that is cancelled before it creates will not. A creation that
-        failed without telling its outcome is looked up, and sent again where nothing is found, twice at most: it ends
-        with one group. No client can keep two from coming into being where another session or process creates one of that name, or where a request whose answer was
-        given up on is carried out after that look-up.
+        Calls for one name take turns; one that is cancelled before it creates will not. All sessions of this process take
+        part, and so do other processes where they share a `FileTokenStore`, a `KeyringTokenStore` or a `RedisTokenStore`.
+        A creation that failed without telling its outcome is looked up, and sent again where nothing is found, twice at
+        most: it ends with one group. Two can come into being where a writer without this SDK, or with another token store,
+        creates one of that name, where `create` does, or where a request whose answer was given up on is carried out after
+        that look-up.
 
         A group that exists may have any name; one that is created is checked as by `create`. Where another group of the
         organisation has a name that looks the same, such as "sales" and "Sales", a warning is logged: names are compared
-        exactly. Raises `AmbiguousName` when several have the name, and what `create` raises.
+        exactly. Raises `AmbiguousName` when several have the name, `ConcurrentModification` when another process keeps the
+        lock of the name for longer than one call may take, and what `create` raises.
         """
         organization = as_uuid(organization_id, "organization_id")
         checked_name(name, "name")

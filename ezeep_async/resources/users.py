@@ -84,7 +84,8 @@ class Users:
     async def set_groups(self, user_id: UUID | str, group_ids: Iterable[UUID | str]) -> User:
         """Make `group_ids` the user's groups: one write, whatever they were before. An empty set is a set.
 
-        The answer is what the server then has. Raises `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
+        The answer is what the server then has. It takes turns with other changes of this user, see `add_to_groups`.
+        Raises `ConcurrentModification`, `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
         """
         user, wanted = as_uuid(user_id, "user_id"), _ids(group_ids)
         return (await self._turns.run(_turn_of(user), lambda turn: self._write(user, wanted, turn)))[0]
@@ -92,8 +93,10 @@ class Users:
     async def add_to_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
         """Add the user to groups and keep the others: read, merge, write only if something changes, compare.
 
-        Calls for one user in one session take turns, and a write that has begun ends before the next one begins, also
-        when its caller is cancelled. Cancelled before that, it writes nothing. Raises `ConcurrentModification` when
+        Calls for one user take turns, and a write that has begun ends before the next one begins, also when its caller is
+        cancelled. Cancelled before that, it writes nothing. All sessions of this process take part, and so do other
+        processes where they share a `FileTokenStore`, a `KeyringTokenStore` or a `RedisTokenStore`. What a writer without
+        this SDK, or with another token store, changes between the read and the write is overwritten. Raises `ConcurrentModification` when
         somebody else keeps changing the same user, `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
         """
         return (await self._change_groups(as_uuid(user_id, "user_id"), _ids(group_ids), frozenset())).user

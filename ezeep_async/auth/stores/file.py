@@ -70,6 +70,11 @@ class FileTokenStore:
     seen on the other side. On a network file system a warning is logged, once (known on Linux and Windows). Several
     machines share a login through `RedisTokenStore`.
 
+    In the folder `<path>.locks` are at most 512 small lock files, made when a session first changes a user's groups or
+    ensures a group. Processes that share this store take turns with them (see `users.add_to_groups`). Where the folder
+    cannot be used, a warning is logged and writes go on without these locks. A suspended process keeps its lock: others
+    raise `ConcurrentModification` after `Settings.deadline`.
+
     Raises `TokenStoreCorrupt` for a file that cannot be understood (it is left as it is), `TokenStoreError` for one
     that belongs to another client id or account host, or that cannot be read, `TokenPersistError` when it cannot be
     written.

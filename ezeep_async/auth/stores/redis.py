@@ -147,6 +147,11 @@ class RedisTokenStore:
     then, for 15 minutes at most, others do not present the refresh token that it may have used, and raise
     `TransientAuthError`. (Without `CLIENT LIST`, as before Redis 6.2: for twice the lease, also if it was killed.)
 
+    Processes that share this store take turns at each user and group name (see `users.add_to_groups`), with locks of a
+    lease of at most 30 seconds. A holder that was suspended for longer reads again before it writes; where it was in the
+    middle of its write, it raises `ConcurrentModification`. While Redis cannot be reached, a warning is logged and writes
+    go on without these locks.
+
     The server must not evict keys (`maxmemory-policy noeviction` or `volatile-*`), and keeps the login over a restart
     only if it is set up to persist (`appendonly yes`). Of one that is not, the login survives a restart in the middle
     of a renewal: the process that has the new login stores it again, at the latest under its next lock.
