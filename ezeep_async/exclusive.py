@@ -125,8 +125,7 @@ class Exclusive:
         `ConcurrentModification` when another process keeps that for longer than one call may take, `SessionClosed`.
         """
         place = (self._api, *name)
-        mine = queues
-        caller = await mine.enter(place)
+        caller = await queues.enter(place)
         try:
             taken = await self._take(place)
             try:
@@ -135,7 +134,7 @@ class Exclusive:
                 if taken is not None:
                     await self._give(taken[0])
         finally:
-            mine.leave(place, caller)
+            queues.leave(place, caller)  # in a forked child these are others, which do not know the caller
 
     async def aclose(self) -> None:
         """End all waiting, and close what the locks have open."""

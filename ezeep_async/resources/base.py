@@ -118,6 +118,12 @@ async def create_record(api: Api, request: Request, kind: type[T], sought: Sough
         ) from error
 
 
+_LOST = (
+    "%s %s: written, but the lock that processes share was lost meanwhile: this process was suspended, or the lock's server "
+    "forgot it. What another process wrote at that moment may be overwritten: compare, and write again"
+)
+
+
 class TurnLost(ConcurrentModification):
     """The lock of the turn did not last until its write, which was not sent."""
 
@@ -181,20 +187,21 @@ class Turns:
             if task is None or task.done():
                 await manager.__aexit__(None, None, None)
             else:
-                ending = asyncio.ensure_future(_end_after(task, manager))
+                ending = ContainedTask(_end_after(task, manager, name, turn))
                 self._under_way.add(ending)
                 ending.add_done_callback(self._under_way.discard)
         if turn.writing is not None and turn.lost():
-            error = ConcurrentModification(
-                f"{name[0]} {name[-1]}: written, but the lock that processes share was lost meanwhile: this process was "
-                "suspended, or the lock's server forgot it. What another process wrote at that moment may be overwritten: "
-                "compare, and write again"
-            )
+            error = ConcurrentModification(_LOST % (name[0], name[-1]))
             error.may_have_happened = True
             raise error
 
 
-async def _end_after(task: asyncio.Task[object], manager: AbstractAsyncContextManager[object]) -> None:
+async def _end_after(
+    task: asyncio.Task[object],
+    manager: AbstractAsyncContextManager[object],
+    name: tuple[str, ...],
+    turn: Turn,
+) -> None:
     """Give the lock back when the write has ended, whose caller has gone."""
     try:
         await asyncio.wait({task})
@@ -202,3 +209,5 @@ async def _end_after(task: asyncio.Task[object], manager: AbstractAsyncContextMa
         await manager.__aexit__(None, None, None)
     if not task.cancelled():
         task.exception()  # retrieved: its caller does not
+    if turn.lost():
+        logger.warning(_LOST, name[0], name[-1])

@@ -59,7 +59,7 @@ def stores(path: str) -> list[TokenStore]:
 
 async def asynchronous(identifier: UUID) -> None:
     app = OAuthApp("client", "", None, scope="printing")
-    settings = Settings(retries=0, proxy_auth=("user", "password"))
+    settings = Settings(retries=0, shared_locks=False, proxy_auth=("user", "password"))
     async with EzeepSession(app, store=MemoryTokenStore(), settings=settings) as session:
         assert_type(session, EzeepSession)
         assert_type(session.groups.list(), Paginator[Group])

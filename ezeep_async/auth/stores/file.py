@@ -70,10 +70,7 @@ class FileTokenStore:
     seen on the other side. On a network file system a warning is logged, once (known on Linux and Windows). Several
     machines share a login through `RedisTokenStore`.
 
-    In the folder `<path>.locks` are at most 512 small lock files, made when a session first changes a user's groups or
-    ensures a group. Processes that share this store take turns with them (see `users.add_to_groups`). Where the folder
-    cannot be used, a warning is logged and writes go on without these locks. A suspended process keeps its lock: others
-    raise `ConcurrentModification` after `Settings.deadline`.
+    Processes that share the store take turns at single users and group names: see `shared_locks`.
 
     Raises `TokenStoreCorrupt` for a file that cannot be understood (it is left as it is), `TokenStoreError` for one
     that belongs to another client id or account host, or that cannot be read, `TokenPersistError` when it cannot be
@@ -154,19 +151,13 @@ class FileTokenStore:
             await in_thread(lambda: lock.release(force=True))
 
     def shared_locks(self) -> FileLocks:
-        """Locks for single users and names, in the folder `<path>.locks`: see `TokenStore`."""
-        return FileLocks(self._locks_folder)
+        """Locks for single users and group names, in at most 512 small files in the folder `<path>.locks`."""
+        return FileLocks(self._target)
 
     # --- in worker threads -----------------------------------------------------------------------------------------
 
     def _target(self) -> Path:
         return Path(os.path.realpath(self._path))
-
-    def _locks_folder(self) -> Path:
-        target = self._target()
-        folder = target.with_name(target.name + ".locks")
-        make_folder(folder)
-        return folder
 
     def _new_lock(self) -> BaseFileLock:
         target = self._target()

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from ezeep_async.auth.stores.mounts import network_file_system
+from ezeep_async.auth.stores.private import keep_owner, make_folder
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.errors import TokenStoreError
 
@@ -41,8 +42,9 @@ _open_files: set[_LockFile] = set()
 class _LockFile:
     """One attempt to hold one file's lock. The operating system ends it with the process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, owner: tuple[int, int] | None) -> None:
         self._path = path
+        self._owner = owner
         self._descriptor: int | None = None
 
     def try_lock(self) -> bool:
@@ -52,6 +54,8 @@ class _LockFile:
                 flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
                 self._descriptor = os.open(self._path, flags, 0o600)
                 _open_files.add(self)
+                if self._owner is not None:
+                    os.fchown(self._descriptor, *self._owner)
             return _lock(self._descriptor)
         except OSError as error:
             if error.errno in BUSY:
@@ -135,13 +139,39 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_those_of_the_parent)
 
 
-class FileLocks:
-    """The `SharedLocks` of the stores with a file. `folder` gives the folder for the locks; it is called in a thread."""
+def _folder_beside(target: Path) -> Path:
+    folder = target.with_name(target.name + ".locks")
+    make_folder(folder)
+    if sys.platform != "win32":
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            keep_owner(descriptor, target)
+        finally:
+            os.close(descriptor)
+    return folder
 
-    def __init__(self, folder: Callable[[], Path]) -> None:
-        self._find_folder = folder
+
+def _other_owner(folder: Path) -> tuple[int, int] | None:
+    """To whom root gives the lock files that it makes: the folder's owner could not take these locks otherwise."""
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return None
+    status = folder.stat()
+    return (status.st_uid, status.st_gid) if status.st_uid else None
+
+
+class FileLocks:
+    """The `SharedLocks` of the stores with a file.
+
+    The folder is made when a session first takes a lock. Where it cannot be used, `hold` raises `TokenStoreError`, and the
+    session logs a warning and writes without these locks. A suspended process keeps its lock.
+    """
+
+    def __init__(self, target: Callable[[], Path]) -> None:
+        """`target` gives the token file that the folder is beside, without symbolic links; it is called in a thread."""
+        self._target = target
         self._folder: Path | None = None
         self._is_remote = False
+        self._owner: tuple[int, int] | None = None
 
     @asynccontextmanager
     async def hold(self, name: str, /) -> AsyncGenerator[None, None]:
@@ -159,7 +189,7 @@ class FileLocks:
     async def _locked(self, file_name: str, *, is_retry: bool = False) -> _LockFile:
         if (folder := self._folder) is None:
             folder = await in_thread(self._prepare)
-        lock = _LockFile(folder / file_name)
+        lock = _LockFile(folder / file_name, self._owner)
         try:
             await self._wait_for(lock)
         except OSError as error:
@@ -195,8 +225,8 @@ class FileLocks:
 
     def _prepare(self) -> Path:
         try:
-            folder = self._find_folder()
-            folder.mkdir(mode=0o700, exist_ok=True)
+            folder = _folder_beside(self._target())
+            self._owner = _other_owner(folder)
         except OSError as error:
             raise TokenStoreError(
                 f"the folder for locks cannot be made: {error.filename}: {error.strerror or error}"
