@@ -69,8 +69,6 @@ class _Queues:
             if callers is None or caller not in callers:  # in a forked child, whose queues are its own
                 return
             callers.remove(caller)
-            if not callers:
-                del self._callers[name]
         while (first := self._first(name)) is not None:
             try:
                 first.loop.call_soon_threadsafe(_give_turn, first)
@@ -83,7 +81,10 @@ class _Queues:
             callers = self._callers.get(name)
             while callers and callers[0].loop.is_closed():
                 callers.popleft()  # it can neither work nor give the lock back any more
-            return callers[0] if callers else None
+            if not callers:
+                self._callers.pop(name, None)
+                return None
+            return callers[0]
 
 
 def _give_turn(caller: _Caller) -> None:

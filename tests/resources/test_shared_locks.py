@@ -228,6 +228,26 @@ async def test_a_holder_that_stops_beyond_its_lease_in_its_write_says_so(
         assert await other.outcome() == ["ConcurrentModification"]
 
 
+async def test_a_server_that_forgot_the_lock_during_a_write_is_noticed(
+    sandbox: Sandbox, redis_address: str
+) -> None:
+    import redis
+
+    await begin(sandbox, redis_address)
+    user, (group,) = users_of(sandbox)[0], new_groups(sandbox, 1)
+    hold = sandbox.faults.hold(PATCH, times=1)
+    async with session_on(sandbox, store_at(redis_address)) as session:
+        adding = asyncio.create_task(session.users.add_to_groups(user, group))
+        await hold.arrived()
+        with redis.Redis.from_url(redis_address) as client:
+            assert client.delete(*[key for key in client.keys() if b":turn:" in key]) == 1
+        hold.release()
+        with pytest.raises(ConcurrentModification, match="written, but the lock") as caught:
+            await adding
+        assert caught.value.may_have_happened is True
+    assert sandbox.organisation.users[user].groups == {group}
+
+
 async def test_a_holder_that_works_for_longer_than_its_lease_keeps_the_lock(
     sandbox: Sandbox, redis_address: str
 ) -> None:

@@ -189,16 +189,23 @@ class RedisLocks:
             sent = _clock()
             try:
                 answers = await self._run(asked)
-            except Exception as error:  # noqa: BLE001  # raised again by each that waits
-                for _, _, answer in asked:
-                    if not answer.done():
-                        answer.set_exception(TokenStoreError(str(error) or type(error).__name__))
-                continue
+            except BaseException as error:
+                self._fail(asked, error)
+                if isinstance(error, Exception):
+                    continue
+                self._fail(self._asked, error)
+                self._asked = []
+                raise
             for (act, held, answer), ours in zip(asked, answers, strict=True):
                 if ours and act != "give":
                     held.until = sent + self._lease
                 if not answer.done():
                     answer.set_result(bool(ours))
+
+    def _fail(self, asked: list[_Asked], error: BaseException) -> None:
+        for _, _, answer in asked:
+            if not answer.done():  # one for each, or their tracebacks would be mixed up
+                answer.set_exception(TokenStoreError(str(error) or type(error).__name__))
 
     async def _run(self, asked: list[_Asked]) -> list[int]:
         if self._connection is None and not self._closed:
