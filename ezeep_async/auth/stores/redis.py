@@ -20,8 +20,8 @@ from ezeep_async.auth.owned import start_self_timed
 from ezeep_async.auth.presenting import EarlierHolder
 from ezeep_async.auth.stores.cipher import cipher
 from ezeep_async.auth.stores.document import Owner, as_text, check, owner_of, parsed, tokens_in
-from ezeep_async.auth.stores.redis_locks import LEASE_S, RedisLocks
-from ezeep_async.auth.stores.redis_server import RedisServer, RedisUnusable, to_the_end
+from ezeep_async.auth.stores.redis_locks import RedisLocks
+from ezeep_async.auth.stores.redis_server import PROBE, RedisServer, RedisUnusable, to_the_end
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 from ezeep_async.given import checked_seconds
@@ -106,12 +106,6 @@ redis.call('hset', KEYS[1], 'generation', ARGV[2])
 redis.call('expire', KEYS[1], 86400)
 return 'done'
 """
-_PROBE = """
-if ARGV[1] ~= '' and redis.call('get', KEYS[2]) ~= ARGV[1] then return 'lapsed' end
-redis.call('set', KEYS[3], string.rep('0', 8192), 'PX', 1000)
-redis.call('del', KEYS[3])
-return 'done'
-"""
 
 
 @attrs.define(eq=False)
@@ -147,11 +141,6 @@ class RedisTokenStore:
     then, for 15 minutes at most, others do not present the refresh token that it may have used, and raise
     `TransientAuthError`. (Without `CLIENT LIST`, as before Redis 6.2: for twice the lease, also if it was killed.)
 
-    Processes that share this store take turns at each user and group name (see `users.add_to_groups`), with locks of a
-    lease of at most 30 seconds. A holder that was suspended for longer reads again before it writes; where it was in the
-    middle of its write, it raises `ConcurrentModification`. While Redis cannot be reached, a warning is logged and writes
-    go on without these locks.
-
     The server must not evict keys (`maxmemory-policy noeviction` or `volatile-*`), and keeps the login over a restart
     only if it is set up to persist (`appendonly yes`). Of one that is not, the login survives a restart in the middle
     of a renewal: the process that has the new login stores it again, at the latest under its next lock.
@@ -179,7 +168,6 @@ class RedisTokenStore:
         others = (f"{stem}:{each}" for each in ("lock", "probe", "refresh"))
         self._server = RedisServer(server, f"the login {key!r}", (key, *others))
         self._where = self._server.where
-        self._stem = stem
         self._cipher = None if encryption_key is None else cipher(encryption_key)
         self._lease = lease
         self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
@@ -266,7 +254,7 @@ class RedisTokenStore:
         """Write something else, and remove it: fails on a read-only replica, and on a server that is full."""
         hold = self._hold()
         try:
-            outcome = await self._server.run(_PROBE, "" if hold is None else hold.owner)
+            outcome = await self._server.run(PROBE, "" if hold is None else hold.owner)
         except RedisUnusable as error:
             raise TokenPersistError(
                 f"{self._where} cannot be written, so it is not renewed: {error.reason}"
@@ -323,7 +311,7 @@ class RedisTokenStore:
 
     def shared_locks(self) -> RedisLocks:
         """Locks for single users and names, in keys beside that of the login: see `TokenStore`."""
-        return RedisLocks(self._server, self._stem, lease=min(LEASE_S, self._lease))
+        return RedisLocks(self._server, lease=self._lease)
 
     async def aclose(self) -> None:
         """Break off what this event loop has under way with the server. Between uses nothing is open."""

@@ -92,12 +92,15 @@ class RedisLocks:
 
     Attempts that come while a command is under way go together in the next one, so that many writers cost few commands.
     One connection is kept from the first lock until `aclose()`.
+
+    A holder that was suspended for longer than the lease reads again before it writes; where it was in the middle of its
+    write, it raises `ConcurrentModification`. While Redis cannot be reached, `hold` raises `TokenStoreError`: the session
+    logs a warning, and writes without these locks for 30 seconds.
     """
 
-    def __init__(self, server: RedisServer, stem: str, *, lease: float = LEASE_S) -> None:
+    def __init__(self, server: RedisServer, *, lease: float = LEASE_S) -> None:
         self._server = server
-        self._stem = stem
-        self._lease = lease
+        self._lease = min(lease, LEASE_S)
         self._asked: list[_Asked] = []
         self._talking: asyncio.Task[None] | None = None
         self._held: set[_Held] = set()
@@ -108,7 +111,7 @@ class RedisLocks:
     @asynccontextmanager
     async def hold(self, name: str, /) -> AsyncGenerator[_Held, None]:
         """See `SharedLocks.hold`. A holder that was suspended for longer than the lease is told that it lost the lock."""
-        held = _Held(f"{self._stem}:turn:{hashlib.sha256(name.encode()).hexdigest()[:32]}")
+        held = _Held(f"{self._server.lock_key}:turn:{hashlib.sha256(name.encode()).hexdigest()[:32]}")
         try:
             await self._take(held)
         except TokenStoreError:

@@ -26,6 +26,14 @@ T = TypeVar("T")
 ANSWER_TIMEOUT = 15.0
 """Seconds for one command with all its repetitions."""
 
+PROBE = """
+if ARGV[1] ~= '' and redis.call('get', KEYS[2]) ~= ARGV[1] then return 'lapsed' end
+redis.call('set', KEYS[3], string.rep('0', 8192), 'PX', 1000)
+redis.call('del', KEYS[3])
+return 'done'
+"""
+"""Whether the first key could be written, with the lock on the second: another key is, and is removed."""
+
 Place = tuple[int, asyncio.AbstractEventLoop]
 
 
@@ -87,6 +95,11 @@ class RedisServer:
         self._links: dict[Place, _Link] = {}
         self.where = f"{what} in Redis at {_place(options)}"
 
+    @property
+    def lock_key(self) -> str:
+        """The key of the lock, for others beside it."""
+        return self._keys[1]
+
     async def aclose(self) -> None:
         """Break off what the running loop has under way here."""
         link = self._links.pop((os.getpid(), asyncio.get_running_loop()), None)
@@ -110,9 +123,7 @@ class RedisServer:
         try:
             async with self.connected() as client:
                 with RunningTimeout(limit):
-                    answer = await client.execute_command(
-                        "EVAL", script, len(keys), *keys, *arguments
-                    )
+                    answer = await client.execute_command("EVAL", script, len(keys), *keys, *arguments)
                     return _text(answer)
         except UnicodeDecodeError:
             raise TokenStoreCorrupt(
