@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Generator
 from types import MethodType, TracebackType
 from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, get_args, overload
 
-from ezeep_async import portal
+from ezeep_async import forks, portal
 from ezeep_async.errors import SessionClosed
 from ezeep_async.pages import HasId, Page
 
@@ -104,15 +104,16 @@ class BlockingPages(Generic[T]):
         if self._closed:
             return
         self._closed = True
-        if self._portal is None:
+        home = self._portal
+        if home is None or home.closing:
             return
-        if self._portal.inherited:
-            portal.bury(self._source)
+        if home.inherited:
+            forks.bury(self._source)
             return
         # `break` gets here in the thread that was reading, and finds nothing left running when it goes on. The garbage
         # collector may get here anywhere, in the middle of anything: there nothing is waited for.
         same = self._thread == portal.here()
-        self._portal.post(self._source.aclose, wait=LEAVE_WAIT if same else 0.0)
+        home.post(self._source.aclose, wait=LEAVE_WAIT if same else 0.0)
 
     def __del__(self) -> None:
         self.leave()

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 import warnings
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
 import attrs
 
+from ezeep_async import forks
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
@@ -24,7 +25,7 @@ from ezeep_async.auth.logs import log_of
 from ezeep_async.auth.owned import start_uncancellable
 from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
-from ezeep_async.errors import SessionClosed, TransportError, UnexpectedResponse
+from ezeep_async.errors import OPENED_BEFORE_FORK, SessionClosed, TransportError, UnexpectedResponse
 from ezeep_async.exclusive import Exclusive, Lost
 from ezeep_async.http.sender import Sender
 from ezeep_async.http.stats import Stats
@@ -101,6 +102,7 @@ class Core:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Lock | None = None
         self._opened = False
+        self._is_inherited = False
         self._closing: asyncio.Future[None] | None = None
         self._keep_alive: KeepAlive | None = None
 
@@ -116,10 +118,19 @@ class Core:
         """See `EzeepSession.stats`."""
         return attrs.evolve(self._sender.stats(), refreshes=self.exchanger.refreshes)
 
+    def disown(self) -> None:
+        """Leave everything to the parent process: after a fork, in the child."""
+        self._opened, self._is_inherited = False, True
+        self._transport.disown()
+        self.refresher.disown()
+
+    def is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Whether this session was opened on that event loop, in this process, and not closed."""
+        return self._opened and self._loop is loop and self._closing is None
+
     async def open(self) -> None:
         """Bind the store, and give it a first login. Once; raises `SessionClosed` after the close."""
-        if self._closing is not None:
-            raise SessionClosed("this EzeepSession is closed")
+        self._check_open()
         self._check_loop()
         if self._opened:
             return
@@ -137,17 +148,23 @@ class Core:
                 self._first_tokens = None
             self._opened = True
 
+    def _check_open(self) -> None:
+        if self._is_inherited:
+            raise SessionClosed(OPENED_BEFORE_FORK)
+        if self._closing is not None:
+            raise SessionClosed("this EzeepSession is closed")
+
     def _check_loop(self) -> None:
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
+            forks.watch(self, loop)
         elif self._loop is not loop:
             raise RuntimeError("this EzeepSession was opened on another event loop: make one for each loop")
 
     def keep_alive(self) -> KeepAlive:
         """See `EzeepSession.keep_alive`."""
-        if self._closing is not None:
-            raise SessionClosed("this EzeepSession is closed")
+        self._check_open()
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -166,6 +183,11 @@ class Core:
 
     async def aclose(self) -> None:
         """See `EzeepSession.aclose`."""
+        if self._is_inherited or (self._closing is not None and self._closing.done()):
+            return
+        loop = self._loop
+        if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
+            raise RuntimeError("this EzeepSession was opened on another event loop: close it there")
         if self._keep_alive is not None:
             self._keep_alive.stop()
         if self._closing is None:
@@ -201,16 +223,18 @@ class Core:
         async with self._exclusive.hold(*name) as lost:
             yield lost
 
-    def __del__(self) -> None:
+    # A default argument, as the module's globals are gone when it is collected at the end of the interpreter.
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         keep_alive: KeepAlive | None = getattr(self, "_keep_alive", None)
         if keep_alive is not None:
             keep_alive.stop()
         transport = getattr(self, "_transport", None)
         if transport is not None and transport.is_open:
-            warnings.warn(
+            transport.abandon(self.refresher.under_way())
+            # Last, as a filter may make it an exception.
+            _warn(
                 "an EzeepSession was not closed: use `async with`, or await its aclose()",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
             )
-            transport.abandon()

@@ -355,6 +355,12 @@ class AuditLogError(EzeepError):
     """The audit log cannot be written, or cannot be read. What was not noted there first is not written to the server."""
 
 
+OPENED_BEFORE_FORK = (
+    "this EzeepSession was opened before a fork and belongs to the parent process: make one in each process, on a token "
+    "store that they share"
+)
+
+
 class SessionClosed(EzeepError):
     """The session was closed, before the call or during it; or what it lived on has ended, or stayed in a parent process."""
 

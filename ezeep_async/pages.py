@@ -152,11 +152,23 @@ class PageIterator(Generic[T]):
     ) -> None:
         await self.aclose()
 
-    def __del__(self) -> None:
+    # A default argument, as the module's globals are gone when it is collected at the end of the interpreter.
+    def __del__(
+        self, _running_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.get_running_loop
+    ) -> None:
         # `break` leaves the iterator to reference counting: nobody will ask for what is under way any more.
         for _, task in self._under_way:
-            if not task.done() and not task.get_loop().is_closed():
+            loop = task.get_loop()
+            if task.done() or loop.is_closed():
+                continue
+            try:
+                here = _running_loop()
+            except RuntimeError:
+                here = None
+            if here is loop or not loop.is_running():
                 task.cancel()
+            else:  # collected in another thread
+                loop.call_soon_threadsafe(task.cancel)
 
     # --- fetching --------------------------------------------------------------------------------------------------
 

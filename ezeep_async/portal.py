@@ -22,6 +22,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import attrs
 
+from ezeep_async import forks
 from ezeep_async.errors import BlockingCallError, SessionClosed
 from ezeep_async.notebooks import in_notebook
 from ezeep_async.running_time import RunningLimit, join_thread, wait_in_thread
@@ -142,18 +143,24 @@ class Portal:
     _serial = count(1)
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.token: tuple[int, int] = (self.pid, next(self._serial))
+        self.token: tuple[int, int] = (os.getpid(), next(self._serial))
         self.closing = False
+        self.inherited = False
+        """Whether a fork brought it here: its thread stayed behind."""
         self.calls: set[Call[Any]] = set()
         self._hooks: dict[int, tuple[weakref.ref[object], Callable[..., Awaitable[object]], float]] = {}
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
         self._failure: BaseException | None = None
+        self._patience: float | None = None
         # Not `start_blocking_portal`: a Ctrl-C while that one starts makes it join a thread that never ends, and it
         # keeps the thread to itself, whose life has to be known here.
         self._thread = threading.Thread(target=self._main, name="ezeep-portal", daemon=True)
+        forks.watch(self)
+
+    def disown(self) -> None:
+        self.inherited = True
 
     def start(self) -> None:
         self._thread.start()
@@ -162,11 +169,6 @@ class Portal:
     def usable(self) -> bool:
         """Whether its thread lives, in this very process."""
         return not self.inherited and self._thread.is_alive()
-
-    @property
-    def inherited(self) -> bool:
-        """Whether a fork brought it here: its thread stayed behind."""
-        return self.pid != os.getpid()
 
     @property
     def runs_here(self) -> bool:
@@ -225,15 +227,20 @@ class Portal:
         return forget
 
     def close(self) -> None:
-        """Runs the hooks and ends the thread, within the time that the hooks have. Never raises for what they do."""
-        if self.closing or not self.usable:
+        """Runs the hooks and ends the thread, within the time that the hooks have. Never raises for what they do.
+
+        Called again, it resumes a wait that was interrupted.
+        """
+        if not self.usable:
             return
         self.closing = True
         self._ready.wait(STOP_WAIT)
         if self._loop is not None:
-            patience = max((wait for *_, wait in list(self._hooks.values())), default=0.0)
-            Call(self, "exit", self._wind_down, (patience,)).submit(self._loop)
-            join_thread(self._thread, patience + STOP_WAIT)
+            if self._patience is None:
+                patience = max((wait for *_, wait in list(self._hooks.values())), default=0.0)
+                Call(self, "exit", self._wind_down, (patience,)).submit(self._loop)
+                self._patience = patience
+            join_thread(self._thread, self._patience + STOP_WAIT)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self.closing:
@@ -264,6 +271,7 @@ class Portal:
     def _serve(self) -> None:
         with asyncio.Runner() as runner:
             self._loop = runner.get_loop()
+            forks.watch(self, self._loop)
             self._ready.set()
             while not self._ended:
                 # One loop for all sessions of the process: code of a caller that exits in it, or stops it, must not
@@ -290,7 +298,6 @@ class Portal:
 _lock = threading.RLock()  # a finaliser may get here in the thread that holds it
 _current: Portal | None = None
 _exiting = False
-_buried: list[object] = []
 
 
 def run(func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -321,7 +328,6 @@ def current() -> Portal:
     with _lock:
         portal = _current
         if portal is None or not portal.usable:
-            bury(portal)
             # Published before it starts: a Ctrl-C in the middle leaves one to go on with, not one that nobody knows.
             portal = _current = Portal()
             try:
@@ -329,6 +335,7 @@ def current() -> Portal:
             except RuntimeError as error:
                 # From Python 3.12 on there are no new threads once the exit has begun; elsewhere a limit was reached.
                 raise SessionClosed(f"no thread can be started for blocking calls: {error}") from error
+            forks.at_end_of_child(_at_exit)
         return portal
 
 
@@ -351,15 +358,6 @@ def here() -> int:
     return threading.get_ident()
 
 
-def bury(inherited: object) -> None:
-    """Keeps what a forked child inherits from its parent's event loop, so that it is never finalised there.
-
-    Finalisers would take sockets off a selector that both processes share.
-    """
-    if inherited is not None:
-        _buried.append(inherited)
-
-
 def _refuse_where_it_would_hang(meant: str, portal: Portal | None) -> None:
     if not called_from_event_loop():
         return
@@ -380,7 +378,6 @@ def _end_of_interpreter() -> SessionClosed:
 def _after_fork_in_child() -> None:
     global _current, _lock  # noqa: PLW0603  # see current()
     _lock = threading.RLock()  # some other thread may have held it, and that thread is not in this process
-    bury(_current)
     _current = None
 
 
@@ -389,7 +386,13 @@ def _at_exit() -> None:
     _exiting = True
     portal = _current
     if portal is not None:
-        portal.close()
+        try:
+            portal.close()
+        except BaseException:  # noqa: BLE001  # Ctrl-C: the one before it may be what the program ends for
+            logger.warning(
+                "the exit waits for a token refresh that is under way: interrupt it again to give up"
+            )
+            portal.close()
 
 
 # Registered at import, not with the first call: exit handlers run in reverse, so those of a program that registers them

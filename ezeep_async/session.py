@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -192,6 +193,9 @@ class EzeepSession:
         newest login could not be stored.
         """
         await self._core.aclose()
+
+    def _is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        return self._core.is_open_on(loop)
 
     def keep_alive(self) -> KeepAlive:
         """Renew the login in time for as long as this session is open, even when nothing is called.

@@ -6,15 +6,16 @@ Every call runs on the one background event loop of the process; see `portal`.
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable
 from operator import attrgetter
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
-from ezeep_async import portal
+from ezeep_async import forks, portal
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.blocking import call, listing, on_loop, plain
-from ezeep_async.errors import OutcomeUnknown, SessionClosed, TokenStoreError
+from ezeep_async.errors import BlockingCallError, OutcomeUnknown, SessionClosed, TokenStoreError
 from ezeep_async.given import check_kind
 from ezeep_async.http.stats import Stats
 from ezeep_async.models.reconciled import Reconciled
@@ -35,10 +36,24 @@ class _Home:
     Held by all parts of a blocking session and holding none of them, so that it goes with the last of them.
     """
 
+    _homes: ClassVar[weakref.WeakKeyDictionary[EzeepSession, weakref.ref[_Home]]] = (
+        weakref.WeakKeyDictionary()
+    )
+
     def __init__(self, session: EzeepSession) -> None:
         self._session = session
         self._portal: portal.Portal | None = None
         self._closed = False
+
+    @classmethod
+    def of(cls, session: EzeepSession) -> _Home:
+        """The one of this session: with two, the first that is forgotten would close the session of the other."""
+        known = cls._homes.get(session)
+        home = None if known is None else known()
+        if home is None:
+            home = cls(session)
+            cls._homes[session] = weakref.ref(home)
+        return home
 
     def session(self) -> EzeepSession:
         """The session of this process, on the event loop of this process. Raises `SessionClosed` after the close."""
@@ -48,36 +63,44 @@ class _Home:
         if self._portal is not current:
             if self._portal is not None:
                 # The event loop that the session lived on is in another process, or has ended.
-                portal.bury(self._session)
+                forks.bury(self._session)
                 self._session = self._session.again()
             self._portal = current
             current.at_exit(self._session.aclose, wait=portal.CLEANUP_WAIT)
         return self._session
 
+    @property
+    def _is_owner(self) -> bool:
+        """Whether the session is open on the event loop of the blocking calls, and not on one of its user's."""
+        home = self._portal
+        return home is not None and not self._closed and self._session._is_open_on(home._loop)  # pyright: ignore[reportPrivateUsage]  # the two are one thing
+
     def __repr__(self) -> str:
         return repr(self._session)
 
     def close(self) -> None:
-        """Close the session, if this process has opened it."""
-        if not self._closed:
-            self._closed = True
-            if self._portal is not None and not self._portal.inherited and not portal.exiting():
+        """Close the session, if it was opened by a blocking call of this process."""
+        is_owner, self._closed = self._is_owner, True
+        if is_owner and not portal.exiting():
+            try:
                 portal.run_as("await session.aclose()", self._session.aclose)
+            except BlockingCallError:
+                self._closed = False
+                raise
 
-    def __del__(self) -> None:
+    # A default argument, as the module's globals are gone when it is collected at the end of the interpreter.
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         home = self._portal
-        if home is None or self._closed or portal.exiting():
+        if home is None or home.closing or not self._is_owner:
             return
-        if home.inherited:
-            portal.bury(self._session)
-            return
-        warnings.warn(
+        home.post(self._session.aclose)
+        # Last, as a filter may make it an exception.
+        _warn(
             "a BlockingSession was not closed: use `with run_sync(...)`, or call its close()",
             ResourceWarning,
             stacklevel=2,
             source=self,
         )
-        home.post(self._session.aclose)
 
 
 class _Part(Generic[A]):
@@ -164,7 +187,7 @@ class BlockingSession:
 
     def __init__(self, session: EzeepSession) -> None:
         check_kind(session, EzeepSession, "session", "run_sync(EzeepSession(app, ...))")
-        self._home = home = _Home(session)
+        self._home = home = _Home.of(session)
         self.oauth = BlockingOAuth(home, attrgetter("oauth"))
         self.groups = BlockingGroups(home, attrgetter("groups"))
         self.users = BlockingUsers(home, attrgetter("users"))

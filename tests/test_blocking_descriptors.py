@@ -18,7 +18,7 @@ from uuid import UUID
 import attrs
 import pytest
 
-from ezeep_async import blocking, portal
+from ezeep_async import blocking, forks, portal
 from ezeep_async.blocking import BlockingPaginator, call, listing, plain
 from ezeep_async.errors import BlockingCallError, NotFound, SessionClosed
 from ezeep_async.pages import Page
@@ -392,7 +392,7 @@ def test_5_3_a_listing_from_before_a_fork_says_so_and_its_sockets_are_left_alone
                 right += "fork" in str(error)
         del one, pages, attempt
         gc.collect()
-        right += len(portal._buried) >= 2
+        right += len(forks._grave.buried) >= 2
         os._exit(right)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
     assert next(one) == items(1, 2)[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import weakref
@@ -54,6 +53,9 @@ class KeepAlive:
     event loop.
     """
 
+    # Here, as the module's globals are gone when a session is collected at the end of the interpreter.
+    _getpid = staticmethod(os.getpid)
+
     def __init__(self, kept: Kept) -> None:
         # Weakly, and only while there is something to do: a session that nobody closed shall be noticed.
         self._kept = weakref.ref(kept)
@@ -77,7 +79,7 @@ class KeepAlive:
     @property
     def is_running(self) -> bool:
         """Whether it has neither been stopped nor ended otherwise."""
-        return not self._stopped and not self._task.done() and self._pid == os.getpid()
+        return not self._stopped and not self._task.done() and self._pid == self._getpid()
 
     @property
     def state(self) -> KeepAliveState:
@@ -92,8 +94,10 @@ class KeepAlive:
         """End it. A renewal that is under way goes on. From any thread, and as often as you like."""
         was_running, self._stopped = self.is_running, True
         if was_running:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and the task has ended with it
+            try:  # noqa: SIM105  # needs no globals
                 self._loop.call_soon_threadsafe(self._task.cancel)
+            except RuntimeError:  # the loop is closed, and the task has ended with it
+                pass
 
     async def aclose(self) -> None:
         """End it, and wait until it has ended: a second at most."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -24,13 +25,16 @@ async def locked(store: TokenStore) -> AsyncGenerator[None, None]:
         manager = store.lock()
         with endable():
             await manager.__aenter__()
+    holder = os.getpid()
     with exchange_under_way():
         try:
             yield
         except BaseException:
-            await _unlock(manager, *sys.exc_info())
+            if os.getpid() == holder:  # in a forked child, it is the parent that holds the lock
+                await _unlock(manager, *sys.exc_info())
             raise
-        await _unlock(manager, None, None, None)
+        if os.getpid() == holder:
+            await _unlock(manager, None, None, None)
 
 
 async def _unlock(

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
+from ezeep_async import forks
 from ezeep_async.errors import EzeepError, TransientAuthError
 from ezeep_async.running_time import RunningLimit
 from ezeep_async.tasks import ContainedTask
@@ -53,12 +54,16 @@ class SelfTimed(ContainedTask[T]):
 
 def start_uncancellable(coroutine: Coroutine[Any, Any, T], name: str | None = None) -> Uncancellable[T]:
     """Start a task that only `abort()` ends."""
-    return Uncancellable(coroutine, name=name)
+    task = Uncancellable(coroutine, name=name)
+    forks.watch_task(task)
+    return task
 
 
 def start_self_timed(coroutine: Coroutine[Any, Any, T], name: str) -> SelfTimed[T]:
     """Start a task that only its own time limits end."""
-    return SelfTimed(coroutine, name=name)
+    task = SelfTimed(coroutine, name=name)
+    forks.watch_task(task)
+    return task
 
 
 @contextlib.contextmanager

@@ -23,7 +23,13 @@ from ezeep_async.auth.owned import SelfTimed, insist, result_of, shared_result_o
 from ezeep_async.auth.presenting import Presenter
 from ezeep_async.auth.refusals import refusals_of
 from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore, as_store_errors
-from ezeep_async.errors import ReauthorizationRequired, TokenPersistError, TokenStoreError
+from ezeep_async.errors import (
+    OPENED_BEFORE_FORK,
+    ReauthorizationRequired,
+    SessionClosed,
+    TokenPersistError,
+    TokenStoreError,
+)
 from ezeep_async.running_time import RunningLimit
 
 
@@ -72,7 +78,12 @@ class Refresher:
         self._behind: deque[str] = deque(maxlen=REMEMBERED)
         self._save_not_before = 0.0
         self._presenter = Presenter(store, exchanger, refusals_of(store), clock)
+        self._is_inherited = False
         self._failing_with: type[BaseException | None] = type(None)
+
+    def disown(self) -> None:
+        """Store nothing any more: after a fork, in the child."""
+        self._is_inherited = True
 
     @property
     def log(self) -> Log:
@@ -88,6 +99,10 @@ class Refresher:
         """Seconds until `share` (0 to 1) of the leeway of the login in memory is over; minus infinity without one."""
         leeway = 0.0 if self._tokens is None else self._leeway_of(self._tokens)
         return self._good_until + share * leeway - self._clock.monotonic()
+
+    def under_way(self) -> set[SelfTimed[Any]]:
+        """The tasks that would lose a token set if their connection were closed."""
+        return {task for task in (self._refresh, *self._background) if task is not None and not task.done()}
 
     # --- what callers use ------------------------------------------------------------------------------------------
 
@@ -147,7 +162,8 @@ class Refresher:
         Raises `TokenPersistError` if a new login could not be stored until now: this is the last chance to learn of it.
         """
         limit = self._exchanger.longest + DRAIN_MARGIN
-        while pending := {t for t in (self._refresh, *self._background) if t is not None and not t.done()}:
+        loop = asyncio.get_running_loop()  # the tasks of one that was closed never end
+        while pending := {task for task in self.under_way() if task.get_loop() is loop}:
             for task in pending:
                 if task.is_endable:
                     task.cancel()
@@ -273,6 +289,8 @@ class Refresher:
             raise
 
     async def _save(self, tokens: TokenSet) -> None:
+        if self._is_inherited:
+            raise SessionClosed(OPENED_BEFORE_FORK)
         try:
             await insist(lambda: self._store.save(tokens))  # the old login is dead at the server
         except TokenStoreError:

@@ -6,8 +6,9 @@ import asyncio
 import base64
 import platform
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
+from typing import Any, ClassVar
 
 import aiohttp
 import attrs
@@ -15,6 +16,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from ezeep_async.errors import (
+    OPENED_BEFORE_FORK,
     ConnectFailed,
     Disconnected,
     EzeepError,
@@ -22,6 +24,7 @@ from ezeep_async.errors import (
     SessionClosed,
     UnexpectedResponse,
 )
+from ezeep_async.http.connections import close_idle, new_socket, when_unused
 from ezeep_async.running_time import RunningTimeout
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
@@ -80,6 +83,9 @@ async def _mark_sent(_: aiohttp.ClientSession, context: object, __: object) -> N
 class Transport:
     """Sends one request once. Lives on the event loop that it was first used on."""
 
+    _open_ones: ClassVar[set[Transport]] = set()
+    """Referred to from here, so that one in a reference cycle is not collected before its owner, who closes it."""
+
     def __init__(
         self, endpoints: Endpoints, settings: Settings, borrowed: aiohttp.ClientSession | None = None
     ) -> None:
@@ -91,6 +97,7 @@ class Transport:
         # time on every request, so only those take it for which the difference matters: creations, and token requests.
         self._traced: aiohttp.ClientSession | None = None
         self._closed = False
+        self._is_inherited = False
         self._bases = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
         self._proxies: dict[Host, _Proxy] = {}
         # With each request, as a borrowed connector knows nothing of it.
@@ -236,7 +243,7 @@ class Transport:
 
     def _session_for(self, phase: Phase | None) -> aiohttp.ClientSession:
         if self._closed:
-            raise SessionClosed("this EzeepSession is closed")
+            raise SessionClosed(OPENED_BEFORE_FORK if self._is_inherited else "this EzeepSession is closed")
         if self._session is None:
             self._open()
         elif self._loop is not asyncio.get_running_loop():
@@ -249,6 +256,7 @@ class Transport:
 
     def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._open_ones.add(self)
         self._proxies = {host: self._proxy_for(base) for host, base in self._bases.items()}
         connector: aiohttp.BaseConnector | None
         if self._borrowed is None:
@@ -256,6 +264,7 @@ class Transport:
                 # The limiter decides how many requests there are: the pool must never be what they wait for.
                 limit=0,
                 keepalive_timeout=KEEP_ALIVE,
+                socket_factory=new_socket,
             )
         else:
             connector = self._borrowed.connector
@@ -316,16 +325,38 @@ class Transport:
             return _Proxy(url.with_user(None), headers=authorization)
         return _Proxy(url.with_user(None), request_headers=authorization)
 
+    def disown(self) -> None:
+        """Neither send nor close anything any more: after a fork, in the child."""
+        self._closed = self._is_inherited = True
+
     async def aclose(self) -> None:
         """Close what is owned. A borrowed session stays open."""
+        if self._loop is not None and self._loop.is_closed():
+            self.abandon()
+            return
         self._closed = True
+        self._open_ones.discard(self)
         for session in (self._traced, self._session):
             if session is not None:
                 await session.close()
 
-    def abandon(self) -> None:
-        """Drop the connections without waiting, for an owner that is gone: a session that nobody closed."""
+    def abandon(
+        self,
+        users: Collection[asyncio.Task[Any]] = (),
+        _when_unused: Callable[..., None] = when_unused,
+    ) -> None:
+        """Drop the connections without waiting, for an owner that is gone: a session that nobody closed.
+
+        From any thread. The tasks `users`, which still need the connections, end first.
+        """
+        if self._loop is None:
+            self._closed = True
+        else:
+            _when_unused(self._loop, users, self._drop)
+
+    def _drop(self, _close_idle: Callable[..., None] = close_idle) -> None:
         self._closed = True
+        self._open_ones.discard(self)
         for session in (self._traced, self._session):
             if session is not None:
                 connector = session.connector
@@ -333,6 +364,8 @@ class Transport:
                 # close() would have to be awaited, and there is nobody to do that. Without it, aiohttp complains about
                 # a connector of which the user knows nothing.
                 if session is self._session and self._borrowed is None and hasattr(connector, "_close"):
+                    if self._loop is not None and not self._loop.is_running():
+                        _close_idle(connector, self._loop)
                     connector._close()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess, reportPrivateUsage]
 
 

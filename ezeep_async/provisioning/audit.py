@@ -76,6 +76,7 @@ class AuditLog:
         self._written = 0
         self._turn = asyncio.Lock()
         self._broken: OSError | None = None
+        self._pid = os.getpid()
 
     async def note(
         self,
@@ -110,6 +111,8 @@ class AuditLog:
 
     async def write(self, record: AuditRecord) -> None:
         """Append one line, and wait until it is on the disk."""
+        if self._pid != os.getpid():
+            raise AuditLogError(f"the run of the audit log {self.path} goes on in the parent process")
         self._pending.append(encode(unstructure(record)) + b"\n")
         self._taken += 1
         ticket = self._taken

@@ -29,11 +29,6 @@ class LoopThread(Portal):
     nothing in here ever waits for that loop.
     """
 
-    @property
-    def inherited(self) -> bool:
-        """Never: a fork leaves threads behind, so one that lives is of this process, whatever pid a test pretends."""
-        return False
-
     def __enter__(self) -> Self:
         self.start()
         return self

@@ -136,6 +136,7 @@ class FileTokenStore:
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
         lock = await in_thread(self._new_lock)
+        holder = os.getpid()
         limit = RunningLimit(self._lock_timeout)
         pause = 0.002
         try:
@@ -148,7 +149,8 @@ class FileTokenStore:
                 pause = min(pause * 1.5, 0.1)
             yield
         finally:
-            await in_thread(lambda: lock.release(force=True))
+            if os.getpid() == holder:  # a forked child would end the lock of its parent
+                await in_thread(lambda: lock.release(force=True))
 
     def shared_locks(self) -> FileLocks:
         """Locks for single users and group names, in at most 512 small files in the folder `<path>.locks`."""

@@ -352,6 +352,8 @@ class RedisTokenStore:
                 return
 
     async def _release(self, hold: _Hold, extending: asyncio.Task[None] | None = None) -> None:
+        if hold.pid != os.getpid():  # a forked child would end the lock of its parent
+            return
         try:
             await self._server.run(_RELEASE, hold.owner, limit=5.0)
         except TokenStoreError as error:

@@ -212,7 +212,8 @@ class RedisServer:
             yield link.client
         finally:
             link.users -= 1
-            if not link.users and self._links.get(place) is link:
+            # In a forked child, it is the parent that uses the connection.
+            if place[0] == os.getpid() and not link.users and self._links.get(place) is link:
                 del self._links[place]
                 await to_the_end(_close(link.client))
 
