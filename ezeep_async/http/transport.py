@@ -24,7 +24,7 @@ from ezeep_async.errors import (
     SessionClosed,
     UnexpectedResponse,
 )
-from ezeep_async.http.connections import close_idle, new_socket, when_unused
+from ezeep_async.http.connections import close_idle, new_socket, watch_connection, when_unused
 from ezeep_async.running_time import RunningTimeout
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
@@ -62,6 +62,13 @@ class _Request(aiohttp.ClientRequest):
             raise _UnusableConnection("the server had sent something that was not asked for")
         if (limit := _read_limit.get()) is not None:
             limit.restart()
+        return await super().send(conn)
+
+
+class _LentRequest(_Request):
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if conn.transport is not None:
+            watch_connection(conn.transport)
         return await super().send(conn)
 
 
@@ -290,7 +297,7 @@ class Transport:
             connector=connector,
             connector_owner=owner,
             cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=_Request,
+            request_class=_Request if self._borrowed is None else _LentRequest,
             headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"},
             trace_configs=traces,
         )
