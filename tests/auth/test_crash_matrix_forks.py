@@ -14,9 +14,10 @@ import attrs
 import pytest
 from evidence import note
 from forking import Job
+from redis_servers import Server
 from support import TOKEN, put, sandbox_in_a_thread
 
-from ezeep_async import FileTokenStore, TokenStoreError
+from ezeep_async import FileTokenStore, RedisTokenStore, TokenStoreError
 from ezeep_async.testing import ThreadedSandbox
 
 
@@ -50,12 +51,12 @@ def server() -> Iterator[ThreadedSandbox]:
 
 
 class Parent:
-    """The program `forking`, and its token file."""
+    """The program `forking`, and its token store."""
 
-    def __init__(self, kind: str, folder: Path, server: ThreadedSandbox) -> None:
-        self.kind, self.path = kind, folder / f"{kind}.json"
+    def __init__(self, kind: str, folder: Path, server: ThreadedSandbox, redis: str = "") -> None:
+        self.kind, self.redis, self.path = kind, redis, folder / f"{kind}.json"
         where = server.endpoints
-        asyncio.run(put(FileTokenStore(self.path), server.tokens()))
+        asyncio.run(put(self.store(), server.tokens()))
         errors = folder / f"{kind}.log"
         command = [
             sys.executable,
@@ -67,12 +68,22 @@ class Parent:
             "ignore::DeprecationWarning",
             str(FORKING),
         ]
-        command += [kind, str(self.path), server.oauth_app.client_id, where.account, where.api]
+        command += [kind, redis or str(self.path), server.oauth_app.client_id, where.account, where.api]
         with errors.open("w") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             )
         self.log = errors.open()
+
+    def store(self, **options: float) -> FileTokenStore | RedisTokenStore:
+        return RedisTokenStore(self.redis, **options) if self.redis else FileTokenStore(self.path, **options)
+
+    async def is_locked(self) -> bool:
+        try:
+            async with self.store(lock_timeout=0.0).lock():
+                return False
+        except TokenStoreError:
+            return True
 
     def send(self, line: str = "") -> None:
         assert self.process.stdin is not None
@@ -107,14 +118,6 @@ def parent(
     running.close()
 
 
-async def _is_locked(path: Path) -> bool:
-    try:
-        async with FileTokenStore(path, lock_timeout=0.0).lock():
-            return False
-    except TokenStoreError:
-        return True
-
-
 @pytest.mark.parametrize(
     "job", JOBS, ids=lambda job: f"{job.by}, {job.end}{', refreshing' if job.refreshing else ''}"
 )
@@ -127,7 +130,7 @@ def test_the_parent_keeps_its_token_set(parent: Parent, server: ThreadedSandbox,
         parent.send()
     assert parent.read() == {"code": 0 if job.by == "preexec_fn" else ENDS[job.end]}
     if hold is not None:
-        assert asyncio.run(_is_locked(parent.path)), "the child gave the lock of its parent back"
+        assert asyncio.run(parent.is_locked()), "the child gave the lock of its parent back"
         hold.release()
         parent.send()
     after = parent.read()
@@ -150,3 +153,22 @@ def test_the_parent_keeps_its_token_set(parent: Parent, server: ThreadedSandbox,
         assert heads == ["RuntimeError: raised on purpose"]
     else:
         assert said == ""
+
+
+@pytest.fixture(scope="module")
+def parent_on_redis(server: ThreadedSandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parent]:
+    folder = tmp_path_factory.mktemp("redis")
+    redis = Server(folder)
+    try:
+        running = Parent("async", folder, server, redis.address)
+        yield running
+        running.close()
+    finally:
+        redis.close()
+
+
+@pytest.mark.parametrize("end", ["return", "sys.exit"])
+def test_a_redis_connection_and_lock_stay_with_the_parent(
+    parent_on_redis: Parent, server: ThreadedSandbox, end: str
+) -> None:
+    test_the_parent_keeps_its_token_set(parent_on_redis, server, Job(by="fork", end=end, refreshing=True))

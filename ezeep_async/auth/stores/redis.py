@@ -296,7 +296,8 @@ class RedisTokenStore:
             try:
                 await self._acquire(hold)
             except BaseException:
-                await to_the_end(self._release(hold))  # the answer may be what was missing
+                if hold.pid == os.getpid():
+                    await to_the_end(self._release(hold))  # the answer may be what was missing
                 raise
             over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             extending = start_self_timed(self._extend(hold, over), "ezeep-redis-lease")
@@ -304,10 +305,11 @@ class RedisTokenStore:
             try:
                 yield
             finally:
-                hold.active = False
-                _holds.set(tuple(each for each in _holds.get() if each.active))
-                over.set_result(None)
-                await to_the_end(self._release(hold, extending))
+                if hold.pid == os.getpid():  # a forked child would end the lock of its parent
+                    hold.active = False
+                    _holds.set(tuple(each for each in _holds.get() if each.active))
+                    over.set_result(None)
+                    await to_the_end(self._release(hold, extending))
 
     def shared_locks(self) -> RedisLocks:
         """Locks for single users and names, in keys beside that of the login: see `TokenStore`."""
@@ -352,8 +354,6 @@ class RedisTokenStore:
                 return
 
     async def _release(self, hold: _Hold, extending: asyncio.Task[None] | None = None) -> None:
-        if hold.pid != os.getpid():  # a forked child would end the lock of its parent
-            return
         try:
             await self._server.run(_RELEASE, hold.owner, limit=5.0)
         except TokenStoreError as error:
