@@ -150,6 +150,7 @@ class Portal:
         self.calls: set[Call[Any]] = set()
         self._hooks: dict[int, tuple[weakref.ref[object], Callable[..., Awaitable[object]], float]] = {}
         self._ready = threading.Event()
+        self._ended = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
         self._failure: BaseException | None = None
@@ -240,7 +241,9 @@ class Portal:
                 patience = max((wait for *_, wait in list(self._hooks.values())), default=0.0)
                 Call(self, "exit", self._wind_down, (patience,)).submit(self._loop)
                 self._patience = patience
-            join_thread(self._thread, self._patience + STOP_WAIT)
+            # Not join(): up to Python 3.12, one that is interrupted takes the thread for ended (python/cpython#90882).
+            if wait_in_thread(self._ended.wait, self._patience + STOP_WAIT):
+                self._thread.join(STOP_WAIT)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self.closing:
@@ -267,6 +270,7 @@ class Portal:
                 logger.error("the background event loop ended unexpectedly", exc_info=self._failure)
             for call in list(self.calls):
                 call.finish(SessionClosed("the background event loop has ended"))
+            self._ended.set()
 
     def _serve(self) -> None:
         with asyncio.Runner() as runner:
@@ -388,15 +392,15 @@ def _at_exit() -> None:
     if portal is not None:
         try:
             portal.close()
-        except BaseException:  # noqa: BLE001  # Ctrl-C: the one before it may be what the program ends for
+        except BaseException:  # noqa: BLE001  # Ctrl-C, and perhaps the one before it is what the program ends for
             logger.warning(
-                "the exit waits for a token refresh that is under way: interrupt it again to give up"
+                "interrupted while a token refresh is under way: a second interruption gives it up"
             )
-            portal.close()
 
 
 # Registered at import, not with the first call: exit handlers run in reverse, so those of a program that registers them
 # after its imports still find the portal working.
 atexit.register(_at_exit)
+atexit.register(_at_exit)  # resumes the wait where Ctrl-C has ended the first one
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -355,6 +355,45 @@ def test_5_4_a_refresh_survives_ctrl_c(server: Sandbox, tmp_path: Path) -> None:
     assert json.loads(path.read_text())["token"]["refresh_token"] != before
 
 
+UNCLOSED = """
+    import atexit, sys
+    from ezeep_async import *
+    session = run_sync(EzeepSession(OAuthApp(sys.argv[1]), FileTokenStore(sys.argv[2]), endpoints=Endpoints(*sys.argv[3:])))
+    # Exit handlers run in reverse order: this one comes before the one of the package.
+    atexit.register(print, "exiting", flush=True)
+    session.accounts.me()
+"""
+
+
+def test_5_4_a_refresh_survives_ctrl_c_twice_without_with(server: Sandbox, tmp_path: Path) -> None:
+    """5-4, 5-5: the first one ends the program, the second one comes while its exit waits for the refresh."""
+    path = tmp_path / "login.json"
+    asyncio.run(put(FileTokenStore(path), expired(server.tokens())))
+    hold = server.faults.hold("POST /oauth/access_token/", after=True, times=1)
+    where = server.endpoints
+    command = [sys.executable, "-c", textwrap.dedent(UNCLOSED), server.oauth_app.client_id, str(path)]
+    with subprocess.Popen(
+        [*command, where.account, where.api], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            asyncio.run(hold.arrived())
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == "exiting\n"
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):  # it still waits
+                process.wait(0.5)
+            hold.release()
+            _, said = process.communicate(timeout=15)
+        finally:
+            process.kill()
+    assert said.count("KeyboardInterrupt") <= 2  # the second one may have met the handler before
+    assert server.refreshes == 1
+    with run_sync(open_session(server, FileTokenStore(path))) as session:
+        assert session.accounts.me().email == SANDBOX_ADMIN
+    assert server.refresh_requests == 1
+
+
 def test_a_borrowed_session_cannot_be_made_again(server: Sandbox) -> None:
     """It would need connections of another loop."""
 
