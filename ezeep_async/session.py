@@ -189,8 +189,9 @@ class EzeepSession:
     async def aclose(self) -> None:
         """Close. Waits for a renewal of the login that is under way; other calls in flight end with `SessionClosed`.
 
-        May be called twice. A cancelled caller is released; the closing goes on. Raises `TokenPersistError` when the
-        newest login could not be stored.
+        May be called twice. A cancelled caller is released; the closing goes on. Does nothing in a forked child, as the
+        session stays with the parent. Raises `TokenPersistError` when the newest login could not be stored, and
+        `RuntimeError` on another event loop than the one that opened the session, while that is not closed.
         """
         await self._core.aclose()
 

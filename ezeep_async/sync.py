@@ -240,6 +240,8 @@ def run_sync(session: EzeepSession) -> BlockingSession:
     """The blocking twin of `session`: the same attributes and methods, without `await`.
 
     Use it in a `with` block. A call on a thread that runs an event loop raises `BlockingCallError`. Do not use
-    `session` itself on another event loop: it then belongs to the background one.
+    `session` itself on another event loop: it then belongs to the background one. A session that another event loop
+    has opened raises `RuntimeError` with the first call, and stays open there. Called again with the same session, it
+    returns a view of the same blocking session: closing one closes both.
     """
     return BlockingSession(session)
