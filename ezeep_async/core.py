@@ -122,7 +122,7 @@ class Core:
         """Leave everything to the parent process: after a fork, in the child."""
         self._opened, self._is_inherited = False, True
         self._transport.disown()
-        self.refresher.disown()
+        self.refresher.is_inherited = True
 
     def is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         """Whether this session was opened on that event loop, in this process, and not closed."""

@@ -145,12 +145,11 @@ class Portal:
     def __init__(self) -> None:
         self.token: tuple[int, int] = (os.getpid(), next(self._serial))
         self.closing = False
-        self.inherited = False
-        """Whether a fork brought it here: its thread stayed behind."""
+        self.inherited = False  # by a fork: its thread stayed behind
         self.calls: set[Call[Any]] = set()
         self._hooks: dict[int, tuple[weakref.ref[object], Callable[..., Awaitable[object]], float]] = {}
         self._ready = threading.Event()
-        self._ended = threading.Event()
+        self._finished = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
         self._failure: BaseException | None = None
@@ -228,10 +227,7 @@ class Portal:
         return forget
 
     def close(self) -> None:
-        """Runs the hooks and ends the thread, within the time that the hooks have. Never raises for what they do.
-
-        Called again, it resumes a wait that was interrupted.
-        """
+        """Runs the hooks and ends the thread, within the time that they have. Called again, it resumes its wait."""
         if not self.usable:
             return
         self.closing = True
@@ -242,7 +238,7 @@ class Portal:
                 Call(self, "exit", self._wind_down, (patience,)).submit(self._loop)
                 self._patience = patience
             # Not join(): up to Python 3.12, one that is interrupted takes the thread for ended (python/cpython#90882).
-            if wait_in_thread(self._ended.wait, self._patience + STOP_WAIT):
+            if wait_in_thread(self._finished.wait, self._patience + STOP_WAIT):
                 self._thread.join(STOP_WAIT)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
@@ -270,7 +266,7 @@ class Portal:
                 logger.error("the background event loop ended unexpectedly", exc_info=self._failure)
             for call in list(self.calls):
                 call.finish(SessionClosed("the background event loop has ended"))
-            self._ended.set()
+            self._finished.set()
 
     def _serve(self) -> None:
         with asyncio.Runner() as runner:
@@ -393,9 +389,7 @@ def _at_exit() -> None:
         try:
             portal.close()
         except BaseException:  # noqa: BLE001  # Ctrl-C, and perhaps the one before it is what the program ends for
-            logger.warning(
-                "interrupted while a token refresh is under way: a second interruption gives it up"
-            )
+            logger.warning("interrupted while a refresh is under way: a second interruption gives it up")
 
 
 # Registered at import, not with the first call: exit handlers run in reverse, so those of a program that registers them

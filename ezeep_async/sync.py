@@ -50,7 +50,7 @@ class _Home:
         """The one of this session: with two, the first that is forgotten would close the session of the other."""
         known = cls._homes.get(session)
         home = None if known is None else known()
-        if home is None:
+        if home is None or home._closed:
             home = cls(session)
             cls._homes[session] = weakref.ref(home)
         return home

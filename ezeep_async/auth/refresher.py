@@ -78,12 +78,8 @@ class Refresher:
         self._behind: deque[str] = deque(maxlen=REMEMBERED)
         self._save_not_before = 0.0
         self._presenter = Presenter(store, exchanger, refusals_of(store), clock)
-        self._is_inherited = False
+        self.is_inherited = False  # set in a forked child, which stores nothing
         self._failing_with: type[BaseException | None] = type(None)
-
-    def disown(self) -> None:
-        """Store nothing any more: after a fork, in the child."""
-        self._is_inherited = True
 
     @property
     def log(self) -> Log:
@@ -289,7 +285,7 @@ class Refresher:
             raise
 
     async def _save(self, tokens: TokenSet) -> None:
-        if self._is_inherited:
+        if self.is_inherited:
             raise SessionClosed(OPENED_BEFORE_FORK)
         try:
             await insist(lambda: self._store.save(tokens))  # the old login is dead at the server
