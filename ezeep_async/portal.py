@@ -25,7 +25,7 @@ import attrs
 from ezeep_async import forks
 from ezeep_async.errors import BlockingCallError, SessionClosed
 from ezeep_async.notebooks import in_notebook
-from ezeep_async.running_time import RunningLimit, join_thread, wait_in_thread
+from ezeep_async.running_time import RunningLimit, wait_in_thread
 
 
 P = ParamSpec("P")
