@@ -120,6 +120,8 @@ def _give_own_descriptors(loop: asyncio.AbstractEventLoop, silent: set[int]) -> 
     asyncio has no public way to do that (python/cpython#66285). An event loop without these attributes, such as
     uvloop's, is only kept from being finalized.
     """
+    # Asynchronous generators are suspended in the parent too: closed here, they would do its clean-up.
+    getattr(loop, "_asyncgens", set[object]()).clear()
     selector: object = getattr(loop, "_selector", None)
     if not isinstance(selector, selectors.BaseSelector):
         return
