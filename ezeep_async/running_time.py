@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 
 T = TypeVar("T")
@@ -168,20 +168,3 @@ def wait_in_thread(wait: Callable[[float], bool], seconds: float) -> bool:
         seconds -= min(part, time.monotonic() - begun)
         if part <= 0:
             return False
-
-
-class Joinable(Protocol):
-    """A thread."""
-
-    def join(self, timeout: float | None = None) -> None: ...
-    def is_alive(self) -> bool: ...
-
-
-def join_thread(thread: Joinable, seconds: float) -> None:
-    """Join it, for `seconds` of running time at most."""
-
-    def is_joined(part: float) -> bool:
-        thread.join(part)
-        return not thread.is_alive()
-
-    wait_in_thread(is_joined, seconds)
