@@ -196,3 +196,22 @@ async def test_marks_of_another_state_and_of_an_unknown_connection(
         server.admin.delete(LOCK)
         assert not await store.is_still_locked()
     assert not server.admin.exists(MARK)
+
+
+async def test_what_was_stored_after_the_load_is_adopted(
+    sandbox: Sandbox, server: Server, tokens: TokenSet
+) -> None:
+    """A holder that goes on just then has stored the next token set: the one that was loaded is not presented."""
+    new = sandbox.tokens()
+
+    class Late(RedisTokenStore):
+        async def check_writable(self) -> None:
+            document = server.admin.hget("ezeep:login", "login").decode()
+            document = document.replace(tokens.access_token, new.access_token)
+            document = document.replace(tokens.refresh_token, new.refresh_token)
+            server.admin.hset("ezeep:login", mapping={"generation": "next", "login": document})
+            await super().check_writable()
+
+    async with open_session(sandbox, Late(server.address)) as session:
+        await session.accounts.me()
+    assert sandbox.refresh_requests == 0

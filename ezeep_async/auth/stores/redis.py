@@ -62,6 +62,7 @@ return 0
 # Who refreshes which state, on which connection: it outlives the lock, as may the holder, with a response that is unread.
 _BEGIN = """
 if redis.call('get', KEYS[2]) ~= ARGV[1] then return {'lapsed', ''} end
+if (redis.call('hget', KEYS[1], 'generation') or '') ~= ARGV[2] then return {'moved', ''} end
 local mark = redis.call('hmget', KEYS[4], 'owner', 'generation', 'connection')
 if mark[1] and mark[1] ~= ARGV[1] and mark[2] == ARGV[2] and mark[1] ~= ARGV[5] then return {mark[1], mark[3]} end
 redis.call('hset', KEYS[4], 'owner', ARGV[1], 'generation', ARGV[2], 'connection', ARGV[3])
@@ -263,13 +264,11 @@ class RedisTokenStore:
             raise TokenPersistError(f"{self._where} is not renewed: the lock was lost while it was held")
 
     async def begin_refresh(self) -> EarlierHolder | None:
-        """Note that the token set that was loaded under this lock is being refreshed.
-
-        A holder that noted the same is suspended while it is connected, or not known not to be, and gone otherwise.
-        """
+        """See `LeasedStore`. An earlier holder is suspended while it is connected, or not known not to be."""
         hold = self._hold() or _Hold(self)
-        mine = await self._server.connection()
-        keep = str(round(1000 * (SUSPENDED_S if mine else 2 * self._lease)))
+        keep = str(
+            round(1000 * (SUSPENDED_S if (mine := await self._server.connection()) else 2 * self._lease))
+        )
         passed_over, earlier = "", cast("EarlierHolder | None", None)
         while True:
             mark = (hold.owner, hold.generation or "", mine, keep, passed_over)
