@@ -61,7 +61,7 @@ class Refresher:
         on_rotated: TokenHook | None = None,
         log: Log = logger,
     ) -> None:
-        self._log = log
+        self.log = log
         self._store = store
         self._exchanger = exchanger
         self._clock = clock
@@ -80,11 +80,6 @@ class Refresher:
         self._presenter = Presenter(store, exchanger, refusals_of(store), clock)
         self.is_inherited = False  # set in a forked child, which stores nothing
         self._failing_with: type[BaseException | None] = type(None)
-
-    @property
-    def log(self) -> Log:
-        """The log of this token set."""
-        return self._log
 
     @property
     def tokens(self) -> TokenSet | None:
@@ -133,11 +128,11 @@ class Refresher:
 
     async def log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
         """Run a login to its end, even if the caller is cancelled, and keep what it brings: a code works once."""
-        return await result_of(self._own(self._log_in(get_tokens), "ezeep-login"))
+        return await result_of(self._own(self.log_in(get_tokens), "ezeep-login"))
 
     async def log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
         """Revoke at the server and forget, here and in the store. A renewal that is under way comes first."""
-        await result_of(self._own(self._log_out(revoke), "ezeep-logout"))
+        await result_of(self._own(self.log_out(revoke), "ezeep-logout"))
 
     async def put_if_empty(self, tokens: TokenSet) -> None:
         """Give the store a first login, unless it has one. Raises `TokenStoreError` if that is of another user."""
@@ -165,14 +160,14 @@ class Refresher:
                     task.cancel()
             done, _ = await asyncio.wait(pending, timeout=SILENCE)
             if not done:
-                self._log.warning(
+                self.log.warning(
                     "closing waits for a renewal of the login that is under way, %g s at most: cut short, it would be lost",
                     limit,
                 )
                 patience = RunningLimit(limit)
                 done = {task for task in pending if await patience.wait(task)}
             if not done:
-                self._log.error("closing: %d token tasks did not end within %g s", len(pending), limit)
+                self.log.error("closing: %d token tasks did not end within %g s", len(pending), limit)
                 break
         await self._hooks.aclose(caller)
         if self._unsaved and self._tokens is not None:
@@ -200,7 +195,7 @@ class Refresher:
         if error is not None:
             # Told once in a row: an outage may last, and be noticed by everybody again and again.
             level = logging.DEBUG if type(error) is self._failing_with else logging.WARNING
-            self._log.log(level, "renewing the login failed: %s", error)
+            self.log.log(level, "renewing the login failed: %s", error)
         self._failing_with = type(error)
 
     async def _renew(self, rejected: str | None, *, force: bool) -> TokenSet:
@@ -244,7 +239,7 @@ class Refresher:
             return ours
         if token and token != ours.refresh_token and token in self._behind:
             if not self._unsaved:
-                self._log.warning(
+                self.log.warning(
                     "the token store has gone back to a login that was replaced: the newer one is stored again"
                 )
             self._unsaved, self._replaced = True, token
@@ -298,7 +293,7 @@ class Refresher:
     def _mark_unsaved(self, error: BaseException) -> None:
         self._unsaved = True
         self._save_not_before = self._clock.monotonic() + SAVE_AGAIN_AFTER
-        self._log.critical(
+        self.log.critical(
             "TokenPersistError: a new login was issued but could not be stored; it works in this process only, and "
             "storing it is tried again with the next call: %s",
             error,
@@ -321,7 +316,7 @@ class Refresher:
             ours = self._newest(stored)
             if self._unsaved and ours is not None:
                 await self._save(ours)
-                self._log.warning("the login that could not be stored before is stored now")
+                self.log.warning("the login that could not be stored before is stored now")
             elif stored is None:
                 self._forget()
             else:
