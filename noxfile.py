@@ -66,7 +66,14 @@ ON_LOWEST = [
 def lowest(session: nox.Session) -> None:
     """The suite with the lowest versions of all direct dependencies; with `-- --quick` what depends on them most."""
     session.install("uv")  # pip has no --resolution
-    into = ["--python", session.virtualenv.location, "--resolution", "lowest-direct"]
+    into = [
+        "--python",
+        session.virtualenv.location,
+        "--resolution",
+        "lowest-direct",
+        "--reinstall-package",
+        "ezeep_async",
+    ]
     session.run("uv", "pip", "install", "--quiet", *into, EVERYTHING, *_group("tests"))
     options = [each for each in session.posargs if each != "--quick"]
     paths = ON_LOWEST if "--quick" in session.posargs else []

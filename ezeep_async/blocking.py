@@ -26,6 +26,7 @@ from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cas
 from ezeep_async import forks, portal
 from ezeep_async.errors import SessionClosed
 from ezeep_async.pages import HasId, Page
+from ezeep_async.redaction import clears_locals
 
 
 P = ParamSpec("P")
@@ -243,7 +244,7 @@ class call(_Method[S, P, R]):  # noqa: N801  # stands where a decorator would
         def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
             return portal.run_as(f"await {self._called}", func, _aio_of(instance), *args, **kwargs)
 
-        super().__init__(func, body)
+        super().__init__(func, clears_locals(body))
 
 
 class listing(_Method[S, P, BlockingPaginator[T]], Generic[S, P, T]):  # noqa: N801  # as call
@@ -267,7 +268,7 @@ class plain(_Method[S, P, R]):  # noqa: N801  # as call
         def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
             return func(_aio_of(instance), *args, **kwargs)
 
-        super().__init__(func, body)
+        super().__init__(func, clears_locals(body))
 
 
 class on_loop(_Method[S, P, R]):  # noqa: N801  # as call

@@ -31,6 +31,7 @@ from ezeep_async.http.sender import Sender
 from ezeep_async.http.stats import Stats
 from ezeep_async.http.tracing import Tracing, tracing_of
 from ezeep_async.http.transport import Transport
+from ezeep_async.redaction import Secret, clears_locals
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.wire.requests import Phase, Request
 from ezeep_async.wire.responses import RawResponse
@@ -48,7 +49,7 @@ class OAuthSender:
         """One copy of `request`, and whatever comes back."""
         request_id = uuid.uuid4().hex
         headers = {
-            "Authorization": self._app.basic_authorization(),
+            "Authorization": Secret(self._app.basic_authorization()),
             "Content-Type": request.content_type,
             "X-Request-ID": request_id,
         }
@@ -128,6 +129,7 @@ class Core:
         """Whether this session was opened on that event loop, in this process, and not closed."""
         return self._opened and self._loop is loop and self._closing is None
 
+    @clears_locals
     async def open(self) -> None:
         """Bind the store, and give it a first login. Once; raises `SessionClosed` after the close."""
         self._check_open()
@@ -176,11 +178,13 @@ class Core:
             self._keep_alive = KeepAlive(self)
         return self._keep_alive
 
+    @clears_locals
     async def stored(self) -> TokenSet | None:
         """The login as the store has it now."""
         await self.open()
         return await self.refresher.stored()
 
+    @clears_locals
     async def aclose(self) -> None:
         """See `EzeepSession.aclose`."""
         if self._is_inherited or (self._closing is not None and self._closing.done()):
@@ -207,6 +211,7 @@ class Core:
             finally:
                 await self._transport.aclose()
 
+    @clears_locals
     async def send(self, request: Request, /) -> RawResponse:
         """The 2xx answer, with everything that belongs to a call. Raises an `EzeepError` for everything else."""
         if not self._opened or self._closing is not None:

@@ -29,6 +29,7 @@ from ezeep_async.http.sender import background
 from ezeep_async.http.stats import Stats
 from ezeep_async.models.reconciled import Reconciled
 from ezeep_async.provisioning.service import Provisioning
+from ezeep_async.redaction import clears_locals
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
@@ -143,6 +144,7 @@ class EzeepSession:
         self.provisioning = Provisioning(self.groups, self.users, self.accounts, self.invitations)
 
     @classmethod
+    @clears_locals
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Unpack[SessionOptions]) -> Self:
         """From `EZEEP_CLIENT_ID`, `EZEEP_CLIENT_SECRET`, `EZEEP_REDIRECT_URI`, `EZEEP_TOKEN_FILE`, `EZEEP_ACCOUNT_URL`
         and `EZEEP_API_URL`. `options` are those of the class.

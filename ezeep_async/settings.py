@@ -14,6 +14,7 @@ from yarl import URL
 
 from ezeep_async.errors import InsecureEndpoint
 from ezeep_async.given import cleaned, variable
+from ezeep_async.redaction import clears_arguments, clears_locals
 
 
 def is_loopback(host: str | None) -> bool:
@@ -50,6 +51,7 @@ def _base_url(value: str) -> str:
     return str(url).rstrip("/")
 
 
+@clears_arguments
 @attrs.frozen
 class Endpoints:
     """Where the two services are. Both have to be https, except on loopback.
@@ -63,6 +65,7 @@ class Endpoints:
     """Printing management: groups and users."""
 
     @classmethod
+    @clears_locals
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """From `EZEEP_ACCOUNT_URL` and `EZEEP_API_URL`, each with the real service as its default."""
         environ = os.environ if environ is None else environ
@@ -133,6 +136,7 @@ def _proxy_without_password(value: str | None) -> str:
     return repr(str(url.with_password("***") if url.password else url))
 
 
+@clears_arguments
 @attrs.frozen(kw_only=True)
 class Settings:
     """How patient and how eager the SDK is. All times are seconds, and time limits count those in

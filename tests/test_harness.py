@@ -27,6 +27,7 @@ from ezeep_async import EzeepError, FileTokenStore, OAuthApp, ServerError, Setti
 from ezeep_async.http.transport import Transport
 from ezeep_async.provisioning.audit import AuditLog, AuditRecord
 from ezeep_async.sandbox import Sandbox
+from ezeep_async.wire.converter import encode
 
 
 async def test_a_test_that_blocks_the_loop_fails(tmp_path: Path) -> None:
@@ -71,6 +72,11 @@ def _in_an_attribute(secret: str) -> None:
         raise ServerError("nothing", body={"echo": secret})
 
 
+def _in_a_variable(secret: str) -> None:
+    with pytest.raises(TypeError):
+        encode({"token": secret, "other": object()})
+
+
 def _in_a_warning(secret: str) -> None:
     with pytest.warns(UserWarning):
         warnings.warn(secret, stacklevel=1)
@@ -81,11 +87,12 @@ def _in_a_warning(secret: str) -> None:
     [
         _in_a_cause,
         _in_an_attribute,
+        _in_a_variable,
         _in_a_warning,
         lambda secret: OAuthApp(secret, "s3cr3t-enough"),
         lambda secret: Ran(0, f"token {secret}", ""),
     ],
-    ids=["cause", "attribute", "warning", "repr", "command"],
+    ids=["cause", "attribute", "variable", "warning", "repr", "command"],
 )
 def test_8_3_wherever_a_secret_is_told_it_is_noticed(watch: Watch, tell: Callable[[str], None]) -> None:
     """8-3: whatever can be read counts, not the log alone."""

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LONGEST = 500
 
 LAYERS = [
-    {"errors", "forks", "given", "models", "running_time", "settings", "text", "version"},
+    {"errors", "forks", "given", "models", "redaction", "running_time", "settings", "text", "version"},
     {"wire", "signals", "tasks"},
     {"auth", "http"},
     {"pages", "paging", "resources"},

@@ -16,6 +16,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -38,6 +39,7 @@ from ezeep_async import (
     RedisTokenStore,
     Settings,
     TokenSet,
+    sandbox,
 )
 from ezeep_async.http.transport import USER_AGENT, Transport
 from ezeep_async.provisioning.audit import AuditLog
@@ -48,6 +50,9 @@ from ezeep_async.wire.responses import RawResponse
 
 
 LOGGERS = ("ezeep_async", "aiohttp", "asyncio")
+TESTS = str(Path(__file__).parent)
+SANDBOX = str(Path(sandbox.__file__).parent)
+PACKAGE = str(Path(sandbox.__file__).parent.parent)
 SHORTEST = 8
 """Characters of a secret that is looked for: shorter ones, as tests have them, are in many words."""
 SHOWN = (
@@ -162,10 +167,38 @@ def _watch_what_is_caught(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None
     def caught(raises: RaisesExc, kind: Any, error: BaseException | None, trace: Any) -> bool:
         if error is not None:
             watch.told += traceback.format_exception(error)
+            watch.told += local_variables(error)
             watch.told.append(repr(vars(error)))
         return real(raises, kind, error, trace)
 
     monkeypatch.setattr(RaisesExc, "__exit__", caught)
+
+
+def local_variables(error: BaseException) -> list[str]:
+    """What tools that print the variables of each frame show of an error: of our frames and what they call."""
+    shown: list[str] = []
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        each = pending.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        pending += (each.__cause__, each.__context__, *getattr(each, "exceptions", ()))
+        ours = False
+        for frame, line in traceback.walk_tb(each.__traceback__):
+            name = frame.f_code.co_filename
+            ours = ours or (name.startswith(PACKAGE) and not name.startswith(SANDBOX))
+            if ours and not name.startswith((TESTS, SANDBOX)):
+                shown += (f"{name}:{line} {key} = {_shown(value)}" for key, value in frame.f_locals.items())
+    return shown
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # an object that is only half made
+        return repr(error)
 
 
 def _watch_warnings(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:

@@ -15,6 +15,7 @@ from yarl import URL
 
 from ezeep_async.errors import AuthorizationDenied, StateMismatch
 from ezeep_async.given import cleaned
+from ezeep_async.redaction import clears_arguments
 from ezeep_async.wire.responses import black_out, one_line, with_code
 
 
@@ -26,6 +27,8 @@ def _text(shortest: int = 0) -> Callable[[object, attrs.Attribute[Any], object],
         # The value itself is not shown: it may be a secret.
         if not isinstance(value, str) or len(value) < shortest:
             raise ValueError(f"{attribute.name} is a text{' that is not empty' if shortest else ''}")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError(f"{attribute.name} holds half a character, which cannot be sent")
 
     return validate
 
@@ -51,6 +54,7 @@ def _clean_scope(value: str) -> str:
     return _clean(value, "scope")
 
 
+@clears_arguments
 @attrs.frozen
 class OAuthApp:
     """A client registered with ezeep. Source: API document, "OAuth2".
@@ -74,6 +78,7 @@ class OAuthApp:
         return "Basic " + base64.b64encode(credentials).decode("ascii")
 
 
+@clears_arguments
 @attrs.frozen
 class AuthorizationRequest:
     """One trip to the consent page. Keep it (in the user's web session, for one) until the redirect comes back."""

@@ -19,6 +19,7 @@ from ezeep_async.errors import (
     TransientAuthError,
     UnexpectedResponse,
 )
+from ezeep_async.redaction import Secret
 from ezeep_async.wire.converter import decode_json
 from ezeep_async.wire.requests import Phase, Request
 from ezeep_async.wire.responses import (
@@ -64,27 +65,27 @@ class SendOnce(Protocol):
 
 def code_form(code: str, redirect_uri: str | None, code_verifier: str | None, scope: str) -> dict[str, str]:
     """RFC 6749 section 4.1.3, with the verifier of RFC 7636 section 4.5."""
-    form = {"grant_type": "authorization_code", "scope": scope, "code": code}
+    form = {"grant_type": "authorization_code", "scope": scope, "code": Secret(code)}
     if redirect_uri is not None:
         form["redirect_uri"] = redirect_uri
     if code_verifier is not None:
-        form["code_verifier"] = code_verifier
+        form["code_verifier"] = Secret(code_verifier)
     return form
 
 
 def refresh_form(refresh_token: str, scope: str) -> dict[str, str]:
     """RFC 6749 section 6."""
-    return {"grant_type": "refresh_token", "scope": scope, "refresh_token": refresh_token}
+    return {"grant_type": "refresh_token", "scope": scope, "refresh_token": Secret(refresh_token)}
 
 
 def pairing_form(pairing_code: str, scope: str) -> dict[str, str]:
     """API document, "OAuth2": the grant `pairing_code`."""
-    return {"grant_type": "pairing_code", "scope": scope, "pairing_code": pairing_code}
+    return {"grant_type": "pairing_code", "scope": scope, "pairing_code": Secret(pairing_code)}
 
 
 def password_form(username: str, password: str, scope: str) -> dict[str, str]:
     """RFC 6749 section 4.3.2, for client ids that are enabled for it."""
-    return {"grant_type": "password", "scope": scope, "username": username, "password": password}
+    return {"grant_type": "password", "scope": scope, "username": username, "password": Secret(password)}
 
 
 def oauth_error(response: RawResponse) -> str | None:

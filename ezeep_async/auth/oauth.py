@@ -32,6 +32,7 @@ from ezeep_async.errors import (
     TransportError,
     UnexpectedResponse,
 )
+from ezeep_async.redaction import clears_locals
 from ezeep_async.running_time import RunningLimit
 from ezeep_async.settings import Endpoints
 from ezeep_async.wire.requests import checked_text, oauth_form
@@ -81,6 +82,7 @@ class OAuth:
         self._clock = clock
         self._prepare = prepare
 
+    @clears_locals
     def authorization_request(
         self,
         state: str | None = None,
@@ -95,6 +97,7 @@ class OAuth:
             self._app, self._endpoints.account, state=state, social=social, prompt=prompt, scope=scope
         )
 
+    @clears_locals
     async def complete(self, callback_url: str, request: AuthorizationRequest) -> TokenSet:
         """Finish a login with the address that the browser came back to.
 
@@ -106,6 +109,7 @@ class OAuth:
         )
         return await self._log_in(form)
 
+    @clears_locals
     async def exchange_code(self, code: str, code_verifier: str | None = None) -> TokenSet:
         """Trade an authorization code for a login, and keep it.
 
@@ -113,9 +117,10 @@ class OAuth:
         `OutcomeUnknown` when the answer was lost or has no login in it that can be read (start the login again),
         `TransientAuthError` when the code was not used.
         """
-        checked_text(code, "code", shortest=1, longest=LONGEST_SECRET)
+        checked_text(code, "code", shortest=1, longest=LONGEST_SECRET, secret=True)
         return await self._log_in(code_form(code, self._app.redirect_uri, code_verifier, self._app.scope))
 
+    @clears_locals
     async def login_with_password(self, username: str, password: str) -> TokenSet:
         """For client ids that are enabled for it (RFC 6749 section 4.3).
 
@@ -127,6 +132,7 @@ class OAuth:
             raise ValueError("password is a text")  # noqa: TRY004  # one class for bad arguments; and never its value
         return await self._log_in(password_form(username, password, self._app.scope))
 
+    @clears_locals
     async def pair(self, mode: str = "user", hardware_id: str | None = None) -> Pairing:
         """Ask for a pairing code. Show its `auth_url` to a person, then `wait_for_pairing`.
 
@@ -141,6 +147,7 @@ class OAuth:
         await self._prepare()
         return Pairing(*pairing_from(await self._post(PAIR_PATH, form)))
 
+    @clears_locals
     async def wait_for_pairing(
         self,
         pairing: Pairing,
@@ -174,6 +181,7 @@ class OAuth:
             is_last = limit.left <= interval
             await limit.sleep(interval)
 
+    @clears_locals
     async def refresh(self) -> TokenSet:
         """Renew the login now, whatever the clock says; joins a renewal that is under way.
 
@@ -182,6 +190,7 @@ class OAuth:
         await self._prepare()
         return await self._refresher.refresh()
 
+    @clears_locals
     async def revoke(self) -> None:
         """Log out: revoke at the server (RFC 7009), and empty the store.
 

@@ -30,6 +30,7 @@ from ezeep_async.errors import (
     TokenPersistError,
     TokenStoreError,
 )
+from ezeep_async.redaction import Secret
 from ezeep_async.running_time import RunningLimit
 
 
@@ -232,7 +233,7 @@ class Refresher:
 
     def _newest(self, stored: TokenSet | None) -> TokenSet | None:
         """The stored login decides, unless ours is the one that replaced it: could not be stored, or was lost there."""
-        ours, token = self._tokens, None if stored is None else stored.refresh_token
+        ours, token = self._tokens, None if stored is None else Secret(stored.refresh_token)
         if ours is None:
             return stored
         if self._unsaved and self._replaced == token:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import attrs
 
 from ezeep_async.errors import EzeepError, TokenStoreError
+from ezeep_async.redaction import clears_arguments, clears_locals
 
 
 STORE_METHODS = ("load", "save", "clear", "lock", "check_writable")
@@ -102,6 +103,7 @@ def _text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         )
 
 
+@clears_arguments
 @attrs.frozen
 class TokenSet:
     """What a login consists of. The two tokens never appear in its repr: fingerprints do."""
@@ -124,6 +126,7 @@ class TokenSet:
         return fingerprint(self.refresh_token or self.access_token)
 
     @classmethod
+    @clears_locals
     def from_response(
         cls, response: Mapping[str, object], now: datetime | None = None, *, previous: TokenSet | None = None
     ) -> Self:

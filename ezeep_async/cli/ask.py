@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from ezeep_async.cli.output import width_of, wrapped
+from ezeep_async.redaction import Secret
 
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ async def ask_secret(prompt: str) -> str:
             answer = await beside(lambda: _getpass(prompt))
     else:
         answer = await beside(_read_line)
-    return _given(answer, prompt)
+    return Secret(_given(answer, prompt))
 
 
 async def ask_line(prompt: str) -> str:

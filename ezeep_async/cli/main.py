@@ -26,6 +26,7 @@ from ezeep_async.cli.output import (
     prepare_streams,
     write_error,
 )
+from ezeep_async.redaction import clears_locals
 
 
 EXTRA = frozenset({"cyclopts", "rich", "segno"})
@@ -36,6 +37,7 @@ USAGE = 64
 """The exit code for a command line that cannot be understood."""
 
 
+@clears_locals
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default that of the process, and return its exit code."""
     is_shown = sys.stdout is not None  # pyright: ignore[reportUnnecessaryComparison]  # closed by whoever started it

@@ -29,6 +29,7 @@ from ezeep_async.http.limiter import Limiter
 from ezeep_async.http.stats import Stats
 from ezeep_async.http.tracing import Tracing
 from ezeep_async.http.transport import Transport
+from ezeep_async.redaction import Secret
 from ezeep_async.running_time import RunningTimeout
 from ezeep_async.settings import Settings
 from ezeep_async.wire.requests import Host, Phase, Request
@@ -239,7 +240,7 @@ class _Call:
         return f"{self.request.method} {self.request.route}"
 
     async def _exchange(self, token: str) -> RawResponse:
-        headers = {"Authorization": f"Bearer {token}", "X-Request-ID": self.request_id}
+        headers = {"Authorization": Secret(f"Bearer {token}"), "X-Request-ID": self.request_id}
         if self.request.body is not None:
             headers["Content-Type"] = self.request.content_type
         self._exchanging = True

@@ -25,6 +25,7 @@ from ezeep_async.errors import (
     UnexpectedResponse,
 )
 from ezeep_async.http.connections import close_idle, new_socket, watch_connection, when_unused
+from ezeep_async.redaction import Secret
 from ezeep_async.running_time import RunningTimeout
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
@@ -176,7 +177,7 @@ class Transport:
                 trace_request_ctx=phase,
             ) as response:
                 body = await self._read(response, name)
-                secrets = (headers["Authorization"].partition(" ")[2],)
+                secrets = (Secret(headers["Authorization"].partition(" ")[2]),)
                 return RawResponse(
                     response.status, response.headers, body, headers.get("X-Request-ID", ""), secrets
                 )

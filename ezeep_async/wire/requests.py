@@ -66,16 +66,19 @@ def as_uuid(value: UUID | str, what: str) -> UUID:
         raise ValueError(f"{what} is a UUID, not {value!r}") from None
 
 
-def checked_text(value: object, what: str, *, shortest: int = 0, longest: int = 255) -> str:
-    """A text within the API's limits. Raises `ValueError`, before anything is sent."""
+def checked_text(
+    value: object, what: str, *, shortest: int = 0, longest: int = 255, secret: bool = False
+) -> str:
+    """A text within the API's limits. Raises `ValueError`, before anything is sent; a `secret` is not in its message."""
+    shown = type(value).__name__ if secret else repr(value)
     if not isinstance(value, str):
-        raise ValueError(f"{what} is a text, not {value!r}")  # noqa: TRY004  # one class for bad arguments
+        raise ValueError(f"{what} is a text, not {shown}")  # noqa: TRY004  # one class for bad arguments
     if len(value.strip()) < shortest:
         raise ValueError(f"{what} must not be empty")
     if len(value) > longest:
         raise ValueError(f"{what} has at most {longest} characters, not {len(value)}")
     if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(f"{what} holds half a character, which cannot be sent: {value!r}")
+        raise ValueError(f"{what} holds half a character, which cannot be sent: {shown}")
     return value
 
 
@@ -194,5 +197,10 @@ def group_filter(group_id: UUID) -> bytes:
 
 def oauth_form(path: str, form: Mapping[str, str]) -> Request:
     """A form for one of the OAuth endpoints, which take no JSON."""
-    body = urlencode(form).encode("ascii")
+    try:
+        body = urlencode(form).encode("ascii")
+    except UnicodeEncodeError:
+        body = b""
+    if form and not body:  # out here: the encoder's error has the whole text as an attribute
+        raise ValueError("the form holds half a character, which cannot be sent: check codes and passwords")
     return Request("POST", Host.ACCOUNT, path, path, body=body, content_type=FORM, idempotent=False)

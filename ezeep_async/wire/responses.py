@@ -58,8 +58,8 @@ class RawResponse:
     """An answer, read to its end."""
 
     status: int
-    headers: Mapping[str, str]
-    """Names without regard to case."""
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """Names without regard to case. A cookie in them may be a token."""
     body: bytes = attrs.field(repr=False)
     sent_id: str = ""
     """The id that the request was sent with."""

@@ -10,6 +10,7 @@ from typing import cast
 
 from ezeep_async.auth.tokens import LINEAGE, TokenSet, moment, seconds, usable_text
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
+from ezeep_async.redaction import Secret
 from ezeep_async.text import NotText, text_of
 
 
@@ -94,8 +95,8 @@ def with_tokens(document: dict[str, object], tokens: TokenSet, owner: Owner | No
         **document,
         "version": SCHEMA_VERSION,
         "token": {
-            "access_token": tokens.access_token,
-            "refresh_token": tokens.refresh_token,
+            "access_token": Secret(tokens.access_token),
+            "refresh_token": Secret(tokens.refresh_token),
             "expires_at": tokens.expires_at.timestamp(),
             "expires_in": tokens.expires_in,
             "scope": tokens.scope,

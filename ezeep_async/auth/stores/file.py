@@ -41,6 +41,7 @@ from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 from ezeep_async.given import check_kind, checked_seconds, cleaned_path
+from ezeep_async.redaction import clears_locals
 from ezeep_async.running_time import RunningLimit
 from ezeep_async.settings import Endpoints
 from ezeep_async.text import is_blank
@@ -114,6 +115,7 @@ class FileTokenStore:
             raise TokenStoreError(f"{self!r} already serves another client id or account host")
         self._owner = owner
 
+    @clears_locals
     async def is_unused(self) -> bool:
         """Whether there is neither a token set nor a lock file. Makes neither a folder nor a lock file for the answer.
 
@@ -121,15 +123,19 @@ class FileTokenStore:
         """
         return await in_thread(self._is_unused)
 
+    @clears_locals
     async def load(self) -> TokenSet | None:
         return await in_thread(self._load)
 
+    @clears_locals
     async def save(self, tokens: TokenSet, /) -> None:
         await in_thread(lambda: self._save(tokens))
 
+    @clears_locals
     async def clear(self) -> None:
         await in_thread(self._clear)
 
+    @clears_locals
     async def check_writable(self) -> None:
         await in_thread(self._check_writable)
 

@@ -18,6 +18,7 @@ from ezeep_async.auth.stores.threads import in_thread, in_thread_for
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreError
 from ezeep_async.given import cleaned_path
+from ezeep_async.redaction import clears_locals
 from ezeep_async.text import is_blank
 
 
@@ -89,6 +90,7 @@ class KeyringTokenStore:
             raise TokenStoreError(f"{self!r} already serves another client id or account host")
         self._owner = owner
 
+    @clears_locals
     async def probe(self) -> None:
         """Write, read and delete a harmless entry: whether a login could be kept. Raises `TokenStoreError`.
 
@@ -96,19 +98,24 @@ class KeyringTokenStore:
         """
         await self._answer(lambda: self._probe(TYPICAL_SIZE))
 
+    @clears_locals
     async def is_unused(self) -> bool:
         """Whether there is neither a token set nor a lock file yet. Raises what `load` raises."""
         return await self._guard.is_unused() and await self._answer(self._document) is None
 
+    @clears_locals
     async def load(self) -> TokenSet | None:
         return await self._answer(self._load)
 
+    @clears_locals
     async def save(self, tokens: TokenSet, /) -> None:
         await in_thread(lambda: self._save(tokens))
 
+    @clears_locals
     async def clear(self) -> None:
         await in_thread(self._clear)
 
+    @clears_locals
     async def check_writable(self) -> None:
         """Like `probe`, with an entry as large as the login that is there. Raises `TokenPersistError`."""
         await self._answer(self._check_writable)

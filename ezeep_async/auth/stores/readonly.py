@@ -17,6 +17,7 @@ from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import LATEST, MemoryTokenStore, TokenSet, moment, seconds, usable_text
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 from ezeep_async.given import cleaned, cleaned_path, cleaned_token
+from ezeep_async.redaction import clears_locals
 from ezeep_async.text import is_blank
 
 
@@ -48,6 +49,7 @@ class ReadOnlyTokens:
     and may use it up, say so: `MemoryTokenStore(await ReadOnlyTokens(source).load())`.
     """
 
+    @clears_locals
     def __init__(self, source: Mapping[str, object] | str | os.PathLike[str]) -> None:
         self._read: Mapping[str, object] | Path
         if isinstance(source, Mapping):
@@ -62,6 +64,7 @@ class ReadOnlyTokens:
         self._lock = MemoryTokenStore()  # only its lock is used: it contends with sessions in this process
 
     @classmethod
+    @clears_locals
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """From `EZEEP_ACCESS_TOKEN`, `EZEEP_REFRESH_TOKEN` and `EZEEP_TOKEN_EXPIRES_AT`, of this process by default.
 
@@ -90,6 +93,7 @@ class ReadOnlyTokens:
                 self._place,
             )
 
+    @clears_locals
     async def load(self) -> TokenSet | None:
         """The login, None where the source has no access token. Raises `TokenStoreError`, `TokenStoreCorrupt`."""
         values = await in_thread(self._values)
@@ -101,6 +105,7 @@ class ReadOnlyTokens:
     async def save(self, tokens: TokenSet, /) -> None:  # noqa: ARG002  # the signature of a store
         raise TokenPersistError(f"{self._place} is read-only: a login cannot be stored there")
 
+    @clears_locals
     async def clear(self) -> None:
         """Use this login no more. What is in the source stays there, and a warning says so."""
         tokens = await self.load()

@@ -25,6 +25,7 @@ from ezeep_async.auth.stores.redis_server import PROBE, RedisServer, RedisUnusab
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 from ezeep_async.given import checked_seconds
+from ezeep_async.redaction import clears_locals
 from ezeep_async.running_time import RunningLimit
 from ezeep_async.text import is_blank
 
@@ -151,6 +152,7 @@ class RedisTokenStore:
     cannot be written. `ImportError` when the extra `redis` is not installed.
     """
 
+    @clears_locals
     def __init__(
         self,
         server: str | Redis,
@@ -188,6 +190,7 @@ class RedisTokenStore:
             raise TokenStoreError(f"{self!r} already serves another client id or account host")
         self._owner = owner
 
+    @clears_locals
     async def load(self) -> TokenSet | None:
         """The stored login. Under the lock, also one that could not be stored before the server forgot everything."""
         generation, document = await self._read()
@@ -200,6 +203,7 @@ class RedisTokenStore:
             return newest
         return None if document is None else tokens_in(document, self._where)
 
+    @clears_locals
     async def save(self, tokens: TokenSet, /) -> None:
         """Store the login, unless another one was stored since the last `load` under this lock, or the lock is lost.
 
@@ -237,6 +241,7 @@ class RedisTokenStore:
         self._left_over = None
         hold.generation = generation
 
+    @clears_locals
     async def clear(self) -> None:
         """Forget the login. Takes the lock where it is not held."""
         hold = self._hold()
@@ -251,6 +256,7 @@ class RedisTokenStore:
         self._left_over = None
         hold.generation = generation
 
+    @clears_locals
     async def check_writable(self) -> None:
         """Write something else, and remove it: fails on a read-only replica, and on a server that is full."""
         hold = self._hold()

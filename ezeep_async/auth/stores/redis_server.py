@@ -15,6 +15,7 @@ import attrs
 from ezeep_async.auth.owned import start_self_timed
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
 from ezeep_async.given import cleaned
+from ezeep_async.redaction import clears_locals
 from ezeep_async.running_time import RunningTimeout
 
 
@@ -106,6 +107,7 @@ class RedisServer:
         if link is not None:
             await to_the_end(_close(link.client))
 
+    @clears_locals
     async def run(
         self, script: str, *arguments: str, limit: float = ANSWER_TIMEOUT, keys: Sequence[str] | None = None
     ) -> Any:
