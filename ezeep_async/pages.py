@@ -29,8 +29,10 @@ class HasId(Protocol):
 
 LONGEST_PAGE = 10_000
 """Rows that a page may have, or ten times what was asked for where that is more."""
-UNCOUNTED = 1_000_000
-"""Rows that are read of a listing that has no count."""
+MOST_ROWS = 500_000
+"""Rows of one reading, whatever the server counts. A reading remembers the id of each, and `collect` all of it."""
+LARGEST_READING = 256 * 1024 * 1024
+"""Bytes of all pages of one reading: twice what `MOST_ROWS` users have, as the server sends them."""
 SPARE = 10_000
 """Rows that may come beyond ten times the largest count that the server gave."""
 
@@ -104,6 +106,7 @@ class PageIterator(Generic[T]):
         self._asked: set[frozenset[tuple[str, str]]] = set()
         self._last: tuple[UUID, UUID, int, int | None] | None = None
         self._received = 0
+        self._bytes = 0
         self._count: int | None = None
         self._largest_count: int | None = None
         self._done = False
@@ -269,9 +272,17 @@ class PageIterator(Generic[T]):
         if fetched.count is not None and fetched.count >= 0:
             self._largest_count = max(fetched.count, self._largest_count or 0)
         largest = self._largest_count
-        if self._received > (UNCOUNTED if largest is None else 10 * largest + SPARE):
+        rows = self._offset - self._listing.offset + len(fetched.items)
+        self._bytes += len(fetched.raw)
+        if self._received > (MOST_ROWS if largest is None else 10 * largest + SPARE) or rows > MOST_ROWS:
             raise PaginationLoop(
-                f"the server sends rows without end: {self._received} so far, of a count of {largest}"
+                f"the server sends rows without end: {rows} so far, of a count of {largest}. One reading has at most "
+                f"{MOST_ROWS}: where there are that many, read on from offset={self._offset}"
+            )
+        if self._bytes > LARGEST_READING:
+            raise PaginationLoop(
+                f"the server sends rows that are too large: {self._bytes} bytes for {rows} rows. One reading has at most "
+                f"{LARGEST_READING} bytes: where there are that many, read on from offset={self._offset}"
             )
 
     def _look_for_loop(self, fetched: Fetched[T], fresh: list[T]) -> None:

@@ -35,7 +35,7 @@ from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
 from ezeep_async.settings import Endpoints, Settings
-from ezeep_async.wire.converter import decode_json
+from ezeep_async.wire.converter import decode_plain
 from ezeep_async.wire.requests import (
     LONGEST_TARGET,
     SAFE_METHODS,
@@ -244,7 +244,8 @@ class EzeepSession:
         """Anything that is not wrapped yet: authenticated, limited, retried, and decoded from JSON.
 
         A path goes to the API host, a full address must be on one of the two hosts. GET, HEAD and OPTIONS are retried,
-        other methods only with `idempotent=True`. None for an empty answer. Raises `ValueError` before anything is
+        other methods only with `idempotent=True`. None for an empty answer. A response of more than 2 MiB is not decoded, as
+        that would take much memory and stop the event loop: `UnexpectedResponse` then; request smaller pages. Raises `ValueError` before anything is
         sent, and what every call raises (see `EzeepSession`).
         """
         method = checked_text(method, "method", shortest=1).upper()
@@ -265,7 +266,7 @@ class EzeepSession:
             if idempotent is None
             else checked_flag(idempotent, "idempotent"),
         )
-        return decode_answer(request, await self._core.send(request), decode_json)
+        return decode_answer(request, await self._core.send(request), decode_plain)
 
     async def reconcile(self, unknown: OutcomeUnknown, /) -> Reconciled:
         """See `OutcomeUnknown.reconcile`: `await error.reconcile(session)` is the same."""

@@ -23,6 +23,7 @@ from ezeep_async import (
     Paginator,
     PermissionDenied,
     User,
+    pages,
 )
 from ezeep_async.sandbox import Sandbox
 
@@ -275,6 +276,57 @@ async def test_4_6_a_next_that_leads_in_a_circle_is_a_loop(links: list[str]) -> 
         with pytest.raises(PaginationLoop):
             await session.users.list().collect()
     assert number <= 4
+
+
+ENDLESS: dict[str, Callable[[int, int], tuple[list[int], str | None]]] = {
+    "new rows": lambda number, offset: ([*range(offset, offset + 100)], f"?limit=100&offset={offset + 100}"),
+    "new rows by cursor": lambda number, offset: ([*range(100 * number, 100 * number + 100)], f"?cursor={number}"),
+    "one new row among known ones": lambda number, offset: ([*range(99), 99 + number], f"?limit=100&offset={offset + 100}"),
+    "known rows": lambda number, offset: ([*range(100)], f"?limit=100&offset={offset + 100}"),
+    "no rows": lambda number, offset: ([], f"?limit=100&offset={offset + 100}"),
+}  # fmt: skip
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ENDLESS)
+async def test_4_6_a_listing_without_end_has_one_whatever_its_count(
+    kind: str, concurrency: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4-6: a server that counts to a billion: `PaginationLoop` that says where to read on, or the end; never for ever."""
+    monkeypatch.setattr(pages, "MOST_ROWS", 2_000)
+    requests = 0
+
+    def handler(seen: Seen) -> web.Response:
+        nonlocal requests
+        requests += 1
+        rows, following = ENDLESS[kind](requests, int(seen.query.get("offset", "0")))
+        return page([user(number) for number in rows], 10**9, following)
+
+    async with served(handler) as session:
+        listing = session.users.list(concurrency=concurrency)
+        if kind == "no rows":
+            assert (await listing.collect(), listing.drift) == ([], True)
+        else:
+            with pytest.raises(PaginationLoop) as caught:
+                await listing.collect()
+            assert caught.value.resume_offset is not None
+            assert len(caught.value.items_so_far or ()) <= 2_000
+        assert requests <= 21 + concurrency
+
+
+async def test_4_6_rows_that_are_too_large_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4-6: bytes count, too: few rows may be many."""
+    monkeypatch.setattr(pages, "LARGEST_READING", 1_000_000)
+
+    def handler(seen: Seen) -> web.Response:
+        offset = int(seen.query["offset"])
+        row = {**user(offset), "unknown": "x" * 100_000}
+        return page([row], 10**9, f"?limit=100&offset={offset + 1}")
+
+    async with served(handler) as session:
+        with pytest.raises(PaginationLoop, match=r"too large: .* read on from offset=9") as caught:
+            await session.users.list().collect()
+    assert len(caught.value.items_so_far or ()) == 9
 
 
 @BOTH

@@ -20,7 +20,7 @@ from ezeep_async.errors import (
     UnexpectedResponse,
 )
 from ezeep_async.redaction import Secret
-from ezeep_async.wire.converter import decode_json
+from ezeep_async.wire.converter import LARGEST_PLAIN, decode_json
 from ezeep_async.wire.requests import Phase, Request
 from ezeep_async.wire.responses import (
     LARGEST_ERROR,
@@ -172,6 +172,8 @@ def _describe(code: str, response: RawResponse, secrets: tuple[str, ...]) -> str
 
 
 def _object_in(response: RawResponse) -> dict[str, object]:
+    if len(response.body) > LARGEST_PLAIN:
+        raise _unreadable(response, f"the response has more than {LARGEST_PLAIN} bytes")
     try:
         body = decode_json(response.body)
     except UnexpectedResponse:

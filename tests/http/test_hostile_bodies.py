@@ -99,6 +99,32 @@ async def test_8_1_a_page_of_nothing_but_mistakes_costs_one_mistake(element: byt
         assert (await session.groups.get(ID)).name == "g"
 
 
+@pytest.mark.parametrize("element", [b"[],", b"{},", b'"a",', b'{"a":{}},'])
+async def test_8_1_a_large_response_of_any_shape_is_not_decoded_into_plain_values(element: bytes) -> None:
+    """8-1: 14 MB of brackets would be 400 MB of objects, and seconds in which the event loop stands still."""
+    body = b"[" + element * (14_000_000 // len(element)) + b"0]"
+    async with PlayServer(says(http(body))) as server, session_on(server.url, retries=0) as session:
+        with bounded(BOUND), pytest.raises(UnexpectedResponse, match=r"GET /x/: .* request less at once"):
+            await session.request("GET", "/x/")
+        assert (await session.groups.get(ID)).name == "g"
+
+
+async def test_8_1_two_megabytes_are_decoded() -> None:
+    body = b"[" + b'"' + b"x" * 2_000_000 + b'"]'
+    async with PlayServer(says(http(body))) as server, session_on(server.url) as session:
+        assert await session.request("GET", "/x/") == ["x" * 2_000_000]
+
+
+async def test_1_15_tokens_in_many_megabytes_are_none() -> None:
+    """1-15: nor is a response of the token endpoint."""
+    body = b'{"access_token":"a","refresh_token":"b","x":[' + b"[]," * 4_000_000 + b"0]}"
+    play = says(http(body))
+    async with PlayServer(play, play) as server, session_on(server.url) as session:
+        with bounded(BOUND), pytest.raises(TransientAuthError, match="more than"):
+            await session.oauth.refresh()
+        assert (await session.oauth.refresh()).access_token == "access-2"
+
+
 async def test_8_1_the_first_mistake_is_the_one_that_is_named() -> None:
     """8-1: by its JSON path, however deep in the page."""
     good = f'{{"id":"{ID}","groups":[]}}'
