@@ -17,6 +17,7 @@ from aiohttp import web
 from yarl import URL
 
 from ezeep_async.auth.app import AuthorizationRequest, without_entities
+from ezeep_async.redaction import Secret
 from ezeep_async.running_time import RunningTimeout
 from ezeep_async.settings import is_loopback
 
@@ -152,7 +153,7 @@ class RedirectListener:
             if request.method == "POST" or _REDIRECTED & URL(f"?{query}").query.keys():
                 self.refusal = sentence
             return _answer(page(title, sentence, worked=False), status)
-        self._came_back.set_result(f"{self._address.with_query(None)}?{query}")
+        self._came_back.set_result(Secret(f"{self._address.with_query(None)}?{query}"))
         try:
             response = _answer(await asyncio.shield(self._page))
             await response.prepare(request)

@@ -214,10 +214,10 @@ class _Call:
                 tokens = self._sender.tokens
                 refusal, self._refusal = self._refusal, None
                 if refusal is None:
-                    self._token = await tokens.access_token()
+                    self._token = Secret(await tokens.access_token())
                 else:
                     rejected = self._token
-                    self._token = await tokens.replacement_for(rejected)
+                    self._token = Secret(await tokens.replacement_for(rejected))
                     if self._token == rejected:
                         return refusal
                 response = await self._exchange(self._token)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from ezeep_async.redaction import clears_locals
 from ezeep_async.running_time import RunningLimit
 
 
@@ -15,6 +16,7 @@ T = TypeVar("T")
 X = TypeVar("X")
 
 
+@clears_locals
 async def in_thread(function: Callable[[], T]) -> T:
     """Run in a thread, to the end: a lock taken or a login written while nobody looks would be lost track of.
 
@@ -34,6 +36,7 @@ async def in_thread(function: Callable[[], T]) -> T:
         raise
 
 
+@clears_locals
 async def in_thread_for(seconds: float, function: Callable[[], T]) -> T:
     """Run in a thread that may be left to itself, for what changes nothing. Raises `TimeoutError`.
 
