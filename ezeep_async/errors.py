@@ -283,7 +283,8 @@ class PaginationLoop(EzeepError):
     Two pages in a row that are the same, with the same `count`, are taken for it as well. A listing can do that by
     chance, where a whole page of rows comes in ahead and as many go behind, all between two pages: list again then.
     So are new rows without end, ten times as many as the server ever counted and 10 000 more, in any case more than
-    500 000 rows or 256 MiB in one reading (where there are so many, begin another one with `offset=error.resume_offset`), and a page of more than 10 000 rows that is ten times longer than what was asked for.
+    a million rows or 512 MiB in one reading (where there are so many, begin another one with
+    `offset=error.resume_offset`), and a page of more than 10 000 rows that is ten times longer than what was asked for.
     """
 
 

@@ -29,10 +29,10 @@ class HasId(Protocol):
 
 LONGEST_PAGE = 10_000
 """Rows that a page may have, or ten times what was asked for where that is more."""
-MOST_ROWS = 500_000
+MOST_ROWS = 1_000_000
 """Rows of one reading, whatever the server counts. A reading remembers the id of each, and `collect` all of it."""
-LARGEST_READING = 256 * 1024 * 1024
-"""Bytes of all pages of one reading: twice what `MOST_ROWS` users have, as the server sends them."""
+LARGEST_READING = 512 * 1024 * 1024
+"""Bytes of all pages of one reading: more than what `MOST_ROWS` users have, as the server sends them."""
 SPARE = 10_000
 """Rows that may come beyond ten times the largest count that the server gave."""
 

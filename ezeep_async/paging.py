@@ -25,8 +25,8 @@ class Paginator(Generic[T]):
     A plain object: making it sends nothing. `page_size` items are asked for at a time (the server may send fewer),
     from `offset` on. One page is read ahead; `concurrency` above 1 reads that many at once, still in order.
     `keep` is the filter that the server was asked to apply, applied again to what comes back, and `unfiltered` fetches
-    without it. One reading ends with `PaginationLoop` after 500 000 rows or 256 MiB, whatever the server counts: more can be
-    read in parts, by `offset`. Raises `ValueError` for sizes that make no sense.
+    without it. One reading ends with `PaginationLoop` after a million rows or 512 MiB, whatever the server counts:
+    more can be read in parts, by `offset`. Raises `ValueError` for sizes that make no sense.
     """
 
     def __init__(
