@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from ezeep_async._http.stats import Stats
+from ezeep_async._runtime.signals import finish_refresh_on
 from ezeep_async.auth.app import AuthorizationRequest, OAuthApp
 from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.oauth import Pairing
@@ -13,7 +15,8 @@ from ezeep_async.auth.stores.keyring import KeyringTokenStore
 from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.stores.redis import RedisTokenStore
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
-from ezeep_async.blocking import BlockingPaginator
+from ezeep_async.blocking.descriptors import BlockingPaginator
+from ezeep_async.blocking.session import BlockingSession, run_sync
 from ezeep_async.errors import (
     AmbiguousName,
     ApiError,
@@ -54,22 +57,19 @@ from ezeep_async.errors import (
     UnexpectedResponse,
     is_retryable,
 )
-from ezeep_async.http.stats import Stats
 from ezeep_async.models.accounts import AccountUser, Invitation
 from ezeep_async.models.groups import Group, Origin
 from ezeep_async.models.reconciled import Reconciled
 from ezeep_async.models.unset import UNSET, Unset
 from ezeep_async.models.users import GroupRef, User
-from ezeep_async.pages import Page
-from ezeep_async.paging import Paginator
-from ezeep_async.provisioning.desired import DesiredState
-from ezeep_async.provisioning.plan import Plan
-from ezeep_async.provisioning.problems import InvalidInput
-from ezeep_async.provisioning.report import ProvisioningFailed, Report, report_of
+from ezeep_async.pagination.paginator import Paginator
+from ezeep_async.pagination.reader import Page
+from ezeep_async.provisioning.inputs.desired import DesiredState
+from ezeep_async.provisioning.inputs.problems import InvalidInput
+from ezeep_async.provisioning.plans.plan import Plan
+from ezeep_async.provisioning.runs.report import ProvisioningFailed, Report, report_of
 from ezeep_async.session import EzeepSession
 from ezeep_async.settings import Endpoints, Settings
-from ezeep_async.signals import finish_refresh_on
-from ezeep_async.sync import BlockingSession, run_sync
 from ezeep_async.version import __version__
 
 

@@ -14,29 +14,13 @@ from urllib.parse import unquote
 import aiohttp
 from yarl import URL
 
-from ezeep_async.auth.app import OAuthApp
-from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
-from ezeep_async.auth.hooks import TokenHook
-from ezeep_async.auth.keep_alive import KeepAlive
-from ezeep_async.auth.oauth import OAuth
-from ezeep_async.auth.stores.file import FileTokenStore
-from ezeep_async.auth.stores.readonly import ReadOnlyTokens
-from ezeep_async.auth.tokens import STORE_METHODS, MemoryTokenStore, TokenSet, TokenStore
-from ezeep_async.core import Core
-from ezeep_async.errors import OutcomeUnknown, TokenStoreError
-from ezeep_async.given import check_kind, variable
-from ezeep_async.http.sender import background
-from ezeep_async.http.stats import Stats
-from ezeep_async.models.reconciled import Reconciled
-from ezeep_async.provisioning.service import Provisioning
-from ezeep_async.redaction import clears_locals
-from ezeep_async.resources.accounts import Accounts
-from ezeep_async.resources.groups import Groups
-from ezeep_async.resources.invitations import Invitations
-from ezeep_async.resources.users import Users
-from ezeep_async.settings import Endpoints, Settings
-from ezeep_async.wire.converter import decode_plain
-from ezeep_async.wire.requests import (
+from ezeep_async._core import Core
+from ezeep_async._http.sender import background
+from ezeep_async._http.stats import Stats
+from ezeep_async._text.cleaning import check_kind, variable
+from ezeep_async._text.redaction import clears_locals
+from ezeep_async._wire.converter import decode_plain
+from ezeep_async._wire.requests import (
     LONGEST_TARGET,
     SAFE_METHODS,
     Host,
@@ -46,7 +30,23 @@ from ezeep_async.wire.requests import (
     checked_params,
     checked_text,
 )
-from ezeep_async.wire.responses import decode_answer
+from ezeep_async._wire.responses import decode_answer
+from ezeep_async.auth.app import OAuthApp
+from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
+from ezeep_async.auth.hooks import TokenHook
+from ezeep_async.auth.keep_alive import KeepAlive
+from ezeep_async.auth.oauth import OAuth
+from ezeep_async.auth.stores.file import FileTokenStore
+from ezeep_async.auth.stores.readonly import ReadOnlyTokens
+from ezeep_async.auth.tokens import STORE_METHODS, MemoryTokenStore, TokenSet, TokenStore
+from ezeep_async.errors import OutcomeUnknown, TokenStoreError
+from ezeep_async.models.reconciled import Reconciled
+from ezeep_async.provisioning.service import Provisioning
+from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.groups import Groups
+from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.users import Users
+from ezeep_async.settings import Endpoints, Settings
 
 
 class SessionOptions(TypedDict, total=False):

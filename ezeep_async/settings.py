@@ -12,9 +12,9 @@ from typing import Any, Self
 import attrs
 from yarl import URL
 
+from ezeep_async._text.cleaning import cleaned, variable
+from ezeep_async._text.redaction import clears_arguments, clears_locals
 from ezeep_async.errors import InsecureEndpoint
-from ezeep_async.given import cleaned, variable
-from ezeep_async.redaction import clears_arguments, clears_locals
 
 
 def is_loopback(host: str | None) -> bool:

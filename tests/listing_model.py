@@ -15,9 +15,9 @@ import attrs
 from hypothesis import strategies as st
 
 from ezeep_async import User
+from ezeep_async._wire.requests import USERS
 from ezeep_async.errors import EzeepError
-from ezeep_async.pages import Fetched
-from ezeep_async.wire.requests import USERS
+from ezeep_async.pagination.reader import Fetched
 
 
 Change = tuple[Literal["insert", "delete"], int]

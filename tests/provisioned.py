@@ -6,7 +6,7 @@ from uuid import UUID
 
 from ezeep_async.provisioning import DesiredState
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.sandbox.organisation import Group
+from ezeep_async.sandbox.state.organization import Group
 
 
 PATCH_USER = "PATCH /printing/v1/users/{id}/"

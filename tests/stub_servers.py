@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from support import QUICK
 
 from ezeep_async import Endpoints, EzeepSession, OAuthApp, Settings, TokenSet
-from ezeep_async.http.sender import Sender
+from ezeep_async._http.sender import Sender
 
 
 ACCESS = "access-token-of-the-tests-0123456789"

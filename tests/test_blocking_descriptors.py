@@ -18,10 +18,12 @@ from uuid import UUID
 import attrs
 import pytest
 
-from ezeep_async import blocking, forks, portal
-from ezeep_async.blocking import BlockingPaginator, call, listing, plain
+from ezeep_async._runtime import forks
+from ezeep_async.blocking import descriptors as blocking
+from ezeep_async.blocking import portal
+from ezeep_async.blocking.descriptors import BlockingPaginator, call, listing, plain
 from ezeep_async.errors import BlockingCallError, NotFound, SessionClosed
-from ezeep_async.pages import Page
+from ezeep_async.pagination.reader import Page
 
 
 @attrs.frozen

@@ -97,7 +97,7 @@ def test_what_a_hook_leaves_behind_on_the_loop_ends_nothing(
     async def no_handler() -> None:
         asyncio.get_running_loop().set_exception_handler(None)
 
-    from ezeep_async import portal
+    from ezeep_async.blocking import portal
 
     with run_sync(open_session(server, on_token_rotated=hook)) as session:
         before = portal.current()

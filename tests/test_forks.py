@@ -22,8 +22,8 @@ from stub_servers import session_on
 from support import TOKEN, open_session, put, sandbox_in_a_thread
 
 from ezeep_async import AuditLogError, EzeepSession, FileTokenStore, SessionClosed, run_sync
-from ezeep_async.provisioning.audit import AuditLog
-from ezeep_async.provisioning.changes import CreateGroup
+from ezeep_async.provisioning.plans.changes import CreateGroup
+from ezeep_async.provisioning.runs.audit import AuditLog
 from ezeep_async.sandbox import Sandbox
 
 

@@ -24,10 +24,10 @@ from watch import Watch
 
 import ezeep_async
 from ezeep_async import EzeepError, FileTokenStore, OAuthApp, ServerError, Settings
-from ezeep_async.http.transport import Transport
-from ezeep_async.provisioning.audit import AuditLog, AuditRecord
+from ezeep_async._http.transport import Transport
+from ezeep_async._wire.converter import encode
+from ezeep_async.provisioning.runs.audit import AuditLog, AuditRecord
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.wire.converter import encode
 
 
 async def test_a_test_that_blocks_the_loop_fails(tmp_path: Path) -> None:

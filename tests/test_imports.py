@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,19 +17,23 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LONGEST = 500
 
 LAYERS = [
-    {"errors", "forks", "given", "models", "redaction", "running_time", "settings", "text", "version"},
-    {"wire", "signals", "tasks"},
-    {"auth", "http"},
-    {"pages", "paging", "resources"},
-    {"exclusive"},
-    {"core", "session", "provisioning"},
-    {"blocking", "notebooks", "portal", "sync", "cli", "sandbox", "testing"},
+    {"errors", "models", "settings", "version", "_runtime", "_text"},
+    {"_wire"},
+    {"auth", "_http"},
+    {"pagination", "resources"},
+    {"_exclusive"},
+    {"_core", "session", "provisioning"},
+    {"blocking", "cli", "sandbox", "testing"},
 ]
 """From the bottom up. A part imports its own layer and those below it, except where a test says otherwise."""
 
 
+PROVISIONING = ["wording", "names", "csv_cells", "inputs", "plans", "runs", "service"]
+"""The steps of provisioning in the order of the work. A step imports itself and the steps before it."""
+
+
 def module_of(path: Path) -> str:
-    """The dotted name inside the package: `wire.requests`, `session`, `__init__`."""
+    """The dotted name inside the package: `_wire.requests`, `session`, `__init__`."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
@@ -37,9 +42,15 @@ def part_of(module: str) -> str:
     return module.partition(".")[0]
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """The parsed file."""
+    return ast.parse(path.read_text())
+
+
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
     """Every import in a file, those inside functions and `if TYPE_CHECKING` too, as (line, full dotted name)."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -98,6 +109,22 @@ def test_imports_point_one_way() -> None:
     assert wrong == []
 
 
+def test_provisioning_follows_the_order_of_the_work() -> None:
+    """Inputs, plans, runs, service: a step knows nothing of the steps after it."""
+
+    def step(module: str) -> int:
+        return PROVISIONING.index(module.split(".")[1])
+
+    wrong = [
+        where
+        for module, target, where in own_imports()
+        if module.startswith("provisioning.")
+        and target.startswith("provisioning.")
+        and step(target) > step(module)
+    ]
+    assert wrong == []
+
+
 def test_nothing_imports_the_packages_front() -> None:
     """The front (`__init__`) imports the parts; no part but cli, sandbox and testing imports the front."""
     allowed = {"cli", "sandbox", "testing", "__main__", "__init__"}
@@ -114,7 +141,7 @@ def test_auth_and_http_do_not_know_each_other() -> None:
     wrong = [
         where
         for module, target, where in own_imports()
-        if {part_of(module), part_of(target)} == {"auth", "http"}
+        if {part_of(module), part_of(target)} == {"auth", "_http"}
     ]
     assert wrong == []
 
@@ -124,8 +151,8 @@ def test_paging_and_resources_know_neither_login_nor_connections() -> None:
     wrong = [
         where
         for module, target, where in own_imports()
-        if part_of(module) in {"pages", "paging", "resources"}
-        and part_of(target) in {"auth", "http", "core", "session"}
+        if part_of(module) in {"pagination", "resources"}
+        and part_of(target) in {"auth", "_http", "_core", "session"}
     ]
     assert wrong == []
 
@@ -140,7 +167,7 @@ def test_models_errors_and_settings_know_nothing_above_them() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("part", ["wire", "models", "errors", "settings"])
+@pytest.mark.parametrize("part", ["_wire", "models", "errors", "settings"])
 def test_the_wire_does_no_io(part: str) -> None:
     """DESIGN: `wire/`, `models/` and `errors.py` import neither asyncio nor anyio nor aiohttp."""
     wrong = [
@@ -174,16 +201,18 @@ def test_nothing_imports_the_sandbox_and_its_kind() -> None:
 def test_only_http_knows_the_aiohttp_client() -> None:
     """DESIGN: `http/` is the only importer of aiohttp's client; session and core name the type that is borrowed, and
     the sandbox and `ezeep login` have the server."""
-    types = {"session", "core"}
+    types = {"session", "_core"}
     wrong = []
     for path in FILES:
         part = part_of(module_of(path))
         for name, where in outside(path):
-            if not is_from(name, "aiohttp") or part == "http":
+            if not is_from(name, "aiohttp") or part == "_http":
                 continue
             if part in {"sandbox", "cli"} and is_from(name, "aiohttp.web"):
                 continue
-            if module_of(path).endswith("cli.browser"):  # plays the person at the browser, beside the SDK
+            if module_of(path).endswith(
+                "cli.demo.consent"
+            ):  # plays the person at the browser, beside the SDK
                 continue
             if part in types and name == "aiohttp":
                 continue
@@ -191,11 +220,11 @@ def test_only_http_knows_the_aiohttp_client() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("module", ["session", "core"])
+@pytest.mark.parametrize("module", ["session", "_core"])
 def test_what_borrows_the_client_only_names_its_type(module: str) -> None:
     """DESIGN: outside `http/` aiohttp is there for one annotation: `aiohttp.ClientSession`, never called."""
     path = PACKAGE / f"{module}.py"
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     used = {
         node.attr
         for node in ast.walk(tree)
@@ -215,7 +244,7 @@ def test_only_the_converter_knows_the_decoders() -> None:
     wrong = [
         where
         for path in FILES
-        if module_of(path) != "wire.converter" and part_of(module_of(path)) != "sandbox"
+        if module_of(path) != "_wire.converter" and part_of(module_of(path)) != "sandbox"
         for name, where in outside(path)
         if is_from(name, "cattrs", "cattr", "msgspec")
     ]
@@ -227,7 +256,7 @@ def test_the_sandbox_needs_no_cattrs() -> None:
     wrong = [
         where
         for path in FILES
-        if module_of(path) != "wire.converter"
+        if module_of(path) != "_wire.converter"
         for name, where in outside(path)
         if is_from(name, "cattrs", "cattr")
     ]
@@ -242,13 +271,13 @@ def test_only_the_portal_knows_about_threads() -> None:
         where
         for path in FILES
         # A store's lock between processes is tried with one.
-        if part_of(module_of(path)) not in {"portal", "cli"} and module_of(path) != "testing.elsewhere"
+        if part_of(module_of(path)) not in {"blocking", "cli"} and module_of(path) != "testing.elsewhere"
         for name, where in outside(path)
         if is_from(name, "concurrent", "anyio.from_thread", "multiprocessing")
     ]
     for path in FILES:
-        if part_of(module_of(path)) not in {"portal", "cli"}:
-            for node in ast.walk(ast.parse(path.read_text())):
+        if part_of(module_of(path)) not in {"blocking", "cli"}:
+            for node in ast.walk(tree_of(path)):
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                     name = f"{node.value.id}.{node.attr}"
                     if name in {
@@ -268,7 +297,7 @@ def test_extras_are_imported_where_they_are_used() -> None:
     for path in FILES:
         if part_of(module_of(path)) == "cli":
             continue
-        for node in ast.parse(path.read_text()).body:
+        for node in tree_of(path).body:
             names = (
                 [alias.name for alias in node.names]
                 if isinstance(node, ast.Import)
@@ -295,8 +324,8 @@ def test_no_file_is_longer_than_500_lines(path: Path) -> None:
 def test_the_reader_sees_imports_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rules above can fail: imports in functions, relative ones, and those for type checkers are seen."""
     source = (
-        "from __future__ import annotations\nimport asyncio.events\nfrom . import sibling\nfrom ..wire import x\n"
-        "if True:\n    from ezeep_async.http import transport\ndef f():\n    import aiohttp as a\n"
+        "from __future__ import annotations\nimport asyncio.events\nfrom . import sibling\nfrom .._wire import x\n"
+        "if True:\n    from ezeep_async._http import transport\ndef f():\n    import aiohttp as a\n"
     )
     monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
     (tmp_path / "models").mkdir()
@@ -306,7 +335,7 @@ def test_the_reader_sees_imports_of_every_kind(tmp_path: Path, monkeypatch: pyte
         "__future__.annotations",
         "asyncio.events",
         "ezeep_async.models.sibling",
-        "ezeep_async.wire.x",
-        "ezeep_async.http.transport",
+        "ezeep_async._wire.x",
+        "ezeep_async._http.transport",
         "aiohttp",
     }

@@ -27,7 +27,8 @@ pytestmark = [
 
 PREAMBLE = """
 import asyncio, os, signal, sys, threading, time
-from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp, finish_refresh_on, run_sync, signals
+from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp, finish_refresh_on, run_sync
+from ezeep_async._runtime import signals
 path, client, account, api = sys.argv[1:]
 def session():
     return EzeepSession(OAuthApp(client), FileTokenStore(path), endpoints=Endpoints(account, api))

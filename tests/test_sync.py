@@ -38,18 +38,18 @@ from ezeep_async import (
 )
 from ezeep_async.auth import keep_alive
 from ezeep_async.auth.oauth import OAuth
-from ezeep_async.resources.accounts import Accounts
-from ezeep_async.resources.groups import Groups
-from ezeep_async.resources.invitations import Invitations
-from ezeep_async.resources.users import Users
-from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
-from ezeep_async.sync import (
+from ezeep_async.blocking.session import (
     BlockingAccounts,
     BlockingGroups,
     BlockingInvitations,
     BlockingOAuth,
     BlockingUsers,
 )
+from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.groups import Groups
+from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.users import Users
+from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 
 
 pytestmark = pytest.mark.may_block

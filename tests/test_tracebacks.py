@@ -38,8 +38,8 @@ from ezeep_async import (
     TokenSet,
     run_sync,
 )
+from ezeep_async._text.redaction import Secret, clears_arguments, clears_locals
 from ezeep_async.cli.main import main
-from ezeep_async.redaction import Secret, clears_arguments, clears_locals
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.settings import Endpoints
 
@@ -332,7 +332,7 @@ def test_a_fault_inside_a_command(
         raise ZeroDivisionError
 
     monkeypatch.setattr("ezeep_async.auth.oauth.OAuth._log_in", fails)
-    monkeypatch.setattr("ezeep_async.cli.ask._read_line", lambda: given or PASSWORD)
+    monkeypatch.setattr("ezeep_async.cli.terminal.prompts._read_line", lambda: given or PASSWORD)
     with pytest.raises(ZeroDivisionError) as caught:
         main(["login", "--password", "--username", "somebody"])
     nothing_told(caught.value, watch)

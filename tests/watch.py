@@ -41,12 +41,12 @@ from ezeep_async import (
     TokenSet,
     sandbox,
 )
-from ezeep_async.http.transport import USER_AGENT, Transport
-from ezeep_async.provisioning.audit import AuditLog
-from ezeep_async.sandbox.grants import Grants
-from ezeep_async.sync import BlockingSession
-from ezeep_async.wire.requests import Request
-from ezeep_async.wire.responses import RawResponse
+from ezeep_async._http.transport import USER_AGENT, Transport
+from ezeep_async._wire.requests import Request
+from ezeep_async._wire.responses import RawResponse
+from ezeep_async.blocking.session import BlockingSession
+from ezeep_async.provisioning.runs.audit import AuditLog
+from ezeep_async.sandbox.tokens import Grants
 
 
 LOGGERS = ("ezeep_async", "aiohttp", "asyncio")
@@ -55,6 +55,8 @@ SANDBOX = str(Path(sandbox.__file__).parent)
 PACKAGE = str(Path(sandbox.__file__).parent.parent)
 SHORTEST = 8
 """Characters of a secret that is looked for: shorter ones, as tests have them, are in many words."""
+LONGEST_SHOWN = 50_000
+"""Characters of a variable that are searched."""
 SHOWN = (
     AuthorizationRequest,
     BlockingSession,
@@ -195,8 +197,10 @@ def local_variables(error: BaseException) -> list[str]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, bytes | str):
+        value = value[:LONGEST_SHOWN]  # hostile responses have megabytes
     try:
-        return repr(value)
+        return repr(value)[:LONGEST_SHOWN]
     except Exception as error:  # an object that is only half made
         return repr(error)
 

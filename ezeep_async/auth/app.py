@@ -13,10 +13,10 @@ import attrs
 from multidict import MultiMapping
 from yarl import URL
 
+from ezeep_async._text.cleaning import cleaned
+from ezeep_async._text.redaction import clears_arguments
+from ezeep_async._wire.responses import black_out, one_line, with_code
 from ezeep_async.errors import AuthorizationDenied, StateMismatch
-from ezeep_async.given import cleaned
-from ezeep_async.redaction import clears_arguments
-from ezeep_async.wire.responses import black_out, one_line, with_code
 
 
 _AMPERSANDS = re.compile("&(?:(?:amp|#38|#x26);)+", re.IGNORECASE)

@@ -9,10 +9,14 @@ from typing import Literal
 
 import attrs
 
+from ezeep_async._runtime.running_time import RunningLimit
+from ezeep_async._wire.requests import Phase, Request, oauth_form
+from ezeep_async._wire.responses import RawResponse, is_success
+from ezeep_async._wire.retrying import backoff, retry_after_of
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.grants import TOKEN_PATH, SendOnce, failure_from, refresh_form, tokens_from
 from ezeep_async.auth.logs import Log, logger
-from ezeep_async.auth.owned import insist, start_uncancellable, wait_through
+from ezeep_async.auth.tasks import insist, start_uncancellable, wait_through
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import (
     ConnectFailed,
@@ -23,10 +27,6 @@ from ezeep_async.errors import (
     TransportError,
     UnexpectedResponse,
 )
-from ezeep_async.running_time import RunningLimit
-from ezeep_async.wire.requests import Phase, Request, oauth_form
-from ezeep_async.wire.responses import RawResponse, is_success
-from ezeep_async.wire.retrying import backoff, retry_after_of
 
 
 ATTEMPTS = 12

@@ -11,18 +11,10 @@ from typing import Protocol, cast
 
 import attrs
 
-from ezeep_async.auth.tokens import TokenSet, usable_token
-from ezeep_async.errors import (
-    AuthenticationError,
-    AuthorizationDenied,
-    ReauthorizationRequired,
-    TransientAuthError,
-    UnexpectedResponse,
-)
-from ezeep_async.redaction import Secret
-from ezeep_async.wire.converter import LARGEST_PLAIN, decode_json
-from ezeep_async.wire.requests import Phase, Request
-from ezeep_async.wire.responses import (
+from ezeep_async._text.redaction import Secret
+from ezeep_async._wire.converter import LARGEST_PLAIN, decode_json, decode_token_fields
+from ezeep_async._wire.requests import Phase, Request
+from ezeep_async._wire.responses import (
     LARGEST_ERROR,
     Context,
     RawResponse,
@@ -32,6 +24,14 @@ from ezeep_async.wire.responses import (
     one_line,
     parse_body,
     with_code,
+)
+from ezeep_async.auth.tokens import TokenSet, usable_token
+from ezeep_async.errors import (
+    AuthenticationError,
+    AuthorizationDenied,
+    ReauthorizationRequired,
+    TransientAuthError,
+    UnexpectedResponse,
 )
 
 
@@ -173,7 +173,11 @@ def _describe(code: str, response: RawResponse, secrets: tuple[str, ...]) -> str
 
 def _object_in(response: RawResponse) -> dict[str, object]:
     if len(response.body) > LARGEST_PLAIN:
-        raise _unreadable(response, f"the response has more than {LARGEST_PLAIN} bytes")
+        # A refresh token was spent for it, so it is read, but nothing that is not needed is decoded.
+        try:
+            return decode_token_fields(response.body)
+        except UnexpectedResponse:
+            raise _unreadable(response, f"{len(response.body)} bytes without a token set") from None
     try:
         body = decode_json(response.body)
     except UnexpectedResponse:

@@ -7,8 +7,8 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 
+from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async.auth.tokens import TokenSet
-from ezeep_async.tasks import ContainedTask
 
 
 logger = logging.getLogger("ezeep_async.auth")

@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 
-from ezeep_async.auth.owned import endable, take_back
+from ezeep_async._runtime.signals import exchange_under_way
+from ezeep_async.auth.tasks import endable, take_back
 from ezeep_async.auth.tokens import TokenStore, as_store_errors
-from ezeep_async.signals import exchange_under_way
 
 
 logger = logging.getLogger("ezeep_async.auth")

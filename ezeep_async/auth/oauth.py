@@ -6,6 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 
+from ezeep_async._runtime.running_time import RunningLimit
+from ezeep_async._text.redaction import clears_locals
+from ezeep_async._wire.requests import checked_text, oauth_form
+from ezeep_async._wire.responses import RawResponse
 from ezeep_async.auth.app import AuthorizationRequest, OAuthApp, authorization_request, code_from_callback
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
@@ -32,11 +36,7 @@ from ezeep_async.errors import (
     TransportError,
     UnexpectedResponse,
 )
-from ezeep_async.redaction import clears_locals
-from ezeep_async.running_time import RunningLimit
 from ezeep_async.settings import Endpoints
-from ezeep_async.wire.requests import checked_text, oauth_form
-from ezeep_async.wire.responses import RawResponse
 
 
 SLOW_DOWN = 5.0

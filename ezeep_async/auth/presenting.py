@@ -12,13 +12,13 @@ from typing import Literal, Protocol, runtime_checkable
 
 import attrs
 
+from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
-from ezeep_async.auth.owned import endable
 from ezeep_async.auth.refusals import Refusals
+from ezeep_async.auth.tasks import endable
 from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import AuthenticationError, ReauthorizationRequired, TransientAuthError
-from ezeep_async.running_time import RunningLimit
 
 
 logger = logging.getLogger("ezeep_async.auth")

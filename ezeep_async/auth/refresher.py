@@ -13,15 +13,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from ezeep_async._runtime.running_time import RunningLimit
+from ezeep_async._text.redaction import Secret
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.hooks import Hooks, TokenHook
 from ezeep_async.auth.identity import check_same_identity
 from ezeep_async.auth.locking import locked
 from ezeep_async.auth.logs import Log, logger
-from ezeep_async.auth.owned import SelfTimed, insist, result_of, shared_result_of, start_self_timed
 from ezeep_async.auth.presenting import Presenter
 from ezeep_async.auth.refusals import refusals_of
+from ezeep_async.auth.tasks import SelfTimed, insist, result_of, shared_result_of, start_self_timed
 from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import (
     OPENED_BEFORE_FORK,
@@ -30,8 +32,6 @@ from ezeep_async.errors import (
     TokenPersistError,
     TokenStoreError,
 )
-from ezeep_async.redaction import Secret
-from ezeep_async.running_time import RunningLimit
 
 
 T = TypeVar("T")
@@ -129,11 +129,11 @@ class Refresher:
 
     async def log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
         """Run a login to its end, even if the caller is cancelled, and keep what it brings: a code works once."""
-        return await result_of(self._own(self.log_in(get_tokens), "ezeep-login"))
+        return await result_of(self._own(self._log_in(get_tokens), "ezeep-login"))
 
     async def log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
         """Revoke at the server and forget, here and in the store. A renewal that is under way comes first."""
-        await result_of(self._own(self.log_out(revoke), "ezeep-logout"))
+        await result_of(self._own(self._log_out(revoke), "ezeep-logout"))
 
     async def put_if_empty(self, tokens: TokenSet) -> None:
         """Give the store a first login, unless it has one. Raises `TokenStoreError` if that is of another user."""

@@ -14,8 +14,8 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import attrs
 
+from ezeep_async._text.redaction import clears_arguments, clears_locals
 from ezeep_async.errors import EzeepError, TokenStoreError
-from ezeep_async.redaction import clears_arguments, clears_locals
 
 
 STORE_METHODS = ("load", "save", "clear", "lock", "check_writable")

@@ -22,31 +22,35 @@ app = App(
     default_parameter=Parameter(negative="", show_default=_told_default),
 )
 # By name: a command is imported when it is called.
-app.command("ezeep_async.cli.login:login", help="Log in, in a browser or by another way.")
-app.command("ezeep_async.cli.login:logout", help="Log out: end the login at the server, and forget it here.")
-app.command("ezeep_async.cli.login:whoami", help="Show who is logged in, where, and for how long.")
+app.command("ezeep_async.cli.login.commands:login", help="Log in, in a browser or by another way.")
 app.command(
-    "ezeep_async.cli.demo:demo",
+    "ezeep_async.cli.login.commands:logout", help="Log out: end the login at the server, and forget it here."
+)
+app.command("ezeep_async.cli.login.commands:whoami", help="Show who is logged in, where, and for how long.")
+app.command(
+    "ezeep_async.cli.demo.command:demo",
     help="Bring a few hundred memberships into a sandbox: the whole SDK at work, in a few seconds.",
 )
 app.command(
-    "ezeep_async.cli.provision:provision_app",
+    "ezeep_async.cli.provision.commands:provision_app",
     name="provision",
     help="Bring the organisation into line with a file of groups and members: plan, apply, undo.",
 )
 app.command(
-    "ezeep_async.cli.export:export",
+    "ezeep_async.cli.directory.export:export",
     help="Write groups and members as the CSV that ezeep provision plan reads.",
 )
 app.command(
-    "ezeep_async.cli.groups:groups_app",
+    "ezeep_async.cli.directory.groups:groups_app",
     name="groups",
     help="List, show, create, rename and delete groups, and list their members.",
 )
 app.command(
-    "ezeep_async.cli.users:users_app", name="users", help="List and show users, and change the groups of one."
+    "ezeep_async.cli.directory.users:users_app",
+    name="users",
+    help="List and show users, and change the groups of one.",
 )
 app.command(
-    "ezeep_async.cli.sandbox:sandbox",
+    "ezeep_async.cli.demo.sandbox:sandbox",
     help="Serve a sandbox on loopback until Ctrl-C, and print the environment with which to use it.",
 )

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, cast
 
-from ezeep_async.auth.stores.places import expanded, folder_for
-from ezeep_async.given import cleaned, refuse_control, variable
-from ezeep_async.text import text_of
+from ezeep_async._text.cleaning import cleaned, refuse_control, variable
+from ezeep_async._text.text_files import text_of
+from ezeep_async.auth.stores.paths import expanded, folder_for
 
 
 Setting = Literal[

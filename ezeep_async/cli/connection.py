@@ -13,20 +13,20 @@ import attrs
 from cyclopts import Group, Parameter
 from yarl import URL
 
+from ezeep_async._text.cleaning import cleaned, cleaned_path, variable
+from ezeep_async._text.text_files import NotText, text_of
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.keyring import KeyringTokenStore
-from ezeep_async.auth.stores.places import expanded
+from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenStore
-from ezeep_async.cli.ask import ask_secret
 from ezeep_async.cli.config import Configuration
-from ezeep_async.cli.ending import cancel_on_signals
+from ezeep_async.cli.signals import cancel_on_signals
+from ezeep_async.cli.terminal.prompts import ask_secret
 from ezeep_async.errors import ReauthorizationRequired
-from ezeep_async.given import cleaned, cleaned_path, variable
 from ezeep_async.session import EzeepSession
 from ezeep_async.settings import Endpoints
-from ezeep_async.text import NotText, text_of
 
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ import traceback
 from collections.abc import Sequence
 from types import TracebackType
 
-from ezeep_async.cli.ending import signals_end
-from ezeep_async.cli.output import (
+from ezeep_async._text.redaction import clears_locals
+from ezeep_async.cli.signals import signals_end
+from ezeep_async.cli.terminal.output import (
     clean,
     complain,
     finished,
@@ -26,7 +27,6 @@ from ezeep_async.cli.output import (
     prepare_streams,
     write_error,
 )
-from ezeep_async.redaction import clears_locals
 
 
 EXTRA = frozenset({"cyclopts", "rich", "segno"})
@@ -71,7 +71,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         from cyclopts import CycloptsError
 
         from ezeep_async.cli.app import app
-        from ezeep_async.cli.screen import sentence
+        from ezeep_async.cli.terminal.screen import sentence
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in EXTRA:
             raise

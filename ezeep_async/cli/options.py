@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from ezeep_async.given import refuse_control
+from ezeep_async._text.cleaning import refuse_control
 
 
 def _no_control(_: object, path: Path | None) -> None:

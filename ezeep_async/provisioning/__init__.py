@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ezeep_async.provisioning.apply import Event, OnEvent, Verify
-from ezeep_async.provisioning.audit import AuditRecord, read_audit_log
-from ezeep_async.provisioning.changes import (
+from ezeep_async.provisioning.inputs.csv_tables import write_csv
+from ezeep_async.provisioning.inputs.desired import DesiredState
+from ezeep_async.provisioning.inputs.problems import InvalidInput, Problem
+from ezeep_async.provisioning.plans.changes import (
     Change,
     ChangeMemberships,
     CreateGroup,
@@ -12,12 +13,12 @@ from ezeep_async.provisioning.changes import (
     InvitePerson,
     TargetGroup,
 )
-from ezeep_async.provisioning.desired import DesiredState
-from ezeep_async.provisioning.plan import Mode, Plan
-from ezeep_async.provisioning.planner import OnMissing
-from ezeep_async.provisioning.problems import InvalidInput, Problem
-from ezeep_async.provisioning.protection import HeldBack
-from ezeep_async.provisioning.report import (
+from ezeep_async.provisioning.plans.compare import OnMissing
+from ezeep_async.provisioning.plans.plan import Mode, Plan
+from ezeep_async.provisioning.plans.protection import HeldBack
+from ezeep_async.provisioning.runs.apply import Event, OnEvent, Verify
+from ezeep_async.provisioning.runs.audit import AuditRecord, read_audit_log
+from ezeep_async.provisioning.runs.report import (
     Difference,
     Line,
     Outcome,
@@ -27,7 +28,6 @@ from ezeep_async.provisioning.report import (
     report_of,
 )
 from ezeep_async.provisioning.service import Provisioning
-from ezeep_async.provisioning.tables import write_csv
 
 
 __all__ = [

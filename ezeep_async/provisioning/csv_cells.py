@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from ezeep_async.wire.group_names import is_invisible
+from ezeep_async._wire.group_names import is_invisible
 
 
 _FORMULA = frozenset("=+-@")

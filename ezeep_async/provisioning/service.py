@@ -10,29 +10,29 @@ from collections.abc import Iterable
 from typing import Literal, TypeVar
 from uuid import UUID
 
-from ezeep_async.auth.stores.places import expanded
+from ezeep_async._wire.requests import as_uuid, checked_flag
+from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.models.groups import Group
-from ezeep_async.provisioning.apply import OnEvent, Run, Verify, run_to_report
-from ezeep_async.provisioning.audit import AuditLog, read_audit_log
-from ezeep_async.provisioning.changes import CreateGroup
-from ezeep_async.provisioning.desired import DesiredState
-from ezeep_async.provisioning.drift import check_plan
-from ezeep_async.provisioning.looks import as_planned, groups_now, invited_by_now
+from ezeep_async.provisioning.inputs.desired import DesiredState
 from ezeep_async.provisioning.names import normalise_group_name
-from ezeep_async.provisioning.new_groups import check_new_groups
-from ezeep_async.provisioning.plan import Plan, checked_max_removals
-from ezeep_async.provisioning.planner import OnMissing, Rules, compare
-from ezeep_async.provisioning.protection import Protection
-from ezeep_async.provisioning.report import Report
-from ezeep_async.provisioning.snapshot import READERS, Resources, read_snapshot
-from ezeep_async.provisioning.undo import plan_undo, users_of
-from ezeep_async.provisioning.verifying import Verifier
+from ezeep_async.provisioning.plans.changes import CreateGroup
+from ezeep_async.provisioning.plans.compare import OnMissing, Rules, compare
+from ezeep_async.provisioning.plans.new_groups import check_new_groups
+from ezeep_async.provisioning.plans.plan import Plan, checked_max_removals
+from ezeep_async.provisioning.plans.protection import Protection
+from ezeep_async.provisioning.plans.snapshot import READERS, Resources, read_snapshot
+from ezeep_async.provisioning.runs.apply import OnEvent, Run, Verify, run_to_report
+from ezeep_async.provisioning.runs.audit import AuditLog, read_audit_log
+from ezeep_async.provisioning.runs.drift import check_plan
+from ezeep_async.provisioning.runs.preflight import as_planned, groups_now, invited_by_now
+from ezeep_async.provisioning.runs.report import Report
+from ezeep_async.provisioning.runs.undo import plan_undo, users_of
+from ezeep_async.provisioning.runs.verify import Verifier
+from ezeep_async.resources._base import listed
 from ezeep_async.resources.accounts import Accounts
-from ezeep_async.resources.base import listed
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
-from ezeep_async.wire.requests import as_uuid, checked_flag
 
 
 T = TypeVar("T")

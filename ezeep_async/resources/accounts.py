@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
+from ezeep_async._wire.requests import ACCOUNTS, as_uuid, checked_text
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.unset import UNSET, Unset, given
-from ezeep_async.paging import Paginator
-from ezeep_async.resources.base import Api, fetch_record, page_fetcher
-from ezeep_async.wire.requests import ACCOUNTS, as_uuid, checked_text
+from ezeep_async.pagination.paginator import Paginator
+from ezeep_async.resources._base import Api, fetch_record, page_fetcher
 
 
 class Accounts:

@@ -11,12 +11,15 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async._wire.group_names import LookAlikes, checked_new_name, shown
+from ezeep_async._wire.requests import GROUPS, as_uuid, checked_flag, checked_name, checked_text
+from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import AmbiguousName, ApiError, OutcomeUnknown, Sought
 from ezeep_async.models.groups import Group
 from ezeep_async.models.unset import UNSET, Unset, given
 from ezeep_async.models.users import User
-from ezeep_async.paging import Paginator
-from ezeep_async.resources.base import (
+from ezeep_async.pagination.paginator import Paginator
+from ezeep_async.resources._base import (
     Api,
     Turn,
     Turns,
@@ -26,9 +29,6 @@ from ezeep_async.resources.base import (
     page_fetcher,
 )
 from ezeep_async.resources.users import Users
-from ezeep_async.wire.group_names import LookAlikes, checked_new_name, shown
-from ezeep_async.wire.requests import GROUPS, as_uuid, checked_flag, checked_name, checked_text
-from ezeep_async.wire.responses import RawResponse
 
 
 logger = logging.getLogger("ezeep_async.resources")

@@ -6,12 +6,12 @@ import builtins
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from ezeep_async._wire.requests import INVITATIONS, as_uuid, checked_text
+from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import Sought
 from ezeep_async.models.accounts import Invitation
-from ezeep_async.paging import Paginator
-from ezeep_async.resources.base import Api, create_record, listed, page_fetcher
-from ezeep_async.wire.requests import INVITATIONS, as_uuid, checked_text
-from ezeep_async.wire.responses import RawResponse
+from ezeep_async.pagination.paginator import Paginator
+from ezeep_async.resources._base import Api, create_record, listed, page_fetcher
 
 
 LIFETIME = timedelta(days=30)

@@ -8,12 +8,12 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async._wire.requests import USERS, as_uuid, group_filter, memberships
+from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import ApiError, ConcurrentModification, EzeepError
 from ezeep_async.models.users import User
-from ezeep_async.paging import Paginator
-from ezeep_async.resources.base import Api, Turn, Turns, fetch_with_answer, page_fetcher
-from ezeep_async.wire.requests import USERS, as_uuid, group_filter, memberships
-from ezeep_async.wire.responses import RawResponse
+from ezeep_async.pagination.paginator import Paginator
+from ezeep_async.resources._base import Api, Turn, Turns, fetch_with_answer, page_fetcher
 
 
 logger = logging.getLogger("ezeep_async.resources")

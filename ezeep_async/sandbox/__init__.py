@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from ezeep_async.sandbox.behaviour import Behaviour, Clock
 from ezeep_async.sandbox.faults import Fault, Faults, Hold
-from ezeep_async.sandbox.organisation import Group, Invitation, Organisation, Person, User
 from ezeep_async.sandbox.records import RecordedRequest
-from ezeep_async.sandbox.seeding import SANDBOX_ADMIN, SANDBOX_PASSWORD
 from ezeep_async.sandbox.server import Sandbox
+from ezeep_async.sandbox.state.organization import Group, Invitation, Organisation, Person, User
+from ezeep_async.sandbox.state.seeding import SANDBOX_ADMIN, SANDBOX_PASSWORD
 
 
 __all__ = [

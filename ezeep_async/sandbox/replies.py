@@ -10,7 +10,7 @@ import attrs
 import msgspec
 from multidict import CIMultiDict
 
-from ezeep_async.sandbox.organisation import Person
+from ezeep_async.sandbox.state.organization import Person
 
 
 JSON = "application/json"

@@ -13,22 +13,22 @@ from uuid import UUID, uuid4
 from aiohttp import web
 from multidict import CIMultiDict
 
+from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.tokens import TokenSet
-from ezeep_async.given import check_kind
 from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
-from ezeep_async.sandbox.consent import Consent
-from ezeep_async.sandbox.directory import Directory
 from ezeep_async.sandbox.faults import Closing, Faults, Waits, retry_after_text
-from ezeep_async.sandbox.grants import Grants
-from ezeep_async.sandbox.oauth import CLIENT_ID, TOKEN_PATH, OAuth
-from ezeep_async.sandbox.organisation import Organisation, Person
-from ezeep_async.sandbox.pages import message_page
-from ezeep_async.sandbox.printing import Printing
+from ezeep_async.sandbox.handlers.accounts import Directory
+from ezeep_async.sandbox.handlers.consent import Consent
+from ezeep_async.sandbox.handlers.html import message_page
+from ezeep_async.sandbox.handlers.printing import Printing
+from ezeep_async.sandbox.handlers.token_endpoint import CLIENT_ID, TOKEN_PATH, OAuth
 from ezeep_async.sandbox.records import Host, RecordedRequest
 from ezeep_async.sandbox.replies import Call, Refused, Reply, detail, html_reply, method_not_allowed
 from ezeep_async.sandbox.routing import Match, Routes
-from ezeep_async.sandbox.seeding import populate
+from ezeep_async.sandbox.state.organization import Organisation, Person
+from ezeep_async.sandbox.state.seeding import populate
+from ezeep_async.sandbox.tokens import Grants
 from ezeep_async.settings import Endpoints
 
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from ezeep_async.auth.tokens import TokenStore
-from ezeep_async.portal import Call
+from ezeep_async.blocking.portal import Call
 from ezeep_async.testing.base import MOMENTS, MakeStore, StoreTests, belongs_to_no_loop, rounds
 from ezeep_async.testing.elsewhere import ENTERED, TRIES, Elsewhere
 from ezeep_async.testing.threaded import LoopThread

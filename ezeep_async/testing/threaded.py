@@ -9,7 +9,7 @@ from typing import ParamSpec, Self, TypeVar, Unpack
 
 import attrs
 
-from ezeep_async.portal import Call, Portal
+from ezeep_async.blocking.portal import Call, Portal
 from ezeep_async.sandbox.behaviour import BehaviourOptions
 from ezeep_async.sandbox.faults import Condition, Fault, Faults, Hold, Waits
 from ezeep_async.sandbox.server import Sandbox

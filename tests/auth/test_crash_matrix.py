@@ -45,7 +45,8 @@ from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp, finis
 from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.stores import file as file_store
-from ezeep_async.cli import app, login, main  # imported once, and not in each child
+from ezeep_async.cli import app, main
+from ezeep_async.cli.login import commands as login  # imported once, and not in each child
 
 number = signal.SIGKILL
 

@@ -15,7 +15,7 @@ from support import TOKEN, expired, put, sandbox_in_a_thread
 from suspending import Stoppable, stoppable
 
 from ezeep_async import FileTokenStore
-from ezeep_async.running_time import SLICE_S, RunningLimit, RunningTimeout
+from ezeep_async._runtime.running_time import SLICE_S, RunningLimit, RunningTimeout
 from ezeep_async.sandbox import Sandbox
 
 

@@ -13,7 +13,7 @@ import pytest
 from command_line import ezeep
 
 from ezeep_async import AmbiguousName
-from ezeep_async.cli.export import export
+from ezeep_async.cli.directory.export import export
 from ezeep_async.provisioning import DesiredState
 from ezeep_async.sandbox import Sandbox
 

@@ -9,8 +9,14 @@ from command_line import ezeep
 from terminal import at_a_terminal
 
 from ezeep_async import AmbiguousName, ExternalGroup, NotFound
-from ezeep_async.cli.groups import create_group, delete_group, list_members, rename_group, show_group
-from ezeep_async.cli.users import groups_of_user, list_users, show_user
+from ezeep_async.cli.directory.groups import (
+    create_group,
+    delete_group,
+    list_members,
+    rename_group,
+    show_group,
+)
+from ezeep_async.cli.directory.users import groups_of_user, list_users, show_user
 from ezeep_async.sandbox import Sandbox
 
 

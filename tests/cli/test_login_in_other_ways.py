@@ -12,7 +12,7 @@ from support import TOKEN
 from yarl import URL
 
 from ezeep_async.auth.app import AuthorizationRequest, code_from_callback
-from ezeep_async.cli.login import _completed
+from ezeep_async.cli.login.commands import _completed
 from ezeep_async.sandbox import SANDBOX_PASSWORD
 
 

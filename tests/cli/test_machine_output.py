@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from command_line import EZEEP, ended, environment, started
 
-from ezeep_async.cli.groups import list_groups, list_members, show_group
-from ezeep_async.cli.login import whoami
-from ezeep_async.cli.provision import Planning, plan_file
-from ezeep_async.cli.users import groups_of_user, list_users, show_user
+from ezeep_async.cli.directory.groups import list_groups, list_members, show_group
+from ezeep_async.cli.directory.users import groups_of_user, list_users, show_user
+from ezeep_async.cli.login.commands import whoami
+from ezeep_async.cli.provision.commands import Planning, plan_file
 from ezeep_async.sandbox import Sandbox
 
 

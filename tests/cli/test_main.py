@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ezeep_async.cli.main import EXTRA, main
-from ezeep_async.cli.screen import Screen, clean, sentence, to_json
+from ezeep_async.cli.terminal.screen import Screen, clean, sentence, to_json
 from ezeep_async.version import __version__
 
 

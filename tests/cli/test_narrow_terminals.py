@@ -9,12 +9,12 @@ import pytest
 from people import Desk
 from terminal import at_a_terminal
 
-from ezeep_async.cli.demo import demo
-from ezeep_async.cli.groups import list_groups, show_group
-from ezeep_async.cli.login import whoami
-from ezeep_async.cli.output import Whole, cells, wrapped
-from ezeep_async.cli.screen import Screen, complain
-from ezeep_async.cli.users import groups_of_user, list_users, show_user
+from ezeep_async.cli.demo.command import demo
+from ezeep_async.cli.directory.groups import list_groups, show_group
+from ezeep_async.cli.directory.users import groups_of_user, list_users, show_user
+from ezeep_async.cli.login.commands import whoami
+from ezeep_async.cli.terminal.output import Whole, cells, wrapped
+from ezeep_async.cli.terminal.screen import Screen, complain
 from ezeep_async.sandbox import Sandbox
 
 

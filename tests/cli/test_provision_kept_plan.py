@@ -8,7 +8,7 @@ import pytest
 from command_line import ezeep
 from organisations import writes
 
-from ezeep_async.cli.provision import Planning
+from ezeep_async.cli.provision.commands import Planning
 from ezeep_async.sandbox import Sandbox
 
 

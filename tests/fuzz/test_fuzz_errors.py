@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ezeep_async import errors
-from ezeep_async.wire.responses import Context, error_from
-from ezeep_async.wire.retrying import parse_retry_after
+from ezeep_async._wire.responses import Context, error_from
+from ezeep_async._wire.retrying import parse_retry_after
 
 
 CONTEXT = Context("PATCH", "/printing/v1/users/{id}/", "our-id", 3, secrets=SECRETS)

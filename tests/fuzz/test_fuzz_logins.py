@@ -31,11 +31,11 @@ from ezeep_async import (
     TokenStoreError,
     UnexpectedResponse,
 )
+from ezeep_async._wire.requests import oauth_form
 from ezeep_async.auth import grants
 from ezeep_async.auth.app import AuthorizationRequest, code_from_callback
 from ezeep_async.auth.stores.document import SCHEMA_VERSION, check, owner_of, parsed, tokens_in, with_tokens
 from ezeep_async.errors import AuthenticationError
-from ezeep_async.wire.requests import oauth_form
 
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

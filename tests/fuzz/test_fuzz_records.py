@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from ezeep_async import AccountUser, Group, Invitation, UnexpectedResponse, User
+from ezeep_async._wire.converter import PageBody, decode, decode_json
+from ezeep_async._wire.requests import GROUPS, Request
+from ezeep_async._wire.responses import RawResponse, decode_answer
 from ezeep_async.resources.accounts import Accounts
-from ezeep_async.wire.converter import PageBody, decode, decode_json
-from ezeep_async.wire.requests import GROUPS, Request
-from ezeep_async.wire.responses import RawResponse, decode_answer
 
 
 PAGES: dict[Any, Any] = {

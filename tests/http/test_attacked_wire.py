@@ -32,7 +32,7 @@ from ezeep_async import (
     TransportError,
     UnexpectedResponse,
 )
-from ezeep_async.http.limiter import Limiter
+from ezeep_async._http.limiter import Limiter
 
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -21,7 +21,7 @@ from ezeep_async import (
     OutcomeUnknown,
     TransientAuthError,
 )
-from ezeep_async.http.transport import Transport
+from ezeep_async._http.transport import Transport
 
 
 METHODS = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "POST"]

@@ -13,7 +13,7 @@ from stub_servers import quick
 from support import until
 
 from ezeep_async import EzeepSession
-from ezeep_async.http.limiter import Limiter
+from ezeep_async._http.limiter import Limiter
 from ezeep_async.sandbox import Sandbox
 
 

@@ -14,9 +14,9 @@ from stub_servers import Stub, answers, quick
 from support import ME, expired, open_session
 
 from ezeep_async import ConnectFailed, Endpoints, EzeepError, EzeepSession, Settings, TransientAuthError
-from ezeep_async.http.limiter import Limiter
+from ezeep_async._http.limiter import Limiter
+from ezeep_async._wire.requests import Host
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.wire.requests import Host
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from raw_server import ID, Exchange, PlayServer
 from stub_servers import no_jitter, session_on
 
 from ezeep_async import EzeepSession, OAuthApp, SessionClosed
-from ezeep_async.http import transport
+from ezeep_async._http import transport
 
 
 CALLS: dict[str, Callable[[EzeepSession], Awaitable[object]]] = {

@@ -21,7 +21,7 @@ from ezeep_async.provisioning import (
     TargetGroup,
 )
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.sandbox.organisation import ORGANIZATION_ID
+from ezeep_async.sandbox.state.organization import ORGANIZATION_ID
 
 
 GROUPS = {"Sales": 0, "Support": 1, "Night shift": 2, "Day shift": 3}

@@ -12,7 +12,7 @@ from provisioned import emails, group_named, members, names, writes
 from ezeep_async import DesiredState, EzeepSession, SafetyLimitExceeded, StalePlan
 from ezeep_async.provisioning import ChangeMemberships, CreateGroup, DeleteGroup, Plan, TargetGroup
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.sandbox.organisation import ORGANIZATION_ID
+from ezeep_async.sandbox.state.organization import ORGANIZATION_ID
 
 
 def _team(sandbox: Sandbox, many: int, name: str) -> UUID:

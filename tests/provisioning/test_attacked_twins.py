@@ -10,7 +10,7 @@ from provisioned import LIST_GROUPS, POST_GROUP, emails, group_named, names, new
 
 from ezeep_async import EzeepSession
 from ezeep_async.provisioning import DesiredState, report_of
-from ezeep_async.provisioning.apply import Verify
+from ezeep_async.provisioning.runs.apply import Verify
 from ezeep_async.sandbox import Sandbox
 
 

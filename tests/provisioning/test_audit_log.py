@@ -25,7 +25,7 @@ from provisioned import (
 
 from ezeep_async import AuditLogError, EzeepSession, StalePlan
 from ezeep_async.provisioning import AuditRecord, DesiredState, read_audit_log
-from ezeep_async.provisioning.audit import AuditLog
+from ezeep_async.provisioning.runs.audit import AuditLog
 from ezeep_async.sandbox import Sandbox
 
 

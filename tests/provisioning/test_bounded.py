@@ -9,13 +9,14 @@ from uuid import UUID
 
 import pytest
 
+from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async.errors import NotFound, PermissionDenied
 from ezeep_async.models.users import User
-from ezeep_async.provisioning import ChangeMemberships, Event, Plan, TargetGroup, apply
-from ezeep_async.provisioning.apply import Run, run_to_report
-from ezeep_async.provisioning.snapshot import Resources
+from ezeep_async.provisioning import ChangeMemberships, Event, Plan, TargetGroup
+from ezeep_async.provisioning.plans.snapshot import Resources
+from ezeep_async.provisioning.runs import apply
+from ezeep_async.provisioning.runs.apply import Run, run_to_report
 from ezeep_async.resources.users import MembershipChange
-from ezeep_async.tasks import ContainedTask
 
 
 MANY = 100_000

@@ -208,7 +208,7 @@ SCRIPT = """
     from datetime import datetime, timedelta, UTC
     from ezeep_async import Endpoints, EzeepSession, OAuthApp, Plan, TokenSet, run_sync
     from ezeep_async.provisioning import report_of
-    from ezeep_async.provisioning.apply import Run
+    from ezeep_async.provisioning.runs.apply import Run
 
     real_stop = Run.stop
 

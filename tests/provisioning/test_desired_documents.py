@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ezeep_async.provisioning import DesiredState, InvalidInput
-from ezeep_async.provisioning.desired import Format
+from ezeep_async.provisioning.inputs.desired import Format
 
 
 needs_yaml = pytest.mark.skipif(find_spec("yaml") is None, reason="the extra yaml is not installed")

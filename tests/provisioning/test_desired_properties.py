@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ezeep_async.provisioning import DesiredState, InvalidInput
-from ezeep_async.provisioning.desired import Format
+from ezeep_async.provisioning.inputs.desired import Format
 
 
 yaml = pytest.importorskip("yaml", reason="the extra yaml is not installed")

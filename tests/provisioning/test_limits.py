@@ -12,7 +12,7 @@ from provisioned import add_team, emails, members, state, writes
 
 from ezeep_async import EzeepSession, SafetyLimitExceeded, StalePlan
 from ezeep_async.provisioning import DesiredState, Plan
-from ezeep_async.provisioning.plan import removal_limit
+from ezeep_async.provisioning.plans.plan import removal_limit
 from ezeep_async.sandbox import Sandbox
 
 

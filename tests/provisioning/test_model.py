@@ -20,11 +20,11 @@ from support import QUICK
 from ezeep_async import EzeepSession, SafetyLimitExceeded, StalePlan
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning import ChangeMemberships, CreateGroup, DesiredState, Plan
-from ezeep_async.provisioning.planner import Rules, compare
-from ezeep_async.provisioning.protection import Protection
-from ezeep_async.provisioning.snapshot import Snapshot
+from ezeep_async.provisioning.plans.compare import Rules, compare
+from ezeep_async.provisioning.plans.protection import Protection
+from ezeep_async.provisioning.plans.snapshot import Snapshot
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.sandbox.organisation import ORGANIZATION_ID
+from ezeep_async.sandbox.state.organization import ORGANIZATION_ID
 
 
 PEOPLE = 8

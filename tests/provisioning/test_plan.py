@@ -14,7 +14,7 @@ from ezeep_async.provisioning import (
     TargetGroup,
 )
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.sandbox.organisation import ORGANIZATION_ID, Group, Person
+from ezeep_async.sandbox.state.organization import ORGANIZATION_ID, Group, Person
 
 
 def group_named(sandbox: Sandbox, name: str) -> Group:

@@ -28,10 +28,10 @@ from ezeep_async.provisioning import (
     Plan,
     TargetGroup,
 )
-from ezeep_async.provisioning.planner import Rules, compare
-from ezeep_async.provisioning.snapshot import Snapshot
+from ezeep_async.provisioning.plans.compare import Rules, compare
+from ezeep_async.provisioning.plans.snapshot import Snapshot
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.sandbox.organisation import Invitation, Person
+from ezeep_async.sandbox.state.organization import Invitation, Person
 
 
 def removed(plan: Plan) -> set[tuple[str, str]]:

@@ -32,7 +32,7 @@ from ezeep_async.provisioning import (
     read_audit_log,
 )
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.sandbox.organisation import ORGANIZATION_ID
+from ezeep_async.sandbox.state.organization import ORGANIZATION_ID
 
 
 pytestmark = pytest.mark.may_block

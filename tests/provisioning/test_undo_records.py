@@ -11,8 +11,8 @@ import pytest
 
 from ezeep_async import Group
 from ezeep_async.provisioning import AuditRecord, ChangeMemberships, DeleteGroup, TargetGroup
-from ezeep_async.provisioning.undo import plan_undo
-from ezeep_async.sandbox.organisation import ORGANIZATION_ID
+from ezeep_async.provisioning.runs.undo import plan_undo
+from ezeep_async.sandbox.state.organization import ORGANIZATION_ID
 
 
 USER, GROUP, TWIN = UUID(int=1), UUID(int=2), UUID(int=3)

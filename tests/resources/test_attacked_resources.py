@@ -13,8 +13,9 @@ from aiohttp import web
 from stub_servers import Seen, Stub, nothing_running, page, session_on, user
 from support import until
 
-from ezeep_async import EzeepSession, Group, PaginationLoop, User, exclusive
-from ezeep_async.resources.base import Turn, Turns
+from ezeep_async import EzeepSession, Group, PaginationLoop, User
+from ezeep_async import _exclusive as exclusive
+from ezeep_async.resources._base import Turn, Turns
 from ezeep_async.sandbox import Sandbox
 
 

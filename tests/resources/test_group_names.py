@@ -6,8 +6,8 @@ import pytest
 from provisioned import names, writes
 
 from ezeep_async import EzeepSession
+from ezeep_async._wire.group_names import LookAlikes, invisible_problem, looks_of, shown
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.wire.group_names import LookAlikes, invisible_problem, looks_of, shown
 
 
 INVISIBLE = [

@@ -12,7 +12,7 @@ import pytest
 from support import QUICK, open_session
 
 from ezeep_async import EzeepSession, Group, OutcomeUnknown, PaginationLoop, Paginator, SessionClosed
-from ezeep_async.pages import Fetched
+from ezeep_async.pagination.reader import Fetched
 from ezeep_async.sandbox import Sandbox
 
 

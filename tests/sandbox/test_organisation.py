@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
-from ezeep_async.sandbox.organisation import Organisation
-from ezeep_async.sandbox.seeding import populate
+from ezeep_async.sandbox.state.organization import Organisation
+from ezeep_async.sandbox.state.seeding import populate
 
 
 DATA = files("ezeep_async.sandbox").joinpath("data")

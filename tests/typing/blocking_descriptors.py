@@ -11,10 +11,10 @@ from uuid import UUID
 
 import attrs
 
-from ezeep_async import portal
-from ezeep_async.blocking import BlockingPages, BlockingPaginator, call, listing, plain
-from ezeep_async.pages import Page
-from ezeep_async.paging import Paginator
+from ezeep_async.blocking import portal
+from ezeep_async.blocking.descriptors import BlockingPages, BlockingPaginator, call, listing, plain
+from ezeep_async.pagination.paginator import Paginator
+from ezeep_async.pagination.reader import Page
 
 
 @attrs.frozen

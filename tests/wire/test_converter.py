@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from ezeep_async import AccountUser, Group, Invitation, UnexpectedResponse, User
-from ezeep_async.wire.converter import PageBody, decode, decode_json, encode
+from ezeep_async._wire.converter import PageBody, decode, decode_json, encode
 
 
 KINDS = [Group, User, AccountUser, Invitation]

@@ -9,7 +9,7 @@ import pytest
 from multidict import CIMultiDict
 
 from ezeep_async import errors
-from ezeep_async.wire.responses import Context, RawResponse, error_from
+from ezeep_async._wire.responses import Context, RawResponse, error_from
 
 
 SECRET = "s3cr3t-access-token-0123456789"

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from ezeep_async._wire.responses import Context, RawResponse, error_from
+from ezeep_async._wire.retrying import RetryPolicy, may_have_happened, retry_delay
 from ezeep_async.errors import ConnectFailed, Disconnected, EzeepError, RequestTimeout, UnexpectedResponse
-from ezeep_async.wire.responses import Context, RawResponse, error_from
-from ezeep_async.wire.retrying import RetryPolicy, may_have_happened, retry_delay
 
 
 STATUSES = [400, 403, 404, 405, 408, 409, 410, 412, 422, 429, 500, 501, 502, 503, 504]

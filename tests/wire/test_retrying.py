@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from ezeep_async._wire.responses import Context, RawResponse, error_from
+from ezeep_async._wire.retrying import RetryBudget, RetryPolicy, parse_retry_after, retry_delay
 from ezeep_async.errors import (
     ConnectFailed,
     Disconnected,
@@ -19,8 +21,6 @@ from ezeep_async.errors import (
     UnexpectedRedirect,
     UnexpectedResponse,
 )
-from ezeep_async.wire.responses import Context, RawResponse, error_from
-from ezeep_async.wire.retrying import RetryBudget, RetryPolicy, parse_retry_after, retry_delay
 
 
 NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC)

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezeep_async import EzeepSession
-from ezeep_async.sandbox import Sandbox
-from ezeep_async.wire.requests import (
+from ezeep_async._wire.requests import (
     ACCOUNTS,
     GROUPS,
     INVITATIONS,
@@ -23,6 +22,7 @@ from ezeep_async.wire.requests import (
     memberships,
     oauth_form,
 )
+from ezeep_async.sandbox import Sandbox
 
 
 ID = UUID("0050a068-cc7b-4490-951a-06920a610ee5")

@@ -8,10 +8,10 @@ import json
 import logging
 from typing import cast
 
+from ezeep_async._text.redaction import Secret
+from ezeep_async._text.text_files import NotText, text_of
 from ezeep_async.auth.tokens import LINEAGE, TokenSet, moment, seconds, usable_text
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
-from ezeep_async.redaction import Secret
-from ezeep_async.text import NotText, text_of
 
 
 logger = logging.getLogger("ezeep_async.auth.stores")

@@ -17,6 +17,10 @@ from typing import Literal, Self
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from ezeep_async._runtime.running_time import RunningLimit
+from ezeep_async._text.cleaning import check_kind, checked_seconds, cleaned_path
+from ezeep_async._text.redaction import clears_locals
+from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.stores.document import (
     LARGEST_DOCUMENT,
@@ -29,7 +33,7 @@ from ezeep_async.auth.stores.document import (
 )
 from ezeep_async.auth.stores.file_locks import FileLocks
 from ezeep_async.auth.stores.mounts import network_file_system
-from ezeep_async.auth.stores.places import expanded, folder_for
+from ezeep_async.auth.stores.paths import expanded, folder_for
 from ezeep_async.auth.stores.private import (
     keep_owner,
     keep_owner_of_lock,
@@ -40,11 +44,7 @@ from ezeep_async.auth.stores.private import (
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
-from ezeep_async.given import check_kind, checked_seconds, cleaned_path
-from ezeep_async.redaction import clears_locals
-from ezeep_async.running_time import RunningLimit
 from ezeep_async.settings import Endpoints
-from ezeep_async.text import is_blank
 
 
 logger = logging.getLogger("ezeep_async.auth.stores")

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Protocol, TypeVar, cast
 from urllib.parse import quote
 
+from ezeep_async._text.cleaning import cleaned_path
+from ezeep_async._text.redaction import clears_locals
+from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.stores.document import Owner, as_text, check, owner_of, parsed, tokens_in
 from ezeep_async.auth.stores.file import LOCK_TIMEOUT, FileTokenStore
 from ezeep_async.auth.stores.file_locks import FileLocks
-from ezeep_async.auth.stores.places import expanded
+from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.auth.stores.threads import in_thread, in_thread_for
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreError
-from ezeep_async.given import cleaned_path
-from ezeep_async.redaction import clears_locals
-from ezeep_async.text import is_blank
 
 
 T = TypeVar("T")

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, cast
 
+from ezeep_async._text.cleaning import cleaned, cleaned_path, cleaned_token
+from ezeep_async._text.redaction import clears_locals
+from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.stores.document import SCHEMA_VERSION, Owner, check, owner_of, parsed
-from ezeep_async.auth.stores.places import expanded
+from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import LATEST, MemoryTokenStore, TokenSet, moment, seconds, usable_text
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
-from ezeep_async.given import cleaned, cleaned_path, cleaned_token
-from ezeep_async.redaction import clears_locals
-from ezeep_async.text import is_blank
 
 
 logger = logging.getLogger("ezeep_async.auth")  # for what comes back as an error when it matters

@@ -16,18 +16,18 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
-from ezeep_async.auth.owned import start_self_timed
+from ezeep_async._runtime.running_time import RunningLimit
+from ezeep_async._text.cleaning import checked_seconds
+from ezeep_async._text.redaction import clears_locals
+from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.presenting import EarlierHolder
 from ezeep_async.auth.stores.cipher import cipher
 from ezeep_async.auth.stores.document import Owner, as_text, check, owner_of, parsed, tokens_in
 from ezeep_async.auth.stores.redis_locks import RedisLocks
 from ezeep_async.auth.stores.redis_server import PROBE, RedisServer, RedisUnusable, to_the_end
+from ezeep_async.auth.tasks import start_self_timed
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
-from ezeep_async.given import checked_seconds
-from ezeep_async.redaction import clears_locals
-from ezeep_async.running_time import RunningLimit
-from ezeep_async.text import is_blank
 
 
 if TYPE_CHECKING:

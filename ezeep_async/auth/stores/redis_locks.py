@@ -16,8 +16,8 @@ from typing import Literal, cast
 
 import attrs
 
-from ezeep_async.auth.owned import start_self_timed
 from ezeep_async.auth.stores.redis_server import ANSWER_TIMEOUT, RedisServer
+from ezeep_async.auth.tasks import start_self_timed
 from ezeep_async.errors import TokenStoreError
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import attrs
 
-from ezeep_async.auth.owned import start_self_timed
+from ezeep_async._runtime.running_time import RunningTimeout
+from ezeep_async._text.cleaning import cleaned
+from ezeep_async._text.redaction import clears_locals
+from ezeep_async.auth.tasks import start_self_timed
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
-from ezeep_async.given import cleaned
-from ezeep_async.redaction import clears_locals
-from ezeep_async.running_time import RunningTimeout
 
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from ezeep_async.redaction import clears_locals
-from ezeep_async.running_time import RunningLimit
+from ezeep_async._runtime.running_time import RunningLimit
+from ezeep_async._text.redaction import clears_locals
 
 
 T = TypeVar("T")

@@ -1,0 +1,245 @@
+"""What every part of a session works with: the connections, the login, the send loop, and their lifetime.
+
+Kept apart from `EzeepSession` so that nothing refers back to it: the parts hold this, and this holds none of them. It
+goes with the last of them, at once and in order, and notices when nobody has closed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+import warnings
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import attrs
+
+from ezeep_async._exclusive import Exclusive, Lost
+from ezeep_async._http.sender import Sender
+from ezeep_async._http.stats import Stats
+from ezeep_async._http.tracing import Tracing, tracing_of
+from ezeep_async._http.transport import Transport
+from ezeep_async._runtime import forks
+from ezeep_async._text.redaction import Secret, clears_locals
+from ezeep_async._wire.requests import Phase, Request
+from ezeep_async._wire.responses import RawResponse
+from ezeep_async.auth.app import OAuthApp
+from ezeep_async.auth.clock import Clock
+from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.hooks import TokenHook
+from ezeep_async.auth.keep_alive import KeepAlive
+from ezeep_async.auth.logs import log_of
+from ezeep_async.auth.refresher import Refresher
+from ezeep_async.auth.tasks import start_uncancellable
+from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
+from ezeep_async.errors import OPENED_BEFORE_FORK, SessionClosed, TransportError, UnexpectedResponse
+from ezeep_async.settings import Endpoints, Settings
+
+
+class OAuthSender:
+    """Sends requests to the OAuth endpoints with the app's credentials: no bearer, no limiter, no retries."""
+
+    def __init__(self, transport: Transport, app: OAuthApp, tracing: Tracing | None) -> None:
+        self._transport = transport
+        self._app = app
+        self._tracing = tracing
+
+    async def __call__(self, request: Request, phase: Phase, /) -> RawResponse:
+        """One copy of `request`, and whatever comes back."""
+        request_id = uuid.uuid4().hex
+        headers = {
+            "Authorization": Secret(self._app.basic_authorization()),
+            "Content-Type": request.content_type,
+            "X-Request-ID": request_id,
+        }
+        try:
+            if self._tracing is None:
+                return await self._transport.send(request, headers, phase=phase, timed=False)
+            with self._tracing.attempt(request, 1) as answered:
+                response = await self._transport.send(request, headers, phase=phase, timed=False)
+                answered(response)
+                return response
+        except (TransportError, UnexpectedResponse) as error:
+            error.request_id = request_id
+            raise
+
+
+class Core:
+    """The inside of an `EzeepSession`."""
+
+    def __init__(
+        self,
+        app: OAuthApp,
+        store: TokenStore,
+        tokens: TokenSet | None,
+        endpoints: Endpoints,
+        settings: Settings,
+        http: aiohttp.ClientSession | None,
+        on_token_rotated: TokenHook | None,
+        clock: Clock,
+    ) -> None:
+        self.app = app
+        self.endpoints = endpoints
+        self._store = store
+        self._first_tokens = tokens
+        self._transport = Transport(endpoints, settings, http)
+        tracing = tracing_of(endpoints)
+        log = log_of(app.client_id, store)
+        self.exchanger = Exchanger(
+            OAuthSender(self._transport, app, tracing),
+            clock,
+            timeout=settings.refresh_timeout,
+            connect_timeout=settings.connect_timeout,
+            log=log,
+        )
+        self.refresher = Refresher(
+            store, self.exchanger, clock, leeway=settings.leeway, on_rotated=on_token_rotated, log=log
+        )
+        self._sender = Sender(self._transport, self.refresher, settings, tracing=tracing)
+        self._exclusive = Exclusive(
+            store, endpoints.api, patience=settings.deadline, shared=settings.shared_locks
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening: asyncio.Lock | None = None
+        self._opened = False
+        self._is_inherited = False
+        self._closing: asyncio.Future[None] | None = None
+        self._keep_alive: KeepAlive | None = None
+
+    @property
+    def state(self) -> str:
+        """For people."""
+        if self._closing is not None:
+            return "closed"
+        return "open" if self._opened else "new"
+
+    @property
+    def stats(self) -> Stats:
+        """See `EzeepSession.stats`."""
+        return attrs.evolve(self._sender.stats(), refreshes=self.exchanger.refreshes)
+
+    def disown(self) -> None:
+        """Leave everything to the parent process: after a fork, in the child."""
+        self._opened, self._is_inherited = False, True
+        self._transport.disown()
+        self.refresher.is_inherited = True
+
+    def is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Whether this session was opened on that event loop, in this process, and not closed."""
+        return self._opened and self._loop is loop and self._closing is None
+
+    @clears_locals
+    async def open(self) -> None:
+        """Bind the store, and give it a first login. Once; raises `SessionClosed` after the close."""
+        self._check_open()
+        self._check_loop()
+        if self._opened:
+            return
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if self._opened:
+                return
+            bind = getattr(self._store, "bind", None)
+            if bind is not None:
+                with as_store_errors():
+                    bind(self.app.client_id, self.endpoints.account)
+            if self._first_tokens is not None:
+                await self.refresher.put_if_empty(self._first_tokens)
+                self._first_tokens = None
+            self._opened = True
+
+    def _check_open(self) -> None:
+        if self._is_inherited:
+            raise SessionClosed(OPENED_BEFORE_FORK)
+        if self._closing is not None:
+            raise SessionClosed("this EzeepSession is closed")
+
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+            forks.watch(self, loop)
+        elif self._loop is not loop:
+            raise RuntimeError("this EzeepSession was opened on another event loop: make one for each loop")
+
+    def keep_alive(self) -> KeepAlive:
+        """See `EzeepSession.keep_alive`."""
+        self._check_open()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "keep_alive() is called in a coroutine, on the event loop of the session"
+            ) from None
+        self._check_loop()
+        if self._keep_alive is None or not self._keep_alive.is_running:
+            self._keep_alive = KeepAlive(self)
+        return self._keep_alive
+
+    @clears_locals
+    async def stored(self) -> TokenSet | None:
+        """The login as the store has it now."""
+        await self.open()
+        return await self.refresher.stored()
+
+    @clears_locals
+    async def aclose(self) -> None:
+        """See `EzeepSession.aclose`."""
+        if self._is_inherited or (self._closing is not None and self._closing.done()):
+            return
+        loop = self._loop
+        if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
+            raise RuntimeError("this EzeepSession was opened on another event loop: close it there")
+        if self._keep_alive is not None:
+            self._keep_alive.stop()
+        if self._closing is None:
+            # Not to be cancelled: it would take the connections away from under a renewal that declines to end.
+            self._closing = start_uncancellable(self._close(asyncio.current_task()), "ezeep-close")
+        await asyncio.shield(self._closing)
+
+    async def _close(self, caller: asyncio.Task[object] | None) -> None:
+        try:
+            if self._keep_alive is not None:
+                await self._keep_alive.aclose()
+            await self.refresher.aclose(caller)
+        finally:
+            self._sender.close()
+            try:
+                await self._exclusive.aclose()
+            finally:
+                await self._transport.aclose()
+
+    @clears_locals
+    async def send(self, request: Request, /) -> RawResponse:
+        """The 2xx answer, with everything that belongs to a call. Raises an `EzeepError` for everything else."""
+        if not self._opened or self._closing is not None:
+            await self.open()
+        self._check_loop()
+        return await self._sender.send(request)
+
+    @asynccontextmanager
+    async def exclusive(self, *name: str) -> AsyncGenerator[Lost, None]:
+        """See `Exclusive.hold`."""
+        if not self._opened or self._closing is not None:
+            await self.open()
+        self._check_loop()
+        async with self._exclusive.hold(*name) as lost:
+            yield lost
+
+    # A default argument, as the module's globals are gone when it is collected at the end of the interpreter.
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        keep_alive: KeepAlive | None = getattr(self, "_keep_alive", None)
+        if keep_alive is not None:
+            keep_alive.stop()
+        transport = getattr(self, "_transport", None)
+        if transport is not None and transport.is_open:
+            transport.abandon(self.refresher.under_way())
+            # Last, as a filter may make it an exception.
+            _warn(
+                "an EzeepSession was not closed: use `async with`, or await its aclose()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )

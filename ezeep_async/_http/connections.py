@@ -1,0 +1,70 @@
+"""Connections whose owner is gone: in a forked child, and of a session that nobody closed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ezeep_async._runtime import forks
+
+
+def new_socket(address: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
+    """A socket that a forked child leaves alone. For aiohttp's `socket_factory`."""
+    sock = socket.socket(*address[:3])
+    forks.watch_socket(sock)
+    return sock
+
+
+def watch_connection(transport: asyncio.BaseTransport) -> None:
+    """Let a forked child leave alone a connection that was made by somebody else."""
+    sock = getattr(transport.get_extra_info("socket"), "_sock", None)
+    if isinstance(sock, socket.socket):
+        forks.watch_socket(sock)
+
+
+def when_unused(
+    loop: asyncio.AbstractEventLoop,
+    users: Collection[asyncio.Task[Any]],
+    drop: Callable[[], None],
+    # The globals of this module are gone when a session is collected at the end of the interpreter.
+    _running_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.get_running_loop,
+) -> None:
+    """Call `drop` once the tasks `users` have ended: on `loop` while that runs, or else here. From any thread."""
+    if loop.is_closed():
+        drop()
+        return
+
+    def drop_if_unused(_: object = None) -> None:
+        if all(task.done() for task in users):
+            drop()
+
+    def begin() -> None:
+        drop_if_unused()
+        for task in users:
+            task.add_done_callback(drop_if_unused)
+
+    try:
+        here = _running_loop()
+    except RuntimeError:
+        here = None
+    if here is loop or not loop.is_running():
+        begin()
+    else:
+        loop.call_soon_threadsafe(begin)
+
+
+def close_idle(connector: Any, loop: Any) -> None:
+    """Close the kept connections of an event loop that does not run: asyncio closes them in a loop's next step."""
+    kept: dict[object, Collection[tuple[Any, float]]] = getattr(connector, "_conns", {})
+    for protocol, _ in [each for connections in kept.values() for each in connections]:
+        transport = protocol.transport
+        if (tls := getattr(transport, "_ssl_protocol", None)) is not None:
+            transport._closed = True
+            transport = tls._transport
+        if (sock := getattr(transport, "_sock", None)) is not None:
+            loop._remove_reader(sock.fileno())  # does nothing on a loop that is closed
+            sock.close()
+            transport._sock = None
+    kept.clear()

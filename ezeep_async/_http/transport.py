@@ -1,0 +1,416 @@
+"""One `send`, on an aiohttp session that is owned or borrowed. The only module that talks to aiohttp's client."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import platform
+import urllib.request
+from collections.abc import Callable, Collection, Mapping
+from contextvars import ContextVar
+from typing import Any, ClassVar
+
+import aiohttp
+import attrs
+from aiohttp.connector import Connection
+from yarl import URL
+
+from ezeep_async._http.connections import close_idle, new_socket, watch_connection, when_unused
+from ezeep_async._runtime.running_time import RunningTimeout
+from ezeep_async._text.redaction import Secret
+from ezeep_async._wire.requests import Host, Phase, Request
+from ezeep_async._wire.responses import RawResponse
+from ezeep_async.errors import (
+    OPENED_BEFORE_FORK,
+    ConnectFailed,
+    Disconnected,
+    EzeepError,
+    RequestTimeout,
+    SessionClosed,
+    UnexpectedResponse,
+)
+from ezeep_async.settings import Endpoints, Settings
+from ezeep_async.version import __version__
+
+
+LARGEST_BODY = 16 * 1024 * 1024
+"""Bytes; a page of 100 users has 25 000."""
+KEEP_ALIVE = 15.0
+"""Seconds that an idle connection is kept: less than load balancers do, so that few are stale when they are used."""
+USER_AGENT = f"ezeep_async/{__version__} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
+
+_CUT_SHORT = "the connection ended before the answer was complete"
+_UNTIMED = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_NOT_CONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ServerFingerprintMismatch,
+)
+
+
+# aiohttp's own limit for reading counts the time in which the process was suspended.
+_read_limit: ContextVar[RunningTimeout | None] = ContextVar("ezeep_read_limit", default=None)
+
+
+class _UnusableConnection(aiohttp.ClientConnectionError):
+    """A kept connection that was found to be in no state for a request, before one was sent."""
+
+
+class _Request(aiohttp.ClientRequest):
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        # What a server sends on an idle connection, aiohttp takes for the answer to the next request.
+        if conn.protocol is not None and conn.protocol.should_close:
+            raise _UnusableConnection("the server had sent something that was not asked for")
+        if (limit := _read_limit.get()) is not None:
+            limit.restart()
+        return await super().send(conn)
+
+
+class _LentRequest(_Request):
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if conn.transport is not None:
+            watch_connection(conn.transport)
+        return await super().send(conn)
+
+
+@attrs.frozen
+class _Proxy:
+    """What has to be known to go through a proxy; empty to go without."""
+
+    url: URL | None = None
+    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
+    request_headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
+
+
+async def _mark_sent(_: aiohttp.ClientSession, context: object, __: object) -> None:
+    phase = getattr(context, "trace_request_ctx", None)
+    if isinstance(phase, Phase):
+        phase.sent = True
+
+
+class Transport:
+    """Sends one request once. Lives on the event loop that it was first used on."""
+
+    _open_ones: ClassVar[set[Transport]] = set()
+    """Referred to from here, so that one in a reference cycle is not collected before its owner, who closes it."""
+
+    def __init__(
+        self, endpoints: Endpoints, settings: Settings, borrowed: aiohttp.ClientSession | None = None
+    ) -> None:
+        self._settings = settings
+        self._borrowed = borrowed
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: aiohttp.ClientSession | None = None
+        # A second session on the same connections, with a trace that tells when a request has been sent. That costs
+        # time on every request, so only those take it for which the difference matters: creations, and token requests.
+        self._traced: aiohttp.ClientSession | None = None
+        self._closed = False
+        self._is_inherited = False
+        self._bases = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
+        self._proxies: dict[Host, _Proxy] = {}
+        # With each request, as a borrowed connector knows nothing of it.
+        self._ssl = True if settings.ssl_context is None else settings.ssl_context
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,
+            # With the look-up of the name and the proxy's answer. In a pool that was lent, also the waiting for a
+            # connection, which may take as long as it does: there it is the deadline that ends it.
+            connect=settings.connect_timeout if borrowed is None else None,
+            sock_connect=settings.connect_timeout,
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether connections may be open."""
+        return self._session is not None and not self._closed
+
+    async def send(
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        *,
+        phase: Phase | None = None,
+        timed: bool = True,
+    ) -> RawResponse:
+        """Send, and read the answer to its end. Redirects are not followed.
+
+        With `timed=False` no time limit is set: aiohttp's limits work by cancelling the task, and a token request runs
+        in one that cannot be cancelled and is timed by its owner.
+        Raises a `TransportError` when there is no complete answer, `UnexpectedResponse` for one that cannot be read.
+        """
+        limit = RunningTimeout(self._settings.read_timeout, started=False) if timed else None
+        outer = _read_limit.set(limit)
+        try:
+            if limit is None:
+                return await self._send(request, headers, phase, _UNTIMED)
+            with limit:
+                return await self._send(request, headers, phase, self._timeout)
+        except TimeoutError as error:
+            message = (
+                f"{request.method} {request.route}: no response within {self._settings.read_timeout:g} s"
+            )
+            raise RequestTimeout(message, request_sent=phase.sent if phase else None) from error
+        finally:
+            _read_limit.reset(outer)
+
+    async def _send(
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        phase: Phase | None,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's own
+    ) -> RawResponse:
+        session = self._session_for(phase)
+        proxy = self._proxies[request.host]
+        name = f"{request.method} {request.route}"
+        failure: EzeepError
+        try:
+            async with session.request(
+                request.method,
+                self.url(request),
+                data=request.body,
+                headers={**headers, **proxy.request_headers} if proxy.request_headers else headers,
+                allow_redirects=False,
+                timeout=timeout,
+                ssl=self._ssl,
+                proxy=proxy.url,
+                proxy_headers=proxy.headers,
+                trace_request_ctx=phase,
+            ) as response:
+                body = await self._read(response, name)
+                secrets = (Secret(headers["Authorization"].partition(" ")[2]),)
+                return RawResponse(
+                    response.status, response.headers, body, headers.get("X-Request-ID", ""), secrets
+                )
+        except aiohttp.ClientHttpProxyError as error:
+            failure = ConnectFailed(f"{name}: the proxy answered {error.status}", request_sent=False)
+        except aiohttp.ClientResponseError as error:
+            if error.request_info.method == "CONNECT":
+                failure = ConnectFailed(f"{name}: the proxy's answer is not HTTP", request_sent=False)
+            else:
+                failure = UnexpectedResponse(f"{name}: the answer is not HTTP that can be read")
+        except _UnusableConnection as error:
+            raise Disconnected(f"{name}: {error}", request_sent=False) from error
+        except _NOT_CONNECTED as error:
+            raise ConnectFailed(f"{name}: {_describe(error)}", request_sent=False) from error
+        except UnicodeError as error:
+            raise ConnectFailed(
+                f"{name}: the host's name cannot be looked up: {error}", request_sent=False
+            ) from error
+        except TimeoutError:  # an OSError too, but not one of those below
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError) as error:
+            sent = phase.sent if phase else None
+            failure = Disconnected(f"{name}: {_CUT_SHORT}", request_sent=sent)
+            failure.__cause__ = type(error)(_CUT_SHORT)
+        except (aiohttp.ClientError, OSError) as error:
+            # The switch of aiohttp that repeats a request behind our back is off, so this was one copy at most.
+            sent = phase.sent if phase else None
+            raise Disconnected(f"{name}: {_describe(error)}", request_sent=sent) from error
+        # Raised out here, apart from what was caught, and in our own words: aiohttp's errors of these kinds hold the request's headers
+        # with its token, or what the server sent, which may be a new login, or ours repeated.
+        raise failure
+
+    def url(self, request: Request) -> URL:
+        """The full address: always on one of the two configured origins."""
+        base = self._bases[request.host]
+        path = request.path if base.raw_path == "/" else base.raw_path + request.path
+        if not request.query:
+            return base.with_path(path, encoded=True)
+        # Both are quoted already, and quoting twice would send something else.
+        return URL(f"{base.scheme}://{base.raw_authority}{path}?{request.query}", encoded=True)
+
+    async def _read(self, response: aiohttp.ClientResponse, name: str) -> bytes:
+        first = b""
+        rest: list[bytes] | None = None
+        size = 0 if response.method == "HEAD" else response.content_length or 0
+        content = response.content
+        watch = None if content.is_eof() else _Watch(response)
+        limit = _read_limit.get()
+        try:
+            while size <= LARGEST_BODY and (chunk := await content.readany()):
+                if limit is not None:
+                    limit.restart()
+                if not first:
+                    first, size = chunk, len(chunk)
+                    continue
+                rest = [first] if rest is None else rest
+                rest.append(chunk)
+                size += len(chunk)
+        except RuntimeError as error:
+            # What a stream says to whoever reads on when the connection has just gone.
+            raise aiohttp.ClientPayloadError from error
+        finally:
+            if watch is not None:
+                watch.end()
+        if size > LARGEST_BODY:
+            response.close()
+            raise UnexpectedResponse(
+                f"{name}: the answer is larger than {LARGEST_BODY} bytes", status=response.status
+            )
+        return first if rest is None else b"".join(rest)
+
+    def _session_for(self, phase: Phase | None) -> aiohttp.ClientSession:
+        if self._closed:
+            raise SessionClosed(OPENED_BEFORE_FORK if self._is_inherited else "this EzeepSession is closed")
+        if self._session is None:
+            self._open()
+        elif self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("this EzeepSession was opened on another event loop: make one for each loop")
+        if self._session is not None and self._session.closed:
+            raise SessionClosed("the aiohttp session that was lent to EzeepSession is closed")
+        session = self._session if phase is None else self._traced
+        assert session is not None  # noqa: S101  # _open() made both
+        return session
+
+    def _open(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._open_ones.add(self)
+        self._proxies = {host: self._proxy_for(base) for host, base in self._bases.items()}
+        connector: aiohttp.BaseConnector | None
+        if self._borrowed is None:
+            connector = aiohttp.TCPConnector(
+                # The limiter decides how many requests there are: the pool must never be what they wait for.
+                limit=0,
+                keepalive_timeout=KEEP_ALIVE,
+                socket_factory=new_socket,
+            )
+        else:
+            connector = self._borrowed.connector
+            if connector is None or self._borrowed.closed:
+                raise SessionClosed("the aiohttp session that was lent to EzeepSession is closed")
+            if getattr(connector, "_loop", self._loop) is not self._loop:
+                raise RuntimeError(
+                    "the aiohttp session that was lent to EzeepSession is of another event loop"
+                )
+        self._session = self._make_session(connector, owner=self._borrowed is None)
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_mark_sent)
+        self._traced = self._make_session(connector, owner=False, traces=[trace])
+
+    def _make_session(
+        self,
+        connector: aiohttp.BaseConnector,
+        *,
+        owner: bool,
+        traces: list[aiohttp.TraceConfig] | None = None,
+    ) -> aiohttp.ClientSession:
+        session = aiohttp.ClientSession(
+            connector=connector,
+            connector_owner=owner,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_Request if self._borrowed is None else _LentRequest,
+            headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"},
+            trace_configs=traces,
+        )
+        # aiohttp sends GET, PUT and DELETE again by itself when a kept connection turns out to be stale. There is no
+        # public switch; a test fails on the day that this one is gone.
+        if hasattr(session, "_retry_connection"):
+            session._retry_connection = False  # pyright: ignore[reportPrivateUsage]  # see above
+        return session
+
+    def _proxy_for(self, base: URL) -> _Proxy:
+        settings = self._settings
+        address = settings.proxy
+        if address is None and settings.trust_env:
+            # Read once: with trust_env, aiohttp reads the environment and .netrc for every request.
+            host = base.host or ""
+            if not urllib.request.proxy_bypass(f"{host}:{base.port}"):
+                address = urllib.request.getproxies().get(base.scheme)
+                if address is not None:
+                    if "://" not in address:
+                        address = f"http://{address}"  # as other programs read HTTPS_PROXY=proxy.example:3128
+                    attrs.evolve(settings, proxy=address)  # raises ValueError, without the password
+        if address is None:
+            return _Proxy()
+        url = URL(address)
+        user, password = settings.proxy_auth or (url.user, url.password or "")
+        if user is None:
+            return _Proxy(url)
+        credentials = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+        authorization = {"Proxy-Authorization": f"Basic {credentials}"}
+        # For https the proxy is told when the tunnel is made; for http (loopback) every request tells it.
+        if base.scheme == "https":
+            return _Proxy(url.with_user(None), headers=authorization)
+        return _Proxy(url.with_user(None), request_headers=authorization)
+
+    def disown(self) -> None:
+        """Neither send nor close anything any more: after a fork, in the child."""
+        self._closed = self._is_inherited = True
+
+    async def aclose(self) -> None:
+        """Close what is owned. A borrowed session stays open."""
+        if self._loop is not None and self._loop.is_closed():
+            self.abandon()
+            return
+        self._closed = True
+        self._open_ones.discard(self)
+        for session in (self._traced, self._session):
+            if session is not None:
+                await session.close()
+
+    def abandon(
+        self,
+        users: Collection[asyncio.Task[Any]] = (),
+        _when_unused: Callable[..., None] = when_unused,
+    ) -> None:
+        """Drop the connections without waiting, for an owner that is gone: a session that nobody closed.
+
+        From any thread. The tasks `users`, which still need the connections, end first.
+        """
+        if self._loop is None:
+            self._closed = True
+        else:
+            _when_unused(self._loop, users, self._drop)
+
+    def _drop(self, _close_idle: Callable[..., None] = close_idle) -> None:
+        self._closed = True
+        self._open_ones.discard(self)
+        for session in (self._traced, self._session):
+            if session is not None:
+                connector = session.connector
+                session.detach()
+                # close() would have to be awaited, and there is nobody to do that. Without it, aiohttp complains about
+                # a connector of which the user knows nothing.
+                if session is self._session and self._borrowed is None and hasattr(connector, "_close"):
+                    if self._loop is not None and not self._loop.is_running():
+                        _close_idle(connector, self._loop)
+                    connector._close()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess, reportPrivateUsage]
+
+
+class _Watch:
+    """Ends the reading of an answer when its connection ends. aiohttp closes the connection when it cannot parse what
+    follows, and leaves whoever reads waiting, with no time limit running."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._content = response.content
+        protocol = None if response.connection is None else response.connection.protocol
+        # Made when it is asked for; None when it is too late for that.
+        self._closed = None if protocol is None else protocol.closed
+        if self._closed is None:
+            raise aiohttp.ClientPayloadError
+        self._closed.add_done_callback(self._on_close)
+
+    def _on_close(self, closed: asyncio.Future[None]) -> None:
+        _forget(closed)
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientPayloadError())
+
+    def end(self) -> None:
+        """Watch no more."""
+        if self._closed is not None:
+            self._closed.remove_done_callback(self._on_close)
+            # Exactly one of these stays with a connection: asyncio complains of an error that nobody looked at.
+            self._closed.remove_done_callback(_forget)
+            self._closed.add_done_callback(_forget)
+
+
+def _forget(closed: asyncio.Future[None]) -> None:
+    if not closed.cancelled():
+        closed.exception()
+
+
+def _describe(error: BaseException) -> str:
+    """aiohttp's own words in one line, or the kind of error where it has none. Never an address with a password in it."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect to {error.host}:{error.port}: {error.os_error}"
+    return " ".join(str(error).split()) or type(error).__name__

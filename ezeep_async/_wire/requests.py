@@ -1,0 +1,206 @@
+"""The `Request` record, and one builder for each call of the API. No I/O."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterable, Mapping
+from typing import cast
+from urllib.parse import urlencode
+from uuid import UUID
+
+import attrs
+
+from ezeep_async._wire.converter import encode, unstructure
+
+
+class Host(enum.Enum):
+    """The two places that a token may go to."""
+
+    ACCOUNT = "account"
+    API = "api"
+
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+JSON = "application/json"
+LONGEST_TARGET = 8192
+"""Characters of an address, and of a parameter in it."""
+FORM = "application/x-www-form-urlencoded"
+
+
+@attrs.frozen
+class Request:
+    """One call as it goes over the wire. Paths are quoted, and end in a slash: without it the server redirects."""
+
+    method: str
+    host: Host
+    path: str
+    route: str
+    """The path with placeholders, for logs."""
+    query: str = ""
+    body: bytes | None = attrs.field(default=None, repr=False)
+    content_type: str = JSON
+    idempotent: bool = True
+    """Whether sending it twice does the same as sending it once."""
+
+    @property
+    def deletes(self) -> bool:
+        """Then an absence that is found after an attempt of unknown outcome means that it is done."""
+        return self.method == "DELETE"
+
+
+@attrs.define
+class Phase:
+    """Whether a request left this machine. Filled in while it is under way."""
+
+    sent: bool = False
+
+
+def as_uuid(value: UUID | str, what: str) -> UUID:
+    """An id. Raises `ValueError` for what is not a UUID, before anything is sent."""
+    if isinstance(value, UUID):
+        return value
+    try:
+        return UUID(value)
+    except (ValueError, AttributeError, TypeError):
+        raise ValueError(f"{what} is a UUID, not {value!r}") from None
+
+
+def checked_text(
+    value: object, what: str, *, shortest: int = 0, longest: int = 255, secret: bool = False
+) -> str:
+    """A text within the API's limits. Raises `ValueError`, before anything is sent; a `secret` is not in its message."""
+    shown = type(value).__name__ if secret else repr(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{what} is a text, not {shown}")  # noqa: TRY004  # one class for bad arguments
+    if len(value.strip()) < shortest:
+        raise ValueError(f"{what} must not be empty")
+    if len(value) > longest:
+        raise ValueError(f"{what} has at most {longest} characters, not {len(value)}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{what} holds half a character, which cannot be sent: {shown}")
+    return value
+
+
+def checked_name(value: object, what: str) -> str:
+    """A name: 1 to 255 characters without blanks at its ends, which the server may take off: two names would be one.
+
+    Raises `ValueError`, before anything is sent.
+    """
+    name = checked_text(value, what, shortest=1)
+    if name != name.strip():
+        raise ValueError(f"{what} has blanks at its ends: {name!r}")
+    return name
+
+
+def checked_flag(value: object, what: str) -> bool:
+    """True or False. Raises `ValueError`, before anything is sent."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{what} is True or False, not {value!r}")  # noqa: TRY004  # one class for bad arguments
+    return value
+
+
+def checked_params(params: object) -> dict[str, str | int]:
+    """Parameters for a query. Raises `ValueError`, before anything is sent."""
+    if not isinstance(params, Mapping):
+        raise ValueError(f"params is a mapping, not {params!r}")  # noqa: TRY004  # one class for bad arguments
+    checked: dict[str, str | int] = {}
+    for key, value in cast("Mapping[object, object]", params).items():
+        name = checked_text(key, "the name of a parameter")
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ValueError(f"the parameter {name!r} is a text or a whole number, not {value!r}")  # noqa: TRY004
+        checked_text(str(value), f"the parameter {name!r}", longest=LONGEST_TARGET)
+        checked[name] = value
+    return checked
+
+
+def checked_json(value: object) -> bytes:
+    """The JSON of plain values. Raises `ValueError` for what has none, before anything is sent."""
+    try:
+        body = encode(value)
+        # What is no number is written as null, in silence.
+        finite = b"null" not in body or _is_finite(unstructure(value))
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"json cannot be written as JSON: {error}") from error
+    if not finite:
+        raise ValueError("json holds a number that is infinite or none at all, for which JSON has no word")
+    return body
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, cast("dict[str, object]", value).values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, cast("list[object]", value)))
+    return True
+
+
+# --- resources -----------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Collection:
+    """A resource with a list at `path` and one record at `path<id>/`."""
+
+    host: Host
+    path: str
+
+    def page(self, params: Mapping[str, str], body: bytes | None = None) -> Request:
+        """One page of the list."""
+        return Request("GET", self.host, self.path, self.path, urlencode(params), body)
+
+    def get(self, item: UUID | str) -> Request:
+        """One record."""
+        return self._one("GET", item)
+
+    def create(self, values: Mapping[str, object]) -> Request:
+        """A new record. Not repeatable: the server makes another one."""
+        return Request("POST", self.host, self.path, self.path, body=encode(values), idempotent=False)
+
+    def patch(self, item: UUID, values: Mapping[str, object]) -> Request:
+        """Set what is given. Repeatable: the values are absolute."""
+        return self._one("PATCH", item, encode(values))
+
+    def put(self, item: UUID, values: Mapping[str, object]) -> Request:
+        """Replace the record."""
+        return self._one("PUT", item, encode(values))
+
+    def delete(self, item: UUID) -> Request:
+        """Delete the record."""
+        return self._one("DELETE", item)
+
+    def _one(self, method: str, item: UUID | str, body: bytes | None = None) -> Request:
+        route = f"{self.path}{{id}}/"
+        return Request(method, self.host, f"{self.path}{item}/", route, body=body)
+
+
+GROUPS = Collection(Host.API, "/printing/v1/groups/")
+USERS = Collection(Host.API, "/printing/v1/users/")
+ACCOUNTS = Collection(Host.ACCOUNT, "/v1/users/")
+INVITATIONS = Collection(Host.ACCOUNT, "/v1/userinvitations/")
+
+
+def memberships(group_ids: Iterable[UUID]) -> list[dict[str, str]]:
+    """Group ids in the shape that users are written with. Sorted: the same set is the same bytes."""
+    return [{"group_id": text} for text in sorted(str(group_id) for group_id in group_ids)]
+
+
+def group_filter(group_id: UUID) -> bytes:
+    """The body of the documented GET that lists one group's users (API document, "Users")."""
+    return encode({"groups": memberships([group_id])})
+
+
+# --- OAuth ---------------------------------------------------------------------------------------------------------
+
+
+def oauth_form(path: str, form: Mapping[str, str]) -> Request:
+    """A form for one of the OAuth endpoints, which take no JSON."""
+    try:
+        body = urlencode(form).encode("ascii")
+    except UnicodeEncodeError:
+        body = b""
+    if form and not body:  # out here: the encoder's error has the whole text as an attribute
+        raise ValueError("the form holds half a character, which cannot be sent: check codes and passwords")
+    return Request("POST", Host.ACCOUNT, path, path, body=body, content_type=FORM, idempotent=False)

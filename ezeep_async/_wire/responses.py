@@ -1,0 +1,323 @@
+"""From status, headers and body to a record or an error. No I/O."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import TypeVar, cast
+from urllib.parse import quote, quote_plus
+
+import attrs
+from multidict import CIMultiDict
+from yarl import URL
+
+from ezeep_async import errors
+from ezeep_async._wire.converter import EXCERPT, decode_json, excerpt
+from ezeep_async._wire.requests import Request
+from ezeep_async._wire.retrying import retry_after_of
+
+
+T = TypeVar("T")
+
+
+NON_FIELD = "non_field_errors"
+LARGEST_ERROR = 256 * 1024
+"""Bytes of an error's body that are looked into; beyond that its beginning is kept as text."""
+DEEPEST_ERROR = 32
+"""Levels of an error's body: deeper ones could not be pickled or shown."""
+MOST_FIELDS = 1000
+"""Of how many fields an error tells what is wrong with them."""
+LONGEST_FIELD = 200
+"""Characters of a field's name, those of the fields around it included. Some bytes of a nested body can repeat a long
+name very often."""
+LONGEST_CODE = 100
+"""Characters of an error's code: the text after it is to be seen too."""
+_ENVELOPES = ("detail", "message", "error")
+_TEXTS = ("error_description", "detail", "message")
+_WINDOW = 8 * EXCERPT
+"""Bytes of a body that are searched for what was secret, to keep an excerpt: six may make one letter."""
+_LONGEST_ESCAPE = len(r"\u0041")
+_ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_SECRET_HEADERS = ("Set-Cookie", "Location", "Authorization", "Proxy-Authorization")
+_CLASSES: dict[int, type[errors.ApiError]] = {
+    400: errors.BadRequest,
+    403: errors.PermissionDenied,
+    404: errors.NotFound,
+    409: errors.Conflict,
+    410: errors.NotFound,
+    412: errors.Conflict,
+    422: errors.BadRequest,
+    429: errors.RateLimited,
+}
+
+
+@attrs.frozen
+class RawResponse:
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """Names without regard to case. A cookie in them may be a token."""
+    body: bytes = attrs.field(repr=False)
+    sent_id: str = ""
+    """The id that the request was sent with."""
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """What was sent in confidence: a server that repeats it must not get it into an error."""
+    attempts: int = 1
+    """How many requests it took."""
+
+    @property
+    def request_id(self) -> str:
+        """The server's id of the request, or ours where it answered with none."""
+        return black_out(self.headers.get("X-Request-ID") or self.sent_id, self.secrets)
+
+
+@attrs.frozen
+class Context:
+    """What an error says about the call that it belongs to."""
+
+    method: str
+    path: str
+    request_id: str
+    attempts: int = 1
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """What was sent in confidence: a server that repeats it in an error must not get it into a log."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def is_success(status: int) -> bool:
+    """Whether the status is 2xx."""
+    return 200 <= status < 300
+
+
+def error_from(response: RawResponse, context: Context) -> errors.ApiError | errors.UnexpectedResponse:
+    """The error for an answer that is not 2xx."""
+    status = response.status
+    request_id = black_out(response.request_id or context.request_id, context.secrets)
+    if 300 <= status < 400:
+        return errors.UnexpectedRedirect(
+            f"{context.name}: {status} redirect to {_safe_location(response, context)}, not followed",
+            status=status,
+            request_id=request_id,
+            attempts=context.attempts,
+        )
+    if not 400 <= status < 600:
+        return errors.UnexpectedResponse(
+            f"{context.name}: unexpected status {status}",
+            status=status,
+            request_id=request_id,
+            attempts=context.attempts,
+        )
+    body = parse_body(response.body, context.secrets)
+    message, field_errors = explain(body)
+    headers = CIMultiDict(
+        (black_out(name, context.secrets), black_out(value, context.secrets))
+        for name, value in response.headers.items()
+        if name.title() not in _SECRET_HEADERS
+    )
+    text = f"{context.name}: {status} {_phrase(status)}"
+    if message and message.rstrip(".").casefold() != _phrase(status).casefold():
+        text += f": {message}"
+    details: dict[str, object] = {
+        "status": status,
+        "headers": headers,
+        "body": body,
+        "field_errors": field_errors,
+        "request_id": request_id,
+        "attempts": context.attempts,
+    }
+    cls = _CLASSES.get(status, errors.ServerError if status >= 500 else errors.ApiError)
+    error = cls(text, **details)  # type: ignore[arg-type]  # the same keywords for every class
+    if status in {429, 503}:
+        error.retry_after = retry_after_of(response.headers)
+    return error
+
+
+def parse_body(body: bytes, secrets: Iterable[str] = ()) -> object:
+    """The body of an error: decoded JSON, or the beginning of its text, or None. What was secret is blacked out."""
+    if len(body) > LARGEST_ERROR:
+        return blacked_out_excerpt(body, secrets)
+    body = black_out_body(body, secrets)
+    if not body.strip():
+        return None
+    try:
+        value = decode_json(body)
+    except errors.UnexpectedResponse:
+        return excerpt(body)
+    return excerpt(body) if _is_deep(value, DEEPEST_ERROR) else value
+
+
+def _is_deep(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        value = list(cast("dict[str, object]", value).values())
+    if not isinstance(value, list):
+        return False
+    return levels == 0 or any(_is_deep(each, levels - 1) for each in cast("list[object]", value))
+
+
+def black_out(text: str, secrets: Iterable[str]) -> str:
+    """The text without what was secret, as it is or as JSON and addresses write it, in characters that any log takes."""
+    for secret in secrets:
+        if secret:
+            for form in _spellings(secret):
+                text = text.replace(form, "***")
+    # Bytes of a header that are not UTF-8 come as surrogates, which no encoding takes.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def black_out_body(body: bytes, secrets: Iterable[str]) -> bytes:
+    """The body without what was secret, whichever of its letters JSON has as escapes."""
+    secrets = [secret for secret in secrets if secret]
+    if secrets and b"\\" in body:
+        body = _ESCAPE.sub(_without_escape, body)
+    for secret in secrets:
+        for form in _spellings(secret):
+            body = body.replace(form.encode(), b"***")
+    return body
+
+
+def blacked_out_excerpt(body: bytes, secrets: Iterable[str]) -> str:
+    """The beginning of a body without what was secret, for errors. No more of the body is looked at than that takes."""
+    secrets = [secret for secret in secrets if secret]
+    if len(body) <= _WINDOW:
+        return excerpt(black_out_body(body, secrets))
+    window = black_out_body(body[:_WINDOW], secrets)
+    # The half of a secret is one, too: what may be one that the end of the window cuts in two is left out.
+    longest = max((len(form.encode()) for secret in secrets for form in _spellings(secret)), default=0)
+    return excerpt(window[: max(0, len(window) - longest - _LONGEST_ESCAPE)])
+
+
+def _without_escape(escape: re.Match[bytes]) -> bytes:
+    """The letter itself where JSON can have it, else its shortest escape."""
+    name = escape[1]
+    letter = chr(int(name[1:], 16)) if len(name) == 5 else name.decode("latin-1")
+    if letter in {'"', "\\"}:
+        return b"\\" + letter.encode()
+    return letter.encode() if letter == "/" or (len(name) == 5 and letter.isprintable()) else escape[0]
+
+
+def _spellings(secret: str) -> set[str]:
+    """How a text may stand in JSON, with all that must be escaped, or all that may be, and in an address."""
+    in_json = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True))
+    return {secret, *in_json, quote(secret, safe=""), quote_plus(secret)}
+
+
+def decode_answer(request: Request, response: RawResponse, read: Callable[[bytes], T]) -> T:
+    """What `read` makes of the body. Raises `UnexpectedResponse` that names the call, and shows nothing secret."""
+    try:
+        return read(response.body)
+    except errors.UnexpectedResponse as error:
+        # The cause is left out: the decoder's errors quote the value that they do not like.
+        problem = errors.UnexpectedResponse(
+            f"{request.method} {request.route}: {black_out(str(error), response.secrets)}",
+            status=response.status,
+            path=error.path,
+            excerpt=blacked_out_excerpt(response.body, response.secrets),
+            request_id=response.request_id,
+            attempts=response.attempts,
+        )
+    raise problem
+
+
+def explain(body: object) -> tuple[str, dict[str, list[str]]]:
+    """One sentence, and what is wrong with which field, from any of the shapes that the API is known to answer with.
+
+    Source: API document, "Errors": DRF's `detail` and field lists, `message` as a text or an object, OAuth's `error`
+    (RFC 6749 section 5.2), an HTML page, nothing.
+    """
+    while isinstance(body, dict) and len(cast("dict[str, object]", body)) == 1:
+        # A loop and no recursion: how deep it goes is the server's choice.
+        ((name, inner),) = cast("dict[str, object]", body).items()
+        if name not in _ENVELOPES or not isinstance(inner, dict | list):
+            break
+        body = cast("object", inner)
+    if isinstance(body, str):
+        return _title_of(body), {}
+    fields: dict[str, list[str]] = {}
+    if isinstance(body, list):
+        _collect(NON_FIELD, cast("list[object]", body), fields)
+        return _sentence(fields), fields
+    values = cast("dict[str, object]", body) if isinstance(body, dict) else {}
+    code = next(
+        (str(values[key])[:LONGEST_CODE] for key in ("error", "code") if _is_code(values.get(key))), ""
+    )
+    for key in _TEXTS:
+        if (text := values.get(key)) and isinstance(text, str):
+            return one_line(text if code in text.split() else with_code(code, text)), {}
+    if isinstance(values.get("error"), str):
+        return one_line(code), {}
+    for name, value in values.items():
+        _collect(name, value, fields)
+    return _sentence(fields), fields
+
+
+def with_code(code: str, text: str) -> str:
+    """What a server says of an error: the code, for programs and for those who look it up, and the text, for people."""
+    return f"{code}: {text}" if code and text else code or text
+
+
+def _is_code(value: object) -> bool:
+    """Whether it is the code of an error: a word, or a number other than the HTTP status once more."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and value in range(2**32) and value not in range(400, 600)
+    return isinstance(value, str) and bool(value)
+
+
+def _title_of(text: str) -> str:
+    """What a page from a proxy says in its title; a plain text as it is."""
+    if title := re.search(r"<title>([^<]{1,200})</title>", text, re.IGNORECASE):
+        return one_line(title[1])
+    return "" if text.lstrip().startswith("<") else one_line(text)
+
+
+def _collect(name: str, value: object, into: dict[str, list[str]], depth: int = 0) -> None:
+    """Flatten DRF's nested errors: `{"groups": [{"group_id": ["bad"]}]}` becomes `groups[0].group_id`."""
+    if depth > 8 or value is None or len(into) >= MOST_FIELDS:
+        return
+    name = name[:LONGEST_FIELD]
+    if isinstance(value, dict):
+        for key, inner in cast("dict[str, object]", value).items():
+            _collect(f"{name}.{key}", inner, into, depth + 1)
+    elif isinstance(value, list):
+        for index, inner in enumerate(cast("list[object]", value)):
+            nested = isinstance(inner, dict | list)
+            _collect(f"{name}[{index}]" if nested else name, inner, into, depth + 1)
+    else:
+        into.setdefault(name, []).append(one_line(str(value)))
+
+
+def _sentence(fields: Mapping[str, list[str]]) -> str:
+    parts = [
+        " ".join(texts) if name == NON_FIELD else f"{name}: {' '.join(texts)}"
+        for name, texts in fields.items()
+    ]
+    return one_line("; ".join(parts))
+
+
+def one_line(text: str) -> str:
+    """Short enough for a message, on one line, and nothing in it that moves the cursor of a terminal."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text[:EXCERPT])
+    text = " ".join(text.split())
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "error"
+
+
+def _safe_location(response: RawResponse, context: Context) -> str:
+    """Where a redirect leads, without the parts that may carry a code or a token."""
+    try:
+        # Before it is read as an address, too: reading it changes how it is written.
+        url = URL(black_out(response.headers.get("Location", ""), context.secrets))
+        return black_out(f"{url.host or ''}{url.raw_path}", context.secrets) or "nowhere"
+    except ValueError:
+        return "an unreadable address"

@@ -1,0 +1,132 @@
+"""`ezeep users`: list, show, groups."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from cyclopts import App
+
+from ezeep_async.cli.connection import HERE, Connection, open_session
+from ezeep_async.cli.directory.lookup import (
+    choose_group,
+    find_group,
+    find_person,
+    find_user,
+    read_directory,
+    refuse_external,
+)
+from ezeep_async.cli.directory.people import show_users, user_record
+from ezeep_async.cli.options import AllowExternal, Json
+from ezeep_async.cli.terminal.screen import Screen, to_json, write_json
+from ezeep_async.models.groups import Group
+
+
+users_app = App(name="users", help="Users of the organisation. USER is an id, or an e-mail address.")
+
+
+@users_app.command(name="list")
+async def list_users(
+    *, group: str | None = None, as_json: Json = False, connection: Connection = HERE
+) -> None:
+    """List users: id, e-mail address, name, number of groups.
+
+    Parameters
+    ----------
+    group
+        The id of a group, or exactly its name: only its members.
+    """
+    async with open_session(connection) as session:
+        group_id = None if group is None else (await find_group(session, group)).id
+        users = await session.users.list(group=group_id).collect()
+        people = await read_directory(session)
+    show_users(Screen(), users, people, as_json)
+
+
+@users_app.command(name="show")
+async def show_user(user: str, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
+    """Show one user, with the names of its groups.
+
+    Parameters
+    ----------
+    user
+        The user's id, or e-mail address.
+    """
+    screen = Screen()
+    async with open_session(connection) as session:
+        found = await find_user(session, user)
+        person = await find_person(session, found.id)
+        if as_json:
+            write_json(to_json(user_record(found, person)))
+            return
+        # One listing, however many groups the user is in.
+        names = {group.id: group.name async for group in session.groups.list()}
+    screen.facts(
+        {
+            "id": found.id,
+            "e-mail": person.email,
+            "name": person.display_name,
+            "roles": ", ".join(person.roles),
+            "groups": ", ".join(sorted(names.get(group_id, str(group_id)) for group_id in found.group_ids)),
+            "local printing": "yes" if found.local_printing_enabled else "no",
+            "self service": "yes" if found.self_service_enabled else "no",
+            "my printers": "yes" if found.myprinters_enabled else "no",
+        }
+    )
+
+
+@users_app.command(name="groups")
+async def groups_of_user(
+    user: str,
+    /,
+    *,
+    add: tuple[str, ...] = (),
+    remove: tuple[str, ...] = (),
+    allow_external: AllowExternal = False,
+    as_json: Json = False,
+    connection: Connection = HERE,
+) -> None:
+    """List the groups of a user: id, name, origin. With --add and --remove change them first, all in one write.
+
+    Its other groups stay. Nothing is written where nothing changes.
+
+    Parameters
+    ----------
+    user
+        The user's id, or e-mail address.
+    add
+        A group to add the user to, by id or exact name. May be given several times.
+    remove
+        A group to take the user out of, by id or exact name. May be given several times.
+    """
+    screen = Screen()
+    async with open_session(connection) as session:
+        found = await find_user(session, user)
+        groups = await session.groups.list().collect()
+        to_add, to_remove = _chosen(groups, add), _chosen(groups, remove)
+        if both := to_add.keys() & to_remove.keys():
+            raise ValueError(
+                f"both to add and to remove: {', '.join(repr(to_add[each].name) for each in both)}"
+            )
+        for group in (*to_add.values(), *to_remove.values()):
+            refuse_external(group, allowed=allow_external)
+        if to_add or to_remove:
+            before, found = found, await session.users.change_groups(found.id, to_add, to_remove)
+            if not as_json and not screen.plain:  # a pipe gets rows and nothing else
+                same = found.group_ids == before.group_ids
+                screen.say("was so already: nothing changed" if same else "changed")
+    theirs = sorted(
+        (group for group in groups if group.id in found.group_ids), key=lambda group: group.name.casefold()
+    )
+    if as_json:
+        write_json(
+            to_json([{"id": group.id, "name": group.name, "origin": group.origin} for group in theirs])
+        )
+        return
+    screen.table(
+        ("id", "name", "origin"), [(group.id, group.name, group.origin.provider) for group in theirs]
+    )
+
+
+def _chosen(groups: list[Group], names: tuple[str, ...]) -> dict[UUID, Group]:
+    found = [choose_group(groups, name) for name in names]
+    return {group.id: group for group in found}

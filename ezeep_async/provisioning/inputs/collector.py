@@ -1,0 +1,138 @@
+"""`Collected`: what was read of an input so far, checked and normalised, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+from uuid import UUID
+
+import attrs
+
+from ezeep_async._text.text_files import NotText, line_of, lines_of, without_bom
+from ezeep_async.provisioning.inputs.problems import PROBLEMS_KEPT, InvalidInput, Problem
+from ezeep_async.provisioning.names import (
+    group_name_problem,
+    member_problem,
+    normalise_email,
+    normalise_group_name,
+    shortened,
+)
+
+
+@attrs.define
+class Collected:
+    """Holds each distinct text once, and no rows: its size is that of the groups."""
+
+    source: str
+    groups: dict[str, dict[str, None]] = attrs.field(factory=dict[str, dict[str, None]])
+    problems: list[Problem] = attrs.field(factory=list[Problem])
+    problem_count: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    _names: dict[str, str] = attrs.field(factory=dict[str, str])
+    """The group names that are known to be right."""
+    _members: dict[str, str] = attrs.field(factory=dict[str, str])
+
+    def note_problem(self, line: int | None, message: str) -> None:
+        """Something is wrong, in that line or as a whole. Only so many are kept; all are counted."""
+        self.problem_count += 1
+        if len(self.problems) < PROBLEMS_KEPT:
+            self.problems.append(Problem(self.source, line, message))
+
+    def check_group(self, text: object, line: int | None) -> str | None:
+        """The name, normalised, if it is one. It does not have to be text when it comes from Python."""
+        if not isinstance(text, str):
+            self.note_problem(line, f"the group name has to be text, and is {shortened(repr(text))}")
+            return None
+        name = normalise_group_name(text)
+        if (known := self._names.get(name)) is not None:
+            return known
+        if (wrong := group_name_problem(name)) is not None:
+            self.note_problem(line, wrong)
+            return None
+        self._names[name] = name
+        return name
+
+    def check_member(self, text: object, line: int | None) -> str | None:
+        """The member, normalised, if it is one."""
+        if not isinstance(text, (str, UUID)):
+            self.note_problem(line, f"the member has to be text, and is {shortened(repr(text))}")
+            return None
+        member = normalise_email(str(text))
+        if (known := self._members.get(member)) is not None:
+            return known
+        if (wrong := member_problem(member)) is not None:
+            self.note_problem(line, wrong)
+            return None
+        self._members[member] = member
+        return member
+
+    def add_pair(self, group: str | None, member: str | None) -> None:
+        """One more row, of what `check_group` and `check_member` gave."""
+        if group is None or member is None:
+            return
+        self.rows += 1
+        members = self.groups.setdefault(group, {})
+        if member in members:
+            self.duplicates += 1
+        members[member] = None
+
+    def add_row(self, row: object, number: int) -> None:
+        """One more row, as Python has it."""
+        try:
+            group, member = cast("tuple[object, object]", row)
+        except (TypeError, ValueError):
+            self.note_problem(number, f"a row is a pair of group and member, and not {shortened(repr(row))}")
+            return
+        self.add_pair(self.check_group(group, number), self.check_member(member, number))
+
+    def add_mapping(self, groups: Mapping[str, Iterable[str | UUID]]) -> None:
+        """Groups and their members, as Python has them."""
+        for text, members in groups.items():
+            name = self.check_group(text, None)
+            if name is not None:
+                self.groups.setdefault(name, {})
+            # A single text is a member that was meant to be a list: its letters are not people.
+            several = [members] if isinstance(members, str) else cast("object", members)
+            if not isinstance(several, Iterable):
+                told = shortened(repr(several))
+                self.note_problem(
+                    None, f"the members of {shortened(repr(text))} have to be a list, and are {told}"
+                )
+                continue
+            for member in cast("Iterable[object]", several):
+                self.add_pair(name, self.check_member(member, None))
+
+    def finish(self) -> dict[str, tuple[str, ...]]:
+        """The groups. Raises `InvalidInput`. Takes them out of here, so that they are not held twice."""
+        if self.problem_count:
+            raise InvalidInput(self.problems, self.problem_count)
+        return {name: tuple(self.groups.pop(name)) for name in list(self.groups)}
+
+    def strip_bom(self, content: bytes) -> bytes | None:
+        """The content of a file without its BOM; None, and a problem, when that cannot be UTF-8."""
+        try:
+            return without_bom(content)
+        except NotText as error:
+            self.note_problem(None, error.reason)
+            return None
+
+    def decode(self, content: bytes) -> str | None:
+        """The content of a file as text. Every line that is not UTF-8 is a problem, and the rest is read all the same."""
+        body = self.strip_bom(content)
+        if body is None:
+            return None
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            for number, line in lines_of(body):
+                self.decode_line(number, line)
+            return body.decode(errors="replace")
+
+    def decode_line(self, number: int, line: bytes) -> str | None:
+        """A line as text; None, and a problem, when it is not UTF-8."""
+        try:
+            return line_of(line)
+        except NotText as error:
+            self.note_problem(number, error.reason)
+            return None

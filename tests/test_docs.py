@@ -1,0 +1,170 @@
+"""The documents are true: every Python example runs in its own process, links resolve, names and ids exist."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from browser import decide
+from support import put, sandbox_in_a_thread
+
+from ezeep_async import FileTokenStore
+
+
+pytestmark = pytest.mark.may_block
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [README, *DOCS, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+# The form of a docstring in CONTRIBUTING.md is not a program.
+SNIPPETS = [
+    snippet
+    for path in [README, *DOCS]
+    for snippet in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+]
+
+
+@pytest.fixture
+def server():
+    with sandbox_in_a_thread() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def environment(server, tmp_path: Path) -> dict[str, str]:
+    asyncio.run(put(FileTokenStore(tmp_path / "login.json"), server.tokens()))
+    return {
+        **os.environ,
+        "EZEEP_CLIENT_ID": server.oauth_app.client_id,
+        "EZEEP_REDIRECT_URI": server.oauth_app.redirect_uri,
+        "EZEEP_ACCOUNT_URL": server.endpoints.account,
+        "EZEEP_API_URL": server.endpoints.api,
+    }
+
+
+def test_there_are_snippets() -> None:
+    """2-14: the first example is asynchronous, has a token store, and is short."""
+    assert len(SNIPPETS) == 7
+    assert "FileTokenStore(" in SNIPPETS[0]
+    body = SNIPPETS[0].split("def main", 1)[1].split("\n\n\n")[0]
+    assert len(body.splitlines()) <= 10
+
+
+def test_the_readme_is_short() -> None:
+    """Details are in docs/."""
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_resolve(path: Path) -> None:
+    """Files and headings that a document links to exist."""
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text()):
+        name, _, anchor = target.partition("#")
+        linked = (path.parent / name).resolve() if name else path
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, target
+
+
+def test_requirement_ids_exist() -> None:
+    """Every id in the name of a test is in docs/requirements.md."""
+    known = set(re.findall(r"^- \*\*(\d+-\d+)", (ROOT / "docs/requirements.md").read_text(), re.MULTILINE))
+    assert len(known) > 100
+    unknown = [
+        (path.name, name)
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for name in re.findall(r"def (test_\w+)", path.read_text())
+        for found in re.findall(r"(?:test|[a-z])_([1-9]_\d{1,2})(?=_|$)", name)
+        if found.replace("_", "-") not in known
+    ]
+    assert unknown == []
+
+
+@pytest.mark.parametrize(
+    "number", [n for n, text in enumerate(SNIPPETS) if "input(" not in text and "pytest" not in text]
+)
+def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path) -> None:
+    """With warnings as errors, in an empty folder with a login in it."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SNIPPETS[number]],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=15, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_what_it_shows_of_itself(environment: dict[str, str], tmp_path: Path) -> None:
+    """6-10, 8-4: the retry in the log, and in the counts."""
+    (snippet,) = [text for text in SNIPPETS if "session.stats" in text]
+    out = subprocess.check_output([sys.executable, "-c", snippet], env=environment, text=True, timeout=15)
+    *lines, stats = out.splitlines()
+    assert "INFO:ezeep_async.http:" in lines[0]
+    assert "503" in lines[0]
+    assert stats.startswith("Stats(calls=1, failed=0, requests=2, retries=1, ")
+
+
+def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> None:
+    """A browser approves, the address is pasted, the login is in the file."""
+    (tmp_path / "login.json").unlink()
+    (snippet,) = [text for text in SNIPPETS if "input(" in text]
+    with subprocess.Popen(
+        [sys.executable, "-c", snippet],
+        cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        _, location = asyncio.run(decide(url))
+        out, _ = process.communicate(location + "\n", timeout=15)
+    assert process.returncode == 0
+    assert "Welcome, " in out
+    assert (tmp_path / "login.json").exists()
+
+
+@pytest.mark.timeout(120)
+def test_the_tests_of_ones_own_run(tmp_path: Path) -> None:
+    """With no plugin for asynchronous tests, and warnings as errors."""
+    (snippet,) = [text for text in SNIPPETS if "pytest" in text]
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["ezeep_async.testing"]\n')
+    (tmp_path / "test_mine.py").write_text(snippet)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:asyncio", "-p", "no:cacheprovider"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in done.stdout
+
+
+def test_the_two_commands_are_there() -> None:
+    """One line each; .ci/run runs the second one as it stands."""
+    for marker in ("demo", "tests"):
+        block = re.search(rf"<!-- {marker} -->\n```sh\n(.*?)\n```", README.read_text(), re.DOTALL)
+        assert block is not None
+        assert len(block[1].splitlines()) == 1
+
+
+def test_the_map_of_the_package_is_complete() -> None:
+    """docs/architecture.md names every folder and module of the package, and no other."""
+    (picture,) = re.findall(
+        r"<!-- map -->\n```text\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL
+    )
+    folders: list[str] = []
+    named: set[str] = set()
+    for line in picture.splitlines()[1:]:
+        indent, name = re.match(r"( *)(\S+)", line).groups()
+        del folders[len(indent) // 2 - 1 :]
+        if name.endswith("/"):
+            folders.append(name)
+        named.add("".join(folders) if name.endswith("/") else "".join(folders) + name)
+    package = ROOT / "ezeep_async"
+    modules = [path.relative_to(package) for path in package.rglob("*.py")]
+    there = {str(path) for path in modules if path.name not in {"__init__.py", "__main__.py"}}
+    there |= {f"{path.parent}/" for path in modules if str(path.parent) != "."}
+    assert named == there
