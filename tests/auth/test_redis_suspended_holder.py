@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import warnings
 from collections.abc import AsyncIterator, Iterator
 
 import attrs
@@ -152,6 +153,34 @@ async def test_a_person_is_asked_for_after_two_refusals(
         with pytest.raises(ReauthorizationRequired):
             await other.accounts.me()
         assert sandbox.refresh_requests == requests
+
+
+@pytest.mark.usefixtures("tokens")
+async def test_a_forked_child_does_not_keep_the_connection_of_a_holder(
+    sandbox: Sandbox, server: Server
+) -> None:
+    """A holder that was killed would be taken for suspended for as long as its child lives."""
+    hold = sandbox.faults.hold(TOKEN, times=1)
+    read, write = os.pipe()
+    async with open_session(sandbox, _store(server)) as session:
+        call = asyncio.create_task(session.accounts.me())
+        await hold.arrived()
+        address = server.admin.hget(MARK, "connection").decode().partition("@")[2]
+        assert address in [each["addr"] for each in server.admin.client_list()]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other tests left threads behind
+            if not (child := os.fork()):
+                os.close(write)
+                os.read(read, 1)
+                os._exit(0)
+        try:
+            hold.release()
+            await call
+            await until(lambda: address not in [each["addr"] for each in server.admin.client_list()])
+        finally:
+            os.close(write)
+            os.waitpid(child, 0)
+            os.close(read)
 
 
 async def test_a_holder_whose_lock_was_lost_does_not_present_the_token_again(

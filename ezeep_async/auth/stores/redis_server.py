@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import inspect
 import os
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import attrs
 
+from ezeep_async._runtime import forks
 from ezeep_async._runtime.running_time import RunningTimeout
 from ezeep_async._text.cleaning import cleaned
 from ezeep_async._text.redaction import clears_locals
@@ -154,7 +156,10 @@ class RedisServer:
         try:
             async with self.connected() as client:
                 with RunningTimeout(ANSWER_TIMEOUT):
-                    return _name_of(await client.execute_command("CLIENT INFO"))
+                    name = _name_of(await client.execute_command("CLIENT INFO"))
+                # A copy in a forked child would outlive this process, which others then took for suspended.
+                _watch_connections(client)
+                return name
         except (exceptions.RedisError, OSError, LookupError, TypeError):  # before Redis 6.2, or not allowed
             return ""
 
@@ -256,6 +261,16 @@ def _connection_options(address: str) -> dict[str, Any]:
 def _place(options: dict[str, Any]) -> str:
     host = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
     return f"{host}/{options.get('db') or 0}"
+
+
+def _watch_connections(client: Any) -> None:
+    pool = client.connection_pool
+    for attribute in ("_available_connections", "_in_use_connections"):
+        for connection in getattr(pool, attribute, ()):
+            writer = getattr(connection, "_writer", None)
+            sock = None if writer is None else getattr(writer.get_extra_info("socket"), "_sock", None)
+            if isinstance(sock, socket.socket):
+                forks.watch_socket(sock)
 
 
 def _name_of(client: Any) -> str:
