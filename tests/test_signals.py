@@ -236,6 +236,28 @@ def test_a_forked_child_does_not_wait_for_an_exchange_of_its_parent() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{-signal.SIGTERM}\n", "")
 
 
+def test_a_child_that_was_forked_while_its_parent_waits_can_be_ended() -> None:
+    done = run_script("""
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # there are threads, and it is about them
+        finish_refresh_on()
+        main_thread = threading.get_ident()
+        async def main():
+            with signals.exchange_under_way():
+                signal.pthread_kill(main_thread, signal.SIGTERM)
+                while sys._current_frames()[main_thread].f_code.co_name != "__call__":
+                    await asyncio.sleep(0.001)
+                if not (pid := os.fork()):
+                    signal.raise_signal(signal.SIGTERM)
+                    os._exit(1)
+                print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        thread = threading.Thread(target=lambda: asyncio.run(main()))
+        thread.start()
+        thread.join()
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, f"{-signal.SIGTERM}\n", "")
+
+
 def test_what_cannot_be_handled_is_refused() -> None:
     refused: list[BaseException] = []
 

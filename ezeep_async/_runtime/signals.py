@@ -93,10 +93,10 @@ class _Finishing:
 
     def __init__(self, before: _Handler | None) -> None:
         self._before = before
-        self._is_waiting = False
+        self._waiting_in = 0  # which process; another thread may fork meanwhile
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self._is_waiting:
+        if self._waiting_in == os.getpid():
             return
         end = _held_back.get(number, time.monotonic() + LONGEST_WAIT)
         if end > time.monotonic() and any(each.thread == threading.get_ident() for each in _alive()):
@@ -106,13 +106,13 @@ class _Finishing:
                 _send_later(number, LONGEST_WAIT)
             return
         _held_back.pop(number, None)
-        self._is_waiting = True
+        self._waiting_in = os.getpid()
         try:
             for each in _alive():
                 if each.over.acquire(timeout=max(0.0, end - time.monotonic())):
                     each.over.release()
         finally:
-            self._is_waiting = False
+            self._waiting_in = 0
         if self._before is not None:
             self._before(number, frame)
             return
