@@ -351,6 +351,39 @@ async def test_7_13_a_callback_that_exits_in_an_application(sandbox: Sandbox, er
         assert (await session.provisioning.apply(await session.provisioning.plan(new_team(sandbox, 6)))).ok
 
 
+@attrs.frozen
+class Frozen(Exception):
+    """Takes no attributes."""
+
+
+class WithReport(Exception):
+    """Has something else of that name."""
+
+    @property
+    def report(self) -> str:
+        return "mine"
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, Frozen, WithReport])
+async def test_7_13_what_a_callback_raises_ends_the_run_as_it_is(
+    sandbox: Sandbox, kind: type[BaseException]
+) -> None:
+    """7-13: also a cancellation that nobody asked for, and exceptions that the report cannot be put on as usual."""
+
+    def on_event(event: object) -> None:
+        raise kind
+
+    async with open_session(sandbox) as session:
+        plan = await session.provisioning.plan(new_team(sandbox, 6))
+        with pytest.raises(kind) as caught:
+            await session.provisioning.apply(plan, on_event=on_event)
+        report = report_of(caught.value)
+        assert (report is None) == (kind is WithReport)
+        if report is not None:
+            assert report.counts["created"] == 1
+            assert report.counts["not_started"] == 6
+
+
 @pytest.fixture(autouse=True)
 def _nothing_unraisable() -> Iterator[None]:
     """A task whose exception nobody looked at would be told when it is collected: here, and not in another test."""

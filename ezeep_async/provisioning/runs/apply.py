@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -77,12 +78,17 @@ async def run_to_report(run: Run) -> Report:
         if not task.cancelled():
             task.exception()  # looked at: the cancellation goes first
         # The same object goes on: time limits look at its class, and not at those derived from it.
-        cancelled.report = run.report()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        _attach(run.report(), cancelled)
         raise
     except BaseException as error:
         run.stop()
-        error.report = run.report()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        _attach(run.report(), error)
         raise
+
+
+def _attach(report: Report, error: BaseException) -> None:
+    with contextlib.suppress(AttributeError):  # a class that has something else of that name
+        BaseException.__setattr__(error, "report", report)  # also where the class is frozen
 
 
 class Run:
@@ -201,7 +207,13 @@ class Run:
         while self._workers:
             done, self._workers = await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                if not task.cancelled() and (error := task.exception()) is not None:
+                if not task.cancelled():
+                    error = task.exception()
+                elif self._stopped:  # `cut` did it, which comes after `stop`
+                    continue
+                else:
+                    error = asyncio.CancelledError()  # the callback raised it
+                if error is not None:
                     # Changes do not raise: this is a fault in the callback, or here.
                     self.stop()
                     failed.append(error)
