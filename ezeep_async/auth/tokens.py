@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, Self, runtime_checkable
@@ -103,6 +103,16 @@ def _text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         )
 
 
+def _lineage(value: Iterable[str] | None) -> tuple[str, ...]:
+    """As stores of other people keep it: a list, or nothing in a row that is older than the column."""
+    if isinstance(value, str):
+        raise TypeError("lineage is a tuple of texts, not a text")
+    marks = () if value is None else tuple(value)
+    if not all(isinstance(mark, str) for mark in marks):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise TypeError("lineage is a tuple of texts")
+    return marks
+
+
 @clears_arguments
 @attrs.frozen
 class TokenSet:
@@ -117,7 +127,7 @@ class TokenSet:
     token_type: str = attrs.field(default="Bearer", validator=_text)
     expires_in: float | None = attrs.field(default=None, converter=seconds)
     """How long the access token lived when it was issued, seconds; None where nobody said."""
-    lineage: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True)
+    lineage: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True, converter=_lineage)
     """Fingerprints of refresh tokens that this set replaced: the first one, and the last ones."""
 
     @property

@@ -15,7 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import TOKEN, expired, open_session, put
 
-from ezeep_async import FileTokenStore, ReadOnlyTokens, TokenPersistError, TokenSet, TransientAuthError
+from ezeep_async import (
+    FileTokenStore,
+    MemoryTokenStore,
+    ReadOnlyTokens,
+    TokenPersistError,
+    TokenSet,
+    TransientAuthError,
+)
 from ezeep_async.auth.stores.document import LARGEST_DOCUMENT, as_text, parsed, tokens_in
 from ezeep_async.auth.tokens import LATEST, LONGEST_TEXT, LONGEST_TOKEN
 from ezeep_async.sandbox import Sandbox
@@ -144,6 +151,23 @@ def test_an_end_that_is_no_time(value: Any) -> None:
 ZONES = [UTC, timezone(timedelta(hours=14)), timezone(-timedelta(hours=12))]
 TEXTS = st.text(max_size=20) | st.sampled_from(["", "\ud800", "a\nb", "x" * 5000, "\u202e"])
 VALUES = TEXTS | st.none() | st.integers() | st.floats() | st.lists(TEXTS, max_size=2) | st.booleans()
+
+
+@pytest.mark.parametrize("lineage", [None, ["mark"], ()])
+async def test_a_lineage_as_stores_keep_it_does_not_lose_a_refresh(sandbox: Sandbox, lineage: Any) -> None:
+    """It is continued when the refresh token is spent already."""
+    store = MemoryTokenStore(attrs.evolve(expired(sandbox.tokens()), lineage=lineage))
+    async with open_session(sandbox, store) as session:
+        old = await store.load()
+        assert old is not None
+        new = await session.oauth.refresh()
+        assert new.lineage == (*(lineage or ()), old.mark)
+
+
+@pytest.mark.parametrize("lineage", ["mark", [None], 5])
+def test_a_lineage_that_is_none_is_refused(lineage: Any) -> None:
+    with pytest.raises(TypeError):
+        TokenSet("access", "refresh", NOW, lineage=lineage)
 
 
 async def test_a_token_set_without_tokens_is_not_stored(tmp_path: Path) -> None:
