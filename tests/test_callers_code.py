@@ -14,7 +14,7 @@ import attrs
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from provisioned import emails, new_team
-from support import open_session, until
+from support import TOKEN, open_session, until
 
 from ezeep_async import BlockingSession, FileTokenStore, MemoryTokenStore, TokenSet, run_sync
 from ezeep_async.provisioning import DesiredState, report_of
@@ -105,6 +105,30 @@ def test_what_a_hook_leaves_behind_on_the_loop_ends_nothing(
         session.accounts.me()
         portal.run(no_handler)
         assert portal.current() is before
+
+
+def test_a_log_handler_that_exits_does_not_end_the_loop(server: Sandbox, other: BlockingSession) -> None:
+    """As one that ends the program with the first error."""
+
+    class Exiting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise SystemExit(6)
+
+    from ezeep_async.blocking import portal
+
+    handler, log = Exiting(logging.WARNING), logging.getLogger("ezeep_async")
+    before = portal.current()
+    log.addHandler(handler)
+    try:
+        with run_sync(open_session(server)) as session:
+            server.faults.add(TOKEN, status=500, times=1)
+            with pytest.raises(SystemExit):  # of the line about the response that was lost
+                session.oauth.refresh()
+            session.accounts.me()
+            session.oauth.refresh()
+    finally:
+        log.removeHandler(handler)
+    assert portal.current() is before
 
 
 def test_a_task_of_a_hook_that_exits_ends_alone(server: Sandbox, other: BlockingSession) -> None:

@@ -279,7 +279,8 @@ class Portal:
                 try:
                     self._loop.run_forever()
                 except (SystemExit, KeyboardInterrupt):
-                    logger.exception("code on the background event loop tried to exit: the loop goes on")
+                    with contextlib.suppress(BaseException):  # a log handler may be what tried it
+                        logger.exception("code on the background event loop tried to exit: the loop goes on")
 
     async def _wind_down(self, patience: float) -> None:
         async def quietly(func: Callable[[object], Awaitable[object]], owner: object) -> None:
