@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
 import pytest
+from support import TOKEN, expired
 
 from ezeep_async import EzeepSession, FileTokenStore, MemoryTokenStore, OAuthApp, ReauthorizationRequired
+from ezeep_async.sandbox import Sandbox
 
 
 APP = OAuthApp("client-100%s-of-us")
@@ -56,3 +61,45 @@ async def test_a_line_says_which_token_set_it_is_about(
     first, second = caplog.messages
     assert first.endswith(f"(client 'client-100%s-of-us', FileTokenStore({str(path)!r}))")
     assert second.endswith("(client 'client-100%s-of-us', _OwnStore)")
+
+
+class _FailingStore(MemoryTokenStore):
+    """Another process has the token set by the time that it is read, and the lock is not given back."""
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncGenerator[None]:
+        async with super().lock():
+            yield
+        raise OSError("no lock")
+
+
+def _raises(old: object, new: object) -> None:
+    raise ValueError("hook")
+
+
+async def test_every_line_of_a_session_says_which_token_set_it_is_about(
+    caplog: pytest.LogCaptureFixture, sandbox: Sandbox
+) -> None:
+    """Also those of its hooks, the lock, `tokens=` and the response; and none doubles the client id's own %."""
+    app = attrs.evolve(sandbox.oauth_app, client_id=APP.client_id)
+    body = b'{"access_token": "access", "refresh_token": "no\\u00e9", "expires_in": 60}'
+    sandbox.faults.add(TOKEN, drop="before", times=1)
+    sandbox.faults.add(TOKEN, nth=2, status=200, body=body)
+    store = _FailingStore(expired(sandbox.tokens()))
+    options = {"endpoints": sandbox.endpoints, "on_token_rotated": _raises, "tokens": sandbox.tokens()}
+    with caplog.at_level(logging.WARNING, "ezeep_async.auth"):
+        async with EzeepSession(app, store, **options) as session:
+            await session.oauth.refresh()
+    said = "\n".join(caplog.messages)
+    parts = (
+        "presenting the refresh token once more",
+        "cannot be used",
+        "given back",
+        "tokens= was",
+        "on_token_rotated",
+    )
+    for part in parts:
+        assert part in said
+    assert all(line.endswith("(client 'client-100%s-of-us', _FailingStore)") for line in caplog.messages), (
+        said
+    )

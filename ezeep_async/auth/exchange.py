@@ -125,7 +125,7 @@ class Exchanger:
         try:
             response = await self.send_through(oauth_form(TOKEN_PATH, form), limit)
             if is_success(response.status):
-                return tokens_from(response, self._clock.now(), current)
+                return tokens_from(response, self._clock.now(), current, log=self._log)
         except (TransportError, UnexpectedResponse) as error:
             failure = TransientAuthError(
                 f"the login could not be renewed just now: {error}", request_id=error.request_id

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -25,6 +24,7 @@ from ezeep_async._wire.responses import (
     parse_body,
     with_code,
 )
+from ezeep_async.auth.logs import Log, logger
 from ezeep_async.auth.tokens import TokenSet, usable_token
 from ezeep_async.errors import (
     AuthenticationError,
@@ -34,8 +34,6 @@ from ezeep_async.errors import (
     UnexpectedResponse,
 )
 
-
-logger = logging.getLogger("ezeep_async.auth")
 
 TOKEN_PATH = "/oauth/access_token/"  # noqa: S105  # an address
 PAIR_PATH = "/oauth/pair/"
@@ -99,7 +97,9 @@ def oauth_error(response: RawResponse) -> str | None:
     return code if isinstance(code, str) and code not in _PASSING else None
 
 
-def tokens_from(response: RawResponse, now: datetime, previous: TokenSet | None = None) -> TokenSet:
+def tokens_from(
+    response: RawResponse, now: datetime, previous: TokenSet | None = None, *, log: Log = logger
+) -> TokenSet:
     """The tokens of an answer. Raises `UnexpectedResponse` when there are none in it."""
     in_cookie = any(
         name.casefold() == "set-cookie" and "refresh" in value.casefold()
@@ -112,11 +112,11 @@ def tokens_from(response: RawResponse, now: datetime, previous: TokenSet | None 
         problem = _unreadable(response, f"{error}{f' ({_IN_COOKIE})' if in_cookie else ''}")
     else:
         if body.get("refresh_token") and usable_token(body["refresh_token"]) is None:
-            logger.warning(
+            log.warning(
                 "the response has a refresh token that cannot be used (characters that no token has, or too many of them)"
             )
         if in_cookie and not body.get("refresh_token"):
-            logger.warning(
+            log.warning(
                 "%s. The answer has no other, so this login may end with its access token", _IN_COOKIE
             )
         return tokens

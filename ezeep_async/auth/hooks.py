@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Awaitable, Callable
 
 from ezeep_async._runtime.contained_tasks import ContainedTask
+from ezeep_async.auth.logs import Log, logger
 from ezeep_async.auth.tokens import TokenSet
 
-
-logger = logging.getLogger("ezeep_async.auth")
 
 TokenHook = Callable[[TokenSet | None, TokenSet], Awaitable[None] | None]
 """Called as `hook(old, new)` after each rotation, with the lock released."""
@@ -23,8 +21,9 @@ HOOK_WAIT = 5.0
 class Hooks:
     """Calls `hook` in tasks of its own."""
 
-    def __init__(self, hook: TokenHook | None) -> None:
+    def __init__(self, hook: TokenHook | None, log: Log = logger) -> None:
         self._hook = hook
+        self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
 
     def tell(self, old: TokenSet | None, new: TokenSet) -> None:
@@ -43,8 +42,8 @@ class Hooks:
                 await result
         except asyncio.CancelledError:
             raise
-        except BaseException:  # the hook is the caller's code, which may call `sys.exit`
-            logger.exception("on_token_rotated raised; the login is not affected")
+        except BaseException:  # noqa: BLE001  # the hook is the caller's code, which may call `sys.exit`
+            self._log.exception("on_token_rotated raised; the login is not affected")
 
     async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:
         """Wait a moment for what is under way, but for `caller`, which may be one of them."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import logging
 from typing import cast
 
+from ezeep_async.auth.logs import Log, logger
 from ezeep_async.auth.tokens import TokenSet, TokenStore
 from ezeep_async.errors import TokenStoreError
 
-
-logger = logging.getLogger("ezeep_async.auth")
 
 _WHAT_TO_DO = (
     "To use tokens=, empty the store first (await store.clear(), or `ezeep logout --forget`), or give the session another "
@@ -20,7 +18,7 @@ _WHAT_TO_DO = (
 )
 
 
-def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet) -> None:
+def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, log: Log = logger) -> None:
     """Report that `tokens=` is not used where the store holds something else than what it became.
 
     Raises `TokenStoreError` where both are JWTs of different subjects. Logs a warning where that cannot be told.
@@ -32,7 +30,7 @@ def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet) ->
             f"tokens= is of another user than the token set in the {name} (their subjects differ). {_WHAT_TO_DO}"
         )
     if same is None:
-        logger.warning(
+        log.warning(
             "tokens= was not used: the %s holds another token set already, perhaps of another user, and calls are made "
             "with that one. %s",
             name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import AsyncGenerator
@@ -11,15 +10,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 
 from ezeep_async._runtime.signals import exchange_under_way
+from ezeep_async.auth.logs import Log, logger
 from ezeep_async.auth.tasks import endable, take_back
 from ezeep_async.auth.tokens import TokenStore, as_store_errors
 
 
-logger = logging.getLogger("ezeep_async.auth")
-
-
 @asynccontextmanager
-async def locked(store: TokenStore) -> AsyncGenerator[None, None]:
+async def locked(store: TokenStore, log: Log = logger) -> AsyncGenerator[None, None]:
     """The store's lock. What goes wrong in giving it back undoes nothing: it is told, and the login goes on."""
     with as_store_errors():
         manager = store.lock()
@@ -31,14 +28,15 @@ async def locked(store: TokenStore) -> AsyncGenerator[None, None]:
             yield
         except BaseException:
             if os.getpid() == holder:  # in a forked child, it is the parent that holds the lock
-                await _unlock(manager, *sys.exc_info())
+                await _unlock(manager, log, *sys.exc_info())
             raise
         if os.getpid() == holder:
-            await _unlock(manager, None, None, None)
+            await _unlock(manager, log, None, None, None)
 
 
 async def _unlock(
     manager: AbstractAsyncContextManager[object],
+    log: Log,
     kind: type[BaseException] | None,
     error: BaseException | None,
     trace: TracebackType | None,
@@ -50,6 +48,6 @@ async def _unlock(
             raise
     except BaseException as problem:
         if problem is not error:
-            logger.critical("the lock of the token store could not be given back", exc_info=True)
+            log.critical("the lock of the token store could not be given back", exc_info=True)
         if not isinstance(problem, Exception) and problem is not error:
             raise

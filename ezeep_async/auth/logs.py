@@ -17,10 +17,12 @@ logger = logging.getLogger("ezeep_async.auth")
 class _OfTokenSet(logging.LoggerAdapter[logging.Logger]):
     def __init__(self, name: str) -> None:
         super().__init__(logger, None)
-        self._name = name.replace("%", "%%")
+        self._name = name
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        return f"{msg} ({self._name})", kwargs
+        # Only a message with a placeholder has arguments, and is formatted.
+        name = self._name.replace("%", "%%") if "%" in msg else self._name
+        return f"{msg} ({name})", kwargs
 
 
 def log_of(client_id: str, store: TokenStore) -> Log:

@@ -247,7 +247,7 @@ class OAuth:
 
     def _tokens_in(self, response: RawResponse, form: Mapping[str, str]) -> TokenSet:
         check_success(response, TOKEN_PATH, form)
-        return tokens_from(response, self._clock.now())
+        return tokens_from(response, self._clock.now(), log=self._refresher.log)
 
     async def _revoke(self, current: TokenSet) -> None:
         await self._post(REVOKE_PATH, {"token": current.refresh_token or current.access_token})

@@ -6,7 +6,6 @@ the lock, whose lease ran out because it was suspended, may have presented it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol, runtime_checkable
 
@@ -15,13 +14,12 @@ import attrs
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
+from ezeep_async.auth.logs import Log, logger
 from ezeep_async.auth.refusals import Refusals
 from ezeep_async.auth.tasks import endable
 from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import AuthenticationError, ReauthorizationRequired, TransientAuthError
 
-
-logger = logging.getLogger("ezeep_async.auth")
 
 POLL_S = 0.2
 """Seconds between two checks whether an earlier holder of the lock has stored its token set."""
@@ -55,6 +53,7 @@ class Presenter:
     exchanger: Exchanger
     refusals: Refusals
     clock: Clock
+    log: Log = logger
 
     def rejected_again(self, access_token: str) -> None:
         """See `Refusals`."""
@@ -115,7 +114,7 @@ class Presenter:
         self, leased: LeasedStore, current: TokenSet, reload: Callable[[], Awaitable[TokenSet | None]]
     ) -> tuple[EarlierHolder | None, TokenSet | None]:
         """Wait until it has stored its token set, has given up, or is gone: for the time of one exchange."""
-        logger.warning(
+        self.log.warning(
             "another process began to refresh this token set, and lost its lock: it is suspended, it seems, and waited for"
         )
         limit = RunningLimit(self.exchanger.timeout)

@@ -67,7 +67,7 @@ class Refresher:
         self._exchanger = exchanger
         self._clock = clock
         self._leeway = leeway
-        self._hooks = Hooks(on_rotated)
+        self._hooks = Hooks(on_rotated, log)
         self._tokens: TokenSet | None = None
         self._good_until = float("-inf")
         self._refresh: SelfTimed[TokenSet] | None = None
@@ -78,7 +78,7 @@ class Refresher:
         # What was replaced here. A store that has one of them has gone back: a replica without the last write, a backup.
         self._behind: deque[str] = deque(maxlen=REMEMBERED)
         self._save_not_before = 0.0
-        self._presenter = Presenter(store, exchanger, refusals_of(store), clock)
+        self._presenter = Presenter(store, exchanger, refusals_of(store), clock, log)
         self.is_inherited = False  # set in a forked child, which stores nothing
         self._failing_with: type[BaseException | None] = type(None)
 
@@ -143,7 +143,7 @@ class Refresher:
         """The login as the store has it now, looked at under its lock. Nothing is adopted. Raises `TokenStoreError`."""
         if await self._is_unused():
             return None
-        async with locked(self._store):
+        async with locked(self._store, self.log):
             return await self._load()
 
     async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:
@@ -202,7 +202,7 @@ class Refresher:
     async def _renew(self, rejected: str | None, *, force: bool) -> TokenSet:
         if await self._is_unused():
             raise ReauthorizationRequired(NOT_LOGGED_IN)
-        async with locked(self._store):
+        async with locked(self._store, self.log):
             stored = await self._load()
             current = self._newest(stored)
             if current is None:
@@ -312,7 +312,7 @@ class Refresher:
             self._mark_unsaved(error)
 
     async def _save_if_newest(self) -> None:
-        async with locked(self._store):
+        async with locked(self._store, self.log):
             stored = await self._load()
             ours = self._newest(stored)
             if self._unsaved and ours is not None:
@@ -349,7 +349,7 @@ class Refresher:
 
     async def _log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
         await self._quiet()
-        async with locked(self._store):
+        async with locked(self._store, self.log):
             # What would be in the way of keeping the login is found out before a code, which works once, is spent.
             old = await self._load()
             await self._check_writable()
@@ -362,7 +362,7 @@ class Refresher:
         await self._quiet()
         if await self._is_unused():
             return
-        async with locked(self._store):
+        async with locked(self._store, self.log):
             current = self._newest(await self._load())
             if current is not None:
                 await revoke(current)
@@ -371,12 +371,12 @@ class Refresher:
             self._forget()
 
     async def _put_if_empty(self, tokens: TokenSet) -> None:
-        async with locked(self._store):
+        async with locked(self._store, self.log):
             stored = await self._load()
             if stored is None:
                 await self._save(tokens)
             else:
-                check_same_identity(self._store, stored, tokens)
+                check_same_identity(self._store, stored, tokens, self.log)
 
     async def _quiet(self) -> None:
         if self._refresh is not None:
