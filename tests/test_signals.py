@@ -236,6 +236,39 @@ def test_a_forked_child_does_not_wait_for_an_exchange_of_its_parent() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{-signal.SIGTERM}\n", "")
 
 
+@pytest.mark.parametrize("is_held_back", [True, False])
+def test_an_exchange_that_waits_for_others_holds_no_signal_back(is_held_back: bool) -> None:
+    """As for a process that was suspended in mid refresh: nothing is lost."""
+    done = run_script(f"""
+        finish_refresh_on()
+        async def main():
+            with signals.exchange_under_way():
+                if {is_held_back}: signal.raise_signal(signal.SIGTERM)
+                print("goes on", flush=True)
+                with signals.exchange_suspended():
+                    if not {is_held_back}: signal.raise_signal(signal.SIGTERM)
+                    await asyncio.sleep(15)
+        asyncio.run(main())
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "goes on\n", "")
+
+
+def test_an_exchange_that_has_waited_holds_signals_back_again() -> None:
+    done = run_script("""
+        finish_refresh_on()
+        async def main():
+            with signals.exchange_under_way():
+                with signals.exchange_suspended():
+                    await asyncio.sleep(0)
+                signal.raise_signal(signal.SIGTERM)
+                await asyncio.sleep(0.1)
+                print("goes on", flush=True)
+            await asyncio.sleep(15)
+        asyncio.run(main())
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "goes on\n", "")
+
+
 def test_a_child_that_was_forked_while_its_parent_waits_can_be_ended() -> None:
     done = run_script("""
         import warnings

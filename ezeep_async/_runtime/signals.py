@@ -25,6 +25,7 @@ class _Exchange:
     """One exchange, from the lock of the token store to its release."""
 
     loop: asyncio.AbstractEventLoop
+    task: asyncio.Task[object] | None = attrs.field(factory=asyncio.current_task)
     pid: int = attrs.field(factory=os.getpid)
     thread: int = attrs.field(factory=threading.get_ident)
     over: threading.Lock = attrs.field(factory=threading.Lock)
@@ -40,15 +41,37 @@ _held_back: dict[int, float] = {}
 def exchange_under_way() -> Generator[None]:
     """Hold back the signals of `finish_refresh_on` for the block."""
     current = _Exchange(asyncio.get_running_loop())
-    current.over.acquire()
-    _under_way.add(current)
+    _begin(current)
     try:
         yield
     finally:
-        _under_way.discard(current)
-        current.over.release()
-        for number in list(_held_back):
-            _send_later(number, 0.0)
+        _end(current)
+
+
+@contextlib.contextmanager
+def exchange_suspended() -> Generator[None]:
+    """Let signals through for the block: the exchange of this task waits for others, and has nothing at stake."""
+    task = asyncio.current_task()
+    mine = [each for each in list(_under_way) if each.task is task]
+    for each in mine:
+        _end(each)
+    try:
+        yield
+    finally:
+        for each in mine:
+            _begin(each)
+
+
+def _begin(exchange: _Exchange) -> None:
+    exchange.over.acquire()
+    _under_way.add(exchange)
+
+
+def _end(exchange: _Exchange) -> None:
+    _under_way.discard(exchange)
+    exchange.over.release()
+    for number in list(_held_back):
+        _send_later(number, 0.0)
 
 
 def finish_refresh_on(*signals: int) -> None:

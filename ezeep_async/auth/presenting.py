@@ -12,6 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 import attrs
 
 from ezeep_async._runtime.running_time import RunningLimit
+from ezeep_async._runtime.signals import exchange_suspended
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.logs import Log, logger
@@ -119,7 +120,7 @@ class Presenter:
         )
         limit = RunningLimit(self.exchanger.timeout)
         while limit.left > 0:
-            with endable():
+            with endable(), exchange_suspended():
                 await limit.sleep(POLL_S)
             theirs = await reload()
             if theirs is not None and theirs.refresh_token != current.refresh_token:

@@ -188,7 +188,7 @@ async def test_2_2_the_login_is_renewed_in_order(
     assert scripts == [
         module._ACQUIRE,
         module._LOAD,
-        module._PROBE,
+        module.PROBE,
         module._BEGIN,
         module._LOAD,
         module._SAVE,

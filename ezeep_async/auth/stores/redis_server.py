@@ -264,7 +264,7 @@ def _place(options: dict[str, Any]) -> str:
 
 
 def _watch_connections(client: Any) -> None:
-    pool = client.connection_pool
+    pool = getattr(client, "connection_pool", None)
     for attribute in ("_available_connections", "_in_use_connections"):
         for connection in getattr(pool, attribute, ()):
             writer = getattr(connection, "_writer", None)
