@@ -278,7 +278,7 @@ def test_5_5_a_thread_that_cannot_be_started_any_more_is_a_closed_session(
 
     monkeypatch.setattr(portal, "_current", None)
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(SessionClosed, match="exiting"):
+    with pytest.raises(SessionClosed, match="no thread can be started"):
         portal.run(add, 1)
 
 
