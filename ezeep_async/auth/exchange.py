@@ -143,7 +143,7 @@ class Exchanger:
         return _Failed(refused, "replay" if response.status in _MAYBE_PROCESSED else "give up")
 
     async def send_through(self, request: Request, limit: RunningLimit | None = None) -> RawResponse:
-        """Send a request of the OAuth endpoints; from a task of `auth.owned` so that nobody can cancel it.
+        """Send a request of the OAuth endpoints; from a task of `auth.tasks` so that nobody can cancel it.
 
         Raises a `TransportError`: `ConnectFailed` when the server was not reached in time, `RequestTimeout` when it did
         not respond within what is left of `limit` (or the time limit). Limits count running time: a response that arrived
