@@ -1,4 +1,4 @@
-"""One writer at a time for one user or one group name: in this process always, beyond it where the token store can."""
+"""One writer at a time for one user, or the new groups of one organisation: in this process always, beyond it where the token store can."""
 
 from __future__ import annotations
 

@@ -295,7 +295,7 @@ class InconsistentListing(EzeepError):
 class ConcurrentModification(EzeepError):
     """Another writer changes the same user, or creates the same group, at the same time.
 
-    The membership did not stay as it was set; or another process kept the lock of that user or group name for longer than
+    The membership did not stay as it was set; or another process kept the lock of that user or organisation for longer than
     one call may take, and nothing was written; or this process was suspended for so long that it lost the lock during its
     write (`RedisTokenStore`), which is then marked with `may_have_happened`: compare, and write again.
     """

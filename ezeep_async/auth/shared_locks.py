@@ -1,4 +1,4 @@
-"""`SharedLocks`: locks for single users and group names that a token store lends, shared by all that share the store."""
+"""`SharedLocks`: locks for single users and for creating groups that a token store lends, shared by all that share the store."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ class TokenStore(Protocol):
     whose lock can end under a holder that lives on may have the methods of `ezeep_async.auth.presenting.LeasedStore`.
     One that keeps the fields of a token set one by one keeps `lineage` too, or `tokens=` is reported at each start.
 
-    A store may also have `shared_locks() -> SharedLocks`: locks for single users and group names, shared by all
+    A store may also have `shared_locks() -> SharedLocks`: locks for single users and for creating groups, shared by all
     processes that share the store. Each session calls it once, before its first write that needs one. Without it, changes
     of one user's groups from several processes may undo each other.
     """

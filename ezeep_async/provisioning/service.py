@@ -129,7 +129,7 @@ class Provisioning:
         is not in the plan, and not found; and a plan with no changes is not compared.
 
         Runs in one process, and in processes that share a `FileTokenStore`, a `KeyringTokenStore` or a `RedisTokenStore`,
-        take turns at each user and at each new group's name, so that with `verify="fresh"` none undoes what another adds.
+        take turns at each user and at creating groups, so that with `verify="fresh"` none undoes what another adds.
         Other writers can still create a group of the same name at the same time. The report's `warnings` (they are logged
         as well) name those that are there twice afterwards, and groups that came into being since the plan was made and look
         like one that it creates.

@@ -129,11 +129,17 @@ class TurnLost(ConcurrentModification):
 
 
 class Turn:
-    """The turn of one caller. Without a write under way it ends with its block, else with that write."""
+    """The turn of one caller, or of several together. It ends with its block, and after the writes that have begun."""
 
     def __init__(self, lost: Callable[[], bool]) -> None:
         self.lost = lost
-        self.writing: asyncio.Task[object] | None = None
+        self.has_written = False
+        self._writes: set[asyncio.Task[object]] = set()
+
+    @property
+    def under_way(self) -> set[asyncio.Task[object]]:
+        """Writes that have not ended."""
+        return {task for task in self._writes if not task.done()}
 
     async def write(self, work: Callable[[], Coroutine[object, object, T]]) -> T:
         """What `work` gives, which sends a write. Once it has begun it goes on without its caller."""
@@ -145,7 +151,9 @@ class Turn:
                 "server forgot it. Nothing was written: try again"
             )
         task = ContainedTask(work())
-        self.writing = task
+        self.has_written = True
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
         return await asyncio.shield(task)
 
 
@@ -183,31 +191,36 @@ class Turns:
         try:
             yield turn
         finally:
-            task = turn.writing
-            if task is None or task.done():
-                await manager.__aexit__(None, None, None)
-            else:
-                ending = ContainedTask(_end_after(task, manager, name, turn))
+            if writes := turn.under_way:
+                ending = ContainedTask(_end_after(writes, manager, name, turn))
                 self._under_way.add(ending)
                 ending.add_done_callback(self._under_way.discard)
-        if turn.writing is not None and turn.lost():
-            error = ConcurrentModification(_LOST % (name[0], name[-1]))
-            error.may_have_happened = True
-            raise error
+            else:
+                await manager.__aexit__(None, None, None)
+        if turn.has_written and turn.lost():
+            raise lost_in_write(name)
+
+
+def lost_in_write(name: tuple[str, ...]) -> ConcurrentModification:
+    """What is raised where the lock of `name` did not last until the end of a write."""
+    error = ConcurrentModification(_LOST % (name[0], name[-1]))
+    error.may_have_happened = True
+    return error
 
 
 async def _end_after(
-    task: asyncio.Task[object],
+    writes: set[asyncio.Task[object]],
     manager: AbstractAsyncContextManager[object],
     name: tuple[str, ...],
     turn: Turn,
 ) -> None:
-    """Give the lock back when the write has ended, whose caller has gone."""
+    """Give the lock back when the writes have ended, whose callers have gone."""
     try:
-        await asyncio.wait({task})
+        await asyncio.wait(writes)
     finally:
         await manager.__aexit__(None, None, None)
-    if not task.cancelled():
-        task.exception()  # retrieved: its caller does not
+    for task in writes:
+        if not task.cancelled():
+            task.exception()  # retrieved: its caller does not
     if turn.lost():
         logger.warning(_LOST, name[0], name[-1])

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
-from collections.abc import Callable, Iterable
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import TypedDict, Unpack
 from uuid import UUID
 
 import attrs
 
+from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._wire.group_names import LookAlikes, checked_new_name, shown
 from ezeep_async._wire.requests import GROUPS, as_uuid, checked_flag, checked_name, checked_text
 from ezeep_async._wire.responses import RawResponse
@@ -20,13 +24,17 @@ from ezeep_async.models.unset import UNSET, Unset, given
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.resources._base import (
+    LOST_TURNS,
     Api,
     Turn,
+    TurnLost,
     Turns,
     create_record,
     fetch_record,
     listed,
+    lost_in_write,
     page_fetcher,
+    read_settled,
 )
 from ezeep_async.resources.users import Users
 
@@ -35,6 +43,9 @@ logger = logging.getLogger("ezeep_async.resources")
 
 CREATIONS = 3
 """How often `ensure` sends a creation whose answers are lost, having looked each time that there is no such group."""
+
+SHARED_FOR_S = 5.0
+"""Seconds after which a turn in which groups are created takes nobody in any more."""
 
 
 class GroupFields(TypedDict, total=False):
@@ -63,9 +74,9 @@ class Groups:
         self._users = users
         self._turns = Turns(api)
         self._fetch = fetch = page_fetcher(api, Group, GROUPS.page)
-        self._look = _SharedLook(
-            lambda: Paginator(fetch, concurrency=4)
-        )  # of `self.list` it would be a cycle
+        self._listing = lambda: Paginator(fetch, concurrency=4)  # by `self.list` it would be a cycle
+        self._shared: dict[UUID, _SharedTurn] = {}
+        self._runs = 0
 
     def list(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[Group]:
         """All groups, read as they are iterated. Raises `ValueError` for sizes below 1."""
@@ -171,8 +182,9 @@ class Groups:
     ) -> tuple[Group, bool]:
         """The group of that name in that organisation, and whether it was created now. One that exists is left as it is.
 
-        Calls for one name take turns; one that is cancelled before it creates will not. All sessions of this process take
-        part, and so do other processes where they share a `FileTokenStore`, a `KeyringTokenStore` or a `RedisTokenStore`.
+        Creations of groups of one organisation take turns, and look again when they have theirs; one that is cancelled
+        before it creates will not. All sessions of this process take part, and so do other processes where they share a
+        `FileTokenStore`, a `KeyringTokenStore` or a `RedisTokenStore`. Those of one session have their turn together.
         A creation that failed without telling its outcome is looked up, and sent again where nothing is found, twice at
         most: it ends with one group. Two can come into being where a writer without this SDK, or with another token store,
         creates one of that name, where `create` does, or where a request whose answer was given up on is carried out after
@@ -181,33 +193,85 @@ class Groups:
         A group that exists may have any name; one that is created is checked as by `create`. Where another group of the
         organisation has a name that looks the same, such as "sales" and "Sales", a warning is logged: names are compared
         exactly. Raises `AmbiguousName` when several have the name, `ConcurrentModification` when another process keeps the
-        lock of the name for longer than one call may take, and what `create` raises.
+        lock for longer than one call may take, and what `create` raises.
         """
         organization = as_uuid(organization_id, "organization_id")
         checked_name(name, "name")
-        ensured = await self._turns.run(
-            _turn_of(name, organization),
-            lambda turn: self._ensure(name, organization, fields, turn, look=True),
-        )
+        if (found := await self._find_one(name, organization)) is not None:
+            return found, False
+        ensured = await self._ensure_absent(name, organization, **fields)
         return ensured.group, ensured.created
 
-    async def _ensure_absent(self, name: str, organization_id: UUID) -> Ensured:
-        """As `ensure`, for one of many names that were looked for before: they share a look for what came since."""
-
-        async def work(turn: Turn) -> Ensured:
-            if (found := _only(await self._look.groups(), name, organization_id)) is not None:
-                return Ensured(found, False)
-            return await self._ensure(name, organization_id, {}, turn, look=False)
-
-        return await self._turns.run(_turn_of(name, organization_id), work)
-
-    async def _ensure(
-        self, name: str, organization_id: UUID, fields: GroupFields, turn: Turn, *, look: bool
+    async def _ensure_absent(
+        self, name: str, organization_id: UUID, **fields: Unpack[GroupFields]
     ) -> Ensured:
+        """As `ensure`, for a name that was looked for before."""
+        lost_turns = 0
+        while True:
+            async with self._joined(organization_id) as shared, shared.names[name]:
+                # Looked at here, as it may have waited for somebody who creates one of the same name.
+                if shared.has_ended:
+                    continue
+                try:
+                    if (found := _only(shared.groups[name], name, organization_id)) is not None:
+                        return Ensured(found, False)
+                    ensured = await self._ensure(name, organization_id, fields, shared.turn)
+                except BaseException as error:
+                    # The next one may not go by what is known here, unless it is certain that nothing was created.
+                    if not isinstance(error, ApiError) or _is_untold(error):
+                        shared.end()
+                    if not isinstance(error, TurnLost) or lost_turns == LOST_TURNS:
+                        raise
+                    lost_turns += 1
+                    continue
+                shared.groups[name].append(ensured.group)
+            if ensured.created and shared.turn.lost():
+                raise lost_in_write(("group", name))
+            return ensured
+
+    @asynccontextmanager
+    async def _joined(self, organization_id: UUID) -> AsyncGenerator[_SharedTurn, None]:
+        """The turn in which this session creates groups of that organisation, and what there is then."""
+        while (
+            (shared := self._shared.get(organization_id)) is not None
+            and shared.is_over
+            and not shared.callers
+        ):
+            await self._close(organization_id, shared)
+        if shared is None or shared.is_over:
+            shared = self._shared[organization_id] = _SharedTurn(self._turns, organization_id, self._listing)
+        shared.callers += 1
+        try:
+            await shared.begin()
+            yield shared
+        finally:
+            shared.callers -= 1
+            if not shared.callers and (not self._runs or shared.is_over):
+                await self._close(organization_id, shared)
+
+    @asynccontextmanager
+    async def _creating_many(self) -> AsyncGenerator[None, None]:
+        """A block whose creations share a turn, also where they come one after the other."""
+        self._runs += 1
+        try:
+            yield
+        finally:
+            self._runs -= 1
+            if not self._runs:
+                idle = [item for item in self._shared.items() if not item[1].callers]
+                for organization_id, shared in idle:
+                    await self._close(organization_id, shared)
+
+    async def _close(self, organization_id: UUID, shared: _SharedTurn) -> None:
+        if self._shared.get(organization_id) is shared:
+            del self._shared[organization_id]
+        await shared.close()
+
+    async def _ensure(self, name: str, organization_id: UUID, fields: GroupFields, turn: Turn) -> Ensured:
         lost: OutcomeUnknown | ApiError | None = None
         for _ in range(CREATIONS):
-            if (look or lost) and (found := await self._find_one(name, organization_id)) is not None:
-                return Ensured(found, lost is not None)
+            if lost and (found := await self._find_one(name, organization_id)) is not None:
+                return Ensured(found, True)
             try:
                 group, answer = await turn.write(lambda: self._create(name, organization_id, **fields))
             except (OutcomeUnknown, ApiError) as error:
@@ -250,37 +314,68 @@ def _only(groups: Iterable[Group], name: str, organization_id: UUID) -> Group | 
     return found[0] if found else None
 
 
-class _SharedLook:
-    """Listings shared by the callers of one session that want to know what there is at the time of their call."""
+class _SharedTurn:
+    """A turn in which the callers of one session create groups of one organisation, after one listing.
 
-    def __init__(self, listing: Callable[[], Paginator[Group]]) -> None:
-        self._listing = listing
-        self._turn = asyncio.Lock()
-        self._begun = 0
-        self._callers = 0
-        self._seen: tuple[int, builtins.list[Group]] = 0, []
+    Who comes after `SHARED_FOR_S` seconds waits for the next one, so that others have their turn.
+    """
 
-    async def groups(self) -> builtins.list[Group]:
-        """All groups, by one listing that begins after this call. Calls that come during one listing share the next.
+    def __init__(self, turns: Turns, organization_id: UUID, listing: Callable[[], Paginator[Group]]) -> None:
+        self.callers = 0
+        self.groups = defaultdict[str, builtins.list[Group]](builtins.list)
+        """What there is, by name."""
+        self.names = defaultdict[str, asyncio.Lock](asyncio.Lock)
+        """One caller at a time for each name."""
+        self.turn = Turn(lambda: False)
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._left = asyncio.Event()
+        self._ended = False
+        self._began = float("inf")
+        self._task = ContainedTask(self._hold(turns, organization_id, listing))
+        # Where the lock was lost after the beginning, each caller that has written says so itself.
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-        Groups that are created meanwhile may be missing, and so may others where groups are deleted meanwhile.
-        """
-        begun = self._begun
-        self._callers += 1
-        try:
-            async with self._turn:
-                if self._seen[0] <= begun:
-                    self._begun += 1
-                    self._seen = self._begun, await self._listing().collect()
-                return self._seen[1]
-        finally:
-            self._callers -= 1
-            if not self._callers:
-                self._seen = 0, []
+    @property
+    def has_ended(self) -> bool:
+        """Whether nobody may begin to create any more."""
+        return self._ended or self._task.done()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it takes nobody in any more."""
+        if self.turn.lost():
+            self._ended = True
+        return self.has_ended or time.monotonic() - self._began > SHARED_FOR_S
 
-def _turn_of(name: str, organization_id: UUID) -> tuple[str, str, str]:
-    return "group", str(organization_id), name
+    def end(self) -> None:
+        """Let nobody begin any more."""
+        self._ended = True
+
+    async def begin(self) -> None:
+        """Wait for the turn and the listing. Raises what they raise."""
+        if not self._ready.done():
+            await asyncio.wait({self._task, self._ready}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._ready.done():
+            self._task.result()
+
+    async def close(self) -> None:
+        """Give the turn back. It ends after what is being written."""
+        self._ended = True
+        self._left.set()
+        if not self._ready.done():
+            self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _hold(
+        self, turns: Turns, organization_id: UUID, listing: Callable[[], Paginator[Group]]
+    ) -> None:
+        async with turns.take(("groups of organization", str(organization_id))) as turn:
+            self.turn = turn
+            for group in await read_settled(listing(), lambda group: group, strict=False):
+                self.groups[group.name].append(group)
+            self._began = time.monotonic()
+            self._ready.set_result(None)
+            await self._left.wait()
 
 
 def _is_untold(error: ApiError) -> bool:

@@ -165,6 +165,20 @@ async def test_a_group_that_came_into_being_is_adopted(sandbox: Sandbox, session
     assert report.groups_created == 0
 
 
+@pytest.mark.parametrize("concurrency", [1, 16])
+async def test_many_new_groups_take_one_more_listing(
+    sandbox: Sandbox, session: EzeepSession, concurrency: int
+) -> None:
+    """Of one page: before the first creation, with the lock held, and at the end for twins."""
+    plan = await session.provisioning.plan(
+        DesiredState.from_mapping({f"Team {number}": [] for number in range(60)})
+    )
+    sandbox.reset_counts()
+    report = await session.provisioning.apply(plan, concurrency=concurrency)
+    assert report.counts == Counter(created=60)
+    assert sandbox.count("GET /printing/v1/groups/") == 3
+
+
 async def test_a_lost_answer_is_an_unknown_outcome(
     session: EzeepSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

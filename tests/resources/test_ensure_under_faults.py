@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 from stub_servers import no_jitter, quick
 
-from ezeep_async import EzeepSession, ServerError
+from ezeep_async import DesiredState, EzeepSession, MemoryTokenStore, ServerError
+from ezeep_async.resources import groups
 from ezeep_async.sandbox import Sandbox
 
 
@@ -121,13 +122,13 @@ async def test_6_4_a_server_that_never_manages_is_asked_three_times(
     fault = sandbox.faults.add(CREATE, status=500, times=None)
     with pytest.raises(ServerError):
         await session.groups.ensure("Finance", organization)
-    assert (sandbox.count(CREATE), sandbox.count(LIST)) == (3, 4)
+    assert (sandbox.count(CREATE), sandbox.count(LIST)) == (3, 5)
     fault.remove()
     sandbox.reset_counts()
     sandbox.faults.add(CREATE, status=503, retry_after=0, times=None)
     with pytest.raises(ServerError):
         await session.groups.ensure("Finance", organization)
-    assert (sandbox.count(CREATE), sandbox.count(LIST)) == (5, 1)
+    assert (sandbox.count(CREATE), sandbox.count(LIST)) == (5, 2)
     assert made(sandbox) == []
 
 
@@ -150,4 +151,42 @@ async def test_6_4_a_listing_that_changes_under_the_look_up_is_read_again(
     del groups[order[0]]
     hold.release()
     assert (await call)[1] is False
+    assert len(made(sandbox)) == 1
+
+
+async def test_others_have_their_turn_among_many_creations(
+    session: EzeepSession, sandbox: Sandbox, organization: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn that many creations share takes nobody in after a while."""
+    monkeypatch.setattr(groups, "SHARED_FOR_S", 0.0)
+    names = [f"Team {number}" for number in range(20)]
+    plan = await session.provisioning.plan(DesiredState.from_mapping(dict.fromkeys(names, ())))
+    hold = sandbox.faults.hold(CREATE, times=1)
+    async with EzeepSession(
+        sandbox.oauth_app, MemoryTokenStore(sandbox.tokens()), endpoints=sandbox.endpoints
+    ) as other:
+        applying = asyncio.create_task(session.provisioning.apply(plan, concurrency=2))
+        await hold.arrived()
+        ensuring = asyncio.create_task(other.groups.ensure("Team 19", organization))
+        hold.release()
+        _, created = await ensuring
+        assert (created, applying.done()) == (True, False)
+        report = await applying
+    assert report.counts == {"created": 19, "adopted": 1}
+    assert sorted(
+        group.name for group in sandbox.organisation.groups.values() if group.name in names
+    ) == sorted(names)
+
+
+async def test_the_creation_of_a_caller_that_is_gone_counts_for_the_next(
+    session: EzeepSession, sandbox: Sandbox, organization: UUID
+) -> None:
+    """Also where both were in one turn, whose listing was before it."""
+    hold = sandbox.faults.hold(CREATE, times=1)
+    first, second = (asyncio.create_task(session.groups.ensure("Finance", organization)) for _ in range(2))
+    await hold.arrived()
+    first.cancel()
+    await asyncio.wait({first})
+    hold.release()
+    assert not (await second)[1]
     assert len(made(sandbox)) == 1

@@ -71,7 +71,7 @@ class FileTokenStore:
     seen on the other side. On a network file system a warning is logged, once (known on Linux and Windows). Several
     machines share a login through `RedisTokenStore`.
 
-    Processes that share the store take turns at single users and group names: see `shared_locks`.
+    Processes that share the store take turns at single users and at creating groups: see `shared_locks`.
 
     Raises `TokenStoreCorrupt` for a file that cannot be understood (it is left as it is), `TokenStoreError` for one
     that belongs to another client id or account host, or that cannot be read, `TokenPersistError` when it cannot be
@@ -159,7 +159,7 @@ class FileTokenStore:
                 await in_thread(lambda: lock.release(force=True))
 
     def shared_locks(self) -> FileLocks:
-        """Locks for single users and group names, in at most 512 small files in the folder `<path>.locks`."""
+        """Locks for single users and for creating groups, in at most 512 small files in the folder `<path>.locks`."""
         return FileLocks(self._target)
 
     # --- in worker threads -----------------------------------------------------------------------------------------

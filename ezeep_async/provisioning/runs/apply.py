@@ -158,7 +158,12 @@ class Run:
             of_kind[change.kind].append((number, change))
         with background():  # people's calls on this session do not wait behind it
             for kind, steps in of_kind.items():
-                await self._work(steps)
+                if kind == CreateGroup.kind and steps:
+                    # In one turn, after one look at what there is.
+                    async with self._resources.groups._creating_many():  # pyright: ignore[reportPrivateUsage]
+                        await self._work(steps)
+                else:
+                    await self._work(steps)
                 if kind == CreateGroup.kind and steps and not self._stopped:
                     await self._finish([ContainedTask(self._look_for_twins())])
             self._warnings += await self._verifier.run(
