@@ -159,7 +159,7 @@ class FileTokenStore:
                 await in_thread(lambda: lock.release(force=True))
 
     def shared_locks(self) -> FileLocks:
-        """Locks for single users and for creating groups, in at most 512 small files in the folder `<path>.locks`."""
+        """Locks for single users and for creating groups, in at most 128 small files in the folder `<path>.locks`."""
         return FileLocks(self._target)
 
     # --- in worker threads -----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import hashlib
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -25,8 +26,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-LOCKS = 512
-"""Names are hashed to this many locks, so that their files need no clean-up. Two of fifty names in use rarely share one."""
+LOCKS = 128
+"""Names are hashed to this many locks, so that their files need no clean-up. Making a file costs more than locking it, and
+two of the sixteen names that a run has in use share one now and then."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 0.025
 """Between two attempts at a lock that is taken."""
 YIELD_S = 0.1
@@ -172,16 +174,19 @@ class FileLocks:
         self._folder: Path | None = None
         self._is_remote = False
         self._owner: tuple[int, int] | None = None
+        self._here = defaultdict[int, asyncio.Lock](asyncio.Lock)
+        """Names that share a lock wait for each other in turn here, and not by attempts at the file."""
 
     @asynccontextmanager
     async def hold(self, name: str, /) -> AsyncGenerator[None, None]:
         """See `SharedLocks.hold`. It lasts until it is given back, or its process ends: there is no lease."""
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % LOCKS
-        lock = await self._locked(f"{number:03x}.lock")
-        try:
-            yield
-        finally:
-            await self._run(lock.release)
+        async with self._here[number]:
+            lock = await self._locked(f"{number:03x}.lock")
+            try:
+                yield
+            finally:
+                await self._run(lock.release)
 
     async def aclose(self) -> None:
         """Nothing is open between uses."""
