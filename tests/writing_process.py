@@ -78,6 +78,16 @@ async def writer(sandbox: Sandbox, where: str, **task: object) -> AsyncIterator[
         await process.communicate()
 
 
+@contextlib.asynccontextmanager
+async def both(
+    one: contextlib.AbstractAsyncContextManager[Writer], two: contextlib.AbstractAsyncContextManager[Writer]
+) -> AsyncIterator[tuple[Writer, Writer]]:
+    """Two that start at the same time."""
+    async with contextlib.AsyncExitStack() as stack:
+        started = await asyncio.gather(*map(stack.enter_async_context, (one, two)))
+        yield started[0], started[1]
+
+
 async def main(task: dict) -> list[str]:
     app = OAuthApp(task["client"], task["secret"])
     store = store_at(task["where"], task.get("lease", 90.0))

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import pytest
 from support import QUICK, put, until
-from writing_process import store_at, writer
+from writing_process import both, store_at, writer
 
 from ezeep_async import (
     ConcurrentModification,
@@ -91,10 +91,9 @@ async def test_processes_lose_no_membership(sandbox: Sandbox, where: str) -> Non
     await begin(sandbox, where)
     users, groups = users_of(sandbox)[:5], new_groups(sandbox, 80)
     rows = [(users[place % 5], group) for place, group in enumerate(groups)]
-    async with (
-        writer(sandbox, where, do="add", rows=rows[:40]) as one,
-        writer(sandbox, where, do="add", rows=rows[40:]) as two,
-    ):
+    async with both(
+        writer(sandbox, where, do="add", rows=rows[:40]), writer(sandbox, where, do="add", rows=rows[40:])
+    ) as (one, two):
         one.go()
         two.go()
         assert await one.outcome() == await two.outcome() == ["done"] * 40
@@ -106,10 +105,10 @@ async def test_processes_create_each_group_once(sandbox: Sandbox, where: str) ->
     names = [f"Team {number}" for number in range(6)]
     people = [person.email for person in sandbox.organisation.listed_people()]
     organization = sandbox.organisation.organization_id
-    async with (
-        writer(sandbox, where, do="ensure", rows=[(name, organization) for name in names]) as one,
-        writer(sandbox, where, do="provision", desired=dict.fromkeys(names, people[:4])) as two,
-    ):
+    async with both(
+        writer(sandbox, where, do="ensure", rows=[(name, organization) for name in names]),
+        writer(sandbox, where, do="provision", desired=dict.fromkeys(names, people[:4])),
+    ) as (one, two):
         one.go()
         two.go()
         assert await one.outcome() == ["done"] * 6
@@ -180,10 +179,10 @@ async def test_a_killed_holder_blocks_nobody(sandbox: Sandbox, where: str) -> No
     await begin(sandbox, where)
     user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
     hold = sandbox.faults.hold(READ, after=True, times=1)
-    async with writer(sandbox, where, do="add", rows=[(user, first)], lease=1.0) as other:
+    async with writer(sandbox, where, do="add", rows=[(user, first)], lease=0.6) as other:
         other.go()
         await hold.arrived()
-        async with session_on(sandbox, store_at(where, lease=1.0)) as session:
+        async with session_on(sandbox, store_at(where)) as session:
             adding = asyncio.create_task(session.users.add_to_groups(user, second))
             await asyncio.wait({adding}, timeout=0.2)
             assert not adding.done()
@@ -197,11 +196,11 @@ async def test_a_holder_that_stops_beyond_its_lease_before_its_write_reads_again
     await begin(sandbox, redis_address)
     user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
     hold = sandbox.faults.hold(READ, after=True, times=1)
-    async with writer(sandbox, redis_address, do="add", rows=[(user, first)], lease=1.0) as other:
+    async with writer(sandbox, redis_address, do="add", rows=[(user, first)], lease=0.6) as other:
         other.go()
         await hold.arrived()
         other.process.send_signal(signal.SIGSTOP)
-        async with session_on(sandbox, store_at(redis_address, lease=1.0)) as session:
+        async with session_on(sandbox, store_at(redis_address)) as session:
             await session.users.add_to_groups(user, second)
         hold.release()
         other.process.send_signal(signal.SIGCONT)
@@ -216,11 +215,11 @@ async def test_a_holder_that_stops_beyond_its_lease_in_its_write_says_so(
     await begin(sandbox, redis_address)
     user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
     hold = sandbox.faults.hold(PATCH, times=1)
-    async with writer(sandbox, redis_address, do="add", rows=[(user, first)], lease=1.0) as other:
+    async with writer(sandbox, redis_address, do="add", rows=[(user, first)], lease=0.6) as other:
         other.go()
         await hold.arrived()
         other.process.send_signal(signal.SIGSTOP)
-        async with session_on(sandbox, store_at(redis_address, lease=1.0)) as session:
+        async with session_on(sandbox, store_at(redis_address)) as session:
             await session.users.add_to_groups(user, second)
         hold.release()
         await until(lambda: sandbox.organisation.users[user].groups == {first})
@@ -253,7 +252,7 @@ async def test_a_holder_that_works_for_longer_than_its_lease_keeps_the_lock(
 ) -> None:
     await begin(sandbox, redis_address)
     user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
-    stores = [store_at(redis_address, lease=0.5) for _ in range(2)]
+    stores = [store_at(redis_address, lease=0.3) for _ in range(2)]
     async with session_on(sandbox, stores[0]) as one, session_on(sandbox, stores[1]) as two:
         hold = sandbox.faults.hold(READ, after=True, times=1)
         slow = asyncio.create_task(one.users.add_to_groups(user, first))
@@ -261,7 +260,7 @@ async def test_a_holder_that_works_for_longer_than_its_lease_keeps_the_lock(
         # Another name of the process would queue: only what processes share is tried here.
         locks = stores[1].shared_locks()
         trying = asyncio.create_task(_take_and_leave(locks, one, user))
-        await asyncio.wait({trying}, timeout=1.5)
+        await asyncio.wait({trying}, timeout=0.9)
         assert not trying.done()
         hold.release()
         await asyncio.gather(slow, trying)
