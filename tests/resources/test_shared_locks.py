@@ -26,9 +26,9 @@ from ezeep_async import (
     SessionClosed,
     Settings,
     TokenStore,
-    exclusive,
     run_sync,
 )
+from ezeep_async import _exclusive as exclusive
 from ezeep_async.auth.stores import file_locks
 from ezeep_async.sandbox import Sandbox
 
