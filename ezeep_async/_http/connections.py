@@ -17,13 +17,6 @@ def new_socket(address: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.so
     return sock
 
 
-def watch_connection(transport: asyncio.BaseTransport) -> None:
-    """Let a forked child leave alone a connection that was made by somebody else."""
-    sock = getattr(transport.get_extra_info("socket"), "_sock", None)
-    if isinstance(sock, socket.socket):
-        forks.watch_socket(sock)
-
-
 def when_unused(
     loop: asyncio.AbstractEventLoop,
     users: Collection[asyncio.Task[Any]],

@@ -15,7 +15,8 @@ import attrs
 from aiohttp.connector import Connection
 from yarl import URL
 
-from ezeep_async._http.connections import close_idle, new_socket, watch_connection, when_unused
+from ezeep_async._http.connections import close_idle, new_socket, when_unused
+from ezeep_async._runtime import forks
 from ezeep_async._runtime.running_time import RunningTimeout
 from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.requests import Host, Phase, Request
@@ -69,7 +70,7 @@ class _Request(aiohttp.ClientRequest):
 class _LentRequest(_Request):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         if conn.transport is not None:
-            watch_connection(conn.transport)
+            forks.watch_connection(conn.transport)
         return await super().send(conn)
 
 

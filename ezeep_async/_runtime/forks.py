@@ -23,7 +23,7 @@ class Inherited(Protocol):
     """What is registered with `watch`."""
 
     def disown(self) -> None:
-        """Called in a forked child: this object belongs to the parent process."""
+        """Called in a forked child: this object belongs to the parent process. It may still call `watch_socket`."""
         ...
 
 
@@ -63,6 +63,13 @@ def watch_socket(sock: socket.socket) -> None:
     _sockets.add(sock)
 
 
+def watch_connection(transport: asyncio.BaseTransport) -> None:
+    """`watch_socket`, for a connection that was made by somebody else."""
+    sock = getattr(transport.get_extra_info("socket"), "_sock", None)
+    if isinstance(sock, socket.socket):
+        watch_socket(sock)
+
+
 def watch_task(task: asyncio.Task[Any]) -> None:
     """Let a forked child neither wait for this task nor finalize it."""
     _tasks.add(task)
@@ -81,12 +88,14 @@ def at_end_of_child(callback: Callable[[], None]) -> None:
 
 
 def _after_fork_in_child() -> None:
-    owners, loops, sockets, tasks = list(_watched), list(_loops), list(_sockets), list(_tasks)
-    for each in (_watched, _loops, _sockets, _tasks):
+    owners, loops, tasks = list(_watched), list(_loops), list(_tasks)
+    for each in (_watched, _loops, _tasks):
         each.clear()
-    _grave.buried += [owners, loops, sockets, tasks]
     for owner in owners:
         owner.disown()
+    sockets = list(_sockets)
+    _sockets.clear()
+    _grave.buried += [owners, loops, sockets, tasks]
     for task in tasks:
         # https://docs.python.org/3/library/asyncio-extending.html#task-lifetime-support
         asyncio._unregister_task(task)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import os
 import random
 import secrets
 import time
@@ -75,6 +76,7 @@ class _Held:
 
     key: str
     owner: str = attrs.field(factory=lambda: secrets.token_hex(16))
+    pid: int = attrs.field(factory=os.getpid)
     until: float = float("inf")
     ended_early: bool = False
 
@@ -146,14 +148,17 @@ class RedisLocks:
 
     async def _give(self, held: _Held) -> None:
         """Give it back, also where the caller is cancelled meanwhile; then the caller is."""
+        if held.pid != os.getpid():  # a forked child would end the lock of its parent
+            return
         answer = self._ask("give", held)
         try:
             await asyncio.shield(answer)
         except asyncio.CancelledError:
-            while not answer.done():
+            while not answer.done() and held.pid == os.getpid():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait({answer})
-            self._note_given(held, answer)
+            if answer.done():
+                self._note_given(held, answer)
             raise
         except TokenStoreError:
             pass

@@ -96,12 +96,22 @@ class RedisServer:
         self._password = options.get("password")
         self._keys = keys
         self._links: dict[Place, _Link] = {}
+        forks.watch(self)
         self.where = f"{what} in Redis at {_place(options)}"
 
     @property
     def lock_key(self) -> str:
         """The key of the lock, for others beside it."""
         return self._keys[1]
+
+    def disown(self) -> None:
+        """Let a forked child leave the connections of its parent alone: it would read the responses to them."""
+        for client in [self._borrowed, *(link.client for link in self._links.values())]:
+            pool = getattr(client, "connection_pool", None)
+            for name in ("_available_connections", "_in_use_connections"):
+                for connection in list(getattr(pool, name, ())):
+                    if (writer := getattr(connection, "_writer", None)) is not None:
+                        forks.watch_connection(writer.transport)
 
     async def aclose(self) -> None:
         """Break off what the running loop has under way here."""
@@ -296,13 +306,14 @@ async def _close(client: _Client) -> None:
 
 async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run it to its end, even if the caller is cancelled; then the caller is."""
+    process = os.getpid()
     task = start_self_timed(coroutine, "ezeep-redis")
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        while not task.done():
+        while not task.done() and os.getpid() == process:  # in a forked child it never ends
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({task})
-        if not task.cancelled():
+        if task.done() and not task.cancelled():
             task.exception()
         raise

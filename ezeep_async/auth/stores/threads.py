@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -27,10 +28,11 @@ async def in_thread(function: Callable[[], T]) -> T:
         future = _started(function, daemon=False)
     except RuntimeError:  # the interpreter shuts down and starts no threads: better late than not at all
         return function()
+    process = os.getpid()
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        while not future.done():
+        while not future.done() and os.getpid() == process:  # the thread stays behind in a fork
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({future})
         raise
