@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import multiprocessing
 import os
 import ssl
@@ -184,6 +185,53 @@ SCRIPT = """
 def test_5_3_children_and_grandchildren_that_exit_harm_neither_session_nor_sandbox() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(SCRIPT)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("1 2 True 1\n", "")
+
+
+CANCELLED = """
+    import asyncio, os, sys, threading
+    from ezeep_async import EzeepSession, FileTokenStore, OAuthApp
+
+    async def main():
+        store, go_on = FileTokenStore("login.json"), threading.Event()
+        store._load = go_on.wait
+        async with EzeepSession(OAuthApp("a"), store):
+            task = asyncio.create_task(store.load())
+            await asyncio.sleep(0.01)
+            pid = os.fork()
+            if pid == 0:
+                sys.exit(3)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            go_on.set()
+            await task
+
+    asyncio.run(main())
+"""
+
+
+def test_5_3_a_child_does_not_wait_for_a_thread_of_its_parent(tmp_path: Path) -> None:
+    """`asyncio.run` cancels what the parent has under way, and waits for it."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(CANCELLED)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("3\n", "")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="uvloop is not installed")
+def test_5_3_blocking_calls_do_not_run_on_uvloop_whose_children_crash() -> None:
+    policy = "import asyncio, uvloop\nasyncio.set_event_loop_policy(uvloop.EventLoopPolicy())\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", policy + textwrap.dedent(SCRIPT)],
         capture_output=True,
         text=True,
         timeout=30,

@@ -269,7 +269,7 @@ class Portal:
             self._finished.set()
 
     def _serve(self) -> None:
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
             self._loop = runner.get_loop()
             forks.watch(self, self._loop)
             self._ready.set()
@@ -294,6 +294,18 @@ class Portal:
         await RunningLimit(patience).wait_all(tasks)
         self._ended = True
         asyncio.get_running_loop().stop()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """What the program's policy gives, but not uvloop's where there are forks.
+
+    libuv waits for its threads when a forked child exits, where they are not, and crashes (libuv/libuv#4443).
+    """
+    loop = asyncio.new_event_loop()
+    if isinstance(loop, asyncio.BaseEventLoop) or not hasattr(os, "fork"):
+        return loop
+    loop.close()
+    return asyncio.SelectorEventLoop()
 
 
 _lock = threading.RLock()  # a finaliser may get here in the thread that holds it
