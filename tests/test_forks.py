@@ -238,3 +238,36 @@ def test_5_3_blocking_calls_do_not_run_on_uvloop_whose_children_crash() -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("1 2 True 1\n", "")
+
+
+FORKING_HOOK = """
+    import os, sys
+    from ezeep_async import EzeepSession, run_sync
+    from ezeep_async.testing import ThreadedSandbox
+
+    def hook(old, new):
+        pid = os.fork()
+        if pid == 0:
+            sys.exit(3)
+        print("ended" if os.waitpid(pid, 0)[0] == pid else "?")
+
+    with ThreadedSandbox(users=3, groups=1) as sandbox:
+        made = EzeepSession(
+            sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, on_token_rotated=hook
+        )
+        with run_sync(made) as session:
+            session.oauth.refresh()
+            print(bool(session.accounts.me()), sandbox.refreshes)
+"""
+
+
+def test_5_3_a_child_that_is_forked_on_the_background_loop_ends() -> None:
+    """It is a copy of that loop's thread, and would serve the parent's calls for ever."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(FORKING_HOOK)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert sorted(done.stdout.splitlines()) == ["True 1", "ended"]

@@ -161,6 +161,10 @@ class Portal:
 
     def disown(self) -> None:
         self.inherited = True
+        if self.runs_here and self._loop is not None:
+            # Forked by code of a caller on this loop: its child would go on as a second parent, and never end.
+            self._ended = True
+            self._loop.stop()
 
     def start(self) -> None:
         self._thread.start()
@@ -262,7 +266,7 @@ class Portal:
             self._failure = error
         finally:
             self._ready.set()
-            if not self.closing:
+            if not self.closing and not self.inherited:
                 logger.error("the background event loop ended unexpectedly", exc_info=self._failure)
             for call in list(self.calls):
                 call.finish(SessionClosed("the background event loop has ended"))

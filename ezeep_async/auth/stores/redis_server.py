@@ -107,6 +107,7 @@ class RedisServer:
     def disown(self) -> None:
         """Let a forked child leave the connections of its parent alone: it would read the responses to them."""
         for client in [self._borrowed, *(link.client for link in self._links.values())]:
+            forks.bury(client)
             pool = getattr(client, "connection_pool", None)
             for name in ("_available_connections", "_in_use_connections"):
                 for connection in list(getattr(pool, name, ())):
