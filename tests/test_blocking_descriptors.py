@@ -19,8 +19,8 @@ import attrs
 import pytest
 
 from ezeep_async._runtime import forks
-from ezeep_async.blocking.descriptors import descriptors as blocking
-from ezeep_async.blocking.descriptors import portal
+from ezeep_async.blocking import descriptors as blocking
+from ezeep_async.blocking import portal
 from ezeep_async.blocking.descriptors import BlockingPaginator, call, listing, plain
 from ezeep_async.errors import BlockingCallError, NotFound, SessionClosed
 from ezeep_async.pagination.reader import Page

@@ -97,7 +97,7 @@ def test_what_a_hook_leaves_behind_on_the_loop_ends_nothing(
     async def no_handler() -> None:
         asyncio.get_running_loop().set_exception_handler(None)
 
-    from ezeep_async.blocking.descriptors import portal
+    from ezeep_async.blocking import portal
 
     with run_sync(open_session(server, on_token_rotated=hook)) as session:
         before = portal.current()
@@ -114,7 +114,7 @@ def test_a_log_handler_that_exits_does_not_end_the_loop(server: Sandbox, other: 
         def emit(self, record: logging.LogRecord) -> None:
             raise SystemExit(6)
 
-    from ezeep_async.blocking.descriptors import portal
+    from ezeep_async.blocking import portal
 
     handler, log = Exiting(logging.WARNING), logging.getLogger("ezeep_async")
     before = portal.current()

@@ -15,12 +15,12 @@ import pytest
 from support import open_session, sandbox_in_a_thread
 
 from ezeep_async import BlockingCallError, run_sync
-from ezeep_async.blocking.descriptors import portal
+from ezeep_async.blocking import portal
 
 
 pytestmark = pytest.mark.may_block
 
-ANSWER = "from ezeep_async import portal\nasync def answer(): return 42\n"
+ANSWER = "from ezeep_async.blocking import portal\nasync def answer(): return 42\n"
 CELLS = {
     "a statement": "result = portal.run(answer)",
     "a function of another cell": "def work(): return portal.run(answer)\nresult = work()",
@@ -97,7 +97,7 @@ def test_5_1_a_script_around_the_loop_is_no_cell(loop: str) -> None:
     script = f"""
         import asyncio, {loop}
         from ezeep_async import BlockingCallError
-        from ezeep_async.blocking.descriptors import portal
+        from ezeep_async.blocking import portal
         async def add(): return 1
         async def main():
             try: portal.run(add)
@@ -131,7 +131,7 @@ app = marimo.App()
 @app.cell
 def _():
     import asyncio
-    from ezeep_async.blocking.descriptors import portal
+    from ezeep_async.blocking import portal
     async def answer(): return bool(asyncio.get_running_loop())
     asyncio.get_running_loop()
     print("cell", portal.run(answer))

@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from ezeep_async.blocking.descriptors import portal
+from ezeep_async.blocking import portal
 from ezeep_async.errors import BlockingCallError, SessionClosed
 
 

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from ezeep_async.blocking.descriptors import portal
+from ezeep_async.blocking import portal
 
 
 HANG = 15  # seconds after which something hangs; nothing here is expected to take long
@@ -26,7 +26,7 @@ async def add(a: int, b: int = 0) -> int:
 
 PREAMBLE = """
 import asyncio, atexit, logging, os, sys, threading, time
-from ezeep_async.blocking.descriptors import portal
+from ezeep_async.blocking import portal
 
 # Debug mode reports slow callbacks. On a busy machine everything is slow.
 logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing"))

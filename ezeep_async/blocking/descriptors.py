@@ -25,7 +25,7 @@ from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cas
 
 from ezeep_async._runtime import forks
 from ezeep_async._text.redaction import clears_locals
-from ezeep_async.blocking.descriptors import portal
+from ezeep_async.blocking import portal
 from ezeep_async.errors import SessionClosed
 from ezeep_async.pagination.reader import HasId, Page
 

@@ -24,7 +24,7 @@ import attrs
 
 from ezeep_async._runtime import forks
 from ezeep_async._runtime.running_time import RunningLimit, wait_in_thread
-from ezeep_async.blocking.descriptors.notebooks import in_notebook
+from ezeep_async.blocking.notebooks import in_notebook
 from ezeep_async.errors import BlockingCallError, SessionClosed
 
 

@@ -16,7 +16,7 @@ from ezeep_async._http.stats import Stats
 from ezeep_async._runtime import forks
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.oauth import OAuth
-from ezeep_async.blocking.descriptors import portal
+from ezeep_async.blocking import portal
 from ezeep_async.blocking.descriptors import call, listing, on_loop, plain
 from ezeep_async.errors import BlockingCallError, OutcomeUnknown, SessionClosed, TokenStoreError
 from ezeep_async.models.reconciled import Reconciled

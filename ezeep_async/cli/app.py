@@ -51,6 +51,6 @@ app.command(
     help="List and show users, and change the groups of one.",
 )
 app.command(
-    "ezeep_async.cli.demo.command.sandbox:sandbox",
+    "ezeep_async.cli.demo.sandbox:sandbox",
     help="Serve a sandbox on loopback until Ctrl-C, and print the environment with which to use it.",
 )

@@ -14,9 +14,9 @@ import pytest
 from ezeep_async import AuthorizationDenied, ConnectFailed, EzeepError, UnexpectedResponse
 from ezeep_async.cli import main as main_module
 from ezeep_async.cli.demo.command import Tally, demo
-from ezeep_async.cli.demo.command.consent import ConsentForm, allow
-from ezeep_async.cli.demo.command.sandbox import sandbox as sandbox_command
-from ezeep_async.cli.demo.command.target import open_place
+from ezeep_async.cli.demo.consent import ConsentForm, allow
+from ezeep_async.cli.demo.sandbox import sandbox as sandbox_command
+from ezeep_async.cli.demo.target import open_place
 from ezeep_async.cli.directory.groups import create_group, list_groups, show_group
 from ezeep_async.cli.directory.users import list_users, show_user
 from ezeep_async.provisioning import ChangeMemberships, DesiredState, Report, Row, TargetGroup

@@ -19,7 +19,7 @@ from yarl import URL
 
 from ezeep_async import FileTokenStore, TokenSet
 from ezeep_async.auth.app import AuthorizationRequest, code_from_callback
-from ezeep_async.cli.login.commands.loopback import RedirectListener
+from ezeep_async.cli.login.loopback import RedirectListener
 
 
 pytestmark = pytest.mark.timeout(60)

@@ -8,7 +8,7 @@ import pytest
 from provisioned import add_team, emails
 
 from ezeep_async import EzeepError, EzeepSession
-from ezeep_async.cli.provision.commands.screen import facts_of, told_failures
+from ezeep_async.cli.provision.screen import facts_of, told_failures
 from ezeep_async.provisioning import (
     Change,
     ChangeMemberships,

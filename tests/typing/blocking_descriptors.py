@@ -11,7 +11,7 @@ from uuid import UUID
 
 import attrs
 
-from ezeep_async.blocking.descriptors import portal
+from ezeep_async.blocking import portal
 from ezeep_async.blocking.descriptors import BlockingPages, BlockingPaginator, call, listing, plain
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.pagination.reader import Page

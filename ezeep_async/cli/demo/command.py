@@ -10,9 +10,9 @@ import attrs
 
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.tokens import MemoryTokenStore
-from ezeep_async.cli.demo.command.consent import allow
-from ezeep_async.cli.demo.command.sandbox import check_token_file
-from ezeep_async.cli.demo.command.target import Place, open_place
+from ezeep_async.cli.demo.consent import allow
+from ezeep_async.cli.demo.sandbox import check_token_file
+from ezeep_async.cli.demo.target import Place, open_place
 from ezeep_async.cli.options import AtLeastOne
 from ezeep_async.cli.signals import cancel_on_signals
 from ezeep_async.cli.terminal.screen import Screen, Steps, complain

@@ -15,7 +15,7 @@ from ezeep_async.auth.app import AuthorizationRequest, without_entities
 from ezeep_async.auth.stores.keyring import KeyringTokenStore
 from ezeep_async.auth.stores.readonly import UNKNOWN_END
 from ezeep_async.cli.connection import HERE, Account, Connection, open_account
-from ezeep_async.cli.login.commands.loopback import RedirectListener
+from ezeep_async.cli.login.loopback import RedirectListener
 from ezeep_async.cli.options import Json
 from ezeep_async.cli.terminal.output import Whole
 from ezeep_async.cli.terminal.prompts import ask_line, ask_secret, beside

@@ -23,7 +23,7 @@ from ezeep_async.settings import is_loopback
 
 
 # What is no HTTP, or goes before it has its page, is answered or dropped, and nothing for the terminal.
-_quiet = logging.getLogger("ezeep_async.cli.login.commands.loopback")
+_quiet = logging.getLogger("ezeep_async.cli.login.loopback")
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
 

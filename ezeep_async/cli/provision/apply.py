@@ -12,14 +12,14 @@ import attrs
 from cyclopts import Group, Parameter
 
 from ezeep_async.cli.options import AtLeastOne, OutFile, Yes
-from ezeep_async.cli.provision.commands.files import (
+from ezeep_async.cli.provision.files import (
     check_not_read,
     check_readable,
     check_report,
     default_audit_log,
     write_report,
 )
-from ezeep_async.cli.provision.commands.screen import (
+from ezeep_async.cli.provision.screen import (
     LINES_SHOWN,
     Ran,
     follow,

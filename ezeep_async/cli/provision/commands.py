@@ -11,9 +11,9 @@ from cyclopts import App, Group, Parameter
 
 from ezeep_async.cli.connection import HERE, Connection, open_session
 from ezeep_async.cli.options import Json, OutFile
-from ezeep_async.cli.provision.commands.apply import CAREFUL, Applying, apply_plan
-from ezeep_async.cli.provision.commands.files import check_not_read, read_input
-from ezeep_async.cli.provision.commands.screen import show_plan, told_limit
+from ezeep_async.cli.provision.apply import CAREFUL, Applying, apply_plan
+from ezeep_async.cli.provision.files import check_not_read, read_input
+from ezeep_async.cli.provision.screen import show_plan, told_limit
 from ezeep_async.cli.terminal.private_files import write_private
 from ezeep_async.cli.terminal.prompts import beside
 from ezeep_async.cli.terminal.screen import Screen, complain, write_json
