@@ -23,6 +23,7 @@ from ezeep_async import (
     TokenSet,
     run_sync,
 )
+from ezeep_async.provisioning.runs.audit import AuditLog, read_audit_log
 from ezeep_async.sandbox import Sandbox
 
 
@@ -84,6 +85,12 @@ WRONG: list[tuple[str, Callable[[Any], object], Any]] = [
     ("groups is of the class Mapping", DesiredState.from_mapping, [("Sales", ["a@example.com"])]),
     ("content is of the class bytes", lambda x: DesiredState.from_bytes(x, "csv", source="x"), SECRET),
     ("form is one of csv, json, yaml", lambda x: DesiredState.from_bytes(b"", x, source="x"), "xml"),
+    ("this text is JSON", ReadOnlyTokens, f'{{"access_token": "{SECRET}"}}'),
+    ("audit_log is a path", AuditLog, b"audit.jsonl"),
+    ("audit_log needs a name", AuditLog, ""),
+    ("audit_log has a control character", read_audit_log, "audit\0.jsonl"),
+    ("path is a path", DesiredState.from_csv, SECRET.encode()),
+    ("path is a path", DesiredState.from_file, None),
     ("redirect_uris is a tuple", lambda x: Sandbox(redirect_uris=x), "http://127.0.0.1:1/callback"),
 ]  # fmt: skip
 

@@ -159,6 +159,17 @@ def test_a_token_file_has_the_name_that_was_meant(tmp_path: Path) -> None:
         assert session._core._store.path == tmp_path / "f"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("character", ["\u200b", "\u2060", "\ufeff", "\u202e", "\u00ad"])
+def test_an_invisible_character_is_refused_by_name(character: str) -> None:
+    """As web pages have them beside what is copied."""
+    for name in ("EZEEP_CLIENT_ID", "EZEEP_CLIENT_SECRET", "EZEEP_ACCOUNT_URL"):
+        given = {"EZEEP_CLIENT_ID": ID, name: f"https://example.com{character}"}
+        if character == "\ufeff":
+            given[name] = f"https://exam{character}ple.com"
+        with pytest.raises(ValueError, match=rf"^{name} has an invisible character \(U\+"):
+            EzeepSession.from_env(given)
+
+
 def test_blank_is_not_set() -> None:
     with pytest.raises(ValueError, match="EZEEP_CLIENT_ID is not set"):
         EzeepSession.from_env({"EZEEP_CLIENT_ID": ' "" \n'})

@@ -29,8 +29,15 @@ def cleaned(value: str, name: str, *, is_path: bool = False) -> str:
     if len(value) > 1 and value[0] == value[-1] and value[0] in _QUOTES:
         value = value[1:-1].strip()
     refuse_control(value, name)
-    if not is_path and any(unicodedata.category(character) == "Cs" for character in value):
-        raise ValueError(f"{name} is not UTF-8 text: write it in UTF-8")
+    if is_path:
+        return value
+    for position, character in enumerate(value, 1):
+        if (category := unicodedata.category(character)) == "Cs":
+            raise ValueError(f"{name} is not UTF-8 text: write it in UTF-8")
+        if category == "Cf":  # as web pages have them around what is copied
+            raise ValueError(
+                f"{name} has an invisible character (U+{ord(character):04X}, at {position}): remove it"
+            )
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App, Parameter
 
+from ezeep_async.cli.terminal.screen import TellingConsole
 from ezeep_async.version import __version__
 
 
@@ -16,6 +17,7 @@ app = App(
     name="ezeep",
     help="Groups and users of an ezeep Blue organisation, and a sandbox to try everything in.",
     version=f"ezeep {__version__}",
+    console=TellingConsole(),  # for --help and --version
     # `main` says it, and to everybody the same.
     suppress_keyboard_interrupt=False,
     # A switch is given or it is not: --no-json would be one more thing to explain.

@@ -21,7 +21,7 @@ from ezeep_async.auth.stores.keyring import KeyringTokenStore
 from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenStore
-from ezeep_async.cli.config import Configuration
+from ezeep_async.cli.config import LARGEST_FILE, Configuration
 from ezeep_async.cli.signals import cancel_on_signals
 from ezeep_async.cli.terminal.prompts import ask_secret
 from ezeep_async.errors import ReauthorizationRequired
@@ -188,7 +188,8 @@ def _secret(connection: Connection, configuration: Configuration) -> str:
 
 def _secret_in(path: Path) -> str:
     try:
-        text = text_of(path.read_bytes())
+        with path.open("rb") as file:
+            text = text_of(file.read(LARGEST_FILE))
     except NotText as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     return cleaned(text, f"the secret in {path}")

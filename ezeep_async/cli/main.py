@@ -19,12 +19,15 @@ from types import TracebackType
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.cli.signals import signals_end
 from ezeep_async.cli.terminal.output import (
+    FULL,
     clean,
     complain,
     finished,
     forget,
+    incomplete,
     is_stuck,
     prepare_streams,
+    sentence,
     write_error,
 )
 
@@ -71,7 +74,6 @@ def _run(arguments: Sequence[str] | None) -> int:
         from cyclopts import CycloptsError
 
         from ezeep_async.cli.app import app
-        from ezeep_async.cli.terminal.screen import sentence
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in EXTRA:
             raise
@@ -91,11 +93,18 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # What standard output does not take is still in its buffer, and `finished` says that it is not whole.
-        return 1 if error.filename is None and is_stuck(sys.stdout) else _fail(sentence(error))
+        return _refused_by_the_system(error)
     except (EzeepError, ValueError) as error:
         return _fail(sentence(error))
     return code if isinstance(code, int) else 0
+
+
+def _refused_by_the_system(error: OSError) -> int:
+    if error.filename is None and is_stuck(sys.stdout):
+        return 1  # what was not taken is still in its buffer, and `finished` says that it is not whole
+    # What is larger than the buffer does not stay there.
+    is_of_output = error.filename is None and error.errno in FULL
+    return _fail(incomplete(error) if is_of_output else sentence(error))
 
 
 def _may_have_a_secret(arguments: Sequence[str]) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Literal, TypeVar
 from uuid import UUID
 
+from ezeep_async._text.cleaning import cleaned_path
 from ezeep_async._wire.requests import as_uuid, checked_flag
 from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.models.groups import Group
@@ -152,6 +153,10 @@ class Provisioning:
         if not isinstance(plan, Plan):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise ValueError("plan is a Plan: session.provisioning.plan makes one of a DesiredState")  # noqa: TRY004  # one class for bad arguments
         checked_flag(verify_after, "verify_after")
+        if on_event is not None and not callable(on_event):
+            raise ValueError(
+                f"on_event is a function, not {type(on_event).__name__}"
+            )  # one class for bad arguments
         if inspect.iscoroutinefunction(on_event):
             raise ValueError("on_event is called and not awaited: a plain function, which may start a task")
         if verify == "trust-plan" and plan.mode == "undo":
@@ -205,7 +210,7 @@ class Provisioning:
         Raises `AuditLogError` and `OSError` for a file that is no audit log or is damaged, and what reading the groups and
         the users raises.
         """
-        log = expanded(audit_log)
+        log = expanded(cleaned_path(audit_log, "audit_log"))
         records = await asyncio.to_thread(lambda: list(read_audit_log(log)))
         groups = await listed(self._resources.groups.list(concurrency=READERS))
         now = await groups_now(self._resources, users_of(records, run_id))

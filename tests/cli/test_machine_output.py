@@ -179,7 +179,14 @@ async def test_what_is_cut_short_is_an_error(
 
 @needs_full
 @pytest.mark.parametrize(
-    ("command", "unbuffered"), [("whoami", ""), ("groups list --json", "1"), ("groups show nosuch", "")]
+    ("command", "unbuffered"),
+    [
+        ("whoami", ""),
+        ("groups list --json", "1"),
+        ("groups show nosuch", ""),
+        ("users list", ""),
+        ("users list --json", ""),
+    ],
 )
 async def test_a_full_disk_is_one_sentence(login: dict[str, str], command: str, unbuffered: str) -> None:
     env = {**login, "PYTHONUNBUFFERED": unbuffered}
@@ -199,7 +206,10 @@ def test_an_error_that_cannot_be_said_keeps_its_code() -> None:
     assert ran.returncode == 64
 
 
-@pytest.mark.parametrize("command", ["export", "groups list --json", "provision plan few.csv"])
+@pytest.mark.parametrize(
+    "command",
+    ["export", "groups list --json", "provision plan few.csv", "--help", "users list --help", "--version"],
+)
 async def test_a_reader_that_goes_away_is_silence(login: dict[str, str], few: Path, command: str) -> None:
     assert few.exists()
     reader, writer = os.pipe()

@@ -148,3 +148,12 @@ def test_nothing_is_lost_in_lines() -> None:
     text = "to 'be or' not \"to be\" that (is 'the) question's end' of 'it"
     for width in range(1, 70):
         assert " ".join(wrapped(text, width)) == text
+
+
+@pytest.mark.usefixtures("login")
+async def test_one_is_not_several(capsys: Capture, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    narrow(monkeypatch, 60)
+    group = sandbox.organisation.add_group("Only")
+    sandbox.organisation.listed_users()[0].groups.add(group.id)
+    await list_groups()
+    assert "Only  1 member  0 printers" in capsys.readouterr().out

@@ -408,6 +408,47 @@ async def test_without_a_usable_folder_one_warning_and_the_write(
     assert "login.json.locks" in caplog.text
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links, owners and umasks of POSIX")
+async def test_a_lock_file_with_a_second_name_is_left_alone(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The owner of the folder could have linked a file of root's there, which root would write to and give away."""
+    monkeypatch.setattr(file_locks, "LOCKS", 1)
+    where = str(tmp_path / "login.json")
+    victim = tmp_path / "secret"
+    victim.write_text("secret")
+    await begin(sandbox, where)
+    (folder := tmp_path / "login.json.locks").mkdir()
+    (folder / "000.lock").hardlink_to(victim)
+    if os.geteuid() == 0:
+        os.chown(folder, 65534, 65534)
+    before = victim.stat()
+    async with session_on(sandbox, store_at(where)) as session:
+        with caplog.at_level(logging.WARNING, "ezeep_async"):
+            await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organisation.groups)
+    assert memberships(sandbox) == 2
+    assert "000.lock" in caplog.text
+    assert victim.read_text() == "secret"
+    after = victim.stat()
+    assert (after.st_uid, after.st_mode, after.st_mtime_ns) == (
+        before.st_uid, before.st_mode, before.st_mtime_ns
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="umasks of POSIX")
+async def test_lock_files_can_be_used_again_whatever_the_umask_is(sandbox: Sandbox, tmp_path: Path) -> None:
+    where = str(tmp_path / "login.json")
+    await begin(sandbox, where)
+    before = os.umask(0o777)
+    try:
+        async with session_on(sandbox, store_at(where)) as session:
+            await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organisation.groups)
+    finally:
+        os.umask(before)
+    (only,) = (tmp_path / "login.json.locks").iterdir()
+    assert stat.S_IMODE(only.stat().st_mode) == 0o600
+
+
 async def test_a_folder_that_was_removed_is_made_again(sandbox: Sandbox, tmp_path: Path) -> None:
     where = str(tmp_path / "login.json")
     await begin(sandbox, where)

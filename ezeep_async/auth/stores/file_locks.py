@@ -7,6 +7,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 import sys
 import time
 from collections import defaultdict
@@ -14,9 +15,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from ezeep_async.auth.stores.mounts import network_file_system
-from ezeep_async.auth.stores.private import keep_owner, make_folder
+from ezeep_async.auth.stores.private import FILE_MODE, keep_owner, make_folder, open_private
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.errors import TokenStoreError
 
@@ -53,16 +55,26 @@ class _LockFile:
         """Lock it, unless that is held by others. Raises `OSError` where files cannot be locked."""
         try:
             if self._descriptor is None:
-                flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-                self._descriptor = os.open(self._path, flags, 0o600)
-                _open_files.add(self)
-                if self._owner is not None:
-                    os.fchown(self._descriptor, *self._owner)
-            return _lock(self._descriptor)
+                self._open()
+            return _lock(cast("int", self._descriptor))
         except OSError as error:
             if error.errno in BUSY:
                 return False
             raise
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        try:
+            self._descriptor, is_new = open_private(str(self._path), flags | os.O_EXCL), True
+        except FileExistsError:
+            self._descriptor, is_new = os.open(self._path, flags, FILE_MODE), False
+        _open_files.add(self)
+        status = os.fstat(self._descriptor)
+        # The folder's owner could have put another name of a file of root's here, which would be written to.
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise OSError(errno.EINVAL, "it is no lock file", str(self._path))
+        if is_new and self._owner is not None:
+            os.fchown(self._descriptor, *self._owner)
 
     def is_waited_for(self) -> bool:
         """Whether the mark of a waiter is there. Only with the lock held."""
@@ -202,7 +214,9 @@ class FileLocks:
             if isinstance(error, FileNotFoundError) and not is_retry:  # the folder was removed
                 await in_thread(self._prepare)
                 return await self._locked(file_name, is_retry=True)
-            raise TokenStoreError(f"{folder} cannot be used: {error.strerror or error}") from error
+            raise TokenStoreError(
+                f"{folder / file_name} cannot be used: {error.strerror or error}"
+            ) from error
         except BaseException:
             await self._run(lock.release)
             raise

@@ -54,6 +54,11 @@ class ReadOnlyTokens:
         self._read: Mapping[str, object] | Path
         if isinstance(source, Mapping):
             self._read, self._place = source, "the given mapping"
+        elif isinstance(source, str) and source.lstrip().startswith("{"):
+            # Without the value, which messages about a path would show.
+            raise ValueError(
+                "the source is a path or a mapping, and this text is JSON: json.loads(text) reads it"
+            )
         else:
             self._read = expanded(cleaned_path(source, "the source"))
             self._place = str(self._read)

@@ -4,6 +4,7 @@ commands to their terminal."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -18,6 +19,10 @@ HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Categories of characters that command a terminal, change the order of what is shown, or cannot be seen."""
 FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Letters and marks that are shown as nothing."""
+FULL = frozenset(
+    {errno.ENOSPC, errno.EFBIG, errno.EIO, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
+)
+"""What a system says where a file does not take more. Of a file with a name, the error has the name."""
 WENT_WELL = frozenset({0, 2})
 """Exit codes of what went well; 2 is a plan with changes pending."""
 DEFAULT_WIDTH = 80
@@ -132,9 +137,14 @@ def finished(code: int) -> int:
         return 141 if code in WENT_WELL else code
     except OSError as error:
         forget(sys.stdout)
-        complain(f"standard output cannot be written: {error.strerror}. What was written is incomplete")
+        complain(incomplete(error))
         return 1 if code in WENT_WELL else code
     return code
+
+
+def incomplete(error: OSError) -> str:
+    """What to say where standard output does not take everything."""
+    return f"standard output cannot be written: {error.strerror}. What was written is incomplete"
 
 
 def is_stuck(stream: TextIO) -> bool:

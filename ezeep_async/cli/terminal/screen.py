@@ -86,7 +86,9 @@ def _qr_code(text: str, width: int) -> str:
     return lines.getvalue().rstrip("\n") if code.symbol_size(border=QR_BORDER)[0] <= width else ""
 
 
-class _Console(Console):
+class TellingConsole(Console):
+    """One that tells of a closed pipe, where rich's own ends the process with exit code 1."""
+
     def on_broken_pipe(self) -> None:
         """Leave it to `main`, which knows what to do about it."""
         raise BrokenPipeError
@@ -152,7 +154,7 @@ class Screen:
         self._stream = sys.stderr if beside else sys.stdout
         self._width = width_of(self._stream)
         # Whether it is a terminal is not a question of colours, which the environment forces or forbids.
-        self._console = _Console(
+        self._console = TellingConsole(
             file=self._stream, highlight=False, force_terminal=is_terminal(self._stream), force_jupyter=False
         )
         if self._console.is_dumb_terminal:
@@ -214,7 +216,9 @@ class Screen:
             return
         for first, *others in rows:
             told = [
-                f"{value} {name}" if isinstance(value, int) else str(value)
+                f"{value} {name.removesuffix('s') if value == 1 else name}"
+                if isinstance(value, int)
+                else str(value)
                 for name, value in zip(columns[1:], others, strict=True)
             ]
             lines = wrapped("  ", self._width, *(Whole(f"{each} ") for each in told if each))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
-from pathlib import Path
 from typing import Literal, Self
 from uuid import UUID
 
 import attrs
 
-from ezeep_async._text.cleaning import check_kind
+from ezeep_async._text.cleaning import check_kind, cleaned_path
 from ezeep_async.provisioning.inputs.collector import Collected
 from ezeep_async.provisioning.inputs.csv_tables import read_table
 from ezeep_async.provisioning.inputs.documents import read_document
@@ -104,7 +103,7 @@ class DesiredState:
         Blocks while it reads: in an event loop, call it with `asyncio.to_thread`. Raises what `from_csv`, `from_json`
         and `from_yaml` raise.
         """
-        form = FORMATS.get(Path(path).suffix.lower())
+        form = FORMATS.get(cleaned_path(path, "path").suffix.lower())
         if form is None:
             raise ValueError(f"{os.fspath(path)} ends with none of {', '.join(FORMATS)}")
         return cls._from_path(path, form)
@@ -170,7 +169,7 @@ class DesiredState:
 
     @classmethod
     def _from_path(cls, path: str | os.PathLike[str], form: Format) -> Self:
-        return cls.from_bytes(Path(path).read_bytes(), form, source=os.fspath(path))
+        return cls.from_bytes(cleaned_path(path, "path").read_bytes(), form, source=os.fspath(path))
 
     @classmethod
     def _from(cls, collected: Collected) -> Self:

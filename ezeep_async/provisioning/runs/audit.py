@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 
 import attrs
 
+from ezeep_async._text.cleaning import cleaned_path
 from ezeep_async._text.text_files import UTF8_BOM, NotText, line_of, lines_of, without_bom
 from ezeep_async._wire.converter import decode, encode, unstructure
 from ezeep_async.auth.stores.paths import expanded
@@ -69,7 +70,7 @@ class AuditLog:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = expanded(path)
+        self.path = expanded(cleaned_path(path, "audit_log"))
         self.run_id = uuid4().hex
         self._pending: list[bytes] = []
         self._taken = 0
@@ -181,7 +182,7 @@ def read_audit_log(path: str | os.PathLike[str]) -> Iterator[AuditRecord]:
     Blocks while it reads. Raises `AuditLogError` for a file that is no audit log, for a line that is damaged and is not
     the last one of its run, and `OSError`.
     """
-    return _records(expanded(path))
+    return _records(expanded(cleaned_path(path, "audit_log")))
 
 
 def _records(path: Path) -> Iterator[AuditRecord]:
