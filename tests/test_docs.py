@@ -13,7 +13,9 @@ import pytest
 from browser import decide
 from support import put, sandbox_in_a_thread
 
+import ezeep_async
 from ezeep_async import FileTokenStore
+from ezeep_async.sandbox import SANDBOX_ADMIN
 
 
 pytestmark = pytest.mark.may_block
@@ -45,12 +47,13 @@ def environment(server, tmp_path: Path) -> dict[str, str]:
         "EZEEP_REDIRECT_URI": server.oauth_app.redirect_uri,
         "EZEEP_ACCOUNT_URL": server.endpoints.account,
         "EZEEP_API_URL": server.endpoints.api,
+        "EZEEP_TOKEN_FILE": str(tmp_path / "login.json"),
     }
 
 
 def test_there_are_snippets() -> None:
     """2-14: the first example is asynchronous, has a token store, and is short."""
-    assert len(SNIPPETS) == 7
+    assert len(SNIPPETS) == 8
     assert "FileTokenStore(" in SNIPPETS[0]
     body = SNIPPETS[0].split("def main", 1)[1].split("\n\n\n")[0]
     assert len(body.splitlines()) <= 10
@@ -92,13 +95,43 @@ def test_requirement_ids_exist() -> None:
     "number", [n for n, text in enumerate(SNIPPETS) if "input(" not in text and "pytest" not in text]
 )
 def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path) -> None:
-    """With warnings as errors, in an empty folder with a login in it."""
+    """With warnings as errors, in a folder with a token file and a CSV file."""
+    (tmp_path / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", SNIPPETS[number]],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=15, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
+
+
+def test_the_nightly_job_reports_after_sigterm(server, environment: dict[str, str], tmp_path: Path) -> None:
+    """7-13: the change in flight is completed, the report of the changes that did not start is in its file."""
+    (snippet,) = [text for text in SNIPPETS if "add_signal_handler" in text]
+    people = [person.email for person in list(server.organisation.people.values())[:40]]
+    (tmp_path / "people.csv").write_text(
+        "group,member\n" + "".join(f"Night shift,{email}\n" for email in people)
+    )
+    hold = server.faults.hold("POST /printing/v1/groups/")
+    with subprocess.Popen(
+        [sys.executable, "-c", snippet], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        asyncio.run(asyncio.wait_for(hold.arrived(), 15))
+        process.terminate()
+        hold.release()
+        out, _ = process.communicate(timeout=15)
+    assert process.returncode == 1
+    assert "1 created" in out
+    assert "not started" in out
+    assert "not_started" in (tmp_path / "report.csv").read_text()
+
+
+def test_errors_are_documented() -> None:
+    """docs/errors.md names every public error class."""
+    text = (ROOT / "docs/errors.md").read_text()
+    classes = [getattr(ezeep_async, name) for name in ezeep_async.__all__]
+    errors = [each for each in classes if isinstance(each, type) and issubclass(each, BaseException)]
+    assert [each.__name__ for each in errors if f"`{each.__name__}`" not in text] == []
 
 
 def test_what_it_shows_of_itself(environment: dict[str, str], tmp_path: Path) -> None:
