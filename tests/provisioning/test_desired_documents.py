@@ -85,10 +85,10 @@ def test_everything_that_is_wrong_with_a_mapping_is_told_with_its_line(form: For
     ) == [
         "line 2: the group name is blank",
         "line 4: the member 'nobody' is neither an e-mail address nor a user id",
-        "line 5: a member has to be text, and is a list",
-        "line 5: a member has to be text, and is a mapping",
+        "line 5: a member must be text, not a list",
+        "line 5: a member must be text, not a mapping",
         "line 6: the member is blank",
-        "line 8: what 'Finance' has for members has to be a list ([] for none), and is a mapping",
+        "line 8: the members of 'Finance' must be a list ([] for none), not a mapping",
         "line 10: the group name 'Sa\\x01les' has a control character",
         "line 10: the member 'nobody' is neither an e-mail address nor a user id",
     ]
@@ -111,19 +111,19 @@ def test_everything_that_is_wrong_with_records_is_told_with_its_line(form: Forma
           "Sales", []
         ]""",
     ) == [
-        f"line 2: a record has {either}, and this one has group",
-        f"line 3: unknown field 'mail': a record has {either}",
-        f"line 3: a record has {either}, and this one has member",
-        f"line 4: a record has {either}, and this one has group, groups, member",
-        "line 6: the name of a group has to be text, and is a list",
+        f"line 2: a record needs {either}; this one has group",
+        f"line 3: unknown field 'mail': a record needs {either}",
+        f"line 3: a record needs {either}; this one has member",
+        f"line 4: a record needs {either}; this one has group, groups, member",
+        "line 6: the name of a group must be text, not a list",
         "line 5: the member 'nobody' is neither an e-mail address nor a user id",
         "line 6: the group name is blank",
-        "line 7: the field member has to be text, and is a list",
-        "line 7: the field groups has to be a list, and is 'Sales'",
-        "line 8: the field member is there more than once",
-        f"line 9: a record has {either}, and this one has none of them",
-        f"line 10: a record with {either} has to be a mapping, and is 'Sales'",
-        f"line 10: a record with {either} has to be a mapping, and is a list",
+        "line 7: the field member must be text, not a list",
+        "line 7: the field groups must be a list, not 'Sales'",
+        "line 8: duplicate field member",
+        f"line 9: a record needs {either}; this one has none of them",
+        f"line 10: a record with {either} must be a mapping, not 'Sales'",
+        f"line 10: a record with {either} must be a mapping, not a list",
     ]
 
 
@@ -131,10 +131,10 @@ def test_values_of_json_that_are_not_text() -> None:
     digits = "1" * 10_000
     told = problems("json", f'{{"Sales": [1.5e3, true,\nnull, NaN, -Infinity, {digits}],\n"Finance": null}}')
     assert told == [
-        *(f"line 1: a member has to be text, and is {value}" for value in ("1.5e3", "true")),
-        *(f"line 2: a member has to be text, and is {value}" for value in ("null", "NaN", "-Infinity")),
-        f"line 2: a member has to be text, and is {'1' * 80}...",
-        "line 3: what 'Finance' has for members has to be a list ([] for none), and is null",
+        *(f"line 1: a member must be text, not {value}" for value in ("1.5e3", "true")),
+        *(f"line 2: a member must be text, not {value}" for value in ("null", "NaN", "-Infinity")),
+        f"line 2: a member must be text, not {'1' * 80}...",
+        "line 3: the members of 'Finance' must be a list ([] for none), not null",
     ]
 
 
@@ -143,19 +143,19 @@ def test_values_of_json_that_are_not_text() -> None:
     [
         ("", "line 1: the file is empty"),
         ("\ufeff \r\n", "line 1: the file is empty"),
-        ("5", "line 1: this has to be a mapping from groups to members, or a list of records, and is 5"),
-        ('"Sales"', "list of records, and is 'Sales'"),
-        ('{"Sales": []}\r\n\r{}', "line 3: not JSON: '{}' after the end"),
-        ('{"Sales": ["a@example.com",]}', "line 1: not JSON: Expecting value, at ']}'"),
-        ('{"Sales": [],\n}', "line 2: not JSON: a key in double quotes has to be here, and not '}'"),
-        ('{"Sales": ["a@example.com"\n', "line 2: not JSON: ',' or ']' has to be here, and not the end"),
+        ("5", "line 1: the document must be a mapping from groups to members or a list of records, not 5"),
+        ('"Sales"', "list of records, not 'Sales'"),
+        ('{"Sales": []}\r\n\r{}', "line 3: not JSON: Extra data, at '{}'"),
+        ('\n{"Sales": ["a@example.com",]}', "line 2: not JSON: "),
+        ('\n{"Sales": [],}', "line 2: not JSON: "),
+        ('{"Sales": ["a@example.com"\n', "line 2: not JSON: Expecting ',' delimiter, at the end"),
         ('{"Sales": ["a@exam', "line 1: not JSON: Unterminated string starting at, at '\"a@exam'"),
-        ('{"Sales"\n["a@example.com"]}', "line 2: not JSON: ':' has to be here"),
+        ('{"Sales"\n["a@example.com"]}', "line 2: not JSON: Expecting ':' delimiter"),
         ('{"Sales": ]}', "line 1: not JSON: Expecting value"),
-        ("{'Sales': []}", "line 1: not JSON: a key in double quotes"),
-        ('{"Sales": ["a@example.com" "b@example.com"]}', "line 1: not JSON: ',' or ']'"),
+        ("{'Sales': []}", "line 1: not JSON: Expecting property name enclosed in double quotes"),
+        ('{"Sales": ["a@example.com" "b@example.com"]}', "line 1: not JSON: Expecting ',' delimiter"),
         ('{"Sa\nles": []}', "line 1: not JSON: Invalid control character at"),
-        ('[{"group": "Sales"}}', "not JSON: ',' or ']' has to be here, and not '}'"),
+        ('[{"group": "Sales"}}', "not JSON: Expecting ',' delimiter, at '}'"),
         ("// people\n{}", "line 1: not JSON: Expecting value"),
     ],
 )
@@ -182,7 +182,7 @@ def test_what_is_wrong_before_the_json_breaks_off_is_told_too() -> None:
     ids=["lists", "mappings", "flow", "blocks"],
 )
 def test_a_deep_document_is_refused(form: Format, text: str) -> None:
-    assert problems(form, text)[-1] == "line 1: mappings and lists are more than 100 deep"
+    assert problems(form, text)[-1] == "line 1: mappings and lists are nested more than 100 levels deep"
 
 
 @both
@@ -261,3 +261,19 @@ def test_without_the_extra_only_yaml_is_missing_and_says_so(tmp_path: Path) -> N
 def test_yaml_is_not_imported_with_the_package() -> None:
     code = "import sys, ezeep_async, ezeep_async.provisioning; sys.exit('yaml' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_json_is_not_read_as_yaml() -> None:
+    """Tabs, surrogate pairs, escaped slashes and keys of any length are valid; numbers are never text."""
+    text = '{\r\n\t"Caf\\u00e9 \\ud83d\\ude00":\t["a@example.com"],\n\t"R\\/D": ["b@example.com"]\n}'
+    assert parse("json", text).groups == {"Café 😀": ("a@example.com",), "R/D": ("b@example.com",)}
+    assert problems("json", '{\n"' + "k" * 2000 + '": [],\n"Sales": [1e3]}') == [
+        "line 2: the group name has 2000 characters, at most 255 are allowed",
+        "line 3: a member must be text, not 1e3",
+    ]
+    assert problems("json", "{Sales: [a@example.com]}")[-1].startswith("line 1: not JSON: ")
+
+
+@both
+def test_a_json_string_that_is_cut_off_after_a_backslash(form: Format) -> None:
+    assert problems(form, '{"Sales": ["nobody\\')[-1].startswith("line 1: not ")

@@ -60,12 +60,12 @@ async def test_every_bad_row_is_told_with_its_number() -> None:
         await DesiredState.from_rows(one_by_one(*rows))
     assert [str(problem) for problem in caught.value.problems] == [
         "rows, line 1: the member 'nobody' is neither an e-mail address nor a user id",
-        "rows, line 2: a row is a pair of group and member, and not 'Sales'",
-        "rows, line 3: a row is a pair of group and member, and not None",
-        "rows, line 4: a row is a pair of group and member, and not ('Sales',)",
-        "rows, line 5: a row is a pair of group and member, and not ('Sales', 'a', 1)",
-        "rows, line 7: the group name has to be text, and is 7",
-        "rows, line 7: the member has to be text, and is None",
+        "rows, line 2: a row must be a pair of group and member, not 'Sales'",
+        "rows, line 3: a row must be a pair of group and member, not None",
+        "rows, line 4: a row must be a pair of group and member, not ('Sales',)",
+        "rows, line 5: a row must be a pair of group and member, not ('Sales', 'a', 1)",
+        "rows, line 7: the group name must be text, not 7",
+        "rows, line 7: the member must be text, not None",
     ]
 
 
@@ -149,10 +149,10 @@ def test_a_mapping_of_wrong_types_is_told_at_once() -> None:
     with pytest.raises(InvalidInput) as caught:
         DesiredState.from_mapping(groups)
     assert [str(problem) for problem in caught.value.problems] == [
-        "mapping: the group name has to be text, and is False",
-        "mapping: the members of 'Sales' have to be a list, and are None",
-        "mapping: the members of 'Legal' have to be a list, and are 7",
-        "mapping: the member has to be text, and is None",
-        "mapping: the member has to be text, and is 7",
-        "mapping: the member has to be text, and is b'a@example.com'",
+        "mapping: the group name must be text, not False",
+        "mapping: the members of 'Sales' must be a list, not None",
+        "mapping: the members of 'Legal' must be a list, not 7",
+        "mapping: the member must be text, not None",
+        "mapping: the member must be text, not 7",
+        "mapping: the member must be text, not b'a@example.com'",
     ]

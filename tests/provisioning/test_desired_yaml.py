@@ -52,29 +52,29 @@ def test_yaml_in_blocks(loader: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "told"),
     [
-        ("no: []", 1, "no, which YAML takes for true or false: put it in quotes"),
-        ("Sales: []\n2024: []", 2, "2024, which YAML takes for a number: put it in quotes"),
-        ("10:30: []", 1, "10:30, which YAML takes for a number: put it in quotes"),
-        ("1e3: []\n1.5: []", 2, "1.5, which YAML takes for a number: put it in quotes"),
-        ("2024-05-01: []", 1, "2024-05-01, which YAML takes for a date: put it in quotes"),
-        ("~: []", 1, "nothing (~)"),
-        ("<<: []", 1, "<<, which YAML takes for a merge: put it in quotes"),
-        ("=: []", 1, "=, which YAML takes for a default: put it in quotes"),
+        ("no: []", 1, "no: YAML reads it as true or false, so put it in quotes"),
+        ("Sales: []\n2024: []", 2, "2024: YAML reads it as a number, so put it in quotes"),
+        ("10:30: []", 1, "10:30: YAML reads it as a number, so put it in quotes"),
+        ("1e3: []\n1.5: []", 2, "1.5: YAML reads it as a number, so put it in quotes"),
+        ("2024-05-01: []", 1, "2024-05-01: YAML reads it as a date, so put it in quotes"),
+        ("~: []", 1, "null (~)"),
+        ("<<: []", 1, "<<: YAML reads it as a merge key, so put it in quotes"),
+        ("=: []", 1, "=: YAML reads it as a default key, so put it in quotes"),
         ("? [a]\n: []", 1, "a list"),
         ("!!int '7': []", 1, "a value with the tag tag:yaml.org,2002:int"),
         ("!local 7: []", 1, "a value with the tag !local"),
     ],
 )
 def test_what_yaml_takes_for_something_else_is_no_group(text: str, line: int, told: str, loader: str) -> None:
-    assert problems(text) == [f"line {line}: the name of a group has to be text, and is {told}"]
+    assert problems(text) == [f"line {line}: the name of a group must be text, not {told}"]
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("Sales:", "nothing"),
-        ("Sales: yes", "yes, which YAML takes for true or false: put it in quotes"),
-        ("Sales: *team", "the alias *team: write out what it stands for"),
+        ("Sales:", "an empty value"),
+        ("Sales: yes", "yes: YAML reads it as true or false, so put it in quotes"),
+        ("Sales: *team", "the alias *team: write out its value"),
         ("Sales: !!set {a@example.com, [x]}", "a value with the tag tag:yaml.org,2002:set"),
         (
             "Sales: !!python/object/apply:os.system [exit 1]",
@@ -85,7 +85,7 @@ def test_what_yaml_takes_for_something_else_is_no_group(text: str, line: int, to
 def test_members_in_yaml_are_a_list(text: str, told: str, loader: str) -> None:
     """An empty value is not an empty list: in mode "exact" it would empty the group."""
     (line,) = problems(f"Legal: []\n{text}\nFinance: []\n")
-    assert line == f"line 2: what 'Sales' has for members has to be a list ([] for none), and is {told}"
+    assert line == f"line 2: the members of 'Sales' must be a list ([] for none), not {told}"
 
 
 def test_aliases_are_not_expanded(loader: str) -> None:
@@ -102,8 +102,8 @@ def test_aliases_are_not_expanded(loader: str) -> None:
     [
         ("", "line 1: the file is empty"),
         ("# nobody\n", "line 1: the file is empty"),
-        ("---\n---\na: []\n", "line 2: a second document begins here: one file is one document"),
-        ("a: []\n---\nb: []\n", "line 2: a second document begins here: one file is one document"),
+        ("---\n---\na: []\n", "line 2: a second document begins here: a file must have one document"),
+        ("a: []\n---\nb: []\n", "line 2: a second document begins here: a file must have one document"),
         ("a: []\n\tb: []\n", "line 2: not YAML: "),
         ("a: []\n'b: []\n", "line 3: not YAML: "),
         ("a: b: c\n", "line 1: not YAML: mapping values are not allowed"),
@@ -121,7 +121,7 @@ def test_what_is_not_yaml_is_refused_at_its_line(text: str, says: str, loader: s
 
 def test_a_deep_document_is_refused(loader: str) -> None:
     for text in ("Sales: " + "[" * 900, "- " * 900):
-        assert problems(text)[-1] == "line 1: mappings and lists are more than 100 deep"
+        assert problems(text)[-1] == "line 1: mappings and lists are nested more than 100 levels deep"
     assert "tag !x" in problems("Sales: !x " + "[" * 900)[0]
 
 

@@ -42,7 +42,7 @@ class Collected:
     def check_group(self, text: object, line: int | None) -> str | None:
         """The name, normalised, if it is one. It does not have to be text when it comes from Python."""
         if not isinstance(text, str):
-            self.note_problem(line, f"the group name has to be text, and is {shortened(repr(text))}")
+            self.note_problem(line, f"the group name must be text, not {shortened(repr(text))}")
             return None
         name = normalise_group_name(text)
         if (known := self._names.get(name)) is not None:
@@ -56,7 +56,7 @@ class Collected:
     def check_member(self, text: object, line: int | None) -> str | None:
         """The member, normalised, if it is one."""
         if not isinstance(text, (str, UUID)):
-            self.note_problem(line, f"the member has to be text, and is {shortened(repr(text))}")
+            self.note_problem(line, f"the member must be text, not {shortened(repr(text))}")
             return None
         member = normalise_email(str(text))
         if (known := self._members.get(member)) is not None:
@@ -82,7 +82,7 @@ class Collected:
         try:
             group, member = cast("tuple[object, object]", row)
         except (TypeError, ValueError):
-            self.note_problem(number, f"a row is a pair of group and member, and not {shortened(repr(row))}")
+            self.note_problem(number, f"a row must be a pair of group and member, not {shortened(repr(row))}")
             return
         self.add_pair(self.check_group(group, number), self.check_member(member, number))
 
@@ -92,13 +92,11 @@ class Collected:
             name = self.check_group(text, None)
             if name is not None:
                 self.groups.setdefault(name, {})
-            # A single text is a member that was meant to be a list: its letters are not people.
+            # A string is one member. Iterating it would read each character as a member.
             several = [members] if isinstance(members, str) else cast("object", members)
             if not isinstance(several, Iterable):
-                told = shortened(repr(several))
-                self.note_problem(
-                    None, f"the members of {shortened(repr(text))} have to be a list, and are {told}"
-                )
+                group, value = shortened(repr(text)), shortened(repr(several))
+                self.note_problem(None, f"the members of {group} must be a list, not {value}")
                 continue
             for member in cast("Iterable[object]", several):
                 self.add_pair(name, self.check_member(member, None))

@@ -1,7 +1,7 @@
-"""Groups and members in JSON and YAML: both are read as one sequence of tokens that have lines.
+"""Groups and members in JSON and YAML. Both formats are read from one stream of tokens that have line numbers.
 
-Nothing is built from a document but the groups: what does not belong into it is skipped as it is read, so its depth and
-its size cost nothing.
+Only the groups are built. Values of the wrong kind are skipped as they are read, so their depth and size cost no memory
+here.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from typing import NamedTuple
 
+import attrs
+
 from ezeep_async.provisioning.inputs.collector import Collected
 from ezeep_async.provisioning.inputs.csv_tables import COLUMNS, GROUP, GROUPS, MEMBER
 from ezeep_async.provisioning.names import shortened
 
 
-DEEPEST = 100
-"""Levels of mappings and lists inside each other, where three have a meaning."""
+MAX_DEPTH = 100
+"""Nested mappings and lists that are skipped; a valid document has three levels at most."""
 _EITHER = f"either {GROUP} and {MEMBER}, or {MEMBER} and {GROUPS}"
 
 
 class Kind(Enum):
-    """What a token is. A mapping goes on with its keys and values in turn, a list with its items, until an end."""
+    """Kind of a token. A mapping is followed by its keys and values in turn, a list by its items, then by an end."""
 
     MAPPING = auto()
     LIST = auto()
@@ -37,7 +39,7 @@ class Token(NamedTuple):
     line: int
     """Counted from 1."""
     value: str = ""
-    """The text; of another value, what to call it in a message."""
+    """The text, or the description of another value for messages."""
 
     def __str__(self) -> str:
         return {Kind.MAPPING: "a mapping", Kind.LIST: "a list", Kind.TEXT: repr(shortened(self.value))}.get(
@@ -46,7 +48,7 @@ class Token(NamedTuple):
 
 
 class Malformed(Exception):
-    """The document cannot be read on from this line."""
+    """The document cannot be read past this line."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(line, message)
@@ -55,131 +57,128 @@ class Malformed(Exception):
 
 
 def read_document(tokens: Iterator[Token], collected: Collected) -> None:
-    """Reads a mapping from groups to members or a list of records, to its end."""
+    """Read a mapping from groups to members, or a list of records, to its end."""
     try:
-        first = next(tokens)
-        if first.kind is Kind.MAPPING:
-            _read_groups(tokens, collected)
-        elif first.kind is Kind.LIST:
-            _read_records(tokens, collected)
-        else:
-            collected.note_problem(
-                first.line,
-                f"this has to be a mapping from groups to members, or a list of records, and is {first}",
-            )
-        for _ in tokens:  # what comes after the end is the reader's to refuse
-            pass
+        _Reader(tokens, collected).read()
     except Malformed as error:
         collected.note_problem(error.line, error.message)
 
 
-def _read_groups(tokens: Iterator[Token], collected: Collected) -> None:
-    for key in _until_end(tokens):
-        name = None
-        if key.kind is Kind.TEXT:
-            name = collected.check_group(key.value, key.line)
-            if name is not None:
-                collected.groups.setdefault(name, {})
+@attrs.frozen
+class _Reader:
+    _tokens: Iterator[Token]
+    _collected: Collected
+
+    def read(self) -> None:
+        first = next(self._tokens)
+        if first.kind is Kind.MAPPING:
+            self._read_groups()
+        elif first.kind is Kind.LIST:
+            self._read_records()
         else:
-            _refuse(key, "the name of a group", "text", tokens, collected)
-        value = next(tokens)
-        if value.kind is Kind.LIST:
-            for item in _until_end(tokens):
-                _read_member(name, item, tokens, collected)
-        elif value.kind is Kind.TEXT:  # one member, as in `DesiredState.from_mapping`
-            _read_member(name, value, tokens, collected)
+            wanted = "a mapping from groups to members or a list of records"
+            self._refuse(first, "the document", wanted)
+        for _ in self._tokens:  # raises `Malformed` for content after the end
+            pass
+
+    def _read_groups(self) -> None:
+        for key in self._until_end():
+            name = None
+            if key.kind is Kind.TEXT:
+                name = self._collected.check_group(key.value, key.line)
+                if name is not None:
+                    self._collected.groups.setdefault(name, {})
+            else:
+                self._refuse(key, "the name of a group", "text")
+            value = next(self._tokens)
+            if value.kind is Kind.LIST:
+                for item in self._until_end():
+                    self._read_member(name, item)
+            elif value.kind is Kind.TEXT:  # one member, as in `DesiredState.from_mapping`
+                self._read_member(name, value)
+            else:
+                group = key if key.kind is Kind.TEXT else "this group"
+                self._refuse(value, f"the members of {group}", "a list ([] for none)")
+
+    def _read_member(self, name: str | None, token: Token) -> None:
+        if token.kind is Kind.TEXT:
+            self._collected.add_pair(name, self._collected.check_member(token.value, token.line))
         else:
-            whose = key if key.kind is Kind.TEXT else "this group"
-            _refuse(value, f"what {whose} has for members", "a list ([] for none)", tokens, collected)
+            self._refuse(token, "a member", "text")
 
+    def _read_records(self) -> None:
+        for record in self._until_end():
+            if record.kind is Kind.MAPPING:
+                self._read_record(record.line)
+            else:
+                self._refuse(record, f"a record with {_EITHER}", "a mapping")
 
-def _read_member(name: str | None, token: Token, tokens: Iterator[Token], collected: Collected) -> None:
-    if token.kind is Kind.TEXT:
-        collected.add_pair(name, collected.check_member(token.value, token.line))
-    else:
-        _refuse(token, "a member", "text", tokens, collected)
+    def _read_record(self, line: int) -> None:
+        texts: dict[str, list[Token]] = {}
+        for key in self._until_end():
+            field = self._read_field_name(key)
+            value = next(self._tokens)
+            if field is None:
+                self._skip(value)
+                continue
+            if field in texts:
+                self._collected.note_problem(key.line, f"duplicate field {field}")
+            texts.setdefault(field, []).extend(self._read_field(field, value))
+        if texts.keys() not in ({GROUP, MEMBER}, {GROUPS, MEMBER}):
+            present = ", ".join(name for name in COLUMNS if name in texts) or "none of them"
+            self._collected.note_problem(line, f"a record needs {_EITHER}; this one has {present}")
+        members = [self._collected.check_member(token.value, token.line) for token in texts.get(MEMBER, ())]
+        named = [*texts.get(GROUP, ()), *texts.get(GROUPS, ())]
+        for group in [self._collected.check_group(token.value, token.line) for token in named]:
+            for member in members:
+                self._collected.add_pair(group, member)
 
-
-def _read_records(tokens: Iterator[Token], collected: Collected) -> None:
-    for record in _until_end(tokens):
-        if record.kind is Kind.MAPPING:
-            _read_record(record.line, tokens, collected)
+    def _read_field_name(self, key: Token) -> str | None:
+        if key.kind is not Kind.TEXT:
+            self._refuse(key, "the name of a field", "text")
+        elif (field := key.value.strip().casefold()) in COLUMNS:
+            return field
         else:
-            _refuse(record, f"a record with {_EITHER}", "a mapping", tokens, collected)
+            self._collected.note_problem(key.line, f"unknown field {key}: a record needs {_EITHER}")
+        return None
 
-
-def _read_record(line: int, tokens: Iterator[Token], collected: Collected) -> None:
-    texts: dict[str, list[Token]] = {}
-    for key in _until_end(tokens):
-        field = _read_field_name(key, tokens, collected)
-        value = next(tokens)
-        if field is None:
-            _skip(value, tokens)
-            continue
-        if field in texts:
-            collected.note_problem(key.line, f"the field {field} is there more than once")
-        texts.setdefault(field, []).extend(_read_field(field, value, tokens, collected))
-    if texts.keys() not in ({GROUP, MEMBER}, {GROUPS, MEMBER}):
-        there = ", ".join(name for name in COLUMNS if name in texts) or "none of them"
-        collected.note_problem(line, f"a record has {_EITHER}, and this one has {there}")
-    members = [collected.check_member(token.value, token.line) for token in texts.get(MEMBER, ())]
-    named = [*texts.get(GROUP, ()), *texts.get(GROUPS, ())]
-    for group in [collected.check_group(token.value, token.line) for token in named]:
-        for member in members:
-            collected.add_pair(group, member)
-
-
-def _read_field_name(key: Token, tokens: Iterator[Token], collected: Collected) -> str | None:
-    if key.kind is not Kind.TEXT:
-        _refuse(key, "the name of a field", "text", tokens, collected)
-    elif (field := key.value.strip().casefold()) in COLUMNS:
-        return field
-    else:
-        collected.note_problem(key.line, f"unknown field {key}: a record has {_EITHER}")
-    return None
-
-
-def _read_field(field: str, value: Token, tokens: Iterator[Token], collected: Collected) -> list[Token]:
-    """The texts that it holds: one, or those of the list `groups`."""
-    if field != GROUPS:
-        if value.kind is Kind.TEXT:
+    def _read_field(self, field: str, value: Token) -> list[Token]:
+        """The texts of a field: one, or the items of the list `groups`."""
+        if field != GROUPS and value.kind is Kind.TEXT:
             return [value]
-        _refuse(value, f"the field {field}", "text", tokens, collected)
-        return []
-    if value.kind is not Kind.LIST:
-        _refuse(value, f"the field {field}", "a list", tokens, collected)
-        return []
-    texts: list[Token] = []
-    for item in _until_end(tokens):
-        if item.kind is Kind.TEXT:
-            texts.append(item)
-        else:
-            _refuse(item, "the name of a group", "text", tokens, collected)
-    return texts
+        if field != GROUPS or value.kind is not Kind.LIST:
+            self._refuse(value, f"the field {field}", "a list" if field == GROUPS else "text")
+            return []
+        texts: list[Token] = []
+        for item in self._until_end():
+            if item.kind is Kind.TEXT:
+                texts.append(item)
+            else:
+                self._refuse(item, "the name of a group", "text")
+        return texts
 
+    def _refuse(self, token: Token, subject: str, wanted: str) -> None:
+        """Note a value of the wrong kind and skip it."""
+        self._collected.note_problem(token.line, f"{subject} must be {wanted}, not {token}")
+        self._skip(token)
 
-def _refuse(token: Token, what: str, wanted: str, tokens: Iterator[Token], collected: Collected) -> None:
-    """A problem for a value of the wrong kind, which is skipped."""
-    collected.note_problem(token.line, f"{what} has to be {wanted}, and is {token}")
-    _skip(token, tokens)
+    def _skip(self, token: Token) -> None:
+        """Read to the end of the value that begins with this token."""
+        depth = int(token.kind in {Kind.MAPPING, Kind.LIST})
+        while depth:
+            token = next(self._tokens)
+            if token.kind is Kind.END:
+                depth -= 1
+            elif token.kind in {Kind.MAPPING, Kind.LIST}:
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise Malformed(
+                        token.line, f"mappings and lists are nested more than {MAX_DEPTH} levels deep"
+                    )
 
-
-def _skip(token: Token, tokens: Iterator[Token]) -> None:
-    """Goes past the end of a value that begins with this token."""
-    depth = int(token.kind in {Kind.MAPPING, Kind.LIST})
-    while depth:
-        token = next(tokens)
-        if token.kind is Kind.END:
-            depth -= 1
-        elif token.kind in {Kind.MAPPING, Kind.LIST}:
-            depth += 1
-            if depth > DEEPEST:
-                raise Malformed(token.line, f"mappings and lists are more than {DEEPEST} deep")
-
-
-def _until_end(tokens: Iterator[Token]) -> Iterator[Token]:
-    """The keys of a mapping or the items of a list. Whoever takes one takes what is in it too."""
-    for token in tokens:
-        if token.kind is Kind.END:
-            return
-        yield token
+    def _until_end(self) -> Iterator[Token]:
+        """The keys of a mapping or the items of a list. The caller reads the content of each before the next one."""
+        for token in self._tokens:
+            if token.kind is Kind.END:
+                return
+            yield token

@@ -1,4 +1,4 @@
-"""JSON as tokens with their lines. The standard decoder reads the values, and knows no lines."""
+"""JSON as tokens with line numbers. The standard decoder checks the syntax but reports no lines for the values."""
 
 from __future__ import annotations
 
@@ -10,102 +10,40 @@ from ezeep_async.provisioning.inputs.documents import Kind, Malformed, Token
 from ezeep_async.provisioning.names import shortened
 
 
-_BLANKS = re.compile(r"[ \t\r\n]*")
+EXCERPT_CHARACTERS = 20
+
+_KINDS = {"{": Kind.MAPPING, "[": Kind.LIST, "}": Kind.END, "]": Kind.END}
+# The last alternative matches a string that the end of the valid part cuts off.
+_TOKEN = re.compile(r'[][{}]|[^][{}",:\s]+|"[^"\\]*(?:\\.[^"\\]*)*"|(".*)', re.DOTALL)
 _LINE_END = re.compile(r"\r\n|\n|\r")
-# float() takes what int() refuses, which is thousands of digits; the number itself matters to nobody.
-_DECODER = json.JSONDecoder(parse_int=float)
-_CLOSED_BY = {"{": "}", "[": "]"}
-_KINDS = {"{": Kind.MAPPING, "[": Kind.LIST}
 
 
 def json_tokens(text: str) -> Iterator[Token]:
-    """The tokens of one JSON value. `Malformed` at the first place that is not JSON."""
-    scanner = _Scanner(text)
-    closing: list[str] = []
-    """What closes each list and mapping that is open."""
-    first = False
-    """Whether one was just opened, and may be closed again at once."""
-    if not scanner.mark():
-        raise Malformed(1, "the file is empty")
-    while True:
-        mark = scanner.mark()
-        if first and mark == closing[-1]:
-            yield scanner.end(closing)
-        else:
-            if closing and closing[-1] == "}":
-                yield scanner.key()
-                mark = scanner.mark()
-            if mark in _KINDS:
-                closing.append(_CLOSED_BY[mark])
-                first = True
-                yield scanner.take(_KINDS[mark])
-                continue
-            yield scanner.value()
-        first = False
-        while closing and scanner.mark() == closing[-1]:
-            yield scanner.end(closing)
-        if not closing:
+    """Yield the tokens of one JSON value, up to the first syntax error. Raises `Malformed` there."""
+    valid, error = text, None
+    try:
+        # int() refuses more than 4300 digits. Numbers are only shown, so float() is precise enough.
+        json.loads(text, parse_int=float)
+    except json.JSONDecodeError as failure:
+        valid, error = text[: failure.pos], failure
+    except RecursionError:
+        pass  # `read_document` refuses this depth before it reaches a part that was not checked
+    line, position = 1, 0
+    for match in _TOKEN.finditer(valid):
+        if match[1]:
             break
-        scanner.expect(",", closing[-1])
-    if scanner.mark():
-        raise Malformed(scanner.line, f"not JSON: {scanner.excerpt()} after the end")
-
-
-class _Scanner:
-    """Where in the text the reading is."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._at = 0
-        self.line = 1
-
-    def mark(self) -> str:
-        """The next character that is no blank; nothing at the end."""
-        blanks = _BLANKS.match(self._text, self._at)
-        if blanks is not None and blanks.end() > self._at:
-            self.line += len(_LINE_END.findall(blanks.group()))
-            self._at = blanks.end()
-        return self._text[self._at : self._at + 1]
-
-    def take(self, kind: Kind) -> Token:
-        """A token of one character."""
-        self._at += 1
-        return Token(kind, self.line)
-
-    def end(self, closing: list[str]) -> Token:
-        """The end of the innermost list or mapping."""
-        closing.pop()
-        return self.take(Kind.END)
-
-    def key(self) -> Token:
-        """A text with a colon behind it."""
-        if self.mark() != '"':
-            raise Malformed(
-                self.line, f"not JSON: a key in double quotes has to be here, and not {self.excerpt()}"
-            )
-        token = self.value()
-        self.mark()
-        self.expect(":")
-        return token
-
-    def value(self) -> Token:
-        """A text, or a value of another kind that has no parts."""
-        start = self._at
-        try:
-            value, self._at = _DECODER.raw_decode(self._text, start)
-        except json.JSONDecodeError as error:
-            raise Malformed(self.line, f"not JSON: {error.msg}, at {self.excerpt()}") from None
-        if isinstance(value, str):
-            return Token(Kind.TEXT, self.line, value)
-        return Token(Kind.OTHER, self.line, shortened(self._text[start : self._at]))
-
-    def expect(self, mark: str, *others: str) -> None:
-        """Goes past a character that has to be here, if none of the others is."""
-        if self._text[self._at : self._at + 1] != mark:
-            told = " or ".join(repr(one) for one in (mark, *others))
-            raise Malformed(self.line, f"not JSON: {told} has to be here, and not {self.excerpt()}")
-        self._at += 1
-
-    def excerpt(self) -> str:
-        """What is here, for a message."""
-        return repr(self._text[self._at : self._at + 20]) if self._at < len(self._text) else "the end"
+        raw = match[0]
+        line += len(_LINE_END.findall(valid, position, match.start()))
+        position = match.end()
+        if raw in _KINDS:
+            yield Token(_KINDS[raw], line)
+        elif raw.startswith('"'):
+            yield Token(Kind.TEXT, line, json.loads(raw))
+        else:
+            yield Token(Kind.OTHER, line, shortened(raw))
+    if error is not None:
+        line += len(_LINE_END.findall(valid, position))
+        if not text.strip():
+            raise Malformed(1, "the file is empty")
+        excerpt = text[error.pos : error.pos + EXCERPT_CHARACTERS]
+        raise Malformed(line, f"not JSON: {error.msg}, at {repr(excerpt) if excerpt else 'the end'}")

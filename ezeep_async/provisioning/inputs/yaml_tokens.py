@@ -1,4 +1,7 @@
-"""YAML as tokens with their lines (extra `yaml`). PyYAML reads the syntax; no value is built, expanded or guessed."""
+"""YAML as tokens with line numbers (extra `yaml`).
+
+PyYAML's events are read, not its nodes: the composer builds aliases into the tree and recurses for each level.
+"""
 
 from __future__ import annotations
 
@@ -15,30 +18,30 @@ if TYPE_CHECKING:
 
 
 _TAGS = "tag:yaml.org,2002:"
-_TAKEN_FOR = {
+_READ_AS = {
     "bool": "true or false",
     "float": "a number",
     "int": "a number",
-    "merge": "a merge",
+    "merge": "a merge key",
     "timestamp": "a date",
-    "value": "a default",
+    "value": "a default key",
 }
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 
 class _Resolver(Protocol):
-    """What is used of `yaml.resolver.Resolver`."""
+    """The part of `yaml.resolver.Resolver` in use, which has no type hints."""
 
     def resolve(self, kind: object, value: str, implicit: tuple[bool, bool]) -> str: ...
 
 
 def yaml_tokens(text: str) -> Iterator[Token]:
-    """The tokens of one YAML document. `Malformed` at the first place that is not YAML, and at a second document.
+    """Yield the tokens of one YAML document. Raises `Malformed` at a syntax error and at a second document.
 
-    Raises `ImportError` at once when the extra `yaml` is not installed.
+    Raises `ImportError` at the call, not at the first token, if PyYAML is not installed.
     """
     try:
-        import yaml as _  # noqa: F401  # found out here, and not at the first token
+        import yaml as _  # noqa: F401
     except ImportError as error:
         raise ImportError("YAML needs the package PyYAML: pip install 'ezeep_async[yaml]'") from error
     return _tokens(text)
@@ -47,18 +50,18 @@ def yaml_tokens(text: str) -> Iterator[Token]:
 def _tokens(text: str) -> Iterator[Token]:
     import yaml
 
-    # What text without quotes stands for. Its own instance: what others add to PyYAML's loaders is theirs.
+    # Resolves plain scalars. A new instance ignores resolvers that an application added to PyYAML's loaders.
     resolver = cast("_Resolver", yaml.resolver.Resolver())
     events = _events(text)
-    begun = False
+    started = False
     for event in events:
         if isinstance(event, yaml.DocumentStartEvent):
-            if begun:
-                raise Malformed(_line(event), "a second document begins here: one file is one document")
-            begun = True
+            if started:
+                raise Malformed(_line(event), "a second document begins here: a file must have one document")
+            started = True
         elif isinstance(event, yaml.AliasEvent):
-            # An alias may stand for a list that is full of aliases: few bytes, and no end of members.
-            yield Token(Kind.OTHER, _line(event), f"the alias *{event.anchor}: write out what it stands for")
+            # Not expanded: nested aliases grow exponentially.
+            yield Token(Kind.OTHER, _line(event), f"the alias *{event.anchor}: write out its value")
         elif isinstance(event, yaml.ScalarEvent):
             yield _scalar(event, resolver.resolve(yaml.ScalarNode, event.value, event.implicit))
         elif isinstance(event, yaml.CollectionStartEvent):
@@ -70,7 +73,7 @@ def _tokens(text: str) -> Iterator[Token]:
                 yield Token(kind, _line(event))
         elif isinstance(event, yaml.CollectionEndEvent):
             yield Token(Kind.END, _line(event))
-    if not begun:
+    if not started:
         raise Malformed(1, "the file is empty")
 
 
@@ -79,7 +82,7 @@ def _events(text: str) -> Iterator[yaml.Event]:
 
     line = 1
     try:
-        # The one in C is many times as fast, and not there on every platform.
+        # The C loader is much faster, but not available on every platform.
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             line = _line(event)
             yield event
@@ -87,17 +90,17 @@ def _events(text: str) -> Iterator[yaml.Event]:
         mark = error.problem_mark or error.context_mark
         raise Malformed(line if mark is None else mark.line + 1, f"not YAML: {error.problem}") from None
     except yaml.reader.ReaderError as error:
-        # Its position counts bytes or characters, whichever loader it is. This is the first character of its kind.
+        # `position` counts bytes in one loader and characters in the other, so search for the character.
         character = chr(error.character)
         line = len(_LINE_END.findall(text[: text.find(character)])) + 1
         raise Malformed(line, f"not YAML: the character {character!r}") from None
     except (ValueError, OverflowError) as error:
-        # Escapes and versions beyond all bounds, in the loader that is written in Python.
+        # The Python loader overflows on huge escapes and versions.
         raise Malformed(line, f"not YAML: {shortened(str(error))}") from None
 
 
 def _skip(events: Iterator[yaml.Event]) -> None:
-    """Goes past the end of the list or mapping that has begun."""
+    """Read to the end of the current list or mapping."""
     import yaml
 
     depth = 1
@@ -114,9 +117,11 @@ def _scalar(event: yaml.ScalarEvent, resolved: str) -> Token:
     if event.tag is not None or kind == "str":
         return Token(Kind.TEXT, _line(event), event.value)
     if kind == "null":
-        return Token(Kind.OTHER, _line(event), f"nothing ({event.value})" if event.value else "nothing")
-    told = f"{shortened(event.value)}, which YAML takes for {_TAKEN_FOR.get(kind, kind)}: put it in quotes"
-    return Token(Kind.OTHER, _line(event), told)
+        return Token(Kind.OTHER, _line(event), f"null ({event.value})" if event.value else "an empty value")
+    description = (
+        f"{shortened(event.value)}: YAML reads it as {_READ_AS.get(kind, kind)}, so put it in quotes"
+    )
+    return Token(Kind.OTHER, _line(event), description)
 
 
 def _tagged(event: yaml.Event, tag: str) -> Token:
