@@ -84,7 +84,7 @@ WRONG: list[tuple[str, Callable[[Any], object], Any]] = [
     ("groups is a whole number from 0 up", lambda x: Sandbox(groups=x), -1),
     ("groups is of the class Mapping", DesiredState.from_mapping, [("Sales", ["a@example.com"])]),
     ("content is of the class bytes", lambda x: DesiredState.from_bytes(x, "csv", source="x"), SECRET),
-    ("form is one of csv, json, yaml", lambda x: DesiredState.from_bytes(b"", x, source="x"), "xml"),
+    ("form must be one of csv, json, yaml", lambda x: DesiredState.from_bytes(b"", x, source="x"), "xml"),
     ("this text is JSON", ReadOnlyTokens, f'{{"access_token": "{SECRET}"}}'),
     ("audit_log is a path", AuditLog, b"audit.jsonl"),
     ("audit_log needs a name", AuditLog, ""),

@@ -1,4 +1,4 @@
-"""How group names and members are written, compared and checked."""
+"""Group names and members: normalization and checks."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import unicodedata
 
 
 LONGEST_GROUP_NAME = 255
-"""Characters (API document, "Groups")."""
+"""Characters (docs/ezeep-api.md#groups)."""
 LONGEST_EMAIL = 254
 """Characters (RFC 5321 section 4.5.3.1.3, without the angle brackets)."""
 LONGEST_SHOWN = 80
-"""Characters of a text that a message repeats."""
+"""Characters of an input that a message repeats."""
 
 _HYPHENATED_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def normalise_email(text: str) -> str:
-    """How addresses are compared: without surrounding blanks, without regard to case, in NFC."""
-    if text.isascii():  # nearly all of them, and many times as fast
+    """Normalize an address for comparison: trimmed, case-folded, NFC."""
+    if text.isascii():  # most addresses; much faster
         return text.strip().lower()
-    # NFD first: folding what is composed and what is not has to give the same (Unicode standard, D145).
+    # NFD first: composed and decomposed forms must fold to the same text (Unicode standard, D145).
     folded = unicodedata.normalize("NFD", text.strip()).casefold()
     return unicodedata.normalize("NFC", folded).strip()
 
 
 def normalise_group_name(text: str) -> str:
-    """How group names are compared: without surrounding blanks, in NFC. Upper and lower case are different."""
+    """Normalize a group name for comparison: trimmed, NFC. Case is kept."""
     return unicodedata.normalize("NFC", text.strip()).strip()
 
 
 def group_name_problem(name: str) -> str | None:
-    """What is wrong with a normalised group name; None when nothing is."""
+    """Describe why a normalized group name is invalid; None if it is valid."""
     if not name:
         return "the group name is blank"
     if len(name) > LONGEST_GROUP_NAME:
@@ -42,10 +42,9 @@ def group_name_problem(name: str) -> str | None:
 
 
 def member_problem(member: str) -> str | None:
-    """What is wrong with a normalised member; None when nothing is.
+    """Describe why a normalized member is invalid; None if it is valid.
 
-    A user id is a UUID with its four hyphens and nothing around it: what `urn:`, braces or bare digits stand for is
-    not guessed.
+    A user id is a UUID with four hyphens. Other spellings (`urn:`, braces, digits only) are refused.
     """
     if not member:
         return "the member is blank"
@@ -55,13 +54,13 @@ def member_problem(member: str) -> str | None:
 
 
 def shortened(text: str) -> str:
-    """The beginning of a text that may be of any length, for a message."""
+    """Cut a text to `LONGEST_SHOWN` characters for a message."""
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
 
 
 def _is_email(text: str) -> bool:
     local, at, domain = text.rpartition("@")
-    # C: control, format and unassigned characters; Z: blanks. Nobody types these on purpose.
+    # C: control, format and unassigned characters; Z: separators.
     return bool(
         local
         and at

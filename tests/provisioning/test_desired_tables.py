@@ -72,7 +72,7 @@ def test_every_bad_row_per_member_is_reported_with_its_line() -> None:
         "people.csv, line 6: the member 'nobody' is neither an e-mail address nor a user id",
         "people.csv, line 6: the group name has 256 characters, at most 255 are allowed",
         "people.csv, line 6: the group name 'Sa\\x01les' has a control character",
-        "people.csv, line 7: there are 2 columns, and this row has 1 column",
+        "people.csv, line 7: the header has 2 columns, and this row has 1 column",
     ]
 
 
@@ -80,8 +80,8 @@ def test_groups_that_are_not_in_quotes_say_so() -> None:
     """In a file that is separated by `;`, several groups are several columns unless they are in quotes."""
     (told,) = problems("member;groups\na@example.com;Sales;Finance\n")
     assert told == (
-        "people.csv, line 2: there are 2 columns, and this row has 3 columns: "
-        'several groups go into one cell, in quotes: "A;B"'
+        "people.csv, line 2: the header has 2 columns, and this row has 3 columns: "
+        'quote a cell that has several groups: "A;B"'
     )
 
 
@@ -90,16 +90,16 @@ def test_groups_that_are_not_in_quotes_say_so() -> None:
     [
         ("group,member,Note, dept,note", "unknown columns 'note', 'dept'"),
         ("group;member;note", "unknown column 'note'"),
-        ("group,groups,member", "either group or groups"),
-        ("member,Member,groups", "the column member is there 2 times"),
-        ("group,mail", "unknown column 'mail', there is no column member"),
-        ("member,department", "unknown column 'department', there is no column group or groups"),
+        ("group,groups,member", "use either group or groups"),
+        ("member,Member,groups", "2 columns are named member"),
+        ("group,mail", "unknown column 'mail', no column is named member"),
+        ("member,department", "unknown column 'department', no column is named group or groups"),
     ],
 )
 def test_what_is_wrong_with_a_header(header: str, says: str) -> None:
     (told,) = problems(header + "\n")
     assert told == (
-        f"people.csv, line 1: the first line has to be the header group,member or member,groups: {says}"
+        f"people.csv, line 1: the first line must be the header group,member or member,groups: {says}"
     )
 
 
@@ -144,21 +144,21 @@ def test_blank_rows_and_blank_columns_without_a_name_are_skipped(text: str) -> N
         ("group,member\nSales,\n", "line 2: the member is blank"),
         ("group,member\n,a@example.com\n", "line 2: the group name is blank"),
         ("group,member,,\n,a@example.com,,\n", "line 2: the group name is blank"),
-        ("group,member\nSales\n", "line 2: there are 2 columns, and this row has 1 column"),
+        ("group,member\nSales\n", "line 2: the header has 2 columns, and this row has 1 column"),
         (
             "group,member,\nSales,a@example.com,x\n",
-            "line 2: column 3 has no name in the header, and has 'x' here",
+            "line 2: column 3 has no name in the header, but this row has 'x' in it",
         ),
         (
             "group,,member\nSales,x,a@example.com\n",
-            "line 2: column 2 has no name in the header, and has 'x' here",
+            "line 2: column 2 has no name in the header, but this row has 'x' in it",
         ),
         (
             "group,member\nSales,a@example.com,,x,,\n",
-            "line 2: there are 2 columns, and this row has 4 columns",
+            "line 2: the header has 2 columns, and this row has 4 columns",
         ),
-        ("member;groups\na@example.com;Sales;\n", "this row has 3 columns: several groups go into one cell"),
-        ("group,member,\nSales\n", "line 2: there are 3 columns, and this row has 1 column"),
+        ("member;groups\na@example.com;Sales;\n", "this row has 3 columns: quote a cell that has several groups"),
+        ("group,member,\nSales\n", "line 2: the header has 3 columns, and this row has 1 column"),
     ],
 )
 def test_rows_that_are_filled_in_part_are_problems(text: str, says: str) -> None:
@@ -174,7 +174,7 @@ def test_a_line_break_inside_a_cell_is_named(cell: str, line_end: str) -> None:
     told = problems(line_end.join(rows))
     number = 3 + cell.count("{}")
     broken = (
-        "this row has a line break inside a cell (in quotes): no name and no address has one, so remove it"
+        "this row has a line break inside a quoted cell: names and addresses have none, so remove it"
     )
     assert told == [
         f"people.csv, line 2: {broken}",
@@ -185,7 +185,7 @@ def test_a_line_break_inside_a_cell_is_named(cell: str, line_end: str) -> None:
 def test_a_line_break_in_the_header_is_named() -> None:
     (told,) = problems('"group\n",member\nSales,a@example.com\n')
     assert "line 1" in told
-    assert "a line break inside a cell" in told
+    assert "a line break inside a quoted cell" in told
 
 
 @pytest.mark.parametrize(

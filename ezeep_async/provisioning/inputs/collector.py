@@ -1,4 +1,4 @@
-"""`Collected`: what was read of an input so far, checked and normalised, and what is wrong with it."""
+"""`Collected`: the checked and normalized part of an input, and its problems."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ezeep_async.provisioning.names import (
 
 @attrs.define
 class Collected:
-    """Holds each distinct text once, and no rows: its size is that of the groups."""
+    """Groups, members and problems that were read so far. Stores each distinct text once, and no rows."""
 
     source: str
     groups: dict[str, dict[str, None]] = attrs.field(factory=dict[str, dict[str, None]])
@@ -30,45 +30,45 @@ class Collected:
     rows: int = 0
     duplicates: int = 0
     _names: dict[str, str] = attrs.field(factory=dict[str, str])
-    """The group names that are known to be right."""
+    """Valid group names, to share one object for each."""
     _members: dict[str, str] = attrs.field(factory=dict[str, str])
 
     def note_problem(self, line: int | None, message: str) -> None:
-        """Something is wrong, in that line or as a whole. Only so many are kept; all are counted."""
+        """Add a problem. `line` is None for the whole input."""
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_KEPT:
             self.problems.append(Problem(self.source, line, message))
 
     def check_group(self, text: object, line: int | None) -> str | None:
-        """The name, normalised, if it is one. It does not have to be text when it comes from Python."""
+        """Return the normalized name; None, and a problem, if it is invalid."""
         if not isinstance(text, str):
             self.note_problem(line, f"the group name must be text, not {shortened(repr(text))}")
             return None
         name = normalise_group_name(text)
         if (known := self._names.get(name)) is not None:
             return known
-        if (wrong := group_name_problem(name)) is not None:
-            self.note_problem(line, wrong)
+        if (problem := group_name_problem(name)) is not None:
+            self.note_problem(line, problem)
             return None
         self._names[name] = name
         return name
 
     def check_member(self, text: object, line: int | None) -> str | None:
-        """The member, normalised, if it is one."""
+        """Return the normalized member; None, and a problem, if it is invalid."""
         if not isinstance(text, (str, UUID)):
             self.note_problem(line, f"the member must be text, not {shortened(repr(text))}")
             return None
         member = normalise_email(str(text))
         if (known := self._members.get(member)) is not None:
             return known
-        if (wrong := member_problem(member)) is not None:
-            self.note_problem(line, wrong)
+        if (problem := member_problem(member)) is not None:
+            self.note_problem(line, problem)
             return None
         self._members[member] = member
         return member
 
     def add_pair(self, group: str | None, member: str | None) -> None:
-        """One more row, of what `check_group` and `check_member` gave."""
+        """Add a pair of results of `check_group` and `check_member`. A pair with None is ignored."""
         if group is None or member is None:
             return
         self.rows += 1
@@ -78,7 +78,7 @@ class Collected:
         members[member] = None
 
     def add_row(self, row: object, number: int) -> None:
-        """One more row, as Python has it."""
+        """Check and add a pair of any types."""
         try:
             group, member = cast("tuple[object, object]", row)
         except (TypeError, ValueError):
@@ -87,7 +87,7 @@ class Collected:
         self.add_pair(self.check_group(group, number), self.check_member(member, number))
 
     def add_mapping(self, groups: Mapping[str, Iterable[str | UUID]]) -> None:
-        """Groups and their members, as Python has them."""
+        """Check and add groups and members of any types."""
         for text, members in groups.items():
             name = self.check_group(text, None)
             if name is not None:
@@ -102,13 +102,13 @@ class Collected:
                 self.add_pair(name, self.check_member(member, None))
 
     def finish(self) -> dict[str, tuple[str, ...]]:
-        """The groups. Raises `InvalidInput`. Takes them out of here, so that they are not held twice."""
+        """Return the groups, or raise `InvalidInput`. Moves them out, so that they are not in memory twice."""
         if self.problem_count:
             raise InvalidInput(self.problems, self.problem_count)
         return {name: tuple(self.groups.pop(name)) for name in list(self.groups)}
 
     def strip_bom(self, content: bytes) -> bytes | None:
-        """The content of a file without its BOM; None, and a problem, when that cannot be UTF-8."""
+        """Return the content without its BOM; None, and a problem, for UTF-16."""
         try:
             return without_bom(content)
         except NotText as error:
@@ -116,7 +116,7 @@ class Collected:
             return None
 
     def decode(self, content: bytes) -> str | None:
-        """The content of a file as text. Every line that is not UTF-8 is a problem, and the rest is read all the same."""
+        """Return the content as text. Each line that is not UTF-8 is a problem; invalid bytes are replaced."""
         body = self.strip_bom(content)
         if body is None:
             return None
@@ -128,7 +128,7 @@ class Collected:
             return body.decode(errors="replace")
 
     def decode_line(self, number: int, line: bytes) -> str | None:
-        """A line as text; None, and a problem, when it is not UTF-8."""
+        """Return a line as text; None, and a problem, if it is not UTF-8."""
         try:
             return line_of(line)
         except NotText as error:

@@ -1,4 +1,4 @@
-"""CSV: one row per membership, or one row per member."""
+"""CSV tables of groups and members: one row per membership, or one row per member."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ from ezeep_async.provisioning.wording import some
 
 GROUP, GROUPS, MEMBER = "group", "groups", "member"
 COLUMNS = {GROUP: None, GROUPS: None, MEMBER: None}.keys()
-"""What columns, and the fields of records, are called."""
-BETWEEN_GROUPS = ";"
-"""Separates the names in a cell of the column `groups`."""
+"""Names of columns, and of the fields of records in JSON and YAML."""
+GROUP_SEPARATOR = ";"
+"""Separates group names in a cell of the column `groups`."""
 DELIMITERS = (",", ";")
-LINES_IN_A_CELL = 20
-"""How many lines are searched for the end of a cell that has a line break."""
+MAX_LINES_IN_CELL = 20
+"""Lines searched for the end of a cell that has line breaks."""
 COLUMNS_SHOWN = 20
-"""How many unknown columns a problem names. A header may have any number of them, of any length."""
+"""Unknown columns that a message names."""
 
-_WANTED = "the first line has to be the header group,member or member,groups"
-_LINE_BREAK = "a line break inside a cell (in quotes): no name and no address has one, so remove it"
+_HEADER_EXPECTED = "the first line must be the header group,member or member,groups"
+_LINE_BREAK = "a line break inside a quoted cell: names and addresses have none, so remove it"
 
 
 @attrs.frozen
 class _Header:
     delimiter: str
     columns: tuple[str, ...]
-    """Their names. One that has none is there as an empty text."""
+    """Column names; empty for a column without a name."""
     member: int
-    """Where the column is, counted from 0."""
+    """Index of the column `member`, from 0."""
     named: int
-    """Where the column `group` or `groups` is."""
+    """Index of the column `group` or `groups`."""
     several: bool
-    """Whether it is `groups`."""
+    """Whether that column is `groups`."""
 
     @property
     def width(self) -> int:
-        """How many columns there are."""
+        """Number of columns."""
         return len(self.columns)
 
     @property
     def named_width(self) -> int:
-        """How many columns there are up to the last one that has a name."""
+        """Number of columns up to the last one with a name."""
         return max(self.member, self.named, *(at for at, name in enumerate(self.columns) if name)) + 1
 
 
 def read_table(content: bytes, collected: Collected) -> None:
-    """Reads the content of a CSV file. What it has to look like is at `DesiredState.from_csv`."""
+    """Read the content of a CSV file (format: `DesiredState.from_csv`)."""
     body = collected.strip_bom(content)
     if body is None:
         return
     header: _Header | None = None
-    # Line by line: no name and no address has a line break in it, so a quote that is left open, as in a file that was
-    # cut off, spoils its own line and not the rest of the file.
+    # Line by line, because names and addresses have no line breaks: an open quote, as in a truncated file, affects its
+    # own line only.
     lines = _Lines(lines_of(body))
     for number, line in lines:
         if not line.strip():
@@ -71,7 +71,7 @@ def read_table(content: bytes, collected: Collected) -> None:
             if text is not None and _is_blank_row(text):
                 continue
             if text is not None and _has_line_break(text, lines):
-                collected.note_problem(number, f"{_WANTED}, and it has {_LINE_BREAK}")
+                collected.note_problem(number, f"{_HEADER_EXPECTED}; it has {_LINE_BREAK}")
                 return
             header = None if text is None else _read_header(text, number, collected)
             if header is None:
@@ -79,11 +79,11 @@ def read_table(content: bytes, collected: Collected) -> None:
         elif text is not None:
             _read_row(text, header, number, collected, lines)
     if header is None:
-        collected.note_problem(None, "the file is empty: it needs the header group,member or member,groups")
+        collected.note_problem(None, "the file is empty: add the header group,member or member,groups")
 
 
 class _Lines:
-    """Lines with their numbers, of which some can be looked at ahead."""
+    """Numbered lines with lookahead."""
 
     def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
         self._lines = lines
@@ -96,8 +96,8 @@ class _Lines:
         return self._ahead.popleft() if self._ahead else next(self._lines)
 
     def end_of_cell(self, text: str, delimiter: str) -> int | None:
-        """How many of the next lines it takes to close the quote that `text` leaves open. None: they do not close it."""
-        for taken in range(1, LINES_IN_A_CELL + 1):
+        """Count the next lines needed to close the quote that `text` leaves open. None if they do not close it."""
+        for taken in range(1, MAX_LINES_IN_CELL + 1):
             if len(self._ahead) < taken:
                 line = next(self._lines, None)
                 if line is None:
@@ -114,30 +114,33 @@ class _Lines:
         return None
 
     def skip(self, count: int) -> None:
-        """Go past lines that were looked at."""
+        """Drop lines that were read ahead."""
         for _ in range(count):
             self._ahead.popleft()
 
     @property
     def is_at_end(self) -> bool:
-        """Whether nothing but blank lines comes."""
+        """Whether only blank lines are left."""
         if not self._ahead and (line := next(self._lines, None)) is not None:
             self._ahead.append(line)
         return not any(line.strip(b" \t,;") for _, line in self._ahead)
 
 
 def write_csv(groups: Mapping[str, Iterable[str]], file: TextIO) -> None:
-    """Writes groups and their members as the CSV `group,member` that `DesiredState.from_csv` reads.
+    """Write groups and their members as the CSV `group,member` that `DesiredState.from_csv` reads. Blocks.
 
-    `file` is opened with `newline=""` and `encoding="utf-8"`, or "utf-8-sig" for spreadsheets that take a file without
-    a BOM for something else. Names are written as they are compared, in the order given, each membership once. A group
-    with no members is left out: a row cannot say it, and a group that is not named is one that nothing happens to.
+    Names are written normalized, in the given order, each membership once. A group without members is left out, because
+    a row cannot express it. A cell that a spreadsheet would read as a formula (it begins with `=`, `+`, `-` or `@`) gets
+    a single quote in front (OWASP, "CSV Injection"); `DesiredState.from_csv` removes it.
 
-    A cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or `@`) is written with a single quote
-    in front, which `DesiredState.from_csv` takes off again (OWASP, "CSV Injection").
+    Args:
+        groups: Group names to members (e-mail addresses or user ids).
+        file: A text file opened with `newline=""` and `encoding="utf-8"`, or "utf-8-sig" for spreadsheets that need a
+            BOM.
 
-    Blocks while it writes. Raises `InvalidInput` for what could not be read again, before anything is written, and
-    `OSError`.
+    Raises:
+        InvalidInput: A name or a member is invalid. Nothing was written.
+        OSError: The file cannot be written.
     """
     collected = Collected("mapping")
     collected.add_mapping(groups)
@@ -148,7 +151,7 @@ def write_csv(groups: Mapping[str, Iterable[str]], file: TextIO) -> None:
 
 
 def _read_header(text: str, number: int, collected: Collected) -> _Header | None:
-    """None when the rows cannot be understood. A header that is wrong otherwise is a problem, and the rows are read."""
+    """Return None if the rows cannot be read with this header. Other faults are problems, and the rows are read."""
     best: tuple[str, list[str]] | None = None
     columns: list[str]
     for delimiter in DELIMITERS:
@@ -159,25 +162,26 @@ def _read_header(text: str, number: int, collected: Collected) -> _Header | None
         if best is None or len(COLUMNS & set(columns)) > len(COLUMNS & set(best[1])):
             best = delimiter, columns
     if best is None or not COLUMNS & set(best[1]):
-        collected.note_problem(number, f"{_WANTED} and is {shortened(text)!r}")
+        collected.note_problem(number, f"{_HEADER_EXPECTED}, not {shortened(text)!r}")
         return None
     delimiter, columns = best
     counts = Counter(columns)
-    wrong: list[str] = []
-    # A column without a name, as spreadsheets write them for what was deleted, is empty in every row or a problem there.
+    faults: list[str] = []
+    # Spreadsheets write columns without a name for deleted content. `_read_row` refuses them if they are not blank.
     unknown = [repr(column) for column in counts if column and column not in COLUMNS]
     if unknown:
-        told = [shortened(column) for column in unknown]
-        wrong.append(f"unknown column{'s' if len(unknown) > 1 else ''} {some(told, COLUMNS_SHOWN)}")
-    wrong += [f"the column {name} is there {counts[name]} times" for name in COLUMNS if counts[name] > 1]
+        faults.append(
+            f"unknown column{'s' if len(unknown) > 1 else ''} {some([*map(shortened, unknown)], COLUMNS_SHOWN)}"
+        )
+    faults += [f"{counts[name]} columns are named {name}" for name in COLUMNS if counts[name] > 1]
     if GROUP in counts and GROUPS in counts:
-        wrong.append(f"either {GROUP} or {GROUPS}")
+        faults.append(f"use either {GROUP} or {GROUPS}")
     named = next((name for name in (GROUP, GROUPS) if name in counts), None)
     if MEMBER not in counts or named is None:
-        lacking = MEMBER if MEMBER not in counts else f"{GROUP} or {GROUPS}"
-        wrong.append(f"there is no column {lacking}")
-    if wrong:
-        collected.note_problem(number, f"{_WANTED}: {', '.join(wrong)}")
+        missing = MEMBER if MEMBER not in counts else f"{GROUP} or {GROUPS}"
+        faults.append(f"no column is named {missing}")
+    if faults:
+        collected.note_problem(number, f"{_HEADER_EXPECTED}: {', '.join(faults)}")
     if MEMBER not in counts or named is None:
         return None
     return _Header(delimiter, tuple(columns), columns.index(MEMBER), columns.index(named), named == GROUPS)
@@ -187,7 +191,7 @@ def _read_row(text: str, header: _Header, number: int, collected: Collected, lin
     try:
         cells = _split(text, header.delimiter)
     except csv.Error as error:
-        collected.note_problem(number, _what_is_wrong(error, text, header, lines))
+        collected.note_problem(number, _syntax_problem(error, text, header, lines))
         return
     if not any(map(str.strip, cells)):
         return
@@ -195,27 +199,30 @@ def _read_row(text: str, header: _Header, number: int, collected: Collected, lin
     if len(cells) != header.width:
         found = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
         hint = ""
-        if header.several and header.delimiter == BETWEEN_GROUPS and len(cells) > header.width:
-            hint = f': several groups go into one cell, in quotes: "A{BETWEEN_GROUPS}B"'
-        collected.note_problem(number, f"there are {header.width} columns, and this row has {found}{hint}")
+        if header.several and header.delimiter == GROUP_SEPARATOR and len(cells) > header.width:
+            hint = f': quote a cell that has several groups: "A{GROUP_SEPARATOR}B"'
+        collected.note_problem(
+            number, f"the header has {header.width} columns, and this row has {found}{hint}"
+        )
         return
     for at, (name, cell) in enumerate(zip(header.columns, cells, strict=True), 1):
         if not name and cell.strip():
             collected.note_problem(
-                number, f"column {at} has no name in the header, and has {shortened(repr(cell))} here"
+                number,
+                f"column {at} has no name in the header, but this row has {shortened(repr(cell))} in it",
             )
             return
     member, named = _member_of(cells[header.member]), unprotected(cells[header.named])
     if header.several:
         checked = collected.check_member(member, number)
-        for name in named.split(BETWEEN_GROUPS) if named.strip() else ():
+        for name in named.split(GROUP_SEPARATOR) if named.strip() else ():
             collected.add_pair(collected.check_group(name, number), checked)
     else:
         collected.add_pair(collected.check_group(named, number), collected.check_member(member, number))
 
 
-def _what_is_wrong(error: csv.Error, text: str, header: _Header, lines: _Lines) -> str:
-    """Goes past the lines that belong to a cell with line breaks."""
+def _syntax_problem(error: csv.Error, text: str, header: _Header, lines: _Lines) -> str:
+    """Describe the error, and skip the other lines of a cell with line breaks."""
     if not _is_open(error):
         return f"not CSV: {error}"
     taken = lines.end_of_cell(text, header.delimiter)
@@ -226,9 +233,9 @@ def _what_is_wrong(error: csv.Error, text: str, header: _Header, lines: _Lines) 
 
 
 def _of_named_columns(cells: list[str], header: _Header) -> list[str]:
-    """The row without blank cells at its end that have no column with a name. A row that has other cells stays."""
-    if header.several and header.delimiter == BETWEEN_GROUPS and len(cells) > header.width:
-        return cells  # what comes after the last `;` may have been a group
+    """Drop blank cells after the last named column, or add them, to fit the header."""
+    if header.several and header.delimiter == GROUP_SEPARATOR and len(cells) > header.width:
+        return cells  # a cell after the last `;` may be a group
     width = len(cells)
     while width > header.named_width and not cells[width - 1].strip():
         width -= 1
@@ -261,7 +268,7 @@ def _is_open(error: csv.Error) -> bool:
 
 
 def _member_of(cell: str) -> str:
-    """The member in a cell. `'@example.com` is an address, and `@example.com` is none that could have been protected."""
+    """The member in a cell. `'@example.com` is an address itself: without the quote it would be invalid."""
     member = unprotected(cell)
     return cell if member != cell and member_problem(normalise_email(member)) else member
 

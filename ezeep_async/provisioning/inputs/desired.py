@@ -1,4 +1,4 @@
-"""`DesiredState`: who should be in which group, from a mapping, a file, or rows that arrive one by one."""
+"""`DesiredState`: which members each group should have, read from a mapping, a file or a stream of rows."""
 
 from __future__ import annotations
 
@@ -19,41 +19,46 @@ from ezeep_async.provisioning.inputs.yaml_tokens import yaml_tokens
 
 
 Format = Literal["csv", "json", "yaml"]
-"""What `DesiredState` reads."""
+"""File formats that `DesiredState` reads."""
 
 FORMATS: Mapping[str, Format] = {".csv": "csv", ".json": "json", ".yaml": "yaml", ".yml": "yaml"}
-"""How the names of such files end."""
-ROWS_AT_ONCE = 500
-"""How many rows `from_rows` takes before it lets others have the event loop."""
+"""File name suffixes and their formats."""
+ROWS_BETWEEN_YIELDS = 500
+"""Rows that `from_rows` reads before it yields to the event loop."""
 
 
 @attrs.frozen
 class DesiredState:
-    """Which members each group should have. Every `from_...` checks and normalises, and means the same by the same names.
+    """Which members each group should have, checked and normalized.
 
-    A group is named by 1 to 255 characters, upper and lower case being different. A member is an e-mail address, in any
-    case, or a user id: a UUID with its hyphens, in any case. Blanks around a name do not count, nor does how its
-    accents are composed. What is named twice is there once, and is counted: a group, too, may be named in several places,
-    and has the members of all of them.
+    A group name has 1 to 255 characters and is case-sensitive. A member is an e-mail address or a user id (a UUID with
+    hyphens), both without regard to case. White space around names and the composition of accents are ignored. A group
+    may appear several times: it gets the members of all its rows. Repeated pairs are merged and counted.
 
-    Everything that is wrong is told at once, by `InvalidInput`, with the file and the line.
+    Every constructor reads the whole input and reports all problems at once, in one `InvalidInput`.
     """
 
     groups: Mapping[str, tuple[str, ...]] = attrs.field(
         hash=False, repr=lambda groups: f"<{len(groups)} groups>"
     )
-    """Group names to members, both in the order of the input. A member is an e-mail address (NFC, casefolded, trimmed)
-    or a user id (a UUID, as text)."""
+    """Group names to members, both in the order of the input. A member is an e-mail address (NFC, case-folded, trimmed)
+    or a user id (the text of a UUID)."""
     rows: int = 0
-    """How many pairs of group and member were read, duplicates included."""
+    """Pairs of group and member that were read, duplicates included."""
     duplicates: int = 0
-    """How many of them had been named before."""
+    """Pairs that repeated an earlier pair."""
 
     @classmethod
     def from_mapping(cls, groups: Mapping[str, Iterable[str | UUID]]) -> Self:
-        """From group names to members. A group with no members is one that has to exist, and in mode "exact" be empty.
+        """Read a mapping from group names to members.
 
-        Raises `InvalidInput` with everything that is wrong.
+        Args:
+            groups: Group names to e-mail addresses and user ids. A group without members must exist, and is emptied in
+                mode "exact". A single text is one member.
+
+        Raises:
+            InvalidInput: Names or members are invalid; `problems` lists them.
+            ValueError: `groups` is not a mapping.
         """
         check_kind(groups, Mapping, "groups", "a mapping from group names to lists of members")
         collected = Collected("mapping")
@@ -64,10 +69,18 @@ class DesiredState:
     async def from_rows(
         cls, rows: AsyncIterable[tuple[str, str | UUID]] | Iterable[tuple[str, str | UUID]]
     ) -> Self:
-        """From pairs of group and member, as many as there are. None is kept: each name is held once.
+        """Read pairs of group and member in flat memory: rows are not kept, and each name is stored once.
 
-        The event loop is free in between, also when `rows` does not wait for anything. Whoever made `rows` closes it.
-        Raises `InvalidInput` when all were read, whose lines are the numbers of the rows, and what `rows` raises.
+        The event loop runs other tasks in between, even if `rows` never waits.
+
+        Args:
+            rows: Pairs of group name and member. The caller closes it if it is a generator.
+
+        Raises:
+            InvalidInput: Rows are invalid; raised after the last row. `line` is the number of the row, from 1.
+
+        Note:
+            An exception from `rows` propagates unchanged.
         """
         collected = Collected("rows")
         number = 0
@@ -75,21 +88,27 @@ class DesiredState:
             async for row in rows:
                 number += 1
                 collected.add_row(row, number)
-                if number % ROWS_AT_ONCE == 0:
+                if number % ROWS_BETWEEN_YIELDS == 0:
                     await asyncio.sleep(0)
         else:
             for row in rows:
                 number += 1
                 collected.add_row(row, number)
-                if number % ROWS_AT_ONCE == 0:
+                if number % ROWS_BETWEEN_YIELDS == 0:
                     await asyncio.sleep(0)
         return cls._from(collected)
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[str, str | UUID]]) -> Self:
-        """As `from_rows`, where there is no event loop that has to be free: blocks until all were read.
+        """Read pairs of group and member as `from_rows` does, for programs without an event loop.
 
-        Raises `InvalidInput` when all were read, whose lines are the numbers of the pairs, and what `pairs` raises.
+        Blocks until the last pair has been read.
+
+        Args:
+            pairs: Pairs of group name and member.
+
+        Raises:
+            InvalidInput: Pairs are invalid; raised after the last pair. `line` is the number of the pair, from 1.
         """
         collected = Collected("pairs")
         for number, pair in enumerate(pairs, 1):
@@ -98,10 +117,19 @@ class DesiredState:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """From a file whose name ends with `.csv`, `.json`, `.yaml` or `.yml`. `ValueError` for another.
+        """Read a CSV, JSON or YAML file, chosen by its suffix.
 
-        Blocks while it reads: in an event loop, call it with `asyncio.to_thread`. Raises what `from_csv`, `from_json`
-        and `from_yaml` raise.
+        Blocks while it reads: in an event loop, call it with `asyncio.to_thread`.
+
+        Args:
+            path: A file whose name ends with `.csv`, `.json`, `.yaml` or `.yml`, in any case. `from_csv`, `from_json` and
+                `from_yaml` describe the content and read files with other names.
+
+        Raises:
+            ValueError: The suffix is another one.
+            InvalidInput: The content is invalid; `problems` lists file and line of each problem.
+            ImportError: The file is YAML and the extra `yaml` is not installed.
+            OSError: The file cannot be read.
         """
         form = FORMATS.get(cleaned_path(path, "path").suffix.lower())
         if form is None:
@@ -110,56 +138,85 @@ class DesiredState:
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> Self:
-        """From a CSV file, in UTF-8 with or without a BOM, separated by `,` or `;`, with any line ends.
+        """Read a CSV file with one row per membership, or one row per member.
 
-        The first line names the columns, in either order and in any case. They are `group` and `member`, a row for
-        each membership, or `member` and `groups`, a row for each member. Several groups in one cell are separated by `;`,
-        whatever separates the columns: where that is `;` as well, the cell is in quotes. So a group whose name has a `;`
-        is one for the other kind of file. An empty cell under `groups` is a member in no group: it adds no row to
-        `rows`. Any other blank name is a problem, and so is any other column: a group with no members needs another
-        format, since a name that got lost must not empty a group. Rows and columns that spreadsheets leave behind are
-        skipped: a row whose cells are all blank, and a column without a name whose cells are all blank. A single
-        quote in front of a cell that a spreadsheet would otherwise calculate (`'=`, `'+`, `'-`, `'@`) is taken off:
-        `write_csv` puts it there.
+        Blocks while it reads: in an event loop, call it with `asyncio.to_thread`.
 
-        Blocks while it reads: in an event loop, call it with `asyncio.to_thread`. Raises `InvalidInput` with every bad
-        row, and `OSError`.
+        The file is UTF-8 with or without a BOM, separated by `,` or `;`, with any line ends. The first line is the
+        header, in any case and order:
+
+        - `group` and `member`: one row per membership. Both cells are required.
+        - `member` and `groups`: one row per member. `;` separates the groups in a cell; quote the cell if `;` also
+          separates the columns. An empty cell means no group and adds nothing to `rows`. A group whose name contains
+          `;` needs the other header.
+
+        Other columns are problems. Blank rows, and blank columns without a name, are skipped. A group without members
+        needs another format, because a lost name must not empty a group. The single quote that `write_csv` puts before
+        cells like `=...` is removed.
+
+        Args:
+            path: The file, with any suffix.
+
+        Raises:
+            InvalidInput: Rows are invalid; `problems` lists file and line of each one.
+            OSError: The file cannot be read.
         """
         return cls._from_path(path, "csv")
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Self:
-        """From a JSON file, in UTF-8 with or without a BOM.
+        """Read a JSON file, in UTF-8 with or without a BOM.
 
-        It is a mapping from groups to lists of members (an empty list is a group with no members), or a list of records
-        with the fields `group` and `member`, or `member` and `groups`, a list. The names of fields are in any case.
+        Blocks while it reads: in an event loop, call it with `asyncio.to_thread`.
 
-        Blocks while it reads: in an event loop, call it with `asyncio.to_thread`. Raises `InvalidInput` with everything
-        that is wrong, up to the first place that is not JSON, and `OSError`.
+        The document is a mapping from groups to lists of members (an empty list is a group without members), or a list of
+        records with the fields `group` and `member`, or `member` and `groups` (a list). Field names are case-insensitive.
+
+        Args:
+            path: The file, with any suffix.
+
+        Raises:
+            InvalidInput: The content is invalid; `problems` lists all problems up to the first syntax error.
+            OSError: The file cannot be read.
         """
         return cls._from_path(path, "json")
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Self:
-        """From a YAML file (extra `yaml`), in UTF-8 with or without a BOM, with one document that looks as in `from_json`.
+        """Read a YAML file with one document that looks as in `from_json`. Needs the extra `yaml`.
 
-        Names that YAML takes for something else (`no`, `2024`, `2024-05-01`, `~`) are problems unless they are in
-        quotes, and so are aliases, merges and tags other than `!!str`.
+        Blocks while it reads: in an event loop, call it with `asyncio.to_thread`.
 
-        Blocks while it reads: in an event loop, call it with `asyncio.to_thread`. Raises `InvalidInput` with everything
-        that is wrong, up to the first place that is not YAML, `ImportError` without the extra, and `OSError`.
+        Plain values that YAML reads as another type (`no`, `2024`, `2024-05-01`, `~`) are problems unless they are
+        quoted. Aliases, merge keys and tags other than `!!str` are problems too.
+
+        Args:
+            path: The file, with any suffix, in UTF-8 with or without a BOM.
+
+        Raises:
+            InvalidInput: The content is invalid; `problems` lists all problems up to the first syntax error.
+            ImportError: The extra `yaml` is not installed.
+            OSError: The file cannot be read.
         """
         return cls._from_path(path, "yaml")
 
     @classmethod
     def from_bytes(cls, content: bytes, form: Format, *, source: str) -> Self:
-        """From the content of a file, as from standard input. `source` is what to call it.
+        """Read the content of a file, for example from standard input. Blocks while it reads.
 
-        Blocks while it reads. Raises what `from_csv`, `from_json` and `from_yaml` raise, but for `OSError`.
+        Args:
+            content: The content, as `from_csv`, `from_json` and `from_yaml` describe it.
+            form: "csv", "json" or "yaml".
+            source: Name of the input in error messages.
+
+        Raises:
+            InvalidInput: The content is invalid; `problems` lists source and line of each problem.
+            ValueError: `content` is not bytes, or `form` is another text.
+            ImportError: `form` is "yaml" and the extra `yaml` is not installed.
         """
         check_kind(content, bytes, "content", "text.encode()")
         if form not in FORMATS.values():
-            raise ValueError(f"form is one of csv, json, yaml, and not {form!r}")
+            raise ValueError(f"form must be one of csv, json, yaml, not {form!r}")
         collected = Collected(source)
         if form == "csv":
             read_table(content, collected)

@@ -1,4 +1,4 @@
-"""What is wrong with an input, and the error that says so."""
+"""`InvalidInput`, and the problems it lists."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ezeep_async.errors import EzeepError
 
 
 PROBLEMS_SHOWN = 20
-"""How many problems the message of `InvalidInput` spells out."""
+"""Problems in the message of `InvalidInput`."""
 PROBLEMS_KEPT = 10_000
-"""How many of them it holds in `problems`. All are counted."""
+"""Problems in `InvalidInput.problems`. `count` includes the others."""
 
 
 @attrs.frozen
 class Problem:
-    """One thing that is wrong with the input."""
+    """One invalid part of an input."""
 
     source: str
-    """The file, or "mapping", or "rows"."""
+    """The file, or "mapping", "rows", "pairs" or "input"."""
     line: int | None
-    """Counted from 1, of the file or of the rows; None where there are no lines, or where the whole file is meant."""
+    """Line of the file, or number of the row, from 1. None for a mapping or for the whole file."""
     message: str
 
     def __str__(self) -> str:
@@ -31,9 +31,9 @@ class Problem:
 
 
 class InvalidInput(EzeepError, ValueError):
-    """The input cannot be used. Nothing was read from the server, and nothing written.
+    """The input is invalid. Nothing was written to the server.
 
-    `problems` has what is wrong with it, in its order: everything, up to ten thousand. `count` is how many there are.
+    `problems` lists the problems in the order of the input, at most 10,000. `count` is the number of all problems.
     """
 
     def __init__(self, problems: Sequence[Problem], count: int | None = None) -> None:
@@ -43,6 +43,6 @@ class InvalidInput(EzeepError, ValueError):
 
     def __str__(self) -> str:
         shown = self.problems[:PROBLEMS_SHOWN]
-        told = "; ".join(str(problem) for problem in shown)
+        message = "; ".join(str(problem) for problem in shown)
         more = self.count - len(shown)
-        return f"{told}; and {more} more" if more > 0 else told
+        return f"{message}; and {more} more" if more > 0 else message
