@@ -51,7 +51,7 @@ async def test_a_plan_is_shown_and_nothing_is_written(
     [
         (["absent.csv"], "absent.csv: No such file or directory"),
         (["bad.csv"], "bad.csv, line 2: the member 'nobody' is neither an e-mail address nor a user id"),
-        (["strange.csv"], "not in the organisation: who@example.com"),
+        (["strange.csv"], "not in the organization: who@example.com"),
         (["azure.csv"], "another directory owns these groups"),
         (["few.csv", "--no-create-groups"], "no such group: 'New'"),
         (["few.csv", "--max-removals", "1.5"], "a share below 1 or a whole number"),
@@ -94,15 +94,15 @@ async def test_the_options_of_a_plan_reach_it(
         "--protect-user", "*@nowhere.example", "--protect-user", "*@example.com", env=login,
     )  # fmt: skip
     assert (ran.code, ran.err) == (2, "")
-    assert "! who@example.com: not in the organisation, passed over" in ran.out
-    assert "stays in 'Reception': protect_users has '*@example.com'" in ran.out
+    assert "! who@example.com: not in the organization, skipped" in ran.out
+    assert "stays in 'Reception': protect_users contains '*@example.com'" in ran.out
     assert "  - Reception" not in ran.out
     ran = await ezeep(
         "provision", "plan", str(emptying), "--mode", "exact", "--on-missing", "invite", "--protect-group", "recep*",
         env=login,
     )  # fmt: skip
     assert "+ invitation who@example.com" in ran.out
-    assert "stays in 'Reception': protect_groups has 'recep*'" in ran.out
+    assert "stays in 'Reception': protect_groups contains 'recep*'" in ran.out
 
 
 # --- apply ---------------------------------------------------------------------------------------------------------

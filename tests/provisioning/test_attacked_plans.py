@@ -60,7 +60,7 @@ async def test_7_7_an_id_protects_however_it_is_written(
 @pytest.mark.parametrize("pattern", [None, 5, b"a@b.c", " "])
 async def test_7_7_what_is_no_pattern_is_refused(session: EzeepSession, pattern: object) -> None:
     """7-7: before anything is read."""
-    with pytest.raises(ValueError, match="protect_users has"):
+    with pytest.raises(ValueError, match=r"protect_users (must )?contain"):
         await session.provisioning.plan(
             DesiredState.from_mapping({"Sales": []}), mode="exact", protect_users=[pattern]  # type: ignore[list-item]
         )  # fmt: skip
@@ -75,15 +75,15 @@ async def test_7_7_a_pattern_that_protects_nobody_is_told(
     with caplog.at_level(logging.WARNING, "ezeep_async.provisioning"):
         await _emptied(session, sandbox, "Team", **options)
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
-        "protect_users has 'nobody@*'",
-        "protect_groups has 'teem'",
+        "protect_users contains 'nobody@*'",
+        "protect_groups contains 'teem'",
     ]
 
 
 async def test_7_6_an_empty_input_is_no_organisation(sandbox: Sandbox, session: EzeepSession) -> None:
     """7-6: an export that came out empty; in mode "add" it asks for nothing and gets nothing."""
     nothing = DesiredState.from_mapping({})
-    with pytest.raises(SafetyLimitExceeded, match="names no group"):
+    with pytest.raises(SafetyLimitExceeded, match="contains no groups"):
         await session.provisioning.plan(nothing, mode="exact")
     assert (await session.provisioning.plan(nothing)).is_empty
 

@@ -46,7 +46,7 @@ async def test_memberships_that_are_in_place(sandbox: Sandbox, session: EzeepSes
     )
     plan = await session.provisioning.plan(desired, on_missing="skip")
     assert (plan.is_empty, plan.memberships) == (True, 7)
-    assert plan.summary() == "nothing to change: 7 memberships as they should be (12 people passed over)"
+    assert plan.summary() == "nothing to change: 7 memberships as they should be (12 people skipped)"
     assert Plan.from_json(plan.to_json()).summary() == plan.summary()
 
 
@@ -59,7 +59,7 @@ async def test_memberships_of_people_who_are_waited_for_are_not_in_place(
     assert (invite.memberships, invite.summary()) == (2, "invite 1 person")
     await session.provisioning.apply(invite)
     plan = await session.provisioning.plan(desired, on_missing="invite")
-    assert plan.summary() == "nothing to change: 2 memberships as they should be (1 person waited for)"
+    assert plan.summary() == "nothing to change: 2 memberships as they should be (1 person waiting)"
 
 
 async def test_a_person_named_in_several_ways_is_one_membership(

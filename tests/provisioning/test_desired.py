@@ -1,4 +1,4 @@
-"""`DesiredState`: what the CSV parser promises."""
+"""`DesiredState.from_csv` with a row per membership, `from_mapping`, and normalization."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_reads_groups_and_members_in_their_order() -> None:
         '"group","member"\n\n"Sales", "a@example.com"\n   \n',
     ],
 )
-def test_one_meaning_in_many_dialects(text: str) -> None:
+def test_csv_dialects_have_the_same_meaning(text: str) -> None:
     """BOM or none, comma or semicolon, any line end, columns in either order, blank lines."""
     assert parse(text).groups == {"Sales": ("a@example.com",)}
 
 
 def test_duplicates_merge_and_are_counted_7_10() -> None:
-    """7-10: the same person in other letters is the same person."""
+    """7-10: addresses are compared without regard to case and composition."""
     state = parse(
         "group,member\nSales,Zoë@Example.com\nSales, ZOE\u0308@example.COM \nFinance,zoë@example.com\n"
     )
@@ -69,7 +69,7 @@ def test_user_ids_are_members_too() -> None:
 
 
 def test_every_bad_row_is_reported_at_once_with_file_and_line() -> None:
-    told = problems(
+    found = problems(
         b"group,member\n"
         b" ,a@example.com\n"
         b"Sales,\n"
@@ -88,20 +88,20 @@ def test_every_bad_row_is_reported_at_once_with_file_and_line() -> None:
         + b"Sales,a@example.com\n"
         + b'Sales,"a@exam'
     )
-    assert [line.partition(": ")[0] for line in told] == [
+    assert [line.partition(": ")[0] for line in found] == [
         f"people.csv, line {number}" for number in (*range(2, 15), 16)
     ]
-    assert "group name is blank" in told[0]
-    assert "member is blank" in told[1]
-    assert "this row has 3 columns" in told[2]
-    assert "this row has 1 column" in told[3]
-    assert all("neither an e-mail address nor a user id" in line for line in (*told[4:7], told[12]))
-    assert "byte 3 is not UTF-8" in told[7]
-    assert "a quote is not closed" in told[8]
-    assert "not CSV" in told[9]
-    assert "256 characters" in told[10]
-    assert "control character" in told[11]
-    assert "a quote is not closed" in told[13]
+    assert "group name is blank" in found[0]
+    assert "member is blank" in found[1]
+    assert "this row has 3 columns" in found[2]
+    assert "this row has 1 column" in found[3]
+    assert all("neither an e-mail address nor a user id" in line for line in (*found[4:7], found[12]))
+    assert "byte 3 is not UTF-8" in found[7]
+    assert "a quote is not closed" in found[8]
+    assert "not CSV" in found[9]
+    assert "256 characters" in found[10]
+    assert "control character" in found[11]
+    assert "a quote is not closed" in found[13]
 
 
 def test_a_row_with_two_faults_has_two_problems() -> None:
@@ -109,7 +109,7 @@ def test_a_row_with_two_faults_has_two_problems() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("", "the file is empty"),
         ("\n\n", "the file is empty"),
@@ -122,20 +122,20 @@ def test_a_row_with_two_faults_has_two_problems() -> None:
         ("group,member\nSales,a@example.com".encode("utf-16"), "UTF-16"),
     ],
 )
-def test_a_file_that_is_something_else_is_one_problem(text: str | bytes, says: str) -> None:
-    (told,) = problems(text)
-    assert says in told
+def test_a_file_without_a_valid_header_is_one_problem(text: str | bytes, expected: str) -> None:
+    (found,) = problems(text)
+    assert expected in found
 
 
-def test_a_long_list_of_problems_is_cut_in_the_message_only() -> None:
+def test_the_message_shows_twenty_problems_and_the_attribute_all() -> None:
     with pytest.raises(InvalidInput) as caught:
         parse("group,member\n" + "Sales,\n" * 30)
     assert len(caught.value.problems) == 30
     assert str(caught.value).endswith("; and 10 more")
 
 
-def test_8_6_the_error_is_one_of_ours_and_pickles() -> None:
-    """8-6: everything derives from `EzeepError`. This is a ValueError too, as bad arguments are elsewhere."""
+def test_8_6_the_error_derives_from_ezeep_error_and_pickles() -> None:
+    """8-6: `InvalidInput` is an `EzeepError`, and a `ValueError` like other invalid arguments."""
     with pytest.raises(EzeepError) as caught:
         parse("group,member\nSales," + "x" * 200 + "\n")
     error = caught.value
@@ -172,7 +172,7 @@ def test_from_mapping_checks_and_normalises_the_same_way() -> None:
     ]
 
 
-def test_one_address_instead_of_a_list_is_that_address() -> None:
+def test_a_single_text_is_one_member() -> None:
     assert DesiredState.from_mapping({"Sales": "a@example.com"}).groups == {"Sales": ("a@example.com",)}
 
 
@@ -183,7 +183,7 @@ def test_states_compare_and_hash() -> None:
 
 
 @given(st.text())
-def test_normalising_twice_is_normalising_once(text: str) -> None:
+def test_normalization_is_idempotent(text: str) -> None:
     assert normalise_email(normalise_email(text)) == normalise_email(text)
     assert normalise_group_name(normalise_group_name(text)) == normalise_group_name(text)
 
@@ -197,7 +197,7 @@ def test_composition_makes_no_difference(text: str, form: str) -> None:
 
 @given(st.binary())
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
-    """Nothing but `InvalidInput` comes out, and it names at least one problem."""
+    """Only `InvalidInput` is raised, with at least one problem."""
     for prefix in (b"", b"group,member\n", b"\xef\xbb\xbfgroup;member\r\n"):
         try:
             state = parse(prefix + content)
@@ -212,8 +212,10 @@ _MEMBERS = st.emails(domains=st.just("example.com")).filter(lambda text: not set
 
 
 @given(st.lists(st.tuples(_NAMES, _MEMBERS), min_size=1), st.sampled_from(",;"), st.booleans())
-def test_what_is_written_is_read(rows: list[tuple[str, str]], delimiter: str, quoted: bool) -> None:
-    """A file and a mapping of the same rows mean the same, whatever the dialect."""
+def test_csv_of_the_standard_library_round_trips(
+    rows: list[tuple[str, str]], delimiter: str, quoted: bool
+) -> None:
+    """A file and a mapping of the same rows are equal in every dialect."""
     text = io.StringIO()
     writer = csv.writer(
         text, delimiter=delimiter, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL, lineterminator="\n"
@@ -231,8 +233,8 @@ def test_what_is_written_is_read(rows: list[tuple[str, str]], delimiter: str, qu
 
 
 @given(st.integers(min_value=0, max_value=10_000))
-def test_a_file_that_was_cut_off_never_names_somebody_new(length: int) -> None:
-    """Whatever is left of it is a beginning of the whole, but for the last member, or it is refused."""
+def test_a_truncated_file_is_refused_or_contains_no_other_members(length: int) -> None:
+    """Each group has a prefix of its members, or the file is refused."""
     whole = "group,member\n" + "".join(f'"Größe {n % 7}","person.{n}@example.com"\n' for n in range(60))
     content = whole.encode()
     try:

@@ -23,12 +23,12 @@ def parse(form: Format, text: str | bytes) -> DesiredState:
 
 
 def problems(form: Format, text: str | bytes) -> list[str]:
-    """Without the name of the file."""
+    """The problems without the file name."""
     with pytest.raises(InvalidInput) as caught:
         parse(form, text)
-    told = [str(problem) for problem in caught.value.problems]
-    assert all(line.startswith("people, line ") for line in told)
-    return [line.removeprefix("people, ") for line in told]
+    found = [str(problem) for problem in caught.value.problems]
+    assert all(line.startswith("people, line ") for line in found)
+    return [line.removeprefix("people, ") for line in found]
 
 
 MAPPING = """{
@@ -47,7 +47,7 @@ RECORDS = """[
 
 @both
 def test_a_mapping(form: Format) -> None:
-    """JSON like this is YAML too. A group that is named twice has the members of both; 7-10: duplicates are counted."""
+    """A repeated group gets the members of both lists; 7-10: duplicates are counted."""
     state = parse(form, MAPPING)
     assert list(state.groups.items()) == [
         ("Sales", ("b@example.com", "a@example.com")),
@@ -68,7 +68,7 @@ def test_records(form: Format) -> None:
 
 
 @both
-def test_everything_that_is_wrong_with_a_mapping_is_told_with_its_line(form: Format) -> None:
+def test_all_problems_of_a_mapping_are_reported_with_lines(form: Format) -> None:
     assert problems(
         form,
         """{
@@ -95,7 +95,7 @@ def test_everything_that_is_wrong_with_a_mapping_is_told_with_its_line(form: For
 
 
 @both
-def test_everything_that_is_wrong_with_records_is_told_with_its_line(form: Format) -> None:
+def test_all_problems_of_records_are_reported_with_lines(form: Format) -> None:
     either = "either group and member, or member and groups"
     assert problems(
         form,
@@ -129,8 +129,8 @@ def test_everything_that_is_wrong_with_records_is_told_with_its_line(form: Forma
 
 def test_values_of_json_that_are_not_text() -> None:
     digits = "1" * 10_000
-    told = problems("json", f'{{"Sales": [1.5e3, true,\nnull, NaN, -Infinity, {digits}],\n"Finance": null}}')
-    assert told == [
+    found = problems("json", f'{{"Sales": [1.5e3, true,\nnull, NaN, -Infinity, {digits}],\n"Finance": null}}')
+    assert found == [
         *(f"line 1: a member must be text, not {value}" for value in ("1.5e3", "true")),
         *(f"line 2: a member must be text, not {value}" for value in ("null", "NaN", "-Infinity")),
         f"line 2: a member must be text, not {'1' * 80}...",
@@ -139,7 +139,7 @@ def test_values_of_json_that_are_not_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("", "line 1: the file is empty"),
         ("\ufeff \r\n", "line 1: the file is empty"),
@@ -159,11 +159,11 @@ def test_values_of_json_that_are_not_text() -> None:
         ("// people\n{}", "line 1: not JSON: Expecting value"),
     ],
 )
-def test_what_is_not_json_is_refused_at_its_line(text: str, says: str) -> None:
-    assert says in problems("json", text)[-1]
+def test_json_syntax_errors_are_reported_with_lines(text: str, expected: str) -> None:
+    assert expected in problems("json", text)[-1]
 
 
-def test_what_is_wrong_before_the_json_breaks_off_is_told_too() -> None:
+def test_problems_before_a_json_syntax_error_are_reported() -> None:
     assert [line.partition(":")[0] for line in problems("json", '{"Sales": ["nobody",\n"",\n')] == [
         "line 1",
         "line 2",
@@ -186,7 +186,7 @@ def test_a_deep_document_is_refused(form: Format, text: str) -> None:
 
 
 @both
-def test_every_line_that_is_not_utf8_is_told_and_the_rest_is_read(form: Format) -> None:
+def test_each_line_that_is_not_utf8_is_reported_and_the_rest_is_read(form: Format) -> None:
     assert problems(form, b'{"Sales": ["a\xff@example.com",\r\n"nobody",\r"\xc3\n"]}')[:2] == [
         "line 1: byte 14 is not UTF-8: save it as UTF-8",
         "line 3: byte 2 is not UTF-8: save it as UTF-8",
@@ -214,7 +214,7 @@ def test_utf16_is_named(form: Format, encoding: str) -> None:
         pytest.param("a.b.yml", b"- {group: Sales, member: a@example.com}", marks=needs_yaml),
     ],
 )
-def test_from_file_goes_by_the_name(tmp_path: Path, name: str, content: bytes) -> None:
+def test_from_file_chooses_the_format_by_suffix(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     assert DesiredState.from_file(path).groups == {"Sales": ("a@example.com",)}
@@ -224,7 +224,7 @@ def test_from_file_goes_by_the_name(tmp_path: Path, name: str, content: bytes) -
         DesiredState.from_file(path)
 
 
-def test_from_file_refuses_other_names_and_files_that_are_not_there(tmp_path: Path) -> None:
+def test_from_file_refuses_other_suffixes_and_missing_files(tmp_path: Path) -> None:
     for name in ("people", "people.txt", ".csv"):
         with pytest.raises(ValueError, match=r"ends with none of \.csv, \.json, \.yaml, \.yml"):
             DesiredState.from_file(name)
@@ -233,13 +233,13 @@ def test_from_file_refuses_other_names_and_files_that_are_not_there(tmp_path: Pa
             read(tmp_path / "absent.json")
 
 
-def test_json_whatever_the_file_is_called(tmp_path: Path) -> None:
+def test_from_json_reads_any_suffix(tmp_path: Path) -> None:
     path = tmp_path / "people.txt"
     path.write_text(MAPPING, "utf-8")
     assert DesiredState.from_json(path) == DesiredState.from_json(str(path)) == parse("json", MAPPING)
 
 
-def test_without_the_extra_only_yaml_is_missing_and_says_so(tmp_path: Path) -> None:
+def test_without_the_extra_only_yaml_raises_import_error(tmp_path: Path) -> None:
     """In a process of its own, where PyYAML cannot be imported."""
     path = tmp_path / "people.yaml"
     path.write_text("Sales: []\n", "utf-8")
@@ -275,5 +275,5 @@ def test_json_is_not_read_as_yaml() -> None:
 
 
 @both
-def test_a_json_string_that_is_cut_off_after_a_backslash(form: Format) -> None:
+def test_a_string_truncated_after_a_backslash_is_a_syntax_error(form: Format) -> None:
     assert problems(form, '{"Sales": ["nobody\\')[-1].startswith("line 1: not ")

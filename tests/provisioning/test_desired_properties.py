@@ -1,4 +1,4 @@
-"""Documents in JSON and YAML: what is written is read, and anything else is refused and nothing worse."""
+"""Properties of JSON and YAML input: round trips, and arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ DUMPS = st.sampled_from(
 
 
 def fresh(value: Any) -> Any:
-    """The same value with no object in two places: PyYAML writes anchors for those."""
+    """Copy without shared objects, for which PyYAML would write anchors."""
     return json.loads(json.dumps(value))
 
 
 @given(GROUPS, DUMPS)
-def test_a_mapping_that_is_written_is_read(groups: dict[str, list[str]], dump: Any) -> None:
+def test_a_dumped_mapping_round_trips(groups: dict[str, list[str]], dump: Any) -> None:
     form, write = dump
     state = parse(form, write(fresh(groups)))
     wanted = DesiredState.from_mapping(groups)
@@ -73,7 +73,7 @@ def test_a_mapping_that_is_written_is_read(groups: dict[str, list[str]], dump: A
 
 
 @given(st.lists(st.tuples(NAMES | TRAPS, MEMBERS, st.booleans())), DUMPS)
-def test_records_that_are_written_are_read(rows: list[tuple[str, str, bool]], dump: Any) -> None:
+def test_dumped_records_round_trip(rows: list[tuple[str, str, bool]], dump: Any) -> None:
     form, write = dump
     records = [
         {"group": group, "member": member} if single else {"member": member, "groups": [group]}
@@ -99,8 +99,8 @@ JSON_VALUES = st.recursive(
 
 
 @given(JSON_VALUES, st.sampled_from([None, 1]))
-def test_any_json_is_read_to_its_end(value: Any, indent: int | None) -> None:
-    """What the standard library writes is never "not JSON", whatever else is wrong with it."""
+def test_valid_json_has_no_syntax_error(value: Any, indent: int | None) -> None:
+    """Output of the standard library is never reported as "not JSON"."""
     try:
         state = parse("json", json.dumps(value, indent=indent))
     except InvalidInput as error:
@@ -135,7 +135,7 @@ SPICED = st.binary() | st.lists(
 @example(b"\xef\xbb\xbf\xef\xbb\xbf{}")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_read_or_refused(loader: str, content: bytes) -> None:
-    """Nothing but `InvalidInput` comes out, and it names at least one problem."""
+    """Only `InvalidInput` is raised, with at least one problem."""
     form: Format
     for form in ("json", "yaml", "csv"):
         for prefix in (b"", b'{"Sales": ["a@example.com"', b"Sales:\n- a@example.com\n", b"[{"):

@@ -1,4 +1,4 @@
-"""`DesiredState.from_rows`, what it costs, and what inputs from Python have in common."""
+"""`DesiredState.from_rows` and `from_pairs`: meaning, memory use, errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def one_by_one(*rows: Any) -> AsyncIterator[Any]:
 
 
 def pairs(count: int, members: int, groups: int) -> Iterator[tuple[str, str]]:
-    """Each is another pair. The texts are made anew for each, as a reader of a database does."""
+    """Distinct pairs of new text objects, as a database driver returns them."""
     for number in range(count):
         member = number % members
         yield f"Group {(number // members * 17 + member) % groups}", f"Person.{member}@Example.com"
@@ -37,7 +37,7 @@ async def test_rows_mean_what_a_mapping_means() -> None:
 
 
 def test_5_1_without_an_event_loop_pairs_mean_the_same() -> None:
-    """5-1: a blocking program has rows too; one by one, and none is kept."""
+    """5-1: `from_pairs` is the blocking form of `from_rows`."""
     rows = [("Sales", "B@example.com"), (" Sales ", "b@example.com"), ("Finance", "c@example.com")]
     state = DesiredState.from_pairs(iter(rows))
     assert state == asyncio.run(DesiredState.from_rows(rows))
@@ -46,7 +46,7 @@ def test_5_1_without_an_event_loop_pairs_mean_the_same() -> None:
         DesiredState.from_pairs([("Sales", "b@example.com"), ("Sales", "nobody")])
 
 
-async def test_every_bad_row_is_told_with_its_number() -> None:
+async def test_each_invalid_row_is_reported_with_its_number() -> None:
     rows = [
         ("Sales", "nobody"),
         "Sales",
@@ -69,7 +69,7 @@ async def test_every_bad_row_is_told_with_its_number() -> None:
     ]
 
 
-async def test_what_the_rows_raise_comes_out() -> None:
+async def test_an_exception_from_the_rows_propagates() -> None:
     async def broken() -> AsyncIterator[tuple[str, str]]:
         yield "Sales", "nobody"
         raise OSError("the connection is gone")
@@ -79,8 +79,8 @@ async def test_what_the_rows_raise_comes_out() -> None:
 
 
 @pytest.mark.parametrize("waits", [False, True])
-async def test_others_have_the_loop_meanwhile(waits: bool) -> None:
-    """Neither an ordinary iterable nor an asynchronous one that never waits keeps the loop to itself."""
+async def test_other_tasks_run_while_rows_are_read(waits: bool) -> None:
+    """Neither a plain iterable nor an asynchronous one that never waits blocks the event loop."""
     turns = 0
 
     async def other() -> None:
@@ -97,7 +97,7 @@ async def test_others_have_the_loop_meanwhile(waits: bool) -> None:
 
 
 async def test_a_hundred_thousand_rows_in_flat_memory_7_12() -> None:
-    """7-12: the memory is that of the groups. The rows alone would take more than twice the bound."""
+    """7-12: memory grows with the groups. The rows alone would take more than twice the limit."""
 
     async def rows() -> AsyncIterator[tuple[str, str]]:
         for pair in pairs(100_000, 10_000, 200):
@@ -115,7 +115,7 @@ async def test_a_hundred_thousand_rows_in_flat_memory_7_12() -> None:
     assert len(texts) == 10_000
 
 
-async def test_a_hundred_thousand_bad_rows_are_counted_and_not_kept() -> None:
+async def test_a_hundred_thousand_invalid_rows_are_counted_and_not_kept() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(InvalidInput) as caught:
@@ -132,14 +132,14 @@ async def test_a_hundred_thousand_bad_rows_are_counted_and_not_kept() -> None:
     assert (copy.count, copy.problems, str(copy)) == (error.count, error.problems, str(error))
 
 
-def test_a_state_does_not_tell_everybody_in_a_log() -> None:
-    """Nor does the event loop make a text of all members, which it does of what a task returns."""
+def test_repr_shows_no_members() -> None:
+    """asyncio in debug mode formats the results of tasks."""
     state = DesiredState.from_mapping({"Sales": ["a@example.com"]})
     assert repr(state) == "DesiredState(groups=<1 groups>, rows=1, duplicates=0)"
 
 
-def test_a_mapping_of_wrong_types_is_told_at_once() -> None:
-    """As when somebody else's YAML reader has read `no:` and `Sales:`."""
+def test_all_wrong_types_in_a_mapping_are_reported_at_once() -> None:
+    """Such as a YAML loader returns for `no:` and `Sales:`."""
     groups: Any = {
         False: ["a@example.com"],
         "Sales": None,

@@ -54,7 +54,7 @@ def test_a_member_in_no_group_adds_no_row() -> None:
 
 
 def test_every_bad_row_per_member_is_reported_with_its_line() -> None:
-    told = problems(
+    found = problems(
         "member,groups\n"
         "nobody,\n"  # 2: checked although it is in no group
         "a@example.com,Sales;;Finance\n"  # 3
@@ -64,7 +64,7 @@ def test_every_bad_row_per_member_is_reported_with_its_line() -> None:
         "a@example.com\n"  # 7
         "a@example.com,Sales\n"
     )
-    assert told == [
+    assert found == [
         "people.csv, line 2: the member 'nobody' is neither an e-mail address nor a user id",
         "people.csv, line 3: the group name is blank",
         "people.csv, line 4: the group name is blank",
@@ -76,17 +76,17 @@ def test_every_bad_row_per_member_is_reported_with_its_line() -> None:
     ]
 
 
-def test_groups_that_are_not_in_quotes_say_so() -> None:
-    """In a file that is separated by `;`, several groups are several columns unless they are in quotes."""
-    (told,) = problems("member;groups\na@example.com;Sales;Finance\n")
-    assert told == (
+def test_unquoted_groups_get_a_hint() -> None:
+    """In a file separated by `;`, unquoted groups are separate columns."""
+    (found,) = problems("member;groups\na@example.com;Sales;Finance\n")
+    assert found == (
         "people.csv, line 2: the header has 2 columns, and this row has 3 columns: "
         'quote a cell that has several groups: "A;B"'
     )
 
 
 @pytest.mark.parametrize(
-    ("header", "says"),
+    ("header", "expected"),
     [
         ("group,member,Note, dept,note", "unknown columns 'note', 'dept'"),
         ("group;member;note", "unknown column 'note'"),
@@ -96,22 +96,22 @@ def test_groups_that_are_not_in_quotes_say_so() -> None:
         ("member,department", "unknown column 'department', no column is named group or groups"),
     ],
 )
-def test_what_is_wrong_with_a_header(header: str, says: str) -> None:
-    (told,) = problems(header + "\n")
-    assert told == (
-        f"people.csv, line 1: the first line must be the header group,member or member,groups: {says}"
+def test_header_problems_are_named(header: str, expected: str) -> None:
+    (found,) = problems(header + "\n")
+    assert found == (
+        f"people.csv, line 1: the first line must be the header group,member or member,groups: {expected}"
     )
 
 
-def test_unknown_columns_and_bad_rows_are_told_together() -> None:
-    told = problems("group,member,note\nSales,nobody,x\n,a@example.com,y\nSales,a@example.com,z\n")
-    assert [line.partition(": ")[0] for line in told] == [f"people.csv, line {n}" for n in (1, 2, 3)]
+def test_unknown_columns_and_invalid_rows_are_reported_together() -> None:
+    found = problems("group,member,note\nSales,nobody,x\n,a@example.com,y\nSales,a@example.com,z\n")
+    assert [line.partition(": ")[0] for line in found] == [f"people.csv, line {n}" for n in (1, 2, 3)]
 
 
 def test_a_header_of_any_length_makes_a_short_message() -> None:
-    (told,) = problems("group,member," + ",".join(f"{n:0100}" for n in range(1000)))
-    assert len(told) < 3000
-    assert "and 980 more" in told
+    (found,) = problems("group,member," + ",".join(f"{n:0100}" for n in range(1000)))
+    assert len(found) < 3000
+    assert "and 980 more" in found
 
 
 # -- what spreadsheets write --------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_blank_rows_and_blank_columns_without_a_name_are_skipped(text: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("group,member\nSales,\n", "line 2: the member is blank"),
         ("group,member\n,a@example.com\n", "line 2: the group name is blank"),
@@ -157,13 +157,16 @@ def test_blank_rows_and_blank_columns_without_a_name_are_skipped(text: str) -> N
             "group,member\nSales,a@example.com,,x,,\n",
             "line 2: the header has 2 columns, and this row has 4 columns",
         ),
-        ("member;groups\na@example.com;Sales;\n", "this row has 3 columns: quote a cell that has several groups"),
+        (
+            "member;groups\na@example.com;Sales;\n",
+            "this row has 3 columns: quote a cell that has several groups",
+        ),
         ("group,member,\nSales\n", "line 2: the header has 3 columns, and this row has 1 column"),
     ],
 )
-def test_rows_that_are_filled_in_part_are_problems(text: str, says: str) -> None:
-    (told,) = problems(text)
-    assert says in told
+def test_partly_filled_rows_are_problems(text: str, expected: str) -> None:
+    (found,) = problems(text)
+    assert expected in found
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
@@ -171,25 +174,23 @@ def test_rows_that_are_filled_in_part_are_problems(text: str, says: str) -> None
 def test_a_line_break_inside_a_cell_is_named(cell: str, line_end: str) -> None:
     """One problem, at the line where the row begins; the rows after it are read."""
     rows = ["group,member", f'"{cell.format(line_end, line_end)}",a@example.com', "Sales,nobody"]
-    told = problems(line_end.join(rows))
+    found = problems(line_end.join(rows))
     number = 3 + cell.count("{}")
-    broken = (
-        "this row has a line break inside a quoted cell: names and addresses have none, so remove it"
-    )
-    assert told == [
+    broken = "this row has a line break inside a quoted cell: names and addresses have none, so remove it"
+    assert found == [
         f"people.csv, line 2: {broken}",
         f"people.csv, line {number}: the member 'nobody' is neither an e-mail address nor a user id",
     ]
 
 
 def test_a_line_break_in_the_header_is_named() -> None:
-    (told,) = problems('"group\n",member\nSales,a@example.com\n')
-    assert "line 1" in told
-    assert "a line break inside a quoted cell" in told
+    (found,) = problems('"group\n",member\nSales,a@example.com\n')
+    assert "line 1" in found
+    assert "a line break inside a quoted cell" in found
 
 
 @pytest.mark.parametrize(
-    ("rows", "says"),
+    ("rows", "expected"),
     [
         ('Sales,a@example.com\n"Sal', "line 3: a quote is not closed: is the file cut off?"),
         ('Sales,a@example.com\n"', "line 3: a quote is not closed: is the file cut off?"),
@@ -198,21 +199,21 @@ def test_a_line_break_in_the_header_is_named() -> None:
         ('"Sales,a@example.com\n"Sales",b@example.com\n', "line 2: a quote is not closed"),
     ],
 )
-def test_a_quote_that_is_not_closed(rows: str, says: str) -> None:
-    """Only the end of the file looks like one that was cut off. The lines after it are read."""
-    assert problems("group,member\n" + rows) == [f"people.csv, {says}"]
+def test_a_quote_that_is_not_closed(rows: str, expected: str) -> None:
+    """The hint about truncation appears only at the end of the file. Later lines are read."""
+    assert problems("group,member\n" + rows) == [f"people.csv, {expected}"]
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "mac-roman", "cp850"])
 def test_another_encoding_has_the_advice_that_utf16_has(encoding: str) -> None:
-    (told,) = problems("group,member\nBüro,a@example.com\n".encode(encoding))
-    assert told == "people.csv, line 2: byte 2 is not UTF-8: save it as UTF-8"
+    (found,) = problems("group,member\nBüro,a@example.com\n".encode(encoding))
+    assert found == "people.csv, line 2: byte 2 is not UTF-8: save it as UTF-8"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_utf16_is_named(encoding: str) -> None:
-    (told,) = problems("group,member\nSales,a@example.com\n".encode(encoding))
-    assert told == "people.csv: this is UTF-16: save it as UTF-8"
+    (found,) = problems("group,member\nSales,a@example.com\n".encode(encoding))
+    assert found == "people.csv: this is UTF-16: save it as UTF-8"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ def written(groups: dict[str, list[str]]) -> str:
     return file.getvalue()
 
 
-def test_write_csv_writes_what_is_read() -> None:
+def test_write_csv_round_trips() -> None:
     groups = {"Sales, North": ["b@example.com", "a@example.com"], 'The "A" team': ["a@example.com"]}
     text = written(groups)
     assert text == (
@@ -249,7 +250,7 @@ def test_write_csv_writes_what_is_read() -> None:
     assert {name: list(members) for name, members in parse(text).groups.items()} == groups
 
 
-def test_names_like_formulas_are_the_same_names_when_they_are_read_again() -> None:
+def test_names_like_formulas_round_trip() -> None:
     names = ["=1+1", "+49", "-", "@all", "'=1", '=HYPERLINK("http://example.com","x")']
     assert list(parse(written({name: ["+a@example.com"] for name in names})).groups) == names
 
@@ -258,7 +259,7 @@ def test_a_group_with_no_members_is_left_out() -> None:
     assert written({"Sales": []}) == "group,member\n"
 
 
-def test_nothing_is_written_of_what_could_not_be_read() -> None:
+def test_write_csv_writes_nothing_if_a_name_is_invalid() -> None:
     file = io.StringIO()
     with pytest.raises(InvalidInput) as caught:
         write_csv({"Sales": ["a@example.com"], "Two\nlines": ["a@example.com"], "": ["nobody"]}, file)
@@ -267,7 +268,7 @@ def test_nothing_is_written_of_what_could_not_be_read() -> None:
 
 
 def test_write_csv_to_a_file(tmp_path: Path) -> None:
-    """Both encodings that its documentation names."""
+    """In both documented encodings."""
     path = tmp_path / "export.csv"
     for encoding in ("utf-8", "utf-8-sig"):
         with path.open("w", newline="", encoding=encoding) as file:
@@ -289,7 +290,7 @@ GROUPS = st.dictionaries(NAMES, st.lists(MEMBERS.filter(lambda text: not set(tex
         ";": ["b@example.com"],
     }
 )
-def test_whatever_is_written_is_read(groups: dict[str, list[str]]) -> None:
+def test_write_csv_round_trips_any_names(groups: dict[str, list[str]]) -> None:
     wanted = DesiredState.from_mapping(groups).groups
     read = parse(written(groups)).groups
     assert read == {name: members for name, members in wanted.items() if members}
@@ -306,7 +307,7 @@ def test_whatever_is_written_is_read(groups: dict[str, list[str]]) -> None:
 def test_a_row_per_member_in_every_dialect(
     rows: list[tuple[str, list[str]]], delimiter: str, quoting: int, line_end: str, bom: bool
 ) -> None:
-    """What the standard library writes is what the same mapping means."""
+    """A file of the standard library means the same as the mapping."""
     rows = [(member, groups) for member, groups in rows if not set(member) & set(',;"<>')]
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=line_end)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`DesiredState.from_yaml`: the traps of YAML, with both of PyYAML's parsers."""
+"""`DesiredState.from_yaml`: values of other types, aliases and syntax errors, with both of PyYAML's parsers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def parse(text: str) -> DesiredState:
 
 
 def problems(text: str) -> list[str]:
-    """Without the name of the file."""
+    """The problems without the file name."""
     with pytest.raises(InvalidInput) as caught:
         parse(text)
     return [str(problem).removeprefix("people, ") for problem in caught.value.problems]
@@ -50,7 +50,7 @@ def test_yaml_in_blocks(loader: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "told"),
+    ("text", "line", "messages"),
     [
         ("no: []", 1, "no: YAML reads it as true or false, so put it in quotes"),
         ("Sales: []\n2024: []", 2, "2024: YAML reads it as a number, so put it in quotes"),
@@ -65,12 +65,14 @@ def test_yaml_in_blocks(loader: str) -> None:
         ("!local 7: []", 1, "a value with the tag !local"),
     ],
 )
-def test_what_yaml_takes_for_something_else_is_no_group(text: str, line: int, told: str, loader: str) -> None:
-    assert problems(text) == [f"line {line}: the name of a group must be text, not {told}"]
+def test_values_that_yaml_reads_as_another_type_are_refused_as_groups(
+    text: str, line: int, messages: str, loader: str
+) -> None:
+    assert problems(text) == [f"line {line}: the name of a group must be text, not {messages}"]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "messages"),
     [
         ("Sales:", "an empty value"),
         ("Sales: yes", "yes: YAML reads it as true or false, so put it in quotes"),
@@ -82,14 +84,14 @@ def test_what_yaml_takes_for_something_else_is_no_group(text: str, line: int, to
         ),
     ],
 )
-def test_members_in_yaml_are_a_list(text: str, told: str, loader: str) -> None:
+def test_members_in_yaml_are_a_list(text: str, messages: str, loader: str) -> None:
     """An empty value is not an empty list: in mode "exact" it would empty the group."""
     (line,) = problems(f"Legal: []\n{text}\nFinance: []\n")
-    assert line == f"line 2: the members of 'Sales' must be a list ([] for none), not {told}"
+    assert line == f"line 2: the members of 'Sales' must be a list ([] for none), not {messages}"
 
 
 def test_aliases_are_not_expanded(loader: str) -> None:
-    """A few lines that stand for a billion members are eight problems."""
+    """Each use of an alias is one problem, however many members it would expand to."""
     bomb = "a: &a [x@example.com]\n" + "".join(
         f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
         for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -98,7 +100,7 @@ def test_aliases_are_not_expanded(loader: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("", "line 1: the file is empty"),
         ("# nobody\n", "line 1: the file is empty"),
@@ -115,8 +117,8 @@ def test_aliases_are_not_expanded(loader: str) -> None:
         ("%YAML 1." + "9" * 9000 + "\n---\na: []\n", "not YAML: "),
     ],
 )
-def test_what_is_not_yaml_is_refused_at_its_line(text: str, says: str, loader: str) -> None:
-    assert says in problems(text)[-1]
+def test_yaml_syntax_errors_are_reported_with_lines(text: str, expected: str, loader: str) -> None:
+    assert expected in problems(text)[-1]
 
 
 def test_a_deep_document_is_refused(loader: str) -> None:
@@ -125,7 +127,7 @@ def test_a_deep_document_is_refused(loader: str) -> None:
     assert "tag !x" in problems("Sales: !x " + "[" * 900)[0]
 
 
-def test_yaml_whatever_the_file_is_called(tmp_path: Path) -> None:
+def test_from_yaml_reads_any_suffix(tmp_path: Path) -> None:
     path = tmp_path / "people.txt"
     path.write_text("Sales: [a@example.com]\nLegal: [nobody]\n", "utf-8")
     with pytest.raises(InvalidInput, match=r"people\.txt, line 2: "):

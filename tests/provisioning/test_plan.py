@@ -22,7 +22,7 @@ def group_named(sandbox: Sandbox, name: str) -> Group:
 
 
 def outsider(sandbox: Sandbox, group: Group) -> Person:
-    """Somebody who is not in the group."""
+    """A user who is not in the group."""
     organisation = sandbox.organisation
     user = next(user for user in organisation.listed_users() if group.id not in user.groups)
     return organisation.people[user.id]
@@ -36,7 +36,7 @@ def writes(sandbox: Sandbox) -> int:
     return sum(request.host == "api" and request.method != "GET" for request in sandbox.requests)
 
 
-async def test_the_difference_and_nothing_else(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_the_plan_contains_only_the_difference(sandbox: Sandbox, session: EzeepSession) -> None:
     sales = group_named(sandbox, "Sales")
     new = outsider(sandbox, sales)
     old = sandbox.organisation.people[min(sandbox.organisation.members(sales.id))]
@@ -57,7 +57,7 @@ async def test_the_difference_and_nothing_else(sandbox: Sandbox, session: EzeepS
     assert writes(sandbox) == 0
 
 
-async def test_one_reading_of_everything(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_each_listing_is_read_once(sandbox: Sandbox, session: EzeepSession) -> None:
     await session.provisioning.plan(
         DesiredState.from_mapping({"Sales": [outsider(sandbox, group_named(sandbox, "Sales")).email]}),
     )
@@ -117,7 +117,7 @@ async def test_missing_people_are_all_named(session: EzeepSession) -> None:
         await session.provisioning.plan(DesiredState.from_mapping({"Sales": [UUID(int=7)]}))
 
 
-async def test_somebody_without_a_printing_user_is_missing(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_a_person_without_a_printing_user_is_missing(sandbox: Sandbox, session: EzeepSession) -> None:
     sandbox.organisation.add_person(Person(UUID(int=5), "account.only@example.com"))
     with pytest.raises(MissingPeople, match=r"account\.only@example\.com"):
         await session.provisioning.plan(DesiredState.from_mapping({"Sales": ["account.only@example.com"]}))
@@ -149,7 +149,7 @@ async def test_two_people_of_one_address_are_ambiguous(sandbox: Sandbox, session
         await session.provisioning.plan(DesiredState.from_mapping({"Sales": [someone.email]}))
 
 
-async def test_groups_are_created_only_where_that_is_wanted(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_groups_are_created_only_with_create_groups(sandbox: Sandbox, session: EzeepSession) -> None:
     desired = DesiredState.from_mapping({"Night shift": []})
     with pytest.raises(ValueError, match="no such group: 'Night shift'"):
         await session.provisioning.plan(desired, create_groups=False)
@@ -158,11 +158,9 @@ async def test_groups_are_created_only_where_that_is_wanted(sandbox: Sandbox, se
     assert plan.changes == (CreateGroup("Night shift", elsewhere),)
 
 
-async def test_the_organisation_of_new_groups_has_to_be_clear(
-    session: EzeepSession, sandbox: Sandbox
-) -> None:
+async def test_the_organization_of_new_groups_must_be_unique(session: EzeepSession, sandbox: Sandbox) -> None:
     sandbox.organisation.add_group("Other").organization_id = UUID(int=9)
-    with pytest.raises(ValueError, match="belong to 2 organisations"):
+    with pytest.raises(ValueError, match="belong to 2 organizations"):
         await session.provisioning.plan(DesiredState.from_mapping({"Night shift": []}))
 
 
@@ -175,8 +173,8 @@ async def test_bad_arguments_are_refused_before_any_request(sandbox: Sandbox, se
     assert not sandbox.requests
 
 
-async def test_a_failed_reading_is_its_own_error(sandbox: Sandbox) -> None:
-    """Not a group of errors, and nothing is left running."""
+async def test_a_failed_read_raises_its_own_error(sandbox: Sandbox) -> None:
+    """No exception group is raised, and no task is left running."""
     sandbox.faults.add("GET /printing/v1/users/", status=500, times=None)
     async with EzeepSession(
         sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=Settings(retries=0)

@@ -46,7 +46,7 @@ def removed(plan: Plan) -> set[tuple[str, str]]:
 # --- modes ---------------------------------------------------------------------------------------------------------
 
 
-async def test_7_4_add_removes_nobody(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_7_4_add_removes_no_memberships(sandbox: Sandbox, session: EzeepSession) -> None:
     add_team(sandbox, 8)
     desired = DesiredState.from_mapping({"Team": emails(sandbox)[8:10]})
     plan = await session.provisioning.plan(desired)
@@ -55,10 +55,8 @@ async def test_7_4_add_removes_nobody(sandbox: Sandbox, session: EzeepSession) -
     assert members(sandbox, "Team") == set(emails(sandbox, 10))
 
 
-async def test_7_4_exact_is_about_the_groups_named_and_no_others(
-    sandbox: Sandbox, session: EzeepSession
-) -> None:
-    """7-4: memberships that nobody named survive, of those who are added and of those who are taken out."""
+async def test_7_4_exact_changes_only_the_named_groups(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-4: other memberships of the added and removed users are kept."""
     add_team(sandbox, 8)
     before = state(sandbox)
     people = emails(sandbox)
@@ -84,7 +82,9 @@ async def test_7_4_exact_with_no_members_empties_the_group(sandbox: Sandbox, ses
     assert members(sandbox, "Team") == set()
 
 
-async def test_one_change_for_somebody_who_comes_and_goes(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_additions_and_removals_of_a_user_are_one_change(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
     team = add_team(sandbox, 1)
     other = sandbox.organisation.add_group("Other")
     (email,) = emails(sandbox, 1)
@@ -107,12 +107,12 @@ async def test_one_change_for_somebody_who_comes_and_goes(sandbox: Sandbox, sess
 
 
 async def test_7_16_missing_people_are_skipped_and_named(sandbox: Sandbox, session: EzeepSession) -> None:
-    """7-16: nobody is invited who was not asked to be."""
+    """7-16: no invitation is sent with on_missing="skip"."""
     desired = DesiredState.from_mapping({"Team": [*emails(sandbox, 2), "Nobody@example.com", UUID(int=3)]})
     plan = await session.provisioning.plan(desired, on_missing="skip")
     assert plan.skipped == ("nobody@example.com", str(UUID(int=3)))
     assert not any(isinstance(change, InvitePerson) for change in plan.changes)
-    assert plan.summary().endswith("(2 people passed over)")
+    assert plan.summary().endswith("(2 people skipped)")
     report = await session.provisioning.apply(plan)
     lines = {line.member: line.outcome for line in report.lines(desired, plan)}
     assert lines == dict.fromkeys(emails(sandbox, 2), "added") | dict.fromkeys(plan.skipped, "skipped")
@@ -151,7 +151,7 @@ async def test_people_are_invited_once(sandbox: Sandbox, session: EzeepSession) 
 async def test_an_invitation_counts_while_it_is_open(
     sandbox: Sandbox, session: EzeepSession, status: str, days: int, invites: bool
 ) -> None:
-    """Somebody who has accepted has an account, or has lost it since, and needs another invitation."""
+    """Accepted invitations do not count: the person has an account, or lost it and needs a new invitation."""
     until = (datetime.now(UTC) + timedelta(days=days)).isoformat()
     sandbox.organisation.invitations[UUID(int=1)] = Invitation(
         UUID(int=1), until, "LATE@example.com", until, invitation_status=status
@@ -162,9 +162,7 @@ async def test_an_invitation_counts_while_it_is_open(
     assert (InvitePerson("late@example.com") in plan.changes, bool(plan.waiting)) == (invites, not invites)
 
 
-async def test_an_account_without_a_printing_user_is_waited_for(
-    sandbox: Sandbox, session: EzeepSession
-) -> None:
+async def test_an_account_without_a_printing_user_is_waiting(sandbox: Sandbox, session: EzeepSession) -> None:
     sandbox.organisation.add_person(Person(UUID(int=5), "account.only@example.com"))
     desired = DesiredState.from_mapping({"Sales": ["account.only@example.com"]})
     plan = await session.provisioning.plan(desired, on_missing="invite")
@@ -178,16 +176,14 @@ async def test_ids_cannot_be_invited(session: EzeepSession) -> None:
     assert caught.value.people == (str(UUID(int=5)),)
 
 
-async def test_a_directory_that_may_not_be_read_is_its_own_error(
-    sandbox: Sandbox, session: EzeepSession
-) -> None:
-    """And not everybody missing."""
+async def test_a_forbidden_directory_raises_its_own_error(sandbox: Sandbox, session: EzeepSession) -> None:
+    """Members are not reported as missing."""
     sandbox.faults.add(LIST_PEOPLE, status=403, times=None)
     with pytest.raises(PermissionDenied):
         await session.provisioning.plan(DesiredState.from_mapping({"Sales": emails(sandbox, 2)}))
 
 
-async def test_a_login_that_sees_only_itself_finds_nobody(sandbox: Sandbox) -> None:
+async def test_a_session_without_directory_access_finds_no_people(sandbox: Sandbox) -> None:
     user = sandbox.organisation.listed_users()[0]
     async with EzeepSession(
         sandbox.oauth_app, tokens=sandbox.tokens(user.id), endpoints=sandbox.endpoints, settings=QUICK
@@ -200,7 +196,7 @@ async def test_a_login_that_sees_only_itself_finds_nobody(sandbox: Sandbox) -> N
 # --- groups --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_group_in_another_organisation_is_another_group(
+async def test_a_group_in_another_organization_is_another_group(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     elsewhere = sandbox.organisation.add_group("Sales")
@@ -215,10 +211,10 @@ async def test_a_group_in_another_organisation_is_another_group(
     assert (await session.provisioning.plan(desired, organization_id=UUID(int=9))).groups == {elsewhere.id}
 
 
-async def test_7_5_what_is_right_in_a_group_of_another_directory_with_allow_external(
+async def test_7_5_allow_external_changes_groups_of_another_directory(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-5: allowed, it is a group like others, in both modes."""
+    """7-5: in both modes."""
     azure = sandbox.organisation.add_group("Azure", origin={"provider": "AZURE", "foreign_id": "x"})
     sandbox.organisation.listed_users()[0].groups.add(azure.id)
     plan = await session.provisioning.plan(
@@ -228,7 +224,7 @@ async def test_7_5_what_is_right_in_a_group_of_another_directory_with_allow_exte
     assert members(sandbox, "Azure") == set(emails(sandbox, 2)[1:])
 
 
-async def test_ezeep_written_in_small_letters_is_ezeep(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_the_provider_name_ezeep_is_case_insensitive(sandbox: Sandbox, session: EzeepSession) -> None:
     sandbox.organisation.add_group("Own", origin={"provider": "ezeep"})
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Own": emails(sandbox, 1)}))
     assert plan.additions == 1
@@ -286,7 +282,7 @@ async def test_7_7_users_are_protected_by_id(sandbox: Sandbox, session: EzeepSes
 async def test_7_7_groups_are_protected_by_name_without_regard_to_case(
     sandbox: Sandbox, session: EzeepSession, pattern: str, name: str
 ) -> None:
-    """7-7: nobody is taken out. Additions go on."""
+    """7-7: members are not removed. Additions are made."""
     add_team(sandbox, 3, name)
     added = emails(sandbox, 4)[3]
     plan = await session.provisioning.plan(
@@ -304,20 +300,20 @@ async def test_7_7_groups_are_protected_by_id(sandbox: Sandbox, session: EzeepSe
     assert (plan.is_empty, list(plan.kept_groups)) == (True, [team.id])
 
 
-async def test_7_7_oneself_stays(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_7_7_the_session_user_is_protected(sandbox: Sandbox, session: EzeepSession) -> None:
     organisation = sandbox.organisation
     team = add_team(sandbox, 3)
     organisation.users[organisation.admin_id].groups.add(team.id)
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": []}), mode="exact")
     (held,) = plan.held_back
     assert held.member == organisation.people[organisation.admin_id].email
-    assert "runs as" in held.reason
+    assert "logged in as" in held.reason
     (await session.provisioning.apply(plan)).raise_for_failures()
     assert members(sandbox, "Team") == {held.member}
 
 
-def test_7_7_the_only_administrator_stays() -> None:
-    """7-7: also when the job runs as somebody else."""
+def test_7_7_the_only_administrator_is_protected() -> None:
+    """7-7: also if the session belongs to another user."""
     team = Group(id=UUID(int=1), name="Team", organization_id=UUID(int=2))
     users = {UUID(int=number): frozenset({team.id}) for number in (3, 4, 5)}
     now = Snapshot((team,), users, admins=frozenset({UUID(int=4)}), me=UUID(int=3))
@@ -326,7 +322,7 @@ def test_7_7_the_only_administrator_stays() -> None:
     assert "last administrator" in kept[UUID(int=4)]
 
 
-async def test_several_administrators_are_people_like_others(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_several_administrators_are_not_protected(sandbox: Sandbox, session: EzeepSession) -> None:
     add_team(sandbox, 2)
     for user in sandbox.organisation.listed_users()[:2]:
         sandbox.organisation.people[user.id].roles = ("admin",)

@@ -1,4 +1,4 @@
-"""A plan is a value: it goes through JSON and pickle, is read by people, and damaged ones are refused."""
+"""`Plan` as JSON and pickle, its text for people, damaged plans, and `invert`."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ FULL = Plan(
 @pytest.mark.timeout(120)
 @given(plans)
 @settings(max_examples=settings().max_examples * 2)
-def test_any_plan_survives_json_and_pickle(plan: Plan) -> None:
+def test_any_plan_round_trips_through_json_and_pickle(plan: Plan) -> None:
     assert Plan.from_json(plan.to_json()) == plan
     assert Plan.from_json(plan.to_json().encode()) == plan
     assert pickle.loads(pickle.dumps(plan)) == plan
@@ -93,7 +93,7 @@ def test_any_plan_survives_json_and_pickle(plan: Plan) -> None:
 
 @pytest.mark.timeout(120)
 @given(plans)
-def test_turned_round_twice_it_changes_the_same_memberships(plan: Plan) -> None:
+def test_inverting_twice_gives_the_same_membership_changes(plan: Plan) -> None:
     there = [change for change in plan.changes if isinstance(change, ChangeMemberships)]
     back = plan.invert().invert()
     assert [(c.user_id, c.add, c.remove) for c in there] == [
@@ -102,7 +102,7 @@ def test_turned_round_twice_it_changes_the_same_memberships(plan: Plan) -> None:
     assert (plan.invert().additions, plan.invert().removals) == (plan.removals, plan.additions)
 
 
-def test_a_plan_reads_well() -> None:
+def test_diff_summary_and_str() -> None:
     assert "\n".join(FULL.diff()) == (
         "+ group Night shift\n"
         "+ invitation new@example.com\n"
@@ -111,18 +111,18 @@ def test_a_plan_reads_well() -> None:
         "  + Sales\n"
         "  - Support\n"
         "- group Old\n"
-        "! b@example.com: not in the organisation, passed over\n"
-        "! c@example.com: no user yet, waited for\n"
+        "! b@example.com: not in the organization, skipped\n"
+        "! c@example.com: not a user yet, waiting\n"
         "! d@example.com stays in 'Sales': it has to be"
     )
     assert FULL.summary() == (
         "create 1 group, invite 1 person, change 1 user, add 2 memberships, remove 1 membership, delete 1 group "
-        "(1 person passed over, 1 person waited for, 1 removal held back)"
+        "(1 person skipped, 1 person waiting, 1 removal held back)"
     )
     assert [str(change) for change in FULL.changes] == [
         "create group 'Night shift'",
         "invite new@example.com",
-        "a@example.com: add to 'Night shift', 'Sales', take out of 'Support'",
+        "a@example.com: add to 'Night shift', 'Sales', remove from 'Support'",
         "delete group 'Old'",
     ]
     assert list(Plan().diff()) == []
@@ -158,8 +158,8 @@ def parent(document: Any, path: tuple[str | int, ...]) -> Any:
     return document
 
 
-def test_whatever_is_missing_is_noticed() -> None:
-    """A plan that has lost its protections, or what a user had, must not be read as one that never had any."""
+def test_a_missing_field_is_refused() -> None:
+    """A plan that lost its protections must not be read as a plan without protections."""
     for path in KEYS:
         document = json.loads(FULL.to_json())
         del parent(document, path)[path[-1]]
@@ -168,7 +168,7 @@ def test_whatever_is_missing_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, "x", 1.5, True, [], {}, [[]], -1])
-def test_whatever_is_of_another_kind_is_noticed(wrong: object) -> None:
+def test_a_value_of_another_type_is_refused(wrong: object) -> None:
     refused = 0
     for path in VALUES:
         document = json.loads(FULL.to_json())
@@ -181,7 +181,7 @@ def test_whatever_is_of_another_kind_is_noticed(wrong: object) -> None:
             # The place is named, by its own name or by that of the list that it is in.
             assert str(path[-1]) in str(error) or str(path[0]) in str(error)
         else:
-            # Only what is as good a value as the one before is taken, and for what it says.
+            # Only what is as good a value as the one before is taken, and for what it expected.
             kinds = {type(before), type(wrong)}
             assert len(kinds) == 1 or kinds <= {int, float} or (path[-1] == "id" and wrong is None)
             assert json.loads(plan.to_json()) == document
@@ -189,8 +189,8 @@ def test_whatever_is_of_another_kind_is_noticed(wrong: object) -> None:
 
 
 @pytest.mark.parametrize("path", [(), ("changes", 0), ("changes", 2, "add", 0), ("held_back", 0)], ids=str)
-def test_what_nobody_knows_is_noticed(path: tuple[str | int, ...]) -> None:
-    """A plan of a later version, or a name that was misspelt by hand."""
+def test_an_unknown_field_is_refused(path: tuple[str | int, ...]) -> None:
+    """For example a plan of a later version, or a misspelled field name."""
     document = json.loads(FULL.to_json())
     parent(document, (*path, ""))["surprise"] = 1
     with pytest.raises(ValueError, match="surprise is unknown at \\$"):
@@ -198,7 +198,7 @@ def test_what_nobody_knows_is_noticed(path: tuple[str | int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("", "not a plan"),
         ("{", "not JSON"),
@@ -214,8 +214,8 @@ def test_what_nobody_knows_is_noticed(path: tuple[str | int, ...]) -> None:
         (FULL.to_json()[:-40], "not JSON"),
     ],
 )
-def test_what_is_no_plan_is_refused(text: str | bytes, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_text_that_is_not_a_plan_is_refused(text: str | bytes, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
         Plan.from_json(text)
 
 
@@ -244,7 +244,7 @@ async def test_7_1_a_plan_from_json_is_applied_in_another_session(
 async def test_7_15_an_inverted_plan_takes_the_memberships_back(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-15: also those of people and groups that were protected from the plan itself."""
+    """7-15: protection from the plan does not prevent reverting it."""
     team = add_team(sandbox, 6)
     sandbox.organisation.users[sandbox.organisation.admin_id].groups.add(team.id)
     people = emails(sandbox)
@@ -266,7 +266,7 @@ async def test_7_15_an_inverted_plan_takes_the_memberships_back(
     assert state(sandbox) == before
 
 
-def test_an_inverted_plan_may_remove_what_was_added_and_no_more() -> None:
+def test_an_inverted_plan_may_remove_only_the_added_memberships() -> None:
     back = FULL.invert()
     back.check_limits()
     assert (back.mode, back.removals, back.max_removals) == ("undo", 2, 2)

@@ -1,4 +1,4 @@
-"""`Collected`: the checked and normalized part of an input, and its problems."""
+"""`Collector`: the checked and normalized part of an input, and its problems."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ezeep_async.provisioning.names import (
 
 
 @attrs.define
-class Collected:
+class Collector:
     """Groups, members and problems that were read so far. Stores each distinct text once, and no rows."""
 
     source: str

@@ -11,7 +11,7 @@ import attrs
 
 from ezeep_async._text.text_files import lines_of
 from ezeep_async.provisioning.csv_cells import csv_line, unprotected
-from ezeep_async.provisioning.inputs.collector import Collected
+from ezeep_async.provisioning.inputs.collector import Collector
 from ezeep_async.provisioning.names import member_problem, normalise_email, shortened
 from ezeep_async.provisioning.wording import some
 
@@ -54,9 +54,9 @@ class _Header:
         return max(self.member, self.named, *(at for at, name in enumerate(self.columns) if name)) + 1
 
 
-def read_table(content: bytes, collected: Collected) -> None:
+def read_table(content: bytes, collector: Collector) -> None:
     """Read the content of a CSV file (format: `DesiredState.from_csv`)."""
-    body = collected.strip_bom(content)
+    body = collector.strip_bom(content)
     if body is None:
         return
     header: _Header | None = None
@@ -66,20 +66,20 @@ def read_table(content: bytes, collected: Collected) -> None:
     for number, line in lines:
         if not line.strip():
             continue
-        text = collected.decode_line(number, line)
+        text = collector.decode_line(number, line)
         if header is None:
             if text is not None and _is_blank_row(text):
                 continue
             if text is not None and _has_line_break(text, lines):
-                collected.note_problem(number, f"{_HEADER_EXPECTED}; it has {_LINE_BREAK}")
+                collector.note_problem(number, f"{_HEADER_EXPECTED}; it has {_LINE_BREAK}")
                 return
-            header = None if text is None else _read_header(text, number, collected)
+            header = None if text is None else _read_header(text, number, collector)
             if header is None:
                 return
         elif text is not None:
-            _read_row(text, header, number, collected, lines)
+            _read_row(text, header, number, collector, lines)
     if header is None:
-        collected.note_problem(None, "the file is empty: add the header group,member or member,groups")
+        collector.note_problem(None, "the file is empty: add the header group,member or member,groups")
 
 
 class _Lines:
@@ -142,15 +142,15 @@ def write_csv(groups: Mapping[str, Iterable[str]], file: TextIO) -> None:
         InvalidInput: A name or a member is invalid. Nothing was written.
         OSError: The file cannot be written.
     """
-    collected = Collected("mapping")
-    collected.add_mapping(groups)
-    checked = collected.finish()
+    collector = Collector("mapping")
+    collector.add_mapping(groups)
+    checked = collector.finish()
     file.write(csv_line((GROUP, MEMBER), "\n"))
     for name, members in checked.items():
         file.writelines(csv_line((name, member), "\n") for member in members)
 
 
-def _read_header(text: str, number: int, collected: Collected) -> _Header | None:
+def _read_header(text: str, number: int, collector: Collector) -> _Header | None:
     """Return None if the rows cannot be read with this header. Other faults are problems, and the rows are read."""
     best: tuple[str, list[str]] | None = None
     columns: list[str]
@@ -162,7 +162,7 @@ def _read_header(text: str, number: int, collected: Collected) -> _Header | None
         if best is None or len(COLUMNS & set(columns)) > len(COLUMNS & set(best[1])):
             best = delimiter, columns
     if best is None or not COLUMNS & set(best[1]):
-        collected.note_problem(number, f"{_HEADER_EXPECTED}, not {shortened(text)!r}")
+        collector.note_problem(number, f"{_HEADER_EXPECTED}, not {shortened(text)!r}")
         return None
     delimiter, columns = best
     counts = Counter(columns)
@@ -181,17 +181,17 @@ def _read_header(text: str, number: int, collected: Collected) -> _Header | None
         missing = MEMBER if MEMBER not in counts else f"{GROUP} or {GROUPS}"
         faults.append(f"no column is named {missing}")
     if faults:
-        collected.note_problem(number, f"{_HEADER_EXPECTED}: {', '.join(faults)}")
+        collector.note_problem(number, f"{_HEADER_EXPECTED}: {', '.join(faults)}")
     if MEMBER not in counts or named is None:
         return None
     return _Header(delimiter, tuple(columns), columns.index(MEMBER), columns.index(named), named == GROUPS)
 
 
-def _read_row(text: str, header: _Header, number: int, collected: Collected, lines: _Lines) -> None:
+def _read_row(text: str, header: _Header, number: int, collector: Collector, lines: _Lines) -> None:
     try:
         cells = _split(text, header.delimiter)
     except csv.Error as error:
-        collected.note_problem(number, _syntax_problem(error, text, header, lines))
+        collector.note_problem(number, _syntax_problem(error, text, header, lines))
         return
     if not any(map(str.strip, cells)):
         return
@@ -201,24 +201,24 @@ def _read_row(text: str, header: _Header, number: int, collected: Collected, lin
         hint = ""
         if header.several and header.delimiter == GROUP_SEPARATOR and len(cells) > header.width:
             hint = f': quote a cell that has several groups: "A{GROUP_SEPARATOR}B"'
-        collected.note_problem(
+        collector.note_problem(
             number, f"the header has {header.width} columns, and this row has {found}{hint}"
         )
         return
     for at, (name, cell) in enumerate(zip(header.columns, cells, strict=True), 1):
         if not name and cell.strip():
-            collected.note_problem(
+            collector.note_problem(
                 number,
                 f"column {at} has no name in the header, but this row has {shortened(repr(cell))} in it",
             )
             return
     member, named = _member_of(cells[header.member]), unprotected(cells[header.named])
     if header.several:
-        checked = collected.check_member(member, number)
+        checked = collector.check_member(member, number)
         for name in named.split(GROUP_SEPARATOR) if named.strip() else ():
-            collected.add_pair(collected.check_group(name, number), checked)
+            collector.add_pair(collector.check_group(name, number), checked)
     else:
-        collected.add_pair(collected.check_group(named, number), collected.check_member(member, number))
+        collector.add_pair(collector.check_group(named, number), collector.check_member(member, number))
 
 
 def _syntax_problem(error: csv.Error, text: str, header: _Header, lines: _Lines) -> str:

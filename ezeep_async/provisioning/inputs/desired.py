@@ -11,7 +11,7 @@ from uuid import UUID
 import attrs
 
 from ezeep_async._text.cleaning import check_kind, cleaned_path
-from ezeep_async.provisioning.inputs.collector import Collected
+from ezeep_async.provisioning.inputs.collector import Collector
 from ezeep_async.provisioning.inputs.csv_tables import read_table
 from ezeep_async.provisioning.inputs.documents import read_document
 from ezeep_async.provisioning.inputs.json_tokens import json_tokens
@@ -61,9 +61,9 @@ class DesiredState:
             ValueError: `groups` is not a mapping.
         """
         check_kind(groups, Mapping, "groups", "a mapping from group names to lists of members")
-        collected = Collected("mapping")
-        collected.add_mapping(groups)
-        return cls._from(collected)
+        collector = Collector("mapping")
+        collector.add_mapping(groups)
+        return cls._from(collector)
 
     @classmethod
     async def from_rows(
@@ -82,21 +82,21 @@ class DesiredState:
         Note:
             An exception from `rows` propagates unchanged.
         """
-        collected = Collected("rows")
+        collector = Collector("rows")
         number = 0
         if isinstance(rows, AsyncIterable):
             async for row in rows:
                 number += 1
-                collected.add_row(row, number)
+                collector.add_row(row, number)
                 if number % ROWS_BETWEEN_YIELDS == 0:
                     await asyncio.sleep(0)
         else:
             for row in rows:
                 number += 1
-                collected.add_row(row, number)
+                collector.add_row(row, number)
                 if number % ROWS_BETWEEN_YIELDS == 0:
                     await asyncio.sleep(0)
-        return cls._from(collected)
+        return cls._from(collector)
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[str, str | UUID]]) -> Self:
@@ -110,10 +110,10 @@ class DesiredState:
         Raises:
             InvalidInput: Pairs are invalid; raised after the last pair. `line` is the number of the pair, from 1.
         """
-        collected = Collected("pairs")
+        collector = Collector("pairs")
         for number, pair in enumerate(pairs, 1):
-            collected.add_row(pair, number)
-        return cls._from(collected)
+            collector.add_row(pair, number)
+        return cls._from(collector)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
@@ -217,17 +217,17 @@ class DesiredState:
         check_kind(content, bytes, "content", "text.encode()")
         if form not in FORMATS.values():
             raise ValueError(f"form must be one of csv, json, yaml, not {form!r}")
-        collected = Collected(source)
+        collector = Collector(source)
         if form == "csv":
-            read_table(content, collected)
-        elif (text := collected.decode(content)) is not None:
-            read_document(json_tokens(text) if form == "json" else yaml_tokens(text), collected)
-        return cls._from(collected)
+            read_table(content, collector)
+        elif (text := collector.decode(content)) is not None:
+            read_document(json_tokens(text) if form == "json" else yaml_tokens(text), collector)
+        return cls._from(collector)
 
     @classmethod
     def _from_path(cls, path: str | os.PathLike[str], form: Format) -> Self:
         return cls.from_bytes(cleaned_path(path, "path").read_bytes(), form, source=os.fspath(path))
 
     @classmethod
-    def _from(cls, collected: Collected) -> Self:
-        return cls(collected.finish(), collected.rows, collected.duplicates)
+    def _from(cls, collector: Collector) -> Self:
+        return cls(collector.finish(), collector.rows, collector.duplicates)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import attrs
 
-from ezeep_async.provisioning.inputs.collector import Collected
+from ezeep_async.provisioning.inputs.collector import Collector
 from ezeep_async.provisioning.inputs.csv_tables import COLUMNS, GROUP, GROUPS, MEMBER
 from ezeep_async.provisioning.names import shortened
 
@@ -56,18 +56,18 @@ class Malformed(Exception):
         self.message = message
 
 
-def read_document(tokens: Iterator[Token], collected: Collected) -> None:
+def read_document(tokens: Iterator[Token], collector: Collector) -> None:
     """Read a mapping from groups to members, or a list of records, to its end."""
     try:
-        _Reader(tokens, collected).read()
+        _Reader(tokens, collector).read()
     except Malformed as error:
-        collected.note_problem(error.line, error.message)
+        collector.note_problem(error.line, error.message)
 
 
 @attrs.frozen
 class _Reader:
     _tokens: Iterator[Token]
-    _collected: Collected
+    _collector: Collector
 
     def read(self) -> None:
         first = next(self._tokens)
@@ -85,9 +85,9 @@ class _Reader:
         for key in self._until_end():
             name = None
             if key.kind is Kind.TEXT:
-                name = self._collected.check_group(key.value, key.line)
+                name = self._collector.check_group(key.value, key.line)
                 if name is not None:
-                    self._collected.groups.setdefault(name, {})
+                    self._collector.groups.setdefault(name, {})
             else:
                 self._refuse(key, "the name of a group", "text")
             value = next(self._tokens)
@@ -102,7 +102,7 @@ class _Reader:
 
     def _read_member(self, name: str | None, token: Token) -> None:
         if token.kind is Kind.TEXT:
-            self._collected.add_pair(name, self._collected.check_member(token.value, token.line))
+            self._collector.add_pair(name, self._collector.check_member(token.value, token.line))
         else:
             self._refuse(token, "a member", "text")
 
@@ -122,16 +122,16 @@ class _Reader:
                 self._skip(value)
                 continue
             if field in texts:
-                self._collected.note_problem(key.line, f"duplicate field {field}")
+                self._collector.note_problem(key.line, f"duplicate field {field}")
             texts.setdefault(field, []).extend(self._read_field(field, value))
         if texts.keys() not in ({GROUP, MEMBER}, {GROUPS, MEMBER}):
             present = ", ".join(name for name in COLUMNS if name in texts) or "none of them"
-            self._collected.note_problem(line, f"a record needs {_EITHER}; this one has {present}")
-        members = [self._collected.check_member(token.value, token.line) for token in texts.get(MEMBER, ())]
+            self._collector.note_problem(line, f"a record needs {_EITHER}; this one has {present}")
+        members = [self._collector.check_member(token.value, token.line) for token in texts.get(MEMBER, ())]
         named = [*texts.get(GROUP, ()), *texts.get(GROUPS, ())]
-        for group in [self._collected.check_group(token.value, token.line) for token in named]:
+        for group in [self._collector.check_group(token.value, token.line) for token in named]:
             for member in members:
-                self._collected.add_pair(group, member)
+                self._collector.add_pair(group, member)
 
     def _read_field_name(self, key: Token) -> str | None:
         if key.kind is not Kind.TEXT:
@@ -139,7 +139,7 @@ class _Reader:
         elif (field := key.value.strip().casefold()) in COLUMNS:
             return field
         else:
-            self._collected.note_problem(key.line, f"unknown field {key}: a record needs {_EITHER}")
+            self._collector.note_problem(key.line, f"unknown field {key}: a record needs {_EITHER}")
         return None
 
     def _read_field(self, field: str, value: Token) -> list[Token]:
@@ -159,7 +159,7 @@ class _Reader:
 
     def _refuse(self, token: Token, subject: str, wanted: str) -> None:
         """Note a value of the wrong kind and skip it."""
-        self._collected.note_problem(token.line, f"{subject} must be {wanted}, not {token}")
+        self._collector.note_problem(token.line, f"{subject} must be {wanted}, not {token}")
         self._skip(token)
 
     def _skip(self, token: Token) -> None:

@@ -1,4 +1,4 @@
-"""The changes that a plan is made of. Values, in the order in which they are made."""
+"""Changes: the parts of a plan, in the order in which a run makes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kind = Literal["create_group", "invite_person", "change_memberships", "delete_gr
 
 @attrs.frozen
 class TargetGroup:
-    """A group that somebody is added to, or taken out of. One that has yet to be created has no id."""
+    """A group in a membership change. `id` is None if the plan creates the group."""
 
     name: str
     id: UUID | None = None
@@ -22,7 +22,7 @@ class TargetGroup:
 
 @attrs.frozen
 class CreateGroup:
-    """A group that does not exist yet."""
+    """Create a group."""
 
     kind: ClassVar[Kind] = "create_group"
 
@@ -31,7 +31,7 @@ class CreateGroup:
 
     @property
     def subject(self) -> str:
-        """Whom or what it is about, for people."""
+        """Name of the changed record, for messages."""
         return self.name
 
     def __str__(self) -> str:
@@ -40,7 +40,10 @@ class CreateGroup:
 
 @attrs.frozen
 class InvitePerson:
-    """Somebody whom the organisation does not have. The memberships come with a run after the invitation was taken up."""
+    """Invite a person who is not in the organization.
+
+    A later plan adds the memberships, once the person has accepted the invitation.
+    """
 
     kind: ClassVar[Kind] = "invite_person"
 
@@ -48,7 +51,7 @@ class InvitePerson:
 
     @property
     def subject(self) -> str:
-        """Whom or what it is about, for people."""
+        """Name of the changed record, for messages."""
         return self.email
 
     def __str__(self) -> str:
@@ -57,27 +60,27 @@ class InvitePerson:
 
 @attrs.frozen
 class ChangeMemberships:
-    """A user, the groups to add it to, and those to take it out of: one write, however many they are."""
+    """Add a user to groups and remove it from groups, in one write."""
 
     kind: ClassVar[Kind] = "change_memberships"
 
     user_id: UUID
     member: str
-    """An e-mail address or id, for people: as the input has it, else as the account directory has it."""
+    """E-mail address or id, for messages: from the input, otherwise from the account directory."""
     add: tuple[TargetGroup, ...] = ()
     remove: tuple[TargetGroup, ...] = ()
     before: frozenset[UUID] = frozenset()
-    """All groups of the user when the plan was made."""
+    """Ids of all groups of the user when the plan was made."""
 
     @property
     def subject(self) -> str:
-        """Whom or what it is about, for people."""
+        """Name of the changed record, for messages."""
         return self.member
 
     def __str__(self) -> str:
         parts = [
             f"{verb} {', '.join(repr(group.name) for group in groups)}"
-            for verb, groups in (("add to", self.add), ("take out of", self.remove))
+            for verb, groups in (("add to", self.add), ("remove from", self.remove))
             if groups
         ]
         return f"{self.member}: {', '.join(parts)}"
@@ -85,7 +88,7 @@ class ChangeMemberships:
 
 @attrs.frozen
 class DeleteGroup:
-    """A group that a run created, and that undoing it deletes where nobody uses it."""
+    """Delete a group that a run created, if it has no members. Only plans of `undo` contain it."""
 
     kind: ClassVar[Kind] = "delete_group"
 
@@ -94,7 +97,7 @@ class DeleteGroup:
 
     @property
     def subject(self) -> str:
-        """Whom or what it is about, for people."""
+        """Name of the changed record, for messages."""
         return self.name
 
     def __str__(self) -> str:
@@ -106,9 +109,9 @@ Change = CreateGroup | InvitePerson | ChangeMemberships | DeleteGroup
 KINDS: dict[str, type[Change]] = {
     each.kind: each for each in (CreateGroup, InvitePerson, ChangeMemberships, DeleteGroup)
 }
-"""In the order in which a plan makes them: created before somebody is added, emptied before it is deleted (7-14)."""
+"""In the order of execution: groups are created before members are added, and emptied before they are deleted (7-14)."""
 
 
 def ids_of(groups: Sequence[TargetGroup]) -> frozenset[UUID]:
-    """The ids of those that have one."""
+    """Ids of the groups that exist."""
     return frozenset(group.id for group in groups if group.id is not None)

@@ -1,4 +1,4 @@
-"""`compare`: from what is and what should be to a plan. A plain function: no I/O but a warning, no clock."""
+"""`compare`: make a plan from a desired state and a snapshot, without I/O."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OnMissing = Literal["error", "skip", "invite"]
 
 @attrs.frozen(kw_only=True)
 class Rules:
-    """How the two are compared: the arguments of `session.provisioning.plan`, checked."""
+    """The checked arguments of `session.provisioning.plan`."""
 
     mode: Literal["add", "exact"] = "add"
     organization_id: UUID | None = None
@@ -48,15 +48,19 @@ class Rules:
 
 
 def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
-    """The smallest plan that makes `desired` true.
+    """Return the smallest plan that makes `desired` true.
 
-    Raises `AmbiguousName`, `ExternalGroup`, `MissingPeople`, `InvalidInput` for new groups whose names have invisible
-    characters, and `ValueError` for groups that are missing where none may be created and where the organisation of new
-    ones cannot be told; in mode "exact" `SafetyLimitExceeded` for an input that names nothing.
+    Raises:
+        AmbiguousName: Several groups or users match a name or an address.
+        ExternalGroup: Another directory owns a named group.
+        MissingPeople: Members are not in the organization, and `on_missing` is "error".
+        InvalidInput: A new group's name has invisible characters.
+        SafetyLimitExceeded: The input is empty in mode "exact".
+        ValueError: Groups are missing and must not be created, or their organization is unknown.
     """
     if rules.mode == "exact" and not desired.groups:
         raise SafetyLimitExceeded(
-            "the input names no group: an export that came out empty is no reason to call everything as it should be"
+            "the input contains no groups. mode='exact' refuses it, because an empty export is usually a failed export."
         )
     targets = _find_groups(desired.groups, now.groups, rules.organization_id)
     if not rules.allow_external:
@@ -96,7 +100,7 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
 def _find_groups(
     names: Iterable[str], groups: Iterable[Group], organization_id: UUID | None
 ) -> dict[str, Group | None]:
-    """The group of each name, in that organisation if one is given. Raises `AmbiguousName` where there are several."""
+    """Map each name to its group, in one organization if it is given. Raises `AmbiguousName` for duplicates."""
     by_name: dict[str, list[Group]] = {}
     for group in groups:
         if organization_id in {None, group.organization_id}:
@@ -114,11 +118,11 @@ def _find_groups(
 
 
 def _refuse_external(groups: Iterable[Group | None]) -> None:
-    """Raise `ExternalGroup` if another directory owns one of them."""
+    """Raise `ExternalGroup` if another directory owns a group."""
     external = [group for group in groups if group is not None and group.origin.is_external]
     if external:
-        told = some([f"{group.name!r} ({group.origin.provider})" for group in external])
-        raise ExternalGroup(f"another directory owns these groups, change them there: {told}")
+        names = some([f"{group.name!r} ({group.origin.provider})" for group in external])
+        raise ExternalGroup(f"another directory owns these groups, change them there: {names}")
 
 
 def _creations(targets: Mapping[str, Group | None], now: Snapshot, rules: Rules) -> list[CreateGroup]:
@@ -126,27 +130,28 @@ def _creations(targets: Mapping[str, Group | None], now: Snapshot, rules: Rules)
     if not missing:
         return []
     if not rules.create_groups:
-        raise ValueError(f"no such group: {some(_told_missing(missing, now.groups))}")
+        raise ValueError(f"no such group: {some(_with_look_alikes(missing, now.groups))}")
     organization_id = rules.organization_id
     if organization_id is None:
         organization_id = only_organization(now.groups)
     return [CreateGroup(name, organization_id) for name in missing]
 
 
-def _told_missing(names: Iterable[str], groups: Iterable[Group]) -> list[str]:
-    """The names, each with a group that was perhaps meant."""
-    there = LookAlikes(group.name for group in groups)
+def _with_look_alikes(names: Iterable[str], groups: Iterable[Group]) -> list[str]:
+    """Quote the names, each with an existing group that looks the same."""
+    existing = LookAlikes(group.name for group in groups)
     return [
-        repr(name) + "".join(f" ({there_is(other, name)})" for other in there.of(name)[:1]) for name in names
+        repr(name) + "".join(f" ({there_is(other, name)})" for other in existing.of(name)[:1])
+        for name in names
     ]
 
 
 def only_organization(groups: Iterable[Group], option: str = "organization_id") -> UUID:
-    """Where all the groups belong. Raises `ValueError` that asks for `option` where that is not one organisation."""
+    """Return the organization of all groups. Raises `ValueError` that asks for `option` if it is not unique."""
     organizations = {group.organization_id for group in groups}
     if len(organizations) != 1:
         raise ValueError(
-            f"{option} is needed for new groups: the groups here belong to {len(organizations)} organisations"
+            f"{option} is needed for new groups: the existing groups belong to {len(organizations)} organizations"
         )
     return organizations.pop()
 
@@ -174,7 +179,7 @@ def _find_people(desired: DesiredState, now: Snapshot, rules: Rules) -> _People:
         accounts = by_email.get(member, []) if "@" in member else [UUID(member)]
         users = [user_id for user_id in accounts if user_id in now.users]
         if len(users) > 1:
-            raise AmbiguousName(f"{len(users)} people have the address {member}: use an id", ids=users)
+            raise AmbiguousName(f"{len(users)} people have the address {member}: use a user id", ids=users)
         if users:
             people.found[member] = users[0]
         elif rules.on_missing == "skip":
@@ -185,7 +190,7 @@ def _find_people(desired: DesiredState, now: Snapshot, rules: Rules) -> _People:
         else:
             missing.append(member)
     if missing:
-        raise MissingPeople(f"not in the organisation: {some(missing)}", people=missing)
+        raise MissingPeople(f"not in the organization: {some(missing)}", people=missing)
     return people
 
 
@@ -207,7 +212,7 @@ def _removals(
     now: Snapshot,
     rules: Rules,
 ) -> _Removals:
-    """Who is in one of the groups named and should not be: nobody, unless the groups are to be exact."""
+    """Find members of the named groups who are not desired. Empty unless the mode is "exact"."""
     removals = _Removals()
     if rules.mode != "exact":
         return removals
@@ -219,7 +224,7 @@ def _removals(
     named = {group.id: TargetGroup(name, group.id) for name, group in targets.items() if group is not None}
     by_email = any("@" in member for members in desired.groups.values() for member in members)
     _warn_of_unused(rules.protection, now)
-    places = {group_id: place for place, group_id in enumerate(named)}
+    order = {group_id: position for position, group_id in enumerate(named)}
     for group_id, group in named.items():
         if reason := rules.protection.of_group(group_id, group.name):
             removals.kept_groups[group_id] = reason
@@ -230,9 +235,9 @@ def _removals(
         email = now.emails.get(user_id, "")
         if reason := _kept(user_id, email, now, rules.protection):
             removals.kept_users[user_id] = reason
-        # A login that is no administrator sees itself alone: nobody else can be found by an address then.
+        # Only administrators see other people in the directory. Others cannot match the addresses of the input.
         unseen = UNSEEN if by_email and user_id not in now.emails else None
-        for group_id in sorted(present, key=places.__getitem__):
+        for group_id in sorted(present, key=order.__getitem__):
             group = named[group_id]
             if user_id in wanted[group_id]:
                 continue
@@ -247,7 +252,7 @@ def _warn_of_unused(protection: Protection, now: Snapshot) -> None:
     users = {user_id: now.emails.get(user_id, "") for user_id in now.users} if protection.users else {}
     groups = {group.id: group.name for group in now.groups}
     for pattern in protection.unused(users, groups):
-        logger.warning("%s, which is nobody and nothing here: it protects nothing", pattern)
+        logger.warning("%s, which matches no user and no group: it protects nothing", pattern)
 
 
 def _kept(user_id: UUID, email: str, now: Snapshot, protection: Protection) -> str | None:
@@ -266,13 +271,13 @@ def _members(
     removals: Mapping[UUID, Sequence[TargetGroup]],
     rules: Rules,
 ) -> dict[UUID, frozenset[UUID]]:
-    """Who should be in each group that is named and exists."""
+    """User ids that each existing named group should have after the run."""
     members = {
         group.id: {found[member] for member in desired.groups[name] if member in found}
         for name, group in targets.items()
         if group is not None
     }
-    if rules.mode == "exact":  # and those whose removal is held back
+    if rules.mode == "exact":  # protected members stay
         for user_id, groups in now.users.items():
             for group_id in (groups & members.keys()) - ids_of(removals.get(user_id, ())):
                 members[group_id].add(user_id)
@@ -286,7 +291,7 @@ def _memberships(
     now: Snapshot,
     removals: Mapping[UUID, Sequence[TargetGroup]],
 ) -> list[ChangeMemberships]:
-    # By user, not by member: an address and an id may mean the same person, and get one write.
+    # By user, not by member: an address and an id may belong to one user, who gets one write.
     names: dict[UUID, str] = {}
     additions: dict[UUID, dict[TargetGroup, None]] = {}
     for name, members in desired.groups.items():
@@ -295,7 +300,7 @@ def _memberships(
         for member in members:
             user_id = found.get(member)
             if user_id is not None and (target.id is None or target.id not in now.users[user_id]):
-                # The address, where the input has both: people know it, and an id can be had from the change.
+                # If the input has both, show the address: the id is in the change.
                 if "@" in member or user_id not in names:
                     names[user_id] = member
                 additions.setdefault(user_id, {})[target] = None

@@ -1,4 +1,4 @@
-"""What is checked of groups that are to be created: no invisible characters, and a note where a name looks like another."""
+"""Checks of groups that a plan creates: invisible characters, and names that look alike."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from ezeep_async.provisioning.plans.changes import CreateGroup
 
 
 def check_new_groups(creations: Iterable[CreateGroup], groups: Iterable[Group]) -> list[str]:
-    """Check the names of groups that are to be created against those that exist.
+    """Check the names of new groups against each other and against existing groups.
 
     Returns:
-        A sentence for each pair of names that look the same: of a new group and an existing one, or of two new ones.
+        One note for each new name that looks the same as an existing or another new name.
 
     Raises:
-        InvalidInput: A new name has invisible characters. `problems` has all of these names.
+        InvalidInput: A new name has invisible characters. `problems` lists all of them.
     """
-    wanted = list(creations)
-    if not wanted:
+    new_groups = list(creations)
+    if not new_groups:
         return []
-    there: dict[UUID, LookAlikes] = {}
+    by_organization: dict[UUID, LookAlikes] = {}
     for group in groups:
-        there.setdefault(group.organization_id, LookAlikes()).add(group.name)
+        by_organization.setdefault(group.organization_id, LookAlikes()).add(group.name)
     problems: list[Problem] = []
     notes: list[str] = []
     new: dict[UUID, LookAlikes] = {}
-    for creation in wanted:
+    for creation in new_groups:
         name, organization_id = creation.name, creation.organization_id
-        existing = there.get(organization_id, LookAlikes()).of(name)
+        existing = by_organization.get(organization_id, LookAlikes()).of(name)
         before = new.setdefault(organization_id, LookAlikes())
         if (problem := invisible_problem(name)) is not None:
             hint = "".join(f"; {there_is(other, name)}" for other in existing[:1])
             problems.append(Problem("input", None, f"the new group {problem}{hint}"))
         notes += [
-            f"the new group {_told(name, other)} looks the same as another: {there_is(other, name)}"
+            f"the new group {_spelled(name, other)} looks the same as another: {there_is(other, name)}"
             for other in existing
         ]
         notes += [
-            f"the new group {_told(name, other)} looks the same as another: the input names {_told(other, name)} too"
+            f"the new group {_spelled(name, other)} looks the same as another: the input names {_spelled(other, name)} too"
             for other in before.of(name)[:1]
         ]
         before.add(name)
@@ -51,11 +51,11 @@ def check_new_groups(creations: Iterable[CreateGroup], groups: Iterable[Group]) 
 
 
 def there_is(other: str, name: str) -> str:
-    """That there is a group of another name, told so that it can be told from `name`."""
-    return f"there is a group {_told(other, name)}"
+    """Mention an existing group, spelled so that it differs visibly from `name`."""
+    return f"there is a group {_spelled(other, name)}"
 
 
-def _told(name: str, other: str) -> str:
-    # Letters of two scripts that are drawn alike look the same in a message as well.
-    told = shown(name)
-    return f"{told} ({name!a})" if other.isascii() and not told.isascii() else told
+def _spelled(name: str, other: str) -> str:
+    # Letters of other scripts may look like ASCII letters in the message too: add the escapes.
+    text = shown(name)
+    return f"{text} ({name!a})" if other.isascii() and not text.isascii() else text

@@ -1,4 +1,4 @@
-"""`Plan`: what has to change. A value: it can be read, kept as JSON, applied later, and turned round."""
+"""`Plan`: a list of changes with the rules they were made under. It can be saved as JSON, applied later and inverted."""
 
 from __future__ import annotations
 
@@ -29,87 +29,87 @@ from ezeep_async.provisioning.wording import counted, some
 
 Mode = Literal["add", "exact", "undo"]
 
-LEAST_LIMIT = 5
-"""A share of few memberships is hardly any: so many may be removed at least."""
+MIN_REMOVALS_OF_SHARE = 5
+"""Removals that a share always allows, because a share of few memberships rounds to none."""
 
 register_union(Change, "kind", KINDS)
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What has to change, and under which rules. Made by `session.provisioning.plan`, or read from JSON."""
+    """The changes that make a desired state true. Made by `session.provisioning.plan` or `Plan.from_json`."""
 
     changes: tuple[Change, ...] = ()
-    """Groups to create and people to invite, then one change for each user whose memberships change."""
+    """Groups to create, people to invite, then one change for each user whose memberships change."""
     mode: Mode = "add"
-    """"add": nobody is taken out of anything; "exact": the groups named have the members named, and no others."""
+    """"add": no memberships are removed. "exact": the named groups keep only the named members. "undo": reverts a run."""
     memberships: int = 0
-    """How many memberships the people found should have in the groups named.
-
-    Each is counted once, however often and by whichever name the input has the person. People who were passed over, are
-    invited or are waited for are not counted.
-    """
+    """Distinct memberships of the input, without people who are skipped, invited or waiting."""
     groups: frozenset[UUID] = frozenset()
-    """The groups named that existed when the plan was made."""
+    """Ids of the named groups that existed when the plan was made."""
     members: Mapping[UUID, frozenset[UUID]] = attrs.field(
         factory=dict[UUID, frozenset[UUID]], hash=False, repr=False
     )
-    """Who should be in each of them when the plan has been applied, protected members included; in mode "add" others may be
-    too. Empty where that is not known: in a plan that undoes a run, and in one that an earlier version kept."""
+    """Ids of `groups` to the user ids that each should have after the run, protected members included. In mode "add" a
+    group may have others too. Empty in a plan of `undo` and in a plan saved by an earlier version."""
     members_now: int = 0
-    """How many memberships they had then."""
+    """Memberships that `groups` had when the plan was made."""
     max_removals: float = 0.10
-    """Below 1 a share of those, of which five are always allowed; from 1 up a number; 0 is none."""
+    """Below 1: share of `members_now`, at least five removals. From 1: number of removals. 0: none."""
     skipped: tuple[str, ...] = ()
-    """People whom the organisation does not have, and who were passed over."""
+    """Members who are not in the organization and are skipped."""
     waiting: tuple[str, ...] = ()
-    """People who were invited, or have an account, and are no users of the printing API yet."""
+    """People who are invited or have an account, but are not yet users of the printing API."""
     held_back: tuple[HeldBack, ...] = ()
-    """Removals that are not made, because somebody or something is protected."""
+    """Removals that are not made, because the user or the group is protected."""
     notes: tuple[str, ...] = ()
-    """What one has to know before it is applied, a sentence each."""
+    """Warnings to read before applying the plan, one sentence each."""
     kept_users: Mapping[UUID, str] = attrs.field(factory=dict[UUID, str], hash=False)
-    """Users of the groups named who are taken out of nothing, and why. Checked again when the plan is applied."""
+    """Ids of protected members of `groups`, with the reason. Checked again when the plan is applied."""
     kept_groups: Mapping[UUID, str] = attrs.field(factory=dict[UUID, str], hash=False)
-    """Groups that nobody is taken out of, and why."""
+    """Ids of protected groups, with the reason."""
     allow_external: bool = False
-    """Whether groups that another directory owns may be changed."""
+    """Whether groups owned by another directory may be changed."""
     made_at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has to change."""
+        """Whether the plan contains no changes."""
         return not self.changes
 
     @property
     def additions(self) -> int:
-        """How many memberships are added."""
+        """Number of memberships that are added."""
         return len({(change.user_id, group) for change in self._memberships for group in change.add})
 
     @property
     def removals(self) -> int:
-        """How many memberships are removed."""
+        """Number of memberships that are removed."""
         return len(self._removed)
 
     @property
     def removal_limit(self) -> int:
-        """How many memberships may be removed, by the numbers of when the plan was made."""
+        """Number of memberships that may be removed, computed from `members_now`."""
         return removal_limit(self.max_removals, self.members_now)
 
     def check_limits(self, members_now: int | None = None) -> None:
-        """Raise `SafetyLimitExceeded` if the plan removes more than it may, of `members_now` memberships.
+        """Check the number of removals against `max_removals`. `apply` does so before the first write.
 
-        `apply` calls it with the number of that moment, before the first write.
+        Args:
+            members_now: Current number of memberships in the named groups; None for the number in the plan.
+
+        Raises:
+            SafetyLimitExceeded: The plan removes more memberships than `max_removals` allows.
         """
         members_now = self.members_now if members_now is None else members_now
         limit = removal_limit(self.max_removals, members_now)
         if self.removals <= limit:
             return
         by_group = Counter(group.name for _, group in self._removed)
-        told = some([f"{number} from {name!r}" for name, number in by_group.most_common()])
+        groups = some([f"{number} from {name!r}" for name, number in by_group.most_common()])
         raise SafetyLimitExceeded(
             f"the plan removes {counted(self.removals, 'membership')} of {members_now}, and max_removals="
-            f"{self.max_removals:g} allows {limit}: {told}. Where this is meant, plan again with "
+            f"{self.max_removals:g} allows {limit}: {groups}. If this is intended, plan again with "
             f"max_removals={self.removals}",
             removals=self.removals,
             limit=limit,
@@ -117,24 +117,25 @@ class Plan:
         )
 
     def summary(self) -> str:
-        """The plan in one line."""
+        """Describe the plan in one line."""
         parts = [f"{verb} {counted(number, noun)}" for verb, number, noun in self._numbers() if number]
-        told = ", ".join(parts) or "nothing to change"
+        text = ", ".join(parts) or "nothing to change"
         if self.is_empty and self.mode != "undo":
-            told += f": {counted(self.memberships, 'membership')} as they should be"
-        beside = [
+            text += f": {counted(self.memberships, 'membership')} as they should be"
+        details = [
             f"{counted(len(group), 'person', 'people')} {word}"
-            for group, word in ((self.skipped, "passed over"), (self.waiting, "waited for"))
+            for group, word in ((self.skipped, "skipped"), (self.waiting, "waiting"))
             if group
         ]
         if self.held_back:
-            beside.append(f"{counted(len(self.held_back), 'removal')} held back")
-        return f"{told} ({', '.join(beside)})" if beside else told
+            details.append(f"{counted(len(self.held_back), 'removal')} held back")
+        return f"{text} ({', '.join(details)})" if details else text
 
     def diff(self) -> Iterator[str]:
-        """The plan for people, line by line: `+` for what comes, `-` for what goes, `~` for whom, `!` for what does not happen.
+        """Iterate over the plan as lines for people to read.
 
-        What one has to know besides comes first, after a `!` too.
+        Lines begin with `+` for an addition, `-` for a removal, `~` for the user of the next lines, and `!` for a note or
+        for something that is not done. Notes come first.
         """
         yield from (f"! {note}" for note in self.notes)
         for change in self.changes:
@@ -148,43 +149,50 @@ class Plan:
                 yield from (f"  - {group.name}" for group in change.remove)
             else:
                 yield f"- group {change.name}"
-        yield from (f"! {person}: not in the organisation, passed over" for person in self.skipped)
-        yield from (f"! {person}: no user yet, waited for" for person in self.waiting)
+        yield from (f"! {person}: not in the organization, skipped" for person in self.skipped)
+        yield from (f"! {person}: not a user yet, waiting" for person in self.waiting)
         yield from (f"! {each}" for each in self.held_back)
 
     def to_json(self) -> str:
-        """The plan as JSON, for another time or another machine."""
+        """Return the plan as JSON, for `from_json` in a later process or on another machine."""
         return to_json(self)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """A plan that `to_json` wrote. Raises `ValueError` that says what does not fit, and where."""
+        """Read a plan that `to_json` wrote.
+
+        Args:
+            text: The JSON, as text or UTF-8 bytes.
+
+        Raises:
+            ValueError: The text is not a plan, or is damaged. The message contains the JSON path.
+        """
         plan = from_json(text, cls)
         checked_max_removals(plan.max_removals)
         return plan
 
     def invert(self) -> Self:
-        """The plan that takes the memberships back which this one changes, and deletes no group that it created.
+        """Return the plan that reverts the membership changes of this one. Created groups are kept.
 
-        It undoes what was planned. What really happened is in the audit log: `session.provisioning.undo` goes by that.
+        It reverts what was planned. `session.provisioning.undo` reverts what a run did, from its audit log.
         """
-        turned = tuple(
+        reverted = tuple(
             attrs.evolve(change, add=change.remove, remove=change.add, before=_after(change.before, change))
             for change in self._memberships
         )
         return attrs.evolve(
             self,
-            changes=turned,
+            changes=reverted,
             mode="undo",
             memberships=0,
-            # What was added just now may go: that is what is asked for, and no more than that.
+            # Allow the removal of exactly the memberships that this plan adds.
             members={},
             max_removals=self.additions,
             skipped=(),
             waiting=(),
             held_back=(),
             notes=(),
-            # They were protected from this plan, not from having it taken back.
+            # The protection applied to this plan, not to reverting it.
             kept_users={},
             kept_groups={},
             made_at=datetime.now(UTC),
@@ -196,7 +204,7 @@ class Plan:
 
     @property
     def _removed(self) -> set[tuple[UUID, TargetGroup]]:
-        """Distinct: a plan that was made by hand may have one of them twice."""
+        """Distinct, because a plan that was edited by hand may contain duplicates."""
         return {(change.user_id, group) for change in self._memberships for group in change.remove}
 
     def _numbers(self) -> tuple[tuple[str, int, str], ...]:
@@ -212,15 +220,15 @@ class Plan:
 
 
 def removal_limit(max_removals: float, members_now: int) -> int:
-    """How many of so many memberships may be removed."""
+    """Number of removals that `max_removals` allows."""
     if max_removals >= 1 or max_removals == 0:
         return int(max_removals)
-    # Shares are decimal fractions that binary ones do not hit: 0.07 * 300 is 21.000000000000004.
-    return max(LEAST_LIMIT, math.floor(round(max_removals * members_now, 6)))
+    # Binary fractions are inexact: 0.07 * 300 is 21.000000000000004.
+    return max(MIN_REMOVALS_OF_SHARE, math.floor(round(max_removals * members_now, 6)))
 
 
 def checked_max_removals(value: object) -> float:
-    """Raises `ValueError` for what is neither a share nor a whole number."""
+    """Return the value; raise `ValueError` if it is neither a share nor a whole number."""
     if (
         isinstance(value, int | float)
         and not isinstance(value, bool)
@@ -228,7 +236,7 @@ def checked_max_removals(value: object) -> float:
         and (value < 1 or value == int(value))
     ):
         return value
-    raise ValueError(f"max_removals is a share below 1 or a whole number from 1 up, not {value!r}")
+    raise ValueError(f"max_removals must be a share below 1 or a whole number from 1 up, not {value!r}")
 
 
 def _after(before: frozenset[UUID], change: ChangeMemberships) -> frozenset[UUID]:

@@ -1,4 +1,4 @@
-"""Plans as JSON, read so strictly that a damaged one is no plan."""
+"""Plans as JSON. A damaged plan is refused, never repaired with defaults."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ T = TypeVar("T")
 FORMAT = "ezeep provisioning plan"
 VERSION = 2
 _ADDED: dict[str, object] = {"members": {}}
-"""What plans of version 1 do not have, and what that means."""
+"""Fields that version 1 does not have, with their values."""
 
 
 def to_json(plan: object) -> str:
-    """The plan as JSON, with a header that says what it is."""
+    """Return the plan as JSON, with its format and version."""
     return encode(_document(plan), indent=2).decode()
 
 
 def from_json(text: str | bytes, kind: type[T]) -> T:
-    """The plan, of that class, that `to_json` wrote. Raises `ValueError` that says what does not fit, and where."""
+    """Read a plan that `to_json` wrote. Raises `ValueError` with the JSON path of the fault."""
     if is_blank(text):
         raise ValueError("this is not a plan: it is empty")
     try:
@@ -38,9 +38,11 @@ def from_json(text: str | bytes, kind: type[T]) -> T:
     if plain.get("version") == 1:
         plain = {**_ADDED, **plain, "version": VERSION}
     if plain.get("version") != VERSION:
-        raise ValueError(f"this plan has version {plain.get('version')!r}, and {VERSION} can be read")
+        raise ValueError(
+            f"this plan has version {plain.get('version')!r}; this release reads versions 1 and {VERSION}"
+        )
     plan = structure(plain, kind)
-    _refuse_guesses(plain, decode_json(encode(_document(plan))), "$")
+    _check_round_trip(plain, decode_json(encode(_document(plan))), "$")
     return plan
 
 
@@ -48,28 +50,27 @@ def _document(plan: object) -> dict[str, object]:
     return {"format": FORMAT, "version": VERSION, **cast("dict[str, object]", unstructure(plan))}
 
 
-def _refuse_guesses(given: object, read: object, path: str) -> None:
-    """Raise `ValueError` where what was read is not what was given: something is missing, unknown, or of another kind.
+def _check_round_trip(given: object, read: object, path: str) -> None:
+    """Raise `ValueError` where the plan, encoded again, differs from its document.
 
-    Reading fills in defaults, which is good for a server's answers. A plan that lost half of what it says, and would be
-    applied as if it had never said it, is a damaged one.
+    The converter fills in defaults and ignores unknown fields, as is right for responses. In a plan both are damage.
     """
     if _kind(given) is not _kind(read):
-        raise ValueError(f"{given!r} does not belong at {path}")
+        raise ValueError(f"unexpected value {given!r} at {path}")
     if isinstance(given, dict) and isinstance(read, dict):
-        there, wanted = cast("dict[str, object]", given), cast("dict[str, object]", read)
-        for key in there.keys() ^ wanted.keys():
+        given_fields, wanted = cast("dict[str, object]", given), cast("dict[str, object]", read)
+        for key in given_fields.keys() ^ wanted.keys():
             raise ValueError(f"{key} is {'missing' if key in wanted else 'unknown'} at {path}")
         for key, value in wanted.items():
-            _refuse_guesses(there[key], value, f"{path}.{key}")
+            _check_round_trip(given_fields[key], value, f"{path}.{key}")
     elif isinstance(given, list) and isinstance(read, list):
         items, others = cast("list[object]", given), cast("list[object]", read)
         if len(items) != len(others):
-            raise ValueError(f"something is there twice at {path}")
+            raise ValueError(f"duplicate entry at {path}")
         for number, (item, other) in enumerate(zip(items, others, strict=True)):
-            _refuse_guesses(item, other, f"{path}[{number}]")
+            _check_round_trip(item, other, f"{path}[{number}]")
 
 
 def _kind(value: object) -> type:
-    """Its class, for which whole numbers and fractions are one."""
+    """Class of a JSON value. All numbers have one class."""
     return float if isinstance(value, int) and not isinstance(value, bool) else type(value)

@@ -1,4 +1,4 @@
-"""What provisioning takes nobody out of, and whom it takes out of nothing (requirement 7-7)."""
+"""Users and groups whose memberships provisioning does not remove (requirement 7-7)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import attrs
 from ezeep_async.provisioning.names import normalise_email
 
 
-OWN_USER = "this is the user that the job runs as"
+OWN_USER = "this is the user that the session is logged in as"
 LAST_ADMIN = "this is the last administrator"
-UNSEEN = "the account directory does not show this user, whom the input may name by an address"
+UNSEEN = "the account directory does not list this user, so the input may contain its e-mail address"
 
 
 @attrs.frozen
 class HeldBack:
-    """A removal that is not made."""
+    """A removal that is not made, and the reason."""
 
     member: str
     group: str
-    """Its name."""
+    """Name of the group."""
     reason: str
 
     def __str__(self) -> str:
@@ -31,27 +31,27 @@ class HeldBack:
 
 @attrs.frozen
 class Protection:
-    """Patterns of users, by e-mail address, and of groups, by name: ids, whole names, or globs as the shell has them."""
+    """Patterns of protected users (e-mail addresses) and groups (names): ids, whole names or shell globs."""
 
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, users: Iterable[str | UUID], groups: Iterable[str | UUID]) -> Protection:
-        """Checked and normalised. Raises `ValueError` for a text where several patterns are meant, and for blank ones."""
+        """Check and normalize the patterns. Raises `ValueError` for a single text and for blank patterns."""
         return cls(_patterns(users, "protect_users"), _patterns(groups, "protect_groups"))
 
     def of_user(self, user_id: UUID, email: str) -> str | None:
-        """Why that user is taken out of nothing; None if it may be."""
+        """Return the reason why the user is protected; None if it is not."""
         return _match(self.users, str(user_id), normalise_email(email), "protect_users")
 
     def of_group(self, group_id: UUID, name: str) -> str | None:
-        """Why nobody is taken out of that group; None if somebody may be."""
-        # Without regard to case: a protection that fails to protect for a capital letter is none.
+        """Return the reason why the group is protected; None if it is not."""
+        # Case-insensitive: a capital letter must not disable a protection.
         return _match(self.groups, str(group_id), normalise_email(name), "protect_groups")
 
     def unused(self, users: Mapping[UUID, str], groups: Mapping[UUID, str]) -> list[str]:
-        """The patterns that are those of nobody and nothing, by ids with their addresses and names."""
+        """List the patterns that match no user and no group. The mappings have ids, and addresses or names."""
         return [
             *_unused(self.users, users, "protect_users"),
             *_unused(self.groups, groups, "protect_groups"),
@@ -60,7 +60,7 @@ class Protection:
 
 def _patterns(given: Iterable[str | UUID], name: str) -> tuple[str, ...]:
     if isinstance(given, str | UUID):
-        raise ValueError(f"{name} is several patterns: put even one into a list")  # noqa: TRY004  # one class for bad arguments
+        raise ValueError(f"{name} must be a list of patterns, not {given!r}")  # noqa: TRY004  # one class for bad arguments
     return tuple(_pattern(each, name) for each in given)
 
 
@@ -68,22 +68,22 @@ def _pattern(given: object, name: str) -> str:
     if isinstance(given, UUID):
         return str(given)
     if not isinstance(given, str):
-        raise ValueError(f"{name} has ids and globs, not {given!r}")  # noqa: TRY004  # one class for bad arguments
+        raise ValueError(f"{name} must contain ids and globs, not {given!r}")  # noqa: TRY004  # one class for bad arguments
     try:
-        # Every way of writing an id: one that is taken for a name would protect nobody.
+        # Accept every spelling of an id: one that is read as a name would protect no user.
         return str(UUID(given.strip()))
     except ValueError:
         pattern = normalise_email(given)
     if not pattern:
-        raise ValueError(f"{name} has a blank pattern")
+        raise ValueError(f"{name} contains a blank pattern: remove it")
     return pattern
 
 
 def _match(patterns: Iterable[str], record_id: str, text: str, where: str) -> str | None:
     for pattern in patterns:
-        # The text itself comes first: names have brackets in them that are no glob.
+        # Compare the text first: brackets in a name are not always a glob.
         if pattern in {record_id, text} or fnmatchcase(text, pattern):
-            return f"{where} has {pattern!r}"
+            return f"{where} contains {pattern!r}"
     return None
 
 
@@ -92,4 +92,4 @@ def _unused(patterns: Iterable[str], records: Mapping[UUID, str], where: str) ->
         if not any(
             _match((pattern,), str(each), normalise_email(text), where) for each, text in records.items()
         ):
-            yield f"{where} has {pattern!r}"
+            yield f"{where} contains {pattern!r}"

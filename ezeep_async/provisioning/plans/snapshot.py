@@ -1,4 +1,4 @@
-"""`read_snapshot`: the organisation as it is, read once, as far as a plan needs it."""
+"""`read_snapshot`: the current groups and users, read once for a plan."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ T = TypeVar("T")
 R = TypeVar("R", bound=HasId)
 
 READERS = 4
-"""How many pages of one listing are read at once."""
+"""Pages of one listing that are read concurrently."""
 
 
 @attrs.frozen
 class Resources:
-    """What provisioning works with: the session's own resources, with their turns and their limits."""
+    """The session's resources that provisioning uses, so that their locks and limits apply."""
 
     groups: Groups
     users: Users
@@ -44,13 +44,13 @@ class Resources:
 
 @attrs.frozen
 class Snapshot:
-    """The organisation at one moment, as nearly as listings can tell."""
+    """The organization at about one moment. Listings are not transactional."""
 
     groups: tuple[Group, ...] = ()
     users: Mapping[UUID, frozenset[UUID]] = attrs.field(factory=dict[UUID, frozenset[UUID]])
-    """Every user of the printing API, and the ids of its groups."""
+    """Ids of all users of the printing API to the ids of their groups."""
     emails: Mapping[UUID, str] = attrs.field(factory=dict[UUID, str])
-    """People of the account directory, and their addresses, as addresses are compared."""
+    """Ids of people in the account directory to their normalized addresses."""
     admins: frozenset[UUID] = frozenset()
     me: UUID | None = None
     """The user that the session is logged in as."""
@@ -61,11 +61,13 @@ class Snapshot:
 async def read_snapshot(
     resources: Resources, desired: DesiredState, *, exact: bool, invitations: bool
 ) -> Snapshot:
-    """Read groups, users and, where needed, the account directory and the invitations, all at once.
+    """Read groups, users and, if needed, the account directory and the invitations, concurrently.
 
-    The directory is needed for e-mail addresses, and in `exact` mode to know the administrators. A listing that never
-    holds still is `InconsistentListing` in `exact` mode, where a row that is missed may take a membership from somebody.
-    Raises what reading raises; of several errors the first.
+    The directory resolves e-mail addresses; in `exact` mode it also lists the administrators. If several reads fail, the
+    first error is raised.
+
+    Raises:
+        InconsistentListing: In `exact` mode, a listing kept changing. A missed row could remove a membership.
     """
     directory = exact or any("@" in member for members in desired.groups.values() for member in members)
 
@@ -84,7 +86,7 @@ async def read_snapshot(
             )
             me = tasks.create_task(contained(resources.accounts.me())) if exact else None
     except BaseExceptionGroup as errors:
-        # One reading failed, and the others were ended: its error is what the caller can decide on.
+        # The first failure cancelled the other reads. Raise it alone, so that callers can catch its class.
         first = errors.exceptions[0]
         raise (first.error if isinstance(first, Exiting) else first) from None
     known = [] if people is None else people.result()
@@ -99,7 +101,7 @@ async def read_snapshot(
 
 
 class _Users:
-    """A hundred thousand users are in few combinations of groups: each is kept once."""
+    """Stores each distinct set of groups once: many users share few combinations."""
 
     def __init__(self) -> None:
         self._combinations: dict[frozenset[UUID], frozenset[UUID]] = {}
@@ -113,10 +115,10 @@ def _person(person: AccountUser) -> tuple[UUID, str, bool]:
 
 
 def open_invitation(invitation: Invitation) -> str:
-    """The address of an invitation that is open; empty for others."""
+    """Return the address of an open invitation; empty for others."""
     expires = invitation.expire_date
     if expires is not None and expires.tzinfo is None:
-        expires = expires.replace(tzinfo=UTC)  # as they are documented, and sent
+        expires = expires.replace(tzinfo=UTC)  # the API documents and sends UTC
     is_open = invitation.invitation_status.upper() == "OPEN" and (
         expires is None or expires > datetime.now(UTC)
     )
