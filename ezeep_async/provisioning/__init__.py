@@ -1,4 +1,4 @@
-"""Bring an organisation into line with a list of groups and members: read it, plan, apply, report, undo."""
+"""Provision groups and memberships from a list: read it, plan, apply, report, undo."""
 
 from __future__ import annotations
 

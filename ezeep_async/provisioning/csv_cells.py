@@ -1,7 +1,7 @@
-"""Cells of CSV files, written so that a spreadsheet takes none of them for a formula.
+"""CSV cells that a spreadsheet does not read as formulas.
 
-The convention is that of OWASP ("CSV Injection"): a single quote before a value that a spreadsheet might calculate. Our
-own reader takes exactly that quote off again, so that names survive being written and read.
+As OWASP recommends ("CSV Injection"), a single quote precedes a value that a spreadsheet might calculate. The reader of
+this package removes that quote, so names round-trip.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from ezeep_async._wire.group_names import is_invisible
 
 
 _FORMULA = frozenset("=+-@")
-_BEGINS_ANEW = frozenset("\t\r\n\0")
-"""Spreadsheets skip these, or begin another cell with them."""
+_CELL_START = frozenset("\t\r\n\0")
+"""Spreadsheets skip these characters, or start a new cell at them."""
 _QUOTED = frozenset(',;\t\r\n"')
-"""Characters for which a cell is put into double quotes: separators in one country or another, and line ends."""
+"""Characters that need a quoted cell: separators of any locale, quotes and line ends."""
 
 
 def protected(text: str) -> str:
-    """The text as a cell that is no formula: with a single quote in front, where it would be one.
+    """Return the cell for a text: with a single quote in front if it would be a formula.
 
-    Also where there are single quotes in front already: `unprotected` takes one of them off.
+    A text that already begins with single quotes gets one more: `unprotected` removes one.
     """
     return "'" + text if _is_formula(text.lstrip("'")) else text
 
 
 def unprotected(cell: str) -> str:
-    """The text that `protected` made the cell of."""
+    """Return the text of a cell that `protected` wrote."""
     return cell[1:] if cell.startswith("'") and _is_formula(cell.lstrip("'")) else cell
 
 
 def csv_line(cells: Iterable[object], line_end: str) -> str:
-    """A line of CSV (RFC 4180). None is an empty cell; texts are protected."""
+    """Format a line of CSV (RFC 4180). None is an empty cell; texts are protected."""
     return ",".join(map(_cell, cells)) + line_end
 
 
@@ -45,8 +45,8 @@ def _cell(value: object) -> str:
 
 
 def _is_formula(text: str) -> bool:
-    """Whether a spreadsheet may calculate it: it begins with `=`, `+`, `-` or `@`, full-width ones and others too."""
-    if text[:1] in _BEGINS_ANEW:
+    """Whether a spreadsheet may calculate the text: it begins with `=`, `+`, `-`, `@` or a full-width form of these."""
+    if text[:1] in _CELL_START:
         return True
     for character in text:
         if not character.isspace() and not is_invisible(character):

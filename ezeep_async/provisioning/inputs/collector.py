@@ -1,4 +1,4 @@
-"""`Collector`: the checked and normalized part of an input, and its problems."""
+"""`Collector`: holds the checked and normalized part of an input, and its problems."""
 
 from __future__ import annotations
 

@@ -216,11 +216,7 @@ def _removals(
     removals = _Removals()
     if rules.mode != "exact":
         return removals
-    wanted = {
-        group.id: {found[member] for member in desired.groups[name] if member in found}
-        for name, group in targets.items()
-        if group is not None
-    }
+    wanted = _wanted(desired, targets, found)
     named = {group.id: TargetGroup(name, group.id) for name, group in targets.items() if group is not None}
     by_email = any("@" in member for members in desired.groups.values() for member in members)
     _warn_of_unused(rules.protection, now)
@@ -272,16 +268,23 @@ def _members(
     rules: Rules,
 ) -> dict[UUID, frozenset[UUID]]:
     """User ids that each existing named group should have after the run."""
-    members = {
-        group.id: {found[member] for member in desired.groups[name] if member in found}
-        for name, group in targets.items()
-        if group is not None
-    }
+    members = _wanted(desired, targets, found)
     if rules.mode == "exact":  # protected members stay
         for user_id, groups in now.users.items():
             for group_id in (groups & members.keys()) - ids_of(removals.get(user_id, ())):
                 members[group_id].add(user_id)
     return {group_id: frozenset(users) for group_id, users in members.items()}
+
+
+def _wanted(
+    desired: DesiredState, targets: Mapping[str, Group | None], found: Mapping[str, UUID]
+) -> dict[UUID, set[UUID]]:
+    """User ids that the input wants in each existing named group."""
+    return {
+        group.id: {found[member] for member in desired.groups[name] if member in found}
+        for name, group in targets.items()
+        if group is not None
+    }
 
 
 def _memberships(
