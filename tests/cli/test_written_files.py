@@ -212,7 +212,7 @@ async def test_a_file_that_is_not_there_is_said_before_anything_is_asked(
     [
         ("plan.txt", "plan.txt is empty: it has neither a plan nor groups"),
         ("plan.json", "plan.json, line 1: the file is empty"),
-        ("people.csv", "people.csv: the file is empty: it needs the header group,member or member,groups"),
+        ("people.csv", "people.csv: the file is empty: add the header group,member or member,groups"),
     ],
 )
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b" \r\n"])
