@@ -15,9 +15,10 @@ import attrs
 from hypothesis import strategies as st
 
 from ezeep_async import User
+from ezeep_async._wire.converter import PageBody
 from ezeep_async._wire.requests import USERS
 from ezeep_async.errors import EzeepError
-from ezeep_async.pagination.reader import Fetched
+from ezeep_async.pagination.reader import RawPage
 
 
 Change = tuple[Literal["insert", "delete"], int]
@@ -92,7 +93,7 @@ class Server:
         """The rows that were there the whole time."""
         return set(self.history[0]).intersection(*self.history)
 
-    async def fetch(self, params: Mapping[str, str]) -> Fetched[User]:
+    async def fetch(self, params: Mapping[str, str]) -> RawPage[User]:
         """Answer one request."""
         USERS.page(params)  # whatever came in a `next` can be sent
         number = self.asked
@@ -110,7 +111,7 @@ class Server:
             self.active -= 1
         return self._answer(dict(params))
 
-    def _answer(self, params: dict[str, str]) -> Fetched[User]:
+    def _answer(self, params: dict[str, str]) -> RawPage[User]:
         number = len(self.answered)
         for change in self.changes.get(number, ()):
             self._change(*change)
@@ -129,7 +130,7 @@ class Server:
             link = None
         else:
             link = LINKS[self.link] + urlencode(following) if self.link in LINKS else self.link
-        return Fetched([User(id=UUID(int=row), groups=()) for row in rows], count, link, b"")
+        return PageBody([User(id=UUID(int=row), groups=()) for row in rows], count, link), b""
 
     def _window(self, params: dict[str, str], cap: int) -> tuple[int, int, dict[str, str]]:
         if self.style == "cursor":

@@ -24,7 +24,7 @@ from ezeep_async import (
     PermissionDenied,
     User,
 )
-from ezeep_async.pagination import reader as pages
+from ezeep_async.pagination import loop_guard
 from ezeep_async.sandbox import Sandbox
 
 
@@ -293,7 +293,7 @@ async def test_4_6_a_listing_without_end_has_one_whatever_its_count(
     kind: str, concurrency: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """4-6: a server that counts to a billion: `PaginationLoop` that says where to read on, or the end; never for ever."""
-    monkeypatch.setattr(pages, "MOST_ROWS", 2_000)
+    monkeypatch.setattr(loop_guard, "MAX_READING_ROWS", 2_000)
     requests = 0
 
     def handler(seen: Seen) -> web.Response:
@@ -316,7 +316,7 @@ async def test_4_6_a_listing_without_end_has_one_whatever_its_count(
 
 async def test_4_6_rows_that_are_too_large_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """4-6: bytes count, too: few rows may be many."""
-    monkeypatch.setattr(pages, "LARGEST_READING", 1_000_000)
+    monkeypatch.setattr(loop_guard, "MAX_READING_BYTES", 1_000_000)
 
     def handler(seen: Seen) -> web.Response:
         offset = int(seen.query["offset"])

@@ -57,9 +57,9 @@ async def read(
     """The users over the wire, and everything that arrived."""
 
     async def handler(seen: Seen) -> web.StreamResponse:
-        fetched = await server.fetch(seen.query)
-        rows = [user(each.id.int) for each in fetched.items]
-        body = {**written(fetched.count, how), "next": fetched.next, "previous": 7, "results": rows}
+        page, _ = await server.fetch(seen.query)
+        rows = [user(each.id.int) for each in page.results]
+        body = {**written(page.count, how), "next": page.next, "previous": 7, "results": rows}
         return web.Response(body=json.dumps(body).encode(), content_type="application/json")
 
     async with Stub(handler) as stub, session_on(stub.url, retries=0) as session:

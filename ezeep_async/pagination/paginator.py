@@ -1,4 +1,4 @@
-"""`Paginator`: a listing as an object, which is read when it is iterated."""
+"""`Paginator`: a listing that is read when it is iterated."""
 
 from __future__ import annotations
 
@@ -7,26 +7,37 @@ from types import TracebackType
 from typing import Generic, Self
 
 from ezeep_async.errors import EzeepError, InconsistentListing
-from ezeep_async.pagination.reader import Fetch, ItemIterator, Listing, Noticed, PageIterator, T
+from ezeep_async.pagination.reader import Drift, Fetch, ItemIterator, Listing, PageIterator, T
 
 
-READINGS = 3
-"""How often a listing that does not hold still is read before it is given up."""
+MAX_READINGS = 3
+"""Readings of a listing that keeps changing, before `InconsistentListing`."""
 
 
-def _check_whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} is a whole number of at least {least}, not {value!r}")
+def _check_whole_number(name: str, value: object, minimum: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ValueError(f"{name} is {value!r}: pass a whole number of at least {minimum}")
 
 
 class Paginator(Generic[T]):
-    """A listing. Iterate it for items, `pages()` for pages; each iteration reads anew.
+    """A listing. Iterate it for items, or `pages()` for pages; each iteration reads anew.
 
-    A plain object: making it sends nothing. `page_size` items are asked for at a time (the server may send fewer),
-    from `offset` on. One page is read ahead; `concurrency` above 1 reads that many at once, still in order.
-    `keep` is the filter that the server was asked to apply, applied again to what comes back, and `unfiltered` fetches
-    without it. One reading ends with `PaginationLoop` after a million rows or 512 MiB, whatever the server counts:
-    more can be read in parts, by `offset`. Raises `ValueError` for sizes that make no sense.
+    Creating it sends nothing. One page is read ahead. One reading raises `PaginationLoop` after a million rows or
+    512 MiB, whatever `count` the server sends: read a longer listing in parts, by `offset`.
+
+    Args:
+        fetch: Fetches the page for a query.
+        page_size: Rows to request per page, at least 1. The server may send fewer.
+        concurrency: Pages to request at the same time, at least 1. Items stay in the order of the server.
+        offset: Rows to skip, at least 0.
+        keep: The filter that the server was asked to apply; it is applied again to the rows that arrive.
+        unfiltered: Fetches the same listing without the filter; `count` needs it.
+
+    Raises:
+        ValueError: `page_size`, `concurrency` or `offset` is no whole number or too small.
+
+    Note:
+        docs/ezeep-api.md#pages
     """
 
     def __init__(
@@ -39,63 +50,90 @@ class Paginator(Generic[T]):
         keep: Callable[[T], bool] | None = None,
         unfiltered: Fetch[T] | None = None,
     ) -> None:
-        _check_whole("page_size", page_size, 1)
-        _check_whole("concurrency", concurrency, 1)
-        _check_whole("offset", offset, 0)
+        _check_whole_number("page_size", page_size, 1)
+        _check_whole_number("concurrency", concurrency, 1)
+        _check_whole_number("offset", offset, 0)
         self._listing = Listing(fetch, page_size, concurrency, offset, keep)
         self._unfiltered = unfiltered
+        self._drift = Drift()
 
     @property
     def drift(self) -> bool:
-        """Whether the listing changed while it was read last, as far as can be seen: its count moved or does not agree
-        with what came, a row came twice, or a page was empty that was not the last.
+        """Whether the last reading showed signs of a change: `count` moved or disagrees with the rows, a row was
+        repeated, or a page before the last was empty.
 
-        True may also mean that the server contradicts itself. False is no proof: where one row goes before the place
-        that was read to, and another comes behind it, before the next page is read, the row in between is skipped, and
-        nothing that the server sends tells. `collect(consistent=True)` looks twice.
+        True may also mean that the server contradicts itself. False is no proof: when one row is deleted before the
+        current offset and another is added after it, a row is skipped and nothing shows it. Use
+        `collect(consistent=True)`, which reads at least twice.
         """
-        return self._listing.noticed.drift
+        return self._drift.detected
 
     @property
     def duplicates(self) -> int:
-        """How many items came twice in the last reading. They were left out."""
-        return self._listing.noticed.duplicates
+        """Repeated rows in the last reading. They were left out."""
+        return self._drift.duplicates
 
     def __aiter__(self) -> AsyncIterator[T]:
         return ItemIterator(self.pages())
 
     def pages(self) -> PageIterator[T]:
-        """The pages of one reading. Leaving it early is fine; `aclose()` ends what it has under way at once."""
-        return PageIterator(self._listing)
+        """Return an iterator over the pages of one new reading.
+
+        Leaving it early is safe: its requests are cancelled. Use it as an async context manager, or call its
+        `aclose()`, to wait until they have ended.
+
+        Returns:
+            An async iterator of `Page`. It belongs to one task.
+        """
+        self._drift = Drift()
+        return PageIterator(self._listing, self._drift)
 
     async def collect(self, *, consistent: bool = False) -> list[T]:
-        """All items. With `consistent=True` it reads until two readings in a row agree, neither with any drift.
+        """Return all items as a list, from which it is safe to delete on the server while looping over it.
 
-        A snapshot: safe to delete from while going through it. Consistent, it is the listing as it was at one moment:
-        always, when nothing changed during one of the two readings. It can be wrong only where rows came and went in
-        pairs, so that the count stayed, during both, at the same places. Raises `InconsistentListing` when three
-        readings do not settle it; any other error carries `items_so_far` and `resume_offset`.
+        Args:
+            consistent: Read until two readings in a row agree and neither shows drift. The result is then the listing
+                at one moment, unless rows were added and removed in pairs, at the same places, during both readings.
+
+        Returns:
+            The items in the order of the server, each once.
+
+        Raises:
+            InconsistentListing: `consistent` is set, and three readings did not agree.
+            PaginationLoop: The server repeats pages, or sends rows without end.
+            EzeepError: A page could not be read; the error carries `items_so_far` and `resume_offset`.
+
+        Note:
+            docs/ezeep-api.md#pages
         """
         if not consistent:
             return (await self._read())[0]
         previous: list[T] | None = None
-        for _ in range(READINGS):
-            items, noticed = await self._read()
-            if noticed.drift:
+        for _ in range(MAX_READINGS):
+            items, drift = await self._read()
+            if drift.detected:
                 previous = None
             elif items == previous:
                 return items
             else:
                 previous = items
         raise InconsistentListing(
-            f"{READINGS} readings of the listing do not agree: it changes, or the server contradicts itself"
+            f"{MAX_READINGS} readings of the listing do not agree: it keeps changing, or the server contradicts "
+            "itself. Try again later"
         )
 
     async def first(self) -> T | None:
-        """The first item, None when there is none. One request, unless a filter is left to us."""
+        """Return the first item, with one request unless the listing is filtered.
+
+        Returns:
+            The item, or None for an empty listing.
+
+        Raises:
+            EzeepError: The page could not be read.
+        """
         if self._listing.keep is None:
-            fetched = await self._listing.fetch({"limit": "1", "offset": str(self._listing.offset)})
-            return fetched.items[0] if fetched.items else None
+            body, _ = await self._listing.fetch({"limit": "1", "offset": str(self._listing.offset)})
+            return body.results[0] if body.results else None
         async with self.pages() as pages:
             async for page in pages:
                 if page.items:
@@ -103,30 +141,31 @@ class Paginator(Generic[T]):
         return None
 
     async def count(self) -> int:
-        """How many items there are, without reading them: one request.
+        """Return the number of items, with one request where possible.
 
-        A filtered listing takes a second one, to see whether the server follows the filter; where it does not, or
-        where it does not count (or below zero), the items are read and counted.
+        A filtered listing takes a second request, which shows whether the server applies the filter. Where it does
+        not, or where the server sends no valid count, all items are read and counted. `offset` is ignored.
+
+        Returns:
+            The number of items in the whole listing.
+
+        Raises:
+            EzeepError: A page could not be read.
         """
-        one = {"limit": "1", "offset": "0"}
-        count = (await self._listing.fetch(one)).count
+        one_row = {"limit": "1", "offset": "0"}
+        count = (await self._listing.fetch(one_row))[0].count
         if count is not None and count < 0:
             count = None
-        if (
-            count is not None
-            and self._unfiltered is not None
-            and (await self._unfiltered(one)).count == count
-        ):
-            count = None  # everything is in the group, or the filter was ignored: only reading tells
+        if count is not None and self._unfiltered is not None:
+            # The same count without the filter: every row matches, or the server ignored the filter.
+            count = None if (await self._unfiltered(one_row))[0].count == count else count
         if count is not None:
             return count
-        everything = Paginator(
-            self._listing.fetch, page_size=self._listing.page_size, keep=self._listing.keep
-        )
-        return len(await everything.collect())
+        listing = self._listing
+        return len(await Paginator(listing.fetch, page_size=listing.page_size, keep=listing.keep).collect())
 
     async def aclose(self) -> None:
-        """Nothing to do: only iterators have something under way, and they end with their loop."""
+        """Do nothing: only iterators have requests in flight, and they cancel them themselves."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -136,7 +175,7 @@ class Paginator(Generic[T]):
     ) -> None:
         await self.aclose()
 
-    async def _read(self) -> tuple[list[T], Noticed]:
+    async def _read(self) -> tuple[list[T], Drift]:
         items: list[T] = []
         pages = self.pages()
         try:
@@ -146,4 +185,4 @@ class Paginator(Generic[T]):
         except EzeepError as error:
             error.items_so_far = items
             raise
-        return items, pages.noticed
+        return items, pages.drift

@@ -19,8 +19,9 @@ from ezeep_async.errors import (
     Sought,
     UnexpectedResponse,
 )
-from ezeep_async.pagination.paginator import READINGS, Paginator
-from ezeep_async.pagination.reader import Fetch, Fetched, HasId, Params
+from ezeep_async.pagination.paginator import MAX_READINGS, Paginator
+from ezeep_async.pagination.prefetch import Params
+from ezeep_async.pagination.reader import Fetch, HasId, RawPage
 
 
 T = TypeVar("T")
@@ -44,29 +45,29 @@ class Api(Protocol):
         ...
 
 
-async def fetch_record(api: Api, request: Request, kind: type[T]) -> T:
-    """Send, and decode one record. Raises `UnexpectedResponse` that names the call."""
-    return (await fetch_with_answer(api, request, kind))[0]
+async def send_for(api: Api, request: Request, kind: type[T]) -> tuple[T, RawResponse]:
+    """Send, and decode the body. Return the record and its response.
 
-
-async def fetch_with_answer(api: Api, request: Request, kind: type[T]) -> tuple[T, RawResponse]:
-    """As `fetch_record`, and the answer that the record was in."""
+    This is the inner layer of all resources: public methods return the record, provisioning also reports the request
+    id and the attempts of the response.
+    """
     response = await api.send(request)
     return decode_answer(request, response, lambda body: decode(body, kind)), response
 
 
+async def fetch_record(api: Api, request: Request, kind: type[T]) -> T:
+    """Send, and decode the body."""
+    return (await send_for(api, request, kind))[0]
+
+
 def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Request]) -> Fetch[R]:
-    """A function that fetches one page of `kind`. It knows nothing of who reads the pages."""
+    """A function that fetches one page of `kind`."""
     body_kind = PageBody[kind]  # type: ignore[valid-type]  # a type made at run time
 
-    def read(body: bytes) -> PageBody[R]:
-        return decode(body, body_kind)
-
-    async def fetch(params: Params) -> Fetched[R]:
-        request = request_for(params)
-        response = await api.send(request)
-        body: PageBody[R] = decode_answer(request, response, read)
-        return Fetched(body.results, body.count, body.next, response.body)
+    async def fetch(params: Params) -> RawPage[R]:
+        page: PageBody[R]
+        page, response = await send_for(api, request_for(params), body_kind)
+        return page, response.body
 
     return fetch
 
@@ -83,14 +84,14 @@ async def read_settled(listing: Paginator[R], take: Callable[[R], T], *, strict:
     readings; not `strict`, the last of them is good enough, and a warning is logged.
     """
     taken: list[T] = []
-    for _ in range(READINGS):
+    for _ in range(MAX_READINGS):
         taken = []
         async with listing.pages() as pages:
             async for page in pages:
                 taken += map(take, page.items)
-        if not pages.noticed.drift:
+        if not pages.drift.detected:
             return taken
-    told = f"a listing changed under each of {READINGS} readings of it: a row may be missing"
+    told = f"a listing changed under each of {MAX_READINGS} readings of it: a row may be missing"
     if strict:
         raise InconsistentListing(told)
     logger.warning(told)
@@ -98,12 +99,12 @@ async def read_settled(listing: Paginator[R], take: Callable[[R], T], *, strict:
 
 
 async def create_record(api: Api, request: Request, kind: type[T], sought: Sought) -> tuple[T, RawResponse]:
-    """As `fetch_with_answer`, for a creation: one that was carried out but answered unreadably is `OutcomeUnknown`.
+    """As `send_for`, for a creation: one that was carried out but answered unreadably is `OutcomeUnknown`.
 
     `OutcomeUnknown` tells by `sought` what to look for.
     """
     try:
-        return await fetch_with_answer(api, request, kind)
+        return await send_for(api, request, kind)
     except OutcomeUnknown as error:
         error.sought = sought
         raise

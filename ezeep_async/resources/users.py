@@ -13,7 +13,7 @@ from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import ApiError, ConcurrentModification, EzeepError
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.resources._base import Api, Turn, Turns, fetch_with_answer, page_fetcher
+from ezeep_async.resources._base import Api, Turn, Turns, page_fetcher, send_for
 
 
 logger = logging.getLogger("ezeep_async.resources")
@@ -183,14 +183,14 @@ class Users:
             raise
 
     async def _get(self, user_id: UUID) -> tuple[User, RawResponse]:
-        return await fetch_with_answer(self._api, USERS.get(user_id), User)
+        return await send_for(self._api, USERS.get(user_id), User)
 
     async def _write(self, user_id: UUID, group_ids: frozenset[UUID], turn: Turn) -> tuple[User, RawResponse]:
         groups = memberships(group_ids)
         if not self._patch_refused:
             try:
                 patch = USERS.patch(user_id, {"groups": groups})
-                return await turn.write(lambda: fetch_with_answer(self._api, patch, User))
+                return await turn.write(lambda: send_for(self._api, patch, User))
             except ApiError as error:
                 if error.status != 405:
                     raise
@@ -205,7 +205,7 @@ class Users:
             "myprinters_enabled": user.myprinters_enabled,
         }
         put = USERS.put(user_id, values)
-        return await turn.write(lambda: fetch_with_answer(self._api, put, User))
+        return await turn.write(lambda: send_for(self._api, put, User))
 
 
 def _turn_of(user_id: UUID) -> tuple[str, str]:

@@ -12,7 +12,8 @@ import pytest
 from support import QUICK, open_session
 
 from ezeep_async import EzeepSession, Group, OutcomeUnknown, PaginationLoop, Paginator, SessionClosed
-from ezeep_async.pagination.reader import Fetched
+from ezeep_async._wire.converter import PageBody
+from ezeep_async.pagination.reader import RawPage
 from ezeep_async.sandbox import Sandbox
 
 
@@ -87,12 +88,12 @@ async def test_4_6_a_listing_that_grows_by_a_page_is_no_loop() -> None:
     rows = [Group(id=UUID(int=n), name=str(n), organization_id=UUID(int=0)) for n in range(100, 112)]
     new = [Group(id=UUID(int=n), name=str(n), organization_id=UUID(int=0)) for n in range(3)]
 
-    async def fetch(params: Mapping[str, str]) -> Fetched[Group]:
+    async def fetch(params: Mapping[str, str]) -> RawPage[Group]:
         offset = int(params["offset"])
         if offset == 3:
             rows[:0] = new
         following = f"?limit=3&offset={offset + 3}" if offset + 3 < len(rows) else None
-        return Fetched(rows[offset : offset + 3], len(rows), following, b"")
+        return PageBody(rows[offset : offset + 3], len(rows), following), b""
 
     listing = Paginator(fetch, page_size=3)
     assert [group.id.int for group in await listing.collect()] == list(range(100, 112))

@@ -1,0 +1,84 @@
+"""`LoopGuard`: the limits of one reading of a listing. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from ezeep_async.errors import PaginationLoop
+
+
+MAX_PAGE_ROWS = 10_000
+"""Rows of one page; ten times the requested limit where that is more."""
+MAX_READING_ROWS = 1_000_000
+"""Rows of one reading, whatever `count` says: a reading keeps the id of each row in memory."""
+MAX_READING_BYTES = 512 * 1024 * 1024
+"""Bytes of all response bodies of one reading: more than `MAX_READING_ROWS` users take."""
+COUNT_SLACK_ROWS = 10_000
+"""Distinct rows accepted beyond ten times the largest `count` of the server."""
+
+
+class LoopGuard:
+    """Raises `PaginationLoop` where a listing repeats itself or does not end."""
+
+    def __init__(self, page_size: int, offset: int) -> None:
+        self._page_size = page_size
+        self._offset = offset
+        """Where the next page begins."""
+        self._requested: set[frozenset[tuple[str, str]]] = set()
+        self._last: tuple[tuple[UUID, UUID], int, int | None] | None = None
+        self._rows = 0
+        self._new_rows = 0
+        self._repeated_rows = 0
+        """Rows since the last new row."""
+        self._bytes = 0
+        self._largest_count: int | None = None
+
+    def is_new(self, params: Mapping[str, str]) -> bool:
+        """Record a request. False if this reading has sent the same one before."""
+        key = frozenset(params.items())
+        if key in self._requested:
+            return False
+        self._requested.add(key)
+        return True
+
+    def forget(self, params: Mapping[str, str]) -> None:
+        """Allow a request again whose response was dropped."""
+        self._requested.discard(frozenset(params.items()))
+
+    def check_page(
+        self, ends: tuple[UUID, UUID] | None, rows: int, new_rows: int, count: int | None, body_bytes: int
+    ) -> None:
+        """Check one page: the ids of its first and last row, its rows, and those that no page before it had."""
+        if rows > max(MAX_PAGE_ROWS, 10 * self._page_size):
+            raise PaginationLoop(f"the server sent a page of {rows} rows: it does not follow limit")
+        self._rows += rows
+        self._new_rows += new_rows
+        self._bytes += body_bytes
+        if count is not None and count >= 0:
+            self._largest_count = max(count, self._largest_count or 0)
+        self._check_size()
+        if ends is not None:
+            self._check_repetition((ends, rows, count), new_rows)
+        self._offset += rows
+
+    def _check_size(self) -> None:
+        largest = self._largest_count
+        max_new_rows = MAX_READING_ROWS if largest is None else 10 * largest + COUNT_SLACK_ROWS
+        if self._new_rows > max_new_rows or self._rows > MAX_READING_ROWS:
+            raise PaginationLoop(
+                f"the server sends rows without end: {self._rows} so far, for a count of {largest}. One reading has "
+                f"at most {MAX_READING_ROWS} rows: if the listing is longer, read on from offset={self._offset}"
+            )
+        if self._bytes > MAX_READING_BYTES:
+            raise PaginationLoop(
+                f"the listing is too large: {self._bytes} bytes for {self._rows} rows. One reading has at most "
+                f"{MAX_READING_BYTES} bytes: if the listing is longer, read on from offset={self._offset}"
+            )
+
+    def _check_repetition(self, page: tuple[tuple[UUID, UUID], int, int | None], new_rows: int) -> None:
+        self._repeated_rows = 0 if new_rows else self._repeated_rows + page[1]
+        # Rows inserted at lower offsets repeat known rows too: with another count, and at most all of them.
+        if not new_rows and (page == self._last or self._repeated_rows > self._new_rows):
+            raise PaginationLoop("the server repeats a page: it does not follow limit and offset")
+        self._last = page
