@@ -147,9 +147,9 @@ async def test_4_12_count_is_right_however_it_is_written(count: str) -> None:
     server = Server(list(range(7)))
 
     async def handler(seen: Seen) -> web.StreamResponse:
-        fetched = await server.fetch(seen.query)
-        rows = [user(each.id.int) for each in fetched.items]
-        return web.json_response({**written(fetched.count, count), "next": fetched.next, "results": rows})
+        page, _ = await server.fetch(seen.query)
+        rows = [user(each.id.int) for each in page.results]
+        return web.json_response({**written(page.count, count), "next": page.next, "results": rows})
 
     async with Stub(handler) as stub, session_on(stub.url, retries=0) as session:
         assert await session.users.list(page_size=3).count() == 7

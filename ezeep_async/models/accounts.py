@@ -1,4 +1,4 @@
-"""People of the account directory, and invitations. Source: API document, "Account directory"."""
+"""Accounts and invitations (docs/ezeep-api.md#account-directory)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 
 @attrs.frozen
 class Invitation:
-    """An invitation to join the organisation. Both status words are open sets: unknown ones are kept."""
+    """An invitation to join the organization. Unknown values of both statuses are kept."""
 
     id: UUID
     email: str = ""
@@ -24,7 +24,7 @@ class Invitation:
 
 @attrs.frozen
 class AccountUser:
-    """A person of the organisation, with the same id as the `User` of the printing API."""
+    """A person of the organization, with the same id as the `User` of the printing API."""
 
     id: UUID
     email: str = ""
@@ -36,10 +36,10 @@ class AccountUser:
     id_profile: dict[str, object] | None = attrs.field(default=None, hash=False)
     user_invitations: tuple[Invitation, ...] | None = None
     roles: tuple[str, ...] = ()
-    """"admin" or "user"; an open set."""
+    """"admin", "user"; unknown values are kept."""
     is_verified: bool = False
 
     @property
     def is_admin(self) -> bool:
-        """Whether the person may administer the organisation."""
+        """Whether the person may administer the organization."""
         return "admin" in self.roles

@@ -1,4 +1,4 @@
-"""Groups of the printing API. Source: API document, "Groups"."""
+"""Groups of the printing API (docs/ezeep-api.md#groups)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import attrs
 
 @attrs.frozen
 class Origin:
-    """Which directory a group comes from. `provider` is an open set: words that are not known yet are kept."""
+    """The directory that a group comes from. Unknown values of `provider` are kept."""
 
     provider: str = "Ezeep"
     foreign_id: str | None = None
 
     @property
     def is_external(self) -> bool:
-        """Whether another directory owns the group. ezeep itself is written with and without a capital."""
+        """Whether another directory owns the group. The API writes both "Ezeep" and "ezeep"."""
         return self.provider.casefold() != "ezeep"
 
 
 @attrs.frozen(kw_only=True)
 class Group:
-    """A group of users, to which printers are given."""
+    """A group of users, to which printers are assigned."""
 
     id: UUID
     name: str

@@ -1,4 +1,4 @@
-"""What became of a creation whose answer was lost."""
+"""The outcome of a creation whose response was lost."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ezeep_async.models.groups import Group
 
 @attrs.frozen
 class Reconciled:
-    """What `OutcomeUnknown.reconcile` found."""
+    """The result of `OutcomeUnknown.reconcile`."""
 
     outcome: Literal["created", "absent", "several"]
-    """One is there, none, or more than one. One that was there before cannot be told from the one that was to be made."""
+    """One was found, none, or several. One that existed before the creation looks like the created one."""
     found: tuple[Group, ...] | tuple[Invitation, ...]
-    """What is there by that name or address."""
+    """The groups with the name, or the invitations of the address."""
 
     @classmethod
     def of(cls, found: tuple[Group, ...] | tuple[Invitation, ...]) -> Reconciled:
-        """The outcome that so many mean."""
+        """The outcome for the records that were found."""
         if not found:
             return cls("absent", found)
         return cls("created" if len(found) == 1 else "several", found)

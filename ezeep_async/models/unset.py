@@ -1,4 +1,4 @@
-"""`UNSET`: what was not given. `False`, `""`, `[]` and `0` are values, and are sent."""
+"""`UNSET`, the default of arguments that are not sent. `False`, `""`, `[]` and `0` are values, and are sent."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ UNSET: Final[Literal[Unset.UNSET]] = Unset.UNSET
 
 
 def given(values: Mapping[str, object]) -> dict[str, object]:
-    """The values that were given."""
+    """Leave out the values that are `UNSET`."""
     return {name: value for name, value in values.items() if value is not UNSET}

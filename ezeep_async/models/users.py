@@ -1,4 +1,4 @@
-"""Users of the printing API: what they may do, and in which groups they are. Source: API document, "Users"."""
+"""Users of the printing API: permissions and memberships (docs/ezeep-api.md#users)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import attrs
 
 @attrs.frozen
 class GroupRef:
-    """One membership, shaped like the wire."""
+    """One membership, in the shape of the API."""
 
     group_id: UUID
 
 
 @attrs.frozen(kw_only=True)
 class User:
-    """A user as the printing API knows it. Names and e-mail addresses are in `AccountUser`, under the same id."""
+    """A user of the printing API. Name and e-mail address are in `AccountUser`, under the same id."""
 
     id: UUID
     local_printing_enabled: bool = False
     self_service_enabled: bool = False
     myprinters_enabled: bool = False
-    # No default: the write replaces the whole set, so a membership that was not read must never look like an empty one.
+    # No default: a write replaces the whole set, so a missing field must not look like an empty set.
     groups: tuple[GroupRef, ...]
 
     @cached_property
     def group_ids(self) -> frozenset[UUID]:
-        """The ids of the groups that the user is in."""
+        """Ids of the groups that the user is in."""
         return frozenset(ref.group_id for ref in self.groups)

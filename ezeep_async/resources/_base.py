@@ -1,4 +1,4 @@
-"""What the resources share: sending, decoding, and taking turns."""
+"""The inner layer of all resources: sending, decoding, complete listings, and turns of writers."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ R = TypeVar("R", bound=HasId)
 logger = logging.getLogger("ezeep_async.resources")
 
 LOST_TURNS = 3
-"""How often work begins again because its lock was lost before anything was written."""
+"""Restarts of work whose lock was lost before it wrote anything."""
 
 
 class Api(Protocol):
     """What a resource needs of its session."""
 
     def send(self, request: Request, /) -> Awaitable[RawResponse]:
-        """The 2xx answer. Raises an `EzeepError` for everything else."""
+        """Return the 2xx response. Raises an `EzeepError` for every other outcome."""
         ...
 
     def exclusive(self, *name: str) -> AbstractAsyncContextManager[Callable[[], bool]]:
-        """The lock of `name`, such as a user. Gives a function that says whether the lock was lost since."""
+        """Hold the lock of `name`. Yields a function that returns whether the lock was lost since."""
         ...
 
 
@@ -73,15 +73,15 @@ def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Reques
 
 
 async def listed(listing: Paginator[R]) -> list[R]:
-    """All items, for deciding by what is not among them: see `read_settled`."""
+    """All items, for decisions that rest on the absence of an item: see `read_settled`."""
     return await read_settled(listing, lambda item: item)
 
 
 async def read_settled(listing: Paginator[R], take: Callable[[R], T], *, strict: bool = True) -> list[T]:
-    """What `take` makes of each item, of a reading under which the listing did not change.
+    """Read a listing until one reading shows no drift, and return `take(item)` for each of its items.
 
-    Where it changes it is read again, from the beginning. Raises `InconsistentListing` when it changes under three
-    readings; not `strict`, the last of them is good enough, and a warning is logged.
+    After three readings with drift it raises `InconsistentListing`. Unless `strict`, it then logs a warning and returns
+    the last reading.
     """
     taken: list[T] = []
     for _ in range(MAX_READINGS):
@@ -91,17 +91,17 @@ async def read_settled(listing: Paginator[R], take: Callable[[R], T], *, strict:
                 taken += map(take, page.items)
         if not pages.drift.detected:
             return taken
-    told = f"a listing changed under each of {MAX_READINGS} readings of it: a row may be missing"
+    message = f"the listing changed during each of {MAX_READINGS} readings: a row may be missing"
     if strict:
-        raise InconsistentListing(told)
-    logger.warning(told)
+        raise InconsistentListing(f"{message}. Try again later")
+    logger.warning(message)
     return taken
 
 
 async def create_record(api: Api, request: Request, kind: type[T], sought: Sought) -> tuple[T, RawResponse]:
-    """As `send_for`, for a creation: one that was carried out but answered unreadably is `OutcomeUnknown`.
+    """As `send_for`, for a creation. Raises `OutcomeUnknown` also for a 2xx response that cannot be decoded.
 
-    `OutcomeUnknown` tells by `sought` what to look for.
+    `sought` is what `OutcomeUnknown.reconcile` looks for.
     """
     try:
         return await send_for(api, request, kind)
@@ -112,7 +112,7 @@ async def create_record(api: Api, request: Request, kind: type[T], sought: Sough
         if not is_success(error.status):
             raise
         raise OutcomeUnknown(
-            f"it was carried out, but the answer cannot be read: {error}",
+            f"the creation was carried out, but its response cannot be decoded: {error}",
             request_id=error.request_id,
             attempts=error.attempts,
             sought=sought,
@@ -120,17 +120,17 @@ async def create_record(api: Api, request: Request, kind: type[T], sought: Sough
 
 
 _LOST = (
-    "%s %s: written, but the lock that processes share was lost meanwhile: this process was suspended, or the lock's server "
-    "forgot it. What another process wrote at that moment may be overwritten: compare, and write again"
+    "%s %s: written, but the lock shared with other processes was lost meanwhile: this process was suspended, or the lock's "
+    "server forgot it. A concurrent write of another process may be overwritten: read it, and write again if needed"
 )
 
 
 class TurnLost(ConcurrentModification):
-    """The lock of the turn did not last until its write, which was not sent."""
+    """The lock was lost before the write, which was not sent."""
 
 
 class Turn:
-    """The turn of one caller, or of several together. It ends with its block, and after the writes that have begun."""
+    """The exclusive right to write one name. It ends with its block, and after the writes in flight."""
 
     def __init__(self, lost: Callable[[], bool]) -> None:
         self.lost = lost
@@ -138,18 +138,18 @@ class Turn:
         self._writes: set[asyncio.Task[object]] = set()
 
     @property
-    def under_way(self) -> set[asyncio.Task[object]]:
-        """Writes that have not ended."""
+    def in_flight(self) -> set[asyncio.Task[object]]:
+        """Writes in flight."""
         return {task for task in self._writes if not task.done()}
 
     async def write(self, work: Callable[[], Coroutine[object, object, T]]) -> T:
-        """What `work` gives, which sends a write. Once it has begun it goes on without its caller."""
-        # Whoever is cancelled already learns it here, where nothing has been sent: anyio tells it only to who waits.
+        """Run `work`, which sends a write. Once begun, it is completed also when its caller is cancelled."""
+        # anyio cancels a task only where it waits: a caller that is cancelled already must not send.
         await asyncio.sleep(0)
         if self.lost():
             raise TurnLost(
-                "the lock that processes share was lost before the write: this process was suspended, or the lock's "
-                "server forgot it. Nothing was written: try again"
+                "nothing was written: the lock shared with other processes was lost before the write, because this "
+                "process was suspended, or the lock's server forgot it. Try again"
             )
         task = ContainedTask(work())
         self.has_written = True
@@ -159,16 +159,16 @@ class Turn:
 
 
 class Turns:
-    """One turn for each name that is in use: all that change the same thing do so one after the other."""
+    """One turn at a time for each name: writers of the same object run one after another."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._in_flight: set[asyncio.Task[None]] = set()
 
     async def run(self, name: tuple[str, ...], work: Callable[[Turn], Coroutine[object, object, T]]) -> T:
-        """What `work` gives in a turn of its own. Begun again, as nothing was written, where the lock was lost before.
+        """Run `work` in a turn of its own, again if the lock was lost before anything was written.
 
-        Raises `ConcurrentModification` where it was lost during a write.
+        Raises `ConcurrentModification` where the lock was lost during a write.
         """
         for _ in range(LOST_TURNS):
             try:
@@ -182,20 +182,20 @@ class Turns:
 
     @asynccontextmanager
     async def take(self, name: tuple[str, ...]) -> AsyncGenerator[Turn, None]:
-        """A block that runs when it is the turn of `name`.
+        """A block that holds the lock of `name`.
 
-        A caller that is cancelled while it waits for its turn, or while it reads, is out of it, and writes nothing.
-        What it has begun to write is being carried out: the next turn does not begin before that has ended.
+        A caller that is cancelled while it waits or reads writes nothing. A write in flight is completed, and the next
+        turn begins after it.
         """
         manager = self._api.exclusive(*name)
         turn = Turn(await manager.__aenter__())
         try:
             yield turn
         finally:
-            if writes := turn.under_way:
+            if writes := turn.in_flight:
                 ending = ContainedTask(_end_after(writes, manager, name, turn))
-                self._under_way.add(ending)
-                ending.add_done_callback(self._under_way.discard)
+                self._in_flight.add(ending)
+                ending.add_done_callback(self._in_flight.discard)
             else:
                 await manager.__aexit__(None, None, None)
         if turn.has_written and turn.lost():
@@ -203,7 +203,7 @@ class Turns:
 
 
 def lost_in_write(name: tuple[str, ...]) -> ConcurrentModification:
-    """What is raised where the lock of `name` did not last until the end of a write."""
+    """The error for a lock of `name` that was lost during a write."""
     error = ConcurrentModification(_LOST % (name[0], name[-1]))
     error.may_have_happened = True
     return error
@@ -215,13 +215,13 @@ async def _end_after(
     name: tuple[str, ...],
     turn: Turn,
 ) -> None:
-    """Give the lock back when the writes have ended, whose callers have gone."""
+    """Release the lock when the writes of a cancelled caller have ended."""
     try:
         await asyncio.wait(writes)
     finally:
         await manager.__aexit__(None, None, None)
     for task in writes:
         if not task.cancelled():
-            task.exception()  # retrieved: its caller does not
+            task.exception()  # retrieved: the cancelled caller does not
     if turn.lost():
         logger.warning(_LOST, name[0], name[-1])

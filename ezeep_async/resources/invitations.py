@@ -1,4 +1,4 @@
-"""`session.invitations`. Source: API document, "Account directory"."""
+"""`session.invitations`: invitations to join the organization."""
 
 from __future__ import annotations
 
@@ -14,53 +14,113 @@ from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.resources._base import Api, create_record, listed, page_fetcher
 
 
-LIFETIME = timedelta(days=30)
-"""How long an invitation holds when nobody says."""
+DEFAULT_LIFETIME = timedelta(days=30)
+"""Validity of an invitation without `expire_date`."""
 
 
-class Invitations:
-    """Invitations to join the organisation."""
+class InvitationCalls:
+    """Calls for invitations that return the record and its response. Used by `Invitations` and by provisioning."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._fetch = page_fetcher(api, Invitation, INVITATIONS.page)
 
-    def list(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[Invitation]:
-        """All invitations, read as they are iterated. Raises `ValueError` for sizes below 1."""
-        return Paginator(self._fetch, page_size=page_size, concurrency=concurrency, offset=offset)
-
-    async def create(self, email: str, expire_date: datetime | None = None) -> Invitation:
-        """Invite somebody by e-mail, until `expire_date`: in 30 days by default, UTC where it has no time zone.
-
-        Not repeatable: it sends a mail. Raises `BadRequest`, `ValueError` before anything is sent, and `OutcomeUnknown`
-        when the answer was lost: the mail may have gone out, or may do so yet. `await error.reconcile(session)` looks
-        for the address among the invitations.
-        """
-        return (await self._create(email, expire_date))[0]
-
-    async def _create(
-        self, email: str, expire_date: datetime | None = None
-    ) -> tuple[Invitation, RawResponse]:
+    async def create(self, email: str, expire_date: datetime | None = None) -> tuple[Invitation, RawResponse]:
+        """Create an invitation."""
         if "@" not in checked_text(email, "email", shortest=3):
-            raise ValueError(f"email is an e-mail address, not {email!r}")
+            raise ValueError(f"email is {email!r}: pass an e-mail address")
         if expire_date is not None and not isinstance(expire_date, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-            raise ValueError(f"expire_date is a datetime, not {expire_date!r}")  # one class for bad arguments
-        until = datetime.now(UTC) + LIFETIME if expire_date is None else expire_date
+            raise ValueError(
+                f"expire_date is {expire_date!r}: pass a datetime"
+            )  # one class for bad arguments
+        until = datetime.now(UTC) + DEFAULT_LIFETIME if expire_date is None else expire_date
         if until.tzinfo is not None:
             try:
                 until = until.astimezone(UTC)
             except OverflowError:
-                raise ValueError(f"expire_date is beyond the years that there are: {until!r}") from None
-        # As documented: 2021-07-22T15:15:33, with no offset behind it.
+                raise ValueError(f"expire_date is {until!r}: in UTC it is out of range") from None
+        # The documented form has no time zone: 2021-07-22T15:15:33.
         values = {"email": email, "expire_date": until.replace(tzinfo=None, microsecond=0).isoformat()}
-        return await create_record(
-            self._api, INVITATIONS.create(values), Invitation, Sought("invitation", email)
-        )
+        request = INVITATIONS.create(values)
+        return await create_record(self._api, request, Invitation, Sought("invitation", email))
+
+
+class Invitations:
+    """Invitations to join the organization."""
+
+    def __init__(self, api: Api) -> None:
+        self.inner = InvitationCalls(api)
+        """Internal: the same calls with their responses, for `ezeep_async.provisioning`."""
+        self._api = api
+        self._fetch = page_fetcher(api, Invitation, INVITATIONS.page)
+
+    def list(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[Invitation]:
+        """List all invitations. Nothing is sent before the listing is iterated.
+
+        Args:
+            page_size: Rows to request per page, at least 1. The server may send fewer.
+            concurrency: Pages to request at the same time, at least 1.
+            offset: Rows to skip, at least 0.
+
+        Returns:
+            A listing of invitations, in the order of the server.
+
+        Raises:
+            ValueError: A size is no whole number or too small.
+
+        Note:
+            docs/ezeep-api.md#account-directory
+        """
+        return Paginator(self._fetch, page_size=page_size, concurrency=concurrency, offset=offset)
+
+    async def create(self, email: str, expire_date: datetime | None = None) -> Invitation:
+        """Invite a person by e-mail. Not safe to repeat: each call sends a mail.
+
+        Args:
+            email: Address of the person, 3 to 255 characters.
+            expire_date: End of the invitation, to the second; UTC where it has no time zone. None for 30 days from now.
+
+        Returns:
+            The new invitation.
+
+        Raises:
+            OutcomeUnknown: The response was lost: the mail may have been sent, or may still be.
+                `await error.reconcile(session)` looks for the address among the invitations.
+            BadRequest: The server rejects a value.
+            ValueError: An argument is not valid; nothing was sent.
+
+        Note:
+            docs/ezeep-api.md#account-directory
+        """
+        return (await self.inner.create(email, expire_date))[0]
 
     async def find(self, email: str) -> builtins.list[Invitation]:
-        """The invitations of that address, whatever became of them, upper and lower case being the same. Reads them all."""
+        """Return the invitations of an address, whatever their status. Reads all invitations.
+
+        Args:
+            email: Address, compared without regard to case.
+
+        Returns:
+            The invitations; empty where there is none.
+
+        Raises:
+            InconsistentListing: The invitations changed during each of three readings.
+
+        Note:
+            docs/ezeep-api.md#account-directory
+        """
         return [each for each in await listed(self.list()) if each.email.casefold() == email.casefold()]
 
     async def resend(self, invitation_id: UUID | str) -> None:
-        """Send the mail again. Raises `NotFound`, `ValueError` for what is not a UUID."""
+        """Send the mail of an invitation again.
+
+        Args:
+            invitation_id: Id of the invitation.
+
+        Raises:
+            NotFound: No such invitation exists.
+            ValueError: `invitation_id` is no UUID; nothing was sent.
+
+        Note:
+            docs/ezeep-api.md#account-directory
+        """
         await self._api.send(INVITATIONS.patch(as_uuid(invitation_id, "invitation_id"), {}))

@@ -1,68 +1,48 @@
-"""`session.users`: users of the printing API and their groups. Source: API document, "Users"."""
+"""`session.users`: users of the printing API and their groups."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from uuid import UUID
 
-import attrs
-
-from ezeep_async._wire.requests import USERS, as_uuid, group_filter, memberships
-from ezeep_async._wire.responses import RawResponse
-from ezeep_async.errors import ApiError, ConcurrentModification, EzeepError
+from ezeep_async._wire.requests import USERS, as_uuid, group_filter
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.resources._base import Api, Turn, Turns, page_fetcher, send_for
-
-
-logger = logging.getLogger("ezeep_async.resources")
-
-MERGE_ATTEMPTS = 4
-"""How often adding and removing read and merge again when somebody else writes to the same user."""
-
-
-BeforeWrite = Callable[[frozenset[UUID], frozenset[UUID]], Awaitable[None]]
-"""Called with what the user's groups are and what they will be; what it raises keeps the write from being made."""
-
-
-@attrs.frozen
-class MembershipChange:
-    """What became of a change of one user's groups."""
-
-    user: User
-    before: frozenset[UUID]
-    """The groups before the first write."""
-    written: bool
-    attempts: int
-    """How many requests the last answer took."""
-    request_id: str
-
-    @classmethod
-    def of(
-        cls, last: tuple[User, RawResponse], before: frozenset[UUID], *, written: bool
-    ) -> MembershipChange:
-        """From the last answer."""
-        user, answer = last
-        return cls(user, before, written, answer.attempts, answer.request_id)
+from ezeep_async.resources._base import Api, page_fetcher
+from ezeep_async.resources.user_calls import UserCalls
 
 
 class Users:
-    """The users of the organisation. A membership belongs to the user, and every write replaces the whole set."""
+    """The users of the organization. Every write of a user's memberships replaces the whole set."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._turns = Turns(api)
-        self._patch_refused = False
+        self.inner = UserCalls(api)
+        """Internal: the same calls with their responses, for `ezeep_async.provisioning`."""
         self._fetch = page_fetcher(api, User, USERS.page)
 
     def list(
         self, group: UUID | str | None = None, page_size: int = 100, concurrency: int = 1, offset: int = 0
     ) -> Paginator[User]:
-        """All users, or those of one group, read as they are iterated.
+        """List all users, or the users of one group. Nothing is sent before the listing is iterated.
 
-        The documented group filter is the body of a GET, which proxies drop and servers ignore: every user that comes
-        back is checked. Raises `ValueError` for what is not a UUID and for sizes below 1.
+        The group filter is the body of a GET, which proxies drop and servers ignore. Each user that arrives is
+        therefore checked here.
+
+        Args:
+            group: Id of the group whose users to list; None for all users.
+            page_size: Rows to request per page, at least 1. The server may send fewer.
+            concurrency: Pages to request at the same time, at least 1.
+            offset: Rows to skip, at least 0.
+
+        Returns:
+            A listing of users, in the order of the server.
+
+        Raises:
+            ValueError: `group` is no UUID, or a size is no whole number or too small.
+
+        Note:
+            docs/ezeep-api.md#users
         """
         if group is None:
             return Paginator(self._fetch, page_size=page_size, concurrency=concurrency, offset=offset)
@@ -78,32 +58,94 @@ class Users:
         )
 
     async def get(self, user_id: UUID | str) -> User:
-        """One user. Raises `NotFound`, `ValueError` for what is not a UUID."""
-        return (await self._get(as_uuid(user_id, "user_id")))[0]
+        """Read one user.
+
+        Args:
+            user_id: Id of the user.
+
+        Returns:
+            The user. Name and e-mail address are in `session.accounts`, under the same id.
+
+        Raises:
+            NotFound: No such user exists.
+            ValueError: `user_id` is no UUID; nothing was sent.
+
+        Note:
+            docs/ezeep-api.md#users
+        """
+        return (await self.inner.get(as_uuid(user_id, "user_id")))[0]
 
     async def set_groups(self, user_id: UUID | str, group_ids: Iterable[UUID | str]) -> User:
-        """Make `group_ids` the user's groups: one write, whatever they were before. An empty set is a set.
+        """Replace the groups of a user, with one write and no read.
 
-        The answer is what the server then has. It takes turns with other changes of this user, see `add_to_groups`.
-        Raises `ConcurrentModification`, `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
+        Changes of one user run one after another, see `add_to_groups`.
+
+        Args:
+            user_id: Id of the user.
+            group_ids: Ids of all groups that the user shall be in; empty to remove the user from all groups.
+
+        Returns:
+            The user as the server returned it after the write.
+
+        Raises:
+            ConcurrentModification: The lock was busy for too long, or was lost during the write.
+            NotFound: No such user exists.
+            BadRequest: The server rejects one of the groups.
+            ValueError: An id is no UUID, or `group_ids` is a single id; nothing was sent.
+
+        Note:
+            docs/ezeep-api.md#users
         """
-        user, wanted = as_uuid(user_id, "user_id"), _ids(group_ids)
-        return (await self._turns.run(_turn_of(user), lambda turn: self._write(user, wanted, turn)))[0]
+        return (await self.inner.set_groups(as_uuid(user_id, "user_id"), _ids(group_ids)))[0]
 
     async def add_to_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
-        """Add the user to groups and keep the others: read, merge, write only if something changes, compare.
+        """Add a user to groups and keep its other groups: read, merge, write if something changes, compare.
 
-        Calls for one user take turns, and a write that has begun ends before the next one begins, also when its caller is
-        cancelled. Cancelled before that, it writes nothing. All sessions of this process take part, and so do other
-        processes where they share a `FileTokenStore`, a `KeyringTokenStore` or a `RedisTokenStore`. What a writer without
-        this SDK, or with another token store, changes between the read and the write is overwritten. Raises `ConcurrentModification` when
-        somebody else keeps changing the same user, `NotFound`, `BadRequest`, and `ValueError` before anything is sent.
+        Changes of one user run one after another: in all sessions of this process, and across processes that share a
+        `FileTokenStore`, `KeyringTokenStore` or `RedisTokenStore`. A change by another writer between the read and
+        the write is overwritten. A write that has begun is completed when its caller is cancelled; a caller that is
+        cancelled earlier writes nothing.
+
+        Args:
+            user_id: Id of the user.
+            *group_ids: Ids of the groups to add.
+
+        Returns:
+            The user after the change.
+
+        Raises:
+            ConcurrentModification: Another writer keeps changing the same user, or its lock was busy or lost.
+            NotFound: No such user exists.
+            BadRequest: The server rejects one of the groups.
+            ValueError: An id is no UUID; nothing was sent.
+
+        Note:
+            docs/ezeep-api.md#users
         """
-        return (await self._change_groups(as_uuid(user_id, "user_id"), _ids(group_ids), frozenset())).user
+        user = as_uuid(user_id, "user_id")
+        return (await self.inner.change_groups(user, _ids(group_ids), frozenset())).user
 
     async def remove_from_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
-        """Take the user out of groups and keep the others: as `add_to_groups`."""
-        return (await self._change_groups(as_uuid(user_id, "user_id"), frozenset(), _ids(group_ids))).user
+        """Remove a user from groups and keep its other groups. Otherwise like `add_to_groups`.
+
+        Args:
+            user_id: Id of the user.
+            *group_ids: Ids of the groups to remove.
+
+        Returns:
+            The user after the change.
+
+        Raises:
+            ConcurrentModification: Another writer keeps changing the same user, or its lock was busy or lost.
+            NotFound: No such user exists.
+            BadRequest: The server rejects the remaining groups.
+            ValueError: An id is no UUID; nothing was sent.
+
+        Note:
+            docs/ezeep-api.md#users
+        """
+        user = as_uuid(user_id, "user_id")
+        return (await self.inner.change_groups(user, frozenset(), _ids(group_ids))).user
 
     async def change_groups(
         self,
@@ -111,108 +153,32 @@ class Users:
         add: Iterable[UUID | str] = (),
         remove: Iterable[UUID | str] = (),
     ) -> User:
-        """Add the user to some groups and take it out of others, in one write: otherwise as `add_to_groups`.
+        """Add a user to groups and remove it from others, with one write. Otherwise like `add_to_groups`.
 
-        Raises `ValueError` for a group that is in both, and what `add_to_groups` raises.
+        Args:
+            user_id: Id of the user.
+            add: Ids of the groups to add.
+            remove: Ids of the groups to remove.
+
+        Returns:
+            The user after the change.
+
+        Raises:
+            ConcurrentModification: Another writer keeps changing the same user, or its lock was busy or lost.
+            NotFound: No such user exists.
+            BadRequest: The server rejects one of the groups.
+            ValueError: An id is no UUID, or a group is in both `add` and `remove`; nothing was sent.
+
+        Note:
+            docs/ezeep-api.md#users
         """
         user, more, less = as_uuid(user_id, "user_id"), _ids(add), _ids(remove)
         if both := more & less:
-            raise ValueError(f"both to add and to remove: {', '.join(map(str, sorted(both)))}")
-        return (await self._change_groups(user, more, less)).user
-
-    async def _change_groups(
-        self,
-        user_id: UUID,
-        add: frozenset[UUID],
-        remove: frozenset[UUID],
-        *,
-        assumed: frozenset[UUID] | None = None,
-        before_write: BeforeWrite | None = None,
-    ) -> MembershipChange:
-        """Both at once: read, merge, write only if something changes, compare; `assumed` takes the place of the reading."""
-
-        async def merge(turn: Turn) -> MembershipChange:
-            nonlocal assumed
-            known, assumed = assumed, None  # a second turn comes after others had one
-            return await self._merge(user_id, add, remove, known, before_write, turn)
-
-        return await self._turns.run(_turn_of(user_id), merge)
-
-    async def _merge(
-        self,
-        user_id: UUID,
-        add: frozenset[UUID],
-        remove: frozenset[UUID],
-        assumed: frozenset[UUID] | None,
-        before_write: BeforeWrite | None,
-        turn: Turn,
-    ) -> MembershipChange:
-        def merged(groups: frozenset[UUID]) -> frozenset[UUID]:
-            return (groups | add) - remove
-
-        if assumed is None or merged(assumed) == assumed:
-            last = await self._get(user_id)
-            current = last[0].group_ids
-            if merged(current) == current:
-                return MembershipChange.of(last, current, written=False)
-        else:
-            current = assumed
-        before = current
-        answered = False
-        try:
-            for _ in range(MERGE_ATTEMPTS):
-                wanted = merged(current)
-                if before_write is not None:
-                    await before_write(current, wanted)
-                last = await self._write(user_id, wanted, turn)
-                if last[0].group_ids == wanted:
-                    return MembershipChange.of(last, before, written=True)
-                answered = True
-                logger.info("the groups of user %s are not what was written: reading them again", user_id)
-                last = await self._get(user_id)
-                current = last[0].group_ids
-                if merged(current) == current:
-                    return MembershipChange.of(last, before, written=True)
-            raise ConcurrentModification(
-                f"the groups of user {user_id} did not stay as they were set, {MERGE_ATTEMPTS} times: somebody else "
-                "writes to the same user, or the server declines one of the groups"
-            )
-        except EzeepError as error:
-            # Whatever became of the rest: what was written before is written.
-            error.may_have_happened = error.may_have_happened or answered
-            raise
-
-    async def _get(self, user_id: UUID) -> tuple[User, RawResponse]:
-        return await send_for(self._api, USERS.get(user_id), User)
-
-    async def _write(self, user_id: UUID, group_ids: frozenset[UUID], turn: Turn) -> tuple[User, RawResponse]:
-        groups = memberships(group_ids)
-        if not self._patch_refused:
-            try:
-                patch = USERS.patch(user_id, {"groups": groups})
-                return await turn.write(lambda: send_for(self._api, patch, User))
-            except ApiError as error:
-                if error.status != 405:
-                    raise
-            self._patch_refused = True
-            logger.info("the server does not take PATCH for users: PUT from now on")
-        # PUT may reset what is not sent, so the flags are read and sent along.
-        user, _ = await self._get(user_id)
-        values = {
-            "groups": groups,
-            "local_printing_enabled": user.local_printing_enabled,
-            "self_service_enabled": user.self_service_enabled,
-            "myprinters_enabled": user.myprinters_enabled,
-        }
-        put = USERS.put(user_id, values)
-        return await turn.write(lambda: send_for(self._api, put, User))
-
-
-def _turn_of(user_id: UUID) -> tuple[str, str]:
-    return "user", str(user_id)
+            raise ValueError(f"groups both in add and in remove: {', '.join(map(str, sorted(both)))}")
+        return (await self.inner.change_groups(user, more, less)).user
 
 
 def _ids(group_ids: Iterable[UUID | str]) -> frozenset[UUID]:
     if isinstance(group_ids, str | UUID | bytes) or not isinstance(group_ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-        raise ValueError("group_ids is several ids: put even one into a list")  # noqa: TRY004  # one class for bad arguments
+        raise ValueError(f"group_ids is {group_ids!r}: pass a list of ids")  # noqa: TRY004  # one class for bad arguments
     return frozenset(as_uuid(group_id, "group_id") for group_id in group_ids)

@@ -185,7 +185,7 @@ async def test_a_lost_answer_is_an_unknown_outcome(
     async def lost(*_: object) -> object:
         raise OutcomeUnknown("the answer was lost")
 
-    monkeypatch.setattr(session.groups, "_ensure_absent", lost)
+    monkeypatch.setattr(session.groups.inner, "ensure_absent", lost)
     plan = Plan(changes=(CreateGroup("Night shift", ORGANIZATION_ID),))
     report = await session.provisioning.apply(plan)
     assert report.counts == Counter(unknown=1)

@@ -16,7 +16,7 @@ from ezeep_async.provisioning import ChangeMemberships, Event, Plan, TargetGroup
 from ezeep_async.provisioning.plans.snapshot import Resources
 from ezeep_async.provisioning.runs import apply
 from ezeep_async.provisioning.runs.apply import Run, run_to_report
-from ezeep_async.resources.users import MembershipChange
+from ezeep_async.resources.user_calls import MembershipChange
 
 
 MANY = 100_000
@@ -31,8 +31,9 @@ class FakeUsers:
         self.inside = 0
         self.peak = 0
         self.tasks = 0
+        self.inner = self
 
-    async def _change_groups(
+    async def change_groups(
         self, user_id: UUID, add: frozenset[UUID], remove: frozenset[UUID], **_: object
     ) -> MembershipChange:
         self.inside += 1

@@ -97,7 +97,7 @@ def reading_call(
     """What reads before it writes, and what it reads."""
     there = next(iter(sandbox.organisation.users[member].groups))
     if request.param == "put":
-        session.users._patch_refused = True
+        session.users.inner._patch_refused = True
     calls: dict[str, tuple[str, Call]] = {
         "ensure": (LIST, lambda: session.groups.ensure("Finance", organization)),
         "add": (READ, lambda: session.users.add_to_groups(member, added)),

@@ -11,7 +11,7 @@ import pytest
 from stub_servers import no_jitter, quick
 
 from ezeep_async import DesiredState, EzeepSession, MemoryTokenStore, ServerError
-from ezeep_async.resources import groups
+from ezeep_async.resources import group_calls
 from ezeep_async.sandbox import Sandbox
 
 
@@ -158,7 +158,7 @@ async def test_others_have_their_turn_among_many_creations(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A turn that many creations share takes nobody in after a while."""
-    monkeypatch.setattr(groups, "SHARED_FOR_S", 0.0)
+    monkeypatch.setattr(group_calls, "SHARED_FOR_S", 0.0)
     names = [f"Team {number}" for number in range(20)]
     plan = await session.provisioning.plan(DesiredState.from_mapping(dict.fromkeys(names, ())))
     hold = sandbox.faults.hold(CREATE, times=1)

@@ -160,7 +160,7 @@ class Run:
             for kind, steps in of_kind.items():
                 if kind == CreateGroup.kind and steps:
                     # In one turn, after one look at what there is.
-                    async with self._resources.groups._creating_many():  # pyright: ignore[reportPrivateUsage]
+                    async with self._resources.groups.inner.creating_many():
                         await self._work(steps)
                 else:
                     await self._work(steps)
@@ -285,9 +285,9 @@ class Run:
         if isinstance(change, CreateGroup):
             return await self._create(change)
         if isinstance(change, InvitePerson):
-            _, answer = await self._resources.invitations._create(change.email)  # pyright: ignore[reportPrivateUsage]  # with its answer
+            _, answer = await self._resources.invitations.inner.create(change.email)
             return Done(outcome="invited", attempts=answer.attempts, request_id=answer.request_id)
-        answer = await self._resources.groups._delete(change.id)  # pyright: ignore[reportPrivateUsage]  # with its answer
+        answer = await self._resources.groups.inner.delete(change.id)
         return Done(
             outcome="deleted", attempts=answer.attempts, request_id=answer.request_id, group_id=change.id
         )
@@ -295,9 +295,7 @@ class Run:
     # --- the kinds of change ---------------------------------------------------------------------------------------
 
     async def _create(self, change: CreateGroup) -> Done:
-        made = await self._resources.groups._ensure_absent(  # pyright: ignore[reportPrivateUsage]  # looked for already
-            change.name, change.organization_id
-        )
+        made = await self._resources.groups.inner.ensure_absent(change.name, change.organization_id)
         self._created[change.name] = made.group.id
         return Done(
             outcome="created" if made.created else "adopted",
@@ -323,7 +321,7 @@ class Run:
             begun = True
 
         try:
-            made = await self._resources.users._change_groups(  # pyright: ignore[reportPrivateUsage]  # with a hook
+            made = await self._resources.users.inner.change_groups(
                 change.user_id,
                 add,
                 remove,
