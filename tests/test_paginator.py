@@ -1,4 +1,4 @@
-"""Listings: every row exactly once, in order, and nothing left running, whatever the server does."""
+"""Listings: every row exactly once, in order, and no request left in flight, whatever the server does."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 import gc
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 import pytest
 from aiohttp import web
@@ -24,7 +25,9 @@ from ezeep_async import (
     PermissionDenied,
     User,
 )
+from ezeep_async._wire.converter import PageBody
 from ezeep_async.pagination import loop_guard
+from ezeep_async.pagination.reader import RawPage
 from ezeep_async.sandbox import Sandbox
 
 
@@ -678,3 +681,100 @@ async def test_4_12_members_are_counted_whatever_the_server_does(
     first = await session.groups.members(group).first()
     assert first is not None
     assert first.id == expected[0]
+
+
+async def test_4_8_one_reading_is_for_one_task(session: EzeepSession) -> None:
+    """4-8: shared between tasks it would lose pages: `RuntimeError`, and the first task reads on."""
+    pages = session.users.list(page_size=10).pages()
+    first = asyncio.create_task(pages.__anext__())
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="another task"):
+        await pages.__anext__()
+    rest = len((await first).items) + sum([len(page.items) async for page in pages])
+    assert rest == 134
+
+
+async def test_4_8_a_reading_that_broke_off_does_not_look_complete(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    """4-8: after a timeout for one page the next step is an error, not the end of the iteration."""
+    hold = sandbox.faults.hold(
+        "GET /printing/v1/users/", when=lambda request: request.query.get("offset") == "10"
+    )
+    pages = session.users.list(page_size=10).pages()
+    await pages.__anext__()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(pages.__anext__(), 0.1)
+    with pytest.raises(RuntimeError, match="broke off"):
+        await pages.__anext__()
+    hold.release()
+
+
+async def test_4_6_a_listing_that_grows_by_a_page_is_no_loop() -> None:
+    """4-6, 4-4: rows inserted at lower offsets repeat a known page; the count has changed, so this is drift."""
+    rows = [Group(id=UUID(int=n), name=str(n), organization_id=UUID(int=0)) for n in range(100, 112)]
+    new = [Group(id=UUID(int=n), name=str(n), organization_id=UUID(int=0)) for n in range(3)]
+
+    async def fetch(params: Mapping[str, str]) -> RawPage[Group]:
+        offset = int(params["offset"])
+        if offset == 3:
+            rows[:0] = new
+        following = f"?limit=3&offset={offset + 3}" if offset + 3 < len(rows) else None
+        return PageBody(rows[offset : offset + 3], len(rows), following), b""
+
+    listing = Paginator(fetch, page_size=3)
+    assert [group.id.int for group in await listing.collect()] == list(range(100, 112))
+    assert listing.drift
+    assert listing.duplicates == 3
+
+
+async def test_4_6_a_server_that_ignores_offset_is_still_a_loop(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    """4-6: the same page with the same count is no drift."""
+    sandbox.behaviour.ignore_offset = True
+    with pytest.raises(PaginationLoop):
+        await session.users.list(page_size=10).collect()
+
+
+def endless(seen: Seen) -> web.Response:
+    """New rows, and more to come, whatever the count says."""
+    offset = int(seen.query["offset"])
+    rows = [user(number) for number in range(offset, offset + 500)]
+    return page(rows, 3, f"?limit=500&offset={offset + 500}")
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_4_6_rows_without_end_have_an_end(concurrency: int) -> None:
+    """4-6: far more rows than the server counted are `PaginationLoop`, with the rows so far."""
+    async with Stub(endless) as stub, session_on(stub.url) as session:
+        with pytest.raises(PaginationLoop, match="without end") as caught:
+            await asyncio.wait_for(session.users.list(page_size=500, concurrency=concurrency).collect(), 60)
+    items = caught.value.items_so_far or ()
+    assert len({each.id for each in items}) == len(items) == caught.value.resume_offset == 10_000
+    assert len(stub.seen) == 21
+
+
+async def test_4_6_a_page_far_above_the_limit_is_refused() -> None:
+    """4-6: a page may have ten thousand rows, or ten times the requested limit."""
+    rows = [user(number) for number in range(10_001)]
+    async with Stub(lambda seen: page(rows)) as stub, session_on(stub.url) as session:
+        with pytest.raises(PaginationLoop, match="limit"):
+            await session.users.list(page_size=1000).collect()
+        assert len(await session.users.list(page_size=1001).collect()) == 10_001
+        del rows[-1]
+        assert len(await session.users.list(page_size=1).collect()) == 10_000
+
+
+async def test_4_6_a_count_that_is_too_small_loses_nothing() -> None:
+    """4-6: a server that miscounts by less than that is read to its end."""
+
+    def handler(seen: Seen) -> web.Response:
+        offset = int(seen.query["offset"])
+        rows = [user(number) for number in range(offset, min(offset + 1000, 9_500))]
+        return page(rows, 0, "?limit=1000&offset=0" if offset < 9_000 else None)
+
+    async with Stub(handler) as stub, session_on(stub.url) as session:
+        listing = session.users.list(page_size=1000)
+        assert len(await listing.collect()) == 9_500
+        assert listing.drift

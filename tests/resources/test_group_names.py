@@ -92,3 +92,22 @@ def test_visible_characters_of_every_script_are_allowed() -> None:
 def test_a_name_is_shown_without_what_cannot_be_seen() -> None:
     assert shown("Sa\u200bles\u3164\ufe0f\u00a0x") == "'Sa\\u200bles\\u3164\\ufe0f\\xa0x'"
     assert shown("Caf\u00e9") == "'Caf\u00e9'"
+
+
+@pytest.mark.parametrize(
+    "name", ["Finance ", " Finance", "\tFinance", "Finance\n", "Finance\u00a0", "\u2003"]
+)
+async def test_6_4_a_name_that_the_server_would_change_is_refused_unsent(
+    sandbox: Sandbox, session: EzeepSession, name: str
+) -> None:
+    """6-4: a server that strips white space would keep another name, and `ensure` would create a group each time."""
+    organization = sandbox.organisation.organization_id
+    existing = sandbox.organisation.add_group("New").id
+    for call in (
+        session.groups.ensure(name, organization),
+        session.groups.create(name, organization),
+        session.groups.update(existing, name=name),
+    ):
+        with pytest.raises(ValueError, match=r"name (has blanks|must not be empty)"):
+            await call
+    assert sandbox.requests == []

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("debug_mode")
 
 LIST = "GET /printing/v1/groups/"
 CREATE = "POST /printing/v1/groups/"
+DELETE = "DELETE /printing/v1/groups/{id}/"
 PATCH = "PATCH /printing/v1/groups/{id}/"
 BAD_IDS = ["", "x", "../x", "0050a068", None, 5]
 
@@ -326,3 +327,31 @@ async def test_8_6_records_can_be_compared_hashed_and_pickled(session: EzeepSess
     for record in (group, user, await session.accounts.me()):
         assert pickle.loads(pickle.dumps(record)) == copy.deepcopy(record) == record
         assert hash(record) == hash(copy.deepcopy(record))
+
+
+@pytest.mark.parametrize("body", ["", "<html>", '{"id":', "{}", '{"id": "x"}'])
+async def test_6_4_a_creation_with_an_undecodable_response(
+    sandbox: Sandbox, session: EzeepSession, organization: UUID, body: str
+) -> None:
+    """6-4: 201 with an undecodable body: `create` raises `OutcomeUnknown`, `ensure` finds the group by name."""
+    sandbox.faults.add(CREATE, times=1, status=201, body=body, processed=True)
+    with pytest.raises(OutcomeUnknown, match="was carried out"):
+        await session.groups.create("One", organization)
+    sandbox.faults.add(CREATE, times=1, status=201, body=body, processed=True)
+    group, created = await session.groups.ensure("Two", organization)
+    assert (group.name, created) == ("Two", True)
+    names = [each.name for each in sandbox.organisation.groups.values()]
+    assert (names.count("One"), names.count("Two")) == (1, 1)
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 504])
+async def test_3_6_a_deletion_that_was_carried_out_with_an_error_response(
+    sandbox: Sandbox, session: EzeepSession, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """3-6: the 404 of the retry means that the group is deleted."""
+    monkeypatch.setattr(session._core._sender, "random", lambda: 0.0)
+    group = sandbox.organisation.add_group("Gone")
+    sandbox.faults.add(DELETE, status=status, processed=True)
+    await session.groups.delete(group.id)
+    assert group.id not in sandbox.organisation.groups
+    assert sandbox.count(DELETE) == 2

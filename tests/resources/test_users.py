@@ -218,7 +218,7 @@ async def test_6_2_groups_come_and_go_in_one_write(
     assert writes(sandbox) == 1
     again = await session.users.change_groups(member, groups[3:5], (groups[0],))
     assert (again, writes(sandbox)) == (user, 1)
-    with pytest.raises(ValueError, match=f"both to add and to remove: {groups[1]}"):
+    with pytest.raises(ValueError, match=f"both in add and in remove: {groups[1]}"):
         await session.users.change_groups(member, groups[:2], groups[1:3])
     assert stored(sandbox, member) == set(groups[1:5])
 
