@@ -1,6 +1,6 @@
-"""A server of listings in memory: what it has, what it answers, and every way in which it may lie.
+"""A model of a server of listings: its rows, its responses, and the ways in which it may contradict itself.
 
-It is asked like a real one, page by page, changes between two answers as it is told to, and remembers each state.
+It changes between two responses as configured, and records each state.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ LINKS = {
     "no scheme": "//user:password@elsewhere.example/?",
     "fragment": "/x/?fragment=none&",
 }
-"""How a true `next` may be written."""
+"""Forms of a valid `next`."""
 
 BROKEN_LINKS = ("", "?", "garbage", "http://[::1/?a=b", "http://x:999999999/?a=b", "\x00", "?&&")
-"""What leads nowhere: there is more, but not where."""
+"""Values of `next` without a usable query."""
 ODD_LINKS = (
     "?%ff=%",
     "?=&",
@@ -45,35 +45,35 @@ ODD_LINKS = (
     "?limit=0&offset=0",
     "?a=b&offset=-1",
 )
-"""What leads astray."""
+"""Values of `next` that lead elsewhere."""
 
 
 @attrs.define
 class Server:
-    """Pages by `style`; `caps` are the longest pages, from one request to the next, over and over."""
+    """Pages by `style`; `caps` are the maximum page sizes of successive requests, repeated."""
 
     rows: list[int]
     style: Literal["offset", "page", "both", "cursor"] = "offset"
     caps: Sequence[int] = (1000,)
     link: str = "documented"
-    """A key of `LINKS`, or what is sent in its place."""
+    """A key of `LINKS`, or the text to send."""
     changes: Mapping[int, Sequence[Change]] = attrs.field(factory=dict[int, Sequence[Change]])
-    """What happens right before which answer, counted from 0."""
+    """Changes before the response of this number, counted from 0."""
     count: int | Literal["true"] | None = "true"
     counts_differ_by: Sequence[int] = (0,)
     ignores_offset: bool = False
     empty: frozenset[int] = frozenset()
-    """Answers with no rows, and a `next`."""
+    """Responses without rows, and with a `next`."""
     last: int | None = None
-    """The answer with no `next`, whatever there is."""
+    """The response without a `next`."""
     longer: int = 0
     doubled: bool = False
     """Every page has its first row twice."""
     fails: Mapping[int, EzeepError] = attrs.field(factory=dict[int, EzeepError])
     turns: Sequence[int] = (0,)
-    """How many turns of the loop an answer takes."""
+    """Iterations of the event loop that a response takes."""
     leaving: int = 0
-    """How many turns a request that is given up takes to go."""
+    """Iterations of the event loop that a cancelled request takes to end."""
     most: int = 500
     """Requests after which it is an endless loop."""
 
@@ -81,7 +81,7 @@ class Server:
     answered: list[tuple[dict[str, str], int, int | None]] = attrs.field(
         init=False, factory=list[tuple[dict[str, str], int, int | None]]
     )
-    """Each request, with the number of the state that answered it, and its count."""
+    """Each request, with the number of the state at its response, and its count."""
     asked: int = 0
     active: int = 0
 
@@ -90,12 +90,12 @@ class Server:
 
     @property
     def always(self) -> set[int]:
-        """The rows that were there the whole time."""
+        """The rows that are in every state."""
         return set(self.history[0]).intersection(*self.history)
 
     async def fetch(self, params: Mapping[str, str]) -> RawPage[User]:
-        """Answer one request."""
-        USERS.page(params)  # whatever came in a `next` can be sent
+        """Respond to one request."""
+        USERS.page(params)  # any parameters from a `next` can be sent
         number = self.asked
         self.asked += 1
         assert self.asked <= self.most, "an endless loop"
@@ -143,7 +143,7 @@ class Server:
         size = min(_number(params.get("per_page"), 20), cap)
         page = max(_number(params.get("page"), 1), 1)
         following = {"per_page": str(size), "page": str(page + 1)}
-        # A server that does not know our words repeats them as they came.
+        # A server that does not know these parameters echoes them.
         echoed = {name: params[name] for name in ("limit", "offset") if name in params}
         return (page - 1) * size, size, {**following, **echoed} if self.style == "both" else following
 
@@ -165,7 +165,7 @@ def _number(text: str | None, default: int) -> int:
 
 
 def numbers(users: Sequence[object]) -> list[int]:
-    """The rows that these users are."""
+    """The row numbers of these users."""
     return [user.id.int for user in users if isinstance(user, User)]
 
 
@@ -177,7 +177,7 @@ turns = st.lists(st.integers(0, 3), min_size=1, max_size=5)
 
 
 def changes(*kinds: Literal["insert", "delete"]) -> st.SearchStrategy[dict[int, list[Change]]]:
-    """What happens between the answers: single rows, and many at once."""
+    """Changes between responses: single rows, and many at once."""
     change = st.tuples(st.sampled_from(kinds), st.integers(0, 60))
     some = st.lists(change, min_size=1, max_size=4)
     many = st.builds(lambda one, times: [one] * times, change, st.integers(1, 30))
@@ -190,4 +190,4 @@ odd_texts = st.text(max_size=20) | st.builds(
     st.text(max_size=5),
     st.text(max_size=5) | st.sampled_from(["%ed%a0%80", "%00", "%", "%%31", "+", "\ud800"]),
 )
-"""What a `next` may be, besides an address."""
+"""Values of `next` that are no address."""

@@ -99,7 +99,7 @@ async def test_4_1_a_silent_cap_loses_nothing(
 
 @BOTH
 async def test_4_1_an_empty_listing_is_one_request(concurrency: int) -> None:
-    """4-1: nothing there: nothing comes, after one request."""
+    """4-1: an empty listing takes one request."""
     listing = Listing(0)
     async with served(listing) as session:
         pager = session.users.list(concurrency=concurrency)
@@ -110,7 +110,7 @@ async def test_4_1_an_empty_listing_is_one_request(concurrency: int) -> None:
 
 @BOTH
 async def test_4_1_an_empty_page_ends_the_listing(concurrency: int) -> None:
-    """4-1: an empty page with a `next` does not go on for ever."""
+    """4-1: an empty page with a `next` ends the listing."""
 
     def handler(seen: Seen) -> web.Response:
         rows = [user(1)] if seen.query["offset"] == "0" else []
@@ -132,7 +132,7 @@ async def test_4_1_all_sizes_around_the_page_size(rows: int, concurrency: int) -
 
 @pytest.mark.parametrize("concurrency", [2, 4, 9])
 async def test_4_2_a_cap_that_shrinks_between_pages_leaves_no_gap(concurrency: int) -> None:
-    """4-2: pages that become smaller are planned anew."""
+    """4-2: when pages become smaller the prefetch plan starts again."""
     listing = Listing(60)
 
     def shrink(number: int) -> None:
@@ -144,7 +144,7 @@ async def test_4_2_a_cap_that_shrinks_between_pages_leaves_no_gap(concurrency: i
 
 
 async def test_4_2_the_size_of_the_first_page_is_the_step() -> None:
-    """4-2: concurrent pages are asked for by what came, not by what was asked for."""
+    """4-2: the step of concurrent requests is the number of rows that arrived, not `page_size`."""
     listing = Listing(30)
     listing.cap = 5
     async with served(listing) as session:
@@ -164,8 +164,8 @@ async def test_4_2_rows_added_at_the_end_while_reading_are_read(concurrency: int
 
 
 @BOTH
-async def test_4_2_a_count_that_is_missing_is_no_obstacle(concurrency: int) -> None:
-    """4-2, 4-4: without `count` everything is read all the same."""
+async def test_4_2_without_a_count_all_rows_are_read(concurrency: int) -> None:
+    """4-2, 4-4: without `count` all rows are read."""
     listing = Listing(25)
     listing.count = None
     async with served(listing) as session:
@@ -175,7 +175,7 @@ async def test_4_2_a_count_that_is_missing_is_no_obstacle(concurrency: int) -> N
 
 @BOTH
 @pytest.mark.parametrize("count", [0, 3, 1000])
-async def test_4_4_a_count_that_lies_loses_nothing(concurrency: int, count: int) -> None:
+async def test_4_4_a_wrong_count_loses_no_row(concurrency: int, count: int) -> None:
     """4-4: `count` does not decide where a listing ends; that it disagrees is drift."""
     listing = Listing(25)
     listing.count = count
@@ -185,12 +185,12 @@ async def test_4_4_a_count_that_lies_loses_nothing(concurrency: int, count: int)
         assert pager.drift is True
 
 
-# --- 4-3, 4-4, 4-5: what changes meanwhile
+# --- 4-3, 4-4, 4-5: changes during a reading
 
 
 @BOTH
-async def test_4_3_what_comes_twice_is_given_once_and_counted(concurrency: int) -> None:
-    """4-3: a row inserted in front pushes another onto the next page: once in the result, counted, drift."""
+async def test_4_3_a_repeated_row_is_returned_once_and_counted(concurrency: int) -> None:
+    """4-3: an insertion before the offset repeats a row: returned once, counted, drift."""
     listing = Listing(30)
     listing.on_page = lambda number: listing.rows.insert(0, 99) if number == 2 else None
     async with served(listing) as session:
@@ -202,7 +202,7 @@ async def test_4_3_what_comes_twice_is_given_once_and_counted(concurrency: int) 
 
 
 async def test_4_4_drift_and_duplicates_are_those_of_the_last_reading() -> None:
-    """4-4: a second, calm reading of the same pager clears them."""
+    """4-4: a second reading without changes clears them."""
     listing = Listing(30)
     listing.on_page = lambda number: listing.rows.insert(0, 99) if number == 2 else None
     async with served(listing) as session:
@@ -212,8 +212,8 @@ async def test_4_4_drift_and_duplicates_are_those_of_the_last_reading() -> None:
         assert (pager.drift, pager.duplicates) == (False, 0)
 
 
-async def test_4_4_a_row_that_went_shows_as_drift() -> None:
-    """4-4: a deletion skips a row; the sum and the count tell."""
+async def test_4_4_a_deleted_row_shows_as_drift() -> None:
+    """4-4: a deletion skips a row; the number of rows differs from `count`."""
     listing = Listing(30)
     listing.on_page = lambda number: listing.rows.pop(0) if number == 2 else None
     async with served(listing) as session:
@@ -223,7 +223,7 @@ async def test_4_4_a_row_that_went_shows_as_drift() -> None:
 
 
 async def test_4_4_consistent_reads_until_two_agree() -> None:
-    """4-4: one change, then calm: the settled listing comes out, complete."""
+    """4-4: one change, then none: the complete listing is returned."""
     listing = Listing(30)
     listing.on_page = lambda number: listing.rows.pop(0) if number == 2 else None
     async with served(listing) as session:
@@ -292,10 +292,10 @@ ENDLESS: dict[str, Callable[[int, int], tuple[list[int], str | None]]] = {
 
 @BOTH
 @pytest.mark.parametrize("kind", ENDLESS)
-async def test_4_6_a_listing_without_end_has_one_whatever_its_count(
+async def test_4_6_an_endless_listing_ends_whatever_its_count(
     kind: str, concurrency: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """4-6: a server that counts to a billion: `PaginationLoop` that says where to read on, or the end; never for ever."""
+    """4-6: with a count of a billion: `PaginationLoop` that says where to read on, or the end of the listing."""
     monkeypatch.setattr(loop_guard, "MAX_READING_ROWS", 2_000)
     requests = 0
 
@@ -317,8 +317,8 @@ async def test_4_6_a_listing_without_end_has_one_whatever_its_count(
         assert requests <= 21 + concurrency
 
 
-async def test_4_6_rows_that_are_too_large_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """4-6: bytes count, too: few rows may be many."""
+async def test_4_6_the_bytes_of_a_reading_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4-6: a few large rows are `PaginationLoop` too."""
     monkeypatch.setattr(loop_guard, "MAX_READING_BYTES", 1_000_000)
 
     def handler(seen: Seen) -> web.Response:
@@ -347,10 +347,8 @@ async def test_4_6_a_page_longer_than_asked_for_loses_nothing(concurrency: int) 
 
 
 @pytest.mark.parametrize("bad", [0, -1, True, 1.5, "10", None])
-async def test_4_7_sizes_that_make_no_sense_are_refused(
-    session: EzeepSession, sandbox: Sandbox, bad: Any
-) -> None:
-    """4-7: below 1, or no whole number: `ValueError`, with nothing sent."""
+async def test_4_7_invalid_sizes_are_refused(session: EzeepSession, sandbox: Sandbox, bad: Any) -> None:
+    """4-7: below 1, or no whole number: `ValueError`; nothing is sent."""
     for call in (
         lambda: session.users.list(page_size=bad),
         lambda: session.groups.list(concurrency=bad),
@@ -368,7 +366,7 @@ async def test_4_7_sizes_that_make_no_sense_are_refused(
 
 @BOTH
 async def test_4_8_break_leaves_nothing_running(concurrency: int, caplog: pytest.LogCaptureFixture) -> None:
-    """4-8: after a `break` nothing is in flight 100 ms later, and no more was asked for than the read-ahead."""
+    """4-8: after a `break` no request is in flight 100 ms later, and only the read-ahead was sent."""
     listing = Listing(200)
     listing.delay = 0.02
     async with served(listing) as session:
@@ -385,7 +383,7 @@ async def test_4_8_break_leaves_nothing_running(concurrency: int, caplog: pytest
 
 @BOTH
 async def test_4_8_an_exception_in_the_loop_leaves_nothing_running(concurrency: int) -> None:
-    """4-8: nor after an exception of the loop's body."""
+    """4-8: no request is in flight after an exception in the body of the loop."""
     listing = Listing(200)
     listing.delay = 0.02
     async with served(listing) as session, nothing_running():
@@ -397,7 +395,7 @@ async def test_4_8_an_exception_in_the_loop_leaves_nothing_running(concurrency: 
 
 @BOTH
 async def test_4_8_cancelling_leaves_nothing_running(concurrency: int) -> None:
-    """4-8: nor after the reader was cancelled in the middle."""
+    """4-8: no request is in flight after a cancellation."""
     listing = Listing(200)
     listing.delay = 0.05
     async with served(listing) as session, nothing_running():
@@ -412,7 +410,7 @@ async def test_4_8_cancelling_leaves_nothing_running(concurrency: int) -> None:
 
 @BOTH
 async def test_4_8_a_page_that_fails_leaves_nothing_running(concurrency: int) -> None:
-    """4-8: nor after a page that was refused while others were on their way."""
+    """4-8: no request is in flight after a page failed while others were in flight."""
     listing = Listing(200)
     listing.delay = 0.05
 
@@ -429,7 +427,7 @@ async def test_4_8_a_page_that_fails_leaves_nothing_running(concurrency: int) ->
 
 @BOTH
 async def test_4_8_aclose_ends_the_reading_at_once(concurrency: int) -> None:
-    """4-8: `pages()` can be closed, by hand and by `async with`, twice, and gives no more."""
+    """4-8: `pages()` can be closed twice, by `aclose` and `async with`, and yields nothing afterwards."""
     listing = Listing(200)
     listing.delay = 0.02
     async with served(listing) as session:
@@ -444,7 +442,7 @@ async def test_4_8_aclose_ends_the_reading_at_once(concurrency: int) -> None:
 
 
 async def test_4_8_one_page_is_read_ahead() -> None:
-    """4-8: while the first page is worked on the second is fetched, and no third."""
+    """4-8: while the first page is processed the second is fetched, and no third."""
     listing = Listing(100)
     async with served(listing) as session:
         async with session.users.list(page_size=10).pages() as pages:
@@ -454,7 +452,7 @@ async def test_4_8_one_page_is_read_ahead() -> None:
 
 
 async def test_4_8_concurrency_is_bounded() -> None:
-    """4-8, 4-9: never more pages under way, or waiting to be taken, than `concurrency`."""
+    """4-8, 4-9: never more pages in flight or waiting than `concurrency`."""
     listing = Listing(200)
     most = 0
 
@@ -473,7 +471,7 @@ async def test_4_8_concurrency_is_bounded() -> None:
     assert most <= 4
 
 
-def test_4_8_in_debug_mode_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_4_8_in_debug_mode_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """4-8: early exits under asyncio's debug mode log no warning or error."""
 
     async def main() -> None:
@@ -517,7 +515,7 @@ async def test_4_9_sequential_by_default() -> None:
 
 
 async def test_4_9_concurrency_keeps_the_servers_order() -> None:
-    """4-9: pages that arrive in the wrong order are given in the right one."""
+    """4-9: pages that arrive out of order are returned in order."""
     listing = Listing(100)
 
     async def handler(seen: Seen) -> web.StreamResponse:
@@ -529,12 +527,12 @@ async def test_4_9_concurrency_keeps_the_servers_order() -> None:
     assert found == list(range(100))
 
 
-# --- 4-10: breaking off
+# --- 4-10: errors
 
 
 @BOTH
-async def test_4_10_a_failure_says_what_was_read_and_where_to_go_on(concurrency: int) -> None:
-    """4-10: `items_so_far` and `resume_offset`; listing from there gives the rest."""
+async def test_4_10_an_error_carries_the_items_so_far_and_the_resume_offset(concurrency: int) -> None:
+    """4-10: listing from `resume_offset` returns the remaining rows."""
     listing = Listing(60)
     broken = True
 
@@ -554,8 +552,10 @@ async def test_4_10_a_failure_says_what_was_read_and_where_to_go_on(concurrency:
         assert numbers(so_far + rest) == list(range(60))
 
 
-async def test_4_10_an_iteration_says_where_to_go_on_too(session: EzeepSession, sandbox: Sandbox) -> None:
-    """4-10: `async for` has what it got; the error has the offset."""
+async def test_4_10_an_error_of_an_iteration_carries_the_resume_offset(
+    session: EzeepSession, sandbox: Sandbox
+) -> None:
+    """4-10: `async for` has returned the items so far; the error has the offset."""
     sandbox.faults.add(USERS, status=403, nth=3)
     found = []
     with pytest.raises(PermissionDenied) as caught:
@@ -564,7 +564,7 @@ async def test_4_10_an_iteration_says_where_to_go_on_too(session: EzeepSession, 
     assert len(found) == caught.value.resume_offset == 20
 
 
-# --- 4-11: other words
+# --- 4-11: other parameters
 
 
 @BOTH
@@ -593,7 +593,7 @@ async def test_4_11_a_server_that_pages_by_number_and_echoes_nothing(concurrency
 
 @BOTH
 async def test_4_11_a_server_with_cursors(concurrency: int) -> None:
-    """4-11: whatever the words of `next` are, its query is followed."""
+    """4-11: the query of `next` is followed, whatever its parameters."""
 
     def handler(seen: Seen) -> web.Response:
         start = int(seen.query.get("cursor", "c0")[1:])
@@ -618,7 +618,7 @@ async def test_4_11_a_cursor_comes_back_as_it_was_sent(cursor: str) -> None:
         assert stub.seen[-1].query == {"cursor": cursor}
 
 
-# --- 4-12: shortcuts
+# --- 4-12: first, count and pages
 
 
 async def test_4_12_first_is_one_request(session: EzeepSession, sandbox: Sandbox) -> None:
@@ -632,13 +632,13 @@ async def test_4_12_first_is_one_request(session: EzeepSession, sandbox: Sandbox
 
 
 async def test_4_12_count_is_one_request(session: EzeepSession, sandbox: Sandbox) -> None:
-    """4-12: how many there are, for one request with limit=1."""
+    """4-12: the count takes one request with limit=1."""
     assert await session.users.list().count() == len(sandbox.organisation.users)
     assert [seen.query["limit"] for seen in sandbox.requests] == ["1"]
 
 
 async def test_4_12_pages_have_items_count_offset_and_raw(session: EzeepSession) -> None:
-    """4-12: `pages()` gives pages as they came."""
+    """4-12: `pages()` yields pages as the server sent them."""
     pages = [each async for each in session.groups.list(page_size=5).pages()]
     assert [(len(each.items), each.count, each.offset) for each in pages] == [
         (5, 13, 0),
@@ -660,7 +660,7 @@ async def test_4_12_making_a_paginator_sends_nothing(session: EzeepSession, sand
 
 
 async def test_4_12_two_iterations_at_once_do_not_mix(session: EzeepSession) -> None:
-    """4-12: one pager, two readers, both get everything."""
+    """4-12: two concurrent readings of one paginator are both complete."""
     pager = session.users.list(page_size=20)
     one, two = await asyncio.gather(pager.collect(), pager.collect())
     assert one == two

@@ -1,4 +1,4 @@
-"""The paginator against a server that is described exactly: what it gives is compared with what was there."""
+"""Property tests: the paginator against a model of a server, whose states are known."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BOTH_KINDS = changes("insert", "delete")
 
 
 def finish(reading: Coroutine[Any, Any, Any], *, debug: bool = False) -> Any:
-    """Run it; nothing may be left that runs."""
+    """Run it; no task may be left."""
 
     async def main() -> Any:
         try:
@@ -68,7 +68,7 @@ def test_4_1_complete_in_order_and_unique(
     rows: int, size: int, caps: list[int], concurrency: int, turns: list[int], link: str, count: Any,
     counts_differ_by: list[int], longer: int,
 ) -> None:  # fmt: skip
-    """4-1, 4-2, 4-4, 4-6, 4-9: whatever caps, counts and links there are: every row, once, in the server's order."""
+    """4-1, 4-2, 4-4, 4-6, 4-9: with any page sizes, counts and links: every row once, in the order of the server."""
     server = Server(
         list(range(rows)), caps=caps, turns=turns, link=link, count=count, counts_differ_by=counts_differ_by,
         longer=longer, most=(concurrency + 1) * (rows + 2),
@@ -91,10 +91,10 @@ def test_4_1_complete_in_order_and_unique(
     link=st.sampled_from([*LINKS]),
     count=st.sampled_from(["true", None]),
 )
-def test_4_11_other_words_than_offset(
+def test_4_11_other_parameters_than_offset(
     rows: int, size: int, cap: int, concurrency: int, style: Any, link: str, count: Any
 ) -> None:
-    """4-11: pages by number, with our words repeated or not, and cursors: every row, once, in order."""
+    """4-11: page numbers, with `limit` and `offset` echoed or not, and cursors: every row once, in order."""
     server = Server(list(range(rows)), style, [cap], link, count=count, most=rows + 2)
     found, pager = read(server, size, concurrency)
     assert found == list(range(rows))
@@ -121,12 +121,12 @@ def test_4_11_other_words_than_offset(
     rows=3, size=1, concurrency=1, turns=[0], count=None, ignores_offset=False, empty=frozenset({1}), last=None,
     longer=0, doubled=False, style="offset", caps=[12], link="documented", counts_differ_by=[0],
 )  # fmt: skip
-def test_4_6_a_server_that_lies_is_a_loop_or_drift_or_does_no_harm(
+def test_4_6_a_server_that_contradicts_itself_is_a_loop_or_drift_or_harmless(
     rows: int, size: int, concurrency: int, turns: list[int], count: Any, ignores_offset: bool,
     empty: frozenset[int], last: int | None, longer: int, doubled: bool, style: Any, caps: list[int], link: str,
     counts_differ_by: list[int],
 ) -> None:  # fmt: skip
-    """4-6: never endless, nothing but our own error, no row twice; where `count` is true, what is missing is drift."""
+    """4-6: no endless reading, no error but `PaginationLoop`, no repeated row; with a true `count` a missing row is drift."""
     server = Server(
         list(range(rows)), style, caps, link, {}, count, counts_differ_by, ignores_offset, empty, last, longer,
         doubled, turns=turns, most=(concurrency + 1) * (2 * rows + 10),
@@ -148,14 +148,14 @@ def test_4_6_a_server_that_lies_is_a_loop_or_drift_or_does_no_harm(
         assert pager.drift, "an empty page that has a next contradicts itself"
 
 
-# --- rows come and go
+# --- changes during a reading
 
 
 @given(
     rows=row_counts, size=sizes, caps=several_sizes, concurrency=concurrencies, turns=turns,
     what=changes("insert") | changes("delete") | BOTH_KINDS, count=st.sampled_from(["true", "true", "true", None]),
 )  # fmt: skip
-def test_4_4_what_changed_is_drift_unless_it_left_no_trace(
+def test_4_4_a_change_is_drift_unless_it_keeps_the_count(
     rows: int, size: int, caps: list[int], concurrency: int, turns: list[int], what: Any, count: Any
 ) -> None:
     """4-3, 4-4: no row twice; a row that was there all the time is given, or `drift` says so, unless as many rows came
@@ -183,16 +183,16 @@ def test_4_4_what_changed_is_drift_unless_it_left_no_trace(
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_4_6_an_import_ahead_of_us_is_no_loop(concurrency: int) -> None:
-    """4-6, 4-4: many rows that come in ahead at once push page after page that we know: drift, and everything is read."""
+def test_4_6_many_insertions_before_the_offset_are_no_loop(concurrency: int) -> None:
+    """4-6, 4-4: many rows inserted at once before the offset repeat several pages: drift, and all rows are read."""
     server = Server(list(range(100)), caps=[10], changes={8: [("insert", 0)] * 60})
     found, pager = read(server, 10, concurrency)
     assert found == list(range(100))
     assert (pager.drift, pager.duplicates) == (True, 60)
 
 
-def test_4_6_known_rows_in_ever_other_order_are_a_loop() -> None:
-    """4-6: a server that ignores `offset`, sorts anew each time and counts anew each time: not asked for ever."""
+def test_4_6_known_rows_in_changing_order_are_a_loop() -> None:
+    """4-6: a server that ignores `offset`, and changes order and count with each page."""
     server = Server(list(range(20)), caps=[10])
 
     async def fetch(params: Any) -> Any:
@@ -232,7 +232,7 @@ def test_4_4_consistent_is_a_state_or_an_error(
         assert len(server.history) > 1
         return
     if found not in server.history:
-        # Both readings were changed under, by as many rows that came as went, in the same way.
+        # Both readings saw the same insertions and deletions, in equal number.
         kinds = {kind for each in what.values() for kind, _ in each}
         assert kinds == {"insert", "delete"}
         assert all(len(states) > 1 for states in readings(server)[-2:])
@@ -240,7 +240,7 @@ def test_4_4_consistent_is_a_state_or_an_error(
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_4_4_a_pair_that_keeps_the_count_is_not_seen_by_one_reading(concurrency: int) -> None:
-    """4-4: what cannot be promised: a row goes before us while another comes behind us. Two readings tell."""
+    """4-4: a limit: a deletion before the offset and an insertion after it keep the count. Two readings show it."""
     swap = {1: [("delete", 0), ("insert", 29)]}
     server = Server(list(range(30)), caps=[10], changes=swap)
     found, pager = read(server, 10, concurrency)
@@ -252,8 +252,8 @@ def test_4_4_a_pair_that_keeps_the_count_is_not_seen_by_one_reading(concurrency:
     assert server.asked == 9
 
 
-def test_4_4_what_is_undone_and_done_again_is_not_seen_by_two() -> None:
-    """4-4: what cannot be promised: the same pair of changes in both readings, undone in between."""
+def test_4_4_the_same_change_in_two_readings_is_not_seen() -> None:
+    """4-4: a limit: the same pair of changes in both readings, undone in between."""
     server = Server(list(range(30)), caps=[10])
     before, after = list(range(30)), [*range(1, 30), 30]
 
@@ -268,8 +268,8 @@ def test_4_4_what_is_undone_and_done_again_is_not_seen_by_two() -> None:
 @pytest.mark.parametrize(
     "lie", [{"last": 1}, {"count": 29}, {"count": 31}, {"doubled": True}, {"counts_differ_by": [0, 1]}]
 )
-def test_4_4_consistent_believes_no_server_that_contradicts_itself(lie: dict[str, Any]) -> None:
-    """4-4: readings that agree with each other, but not with the count, are no answer: right, or an error."""
+def test_4_4_consistent_refuses_a_server_that_contradicts_itself(lie: dict[str, Any]) -> None:
+    """4-4: readings that agree with each other, but not with the count, are an error."""
     server = Server(list(range(30)), caps=[10], **lie)
 
     async def fetch(params: Any) -> Any:
@@ -282,14 +282,14 @@ def test_4_4_consistent_believes_no_server_that_contradicts_itself(lie: dict[str
     assert server.asked <= 12
 
 
-# --- breaking off
+# --- errors
 
 
 @given(
     rows=st.integers(1, 40), size=sizes, caps=several_sizes, concurrency=concurrencies, turns=turns,
     at=st.integers(0, 12), doubled=st.booleans(),
 )  # fmt: skip
-def test_4_10_what_was_read_and_the_rest_are_everything(
+def test_4_10_the_items_so_far_and_the_rest_are_complete(
     rows: int, size: int, caps: list[int], concurrency: int, turns: list[int], at: int, doubled: bool
 ) -> None:
     """4-10: a failure anywhere: `items_so_far`, and the listing from `resume_offset` on, are all rows in order."""
@@ -309,8 +309,8 @@ def test_4_10_what_was_read_and_the_rest_are_everything(
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 @pytest.mark.parametrize("links", [["?cursor=c10"], ["?cursor=c10", "?cursor=c20", "?cursor=c10"]])
-def test_4_10_a_loop_takes_nothing_with_it(links: list[str], concurrency: int) -> None:
-    """4-10, 4-6: the page that leads back in a circle has rows, too: they are among `items_so_far`."""
+def test_4_10_the_rows_before_a_loop_are_kept(links: list[str], concurrency: int) -> None:
+    """4-10, 4-6: the rows of the page that leads into the loop are in `items_so_far`."""
     server = Server(list(range(40)), "cursor", [10])
 
     async def fetch(params: Any) -> Any:
@@ -347,7 +347,7 @@ def test_4_8_leaving_at_any_moment_leaves_nothing(
     after: int,
     leaving: int,
 ) -> None:
-    """4-8: after a break, an error, a cancellation, a close: no request is under way, and few were asked for."""
+    """4-8: after a break, an error, a cancellation or a close no request is in flight, and few were sent."""
     server = Server(list(range(rows)), caps=caps, turns=turns, leaving=leaving)
     pager = Paginator(server.fetch, page_size=size, concurrency=concurrency)
 
@@ -372,7 +372,7 @@ def test_4_8_leaving_at_any_moment_leaves_nothing(
             async with pager.pages() as pages:
                 for _ in range(after % 4):
                     await anext(pages, None)
-            assert server.active == 0, "closed, and still under way"
+            assert server.active == 0, "closed, and still in flight"
         elif how == "drop":
             await anext(pager.pages())
         else:

@@ -1,4 +1,4 @@
-"""The model of `listing_model` behind a real socket, rows that go while a loop runs, and early exits in a process of its own."""
+"""The model of `listing_model` over a socket, deletions during a loop, and early exits in a process of their own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ COUNTS = ["true", "string", "missing", "null", "negative", "too many", "nonsense
 
 
 def written(count: int | None, how: str) -> dict[str, object]:
-    """`count` as it stands in the answer."""
+    """`count` as it is written in the response."""
     return {
         "true": {"count": count},
         "string": {"count": str(count)},
@@ -121,7 +121,7 @@ def test_4_6_whatever_comes_over_the_wire_ends(
     ignores_offset: bool,
     empty: frozenset[int],
 ) -> None:
-    """4-6, 4-11: a server that lies and changes: an end, no row twice, and `PaginationLoop` at the worst."""
+    """4-6, 4-11: a server that contradicts itself and changes: an end, no repeated row, at worst `PaginationLoop`."""
     server = Server(
         list(range(rows)),
         style,
@@ -162,7 +162,7 @@ async def test_4_12_count_is_right_however_it_is_written(count: str) -> None:
 async def test_4_5_deleting_inside_the_loop_is_seen(
     session: EzeepSession, sandbox: Sandbox, concurrency: int
 ) -> None:
-    """4-5: without `collect` first, deleting what was just read pushes rows out of the way: `drift` says that some are left."""
+    """4-5: without `collect`, deleting each row in the loop skips rows: `drift` is true."""
     left = len(sandbox.organisation.groups)
     while sandbox.organisation.groups:
         groups = session.groups.list(page_size=3, concurrency=concurrency)
@@ -218,7 +218,7 @@ asyncio.run(main())
 
 @pytest.mark.may_block
 def test_4_8_early_exits_say_nothing_in_development_mode() -> None:
-    """4-8: in a process of its own, with `-W error`, `-X dev` and PYTHONASYNCIODEBUG: not a word."""
+    """4-8: in a process with `-W error`, `-X dev` and PYTHONASYNCIODEBUG nothing is printed."""
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", EARLY_EXITS],
         env={**os.environ, "PYTHONASYNCIODEBUG": "1"},

@@ -58,7 +58,8 @@ class Invitations:
 
         Args:
             page_size: Rows to request per page, at least 1. The server may send fewer.
-            concurrency: Pages to request at the same time, at least 1.
+            concurrency: Pages to request at the same time, at least 1. This does not change the
+                order of the invitations.
             offset: Rows to skip, at least 0.
 
         Returns:

@@ -27,14 +27,14 @@ def other(sandbox: Sandbox) -> UUID:
 
 
 async def test_everybody_is_listed_for_an_admin(session: EzeepSession, sandbox: Sandbox) -> None:
-    """API document "Account directory": an admin sees everyone, page by page."""
+    """An administrator sees all accounts, page by page (docs/ezeep-api.md#account-directory)."""
     people = await session.accounts.list(page_size=50, concurrency=2).collect()
     assert {person.id for person in people} == set(sandbox.organisation.people)
     assert len(people) == len(sandbox.organisation.people)
 
 
 async def test_an_ordinary_user_sees_itself(sandbox: Sandbox, other: UUID) -> None:
-    """API document: an ordinary user is listed alone, and may not read others."""
+    """An ordinary user sees only their own account, and may not read others."""
     async with EzeepSession(
         sandbox.oauth_app, tokens=sandbox.tokens(other), endpoints=sandbox.endpoints, settings=quick()
     ) as session:
@@ -46,7 +46,7 @@ async def test_an_ordinary_user_sees_itself(sandbox: Sandbox, other: UUID) -> No
 
 
 async def test_one_person_and_oneself(session: EzeepSession, sandbox: Sandbox, other: UUID) -> None:
-    """`get` and `me` give typed people."""
+    """`get` and `me` return typed records."""
     me = await session.accounts.me()
     assert isinstance(me, AccountUser)
     assert me.id == sandbox.organisation.admin_id
@@ -58,7 +58,7 @@ async def test_one_person_and_oneself(session: EzeepSession, sandbox: Sandbox, o
 
 
 async def test_9_3_update_sends_what_is_given(session: EzeepSession, sandbox: Sandbox, other: UUID) -> None:
-    """9-3: the given fields, empty ones too, and nothing else."""
+    """9-3: the given fields are sent, also empty ones, and no others."""
     person = await session.accounts.update(other, first_name="", last_name="New", roles=("user",))
     assert json.loads(sandbox.requests[-1].body) == {"first_name": "", "last_name": "New", "roles": ["user"]}
     assert (person.first_name, person.last_name, person.roles) == ("", "New", ("user",))
@@ -67,7 +67,7 @@ async def test_9_3_update_sends_what_is_given(session: EzeepSession, sandbox: Sa
 
 
 async def test_6_13_updates_may_be_repeated(session: EzeepSession, sandbox: Sandbox, other: UUID) -> None:
-    """6-13: setting fields is harmless to repeat."""
+    """6-13: setting fields is safe to repeat."""
     sandbox.faults.add(PATCH, drop="after")
     assert (await session.accounts.update(other, first_name="A")).first_name == "A"
     assert sandbox.count(PATCH) == 2
@@ -76,7 +76,7 @@ async def test_6_13_updates_may_be_repeated(session: EzeepSession, sandbox: Sand
 async def test_updates_that_make_no_sense_are_refused_unsent(
     session: EzeepSession, sandbox: Sandbox, other: UUID
 ) -> None:
-    """No field at all, or a text for the list of roles: `ValueError`, with nothing sent."""
+    """No field, or a text in place of a list of roles: `ValueError`; nothing is sent."""
     with pytest.raises(ValueError, match="field"):
         await session.accounts.update(other)
     bad: Any
@@ -89,7 +89,7 @@ async def test_updates_that_make_no_sense_are_refused_unsent(
 async def test_9_3_roles_that_can_be_read_once_are_sent(
     session: EzeepSession, sandbox: Sandbox, other: UUID
 ) -> None:
-    """9-3: looking at the words of a generator does not use them up: an empty list would take all roles away."""
+    """9-3: checking the roles of a generator does not exhaust it: an empty list would remove all roles."""
     words: Any = (role for role in ("admin", "user"))
     person = await session.accounts.update(other, roles=words)
     assert json.loads(sandbox.requests[-1].body) == {"roles": ["admin", "user"]}
@@ -97,14 +97,14 @@ async def test_9_3_roles_that_can_be_read_once_are_sent(
 
 
 async def test_3_8_refused_values_are_named(session: EzeepSession, other: UUID) -> None:
-    """3-8: the server's field errors come through."""
+    """3-8: the field errors of the server are in the error."""
     with pytest.raises(BadRequest) as caught:
         await session.accounts.update(other, email="nonsense", roles=["king"])
     assert set(caught.value.field_errors) == {"email", "roles"}
 
 
 async def test_3_6_delete(session: EzeepSession, sandbox: Sandbox, other: UUID) -> None:
-    """3-6: gone, also when the answer was lost; `NotFound` for somebody who never was."""
+    """3-6: deleted, also when the response was lost; `NotFound` for an unknown account."""
     sandbox.faults.add("DELETE /v1/users/{id}/", drop="after")
     await session.accounts.delete(other)
     assert other not in sandbox.organisation.people
@@ -116,7 +116,7 @@ async def test_3_6_delete(session: EzeepSession, sandbox: Sandbox, other: UUID) 
 async def test_bad_ids_are_refused_before_any_request(
     session: EzeepSession, sandbox: Sandbox, bad: Any
 ) -> None:
-    """Issue 4: what is no UUID, the word `me` included, is a `ValueError`, with nothing sent."""
+    """An id that is no UUID, such as `me`, is a `ValueError`; nothing is sent."""
     for call in (
         lambda: session.accounts.get(bad),
         lambda: session.accounts.update(bad, first_name="x"),
@@ -128,7 +128,7 @@ async def test_bad_ids_are_refused_before_any_request(
 
 
 async def test_9_the_account_calls_go_to_the_account_host(session: EzeepSession, sandbox: Sandbox) -> None:
-    """9 (fact 1): two hosts, each with what belongs to it."""
+    """Accounts and printing are on two hosts (docs/ezeep-api.md#hosts)."""
     await session.accounts.me()
     await session.invitations.list().collect()
     await session.users.list().first()

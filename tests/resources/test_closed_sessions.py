@@ -16,8 +16,8 @@ from ezeep_async.sandbox import Sandbox
 pytestmark = pytest.mark.usefixtures("debug_mode")
 
 
-async def test_3_7_a_borrowed_session_that_is_closed_under_us(sandbox: Sandbox) -> None:
-    """3-7, 3-11: an error of ours for reads, writes and the login; nothing raw."""
+async def test_3_7_a_borrowed_client_session_that_its_owner_closes(sandbox: Sandbox) -> None:
+    """3-7, 3-11: `SessionClosed` for reads, writes and a token refresh; no exception of aiohttp."""
     http = aiohttp.ClientSession()
     async with open_session(sandbox, stored=sandbox.tokens(), http=http, settings=QUICK) as session:
         await session.accounts.me()
@@ -28,7 +28,7 @@ async def test_3_7_a_borrowed_session_that_is_closed_under_us(sandbox: Sandbox) 
 
 
 async def test_a_call_of_a_cancelled_task_ends_with_session_closed_too(sandbox: Sandbox) -> None:
-    """DESIGN: calls in flight end with `SessionClosed`, also one that cleans up after a cancellation."""
+    """Calls in flight end with `SessionClosed`, also in the clean-up of a cancelled task."""
     session = open_session(sandbox, stored=sandbox.tokens())
     await session.accounts.me()
     hold = sandbox.faults.hold("GET /v1/users/me/")

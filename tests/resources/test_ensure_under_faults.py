@@ -1,4 +1,4 @@
-"""`ensure`, called fifty times at once for one name, under every fault: one group, whatever was lost (6-4)."""
+"""Fifty concurrent calls of `ensure` for one name under every fault: one group (6-4)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def made(sandbox: Sandbox) -> list[UUID]:
 async def test_6_4_fifty_at_once_end_with_one_group(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, fault: str, times: int
 ) -> None:
-    """6-4: each creation that goes wrong is looked up before another one is sent; all callers get the one group."""
+    """6-4: a failed creation is looked up before another one is sent; all callers get the same group."""
     sandbox.faults.add(CREATE, times=times, **FAULTS[fault])
     calls = [session.groups.ensure("Finance", organization) for _ in range(CALLERS)]
     results = await asyncio.gather(*calls)
@@ -86,7 +86,7 @@ async def test_6_4_fifty_at_once_end_with_one_group(
 async def test_6_4_a_look_up_that_goes_wrong_makes_no_second_group(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, fault: str
 ) -> None:
-    """6-4: the same where the creation's answer is lost, and the listing after it fails as well."""
+    """6-4: the same where the response to the creation is lost and the listing after it fails."""
     sandbox.faults.add(CREATE, drop="after")
     sandbox.faults.add(LIST, nth=2, times=2, **FAULTS[fault])
     calls = [session.groups.ensure("Finance", organization) for _ in range(CALLERS)]
@@ -101,7 +101,7 @@ async def test_6_4_a_look_up_that_goes_wrong_makes_no_second_group(
 async def test_6_4_callers_that_are_cancelled_leave_one_group(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, where: str, after: bool, fault: str
 ) -> None:
-    """6-4: half of them give up while the first is at the listing or at the creation, which goes wrong too."""
+    """6-4: half of the callers are cancelled during the listing or the creation, which fails too."""
     sandbox.faults.add(CREATE, **FAULTS[fault])
     hold = sandbox.faults.hold(where, times=1, after=after)
     calls = [asyncio.create_task(session.groups.ensure("Finance", organization)) for _ in range(CALLERS)]
@@ -118,7 +118,7 @@ async def test_6_4_callers_that_are_cancelled_leave_one_group(
 async def test_6_4_a_server_that_never_manages_is_asked_three_times(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """6-4: `ServerError` in the end, and no group. A 503, which has been repeated already, is not looked up."""
+    """6-4: `ServerError`, and no group. After a 503, which was retried already, nothing is looked up."""
     fault = sandbox.faults.add(CREATE, status=500, times=None)
     with pytest.raises(ServerError):
         await session.groups.ensure("Finance", organization)
@@ -135,7 +135,7 @@ async def test_6_4_a_server_that_never_manages_is_asked_three_times(
 async def test_6_4_a_listing_that_changes_under_the_look_up_is_read_again(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """6-4: a group is deleted while the pages are read, and ours moves to a page that was read already: it is found."""
+    """6-4: a deletion during the listing moves the group to a page that was read already: it is found."""
     sandbox.behaviour.max_page_size = 5
     await session.groups.ensure("Finance", organization)
     groups = sandbox.organisation.groups
@@ -157,7 +157,7 @@ async def test_6_4_a_listing_that_changes_under_the_look_up_is_read_again(
 async def test_others_have_their_turn_among_many_creations(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A turn that many creations share takes nobody in after a while."""
+    """A shared turn accepts no more callers after `SHARED_FOR_S` seconds."""
     monkeypatch.setattr(group_calls, "SHARED_FOR_S", 0.0)
     names = [f"Team {number}" for number in range(20)]
     plan = await session.provisioning.plan(DesiredState.from_mapping(dict.fromkeys(names, ())))
@@ -181,7 +181,7 @@ async def test_others_have_their_turn_among_many_creations(
 async def test_the_creation_of_a_caller_that_is_gone_counts_for_the_next(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """Also where both were in one turn, whose listing was before it."""
+    """Also where both callers shared a turn, whose listing was earlier."""
     hold = sandbox.faults.hold(CREATE, times=1)
     first, second = (asyncio.create_task(session.groups.ensure("Finance", organization)) for _ in range(2))
     await hold.arrived()

@@ -1,4 +1,4 @@
-"""Names that a group may be given through `session.groups`, and names that look like those of other groups."""
+"""Names that `session.groups` accepts for a group, and names that look like others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INVISIBLE = [
 
 
 @pytest.mark.parametrize("name", INVISIBLE, ids=ascii)
-async def test_no_group_is_given_a_name_with_an_invisible_character(
+async def test_a_name_with_an_invisible_character_is_refused(
     sandbox: Sandbox, session: EzeepSession, name: str
 ) -> None:
     organization = sandbox.organisation.organization_id
@@ -37,7 +37,7 @@ async def test_no_group_is_given_a_name_with_an_invisible_character(
     assert writes(sandbox) == []
 
 
-async def test_a_group_that_has_such_a_name_is_read_ensured_renamed_and_deleted(
+async def test_an_existing_name_with_an_invisible_character_is_accepted(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     name, organization = "Sales\u200b", sandbox.organisation.organization_id

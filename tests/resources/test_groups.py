@@ -1,4 +1,4 @@
-"""Groups: creating, finding, ensuring; one name ends as one group."""
+"""Groups: reading, creating, changing, finding and ensuring."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def named(sandbox: Sandbox, name: str) -> int:
 
 
 async def test_a_group_is_read_as_listed(session: EzeepSession, sandbox: Sandbox) -> None:
-    """`get` and `list` give the same record, ids as UUIDs, taken as UUID or text."""
+    """`get` and `list` return the same record; ids are UUIDs, accepted as UUID or text."""
     listed = await session.groups.list().collect()
     assert [group.id for group in listed] == list(sandbox.organisation.groups)
     group = listed[0]
@@ -66,7 +66,7 @@ async def test_8_1_counts_as_strings_are_integers(session: EzeepSession, sandbox
 async def test_create_sends_what_is_given(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """3-16: name, organisation, description and flags, `False` too; what is not given is not sent."""
+    """3-16: name, organization, description and flags, also `False`; fields that are not given are not sent."""
     group = await session.groups.create("New", organization, "about", False, True)
     assert json.loads(sandbox.requests[-1].body) == {
         "name": "New",
@@ -85,7 +85,7 @@ async def test_create_sends_what_is_given(
 async def test_names_of_1_and_255_characters_are_sent(
     session: EzeepSession, organization: UUID, length: int
 ) -> None:
-    """Issue 4, API document "Groups": the shortest and the longest name."""
+    """The shortest and the longest name (docs/ezeep-api.md#groups)."""
     group = await session.groups.create("ü" * length, organization)
     assert group.name == "ü" * length
     assert (await session.groups.update(group.id, name="x" * length)).name == "x" * length
@@ -99,7 +99,7 @@ async def test_names_of_1_and_255_characters_are_sent(
 async def test_other_names_are_refused_before_any_request(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, name: Any
 ) -> None:
-    """Issue 4: 0 or 256 characters, or no text: `ValueError`, with nothing sent."""
+    """0 or 256 characters, or no text: `ValueError`; nothing is sent."""
     for call in (
         lambda: session.groups.create(name, organization),
         lambda: session.groups.update(uuid4(), name=name),
@@ -114,7 +114,7 @@ async def test_other_names_are_refused_before_any_request(
 async def test_bad_ids_are_refused_before_any_request(
     session: EzeepSession, sandbox: Sandbox, bad: Any
 ) -> None:
-    """Issue 4: what is no UUID is a `ValueError`, with nothing sent."""
+    """An id that is no UUID is a `ValueError`; nothing is sent."""
     for call in (
         lambda: session.groups.get(bad),
         lambda: session.groups.update(bad, name="x"),
@@ -131,7 +131,7 @@ async def test_bad_ids_are_refused_before_any_request(
 async def test_descriptions_have_255_characters_at_most(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """API document "Groups": 256 characters of description are refused before any request."""
+    """256 characters of description are refused before any request (docs/ezeep-api.md#groups)."""
     for call in (
         lambda: session.groups.create("x", organization, "d" * 256),
         lambda: session.groups.update(uuid4(), description="d" * 256),
@@ -146,7 +146,7 @@ async def test_descriptions_have_255_characters_at_most(
 async def test_9_3_update_sends_what_is_given_and_nothing_else(
     session: EzeepSession, sandbox: Sandbox
 ) -> None:
-    """9-3: `False` and `""` are values; what was not given is not sent, and stays."""
+    """9-3: `False` and `""` are values; fields that are not given are not sent, and stay."""
     group = await session.groups.list().first()
     assert group is not None
     changed = await session.groups.update(group.id, local_printing_enabled=False, description="")
@@ -155,7 +155,7 @@ async def test_9_3_update_sends_what_is_given_and_nothing_else(
 
 
 async def test_update_of_nothing_is_refused(session: EzeepSession, sandbox: Sandbox) -> None:
-    """An update with no field says so, with nothing sent."""
+    """An update without fields is a `ValueError`; nothing is sent."""
     with pytest.raises(ValueError, match="field"):
         await session.groups.update(uuid4())
     assert sandbox.requests == []
@@ -180,7 +180,7 @@ async def test_7_11_a_refused_deletion_is_a_failure(session: EzeepSession, sandb
 
 
 async def test_find_is_exact(session: EzeepSession, sandbox: Sandbox) -> None:
-    """`find` gives all groups of exactly that name, and none of another."""
+    """`find` returns all groups with exactly the name, and no others."""
     for name in ("Desk", "desk", "Desk ", "Desk", "Frontdesk"):
         sandbox.organisation.add_group(name)
     assert [group.name for group in await session.groups.find("Desk")] == ["Desk", "Desk"]
@@ -188,7 +188,7 @@ async def test_find_is_exact(session: EzeepSession, sandbox: Sandbox) -> None:
 
 
 async def test_members_are_the_users_of_the_group(session: EzeepSession, sandbox: Sandbox) -> None:
-    """Issue 4: `members` lists exactly those who are in the group."""
+    """`members` lists exactly the users in the group."""
     for group in list(sandbox.organisation.groups)[:3]:
         members = await session.groups.members(group, page_size=3).collect()
         assert [user.id for user in members] == [u.id for u in sandbox.organisation.listed_members(group)]
@@ -198,7 +198,7 @@ async def test_members_are_the_users_of_the_group(session: EzeepSession, sandbox
 
 
 async def test_ensure_creates_once(session: EzeepSession, sandbox: Sandbox, organization: UUID) -> None:
-    """DESIGN: `(group, True)`, then `(group, False)`, with one creation, and its fields."""
+    """`(group, True)`, then `(group, False)`, with one creation, and its fields."""
     group, created = await session.groups.ensure("Finance", organization, description="d")
     assert (group.name, group.description, created) == ("Finance", "d", True)
     assert await session.groups.ensure("Finance", organization) == (group, False)
@@ -208,7 +208,7 @@ async def test_ensure_creates_once(session: EzeepSession, sandbox: Sandbox, orga
 async def test_ensure_changes_nothing_on_a_group_that_exists(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """DESIGN: fields are for a new group only."""
+    """An existing group is returned unchanged: the fields are for a new group only."""
     group = await session.groups.create("Finance", organization, "old")
     found, created = await session.groups.ensure("Finance", organization, description="new")
     assert (found, created) == (group, False)
@@ -218,7 +218,7 @@ async def test_ensure_changes_nothing_on_a_group_that_exists(
 async def test_ensure_50_at_once_is_one_group(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """DESIGN: calls for one name in one session take turns: one group, created once."""
+    """Calls with one name in one session run one after another: one group, created once."""
     results = await asyncio.gather(*(session.groups.ensure("Finance", organization) for _ in range(50)))
     assert len({group.id for group, _ in results}) == 1
     assert sum(created for _, created in results) == 1
@@ -229,7 +229,7 @@ async def test_ensure_50_at_once_is_one_group(
 async def test_ensure_different_names_do_not_wait_for_each_other(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """DESIGN: turns are taken per name."""
+    """Calls with different names run concurrently."""
     hold = sandbox.faults.hold(CREATE, when=lambda seen: b"Slow" in seen.body)
     slow = asyncio.create_task(session.groups.ensure("Slow", organization))
     await hold.arrived()
@@ -239,10 +239,10 @@ async def test_ensure_different_names_do_not_wait_for_each_other(
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_6_4_ensure_after_a_lost_answer_finds_the_group(
+async def test_6_4_ensure_after_a_lost_response_finds_the_group(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, times: int
 ) -> None:
-    """6-4: the creation happened, its answer did not arrive: `(group, True)` and one group."""
+    """6-4: the creation was carried out, its response was lost: `(group, True)` and one group."""
     sandbox.faults.add(CREATE, drop="after", times=times)
     group, created = await session.groups.ensure("Finance", organization)
     assert (group.name, created) == ("Finance", True)
@@ -261,10 +261,10 @@ async def test_6_4_ensure_after_a_lost_request_creates_it(
     assert sandbox.count(CREATE) == 2
 
 
-async def test_6_4_ensure_finds_out_after_the_last_attempt_too(
+async def test_6_4_ensure_looks_up_after_the_last_attempt_too(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """6-4: when every answer is lost, the outcome of the last is looked up before anything is raised."""
+    """6-4: when each response is lost, the group is looked up once more before an error is raised."""
     sandbox.faults.add(CREATE, drop="before", times=2)
     sandbox.faults.add(CREATE, drop="after", nth=3, times=None)
     _, created = await session.groups.ensure("Finance", organization)
@@ -272,10 +272,10 @@ async def test_6_4_ensure_finds_out_after_the_last_attempt_too(
     assert named(sandbox, "Finance") == 1
 
 
-async def test_6_4_ensure_gives_up_in_the_end(
+async def test_6_4_ensure_gives_up_after_three_creations(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """6-4: a creation that never gets through ends in `OutcomeUnknown`, with no group."""
+    """6-4: a creation that never arrives ends in `OutcomeUnknown`, with no group."""
     sandbox.faults.add(CREATE, drop="before", times=None)
     with pytest.raises(OutcomeUnknown):
         await session.groups.ensure("Finance", organization)
@@ -285,7 +285,7 @@ async def test_6_4_ensure_gives_up_in_the_end(
 async def test_ensure_of_an_ambiguous_name_is_refused(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """DESIGN: several groups of that name: `AmbiguousName` with their ids, and nothing written."""
+    """Several groups have the name: `AmbiguousName` with their ids, and nothing is written."""
     groups = [await session.groups.create("Twin", organization) for _ in range(2)]
     with pytest.raises(AmbiguousName) as caught:
         await session.groups.ensure("Twin", organization)
@@ -296,7 +296,7 @@ async def test_ensure_of_an_ambiguous_name_is_refused(
 async def test_ensure_a_cancelled_caller_makes_no_second_group(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """DESIGN: a creation that has been sent ends before the next turn begins, and one group comes of it."""
+    """A creation in flight ends before the next turn begins, and makes one group."""
     hold = sandbox.faults.hold(CREATE, times=1, after=True)
     calls = [asyncio.create_task(session.groups.ensure("Finance", organization)) for _ in range(3)]
     await hold.arrived()
@@ -312,7 +312,7 @@ async def test_ensure_a_cancelled_caller_makes_no_second_group(
 
 
 async def test_ensure_passes_refusals_on(session: EzeepSession, sandbox: Sandbox) -> None:
-    """What `create` raises `ensure` raises: an organisation that is not ours is `BadRequest`."""
+    """`ensure` raises the errors of `create`: an unknown organization is `BadRequest`."""
     with pytest.raises(BadRequest) as caught:
         await session.groups.ensure("Finance", uuid4())
     assert "organization_id" in caught.value.field_errors

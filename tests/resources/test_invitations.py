@@ -1,4 +1,4 @@
-"""Invitations."""
+"""Invitations: creating, listing and resending."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sent(sandbox: Sandbox) -> str:
 
 
 async def test_an_invitation_is_made_and_listed(session: EzeepSession) -> None:
-    """Created, typed, and in the list afterwards."""
+    """An invitation that was created is typed, and listed afterwards."""
     before = await session.invitations.list().collect()
     invitation = await session.invitations.create("new@example.com")
     assert isinstance(invitation, Invitation)
@@ -36,7 +36,7 @@ async def test_an_invitation_is_made_and_listed(session: EzeepSession) -> None:
 
 
 async def test_without_a_date_it_holds_30_days(session: EzeepSession, sandbox: Sandbox) -> None:
-    """DESIGN: 30 days from now, UTC, as documented: no offset, no fraction."""
+    """30 days from now in UTC, in the documented form: no time zone, no fraction."""
     await session.invitations.create("new@example.com")
     text = sent(sandbox)
     expires = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
@@ -44,7 +44,7 @@ async def test_without_a_date_it_holds_30_days(session: EzeepSession, sandbox: S
 
 
 async def test_aware_dates_are_sent_in_utc_without_an_offset(session: EzeepSession, sandbox: Sandbox) -> None:
-    """DESIGN: 17:15 at +02:00 is 15:15."""
+    """17:15 at +02:00 is sent as 15:15."""
     moment = datetime(2031, 7, 22, 17, 15, 33, 500, tzinfo=timezone(timedelta(hours=2)))
     invitation = await session.invitations.create("new@example.com", moment)
     assert sent(sandbox) == "2031-07-22T15:15:33"
@@ -52,13 +52,13 @@ async def test_aware_dates_are_sent_in_utc_without_an_offset(session: EzeepSessi
 
 
 async def test_naive_dates_are_sent_as_they_are(session: EzeepSession, sandbox: Sandbox) -> None:
-    """A date with no zone is what the document shows."""
+    """A date without a time zone is sent as it is."""
     await session.invitations.create("new@example.com", datetime(2031, 7, 22, 15, 15, 33))  # noqa: DTZ001
     assert sent(sandbox) == "2031-07-22T15:15:33"
 
 
 async def test_resend_gives_nothing(session: EzeepSession, sandbox: Sandbox) -> None:
-    """DESIGN: `resend` returns None; it is one PATCH of that invitation."""
+    """`resend` returns None, and sends one PATCH of the invitation."""
     invitation = await session.invitations.create("new@example.com")
     assert await session.invitations.resend(invitation.id) is None  # type: ignore[func-returns-value]
     assert sandbox.requests[-1].key == "PATCH /v1/userinvitations/{id}/"
@@ -70,7 +70,7 @@ async def test_resend_gives_nothing(session: EzeepSession, sandbox: Sandbox) -> 
 async def test_6_4_a_lost_answer_is_unknown_and_no_second_mail(
     session: EzeepSession, sandbox: Sandbox, drop: Any
 ) -> None:
-    """6-4: inviting is not repeated."""
+    """6-4: an invitation is not retried."""
     sandbox.faults.add(CREATE, drop=drop)
     with pytest.raises(OutcomeUnknown):
         await session.invitations.create("new@example.com")
@@ -79,7 +79,7 @@ async def test_6_4_a_lost_answer_is_unknown_and_no_second_mail(
 
 @pytest.mark.parametrize("bad", ["", "nobody", None, 5, "x" * 260 + "@example.com"])
 async def test_bad_addresses_are_refused_unsent(session: EzeepSession, sandbox: Sandbox, bad: Any) -> None:
-    """What is no address is a `ValueError`, with nothing sent."""
+    """A text that is no address is a `ValueError`; nothing is sent."""
     with pytest.raises(ValueError, match="email"):
         await session.invitations.create(bad)
     assert sandbox.requests == []
@@ -89,7 +89,7 @@ async def test_bad_addresses_are_refused_unsent(session: EzeepSession, sandbox: 
 async def test_dates_beyond_the_calendar_are_refused_unsent(
     session: EzeepSession, sandbox: Sandbox, end: str, hours: int
 ) -> None:
-    """A date that is none in UTC is a `ValueError`, with nothing sent."""
+    """A date that UTC cannot represent is a `ValueError`; nothing is sent."""
     until = datetime.fromisoformat(end).replace(tzinfo=timezone(timedelta(hours=hours)))
     with pytest.raises(ValueError, match="expire_date"):
         await session.invitations.create("a@example.com", until)
@@ -98,14 +98,14 @@ async def test_dates_beyond_the_calendar_are_refused_unsent(
 
 @pytest.mark.parametrize("bad", ["", "x", None, 5])
 async def test_bad_ids_are_refused_unsent(session: EzeepSession, sandbox: Sandbox, bad: Any) -> None:
-    """Issue 4: what is no UUID is a `ValueError`, with nothing sent."""
+    """An id that is no UUID is a `ValueError`; nothing is sent."""
     with pytest.raises(ValueError, match="UUID"):
         await session.invitations.resend(bad)
     assert sandbox.requests == []
 
 
 async def test_3_8_what_the_server_refuses_is_named(session: EzeepSession) -> None:
-    """3-8: an address that only the server refuses is a field error."""
+    """3-8: an address that the server rejects is a field error."""
     with pytest.raises(BadRequest) as caught:
         await session.invitations.create("x@y@")
     assert "email" in caught.value.field_errors

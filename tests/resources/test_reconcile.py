@@ -1,4 +1,4 @@
-"""Creations whose answer was lost: what the error knows, and what a look-up finds (6-4)."""
+"""Creations whose response was lost: `OutcomeUnknown.reconcile` (6-4)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def lost_invitation(session: EzeepSession, email: str = "new@example.com")
 async def test_6_4_reconcile_tells_whether_the_group_is_there(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, fault: Any, outcome: str
 ) -> None:
-    """6-4: by name and organisation, with nothing written."""
+    """6-4: looked up by name and organization; nothing is written."""
     sandbox.faults.add(CREATE, **fault)
     error = await lost_group(session, organization)
     assert error.sought == Sought("group", "Lost", organization)
@@ -79,7 +79,7 @@ async def test_6_4_reconcile_tells_whether_the_group_is_there(
 async def test_6_4_several_groups_are_told(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """6-4: names need not be unique: which of several is ours, nobody can say."""
+    """6-4: names are not unique: several groups are the outcome `several`."""
     first = await session.groups.create("Lost", organization)
     sandbox.faults.add(CREATE, drop="after")
     result = await (await lost_group(session, organization)).reconcile(session)
@@ -91,7 +91,7 @@ async def test_6_4_several_groups_are_told(
 async def test_6_4_a_group_of_that_name_elsewhere_does_not_count(
     session: EzeepSession, organization: UUID
 ) -> None:
-    """6-4: the key is the name within the organisation."""
+    """6-4: groups of other organizations do not count."""
     await session.groups.create("Lost", organization)
     error = OutcomeUnknown("message", sought=Sought("group", "Lost", uuid4()))
     assert (await error.reconcile(session)).outcome == "absent"
@@ -101,7 +101,7 @@ async def test_6_4_a_group_of_that_name_elsewhere_does_not_count(
 async def test_6_4_reconcile_tells_whether_the_invitation_is_there(
     session: EzeepSession, sandbox: Sandbox, drop: Any, outcome: str
 ) -> None:
-    """6-4: by its address, and no second mail goes out."""
+    """6-4: looked up by its address; no second mail is sent."""
     sandbox.faults.add(INVITE, drop=drop)
     result = await (await lost_invitation(session)).reconcile(session)
     assert result.outcome == outcome
@@ -120,7 +120,7 @@ async def test_6_4_an_address_is_the_same_in_capitals(session: EzeepSession, san
 async def test_6_4_what_created_nothing_that_is_known_cannot_be_looked_up(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """6-4: a `session.request` of the caller's own: a `ValueError` that says so."""
+    """6-4: after `session.request` there is nothing to look up: `ValueError`."""
     sandbox.faults.add(CREATE, drop="after")
     with pytest.raises(OutcomeUnknown) as caught:
         await session.request("POST", "/printing/v1/groups/", json={"name": "x"})
@@ -135,7 +135,7 @@ async def test_6_4_what_created_nothing_that_is_known_cannot_be_looked_up(
 async def test_8_6_an_error_that_travelled_reconciles_with_another_session(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, travel: Any
 ) -> None:
-    """6-4, 8-6: copied or pickled, it knows what to look for, and any session of that organisation will do."""
+    """6-4, 8-6: a copied or pickled error can be reconciled with any session of the organization."""
     sandbox.faults.add(CREATE, drop="after")
     error = travel(await lost_group(session, organization))
     await session.aclose()
@@ -146,7 +146,7 @@ async def test_8_6_an_error_that_travelled_reconciles_with_another_session(
 
 
 async def test_8_6_the_error_does_not_hold_its_session(sandbox: Sandbox, organization: UUID) -> None:
-    """8-6: an error that is kept keeps no session alive, once its traceback is let go."""
+    """8-6: a stored error without its traceback keeps no session alive."""
     session = EzeepSession(
         sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=quick()
     )
@@ -164,7 +164,7 @@ async def test_8_6_the_error_does_not_hold_its_session(sandbox: Sandbox, organiz
 async def test_6_4_a_request_that_is_carried_out_late_is_found_late(
     sandbox: Sandbox, organization: UUID
 ) -> None:
-    """6-4: `absent` is not for ever, and `ensure` cannot know either: the second group is told, and not hidden."""
+    """6-4: a group may appear after `absent`: the second group is reported, not hidden."""
     late = sandbox.faults.hold(CREATE, times=1)
     async with EzeepSession(
         sandbox.oauth_app,
@@ -187,7 +187,7 @@ async def test_6_4_a_request_that_is_carried_out_late_is_found_late(
 
 @pytest.mark.may_block
 def test_6_4_the_blocking_twin_reconciles() -> None:
-    """6-4: the same method, given the twin, blocks and gives the same record."""
+    """6-4: with a blocking session the same method blocks, and returns the same record."""
     with sandbox_in_a_thread() as sandbox:
         organization = sandbox.organisation.organization_id
         sandbox.faults.add(CREATE, drop="after")

@@ -1,4 +1,4 @@
-"""`session.request`: anything that is not wrapped, to the two origins and nowhere else."""
+"""`session.request`: calls without a method of their own, to the two origins only."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_8_2_a_path_goes_to_the_api_host(session: EzeepSession, sandbox: S
 
 
 async def test_8_2_full_addresses_of_both_hosts(session: EzeepSession, sandbox: Sandbox) -> None:
-    """DESIGN: a full address on one of the two origins goes there."""
+    """A full address on one of the two origins is sent there."""
     me = await session.request("GET", f"{sandbox.endpoints.account}/v1/users/me/")
     page = await session.request("GET", f"{sandbox.endpoints.api}/printing/v1/users/?limit=3")
     assert me["roles"] == ["admin"]
@@ -59,7 +59,7 @@ async def test_8_2_full_addresses_of_both_hosts(session: EzeepSession, sandbox: 
     ],
 )
 async def test_3_1_other_places_are_refused_unsent(session: EzeepSession, sandbox: Sandbox, url: str) -> None:
-    """3-1, DESIGN: anything but the two origins is a `ValueError`, and nothing is sent anywhere."""
+    """3-1: another origin is a `ValueError`; nothing is sent."""
     with pytest.raises(ValueError):
         await session.request("GET", url)
     assert sandbox.requests == []
@@ -83,7 +83,7 @@ async def test_3_1_origins_that_only_look_alike_are_refused(sandbox: Sandbox) ->
 
 @pytest.mark.parametrize("path", ["/../secret/", "/x/../../secret/", "/%2e%2e/secret/"])
 async def test_3_1_a_base_path_is_not_left(path: str) -> None:
-    """3-1: with endpoints that have a path, dots in a full address do not lead out of it."""
+    """3-1: with endpoints that have a path, dots in a full address do not leave it."""
     async with Stub(echo) as stub:
         endpoints = Endpoints(account=stub.url + "/account", api=stub.url + "/base")
         async with EzeepSession(
@@ -104,7 +104,7 @@ async def test_3_1_a_base_path_is_not_left(path: str) -> None:
 async def test_methods_that_are_none_are_refused_unsent(
     session: EzeepSession, sandbox: Sandbox, method: str
 ) -> None:
-    """What is no method is a `ValueError`, with nothing sent."""
+    """A text that is no method is a `ValueError`; nothing is sent."""
     with pytest.raises(ValueError, match="method"):
         await session.request(method, "/printing/v1/groups/")
     assert sandbox.requests == []
@@ -112,7 +112,7 @@ async def test_methods_that_are_none_are_refused_unsent(
 
 @pytest.mark.parametrize("value", [{"a": False, "b": "", "c": [], "d": 0}, [], 0, False, ""])
 async def test_3_16_falsy_json_is_sent(value: Any) -> None:
-    """3-16: a body that is false is a body."""
+    """3-16: a falsy body is sent."""
     async with Stub(echo) as stub, session_on(stub.url) as session:
         answer = await session.request("POST", "/x/", json=value)
         assert json.loads(answer["body"]) == value
@@ -120,7 +120,7 @@ async def test_3_16_falsy_json_is_sent(value: Any) -> None:
 
 
 async def test_no_json_is_no_body() -> None:
-    """Without `json` nothing is sent, and no content type."""
+    """Without `json` the request has neither a body nor a content type."""
     async with Stub(echo) as stub, session_on(stub.url) as session:
         assert (await session.request("GET", "/x/"))["body"] == ""
         assert "Content-Type" not in stub.seen[-1].headers
@@ -128,7 +128,7 @@ async def test_no_json_is_no_body() -> None:
 
 @pytest.mark.parametrize("text", ["a b", "ä&=?#/%", "x\r\ny", "%41"])
 async def test_paths_and_parameters_are_quoted(text: str) -> None:
-    """Parameters arrive as they were given, and nothing gets out of its place."""
+    """Parameters arrive unchanged, whatever characters they have."""
     async with Stub(echo) as stub, session_on(stub.url) as session:
         answer = await session.request("GET", "/x/", params={"q": text})
         assert answer["path"] == "/x/"
@@ -142,13 +142,13 @@ async def test_a_query_in_the_path_and_parameters_are_joined() -> None:
 
 
 async def test_quoted_paths_stay_quoted() -> None:
-    """API document "Print jobs": ids that hold `#` and `%` are sent as they were quoted."""
+    """Ids with `#` and `%` are sent as quoted (docs/ezeep-api.md#print-jobs)."""
     async with Stub(echo) as stub, session_on(stub.url) as session:
         assert (await session.request("GET", "/x/a%23b%2Fc%20d/"))["path"] == "/x/a%23b%2Fc%20d/"
 
 
 async def test_everything_that_belongs_to_a_call(session: EzeepSession, sandbox: Sandbox) -> None:
-    """8-2: errors, the login and the slash are those of every call."""
+    """8-2: errors, the access token and the trailing slash are handled as in every call."""
     with pytest.raises(NotFound):
         await session.request("GET", "/printing/v1/nothing/")
     sandbox.expire_access_tokens()
@@ -162,7 +162,7 @@ async def test_everything_that_belongs_to_a_call(session: EzeepSession, sandbox:
 
 
 async def test_the_bearer_is_sent() -> None:
-    """API document: every API call carries the bearer."""
+    """Every API call carries the access token."""
     async with Stub(echo) as stub, session_on(stub.url) as session:
         await session.request("GET", "/x/")
         assert stub.seen[-1].headers.getall("Authorization") == [f"Bearer {ACCESS}"]
@@ -202,7 +202,7 @@ ITSELF.append(ITSELF)
 async def test_3_16_what_cannot_be_sent_as_it_is_is_refused_unsent(
     session: EzeepSession, sandbox: Sandbox, arguments: dict[str, Any]
 ) -> None:
-    """3-16, DESIGN: `ValueError`, where something else would be sent, or an error of somebody else's raised."""
+    """3-16: `ValueError`, instead of other bytes on the wire or an exception of a library."""
     arguments = {"method": "PUT", "path_or_url": "/x/", **arguments}
     arguments["path_or_url"] = arguments["path_or_url"].format(api=sandbox.endpoints.api)
     with pytest.raises(ValueError):

@@ -1,4 +1,4 @@
-"""Users: a membership is a set owned by the user, and none is ever lost."""
+"""Users: reading, memberships, concurrent changes of one user."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def member(sandbox: Sandbox) -> UUID:
-    """Somebody who is in at least one group."""
+    """A user who is in at least one group."""
     return next(user.id for user in sandbox.organisation.listed_users() if len(user.groups))
 
 
@@ -75,7 +75,7 @@ async def test_a_user_is_read_as_listed(session: EzeepSession, sandbox: Sandbox,
 async def test_bad_ids_are_refused_before_any_request(
     session: EzeepSession, sandbox: Sandbox, bad: Any
 ) -> None:
-    """Issue 4: what is no UUID, as a user or as a group, is a `ValueError`, with nothing sent."""
+    """A user id or group id that is no UUID is a `ValueError`; nothing is sent."""
     for call in (
         lambda: session.users.get(bad),
         lambda: session.users.set_groups(bad, []),
@@ -99,7 +99,7 @@ async def test_bad_ids_are_refused_before_any_request(
 async def test_one_id_instead_of_several_is_refused(
     session: EzeepSession, sandbox: Sandbox, one: Any
 ) -> None:
-    """A text is not taken apart into letters: `set_groups(user, id)` says what is wrong."""
+    """A single id in place of a list is a `ValueError`; a text is not split into characters."""
     with pytest.raises(ValueError, match="list"):
         await session.users.set_groups(uuid4(), one)
     assert sandbox.requests == []
@@ -113,7 +113,7 @@ async def test_one_id_instead_of_several_is_refused(
 async def test_a_groups_users_are_checked_one_by_one(
     session: EzeepSession, sandbox: Sandbox, honoured: bool, concurrency: int
 ) -> None:
-    """Issue 4: the filter is sent as documented, and what comes back is checked: exactly the members."""
+    """The filter is sent as documented, and each row of the response is checked: exactly the members."""
     sandbox.behaviour.honour_group_filter = honoured
     group = max(sandbox.organisation.groups, key=sandbox.organisation.num_members)
     users = await session.users.list(group=group, page_size=4, concurrency=concurrency).collect()
@@ -124,7 +124,7 @@ async def test_a_groups_users_are_checked_one_by_one(
 
 
 async def test_an_empty_group_has_no_users(session: EzeepSession, sandbox: Sandbox) -> None:
-    """Issue 4: everybody, from a server that ignores the filter, is nobody."""
+    """No member of an empty group, also from a server that ignores the filter."""
     sandbox.behaviour.honour_group_filter = False
     empty = await session.groups.create("Empty", sandbox.organisation.organization_id)
     assert await session.users.list(group=empty.id).collect() == []
@@ -138,7 +138,7 @@ async def test_an_empty_group_has_no_users(session: EzeepSession, sandbox: Sandb
 async def test_7_3_set_groups_is_one_write_and_no_read(
     session: EzeepSession, sandbox: Sandbox, member: UUID, groups: list[UUID]
 ) -> None:
-    """7-3, DESIGN: one write, no read, also when nothing changes; the answer is what the server has."""
+    """7-3: one write and no read, also when nothing changes; the result is the server's response."""
     for _ in range(2):
         user = await session.users.set_groups(member, [groups[0], str(groups[1]), groups[0]])
         assert user.group_ids == stored(sandbox, member) == {groups[0], groups[1]}
@@ -146,7 +146,7 @@ async def test_7_3_set_groups_is_one_write_and_no_read(
 
 
 async def test_9_3_set_groups_to_none(session: EzeepSession, sandbox: Sandbox, member: UUID) -> None:
-    """9-3: an empty set is a set."""
+    """9-3: an empty set is sent as an empty set."""
     assert (await session.users.set_groups(member, [])).group_ids == frozenset()
     assert json.loads(sandbox.requests[-1].body) == {"groups": []}
     assert stored(sandbox, member) == set()
@@ -180,7 +180,7 @@ async def test_9_the_flags_stay_as_they_were(
 async def test_put_after_405_is_remembered(
     session: EzeepSession, sandbox: Sandbox, member: UUID, groups: list[UUID]
 ) -> None:
-    """Issue 4: PATCH is tried once in a session; after 405 it is PUT."""
+    """PATCH is tried once in a session; after a 405 the session uses PUT."""
     sandbox.behaviour.membership_methods = ("PUT",)
     for group in groups[:3]:
         await session.users.set_groups(member, [group])
@@ -189,7 +189,7 @@ async def test_put_after_405_is_remembered(
 
 
 async def test_405_for_both_is_an_error(session: EzeepSession, sandbox: Sandbox, member: UUID) -> None:
-    """A server that takes neither says so, and nothing goes round in circles."""
+    """A server that accepts neither PATCH nor PUT: one error, no endless retries."""
     sandbox.behaviour.membership_methods = ()
     with pytest.raises(ApiError) as caught:
         await session.users.set_groups(member, [])
@@ -198,7 +198,7 @@ async def test_405_for_both_is_an_error(session: EzeepSession, sandbox: Sandbox,
 
 
 async def test_a_group_that_does_not_exist_is_bad_request(session: EzeepSession, member: UUID) -> None:
-    """3-8: the server's field errors come through."""
+    """3-8: the field errors of the server are in the error."""
     with pytest.raises(BadRequest) as caught:
         await session.users.set_groups(member, [uuid4()])
     assert "groups" in caught.value.field_errors
@@ -210,7 +210,7 @@ async def test_a_group_that_does_not_exist_is_bad_request(session: EzeepSession,
 async def test_6_2_groups_come_and_go_in_one_write(
     session: EzeepSession, sandbox: Sandbox, member: UUID, groups: list[UUID]
 ) -> None:
-    """6-2: whatever is in neither list stays; where nothing changes, nothing is written."""
+    """6-2: groups in neither list stay; without a change nothing is written."""
     await session.users.set_groups(member, groups[:3])
     sandbox.reset_counts()
     user = await session.users.change_groups(member, [groups[3], str(groups[4])], remove={groups[0]})
@@ -226,7 +226,7 @@ async def test_6_2_groups_come_and_go_in_one_write(
 async def test_7_3_adding_keeps_the_others(
     session: EzeepSession, sandbox: Sandbox, member: UUID, groups: list[UUID]
 ) -> None:
-    """7-3: read, merge, one write for several groups, and the answer is the new state."""
+    """7-3: read, merge, one write for several groups; the result is the new state."""
     before = stored(sandbox, member)
     user = await session.users.add_to_groups(member, groups[0], str(groups[1]))
     assert user.group_ids == stored(sandbox, member) == before | set(groups[:2])
@@ -236,7 +236,7 @@ async def test_7_3_adding_keeps_the_others(
 async def test_7_3_removing_keeps_the_others(
     session: EzeepSession, sandbox: Sandbox, member: UUID, groups: list[UUID]
 ) -> None:
-    """7-3: what is taken out is out, what was not named stays."""
+    """7-3: the given groups are removed, the others stay."""
     before = stored(sandbox, member)
     await session.users.add_to_groups(member, *groups[:2])
     user = await session.users.remove_from_groups(member, groups[0])
@@ -246,7 +246,7 @@ async def test_7_3_removing_keeps_the_others(
 async def test_7_3_nothing_to_change_is_no_write(
     session: EzeepSession, sandbox: Sandbox, member: UUID, groups: list[UUID]
 ) -> None:
-    """7-3: adding what is there and removing what is not are one read and no write."""
+    """7-3: adding known groups and removing absent groups is one read and no write."""
     have = next(iter(stored(sandbox, member)))
     user = await session.users.add_to_groups(member, have)
     assert user.group_ids == stored(sandbox, member)
@@ -256,8 +256,8 @@ async def test_7_3_nothing_to_change_is_no_write(
     assert len(sandbox.requests) <= 3
 
 
-async def test_7_3_fifty_adds_to_one_user_all_stick(session: EzeepSession, sandbox: Sandbox) -> None:
-    """7-3: 50 concurrent adds of different groups to one user: all of them stick, each written once."""
+async def test_7_3_fifty_additions_to_one_user_are_all_kept(session: EzeepSession, sandbox: Sandbox) -> None:
+    """7-3: 50 concurrent additions to one user: none is lost, each is written once."""
     user = next(iter(sandbox.organisation.users))
     before = stored(sandbox, user)
     added = [sandbox.organisation.add_group(f"G{number}").id for number in range(50)]
@@ -268,7 +268,7 @@ async def test_7_3_fifty_adds_to_one_user_all_stick(session: EzeepSession, sandb
 
 
 async def test_7_3_adds_and_removes_at_once(session: EzeepSession, sandbox: Sandbox) -> None:
-    """7-3: mixed changes to one user end as if they had been made one after the other."""
+    """7-3: concurrent additions and removals end as if made one after another."""
     user = next(iter(sandbox.organisation.users))
     ids = [sandbox.organisation.add_group(f"G{number}").id for number in range(20)]
     await session.users.set_groups(user, ids[:10])
@@ -282,7 +282,7 @@ async def test_7_3_adds_and_removes_at_once(session: EzeepSession, sandbox: Sand
 async def test_7_3_different_users_do_not_wait_for_each_other(
     session: EzeepSession, sandbox: Sandbox, member: UUID, groups: list[UUID]
 ) -> None:
-    """7-3: turns are taken per user."""
+    """7-3: there is one turn per user."""
     other = next(user for user in sandbox.organisation.users if user != member)
     hold = sandbox.faults.hold(PATCH, when=lambda seen: str(member) in seen.path)
     slow = asyncio.create_task(session.users.add_to_groups(member, groups[0]))
@@ -295,9 +295,9 @@ async def test_7_3_different_users_do_not_wait_for_each_other(
 async def test_7_3_a_cancelled_change_is_not_overtaken_by_the_next(
     session: EzeepSession, sandbox: Sandbox, member: UUID, groups: list[UUID]
 ) -> None:
-    """7-3: a write that has been sent ends before the next begins, also without its caller: both changes stick.
+    """7-3: a write in flight ends before the next begins, also when its caller is cancelled: no change is lost.
 
-    Whoever is cancelled while it waits for its turn changes nothing."""
+    A caller that is cancelled while it waits for its turn writes nothing."""
     hold = sandbox.faults.hold(PATCH, times=1)
     calls = [asyncio.create_task(session.users.add_to_groups(member, group)) for group in groups[:3]]
     await hold.arrived()
@@ -312,18 +312,18 @@ async def test_7_3_a_cancelled_change_is_not_overtaken_by_the_next(
     assert groups[1] not in user.group_ids
 
 
-async def test_7_3_a_lost_answer_is_no_lost_membership(
+async def test_7_3_a_lost_response_is_no_lost_membership(
     session: EzeepSession, sandbox: Sandbox, member: UUID, groups: list[UUID]
 ) -> None:
-    """7-3: a write whose answer was lost is repeated and right."""
+    """7-3: a write whose response was lost is retried, and the result is right."""
     before = stored(sandbox, member)
     sandbox.faults.add(PATCH, drop="after")
     user = await session.users.add_to_groups(member, groups[0])
     assert user.group_ids == stored(sandbox, member) == before | {groups[0]}
 
 
-def meddling(replies: list[set[int]], written: list[set[int]]) -> Any:
-    """A server with one user, where somebody else changes what was written: the answers to writes are `replies`."""
+def other_writer(replies: list[set[int]], written: list[set[int]]) -> Any:
+    """A server with one user that another writer changes: the responses to writes are `replies`."""
     state: set[int] = {1}
 
     def handler(seen: Seen) -> web.Response:
@@ -338,34 +338,34 @@ def meddling(replies: list[set[int]], written: list[set[int]]) -> Any:
     return handler
 
 
-async def test_7_3_an_answer_with_other_groups_is_read_and_merged_again() -> None:
-    """7-3: somebody else's write in between: both changes are there in the end."""
+async def test_7_3_a_response_with_other_groups_is_read_and_merged_again() -> None:
+    """7-3: a write of another client in between: both changes are kept."""
     written: list[set[int]] = []
-    async with Stub(meddling([{1, 7}, {1, 2, 7}], written)) as stub, session_on(stub.url) as session:
+    async with Stub(other_writer([{1, 7}, {1, 2, 7}], written)) as stub, session_on(stub.url) as session:
         user = await session.users.add_to_groups(UUID(int=9), UUID(int=2))
     assert {each.int for each in user.group_ids} == {1, 2, 7}
     assert written == [{1, 2}, {1, 2, 7}]
 
 
-async def test_7_3_the_order_of_the_answer_does_not_matter() -> None:
+async def test_7_3_the_order_of_groups_in_a_response_does_not_matter() -> None:
     """7-3: groups in any order are the same set: one write."""
     written: list[set[int]] = []
-    async with Stub(meddling([], written)) as stub, session_on(stub.url) as session:
+    async with Stub(other_writer([], written)) as stub, session_on(stub.url) as session:
         await session.users.add_to_groups(UUID(int=9), UUID(int=2), UUID(int=3))
     assert written == [{1, 2, 3}]
 
 
-async def test_7_3_endless_meddling_is_concurrent_modification() -> None:
+async def test_7_3_repeated_writes_of_another_client_are_concurrent_modification() -> None:
     """7-3: after some attempts `ConcurrentModification`, and no endless loop."""
     written: list[set[int]] = []
-    async with Stub(meddling([{1}], written)) as stub, session_on(stub.url) as session:
+    async with Stub(other_writer([{1}], written)) as stub, session_on(stub.url) as session:
         with pytest.raises(ConcurrentModification):
             await session.users.add_to_groups(UUID(int=9), UUID(int=2))
     assert 2 <= len(written) <= 10
 
 
-async def test_7_3_a_user_without_groups_in_the_answer_is_not_written() -> None:
-    """7-3: where `groups` is missing nothing is merged into nothing: an error, and no write."""
+async def test_7_3_a_response_without_groups_is_not_written() -> None:
+    """7-3: a response without `groups` is an error, and nothing is written."""
 
     def handler(seen: Seen) -> web.Response:
         return web.json_response({"id": str(UUID(int=9))})
