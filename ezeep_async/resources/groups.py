@@ -85,8 +85,8 @@ class Groups:
             The new group.
 
         Raises:
-            OutcomeUnknown: The response was lost: the group may exist now or later. `await error.reconcile(session)`
-                looks it up.
+            OutcomeUnknown: The response was lost: the group may exist now or later. `error.reconcile(session)` looks
+                it up.
             BadRequest: The server rejects a value.
             ValueError: An argument is not valid; nothing was sent.
 

@@ -85,7 +85,7 @@ class Invitations:
 
         Raises:
             OutcomeUnknown: The response was lost: the mail may have been sent, or may still be.
-                `await error.reconcile(session)` looks for the address among the invitations.
+                `error.reconcile(session)` looks for the address among the invitations.
             BadRequest: The server rejects a value.
             ValueError: An argument is not valid; nothing was sent.
 
