@@ -1,4 +1,4 @@
-"""`Endpoints` and `Settings`: frozen, and checked when they are made."""
+"""`Endpoints` and `Settings`: frozen records that validate their values on creation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ezeep_async.errors import InsecureEndpoint
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether `host` names this machine: `localhost`, or a loopback address."""
+    """Return whether `host` is `localhost` or a loopback address."""
     if host is None:
         return False
     if host == "localhost" or host.endswith(".localhost"):
@@ -30,44 +30,67 @@ def is_loopback(host: str | None) -> bool:
 
 
 def _base_url(value: str) -> str:
-    """A base address without its trailing slash, refused when a token would not be safe with it."""
+    """Validate a base URL and remove its trailing slash."""
     try:
         value = cleaned(value, "an endpoint") if isinstance(value, str) else value  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
         url = URL(value)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"not an address: {value!r}") from error
+        raise ValueError(f"not a URL: {value!r}. Pass one such as 'https://api2.ezeep.com'") from error
     if url.user is not None or url.password is not None:
-        raise ValueError("an endpoint carries no user name and no password")
+        # Without the value: it may contain a password.
+        raise ValueError("the endpoint contains a user name or a password: remove it")
     if url.scheme not in {"http", "https"} or not url.host:
-        raise InsecureEndpoint(f"an endpoint is an https:// address, not {value!r}")
+        raise InsecureEndpoint(f"not an https:// URL: {value!r}. An endpoint starts with https://")
     if url.scheme == "http" and not is_loopback(url.host):
         raise InsecureEndpoint(
-            f"{value!r} is not https: tokens go to https addresses only (http is for loopback)"
+            f"{value!r} is not https: use https://. Tokens are sent over http to loopback addresses only"
         )
     if any(character.isspace() for character in url.host):
-        raise ValueError(f"not an address: {value!r}")
+        raise ValueError(f"not a URL: {value!r} has white space in its host")
     if url.query_string or url.fragment:
-        raise ValueError(f"an endpoint has no query and no fragment: {value!r}")
+        raise ValueError(f"the endpoint {value!r} has a query or a fragment: remove it")
     return str(url).rstrip("/")
 
 
 @clears_arguments
 @attrs.frozen
 class Endpoints:
-    """Where the two services are. Both have to be https, except on loopback.
+    """Base URLs of the two services.
 
-    Source: API document, "Hosts". Raises `InsecureEndpoint` for http elsewhere, `ValueError` for what is no address.
+    A trailing slash is ignored. URLs must use https; http is allowed for loopback addresses.
+
+    Args:
+        account: Base URL of the account service.
+        api: Base URL of the printing API.
+
+    Raises:
+        InsecureEndpoint: A URL uses http for a host that is not loopback, or another scheme.
+        ValueError: A value is not a URL, or the URL has a user name, a password, a query or a fragment.
+
+    Note:
+        docs/ezeep-api.md#hosts
     """
 
     account: str = attrs.field(default="https://account.ezeep.com", converter=_base_url)
-    """Accounts, OAuth2, the account directory and invitations."""
+    """OAuth2, account users and invitations. Default: `https://account.ezeep.com`."""
     api: str = attrs.field(default="https://api2.ezeep.com", converter=_base_url)
-    """Printing management: groups and users."""
+    """Groups, users and other printing resources. Default: `https://api2.ezeep.com`."""
 
     @classmethod
     @clears_locals
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """From `EZEEP_ACCOUNT_URL` and `EZEEP_API_URL`, each with the real service as its default."""
+        """Create endpoints from `EZEEP_ACCOUNT_URL` and `EZEEP_API_URL`.
+
+        Args:
+            environ: Environment variables; `os.environ` by default.
+
+        Returns:
+            The endpoints. A variable that is unset or empty leaves the default.
+
+        Raises:
+            InsecureEndpoint: As for `Endpoints`.
+            ValueError: As for `Endpoints`.
+        """
         environ = os.environ if environ is None else environ
         given = {"account": variable(environ, "EZEEP_ACCOUNT_URL"), "api": variable(environ, "EZEEP_API_URL")}
         return cls(**{name: value for name, value in given.items() if value})
@@ -79,18 +102,18 @@ def _is_number(value: object) -> bool:
 
 def _positive(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not (isinstance(value, int | float) and _is_number(value) and value > 0):
-        raise ValueError(f"{attribute.name} is a positive number, not {value!r}")
+        raise ValueError(f"{attribute.name} must be a positive number, not {value!r}")
 
 
 def _not_negative(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not (isinstance(value, int | float) and _is_number(value) and value >= 0):
-        raise ValueError(f"{attribute.name} is zero or more, not {value!r}")
+        raise ValueError(f"{attribute.name} must be a number of at least 0, not {value!r}")
 
 
-def _whole(least: int) -> Callable[[object, attrs.Attribute[Any], object], None]:
+def _integer(least: int) -> Callable[[object, attrs.Attribute[Any], object], None]:
     def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if not (isinstance(value, int) and _is_number(value) and value >= least):
-            raise ValueError(f"{attribute.name} is a whole number of at least {least}, not {value!r}")
+            raise ValueError(f"{attribute.name} must be an integer of at least {least}, not {value!r}")
 
     return validate
 
@@ -101,8 +124,10 @@ def _proxy(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     except ValueError:
         url = None
     if url is None or url.scheme not in {"http", "https"} or not url.host:
-        # Without the value: it may hold a password.
-        raise ValueError(f"{attribute.name} is an http:// address, such as http://proxy.example:3128")
+        # Without the value: it may contain a password.
+        raise ValueError(
+            f"{attribute.name} must be an http:// or https:// URL, such as http://proxy.example:3128"
+        )
 
 
 def _clean_proxy(value: str | None) -> str | None:
@@ -111,22 +136,22 @@ def _clean_proxy(value: str | None) -> str | None:
 
 def _flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is not True and value is not False:
-        raise ValueError(f"{attribute.name} is True or False, not {value!r}")
+        raise ValueError(f"{attribute.name} must be True or False, not {value!r}")
 
 
 def _tls(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    # False, above all, would reach aiohttp, for which it means that no certificate is looked at.
+    # aiohttp takes False as "do not verify certificates".
     if value is not None and not isinstance(value, ssl.SSLContext):
-        raise ValueError(f"{attribute.name} is an ssl.SSLContext, not {value!r}")
+        raise ValueError(f"{attribute.name} must be an ssl.SSLContext or None, not {value!r}")
 
 
-def _two_texts(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def _two_strings(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     match value:
         case (str(), str()) if isinstance(value, tuple):
             return
         case _:
-            # Without the value: it holds a password.
-            raise ValueError(f"{attribute.name} is a user name and a password, two texts")
+            # Without the value: it contains a password.
+            raise ValueError(f"{attribute.name} must be a tuple of two strings: (user name, password)")
 
 
 def _proxy_without_password(value: str | None) -> str:
@@ -139,48 +164,67 @@ def _proxy_without_password(value: str | None) -> str:
 @clears_arguments
 @attrs.frozen(kw_only=True)
 class Settings:
-    """How patient and how eager the SDK is. All times are seconds, and time limits count those in
-    which the process ran: not while it was suspended. Raises `ValueError` for what makes no sense."""
+    """Time limits, retries, rate limits and connection options of a session.
+
+    All arguments are keyword-only. Times are in seconds and count only while the process runs, not while it is
+    suspended.
+
+    Raises:
+        ValueError: A value has the wrong type or is out of range.
+    """
 
     connect_timeout: float = attrs.field(default=10.0, validator=_positive)
-    """For making one connection, TLS included; and with it the look-up of the name and the proxy's answer, where the
-    connections are not those of an aiohttp session of yours."""
+    """Seconds to open a connection, TLS included; more than 0. Default: 10.
+
+    Includes name resolution and the proxy's response, unless the session borrows an aiohttp session."""
     read_timeout: float = attrs.field(default=30.0, validator=_positive)
-    """Between two pieces of an answer of the API. The OAuth endpoints have `refresh_timeout` for the whole of it."""
+    """Seconds without data from the API before a request fails; more than 0. Default: 30.
+
+    Requests to the OAuth endpoints use `refresh_timeout` instead."""
     deadline: float = attrs.field(default=300.0, validator=_positive)
-    """For one call with all its attempts and pauses. Waiting for a slot of the limiter does not count."""
-    retries: int = attrs.field(default=4, validator=_whole(0))
-    """How often a call is tried again. 0: one attempt, and nothing is repeated behind your back: for those who retry
-    by their own means, `is_retryable(error)` and `error.retry_after` say what ours would have done."""
+    """Seconds for one call, its retries and back-off included; more than 0. Default: 300.
+
+    The time that a call waits for a slot of the limiter does not count."""
+    retries: int = attrs.field(default=4, validator=_integer(0))
+    """Retries of one call after its first attempt; 0 or more. Default: 4.
+
+    With 0 no request is repeated. To retry in your own code, use `is_retryable(error)` and `error.retry_after`."""
     max_retry_after: float = attrs.field(default=120.0, validator=_not_negative)
-    """The longest `Retry-After` that is waited out; a longer one raises `RateLimited` at once. The other calls to the
-    same host then wait for this long before they start, and are told the same if the server has not changed its mind."""
-    concurrency: int = attrs.field(default=32, validator=_whole(1))
-    """How many calls of the API one session has under way at once, at each of the two hosts."""
+    """Longest `Retry-After` in seconds to wait for; 0 or more. Default: 120.
+
+    A longer one raises `RateLimited` at once, and later calls to the same host wait this long before they start."""
+    concurrency: int = attrs.field(default=32, validator=_integer(1))
+    """Concurrent API requests of one session to each host; 1 or more. Default: 32."""
     requests_per_second: float | None = attrs.field(
         default=None, validator=attrs.validators.optional(_positive)
     )
-    """A ceiling on calls of the API, for each host; None: the server's own limits decide."""
+    """API requests per second to each host; more than 0, or None to rely on the server's rate limits. Default: None."""
     leeway: float = attrs.field(default=60.0, validator=_not_negative)
-    """How long before its end an access token is renewed, but never more than a fifth of its life."""
+    """Seconds before expiry at which an access token is refreshed; 0 or more. Default: 60.
+
+    At most a fifth of the token's lifetime is used."""
     refresh_timeout: float = attrs.field(default=30.0, validator=_positive)
-    """For one exchange with the OAuth endpoints, whatever its waiters' own time limits are. A renewal of the login whose
-    answer was lost takes one more."""
+    """Seconds for one request to the OAuth endpoints; more than 0. Default: 30.
+
+    Does not depend on the time limits of the waiters. A token refresh whose response was lost is repeated once, with
+    the same limit."""
     proxy: str | None = attrs.field(
         default=None,
         converter=_clean_proxy,
         validator=attrs.validators.optional(_proxy),
         repr=_proxy_without_password,
     )
-    """An http proxy for both hosts."""
+    """URL of an HTTP proxy for both hosts, such as `http://proxy.example:3128`, or None. Default: None."""
     proxy_auth: tuple[str, str] | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_two_texts), repr=False
+        default=None, validator=attrs.validators.optional(_two_strings), repr=False
     )
-    """The proxy's user name and password, where they are not in its address."""
+    """User name and password for the proxy, if its URL does not contain them. Default: None."""
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=_tls)
-    """Own certificate authorities or client certificates, for both hosts."""
+    """TLS context for both hosts, for a private certificate authority or a client certificate. Default: None."""
     shared_locks: bool = attrs.field(default=True, validator=_flag)
-    """Whether a change of a user's groups, and `groups.ensure`, takes a lock that all processes with the same token store
-    share, where the store has such locks. False: only the sessions of one process wait for each other."""
+    """Lock changes of a user's groups, and `groups.ensure`, across processes. Default: True.
+
+    The lock is shared by the processes that use the same token store, if the store supports locks. With False, only
+    the sessions of one process wait for each other."""
     trust_env: bool = attrs.field(default=False, validator=_flag)
-    """Take proxies from HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Read once, when the session is opened."""
+    """Use the proxies in HTTP_PROXY, HTTPS_PROXY and NO_PROXY, read once when the session opens. Default: False."""

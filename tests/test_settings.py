@@ -1,4 +1,4 @@
-"""Endpoints and settings: frozen, checked when they are made, and read from the environment."""
+"""`Endpoints` and `Settings`: frozen, validated on creation, and read from the environment."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ NUMBERS = [
 ]
 
 
-def test_defaults_are_those_of_the_design() -> None:
-    """DESIGN "Names": every setting and its default."""
+def test_defaults_of_settings() -> None:
+    """Every setting and its default."""
     assert attrs.asdict(Settings()) == DEFAULTS
     assert [field.name for field in attrs.fields(Settings)] == list(DEFAULTS)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [-1, math.nan, "5", None, True, [], -0.001])
-def test_numbers_that_make_no_sense_are_refused(name: str, value: Any) -> None:
-    """Bad settings are a `ValueError` that names the setting, when they are made."""
+def test_invalid_numbers_are_refused(name: str, value: Any) -> None:
+    """An invalid value raises `ValueError` that names the setting, on creation."""
     with pytest.raises(ValueError, match=name):
         Settings(**{name: value})
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_zero_where_it_makes_sense(name: str) -> None:
-    """Zero retries, leeway and patience are settings; zero time and zero slots are not."""
+def test_zero_is_valid_for_some_settings(name: str) -> None:
+    """Zero is valid for `retries`, `max_retry_after` and `leeway`, and for no other number."""
     if name in ZERO_ALLOWED:
         assert getattr(Settings(**{name: 0}), name) == 0
     else:
@@ -60,8 +60,8 @@ def test_zero_where_it_makes_sense(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["retries", "concurrency"])
-def test_counts_are_whole(name: str) -> None:
-    """Half a retry is none."""
+def test_counts_are_integers(name: str) -> None:
+    """`retries` and `concurrency` refuse fractions."""
     with pytest.raises(ValueError, match=name):
         Settings(**{name: 1.5})  # type: ignore[arg-type]
 
@@ -76,7 +76,7 @@ def test_a_rate_is_positive_or_none(value: Any) -> None:
 
 
 def test_settings_are_frozen_and_named() -> None:
-    """Settings cannot be changed, nor given by position."""
+    """Settings cannot be changed, and take keyword arguments only."""
     settings = Settings()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         settings.retries = 1  # type: ignore[misc]
@@ -86,7 +86,7 @@ def test_settings_are_frozen_and_named() -> None:
 
 
 def test_3_13_no_proxy_password_in_the_repr() -> None:
-    """3-13, 8-3: neither of the two places of a proxy password is shown."""
+    """3-13, 8-3: the repr redacts the password in `proxy` and omits `proxy_auth`."""
     settings = Settings(proxy="http://who:topsecret@proxy.example:3128", proxy_auth=("who", "topsecret"))
     assert "topsecret" not in repr(settings)
     assert "proxy.example" in repr(settings)
@@ -95,19 +95,19 @@ def test_3_13_no_proxy_password_in_the_repr() -> None:
 @pytest.mark.parametrize(
     "proxy", ["", "nonsense", "proxy.example:3128", "ftp://x.example", "socks5://127.0.0.1:1"]
 )
-def test_3_13_a_proxy_that_is_none_is_refused_when_it_is_given(proxy: str) -> None:
-    """3-13: what is not the address of an http proxy is a `ValueError` that names the setting, before any call."""
+def test_3_13_an_invalid_proxy_url_is_refused_on_creation(proxy: str) -> None:
+    """3-13: a value that is not the URL of an HTTP proxy raises `ValueError` that names the setting."""
     with pytest.raises(ValueError, match="proxy"):
         Settings(proxy=proxy)
 
 
-def test_3_13_no_way_to_switch_certificates_off() -> None:
+def test_3_13_certificate_verification_cannot_be_disabled() -> None:
     """3-13: there is no `verify=False`."""
     assert not {"verify", "verify_ssl", "ssl"} & set(inspect.signature(Settings).parameters)
 
 
-def test_endpoints_are_ezeeps_own_by_default() -> None:
-    """DESIGN: the two hosts."""
+def test_default_endpoints() -> None:
+    """The defaults are the two hosts of ezeep Blue."""
     assert Endpoints() == Endpoints(account="https://account.ezeep.com", api="https://api2.ezeep.com")
 
 
@@ -122,7 +122,7 @@ def test_endpoints_are_ezeeps_own_by_default() -> None:
     ],
 )
 def test_3_3_https_and_loopback(url: str) -> None:
-    """3-3: https anywhere, http on this machine."""
+    """3-3: https for any host, http for loopback."""
     assert Endpoints(account=url, api=url).api == url
 
 
@@ -149,14 +149,14 @@ def test_3_3_https_and_loopback(url: str) -> None:
 )
 @pytest.mark.parametrize("host", ["account", "api"])
 def test_3_3_insecure_endpoints_are_refused(url: str, host: str) -> None:
-    """3-3: everything else is refused, with one sentence, as a `ValueError` and an `EzeepError`."""
+    """3-3: every other URL raises `ValueError` with a message of one line."""
     with pytest.raises(ValueError) as caught:
         Endpoints(**{host: url})
     assert "\n" not in str(caught.value)
 
 
-def test_3_3_http_off_loopback_is_insecure_endpoint() -> None:
-    """3-3: the class for it."""
+def test_3_3_http_for_another_host_raises_insecure_endpoint() -> None:
+    """3-3: `InsecureEndpoint` is an `EzeepError` and a `ValueError`."""
     with pytest.raises(InsecureEndpoint) as caught:
         Endpoints(api="http://api2.ezeep.com")
     assert isinstance(caught.value, EzeepError | ValueError)
@@ -171,34 +171,34 @@ def test_3_3_http_off_loopback_is_insecure_endpoint() -> None:
         "https://u@x.example",
     ],
 )
-def test_endpoints_carry_nothing_else(url: str) -> None:
-    """No query, no fragment, no user information, and no password in the error."""
+def test_endpoints_refuse_query_fragment_and_user_information(url: str) -> None:
+    """The message does not contain the password."""
     with pytest.raises(ValueError) as caught:
         Endpoints(api=url)
     assert "topsecret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("bad", [None, 5, b"https://x.example", [], "https://x y", "https://x.example:99999"])
-def test_what_is_no_address_is_a_value_error(bad: Any) -> None:
-    """Nonsense is refused as nonsense."""
+def test_values_that_are_not_urls_raise_value_error(bad: Any) -> None:
+    """Wrong types, white space in the host and ports out of range are refused."""
     with pytest.raises(ValueError):
         Endpoints(api=bad)
 
 
-def test_a_trailing_slash_makes_no_difference() -> None:
-    """3-4: addresses with and without it are the same endpoint."""
+def test_a_trailing_slash_is_ignored() -> None:
+    """3-4: URLs with and without a trailing slash are the same endpoint."""
     assert Endpoints(api="https://x.example/") == Endpoints(api="https://x.example")
     assert Endpoints(api="https://x.example/base/").api == "https://x.example/base"
 
 
 def test_endpoints_are_frozen() -> None:
-    """They cannot be changed."""
+    """Endpoints cannot be changed."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         Endpoints().api = "https://evil.example"  # type: ignore[misc]
 
 
 def test_endpoints_from_the_environment() -> None:
-    """DESIGN: `EZEEP_ACCOUNT_URL`, `EZEEP_API_URL`; what is not set, or empty, is the real service."""
+    """`EZEEP_ACCOUNT_URL` and `EZEEP_API_URL` are read; an unset or empty one leaves the default."""
     assert Endpoints.from_env({}) == Endpoints()
     assert Endpoints.from_env({"EZEEP_API_URL": ""}) == Endpoints()
     given = {"EZEEP_ACCOUNT_URL": "http://127.0.0.1:1", "EZEEP_API_URL": "http://127.0.0.1:2"}
@@ -208,7 +208,7 @@ def test_endpoints_from_the_environment() -> None:
 
 
 def test_a_session_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """DESIGN: client, secret, redirect, token file and both addresses are read, when it is called."""
+    """Client id, client secret, redirect URI, token file and both URLs are read at the call."""
     for name, value in {
         "EZEEP_CLIENT_ID": "the-client",
         "EZEEP_CLIENT_SECRET": "topsecret",
@@ -228,15 +228,15 @@ def test_a_session_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert not (tmp_path / "tokens.json").exists()
 
 
-def test_without_a_client_id_it_says_so() -> None:
-    """One sentence that names the variable."""
+def test_a_missing_client_id_raises_value_error() -> None:
+    """The message names the variable."""
     for environ in ({}, {"EZEEP_CLIENT_ID": ""}):
         with pytest.raises(ValueError, match="EZEEP_CLIENT_ID"):
             EzeepSession.from_env(environ)
 
 
-def test_options_go_before_the_environment() -> None:
-    """What is given in code wins."""
+def test_options_override_the_environment() -> None:
+    """Arguments of `from_env` override environment variables."""
     endpoints = Endpoints(api="http://127.0.0.1:7")
     environ = {"EZEEP_CLIENT_ID": "x", "EZEEP_API_URL": "http://127.0.0.1:8"}
     session = EzeepSession.from_env(environ, endpoints=endpoints, settings=Settings(retries=0))
@@ -254,8 +254,8 @@ def test_options_go_before_the_environment() -> None:
         5,
     ],
 )
-def test_3_13_proxy_auth_is_two_texts(bad: Any) -> None:
-    """3-13: anything else is a `ValueError` when the settings are made, which does not tell it."""
+def test_3_13_proxy_auth_is_two_strings(bad: Any) -> None:
+    """3-13: any other value raises `ValueError` on creation; the message does not contain the value."""
     with pytest.raises(ValueError, match="proxy_auth") as caught:
         Settings(proxy="http://proxy.example:3128", proxy_auth=bad)
     assert "topsecret" not in str(caught.value)
