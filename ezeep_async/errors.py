@@ -1,8 +1,4 @@
-"""One tree of errors, one base, one class per decision that a caller can make.
-
-Every error can be pickled and copied, so that it may cross a process pool or a task queue, and none of them
-shows a secret: attributes and messages are made from what is safe to log.
-"""
+"""All errors of the package. Each class stands for one decision of the caller; see `docs/errors.md`."""
 
 from __future__ import annotations
 
@@ -20,15 +16,16 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class EzeepError(Exception):
-    """The base of everything that this package raises on purpose.
+    """Base class of all errors that this package raises.
 
-    `items_so_far` and `resume_offset` are set when a listing broke off: what had been read until then, and the
-    `offset=` with which to list the rest, from a server that pages by offset. One that does not begins anew.
+    Every error can be pickled and copied, and contains no secret.
 
-    For those who retry by their own means, with `Settings(retries=0)`: `retryable` says whether the same call, made
-    again, may go well and does no harm twice; `retry_after` is how many seconds the server asked to wait before.
-
-    `may_have_happened` is true for a write that was perhaps carried out, by this attempt or by an earlier one.
+    Attributes:
+        items_so_far: Items that a failed listing had read, or None if no listing failed.
+        resume_offset: `offset=` with which to list the remaining items, or None if the server does not page by offset.
+        retryable: Whether the same call may succeed later and can be repeated without harm.
+        retry_after: Seconds that the server asked to wait before a retry, or None.
+        may_have_happened: Whether this write, in any of its attempts, was perhaps carried out.
     """
 
     items_so_far: Sequence[object] | None = None
@@ -39,20 +36,31 @@ class EzeepError(Exception):
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether the call that raised this may be made again: `error.retryable`, and False for errors of others.
+    """Return whether the call that raised `error` can be made again.
 
-    For `stamina.retry(on=is_retryable)`, tenacity's `retry_if_exception(is_retryable)` and the like.
+    A predicate for `stamina.retry(on=is_retryable)`, tenacity's `retry_if_exception(is_retryable)` and similar.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        `error.retryable` for an `EzeepError`, False for every other exception.
     """
     return isinstance(error, EzeepError) and error.retryable
 
 
-# --- logging in, and staying logged in -----------------------------------------------------------------------------
+# --- login and token refresh -----------------------------------------------------------------------------------------
 
 
 class AuthenticationError(EzeepError):
-    """The service does not accept who we say we are.
+    """The server rejected the credentials, or the session has none.
 
-    `error` is the code of RFC 6749 section 5.2 where the server gave one, `status` the HTTP status.
+    Raised directly when no subclass fits, for example for a wrong client secret. Correct the configuration.
+
+    Attributes:
+        error: Error code of the server, such as `invalid_client` (RFC 6749 section 5.2), or None.
+        status: HTTP status code, or None if there was no response.
+        request_id: Id of the request, for the support of ezeep, or None.
     """
 
     def __init__(
@@ -70,48 +78,79 @@ class AuthenticationError(EzeepError):
 
 
 class ReauthorizationRequired(AuthenticationError):
-    """Nothing that a program can do helps: a person must log in again."""
+    """A person must log in again.
+
+    Raised when the server rejected the refresh token, or when the token store is empty. A retry does not help.
+    """
 
 
 class TransientAuthError(AuthenticationError):
-    """The login could not be renewed just now. It is not lost: try later."""
+    """The token refresh failed for now: no response, a server error or a rate limit.
+
+    The token set is not lost. Retry later.
+    """
 
     retryable = True
 
 
 class AuthorizationDenied(AuthenticationError):
-    """The person, or the server, declined the login (RFC 6749 section 4.1.2.1)."""
+    """The person or the server declined the login (RFC 6749 section 4.1.2.1).
+
+    `error` has the server's code, such as `access_denied`. Start a new login.
+    """
 
 
 class StateMismatch(AuthorizationDenied):
-    """The redirect does not belong to the request that was made: a forged or replayed one (RFC 6749 section 10.12)."""
+    """The redirect does not match the authorization request: it is forged or replayed (RFC 6749 section 10.12).
+
+    Start a new login.
+    """
 
 
 class PairingTimeout(AuthenticationError, TimeoutError):
-    """Nobody confirmed the pairing in time."""
+    """The pairing was not confirmed before its code expired.
+
+    Also a `TimeoutError`. Start a new pairing.
+    """
 
 
 class TokenStoreError(EzeepError):
-    """The place where the login is kept cannot be used."""
+    """The token store cannot be read or written.
+
+    The message names the cause, such as a path or its permissions. Correct it, and call again.
+    """
 
 
 class TokenStoreCorrupt(TokenStoreError):
-    """The stored login cannot be read. What is there was left as it is."""
+    """The stored token set cannot be decoded.
+
+    The stored data is not changed. Restore it from a backup, or remove it and log in again.
+    """
 
 
 class TokenPersistError(TokenStoreError):
-    """A new login was issued but could not be stored. It stays usable in this process only."""
+    """A new token set was issued but could not be saved.
+
+    The session continues with it, but other processes cannot read it. Correct the store, and call again or close the
+    session: both save it again.
+    """
 
 
-# --- answers -------------------------------------------------------------------------------------------------------
+# --- error responses -------------------------------------------------------------------------------------------------
 
 
 class ApiError(EzeepError):
-    """The server answered, and the answer is no.
+    """The server responded with an error status.
 
-    `status` is the HTTP status, `headers` the answer's headers (names without regard to case, cookies left out),
-    `body` the decoded JSON or else the text (at most 4096 characters of it), `field_errors` what is wrong with which
-    field, `request_id` the server's id of the request, or ours, `attempts` how often it was sent.
+    Raised directly for a status that no subclass represents.
+
+    Attributes:
+        status: HTTP status code.
+        headers: Response headers; names are case-insensitive, and cookies are left out.
+        body: Decoded JSON, or text of at most 4096 characters.
+        field_errors: Messages for each field that the server rejected.
+        request_id: Id of the request from the server, or else the one that the client sent.
+        attempts: Requests that were sent for this call.
     """
 
     def __init__(
@@ -135,23 +174,35 @@ class ApiError(EzeepError):
 
 
 class BadRequest(ApiError):
-    """400 or 422: the input is not acceptable; `field_errors` says where."""
+    """The server rejected the input (400 or 422).
+
+    Correct the fields in `field_errors`.
+    """
 
 
 class PermissionDenied(ApiError):
-    """403: this login may not do that."""
+    """The logged-in user does not have the permission for this call (403)."""
 
 
 class NotFound(ApiError):
-    """404 or 410: no such thing."""
+    """The requested object does not exist (404 or 410)."""
 
 
 class Conflict(ApiError):
-    """409 or 412: it contradicts what is there."""
+    """The request contradicts the current state on the server (409 or 412).
+
+    Read the current state and decide again.
+    """
 
 
 class RateLimited(ApiError):
-    """429, and waiting it out was not possible within the limits that are set."""
+    """The server throttled the call (429), and the limits in `Settings` do not allow a further retry.
+
+    Wait for `retry_after` seconds, then call again.
+
+    Attributes:
+        retry_after: Seconds that the server asked to wait, or None if it did not say.
+    """
 
     def __init__(self, message: str, *, retry_after: float | None = None, **details: object) -> None:
         super().__init__(message, **details)  # type: ignore[arg-type]  # the same keywords as the base
@@ -159,13 +210,23 @@ class RateLimited(ApiError):
 
 
 class ServerError(ApiError):
-    """5xx: the server, or something in front of it, failed."""
+    """The server or a gateway failed (5xx), also after retries.
+
+    Call again later.
+    """
 
 
 class UnexpectedResponse(EzeepError):
-    """An answer that is not what the API documents: not JSON, the wrong shape, too large, or a redirect.
+    """The response is not what the API documents: not JSON, of the wrong shape, or too large.
 
-    `path` is the JSON path of the value that did not fit, where there is one; `excerpt` the beginning of the body.
+    A proxy or a wrong endpoint URL is the usual cause. Check both.
+
+    Attributes:
+        status: HTTP status code.
+        path: JSON path of the value that could not be decoded, such as `$.results[0].id`, or None.
+        excerpt: Beginning of the response body.
+        request_id: Id of the request, or None.
+        attempts: Requests that were sent for this call.
     """
 
     def __init__(
@@ -187,14 +248,25 @@ class UnexpectedResponse(EzeepError):
 
 
 class UnexpectedRedirect(UnexpectedResponse):
-    """The server wanted to send us elsewhere. Redirects are never followed: they carry tokens away."""
+    """The server responded with a redirect. Redirects are never followed, because a request carries tokens.
+
+    Correct the endpoint URL.
+    """
 
 
-# --- no answer -----------------------------------------------------------------------------------------------------
+# --- no response -----------------------------------------------------------------------------------------------------
 
 
 class TransportError(EzeepError):
-    """The network failed. `request_sent` is False when nothing left this machine, None when that is not known."""
+    """There was no complete response from the server.
+
+    Retry if `retryable` is true.
+
+    Attributes:
+        request_sent: False if no part of the request was sent, True if it was sent, None if unknown.
+        request_id: Id of the request, or None.
+        attempts: Requests that were sent for this call.
+    """
 
     def __init__(
         self,
@@ -211,41 +283,49 @@ class TransportError(EzeepError):
 
 
 class ConnectFailed(TransportError):
-    """No connection came about: name resolution, refusal, proxy, or TLS."""
+    """No connection could be opened: name resolution, refusal, proxy or TLS failed."""
 
 
 class RequestTimeout(TransportError):
-    """No answer came in time."""
+    """The response did not arrive within the time limits of `Settings`."""
 
 
 class Disconnected(TransportError):
-    """The connection broke before the answer was complete."""
+    """The connection was closed before the response was complete."""
 
 
 @attrs.frozen
 class Sought:
-    """By what a thing is found whose creation had no answer."""
+    """Identifies the object of a creation whose response was lost."""
 
     kind: Literal["group", "invitation"]
+    """What was created."""
     name: str
-    """The group's name, or the e-mail address that was invited."""
+    """Name of the group, or invited e-mail address."""
     organization_id: UUID | None = None
-    """The group's organisation."""
+    """Organization of the group; None for an invitation."""
 
 
 class Reconciler(Protocol[R_co]):
-    """An `EzeepSession`, or its blocking twin."""
+    """An `EzeepSession` or a `BlockingSession`."""
 
     def reconcile(self, unknown: OutcomeUnknown, /) -> R_co:
-        """See `OutcomeUnknown.reconcile`."""
+        """Search for the object of a creation whose response was lost."""
         ...
 
 
 class OutcomeUnknown(EzeepError):
-    """A write whose answer was lost: it may have happened. The cause tells how the answer was lost.
+    """The response to a write was lost, so the write may have been carried out.
 
-    `sought` is what to look for, where that was a creation. It is all that the error knows of the call: it holds no
-    session, and may be pickled, kept, and reconciled in another process.
+    Raised instead of a retry that could carry out the write twice. `__cause__` is the error of the last attempt.
+    For a creation call `reconcile`; for another write read the object and compare.
+
+    The error holds no session, so it can be pickled and reconciled in another process.
+
+    Attributes:
+        request_id: Id of the request, or None.
+        attempts: Requests that were sent for this call.
+        sought: What `reconcile` searches for, or None if the write did not create a group or an invitation.
     """
 
     may_have_happened = True
@@ -264,45 +344,69 @@ class OutcomeUnknown(EzeepError):
         self.sought = sought
 
     def reconcile(self, session: Reconciler[R_co]) -> R_co:
-        """Look up what became of it: `await error.reconcile(session)` gives a `Reconciled`, and so does the blocking
-        twin without the `await`.
+        """Search for the object of the creation whose response was lost.
 
-        Reads groups or invitations, and writes nothing. Raises `ValueError` for a write that created neither (from
-        `session.request`), and what the listing raises. A request that is still on its way may be carried out
-        after the look-up: `absent` is not for ever, and no client can know how long to wait.
+        `await error.reconcile(session)` with an `EzeepSession`; with a `BlockingSession` the call blocks instead. Reads
+        groups or invitations, and writes nothing.
+
+        Args:
+            session: A session of the same user; it need not be the one that raised the error.
+
+        Returns:
+            A `Reconciled` from a `BlockingSession`, and an awaitable of it from an `EzeepSession`.
+
+        Raises:
+            ValueError: The write did not create a group or an invitation: `sought` is None.
+            EzeepError: The listing failed.
+
+        Note:
+            The server may still carry out the request after the search. `absent` is therefore not final.
         """
         return session.reconcile(self)
 
 
-# --- decisions of this package -------------------------------------------------------------------------------------
+# --- decisions of this package ---------------------------------------------------------------------------------------
 
 
 class PaginationLoop(EzeepError):
-    """The server keeps sending the same rows, or sends us in a circle: it would never end.
+    """The server repeats rows or pages, so that the listing would never end.
 
-    Two pages in a row that are the same, with the same `count`, are taken for it as well. A listing can do that by
-    chance, where a whole page of rows comes in ahead and as many go behind, all between two pages: list again then.
-    So are new rows without end, ten times as many as the server ever counted and 10 000 more, in any case more than
-    a million rows or 512 MiB in one reading (where there are so many, begin another one with
-    `offset=error.resume_offset`), and a page of more than 10 000 rows that is ten times longer than what was asked for.
+    List again, with `offset=error.resume_offset` if that is set: rows that move while they are listed can look like a
+    loop.
+
+    Note:
+        Raised for a link to a page that was already read, and for two consecutive equal pages with the same `count`.
+        Also raised when one reading exceeds ten times the largest `count` plus 10,000 rows, 1,000,000 rows or 512 MiB,
+        and for a page of more than 10,000 rows that is ten times larger than requested.
     """
 
 
 class InconsistentListing(EzeepError):
-    """No two readings of the listing in a row agree: it keeps changing, or the server contradicts itself."""
+    """No two consecutive readings of the listing were equal: it changes, or the server contradicts itself.
+
+    List again when fewer changes are made, or accept a listing without `consistent=True`.
+    """
 
 
 class ConcurrentModification(EzeepError):
-    """Another writer changes the same user, or creates the same group, at the same time.
+    """Another writer changed the same user, or created the same group, at the same time.
 
-    The membership did not stay as it was set; or another process kept the lock of that user or organisation for longer than
-    one call may take, and nothing was written; or this process was suspended for so long that it lost the lock during its
-    write (`RedisTokenStore`), which is then marked with `may_have_happened`: compare, and write again.
+    Read the current state, compare, and write again. Raised in three cases:
+
+    - The groups of the user differ from those that were set.
+    - Another process held the lock for longer than one call may take. Nothing was written.
+    - This process was suspended during its write and lost the lock (`RedisTokenStore`). `may_have_happened` is true.
     """
 
 
 class AmbiguousName(EzeepError):
-    """Several groups have that name, or several people that address. `ids` are theirs."""
+    """Several groups have the name, or several users have the e-mail address.
+
+    Use an id instead.
+
+    Attributes:
+        ids: Ids of the groups or users.
+    """
 
     def __init__(self, message: str, *, ids: Sequence[UUID] = ()) -> None:
         super().__init__(message)
@@ -310,11 +414,20 @@ class AmbiguousName(EzeepError):
 
 
 class ExternalGroup(EzeepError):
-    """The group belongs to another directory (Azure, for one) and is not changed from here."""
+    """The group is managed by another directory, such as Azure, and cannot be changed here.
+
+    Remove it from the input, or allow external groups.
+    """
 
 
 class MissingPeople(EzeepError):
-    """The input names people whom the organisation does not have. `people` are all of them."""
+    """The input contains members that were not found in the organization.
+
+    Correct the input, or choose another `on_missing`.
+
+    Attributes:
+        people: All members that were not found, as the input names them.
+    """
 
     def __init__(self, message: str, *, people: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -322,9 +435,14 @@ class MissingPeople(EzeepError):
 
 
 class SafetyLimitExceeded(EzeepError):
-    """The plan removes more than the limit allows, or an input that has to be exact names nothing. Nothing was written.
+    """The plan removes more memberships than the limit allows, or an exact input is empty. Nothing was written.
 
-    `removals` is how many memberships it would remove, `limit` how many it may, `by_group` how many from which group.
+    Check the input. If the removals are intended, raise the limit.
+
+    Attributes:
+        removals: Memberships that the plan would remove.
+        limit: Memberships that may be removed.
+        by_group: Memberships that the plan would remove from each group, by its name.
     """
 
     def __init__(
@@ -342,9 +460,12 @@ class SafetyLimitExceeded(EzeepError):
 
 
 class StalePlan(EzeepError):
-    """The organisation has changed since the plan was made, in ways that it must not be applied over. Nothing was written.
+    """The organization has changed since the plan was made, and the plan contradicts it. Nothing was written.
 
-    `drift` says which ways, a sentence each. Changes that do no harm are merged, and raise nothing.
+    Make a new plan. Changes that do not contradict the plan do not raise this error.
+
+    Attributes:
+        drift: One sentence for each change that contradicts the plan.
     """
 
     def __init__(self, message: str, *, drift: Sequence[str] = ()) -> None:
@@ -353,22 +474,34 @@ class StalePlan(EzeepError):
 
 
 class AuditLogError(EzeepError):
-    """The audit log cannot be written, or cannot be read. What was not noted there first is not written to the server."""
+    """The audit log cannot be written or read.
+
+    A change that could not be recorded is not sent to the server. Correct the file or its permissions.
+    """
 
 
 OPENED_BEFORE_FORK = (
-    "this EzeepSession was opened before a fork and belongs to the parent process: make one in each process, on a token "
-    "store that they share"
+    "this EzeepSession was opened before a fork and belongs to the parent process: make one in each process, with a "
+    "token store that they share"
 )
 
 
 class SessionClosed(EzeepError):
-    """The session was closed, before the call or during it; or what it lived on has ended, or stayed in a parent process."""
+    """The session was closed before or during the call, or belongs to the parent process of a fork.
+
+    Open a new session.
+    """
 
 
 class BlockingCallError(EzeepError, RuntimeError):
-    """A blocking call on a thread that runs an event loop: it would stop that loop. Await the async method there."""
+    """A blocking call was made on a thread that runs an event loop, and would have stopped that loop.
+
+    Also a `RuntimeError`. Await the method of an `EzeepSession` there.
+    """
 
 
 class InsecureEndpoint(EzeepError, ValueError):
-    """The address is not https, and not on this machine."""
+    """The endpoint URL is not https, and its host is not a loopback address.
+
+    Also a `ValueError`. Use an https:// URL.
+    """

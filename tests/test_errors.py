@@ -1,4 +1,4 @@
-"""The tree of errors: who is whose child, and that every one of them travels."""
+"""The hierarchy of errors, and that every error can be pickled and copied."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ TRANSPORT = {"request_sent": True, "request_id": "r-1", "attempts": 4}
 
 
 def full(name: str) -> Any:
-    """An error of that class with every attribute set."""
+    """Return an error of the named class with every attribute set."""
     cls = CLASSES[name]
     if issubclass(cls, errors.RateLimited):
         made: Any = cls("message", retry_after=7.5, **API)
@@ -111,23 +111,23 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize("name", TREE)
-def test_the_tree_is_that_of_the_design(name: str) -> None:
-    """DESIGN "Errors": every class with its bases."""
+def test_every_class_has_its_bases(name: str) -> None:
+    """Every class of the hierarchy has the bases that are listed above."""
     cls = CLASSES[name]
     for base in TREE[name]:
         assert base in {each.__name__ for each in cls.__mro__[1:]}
     assert issubclass(cls, errors.EzeepError)
 
 
-def test_no_class_is_missing_here() -> None:
-    """DESIGN "Errors": the tree above is all of it, and all of it is public."""
+def test_the_hierarchy_is_complete_and_public() -> None:
+    """The hierarchy above has every class of the module, and `ezeep_async` exports all of them."""
     assert set(CLASSES) == set(TREE)
     assert {name for name in TREE if getattr(ezeep_async, name) is CLASSES[name]} == set(TREE)
     assert set(TREE) <= set(ezeep_async.__all__)
 
 
-def test_every_class_says_what_it_is_for() -> None:
-    """One class per decision: each has a docstring of its own."""
+def test_every_class_has_its_own_docstring() -> None:
+    """Each class stands for one decision, so no two docstrings are equal."""
     for cls in CLASSES.values():
         assert cls.__doc__
     assert len({cls.__doc__ for cls in CLASSES.values()}) == len(CLASSES)
@@ -136,14 +136,14 @@ def test_every_class_says_what_it_is_for() -> None:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("name", TREE)
 def test_8_6_every_error_pickles(name: str, protocol: int) -> None:
-    """8-6: class, message and all attributes survive, in every protocol."""
+    """8-6: class, message and all attributes survive pickling with every protocol."""
     error = full(name)
     assert_same(error, pickle.loads(pickle.dumps(error, protocol)))
 
 
 @pytest.mark.parametrize("name", TREE)
 def test_8_6_every_error_copies(name: str) -> None:
-    """8-6: `copy` and `deepcopy` too, and a deep copy shares nothing that can change."""
+    """8-6: `copy` and `deepcopy` work, and a deep copy shares no mutable value."""
     error = full(name)
     assert_same(error, copy.copy(error))
     deep = copy.deepcopy(error)
@@ -154,26 +154,26 @@ def test_8_6_every_error_copies(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TREE)
-def test_8_6_an_error_with_its_least_arguments_pickles(name: str) -> None:
-    """8-6: with nothing but a message, too."""
+def test_8_6_an_error_with_only_a_message_pickles(name: str) -> None:
+    """8-6: the optional arguments are not needed."""
     error = CLASSES[name]("message")
     assert_same(error, pickle.loads(pickle.dumps(error)))
     assert_same(error, copy.deepcopy(error))
 
 
-def test_8_6_headers_stay_free_of_case() -> None:
-    """8-6: after pickling the headers are still found without regard to case."""
+def test_8_6_header_names_stay_case_insensitive() -> None:
+    """8-6: header names are case-insensitive after pickling and copying."""
     error: Any = full("NotFound")
     for moved in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
         assert moved.headers["x-rate"] == "1"
 
 
 class TwoBases(errors.NotFound, LookupError):
-    """An error of an application's, with two bases."""
+    """An error of an application with two bases."""
 
 
 class OwnInit(errors.RateLimited):
-    """An error of an application's, with an attribute of its own."""
+    """An error of an application with an additional attribute."""
 
     def __init__(self, message: str, *, tenant: str = "", **details: Any) -> None:
         super().__init__(message, **details)
@@ -181,7 +181,7 @@ class OwnInit(errors.RateLimited):
 
 
 def test_8_6_subclasses_pickle_too() -> None:
-    """8-6: classes of applications, of two bases or with attributes of their own."""
+    """8-6: subclasses that an application defines pickle and copy."""
     two = TwoBases("message", **API)
     own = OwnInit("message", tenant="t", retry_after=3.0, **API)
     for error in (two, own):
@@ -189,8 +189,8 @@ def test_8_6_subclasses_pickle_too() -> None:
         assert_same(error, copy.deepcopy(error))
 
 
-def test_8_6_a_cause_does_not_stop_pickling() -> None:
-    """8-6: an error that was raised from another one pickles, whatever the other one is."""
+def test_8_6_an_error_with_a_cause_that_does_not_pickle() -> None:
+    """8-6: an error pickles even if its cause does not."""
 
     class Unpicklable(Exception):
         def __reduce__(self) -> Any:
@@ -204,9 +204,8 @@ def test_8_6_a_cause_does_not_stop_pickling() -> None:
         assert_same(error, pickle.loads(pickle.dumps(caught)))
 
 
-def test_what_callers_catch_by_other_names() -> None:
-    """DESIGN: `PairingTimeout` is a `TimeoutError`, `BlockingCallError` a `RuntimeError`, and a wrong endpoint a
-    `ValueError`."""
+def test_builtin_bases() -> None:
+    """`PairingTimeout` is a `TimeoutError`, `BlockingCallError` a `RuntimeError`, `InsecureEndpoint` a `ValueError`."""
     for name, base in (
         ("PairingTimeout", TimeoutError),
         ("BlockingCallError", RuntimeError),
@@ -217,7 +216,7 @@ def test_what_callers_catch_by_other_names() -> None:
 
 
 def test_attributes_have_defaults() -> None:
-    """An error that is made by hand has every attribute, empty."""
+    """An error with only a message has every attribute."""
     error = errors.ApiError("message")
     assert (error.status, dict(error.headers), error.body) == (0, {}, None)
     assert (error.field_errors, error.request_id, error.attempts) == ({}, None, 1)
@@ -226,7 +225,7 @@ def test_attributes_have_defaults() -> None:
 
 
 def test_8_3_no_secret_in_reprs() -> None:
-    """8-3: the repr of an error is its message: neither headers nor body are in it."""
+    """8-3: the repr of an error contains neither headers nor body."""
     for name in TREE:
         error = full(name)
         assert "X-Rate" not in repr(error)
