@@ -1,4 +1,4 @@
-"""`EzeepSession`: what belongs together, from the first call to the close."""
+"""`EzeepSession`: the entry point to all calls of the API."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from ezeep_async.settings import Endpoints, Settings
 
 
 class SessionOptions(TypedDict, total=False):
-    """What `EzeepSession` takes besides the app."""
+    """Arguments of `EzeepSession` other than `app`, for `EzeepSession.from_env`."""
 
     store: TokenStore | None
     tokens: TokenSet | None
@@ -62,37 +62,61 @@ class SessionOptions(TypedDict, total=False):
 
 
 def _check_store(store: object) -> None:
-    """Raise `TypeError` for what is no token store. The value itself is not shown: it may be a secret."""
+    """Raise `TypeError` if `store` is not a token store. The message omits the value: it may be a secret."""
     if isinstance(store, (str, os.PathLike)):
-        raise TypeError("store is a token store, and not a path: EzeepSession(app, FileTokenStore(path))")
+        raise TypeError("store must be a token store, not a path: EzeepSession(app, FileTokenStore(path))")
     if isinstance(store, TokenSet):
-        raise TypeError("store is a token store, and not a TokenSet: EzeepSession(app, tokens=...)")
+        raise TypeError("store must be a token store, not a TokenSet: EzeepSession(app, tokens=...)")
     if isinstance(store, type):
-        raise TypeError(f"store is a token store, and not the class {store.__name__}: make an object of it")
+        raise TypeError(f"store must be a token store, not the class {store.__name__}: pass an instance")
     if lacking := [name for name in STORE_METHODS if not hasattr(store, name)]:
         raise TypeError(
-            f"store is a token store, and not {type(store).__name__}, which has no {', '.join(lacking)}"
+            f"store must be a token store, not {type(store).__name__}, which has no {', '.join(lacking)}"
         )
 
 
 class EzeepSession:
-    """One login at ezeep Blue, and everything that can be done with it. Belongs to one event loop.
+    """A session of one user with ezeep Blue. Belongs to one event loop.
 
-    `store` keeps the token set (in memory by default); `tokens`, got elsewhere, go into it when it is empty. A store
-    that holds them, or what has replaced them, is used as it is, so that a program may pass the same `tokens` at each
-    start; with the token set of another user in it every call raises `TokenStoreError`, and a warning is logged where
-    opaque tokens do not say whose they are. `http` is an aiohttp session whose connections are borrowed: used, never
-    closed. Its cookies, headers and `trace_configs` are not used: a trace sees every token in headers and forms, and
-    aiohttp lets an exception in a trace end the request, which would lose a token set in mid refresh. The extra `otel`
-    and the log `ezeep_async.http` show the requests instead. `on_token_rotated(old, new)` is called after each refresh.
-    `endpoints` and `settings` default to the real service; `clock` is for tests. Making a session does nothing: it
-    opens with `async with`, or with its first call. Raises `TypeError` for an argument of a wrong kind.
+    The constructor does no I/O. The session opens with `async with` or with its first call, and must be closed with
+    `async with` or `aclose()`.
 
-    Every call of the API raises, besides what its own documentation says: `ReauthorizationRequired`, `TransientAuthError`
-    or `AuthenticationError` when there is no login to make it with, `TokenStoreError` when the store cannot be used,
-    `PermissionDenied`, `RateLimited`, `ServerError` or another `ApiError` for what the server answers,
-    `UnexpectedResponse` for what is no answer of this API, `TransportError` when there is none, `OutcomeUnknown` when
-    that was a write that must not be repeated, and `SessionClosed`.
+    Args:
+        app: Client id, client secret and redirect URI of the OAuth2 application.
+        store: Where the token set is kept; in memory by default.
+        tokens: Initial token set, saved to `store` when the session opens, if `store` is empty. A token set in `store`
+            takes precedence, so that a program can pass the same `tokens` at each start. If `store` holds the tokens
+            of another user, every call raises `TokenStoreError`. For opaque tokens, whose user is unknown, a warning
+            is logged instead.
+        endpoints: Base URLs; those of the production service by default.
+        settings: Time limits, retries, rate limits and connection options.
+        http: aiohttp session whose connections are borrowed. It is never closed by this session. Its cookies, headers
+            and `trace_configs` are not used: a trace would see every token, and an exception in a trace would end a
+            token refresh. Use the extra `otel` or the logger `ezeep_async.http` to trace requests.
+        on_token_rotated: Called as `on_token_rotated(old, new)` after each token refresh.
+        clock: Source of time, for tests.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+
+    Attributes:
+        oauth: Log in, pair a device, refresh and revoke tokens.
+        users: Users of the printing API and their groups.
+        groups: Groups and their members.
+        accounts: Account users: names, e-mail addresses, roles.
+        invitations: Invitations to the organization.
+        provisioning: Plan and apply group memberships.
+
+    Note:
+        Every call of the API can raise these errors, in addition to those that it documents:
+
+        - `ReauthorizationRequired`, `TransientAuthError` or another `AuthenticationError`: there is no valid token set.
+        - `TokenStoreError`: the token store cannot be used.
+        - `PermissionDenied`, `RateLimited`, `ServerError` or another `ApiError`: the server responded with an error.
+        - `UnexpectedResponse`: the response is not what the API documents.
+        - `TransportError`: there was no response.
+        - `OutcomeUnknown`: the response to a write was lost, and the write must not be repeated.
+        - `SessionClosed`: the session is closed, or belongs to the parent process of a fork.
     """
 
     def __init__(
@@ -109,7 +133,7 @@ class EzeepSession:
         store = MemoryTokenStore() if store is None else store
         endpoints = Endpoints() if endpoints is None else endpoints
         settings = Settings() if settings is None else settings
-        # What is of a wrong kind is refused where it is given, and not by the first call that meets it.
+        # Checked here, so that the traceback shows the line with the wrong argument.
         check_kind(app, OAuthApp, "app", "OAuthApp(client_id, ...) makes one")
         _check_store(store)
         if tokens is not None:
@@ -121,7 +145,7 @@ class EzeepSession:
                 http, aiohttp.ClientSession, "http", "leave it out, and the session connects by itself"
             )
         if on_token_rotated is not None and not callable(on_token_rotated):
-            raise TypeError(f"on_token_rotated is a function, and not {type(on_token_rotated).__name__}")
+            raise TypeError(f"on_token_rotated must be callable, not {type(on_token_rotated).__name__}")
         self._again = partial(
             type(self), app, store, tokens, endpoints, settings, None, on_token_rotated, clock
         )
@@ -146,17 +170,28 @@ class EzeepSession:
     @classmethod
     @clears_locals
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Unpack[SessionOptions]) -> Self:
-        """From `EZEEP_CLIENT_ID`, `EZEEP_CLIENT_SECRET`, `EZEEP_REDIRECT_URI`, `EZEEP_TOKEN_FILE`, `EZEEP_ACCOUNT_URL`
-        and `EZEEP_API_URL`. `options` are those of the class.
+        """Create a session from environment variables.
 
-        Without a token file, `EZEEP_ACCESS_TOKEN` is used to its end and not renewed (see `ReadOnlyTokens`). Raises
-        `ValueError` without a client id.
+        Reads `EZEEP_CLIENT_ID`, `EZEEP_CLIENT_SECRET`, `EZEEP_REDIRECT_URI`, `EZEEP_TOKEN_FILE`, `EZEEP_ACCESS_TOKEN`,
+        `EZEEP_ACCOUNT_URL` and `EZEEP_API_URL`. Without a token file, `EZEEP_ACCESS_TOKEN` is used until it expires and
+        is never refreshed (see `ReadOnlyTokens`).
+
+        Args:
+            environ: Environment variables; `os.environ` by default.
+            **options: Arguments of `EzeepSession` other than `app`. They override the environment.
+
+        Returns:
+            A session that is not open yet.
+
+        Raises:
+            ValueError: `EZEEP_CLIENT_ID` is not set, or a variable has an invalid value.
+            TypeError: An option has the wrong type.
         """
-        # Not a default of the parameter: help() and generated documentation would show the environment, with its secrets.
+        # Not a default of the parameter: help() would show the environment, with its secrets.
         environ = os.environ if environ is None else environ
         client_id = variable(environ, "EZEEP_CLIENT_ID")
         if client_id is None:
-            raise ValueError("EZEEP_CLIENT_ID is not set")
+            raise ValueError("EZEEP_CLIENT_ID is not set: set it to the client id of your OAuth2 application")
         app = OAuthApp(
             client_id, variable(environ, "EZEEP_CLIENT_SECRET"), variable(environ, "EZEEP_REDIRECT_URI")
         )
@@ -184,16 +219,20 @@ class EzeepSession:
         try:
             await self.aclose()
         except TokenStoreError:
-            # It was logged as critical. The error that ended the block is the one that its caller waits for.
+            # Already logged as critical. An error of the block takes precedence.
             if error is None:
                 raise
 
     async def aclose(self) -> None:
-        """Close. Waits for a renewal of the login that is under way; other calls in flight end with `SessionClosed`.
+        """Close the session and its connections.
 
-        May be called twice. A cancelled caller is released; the closing goes on. Does nothing in a forked child, as the
-        session stays with the parent. Raises `TokenPersistError` when the newest login could not be stored, and
-        `RuntimeError` on another event loop than the one that opened the session, while that is not closed.
+        Waits for a token refresh in progress; other calls in progress raise `SessionClosed`. If the caller is
+        cancelled, closing continues in the background task. A second call does nothing, and neither does a call in a
+        forked child, because the session belongs to the parent process.
+
+        Raises:
+            TokenPersistError: The latest token set could not be saved.
+            RuntimeError: The session is open on another event loop, which is not closed.
         """
         await self._core.aclose()
 
@@ -201,34 +240,44 @@ class EzeepSession:
         return self._core.is_open_on(loop)
 
     def keep_alive(self) -> KeepAlive:
-        """Renew the login in time for as long as this session is open, even when nothing is called.
+        """Refresh the token set in the background for as long as this session is open.
 
-        For a service that may be idle for longer than a refresh token lives (an hour, as an access token does). The
-        renewal comes `settings.leeway` before the end (a fifth of the token's life at most), and is the one that a call
-        would have made: there is never a second one. A larger leeway leaves more time to get over an outage.
+        For a service that may make no calls for longer than the refresh token lives. The refresh starts
+        `settings.leeway` seconds before expiry (at most a fifth of the token's lifetime) and is shared with calls, so
+        there are never two at once. In an async program, call this method on the session's event loop.
 
-        Called on the session's event loop; called again it returns the same handle, unless that was stopped. See
-        `KeepAlive`. Raises `SessionClosed`, and `RuntimeError` where the session's event loop does not run.
+        Returns:
+            A handle whose `stop()` ends it. A second call returns the same handle, unless that was stopped.
+
+        Raises:
+            SessionClosed: The session is closed.
+            RuntimeError: The session's event loop is not running.
         """
         return self._core.keep_alive()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "an EzeepSession cannot be pickled: make one in each process, on a store that they share"
+            "an EzeepSession cannot be pickled: make one in each process, with a token store that they share"
         )
 
     def again(self) -> EzeepSession:
-        """A new session on the same store, for another event loop or a forked process: sessions do not move.
+        """Create a session with the same arguments, for another event loop or a forked process.
 
-        Raises `ValueError` when this one borrows its connections, which do not move either.
+        Returns:
+            A new session that shares the token store.
+
+        Raises:
+            ValueError: This session borrows an aiohttp session, which belongs to one event loop.
         """
         if self._is_borrowing:
-            raise ValueError("a session that borrows an aiohttp session cannot be made again elsewhere")
+            raise ValueError(
+                "this EzeepSession borrows an aiohttp session (http=...): create the other one with EzeepSession(...)"
+            )
         return self._again()
 
     @property
     def stats(self) -> Stats:
-        """What this session has done so far: calls, requests, retries, refusals, renewals of the login."""
+        """Counters of this session: calls, requests, retries, rejected requests and token refreshes."""
         return self._core.stats
 
     # --- calls -----------------------------------------------------------------------------------------------------
@@ -241,18 +290,30 @@ class EzeepSession:
         json: object = None,
         idempotent: bool | None = None,
     ) -> Any:
-        """Anything that is not wrapped yet: authenticated, limited, retried, and decoded from JSON.
+        """Send a request to an endpoint that has no method of its own.
 
-        A path goes to the API host, a full address must be on one of the two hosts. GET, HEAD and OPTIONS are retried,
-        other methods only with `idempotent=True`. None for an empty answer. A response of more than 2 MiB is not decoded, as
-        that would take much memory and stop the event loop: `UnexpectedResponse` then; request smaller pages. Raises `ValueError` before anything is
-        sent, and what every call raises (see `EzeepSession`).
+        The request is authenticated, rate limited and retried like every other call.
+
+        Args:
+            method: HTTP method in any case, other than CONNECT and TRACE.
+            path_or_url: A path on the API host that starts with `/`, or a URL on one of the two hosts.
+            params: Query parameters, added to those in `path_or_url`.
+            json: Body to encode as JSON; None for no body.
+            idempotent: Whether the request may be retried. None: only GET, HEAD and OPTIONS are.
+
+        Returns:
+            The decoded JSON, or None if the response is empty.
+
+        Raises:
+            ValueError: An argument is invalid. Nothing was sent.
+            OutcomeUnknown: The response to a request that is not idempotent was lost.
+            UnexpectedResponse: The response is not JSON, or larger than 2 MiB: request smaller pages.
         """
         method = checked_text(method, "method", shortest=1).upper()
         if not method.isascii() or not method.isalpha():
-            raise ValueError(f"not an HTTP method: {method!r}")
+            raise ValueError(f"not an HTTP method: {method!r}. Use one such as 'GET'")
         if method in {"CONNECT", "TRACE"}:
-            raise ValueError(f"the method {method} is for proxies, and never has a token")
+            raise ValueError(f"the method {method} is not supported: a token must not be sent with it")
         checked_text(path_or_url, "path_or_url", shortest=1, longest=LONGEST_TARGET)
         host, path, query = self._locate(path_or_url, params)
         request = Request(
@@ -269,11 +330,23 @@ class EzeepSession:
         return decode_answer(request, await self._core.send(request), decode_plain)
 
     async def reconcile(self, unknown: OutcomeUnknown, /) -> Reconciled:
-        """See `OutcomeUnknown.reconcile`: `await error.reconcile(session)` is the same."""
+        """Search for the object of a creation whose response was lost.
+
+        The same as `unknown.reconcile(session)`; see `OutcomeUnknown.reconcile`.
+
+        Args:
+            unknown: The error of the creation.
+
+        Returns:
+            What was found: `created`, `absent` or `several`.
+
+        Raises:
+            ValueError: The write did not create a group or an invitation.
+        """
         sought = unknown.sought
         if sought is None:
             raise ValueError(
-                "only the creation of a group or an invitation can be looked up: look for it yourself"
+                "this write did not create a group or an invitation: read the object that it changed, and compare"
             )
         if sought.kind == "invitation":
             return Reconciled.of(tuple(await self.invitations.find(sought.name)))
@@ -281,10 +354,14 @@ class EzeepSession:
         return Reconciled.of(tuple(each for each in groups if each.organization_id == sought.organization_id))
 
     def background(self) -> AbstractContextManager[None]:
-        """`with session.background():` calls in the block, and in tasks begun in it, let the session's other calls go first.
+        """Give the calls in a `with` block a lower priority than the session's other calls.
 
-        For a large job beside a service that answers people: their calls do not wait behind its queue. The job always
-        gets some of the slots. What applies a plan runs in the background by itself.
+        Use `with session.background():` for a large job in a service that also responds to people. Tasks that are
+        started in the block inherit the priority. Some slots of the limiter are always left to the job. `apply` of a
+        plan runs in the background without this method.
+
+        Returns:
+            The context manager of the block.
         """
         return background()
 
@@ -304,16 +381,16 @@ class EzeepSession:
                     break
             else:
                 raise ValueError(
-                    f"{url.host or path_or_url!r} is neither of the two hosts that the token may go to"
+                    f"{url.host or path_or_url!r} is not one of the two endpoints: the token is sent to no other host"
                 )
         elif path_or_url.startswith("/") and not path_or_url.startswith("//"):
             path = url.raw_path
         else:
-            raise ValueError(f"a path begins with a slash: {path_or_url!r}")
+            raise ValueError(f"{path_or_url!r} is not a path: start it with one slash")
         if {".", ".."} & set(unquote(path).split("/")):
-            raise ValueError(f"a path does not climb: {path_or_url!r}")
+            raise ValueError(f"the path {path_or_url!r} contains a '.' or '..' segment: remove it")
         if path.startswith("//"):
-            raise ValueError(f"a path begins with one slash: {path_or_url!r}")
+            raise ValueError(f"the path {path_or_url!r} starts with two slashes: start it with one")
         if params is not None:
             url = url.update_query(checked_params(params))
         return host, path, url.raw_query_string

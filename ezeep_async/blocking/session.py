@@ -202,7 +202,19 @@ class BlockingSession:
 
     # Written out: in a protocol, type checkers do not bind what `call` makes.
     def reconcile(self, unknown: OutcomeUnknown, /) -> Reconciled:
-        """See `OutcomeUnknown.reconcile`: `await error.reconcile(session)` is the same."""
+        """Search for the object of a creation whose response was lost.
+
+        The same as `unknown.reconcile(session)`; see `OutcomeUnknown.reconcile`.
+
+        Args:
+            unknown: The error of the creation.
+
+        Returns:
+            What was found: `created`, `absent` or `several`.
+
+        Raises:
+            ValueError: The write did not create a group or an invitation.
+        """
         return portal.run_as("await error.reconcile(session)", self._aio.reconcile, unknown)
 
     @property

@@ -125,7 +125,7 @@ async def test_6_4_what_created_nothing_that_is_known_cannot_be_looked_up(
     with pytest.raises(OutcomeUnknown) as caught:
         await session.request("POST", "/printing/v1/groups/", json={"name": "x"})
     assert caught.value.sought is None
-    with pytest.raises(ValueError, match="look for it yourself"):
+    with pytest.raises(ValueError, match="did not create a group or an invitation"):
         await caught.value.reconcile(session)
 
 
