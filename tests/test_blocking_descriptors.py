@@ -317,7 +317,7 @@ def test_a_reading_that_is_garbage_is_closed(groups: BlockingGroups, paginator: 
 def test_garbage_that_is_collected_on_the_portals_loop_does_not_block_it(
     groups: BlockingGroups, paginator: Paginator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocking, "LEAVE_WAIT", 60.0)
+    monkeypatch.setattr(blocking, "LEAVE_TIMEOUT_S", 60.0)
     holder = [iter(groups.list())]
     next(holder[0])
 
@@ -347,7 +347,7 @@ def test_leaving_does_not_wait_in_a_thread_that_did_not_read(
     thread.join()
     here.leave()
     elsewhere.leave()
-    assert waits == [blocking.LEAVE_WAIT, 0.0]
+    assert waits == [blocking.LEAVE_TIMEOUT_S, 0.0]
 
 
 def test_as_a_context_manager_it_closes_what_it_opened(groups: BlockingGroups, paginator: Paginator) -> None:

@@ -296,7 +296,7 @@ def test_5_4_a_second_ctrl_c_gives_up_waiting() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
 def test_5_4_the_wait_for_the_cleanup_is_bounded() -> None:
     assert interrupted("""
-        portal.CLEANUP_WAIT = 0.1
+        portal.CLEANUP_TIMEOUT_S = 0.1
         async def work():
             try:
                 print("ready", flush=True)

@@ -1,16 +1,16 @@
-"""What the blocking twin is made of: each async method is named once, and its signature comes along.
+"""Descriptors that turn async methods into blocking methods with the same signature.
 
     class BlockingGroups:
         def __init__(self, aio: Groups) -> None:
             self._aio = aio
 
-        get = call(Groups.get)        # async def: blocks, and returns what the coroutine returns
-        list = listing(Groups.list)   # a Paginator: becomes a BlockingPaginator
-        url = plain(Groups.url)       # neither: passed through
-        watch = on_loop(Groups.watch) # neither, and needs the running event loop: passed through there
+        get = call(Groups.get)        # async def: blocks and returns the coroutine's result
+        list = listing(Groups.list)   # returns a Paginator: returns a BlockingPaginator
+        url = plain(Groups.url)       # plain function: called in the caller's thread
+        watch = on_loop(Groups.watch) # plain function that needs the running event loop: called there
 
-The async object is taken from `_aio` at each call, so a property may open it, or open it again after a fork. The words
-for "await session.groups.get(...)" come from the class attribute `_awaited_as`, or else from the class's own name.
+`_aio` is read at each call, so that a property can open the session, or open it again after a fork. The class attribute
+`_awaited_as`, or else the class name, gives the path for error messages: "await session.groups.get(...)".
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Generator
 from types import MethodType, TracebackType
@@ -36,26 +38,26 @@ S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T", bound=HasId)
 
-LEAVE_WAIT = 1.0
-"""Seconds that leaving a loop early waits for the request that is under way to end."""
+LEAVE_TIMEOUT_S = 1.0
+"""Wait for the requests in progress when a loop is left early."""
 
 
 class Twin(Protocol[S_co]):
-    """A blocking object: the view of the async one."""
+    """A blocking object with its async counterpart."""
 
     @property
     def _aio(self) -> S_co: ...
 
 
 class AsyncPages(Protocol[T]):
-    """The async iterator of one reading."""
+    """The pages of one reading: an async iterator."""
 
     def __anext__(self) -> Awaitable[Page[T]]: ...
     def aclose(self) -> Awaitable[object]: ...
 
 
 class AsyncListing(Protocol[T]):
-    """What `BlockingPaginator` needs of an async paginator."""
+    """The part of an async paginator that `BlockingPaginator` uses."""
 
     @property
     def drift(self) -> bool: ...
@@ -69,15 +71,18 @@ class AsyncListing(Protocol[T]):
 
 
 class BlockingPages(Generic[T]):
-    """The pages of one reading. Closed when it ends, when it is left, and at the latest when it is forgotten."""
+    """Iterator over the pages of one reading. The first `next()` starts it.
+
+    It is closed at its end, by `close()`, and when it is garbage collected.
+    """
 
     _portal: portal.Portal | None = None
     _closed = False
     _thread = 0
 
-    def __init__(self, source: AsyncPages[T], meant: str) -> None:
+    def __init__(self, source: AsyncPages[T], expression: str) -> None:
         self._source = source
-        self._meant = meant
+        self._expression = expression
 
     def __iter__(self) -> Self:
         return self
@@ -87,45 +92,53 @@ class BlockingPages(Generic[T]):
             raise StopIteration
         if self._portal is None:
             self._portal = portal.current()
-        self._thread = portal.here()
+        self._thread = threading.get_ident()
         try:
-            return self._portal.run_as(self._meant, self._source.__anext__)
+            return self._portal.run_as(self._expression, self._source.__anext__)
         except StopAsyncIteration:
             self._closed = True
             raise StopIteration from None
 
     def close(self) -> None:
-        """Ends the reading, and waits until the request that is under way has ended."""
+        """End the reading and wait until its requests have ended.
+
+        Raises:
+            BlockingCallError: This thread runs an event loop.
+        """
         if not self._closed:
             self._closed = True
             if self._portal is not None:
-                self._portal.run_as(self._meant, self._source.aclose)
+                self._portal.run_as(self._expression, self._source.aclose)
 
     def leave(self) -> None:
-        """Ends the reading without ever raising, from wherever it is forgotten."""
+        """End the reading from a finalizer or a left loop. Never raises."""
         if self._closed:
             return
         self._closed = True
-        home = self._portal
-        if home is None or home.closing:
+        owner = self._portal
+        if owner is None or owner.closing:
             return
-        if home.inherited:
+        if owner.inherited:
             forks.bury(self._source)
             return
-        # `break` gets here in the thread that was reading, and finds nothing left running when it goes on. The garbage
-        # collector may get here anywhere, in the middle of anything: there nothing is waited for.
-        same = self._thread == portal.here()
-        home.post(self._source.aclose, wait=LEAVE_WAIT if same else 0.0)
+        # After `break`, in the thread that was reading, no request is left running. The garbage collector runs in any
+        # thread, where the caller may hold any lock: no wait there.
+        is_reader = self._thread == threading.get_ident()
+        owner.post(self._source.aclose, wait=LEAVE_TIMEOUT_S if is_reader else 0.0)
 
     def __del__(self) -> None:
         self.leave()
 
 
 class BlockingPaginator(Generic[T]):
-    """A listing to loop over: one item after the other, fetched page by page.
+    """Iterable over the items of a listing, fetched page by page with blocking calls.
 
-    Each loop is a new reading. Leaving one early leaves no request behind, neither does an error in its body; as a
-    context manager it closes everything that it opened.
+    Each loop is a new reading. A loop that is left early, or whose body raises, leaves no request running. Use the
+    paginator as a context manager to close all its readings at the end of the block.
+
+    Note:
+        Every method, and each step of a loop, can raise the errors that `BlockingSession` lists, and `PaginationLoop`.
+        A failed listing has the items that were read in `error.items_so_far`.
     """
 
     def __init__(self, aio: AsyncListing[T], called: str = "session.listing") -> None:
@@ -143,36 +156,66 @@ class BlockingPaginator(Generic[T]):
             pages.leave()
 
     def pages(self) -> BlockingPages[T]:
-        """The same by pages, each as the server sent it."""
+        """Iterate over pages instead of items.
+
+        Returns:
+            An iterator over the pages of a new reading, as the server sent them.
+        """
         return self._read(f"async for page in {self._called}.pages()")
 
     def collect(self, *, consistent: bool = False) -> list[T]:
-        """All items. With `consistent=True` reads until two readings in a row agree; raises `InconsistentListing`."""
-        return self._run("collect", self._home().collect, consistent=consistent)
+        """Read all items.
+
+        Args:
+            consistent: Read the listing again until two consecutive readings are equal.
+
+        Returns:
+            The items in the order of the server, without duplicates.
+
+        Raises:
+            InconsistentListing: No two consecutive readings were equal.
+        """
+        return self._run("collect", self._checked().collect, consistent=consistent)
 
     def first(self) -> T | None:
-        """The first item, or None."""
-        return self._run("first", self._home().first)
+        """Read the first item.
+
+        Returns:
+            The first item, or None if the listing is empty.
+        """
+        return self._run("first", self._checked().first)
 
     def count(self) -> int:
-        """How many there are, as the server says."""
-        return self._run("count", self._home().count)
+        """Count the items.
+
+        Returns:
+            The count that the server reports, or the number of items read if it reports none.
+        """
+        return self._run("count", self._checked().count)
 
     @property
     def drift(self) -> bool:
-        """Whether the listing changed while it was read, as far as can be seen (see `Paginator.drift`)."""
+        """Whether the responses of the last reading show that the listing changed meanwhile.
+
+        False is no proof: a row can move between two pages unnoticed. Use `collect(consistent=True)` to be sure.
+        """
         return self._aio.drift
 
     @property
     def duplicates(self) -> int:
-        """How many items came twice, and were passed on once."""
+        """Number of duplicate items in the last reading. They were left out."""
         return self._aio.duplicates
 
     def close(self) -> None:
-        """Ends every reading that is open."""
+        """End all open readings of this paginator.
+
+        Raises:
+            BlockingCallError: This thread runs an event loop.
+            SessionClosed: The paginator was created in the parent process of a fork.
+        """
         for pages in list(self._open):
             pages.close()
-        self._run("aclose", self._home().aclose)
+        self._run("aclose", self._checked().aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -185,15 +228,15 @@ class BlockingPaginator(Generic[T]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._called}>"
 
-    def _home(self) -> AsyncListing[T]:
+    def _checked(self) -> AsyncListing[T]:
         if self._pid != os.getpid():
             raise SessionClosed(
-                f"this listing was made before a fork, in another process: call {self._called} again"
+                f"this listing was created before a fork, in the parent process: call {self._called} again"
             )
         return self._aio
 
-    def _read(self, meant: str) -> BlockingPages[T]:
-        pages = BlockingPages(self._home().pages(), meant)
+    def _read(self, expression: str) -> BlockingPages[T]:
+        pages = BlockingPages(self._checked().pages(), expression)
         self._open.add(pages)
         return pages
 
@@ -202,11 +245,16 @@ class BlockingPaginator(Generic[T]):
 
 
 class _Method(Generic[S, P, R]):
-    """A method of the twin. A descriptor that binds as a function does, so that `help()` and `inspect` see a method."""
+    """A blocking method.
+
+    Binds as a function does, so that `help()` and `inspect` see a method. The docstring is that of the async method
+    without `await` and `async`.
+    """
 
     def __init__(self, func: Callable[..., object], body: Callable[Concatenate[Twin[S], P], R]) -> None:
         self._body = functools.update_wrapper(body, func)
         functools.update_wrapper(self, func)
+        self.__doc__ = self._body.__doc__ = func.__doc__ and re.sub(r"\b(await|async) ", "", func.__doc__)
         self._called = f"session.{self.__name__}(...)"
 
     __name__: str
@@ -238,8 +286,8 @@ class _Method(Generic[S, P, R]):
         return self._body(instance, *args, **kwargs)
 
 
-class call(_Method[S, P, R]):  # noqa: N801  # stands where a decorator would
-    """The blocking twin of an async method."""
+class call(_Method[S, P, R]):  # noqa: N801  # used like a function
+    """Run an async method on the background event loop and wait for its result."""
 
     def __init__(self, func: Callable[Concatenate[S, P], Awaitable[R]]) -> None:
         def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -249,7 +297,7 @@ class call(_Method[S, P, R]):  # noqa: N801  # stands where a decorator would
 
 
 class listing(_Method[S, P, BlockingPaginator[T]], Generic[S, P, T]):  # noqa: N801  # as call
-    """The blocking twin of a method that returns a paginator."""
+    """Return a `BlockingPaginator` instead of a `Paginator`."""
 
     def __init__(self, func: Callable[Concatenate[S, P], AsyncListing[T]]) -> None:
         def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> BlockingPaginator[T]:
@@ -263,7 +311,7 @@ class listing(_Method[S, P, BlockingPaginator[T]], Generic[S, P, T]):  # noqa: N
 
 
 class plain(_Method[S, P, R]):  # noqa: N801  # as call
-    """A method that does not wait for anything, as it is."""
+    """Call a method that does no I/O, in the caller's thread."""
 
     def __init__(self, func: Callable[Concatenate[S, P], R]) -> None:
         def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -273,7 +321,7 @@ class plain(_Method[S, P, R]):  # noqa: N801  # as call
 
 
 class on_loop(_Method[S, P, R]):  # noqa: N801  # as call
-    """A method that does not wait for anything, and needs the running event loop."""
+    """Call a method that is not async on the background event loop, which it needs."""
 
     def __init__(self, func: Callable[Concatenate[S, P], R]) -> None:
         def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -290,7 +338,7 @@ def _aio_of(instance: Twin[S]) -> S:
 
 
 def _blocking(annotation: object) -> object:
-    """The annotation `Paginator[Group]` as `BlockingPaginator[Group]`, whether it is still text or not."""
+    """Return `BlockingPaginator[Group]` for the annotation `Paginator[Group]`, a string or a type."""
     if isinstance(annotation, str):
         return (
             "BlockingPaginator" + annotation[annotation.find("[") :]

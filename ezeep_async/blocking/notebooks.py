@@ -1,4 +1,4 @@
-"""Whether the running code is a cell of a notebook: there a blocking call on the event loop's thread is expected."""
+"""Detect notebook cells, where a blocking call on the event loop's thread is allowed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import FrameType
 
 
 def in_notebook() -> bool:
-    """Whether this thread's event loop is that of a notebook, which waits for each cell to end."""
+    """Return whether this thread's event loop is that of a notebook, which waits for each cell to end."""
     return _under_ipython_kernel() or _in_cell()
 
 
@@ -18,10 +18,10 @@ def _under_ipython_kernel() -> bool:
 
 
 def _in_cell() -> bool:
-    """Recognize other notebooks (marimo) by what they do: in a task, they run a cell as the code of a module.
+    """Detect notebooks other than Jupyter, such as marimo, that run a cell as module code inside a task.
 
-    A coroutine of an application has only functions between itself and the call. An import inside of one runs a
-    module too, and is not taken for a cell.
+    Between a coroutine of an application and the call there are only functions. An import inside a coroutine also runs
+    module code; its frames are recognized and skipped.
     """
     try:
         task = asyncio.current_task()

@@ -1,7 +1,7 @@
-"""The one background thread with the one event loop that blocking calls run on. Nothing else starts a thread or a loop.
+"""The background thread and its event loop, on which all blocking calls of a process run.
 
-The thread starts with the first call and is shared by the whole process. A forked child starts its own. At the exit
-of the interpreter what is still open is closed, within a bound.
+The thread starts with the first call. A forked child starts its own. At the exit of the interpreter the open sessions
+are closed, within a time limit.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-CLEANUP_WAIT = 40.0
-"""Seconds that Ctrl-C waits for a call to clean up: a renewal of the login under way may take 30."""
-EXIT_WAIT = 1.0
-"""Seconds that the exit of the interpreter waits for what is still open, and then `STOP_WAIT` for the loop to end."""
-STOP_WAIT = 0.4
-PARK_WAIT = 5.0
-"""Seconds that a daemon thread is held when its call meets the exit of the interpreter."""
-WAIT_SLICE = 0.1
-"""Seconds. Windows cannot interrupt a wait, so it is made of short ones there."""
+CLEANUP_TIMEOUT_S = 40.0
+"""Wait for the cleanup of a call after Ctrl-C. A token refresh in progress may take 30 seconds."""
+EXIT_TIMEOUT_S = 1.0
+"""Wait for an exit hook at the exit of the interpreter, unless the hook has its own time limit."""
+STOP_TIMEOUT_S = 0.4
+"""Additional wait for the event loop to end."""
+PARK_S = 5.0
+"""Time that a daemon thread is held when it makes a call during the exit of the interpreter."""
+WAIT_SLICE_S = 0.1
+"""Longest single wait on Windows, where Ctrl-C does not interrupt a wait."""
 
 
 @attrs.define(eq=False)
 class Call(Generic[T]):
-    """One coroutine on the portal's loop, and the thread that waits for it.
+    """One coroutine on the portal's event loop, and the thread that waits for it.
 
-    Lighter than `BlockingPortal.call`, which crosses between the threads twice for each call. And nothing that the
-    coroutine raises leaves its task: a SystemExit or KeyboardInterrupt in there would end the loop for everybody.
+    Lighter than anyio's `BlockingPortal.call`, which crosses between the threads twice. No exception of the coroutine
+    leaves its task: a SystemExit or KeyboardInterrupt would end the event loop for all callers.
     """
 
     portal: Portal
@@ -67,22 +68,24 @@ class Call(Generic[T]):
 
     def submit(self, loop: asyncio.AbstractEventLoop) -> None:
         self.done.acquire()
-        # Registered first: whatever happens to the loop from here on, the end of its thread finishes this call.
+        # Registered first, so that the end of the loop's thread finishes this call in every case.
         self.portal.calls.add(self)
         try:
-            # The context is for the task alone: one that starts eagerly enters it, and it can be entered only once.
+            # Without the context: an eager task enters it, and a context can be entered only once.
             loop.call_soon_threadsafe(self._start)
         except RuntimeError:
             self.finish(SessionClosed("the background event loop has ended"))
 
     def wait(self) -> None:
-        while not self.done.acquire(timeout=WAIT_SLICE if sys.platform == "win32" else -1):
+        while not self.done.acquire(timeout=WAIT_SLICE_S if sys.platform == "win32" else -1):
             pass
 
     def stop(self, loop: asyncio.AbstractEventLoop, seconds: float) -> BaseException | None:
-        """Cancels it and waits until it has cleaned up, or that time is over. What came out of that, if an error."""
+        """Cancel the call, wait for its cleanup, and return the error that it ended with."""
         if self in self.portal.calls:
-            with contextlib.suppress(RuntimeError):  # a closed loop: the end of its thread finishes the call
+            with contextlib.suppress(
+                RuntimeError
+            ):  # the loop is closed: the end of its thread finishes the call
                 loop.call_soon_threadsafe(self.cancel)
             wait_in_thread(lambda part: self.done.acquire(timeout=part), seconds)
         return self.error
@@ -94,7 +97,7 @@ class Call(Generic[T]):
         try:
             raise error
         finally:
-            del error  # it holds this frame through its traceback: without this, a cycle
+            del error  # its traceback refers to this frame: avoids a cycle
 
     # In the loop's thread
 
@@ -105,17 +108,17 @@ class Call(Generic[T]):
         driving = self._drive()
         try:
             self.task = loop.create_task(driving, name=self.name, context=self.context)
-        except BaseException as error:  # noqa: BLE001  # a task factory is the program's own code
+        except BaseException as error:  # noqa: BLE001  # the program's task factory may raise anything
             driving.close()
             self.finish(error)
             return
-        # A task that is cancelled before its first step never enters its body: only the callback is sure to run.
+        # A task that is cancelled before its first step never enters its body; the callback always runs.
         self.task.add_done_callback(self._settle)
 
     async def _drive(self) -> None:
         try:
             self.result = await self.func(*self.args, **self.kwargs)
-        except BaseException as error:  # noqa: BLE001  # raised again, in the thread that waits
+        except BaseException as error:  # noqa: BLE001  # raised again in the waiting thread
             self.error = error
 
     def _settle(self, task: asyncio.Task[None]) -> None:
@@ -130,7 +133,7 @@ class Call(Generic[T]):
     def finish(self, error: BaseException | None) -> None:
         try:
             self.portal.calls.remove(self)
-        except KeyError:  # finished already: whoever removes it, releases it, once
+        except KeyError:  # already finished: `done` is released once
             return
         self.error = error
         self.task = None
@@ -138,14 +141,14 @@ class Call(Generic[T]):
 
 
 class Portal:
-    """A thread with an event loop, of this process. `token` tells it from every other one, across forks too."""
+    """A thread with an event loop. `token` is unique, also across forks."""
 
     _serial = count(1)
 
     def __init__(self) -> None:
         self.token: tuple[int, int] = (os.getpid(), next(self._serial))
         self.closing = False
-        self.inherited = False  # by a fork: its thread stayed behind
+        self.inherited = False  # from the parent process, where its thread is
         self.calls: set[Call[Any]] = set()
         self._hooks: dict[int, tuple[weakref.ref[object], Callable[..., Awaitable[object]], float]] = {}
         self._ready = threading.Event()
@@ -154,46 +157,51 @@ class Portal:
         self._ended = False
         self._failure: BaseException | None = None
         self._patience: float | None = None
-        # Not `start_blocking_portal`: a Ctrl-C while that one starts makes it join a thread that never ends, and it
-        # keeps the thread to itself, whose life has to be known here.
+        # Not anyio's `start_blocking_portal`: after Ctrl-C during its start it joins a thread that never ends, and it
+        # does not expose the thread, which `usable` needs.
         self._thread = threading.Thread(target=self._main, name="ezeep-portal", daemon=True)
         forks.watch(self)
 
     def disown(self) -> None:
+        """In a forked child: leave the portal to the parent process."""
         self.inherited = True
         if self.runs_here and self._loop is not None:
-            # Forked by code of a caller on this loop: its child would go on as a second parent, and never end.
+            # Forked by a callback on this loop: the child would run the parent's loop and never end.
             self._ended = True
             self._loop.stop()
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     @property
     def usable(self) -> bool:
-        """Whether its thread lives, in this very process."""
+        """Whether its thread is alive, in this process."""
         return not self.inherited and self._thread.is_alive()
 
     @property
     def runs_here(self) -> bool:
+        """Whether this thread is the portal's thread."""
         return threading.current_thread() is self._thread
 
-    def run_as(self, meant: str, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs the coroutine function here and waits for it. See `run`.
+    def run_as(
+        self, expression: str, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a coroutine function on this event loop and wait for it; see `run`.
 
-        `meant` is how an async program would have written it, for the message when this thread may not block.
+        `expression` is the async form of the call, for the message of `BlockingCallError`.
         """
-        _refuse_where_it_would_hang(meant, self)
+        _refuse_on_event_loop(expression, self)
         loop = self._running_loop()
-        call = Call(self, meant, func, args, kwargs)
+        call = Call(self, expression, func, args, kwargs)
         try:
             call.submit(loop)
             call.wait()
         except BaseException as interruption:
-            # Ctrl-C, or whatever a signal handler raises. A second one gives up waiting for the cleanup.
-            stopped_with = call.stop(loop, CLEANUP_WAIT)
+            # Ctrl-C, or any exception of a signal handler. A second one ends the wait for the cleanup.
+            stopped_with = call.stop(loop, CLEANUP_TIMEOUT_S)
             if interruption.__context__ is None:
-                interruption.__context__ = stopped_with  # as `asyncio.run` shows it: where the coroutine was
+                interruption.__context__ = stopped_with  # as in `asyncio.run`: shows where the coroutine was
             del stopped_with
             raise
         if self.closing and isinstance(call.error, asyncio.CancelledError | SessionClosed):
@@ -201,68 +209,72 @@ class Portal:
         return call.outcome()
 
     def post(self, func: Callable[[], Awaitable[object]], *, wait: float = 0.0) -> None:
-        """Starts the coroutine function here and lets it go, with its errors, after at most `wait` seconds.
+        """Start a coroutine function without its result or errors, and wait for it for at most `wait` seconds.
 
-        Takes no lock but a call's own: it is made for finalisers, which run anywhere, in the loop's thread too.
+        For finalizers, which run in any thread, also in the loop's: takes no lock other than the call's own.
         """
         loop = self._loop
         if loop is None or self.closing or not self.usable:
             return
-        call = Call(self, "left behind", func)
+        call = Call(self, "finalizer", func)
         call.submit(loop)
         if wait > 0 and not called_from_event_loop():
             call.done.acquire(timeout=wait)
 
     def at_exit(
-        self, hook: Callable[[], Awaitable[object]], *, wait: float = EXIT_WAIT
+        self, hook: Callable[[], Awaitable[object]], *, wait: float = EXIT_TIMEOUT_S
     ) -> Callable[[], None]:
-        """Runs a bound method here at the interpreter's exit, for `wait` seconds at most. Returns how to take it back.
+        """Call a bound async method at the exit of the interpreter, for at most `wait` seconds.
 
-        Its object is referred to weakly.
+        Holds a weak reference to its object. Returns a function that removes the hook.
         """
         key = next(self._serial)
 
         def forget(_: object = None) -> None:
             self._hooks.pop(key, None)
 
-        # Not `WeakMethod`: its callback fails when it is called while modules are torn down.
+        # Not `WeakMethod`: its callback fails while modules are torn down.
         method = cast("MethodType", hook)
         self._hooks[key] = weakref.ref(method.__self__, forget), method.__func__, wait
         return forget
 
     def close(self) -> None:
-        """Runs the hooks and ends the thread, within the time that they have. Called again, it resumes its wait."""
+        """Run the exit hooks and end the thread, within their time limits. A second call resumes the wait."""
         if not self.usable:
             return
         self.closing = True
-        self._ready.wait(STOP_WAIT)
+        self._ready.wait(STOP_TIMEOUT_S)
         if self._loop is not None:
             if self._patience is None:
                 patience = max((wait for *_, wait in list(self._hooks.values())), default=0.0)
                 Call(self, "exit", self._wind_down, (patience,)).submit(self._loop)
                 self._patience = patience
-            # Not join(): up to Python 3.12, one that is interrupted takes the thread for ended (python/cpython#90882).
-            if wait_in_thread(self._finished.wait, self._patience + STOP_WAIT):
-                self._thread.join(STOP_WAIT)
+            # Not join(): up to Python 3.12, an interrupted join marks the thread as ended (python/cpython#90882).
+            if wait_in_thread(self._finished.wait, self._patience + STOP_TIMEOUT_S):
+                self._thread.join(STOP_TIMEOUT_S)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self.closing:
             raise _end_of_interpreter()
         if self.inherited:
-            raise SessionClosed("it was opened before a fork, in another process: open it again here")
+            raise SessionClosed(
+                "the session was opened before a fork, in the parent process: open one in this process"
+            )
         if self._loop is None:
             self._ready.wait()
         if self._loop is None or not self.usable:
-            raise SessionClosed("the background event loop has ended: open it again") from self._failure
+            raise SessionClosed(
+                "the background event loop has ended: call again to start another"
+            ) from self._failure
         return self._loop
 
     # In the thread
 
     def _main(self) -> None:
         try:
-            # An own context: the loop must not inherit the variables of whoever happened to call first.
+            # A context of its own: the loop must not inherit the context variables of the first caller.
             Context().run(self._serve)
-        except BaseException as error:  # noqa: BLE001  # there is nobody above to raise to
+        except BaseException as error:  # noqa: BLE001  # top of the thread; logged below
             self._failure = error
         finally:
             self._ready.set()
@@ -278,19 +290,21 @@ class Portal:
             forks.watch(self, self._loop)
             self._ready.set()
             while not self._ended:
-                # One loop for all sessions of the process: code of a caller that exits in it, or stops it, must not
-                # end it. No Ctrl-C arrives in this thread.
+                # All sessions of the process share the loop: a caller's code that exits or stops it must not end it.
+                # Ctrl-C is raised in the main thread only.
                 try:
                     self._loop.run_forever()
                 except (SystemExit, KeyboardInterrupt):
-                    with contextlib.suppress(BaseException):  # a log handler may be what tried it
-                        logger.exception("code on the background event loop tried to exit: the loop goes on")
+                    with contextlib.suppress(BaseException):  # a log handler may be the code that exits
+                        logger.exception(
+                            "code on the background event loop tried to exit the program; the loop continues"
+                        )
 
     async def _wind_down(self, patience: float) -> None:
         async def quietly(func: Callable[[object], Awaitable[object]], owner: object) -> None:
             try:
                 await func(owner)
-            except (Exception, SystemExit, KeyboardInterrupt):  # the others are closed all the same
+            except (Exception, SystemExit, KeyboardInterrupt):  # the other hooks still run
                 logger.debug("closing at exit: %r failed", func, exc_info=True)
 
         hooks = [(func, owner) for ref, func, _ in list(self._hooks.values()) if (owner := ref()) is not None]
@@ -301,9 +315,9 @@ class Portal:
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    """What the program's policy gives, but not uvloop's where there are forks.
+    """Create an event loop with the program's policy, but not uvloop's on systems with fork.
 
-    libuv waits for its threads when a forked child exits, where they are not, and crashes (libuv/libuv#4443).
+    libuv joins its threads at the exit of a forked child, where they do not exist, and crashes (libuv/libuv#4443).
     """
     loop = asyncio.new_event_loop()
     if isinstance(loop, asyncio.BaseEventLoop) or not hasattr(os, "fork"):
@@ -312,31 +326,42 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop()
 
 
-_lock = threading.RLock()  # a finaliser may get here in the thread that holds it
+_lock = threading.RLock()  # a finalizer may run in the thread that holds it
 _current: Portal | None = None
 _exiting = False
 
 
 def run(func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Runs the coroutine function on the background event loop and waits for it.
+    """Call a coroutine function on the background event loop and wait for it.
 
-    The caller's context variables are visible inside. What it raises is raised here, as it is. Ctrl-C cancels it, waits
-    for its cleanup (40 seconds at most; a second Ctrl-C gives up) and is raised again. Raises `BlockingCallError` on a
-    thread that runs an event loop, and `SessionClosed` when the interpreter is exiting.
+    The coroutine sees the caller's context variables, and its exception is raised unchanged. Ctrl-C cancels it, waits
+    up to 40 seconds for its cleanup (a second Ctrl-C ends the wait), and is raised again.
+
+    Args:
+        func: Coroutine function.
+        *args: Its positional arguments.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        The result of the coroutine.
+
+    Raises:
+        BlockingCallError: This thread runs an event loop.
+        SessionClosed: The interpreter is exiting.
     """
-    meant = f"await {getattr(func, '__qualname__', repr(func))}(...)"
-    return run_as(meant, func, *args, **kwargs)
+    expression = f"await {getattr(func, '__qualname__', repr(func))}(...)"
+    return run_as(expression, func, *args, **kwargs)
 
 
-def run_as(meant: str, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """`run`, with the words for what an async program would have written: "await session.groups.get(...)"."""
-    _refuse_where_it_would_hang(meant, _current)
-    return current().run_as(meant, func, *args, **kwargs)
+def run_as(expression: str, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """`run` with the async form of the call for error messages, such as "await session.groups.get(...)"."""
+    _refuse_on_event_loop(expression, _current)
+    return current().run_as(expression, func, *args, **kwargs)
 
 
 def current() -> Portal:
-    """This process's portal, started if there is none yet. Raises `SessionClosed` when the interpreter is exiting."""
-    global _current  # noqa: PLW0603  # one per process is what this module is for
+    """Return the portal of this process, started if needed. Raises `SessionClosed` if the interpreter is exiting."""
+    global _current  # noqa: PLW0603  # one portal per process
     portal = _current
     if portal is not None and portal.usable:
         return portal
@@ -345,24 +370,24 @@ def current() -> Portal:
     with _lock:
         portal = _current
         if portal is None or not portal.usable:
-            # Published before it starts: a Ctrl-C in the middle leaves one to go on with, not one that nobody knows.
+            # Assigned before it starts: a portal whose start was interrupted by Ctrl-C remains reachable.
             portal = _current = Portal()
             try:
                 portal.start()
             except RuntimeError as error:
-                # From Python 3.12 on there are no new threads once the exit has begun; elsewhere a limit was reached.
+                # From Python 3.12 on no thread starts once the exit has begun; otherwise a system limit was reached.
                 raise SessionClosed(f"no thread can be started for blocking calls: {error}") from error
             forks.at_end_of_child(_at_exit)
         return portal
 
 
 def exiting() -> bool:
-    """Whether the interpreter is exiting, and blocking calls are refused: finalisers then have nothing left to do."""
+    """Return whether the interpreter is exiting. Blocking calls are refused then."""
     return _exiting
 
 
 def called_from_event_loop() -> bool:
-    """Whether this thread runs an event loop, so that to block it would stop everything on that loop."""
+    """Return whether this thread runs an event loop, which a blocking call would stop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -370,31 +395,26 @@ def called_from_event_loop() -> bool:
     return True
 
 
-def here() -> int:
-    """Which thread this is."""
-    return threading.get_ident()
-
-
-def _refuse_where_it_would_hang(meant: str, portal: Portal | None) -> None:
+def _refuse_on_event_loop(expression: str, portal: Portal | None) -> None:
     if not called_from_event_loop():
         return
     if (portal is None or not portal.runs_here) and in_notebook():
         return
     raise BlockingCallError(
-        f"this call blocks, and its thread runs an event loop: use `{meant}` of an EzeepSession"
+        f"a blocking call on a thread that runs an event loop: use `{expression}` with an EzeepSession"
     )
 
 
 def _end_of_interpreter() -> SessionClosed:
-    """A daemon thread is about to be stopped anyway, so it is held: the error would only print its traceback."""
+    """Return the error, after a wait in a daemon thread: that thread ends with the process, without a traceback."""
     if _exiting and threading.current_thread().daemon:
-        threading.Event().wait(PARK_WAIT)
-    return SessionClosed("the interpreter is exiting")
+        threading.Event().wait(PARK_S)
+    return SessionClosed("the interpreter is exiting: make blocking calls before its end")
 
 
 def _after_fork_in_child() -> None:
     global _current, _lock  # noqa: PLW0603  # see current()
-    _lock = threading.RLock()  # some other thread may have held it, and that thread is not in this process
+    _lock = threading.RLock()  # another thread of the parent process may hold the old one
     _current = None
 
 
@@ -405,13 +425,14 @@ def _at_exit() -> None:
     if portal is not None:
         try:
             portal.close()
-        except BaseException:  # noqa: BLE001  # Ctrl-C, and perhaps the one before it is what the program ends for
-            logger.warning("interrupted while a refresh is under way: a second interruption gives it up")
+        except BaseException:  # noqa: BLE001  # Ctrl-C; an earlier one may have ended the program
+            logger.warning(
+                "interrupted while sessions close, perhaps during a token refresh: a second interruption stops the wait"
+            )
 
 
-# Registered at import, not with the first call: exit handlers run in reverse, so those of a program that registers them
-# after its imports still find the portal working.
+# Registered at import: exit handlers run in reverse order, so those that a program registers later can still make calls.
 atexit.register(_at_exit)
-atexit.register(_at_exit)  # resumes the wait where Ctrl-C has ended the first one
+atexit.register(_at_exit)  # resumes the wait if Ctrl-C has ended the first one
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

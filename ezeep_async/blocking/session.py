@@ -1,6 +1,6 @@
-"""`run_sync` and the blocking twin: a view of the async classes, one line for each method.
+"""`run_sync` and `BlockingSession`: the blocking form of `EzeepSession`.
 
-Every call runs on the one background event loop of the process; see `portal`.
+Each method is declared once, from its async method. All calls run on the one background event loop (see `portal`).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from ezeep_async.session import EzeepSession
 A = TypeVar("A")
 
 
-class _Home:
-    """Where the async session lives, and which one it is by now.
+class _SharedSession:
+    """The async session that the parts of a `BlockingSession` share, and the event loop that it is open on.
 
-    Held by all parts of a blocking session and holding none of them, so that it goes with the last of them.
+    The parts refer to it and not the other way round, so it is finalized with the last of them.
     """
 
-    _homes: ClassVar[weakref.WeakKeyDictionary[EzeepSession, weakref.ref[_Home]]] = (
+    _by_session: ClassVar[weakref.WeakKeyDictionary[EzeepSession, weakref.ref[_SharedSession]]] = (
         weakref.WeakKeyDictionary()
     )
 
@@ -47,40 +47,42 @@ class _Home:
         self._closed = False
 
     @classmethod
-    def of(cls, session: EzeepSession) -> _Home:
-        """The one of this session: with two, the first that is forgotten would close the session of the other."""
-        known = cls._homes.get(session)
-        home = None if known is None else known()
-        if home is None or home._closed:
-            home = cls(session)
-            cls._homes[session] = weakref.ref(home)
-        return home
+    def of(cls, session: EzeepSession) -> _SharedSession:
+        """Return the one object of this session: a second one would close the session when it is finalized."""
+        reference = cls._by_session.get(session)
+        shared = None if reference is None else reference()
+        if shared is None or shared._closed:
+            shared = cls(session)
+            cls._by_session[session] = weakref.ref(shared)
+        return shared
 
     def session(self) -> EzeepSession:
-        """The session of this process, on the event loop of this process. Raises `SessionClosed` after the close."""
+        """Return the session for the event loop of this process. Raises `SessionClosed` after the close."""
         if self._closed:
-            raise SessionClosed("this BlockingSession is closed")
+            raise SessionClosed(
+                "this BlockingSession is closed: make another one with run_sync(EzeepSession(...))"
+            )
         current = portal.current()
         if self._portal is not current:
             if self._portal is not None:
-                # The event loop that the session lived on is in another process, or has ended.
+                # The session's event loop belongs to the parent process, or has ended.
                 forks.bury(self._session)
                 self._session = self._session.again()
             self._portal = current
-            current.at_exit(self._session.aclose, wait=portal.CLEANUP_WAIT)
+            current.at_exit(self._session.aclose, wait=portal.CLEANUP_TIMEOUT_S)
         return self._session
 
     @property
     def _is_owner(self) -> bool:
-        """Whether the session is open on the event loop of the blocking calls, and not on one of its user's."""
-        home = self._portal
-        return home is not None and not self._closed and self._session._is_open_on(home._loop)  # pyright: ignore[reportPrivateUsage]  # the two are one thing
+        """Whether the session is open on the background event loop, and not on another one."""
+        owner = self._portal
+        return owner is not None and not self._closed and self._session._is_open_on(owner._loop)  # pyright: ignore[reportPrivateUsage]  # one implementation in two modules
 
     def __repr__(self) -> str:
         return repr(self._session)
 
     def close(self) -> None:
-        """Close the session, if it was opened by a blocking call of this process."""
+        """Close the session if it is open on the background event loop."""
         is_owner, self._closed = self._is_owner, True
         if is_owner and not portal.exiting():
             try:
@@ -89,13 +91,13 @@ class _Home:
                 self._closed = False
                 raise
 
-    # A default argument, as the module's globals are gone when it is collected at the end of the interpreter.
+    # A default argument, because the module's globals are None at the end of the interpreter.
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        home = self._portal
-        if home is None or home.closing or not self._is_owner:
+        owner = self._portal
+        if owner is None or owner.closing or not self._is_owner:
             return
-        home.post(self._session.aclose)
-        # Last, as a filter may make it an exception.
+        owner.post(self._session.aclose)
+        # Last, because a warning filter may raise it.
         _warn(
             "a BlockingSession was not closed: use `with run_sync(...)`, or call its close()",
             ResourceWarning,
@@ -104,20 +106,23 @@ class _Home:
         )
 
 
-class _Part(Generic[A]):
-    """A blocking view of one part of the session."""
+class _BlockingResource(Generic[A]):
+    """Base class of the blocking resources."""
 
-    def __init__(self, home: _Home, part: Callable[[EzeepSession], A]) -> None:
-        self._home = home
+    def __init__(self, shared: _SharedSession, part: Callable[[EzeepSession], A]) -> None:
+        self._shared = shared
         self._part = part
 
     @property
     def _aio(self) -> A:
-        return self._part(self._home.session())
+        return self._part(self._shared.session())
 
 
-class BlockingOAuth(_Part[OAuth]):
-    """The blocking twin of `OAuth`."""
+class BlockingOAuth(_BlockingResource[OAuth]):
+    """Log in, pair a device, refresh and revoke tokens with blocking calls.
+
+    Each method blocks and is otherwise the same as in `OAuth`.
+    """
 
     authorization_request = plain(OAuth.authorization_request)
     complete = call(OAuth.complete)
@@ -129,8 +134,11 @@ class BlockingOAuth(_Part[OAuth]):
     revoke = call(OAuth.revoke)
 
 
-class BlockingGroups(_Part[Groups]):
-    """The blocking twin of `Groups`."""
+class BlockingGroups(_BlockingResource[Groups]):
+    """Groups and their members, with blocking calls.
+
+    Each method blocks and is otherwise the same as in `Groups`.
+    """
 
     list = listing(Groups.list)
     get = call(Groups.get)
@@ -142,8 +150,11 @@ class BlockingGroups(_Part[Groups]):
     members = listing(Groups.members)
 
 
-class BlockingUsers(_Part[Users]):
-    """The blocking twin of `Users`."""
+class BlockingUsers(_BlockingResource[Users]):
+    """Users of the printing API and their groups, with blocking calls.
+
+    Each method blocks and is otherwise the same as in `Users`.
+    """
 
     list = listing(Users.list)
     get = call(Users.get)
@@ -153,8 +164,11 @@ class BlockingUsers(_Part[Users]):
     change_groups = call(Users.change_groups)
 
 
-class BlockingAccounts(_Part[Accounts]):
-    """The blocking twin of `Accounts`."""
+class BlockingAccounts(_BlockingResource[Accounts]):
+    """Account users, with blocking calls.
+
+    Each method blocks and is otherwise the same as in `Accounts`.
+    """
 
     list = listing(Accounts.list)
     get = call(Accounts.get)
@@ -163,8 +177,11 @@ class BlockingAccounts(_Part[Accounts]):
     delete = call(Accounts.delete)
 
 
-class BlockingInvitations(_Part[Invitations]):
-    """The blocking twin of `Invitations`."""
+class BlockingInvitations(_BlockingResource[Invitations]):
+    """Invitations to the organization, with blocking calls.
+
+    Each method blocks and is otherwise the same as in `Invitations`.
+    """
 
     list = listing(Invitations.list)
     create = call(Invitations.create)
@@ -172,8 +189,11 @@ class BlockingInvitations(_Part[Invitations]):
     resend = call(Invitations.resend)
 
 
-class BlockingProvisioning(_Part[Provisioning]):
-    """The blocking twin of `Provisioning`. Callbacks run on the background thread."""
+class BlockingProvisioning(_BlockingResource[Provisioning]):
+    """Plan and apply group memberships with blocking calls.
+
+    Each method blocks and is otherwise the same as in `Provisioning`. Callbacks run in the background thread.
+    """
 
     plan = call(Provisioning.plan)
     apply = call(Provisioning.apply)
@@ -181,26 +201,50 @@ class BlockingProvisioning(_Part[Provisioning]):
 
 
 class BlockingSession:
-    """The blocking twin of `EzeepSession`, for any thread that runs no event loop; several may share it.
+    """A session with blocking calls, for threads that run no event loop. Made by `run_sync`.
 
-    In a forked child it opens a session of its own on the same store, with its first call.
+    Several threads may share it. Close it with a `with` block or `close()`. In a forked child it opens a session of its
+    own with the child's first call, with the same token store.
+
+    Args:
+        session: The async session that makes the calls, on the background event loop of this process.
+
+    Raises:
+        TypeError: `session` is not an `EzeepSession`.
+
+    Attributes:
+        oauth: Log in, pair a device, refresh and revoke tokens.
+        groups: Groups and their members.
+        users: Users of the printing API and their groups.
+        accounts: Account users: names, e-mail addresses, roles.
+        invitations: Invitations to the organization.
+        provisioning: Plan and apply group memberships.
+
+    Note:
+        Every call blocks until its result is there. In addition to the errors that `EzeepSession` lists, it can raise:
+
+        - `BlockingCallError`: the thread runs an event loop, and is not in a cell of a notebook.
+        - `SessionClosed`: this session is closed, or the interpreter is exiting.
+        - `RuntimeError`: the async session is open on another event loop.
+        - `KeyboardInterrupt`: after Ctrl-C the call is cancelled and has up to 40 seconds to clean up, so that a token
+          refresh completes. A second Ctrl-C does not wait.
     """
 
     def __init__(self, session: EzeepSession) -> None:
         check_kind(session, EzeepSession, "session", "run_sync(EzeepSession(app, ...))")
-        self._home = home = _Home.of(session)
-        self.oauth = BlockingOAuth(home, attrgetter("oauth"))
-        self.groups = BlockingGroups(home, attrgetter("groups"))
-        self.users = BlockingUsers(home, attrgetter("users"))
-        self.accounts = BlockingAccounts(home, attrgetter("accounts"))
-        self.invitations = BlockingInvitations(home, attrgetter("invitations"))
-        self.provisioning = BlockingProvisioning(home, attrgetter("provisioning"))
+        self._shared = shared = _SharedSession.of(session)
+        self.oauth = BlockingOAuth(shared, attrgetter("oauth"))
+        self.groups = BlockingGroups(shared, attrgetter("groups"))
+        self.users = BlockingUsers(shared, attrgetter("users"))
+        self.accounts = BlockingAccounts(shared, attrgetter("accounts"))
+        self.invitations = BlockingInvitations(shared, attrgetter("invitations"))
+        self.provisioning = BlockingProvisioning(shared, attrgetter("provisioning"))
 
     request = call(EzeepSession.request)
     keep_alive = on_loop(EzeepSession.keep_alive)
     background = plain(EzeepSession.background)
 
-    # Written out: in a protocol, type checkers do not bind what `call` makes.
+    # Written by hand: type checkers do not bind the descriptors of `call` in the protocol `Reconciler`.
     def reconcile(self, unknown: OutcomeUnknown, /) -> Reconciled:
         """Search for the object of a creation whose response was lost.
 
@@ -219,15 +263,15 @@ class BlockingSession:
 
     @property
     def stats(self) -> Stats:
-        """What this session has done so far."""
+        """Counters of this session: calls, requests, retries, rejected requests and token refreshes."""
         return self._aio.stats
 
     @property
     def _aio(self) -> EzeepSession:
-        return self._home.session()
+        return self._shared.session()
 
     def __repr__(self) -> str:
-        return f"<BlockingSession of {self._home!r}>"
+        return f"<BlockingSession of {self._shared!r}>"
 
     def __enter__(self) -> Self:
         portal.run_as("async with EzeepSession(...)", self._aio.__aenter__)
@@ -239,22 +283,42 @@ class BlockingSession:
         try:
             self.close()
         except TokenStoreError:
-            if error is None:  # as in EzeepSession: it was logged, and another error is under way
+            if error is None:  # already logged as critical; an error of the block takes precedence
                 raise
 
     def close(self) -> None:
-        """Close the session. May be called twice. Raises what `EzeepSession.aclose` raises."""
-        self._home.close()
+        """Close the session and its connections.
+
+        Blocks until a token refresh in progress has ended; calls of other threads raise `SessionClosed`. A second call
+        does nothing.
+
+        Raises:
+            BlockingCallError: This thread runs an event loop. The session stays open.
+            TokenPersistError: The latest token set could not be saved.
+        """
+        self._shared.close()
 
     aclose = close
 
 
 def run_sync(session: EzeepSession) -> BlockingSession:
-    """The blocking twin of `session`: the same attributes and methods, without `await`.
+    """Make a session with blocking calls from an `EzeepSession`.
 
-    Use it in a `with` block. A call on a thread that runs an event loop raises `BlockingCallError`. Do not use
-    `session` itself on another event loop: it then belongs to the background one. A session that another event loop
-    has opened raises `RuntimeError` with the first call, and stays open there. Called again with the same session, it
-    returns a view of the same blocking session: closing one closes both.
+    The result has the same attributes and methods, without `await`. Use it in a `with` block:
+
+        with run_sync(EzeepSession(app, store)) as session:
+            session.accounts.me()
+
+    Do not use `session` itself afterwards: it belongs to the background event loop.
+
+    Args:
+        session: A session that is not open on another event loop. If it is, the first call raises `RuntimeError`, and
+            the session stays open there.
+
+    Returns:
+        The blocking session. A second call with the same session returns a view of it: closing one closes both.
+
+    Raises:
+        TypeError: `session` is not an `EzeepSession`.
     """
     return BlockingSession(session)
