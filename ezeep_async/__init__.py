@@ -1,4 +1,4 @@
-"""The Python SDK for ezeep Blue: asyncio first, with a typed blocking twin."""
+"""The Python SDK for ezeep Blue: `EzeepSession` for asyncio, and `run_sync` for blocking calls."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
 
 
-# Who configures no logging gets errors as exceptions, and not a second time from Python's handler of last resort.
+# Without it, a program that configures no logging would print each logged error through `logging.lastResort`.
 logging.getLogger("ezeep_async").addHandler(logging.NullHandler())
 
 __all__ = [

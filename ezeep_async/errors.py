@@ -108,10 +108,7 @@ class StateMismatch(AuthorizationDenied):
 
 
 class PairingTimeout(AuthenticationError, TimeoutError):
-    """The pairing was not confirmed before its code expired.
-
-    Also a `TimeoutError`. Start a new pairing.
-    """
+    """The pairing was not confirmed before its code expired. Start a new one."""
 
 
 class TokenStoreError(EzeepError):
@@ -174,10 +171,7 @@ class ApiError(EzeepError):
 
 
 class BadRequest(ApiError):
-    """The server rejected the input (400 or 422).
-
-    Correct the fields in `field_errors`.
-    """
+    """The server rejected the input (400 or 422). `field_errors` names the fields to correct."""
 
 
 class PermissionDenied(ApiError):
@@ -189,19 +183,13 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """The request contradicts the current state on the server (409 or 412).
-
-    Read the current state and decide again.
-    """
+    """The request contradicts the current state on the server (409 or 412)."""
 
 
 class RateLimited(ApiError):
     """The server throttled the call (429), and the limits in `Settings` do not allow a further retry.
 
     Wait for `retry_after` seconds, then call again.
-
-    Attributes:
-        retry_after: Seconds that the server asked to wait, or None if it did not say.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None, **details: object) -> None:
@@ -210,10 +198,7 @@ class RateLimited(ApiError):
 
 
 class ServerError(ApiError):
-    """The server or a gateway failed (5xx), also after retries.
-
-    Call again later.
-    """
+    """The server or a gateway failed (5xx), also after retries. Call again later."""
 
 
 class UnexpectedResponse(EzeepError):
@@ -487,10 +472,7 @@ OPENED_BEFORE_FORK = (
 
 
 class SessionClosed(EzeepError):
-    """The session was closed before or during the call, or belongs to the parent process of a fork.
-
-    Open a new session.
-    """
+    """The session was closed before or during the call, or belongs to the parent process. Open a new one."""
 
 
 class BlockingCallError(EzeepError, RuntimeError):
@@ -501,7 +483,4 @@ class BlockingCallError(EzeepError, RuntimeError):
 
 
 class InsecureEndpoint(EzeepError, ValueError):
-    """The endpoint URL is not https, and its host is not a loopback address.
-
-    Also a `ValueError`. Use an https:// URL.
-    """
+    """The endpoint URL is not https, and its host is not a loopback address. Use an https:// URL."""

@@ -1,4 +1,4 @@
-"""The blocking twin's methods and listings: the async ones' signatures, and nothing left running."""
+"""Blocking methods and paginators: signatures of the async ones, and no request left running."""
 
 # pyright: reportPrivateUsage=false
 
@@ -37,7 +37,7 @@ def items(first: int, last: int) -> list[Item]:
 
 @attrs.define(eq=False)
 class Pages:
-    """Three pages of two, with one "request" read ahead, which only `aclose` ends."""
+    """Three pages of two items, with one prefetch task that only `aclose` ends."""
 
     owner: Paginator
     number: int = 0
@@ -111,7 +111,7 @@ class Groups:
         return self.paginator
 
     def url(self, path: str) -> str:
-        """Where it is."""
+        """URL of a path."""
         return f"https://localhost/{path}"
 
 
@@ -144,7 +144,7 @@ def test_call_blocks_and_runs_on_the_portal(groups: BlockingGroups) -> None:
     assert thread != threading.get_ident()
 
 
-def test_call_passes_errors_on(groups: BlockingGroups) -> None:
+def test_call_raises_the_error_of_the_coroutine(groups: BlockingGroups) -> None:
     with pytest.raises(NotFound) as caught:
         groups.get("missing")
     assert caught.value.status == 404
@@ -162,13 +162,13 @@ def test_5_8_the_signature_is_the_async_one_without_self(groups: BlockingGroups,
     assert inspect.signature(getattr(BlockingGroups, name)) == inspect.signature(getattr(Groups, name))
 
 
-def test_5_8_a_listings_signature_differs_in_what_it_returns_only(groups: BlockingGroups) -> None:
+def test_5_8_a_listings_signature_differs_only_in_its_return_annotation(groups: BlockingGroups) -> None:
     mine, aio = inspect.signature(groups.list), inspect.signature(groups._aio.list)
     assert mine.parameters == aio.parameters
     assert mine.return_annotation == "BlockingPaginator"
 
 
-def test_5_8_a_listings_return_annotation_keeps_its_item() -> None:
+def test_5_8_a_listings_return_annotation_keeps_the_item_type() -> None:
     assert blocking._blocking("Paginator[Group]") == "BlockingPaginator[Group]"
     assert blocking._blocking(Paginator) is BlockingPaginator
     assert blocking._blocking(AsyncIterator[Item]) == BlockingPaginator[Item]
@@ -183,7 +183,7 @@ def test_names_and_docstrings_are_those_of_a_method(groups: BlockingGroups) -> N
     assert not inspect.iscoroutinefunction(method)
 
 
-def test_help_reads_well_on_the_instance_and_on_the_class(groups: BlockingGroups) -> None:
+def test_help_shows_signature_and_docstring_of_instance_and_class(groups: BlockingGroups) -> None:
     on_instance = pydoc.plain(pydoc.render_doc(groups.get))
     assert (
         "get(group_id: 'UUID | str', *, fields: 'tuple[str, ...]' = ()) -> 'tuple[str, int]'" in on_instance
@@ -193,14 +193,14 @@ def test_help_reads_well_on_the_instance_and_on_the_class(groups: BlockingGroups
     assert "Raises `NotFound` when there is none." in on_class
 
 
-def test_on_the_class_it_is_the_descriptor_and_callable_like_any_method(groups: BlockingGroups) -> None:
+def test_the_class_attribute_is_the_descriptor_and_is_callable_like_a_method(groups: BlockingGroups) -> None:
     descriptor = inspect.getattr_static(BlockingGroups, "get")
     assert BlockingGroups.get is descriptor
     assert BlockingGroups.get(groups, "a")[0] == "a"
 
 
-def test_the_async_object_is_taken_at_each_call() -> None:
-    """5-3: a twin opens its session again in a forked child, and methods that were taken before follow."""
+def test_the_async_object_is_read_at_each_call() -> None:
+    """5-3: a bound method from before a fork uses the session that the child opened."""
 
     class Reopening:
         opened: ClassVar[list[Groups]] = []
@@ -219,7 +219,7 @@ def test_the_async_object_is_taken_at_each_call() -> None:
     assert len(Reopening.opened) == 2
 
 
-async def test_5_2_the_await_that_was_meant_is_named(groups: BlockingGroups) -> None:
+async def test_5_2_the_message_names_the_await_expression(groups: BlockingGroups) -> None:
     class Renamed(BlockingGroups):
         _awaited_as = "session.somewhere"
         take = call(Groups.get)
@@ -240,12 +240,12 @@ async def test_5_2_the_await_that_was_meant_is_named(groups: BlockingGroups) -> 
 def test_items_cross_the_thread_by_page(groups: BlockingGroups, paginator: Paginator) -> None:
     assert list(groups.list()) == items(0, 6)
     assert len(paginator.threads) == 4  # three pages, and the end
-    assert len(paginator.closed) == 1  # by itself: what has ended is not closed once more
+    assert len(paginator.closed) == 1  # by itself: a reading that has ended is not closed again
     assert set(paginator.threads) == {portal.current()._thread.ident}
     assert not paginator.running
 
 
-def test_pages_are_the_servers(groups: BlockingGroups, paginator: Paginator) -> None:
+def test_pages_are_those_of_the_server(groups: BlockingGroups, paginator: Paginator) -> None:
     assert [(page.offset, page.items) for page in groups.list().pages()] == [
         (0, items(0, 2)),
         (2, items(2, 4)),
@@ -258,7 +258,7 @@ def test_each_loop_is_a_new_reading(groups: BlockingGroups) -> None:
     assert list(paginator) == list(paginator)
 
 
-def test_the_rest_of_the_paginator(groups: BlockingGroups) -> None:
+def test_the_other_methods_of_the_paginator(groups: BlockingGroups) -> None:
     paginator = groups.list(page_size=5, offset=3)
     assert paginator.collect() == items(0, 6)
     assert paginator.collect(consistent=True) == items(0, 3)
@@ -298,11 +298,13 @@ def test_an_error_of_the_listing_is_raised_and_leaves_no_request_running(
             seen.append(item)
     assert seen == items(0, 2)
     assert not paginator.running
-    assert caught.tb  # it keeps the loop's frames alive: nothing was closed by their being collected
+    assert caught.tb  # keeps the frames of the loop alive: the reading was not closed by their collection
 
 
 @pytest.mark.parametrize("kind", ["items", "pages"])
-def test_a_reading_that_is_garbage_is_closed(groups: BlockingGroups, paginator: Paginator, kind: str) -> None:
+def test_a_reading_that_is_collected_is_closed(
+    groups: BlockingGroups, paginator: Paginator, kind: str
+) -> None:
     cycle: list[object] = [iter(groups.list()) if kind == "items" else groups.list().pages()]
     next(cycle[0])  # type: ignore[call-overload]
     cycle.append(cycle)
@@ -314,7 +316,7 @@ def test_a_reading_that_is_garbage_is_closed(groups: BlockingGroups, paginator: 
     assert not paginator.running
 
 
-def test_garbage_that_is_collected_on_the_portals_loop_does_not_block_it(
+def test_a_reading_that_is_collected_on_the_portals_loop_does_not_block_it(
     groups: BlockingGroups, paginator: Paginator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocking, "LEAVE_TIMEOUT_S", 60.0)
@@ -328,10 +330,10 @@ def test_garbage_that_is_collected_on_the_portals_loop_does_not_block_it(
     assert paginator.ended.wait(10)
 
 
-def test_leaving_does_not_wait_in_a_thread_that_did_not_read(
+def test_leave_does_not_wait_in_a_thread_that_did_not_read(
     groups: BlockingGroups, paginator: Paginator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A finaliser may run anywhere, in the middle of anything: it must not wait for the loop there."""
+    """A finalizer may run in any thread, at any point: it must not wait for the loop there."""
     waits: list[float] = []
     original: Callable[..., None] = portal.Portal.post
 
@@ -350,7 +352,7 @@ def test_leaving_does_not_wait_in_a_thread_that_did_not_read(
     assert waits == [blocking.LEAVE_TIMEOUT_S, 0.0]
 
 
-def test_as_a_context_manager_it_closes_what_it_opened(groups: BlockingGroups, paginator: Paginator) -> None:
+def test_the_context_manager_closes_all_readings(groups: BlockingGroups, paginator: Paginator) -> None:
     with groups.list() as listed:
         pages = listed.pages()
         next(pages)
@@ -364,7 +366,7 @@ def test_as_a_context_manager_it_closes_what_it_opened(groups: BlockingGroups, p
     assert len(paginator.closed) == 2
 
 
-def test_a_listing_that_nobody_reads_starts_nothing_and_is_freed(
+def test_a_listing_that_is_not_read_sends_nothing_and_is_freed(
     groups: BlockingGroups, paginator: Paginator
 ) -> None:
     listed = groups.list()
@@ -377,7 +379,7 @@ def test_a_listing_that_nobody_reads_starts_nothing_and_is_freed(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_5_3_a_listing_from_before_a_fork_says_so_and_its_sockets_are_left_alone(
+def test_5_3_a_listing_from_before_a_fork_is_refused_and_its_sockets_are_not_touched(
     groups: BlockingGroups, paginator: Paginator
 ) -> None:
     listed = groups.list()

@@ -1,4 +1,4 @@
-"""The background thread: one per process, and nothing that happens to a call harms it."""
+"""The background thread of the blocking calls, in one process: calls, errors, interruptions, finalizers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ezeep_async.blocking import portal
 from ezeep_async.errors import BlockingCallError, SessionClosed
 
 
-HANG = 15  # seconds after which something hangs; nothing here is expected to take long
+HANG = 15  # time limit in seconds; nothing here is expected to take long
 VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")
 
 
@@ -38,18 +38,18 @@ def test_a_call_returns_what_the_coroutine_returns() -> None:
     assert portal.run(add, 1, b=2) == 3
 
 
-def test_several_threads_call_at_once() -> None:
-    """20 calls wait for each other on the loop: they would never meet if calls took turns."""
+def test_calls_of_several_threads_run_concurrently() -> None:
+    """20 calls wait for each other on the loop, which would deadlock if calls ran one after another."""
     met = 0
-    everybody: asyncio.Event | None = None
+    all_met: asyncio.Event | None = None
 
     async def meet() -> int:
-        nonlocal met, everybody
-        everybody = everybody or asyncio.Event()
+        nonlocal met, all_met
+        all_met = all_met or asyncio.Event()
         met += 1
         if met == 20:
-            everybody.set()
-        await everybody.wait()
+            all_met.set()
+        await all_met.wait()
         return met
 
     results: list[int] = []
@@ -61,7 +61,7 @@ def test_several_threads_call_at_once() -> None:
     assert results == [20] * 20
 
 
-def test_5_7_context_variables_of_the_caller_are_visible_inside() -> None:
+def test_5_7_the_coroutine_sees_the_context_variables_of_the_caller() -> None:
     async def look() -> str:
         await asyncio.sleep(0)
         return await asyncio.create_task(asyncio.sleep(0, VARIABLE.get()))
@@ -133,13 +133,13 @@ def test_5_9_a_call_leaves_no_cycle_that_keeps_its_error_and_arguments_alive() -
     gc.disable()
     try:
         gone = scope()
-        portal.run(add, 1)  # the loop has let go of the last call
+        portal.run(add, 1)  # the loop has released the last call
         assert gone() is None
     finally:
         gc.enable()
 
 
-def test_wrong_arguments_are_a_type_error_and_no_coroutine_is_left_unawaited() -> None:
+def test_wrong_arguments_raise_type_error_and_leave_no_unawaited_coroutine() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(TypeError):
@@ -147,7 +147,7 @@ def test_wrong_arguments_are_a_type_error_and_no_coroutine_is_left_unawaited() -
         gc.collect()
 
 
-# --- where a blocking call would hang ------------------------------------------------------------------------------
+# --- calls on a thread that runs an event loop ---------------------------------------------------------------------
 
 
 async def test_5_2_a_call_on_a_thread_with_a_running_loop_raises_and_names_the_await() -> None:
@@ -170,12 +170,12 @@ async def test_5_1_a_worker_thread_of_an_async_program_may_call() -> None:
     assert await asyncio.to_thread(portal.run, add, 2) == 2
 
 
-# --- interruptions, and the end ------------------------------------------------------------------------------------
+# --- interruptions and the end of the loop -------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
-def test_5_4_whatever_a_signal_handler_raises_cancels_the_call() -> None:
-    """Celery's soft time limit, for one, is an exception raised by a signal handler."""
+def test_5_4_an_exception_of_a_signal_handler_cancels_the_call() -> None:
+    """Celery's soft time limit, for example, is an exception raised by a signal handler."""
 
     class TimeLimit(Exception):
         pass
@@ -201,12 +201,12 @@ def test_5_4_whatever_a_signal_handler_raises_cancels_the_call() -> None:
     assert ended == ["cancelled"]
 
 
-@pytest.mark.skipif(os.environ.get("EVENT_LOOP") == "eager", reason="an eager task has begun by then")
+@pytest.mark.skipif(os.environ.get("EVENT_LOOP") == "eager", reason="an eager task has started by then")
 @pytest.mark.parametrize("cancelled_first", [False, True])
-def test_5_4_a_call_that_is_cancelled_before_its_first_step_never_begins_and_still_ends(
+def test_5_4_a_call_cancelled_before_its_first_step_never_starts_and_still_ends(
     cancelled_first: bool,
 ) -> None:
-    """Ctrl-C may come while the call is being handed over: its thread must not wait for what never runs."""
+    """Ctrl-C may come while the call is submitted: its thread must not wait for a coroutine that never runs."""
     begun: list[int] = []
 
     async def work() -> None:
@@ -233,7 +233,7 @@ def test_5_4_a_call_that_is_cancelled_before_its_first_step_never_begins_and_sti
     assert begun == []
 
 
-def test_5_4_a_call_that_was_never_handed_over_is_stopped_at_once() -> None:
+def test_5_4_a_call_that_was_never_submitted_stops_at_once() -> None:
     loop = asyncio.new_event_loop()
     call = portal.Call(portal.current(), "add", add, (1,))
     call.done.acquire()
@@ -245,7 +245,7 @@ def test_5_4_a_call_that_was_never_handed_over_is_stopped_at_once() -> None:
         loop.close()
 
 
-def test_a_call_that_the_loop_never_got_to_ends_with_its_thread() -> None:
+def test_a_call_that_the_loop_never_started_ends_with_its_thread() -> None:
     ending = portal.Portal()
     ending.start()
     ending.run_as("await add(...)", add, 1)
@@ -258,7 +258,7 @@ def test_a_call_that_the_loop_never_got_to_ends_with_its_thread() -> None:
         call.outcome()
 
 
-def test_a_call_on_a_loop_that_closed_in_the_meantime_is_a_closed_session() -> None:
+def test_a_call_on_a_closed_loop_raises_session_closed() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     call = portal.Call(portal.current(), "add", add, (1,))
@@ -268,10 +268,10 @@ def test_a_call_on_a_loop_that_closed_in_the_meantime_is_a_closed_session() -> N
         call.outcome()
 
 
-def test_5_5_a_thread_that_cannot_be_started_any_more_is_a_closed_session(
+def test_5_5_a_thread_that_cannot_be_started_raises_session_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Python 3.12 and later, once the exit has begun."""
+    """Python 3.12 and later refuse to start a thread once the exit has begun."""
 
     def refuse(_: object) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
@@ -282,17 +282,17 @@ def test_5_5_a_thread_that_cannot_be_started_any_more_is_a_closed_session(
         portal.run(add, 1)
 
 
-# --- finalisers ----------------------------------------------------------------------------------------------------
+# --- finalizers ----------------------------------------------------------------------------------------------------
 
 
-def test_post_starts_a_coroutine_from_anywhere_and_waits_only_where_it_may() -> None:
+def test_post_starts_a_coroutine_in_any_thread_and_does_not_wait_on_the_loop() -> None:
     ran = threading.Event()
 
     async def work() -> None:
         ran.set()
 
     async def from_the_loop_itself() -> None:
-        portal.current().post(work, wait=60.0)  # the limit on this test's time would tell
+        portal.current().post(work, wait=60.0)  # a wait would exceed the time limit of the test
 
     portal.run(from_the_loop_itself)
     assert ran.wait(HANG)
@@ -301,7 +301,7 @@ def test_post_starts_a_coroutine_from_anywhere_and_waits_only_where_it_may() -> 
     assert ran.is_set()
 
 
-def test_post_swallows_errors_and_portals_that_are_gone() -> None:
+def test_post_ignores_errors_and_portals_that_are_not_running() -> None:
     async def fail() -> None:
         raise Own
 

@@ -1,4 +1,4 @@
-"""The background thread, seen from outside its process: its start, forks, Ctrl-C and the exit of the interpreter."""
+"""The background thread in processes of its own: start, forks, Ctrl-C and the exit of the interpreter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from ezeep_async.blocking import portal
 
 
-HANG = 15  # seconds after which something hangs; nothing here is expected to take long
+HANG = 15  # time limit in seconds; nothing here is expected to take long
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
@@ -28,7 +28,7 @@ PREAMBLE = """
 import asyncio, atexit, logging, os, sys, threading, time
 from ezeep_async.blocking import portal
 
-# Debug mode reports slow callbacks. On a busy machine everything is slow.
+# Debug mode reports slow callbacks, which are frequent on a busy machine.
 logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing"))
 """
 
@@ -49,7 +49,7 @@ def assert_clean(done: subprocess.CompletedProcess[str], stdout: str) -> None:
     assert (done.stdout.split(), done.stderr, done.returncode) == (stdout.split(), "", 0)
 
 
-# --- its start, and its end ----------------------------------------------------------------------------------------
+# --- start and end -------------------------------------------------------------------------------------------------
 
 
 def test_5_6_importing_starts_no_thread_and_the_first_call_starts_one() -> None:
@@ -64,7 +64,7 @@ def test_5_6_importing_starts_no_thread_and_the_first_call_starts_one() -> None:
     )
 
 
-def test_5_6_threads_that_make_the_first_call_at_once_share_one_portal() -> None:
+def test_5_6_threads_with_concurrent_first_calls_share_one_portal() -> None:
     assert_clean(
         run_script("""
             barrier, idents = threading.Barrier(20), []
@@ -81,7 +81,7 @@ def test_5_6_threads_that_make_the_first_call_at_once_share_one_portal() -> None
     )
 
 
-def test_a_loop_that_was_ended_from_inside_fails_its_calls_and_the_next_call_starts_another() -> None:
+def test_a_loop_that_fails_ends_its_calls_and_the_next_call_starts_another() -> None:
     assert_clean(
         run_script("""
             logging.disable()
@@ -122,11 +122,11 @@ JUPYTER = """
 """
 
 
-def test_5_1_under_an_ipython_kernel_a_call_works_but_never_on_the_portals_own_loop() -> None:
+def test_5_1_under_an_ipython_kernel_a_call_works_except_on_the_portals_own_loop() -> None:
     assert_clean(run_script(JUPYTER.format(kernel="kernel=object()")), "1 refused")
 
 
-def test_5_2_ipython_without_a_kernel_is_no_exception() -> None:
+def test_5_2_ipython_without_a_kernel_is_refused() -> None:
     assert_clean(run_script(JUPYTER.format(kernel="")), "refused refused")
 
 
@@ -134,7 +134,7 @@ def test_5_2_ipython_without_a_kernel_is_no_exception() -> None:
 
 
 @FORKS
-def test_5_3_after_os_fork_the_child_has_its_own_portal_and_the_parents_goes_on() -> None:
+def test_5_3_after_os_fork_the_child_has_its_own_portal_and_the_parents_continues() -> None:
     assert_clean(
         run_script(
             """
@@ -160,8 +160,8 @@ def test_5_3_after_os_fork_the_child_has_its_own_portal_and_the_parents_goes_on(
 
 
 @FORKS
-def test_5_3_a_child_that_exits_normally_is_clean_and_leaves_the_parents_calls_alone() -> None:
-    """The child runs its exit handlers, and collects its garbage, while a call of the parent is under way."""
+def test_5_3_a_child_exits_cleanly_and_does_not_disturb_the_parents_calls() -> None:
+    """The child runs its exit handlers and collects its garbage while a call of the parent is in progress."""
     assert_clean(
         run_script(
             """
@@ -235,7 +235,7 @@ def test_5_3_multiprocessing_fork() -> None:
 
 
 def interrupted(body: str) -> list[str]:
-    """Runs a script that says "ready" whenever it wants a SIGINT, and returns what else it says."""
+    """Run a script, send it SIGINT for each line "ready" of its output, and return the other lines."""
     script = PREAMBLE + textwrap.dedent(body)
     with subprocess.Popen(
         [sys.executable, "-X", "dev", "-W", "error", "-c", script],
@@ -279,7 +279,7 @@ def test_5_4_ctrl_c_cancels_the_coroutine_waits_for_its_cleanup_and_is_raised_ag
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
-def test_5_4_a_second_ctrl_c_gives_up_waiting() -> None:
+def test_5_4_a_second_ctrl_c_ends_the_wait() -> None:
     assert interrupted("""
         async def work():
             try:
@@ -308,7 +308,7 @@ def test_5_4_the_wait_for_the_cleanup_is_bounded() -> None:
     """) == ["interrupted"]
 
 
-# --- the end of the interpreter ------------------------------------------------------------------------------------
+# --- exit of the interpreter ---------------------------------------------------------------------------------------
 
 
 SESSION = """
@@ -322,17 +322,17 @@ SESSION = """
 """
 
 
-def test_5_5_what_is_open_is_closed_at_exit() -> None:
+def test_5_5_an_open_session_is_closed_at_exit() -> None:
     assert_clean(run_script(SESSION + "    session = Session()\n"), "closed")
 
 
-def test_5_5_what_was_forgotten_or_taken_back_is_not_closed_at_exit() -> None:
+def test_5_5_a_collected_session_or_removed_hook_is_not_closed_at_exit() -> None:
     assert_clean(
         run_script(SESSION + "    Session()\n    session = Session(); session.undo(); session.undo()\n"), ""
     )
 
 
-def test_5_5_a_hook_that_fails_or_hangs_does_not_keep_the_others_nor_the_exit() -> None:
+def test_5_5_a_hook_that_fails_or_hangs_delays_neither_the_other_hooks_nor_the_exit() -> None:
     begin = time.monotonic()
     done = run_script(
         SESSION
@@ -350,7 +350,7 @@ def test_5_5_a_hook_that_fails_or_hangs_does_not_keep_the_others_nor_the_exit() 
     assert time.monotonic() - begin < HANG
 
 
-def test_5_5_an_exit_handler_may_call_and_one_that_runs_later_is_told() -> None:
+def test_5_5_an_exit_handler_can_call_until_the_portal_is_closed() -> None:
     done = run_script("""
         def late():
             async def f(): return 1
@@ -382,7 +382,7 @@ def test_5_5_a_call_from_del_while_modules_are_torn_down_is_refused(started: boo
     assert_clean(done, "refused")
 
 
-def test_5_5_daemon_threads_in_the_middle_of_calls_print_nothing_and_hold_up_nothing() -> None:
+def test_5_5_daemon_threads_with_calls_in_progress_print_nothing_and_do_not_delay_the_exit() -> None:
     done = run_script("""
         async def hang(): started.release(); await asyncio.Event().wait()
         async def quick(): await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The blocking twin on the real thing: requirements 5-1 to 5-10, as far as a session has a part in them."""
+"""`BlockingSession` against the sandbox: requirements 5-1 to 5-10."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def blocking(server: Sandbox):
         yield session
 
 
-def test_everything_works_without_await(server: Sandbox, blocking: BlockingSession) -> None:
-    """5-1: a plain script: every resource, reading and writing."""
+def test_every_resource_works_without_await(server: Sandbox, blocking: BlockingSession) -> None:
+    """5-1: a plain script reads and writes with every resource."""
     organization = server.organisation.organization_id
     group, created = blocking.groups.ensure("Blocking", organization, description="x")
     assert created
@@ -100,7 +100,7 @@ def test_everything_works_without_await(server: Sandbox, blocking: BlockingSessi
 
 
 def test_listings_cross_the_thread_by_page(server: Sandbox, blocking: BlockingSession) -> None:
-    """4-12: iteration, pages, collect, first, count, with the same early-break guarantee as the async one."""
+    """4-12: iteration, pages, collect, first and count work, and a loop that is left early stops the requests."""
     users = blocking.users.list(page_size=10)
     assert isinstance(users, BlockingPaginator)
     assert len(list(users)) == len(users.collect()) == users.count() == 134
@@ -111,8 +111,8 @@ def test_listings_cross_the_thread_by_page(server: Sandbox, blocking: BlockingSe
     assert server.count("GET /printing/v1/users/") <= 2
 
 
-def test_5_8_every_public_method_has_its_twin() -> None:
-    """5-8: names, parameters, defaults and documentation are those of the async method."""
+def test_5_8_every_public_method_has_a_blocking_method() -> None:
+    """5-8: name, parameters, defaults and docstring are those of the async method, the docstring without `await`."""
     for async_class, blocking_class in TWINS:
         for name, function in inspect.getmembers(async_class, inspect.isfunction):
             if name.startswith("_") or name in {"aclose", "again"}:
@@ -132,15 +132,15 @@ def test_5_8_the_blocking_session_has_the_same_attributes(server: Sandbox) -> No
     assert {name for name in public if hasattr(twin, name)} == public
 
 
-def test_5_8_the_two_paginators_are_called_alike() -> None:
-    """5-8: these two classes are written by hand, so their signatures are compared by hand."""
+def test_5_8_the_two_paginators_have_the_same_signatures() -> None:
+    """5-8: `BlockingPaginator` is not derived from `Paginator`, so its methods are compared here."""
     for name in ("collect", "first", "count", "pages"):
         one, other = (inspect.signature(getattr(cls, name)) for cls in (Paginator, BlockingPaginator))
         assert list(one.parameters.values()) == list(other.parameters.values()), name
 
 
 def test_5_2_a_blocking_call_in_a_coroutine_is_refused(server: Sandbox, blocking: BlockingSession) -> None:
-    """5-2: at once, with the await that was meant; it is a RuntimeError too."""
+    """5-2: the error is raised at once, names the await expression, and is a RuntimeError."""
 
     async def main() -> None:
         with pytest.raises(BlockingCallError, match=r"await session\.accounts\.me\("):
@@ -153,7 +153,7 @@ def test_5_2_a_blocking_call_in_a_coroutine_is_refused(server: Sandbox, blocking
 
 
 def test_5_1_worker_threads_share_one_session(server: Sandbox, blocking: BlockingSession) -> None:
-    """5-1, 1-1: forty threads at the moment of expiry: one refresh."""
+    """5-1, 1-1: forty threads call when the token has expired: one refresh."""
     with ThreadPoolExecutor(40) as pool:
         answers = list(pool.map(lambda _: blocking.accounts.me().email, range(80)))
     assert set(answers) == {SANDBOX_ADMIN}
@@ -161,7 +161,7 @@ def test_5_1_worker_threads_share_one_session(server: Sandbox, blocking: Blockin
 
 
 def test_5_10_one_session_on_two_loops_is_refused(server: Sandbox) -> None:
-    """5-10, 3-12: used by run_sync, then awaited on another loop: a clear error, not a hang."""
+    """5-10, 3-12: a session used by run_sync and then awaited on another loop raises, and does not hang."""
     session = open_session(server)
     with run_sync(session) as twin:
         twin.accounts.me()
@@ -174,8 +174,8 @@ def test_5_10_one_session_on_two_loops_is_refused(server: Sandbox) -> None:
         twin.accounts.me()
 
 
-def test_after_the_close_every_call_says_so(server: Sandbox) -> None:
-    """3-11: closed twice is fine; used after it is SessionClosed."""
+def test_every_call_after_close_raises_session_closed(server: Sandbox) -> None:
+    """3-11: a second close does nothing; a call after it raises SessionClosed."""
     with run_sync(open_session(server)) as session:
         session.accounts.me()
     session.close()
@@ -186,8 +186,8 @@ def test_after_the_close_every_call_says_so(server: Sandbox) -> None:
         list(session.users.list())
 
 
-def test_forgetting_to_close_is_one_warning_of_ours(server: Sandbox) -> None:
-    """3-11: a ResourceWarning that names our class, and no noise of aiohttp's."""
+def test_a_session_that_is_not_closed_causes_one_warning(server: Sandbox) -> None:
+    """3-11: one ResourceWarning that names BlockingSession, and none of aiohttp."""
     session = run_sync(open_session(server))
     session.accounts.me()
     with warnings.catch_warnings(record=True) as caught:
@@ -210,7 +210,7 @@ def _in_child(session: BlockingSession, results) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_5_3_a_forked_child_opens_its_own_session(server: Sandbox, tmp_path: Path) -> None:
-    """5-3: a call in the parent, then in the child, then in the parent: all work, with one login between them."""
+    """5-3: calls in the parent, the child and the parent again work, with one refresh for all."""
     context = multiprocessing.get_context("fork")
     store = FileTokenStore(tmp_path / "login.json")
     with run_sync(open_session(server, store, tokens=expired(server.tokens()))) as session:
@@ -227,8 +227,8 @@ def test_5_3_a_forked_child_opens_its_own_session(server: Sandbox, tmp_path: Pat
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("is_over", [False, True])
-def test_5_3_a_login_in_memory_is_not_renewed_by_a_child(server: Sandbox, is_over: bool) -> None:
-    """5-3: the refresh token works once; a child that used it up would log its parent out."""
+def test_5_3_a_token_set_in_memory_is_not_refreshed_by_a_child(server: Sandbox, is_over: bool) -> None:
+    """5-3: the refresh token works once; a refresh in the child would invalidate the parent's token set."""
     context = multiprocessing.get_context("fork")
     tokens = server.tokens()
     with run_sync(open_session(server, MemoryTokenStore(expired(tokens) if is_over else tokens))) as session:
@@ -287,7 +287,7 @@ def _start(server: Sandbox, mode: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("mode", ["exit", "daemon"])
-def test_5_5_leaving_with_an_open_session(server: Sandbox, mode: str) -> None:
+def test_5_5_exit_with_an_open_session(server: Sandbox, mode: str) -> None:
     """5-5: exit code 0, no traceback, no hang."""
     process = _start(server, mode)
     out, err = process.communicate(timeout=15)
@@ -295,7 +295,7 @@ def test_5_5_leaving_with_an_open_session(server: Sandbox, mode: str) -> None:
     assert SANDBOX_ADMIN in out
 
 
-def test_5_4_ctrl_c_ends_the_call_and_the_session_goes_on(server: Sandbox) -> None:
+def test_5_4_ctrl_c_cancels_the_call_and_the_session_still_works(server: Sandbox) -> None:
     """5-4: the coroutine is cancelled, KeyboardInterrupt is raised, the next call works."""
     process = _start(server, "interrupt")
     assert process.stdout is not None
@@ -313,7 +313,7 @@ def test_5_4_ctrl_c_ends_the_call_and_the_session_goes_on(server: Sandbox) -> No
 
 
 def test_5_4_a_refresh_survives_ctrl_c(server: Sandbox, tmp_path: Path) -> None:
-    """5-4, 1-5: Ctrl-C while the login is renewed, and the process ends: the new login is in the file."""
+    """5-4, 1-5: Ctrl-C during a refresh ends the process; the new token set is in the file."""
     path = tmp_path / "login.json"
     store = FileTokenStore(path)
     asyncio.run(put(store, expired(server.tokens())))
@@ -360,14 +360,14 @@ UNCLOSED = """
     import atexit, sys
     from ezeep_async import *
     session = run_sync(EzeepSession(OAuthApp(sys.argv[1]), FileTokenStore(sys.argv[2]), endpoints=Endpoints(*sys.argv[3:])))
-    # Exit handlers run in reverse order: this one comes before the one of the package.
+    # Exit handlers run in reverse order: this one runs before the one of the package.
     atexit.register(print, "exiting", flush=True)
     session.accounts.me()
 """
 
 
 def test_5_4_a_refresh_survives_ctrl_c_twice_without_with(server: Sandbox, tmp_path: Path) -> None:
-    """5-4, 5-5: the first one ends the program, the second one comes while its exit waits for the refresh."""
+    """5-4, 5-5: the first Ctrl-C ends the program, the second comes while its exit waits for the refresh."""
     path = tmp_path / "login.json"
     asyncio.run(put(FileTokenStore(path), expired(server.tokens())))
     hold = server.faults.hold("POST /oauth/access_token/", after=True, times=1)
@@ -388,15 +388,15 @@ def test_5_4_a_refresh_survives_ctrl_c_twice_without_with(server: Sandbox, tmp_p
             _, said = process.communicate(timeout=15)
         finally:
             process.kill()
-    assert said.count("KeyboardInterrupt") <= 2  # the second one may have met the handler before
+    assert said.count("KeyboardInterrupt") <= 2  # the second one may interrupt the exit handler
     assert server.refreshes == 1
     with run_sync(open_session(server, FileTokenStore(path))) as session:
         assert session.accounts.me().email == SANDBOX_ADMIN
     assert server.refresh_requests == 1
 
 
-def test_a_borrowed_session_cannot_be_made_again(server: Sandbox) -> None:
-    """It would need connections of another loop."""
+def test_again_refuses_a_borrowed_aiohttp_session(server: Sandbox) -> None:
+    """The borrowed connections belong to another event loop."""
 
     async def main() -> None:
         async with aiohttp.ClientSession() as http:
@@ -407,10 +407,10 @@ def test_a_borrowed_session_cannot_be_made_again(server: Sandbox) -> None:
     asyncio.run(main())
 
 
-def test_a_memory_store_says_why_a_child_may_not_renew(
+def test_a_memory_store_refuses_a_refresh_in_another_process(
     monkeypatch: pytest.MonkeyPatch, server: Sandbox
 ) -> None:
-    """The same check, seen in one process."""
+    """The message names the fork; checked in one process."""
     store = MemoryTokenStore(server.tokens())
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(TokenStoreError, match="fork"):
@@ -419,7 +419,7 @@ def test_a_memory_store_says_why_a_child_may_not_renew(
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What keeps a login alive looks around all the time; the time is that of a clock that jumps."""
+    """Let keep_alive read the test's clock every 10 ms."""
     monkeypatch.setattr(keep_alive, "LONGEST_SLEEP", 0.01)
     monkeypatch.setattr(keep_alive, "SHORTEST_SLEEP", 0.01)
 
@@ -430,22 +430,24 @@ def _until(condition) -> None:
         if condition():
             return
         pause.wait(0.01)
-    raise AssertionError("it did not happen")
+    raise AssertionError("the condition did not become true")
 
 
 @pytest.mark.usefixtures("quick")
-def test_5_1_an_idle_login_is_kept_alive(server: Sandbox) -> None:
-    """5-1: started from a plain thread, the same one for every thread, and ended by hand, by a block, by the close."""
+def test_5_1_keep_alive_refreshes_an_idle_session(server: Sandbox) -> None:
+    """5-1: started from a plain thread, one handle for all threads, ended by stop, by a block and by the close."""
     clock = Clock()
     with run_sync(open_session(server, MemoryTokenStore(server.tokens()), clock=clock)) as session:
         handle = session.keep_alive()
         with ThreadPoolExecutor(4) as pool:
             assert {pool.submit(session.keep_alive).result() for _ in range(4)} == {handle}
         for number in range(1, 4):
-            server.clock.advance(3560)  # first: the client renews as soon as its own clock says so
+            server.clock.advance(
+                3560
+            )  # first, because the client refreshes as soon as its own clock advances
             clock.steady += 3560
             _until(lambda number=number: server.refreshes == number)
-            # The client's thread may not have the answer yet, and would date it by the clock's next jump.
+            # Until the client's thread has the response, the next jump of the clock would change its expiry.
             _until(lambda: session._aio._core.refresher.due_in() > 0)
         handle.stop()
         assert repr(handle) == "<KeepAlive stopped>"
@@ -460,8 +462,8 @@ def test_5_1_an_idle_login_is_kept_alive(server: Sandbox) -> None:
         session.keep_alive()
 
 
-def test_5_1_calls_of_the_background_let_others_go_first(server: Sandbox) -> None:
-    """5-1: what a thread calls in the block waits behind the calls of the other threads, whoever came first."""
+def test_5_1_background_calls_have_a_lower_priority(server: Sandbox) -> None:
+    """5-1: a call in the block waits for calls that other threads make later."""
     hold = server.faults.hold("GET /printing/v1/users/", times=1)
     settings = attrs.evolve(QUICK, concurrency=1)
     group, person = next(iter(server.organisation.groups)), server.organisation.admin_id
@@ -485,8 +487,8 @@ def test_5_1_calls_of_the_background_let_others_go_first(server: Sandbox) -> Non
     assert paths[1:] == [f"/printing/v1/users/{person}/", f"/printing/v1/groups/{group}/"]
 
 
-def test_5_2_keeping_alive_from_a_coroutine_is_refused(blocking: BlockingSession) -> None:
-    """5-2: as every blocking call; the words say what an EzeepSession has for it."""
+def test_5_2_keep_alive_in_a_coroutine_is_refused(blocking: BlockingSession) -> None:
+    """5-2: the message names the method of EzeepSession."""
 
     async def main() -> None:
         with pytest.raises(BlockingCallError, match=r"`session\.keep_alive\(\.\.\.\)`"):
@@ -510,8 +512,8 @@ def _keep_alive_in_child(session: BlockingSession, handle: keep_alive.KeepAlive,
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_5_3_a_forked_child_keeps_alive_when_it_is_asked_to(server: Sandbox, tmp_path: Path) -> None:
-    """5-3: what its parent started is not in the child; and ended there, it goes on in the parent."""
+def test_5_3_a_forked_child_starts_its_own_keep_alive(server: Sandbox, tmp_path: Path) -> None:
+    """5-3: the parent's keep_alive does not run in the child, and stopping it there leaves it running in the parent."""
     context = multiprocessing.get_context("fork")
     store, clock = FileTokenStore(tmp_path / "login.json"), Clock()
     with run_sync(open_session(server, store, tokens=server.tokens(), clock=clock)) as session:

@@ -1,0 +1,1 @@
+"""Blocking calls on one background event loop."""

@@ -67,6 +67,7 @@ class Call(Generic[T]):
     # In the calling thread
 
     def submit(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the coroutine on the event loop."""
         self.done.acquire()
         # Registered first, so that the end of the loop's thread finishes this call in every case.
         self.portal.calls.add(self)
@@ -77,6 +78,7 @@ class Call(Generic[T]):
             self.finish(SessionClosed("the background event loop has ended"))
 
     def wait(self) -> None:
+        """Wait for the end of the coroutine."""
         while not self.done.acquire(timeout=WAIT_SLICE_S if sys.platform == "win32" else -1):
             pass
 
@@ -91,6 +93,7 @@ class Call(Generic[T]):
         return self.error
 
     def outcome(self) -> T:
+        """Return the result of the finished coroutine, or raise its error."""
         error, self.error = self.error, None
         if error is None:
             return self.result
@@ -125,12 +128,14 @@ class Call(Generic[T]):
         self.finish(asyncio.CancelledError() if task.cancelled() else self.error)
 
     def cancel(self) -> None:
+        """Cancel the coroutine, also before its start."""
         if self.task is not None:
             self.task.cancel()
         else:
             self.finish(asyncio.CancelledError())
 
     def finish(self, error: BaseException | None) -> None:
+        """Release the waiting thread with this error, or with the result."""
         try:
             self.portal.calls.remove(self)
         except KeyError:  # already finished: `done` is released once

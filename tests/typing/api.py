@@ -1,4 +1,4 @@
-"""What type checkers make of the public names. Never run: checked by mypy and pyright, both strict."""
+"""Types of the public names. Checked by mypy and pyright in strict mode, never run."""
 
 from __future__ import annotations
 

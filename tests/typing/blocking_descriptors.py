@@ -1,6 +1,6 @@
-"""What the type checkers see of a blocking twin: the async signatures, with the waiting taken out.
+"""Signatures of blocking methods as type checkers see them: those of the async methods without `await`.
 
-Checked, not run: `mypy --strict` and pyright in strict mode. Every ignore here is an error that has to be reported.
+Checked by `mypy --strict` and pyright in strict mode, never run. Each ignore comment is an error that must be reported.
 """
 
 from __future__ import annotations

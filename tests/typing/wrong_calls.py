@@ -1,4 +1,4 @@
-"""Calls that both type checkers have to refuse, at every line marked so, and nowhere else."""
+"""Wrong calls: mypy and pyright must report an error at each line marked `# wrong`, and at no other line."""
 
 from __future__ import annotations
 
