@@ -29,7 +29,8 @@ from ezeep_async._runtime import forks
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.blocking import portal
 from ezeep_async.errors import SessionClosed
-from ezeep_async.pagination.reader import HasId, Page
+from ezeep_async.pagination.paginator import Paginator
+from ezeep_async.pagination.reader import HasId, Page, PageIterator
 
 
 P = ParamSpec("P")
@@ -49,27 +50,6 @@ class Twin(Protocol[S_co]):
     def _aio(self) -> S_co: ...
 
 
-class _AsyncPages(Protocol[T]):
-    """The pages of one reading: an async iterator."""
-
-    def __anext__(self) -> Awaitable[Page[T]]: ...
-    def aclose(self) -> Awaitable[object]: ...
-
-
-class _AsyncListing(Protocol[T]):
-    """The part of an async paginator that `BlockingPaginator` uses."""
-
-    @property
-    def drift(self) -> bool: ...
-    @property
-    def duplicates(self) -> int: ...
-    def pages(self) -> _AsyncPages[T]: ...
-    def collect(self, *, consistent: bool = False) -> Awaitable[list[T]]: ...
-    def first(self) -> Awaitable[T | None]: ...
-    def count(self) -> Awaitable[int]: ...
-    def aclose(self) -> Awaitable[object]: ...
-
-
 class BlockingPages(Generic[T]):
     """Iterator over the pages of one reading. The first `next()` starts it.
 
@@ -80,7 +60,7 @@ class BlockingPages(Generic[T]):
     _closed = False
     _thread = 0
 
-    def __init__(self, source: _AsyncPages[T], expression: str) -> None:
+    def __init__(self, source: PageIterator[T], expression: str) -> None:
         self._source = source
         self._expression = expression
 
@@ -141,7 +121,7 @@ class BlockingPaginator(Generic[T]):
         A failed listing has the items that were read in `error.items_so_far`.
     """
 
-    def __init__(self, aio: _AsyncListing[T], called: str = "session.listing") -> None:
+    def __init__(self, aio: Paginator[T], called: str = "session.listing") -> None:
         self._aio = aio
         self._called = called
         self._pid = os.getpid()
@@ -228,7 +208,7 @@ class BlockingPaginator(Generic[T]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._called}>"
 
-    def _checked(self) -> _AsyncListing[T]:
+    def _checked(self) -> Paginator[T]:
         if self._pid != os.getpid():
             raise SessionClosed(
                 f"this listing was created before a fork, in the parent process: call {self._called} again"
@@ -299,7 +279,7 @@ class call(_Method[S, P, R]):  # noqa: N801  # used like a function
 class listing(_Method[S, P, BlockingPaginator[T]], Generic[S, P, T]):  # noqa: N801  # as call
     """Return a `BlockingPaginator` instead of a `Paginator`."""
 
-    def __init__(self, func: Callable[Concatenate[S, P], _AsyncListing[T]]) -> None:
+    def __init__(self, func: Callable[Concatenate[S, P], Paginator[T]]) -> None:
         def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> BlockingPaginator[T]:
             return BlockingPaginator(func(_aio_of(instance), *args, **kwargs), self._called)
 

@@ -1,4 +1,4 @@
-"""Wrong calls: mypy and pyright must report an error at each line marked `# wrong`, and at no other line."""
+"""Wrong calls: mypy and pyright must report an error at each line marked "wrong", and at no other line."""
 
 from __future__ import annotations
 
