@@ -16,7 +16,6 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context, copy_context
-from itertools import count
 from types import MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
@@ -146,22 +145,19 @@ class Call(Generic[T]):
 
 
 class Portal:
-    """A thread with an event loop. `token` is unique, also across forks."""
-
-    _serial = count(1)
+    """A thread with an event loop."""
 
     def __init__(self) -> None:
-        self.token: tuple[int, int] = (os.getpid(), next(self._serial))
         self.closing = False
         self.inherited = False  # from the parent process, where its thread is
         self.calls: set[Call[Any]] = set()
-        self._hooks: dict[int, tuple[weakref.ref[object], Callable[..., Awaitable[object]], float]] = {}
+        self._hooks: dict[object, tuple[weakref.ref[object], Callable[..., Awaitable[object]], float]] = {}
         self._ready = threading.Event()
         self._finished = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
         self._failure: BaseException | None = None
-        self._patience: float | None = None
+        self._exit_timeout: float | None = None
         # Not anyio's `start_blocking_portal`: after Ctrl-C during its start it joins a thread that never ends, and it
         # does not expose the thread, which `usable` needs.
         self._thread = threading.Thread(target=self._main, name="ezeep-portal", daemon=True)
@@ -233,7 +229,7 @@ class Portal:
 
         Holds a weak reference to its object. Returns a function that removes the hook.
         """
-        key = next(self._serial)
+        key = object()
 
         def forget(_: object = None) -> None:
             self._hooks.pop(key, None)
@@ -250,12 +246,12 @@ class Portal:
         self.closing = True
         self._ready.wait(STOP_TIMEOUT_S)
         if self._loop is not None:
-            if self._patience is None:
-                patience = max((wait for *_, wait in list(self._hooks.values())), default=0.0)
-                Call(self, "exit", self._wind_down, (patience,)).submit(self._loop)
-                self._patience = patience
+            if self._exit_timeout is None:
+                timeout = max((wait for *_, wait in list(self._hooks.values())), default=0.0)
+                Call(self, "exit", self._wind_down, (timeout,)).submit(self._loop)
+                self._exit_timeout = timeout
             # Not join(): up to Python 3.12, an interrupted join marks the thread as ended (python/cpython#90882).
-            if wait_in_thread(self._finished.wait, self._patience + STOP_TIMEOUT_S):
+            if wait_in_thread(self._finished.wait, self._exit_timeout + STOP_TIMEOUT_S):
                 self._thread.join(STOP_TIMEOUT_S)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
@@ -305,7 +301,7 @@ class Portal:
                             "code on the background event loop tried to exit the program; the loop continues"
                         )
 
-    async def _wind_down(self, patience: float) -> None:
+    async def _wind_down(self, seconds: float) -> None:
         async def quietly(func: Callable[[object], Awaitable[object]], owner: object) -> None:
             try:
                 await func(owner)
@@ -314,7 +310,7 @@ class Portal:
 
         hooks = [(func, owner) for ref, func, _ in list(self._hooks.values()) if (owner := ref()) is not None]
         tasks = [asyncio.create_task(quietly(func, owner)) for func, owner in hooks]
-        await RunningLimit(patience).wait_all(tasks)
+        await RunningLimit(seconds).wait_all(tasks)
         self._ended = True
         asyncio.get_running_loop().stop()
 
