@@ -7,7 +7,6 @@ goes with the last of them, at once and in order, and notices when nobody has cl
 from __future__ import annotations
 
 import asyncio
-import uuid
 import warnings
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -16,13 +15,14 @@ import aiohttp
 import attrs
 
 from ezeep_async._exclusive import Exclusive, Lost
+from ezeep_async._http.oauth_sender import OAuthSender
 from ezeep_async._http.sender import Sender
 from ezeep_async._http.stats import Stats
-from ezeep_async._http.tracing import Tracing, tracing_of
+from ezeep_async._http.tracing import tracing_of
 from ezeep_async._http.transport import Transport
 from ezeep_async._runtime import forks
-from ezeep_async._text.redaction import Secret, clears_locals
-from ezeep_async._wire.requests import Phase, Request
+from ezeep_async._text.redaction import clears_locals
+from ezeep_async._wire.requests import Request
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
@@ -33,36 +33,8 @@ from ezeep_async.auth.logs import log_of
 from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.tasks import start_uncancellable
 from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
-from ezeep_async.errors import OPENED_BEFORE_FORK, SessionClosed, TransportError, UnexpectedResponse
+from ezeep_async.errors import OPENED_BEFORE_FORK, SessionClosed
 from ezeep_async.settings import Endpoints, Settings
-
-
-class OAuthSender:
-    """Sends requests to the OAuth endpoints with the app's credentials: no bearer, no limiter, no retries."""
-
-    def __init__(self, transport: Transport, app: OAuthApp, tracing: Tracing | None) -> None:
-        self._transport = transport
-        self._app = app
-        self._tracing = tracing
-
-    async def __call__(self, request: Request, phase: Phase, /) -> RawResponse:
-        """One copy of `request`, and whatever comes back."""
-        request_id = uuid.uuid4().hex
-        headers = {
-            "Authorization": Secret(self._app.basic_authorization()),
-            "Content-Type": request.content_type,
-            "X-Request-ID": request_id,
-        }
-        try:
-            if self._tracing is None:
-                return await self._transport.send(request, headers, phase=phase, timed=False)
-            with self._tracing.attempt(request, 1) as answered:
-                response = await self._transport.send(request, headers, phase=phase, timed=False)
-                answered(response)
-                return response
-        except (TransportError, UnexpectedResponse) as error:
-            error.request_id = request_id
-            raise
 
 
 class Core:
@@ -87,7 +59,7 @@ class Core:
         tracing = tracing_of(endpoints)
         log = log_of(app.client_id, store)
         self.exchanger = Exchanger(
-            OAuthSender(self._transport, app, tracing),
+            OAuthSender(self._transport, app.basic_authorization, tracing),
             clock,
             timeout=settings.refresh_timeout,
             connect_timeout=settings.connect_timeout,

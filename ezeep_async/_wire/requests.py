@@ -11,7 +11,7 @@ from uuid import UUID
 
 import attrs
 
-from ezeep_async._wire.converter import encode, unstructure
+from ezeep_async._wire.converter import encode, to_plain
 
 
 class Host(enum.Enum):
@@ -119,7 +119,7 @@ def checked_json(value: object) -> bytes:
     try:
         body = encode(value)
         # What is no number is written as null, in silence.
-        finite = b"null" not in body or _is_finite(unstructure(value))
+        finite = b"null" not in body or _is_finite(to_plain(value))
     except (TypeError, RecursionError) as error:
         raise ValueError(f"json cannot be written as JSON: {error}") from error
     if not finite:

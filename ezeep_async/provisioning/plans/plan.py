@@ -11,7 +11,7 @@ from uuid import UUID
 
 import attrs
 
-from ezeep_async._wire.converter import register_union
+from ezeep_async._wire.structuring import register_union
 from ezeep_async.errors import SafetyLimitExceeded
 from ezeep_async.provisioning.plans.changes import (
     KINDS,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TypeVar, cast
 
 from ezeep_async._text.text_files import NotText, is_blank, text_of
-from ezeep_async._wire.converter import decode_json, encode, structure, unstructure
+from ezeep_async._wire.converter import decode_json, encode
+from ezeep_async._wire.structuring import structure, unstructure
 from ezeep_async.errors import UnexpectedResponse
 
 

@@ -19,7 +19,8 @@ import attrs
 
 from ezeep_async._text.cleaning import cleaned_path
 from ezeep_async._text.text_files import UTF8_BOM, NotText, line_of, lines_of, without_bom
-from ezeep_async._wire.converter import decode, encode, unstructure
+from ezeep_async._wire.converter import decode, encode
+from ezeep_async._wire.structuring import unstructure
 from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.auth.stores.private import open_private
 from ezeep_async.errors import AuditLogError, UnexpectedResponse
