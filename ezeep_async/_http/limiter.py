@@ -1,77 +1,54 @@
-"""How many requests one host gets at once. The server decides: a 429 pauses everyone and halves the number."""
+"""Concurrency, request rate and the shared cool-down of one host."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 
+from ezeep_async._http.window import Window
 
-CAUTION = 20
-"""How many successes, at least, before more is tried than the server is known to take: a refusal for twenty of them."""
-WORTH = 10.0
-"""How many times as long as the last pause was, at least, until more is tried: a tenth of the time at most is lost to it."""
-BACKGROUND_SHARE = 8
-"""While calls of both kinds wait, every eighth slot goes to the background: slow, and never stopped."""
-NEWEST_SHARE = 4
-"""Every fourth slot goes to the call that came last: a single one does not wait behind all the calls of a large job."""
-MOST_CANCELLED = 100
-"""More cancelled calls than that are not kept in the queues, unless even more wait there."""
+
+BACKGROUND_EVERY_NTH_SLOT = 8
+"""While calls of both kinds wait, every eighth slot goes to a background call."""
+NEWEST_EVERY_NTH_SLOT = 4
+"""Every fourth slot goes to the newest waiter: a single call does not wait behind all the calls of a large job."""
+CANCELLED_WAITERS_KEPT = 100
+"""Cancelled waiters in the queues, beyond the number of live ones, before the queues are rebuilt."""
 
 Queue = deque[asyncio.Future[None]]
 
 
 class Limiter:
-    """A semaphore whose size follows the server: first come first served, but for every fourth slot.
+    """A semaphore whose size adapts to the server. First come, first served, except for every fourth slot.
 
-    `limit` is the highest number of requests at once, `per_second` an optional ceiling on how many start: evenly, with
-    nothing saved up for a burst. Calls of the background let the others go first. One event loop only: that of the session.
+    Args:
+        limit: Highest number of requests at once.
+        per_second: Highest number of starts per second, evenly spaced; unused starts are not saved up. None: no limit.
 
-    A refusal halves the limit. How many of the requests under way were not refused is how many the server is known to
-    take: up to that number the limit comes back by one with each success. Then one more is tried, once in twenty
-    successes and in ten times the pause that the last refusal cost. Where that goes well, the limit doubles with each
-    window of successes (as many as may be under way) until the next refusal: the server takes more than it did.
+    Use it on one event loop only.
     """
 
     def __init__(self, limit: int, per_second: float | None = None) -> None:
-        self._highest = limit
-        self._limit = limit
-        self._half = limit
-        self._known = limit
+        self._window = Window(limit)
         self._interval = 0.0 if per_second is None else 1.0 / per_second
-        self._active = 0
         self._not_before = 0.0
-        self._clean = 0
-        self._growing = False
-        self._cut_at = 0.0
-        self._cut_active = 0
-        self._refused = 0
-        self._no_risk_before = 0.0
         self._waiters: Queue = deque()
         self._background: Queue = deque()
-        self._waiting = 0
         self._served = 0
         self._timer: asyncio.TimerHandle | None = None
+        self.active = 0
+        """Requests under way."""
+        self.waiting = 0
+        """Calls that wait for a slot."""
 
     @property
     def limit(self) -> int:
-        """How many requests may be under way now."""
-        return self._limit
-
-    @property
-    def active(self) -> int:
-        """How many requests are under way now."""
-        return self._active
-
-    @property
-    def waiting(self) -> int:
-        """How many calls wait for a slot."""
-        return self._waiting
-
-    # --- slots -----------------------------------------------------------------------------------------------------
+        """How many requests may be under way at once."""
+        return self._window.limit
 
     async def acquire(self, *, first: bool = False, background: bool = False) -> None:
-        """Wait for a slot. `first` puts a call that was sent back by the server ahead of those that never went."""
-        if not self._waiting and self._active < self._limit and self._is_time():
+        """Wait for a slot. `first` is for retries: it puts the call at the head of its queue."""
+        if not self.waiting and self.active < self._window.limit and self._is_time():
             self._start()
             return
         waiter = asyncio.get_running_loop().create_future()
@@ -80,102 +57,69 @@ class Limiter:
             queue.appendleft(waiter)
         else:
             queue.append(waiter)
-        self._waiting += 1
+        self.waiting += 1
         self._dispatch()
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self.release()  # the slot was given just before the cancellation: hand it on
+                self.release()  # the slot was assigned just before the cancellation
             else:
-                self._waiting -= 1
-                self._tidy()
+                self.waiting -= 1
+                self._drop_cancelled()
             raise
 
     def release(self) -> None:
-        """Give the slot back."""
-        self._active -= 1
-        if self._waiting:
+        """Return the slot."""
+        self.active -= 1
+        if self.waiting:
             self._dispatch()
 
-    # --- what the server says --------------------------------------------------------------------------------------
-
     def succeeded(self) -> None:
-        """An answer that was not a refusal."""
-        if self._limit >= self._highest:
-            return
-        if self._limit < self._known:
-            self._raise_by(1)
-            return
-        self._clean += 1
-        enough = self._limit if self._growing else max(self._limit, CAUTION)
-        if self._clean >= enough and self._now() >= self._no_risk_before:
-            self._clean = 0
-            self._raise_by(self._limit if self._growing else 1)
-            self._known = self._limit
-            self._growing = True
+        """Count a response that was not a 429."""
+        if self._window.succeeded():
+            self._dispatch()
 
-    def throttled(self, pause: float, started: float) -> None:
-        """A 429 to a request that started at `started` (loop time): nobody starts for `pause` seconds.
-
-        The limit is halved once for all the requests that were under way together, not once for each of them.
-        """
-        now = self._now()
-        self._not_before = max(self._not_before, now + pause)
-        self._no_risk_before = max(self._no_risk_before, now + WORTH * pause)
-        if started >= self._cut_at:
-            self._cut_at, self._cut_active, self._refused = now, self._active, 0
-            self._clean, self._growing = 0, False
-            self._half = max(1, self._limit // 2)
-        self._refused += 1
-        taken = self._cut_active - self._refused
-        # Where all of them were refused, it is no matter of how many at once.
-        self._known = taken if taken > 0 else self._half
-        self._limit = min(self._half, self._known)
-
-    def _raise_by(self, number: int) -> None:
-        self._limit = min(self._highest, self._limit + number)
-        self._dispatch()
-
-    # --- the queues ------------------------------------------------------------------------------------------------
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+    def throttled(self, cool_down: float, started: float) -> None:
+        """Count a 429 to a request that started at `started` (loop time). No request starts for `cool_down` seconds."""
+        now = asyncio.get_running_loop().time()
+        self._not_before = max(self._not_before, now + cool_down)
+        self._window.throttled(now, started, self.active, cool_down)
 
     def _is_time(self) -> bool:
-        return not self._not_before or self._now() >= self._not_before
+        return not self._not_before or asyncio.get_running_loop().time() >= self._not_before
 
     def _start(self) -> None:
-        self._active += 1
+        self.active += 1
         if self._interval:
-            self._not_before = max(self._not_before, self._now()) + self._interval
+            self._not_before = max(self._not_before, asyncio.get_running_loop().time()) + self._interval
 
     def _dispatch(self) -> None:
-        # A call that was cancelled a moment ago is counted until its task has run: then the queues may be empty.
-        while (self._waiters or self._background) and self._active < self._limit:
+        # A cancelled waiter is counted until its task has run, so the queues may be empty while `waiting` is not 0.
+        while (self._waiters or self._background) and self.active < self._window.limit:
             if not self._is_time():
                 self._wake_later()
                 return
             waiter = self._next()
             if not waiter.done():
                 self._served += 1
-                self._waiting -= 1
+                self.waiting -= 1
                 self._start()
                 waiter.set_result(None)
 
     def _next(self) -> asyncio.Future[None]:
         number = self._served + 1
-        if self._background and (not self._waiters or number % BACKGROUND_SHARE == 0):
+        if self._background and (not self._waiters or number % BACKGROUND_EVERY_NTH_SLOT == 0):
             return self._background.popleft()
-        return self._waiters.pop() if number % NEWEST_SHARE == 0 else self._waiters.popleft()
+        return self._waiters.pop() if number % NEWEST_EVERY_NTH_SLOT == 0 else self._waiters.popleft()
 
-    def _tidy(self) -> None:
-        # Cancelled ones stay in the queues until their turn, or until most are: to look for each would be quadratic.
-        if len(self._waiters) + len(self._background) > 2 * self._waiting + MOST_CANCELLED:
+    def _drop_cancelled(self) -> None:
+        # Removing each one when it is cancelled would be quadratic.
+        if len(self._waiters) + len(self._background) > 2 * self.waiting + CANCELLED_WAITERS_KEPT:
             for queue in (self._waiters, self._background):
-                left = [waiter for waiter in queue if not waiter.done()]
+                live = [waiter for waiter in queue if not waiter.done()]
                 queue.clear()
-                queue.extend(left)
+                queue.extend(live)
 
     def _wake_later(self) -> None:
         loop = asyncio.get_running_loop()
