@@ -1,4 +1,4 @@
-"""The send loop: limiter, token, transport, decode, retry."""
+"""The send loop: limiter, token, transport, retry."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _in_background: ContextVar[bool] = ContextVar("ezeep_in_background", default=Fal
 
 @contextmanager
 def background() -> Generator[None]:
-    """Calls made inside, and by tasks that are started inside, let all others go first."""
+    """Give calls made inside, and in tasks started inside, background priority."""
     before = _in_background.set(True)
     try:
         yield
@@ -63,23 +63,58 @@ def background() -> Generator[None]:
 
 
 class TokenSource(Protocol):
-    """Where the send loop gets access tokens from."""
+    """Provides access tokens to the send loop."""
 
     async def access_token(self) -> str:
-        """A token that is good for now."""
+        """Return a token that is currently valid."""
         ...
 
     async def replacement_for(self, rejected: str) -> str:
-        """The token to use after a 401 to `rejected`; `rejected` itself where another one would be of no use."""
+        """Return the token for the replay after a 401 to `rejected`, or `rejected` itself if a replay is pointless."""
         ...
 
     def rejected_again(self, access_token: str) -> None:
-        """Note a 401 to what `replacement_for` returned."""
+        """Record a 401 to a token that `replacement_for` returned."""
         ...
 
 
+@attrs.define(eq=False)
+class _Call:
+    """The state of one call. All its attempts share one request id, one deadline, and one replay after a 401."""
+
+    request: Request
+    background: bool
+    request_id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+    attempt: int = 0
+    spent: float = 0.0
+    """Seconds of the deadline that are used up."""
+    token: str = attrs.field(default="", repr=False)
+    refusal: AuthenticationError | None = None
+    """The 401 that the next attempt replays."""
+    replayed: bool = False
+    ambiguous: bool = False
+    """Whether an earlier attempt may have been carried out."""
+    on_wire: bool = False
+    """Whether the current attempt has its token and is being sent."""
+    phase: Phase | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.request.method} {self.request.route}"
+
+    def sent(self) -> bool | None:
+        """Whether the current attempt has left this machine; None if that is unknown."""
+        if not self.on_wire:
+            return False
+        return None if self.phase is None else self.phase.sent
+
+    def may_have_happened(self, *, interrupted: bool = False) -> bool:
+        """Whether any attempt may have changed something on the server."""
+        return self.request.method != "GET" and (self.ambiguous or (interrupted and self.sent() is not False))
+
+
 class Sender:
-    """Sends authenticated requests until there is an answer to give back, or an error to raise."""
+    """Sends authenticated requests until there is a response to return or an error to raise."""
 
     def __init__(
         self,
@@ -90,15 +125,15 @@ class Sender:
         tracing: Tracing | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        self.transport = transport
-        self.tokens = tokens
-        self.settings = settings
-        self.policy = RetryPolicy(settings.retries, settings.max_retry_after, settings.deadline)
-        self.budget = RetryBudget()
+        self._transport = transport
+        self._tokens = tokens
+        self._settings = settings
+        self._policy = RetryPolicy(settings.retries, settings.max_retry_after, settings.deadline)
+        self._budget = RetryBudget()
         self._limiters = {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}
-        self.random = rng
-        self.tracing = tracing
-        self.counts = Stats()
+        self._random = rng
+        self._tracing = tracing
+        self._counts = Stats()
         self._calls: dict[asyncio.Task[object], int] = {}
         self._closed = False
 
@@ -107,37 +142,47 @@ class Sender:
         return self._limiters[host]
 
     def stats(self) -> Stats:
-        """What was done so far."""
+        """A snapshot of the counters."""
         limiters = self._limiters.values()
         return attrs.evolve(
-            self.counts,
+            self._counts,
             in_flight=sum(limiter.active for limiter in limiters),
             waiting=sum(limiter.waiting for limiter in limiters),
         )
 
+    def close(self) -> None:
+        """Refuse new calls, and end those in flight with `SessionClosed`."""
+        self._closed = True
+        calls, self._calls = self._calls, {}
+        for task in calls:
+            task.cancel()
+
     async def send(self, request: Request) -> RawResponse:
-        """The 2xx answer to `request`. Raises an `EzeepError` for everything else."""
+        """Return the 2xx response to `request`. Raises an `EzeepError` for everything else."""
         if self._closed:
             raise SessionClosed("this EzeepSession is closed")
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a coroutine of aiohttp runs in a task
         self._calls[task] = self._calls.get(task, 0) + 1
         cancelled_before = task.cancelling()
-        self.counts.calls += 1
-        call = _Call(self, request)
+        self._counts.calls += 1
+        call = _Call(request, _in_background.get())
         try:
-            return await self._run(call)
+            if self._tracing is None:
+                return await self._run(call)
+            with self._tracing.call(request, call.request_id):
+                return await self._run(call)
         except EzeepError as error:
-            self.counts.failed += 1
+            self._counts.failed += 1
             if call.may_have_happened():
                 error.may_have_happened = True
             raise
         except asyncio.CancelledError:
             # close() cancels the calls in flight; to their callers that is an error, not a cancellation.
             if self._closed and task not in self._calls and task.uncancel() <= cancelled_before:
-                self.counts.failed += 1
+                self._counts.failed += 1
                 closed = SessionClosed("the EzeepSession was closed during the call")
-                closed.may_have_happened = call.may_have_happened(broken_off=True)
+                closed.may_have_happened = call.may_have_happened(interrupted=True)
                 raise closed from None
             raise
         finally:
@@ -147,220 +192,164 @@ class Sender:
                     del self._calls[task]
 
     async def _run(self, call: _Call) -> RawResponse:
-        if self.tracing is None:
-            return await call.run()
-        with self.tracing.call(call.request, call.request_id):
-            return await call.run()
-
-    def close(self) -> None:
-        """Refuse new calls, and end those in flight with `SessionClosed`."""
-        self._closed = True
-        calls, self._calls = self._calls, {}
-        for task in calls:
-            task.cancel()
-
-
-class _Call:
-    """One logical call with all its attempts. They share one request id, one deadline, and one replay after a 401."""
-
-    def __init__(self, sender: Sender, request: Request) -> None:
-        self._sender = sender
-        self.request = request
-        self._limiter = sender.limiter(request.host)
-        self._transport = sender.transport
-        self._settings = sender.settings
-        self.request_id = uuid.uuid4().hex
-        self._background = _in_background.get()
-        self._attempt = 0
-        self._token = ""
-        self._refusal: AuthenticationError | None = None
-        self._replayed = False
-        self._unclear = False
-        self._exchanging = False
-        self._phase: Phase | None = None
-        self._spent = 0.0
-
-    async def run(self) -> RawResponse:
-        """Attempts until one of them settles it."""
+        """The send loop: take a slot, try once, then return, raise, or back off and repeat."""
+        limiter = self._limiters[call.request.host]
         while True:
-            self._attempt += 1
-            await self._limiter.acquire(first=self._attempt > 1, background=self._background)
+            call.attempt += 1
+            await limiter.acquire(first=call.attempt > 1, background=call.background)
             try:
                 started = asyncio.get_running_loop().time()
-                outcome = await self._try_once(started)
+                outcome = await self._try_once(call)
                 if not isinstance(outcome, EzeepError):
-                    return outcome if self._attempt == 1 else attrs.evolve(outcome, attempts=self._attempt)
-                if isinstance(outcome, AuthenticationError) and not self._replayed:
-                    self._replayed, self._refusal = True, outcome
+                    limiter.succeeded()
+                    self._succeeded(call, outcome, started)
+                    return outcome if call.attempt == 1 else attrs.evolve(outcome, attempts=call.attempt)
+                if isinstance(outcome, AuthenticationError) and not call.replayed:
+                    call.replayed, call.refusal = True, outcome
                     continue
-                if self._is_done_already(outcome):
-                    return RawResponse(204, {}, b"", self.request_id, attempts=self._attempt)
-                # Before the slot is given back: a refusal has to reach whoever would take it.
-                delay = self._delay_after(outcome, started)
+                if self._is_done_already(call, outcome):
+                    return RawResponse(204, {}, b"", call.request_id, attempts=call.attempt)
+                # Before the slot is released, so that a 429 stops the next waiter.
+                delay = self._delay_after(call, outcome, limiter, started)
             finally:
-                self._limiter.release()
-            await self._pause(delay, outcome)
+                limiter.release()
+            call.spent += delay
+            if not isinstance(outcome, RateLimited):  # after a 429 the limiter makes every call wait
+                await asyncio.sleep(delay)
 
-    def may_have_happened(self, *, broken_off: bool = False) -> bool:
-        """Whether it was perhaps carried out, by any attempt. Reading changes nothing."""
-        return self.request.method != "GET" and (self._unclear or (broken_off and self._sent() is not False))
-
-    async def _try_once(self, started: float) -> RawResponse | EzeepError:
-        """One attempt, within what is left of the deadline: the 2xx answer, or what went wrong."""
-        self._exchanging = False
-        limit = RunningTimeout(self._settings.deadline - self._spent)
+    async def _try_once(self, call: _Call) -> RawResponse | EzeepError:
+        """One attempt within the rest of the deadline: the 2xx response, or the failure."""
+        call.on_wire = False
+        limit = RunningTimeout(self._settings.deadline - call.spent)
         try:
             with limit:
-                tokens = self._sender.tokens
-                refusal, self._refusal = self._refusal, None
+                refusal, call.refusal = call.refusal, None
                 if refusal is None:
-                    self._token = Secret(await tokens.access_token())
+                    call.token = Secret(await self._tokens.access_token())
                 else:
-                    rejected = self._token
-                    self._token = Secret(await tokens.replacement_for(rejected))
-                    if self._token == rejected:
+                    rejected = call.token
+                    call.token = Secret(await self._tokens.replacement_for(rejected))
+                    if call.token == rejected:
                         return refusal
-                response = await self._exchange(self._token)
+                response = await self._exchange(call)
         except TimeoutError:
             return RequestTimeout(
-                f"{self._name}: not done within the deadline of {self._settings.deadline:g} s",
-                request_sent=self._sent(),
+                f"{call.name}: not done within the deadline of {self._settings.deadline:g} s",
+                request_sent=call.sent(),
             )
         except (TransportError, UnexpectedResponse) as error:
             return error
         finally:
-            self._spent += limit.used
-        if is_success(response.status):
-            self._succeeded(started, response)
-            return response
-        return self._error_for(response, self._token)
+            call.spent += limit.used
+        return response if is_success(response.status) else self._error_for(call, response)
 
-    @property
-    def _name(self) -> str:
-        return f"{self.request.method} {self.request.route}"
-
-    async def _exchange(self, token: str) -> RawResponse:
-        headers = {"Authorization": Secret(f"Bearer {token}"), "X-Request-ID": self.request_id}
-        if self.request.body is not None:
-            headers["Content-Type"] = self.request.content_type
-        self._exchanging = True
-        self._phase = None if self.request.idempotent else Phase()
-        counts = self._sender.counts
-        counts.requests += 1
-        counts.retries += self._attempt > 1
-        tracing = self._sender.tracing
-        if tracing is None:
-            return await self._transport.send(self.request, headers, phase=self._phase)
-        with tracing.attempt(self.request, self._attempt) as answered:
-            response = await self._transport.send(self.request, headers, phase=self._phase)
-            answered(response)
+    async def _exchange(self, call: _Call) -> RawResponse:
+        request = call.request
+        headers = {"Authorization": Secret(f"Bearer {call.token}"), "X-Request-ID": call.request_id}
+        if request.body is not None:
+            headers["Content-Type"] = request.content_type
+        call.on_wire = True
+        call.phase = None if request.idempotent else Phase()
+        self._counts.requests += 1
+        self._counts.retries += call.attempt > 1
+        if self._tracing is None:
+            return await self._transport.send(request, headers, phase=call.phase)
+        with self._tracing.attempt(request, call.attempt) as on_response:
+            response = await self._transport.send(request, headers, phase=call.phase)
+            on_response(response)
             return response
 
-    def _sent(self) -> bool | None:
-        """Whether the attempt that was broken off had left: certainly not while it waited for a token."""
-        if not self._exchanging:
-            return False
-        return None if self._phase is None else self._phase.sent
-
-    def _succeeded(self, started: float, response: RawResponse) -> None:
-        self._limiter.succeeded()
-        self._sender.budget.success()
+    def _succeeded(self, call: _Call, response: RawResponse, started: float) -> None:
+        self._budget.success()
         if logger.isEnabledFor(logging.DEBUG):
-            took = asyncio.get_running_loop().time() - started
             logger.debug(
                 "%s: %d in %.3f s, attempt %d, request %s",
-                self._name,
+                call.name,
                 response.status,
-                took,
-                self._attempt,
-                self.request_id,
+                asyncio.get_running_loop().time() - started,
+                call.attempt,
+                call.request_id,
             )
 
-    def _error_for(self, response: RawResponse, token: str) -> EzeepError:
-        context = Context(
-            self.request.method, self.request.path, self.request_id, self._attempt, secrets=(token,)
-        )
-        answer = error_from(response, context)
+    def _error_for(self, call: _Call, response: RawResponse) -> EzeepError:
+        request = call.request
+        context = Context(request.method, request.path, call.request_id, call.attempt, secrets=(call.token,))
+        refused = error_from(response, context)
         if response.status != 401:
-            return answer
-        if self._replayed:
-            self._sender.tokens.rejected_again(token)
+            return refused
+        if call.replayed:
+            self._tokens.rejected_again(call.token)
         error = AuthenticationError(
-            f"{answer} (with a token that was renewed for it)", status=401, request_id=answer.request_id
+            f"{refused} (with a token that was refreshed for it)", status=401, request_id=refused.request_id
         )
-        error.__cause__ = answer
+        error.__cause__ = refused
         return error
 
-    def _is_done_already(self, failure: EzeepError) -> bool:
-        """A deletion that finds nothing, after an attempt that may have been carried out, was carried out."""
-        if self.request.deletes and self._unclear and isinstance(failure, NotFound):
-            logger.info("%s: already absent: an earlier attempt deleted it", self._name)
+    def _is_done_already(self, call: _Call, failure: EzeepError) -> bool:
+        """Whether a 404 to DELETE means success, because an earlier attempt may have deleted the record."""
+        if call.request.deletes and call.ambiguous and isinstance(failure, NotFound):
+            logger.info("%s: already absent: an earlier attempt deleted it", call.name)
             return True
-        harmless = self.request.idempotent and may_be_repeated(failure, idempotent=True)
-        self._unclear = (
-            self._unclear or may_have_happened(failure) or (harmless and not never_processed(failure))
+        repeatable = call.request.idempotent and may_be_repeated(failure, idempotent=True)
+        call.ambiguous = (
+            call.ambiguous or may_have_happened(failure) or (repeatable and not never_processed(failure))
         )
         return False
 
-    def _delay_after(self, failure: EzeepError, started: float) -> float:
-        """Seconds to wait before the next attempt. Raises `failure` when there is none."""
+    def _delay_after(self, call: _Call, failure: EzeepError, limiter: Limiter, started: float) -> float:
+        """Seconds to wait before the next attempt. Raises the final error when there is none."""
         delay = retry_delay(
             failure,
-            attempt=self._attempt - self._replayed,
-            idempotent=self.request.idempotent,
-            spent=self._spent,
-            policy=self._sender.policy,
-            random=self._sender.random,
+            attempt=call.attempt - call.replayed,
+            idempotent=call.request.idempotent,
+            spent=call.spent,
+            policy=self._policy,
+            random=self._random,
         )
         throttled = isinstance(failure, RateLimited)
         if throttled:
-            self._sender.counts.throttled += 1
+            self._counts.throttled += 1
             asked = min(failure.retry_after or 0.0, self._settings.max_retry_after)
-            self._limiter.throttled(asked if delay is None else delay, started)
+            limiter.throttled(asked if delay is None else delay, started)
             if failure.retry_after is not None and asked < failure.retry_after:
                 logger.warning(
-                    "%s: the server asked for %g s without calls, more than max_retry_after: the others wait %g s",
-                    self._name,
+                    "%s: the server asked for %g s (Retry-After), more than max_retry_after: other calls wait %g s",
+                    call.name,
                     failure.retry_after,
                     asked,
                 )
         elif isinstance(failure, ApiError) and failure.status < 500:
-            self._limiter.succeeded()
-        if delay is None:
-            raise self._final(failure)
-        if not throttled and not self._sender.budget.take():
-            raise self._final(failure)
+            limiter.succeeded()
+        if delay is None or not (throttled or self._budget.take()):
+            raise self._final(call, failure)
+        logger.info(
+            "%s: attempt %d failed (%s), next in %.2f s, request %s",
+            call.name,
+            call.attempt,
+            failure,
+            delay,
+            call.request_id,
+        )
         return delay
 
-    def _final(self, failure: EzeepError) -> EzeepError:
+    def _final(self, call: _Call, failure: EzeepError) -> EzeepError:
+        """The error that the caller gets for the last failure."""
+        idempotent = call.request.idempotent
         if isinstance(failure, ApiError | UnexpectedResponse | TransportError):
-            failure.attempts = self._attempt
-            failure.request_id = failure.request_id or self.request_id
-        if isinstance(failure, TransportError) and self._unclear and failure.request_sent is False:
-            failure.request_sent = None  # this attempt did not leave; one before it may have
-        if not self.request.idempotent and (self._unclear or _unreadable_success(failure)):
+            failure.attempts = call.attempt
+            failure.request_id = failure.request_id or call.request_id
+        if isinstance(failure, TransportError) and call.ambiguous and failure.request_sent is False:
+            failure.request_sent = None  # this attempt did not leave; an earlier one may have
+        if not idempotent and (call.ambiguous or _unreadable_success(failure)):
             unknown = OutcomeUnknown(
-                f"{self._name}: the answer was lost, so it may or may not have been carried out: {failure}",
-                request_id=getattr(failure, "request_id", None) or self.request_id,
-                attempts=self._attempt,
+                f"{call.name}: the response was lost, so it may or may not have been carried out: {failure}",
+                request_id=getattr(failure, "request_id", None) or call.request_id,
+                attempts=call.attempt,
             )
             unknown.__cause__ = failure
             return unknown
-        failure.retryable = may_be_repeated(failure, idempotent=self.request.idempotent)
+        failure.retryable = may_be_repeated(failure, idempotent=idempotent)
         return failure
-
-    async def _pause(self, delay: float, failure: EzeepError) -> None:
-        logger.info(
-            "%s: attempt %d failed (%s), next in %.2f s, request %s",
-            self._name,
-            self._attempt,
-            failure,
-            delay,
-            self.request_id,
-        )
-        self._spent += delay
-        if not isinstance(failure, RateLimited):  # the limiter itself keeps everyone waiting after a 429
-            await asyncio.sleep(delay)
 
 
 def _unreadable_success(failure: EzeepError) -> bool:

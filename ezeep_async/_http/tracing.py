@@ -1,7 +1,6 @@
-"""OpenTelemetry spans (extra `otel`): one for each call, and one for each request that it takes. Nothing where it is not
-installed.
+"""OpenTelemetry spans (extra `otel`): one for each call, and one for each of its requests.
 
-Names and attributes follow the semantic conventions for HTTP client spans; no address has a query, no span a token.
+Names and attributes follow the semantic conventions for HTTP client spans. No URL has a query; no span has a token.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ logger = logging.getLogger("ezeep_async.http")
 
 
 class Tracing:
-    """Makes the spans of one session. What the tracer raises is logged: no call fails for it, and no token set is lost."""
+    """Makes the spans of one session. Exceptions of the tracer are logged and never fail a call."""
 
     def __init__(self, tracer: Tracer, endpoints: Endpoints) -> None:
         self._tracer = tracer
@@ -37,7 +36,7 @@ class Tracing:
 
     @contextmanager
     def call(self, request: Request, request_id: str) -> Generator[None]:
-        """Around one call with all its attempts and pauses."""
+        """A span around one call with all its attempts and delays."""
         from opentelemetry.trace import SpanKind
 
         attributes = {"url.template": request.route, "ezeep.request_id": request_id}
@@ -45,8 +44,8 @@ class Tracing:
             yield
 
     @contextmanager
-    def attempt(self, request: Request, number: int) -> Generator[Answered]:
-        """Around one request on the wire. Tell it the answer."""
+    def attempt(self, request: Request, number: int) -> Generator[OnResponse]:
+        """A span around one request. Call its result with the response."""
         from opentelemetry.trace import SpanKind
 
         server = self._servers[request.host]
@@ -59,7 +58,7 @@ class Tracing:
         if number > 1:
             attributes["http.request.resend_count"] = number - 1
         with self._span(f"{request.method} {request.route}", SpanKind.CLIENT, attributes) as span:
-            yield Answered(span, self._guarded)
+            yield OnResponse(span, self._guarded)
 
     @contextmanager
     def _span(self, name: str, kind: SpanKind, attributes: Mapping[str, str | int]) -> Generator[Span]:
@@ -68,7 +67,7 @@ class Tracing:
         span: Span = INVALID_SPAN
         end: Callable[..., object] | None = None
         with self._guarded():
-            # What was raised is told by its class: texts and tracebacks are the application's to record.
+            # Only the class of an exception: its text and traceback may hold personal data.
             manager = self._tracer.start_as_current_span(
                 name,
                 kind=kind,
@@ -96,7 +95,7 @@ class Tracing:
 
     @contextmanager
     def _guarded(self, under_way: BaseException | None = None) -> Generator[None]:
-        """Log what the application's tracer raises, once; but for `under_way`, which goes on by itself."""
+        """Log exceptions of the application's tracer, except `under_way`, which propagates by itself."""
         try:
             yield
         except BaseException as error:  # a span processor may even call `sys.exit`
@@ -106,15 +105,15 @@ class Tracing:
                 logger.log(level, "the tracer failed; the request is not affected", exc_info=True)
 
 
-class Answered:
-    """A span that waits for its answer."""
+class OnResponse:
+    """Records the response in a span."""
 
     def __init__(self, span: Span, guarded: Callable[[], AbstractContextManager[None]]) -> None:
         self._span = span
         self._guarded = guarded
 
     def __call__(self, response: RawResponse) -> None:
-        """This is it."""
+        """Record the status of the response."""
         from opentelemetry.trace import Status, StatusCode
 
         with self._guarded():
@@ -125,7 +124,7 @@ class Answered:
 
 
 def tracing_of(endpoints: Endpoints) -> Tracing | None:
-    """None where OpenTelemetry is not installed."""
+    """None if OpenTelemetry is not installed."""
     try:
         from opentelemetry import trace
     except ImportError:

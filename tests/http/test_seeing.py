@@ -172,7 +172,7 @@ async def test_8_5_without_opentelemetry(sandbox: Sandbox, monkeypatch: pytest.M
     """8-5: where it is not installed there are no spans, and nothing else is different."""
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     async with open_session(sandbox) as session:
-        assert session._core._sender.tracing is None
+        assert session._core._sender._tracing is None
         await session.accounts.me()
 
 
