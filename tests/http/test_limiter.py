@@ -477,3 +477,43 @@ async def test_a_single_call_does_not_wait_behind_a_job(sandbox: Sandbox, in_bac
         await asyncio.gather(*job)
     assert sandbox.count(USER) == 100
     assert done_before < 20
+
+
+class Compared(asyncio.Future[None]):
+    """A future that counts comparisons: a search in a queue compares."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.comparisons += 1
+        return self is other
+
+    __hash__ = asyncio.Future.__hash__
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_6_7_cancelling_many_waiters_is_not_quadratic(
+    background: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """6-7: thousands of waiters are cancelled without a search in the queue, few stay in it, and the last one gets the
+    slot."""
+    limiter = Limiter(1)
+    await limiter.acquire()
+    loop = asyncio.get_running_loop()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "create_future", lambda: Compared(loop=loop))
+        calls = [asyncio.create_task(limiter.acquire(background=background)) for _ in range(3000)]
+        await asyncio.sleep(0)
+        assert limiter.waiting == 3000
+    Compared.comparisons = 0
+    for call in reversed(calls[:1500] + calls[1501:]):
+        call.cancel()
+    await asyncio.wait(calls[:1500] + calls[1501:])
+    assert Compared.comparisons < 3000
+    assert limiter.waiting == 1
+    kept = len(limiter._waiters) + len(limiter._background)
+    assert kept <= 200
+    limiter.release()
+    await calls[1500]
+    assert limiter.waiting == 0
+    assert limiter.active == 1

@@ -1,4 +1,4 @@
-"""What a session shows of itself: counts, log lines, and OpenTelemetry spans (6-10, 8-4, 8-5)."""
+"""Counters, log lines and OpenTelemetry spans of a session: 6-10, 8-4, 8-5."""
 
 from __future__ import annotations
 

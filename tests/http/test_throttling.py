@@ -1,13 +1,15 @@
-"""The pace of a whole job on a real socket, in counts: 6-2, 6-7, 6-8."""
+"""Throttling of a whole job on a real socket, measured in counts: 6-2, 6-7, 6-8."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from aiohttp import web
+from raw_server import ID, PlayServer, http, says
 from stub_servers import Stub, quick, session_on
 
 from ezeep_async import EzeepSession, RateLimited, Settings
@@ -128,3 +130,19 @@ async def test_6_12_without_retries_a_refusal_still_slows_the_others_down() -> N
         await asyncio.gather(*(session.request("GET", "/x/") for _ in range(4)))
     assert len(arrived) == 5
     assert min(arrived[1:]) >= arrived[0] + 1
+
+
+async def test_6_2_a_retry_after_beyond_the_limit_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """6-2: the throttled call fails at once; the log says that the others wait for `max_retry_after`."""
+    play = says(http(b"{}", "Retry-After: 3600", status="429 No"))
+    async with PlayServer(play) as server, session_on(server.url, max_retry_after=0.05) as session:
+        with pytest.raises(RateLimited) as caught:
+            await session.groups.get(ID)
+        assert caught.value.retry_after == 3600
+        assert (await session.groups.get(ID)).name == "g"
+        assert len(server.requests) == 2
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "asked for 3600 s" in record.getMessage()
+    assert "wait 0.05 s" in record.getMessage()
