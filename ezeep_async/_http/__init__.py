@@ -1,1 +1,1 @@
-"""The transport, the limiter and the send loop. The only user of the aiohttp client."""
+"""The transport, the limiter and the send loop. All use of the aiohttp client is in here."""

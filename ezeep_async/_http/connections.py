@@ -1,4 +1,4 @@
-"""Connections whose owner is gone: in a forked child, and of a session that nobody closed."""
+"""Connections without an owner: in a forked child, and of a session that was not closed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ezeep_async._runtime import forks
 
 
 def new_socket(address: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
-    """A socket that a forked child leaves alone. For aiohttp's `socket_factory`."""
+    """Make a socket that a forked child does not touch. For aiohttp's `socket_factory`."""
     sock = socket.socket(*address[:3])
     forks.watch_socket(sock)
     return sock
@@ -24,7 +24,7 @@ def when_unused(
     # The globals of this module are gone when a session is collected at the end of the interpreter.
     _running_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.get_running_loop,
 ) -> None:
-    """Call `drop` once the tasks `users` have ended: on `loop` while that runs, or else here. From any thread."""
+    """Call `drop` when the tasks `users` have ended: on `loop` if it runs, else in this thread. Thread-safe."""
     if loop.is_closed():
         drop()
         return
@@ -49,7 +49,11 @@ def when_unused(
 
 
 def close_idle(connector: Any, loop: Any) -> None:
-    """Close the kept connections of an event loop that does not run: asyncio closes them in a loop's next step."""
+    """Close idle connections whose event loop does not run.
+
+    Private attributes of aiohttp and asyncio: `transport.close()` needs a running loop, and aiohttp has no synchronous
+    close (aio-libs/aiohttp#3736).
+    """
     kept: dict[object, Collection[tuple[Any, float]]] = getattr(connector, "_conns", {})
     for protocol, _ in [each for connections in kept.values() for each in connections]:
         transport = protocol.transport

@@ -1,4 +1,4 @@
-"""`Stats`: what a session has done so far."""
+"""`Stats`: the counters of a session."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import attrs
 
 @attrs.define(kw_only=True)
 class Stats:
-    """Counts since a session was made. A snapshot: ask again for newer ones."""
+    """Counters since the session was created. A snapshot: read `session.stats` again for newer values."""
 
     calls: int = 0
-    """Calls of the API, however many requests they took; pages of a listing are calls of their own."""
+    """API calls, however many requests they took. Each page of a listing is one call."""
     failed: int = 0
     """Calls that ended with an error."""
     requests: int = 0
-    """Requests to the API, repetitions included, logins and their renewals not."""
+    """Requests to the API, including retries. Token requests are not included."""
     retries: int = 0
-    """Requests that repeated one that had failed."""
+    """Requests that repeated a failed one."""
     throttled: int = 0
-    """Requests that were answered 429."""
+    """Requests with a 429 response."""
     refreshes: int = 0
-    """Renewals of the login that this session made itself."""
+    """Token refreshes made by this session."""
     in_flight: int = 0
-    """Requests that are under way now."""
+    """Requests under way."""
     waiting: int = 0
-    """Calls that wait for a slot now."""
+    """Calls that wait for a slot."""

@@ -1,4 +1,4 @@
-"""One `send`, on an aiohttp session that is owned or borrowed. The only module that talks to aiohttp's client."""
+"""One request, one response, on an aiohttp session that is owned or borrowed."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from ezeep_async.version import __version__
 
 
 LARGEST_BODY = 16 * 1024 * 1024
-"""Bytes; a page of 100 users has 25 000."""
+"""Bytes of a response body; a page of 100 users has 25 000."""
 KEEP_ALIVE = 15.0
-"""Seconds that an idle connection is kept: less than load balancers do, so that few are stale when they are used."""
+"""Seconds that an idle connection is kept: shorter than load balancers do, so that few are stale when reused."""
 USER_AGENT = f"ezeep_async/{__version__} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
 
 _CUT_SHORT = "the connection ended before the answer was complete"
@@ -54,12 +54,13 @@ _read_limit: ContextVar[RunningTimeout | None] = ContextVar("ezeep_read_limit", 
 
 
 class _UnusableConnection(aiohttp.ClientConnectionError):
-    """A kept connection that was found to be in no state for a request, before one was sent."""
+    """A kept connection that cannot take another request. Found before the request was sent."""
 
 
 class _Request(aiohttp.ClientRequest):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        # What a server sends on an idle connection, aiohttp takes for the answer to the next request.
+        # aiohttp would take data that arrived on the idle connection for the response to this request. It checks
+        # `should_close` when a connection is released, and not when it is reused.
         if conn.protocol is not None and conn.protocol.should_close:
             raise _UnusableConnection("the server had sent something that was not asked for")
         if (limit := _read_limit.get()) is not None:
@@ -76,7 +77,7 @@ class _LentRequest(_Request):
 
 @attrs.frozen
 class _Proxy:
-    """What has to be known to go through a proxy; empty to go without."""
+    """A proxy and the headers for it; empty for a direct connection."""
 
     url: URL | None = None
     headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
@@ -90,10 +91,10 @@ async def _mark_sent(_: aiohttp.ClientSession, context: object, __: object) -> N
 
 
 class Transport:
-    """Sends one request once. Lives on the event loop that it was first used on."""
+    """Sends one request once. Bound to the event loop of its first use."""
 
     _open_ones: ClassVar[set[Transport]] = set()
-    """Referred to from here, so that one in a reference cycle is not collected before its owner, who closes it."""
+    """A strong reference: in a reference cycle, the transport must not be collected before the owner that closes it."""
 
     def __init__(
         self, endpoints: Endpoints, settings: Settings, borrowed: aiohttp.ClientSession | None = None
@@ -102,8 +103,8 @@ class Transport:
         self._borrowed = borrowed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
-        # A second session on the same connections, with a trace that tells when a request has been sent. That costs
-        # time on every request, so only those take it for which the difference matters: creations, and token requests.
+        # A second session on the same connections, with a trace that reports when a request was sent. Tracing costs
+        # time on every request, so only creations and token requests use it: they must not be repeated blindly.
         self._traced: aiohttp.ClientSession | None = None
         self._closed = False
         self._is_inherited = False
@@ -113,8 +114,8 @@ class Transport:
         self._ssl = True if settings.ssl_context is None else settings.ssl_context
         self._timeout = aiohttp.ClientTimeout(
             total=None,
-            # With the look-up of the name and the proxy's answer. In a pool that was lent, also the waiting for a
-            # connection, which may take as long as it does: there it is the deadline that ends it.
+            # Covers the DNS lookup and the proxy's response. In a borrowed pool it would also cover the wait for a
+            # free connection, which only the deadline may limit.
             connect=settings.connect_timeout if borrowed is None else None,
             sock_connect=settings.connect_timeout,
         )
@@ -132,11 +133,11 @@ class Transport:
         phase: Phase | None = None,
         timed: bool = True,
     ) -> RawResponse:
-        """Send, and read the answer to its end. Redirects are not followed.
+        """Send the request and read the whole response. Redirects are not followed.
 
-        With `timed=False` no time limit is set: aiohttp's limits work by cancelling the task, and a token request runs
-        in one that cannot be cancelled and is timed by its owner.
-        Raises a `TransportError` when there is no complete answer, `UnexpectedResponse` for one that cannot be read.
+        `timed=False` sets no time limit: aiohttp's limits cancel the task, and token requests run in tasks that cannot
+        be cancelled and have their own limit. Raises `TransportError` if there is no complete response, and
+        `UnexpectedResponse` for one that cannot be read.
         """
         limit = RunningTimeout(self._settings.read_timeout, started=False) if timed else None
         outer = _read_limit.set(limit)
@@ -204,20 +205,20 @@ class Transport:
             failure = Disconnected(f"{name}: {_CUT_SHORT}", request_sent=sent)
             failure.__cause__ = type(error)(_CUT_SHORT)
         except (aiohttp.ClientError, OSError) as error:
-            # The switch of aiohttp that repeats a request behind our back is off, so this was one copy at most.
+            # aiohttp's own retry is off (see `_make_session`), so this was one copy at most.
             sent = phase.sent if phase else None
             raise Disconnected(f"{name}: {_describe(error)}", request_sent=sent) from error
-        # Raised out here, apart from what was caught, and in our own words: aiohttp's errors of these kinds hold the request's headers
-        # with its token, or what the server sent, which may be a new login, or ours repeated.
+        # Raised outside of the handlers, without the original as context: those errors of aiohttp hold the headers of
+        # the request, with the token, or data of the server, which may be a token set.
         raise failure
 
     def url(self, request: Request) -> URL:
-        """The full address: always on one of the two configured origins."""
+        """The full URL, always on one of the two configured origins."""
         base = self._bases[request.host]
         path = request.path if base.raw_path == "/" else base.raw_path + request.path
         if not request.query:
             return base.with_path(path, encoded=True)
-        # Both are quoted already, and quoting twice would send something else.
+        # Path and query are quoted already.
         return URL(f"{base.scheme}://{base.raw_authority}{path}?{request.query}", encoded=True)
 
     async def _read(self, response: aiohttp.ClientResponse, name: str) -> bytes:
@@ -238,7 +239,7 @@ class Transport:
                 rest.append(chunk)
                 size += len(chunk)
         except RuntimeError as error:
-            # What a stream says to whoever reads on when the connection has just gone.
+            # aiohttp's stream raises it if the connection was lost just before the read.
             raise aiohttp.ClientPayloadError from error
         finally:
             if watch is not None:
@@ -270,7 +271,7 @@ class Transport:
         connector: aiohttp.BaseConnector | None
         if self._borrowed is None:
             connector = aiohttp.TCPConnector(
-                # The limiter decides how many requests there are: the pool must never be what they wait for.
+                # The limiter bounds the number of requests; they must never wait for the pool.
                 limit=0,
                 keepalive_timeout=KEEP_ALIVE,
                 socket_factory=new_socket,
@@ -303,8 +304,8 @@ class Transport:
             headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"},
             trace_configs=traces,
         )
-        # aiohttp sends GET, PUT and DELETE again by itself when a kept connection turns out to be stale. There is no
-        # public switch; a test fails on the day that this one is gone.
+        # aiohttp retries GET, PUT and DELETE on a stale connection, without a public switch (aio-libs/aiohttp#10790).
+        # A test fails when this attribute is gone.
         if hasattr(session, "_retry_connection"):
             session._retry_connection = False  # pyright: ignore[reportPrivateUsage]  # see above
         return session
@@ -313,7 +314,7 @@ class Transport:
         settings = self._settings
         address = settings.proxy
         if address is None and settings.trust_env:
-            # Read once: with trust_env, aiohttp reads the environment and .netrc for every request.
+            # Read once: aiohttp's trust_env reads the environment and .netrc for every request.
             host = base.host or ""
             if not urllib.request.proxy_bypass(f"{host}:{base.port}"):
                 address = urllib.request.getproxies().get(base.scheme)
@@ -329,17 +330,17 @@ class Transport:
             return _Proxy(url)
         credentials = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
         authorization = {"Proxy-Authorization": f"Basic {credentials}"}
-        # For https the proxy is told when the tunnel is made; for http (loopback) every request tells it.
+        # For https, CONNECT carries the credentials; for http (loopback), every request does.
         if base.scheme == "https":
             return _Proxy(url.with_user(None), headers=authorization)
         return _Proxy(url.with_user(None), request_headers=authorization)
 
     def disown(self) -> None:
-        """Neither send nor close anything any more: after a fork, in the child."""
+        """Stop using the connections without closing them: in a forked child."""
         self._closed = self._is_inherited = True
 
     async def aclose(self) -> None:
-        """Close what is owned. A borrowed session stays open."""
+        """Close the connections, unless the session is borrowed."""
         if self._loop is not None and self._loop.is_closed():
             self.abandon()
             return
@@ -354,9 +355,9 @@ class Transport:
         users: Collection[asyncio.Task[Any]] = (),
         _when_unused: Callable[..., None] = when_unused,
     ) -> None:
-        """Drop the connections without waiting, for an owner that is gone: a session that nobody closed.
+        """Drop the connections of a session that was not closed, without waiting.
 
-        From any thread. The tasks `users`, which still need the connections, end first.
+        Thread-safe. The connections stay open until the tasks `users` have ended.
         """
         if self._loop is None:
             self._closed = True
@@ -370,8 +371,8 @@ class Transport:
             if session is not None:
                 connector = session.connector
                 session.detach()
-                # close() would have to be awaited, and there is nobody to do that. Without it, aiohttp complains about
-                # a connector of which the user knows nothing.
+                # close() has to be awaited (aio-libs/aiohttp#3736), which is impossible here. Without `_close()` aiohttp
+                # warns about an unclosed connector.
                 if session is self._session and self._borrowed is None and hasattr(connector, "_close"):
                     if self._loop is not None and not self._loop.is_running():
                         _close_idle(connector, self._loop)
@@ -379,13 +380,16 @@ class Transport:
 
 
 class _Watch:
-    """Ends the reading of an answer when its connection ends. aiohttp closes the connection when it cannot parse what
-    follows, and leaves whoever reads waiting, with no time limit running."""
+    """Ends the reading of a body when its connection is lost.
+
+    On a parse error in the body aiohttp closes the connection, but does not always wake the reader (compare
+    aio-libs/aiohttp#4581).
+    """
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._content = response.content
         protocol = None if response.connection is None else response.connection.protocol
-        # Made when it is asked for; None when it is too late for that.
+        # aiohttp creates the future on first access; None if the connection is lost already.
         self._closed = None if protocol is None else protocol.closed
         if self._closed is None:
             raise aiohttp.ClientPayloadError
@@ -397,10 +401,10 @@ class _Watch:
             self._content.set_exception(aiohttp.ClientPayloadError())
 
     def end(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._closed is not None:
             self._closed.remove_done_callback(self._on_close)
-            # Exactly one of these stays with a connection: asyncio complains of an error that nobody looked at.
+            # One callback stays: asyncio warns about a future whose exception was never retrieved.
             self._closed.remove_done_callback(_forget)
             self._closed.add_done_callback(_forget)
 
@@ -411,7 +415,7 @@ def _forget(closed: asyncio.Future[None]) -> None:
 
 
 def _describe(error: BaseException) -> str:
-    """aiohttp's own words in one line, or the kind of error where it has none. Never an address with a password in it."""
+    """The message of an aiohttp error in one line, or its class name. Never a URL with a password."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect to {error.host}:{error.port}: {error.os_error}"
     return " ".join(str(error).split()) or type(error).__name__

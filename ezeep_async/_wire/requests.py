@@ -15,7 +15,7 @@ from ezeep_async._wire.converter import encode, to_plain
 
 
 class Host(enum.Enum):
-    """The two places that a token may go to."""
+    """The two hosts that receive access tokens."""
 
     ACCOUNT = "account"
     API = "api"
@@ -24,13 +24,13 @@ class Host(enum.Enum):
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 JSON = "application/json"
 LONGEST_TARGET = 8192
-"""Characters of an address, and of a parameter in it."""
+"""Characters of a URL, and of one parameter in it."""
 FORM = "application/x-www-form-urlencoded"
 
 
 @attrs.frozen
 class Request:
-    """One call as it goes over the wire. Paths are quoted, and end in a slash: without it the server redirects."""
+    """One request. The path is quoted and ends in a slash: without it the server redirects."""
 
     method: str
     host: Host
@@ -41,23 +41,23 @@ class Request:
     body: bytes | None = attrs.field(default=None, repr=False)
     content_type: str = JSON
     idempotent: bool = True
-    """Whether sending it twice does the same as sending it once."""
+    """Whether repeating the request has no further effect."""
 
     @property
     def deletes(self) -> bool:
-        """Then an absence that is found after an attempt of unknown outcome means that it is done."""
+        """Whether a 404 after an attempt with an unknown outcome means success."""
         return self.method == "DELETE"
 
 
 @attrs.define
 class Phase:
-    """Whether a request left this machine. Filled in while it is under way."""
+    """Whether a request has left this machine. Set while it is sent."""
 
     sent: bool = False
 
 
 def as_uuid(value: UUID | str, what: str) -> UUID:
-    """An id. Raises `ValueError` for what is not a UUID, before anything is sent."""
+    """Parse an id. Raises `ValueError` if it is not a UUID."""
     if isinstance(value, UUID):
         return value
     try:
@@ -118,7 +118,7 @@ def checked_json(value: object) -> bytes:
     """The JSON of plain values. Raises `ValueError` for what has none, before anything is sent."""
     try:
         body = encode(value)
-        # What is no number is written as null, in silence.
+        # msgspec writes NaN and infinity as null.
         finite = b"null" not in body or _is_finite(to_plain(value))
     except (TypeError, RecursionError) as error:
         raise ValueError(f"json cannot be written as JSON: {error}") from error
@@ -156,11 +156,11 @@ class Collection:
         return self._one("GET", item)
 
     def create(self, values: Mapping[str, object]) -> Request:
-        """A new record. Not repeatable: the server makes another one."""
+        """Create a record. Not idempotent: a repetition creates another one."""
         return Request("POST", self.host, self.path, self.path, body=encode(values), idempotent=False)
 
     def patch(self, item: UUID, values: Mapping[str, object]) -> Request:
-        """Set what is given. Repeatable: the values are absolute."""
+        """Set the given fields. Idempotent: the values are absolute."""
         return self._one("PATCH", item, encode(values))
 
     def put(self, item: UUID, values: Mapping[str, object]) -> Request:
@@ -183,7 +183,7 @@ INVITATIONS = Collection(Host.ACCOUNT, "/v1/userinvitations/")
 
 
 def memberships(group_ids: Iterable[UUID]) -> list[dict[str, str]]:
-    """Group ids in the shape that users are written with. Sorted: the same set is the same bytes."""
+    """Group ids as a user record has them. Sorted, so that equal sets give equal bytes."""
     return [{"group_id": text} for text in sorted(str(group_id) for group_id in group_ids)]
 
 
@@ -196,11 +196,11 @@ def group_filter(group_id: UUID) -> bytes:
 
 
 def oauth_form(path: str, form: Mapping[str, str]) -> Request:
-    """A form for one of the OAuth endpoints, which take no JSON."""
+    """A form for an OAuth endpoint."""
     try:
         body = urlencode(form).encode("ascii")
     except UnicodeEncodeError:
         body = b""
-    if form and not body:  # out here: the encoder's error has the whole text as an attribute
+    if form and not body:  # not in the handler: the encoder's error holds the whole text
         raise ValueError("the form holds half a character, which cannot be sent: check codes and passwords")
     return Request("POST", Host.ACCOUNT, path, path, body=body, content_type=FORM, idempotent=False)

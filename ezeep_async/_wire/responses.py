@@ -1,4 +1,4 @@
-"""From status, headers and body to a record or an error. No I/O."""
+"""Status, headers and body to a record or an error. No I/O."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 NON_FIELD = "non_field_errors"
 LARGEST_ERROR = 256 * 1024
-"""Bytes of an error's body that are looked into; beyond that its beginning is kept as text."""
+"""Bytes of an error's body that are parsed. Of a larger one, the beginning is kept as text."""
 DEEPEST_ERROR = 32
 """Levels of an error's body: deeper ones could not be pickled or shown."""
 MOST_FIELDS = 1000
-"""Of how many fields an error tells what is wrong with them."""
+"""Fields in `field_errors` of one error."""
 LONGEST_FIELD = 200
 """Characters of a field's name, those of the fields around it included. Some bytes of a nested body can repeat a long
 name very often."""
@@ -55,35 +55,35 @@ _CLASSES: dict[int, type[errors.ApiError]] = {
 
 @attrs.frozen
 class RawResponse:
-    """An answer, read to its end."""
+    """A response with its whole body."""
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     """Names without regard to case. A cookie in them may be a token."""
     body: bytes = attrs.field(repr=False)
     sent_id: str = ""
-    """The id that the request was sent with."""
+    """The `X-Request-ID` of the request."""
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
-    """What was sent in confidence: a server that repeats it must not get it into an error."""
+    """The credentials that were sent. Redacted wherever the server repeats them."""
     attempts: int = 1
-    """How many requests it took."""
+    """Requests that the call took."""
 
     @property
     def request_id(self) -> str:
-        """The server's id of the request, or ours where it answered with none."""
+        """The `X-Request-ID` of the response, or of the request."""
         return black_out(self.headers.get("X-Request-ID") or self.sent_id, self.secrets)
 
 
 @attrs.frozen
 class Context:
-    """What an error says about the call that it belongs to."""
+    """The call that an error belongs to."""
 
     method: str
     path: str
     request_id: str
     attempts: int = 1
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
-    """What was sent in confidence: a server that repeats it in an error must not get it into a log."""
+    """Further secrets that were sent. Redacted wherever the server repeats them."""
 
     @property
     def name(self) -> str:
@@ -96,7 +96,7 @@ def is_success(status: int) -> bool:
 
 
 def error_from(response: RawResponse, context: Context) -> errors.ApiError | errors.UnexpectedResponse:
-    """The error for an answer that is not 2xx."""
+    """The error for a response that is not 2xx."""
     status = response.status
     request_id = black_out(response.request_id or context.request_id, context.secrets)
     if 300 <= status < 400:
@@ -139,7 +139,7 @@ def error_from(response: RawResponse, context: Context) -> errors.ApiError | err
 
 
 def parse_body(body: bytes, secrets: Iterable[str] = ()) -> object:
-    """The body of an error: decoded JSON, or the beginning of its text, or None. What was secret is blacked out."""
+    """The body of an error: decoded JSON, or the beginning of its text, or None. Secrets are redacted."""
     if len(body) > LARGEST_ERROR:
         return blacked_out_excerpt(body, secrets)
     body = black_out_body(body, secrets)
@@ -187,7 +187,7 @@ def blacked_out_excerpt(body: bytes, secrets: Iterable[str]) -> str:
     if len(body) <= _WINDOW:
         return excerpt(black_out_body(body, secrets))
     window = black_out_body(body[:_WINDOW], secrets)
-    # The half of a secret is one, too: what may be one that the end of the window cuts in two is left out.
+    # The end of the window may cut a secret in two: leave out as much as the longest one takes.
     longest = max((len(form.encode()) for secret in secrets for form in _spellings(secret)), default=0)
     return excerpt(window[: max(0, len(window) - longest - _LONGEST_ESCAPE)])
 
@@ -212,7 +212,7 @@ def decode_answer(request: Request, response: RawResponse, read: Callable[[bytes
     try:
         return read(response.body)
     except errors.UnexpectedResponse as error:
-        # The cause is left out: the decoder's errors quote the value that they do not like.
+        # Without the cause: errors of the decoder may quote the value.
         problem = errors.UnexpectedResponse(
             f"{request.method} {request.route}: {black_out(str(error), response.secrets)}",
             status=response.status,
@@ -231,7 +231,7 @@ def explain(body: object) -> tuple[str, dict[str, list[str]]]:
     (RFC 6749 section 5.2), an HTML page, nothing.
     """
     while isinstance(body, dict) and len(cast("dict[str, object]", body)) == 1:
-        # A loop and no recursion: how deep it goes is the server's choice.
+        # A loop, not recursion: the server decides how deep it is.
         ((name, inner),) = cast("dict[str, object]", body).items()
         if name not in _ENVELOPES or not isinstance(inner, dict | list):
             break
@@ -257,7 +257,7 @@ def explain(body: object) -> tuple[str, dict[str, list[str]]]:
 
 
 def with_code(code: str, text: str) -> str:
-    """What a server says of an error: the code, for programs and for those who look it up, and the text, for people."""
+    """`code: text`, or the one of them that is not empty."""
     return f"{code}: {text}" if code and text else code or text
 
 

@@ -1,5 +1,4 @@
-"""Whether to send again, and when: plain functions of what happened. No I/O, no randomness of their own; the
-clock is read for a `Retry-After` that is a date, unless the time is given."""
+"""Which failure is retried, and when. Pure functions, except that a `Retry-After` date is compared with the clock."""
 
 from __future__ import annotations
 
@@ -17,11 +16,11 @@ FIRST_DELAY = 0.5
 LONGEST_DELAY = 8.0
 FIRST_THROTTLE_DELAY = 0.05
 LONGEST_THROTTLE_DELAY = 2.0
-"""A 429 without `Retry-After` halves the pace of the whole session: the pause itself can be short."""
+"""Short, because a 429 also halves the concurrency of the session."""
 THROTTLES_PER_RETRY = 2
 
 LONGEST_RETRY_AFTER = 1e9
-"""Seconds, 31 years: a number that can still be slept or written as JSON, for whoever does so."""
+"""Seconds (31 years): `asyncio.sleep` and JSON still accept this number."""
 
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?([eE]\+?[0-9]+)?")
 # 408: the server gave up waiting for the request. 500, 502, 504: it may have been processed.
@@ -31,16 +30,16 @@ _AMBIGUOUS = frozenset({502, 504})
 
 @attrs.frozen
 class RetryPolicy:
-    """The part of `Settings` that decides about retries."""
+    """The retry settings."""
 
     retries: int
     max_retry_after: float
     deadline: float
-    """Seconds for one call with all its attempts and pauses."""
+    """Seconds for one call with all its attempts and delays."""
 
 
 def retry_after_of(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that an answer asks to wait: the largest, where it says it twice. None when it does not ask."""
+    """Seconds of `Retry-After`, or None without it. Of several headers the largest value counts."""
     asked = [
         parse_retry_after(value, now) for name, value in headers.items() if name.title() == "Retry-After"
     ]
@@ -50,13 +49,13 @@ def retry_after_of(headers: Mapping[str, str], now: datetime | None = None) -> f
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
     """Seconds from a `Retry-After` header: a number or one of the three HTTP dates (RFC 9110 sections 5.6.7, 10.2.3).
 
-    A date that has passed is 0; what cannot be understood is None. Longer than `LONGEST_RETRY_AFTER` is that long.
+    A date in the past is 0, an invalid value None. At most `LONGEST_RETRY_AFTER`.
     """
     if value is None:
         return None
     value = value.strip()
     if _NUMBER.fullmatch(value):
-        # Of any length: 400 digits are infinity for `float`, which says what is meant.
+        # 400 digits are infinity for `float`, which is limited here.
         return min(float(value), LONGEST_RETRY_AFTER)
     try:
         when = parsedate_to_datetime(value)
@@ -69,26 +68,26 @@ def parse_retry_after(value: str | None, now: datetime | None = None) -> float |
 def backoff(
     attempt: int, random: Callable[[], float], first: float = FIRST_DELAY, longest: float = LONGEST_DELAY
 ) -> float:
-    """Exponential back-off with full jitter: anywhere up to 0.5 s, 1 s, 2 s, ... so that callers spread out."""
+    """Exponential backoff with full jitter: a random delay of up to 0.5 s, 1 s, 2 s, ..."""
     return random() * min(longest, first * 2.0 ** (attempt - 1))
 
 
 def never_processed(failure: EzeepError) -> bool:
-    """Whether the server certainly did nothing: it was not reached, or it said that it would not."""
+    """Whether the server certainly did nothing: not reached, 429 or 503."""
     if isinstance(failure, TransportError):
         return failure.request_sent is False
     return isinstance(failure, ApiError) and failure.status in {429, 503}
 
 
 def may_have_happened(failure: EzeepError) -> bool:
-    """Whether the request may have been carried out although this was its answer."""
+    """Whether the request may have been carried out despite this failure."""
     if isinstance(failure, TransportError):
         return failure.request_sent is not False
     return isinstance(failure, ApiError) and failure.status in _AMBIGUOUS
 
 
 def may_be_repeated(failure: EzeepError, *, idempotent: bool) -> bool:
-    """Whether sending again can help and does no harm."""
+    """Whether a retry can help and is safe."""
     if never_processed(failure):
         return True
     if not idempotent:
@@ -129,30 +128,30 @@ def _pause(
         return backoff(attempt, random)
     if retry_after > policy.max_retry_after:
         return None
-    # On top of what the server asked for, never below it: everyone who was told the same must not come at once.
+    # Jitter on top of Retry-After, never below it: clients with the same value must not return at once.
     return retry_after + random() * min(1.0, 0.1 + retry_after / 10)
 
 
 @attrs.define
 class RetryBudget:
-    """A token bucket that keeps a failing server from being hit with retries of everything."""
+    """A token bucket that limits retries against a failing server."""
 
     capacity: float = 20.0
     refill: float = 0.2
-    """What a success puts back."""
+    """Tokens that one success returns."""
     level: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.level = self.capacity
 
     def take(self) -> bool:
-        """Pay for a retry; False when there is nothing left to pay with."""
+        """Take a token for a retry. Returns False if the bucket is empty."""
         if self.level < 1:
             return False
         self.level -= 1
         return True
 
     def success(self) -> None:
-        """A call went well."""
+        """Return tokens after a successful call."""
         if self.level < self.capacity:
             self.level = min(self.capacity, self.level + self.refill)
