@@ -71,13 +71,13 @@ def test_faults_and_refusals(ezeep_sandbox):
 @pytest.mark.ezeep_sandbox(users=10, seed=7)
 class TestMarked:
     def test_on_the_class(self, ezeep_sandbox):
-        assert len(ezeep_sandbox.organisation.users) == 10
+        assert len(ezeep_sandbox.organization.users) == 10
         assert ezeep_sandbox.behaviour.expires_in == 3600
 
     @pytest.mark.ezeep_sandbox(users=3, expires_in=60.0)
     def test_on_the_test_too(self, ezeep_sandbox):
-        assert len(ezeep_sandbox.organisation.users) == 3
-        assert ezeep_sandbox.organisation.seed == 7
+        assert len(ezeep_sandbox.organization.users) == 3
+        assert ezeep_sandbox.organization.seed == 7
         assert ezeep_sandbox.behaviour.expires_in == 60
 """
 
@@ -245,12 +245,12 @@ def test_what_is_wrong_is_said_in_words(folder: Path) -> None:
     """A store without a lock, and markers that are not understood."""
     (folder / "test_wrong.py").write_text(WRONG)
     status, said = _pytest(
-        folder, *BARE, "-k", "never_two or keeps_another_task_out or renew_it_once or marker"
+        folder, *BARE, "-k", "one_task_at_a_time or excludes_another_task or refresh_once or marker"
     )
     assert status == 1, said
-    assert "two were inside the lock at the same time" in said
-    assert "the lock was had while somebody else held it" in said
-    assert "2 refreshes of one login" in said or "calls failed" in said
+    assert "two tasks held the lock at the same time" in said
+    assert "the lock was acquired while another task held it" in said
+    assert "2 refreshes of one token set" in said or "calls failed" in said
     assert "the marker ezeep_sandbox takes keywords only" in said
     assert "unexpected keyword argument 'user'" in said
 
@@ -350,10 +350,10 @@ def test_a_function_is_called_between_two_requests() -> None:
     with ThreadedSandbox(users=3, groups=1) as sandbox:
         there = sandbox.call(threading.get_ident)
         assert there not in {threading.get_ident(), sandbox.call(threading.get_native_id)}
-        user = sandbox.call(sandbox.organisation.add_user, email="new@example.com")
-        assert user.id in sandbox.organisation.users
+        user = sandbox.call(sandbox.organization.add_user, email="new@example.com")
+        assert user.id in sandbox.organization.users
         with pytest.raises(KeyError):
-            sandbox.call(sandbox.organisation.remove_group, user.id)
+            sandbox.call(sandbox.organization.remove_group, user.id)
 
 
 def test_it_is_a_plain_sandbox_where_it_has_no_thread() -> None:

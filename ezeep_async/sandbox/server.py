@@ -26,7 +26,7 @@ from ezeep_async.sandbox.handlers.token_endpoint import CLIENT_ID, TOKEN_PATH, O
 from ezeep_async.sandbox.records import Host, RecordedRequest
 from ezeep_async.sandbox.replies import Call, Refused, Reply, detail, html_reply, method_not_allowed
 from ezeep_async.sandbox.routing import Match, Routes
-from ezeep_async.sandbox.state.organization import Organisation, Person
+from ezeep_async.sandbox.state.organization import Organization, Person
 from ezeep_async.sandbox.state.seeding import populate
 from ezeep_async.sandbox.tokens import Grants
 from ezeep_async.settings import Endpoints
@@ -40,7 +40,7 @@ _CLOSE_TIMEOUT = 0.2
 
 
 class Sandbox:
-    """An ezeep with an organisation of its own. Open it with `async with`; the seed decides everybody's ids.
+    """An ezeep with an organization of its own. Open it with `async with`; the seed decides everybody's ids.
 
     The keywords besides `users`, `groups` and `seed` are the fields of `Behaviour`, which may be changed later
     through the attribute `behaviour`.
@@ -55,8 +55,8 @@ class Sandbox:
                 raise ValueError(f"{name} is a whole number from 0 up, not {value}")
         self.behaviour = Behaviour(**behaviour)
         self.clock = Clock()
-        self.organisation = Organisation(seed)
-        populate(self.organisation, users=users, groups=groups)
+        self.organization = Organization(seed)
+        populate(self.organization, users=users, groups=groups)
         self.requests: list[RecordedRequest] = []
         """Everything that arrived, in that order."""
         self.counts: Counter[str] = Counter()
@@ -72,10 +72,10 @@ class Sandbox:
         self._waits = Waits()
         self._routes = {host: Routes() for host in _HOSTS}
         account = self._routes["account"]
-        account.add(OAuth(self.organisation, self.behaviour, self._grants).routes(), protected=False)
-        account.add(Consent(self.organisation, self.behaviour, self._grants).routes(), protected=False)
-        account.add(Directory(self.organisation, self.behaviour, self.clock).routes(), protected=True)
-        self._routes["api"].add(Printing(self.organisation, self.behaviour).routes(), protected=True)
+        account.add(OAuth(self.organization, self.behaviour, self._grants).routes(), protected=False)
+        account.add(Consent(self.organization, self.behaviour, self._grants).routes(), protected=False)
+        account.add(Directory(self.organization, self.behaviour, self.clock).routes(), protected=True)
+        self._routes["api"].add(Printing(self.organization, self.behaviour).routes(), protected=True)
         self.faults = Faults(self._waits, self._known_route)
         """What goes wrong."""
         self._runners: list[web.ServerRunner] = []
@@ -131,6 +131,11 @@ class Sandbox:
             raise RuntimeError("the Sandbox is not open: use `async with Sandbox() as sandbox`")
         return f"http://127.0.0.1:{self._ports[host]}"
 
+    @property
+    def organisation(self) -> Organization:
+        """The earlier name of `organization`."""
+        return self.organization
+
     # --- logging in
 
     @property
@@ -141,8 +146,8 @@ class Sandbox:
 
     def tokens(self, user_id: UUID | None = None) -> TokenSet:
         """A fresh login of the admin, or of the person with that id. Raises `KeyError` where there is no such person."""
-        owner = self.organisation.admin_id if user_id is None else user_id
-        return self._grants.issue(self.organisation.people[owner].id)
+        owner = self.organization.admin_id if user_id is None else user_id
+        return self._grants.issue(self.organization.people[owner].id)
 
     def expire_access_tokens(self) -> None:
         """Let every access token that was issued so far be answered 401 from now on."""
@@ -163,7 +168,7 @@ class Sandbox:
         return self._grants.refreshes
 
     def reset_counts(self) -> None:
-        """Forget all requests and counts. Tokens, faults and the organisation stay as they are."""
+        """Forget all requests and counts. Tokens, faults and the organization stay as they are."""
         self.requests.clear()
         self.counts.clear()
         self.unknown_routes.clear()
@@ -279,7 +284,7 @@ class Sandbox:
             problem = "Authentication credentials were not provided."
         else:
             owner = self._grants.owner(token.strip())
-            person = None if owner is None else self.organisation.people.get(owner)
+            person = None if owner is None else self.organization.people.get(owner)
             if person is not None:
                 return person
             problem = "Invalid or expired token."

@@ -24,9 +24,8 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-from ezeep_async.testing.contract import TokenStoreContract
 from ezeep_async.testing.plugin import ezeep_sandbox, pytest_configure
-from ezeep_async.testing.readonly import ReadOnlyTokenStoreContract
+from ezeep_async.testing.store_contract import ReadOnlyTokenStoreContract, TokenStoreContract
 from ezeep_async.testing.threaded import ThreadedSandbox
 
 

@@ -139,7 +139,7 @@ class ThreadedSandbox(Sandbox):
     What a test does with it is safe in every thread, while requests are under way too, and inside a running event loop:
     reading what happened (`count`, `requests`, `refreshes`, ...), `tokens`, `expire_access_tokens`, `reset_counts`,
     `clock.advance`, assigning to the fields of `behaviour`, and everything in `faults`: `await hold.arrived()` on the
-    test's own loop, `hold.release()` anywhere. Only the records of `organisation` are not guarded: change them before
+    test's own loop, `hold.release()` anywhere. Only the records of `organization` are not guarded: change them before
     the requests that are to see it, or with `call`.
     """
 
@@ -171,7 +171,7 @@ class ThreadedSandbox(Sandbox):
     def call(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function between two requests, in the sandbox's thread, and wait for it. Gives what it returns.
 
-            sandbox.call(sandbox.organisation.add_user, email="new@example.com")
+            sandbox.call(sandbox.organization.add_user, email="new@example.com")
 
         On a thread that runs an event loop this blocks that loop, for the moment that it takes.
         """

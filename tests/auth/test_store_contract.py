@@ -21,7 +21,7 @@ from ezeep_async import (
     TokenSet,
 )
 from ezeep_async.testing import ReadOnlyTokenStoreContract, TokenStoreContract
-from ezeep_async.testing.base import login
+from ezeep_async.testing.store_checks import token_set
 
 
 EXACT = timedelta(0)
@@ -164,13 +164,13 @@ class TestReadOnlyTokensOfTheEnvironment(ReadOnlyTokenStoreContract):
 
         return put
 
-    def test_a_login_that_was_replaced_is_taken_up(self, make_store, put_login) -> None:  # type: ignore[override]
+    def test_a_replaced_token_set_is_loaded(self, make_store, put_login) -> None:  # type: ignore[override]
         """Not by a store that exists: nobody else can change the environment of a process, so it is read once."""
-        put_login(login(1))
+        put_login(token_set(1))
         store = make_store()
-        put_login(login(2))
-        self._assert_gives(store, login(1))
-        self._assert_gives(make_store(), login(2))
+        put_login(token_set(2))
+        self._assert_gives(store, token_set(1))
+        self._assert_gives(make_store(), token_set(2))
 
 
 # --- somebody else's -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ INVITATIONS = "/v1/userinvitations/"
 async def test_me(server, client):
     _, me = await client("GET", "/v1/users/me/")
     assert (me["id"], me["roles"]) == (ADMIN, ["admin"])
-    client.token = server.tokens(server.organisation.listed_users()[0].id).access_token
+    client.token = server.tokens(server.organization.listed_users()[0].id).access_token
     assert (await client("GET", "/v1/users/me/"))[1]["id"] == USER
 
 
@@ -47,17 +47,17 @@ async def test_update_validation(client, change):
 
 async def test_delete(server, client):
     path = f"/v1/users/{USER}/"
-    token = server.tokens(server.organisation.listed_users()[0].id).access_token
+    token = server.tokens(server.organization.listed_users()[0].id).access_token
     assert (await client("DELETE", path))[0] == 204
     for gone in (path, f"/printing/v1/users/{USER}/"):
         assert (await client("GET", gone))[0] == 404
     assert (await client("DELETE", path))[0] == 404
     assert not await client.works(token)
-    assert len(server.organisation.users) == len(server.organisation.people) == 133
+    assert len(server.organization.users) == len(server.organization.people) == 133
 
 
 async def test_ordinary_people_see_and_change_only_themselves(server, client):
-    client.token = server.tokens(server.organisation.listed_users()[0].id).access_token
+    client.token = server.tokens(server.organization.listed_users()[0].id).access_token
     _, page = await client("GET", "/v1/users/")
     assert [person["id"] for person in page["results"]] == [USER]
     assert (await client("PATCH", f"/v1/users/{USER}/", json={"first_name": "Me"}))[0] == 200

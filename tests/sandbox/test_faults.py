@@ -41,10 +41,10 @@ async def test_first_of_two_due_faults_applies(server, client):
 async def test_status_alone_processes_nothing(server, client):
     server.faults.add("POST /printing/v1/groups/", status=503)
     assert await client("POST", GROUPS, json=NEW_GROUP) == (503, {"detail": "Service Unavailable"})
-    assert len(server.organisation.groups) == 13
+    assert len(server.organization.groups) == 13
     server.faults.add("POST /printing/v1/groups/", status=503, processed=True)
     assert (await client("POST", GROUPS, json=NEW_GROUP))[0] == 503
-    assert len(server.organisation.groups) == 14
+    assert len(server.organization.groups) == 14
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ async def test_dropped_connections(server, client, caplog, drop, processed):
     server.faults.add("POST /printing/v1/groups/", drop=drop)
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await client("POST", GROUPS, json=NEW_GROUP)
-    assert len(server.organisation.groups) == 13 + processed
+    assert len(server.organization.groups) == 13 + processed
     assert server.count("POST /printing/v1/groups/") == 1
     assert server.requests[-1].status is None
     assert (await client("POST", GROUPS, json=NEW_GROUP))[0] == 201
@@ -106,7 +106,7 @@ async def test_when(server, client):
     fault = server.faults.add(
         "GET /v1/users/{id}/", when=lambda request: request.path.endswith("e5/"), status=500
     )
-    users = server.organisation.listed_users()
+    users = server.organization.listed_users()
     assert (await client("GET", f"/v1/users/{users[1].id}/"))[0] == 200
     assert (await client("GET", f"/v1/users/{users[0].id}/"))[0] == 500
     assert fault.hits == 1
@@ -117,12 +117,12 @@ async def test_delays(server, client):
     server.faults.add("POST /printing/v1/groups/", delay=0.1)
     task = asyncio.create_task(client("POST", GROUPS, json=NEW_GROUP))
     await asyncio.sleep(0.05)
-    assert len(server.organisation.groups) == 13
+    assert len(server.organization.groups) == 13
     assert (await task)[0] == 201
     server.faults.add("POST /printing/v1/groups/", delay_after=0.1)
     task = asyncio.create_task(client("POST", GROUPS, json=NEW_GROUP))
     await asyncio.sleep(0.05)
-    assert len(server.organisation.groups) == 15
+    assert len(server.organization.groups) == 15
     assert not task.done()
     assert (await task)[0] == 201
 
@@ -143,7 +143,7 @@ async def test_hold(server, client, after):
     tasks = [asyncio.create_task(client("POST", GROUPS, json=NEW_GROUP)) for _ in range(3)]
     await hold.arrived(3)
     await hold.arrived()
-    assert len(server.organisation.groups) == (16 if after else 13)
+    assert len(server.organization.groups) == (16 if after else 13)
     assert not any(task.done() for task in tasks)
     hold.release(1)
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -180,7 +180,7 @@ async def test_what_a_gone_client_asked_for_is_done(server, client, caplog, afte
     await asyncio.sleep(0.02)
     hold.release()
     await asyncio.sleep(0.02)
-    assert len(server.organisation.groups) == 14
+    assert len(server.organization.groups) == 14
     assert server.requests[-1].status is None
     assert not server._tasks
     assert not caplog.records
@@ -208,6 +208,6 @@ async def test_closing_with_requests_under_way(client_for, caplog):
     assert time.perf_counter() - started < 2.5
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(outcome, aiohttp.ClientError)
-    assert len(server.organisation.groups) == 13
+    assert len(server.organization.groups) == 13
     assert asyncio.all_tasks() - {leaving} == before
     assert not caplog.records

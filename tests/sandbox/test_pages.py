@@ -107,7 +107,7 @@ async def test_login_with_pkce(server, client):
 
 
 async def test_login_as_somebody_else_without_pkce(server, client):
-    somebody = server.organisation.people[server.organisation.listed_users()[3].id]
+    somebody = server.organization.people[server.organization.listed_users()[3].id]
     form = await opened(client, query(server, scope=None, state=None))
     response = await pressed(client, form, "approve", username=somebody.email.upper())
     back = URL(response.headers["Location"])

@@ -35,7 +35,7 @@ async def test_following_offsets_gives_everybody_once(server, client):
             break
         query = URL(following).query_string
         assert "limit=7" in query
-    assert seen == [str(user_id) for user_id in sorted(server.organisation.users)]
+    assert seen == [str(user_id) for user_id in sorted(server.organization.users)]
 
 
 @pytest.mark.parametrize("limit", ["0", "-3", "many", ""])
@@ -48,7 +48,7 @@ async def test_senseless_limit_is_the_default(client, limit):
 @pytest.mark.parametrize("offset", ["-1", "far", ""])
 async def test_senseless_offset_is_zero(server, client, offset):
     page, _, preceding = await ids(client, f"limit=3&offset={offset}")
-    assert page == [str(user.id) for user in server.organisation.listed_users()[:3]]
+    assert page == [str(user.id) for user in server.organization.listed_users()[:3]]
     assert preceding is None
 
 
@@ -107,9 +107,9 @@ async def test_lists_of_both_hosts_page(client):
 
 async def test_insertion_repeats_and_deletion_skips(server, client):
     """4-4: offsets have no snapshot."""
-    before = [str(user.id) for user in server.organisation.listed_users()]
+    before = [str(user.id) for user in server.organization.listed_users()]
     first, _, _ = await ids(client, "limit=10")
-    server.organisation.remove_user(server.organisation.listed_users()[0].id)
+    server.organization.remove_user(server.organization.listed_users()[0].id)
     _, page = await client("GET", f"{USERS}?limit=10&offset=10")
     assert first == before[:10]
     assert page["results"][0]["id"] == before[11]

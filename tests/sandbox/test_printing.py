@@ -36,7 +36,7 @@ async def test_life_of_a_group(server, client):
         "num_printers": 0,
     }
     # Names are not unique: a group of that name was there.
-    assert [g.name for g in server.organisation.groups.values()].count("Test") == 2
+    assert [g.name for g in server.organization.groups.values()].count("Test") == 2
     path = f"{GROUPS}{group['id']}/"
     changed = {**group, "description": "new", "local_printing_enabled": True}
     patch = {
@@ -84,7 +84,7 @@ async def test_group_validation(server, client, change, errors):
     body = {"name": "x" * 255, "description": "y" * 255, "organization_id": ORGANIZATION}
     assert await client("POST", GROUPS, json={**body, **change}) == (400, errors)
     assert await client("PATCH", f"{GROUPS}{TEST}/", json=change) == (400, errors)
-    assert len(server.organisation.groups) == 13
+    assert len(server.organization.groups) == 13
     assert (await client("POST", GROUPS, json=body))[0] == 201
 
 
@@ -121,7 +121,7 @@ async def test_membership_is_replaced_as_a_whole(server, client):
     assert user["groups"] == membership(EFA, TEST)
     assert (await client("PATCH", path, json={"groups": []}))[1]["groups"] == []
     assert (await client("PATCH", path, json={"local_printing_enabled": False}))[1]["groups"] == []
-    assert server.organisation.listed_users()[0].local_printing_enabled is False
+    assert server.organization.listed_users()[0].local_printing_enabled is False
 
 
 async def test_put_resets_flags_only_where_it_should(server, client):
@@ -133,7 +133,7 @@ async def test_put_resets_flags_only_where_it_should(server, client):
     server.behaviour.put_resets_flags = True
     _, user = await client("PUT", path, json={"groups": [], "self_service_enabled": True})
     assert (user["local_printing_enabled"], user["self_service_enabled"]) == (False, True)
-    server.organisation.listed_users()[0].myprinters_enabled = True
+    server.organization.listed_users()[0].myprinters_enabled = True
     _, user = await client("PUT", path, json={"groups": [], "local_printing_enabled": True})
     flags = (user["local_printing_enabled"], user["self_service_enabled"], user["myprinters_enabled"])
     assert flags == (True, False, False)
@@ -145,7 +145,7 @@ async def test_only_one_membership_method(server, client, allowed, refused):
     path, body = f"{USERS}{USER}/", {"groups": membership(TEST)}
     response = await client.raw(refused, path, json=body)
     assert (response.status, response.headers["Allow"]) == (405, f"GET, {allowed}")
-    assert list(server.organisation.listed_users()[0].groups) != [TEST]
+    assert list(server.organization.listed_users()[0].groups) != [TEST]
     assert (await client(allowed, path, json=body))[0] == 200
 
 
@@ -156,7 +156,7 @@ async def test_wrong_memberships_change_nothing(server, client, groups):
     status, errors = await client("PATCH", f"{USERS}{USER}/", json={"groups": groups})
     assert status == 400
     assert list(errors) == ["groups"]
-    assert [str(group_id) for group_id in server.organisation.listed_users()[0].groups] == [EFA]
+    assert [str(group_id) for group_id in server.organization.listed_users()[0].groups] == [EFA]
 
 
 async def test_group_filter(server, client):
@@ -164,7 +164,7 @@ async def test_group_filter(server, client):
     _, page = await client("GET", f"{USERS}?limit=100", json={"groups": membership(EFA)})
     assert (page["count"], len(page["results"])) == (119, 100)
     assert all({"group_id": EFA} in user["groups"] for user in page["results"])
-    member = server.organisation.listed_users()[0]
+    member = server.organization.listed_users()[0]
     member.groups.clear()
     assert (await client("GET", USERS, json={"groups": membership(EFA)}))[1]["count"] == 118
     _, before = await client("GET", USERS, json={"groups": membership(TEST)})
@@ -188,7 +188,7 @@ async def test_unknown_and_impossible_ids(client):
 
 
 async def test_ordinary_people_read_and_do_not_write(server, client):
-    client.token = server.tokens(server.organisation.listed_users()[0].id).access_token
+    client.token = server.tokens(server.organization.listed_users()[0].id).access_token
     assert (await client("GET", GROUPS))[0] == 200
     assert (await client("GET", f"{USERS}{USER}/"))[0] == 200
     for method, path in (

@@ -39,7 +39,7 @@ async def test_issued_tokens_say_when_they_end(server):
     assert timedelta(seconds=89) < left <= timedelta(seconds=90)
     assert (tokens.expires_in, tokens.scope) == (90.0, "printing")
     with pytest.raises(KeyError):
-        server.tokens(server.organisation.organization_id)
+        server.tokens(server.organization.organization_id)
 
 
 @pytest.mark.parametrize("grace", [0.0, 120.0])

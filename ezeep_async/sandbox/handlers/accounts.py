@@ -23,7 +23,7 @@ from ezeep_async.sandbox.replies import (
     not_found,
     require_admin,
 )
-from ezeep_async.sandbox.state.organization import Invitation, Organisation, Person
+from ezeep_async.sandbox.state.organization import Invitation, Organization, Person
 
 
 _DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
@@ -39,7 +39,7 @@ def _stamp(moment: datetime) -> str:
 class Directory:
     """The handlers of `/v1/`."""
 
-    organisation: Organisation
+    organization: Organization
     behaviour: Behaviour
     clock: Clock
 
@@ -62,7 +62,7 @@ class Directory:
     def list_people(self, call: Call) -> Reply:
         """A page of people: everybody for an admin, only oneself for others."""
         caller = call.person()
-        people = self.organisation.listed_people() if "admin" in caller.roles else [caller]
+        people = self.organization.listed_people() if "admin" in caller.roles else [caller]
         return page(call, self.behaviour, people, Person.encode, PUBLIC_ACCOUNT)
 
     def get_me(self, call: Call) -> Reply:
@@ -84,7 +84,7 @@ class Directory:
         fields.check()
         if set(roles) != set(person.roles):
             require_admin(call)
-        other = self.organisation.person_with_email(email)
+        other = self.organization.person_with_email(email)
         if other is not None and other is not person:
             fields.fail("email", "user with this email already exists.")
             fields.check()
@@ -93,7 +93,7 @@ class Directory:
 
     def delete_person(self, call: Call) -> Reply:
         """Remove somebody, its printing user too."""
-        self.organisation.delete_person(self._person(call).id)
+        self.organization.delete_person(self._person(call).id)
         return Reply(status=204, content_type=None)
 
     def _person(self, call: Call) -> Person:
@@ -102,7 +102,7 @@ class Directory:
         person_id = as_uuid(call.id)
         if person_id != caller.id:
             require_admin(call)
-        if person_id is None or (person := self.organisation.people.get(person_id)) is None:
+        if person_id is None or (person := self.organization.people.get(person_id)) is None:
             raise not_found()
         return person
 
@@ -129,7 +129,7 @@ class Directory:
     def list_invitations(self, call: Call) -> Reply:
         """A page of invitations, the oldest first."""
         require_admin(call)
-        invitations = list(self.organisation.invitations.values())
+        invitations = list(self.organization.invitations.values())
         return page(call, self.behaviour, invitations, Invitation.encode, PUBLIC_ACCOUNT)
 
     def invite(self, call: Call) -> Reply:
@@ -144,15 +144,15 @@ class Directory:
             raise Refused(detail(400, _WRONG_FORMAT))
         email = str(fields.given["email"])
         updated = _stamp(self.clock.now())
-        invitation = Invitation(self.organisation.new_id(), updated, email, _stamp(expires))
-        self.organisation.invitations[invitation.id] = invitation
+        invitation = Invitation(self.organization.new_id(), updated, email, _stamp(expires))
+        self.organization.invitations[invitation.id] = invitation
         return Reply(status=201, body=invitation.encode())
 
     def send_again(self, call: Call) -> Reply:
         """Send an invitation once more. The answer has its id and nothing else."""
         require_admin(call)
         invitation_id = as_uuid(call.id)
-        if invitation_id is None or (found := self.organisation.invitations.get(invitation_id)) is None:
+        if invitation_id is None or (found := self.organization.invitations.get(invitation_id)) is None:
             raise not_found()
         found.updated = _stamp(self.clock.now())
         found.delivery_status = "SENT"

@@ -12,7 +12,7 @@ from ezeep_async.sandbox.behaviour import Behaviour
 from ezeep_async.sandbox.handlers import html as pages
 from ezeep_async.sandbox.handlers.token_endpoint import CLIENT_ID
 from ezeep_async.sandbox.replies import Call, Handler, Refused, Reply, form, html_reply
-from ezeep_async.sandbox.state.organization import Organisation, Person
+from ezeep_async.sandbox.state.organization import Organization, Person
 from ezeep_async.sandbox.tokens import SCOPE, Grants, Pairing
 
 
@@ -41,7 +41,7 @@ def _refusal(sentence: str, status: int = 400) -> Refused:
 class Consent:
     """The handlers of the two pages."""
 
-    organisation: Organisation
+    organization: Organization
     behaviour: Behaviour
     grants: Grants
     _forms: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict[str, dict[str, str]], repr=False)
@@ -132,12 +132,12 @@ class Consent:
     def _form(self, path: str, carried: dict[str, str], *, error: str = "", username: str = "") -> Reply:
         token = secrets.token_urlsafe(24)
         self._forms[token] = carried
-        admin = self.organisation.people.get(self.organisation.admin_id)
+        admin = self.organization.people.get(self.organization.admin_id)
         page = pages.consent_page(
             action=path,
             hidden={**carried, "csrf_token": token},
             username=username or (admin.email if admin is not None else ""),
-            suggestions=[person.email for person in self.organisation.listed_people()[:_SUGGESTIONS]],
+            suggestions=[person.email for person in self.organization.listed_people()[:_SUGGESTIONS]],
             pairing=path == PAIRING_PATH,
             error=error,
         )
@@ -159,9 +159,9 @@ class Consent:
 
     def _person(self, path: str, fields: dict[str, str], carried: dict[str, str]) -> Person:
         username = fields.get("username", "")
-        person = self.organisation.person_with_email(username)
+        person = self.organization.person_with_email(username)
         if person is None:
-            error = "Nobody in this organisation has that e-mail address."
+            error = "Nobody in this organization has that e-mail address."
             raise Refused(self._form(path, carried, error=error, username=username))
         return person
 

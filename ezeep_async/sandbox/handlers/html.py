@@ -71,7 +71,7 @@ def consent_page(
     asks = (
         f"A device with the code <strong>{escape(hidden.get('pairing_code', ''))}</strong> asks to print for you."
         if pairing
-        else "An application asks to manage groups and users of your organisation, in your name."
+        else "An application asks to manage groups and users of your organization, in your name."
     )
     fields = "\n".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'

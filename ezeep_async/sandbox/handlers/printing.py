@@ -6,7 +6,6 @@ from typing import cast
 from uuid import UUID
 
 import attrs
-import msgspec
 
 from ezeep_async.sandbox.behaviour import Behaviour
 from ezeep_async.sandbox.handlers.pagination import PUBLIC_API, page
@@ -22,14 +21,14 @@ from ezeep_async.sandbox.replies import (
     not_found,
     require_admin,
 )
-from ezeep_async.sandbox.state.organization import Group, Organisation, User
+from ezeep_async.sandbox.state.organization import FLAGS, Organization, SandboxGroup, SandboxUser
 
 
 @attrs.frozen
 class Printing:
     """The handlers of `/printing/v1/`."""
 
-    organisation: Organisation
+    organization: Organization
     behaviour: Behaviour
 
     def routes(self) -> dict[str, dict[str, Handler]]:
@@ -54,7 +53,7 @@ class Printing:
 
     def list_groups(self, call: Call) -> Reply:
         """A page of groups, in the order in which they were made."""
-        return page(call, self.behaviour, list(self.organisation.groups.values()), self._encode, PUBLIC_API)
+        return page(call, self.behaviour, list(self.organization.groups.values()), self._encode, PUBLIC_API)
 
     def create_group(self, call: Call) -> Reply:
         """A new group. One of the same name may exist."""
@@ -62,8 +61,8 @@ class Printing:
         fields = Fields(json_object(call))
         fields.required("name")
         fields.required("organization_id")
-        name, description, local, mine = self._group_fields(fields, Group(UUID(int=0), ""))
-        group = self.organisation.add_group(
+        name, description, local, mine = self._group_fields(fields, SandboxGroup(UUID(int=0), ""))
+        group = self.organization.add_group(
             name, description=description, local_printing_enabled=local, myprinters_enabled=mine
         )
         return Reply(status=201, body=self._encode(group))
@@ -80,7 +79,7 @@ class Printing:
         before = group
         if call.method == "PUT":
             fields.required("name")
-            before = Group(group.id, group.name) if self.behaviour.put_resets_flags else group
+            before = SandboxGroup(group.id, group.name) if self.behaviour.put_resets_flags else group
         changed = self._group_fields(fields, before)
         group.name, group.description, group.local_printing_enabled, group.myprinters_enabled = changed
         return Reply(body=self._encode(group))
@@ -88,16 +87,16 @@ class Printing:
     def delete_group(self, call: Call) -> Reply:
         """Remove the group, and every member from it."""
         require_admin(call)
-        self.organisation.remove_group(self._group(call).id)
+        self.organization.remove_group(self._group(call).id)
         return Reply(status=204, content_type=None)
 
-    def _group(self, call: Call) -> Group:
+    def _group(self, call: Call) -> SandboxGroup:
         group_id = as_uuid(call.id)
-        if group_id is None or (group := self.organisation.groups.get(group_id)) is None:
+        if group_id is None or (group := self.organization.groups.get(group_id)) is None:
             raise not_found()
         return group
 
-    def _group_fields(self, fields: Fields, before: Group) -> tuple[str, str, bool, bool]:
+    def _group_fields(self, fields: Fields, before: SandboxGroup) -> tuple[str, str, bool, bool]:
         """What may be written: everything else in the body is read-only or unknown, and passed over."""
         name = fields.text("name", before.name, blank=False) if "name" in fields.given else before.name
         description = fields.text("description", before.description)
@@ -107,39 +106,27 @@ class Printing:
             organization_id = as_uuid(fields.given["organization_id"])
             if organization_id is None:
                 fields.fail("organization_id", "Must be a valid UUID.")
-            elif organization_id != self.organisation.organization_id:
+            elif organization_id != self.organization.organization_id:
                 fields.fail("organization_id", "This is not your organization.")
         fields.check()
         return name, description, local, mine
 
-    def _encode(self, group: Group) -> bytes:
-        members = self.organisation.num_members(group.id)
-        as_strings = self.behaviour.counts_as_strings
-        record = {
-            "id": group.id,
-            "name": group.name,
-            "description": group.description,
-            "local_printing_enabled": group.local_printing_enabled,
-            "myprinters_enabled": group.myprinters_enabled,
-            "origin": group.origin,
-            "organization_id": group.organization_id,
-            "num_members": str(members) if as_strings else members,
-            "num_printers": str(group.num_printers) if as_strings else group.num_printers,
-        }
-        return msgspec.json.encode(record)
+    def _encode(self, group: SandboxGroup) -> bytes:
+        members = self.organization.num_members(group.id)
+        return group.encode(members, counts_as_strings=self.behaviour.counts_as_strings)
 
     # --- users
 
     def list_users(self, call: Call) -> Reply:
         """A page of users; those of the groups in the body, if there is one and it is honoured."""
-        users = self.organisation.listed_users()
+        users = self.organization.listed_users()
         fields = Fields(json_object(call))
         if "groups" in fields.given:
             wanted = self._group_ids(fields)
             fields.check()
             if wanted and self.behaviour.honour_group_filter:
                 users = self._members_of_any(wanted)
-        return page(call, self.behaviour, users, User.encode, PUBLIC_API)
+        return page(call, self.behaviour, users, SandboxUser.encode, PUBLIC_API)
 
     def get_user(self, call: Call) -> Reply:
         """One user."""
@@ -158,34 +145,29 @@ class Printing:
         if "groups" in fields.given or (put and fields.required("groups")):
             groups = self._group_ids(fields)
             for group_id in groups:
-                if group_id not in self.organisation.groups:
+                if group_id not in self.organization.groups:
                     fields.fail("groups", f'Invalid pk "{group_id}" - object does not exist.')
         reset = put and self.behaviour.put_resets_flags
-        local = fields.flag("local_printing_enabled", not reset and user.local_printing_enabled)
-        self_service = fields.flag("self_service_enabled", not reset and user.self_service_enabled)
-        mine = fields.flag("myprinters_enabled", not reset and user.myprinters_enabled)
+        flags = {name: fields.flag(name, not reset and getattr(user, name)) for name in FLAGS}
         fields.check()
-        user.local_printing_enabled, user.self_service_enabled, user.myprinters_enabled = (
-            local,
-            self_service,
-            mine,
-        )
+        for name, value in flags.items():
+            setattr(user, name, value)
         if groups is not None:
             user.groups.replace(groups)
         return Reply(body=user.encode())
 
-    def _user(self, call: Call) -> User:
+    def _user(self, call: Call) -> SandboxUser:
         user_id = as_uuid(call.id)
-        if user_id is None or (user := self.organisation.users.get(user_id)) is None:
+        if user_id is None or (user := self.organization.users.get(user_id)) is None:
             raise not_found()
         return user
 
-    def _members_of_any(self, group_ids: list[UUID]) -> list[User]:
+    def _members_of_any(self, group_ids: list[UUID]) -> list[SandboxUser]:
         if len(group_ids) == 1:
-            return self.organisation.listed_members(group_ids[0])
+            return self.organization.listed_members(group_ids[0])
         return [
             user
-            for user in self.organisation.listed_users()
+            for user in self.organization.listed_users()
             if any(group_id in user.groups for group_id in group_ids)
         ]
 

@@ -12,7 +12,7 @@ import attrs
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.sandbox.behaviour import Behaviour
 from ezeep_async.sandbox.replies import Call, Handler, Reply, form, json_reply
-from ezeep_async.sandbox.state.organization import Organisation
+from ezeep_async.sandbox.state.organization import Organization
 from ezeep_async.sandbox.state.seeding import SANDBOX_PASSWORD
 from ezeep_async.sandbox.tokens import SCOPE, Grants, oauth_error
 
@@ -26,7 +26,7 @@ TOKEN_PATH = "/oauth/access_token/"  # noqa: S105  # a path
 class OAuth:
     """The handlers of the token endpoint and its neighbours."""
 
-    organisation: Organisation
+    organization: Organization
     behaviour: Behaviour
     grants: Grants
 
@@ -98,7 +98,7 @@ class OAuth:
     def _password(self, fields: dict[str, str]) -> TokenSet:
         if not self.behaviour.password_grant:
             raise oauth_error("unauthorized_client", "This client may not use the password grant.")
-        person = self.organisation.person_with_email(_need(fields, "username"))
+        person = self.organization.person_with_email(_need(fields, "username"))
         if person is None or _need(fields, "password") != SANDBOX_PASSWORD:
             raise oauth_error("invalid_grant", "User name or password is wrong.")
         return self.grants.issue(person.id)

@@ -1,4 +1,4 @@
-"""The organisation behind the sandbox: printing users, groups, people and invitations, and who is a member of what."""
+"""The organization behind the sandbox: printing users, groups, people and invitations, and who is a member of what."""
 
 from __future__ import annotations
 
@@ -13,23 +13,19 @@ import msgspec
 
 
 ORGANIZATION_ID = UUID("54e3a324-cc89-4722-8338-c285d26bef15")
-
-
-def _forget(instance: User | Person, _: attrs.Attribute[object], value: object) -> object:
-    """A field changes: the record's JSON has to be made anew."""
-    instance.encoded = None
-    return value
+FLAGS = ("local_printing_enabled", "self_service_enabled", "myprinters_enabled")
+"""The flags of a printing user."""
 
 
 class Memberships(MutableSet[UUID]):
-    """The groups of one user, in the order in which they were given. Changes keep the organisation's index right."""
+    """The groups of one user, in the order in which they were given. Changes keep the organization's index right."""
 
-    __slots__ = ("_groups", "_organisation", "_user")
+    __slots__ = ("_groups", "_organization", "_user")
 
-    def __init__(self, user: User, organisation: Organisation) -> None:
+    def __init__(self, user: SandboxUser, organization: Organization) -> None:
         self._groups: dict[UUID, None] = {}
         self._user = user
-        self._organisation = organisation
+        self._organization = organization
 
     def __contains__(self, group_id: object) -> bool:
         return group_id in self._groups
@@ -47,16 +43,14 @@ class Memberships(MutableSet[UUID]):
         """Put the user into a group. Raises `ValueError` where there is no such group."""
         if value in self._groups:
             return
-        self._organisation.joined(self._user, value)
+        self._organization.joined(self._user, value)
         self._groups[value] = None
-        self._user.encoded = None
 
     def discard(self, value: UUID) -> None:
         """Take the user out of a group, if it is in it."""
         if value in self._groups:
             del self._groups[value]
-            self._user.encoded = None
-            self._organisation.left(self._user, value)
+            self._organization.left(self._user, value)
 
     def replace(self, group_ids: Iterable[UUID]) -> None:
         """Be in exactly these groups, in this order."""
@@ -65,40 +59,29 @@ class Memberships(MutableSet[UUID]):
             self.add(group_id)
 
 
-@attrs.define(eq=False, on_setattr=_forget)
-class User:
+@attrs.define(eq=False)
+class SandboxUser:
     """A printing user. Its name and e-mail address are those of the `Person` with the same id."""
 
     id: UUID
-    organisation: Organisation = attrs.field(repr=False)
+    organization: Organization = attrs.field(repr=False)
     local_printing_enabled: bool = True
     self_service_enabled: bool = True
     myprinters_enabled: bool = False
     groups: Memberships = attrs.field(init=False)
-    encoded: bytes | None = attrs.field(init=False, default=None, repr=False, on_setattr=attrs.setters.NO_OP)
-    """The record as JSON, kept until something changes."""
 
     def __attrs_post_init__(self) -> None:
-        self.groups = Memberships(self, self.organisation)
+        self.groups = Memberships(self, self.organization)
 
     def encode(self) -> bytes:
         """The record as JSON."""
-        if self.encoded is None:
-            self.encoded = msgspec.json.encode(
-                {
-                    "id": self.id,
-                    "local_printing_enabled": self.local_printing_enabled,
-                    "self_service_enabled": self.self_service_enabled,
-                    "myprinters_enabled": self.myprinters_enabled,
-                    "groups": [{"group_id": group_id} for group_id in self.groups],
-                }
-            )
-        return self.encoded
+        record = {name: getattr(self, name) for name in ("id", *FLAGS)}
+        return msgspec.json.encode({**record, "groups": [{"group_id": group_id} for group_id in self.groups]})
 
 
 @attrs.define(eq=False)
-class Group:
-    """A group. How many members it has is the organisation's to say: see `Organisation.members`."""
+class SandboxGroup:
+    """A group. `Organization.members` has its members."""
 
     id: UUID
     name: str
@@ -109,10 +92,19 @@ class Group:
     origin: dict[str, str] = attrs.field(factory=lambda: {"provider": "Ezeep"})
     num_printers: int = 0
 
+    def encode(self, num_members: int, *, counts_as_strings: bool) -> bytes:
+        """The record as JSON."""
+        counts = {"num_members": num_members, "num_printers": self.num_printers}
+        shown = {name: str(count) for name, count in counts.items()} if counts_as_strings else counts
+        return msgspec.json.encode({**attrs.asdict(self, recurse=False), **shown})
 
-@attrs.define(eq=False, on_setattr=_forget)
+
+Group = SandboxGroup
+
+
+@attrs.define(eq=False)
 class Person:
-    """An account user. Change the fields by assignment, not in place: the JSON is kept."""
+    """An account user."""
 
     id: UUID
     email: str
@@ -124,8 +116,6 @@ class Person:
     user_invitations: list[dict[str, object]] | None = None
     roles: tuple[str, ...] = ("user",)
     is_verified: bool = True
-    encoded: bytes | None = attrs.field(init=False, default=None, repr=False, on_setattr=attrs.setters.NO_OP)
-    """The record as JSON, kept until something changes."""
 
     @property
     def display_name(self) -> str:
@@ -134,23 +124,7 @@ class Person:
 
     def encode(self) -> bytes:
         """The record as JSON."""
-        if self.encoded is None:
-            self.encoded = msgspec.json.encode(
-                {
-                    "id": self.id,
-                    "email": self.email,
-                    "first_name": self.first_name,
-                    "last_name": self.last_name,
-                    "display_name": self.display_name,
-                    "date_joined": self.date_joined,
-                    "azure_profile": self.azure_profile,
-                    "id_profile": self.id_profile,
-                    "user_invitations": self.user_invitations,
-                    "roles": self.roles,
-                    "is_verified": self.is_verified,
-                }
-            )
-        return self.encoded
+        return msgspec.json.encode({**attrs.asdict(self, recurse=False), "display_name": self.display_name})
 
 
 @attrs.define(eq=False)
@@ -169,27 +143,27 @@ class Invitation:
         return msgspec.json.encode(self)
 
 
-Record = TypeVar("Record", User, Person)
+Record = TypeVar("Record", SandboxUser, Person)
 
 
 @attrs.define(eq=False)
-class Organisation:
+class Organization:
     """Everything that the sandbox knows. Read it freely; change who exists through the methods only."""
 
     seed: int = 0
     organization_id: UUID = ORGANIZATION_ID
     admin_id: UUID = attrs.field(init=False, default=UUID(int=0))
     """The person who owns the tokens of `Sandbox.tokens()`."""
-    users: dict[UUID, User] = attrs.field(init=False, factory=dict[UUID, User], repr=False)
-    groups: dict[UUID, Group] = attrs.field(init=False, factory=dict[UUID, Group], repr=False)
+    users: dict[UUID, SandboxUser] = attrs.field(init=False, factory=dict[UUID, SandboxUser], repr=False)
+    groups: dict[UUID, SandboxGroup] = attrs.field(init=False, factory=dict[UUID, SandboxGroup], repr=False)
     people: dict[UUID, Person] = attrs.field(init=False, factory=dict[UUID, Person], repr=False)
     invitations: dict[UUID, Invitation] = attrs.field(init=False, factory=dict[UUID, Invitation], repr=False)
     random: random.Random = attrs.field(init=False, repr=False)
-    _user_list: list[User] = attrs.field(init=False, factory=list[User], repr=False)
+    _user_list: list[SandboxUser] = attrs.field(init=False, factory=list[SandboxUser], repr=False)
     _people_list: list[Person] = attrs.field(init=False, factory=list[Person], repr=False)
     _members: dict[UUID, set[UUID]] = attrs.field(init=False, factory=dict[UUID, set[UUID]], repr=False)
-    _member_lists: dict[UUID, list[User]] = attrs.field(
-        init=False, factory=dict[UUID, list[User]], repr=False
+    _member_lists: dict[UUID, list[SandboxUser]] = attrs.field(
+        init=False, factory=dict[UUID, list[SandboxUser]], repr=False
     )
     _added: int = attrs.field(init=False, default=0, repr=False)
 
@@ -198,7 +172,7 @@ class Organisation:
 
     # --- reading
 
-    def listed_users(self) -> list[User]:
+    def listed_users(self) -> list[SandboxUser]:
         """The printing users in the order of their ids."""
         return self._user_list
 
@@ -214,7 +188,7 @@ class Organisation:
         """How many members a group has."""
         return len(self._members[group_id])
 
-    def listed_members(self, group_id: UUID) -> list[User]:
+    def listed_members(self, group_id: UUID) -> list[SandboxUser]:
         """A group's members in the order of their ids; none where there is no such group."""
         listed = self._member_lists.get(group_id)
         if listed is None:
@@ -243,7 +217,7 @@ class Organisation:
         last_name: str = "Person",
         email: str | None = None,
         roles: tuple[str, ...] = ("user",),
-    ) -> User:
+    ) -> SandboxUser:
         """A new printing user and its person, sorted in by id. Raises `ValueError` for an id that is taken."""
         user_id = self.new_id() if user_id is None else user_id
         if user_id in self.users:
@@ -254,7 +228,7 @@ class Organisation:
                 f"{first_name}.{last_name}.new{self._added}@example.com".lower() if email is None else email
             )
             self.add_person(Person(user_id, email, first_name, last_name, roles=roles))
-        user = User(user_id, self)
+        user = SandboxUser(user_id, self)
         self.users[user_id] = user
         _sort_in(self._user_list, user)
         user.groups.replace(groups)
@@ -297,9 +271,9 @@ class Organisation:
         myprinters_enabled: bool = False,
         origin: dict[str, str] | None = None,
         num_printers: int = 0,
-    ) -> Group:
+    ) -> SandboxGroup:
         """A new group, at the end of the list. Names need not be unique."""
-        group = Group(
+        group = SandboxGroup(
             self.new_id() if group_id is None else group_id,
             name,
             self.organization_id,
@@ -322,14 +296,14 @@ class Organisation:
 
     # --- what `Memberships` tells
 
-    def joined(self, user: User, group_id: UUID) -> None:
+    def joined(self, user: SandboxUser, group_id: UUID) -> None:
         """Note a new member. Raises `ValueError` where there is no such group."""
         if group_id not in self.groups:
             raise ValueError(f"there is no group {group_id}")
         self._members[group_id].add(user.id)
         self._member_lists.pop(group_id, None)
 
-    def left(self, user: User, group_id: UUID) -> None:
+    def left(self, user: SandboxUser, group_id: UUID) -> None:
         """Note that somebody is a member no longer."""
         self._members[group_id].discard(user.id)
         self._member_lists.pop(group_id, None)
@@ -343,5 +317,5 @@ def _sort_in(records: list[Record], record: Record) -> None:
         insort(records, record, key=_by_id)
 
 
-def _by_id(record: User | Person) -> UUID:
+def _by_id(record: SandboxUser | Person) -> UUID:
     return record.id

@@ -1,4 +1,4 @@
-"""The organisation: the documented examples first, the same for every seed, and true about its memberships."""
+"""The organization: the documented examples first, the same for every seed, and true about its memberships."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
-from ezeep_async.sandbox.state.organization import Organisation
+from ezeep_async.sandbox.state.organization import Organization
 from ezeep_async.sandbox.state.seeding import populate
 
 
@@ -18,13 +18,13 @@ DATA = files("ezeep_async.sandbox").joinpath("data")
 TEST_GROUP = UUID("dd8d4007-2522-42ab-ac2e-bf23d87defc3")
 
 
-def organisation(users: int = 134, groups: int = 13, seed: int = 0) -> Organisation:
-    made = Organisation(seed)
+def organization(users: int = 134, groups: int = 13, seed: int = 0) -> Organization:
+    made = Organization(seed)
     populate(made, users=users, groups=groups)
     return made
 
 
-def everything(made: Organisation) -> list[object]:
+def everything(made: Organization) -> list[object]:
     return [
         [json.loads(user.encode()) for user in made.listed_users()],
         [json.loads(person.encode()) for person in made.listed_people()],
@@ -55,9 +55,9 @@ async def test_documented_people_and_invitations_are_there(client):
     assert await client("GET", "/v1/userinvitations/") == (200, example)
 
 
-def test_same_seed_same_organisation():
-    assert everything(organisation(seed=7)) == everything(organisation(seed=7))
-    assert everything(organisation(seed=7)) != everything(organisation(seed=8))
+def test_same_seed_same_organization():
+    assert everything(organization(seed=7)) == everything(organization(seed=7))
+    assert everything(organization(seed=7)) != everything(organization(seed=8))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_same_seed_same_organisation():
 )
 def test_any_size(users, groups):
     """Few users and groups are the first ones; memberships are in groups that exist; there is always one admin."""
-    made = organisation(users, groups)
+    made = organization(users, groups)
     assert (len(made.users), len(made.groups)) == (users, groups)
     assert set(made.users) <= set(made.people)
     assert len(made.people) == max(users, 1) if users > 20 else users + 1
@@ -79,30 +79,30 @@ def test_any_size(users, groups):
 
 
 def test_everybody_has_an_address_of_their_own():
-    made = organisation(2000, 13)
+    made = organization(2000, 13)
     assert len({person.email for person in made.people.values()}) == 2000
 
 
 async def test_member_counts_follow_the_memberships(server, client):
     """However they change: over the wire, in the test, by deletion."""
-    first, second, third = server.organisation.listed_users()[:3]
+    first, second, third = server.organization.listed_users()[:3]
     first.groups.add(TEST_GROUP)
     await client(
         "PATCH", f"/printing/v1/users/{second.id}/", json={"groups": [{"group_id": str(TEST_GROUP)}]}
     )
     third.groups.replace([TEST_GROUP])
-    assert server.organisation.members(TEST_GROUP) == {first.id, second.id, third.id}
+    assert server.organization.members(TEST_GROUP) == {first.id, second.id, third.id}
     first.groups.remove(TEST_GROUP)
-    server.organisation.remove_user(second.id)
+    server.organization.remove_user(second.id)
     _, group = await client("GET", f"/printing/v1/groups/{TEST_GROUP}/")
     assert group["num_members"] == 1
-    for group in server.organisation.groups.values():
-        counted = {user.id for user in server.organisation.users.values() if group.id in user.groups}
-        assert server.organisation.members(group.id) == counted
+    for group in server.organization.groups.values():
+        counted = {user.id for user in server.organization.users.values() if group.id in user.groups}
+        assert server.organization.members(group.id) == counted
 
 
 async def test_changes_in_the_test_are_seen_over_the_wire(server, client):
-    user = server.organisation.listed_users()[0]
+    user = server.organization.listed_users()[0]
     path = f"/printing/v1/users/{user.id}/"
     await client("GET", path)
     user.groups.clear()
@@ -111,14 +111,14 @@ async def test_changes_in_the_test_are_seen_over_the_wire(server, client):
     _, record = await client("GET", path)
     assert record["myprinters_enabled"] is True
     assert record["groups"] == []
-    person = server.organisation.people[user.id]
+    person = server.organization.people[user.id]
     await client("GET", f"/v1/users/{user.id}/")
     person.first_name, person.last_name = "Renamed", "Here"
     assert (await client("GET", f"/v1/users/{user.id}/"))[1]["display_name"] == "Renamed Here"
 
 
 def test_adding_and_removing():
-    made = organisation(30, 5)
+    made = organization(30, 5)
     user = made.add_user(groups=[TEST_GROUP], user_id=UUID(int=1))
     assert made.listed_users()[0] is user
     assert made.people[user.id].email.endswith("@example.com")
@@ -150,4 +150,4 @@ async def test_ten_thousand_users_are_quick(client_for):
         for offset in range(0, 10_000, 100):
             _, page = await client("GET", f"/printing/v1/users/?limit=100&offset={offset}")
             seen += [user["id"] for user in page["results"]]
-        assert seen == [str(user_id) for user_id in sorted(server.organisation.users)]
+        assert seen == [str(user_id) for user_id in sorted(server.organization.users)]
