@@ -1,10 +1,10 @@
-"""A real ezeep to run against: an aiohttp server on loopback, in the caller's event loop.
+"""The ezeep API on loopback, for tests and demos: an aiohttp server in the caller's event loop.
 
     async with Sandbox(users=134, groups=13, seed=0) as sandbox:
         print(sandbox.endpoints, sandbox.oauth_app, sandbox.tokens())
 
-It keeps the service's hard habits: refresh tokens that work once, silent caps, `http://` next links, memberships
-that are replaced as a whole. `Sandbox.faults` adds the network's.
+It behaves as the service does: refresh tokens work once, pages are capped silently, `next` links are `http://`, a
+write replaces all memberships of a user. `Sandbox.faults` adds failures of the network.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`Behaviour`: what the sandbox does where servers differ; `Clock`: the time by which its tokens live."""
+"""`Behaviour`: the options of the sandbox; `Clock`: the time that its tokens expire by."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ Paging = Literal["offset", "page"]
 
 
 def _texts(_: object, attribute: attrs.Attribute[tuple[str, ...]], value: object) -> None:
-    # A text by itself is a sequence of texts too, of its letters.
+    # A str is a sequence of str too.
     if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{attribute.name} is a tuple of texts, and not {type(value).__name__}")
+        raise TypeError(f"{attribute.name} has to be a tuple of str, not {type(value).__name__}")
 
 
 @attrs.define(kw_only=True)
 class Behaviour:
-    """How the sandbox behaves. Every field may be changed while it runs, and counts from the next request on.
+    """The options of a `Sandbox`. Each may be changed while it runs, with effect from the next request.
 
-    `BehaviourOptions` has the same names: they are the keywords of `Sandbox`.
+    `BehaviourOptions` has the same names: they are keywords of `Sandbox`.
     """
 
     expires_in: float = 3600.0
-    """Life of an access token, seconds."""
+    """Lifetime of an access token, in seconds."""
     grace_window: float = 0.0
-    """Seconds in which a used refresh token answers with the same new pair again."""
+    """Seconds for which a used refresh token gives the same new token set again."""
     reuse_protection: bool = True
-    """Whether a used refresh token, presented after the window, kills its whole family."""
+    """Whether reuse of a refresh token after the grace window revokes its token family."""
     honour_group_filter: bool = True
-    """False: a listing of one group's users answers with everybody, as behind a proxy that drops the body."""
+    """False: the list of a group's users contains all users, as behind a proxy that drops the request body."""
     max_page_size: int = 100
-    """The longest page. A larger limit is cut to it without a word."""
+    """Largest page. A larger limit is reduced to it silently."""
     default_page_size: int = 20
-    """The length of a page where the request does not say."""
+    """Page size of requests without a limit."""
     paging: Paging = "offset"
     """Which parameters page through lists: limit and offset, or page and per_page."""
     ignore_offset: bool = False
     """True: every page is the first one, and has a next (a broken server)."""
     membership_methods: tuple[str, ...] = attrs.field(default=("PATCH", "PUT"), validator=_texts)
-    """The methods that write a user. The others are answered 405."""
+    """The methods that update a user. Others get a 405."""
     put_resets_flags: bool = True
     """Whether a PUT resets the fields that it leaves out."""
     counts_as_strings: bool = False
     """Whether `num_members` and `num_printers` are strings, as the documented parameter table has them."""
     max_parallel: int | None = None
-    """More requests at once than this at the printing API are answered 429."""
+    """Concurrent requests at the printing API; more than these get a 429. None: no limit."""
     retry_after: float | None = None
-    """The Retry-After of those 429, seconds. None: no such header."""
+    """The `Retry-After` of these 429 responses, in seconds. None: no such header."""
     rate_limit_error: str = "Request was throttled."
-    """The `detail` of those 429."""
+    """The `detail` of these 429 responses."""
     latency: float = 0.0
-    """Seconds that each request with a bearer token takes before it is processed."""
+    """Seconds to wait before a request with a bearer token is processed."""
     client_secret: str = ""
-    """The secret of the one registered client."""
+    """The secret of the registered client."""
     redirect_uris: tuple[str, ...] = attrs.field(
         default=("http://127.0.0.1:8400/callback",), validator=_texts
     )
@@ -64,7 +64,7 @@ class Behaviour:
     password_grant: bool = False
     """Whether the client may use the password grant."""
     pairing_interval: float = 0.0
-    """A pairing code asked for again within these seconds is answered slow_down. 0: never."""
+    """A token request for a pending pairing within these seconds gets `slow_down`. 0: never."""
 
 
 class BehaviourOptions(TypedDict, total=False):
@@ -92,18 +92,22 @@ class BehaviourOptions(TypedDict, total=False):
 
 
 class Clock:
-    """The sandbox's time: it runs with the real one, and jumps where it is told to."""
+    """The time of the sandbox: real time, plus what `advance` added."""
 
     def __init__(self) -> None:
         self._start = datetime.now(UTC)
-        # Monotonic: a correction of the system's time must not end anybody's tokens.
+        # Monotonic: a correction of the system time must not expire tokens.
         self._zero = time.monotonic()
         self._ahead = 0.0
 
     def now(self) -> datetime:
-        """The present, UTC."""
+        """Return the current time, in UTC."""
         return self._start + timedelta(seconds=time.monotonic() - self._zero + self._ahead)
 
     def advance(self, seconds: float) -> None:
-        """Let that much time pass at once."""
+        """Move the time forward.
+
+        Args:
+            seconds: How far.
+        """
         self._ahead += seconds

@@ -1,4 +1,4 @@
-"""`Faults`: what goes wrong, when, and how often; `Hold`: requests that wait until they are let go."""
+"""`Faults`: scripted failures of requests; `Hold`: requests that wait until a test releases them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Condition = Callable[[RecordedRequest], bool]
 
 
 class Closing(Exception):  # ends the waits of a sandbox that closes
-    """The sandbox closes: whoever waits in it gives up."""
+    """The sandbox closes while a request waits in it."""
 
 
 class Waits:
-    """Everything that requests wait for inside the sandbox, so that closing it can end all of it."""
+    """The waits of requests inside the sandbox. Closing it ends them all."""
 
     def __init__(self) -> None:
         self._waiting: set[asyncio.Future[None]] = set()
         self._closed = False
 
     def future(self) -> asyncio.Future[None]:
-        """Something to wait for with `wait`."""
+        """A future for `wait`."""
         return asyncio.get_running_loop().create_future()
 
     async def wait(self, future: asyncio.Future[None]) -> None:
@@ -56,21 +56,21 @@ class Waits:
             timer.cancel()
 
     def close(self) -> None:
-        """End all waits, and those that are yet to begin."""
+        """End all waits, present and future ones."""
         self._closed = True
         for future in self._waiting:
             finish(future)
 
 
 def finish(future: asyncio.Future[None]) -> None:
-    """Let whoever waits for it go on."""
+    """Wake its waiter."""
     if not future.done():
         future.set_result(None)
 
 
 @attrs.define(eq=False, kw_only=True)
 class Fault:
-    """One thing that goes wrong at one route. Made by `Faults.add`, which has the meaning of the fields."""
+    """A scripted failure of one route. `Faults.add` creates it and documents the fields."""
 
     route: str
     nth: int
@@ -87,24 +87,24 @@ class Fault:
     when: Condition | None
     forget: Callable[[Fault], None] = attrs.field(repr=False)
     calls: int = 0
-    """How many calls it has looked at since it was added."""
+    """Number of requests at its route since it was added, as far as `when` is true for them."""
     hits: int = 0
-    """How many calls it was applied to."""
+    """Number of requests that it was applied to."""
 
     @property
     def processes(self) -> bool:
-        """Whether a request that gets that far is processed."""
+        """Whether the request is processed."""
         return self.processed or self.drop == "after" or self.status is None
 
     def due(self, request: RecordedRequest) -> bool:
-        """Count a call, and say whether the fault applies to it."""
+        """Count a request, and return whether the fault applies to it."""
         if self.when is not None and not self.when(request):
             return False
         self.calls += 1
         return self.calls >= self.nth and (self.times is None or self.calls < self.nth + self.times)
 
     def answer(self, reply: Reply | None) -> Reply:
-        """The answer as this fault has it: its own, or the real one with what the fault changes about it."""
+        """The response with this fault: its own, or the real one with its changes."""
         if self.status is not None:
             text = HTTPStatus(self.status).phrase if self.status in set(HTTPStatus) else "Error"
             body = msgspec.json.encode({"detail": text}) if self.body is None else self.body
@@ -119,18 +119,18 @@ class Fault:
         return answer
 
     def remove(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove the fault: it applies to no further request."""
         self.forget(self)
 
 
 def retry_after_text(value: float | str) -> str:
-    """The header's text: a date as it is, seconds without a needless fraction."""
+    """The value of the header: an HTTP date unchanged, or seconds without trailing zeros."""
     return value if isinstance(value, str) else f"{value:.10g}"
 
 
 @attrs.define(eq=False, kw_only=True)
 class Hold:
-    """Requests that wait at one point of their way. Made by `Faults.hold`."""
+    """Requests of one route that wait. `Faults.hold` creates it and documents the fields."""
 
     route: str
     after: bool
@@ -138,21 +138,29 @@ class Hold:
     when: Condition | None
     forget: Callable[[Hold], None] = attrs.field(repr=False)
     count: int = 0
-    """How many requests have arrived here."""
+    """Number of requests that were held."""
     _waiting: list[asyncio.Future[None]] = attrs.field(factory=list[asyncio.Future[None]], repr=False)
     _watchers: list[tuple[int, asyncio.Future[None]]] = attrs.field(
         factory=list[tuple[int, asyncio.Future[None]]], repr=False
     )
 
     async def arrived(self, n: int = 1) -> None:
-        """Wait until that many requests have arrived here, gone on or not."""
+        """Wait until requests are held here.
+
+        Args:
+            n: Number of requests, including those that were released.
+        """
         if self.count < n:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._watchers.append((n, future))
             await future
 
     def release(self, n: int | None = None) -> None:
-        """Let all go and hold no more; or let the first `n` go, and hold the others still."""
+        """Let held requests continue.
+
+        Args:
+            n: Release only the first `n`, and keep holding. None: release all, and hold no more.
+        """
         if n is None:
             self.forget(self)
         for future in self._waiting[:n]:
@@ -160,13 +168,13 @@ class Hold:
         del self._waiting[:n]
 
     def catches(self, request: RecordedRequest) -> bool:
-        """Whether that request has to wait here."""
+        """Whether the request has to wait here."""
         if self.times is not None and self.count >= self.times:
             return False
         return self.when is None or self.when(request)
 
     def arrive(self, future: asyncio.Future[None]) -> asyncio.Future[None]:
-        """Note an arrival, which goes on when the future is done."""
+        """Count a request, which continues when the future is done."""
         self.count += 1
         self._waiting.append(future)
         for n, watcher in self._watchers:
@@ -176,7 +184,12 @@ class Hold:
 
 
 class Faults:
-    """What goes wrong at the sandbox. Routes are named as in `Sandbox.count`: "PATCH /printing/v1/users/{id}/"."""
+    """The scripted failures of a sandbox: `Sandbox.faults`.
+
+    Args:
+        waits: The waits that end when the sandbox closes.
+        check_route: Returns a known route unchanged, and raises `ValueError` for others.
+    """
 
     def __init__(self, waits: Waits, check_route: Callable[[str], str]) -> None:
         self._waits = waits
@@ -201,13 +214,30 @@ class Faults:
         processed: bool = False,
         when: Condition | None = None,
     ) -> Fault:
-        """Let the calls number `nth` to `nth + times - 1` of a route go wrong, counted from now (None: all that follow).
+        """Make requests at a route fail.
 
-        `drop`: the connection is cut, before the request is processed or after it. `status`: answered so without
-        being processed, unless `processed`. `body`, `headers`, `retry_after` (seconds, or an HTTP date) belong to
-        that answer; without a status they change the real one. `delay` and `delay_after`: seconds before and after
-        the processing. `when`: only calls that it is true for count. Of two faults that are due at once the first
-        one added applies; both count the call. Raises `ValueError` for a route that does not exist.
+        If several faults apply to a request, the one that was added first does; all of them count the request.
+
+        Args:
+            route: Method and template, such as `"PATCH /printing/v1/users/{id}/"`.
+            nth: First request that fails, counted from now; 1 is the next one.
+            times: Number of requests that fail. None: all from `nth` on.
+            drop: Close the connection before the request is processed, or after that instead of responding.
+            delay: Seconds to wait before the request is processed.
+            delay_after: Seconds to wait after it was processed.
+            status: Status of the response. The request is not processed, unless `processed`.
+            retry_after: `Retry-After` header of the response: seconds, or an HTTP date.
+            body: Body of the response. Without `status`, it replaces the body of the real response.
+            headers: Further headers of the response, or of the real one without `status`.
+            content_type: Content type that goes with `body` or `status`. None: no such header.
+            processed: Process the request although `status` is given.
+            when: Only requests for which it returns true are counted and fail.
+
+        Returns:
+            The fault, which counts its requests and can be removed.
+
+        Raises:
+            ValueError: There is no such route.
         """
         fault = Fault(
             route=self._check_route(route),
@@ -231,10 +261,19 @@ class Faults:
     def hold(
         self, route: str, *, after: bool = False, times: int | None = None, when: Condition | None = None
     ) -> Hold:
-        """Make requests wait before they are processed, or `after` that and before the answer, until released.
+        """Make requests at a route wait until they are released.
 
-        `times`: only so many of them; `when`: only those that it is true for. Raises `ValueError` for a route that
-        does not exist.
+        Args:
+            route: Method and template, such as `"PATCH /printing/v1/users/{id}/"`.
+            after: Hold the response of the processed request, instead of the request before that.
+            times: Number of requests to hold. None: all.
+            when: Hold only requests for which it returns true.
+
+        Returns:
+            The hold: await `arrived()`, then call `release()`.
+
+        Raises:
+            ValueError: There is no such route.
         """
         hold = Hold(
             route=self._check_route(route),
@@ -253,7 +292,7 @@ class Faults:
             hold.release()
 
     def due(self, request: RecordedRequest) -> Fault | None:
-        """Count a call at all faults of its route, and give the one that applies to it."""
+        """Count a request at all faults of its route, and return the one that applies to it."""
         applies: Fault | None = None
         for fault in self._faults:
             if fault.route == request.key and fault.due(request) and applies is None:
@@ -263,7 +302,7 @@ class Faults:
         return applies
 
     def holding(self, request: RecordedRequest, *, after: bool) -> Awaitable[None] | None:
-        """What the request has to wait for at this point of its way, if it has to."""
+        """What the request has to wait for before or after its processing, if it is held."""
         for hold in self._holds:
             if hold.route == request.key and hold.after is after and hold.catches(request):
                 return self._waits.wait(hold.arrive(self._waits.future()))

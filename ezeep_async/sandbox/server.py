@@ -1,4 +1,4 @@
-"""`Sandbox`: two servers on loopback, what they answer, and what they saw."""
+"""`Sandbox`: two HTTP servers on loopback, and a record of the requests that they received."""
 
 from __future__ import annotations
 
@@ -35,15 +35,24 @@ from ezeep_async.settings import Endpoints
 _HOSTS: tuple[Host, ...] = ("account", "api")
 _OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
 """A request for any other host comes from a page whose name was pointed at this machine (DNS rebinding)."""
-_CLOSE_TIMEOUT = 0.2
+_CLOSE_TIMEOUT_S = 0.2
 """Seconds that closing waits for requests whose bodies have not arrived."""
 
 
 class Sandbox:
-    """An ezeep with an organization of its own. Open it with `async with`; the seed decides everybody's ids.
+    """Serve the ezeep API on loopback, with its own organization, in the event loop of the caller.
 
-    The keywords besides `users`, `groups` and `seed` are the fields of `Behaviour`, which may be changed later
-    through the attribute `behaviour`.
+    Open it once, with `async with`. The same arguments give the same organization, ids included.
+
+    Args:
+        users: Number of printing users, 0 or more.
+        groups: Number of groups, 0 or more.
+        seed: Seed of all ids, names and memberships.
+        **behaviour: Fields of `Behaviour`. The attribute `behaviour` changes them later.
+
+    Raises:
+        TypeError: An argument is of another type, or there is no such field.
+        ValueError: `users` or `groups` is negative.
     """
 
     def __init__(
@@ -58,15 +67,15 @@ class Sandbox:
         self.organization = Organization(seed)
         populate(self.organization, users=users, groups=groups)
         self.requests: list[RecordedRequest] = []
-        """Everything that arrived, in that order."""
+        """All requests, in order of arrival."""
         self.counts: Counter[str] = Counter()
-        """How many requests reached which route: method and template."""
+        """Number of requests by route: method and template."""
         self.unknown_routes: Counter[str] = Counter()
-        """Requests to paths that do not exist: method and path."""
+        """Number of requests by method and path, for paths that do not exist."""
         self.refresh_requests = 0
-        """How many token requests with `grant_type=refresh_token` arrived."""
+        """Number of token requests with `grant_type=refresh_token`."""
         self.peak_parallel = 0
-        """The largest number of requests that the printing API had under way at once."""
+        """Largest number of concurrent requests at the printing API."""
         self._parallel = 0
         self._grants = Grants(self.behaviour, self.clock)
         self._waits = Waits()
@@ -77,20 +86,20 @@ class Sandbox:
         account.add(Directory(self.organization, self.behaviour, self.clock).routes(), protected=True)
         self._routes["api"].add(Printing(self.organization, self.behaviour).routes(), protected=True)
         self.faults = Faults(self._waits, self._known_route)
-        """What goes wrong."""
+        """Scripted failures and holds."""
         self._runners: list[web.ServerRunner] = []
         self._ports: dict[Host, int] = {}
         self._tasks: set[asyncio.Task[object]] = set()
 
-    # --- life
+    # --- opening and closing
 
     async def __aenter__(self) -> Self:
         if self._ports:
-            raise RuntimeError("a Sandbox is opened once: make another one")
+            raise RuntimeError("a Sandbox can be opened once: create another one")
         try:
             for host in _HOSTS:
                 server = web.Server(partial(self._handle, host), access_log=None)
-                runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_TIMEOUT)
+                runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_TIMEOUT_S)
                 self._runners.append(runner)
                 await runner.setup()
                 # The backlog is for tests that begin with thousands of connections at once.
@@ -110,20 +119,24 @@ class Sandbox:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close both servers. Requests that are held or delayed are cut off."""
+        """Close both servers, and the connections of requests that are held or delayed."""
         self._waits.close()
         while self._runners:
             await self._runners.pop().cleanup()
-        # The requests of clients that went away belong to no connection: the runners do not wait for them.
+        # The runners do not wait for requests of clients that disconnected.
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_CLOSE_TIMEOUT)
-        # Closed transports give their sockets back in the next round of the loop.
+            await asyncio.wait(self._tasks, timeout=_CLOSE_TIMEOUT_S)
+        # Closed transports release their sockets in the next round of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
 
     @property
     def endpoints(self) -> Endpoints:
-        """Where the two hosts are: two ports, so two origins. Raises `RuntimeError` before the sandbox is open."""
+        """The addresses of the two hosts, which differ in their port.
+
+        Raises:
+            RuntimeError: The sandbox is not open.
+        """
         return Endpoints(account=self._origin("account"), api=self._origin("api"))
 
     def _origin(self, host: Host) -> str:
@@ -136,39 +149,56 @@ class Sandbox:
         """The earlier name of `organization`."""
         return self.organization
 
-    # --- logging in
+    # --- tokens
 
     @property
     def oauth_app(self) -> OAuthApp:
-        """The one client that is registered, with the first of its redirect URIs."""
+        """The registered client, with the first of its redirect URIs."""
         uris = self.behaviour.redirect_uris
         return OAuthApp(CLIENT_ID, self.behaviour.client_secret, uris[0] if uris else None)
 
     def tokens(self, user_id: UUID | None = None) -> TokenSet:
-        """A fresh login of the admin, or of the person with that id. Raises `KeyError` where there is no such person."""
+        """Issue a new token set.
+
+        Args:
+            user_id: The person who owns it. Default: the admin.
+
+        Returns:
+            A token set of a new token family.
+
+        Raises:
+            KeyError: There is no such person.
+        """
         owner = self.organization.admin_id if user_id is None else user_id
         return self._grants.issue(self.organization.people[owner].id)
 
     def expire_access_tokens(self) -> None:
-        """Let every access token that was issued so far be answered 401 from now on."""
+        """Expire all access tokens that were issued so far: requests with them get a 401. Refresh tokens stay valid."""
         self._grants.expire_access_tokens()
 
-    # --- what happened
+    # --- recorded requests
 
     def count(self, route: str) -> int:
-        """How many requests reached a route, such as "PATCH /printing/v1/users/{id}/", dropped and redirected ones too.
+        """Return the number of requests at a route, including dropped and redirected ones.
 
-        Raises `ValueError` for a route that does not exist: its count would be 0 for ever.
+        Args:
+            route: Method and template, such as `"PATCH /printing/v1/users/{id}/"`.
+
+        Returns:
+            The number since the sandbox was opened, or since `reset_counts`.
+
+        Raises:
+            ValueError: There is no such route.
         """
         return self.counts[self._known_route(route)]
 
     @property
     def refreshes(self) -> int:
-        """How many refresh grants rotated a token."""
+        """Number of refresh grants that rotated a token."""
         return self._grants.refreshes
 
     def reset_counts(self) -> None:
-        """Forget all requests and counts. Tokens, faults and the organization stay as they are."""
+        """Reset all recorded requests and counts. Tokens, faults and the organization do not change."""
         self.requests.clear()
         self.counts.clear()
         self.unknown_routes.clear()
@@ -178,11 +208,11 @@ class Sandbox:
         method, _, template = key.partition(" ")
         if not method.isupper() or not any(template in routes for routes in self._routes.values()):
             raise ValueError(
-                f"there is no route {key!r}: a method and a template, as in 'GET /v1/users/{{id}}/'"
+                f"there is no route {key!r}: give a method and a template, such as 'GET /v1/users/{{id}}/'"
             )
         return key
 
-    # --- a request's way
+    # --- requests
 
     async def _handle(self, host: Host, request: web.BaseRequest) -> web.StreamResponse:
         task: asyncio.Task[object] | None = asyncio.current_task()
@@ -195,7 +225,7 @@ class Sandbox:
                     status=421, text=f"Misdirected request: this is the sandbox at {self._origin(host)}."
                 )
             return await self._serve(host, request, body)
-        except (Closing, ConnectionError):  # the sandbox closes, or the client went away with half its body
+        except (Closing, ConnectionError):  # the sandbox closes, or the client disconnected
             return _cut(request)
         finally:
             if task is not None:
@@ -237,7 +267,7 @@ class Sandbox:
             return _cut(request)
         if self.behaviour.latency > 0 and match is not None and match.route.protected:
             await self._waits.sleep(self.behaviour.latency)
-        # In one piece: whether the client is still there makes no difference to what is done.
+        # Not interrupted by a client that disconnects.
         reply = self._process(request, record, match) if fault is None or fault.processes else None
         if fault is not None and fault.delay_after > 0:
             await self._waits.sleep(fault.delay_after)
@@ -324,7 +354,7 @@ class Sandbox:
 def _cut(request: web.BaseRequest) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
-    # Never sent: writing to a connection that is gone ends the request, and aiohttp says nothing about it.
+    # Never sent: aiohttp ends the request when it writes to a closed connection, without a log record.
     return web.Response()
 
 

@@ -1,4 +1,4 @@
-"""`ThreadedSandbox`: a sandbox in a thread with an event loop of its own."""
+"""`ThreadedSandbox`: a sandbox in its own thread."""
 
 from __future__ import annotations
 
@@ -18,16 +18,12 @@ from ezeep_async.sandbox.server import Sandbox
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CLEANUP_WAIT = 2.0
-"""Seconds that an interrupted call has to clean up, and the thread to end."""
+CLEANUP_TIMEOUT_S = 2.0
+"""Time for an interrupted call to clean up, and for the thread to end."""
 
 
 class LoopThread(Portal):
-    """A thread with an event loop of its own, for the time of a `with`.
-
-    The portal of the blocking calls refuses to be waited for on a thread that runs an event loop. This one does not:
-    nothing in here ever waits for that loop.
-    """
+    """A thread with its own event loop, as a context manager. Threads that run an event loop may wait for it too."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -38,38 +34,33 @@ class LoopThread(Portal):
     ) -> None:
         self.close()
         if self.usable:
-            self._thread.join(CLEANUP_WAIT)
+            self._thread.join(CLEANUP_TIMEOUT_S)
 
     def begin(self, func: Callable[[], Awaitable[T]]) -> Call[T]:
-        """Start the coroutine function here. `wait()`, and then `outcome()`, of what it gives.
-
-        `done.acquire(timeout=...)` waits for at most so long.
-        """
+        """Start the coroutine function in this thread."""
         call = Call(self, getattr(func, "__qualname__", "a call"), func)
         call.submit(self._running_loop())
         return call
 
     def complete(self, func: Callable[[], Awaitable[T]]) -> T:
-        """Run the coroutine function here, and wait for it."""
+        """Run the coroutine function in this thread, and wait for it."""
         call = self.begin(func)
         try:
             call.wait()
         except BaseException:
-            call.stop(self._running_loop(), CLEANUP_WAIT)
+            call.stop(self._running_loop(), CLEANUP_TIMEOUT_S)
             raise
         return call.outcome()
 
     def soon(self, func: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Call the function here, before whatever arrives from now on, and do not wait for that."""
-        if (
-            not self.usable
-        ):  # not started, or ended, or on the other side of a fork: there is nobody to disturb
+        """Call the function in this thread soon, without waiting for it."""
+        if not self.usable:  # not started, ended, or forked
             func(*args, **kwargs)
             return
         self._running_loop().call_soon_threadsafe(lambda: func(*args, **kwargs))
 
     async def elsewhere(self, func: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run the coroutine function here, and wait for it on the event loop of the caller."""
+        """Run the coroutine function in this thread, and wait for it in the event loop of the caller."""
 
         async def work() -> T:
             return await func(*args, **kwargs)
@@ -81,7 +72,7 @@ class LoopThread(Portal):
 
 @attrs.define(eq=False, kw_only=True)
 class _Hold(Hold):
-    """Futures belong to the event loop that they were made on, so both ends of a hold go through the thread."""
+    """A hold for several threads: its futures belong to the event loop of the sandbox."""
 
     thread: LoopThread = attrs.field(repr=False)
 
@@ -93,14 +84,14 @@ class _Hold(Hold):
 
 
 class _FaultList(list[Fault]):
-    """Gone through as it is when that begins: one that is removed meanwhile must not hide the next one."""
+    """Iterates over a copy: a fault that is removed meanwhile must not hide the next one."""
 
     def __iter__(self) -> Iterator[Fault]:
         return iter(self.copy())
 
 
 class _Faults(Faults):
-    """May be changed in any thread, and makes holds that may be waited for and released in any thread."""
+    """Faults that any thread may change, with holds that any thread may await and release."""
 
     def __init__(self, waits: Waits, check_route: Callable[[str], str], thread: LoopThread) -> None:
         super().__init__(waits, check_route)
@@ -132,15 +123,20 @@ class _Faults(Faults):
 
 
 class ThreadedSandbox(Sandbox):
-    """A `Sandbox` for tests without an event loop, or with several: `with ThreadedSandbox(users=10) as sandbox`.
+    """Serve a `Sandbox` from its own thread, for blocking tests and tests with several event loops.
 
-    It is served from a thread with an event loop of its own, so that it lives through any number of `asyncio.run`.
+    Open it once: `with ThreadedSandbox(users=10) as sandbox`. It keeps running across any number of `asyncio.run`.
 
-    What a test does with it is safe in every thread, while requests are under way too, and inside a running event loop:
-    reading what happened (`count`, `requests`, `refreshes`, ...), `tokens`, `expire_access_tokens`, `reset_counts`,
-    `clock.advance`, assigning to the fields of `behaviour`, and everything in `faults`: `await hold.arrived()` on the
-    test's own loop, `hold.release()` anywhere. Only the records of `organization` are not guarded: change them before
-    the requests that are to see it, or with `call`.
+    Every thread may, during requests too: read what was recorded (`count`, `requests`, `refreshes`...), use
+    `tokens`, `expire_access_tokens`, `reset_counts`, `clock.advance` and `faults`, set fields of `behaviour`, and
+    await `hold.arrived()` in its own event loop. The records of `organization` are not thread-safe: change
+    them before the requests, or with `call`.
+
+    Args:
+        users: Number of printing users, 0 or more.
+        groups: Number of groups, 0 or more.
+        seed: Seed of all ids, names and memberships.
+        **behaviour: Fields of `Behaviour`.
     """
 
     def __init__(
@@ -169,11 +165,19 @@ class ThreadedSandbox(Sandbox):
             self._thread.__exit__(kind, error, trace)
 
     def call(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function between two requests, in the sandbox's thread, and wait for it. Gives what it returns.
+        """Call a function in the sandbox's thread, between two requests, and wait for its result.
 
             sandbox.call(sandbox.organization.add_user, email="new@example.com")
 
-        On a thread that runs an event loop this blocks that loop, for the moment that it takes.
+        It blocks the event loop of the calling thread, if there is one.
+
+        Args:
+            func: The function.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What the function returns.
         """
 
         async def work() -> T:
@@ -182,9 +186,9 @@ class ThreadedSandbox(Sandbox):
         return self._thread.complete(work)
 
     def expire_access_tokens(self) -> None:
-        """Let every access token that was issued so far be answered 401 from now on."""
+        """Expire all access tokens that were issued so far: requests with them get a 401."""
         while True:
             try:
                 return super().expire_access_tokens()
             except RuntimeError:
-                continue  # a request was given a token in the middle of it: once more, with all that there are now
+                continue  # a request got a token meanwhile: repeat with all tokens
