@@ -1,4 +1,4 @@
-"""What a handler gets and gives: calls, replies, refusals, and the checks that they share."""
+"""Requests and responses as handlers see them, and the checks that handlers share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HTML = "text/html; charset=utf-8"
 
 @attrs.define(eq=False, kw_only=True)
 class Reply:
-    """An answer before it goes onto the wire."""
+    """A response."""
 
     status: int = 200
     body: bytes = b""
@@ -37,11 +37,11 @@ class Call:
     headers: CIMultiDict[str]
     body: bytes
     id: str = ""
-    """The part of the path that `{id}` stands for."""
+    """The value of `{id}` in the path."""
     origin: str = ""
-    """The address of the host that was called, with no slash at its end."""
+    """The address of the called host, without a trailing slash."""
     bearer: Person | None = None
-    """Who the access token belongs to, on routes that need one."""
+    """The owner of the access token, on routes that need one."""
 
     @property
     def media_type(self) -> str:
@@ -49,7 +49,7 @@ class Call:
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     def person(self) -> Person:
-        """Who calls. Only for routes that need an access token."""
+        """Return the owner of the access token, on routes that need one."""
         if self.bearer is None:
             raise Refused(detail(401, "Authentication credentials were not provided."))
         return self.bearer
@@ -58,8 +58,8 @@ class Call:
 Handler = Callable[[Call], Reply]
 
 
-class Refused(Exception):  # control flow of the handlers, not an error of theirs
-    """Ends a handler with that reply."""
+class Refused(Exception):  # control flow of the handlers
+    """Ends a handler with an error response."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.status)
@@ -72,7 +72,7 @@ def json_reply(value: object, status: int = 200) -> Reply:
 
 
 def html_reply(page: str, status: int = 200) -> Reply:
-    """A page that nothing keeps, frames, or learns the address of: it has to do with a login."""
+    """An HTML page that is not cached or framed and sends no referrer, because it is part of a login."""
     headers = {
         "Cache-Control": "no-store",
         "Referrer-Policy": "no-referrer",
@@ -92,20 +92,20 @@ def not_found() -> Refused:
 
 
 def method_not_allowed(method: str, allowed: Iterable[str]) -> Reply:
-    """405, and what would have been allowed."""
+    """405 with the allowed methods."""
     reply = detail(405, f'Method "{method}" not allowed.')
     reply.headers["Allow"] = ", ".join(allowed)
     return reply
 
 
 def require_admin(call: Call) -> None:
-    """Refuse everybody but admins."""
+    """Refuse callers without the role admin."""
     if "admin" not in call.person().roles:
         raise Refused(detail(403, "You do not have permission to perform this action."))
 
 
 def as_uuid(value: object) -> UUID | None:
-    """The UUID that a value spells, if it does."""
+    """The value as a UUID, or None."""
     if not isinstance(value, str):
         return None
     try:
@@ -115,7 +115,7 @@ def as_uuid(value: object) -> UUID | None:
 
 
 def form(call: Call) -> dict[str, str] | None:
-    """The fields of a form; None when it is no form, is not readable, or names a field twice."""
+    """The fields of a form; None if the body is not a form, not UTF-8, or repeats a field."""
     if call.media_type != "application/x-www-form-urlencoded":
         return None
     try:
@@ -143,23 +143,23 @@ def json_object(call: Call) -> dict[str, object]:
 
 
 class Fields:
-    """Reads the fields of an object and gathers what is wrong with them, as the framework does."""
+    """Reads the fields of an object and collects their errors, as Django REST framework does."""
 
     def __init__(self, given: Mapping[str, object]) -> None:
         self.given = given
         self.errors: dict[str, list[str]] = {}
 
     def fail(self, name: str, message: str) -> None:
-        """Note what is wrong with a field."""
+        """Add an error of a field."""
         self.errors.setdefault(name, []).append(message)
 
     def check(self) -> None:
-        """Refuse the request if anything was wrong."""
+        """Refuse the request if there are errors."""
         if self.errors:
             raise Refused(json_reply(self.errors, 400))
 
     def required(self, name: str) -> bool:
-        """Whether the field is there; its absence is noted."""
+        """Whether the field is present; a missing one is an error."""
         if name in self.given:
             return True
         self.fail(name, "This field is required.")

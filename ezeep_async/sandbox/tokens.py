@@ -1,4 +1,4 @@
-"""What the authorization server remembers: tokens in families, codes and pairings, and the rules of their use."""
+"""The state of the authorization server: token families, authorization codes and pairings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCOPE = "printing"
 
 
 def oauth_error(error: str, description: str, status: int = 400) -> Refused:
-    """An error as RFC 6749 section 5.2 has it."""
+    """An error response (RFC 6749 section 5.2)."""
     reply = json_reply({"error": error, "error_description": description}, status)
     reply.headers["Cache-Control"] = "no-store"
     if status == 401:
@@ -30,7 +30,7 @@ def oauth_error(error: str, description: str, status: int = 400) -> Refused:
 
 @attrs.define(eq=False)
 class Family:
-    """All tokens that descend from one login."""
+    """All tokens that were issued for one authorization."""
 
     user_id: UUID
     alive: bool = True
@@ -62,7 +62,7 @@ class _Code:
 
 @attrs.define(eq=False)
 class Pairing:
-    """A device that waits for a person."""
+    """A device that waits for the decision of a person."""
 
     state: Literal["pending", "approved", "denied", "used"] = "pending"
     user_id: UUID | None = None
@@ -71,12 +71,12 @@ class Pairing:
 
 @attrs.define(eq=False)
 class Grants:
-    """Issues tokens and knows which of them are good. All of it is synchronous: nothing happens half."""
+    """Issues tokens and checks them. All methods are synchronous, so none is interrupted."""
 
     behaviour: Behaviour
     clock: Clock
     refreshes: int = 0
-    """How many refresh grants rotated a token."""
+    """Number of refresh grants that rotated a token."""
     pairings: dict[str, Pairing] = attrs.field(factory=dict[str, Pairing], repr=False)
     _access: dict[str, _Access] = attrs.field(factory=dict[str, _Access], repr=False)
     _refresh: dict[str, _Refresh] = attrs.field(factory=dict[str, _Refresh], repr=False)
@@ -85,7 +85,7 @@ class Grants:
     # --- tokens
 
     def issue(self, user_id: UUID) -> TokenSet:
-        """The first tokens of a login."""
+        """Issue the first token set of a new family."""
         return self._issue(Family(user_id))
 
     def _issue(self, family: Family) -> TokenSet:
@@ -105,7 +105,7 @@ class Grants:
         return tokens
 
     def refresh(self, refresh_token: str) -> TokenSet:
-        """Rotate: the token is dead from now on, and so is the access token that came with it."""
+        """Rotate a refresh token. It is used then, and its access token is invalid."""
         now = self.clock.now()
         known = self._refresh.get(refresh_token)
         if known is None or not known.family.alive:
@@ -125,19 +125,19 @@ class Grants:
         return known.successor
 
     def owner(self, access_token: str) -> UUID | None:
-        """Whose token it is, if it is any good."""
+        """Return the owner of a valid access token, else None."""
         known = self._access.get(access_token)
         if known is None or not known.alive or not known.family.alive or self.clock.now() >= known.expires_at:
             return None
         return known.family.user_id
 
     def expire_access_tokens(self) -> None:
-        """Let no access token that was issued so far be good any more. The refresh tokens are."""
-        for access in [*self._access.values()]:  # tests call this from threads of their own
+        """Expire all access tokens that were issued so far. Refresh tokens stay valid."""
+        for access in [*self._access.values()]:  # tests call this from other threads
             access.alive = False
 
     def revoke(self, token: str) -> None:
-        """End the login that a token belongs to, if it belongs to any."""
+        """Revoke the family of a token. An unknown token changes nothing."""
         known = self._refresh.get(token) or self._access.get(token)
         if known is not None:
             known.family.alive = False
@@ -145,13 +145,13 @@ class Grants:
     # --- codes
 
     def authorize(self, user_id: UUID, redirect_uri: str, challenge: str | None) -> str:
-        """A code for somebody who agreed. It does not expire."""
+        """Issue an authorization code, which does not expire."""
         code = secrets.token_urlsafe(24)
         self._codes[code] = _Code(user_id, redirect_uri, challenge)
         return code
 
     def redeem(self, code: str, redirect_uri: str | None, verifier: str | None) -> TokenSet:
-        """Tokens for a code, once."""
+        """Exchange an authorization code for a token set, once."""
         known = self._codes.get(code)
         if known is None:
             raise oauth_error("invalid_grant", "The code is not valid.")
@@ -167,13 +167,13 @@ class Grants:
     # --- pairing
 
     def begin_pairing(self) -> str:
-        """A pairing code, which waits for a person."""
+        """Issue a pairing code."""
         code = secrets.token_hex(5)
         self.pairings[code] = Pairing()
         return code
 
     def redeem_pairing(self, code: str) -> TokenSet:
-        """Tokens for a pairing code once somebody agreed."""
+        """Exchange the pairing code for a token set after a person approved it."""
         pairing = self.pairings.get(code)
         if pairing is None or pairing.state == "used":
             raise oauth_error("invalid_grant", "The pairing code is not valid.")

@@ -1,14 +1,13 @@
-"""What tests of your own code are made of. Needs pytest; nothing else in the package does.
+"""A pytest plugin with a sandbox fixture, and contracts for token stores. Needs pytest.
 
 In the conftest.py at the top of your tests:
 
     pytest_plugins = ["ezeep_async.testing"]
 
-Then every test can have a service of its own, on loopback, whether it blocks or awaits, and with whichever plugin for
-asynchronous tests, or none:
+Then each test can have its own sandbox, blocking or asynchronous, with any plugin for asynchronous tests or none:
 
     @pytest.mark.ezeep_sandbox(users=10)
-    def test_everybody_is_listed(ezeep_sandbox):
+    def test_all_users_are_listed(ezeep_sandbox):
         session = EzeepSession(
             ezeep_sandbox.oauth_app, tokens=ezeep_sandbox.tokens(), endpoints=ezeep_sandbox.endpoints
         )
@@ -16,11 +15,11 @@ asynchronous tests, or none:
             assert my_code(blocking) == 10
         assert ezeep_sandbox.count("GET /printing/v1/users/") == 1
 
-A token store of your own passes the tests of ours, plugin or not: see `TokenStoreContract`.
+To test your own token store, see `TokenStoreContract`.
 
 PYTEST_DONT_REWRITE
 """
-# The word above is pytest's: without it a conftest.py that imports from here before it names the plugin gets a warning.
+# PYTEST_DONT_REWRITE avoids a warning when conftest.py imports from here before pytest loads the plugin.
 
 from __future__ import annotations
 

@@ -17,16 +17,19 @@ MARKER = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known, for `--strict-markers`."""
+    """Register the marker, for `--strict-markers`."""
     config.addinivalue_line("markers", MARKER)
 
 
 @pytest.fixture
 def ezeep_sandbox(request: pytest.FixtureRequest) -> Iterator[ThreadedSandbox]:
-    """A fresh sandbox for one test, in a thread of its own: for blocking tests and for tests on any event loop.
+    """Open a new sandbox for one test, in its own thread: for blocking tests and for tests in any event loop.
 
-    `@pytest.mark.ezeep_sandbox(users=10, expires_in=60.0)` changes it, for a test, a class, or with `pytestmark` for a
-    module. Of two markers that name the same option the one nearer to the test counts.
+    `@pytest.mark.ezeep_sandbox(users=10, expires_in=60.0)` sets its options, on a test, a class, or with
+    `pytestmark` for a module. The marker nearest to the test has precedence.
+
+    Yields:
+        The open sandbox.
     """
     options: dict[str, Any] = {}
     for marker in request.node.iter_markers("ezeep_sandbox"):  # the nearest first

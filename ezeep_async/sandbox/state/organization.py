@@ -1,4 +1,4 @@
-"""The organization behind the sandbox: printing users, groups, people and invitations, and who is a member of what."""
+"""The records of the sandbox: printing users, groups, people, invitations and memberships."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAGS = ("local_printing_enabled", "self_service_enabled", "myprinters_enabled")
 
 
 class Memberships(MutableSet[UUID]):
-    """The groups of one user, in the order in which they were given. Changes keep the organization's index right."""
+    """The groups of one user, in the order of their addition. Changes update the index of the organization."""
 
     __slots__ = ("_groups", "_organization", "_user")
 
@@ -40,20 +40,20 @@ class Memberships(MutableSet[UUID]):
         return f"Memberships({[str(group_id) for group_id in self._groups]})"
 
     def add(self, value: UUID) -> None:
-        """Put the user into a group. Raises `ValueError` where there is no such group."""
+        """Add the user to a group. Raises `ValueError` for an unknown group."""
         if value in self._groups:
             return
         self._organization.joined(self._user, value)
         self._groups[value] = None
 
     def discard(self, value: UUID) -> None:
-        """Take the user out of a group, if it is in it."""
+        """Remove the user from a group, if it is a member."""
         if value in self._groups:
             del self._groups[value]
             self._organization.left(self._user, value)
 
     def replace(self, group_ids: Iterable[UUID]) -> None:
-        """Be in exactly these groups, in this order."""
+        """Replace all groups of the user."""
         self.clear()
         for group_id in group_ids:
             self.add(group_id)
@@ -119,7 +119,7 @@ class Person:
 
     @property
     def display_name(self) -> str:
-        """Both names, as far as there are any."""
+        """First and last name, without a missing one."""
         return f"{self.first_name} {self.last_name}".strip()
 
     def encode(self) -> bytes:
@@ -148,7 +148,7 @@ Record = TypeVar("Record", SandboxUser, Person)
 
 @attrs.define(eq=False)
 class Organization:
-    """Everything that the sandbox knows. Read it freely; change who exists through the methods only."""
+    """All records of the sandbox. Add and remove records with the methods only."""
 
     seed: int = 0
     organization_id: UUID = ORGANIZATION_ID
@@ -173,23 +173,23 @@ class Organization:
     # --- reading
 
     def listed_users(self) -> list[SandboxUser]:
-        """The printing users in the order of their ids."""
+        """Return the printing users in the order of their ids."""
         return self._user_list
 
     def listed_people(self) -> list[Person]:
-        """The account users in the order of their ids."""
+        """Return the account users in the order of their ids."""
         return self._people_list
 
     def members(self, group_id: UUID) -> frozenset[UUID]:
-        """The ids of a group's members. Raises `KeyError` where there is no such group."""
+        """Return the ids of a group's members. Raises `KeyError` for an unknown group."""
         return frozenset(self._members[group_id])
 
     def num_members(self, group_id: UUID) -> int:
-        """How many members a group has."""
+        """Return the number of a group's members."""
         return len(self._members[group_id])
 
     def listed_members(self, group_id: UUID) -> list[SandboxUser]:
-        """A group's members in the order of their ids; none where there is no such group."""
+        """Return a group's members in the order of their ids; an empty list for an unknown group."""
         listed = self._member_lists.get(group_id)
         if listed is None:
             # Kept until the group changes: the pages of one listing would each sort all members again.
@@ -198,14 +198,14 @@ class Organization:
         return listed
 
     def person_with_email(self, email: str) -> Person | None:
-        """Who has that e-mail address, if anybody."""
+        """Return the person with that e-mail address, or None."""
         wanted = email.strip().lower()
         return next((person for person in self._people_list if person.email.lower() == wanted), None)
 
     # --- writing
 
     def new_id(self) -> UUID:
-        """The next id. The same seed gives the same ones."""
+        """Return the next id. The same seed gives the same ids."""
         return UUID(int=self.random.getrandbits(128), version=4)
 
     def add_user(
@@ -218,10 +218,25 @@ class Organization:
         email: str | None = None,
         roles: tuple[str, ...] = ("user",),
     ) -> SandboxUser:
-        """A new printing user and its person, sorted in by id. Raises `ValueError` for an id that is taken."""
+        """Add a printing user, and its person if there is none with that id.
+
+        Args:
+            user_id: Default: the next id.
+            groups: Ids of its groups.
+            first_name: First name of the person.
+            last_name: Last name of the person.
+            email: Default: made of the names and a number.
+            roles: Roles of the person: `"admin"`, `"user"`.
+
+        Returns:
+            The new user.
+
+        Raises:
+            ValueError: The id is in use, or there is no such group.
+        """
         user_id = self.new_id() if user_id is None else user_id
         if user_id in self.users:
-            raise ValueError(f"there is a user {user_id} already")
+            raise ValueError(f"there is a user {user_id} already: give another user_id")
         self._added += 1
         if user_id not in self.people:
             email = (
@@ -235,14 +250,14 @@ class Organization:
         return user
 
     def add_person(self, person: Person) -> None:
-        """Put somebody into the account directory, sorted in by id."""
+        """Add a person to the account directory."""
         self.people[person.id] = person
         _sort_in(self._people_list, person)
 
     def remove_user(self, user_id: UUID) -> None:
-        """Remove a printing user and its person. The admin's person stays: tests are logged in as the admin.
+        """Remove a printing user and its person. The admin's person stays, because tests use its tokens.
 
-        Raises `KeyError` where there is no such user.
+        Raises `KeyError` for an unknown user.
         """
         user = self.users.pop(user_id)
         user.groups.clear()
@@ -251,7 +266,7 @@ class Organization:
             self._remove_person(user_id)
 
     def delete_person(self, user_id: UUID) -> None:
-        """Remove a person with all that belongs to it. Raises `KeyError` where there is no such person."""
+        """Remove a person and its printing user. Raises `KeyError` for an unknown person."""
         if user_id in self.users:
             self.remove_user(user_id)
         if user_id in self.people:
@@ -272,7 +287,7 @@ class Organization:
         origin: dict[str, str] | None = None,
         num_printers: int = 0,
     ) -> SandboxGroup:
-        """A new group, at the end of the list. Names need not be unique."""
+        """Add a group at the end of the list. Names need not be unique."""
         group = SandboxGroup(
             self.new_id() if group_id is None else group_id,
             name,
@@ -288,23 +303,23 @@ class Organization:
         return group
 
     def remove_group(self, group_id: UUID) -> None:
-        """Remove a group, and its members from it. Raises `KeyError` where there is no such group."""
+        """Remove a group and its memberships. Raises `KeyError` for an unknown group."""
         for user_id in list(self._members[group_id]):
             self.users[user_id].groups.discard(group_id)
         del self.groups[group_id], self._members[group_id]
         self._member_lists.pop(group_id, None)
 
-    # --- what `Memberships` tells
+    # --- called by `Memberships`
 
     def joined(self, user: SandboxUser, group_id: UUID) -> None:
-        """Note a new member. Raises `ValueError` where there is no such group."""
+        """Index a new member. Raises `ValueError` for an unknown group."""
         if group_id not in self.groups:
             raise ValueError(f"there is no group {group_id}")
         self._members[group_id].add(user.id)
         self._member_lists.pop(group_id, None)
 
     def left(self, user: SandboxUser, group_id: UUID) -> None:
-        """Note that somebody is a member no longer."""
+        """Remove a member from the index."""
         self._members[group_id].discard(user.id)
         self._member_lists.pop(group_id, None)
 

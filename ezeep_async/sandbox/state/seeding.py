@@ -1,4 +1,4 @@
-"""Fills an organization: the documented examples first, then as many more as are wanted, the same for every seed."""
+"""Fills an organization with the documented examples, and with generated records that depend on the seed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ezeep_async.sandbox.state.organization import FLAGS, Invitation, Organizati
 
 SANDBOX_ADMIN = "second.user@example.com"
 """The e-mail address of the admin, who owns the tokens of `Sandbox.tokens()`."""
-SANDBOX_PASSWORD = "sandbox"  # noqa: S105  # everybody's, in a sandbox that says so
-"""The password of everybody, for the password grant."""
+SANDBOX_PASSWORD = "sandbox"  # noqa: S105  # the documented password of a sandbox
+"""The password of all people, for the password grant."""
 
 
 # Read when the module is imported: a sandbox is made inside running event loops, where files are not read.
