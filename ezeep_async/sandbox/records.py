@@ -1,4 +1,4 @@
-"""`RecordedRequest`: what arrived, as tests look at it."""
+"""`RecordedRequest`: a received request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Host = Literal["account", "api"]
 
 @attrs.define(eq=False, kw_only=True)
 class RecordedRequest:
-    """One request as it arrived. The parts that may hold secrets are not in its repr."""
+    """A request that the sandbox received. Its repr omits the parts that may contain secrets."""
 
     method: str
     host: Host
@@ -24,9 +24,9 @@ class RecordedRequest:
     headers: CIMultiDict[str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     status: int | None = None
-    """None until it is answered, and for ever when the connection was dropped."""
+    """Status of the response. None before it, and if the connection was dropped."""
     grant_type: str | None = None
-    """At the token endpoint: which grant was asked for."""
+    """`grant_type` of a request at the token endpoint."""
 
     @property
     def key(self) -> str | None:

@@ -60,13 +60,13 @@ class Directory:
     # --- people
 
     def list_people(self, call: Call) -> Reply:
-        """A page of people: everybody for an admin, only oneself for others."""
+        """List the people: all for an admin, only the caller for others."""
         caller = call.person()
         people = self.organization.listed_people() if "admin" in caller.roles else [caller]
         return page(call, self.behaviour, people, Person.encode, PUBLIC_ACCOUNT)
 
     def get_me(self, call: Call) -> Reply:
-        """Whose access token it is."""
+        """Return the owner of the access token."""
         return Reply(body=call.person().encode())
 
     def get_person(self, call: Call) -> Reply:
@@ -92,12 +92,12 @@ class Directory:
         return Reply(body=person.encode())
 
     def delete_person(self, call: Call) -> Reply:
-        """Remove somebody, its printing user too."""
+        """Delete a person and its printing user."""
         self.organization.delete_person(self._person(call).id)
         return Reply(status=204, content_type=None)
 
     def _person(self, call: Call) -> Person:
-        """Who the path names: for an admin anybody, for others only oneself."""
+        """The person in the path: any for an admin, only the caller for others."""
         caller = call.person()
         person_id = as_uuid(call.id)
         if person_id != caller.id:
@@ -127,13 +127,13 @@ class Directory:
     # --- invitations
 
     def list_invitations(self, call: Call) -> Reply:
-        """A page of invitations, the oldest first."""
+        """List the invitations, the oldest first."""
         require_admin(call)
         invitations = list(self.organization.invitations.values())
         return page(call, self.behaviour, invitations, Invitation.encode, PUBLIC_ACCOUNT)
 
     def invite(self, call: Call) -> Reply:
-        """A new invitation. Nothing is sent to anybody."""
+        """Create an invitation. No e-mail is sent."""
         require_admin(call)
         fields = Fields(json_object(call))
         if fields.required("email"):
@@ -149,7 +149,7 @@ class Directory:
         return Reply(status=201, body=invitation.encode())
 
     def send_again(self, call: Call) -> Reply:
-        """Send an invitation once more. The answer has its id and nothing else."""
+        """Send an invitation again. The response has only its id."""
         require_admin(call)
         invitation_id = as_uuid(call.id)
         if invitation_id is None or (found := self.organization.invitations.get(invitation_id)) is None:

@@ -29,7 +29,7 @@ _CARRIED = (
     "social",
     "prompt",
 )
-"""The parameters that the form takes along."""
+"""The parameters of the authorization request that the form carries."""
 _SUGGESTIONS = 20
 
 
@@ -45,7 +45,7 @@ class Consent:
     behaviour: Behaviour
     grants: Grants
     _forms: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict[str, dict[str, str]], repr=False)
-    """The forms that were given out and have not come back: anti-forgery value, hidden fields."""
+    """The open forms: anti-forgery value, hidden fields."""
 
     def routes(self) -> dict[str, dict[str, Handler]]:
         """Template, method, handler."""
@@ -63,7 +63,7 @@ class Consent:
         return self._form(AUTHORIZE_PATH, carried)
 
     def decide(self, call: Call) -> Reply:
-        """The person pressed a button: back to the application, with a code or with a refusal."""
+        """Redirect to the application, with a code or an error."""
         fields, carried = self._sent_form(call)
         self._check(carried)
         person = self._person(AUTHORIZE_PATH, fields, carried)
@@ -73,7 +73,7 @@ class Consent:
         raise _redirect(carried, {"code": code})
 
     def _check(self, query: Mapping[str, str]) -> None:
-        # Before these two are known to be right, nobody is sent anywhere (RFC 6749 section 4.1.2.1).
+        # No redirect before these two are valid (RFC 6749 section 4.1.2.1).
         if query.get("client_id") != CLIENT_ID:
             raise _refusal("This client id is not registered.")
         if query.get("redirect_uri") not in self.behaviour.redirect_uris:
@@ -107,7 +107,7 @@ class Consent:
         return self._form(PAIRING_PATH, {"pairing_code": code})
 
     def decide_pairing(self, call: Call) -> Reply:
-        """The person pressed a button: the device is told when it asks next."""
+        """Approve or deny the pairing. The device learns it with its next request."""
         fields, carried = self._sent_form(call)
         pairing = self._pending(carried.get("pairing_code", ""))
         person = self._person(PAIRING_PATH, fields, carried)
@@ -149,7 +149,7 @@ class Consent:
         fields = form(call)
         if fields is None:
             raise _refusal("This is not a form.")
-        # Taken out at once: the value is good for one attempt, whatever becomes of it.
+        # Removed at once: the value is valid for one attempt.
         carried = self._forms.pop(fields.get("csrf_token", ""), None)
         if carried is None or any(fields.get(name) != value for name, value in carried.items()):
             raise _refusal("This form was sent before, or it is not ours: go back and start again.", 403)
@@ -167,7 +167,7 @@ class Consent:
 
 
 def _is_from_here(call: Call) -> bool:
-    """Whether a form comes from our own page, as far as the browser says where it comes from."""
+    """Whether the form was sent by a page of this server, as far as the browser reports it."""
     site = call.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site in {"same-origin", "none"}

@@ -53,7 +53,7 @@ def _page(title: str, content: str) -> str:
 
 
 def message_page(title: str, sentence: str) -> str:
-    """A page that says one thing."""
+    """A page with one sentence."""
     return _page(title, f"<p>{escape(sentence)}</p>")
 
 

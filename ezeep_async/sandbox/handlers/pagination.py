@@ -18,14 +18,14 @@ PUBLIC_ACCOUNT = "http://account.ezeep.com"
 PUBLIC_API = "http://api2.ezeep.com"
 """The addresses in `next`: the documented names, with the scheme that the service sees behind its TLS proxy.
 
-A client that follows one of them leaves the sandbox, and that is seen.
+A client that follows one of them leaves the sandbox, which tests detect.
 """
 
 
 def page(
     call: Call, behaviour: Behaviour, items: Sequence[T], encode: Callable[[T], bytes], public: str
 ) -> Reply:
-    """One page of `items`, as the query and the behaviour ask for it."""
+    """One page of `items`, for the query and the behaviour."""
     if behaviour.paging == "page":
         start, size, following, preceding = _by_number(call, behaviour, len(items))
     else:
@@ -50,7 +50,7 @@ def _by_offset(
     call: Call, behaviour: Behaviour, count: int
 ) -> tuple[int, int, dict[str, str] | None, dict[str, str] | None]:
     limit = _number(call.query.get("limit"), behaviour.default_page_size, smallest=1)
-    # The capped value is the one that `next` shows: that is how a client can learn of the cap.
+    # `next` shows the capped value: a client can detect the cap there.
     limit = min(limit, behaviour.max_page_size)
     offset = _number(call.query.get("offset"), 0, smallest=0)
     shared = {**call.query, "limit": str(limit)}
@@ -82,5 +82,5 @@ def _by_number(
 
 
 def _link(url: str, query: Mapping[str, str] | None) -> bytes:
-    # Sorted, and with the parameters that mean nothing here, as the framework writes them.
+    # Sorted, with unknown parameters, as in Django REST framework.
     return b"null" if query is None else msgspec.json.encode(f"{url}?{urlencode(sorted(query.items()))}")

@@ -52,11 +52,11 @@ class Printing:
     # --- groups
 
     def list_groups(self, call: Call) -> Reply:
-        """A page of groups, in the order in which they were made."""
+        """List the groups in the order of their creation."""
         return page(call, self.behaviour, list(self.organization.groups.values()), self._encode, PUBLIC_API)
 
     def create_group(self, call: Call) -> Reply:
-        """A new group. One of the same name may exist."""
+        """Create a group. Names need not be unique."""
         require_admin(call)
         fields = Fields(json_object(call))
         fields.required("name")
@@ -72,7 +72,7 @@ class Printing:
         return Reply(body=self._encode(self._group(call)))
 
     def update_group(self, call: Call) -> Reply:
-        """Change the fields that are given; a PUT has to give the name, and may reset what it leaves out."""
+        """Change the given fields. A PUT requires the name, and may reset missing fields."""
         require_admin(call)
         group = self._group(call)
         fields = Fields(json_object(call))
@@ -85,7 +85,7 @@ class Printing:
         return Reply(body=self._encode(group))
 
     def delete_group(self, call: Call) -> Reply:
-        """Remove the group, and every member from it."""
+        """Delete the group and its memberships."""
         require_admin(call)
         self.organization.remove_group(self._group(call).id)
         return Reply(status=204, content_type=None)
@@ -97,7 +97,7 @@ class Printing:
         return group
 
     def _group_fields(self, fields: Fields, before: SandboxGroup) -> tuple[str, str, bool, bool]:
-        """What may be written: everything else in the body is read-only or unknown, and passed over."""
+        """The writable fields; others in the body are ignored."""
         name = fields.text("name", before.name, blank=False) if "name" in fields.given else before.name
         description = fields.text("description", before.description)
         local = fields.flag("local_printing_enabled", before.local_printing_enabled)
@@ -118,7 +118,7 @@ class Printing:
     # --- users
 
     def list_users(self, call: Call) -> Reply:
-        """A page of users; those of the groups in the body, if there is one and it is honoured."""
+        """List the users, or those of the groups in the body if the filter is honoured."""
         users = self.organization.listed_users()
         fields = Fields(json_object(call))
         if "groups" in fields.given:
@@ -133,7 +133,7 @@ class Printing:
         return Reply(body=self._user(call).encode())
 
     def update_user(self, call: Call) -> Reply:
-        """Replace the user's groups with those that are given, all of them; set flags."""
+        """Replace all groups of the user with the given ones, and set flags."""
         methods = self.behaviour.membership_methods
         if call.method not in methods:
             raise Refused(method_not_allowed(call.method, ("GET", *methods)))

@@ -1,4 +1,4 @@
-"""The endpoints that programs use: tokens, revocation, and the beginning of a pairing."""
+"""The endpoints that clients use: tokens, revocation, and the start of a pairing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOKEN_PATH = "/oauth/access_token/"  # noqa: S105  # a path
 
 @attrs.frozen
 class OAuth:
-    """The handlers of the token endpoint and its neighbours."""
+    """The handlers of these endpoints."""
 
     organization: Organization
     behaviour: Behaviour
@@ -64,15 +64,15 @@ class OAuth:
         return self._tokens(tokens, scope)
 
     def revoke(self, call: Call) -> Reply:
-        """End a login (RFC 7009). The answer says nothing about whether there was one."""
-        # A client that authenticates has to do it right; that it must is not documented.
+        """Revoke a token (RFC 7009). The response is the same for unknown tokens."""
+        # Authentication is checked if present; it is not documented as required.
         if "Authorization" in call.headers:
             self._authenticate(call)
         self.grants.revoke(_need(_form(call), "token"))
         return Reply(content_type=None)
 
     def pair(self, call: Call) -> Reply:
-        """Begin a pairing: a code for the device, an address for the person."""
+        """Start a pairing: a code for the device, an address for the person."""
         self._authenticate(call)
         fields = _form(call)
         if fields.get("mode", "user") not in {"user", "device"}:
@@ -104,7 +104,7 @@ class OAuth:
         return self.grants.issue(person.id)
 
     def _tokens(self, tokens: TokenSet, scope: str) -> Reply:
-        # A repeated answer within the grace window has the full lifetime again, as the real framework's has.
+        # A repeated response within the grace window has the full lifetime, as in the real framework.
         seconds = self.behaviour.expires_in
         reply = json_reply(
             {
