@@ -25,35 +25,43 @@ from ezeep_async.errors import TokenStoreError
 logger = logging.getLogger("ezeep_async.auth.stores")
 
 LEASE_S = 30.0
-"""Seconds for which a lock outlives a holder that was killed. A holder that lives extends it at every third of this."""
+"""Seconds until the lock of a killed holder ends. A live holder extends its lock every `LEASE_S / 3`."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.003, 0.1
-"""Between two attempts at a lock that is taken."""
-MARK_S = 2.0
-"""Seconds for which the first waiter keeps its place without an attempt: much longer than a pause."""
-MOST_AT_ONCE = 64
-"""How many attempts are sent together."""
+"""Seconds between two attempts at a lock that is held."""
+RESERVATION_S = 2.0
+"""Seconds for which the next lock stays reserved for the first waiter: much longer than a pause between its attempts."""
+RELEASED_S = 2.0 * ANSWER_TIMEOUT
+"""Seconds for which a release is remembered: longer than the client may repeat the command."""
+BATCH = 64
+"""Requests in one command, at most."""
 
-# For each name there are two keys: the lock, and the mark of the first waiter. Who has just given a lock back would
-# otherwise have it again before a waiter's next attempt, every time. Each item may be run twice, as happens when the
-# response to the first run is lost.
+# Three keys for each request: the lock, the reservation of its first waiter, and a record of its release. Without the
+# reservation, a holder that releases a lock and wants it back would win against the waiter's next attempt every time.
+# The client repeats a command whose response was lost, so each request must give the same result when it runs twice.
 _SCRIPT = """
 local out = {}
-for i = 1, #KEYS / 2 do
-  local lock, mark, act, me = KEYS[2 * i - 1], KEYS[2 * i], ARGV[2 * i + 1], ARGV[2 * i + 2]
-  local holder = redis.call('get', lock)
+for i = 1, #KEYS / 3 do
+  local lock, reservation, released = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
+  local action, me = ARGV[2 * i + 2], ARGV[2 * i + 3]
+  local holder, first = redis.call('get', lock), redis.call('get', reservation)
   out[i] = 0
-  if act == 'give' then
-    if redis.call('get', mark) == me then redis.call('del', mark) end
-    if holder == me then out[i] = redis.call('del', lock) end
+  if action == 'release' then
+    if first == me then redis.call('del', reservation) end
+    if holder == me then
+      redis.call('del', lock)
+      redis.call('set', released, '', 'PX', ARGV[3])
+      out[i] = 1
+    else
+      out[i] = redis.call('exists', released)
+    end
   elseif holder == me then
     out[i] = redis.call('pexpire', lock, ARGV[1])
-  elseif act == 'take' then
-    local first = redis.call('get', mark)
+  elseif action == 'acquire' then
     if holder or (first and first ~= me) then
-      if not first or first == me then redis.call('set', mark, me, 'PX', ARGV[2]) end
+      if not first or first == me then redis.call('set', reservation, me, 'PX', ARGV[2]) end
     else
       redis.call('set', lock, me, 'PX', ARGV[1])
-      redis.call('del', mark)
+      redis.call('del', reservation)
       out[i] = 1
     end
   end
@@ -61,23 +69,24 @@ end
 return out
 """
 
-Act = Literal["take", "keep", "give"]
+Action = Literal["acquire", "extend", "release"]
 
 
 def _clock() -> float:
-    """Seconds that also count while the machine is suspended, where the system has such a clock."""
+    """Seconds that also count while the machine is suspended, on systems with such a clock."""
     boot_time = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
 
 
 @attrs.define(eq=False)
 class _Held:
-    """One holding of a lock, or one attempt at it."""
+    """A lock that is held, or that is being acquired."""
 
     key: str
     owner: str = attrs.field(factory=lambda: secrets.token_hex(16))
     pid: int = attrs.field(factory=os.getpid)
     until: float = float("inf")
+    """End of the lease, by `_clock`."""
     ended_early: bool = False
 
     @property
@@ -86,25 +95,25 @@ class _Held:
         return self.ended_early or _clock() >= self.until
 
 
-_Asked = tuple[Act, _Held, "asyncio.Future[bool]"]
+_Request = tuple[Action, _Held, "asyncio.Future[bool]"]
 
 
 class RedisLocks:
-    """The `SharedLocks` of `RedisTokenStore`. The names in the server's keys are hashes.
+    """The `SharedLocks` of `RedisTokenStore`. The server's keys contain hashes of the names.
 
-    Attempts that come while a command is under way go together in the next one, so that many writers cost few commands.
-    One connection is kept from the first lock until `aclose()`.
+    One command is under way at a time. Requests that arrive meanwhile share the next one, so many writers need few
+    commands. One connection stays open from the first lock until `aclose()`.
 
-    A holder that was suspended for longer than the lease reads again before it writes; where it was in the middle of its
-    write, it raises `ConcurrentModification`. While Redis cannot be reached, `hold` raises `TokenStoreError`: the session
-    logs a warning, and writes without these locks for 30 seconds.
+    A holder that was suspended for longer than the lease reads again before it writes. If the suspension came during the
+    write, the session raises `ConcurrentModification`. While Redis cannot be reached, `hold` raises `TokenStoreError`:
+    the session logs a warning and writes without these locks for 30 seconds.
     """
 
     def __init__(self, server: RedisServer, *, lease: float = LEASE_S) -> None:
         self._server = server
         self._lease = min(lease, LEASE_S)
-        self._asked: list[_Asked] = []
-        self._talking: asyncio.Task[None] | None = None
+        self._requests: list[_Request] = []
+        self._sender: asyncio.Task[None] | None = None
         self._held: set[_Held] = set()
         self._extending: asyncio.TimerHandle | None = None
         self._connection: AbstractAsyncContextManager[object] | None = None
@@ -112,14 +121,14 @@ class RedisLocks:
 
     @asynccontextmanager
     async def hold(self, name: str, /) -> AsyncGenerator[_Held, None]:
-        """See `SharedLocks.hold`. A holder that was suspended for longer than the lease is told that it lost the lock."""
+        """See `SharedLocks.hold`. `lost` is true for a holder that was suspended for longer than the lease."""
         held = _Held(f"{self._server.lock_key}:turn:{hashlib.sha256(name.encode()).hexdigest()[:32]}")
         try:
-            await self._take(held)
+            await self._acquire(held)
         except TokenStoreError:
             raise
         except BaseException:
-            await self._give(held)
+            await self._release(held)
             raise
         self._held.add(held)
         self._extend_later()
@@ -127,49 +136,47 @@ class RedisLocks:
             yield held
         finally:
             self._held.discard(held)
-            await self._give(held)
+            await self._release(held)
 
     async def aclose(self) -> None:
-        """Send what is left to send, and close the connection."""
+        """Wait for the requests that are under way, and close the connection."""
         self._closed = True
         if self._extending is not None:
             self._extending.cancel()
-        if self._talking is not None:
-            await asyncio.wait({self._talking})
+        while self._sender is not None:
+            await asyncio.wait({self._sender})
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.__aexit__(None, None, None)
 
-    async def _take(self, held: _Held) -> None:
+    async def _acquire(self, held: _Held) -> None:
         pause = FIRST_PAUSE_S
-        while not await self._ask("take", held):
+        while not await self._request("acquire", held):
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # not a secret
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
-    async def _give(self, held: _Held) -> None:
-        """Give it back, also where the caller is cancelled meanwhile; then the caller is."""
-        if held.pid != os.getpid():  # a forked child would end the lock of its parent
+    async def _release(self, held: _Held) -> None:
+        """Release the lock. A cancellation takes effect after that."""
+        if held.pid != os.getpid():  # in a forked child, the parent holds the lock
             return
-        answer = self._ask("give", held)
+        released = self._request("release", held)
         try:
-            await asyncio.shield(answer)
+            await asyncio.shield(released)
         except asyncio.CancelledError:
-            while not answer.done() and held.pid == os.getpid():
+            while not released.done() and held.pid == os.getpid():
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait({answer})
-            if answer.done():
-                self._note_given(held, answer)
+                    await asyncio.wait({released})
+            if released.done():
+                self._note_released(held, released)
             raise
         except TokenStoreError:
             pass
-        self._note_given(held, answer)
+        self._note_released(held, released)
 
-    def _note_given(self, held: _Held, answer: asyncio.Future[bool]) -> None:
-        if (error := answer.exception()) is not None:
-            logger.warning(
-                "a lock that processes share was not given back, and ends within %g s: %s", self._lease, error
-            )
-        elif not answer.result():
+    def _note_released(self, held: _Held, released: asyncio.Future[bool]) -> None:
+        if (error := released.exception()) is not None:
+            logger.warning("a shared lock was not released. It ends within %g s: %s", self._lease, error)
+        elif not released.result():
             held.ended_early = True
 
     def _extend_later(self) -> None:
@@ -180,60 +187,73 @@ class RedisLocks:
     def _extend(self) -> None:
         self._extending = None
         for held in self._held:
-            self._ask("keep", held).add_done_callback(partial(_note, held))
+            self._request("extend", held).add_done_callback(partial(_note_extended, held))
         if self._held:
             self._extend_later()
 
-    def _ask(self, act: Act, held: _Held) -> asyncio.Future[bool]:
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._asked.append((act, held, answer))
-        if self._talking is None or self._talking.done():
-            self._talking = start_self_timed(self._talk(), "ezeep-redis-locks")
-        return answer
+    def _request(self, action: Action, held: _Held) -> asyncio.Future[bool]:
+        result: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._requests.append((action, held, result))
+        if self._sender is None:
+            self._start_sender()
+        return result
 
-    async def _talk(self) -> None:
-        while self._asked:
-            asked, self._asked = self._asked[:MOST_AT_ONCE], self._asked[MOST_AT_ONCE:]
+    def _start_sender(self) -> None:
+        self._sender = start_self_timed(self._send_all(), "ezeep-redis-locks")
+        self._sender.add_done_callback(self._sender_ended)
+
+    def _sender_ended(self, _: asyncio.Task[None]) -> None:
+        self._sender = None
+        # A callback of the event loop may cancel the task before its first step. The waiters of a release decline to be
+        # cancelled, so the requests must be sent all the same.
+        if self._requests:
+            self._start_sender()
+
+    async def _send_all(self) -> None:
+        while self._requests:
+            batch, self._requests = self._requests[:BATCH], self._requests[BATCH:]
             sent = _clock()
             try:
-                answers = await self._run(asked)
+                results = await self._send(batch)
             except BaseException as error:
-                self._fail(asked, error)
+                _fail(batch, error)
                 if isinstance(error, Exception):
                     continue
-                self._fail(self._asked, error)
-                self._asked = []
+                _fail(self._requests, error)
+                self._requests = []
                 raise
-            for (act, held, answer), ours in zip(asked, answers, strict=True):
-                if ours and act != "give":
+            for (action, held, future), succeeded in zip(batch, results, strict=True):
+                if succeeded and action != "release":
                     held.until = sent + self._lease
-                if not answer.done():
-                    answer.set_result(bool(ours))
+                if not future.done():
+                    future.set_result(bool(succeeded))
 
-    def _fail(self, asked: list[_Asked], error: BaseException) -> None:
-        for _, _, answer in asked:
-            if not answer.done():  # one for each, or their tracebacks would be mixed up
-                answer.set_exception(TokenStoreError(str(error) or type(error).__name__))
-
-    async def _run(self, asked: list[_Asked]) -> list[int]:
+    async def _send(self, batch: list[_Request]) -> list[int]:
         if self._connection is None and not self._closed:
             connection = self._server.connected()
             await connection.__aenter__()
             self._connection = connection
-        keys = [key for _, held, _ in asked for key in (held.key, f"{held.key}:next")]
-        items = [text for act, held, _ in asked for text in (act, held.owner)]
-        lease, mark = (str(max(1, round(seconds * 1000))) for seconds in (self._lease, MARK_S))
-        # Not `run`, which would begin a task of its own for what is in one already.
+        released = f"{self._server.lock_key}:released:"
+        keys = [key for _, held, _ in batch for key in (held.key, f"{held.key}:next", released + held.owner)]
+        items = [text for action, held, _ in batch for text in (action, held.owner)]
+        times = (str(max(1, round(seconds * 1000))) for seconds in (self._lease, RESERVATION_S, RELEASED_S))
+        # `run` would start another task: this is in a task of its own already.
         return cast(
             "list[int]",
-            await self._server._run(_SCRIPT, lease, mark, *items, limit=ANSWER_TIMEOUT, keys=keys),  # pyright: ignore[reportPrivateUsage]
+            await self._server._run(_SCRIPT, *times, *items, limit=ANSWER_TIMEOUT, keys=keys),  # pyright: ignore[reportPrivateUsage]
         )
 
 
-def _note(held: _Held, answer: asyncio.Future[bool]) -> None:
-    if answer.cancelled():
+def _fail(requests: list[_Request], error: BaseException) -> None:
+    for _, _, future in requests:
+        if not future.done():  # one exception for each waiter, or their tracebacks would be mixed up
+            future.set_exception(TokenStoreError(str(error) or type(error).__name__))
+
+
+def _note_extended(held: _Held, extended: asyncio.Future[bool]) -> None:
+    if extended.cancelled():
         return
-    if (error := answer.exception()) is not None:
-        logger.warning("a lock that processes share was not extended: %s", error)
-    elif not answer.result():
+    if (error := extended.exception()) is not None:
+        logger.warning("a shared lock was not extended: %s", error)
+    elif not extended.result():
         held.ended_early = True
