@@ -1,4 +1,7 @@
-"""One writer at a time for one user, or the new groups of one organisation: in this process always, beyond it where the token store can."""
+"""Locks for one user, or for creating groups in one organization.
+
+They always hold in this process. If the token store has shared locks, they hold between processes too.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ from ezeep_async.errors import ConcurrentModification, SessionClosed
 logger = logging.getLogger("ezeep_async.resources")
 
 RETRY_AFTER_FAILURE_S = 30.0
-"""Seconds without shared locks after they could not be used: an unreachable server must not delay every write."""
+"""Seconds without shared locks after a failure: an unreachable server must not delay every write."""
 CHECK_CLOSED_LOOPS_S = 5.0
-"""Seconds between two checks whether the event loop of the caller ahead was closed while it held the lock."""
+"""Seconds between two checks whether the holder's event loop was closed: such a holder never releases the lock."""
 
 Name = tuple[str, ...]
 Lost = Callable[[], bool]
@@ -38,7 +41,7 @@ class _Caller:
 
 
 class _Queues:
-    """For each name in use the callers of this process, whatever their sessions, event loops and threads. First is the holder."""
+    """For each name, the holder of its lock in this process and the waiters behind it, of all event loops and threads."""
 
     def __init__(self) -> None:
         # Held for a few dictionary operations, never over an await: callers may be on several threads.
@@ -49,7 +52,7 @@ class _Queues:
         return len(self._callers)
 
     async def enter(self, name: Name) -> _Caller:
-        """Wait for the turn of this caller."""
+        """Wait for the lock. `leave` must follow."""
         loop = asyncio.get_running_loop()
         caller = _Caller(loop, loop.create_future())
         with self._guard:
@@ -63,16 +66,16 @@ class _Queues:
         return caller
 
     def leave(self, name: Name, caller: _Caller) -> None:
-        """End the turn of this caller, or its waiting."""
+        """Release the lock, or stop waiting for it."""
         with self._guard:
             callers = self._callers.get(name)
-            if callers is None or caller not in callers:  # in a forked child, whose queues are its own
+            if callers is None or caller not in callers:  # a forked child has queues of its own
                 return
             callers.remove(caller)
         while (first := self._first(name)) is not None:
             try:
                 first.loop.call_soon_threadsafe(_give_turn, first)
-            except RuntimeError:  # its loop was closed just now
+            except RuntimeError:  # its loop was closed just now: `_first` drops it
                 continue
             return
 
@@ -80,7 +83,7 @@ class _Queues:
         with self._guard:
             callers = self._callers.get(name)
             while callers and callers[0].loop.is_closed():
-                callers.popleft()  # it can neither work nor give the lock back any more
+                callers.popleft()
             if not callers:
                 self._callers.pop(name, None)
                 return None
@@ -95,17 +98,17 @@ def _give_turn(caller: _Caller) -> None:
 queues = _Queues()
 
 
-def _forget_the_parent() -> None:
-    global queues  # noqa: PLW0603  # its guard may be held by a thread that a forked child does not have
+def _replace_queues() -> None:
+    global queues  # noqa: PLW0603  # a thread that the forked child does not have may hold the guard
     queues = _Queues()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_the_parent)
+    os.register_at_fork(after_in_child=_replace_queues)
 
 
 class Exclusive:
-    """Lends one session the locks under which it changes what other sessions and processes change too."""
+    """The locks of one session."""
 
     def __init__(self, store: TokenStore, api: str, *, patience: float, shared: bool) -> None:
         self._store = store
@@ -120,29 +123,32 @@ class Exclusive:
 
     @asynccontextmanager
     async def hold(self, *name: str) -> AsyncGenerator[Lost, None]:
-        """Hold the lock of `name` at this API host. Gives a function that says whether the lock was lost since.
+        """Hold the lock of `name` at this API host. Gives a function that returns whether the shared lock was lost since.
 
-        Callers of one process queue in it, and only the first of them takes the lock that processes share. Raises
-        `ConcurrentModification` when another process keeps that for longer than one call may take, `SessionClosed`.
+        Callers of one process wait in a queue, and only the first of them acquires the shared lock.
+
+        Raises:
+            ConcurrentModification: Another process held the shared lock for longer than `patience`.
+            SessionClosed: The session was closed.
         """
         place = (self._api, *name)
         caller = await queues.enter(place)
         try:
-            taken = await self._take(place)
+            taken = await self._acquire_shared(place)
             try:
                 yield lambda: taken is not None and taken[1] is not None and taken[1].lost
             finally:
                 if taken is not None:
-                    await self._give(taken[0])
+                    await self._release(taken[0])
         finally:
-            queues.leave(place, caller)  # in a forked child these are others, which do not know the caller
+            queues.leave(place, caller)
 
     async def aclose(self) -> None:
-        """End all waiting, and close what the locks have open."""
+        """End all waits with `SessionClosed`, and close the shared locks."""
         self._closed = True
         now = asyncio.get_running_loop().time()
         for limit in self._waiting:
-            with contextlib.suppress(RuntimeError):  # it expires at this moment
+            with contextlib.suppress(RuntimeError):  # it has just expired
                 limit.reschedule(now)
         locks, self._locks = self._locks, None
         if locks is not None:
@@ -151,10 +157,10 @@ class Exclusive:
             except Exception:
                 logger.warning("the shared locks of the token store could not be closed", exc_info=True)
 
-    async def _take(
+    async def _acquire_shared(
         self, place: Name
     ) -> tuple[AbstractAsyncContextManager[HeldLock | None], HeldLock | None] | None:
-        """The lock that processes share, None where there is none."""
+        """Acquire the shared lock. None if the store has no shared locks, or they cannot be used now."""
         limit = asyncio.timeout(self._patience)
         try:
             if (locks := self._usable_locks()) is None:
@@ -163,7 +169,7 @@ class Exclusive:
             self._waiting.add(limit)
             async with limit:
                 held = await manager.__aenter__()
-        except Exception as error:  # noqa: BLE001  # a store of another project raises what it likes
+        except Exception as error:  # noqa: BLE001  # any library may be behind a store
             if not limit.expired():
                 self._do_without(error)
                 return None
@@ -197,14 +203,14 @@ class Exclusive:
         if not self._warned:
             self._warned = True
             logger.warning(
-                "writing without the locks that processes share: %s. Another process that changes the same user or "
-                "creates the same group at the same time may undo a change",
+                "writing without shared locks: %s. Another process that changes the same user or creates the same group "
+                "at the same time may undo a change",
                 error or type(error).__name__,
             )
 
-    async def _give(self, manager: AbstractAsyncContextManager[object]) -> None:
+    async def _release(self, manager: AbstractAsyncContextManager[object]) -> None:
         try:
             await manager.__aexit__(None, None, None)
         except Exception:
-            # What was written is written, and is reported as such.
-            logger.warning("a lock that processes share could not be given back", exc_info=True)
+            # No error: the write succeeded, and its caller must learn that.
+            logger.warning("a shared lock could not be released", exc_info=True)

@@ -183,7 +183,7 @@ except asyncio.CancelledError: sys.exit(9)
 def test_a_server_that_hangs_holds_the_signal_back_for_a_bounded_time(
     server: ThreadedSandbox, tmp_path: Path, program: str
 ) -> None:
-    program = "signals.LONGEST_WAIT = 0.2\n" + program.format(numbers="")
+    program = "signals.LONGEST_WAIT_S = 0.2\n" + program.format(numbers="")
     path = tmp_path / "login.json"
     assert run_until_signalled(server, path, program, signal.SIGTERM, release=False) == (-signal.SIGTERM, "")
 

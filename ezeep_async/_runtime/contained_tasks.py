@@ -1,7 +1,7 @@
 """Tasks whose `SystemExit` and `KeyboardInterrupt` reach their waiters instead of the event loop.
 
-asyncio raises both through the loop that runs the task, which ends the loop with everything else on it. The code of a
-caller that runs in a task of the SDK (a token store, a tracer) must not do that to others.
+asyncio raises both out of `run_forever()`, which stops all other tasks of the loop. Code of the caller that runs in a
+task of the SDK (a token store, a tracer) must not stop them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Exiting(Exception):  # never seen by a caller
-    """One of the two on its way out of a task."""
+    """Carries a `SystemExit` or `KeyboardInterrupt` out of a task."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(repr(error))
@@ -25,8 +25,8 @@ class Exiting(Exception):  # never seen by a caller
 class ContainedTask(asyncio.Task[T]):
     """A task that has `SystemExit` and `KeyboardInterrupt` as its exception, and does not raise them into the loop.
 
-    It never starts eagerly, whatever the task factory of the loop: its owner has it before its first step. Wait for it
-    with `asyncio.shield` or `asyncio.wait`: awaited directly, it raises what is internal here.
+    It never starts eagerly, whatever the task factory of the loop is: the code that creates it can store it before its
+    first step. Wait for it with `asyncio.shield` or `asyncio.wait`: a direct `await` raises `Exiting`.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ContainedTask(asyncio.Task[T]):
         name: str | None = None,
     ) -> None:
         super().__init__(contained(coroutine), loop=loop or asyncio.get_running_loop(), name=name)
-        # One that is cancelled before its first step never awaits it.
+        # A task that is cancelled before its first step never awaits the coroutine, which Python then warns about.
         self.add_done_callback(lambda _: coroutine.close())
 
     def exception(self) -> BaseException | None:
@@ -54,7 +54,7 @@ class ContainedTask(asyncio.Task[T]):
 
 
 async def contained(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Raise `Exiting` for the two: for tasks of an `asyncio.TaskGroup`."""
+    """Raise `Exiting` instead of `SystemExit` and `KeyboardInterrupt`: for tasks of an `asyncio.TaskGroup`."""
     try:
         return await coroutine
     except (SystemExit, KeyboardInterrupt) as error:

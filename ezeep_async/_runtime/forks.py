@@ -1,8 +1,8 @@
-"""What a forked child inherits and must leave alone.
+"""What a forked child inherits and must not touch.
 
-A child has copies of its parent's objects, and descriptors of the very same sockets and of the same epoll instance. A
-finalizer that runs on them in the child takes a socket off the selector of the parent, or ends a TLS connection that the
-parent goes on with. So in the child the descriptors are made harmless, and the objects are never finalized.
+A child has copies of its parent's objects. Their descriptors refer to the same sockets and the same epoll instance. A
+finalizer that runs in the child could remove a socket from the parent's selector, or end a TLS connection that the parent
+still uses. So the child replaces what the descriptors refer to, and never finalizes the objects.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any, Protocol, runtime_checkable
 
 
 class Inherited(Protocol):
-    """What is registered with `watch`."""
+    """An object that `watch` registers."""
 
     def disown(self) -> None:
-        """Called in a forked child: this object belongs to the parent process. It may still call `watch_socket`."""
+        """Called in a forked child: this object belongs to the parent process. May call `watch_socket` and `bury`."""
         ...
 
 
@@ -34,9 +34,9 @@ class _WithDescriptor(Protocol):
 
 
 class _Grave(tzinfo):
-    """What is in here is never finalized, not even while the interpreter ends and clears its modules.
+    """Objects that are never finalized, not even when the interpreter exits and clears its modules.
 
-    The garbage collector does not look into a `datetime`, so this cycle is never garbage.
+    It keeps itself alive by a reference cycle through a `datetime`, which the garbage collector does not traverse.
     """
 
     def __init__(self) -> None:
@@ -52,39 +52,41 @@ _tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 
 
 def watch(owner: Inherited, loop: asyncio.AbstractEventLoop | None = None) -> None:
-    """Let a forked child leave alone what `owner` has open, on `loop`. Both are referred to weakly."""
+    """Call `owner.disown()` in a forked child, and separate the child's copy of `loop`. Both are referenced weakly."""
     _watched.add(owner)
     if loop is not None:
         _loops.add(loop)
 
 
 def watch_socket(sock: socket.socket) -> None:
-    """Let a forked child have a socket without a peer in place of this connection."""
+    """Replace this connection by a disconnected socket in a forked child."""
     _sockets.add(sock)
 
 
 def watch_connection(transport: asyncio.BaseTransport) -> None:
-    """`watch_socket`, for a connection that was made by somebody else."""
+    """`watch_socket` for the socket of a transport, if it has one."""
     sock = getattr(transport.get_extra_info("socket"), "_sock", None)
     if isinstance(sock, socket.socket):
         watch_socket(sock)
 
 
 def watch_task(task: asyncio.Task[Any]) -> None:
-    """Let a forked child neither wait for this task nor finalize it."""
+    """In a forked child, remove this task from `asyncio.all_tasks()` and never finalize it."""
     _tasks.add(task)
 
 
 def bury(inherited: object) -> None:
-    """Keep an object that belongs to another process for ever, so that it is never finalized here."""
+    """Keep an object of the parent process forever, so that this process never finalizes it."""
     _grave.buried.append(inherited)
 
 
 def at_end_of_child(callback: Callable[[], None]) -> None:
-    """Call it at the end of a child of `multiprocessing`, which runs no exit handlers but those of that module."""
+    """Call it at the end of a `multiprocessing` child, which runs the exit handlers of `multiprocessing` only."""
     process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
     if process is not None and util is not None and process.parent_process() is not None:
-        util.Finalize(None, callback, exitpriority=-10)  # after those of the program, which may still call
+        util.Finalize(
+            None, callback, exitpriority=-10
+        )  # after the exit handlers of the program, which may still make calls
 
 
 def _after_fork_in_child() -> None:
@@ -100,41 +102,42 @@ def _after_fork_in_child() -> None:
         # https://docs.python.org/3/library/asyncio-extending.html#task-lifetime-support
         asyncio._unregister_task(task)
         task._log_destroy_pending = False  # type: ignore[attr-defined]
-    # There may be no descriptor left, and an event loop may have any selector: the child goes on all the same.
+    # The process may be out of descriptors, and a loop may have an unknown selector. Neither must break the fork.
     if sockets:
         with contextlib.suppress(OSError):
-            _cut_off(sockets)
+            _disconnect(sockets)
     for loop in loops:
         with contextlib.suppress(Exception):
             _give_own_descriptors(loop, {sock.fileno() for sock in sockets})
 
 
-def _cut_off(sockets: list[socket.socket]) -> None:
-    """Put a connection to nowhere in their place: what is sent there vanishes, and its end is there to be read."""
-    here, nowhere = socket.socketpair()
-    nowhere.shutdown(socket.SHUT_WR)
+def _disconnect(sockets: list[socket.socket]) -> None:
+    """Replace them by one end of a socket pair: reading gives end of file, and what is written is discarded."""
+    here, peer = socket.socketpair()
+    peer.shutdown(socket.SHUT_WR)
     here.setblocking(False)
-    bury(nowhere)
-    for sock in sockets:
-        if sock.fileno() >= 0:
-            os.dup2(here.fileno(), sock.fileno(), inheritable=False)
-    here.close()
+    bury(peer)
+    with here:
+        for sock in sockets:
+            if sock.fileno() >= 0:
+                os.dup2(here.fileno(), sock.fileno(), inheritable=False)
 
 
-def _give_own_descriptors(loop: asyncio.AbstractEventLoop, silent: set[int]) -> None:
-    """Give a copied event loop a selector and a self-pipe that it does not share with its original.
+def _give_own_descriptors(loop: asyncio.AbstractEventLoop, unregistered: set[int]) -> None:
+    """Give the copy of an event loop a selector and a self-pipe that it does not share with the parent's loop.
 
-    Of the descriptors `silent` it is told nothing any more: what waits for them does not go on.
+    The new selector does not watch the descriptors in `unregistered`.
 
     asyncio has no public way to do that (python/cpython#66285). An event loop without these attributes, such as
     uvloop's, is only kept from being finalized.
     """
-    # Asynchronous generators are suspended in the parent too: closed here, they would do its clean-up.
+    # The parent has the same suspended asynchronous generators. Closing them here would run the parent's clean-up.
     getattr(loop, "_asyncgens", set[object]()).clear()
     selector: object = getattr(loop, "_selector", None)
     if not isinstance(selector, selectors.BaseSelector):
         return
-    keys = list(selector.get_map().values())  # None when it is closed, against its annotation
+    # A closed selector has None here, against the annotation: the caller suppresses the AttributeError.
+    keys = list(selector.get_map().values())
     ends = [getattr(loop, name, None) for name in ("_ssock", "_csock")]
     for end, replacement in zip(ends, socket.socketpair(), strict=True):
         replacement.setblocking(False)
@@ -143,14 +146,16 @@ def _give_own_descriptors(loop: asyncio.AbstractEventLoop, silent: set[int]) -> 
         replacement.close()
     if isinstance(selector, _WithDescriptor):
         fresh = type(selector)()
-        if fresh.fileno() == selector.fileno():  # a kqueue does not come through a fork: its number was free
+        if (
+            fresh.fileno() == selector.fileno()
+        ):  # a child does not inherit a kqueue: the new one took its number
             bury(fresh)
         else:
             os.dup2(fresh.fileno(), selector.fileno(), inheritable=False)
             fresh.close()
     for key in keys:
         selector.unregister(key.fileobj)
-        if key.fd not in silent:
+        if key.fd not in unregistered:
             with contextlib.suppress(OSError, ValueError):
                 selector.register(key.fileobj, key.events, key.data)
 

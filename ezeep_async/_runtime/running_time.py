@@ -1,8 +1,7 @@
-"""Time limits that count the time in which the event loop ran, for what must survive a suspended process.
+"""Timeouts that count running time: the time in which the event loop ran.
 
-A process that is stopped (SIGSTOP, a paused container, a virtual machine that is moved) finds all its timers due when it
-runs again, and with them the responses that arrived meanwhile. An ordinary time limit then discards a response that is
-there to be read.
+When a stopped process (SIGSTOP, a paused container, a migrated virtual machine) continues, all its timers are due, and
+responses that arrived meanwhile are unread. An ordinary timeout then discards such a response. These do not.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from typing import Any, Self, TypeVar
 T = TypeVar("T")
 
 SLICE_S = 0.25
-"""A stop counts for at most this long, however long it was."""
+"""Seconds that a stop of any length counts, at most."""
 FINAL_PASSES = 100
-"""Passes of the event loop between the end of a limit and acting on it. Each reads up to 256 KiB of what has arrived."""
+"""Iterations of the event loop between the end of a timeout and its effect. Each reads up to 256 KiB that have arrived."""
 
 
 class RunningTimer:
-    """Calls `on_end` once after `seconds` of running time, from a callback of the event loop. `restart` begins it."""
+    """Calls `on_end` once, from a callback of the event loop, when the running time given to `restart` is over."""
 
     __slots__ = ("_begun", "_handle", "_left", "_loop", "_on_end", "_passes", "_slice")
 
@@ -36,10 +35,10 @@ class RunningTimer:
         self._handle: asyncio.Handle | None = None
 
     def restart(self, seconds: float) -> None:
-        """Begin, or begin again, with `seconds` to go."""
+        """Start, or start again, with `seconds` of running time."""
         if self._handle is not None:
             if self._slice and seconds > SLICE_S:
-                # The slice that is under way ends soon enough: no new timer for each piece of a response.
+                # Keep the timer of the current slice: restart() is called for each chunk of a response.
                 self._left = seconds + self._passed()
                 return
             self._handle.cancel()
@@ -48,7 +47,7 @@ class RunningTimer:
         self._next_slice()
 
     def stop(self) -> float:
-        """End it. Returns the seconds that were left, 0 or less after its end."""
+        """Stop it, and return the seconds that were left: 0 or less if it had ended."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -77,7 +76,7 @@ class RunningTimer:
 
 
 class RunningTimeout:
-    """`asyncio.timeout`, counted in running time, as `with`: raises `TimeoutError` after `seconds` of it.
+    """`asyncio.timeout` in running time, used with `with`: raises `TimeoutError` after `seconds`.
 
     With `started=False` it counts from the first `restart()`.
     """
@@ -91,12 +90,12 @@ class RunningTimeout:
         self._task: asyncio.Task[Any] | None = None
         self._timer: RunningTimer | None = None
         self.used = 0.0
-        """Seconds of running time that were used, once the block has ended."""
+        """Seconds of running time that the block took. Set when it has ended."""
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
         if self._task is None:
-            raise RuntimeError("a time limit is used in a task")
+            raise RuntimeError("RunningTimeout works in an asyncio task only: there is no current task")
         self._cancelling = self._task.cancelling()
         self._timer = RunningTimer(self._expire)
         if self._started:
@@ -104,7 +103,7 @@ class RunningTimeout:
         return self
 
     def restart(self) -> None:
-        """Begin again, with all of the time."""
+        """Start again, with the full time."""
         self._started = True
         if self._timer is not None:
             self._timer.restart(self._seconds)
@@ -117,12 +116,12 @@ class RunningTimeout:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Both refer back to this, and the frames of an error do: what is in a cycle is not finalized in order.
+        # Break the reference cycles of the task and of the timer with this object: what is in a cycle is finalized late.
         task, self._task = self._task, None
         timer, self._timer = self._timer, None
         if timer is not None and self._started:
             self.used = self._seconds - timer.stop()
-        # As asyncio.timeout does it: a task that others cancelled too is cancelled.
+        # As in asyncio.timeout: if others cancelled the task too, it stays cancelled.
         expired = self._expired and task is not None and task.uncancel() <= self._cancelling
         task = None
         if expired and kind is asyncio.CancelledError:
@@ -130,14 +129,17 @@ class RunningTimeout:
 
 
 class RunningLimit:
-    """A number of seconds of running time that several waits share."""
+    """A budget of running time that several waits share."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
-        """Seconds; 0 or less when it is used up."""
+        """Seconds left; 0 or less when the budget is used up."""
 
     async def wait(self, future: asyncio.Future[T], at_most: float | None = None) -> bool:
-        """Wait for `future`, which is left alone, for the seconds that are left, or `at_most`. Whether it is done."""
+        """Wait for `future` for the rest of the budget, or `at_most` seconds of it. Return whether it is done.
+
+        Never cancels `future`.
+        """
         seconds = self.left if at_most is None else min(self.left, at_most)
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         futures: set[asyncio.Future[Any]] = {future, over}
@@ -150,17 +152,17 @@ class RunningLimit:
         return future.done()
 
     async def wait_all(self, futures: Iterable[asyncio.Future[Any]]) -> bool:
-        """Wait for all of them, one after the other. Whether at least one is done."""
+        """Wait for each of them. Return whether at least one is done."""
         return any([await self.wait(future) for future in futures])
 
     async def sleep(self, seconds: float) -> None:
-        """Let that much of it pass."""
+        """Wait for that many seconds of the budget."""
         never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         await self.wait(never, seconds)
 
 
 def wait_in_thread(wait: Callable[[float], bool], seconds: float) -> bool:
-    """Block this thread until `wait(timeout)` is true, for `seconds` of running time at most. Whether it is."""
+    """Block this thread until `wait(timeout)` returns true, for at most `seconds` of running time. Return its result."""
     while True:
         part, begun = max(0.0, min(seconds, SLICE_S)), time.monotonic()
         if wait(part):

@@ -14,15 +14,18 @@ from types import FrameType
 import attrs
 
 
-LONGEST_WAIT = 75.0
-"""Seconds that a signal is held back at most: an exchange, its replay and the token store, with default settings."""
+LONGEST_WAIT_S = 75.0
+"""Longest delay of a signal: an exchange, its retry and the token store, with default settings."""
+ENDING_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+)  # Windows has no SIGHUP
 
 _Handler = Callable[[int, FrameType | None], object]
 
 
 @attrs.define(eq=False)
 class _Exchange:
-    """One exchange, from the lock of the token store to its release."""
+    """One token exchange, from acquiring the lock of the token store to its release."""
 
     loop: asyncio.AbstractEventLoop
     task: asyncio.Task[object] | None = attrs.field(factory=asyncio.current_task)
@@ -31,10 +34,11 @@ class _Exchange:
     over: threading.Lock = attrs.field(factory=threading.Lock)
 
 
-# Changed by single operations only, in any thread: a signal handler must not wait for a lock that its thread holds.
+# Any thread changes these two, by atomic operations only. A lock is not possible: the thread that a signal handler
+# interrupts might hold it.
 _under_way: set[_Exchange] = set()
 _held_back: dict[int, float] = {}
-"""Signals that wait for an exchange on the main thread's own event loop, and until when they do (monotonic time)."""
+"""Signals that wait for an exchange on the main thread's event loop, with the end of the wait (`time.monotonic`)."""
 
 
 @contextlib.contextmanager
@@ -50,7 +54,7 @@ def exchange_under_way() -> Generator[None]:
 
 @contextlib.contextmanager
 def exchange_suspended() -> Generator[None]:
-    """Let signals through for the block: the exchange of this task waits for others, and has nothing at stake."""
+    """Hold no signals back for the block: the exchange of this task only waits, and has not sent its request."""
     task = asyncio.current_task()
     mine = [each for each in list(_under_way) if each.task is task]
     for each in mine:
@@ -78,18 +82,19 @@ def finish_refresh_on(*signals: int) -> None:
     """Let a token refresh that has begun end before a signal takes effect.
 
     A refresh token works once. A process that a signal ends between the request and the saving of the response loses
-    the token set, and a person must log in again. Call this once at the start of a program, blocking or asyncio. The
-    signal then does what it did before: it ends the process, or calls the handler that was installed. It is held back
-    for a refresh, a login and a logout under way, at most 75 seconds; else it takes effect at once. A signal that
-    arrives again meanwhile changes nothing. Signals that are ignored stay ignored, as under `nohup`.
+    the token set, and a person must log in again. Call this once at the start of a program, blocking or asyncio.
+
+    While a refresh, a login or a logout is under way, the signal is held back for at most 75 seconds; otherwise it takes
+    effect at once. Its effect stays what it was: it ends the process, or calls the handler that was installed before. A
+    signal that arrives again while it is held back has no further effect. Ignored signals stay ignored, as under `nohup`.
 
     A handler that is installed later replaces this one: `loop.add_signal_handler`, uvicorn and gunicorn do so when they
-    start. They end a program in order, and closing a session waits for its refresh; nothing else is needed there.
+    start. Those shut down in order, and closing a session waits for its refresh, so they do not need this function.
 
     Args:
-        *signals: For example `signal.SIGTERM`. By default SIGTERM, and SIGHUP where the platform has it. With SIGINT, a
-            second Ctrl-C cannot lose the token set either; asyncio.run then raises `KeyboardInterrupt` where the
-            program is, instead of cancelling its main task first.
+        *signals: For example `signal.SIGTERM`. By default SIGTERM, and SIGHUP where the platform has it. SIGINT protects
+            the token set from a second Ctrl-C too; asyncio.run then raises `KeyboardInterrupt` in the running code,
+            instead of cancelling its main task first.
 
     Raises:
         ValueError: Not called in the main thread, or the signal has a handler that was not installed by Python.
@@ -97,7 +102,7 @@ def finish_refresh_on(*signals: int) -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         raise ValueError("finish_refresh_on() was called in another thread: call it in the main thread")
-    for number in signals or _usual():
+    for number in signals or ENDING_SIGNALS:
         before = signal.getsignal(number)
         if before is None:
             raise ValueError(
@@ -107,26 +112,22 @@ def finish_refresh_on(*signals: int) -> None:
             signal.signal(number, _Finishing(before if callable(before) else None))
 
 
-def _usual() -> list[int]:
-    return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
 class _Finishing:
-    """The handler of one signal. `before` is the one that it replaces; None for the default action."""
+    """The handler of one signal. `before` is the handler that it replaces, None for the default action."""
 
     def __init__(self, before: _Handler | None) -> None:
         self._before = before
-        self._waiting_in = 0  # which process; another thread may fork meanwhile
+        self._waiting_in = 0  # the id of the process in which it waits: a forked child does not wait
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._waiting_in == os.getpid():
             return
-        end = _held_back.get(number, time.monotonic() + LONGEST_WAIT)
+        end = _held_back.get(number, time.monotonic() + LONGEST_WAIT_S)
         if end > time.monotonic() and any(each.thread == threading.get_ident() for each in _alive()):
-            # To wait here would stop the event loop that the exchange needs.
+            # The exchange runs on the event loop of this thread: return to it, and send the signal again later.
             if number not in _held_back:
                 _held_back[number] = end
-                _send_later(number, LONGEST_WAIT)
+                _send_later(number, LONGEST_WAIT_S)
             return
         _held_back.pop(number, None)
         self._waiting_in = os.getpid()
@@ -141,16 +142,16 @@ class _Finishing:
             return
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
-        signal.signal(number, self)  # its default action does not end a process
+        signal.signal(number, self)  # reached if the default action does not end the process
 
 
 def _alive() -> list[_Exchange]:
-    """Those of this process: what a fork left behind never ends, and neither does what a closed loop left."""
+    """The exchanges that can still end: not those of the parent process, nor of a closed event loop."""
     return [each for each in list(_under_way) if each.pid == os.getpid() and not each.loop.is_closed()]
 
 
 def _send_later(number: int, seconds: float) -> None:
-    """Send the signal to the main thread again, from outside: it may interrupt it anywhere, as it did before."""
+    """Send the signal to the main thread again, from another thread, so that it can interrupt any code there."""
     timer = threading.Timer(seconds, _send, (number,))
     timer.daemon = True
     try:

@@ -52,7 +52,7 @@ _LIKE_LATIN = str.maketrans(
 
 
 def checked_new_name(value: object, what: str) -> str:
-    """A name that a group may be given: as `checked_name`, and without invisible characters.
+    """Check the name of a new group: as `checked_name`, and without invisible characters.
 
     Args:
         value: The name.
@@ -62,7 +62,7 @@ def checked_new_name(value: object, what: str) -> str:
         The name, unchanged.
 
     Raises:
-        ValueError: Nothing has been sent.
+        ValueError: The name cannot be used.
     """
     name = checked_name(value, what)
     if (problem := invisible_problem(name)) is not None:
@@ -71,22 +71,22 @@ def checked_new_name(value: object, what: str) -> str:
 
 
 def invisible_problem(name: str) -> str | None:
-    """The first invisible character of a name that a group is to be given, in a sentence without its subject.
+    """Describe the first invisible character of a new group's name; None if it has none. The caller adds a subject.
 
-    Control and format characters, bidi controls, tags, fillers and variation selectors are invisible. Allowed are those
-    that the writing needs, where it needs them: a joiner inside an emoji, either joiner beside a virama, a non-joiner
-    between letters that would join (as in Persian), a presentation selector after a pictograph, the tags of a region's
-    flag, and a variation selector after an ideograph or a Mongolian letter.
+    Control and format characters, bidi controls, tags, fillers and variation selectors are invisible. They are allowed
+    where the script needs them: a joiner inside an emoji, either joiner next to a virama, a non-joiner between letters
+    that would join (as in Persian), a presentation selector after a pictograph, the tags of a region's flag, and a
+    variation selector after an ideograph or a Mongolian letter.
     """
     if name.isascii() and name.isprintable():
         return None
     flags = {place for flag in _FLAG.finditer(name) for place in range(*flag.span())}
     for place, character in enumerate(name):
         if is_invisible(character) and place not in flags and not _is_needed(name, place):
-            told = unicodedata.name(character, "")
+            label = unicodedata.name(character, "")
             return (
                 f"{shown(name)} has an invisible character at position {place + 1}: U+{ord(character):04X}"
-                f"{' ' if told else ''}{told}. Remove it"
+                f"{' ' if label else ''}{label}. Remove it"
             )
     return None
 
@@ -97,10 +97,10 @@ def shown(name: str) -> str:
 
 
 def looks_of(name: str) -> frozenset[str]:
-    """Keys of which two names share one if people cannot tell them apart.
+    """Return comparison keys: two names look the same if they share a key.
 
     Case, white space, compatibility forms (NFKC), invisible characters, kinds of hyphens and quotation marks, and
-    Cyrillic and Greek letters that are drawn as Latin ones make no difference.
+    Cyrillic and Greek letters that look like Latin ones make no difference.
     """
     if name.isascii():
         return frozenset({_folded(name)})
@@ -116,12 +116,12 @@ class LookAlikes:
             self.add(name)
 
     def add(self, name: str) -> None:
-        """One more name."""
+        """Add a name."""
         for looks in looks_of(name):
             self._by_looks.setdefault(looks, {})[name] = None
 
     def of(self, name: str) -> list[str]:
-        """The other names that look like this one."""
+        """Return the other names that look like this one."""
         found = dict.fromkeys(other for looks in looks_of(name) for other in self._by_looks.get(looks, ()))
         return [other for other in found if other != name]
 
@@ -147,7 +147,7 @@ def _visible(text: str) -> Iterator[str]:
 
 
 def is_invisible(character: str) -> bool:
-    """Whether a character is a control or format character, or drawn as nothing. White space in a line is not."""
+    """Whether a character is a control or format character, or drawn as nothing. A space is not invisible."""
     if _IS_IGNORABLE.match(character):
         return True
     return unicodedata.category(character) in _INVISIBLE_CATEGORIES and not _IS_VISIBLE_FORMAT.match(
@@ -156,7 +156,7 @@ def is_invisible(character: str) -> bool:
 
 
 def _is_needed(name: str, place: int) -> bool:
-    """Whether the writing needs the invisible character at that place."""
+    """Whether the script needs the invisible character at that place."""
     character = name[place]
     before, after = name[place - 1 : place], name[place + 1 : place + 2]
     if not before:
@@ -171,7 +171,7 @@ def _is_needed(name: str, place: int) -> bool:
 
 
 def _joins(before: str, joiner: str, after: str) -> bool:
-    """Whether a joiner, or non-joiner, makes a difference between these two."""
+    """Whether a joiner or non-joiner has an effect between these two."""
     # Bengali has the joiner before the virama as well.
     if unicodedata.combining(before[-1]) == _VIRAMA or (after and unicodedata.combining(after) == _VIRAMA):
         return True
@@ -183,7 +183,7 @@ def _joins(before: str, joiner: str, after: str) -> bool:
 
 
 def _is_pictograph(character: str) -> bool:
-    """Whether it may be an emoji, as far as Python knows: a symbol, or one of a few signs of other categories."""
+    """Whether it may be an emoji: a symbol, or one of a few signs of other categories. Python has no emoji property."""
     if character in {"\u203c", "\u2049", "\u2139", "\u3030", "\u00a9", "\u00ae"}:
         return True
     if "\U0001f3fb" <= character <= "\U0001f3ff":

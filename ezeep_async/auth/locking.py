@@ -1,4 +1,4 @@
-"""Holding the lock of a token store, whatever the store does in giving it back."""
+"""Holding the lock of a token store, whose release may fail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ezeep_async.auth.tokens import TokenStore, as_store_errors
 
 @asynccontextmanager
 async def locked(store: TokenStore, log: Log = logger) -> AsyncGenerator[None, None]:
-    """The store's lock. What goes wrong in giving it back undoes nothing: it is told, and the login goes on."""
+    """Hold the store's lock. An error of its release is logged and not raised: the token set is stored by then."""
     with as_store_errors():
         manager = store.lock()
         with endable():
@@ -27,7 +27,7 @@ async def locked(store: TokenStore, log: Log = logger) -> AsyncGenerator[None, N
         try:
             yield
         except BaseException:
-            if os.getpid() == holder:  # in a forked child, it is the parent that holds the lock
+            if os.getpid() == holder:  # in a forked child, the parent holds the lock
                 await _unlock(manager, log, *sys.exc_info())
             raise
         if os.getpid() == holder:
@@ -48,6 +48,6 @@ async def _unlock(
             raise
     except BaseException as problem:
         if problem is not error:
-            log.critical("the lock of the token store could not be given back", exc_info=True)
+            log.critical("the lock of the token store could not be released", exc_info=True)
         if not isinstance(problem, Exception) and problem is not error:
             raise

@@ -1,4 +1,4 @@
-"""Log lines that say which token set they are about: a process may have many."""
+"""Log lines that name their token set: a process may use many."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class _OfTokenSet(logging.LoggerAdapter[logging.Logger]):
         self._name = name
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        # Only a message with a placeholder has arguments, and is formatted.
+        # Messages without a placeholder have no arguments, so logging does not format them.
         name = self._name.replace("%", "%%") if "%" in msg else self._name
         return f"{msg} ({name})", kwargs
 
 
 def log_of(client_id: str, store: TokenStore) -> Log:
-    """The log of one session: each line ends with the client id, and where the token set is kept."""
-    # The class alone of a store that is not ours: who wrote it did not write its repr for logs.
+    """The log of one session: each line ends with the client id and the token store."""
+    # Of stores from outside this package only the class: their repr may contain secrets.
     is_ours = type(store).__module__.startswith("ezeep_async.")
     return _OfTokenSet(f"client {client_id!r}, {repr(store) if is_ours else type(store).__name__}")

@@ -1,7 +1,7 @@
-"""Presenting the refresh token to the server, with the store's lock held: when it is done, and when it is not.
+"""When the refresh token is sent to the server. All of this runs with the store's lock held.
 
-A refresh token works once. It is not presented where the server has refused it before, and not while another holder of
-the lock, whose lease ran out because it was suspended, may have presented it.
+A refresh token works once. It is not sent if the server refused it before. It is not sent either while an earlier holder
+of the lock, which was suspended until its lease ran out, may have sent it.
 """
 
 from __future__ import annotations
@@ -26,29 +26,33 @@ POLL_S = 0.2
 """Seconds between two checks whether an earlier holder of the lock has stored its token set."""
 
 EarlierHolder = Literal["suspended", "gone"]
-"""An earlier holder of the lock that began to refresh this very token set and has neither stored another nor given up:
-whether it may still do so."""
+"""State of an earlier holder of the lock that began to refresh this token set and has not stored a new one.
+
+"suspended": it may still store one. "gone": it cannot.
+"""
 
 
 @runtime_checkable
 class LeasedStore(Protocol):
-    """A store whose lock ends with a lease, also under a holder that lives on. Both are called with the lock held."""
+    """A store whose lock has a lease, so a live holder can lose it. Both methods are called with the lock held."""
 
     async def begin_refresh(self) -> EarlierHolder | None:
-        """Note that the loaded token set is being refreshed, until it is stored or the lock is released.
+        """Record that the loaded token set is being refreshed, until one is stored or the lock is released.
 
-        Nothing is noted while an earlier holder is suspended that has noted the same.
+        Returns:
+            The state of an earlier holder with such a record, None if there is none. While it is "suspended", nothing
+            is recorded for the caller.
         """
         ...
 
     async def is_still_locked(self) -> bool:
-        """Whether the lock is still held here."""
+        """Whether the caller still holds the lock."""
         ...
 
 
 @attrs.frozen
 class Presenter:
-    """Presents the refresh tokens of one store."""
+    """Sends the refresh tokens of one store."""
 
     store: TokenStore
     exchanger: Exchanger
@@ -67,7 +71,7 @@ class Presenter:
     async def next_tokens(
         self, current: TokenSet, reload: Callable[[], Awaitable[TokenSet | None]]
     ) -> tuple[TokenSet, bool]:
-        """The token set that follows `current`, and whether it was issued here; else another holder stored it.
+        """Return the successor of `current`, and whether this call refreshed it or another process did.
 
         Raises what `Exchanger.refresh` raises, `TransientAuthError` while an earlier holder of the lock is suspended, and
         `TokenStoreError`.
@@ -90,16 +94,17 @@ class Presenter:
         except AuthenticationError as error:
             if isinstance(error, TransientAuthError) and leased is None:
                 raise
+            # A store with a lease: the lock may have been lost meanwhile, and another process may have refreshed.
             theirs = await reload()
             if theirs is not None and theirs.refresh_token != current.refresh_token:
-                # Another process refreshed it, past a lock that does not hold everywhere, or no longer.
+                # Another process refreshed it: the lock does not reach it, or its lease ran out.
                 return theirs, False
             if isinstance(error, TransientAuthError):
                 raise
             if earlier is not None and isinstance(error, ReauthorizationRequired):
                 raise TransientAuthError(
-                    f"the refresh token was refused ({error}), and another process had begun to refresh it before its "
-                    "lock ended: if it stores the new token set, the next call works",
+                    f"the server refused the refresh token ({error}), and another process had begun to refresh it before "
+                    "that process lost its lock. Try again: if it stores the new token set, the next call works",
                     error=error.error,
                     status=error.status,
                     request_id=error.request_id,
@@ -114,9 +119,12 @@ class Presenter:
     async def _wait_for_earlier(
         self, leased: LeasedStore, current: TokenSet, reload: Callable[[], Awaitable[TokenSet | None]]
     ) -> tuple[EarlierHolder | None, TokenSet | None]:
-        """Wait until it has stored its token set, has given up, or is gone: for the time of one exchange."""
+        """Wait, for at most the time of one exchange, until it has stored a token set, has given up, or is gone.
+
+        Returns its state, and the token set that it stored.
+        """
         self.log.warning(
-            "another process began to refresh this token set, and lost its lock: it is suspended, it seems, and waited for"
+            "another process began to refresh this token set and lost its lock. It seems to be suspended: waiting for it"
         )
         limit = RunningLimit(self.exchanger.timeout)
         while limit.left > 0:
@@ -129,5 +137,5 @@ class Presenter:
                 return earlier or "gone", None
         raise TransientAuthError(
             "another process began to refresh this token set and does not continue (is it suspended?). The refresh token "
-            "works once, so it is not presented by two: try later, or end that process"
+            "works once, so it was not sent again: try later, or end that process"
         )

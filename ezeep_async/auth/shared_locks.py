@@ -1,4 +1,4 @@
-"""`SharedLocks`: locks for single users and for creating groups that a token store lends, shared by all that share the store."""
+"""`SharedLocks`: locks of a token store for changing one user or creating groups, shared by all users of the store."""
 
 from __future__ import annotations
 
@@ -11,40 +11,39 @@ class HeldLock(Protocol):
 
     @property
     def lost(self) -> bool:
-        """Whether another process may have held the lock since this one took it.
+        """Whether another process may have held the lock since this one acquired it.
 
-        True for a lease that ran out before it could be extended. Once the lock was given back, whether that had
-        happened before.
+        True when the lease ran out before it was extended. After the release: whether that happened before it.
         """
         ...
 
 
 @runtime_checkable
 class SharedLocks(Protocol):
-    """The locks of one session, on one event loop. `TokenStore.shared_locks()` makes them.
+    """The locks of one session, on one event loop. `TokenStore.shared_locks()` returns them.
 
-    They are not the store's `lock()`, which may be taken while one of these is held. A session takes no two of these in
-    one task. Two names may share a lock, as long as most do not.
+    They are independent of the store's `lock()`, which may be acquired while one of these is held. A task holds at most
+    one of these. Two names may share a lock, if that is rare.
     """
 
     def hold(self, name: str, /) -> AbstractAsyncContextManager[HeldLock | None]:
         """Hold the lock called `name` against all other tasks, event loops and processes that share the store.
 
-        It waits for as long as it takes: the session cancels it at its own time limit. A cancelled waiter leaves no lock
-        behind. It may be given back by another task than the one that took it, and is given back whatever that task is
-        told. It ends with the process that holds it, if not at once, then by a lease.
+        It has no timeout of its own: the session cancels it. A cancelled waiter leaves no lock behind. Another task than
+        the one that acquired the lock may release it. The release completes even if its task is cancelled. When the
+        process that holds the lock ends, the lock ends at once, or when a lease runs out.
 
         Args:
-            name: Any text. It may hold what should not be shown: hash it where others can read it.
+            name: Any text. May contain confidential names: hash it where others can read it.
 
         Returns:
-            A context manager. It gives an object whose `lost` says that the lock did not last, None where it always does.
+            A context manager. It gives an object with `lost`, or None if the lock cannot be lost.
 
         Raises:
-            TokenStoreError: No lock can be had here at all: no such folder, no such server.
+            TokenStoreError: Locks cannot be used here: the folder or the server is missing.
         """
         ...
 
     async def aclose(self) -> None:
-        """Close what is open for these locks. Called once, when the session closes."""
+        """Close files and connections of these locks. Called once, when the session closes."""
         ...

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP of a command: it ends in order, as with Ctrl-C, and with an exit code of its own."""
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: its session is closed first. Each has its own exit code."""
 
 from __future__ import annotations
 
@@ -11,35 +11,31 @@ from types import FrameType
 
 import attrs
 
-
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
-)  # Windows has no SIGHUP
+from ezeep_async._runtime.signals import ENDING_SIGNALS
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal came while no task of the command had anything at stake."""
+    """A signal arrived while no task was to be cancelled for it (see `cancel_on_signals`)."""
 
 
 @attrs.define(eq=False)
 class Ending:
-    """What ends the command of this process, if a signal does."""
+    """The handler of both signals during one command."""
 
     number: int = 0
-    """The first signal that came; 0 for none."""
+    """The first signal that arrived; 0 for none."""
     task: asyncio.Task[object] | None = None
-    """The task that is cancelled for it: closing its session waits for a token exchange."""
+    """The task that a signal cancels. Closing its session then waits for a token exchange."""
 
     def __call__(self, number: int, _: FrameType | None) -> None:
-        """The handler. What comes after the first signal changes nothing: it would cut off the closing."""
+        """Handle the first signal. Later ones are ignored: they would interrupt the closing of the session."""
         if self.number:
             return
         self.number = number
         if self.task is None:
             raise Terminated
-        with contextlib.suppress(
-            RuntimeError
-        ):  # the loop is closed: the command has ended but for its last words
+        # RuntimeError: the loop is closed, and only the last output is left to write.
+        with contextlib.suppress(RuntimeError):
             self.task.get_loop().call_soon_threadsafe(self.task.cancel)
 
 
@@ -48,28 +44,27 @@ _ending = Ending()
 
 @contextlib.contextmanager
 def signals_end() -> Generator[Ending]:
-    """Let SIGTERM and SIGHUP end what runs in the block. Those that are ignored stay so, as under `nohup`."""
+    """Let SIGTERM and SIGHUP end the block. Ignored signals stay ignored, as under `nohup`."""
     global _ending  # noqa: PLW0603  # a process has one set of signal handlers
     _ending = Ending()
     if threading.current_thread() is not threading.main_thread():
         yield _ending
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    taken = {number: handler for number, handler in before.items() if handler is signal.SIG_DFL}
-    for number in taken:
+    handled = [number for number in ENDING_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in handled:
         signal.signal(number, _ending)
     try:
         yield _ending
     finally:
-        for number, handler in taken.items():
-            signal.signal(number, handler)
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def ended_by(number: int) -> None:
-    """A signal was handled elsewhere, and decides on the exit code."""
+    """Record a signal that other code handled: it decides the exit code."""
     _ending.number = _ending.number or number
 
 
 def cancel_on_signals() -> None:
-    """From here on, let a signal cancel the running task, and not interrupt the event loop anywhere."""
+    """From now on, let a signal cancel the running task instead of raising `Terminated` in the event loop."""
     _ending.task = asyncio.current_task()

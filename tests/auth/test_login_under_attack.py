@@ -249,7 +249,7 @@ async def test_2_7_a_lock_that_cannot_be_given_back_undoes_nothing(
             await session.accounts.me()
         await settle()
     assert len(seen) == 1
-    assert "could not be given back" in caplog.text
+    assert "could not be released" in caplog.text
 
 
 async def test_errors_of_a_store_that_cannot_be_copied_arrive_as_they_are(sandbox: Sandbox) -> None:

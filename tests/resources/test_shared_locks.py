@@ -404,7 +404,7 @@ async def test_without_a_usable_folder_one_warning_and_the_write(
             for user in users_of(sandbox)[:3]:
                 await session.users.add_to_groups(user, *sandbox.organisation.groups)
     assert memberships(sandbox) == 6
-    assert caplog.text.count("without the locks that processes share") == 1
+    assert caplog.text.count("writing without shared locks") == 1
     assert "login.json.locks" in caplog.text
 
 
@@ -481,7 +481,7 @@ async def test_a_redis_server_that_is_gone_stops_no_write(
     finally:
         server.close()
     assert memberships(sandbox) == 4
-    assert caplog.text.count("without the locks that processes share") == 1
+    assert caplog.text.count("writing without shared locks") == 1
 
 
 async def test_shared_locks_can_be_turned_off(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Cipher(Protocol):
-    """What is used of a `Fernet`."""
+    """The methods of `Fernet` that are used."""
 
     def encrypt(self, msg: bytes) -> bytes: ...
     def decrypt(self, msg: bytes) -> bytes: ...
 
 
 def cipher(keys: str | bytes | Sequence[str | bytes]) -> Cipher:
-    """Encrypts with the first key, and decrypts with all of them. Raises `ValueError`, `ImportError`."""
+    """Return a cipher that encrypts with the first key and decrypts with any. Raises `ValueError`, `ImportError`."""
     try:
         from cryptography.fernet import Fernet, MultiFernet
     except ImportError as error:
@@ -24,4 +24,6 @@ def cipher(keys: str | bytes | Sequence[str | bytes]) -> Cipher:
     try:
         return MultiFernet([Fernet(key) for key in ([keys] if isinstance(keys, str | bytes) else keys)])
     except ValueError:
-        raise ValueError("encryption_key is what cryptography.fernet.Fernet.generate_key() makes") from None
+        raise ValueError(
+            "encryption_key is not a Fernet key: create one with cryptography.fernet.Fernet.generate_key()"
+        ) from None

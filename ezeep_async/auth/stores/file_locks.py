@@ -1,4 +1,4 @@
-"""`FileLocks`: locks for single users and names in a folder beside a token file, shared by the processes of one machine."""
+"""`FileLocks`: the shared locks of a token file, in a folder next to it, for the processes of one machine."""
 
 from __future__ import annotations
 
@@ -29,22 +29,21 @@ else:
     import fcntl
 
 LOCKS = 128
-"""Names are hashed to this many locks, so that their files need no clean-up. Making a file costs more than locking it, and
-two of the sixteen names that a run has in use share one now and then."""
+"""Names are hashed to this many files, which are never removed. A run uses up to 16 names at once, so few share a file."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 0.025
-"""Between two attempts at a lock that is taken."""
+"""Seconds between two attempts at a lock that is held."""
 YIELD_S = 0.1
-"""How long a free lock is left to those that wait for it: longer than a pause, and short where the waiter has gone."""
-MARK_AT = 1
-"""The byte of the file that says that somebody waits. Windows lets nobody but the holder read the byte that is locked."""
-BUSY = {errno.EMFILE, errno.ENFILE, errno.EINTR}
-"""What is over soon, and no reason to write without a lock."""
+"""Seconds for which a free lock is left to a marked waiter: longer than a pause, and short if the waiter is gone."""
+MARK_OFFSET = 1
+"""Offset of the byte that marks a waiter. Byte 0 is locked, and on Windows only the holder can read a locked byte."""
+TEMPORARY_ERRORS = {errno.EMFILE, errno.ENFILE, errno.EINTR}
+"""Errors that end soon. They count as a held lock, instead of making the session write without a lock."""
 
 _open_files: set[_LockFile] = set()
 
 
 class _LockFile:
-    """One attempt to hold one file's lock. The operating system ends it with the process."""
+    """The lock of one file, for one caller. The operating system releases it when the process ends."""
 
     def __init__(self, path: Path, owner: tuple[int, int] | None) -> None:
         self._path = path
@@ -52,13 +51,13 @@ class _LockFile:
         self._descriptor: int | None = None
 
     def try_lock(self) -> bool:
-        """Lock it, unless that is held by others. Raises `OSError` where files cannot be locked."""
+        """Lock it if it is free. Raises `OSError` if files cannot be locked."""
         try:
             if self._descriptor is None:
                 self._open()
             return _lock(cast("int", self._descriptor))
         except OSError as error:
-            if error.errno in BUSY:
+            if error.errno in TEMPORARY_ERRORS:
                 return False
             raise
 
@@ -70,18 +69,18 @@ class _LockFile:
             self._descriptor, is_new = os.open(self._path, flags, FILE_MODE), False
         _open_files.add(self)
         status = os.fstat(self._descriptor)
-        # The folder's owner could have put another name of a file of root's here, which would be written to.
+        # If this is root, the folder's owner may have put a hard link to one of root's files here. Never write to that.
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-            raise OSError(errno.EINVAL, "it is no lock file", str(self._path))
+            raise OSError(errno.EINVAL, "it is not a lock file", str(self._path))
         if is_new and self._owner is not None:
             os.fchown(self._descriptor, *self._owner)
 
     def is_waited_for(self) -> bool:
-        """Whether the mark of a waiter is there. Only with the lock held."""
+        """Whether a waiter has marked the file. Call it with the lock held."""
         if self._descriptor is None:
             return False
-        with contextlib.suppress(OSError):  # it is about fairness, not about safety
-            os.lseek(self._descriptor, MARK_AT, os.SEEK_SET)
+        with contextlib.suppress(OSError):  # the mark is for fairness only
+            os.lseek(self._descriptor, MARK_OFFSET, os.SEEK_SET)
             return os.read(self._descriptor, 1) == b"1"
         return False
 
@@ -89,25 +88,25 @@ class _LockFile:
         """Set (b"1") or remove (b"0") the mark of a waiter."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):  # such as a full disk
-                os.lseek(self._descriptor, MARK_AT, os.SEEK_SET)
+                os.lseek(self._descriptor, MARK_OFFSET, os.SEEK_SET)
                 os.write(self._descriptor, waiting)
 
     def unlock(self) -> None:
-        """Give the lock back, and keep the file open."""
+        """Release the lock, and keep the file open."""
         if self._descriptor is not None:
             _unlock(self._descriptor)
 
     def release(self) -> None:
-        """Unlock it, and close it."""
+        """Release the lock, and close the file."""
         if (descriptor := self.forget()) is not None:
             try:
-                # Not only closed: a process that was forked in this moment has it open too.
+                # Closing is not enough: a child that was forked just now may have the file open too.
                 _unlock(descriptor)
             finally:
                 os.close(descriptor)
 
     def forget(self) -> int | None:
-        """The descriptor, which is no longer this object's."""
+        """Return the descriptor, which this object no longer owns."""
         _open_files.discard(self)
         descriptor, self._descriptor = self._descriptor, None
         return descriptor
@@ -115,7 +114,7 @@ class _LockFile:
 
 def _lock(descriptor: int) -> bool:
     if sys.platform == "win32":
-        os.lseek(descriptor, 0, os.SEEK_SET)  # what is locked is the byte at this position
+        os.lseek(descriptor, 0, os.SEEK_SET)  # msvcrt locks the byte at this position
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError as error:
@@ -136,24 +135,24 @@ def _unlock(descriptor: int) -> None:
         try:
             msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
         except OSError as error:
-            if error.errno != errno.EACCES:  # it was not locked
+            if error.errno != errno.EACCES:  # EACCES: it was not locked
                 raise
     else:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def _close_those_of_the_parent() -> None:
-    """A forked child shares its parent's locks: it must neither keep them when the parent dies, nor give them back."""
+def _close_inherited() -> None:
+    """Close the parent's lock files in a forked child, which must neither keep the locks nor release them."""
     for file in [*_open_files]:
         if (descriptor := file.forget()) is not None:
             os.close(descriptor)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_those_of_the_parent)
+    os.register_at_fork(after_in_child=_close_inherited)
 
 
-def _folder_beside(target: Path) -> Path:
+def _make_lock_folder(target: Path) -> Path:
     folder = target.with_name(target.name + ".locks")
     make_folder(folder)
     if sys.platform != "win32":
@@ -166,7 +165,7 @@ def _folder_beside(target: Path) -> Path:
 
 
 def _other_owner(folder: Path) -> tuple[int, int] | None:
-    """To whom root gives the lock files that it makes: the folder's owner could not take these locks otherwise."""
+    """User and group that root gives new lock files to. The folder's owner could not use root's own files."""
     if sys.platform == "win32" or os.geteuid() != 0:
         return None
     status = folder.stat()
@@ -174,24 +173,24 @@ def _other_owner(folder: Path) -> tuple[int, int] | None:
 
 
 class FileLocks:
-    """The `SharedLocks` of the stores with a file.
+    """The `SharedLocks` of stores that keep the token set in a file.
 
-    The folder is made when a session first takes a lock. Where it cannot be used, `hold` raises `TokenStoreError`, and the
+    The first lock of a session creates the folder. If the folder cannot be used, `hold` raises `TokenStoreError`: the
     session logs a warning and writes without these locks. A suspended process keeps its lock.
     """
 
     def __init__(self, target: Callable[[], Path]) -> None:
-        """`target` gives the token file that the folder is beside, without symbolic links; it is called in a thread."""
+        """`target` returns the path of the token file without symbolic links. It is called in a thread."""
         self._target = target
         self._folder: Path | None = None
         self._is_remote = False
         self._owner: tuple[int, int] | None = None
         self._here = defaultdict[int, asyncio.Lock](asyncio.Lock)
-        """Names that share a lock wait for each other in turn here, and not by attempts at the file."""
+        """Callers of one session queue here, so only one of them tries to lock the file."""
 
     @asynccontextmanager
     async def hold(self, name: str, /) -> AsyncGenerator[None, None]:
-        """See `SharedLocks.hold`. It lasts until it is given back, or its process ends: there is no lease."""
+        """See `SharedLocks.hold`. There is no lease: the lock lasts until it is released or its process ends."""
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % LOCKS
         async with self._here[number]:
             lock = await self._locked(f"{number:03x}.lock")
@@ -201,7 +200,7 @@ class FileLocks:
                 await self._run(lock.release)
 
     async def aclose(self) -> None:
-        """Nothing is open between uses."""
+        """Do nothing: no file is open while no lock is held."""
 
     async def _locked(self, file_name: str, *, is_retry: bool = False) -> _LockFile:
         if (folder := self._folder) is None:
@@ -223,12 +222,18 @@ class FileLocks:
         return lock
 
     async def _wait_for(self, lock: _LockFile) -> None:
-        """Lock it. A busy process that comes back at once would otherwise have it again before a waiter's next attempt."""
+        """Lock it.
+
+        A waiter marks the file. A process that has just released the lock and wants it back leaves it to the marked
+        waiter for `YIELD_S`. Otherwise it would always win against the waiter's next attempt.
+        """
         began, pause = time.monotonic(), FIRST_PAUSE_S
         waited = False
         while True:
             if not await self._run(lock.try_lock):
-                await self._run(partial(lock.mark, b"1"))  # each time: a waiter that got it removes the mark
+                await self._run(
+                    partial(lock.mark, b"1")
+                )  # each time: another waiter removes the mark with its lock
                 waited = True
             elif waited or not await self._run(lock.is_waited_for):
                 break
@@ -244,16 +249,16 @@ class FileLocks:
 
     def _prepare(self) -> Path:
         try:
-            folder = _folder_beside(self._target())
+            folder = _make_lock_folder(self._target())
             self._owner = _other_owner(folder)
         except OSError as error:
             raise TokenStoreError(
-                f"the folder for locks cannot be made: {error.filename}: {error.strerror or error}"
+                f"the folder for locks cannot be created: {error.filename}: {error.strerror or error}"
             ) from error
         self._is_remote = network_file_system(str(folder)) is not None
         self._folder = folder
         return folder
 
     async def _run(self, act: Callable[[], bool | None]) -> bool | None:
-        """On a local disk it takes some microseconds, much less than a thread does."""
+        """Call `act`, in a thread on a network file system. On a local disk it takes microseconds."""
         return await in_thread(act) if self._is_remote else act()

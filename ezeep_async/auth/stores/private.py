@@ -1,4 +1,4 @@
-"""Files and folders for their owner alone, whatever the umask of the process is."""
+"""Files and folders that only their owner can read and write, whatever the umask of the process is."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FOLDER_MODE = 0o700
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder, and those above it that do not exist. A folder that exists stays as it is. Raises `OSError`."""
+    """Create the folder and its missing parents. An existing folder keeps its mode. Raises `OSError`."""
     if folder.is_dir():
         return
-    # One by one: with parents=True only the last of them would have the mode.
+    # mkdir(parents=True) applies the mode to the last folder only.
     for each in reversed([folder, *folder.parents]):
         if not each.is_dir():
             try:
@@ -25,12 +25,12 @@ def make_folder(folder: Path) -> None:
                 if not each.is_dir():
                     raise
                 continue
-            if each.stat().st_mode & FOLDER_MODE != FOLDER_MODE:  # a umask took it away from its owner
+            if each.stat().st_mode & FOLDER_MODE != FOLDER_MODE:  # the umask removed rights of the owner
                 each.chmod(FOLDER_MODE)
 
 
 def open_private(path: str, flags: int) -> int:
-    """An opener for `open`: a file that is made belongs to its owner alone from its first moment."""
+    """An opener for `open`: a new file has `FILE_MODE` from its first moment."""
     if not flags & os.O_CREAT:
         return os.open(path, flags)
     try:
@@ -40,14 +40,14 @@ def open_private(path: str, flags: int) -> int:
             raise
         return os.open(path, flags, FILE_MODE)
     if hasattr(os, "fchmod"):  # not on Windows before Python 3.13
-        os.fchmod(descriptor, FILE_MODE)  # for a umask that takes the owner's rights away
+        os.fchmod(descriptor, FILE_MODE)  # the umask may remove rights of the owner
     return descriptor
 
 
 def keep_owner(descriptor: int, target: Path) -> None:
-    """Give a new file to the owner of the file that it will replace. Only root can, so only root does.
+    """Give a new file to the owner of the file that it will replace. Does nothing unless run by root.
 
-    Not in a folder in which every user may put a file: there the owner of `target` may be anybody.
+    Not in a folder that every user can write to: there any user may have created `target`.
     """
     if os.name != "posix" or os.geteuid() != 0:
         return
@@ -60,7 +60,7 @@ def keep_owner(descriptor: int, target: Path) -> None:
 
 
 def keep_owner_of_lock(lock: Path, target: Path) -> None:
-    """Give a lock file that root made to the owner of the file that it guards, who could not take the lock otherwise."""
+    """Give a lock file that root created to the owner of the file that it guards, who could not lock it otherwise."""
     if os.name != "posix" or os.geteuid() != 0 or not target.exists():
         return
     try:
@@ -69,7 +69,7 @@ def keep_owner_of_lock(lock: Path, target: Path) -> None:
         return
     try:
         status = os.fstat(descriptor)
-        # The folder's owner could have put another file of root here: a lock file is empty, and has one name.
+        # The folder's owner may have put a link to another file of root here: a lock file is empty and has one link.
         if (
             stat.S_ISREG(status.st_mode)
             and status.st_nlink == 1
@@ -82,7 +82,7 @@ def keep_owner_of_lock(lock: Path, target: Path) -> None:
 
 
 def owner_hint(path: Path) -> str:
-    """For a message about a refusal: whose file it is, where it is another user's. Empty otherwise."""
+    """Part of an error message: the owner of the file, if that is another user. Empty otherwise."""
     if os.name != "posix":
         return ""
     try:
@@ -104,6 +104,6 @@ def _give(descriptor: int, like: os.stat_result) -> None:
     mine = os.fstat(descriptor)
     if (mine.st_uid, mine.st_gid) == (like.st_uid, like.st_gid):
         return
-    # Refused to root in a container without CAP_CHOWN, or on an NFS client: the file stays root's then.
+    # In a container without CAP_CHOWN, or on NFS, root may not do that: root stays the owner.
     with contextlib.suppress(PermissionError):
         os.fchown(descriptor, like.st_uid, like.st_gid)
