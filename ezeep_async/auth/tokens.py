@@ -19,23 +19,23 @@ from ezeep_async.errors import EzeepError, TokenStoreError
 
 
 STORE_METHODS = ("load", "save", "clear", "lock", "check_writable")
-"""What every `TokenStore` has."""
+"""Methods that every `TokenStore` has."""
 DEFAULT_LIFETIME = 3600.0
-"""Seconds that a token lives when the server does not say (API document, "OAuth2")."""
+"""Assumed lifetime in seconds of an access token whose response has no `expires_in` (API document, "OAuth2")."""
 LONGEST_TOKEN = 65536
-"""Characters. A server that takes longer ones in a header is not known, and stores have limits."""
+"""Characters. No known server accepts longer ones in a header, and token stores have limits."""
 LONGEST_TEXT = 4096
 """Characters of a scope or a token type."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
-"""Later ends of access tokens are this one: every store can keep it, and every system read it."""
+"""Latest `expires_at`: a later one could not be stored or read on every system."""
 _END_OF_TIME = 253402300800.0
 LINEAGE = 8
-"""Replaced refresh tokens that a token set records: the first, and the last ones."""
+"""Length of `TokenSet.lineage`."""
 
 
 def fingerprint(secret: str) -> str:
-    """A few letters that tell one secret from another and give nothing of it away."""
+    """A short hash that distinguishes one secret from another and does not reveal it."""
     return "~" + hashlib.sha256(secret.encode()).hexdigest()[:8]
 
 
@@ -46,31 +46,31 @@ def _utc(value: datetime) -> datetime:
         raise ValueError(
             "expires_at must be an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)"
         )
-    # Compared before it is converted: near the ends of what a datetime can be, another zone has no such time.
+    # Compare before the conversion: astimezone() overflows near the limits of datetime.
     return LATEST if value >= LATEST else EPOCH if value <= EPOCH else value.astimezone(UTC)
 
 
 def moment(value: float) -> datetime:
-    """The time that many seconds after 1970, UTC, on every system. Raises `ValueError`, `OverflowError`."""
-    # A float of the last second of the year 9999 is the first of the next year.
+    """Like `datetime.fromtimestamp(value, UTC)`, on every system. Raises `ValueError`, `OverflowError`."""
+    # A float in the last second of the year 9999 may round up to the year 10000.
     return _utc(EPOCH + timedelta(seconds=value if value < _END_OF_TIME else value - 1))
 
 
 def usable_text(value: object) -> str | None:
-    """A scope or a token type as it was given, None where no server can be sent it or no store keep it."""
+    """Return a scope or a token type unchanged, None if it cannot be sent or stored."""
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
         return None
     return value
 
 
 def usable_token(value: object) -> str | None:
-    """A token of a response, without a line break that some servers put behind it. None for what is none."""
+    """Return a token of a response, without the line break that some servers append. None if it is not a token."""
     token = value.strip("\r\n\t") if isinstance(value, str) else ""
     return token if _token_problem(token) is None and token else None
 
 
 def seconds(value: object) -> float | None:
-    """`expires_in` as servers and files have it: a number, a number in a string, or nothing of use."""
+    """Parse `expires_in`: a number, or a number in a string. None for anything else, and above ten years."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -81,7 +81,7 @@ def seconds(value: object) -> float | None:
 
 
 def _token(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """A token is visible ASCII (RFC 6749 appendix A). What was given instead is never shown: it is one all the same."""
+    """Check that a token is visible ASCII (RFC 6749 appendix A). The message never contains the value: it is secret."""
     if not isinstance(value, str):
         raise TypeError(f"{attribute.name} is a str, not {type(value).__name__}")
     if (problem := _token_problem(value)) is not None:
@@ -91,7 +91,7 @@ def _token(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
 def _token_problem(value: str) -> str | None:
     if len(value) > LONGEST_TOKEN:
         return f"{len(value)} characters: {LONGEST_TOKEN} at most"
-    return None if value.isascii() and value.isprintable() else "characters that no token has"
+    return None if value.isascii() and value.isprintable() else "characters that are not visible ASCII"
 
 
 def _text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -104,35 +104,40 @@ def _text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
 
 
 def _lineage(value: Iterable[str] | None) -> tuple[str, ...]:
-    """As stores of other people keep it: a list, or nothing in a row that is older than the column."""
+    """Third-party stores may give a list, or None from a row that is older than the column."""
     if isinstance(value, str):
-        raise TypeError("lineage is a tuple of texts, not a text")
+        raise TypeError("lineage is a tuple of str, not a str")
     marks = () if value is None else tuple(value)
     if not all(isinstance(mark, str) for mark in marks):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-        raise TypeError("lineage is a tuple of texts")
+        raise TypeError("lineage is a tuple of str")
     return marks
 
 
 @clears_arguments
 @attrs.frozen
 class TokenSet:
-    """What a login consists of. The two tokens never appear in its repr: fingerprints do."""
+    """The tokens of one user. The repr shows fingerprints instead of the two tokens.
+
+    Raises:
+        TypeError: A value has the wrong type.
+        ValueError: A token has characters other than visible ASCII, or `expires_at` has no time zone.
+    """
 
     access_token: str = attrs.field(repr=fingerprint, validator=_token)
     refresh_token: str = attrs.field(repr=fingerprint, validator=_token)
-    """Works once: the answer to its use carries the next one."""
+    """Works once: the response to its use contains the next one."""
     expires_at: datetime = attrs.field(converter=_utc)
-    """When the access token ends, UTC."""
+    """When the access token expires, in UTC."""
     scope: str = attrs.field(default="printing", validator=_text)
     token_type: str = attrs.field(default="Bearer", validator=_text)
     expires_in: float | None = attrs.field(default=None, converter=seconds)
-    """How long the access token lived when it was issued, seconds; None where nobody said."""
+    """Lifetime of the access token when it was issued, in seconds; None if unknown."""
     lineage: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True, converter=_lineage)
-    """Fingerprints of refresh tokens that this set replaced: the first one, and the last ones."""
+    """Fingerprints of refresh tokens that this set replaced: the first one and the latest ones."""
 
     @property
     def mark(self) -> str:
-        """What `lineage` knows this set by."""
+        """The fingerprint of this set in the `lineage` of its successors."""
         return fingerprint(self.refresh_token or self.access_token)
 
     @classmethod
@@ -140,16 +145,26 @@ class TokenSet:
     def from_response(
         cls, response: Mapping[str, object], now: datetime | None = None, *, previous: TokenSet | None = None
     ) -> Self:
-        """From the token endpoint's answer (RFC 6749 section 5.1).
+        """Create a token set from a response of the token endpoint.
 
-        `previous` is the login that this one replaces: its refresh token stays when the answer has none, its scope
-        when the answer's is empty, as ezeep's is after a refresh. A value that cannot be used counts as absent: what
-        matters is the access token. Raises `ValueError` without one.
+        A value that cannot be used counts as absent.
+
+        Args:
+            response: The decoded JSON object.
+            now: When the response arrived; the current time by default.
+            previous: The token set that this one replaces. Its refresh token is kept if the response has none, its scope
+                if the response has none or an empty one, as after a refresh at ezeep.
+
+        Raises:
+            ValueError: The response has no usable access token.
+
+        Note:
+            RFC 6749 section 5.1.
         """
         access = usable_token(response.get("access_token"))
         if access is None:
             given = "no" if not response.get("access_token") else "an unusable"
-            raise ValueError(f"the token endpoint's answer has {given} access_token")
+            raise ValueError(f"the response of the token endpoint has {given} access_token")
         refresh = usable_token(response.get("refresh_token"))
         if refresh is None:
             refresh = previous.refresh_token if previous is not None else ""
@@ -179,46 +194,51 @@ def _lineage_after(previous: TokenSet, new: TokenSet) -> tuple[str, ...]:
 
 @runtime_checkable
 class TokenStore(Protocol):
-    """Where a login is kept. One store holds one login; whoever shares the store shares the login.
+    """Where a token set is kept. A store holds one token set; sessions and processes that share the store share it.
 
-    `lock()` guards a whole renewal: everything that may rotate the same login has to contend for it, in this process
-    and elsewhere. `load` and `save` are called with the lock held. All of it is awaited: never block the event loop.
+    `lock()` guards a whole refresh: everything that may refresh the same token set must acquire it, in this process and
+    in others. `load` and `save` are called with the lock held. All methods run on the event loop and must not block it.
 
-    A store may also have `bind(client_id, account)`, called with the client id and the account address when a session
-    opens, to refuse a login that belongs to another client. And `async is_unused()`, called without the lock, where
-    taking the lock makes something (a folder, a file): true when there is no token set and nothing was made yet. A store
-    whose lock can end under a holder that lives on may have the methods of `ezeep_async.auth.presenting.LeasedStore`.
-    One that keeps the fields of a token set one by one keeps `lineage` too, or `tokens=` is reported at each start.
+    A store that keeps the fields of a token set one by one must keep `lineage` too. Without it, a session with `tokens=`
+    cannot recognise their successor and logs a warning at each start.
 
-    A store may also have `shared_locks() -> SharedLocks`: locks for single users and for creating groups, shared by all
-    processes that share the store. Each session calls it once, before its first write that needs one. Without it, changes
-    of one user's groups from several processes may undo each other.
+    Optional methods:
+
+    - `bind(client_id, account)` is called with the client id and the account address when a session opens. It raises
+      `TokenStoreError` if the token set belongs to another client.
+    - `async is_unused()` is called without the lock, for stores whose lock creates a file or a folder. It returns true if
+      there is no token set and nothing was created yet.
+    - `begin_refresh()` and `is_still_locked()` of `ezeep_async.auth.presenting.LeasedStore`, for stores whose lock has a
+      lease, so that a live holder can lose it.
+    - `shared_locks() -> SharedLocks`, for locks for changing one user and for creating groups, shared by all processes
+      that share the store. A session calls it once, before its first write that needs a lock. Without it, changes of one
+      user's groups from several processes may undo each other.
     """
 
     async def load(self) -> TokenSet | None:
-        """The stored login, None where there is none. Raises `TokenStoreCorrupt` for one that cannot be read."""
+        """Return the stored token set, None if there is none. Raises `TokenStoreCorrupt` if it cannot be decoded."""
         ...
 
     async def save(self, tokens: TokenSet, /) -> None:
-        """Store the login so that it survives a crash right after the return. Raises `TokenStoreError`."""
+        """Store the token set so that it survives a crash right after the return. Raises `TokenStoreError`."""
         ...
 
     async def clear(self) -> None:
-        """Forget the login."""
+        """Delete the stored token set."""
         ...
 
     def lock(self) -> AbstractAsyncContextManager[object]:
-        """Hold the login against everyone else. Raises `TokenStoreError` when it cannot be had in time."""
+        """Hold the exclusive lock of the token set. Raises `TokenStoreError` if it is still busy after a timeout."""
         ...
 
     async def check_writable(self) -> None:
-        """Raise `TokenStoreError` if `save` could not store a login now."""
+        """Raise `TokenStoreError` if `save` could not store a token set now."""
         ...
 
 
 @contextmanager
 def as_store_errors() -> Generator[None]:
-    """Whatever a store raises becomes a `TokenStoreError`: its callers cannot know every library behind one."""
+    """Turn exceptions of the libraries behind a store into `TokenStoreError`."""
     try:
         yield
     except EzeepError:
@@ -234,16 +254,16 @@ def _token_set(_: object, __: attrs.Attribute[Any], value: object) -> None:
 
 @attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
 class MemoryTokenStore:
-    """Keeps the login for as long as the process lives. May be shared by sessions, event loops and threads.
+    """Keeps the token set in memory. Sessions, event loops and threads can share it.
 
-    A forked child has a copy of it. There the access token can be used to its end, and is not renewed: the refresh
-    token works once, and using it up in the child would log the parent out. Share a `FileTokenStore` instead.
+    A forked child gets a copy. It can use the access token until it expires, but cannot refresh it: the refresh token
+    works once, and using it in the child would log the parent out. Share a `FileTokenStore` between processes instead.
     """
 
     _tokens: TokenSet | None = attrs.field(default=None, validator=_token_set)
     _owner: tuple[str, str] | None = attrs.field(init=False, default=None)
-    # A thread lock, tried and never waited for: an asyncio.Lock belongs to the first loop that had to wait for it,
-    # and a session of run_sync lives on another loop than the one of the application.
+    # A thread lock that is polled: an asyncio.Lock belongs to one event loop, and sessions of run_sync use another loop
+    # than the application.
     _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock, repr=False)
     _pid: int = attrs.field(init=False, factory=os.getpid, repr=False)
     _lock_pid: int = attrs.field(init=False, factory=os.getpid, repr=False)
@@ -259,25 +279,25 @@ class MemoryTokenStore:
         self._tokens = None
 
     async def check_writable(self) -> None:
-        """Memory can always be written. Raises `TokenStoreError` where the login belongs to a parent process."""
+        """Raise `TokenStoreError` in a forked child whose token set belongs to the parent process."""
         if self._tokens is not None and self._pid != os.getpid():
             raise TokenStoreError(
-                "the login in this MemoryTokenStore came through a fork: renewing it here would log the parent process "
-                "out. Share a FileTokenStore between processes"
+                "the token set in this MemoryTokenStore belongs to the parent process: refreshing it in this forked child "
+                "would log the parent out. Share a FileTokenStore between processes"
             )
 
     def bind(self, client_id: str, account: str) -> None:
-        """Refuse sessions of two different clients on one login."""
+        """Raise `TokenStoreError` if another client id or account host uses this store."""
         if self._owner is not None and self._owner != (client_id, account):
             raise TokenStoreError(
-                "this MemoryTokenStore already holds the login of another client id or account host"
+                "this MemoryTokenStore holds the token set of another client id or account host: use one store for each"
             )
         self._owner = (client_id, account)
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
         if self._lock_pid != os.getpid():
-            # Its holder may have stayed in the parent.
+            # A thread that the forked child does not have may hold the copied lock.
             self._lock, self._lock_pid = threading.Lock(), os.getpid()
         lock, pause = self._lock, 0.001
         while not lock.acquire(blocking=False):
