@@ -102,14 +102,14 @@ async def test_1_7_closing_says_what_it_waits_for(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1-7: a silent account service holds up the close, and a person at the terminal learns why."""
-    monkeypatch.setattr("ezeep_async.auth.refresher.SILENCE", 0.05)
+    monkeypatch.setattr("ezeep_async.auth.refresher.REPORT_CLOSING_AFTER_S", 0.05)
     session = open_session(sandbox)
     hold = sandbox.faults.hold(TOKEN)
     call = asyncio.create_task(session.accounts.me())
     await hold.arrived()
     with caplog.at_level(logging.WARNING):
         closing = asyncio.create_task(session.aclose())
-        await until(lambda: "closing waits for a renewal" in caplog.text)
+        await until(lambda: "closing waits for a token refresh" in caplog.text)
     assert not closing.done()
     hold.release()
     await closing

@@ -69,7 +69,7 @@ async def test_another_token_set_is_reported(
         await session.accounts.me()
     [warning] = _warnings(caplog)
     assert "tokens= was not used" in warning
-    assert "TokenStore holds another token set" in warning
+    assert "TokenStore already holds another token set" in warning
     assert other.access_token not in warning
 
 
@@ -105,17 +105,17 @@ def test_another_user_is_refused(tmp_path: Path, blocking: bool) -> None:
         )
 
         async def use() -> None:
-            with pytest.raises(TokenStoreError, match="of another user"):
+            with pytest.raises(TokenStoreError, match="to another user"):
                 async with session:
                     pass
-            with pytest.raises(TokenStoreError, match="of another user") as caught:
+            with pytest.raises(TokenStoreError, match="to another user") as caught:
                 await session.accounts.me()
             assert "refresh-" not in str(caught.value)
             await session.aclose()
 
         if blocking:
             blocked = run_sync(session)
-            with pytest.raises(TokenStoreError, match="of another user"):
+            with pytest.raises(TokenStoreError, match="to another user"):
                 blocked.accounts.me()
             blocked.close()
         else:
@@ -148,7 +148,7 @@ async def test_what_is_known_of_two_token_sets(
     """Equal values, one subject, two subjects, or nothing to tell by."""
     session = open_session(sandbox, MemoryTokenStore(stored), tokens=given)
     if outcome == "another":
-        with pytest.raises(TokenStoreError, match="of another user"):
+        with pytest.raises(TokenStoreError, match="to another user"):
             async with session:
                 pass
         await session.aclose()

@@ -42,7 +42,7 @@ async def test_a_server_that_is_down_is_asked_again_until_it_is_back(
         await until(lambda: handle.state == "running")
         await session.accounts.me()
     assert len(told(caplog)) == 1
-    assert len(told(caplog, "renewing the login failed")) == 1
+    assert len(told(caplog, "the token refresh failed")) == 1
     assert caplog.text.count("kept alive again") == 1
 
 

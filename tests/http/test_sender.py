@@ -287,7 +287,7 @@ async def test_6_4_a_creation_that_never_left_is_no_unknown_outcome(
         hold = sandbox.faults.hold("POST /oauth/access_token/")
         refresh = asyncio.create_task(session.oauth.refresh())
         await hold.arrived()
-        session._core.refresher._good_until = float("-inf")
+        session._core.refresher._current.expire()
         with pytest.raises(EzeepError) as caught:
             await session.groups.create("Never", organization)
         hold.release()
