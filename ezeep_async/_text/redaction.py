@@ -1,9 +1,8 @@
-"""Secrets in tracebacks: tools such as rich, Sentry and `pytest --showlocals` print the local variables of every frame.
+"""Keeps secrets out of tracebacks: rich, Sentry and `pytest --showlocals` print the local variables of every frame.
 
-Two means against that. `Secret` is a string that does not show itself: for secrets that live in a variable of ours. And
-`clears_locals` empties the frames below a function when an exception passes it: for what other libraries, parsers and
-callers hold as plain strings. Attributes that callers read (`TokenSet.access_token`) stay plain strings, as libraries such
-as msgspec and PyYAML encode nothing but those.
+`Secret` is a string whose repr is redacted, for secrets in variables of this package. `clears_locals` clears the frames
+below a function when it raises, for plain strings in frames of other libraries. Attributes that callers read
+(`TokenSet.access_token`) stay plain strings: libraries such as msgspec and PyYAML do not encode a subclass of str.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ C = TypeVar("C", bound=type)
 
 
 class Secret(str):
-    """A string whose repr does not show it. `str`, f-strings and encoders see the string itself."""
+    """A string with a redacted repr. `str`, f-strings and encoders give the string itself."""
 
     __slots__ = ()
 
@@ -31,15 +30,15 @@ class Secret(str):
         return "Secret('***')"
 
     def __getitem__(self, key: SupportsIndex | slice) -> Secret:
-        # rich shortens a long string before it asks for the repr.
+        # rich truncates a long string before it calls repr().
         return Secret(super().__getitem__(key))
 
 
 def clears_locals(function: Callable[P, R]) -> Callable[P, R]:
-    """Clear the local variables of all frames from `function` down in the traceback of what it raises.
+    """Clear the local variables of the frames of `function`, and of all it called, when it raises.
 
-    The frames stay in the traceback with their lines. Those of an exception that was being handled before the call, which
-    may become the context of a new one, are left alone.
+    The traceback keeps its lines. An exception that the caller was handling before the call keeps its variables too,
+    although it may become the context of the new one.
     """
     if inspect.iscoroutinefunction(function):
 
@@ -59,13 +58,13 @@ def clears_locals(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def clears_arguments(cls: C) -> C:
-    """`clears_locals` for the initializer of a class whose arguments are secret, such as attrs generates it."""
+    """`clears_locals` for the `__init__` of a class with secret arguments, such as attrs generates."""
     setattr(cls, "__init__", clears_locals(vars(cls)["__init__"]))  # noqa: B010  # type checkers know no such method of a type
     return cls
 
 
 class _Clearing:
-    """A context manager around one call."""
+    """The context manager around one call."""
 
     __slots__ = ("_before",)
 
@@ -76,7 +75,7 @@ class _Clearing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and trace is not None:
-            # Without the frame of the wrapper itself, which still runs and holds the arguments.
+            # Drop the frame of the wrapper: it still runs, so it cannot be cleared, and it holds the arguments.
             error.__traceback__ = trace.tb_next
             _clear(error, {id(self._before)})
 

@@ -52,7 +52,7 @@ async def test_exact_repairs_what_others_undid(
     kept = await planned(sandbox, login, tmp_path, "exact")
     ran = await applied(sandbox, login, kept, leaves=5, joins=0)
     assert (ran.code, ran.err) == (0, "")
-    assert "! other writers undid 2 membership changes of this run: written again" in ran.out
+    assert "! other writers undid 2 membership changes of this run. They were made again" in ran.out
     team = next(group for group in sandbox.organisation.groups.values() if group.name == "Team")
     assert sandbox.organisation.members(team.id) == {
         user.id for user in sandbox.organisation.listed_users()[1:6]

@@ -50,7 +50,7 @@ async def test_what_others_undid_is_written_again(
     )
     assert members(sandbox, "Team") == wanted
     assert (report.ok, report.differences, report.unverified) == (True, (), "")
-    assert report.warnings == ("other writers undid 2 membership changes of this run: written again",)
+    assert report.warnings == ("other writers undid 2 membership changes of this run. They were made again",)
     assert report.summary() == "6 updated (1 warning)"
     assert (report.memberships_added, report.memberships_removed) == (4, 2)
     undo = await session.provisioning.undo(log)

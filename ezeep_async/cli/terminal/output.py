@@ -1,5 +1,7 @@
-"""The two streams of a command: documents for programs, and lines for people that no text of others can turn into
-commands to their terminal."""
+"""Standard output and standard error of a command: documents for programs, and lines for people.
+
+Text from the server or from files may contain characters that control a terminal. They are replaced or escaped.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +18,28 @@ from typing import TextIO
 
 
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Categories of characters that command a terminal, change the order of what is shown, or cannot be seen."""
+"""Categories of characters that control a terminal, change the direction of text, or are invisible."""
 FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and marks that are shown as nothing."""
+"""Letters and marks that are drawn as nothing."""
 FULL = frozenset(
     {errno.ENOSPC, errno.EFBIG, errno.EIO, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
 )
-"""What a system says where a file does not take more. Of a file with a name, the error has the name."""
+"""Errors of a write to a full disk or a file at its size limit."""
 WENT_WELL = frozenset({0, 2})
-"""Exit codes of what went well; 2 is a plan with changes pending."""
+"""Exit codes of success; 2 is a plan with pending changes."""
 DEFAULT_WIDTH = 80
-"""Columns of a terminal that does not say how many it has."""
+"""Columns of a terminal of unknown width."""
 _QUOTES = "'\""
 
 
 class Whole(str):
-    """A text that people copy, such as an id, an address, a path or a command: it is never broken over lines."""
+    """A text that people copy, such as an id, an address, a path or a command: never broken across lines."""
 
     __slots__ = ()
 
 
 class _Characters(dict[int, str]):
-    """What stands for each character, for `str.translate`. Filled in as characters come."""
+    """A table for `str.translate` that replaces hidden characters. It fills itself on demand."""
 
     def __init__(self, replace: Callable[[str], str]) -> None:
         super().__init__()
@@ -56,24 +58,24 @@ _in_csv = _Characters(lambda character: character if character in "\n\t" else "\
 
 
 def clean(value: object) -> str:
-    """A value as one line that a terminal does not take for commands."""
+    """Return a value as one line, with hidden characters replaced."""
     return str(value).translate(_for_people)
 
 
 def sentence(error: BaseException) -> str:
-    """An error in one line, for people."""
+    """Return an error as one line for people."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return clean(f"{error.filename}: {error.strerror}")
     return clean(" ".join(str(error).split())) or type(error).__name__
 
 
 def complain(text: str) -> None:
-    """One line on standard error, in the form that all errors have. In one piece: errors are copied and searched for."""
+    """Write an error line to standard error. It is not wrapped, so that people can copy it and search for it."""
     write_error(f"ezeep: {clean(text)}\n")
 
 
 def write_error(text: str) -> None:
-    """Text that is clean already, on standard error. Nothing is raised where that cannot be written."""
+    """Write clean text to standard error. Errors of the stream are ignored."""
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
@@ -85,9 +87,9 @@ def write_error(text: str) -> None:
 
 
 def write_document(content: str) -> None:
-    """What a program reads, such as CSV, on standard output: UTF-8 whatever the terminal's encoding is, to the last byte.
+    """Write a document for programs, such as CSV, to standard output, always in UTF-8.
 
-    On a terminal, characters that it would obey are replaced. Raises `OSError`.
+    On a terminal, hidden characters are replaced. Raises `OSError`.
     """
     if is_terminal(sys.stdout):
         content = content.replace("\r\n", "\n").translate(_in_csv)
@@ -95,14 +97,13 @@ def write_document(content: str) -> None:
 
 
 def write_json(content: str) -> None:
-    """A JSON document, on standard output. Characters that a terminal would obey, or hide, are escaped: it is the same
-    document. Raises `OSError`."""
+    """Write a JSON document to standard output, with hidden characters as JSON escapes. Raises `OSError`."""
     _write_bytes(content.translate(_in_json) + "\n")
 
 
 def _write_bytes(content: str) -> None:
     sys.stdout.flush()
-    # A path may hold bytes that are not UTF-8: they go out as they came in.
+    # Paths may contain bytes that are not UTF-8: write them unchanged.
     sys.stdout.buffer.write(content.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
 
@@ -111,25 +112,24 @@ def _write_bytes(content: str) -> None:
 
 
 def prepare_streams() -> None:
-    """Make both streams fit for what the commands write."""
+    """Set buffering and encoding of both streams."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is getattr(sys, f"__{name}__") and isinstance(stream.buffer, io.RawIOBase):
-            # PYTHONUNBUFFERED: a raw stream may write the half of a text, and nobody is told.
+            # PYTHONUNBUFFERED: a raw stream may write only a part of a text without an error.
             stream = io.TextIOWrapper(
                 io.BufferedWriter(stream.buffer), encoding=stream.encoding, line_buffering=True
             )
             setattr(sys, name, stream)
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            # A name that a terminal's encoding does not have is shown with escapes; it is no reason to stop. Programs
-            # read UTF-8.
+            # A terminal shows escapes for characters that its encoding does not have. Programs read UTF-8.
             encoding = stream.encoding if is_terminal(stream) else "utf-8"
             reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def finished(code: int) -> int:
-    """Write what is still in the buffers. Gives `code`, or another one where that is impossible."""
+    """Flush standard output. Return `code`, or the exit code of a failed write if the command succeeded otherwise."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -143,12 +143,12 @@ def finished(code: int) -> int:
 
 
 def incomplete(error: OSError) -> str:
-    """What to say where standard output does not take everything."""
+    """The message for an incomplete write to standard output."""
     return f"standard output cannot be written: {error.strerror}. What was written is incomplete"
 
 
 def is_stuck(stream: TextIO) -> bool:
-    """Whether a stream does not take what is in its buffer."""
+    """Whether the buffer of a stream cannot be flushed."""
     try:
         stream.flush()
     except OSError:
@@ -157,7 +157,7 @@ def is_stuck(stream: TextIO) -> bool:
 
 
 def forget(stream: TextIO) -> None:
-    """Point a stream at nothing, so that what is still buffered is not tried again when the interpreter ends."""
+    """Redirect a stream to the null device, so that the interpreter does not flush its buffer again at exit."""
     with contextlib.suppress(OSError, ValueError):
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())
@@ -165,7 +165,7 @@ def forget(stream: TextIO) -> None:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a person looks at it. No setting for colours has a say in this."""
+    """Whether a stream is a terminal, independent of colour settings."""
     try:
         return stream.isatty()
     except ValueError:  # it is closed
@@ -173,7 +173,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def width_of(stream: TextIO) -> int:
-    """Columns of the terminal behind a stream; 0 where it is none."""
+    """Columns of the terminal behind a stream; 0 if it is not a terminal."""
     if not is_terminal(stream):
         return 0
     given = os.environ.get("COLUMNS", "")
@@ -189,9 +189,9 @@ def width_of(stream: TextIO) -> int:
 
 
 def wrapped(text: str, width: int, *more: str) -> Iterator[str]:
-    """Clean lines of at most `width` columns, broken between words; 0: one line.
+    """Wrap clean text between words into lines of at most `width` columns; 0 means one line.
 
-    What is `Whole`, what stands in quotes, and a word that is longer than a line stay in one piece.
+    A `Whole`, quoted text, and a word longer than a line are not broken.
     """
     if not width or (not more and isinstance(text, Whole)):
         yield " ".join(clean(part) for part in (text, *more))
@@ -237,7 +237,7 @@ def _ends_quote(word: str, quote: str) -> bool:
 
 
 def cells(text: str) -> int:
-    """Columns that a text takes in a terminal."""
+    """Columns that a text occupies in a terminal."""
     if text.isascii():
         return len(text)
     return sum(

@@ -1,4 +1,4 @@
-"""`Verifier`: after a run, list the users once more, and set again what other writers undid in the meantime."""
+"""`Verifier`: list the users after a run, and repeat the changes that other writers have undone meanwhile."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ from ezeep_async.resources._base import read_settled
 logger = logging.getLogger("ezeep_async.provisioning")
 
 LISTINGS = 3
-"""How often the users are listed at most. After each listing but the last, what was undone is set again."""
-
+"""Listings of the users, at most. Changes that were undone are repeated after each listing but the last."""
 
 Together = Callable[[Iterable[Coroutine[object, object, None]]], Awaitable[None]]
-"""Does all of it at once and waits for its end. Raises nothing for what is broken off."""
+"""Runs all of them concurrently and waits for them. Raises nothing for those that are cancelled."""
 Repair = Callable[[ChangeMemberships], Awaitable[None]]
-"""Makes a change. How that comes out is seen in the next listing."""
+"""Makes a change. The next listing shows whether it succeeded."""
 
 
 @attrs.frozen
 class _Expected:
-    """What a plan says about the groups of each user."""
+    """The memberships that a plan expects after the run."""
 
     changes: Mapping[UUID, ChangeMemberships]
-    """By user, with the ids of all groups that exist."""
+    """The planned change of each user. Groups have their ids; groups that were not created are left out."""
     groups: Mapping[UUID, frozenset[UUID]]
-    """The groups that the plan names and that each user should be in."""
+    """Groups of the plan in which each user must be a member."""
     names: Mapping[UUID, str]
+    """Names of groups, for the report."""
     exact: frozenset[UUID]
-    """Groups that have no other members than these."""
-    passed_over: frozenset[UUID]
-    """Users of whom nothing is expected: their change was not made, which is reported already."""
+    """Groups that must not have other members than the planned ones."""
+    failed: frozenset[UUID]
+    """Users whose change failed. They are not compared: the report has their errors already."""
     kept: frozenset[UUID]
-    """Users who are taken out of nothing."""
+    """Protected users, whom `exact` does not apply to."""
 
     @classmethod
     def of(
         cls, plan: Plan, rows: Iterable[Row], created: Mapping[str, UUID], names: Mapping[UUID, str]
     ) -> _Expected:
-        """What is expected after a run with these rows, in which these groups came into being."""
+        """Expect the plan, after a run with these rows that created these groups."""
         changes: dict[UUID, ChangeMemberships] = {}
-        passed_over: set[UUID] = set()
+        failed: set[UUID] = set()
         for row in rows:
             if not isinstance(row.change, ChangeMemberships):
                 continue
@@ -61,7 +61,7 @@ class _Expected:
             )
             changes[change.user_id] = change
             if not row.ok:
-                passed_over.add(change.user_id)
+                failed.add(change.user_id)
         groups: dict[UUID, set[UUID]] = {}
         for group_id, users in plan.members.items():
             for user_id in users:
@@ -79,13 +79,13 @@ class _Expected:
             {user_id: frozenset(group_ids) for user_id, group_ids in groups.items()},
             names,
             frozenset(exact - plan.kept_groups.keys()),
-            frozenset(passed_over),
+            frozenset(failed),
             frozenset(plan.kept_users),
         )
 
     def differences(self, user: User) -> list[Difference]:
-        """What is not as it should be for this user."""
-        if user.id in self.passed_over:
+        """Return the memberships of this user that differ from the plan."""
+        if user.id in self.failed:
             return []
         expected, change = self.groups.get(user.id, frozenset[UUID]()), self.changes.get(user.id)
         removed = frozenset[UUID]() if change is None else ids_of(change.remove)
@@ -102,7 +102,7 @@ class _Expected:
         ]
 
     def repair(self, differences: Sequence[Difference]) -> ChangeMemberships | None:
-        """The part of the plan's change of one user that others have undone; None where it is something else."""
+        """Return the part of a user's planned change that other writers have undone; None if there is none."""
         change = self.changes.get(differences[0].user_id)
         if change is None:
             return None
@@ -113,18 +113,18 @@ class _Expected:
 
 
 class Verifier:
-    """Compares the memberships with a plan when it has been applied, and repairs what belongs to the plan."""
+    """Compares the memberships with a plan after its run, and repeats changes of the plan that were undone."""
 
     def __init__(self, resources: Resources, plan: Plan, names: Mapping[UUID, str], *, wanted: bool) -> None:
         self._resources = resources
         self._plan = plan
         self._names = names
-        """Of the groups that existed when the run began."""
+        """Names of the groups that existed before the run."""
         self._wanted = wanted
         self.differences: tuple[Difference, ...] = ()
-        """What was different when the users were listed last."""
+        """Differences in the last listing."""
         self.unverified = "the run ended before its result was compared with the plan" if wanted else ""
-        """Why it is not known whether everything is as it should be; empty when it is known, or not wanted."""
+        """Why the result was not verified. Empty if it was, or if that was not wanted."""
 
     async def run(
         self,
@@ -136,36 +136,38 @@ class Verifier:
         stopped: Callable[[], bool],
         concurrency: int,
     ) -> list[str]:
-        """List and repair until nothing is left to repair, `LISTINGS` times at most.
+        """List and repair until nothing is left to repair, with at most `LISTINGS` listings.
 
-        Gives warnings for the report. What fails is in the attributes.
+        Returns warnings for the report. Sets `differences` and `unverified`.
         """
         if not self._wanted or stopped():
             return []
         expected = _Expected.of(self._plan, rows, created, self._names)
         undone = 0
         for left in reversed(range(LISTINGS)):
-            looks: list[list[ChangeMemberships]] = []
-            await together([self._look(expected, looks)])
-            if not looks:
+            listings: list[list[ChangeMemberships]] = []
+            await together([self._list(expected, listings)])
+            if not listings:  # it failed or was cancelled
                 break
-            repairs = looks[0]
+            repairs = listings[0]
             if not repairs or not left:
                 self.unverified = ""
                 break
             undone += sum(len(change.add) + len(change.remove) for change in repairs)
             rest = iter(repairs)
-            await together(_work(rest, repair, stopped) for _ in range(min(concurrency, len(repairs))))
+            await together(_repair_all(rest, repair, stopped) for _ in range(min(concurrency, len(repairs))))
             if stopped():
                 break
         if not undone:
             return []
-        warning = f"other writers undid {counted(undone, 'membership change')} of this run: written again"
+        warning = (
+            f"other writers undid {counted(undone, 'membership change')} of this run. They were made again"
+        )
         logger.warning(warning)
         return [warning]
 
-    async def _look(self, expected: _Expected, looks: list[list[ChangeMemberships]]) -> None:
-        """List the users once; what is to be repaired is added to `looks`, if that was possible."""
+    async def _list(self, expected: _Expected, listings: list[list[ChangeMemberships]]) -> None:
+        """List the users once. If that succeeds, append the repairs to `listings`."""
         try:
             found = await read_settled(
                 self._resources.users.list(concurrency=READERS), expected.differences, strict=False
@@ -176,10 +178,10 @@ class Verifier:
         different = [differences for differences in found if differences]
         self.differences = tuple(difference for each in different for difference in each)
         repairs = [expected.repair(differences) for differences in different]
-        looks.append([change for change in repairs if change is not None])
+        listings.append([change for change in repairs if change is not None])
 
 
-async def _work(rest: Iterator[ChangeMemberships], repair: Repair, stopped: Callable[[], bool]) -> None:
+async def _repair_all(rest: Iterator[ChangeMemberships], repair: Repair, stopped: Callable[[], bool]) -> None:
     for change in rest:
         if stopped():
             return
@@ -187,6 +189,6 @@ async def _work(rest: Iterator[ChangeMemberships], repair: Repair, stopped: Call
 
 
 def _known(groups: Iterable[TargetGroup], created: Mapping[str, UUID]) -> tuple[TargetGroup, ...]:
-    """Those that exist, with their ids."""
+    """The groups that exist, with their ids."""
     with_ids = (attrs.evolve(group, id=group.id or created.get(group.name)) for group in groups)
     return tuple(group for group in with_ids if group.id is not None)
