@@ -144,7 +144,7 @@ class Exclusive:
             queues.leave(place, caller)
 
     async def aclose(self) -> None:
-        """End all waits with `SessionClosed`, and close the shared locks."""
+        """End waits for shared locks with `SessionClosed`, and close these locks."""
         self._closed = True
         now = asyncio.get_running_loop().time()
         for limit in self._waiting:

@@ -94,7 +94,7 @@ async def test_every_line_of_a_session_says_which_token_set_it_is_about(
     parts = (
         "presenting the refresh token once more",
         "cannot be used",
-        "given back",
+        "could not be released",
         "tokens= was",
         "on_token_rotated",
     )

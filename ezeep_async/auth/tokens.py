@@ -260,8 +260,9 @@ class MemoryTokenStore:
     works once, and using it in the child would log the parent out. Share a `FileTokenStore` between processes instead.
     """
 
-    _tokens: TokenSet | None = attrs.field(default=None, validator=_token_set)
-    _owner: tuple[str, str] | None = attrs.field(init=False, default=None)
+    # Not in the repr, which the log lines of a session contain: it is computed once, and the token set changes.
+    _tokens: TokenSet | None = attrs.field(default=None, validator=_token_set, repr=False)
+    _owner: tuple[str, str] | None = attrs.field(init=False, default=None, repr=False)
     # A thread lock that is polled: an asyncio.Lock belongs to one event loop, and sessions of run_sync use another loop
     # than the application.
     _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock, repr=False)
