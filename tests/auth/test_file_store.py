@@ -388,7 +388,7 @@ async def test_2_12_a_file_of_another_client_or_host_is_refused(sandbox: Sandbox
         with pytest.raises(TokenStoreError, match="another client id"):
             await session.oauth.exchange_code("code")
     async with EzeepSession(sandbox.oauth_app, FileTokenStore(path)) as session:
-        with pytest.raises(TokenStoreError, match=r"not at https://account\.ezeep\.com"):
+        with pytest.raises(TokenStoreError, match=r"not of https://account\.ezeep\.com"):
             await session.accounts.me()
     assert path.read_bytes() == content
 
@@ -425,7 +425,7 @@ def test_a_file_cannot_be_read(path: Path) -> None:
     blocked.write_text("")
     with pytest.raises(TokenStoreError, match=r"cannot be"):
         asyncio.run(_take_and_release(FileTokenStore(blocked / "below" / "login.json")))
-    with pytest.raises(TokenPersistError, match="not renewed"):
+    with pytest.raises(TokenPersistError, match="not refreshed"):
         asyncio.run(FileTokenStore(blocked / "login.json").check_writable())
 
 

@@ -182,7 +182,7 @@ def _odd() -> KeyringBackend:
     ("make", "why"),
     [
         (keyring.backends.fail.Keyring, "NoKeyringError: No recommended backend"),
-        (keyring.backends.null.Keyring, "does not keep what it is given"),
+        (keyring.backends.null.Keyring, "does not keep or remove entries"),
         (_no_dbus, "KeyringLocked: Failed to unlock"),
         (_odd, "OSError: no such D-Bus address"),
     ],
@@ -260,7 +260,7 @@ async def test_2_7_a_login_that_is_too_long_for_the_keyring(
     await put(store, tokens)
     backend.limit = 100
     async with open_session(sandbox, store) as session:
-        with pytest.raises(TokenPersistError, match="not renewed"):
+        with pytest.raises(TokenPersistError, match="not refreshed"):
             await session.accounts.me()
     assert sandbox.refresh_requests == 0
     new = sandbox.tokens()
@@ -297,7 +297,7 @@ async def test_2_12_an_entry_of_another_client_or_host_is_refused(
         with pytest.raises(TokenStoreError, match="another client id"):
             await other.save(sandbox.tokens())
     async with EzeepSession(sandbox.oauth_app, KeyringTokenStore(folder=tmp_path), settings=QUICK) as session:
-        with pytest.raises(TokenStoreError, match=r"not at https://account\.ezeep\.com"):
+        with pytest.raises(TokenStoreError, match=r"not of https://account\.ezeep\.com"):
             await session.accounts.me()
     assert backend.entries[SERVICE, "login"] == text
     with pytest.raises(TokenStoreError, match="already serves another client id"):

@@ -93,7 +93,7 @@ async def test_2_7_a_file_that_cannot_be_replaced_is_not_renewed(
 
     monkeypatch.setattr(Path, "replace", refuse)
     async with open_session(sandbox, FileTokenStore(path)) as session:
-        with pytest.raises(TokenPersistError, match="not renewed: Operation not permitted"):
+        with pytest.raises(TokenPersistError, match="not refreshed: Operation not permitted"):
             await session.accounts.me()
     assert sandbox.count(TOKEN) == 0
     assert path.read_bytes() == before

@@ -73,7 +73,7 @@ async def test_2_13_it_is_never_renewed_from_here(sandbox: Sandbox, how: str) ->
     else:
         sandbox.expire_access_tokens()
     async with open_session(sandbox, ReadOnlyTokens(_values(tokens))) as session:
-        with pytest.raises(TokenPersistError, match="read-only and is not renewed"):
+        with pytest.raises(TokenPersistError, match="read-only and is not refreshed"):
             await session.accounts.me()
     assert sandbox.refresh_requests == 0
     async with open_session(sandbox, MemoryTokenStore(expired(tokens))) as owner:

@@ -228,7 +228,7 @@ def test_a_lock_file_of_another_user_is_named(tmp_path: Path) -> None:
     lock.touch(mode=0o600)
     told = _locked_by_somebody(tmp_path, tmp_path / "login.json")
     assert told.startswith(
-        f"the lock file {lock} of the token file cannot be made or opened: Permission denied"
+        f"the lock file {lock} of the token file cannot be created or opened: Permission denied"
     )
     assert "it belongs to the user root" in told
     assert f"Remove {lock}" in told
@@ -241,7 +241,7 @@ def test_a_folder_that_takes_no_file_is_named(tmp_path: Path) -> None:
     folder.mkdir(mode=0o755)
     told = _locked_by_somebody(folder, folder / "below" / "login.json")
     assert told.startswith(
-        f"the folder {folder / 'below'} of the token file cannot be made or opened: Permission"
+        f"the folder {folder / 'below'} of the token file cannot be created or opened: Permission"
     )
 
 

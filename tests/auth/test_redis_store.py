@@ -233,9 +233,9 @@ async def test_2_6_another_type_at_the_key(
     else:
         server.admin.hset("ezeep:login", "name", "plain")
     before = server.admin.dump("ezeep:login")
-    with pytest.raises(TokenStoreCorrupt, match="not a stored login") as caught:
+    with pytest.raises(TokenStoreCorrupt, match="not a stored token set") as caught:
         await store.load()
-    with pytest.raises(TokenStoreCorrupt, match="not a stored login"):
+    with pytest.raises(TokenStoreCorrupt, match="not a stored token set"):
         await store.save(sandbox.tokens())
     assert "plain" not in str(caught.value)
     assert server.admin.dump("ezeep:login") == before
@@ -267,7 +267,7 @@ async def test_2_12_a_login_of_another_client_or_host_is_refused(
         with pytest.raises(TokenStoreError, match="another client id"):
             await session.oauth.exchange_code("code")
     async with EzeepSession(sandbox.oauth_app, _same(store)) as session:
-        with pytest.raises(TokenStoreError, match=r"not at https://account\.ezeep\.com"):
+        with pytest.raises(TokenStoreError, match=r"not of https://account\.ezeep\.com"):
             await session.accounts.me()
     with pytest.raises(TokenStoreError, match="already serves another client id"):
         store.bind("another", "https://account.ezeep.com")
@@ -821,7 +821,7 @@ async def test_nothing_can_be_read_in_redis_with_an_encryption_key(
     for word in [tokens.access_token, tokens.refresh_token, "127.0.0.1", "token", "account", "version"]:
         assert word.encode() not in content[b"login"]
     for other in [RedisTokenStore(server.address, encryption_key=new), store]:
-        with pytest.raises(TokenStoreCorrupt, match=r"with another encryption_key|not a stored login"):
+        with pytest.raises(TokenStoreCorrupt, match=r"with another encryption_key|not a stored token set"):
             await other.load()
         with pytest.raises(TokenStoreCorrupt):
             await other.save(sandbox.tokens())
@@ -880,7 +880,7 @@ async def test_a_borrowed_client_is_used_and_not_closed(
         await borrowing.aclose()
         assert await client.ping()
         server.admin.hset("ezeep:login", "login", b"\xff")
-        with pytest.raises(TokenStoreCorrupt, match="not a stored login"):
+        with pytest.raises(TokenStoreCorrupt, match="not a stored token set"):
             await borrowing.load()
         assert str(server.port) in repr(borrowing)
 

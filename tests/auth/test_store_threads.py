@@ -58,7 +58,7 @@ keyring.set_keyring(Hanging())
 if sys.argv[1] == "time":
     import ezeep_async.auth.stores.keyring as module
 
-    module.ANSWER = 0.2
+    module.RESPONSE_TIMEOUT_S = 0.2
 store = KeyringTokenStore(folder=sys.argv[2])
 
 
@@ -83,7 +83,9 @@ asyncio.run(main())
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("method", ["load", "probe", "check_writable"])
 @pytest.mark.parametrize("end", ["time", "signal"])
-def test_2_11_a_keyring_that_hangs_holds_up_nobody(tmp_path: Path, method: str, end: str) -> None:
+def test_2_11_a_keyring_that_hangs_delays_neither_cancellation_nor_exit(
+    tmp_path: Path, method: str, end: str
+) -> None:
     """2-11: it has a time limit and says so; one Ctrl-C is enough; and the program ends."""
     pytest.importorskip("keyring")
     command = [sys.executable, "-c", HANGING, end, str(tmp_path), method]
@@ -101,4 +103,4 @@ def test_2_11_a_keyring_that_hangs_holds_up_nobody(tmp_path: Path, method: str, 
     if end == "signal":
         assert last == "KeyboardInterrupt"
     else:
-        assert f"{TokenStoreError.__name__}: the keyring of this machine does not answer" in last
+        assert f"{TokenStoreError.__name__}: the keyring of this machine does not respond" in last

@@ -50,7 +50,7 @@ async def test_a_file_of_ones_own_and_a_login_in_a_file(tmp_path: Path) -> None:
     # Another sandbox, another address: the login in the file is somebody else's, and stays.
     again = await ezeep("demo", "--token-file", "login.json", folder=tmp_path)
     told = again.refused()
-    assert "holds a login at http://127.0.0.1:" in told
+    assert "holds a token set of http://127.0.0.1:" in told
     assert "give --token-file a file that does not exist yet" in told
     assert path.read_bytes() == stored
 
@@ -93,7 +93,7 @@ async def test_a_bad_file_is_one_sentence(tmp_path: Path, content: str, says: st
             ["--account-url", "http://127.0.0.1:1", "--api-url", "http://127.0.0.1:1"],
             "the consent page cannot be used",
         ),
-        (["--token-file", "corrupt.json"], "corrupt.json is not a stored login"),
+        (["--token-file", "corrupt.json"], "corrupt.json is not a stored token set"),
         (["--token-file", "corrupt.json/below"], "corrupt.json/below cannot be"),
     ],
 )

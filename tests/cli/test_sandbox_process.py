@@ -83,7 +83,7 @@ async def test_a_login_that_somebody_else_put_there_stays(tmp_path: Path) -> Non
         await process.communicate()
         assert login.read_bytes() == other
     refused = (await ezeep("sandbox", "--token-file", "login.json", folder=tmp_path)).refused()
-    assert "holds a login at http://127.0.0.2:" in refused
+    assert "holds a token set of http://127.0.0.2:" in refused
     assert login.read_bytes() == other
 
 
@@ -124,9 +124,9 @@ async def test_a_corrupt_token_file_is_left_as_it_is(tmp_path: Path) -> None:
     path.write_bytes(b"\x00\xffnot json")
     path.chmod(0o600)
     ran = await ezeep("groups", "list", env={"EZEEP_CLIENT_ID": "app", "EZEEP_TOKEN_FILE": str(path)})
-    assert "is not a stored login" in ran.refused()
+    assert "is not a stored token set" in ran.refused()
     assert path.read_bytes() == b"\x00\xffnot json"
-    assert "is not a stored login" in (await ezeep("sandbox", "--token-file", str(path))).refused()
+    assert "is not a stored token set" in (await ezeep("sandbox", "--token-file", str(path))).refused()
     assert path.read_bytes() == b"\x00\xffnot json"
 
 

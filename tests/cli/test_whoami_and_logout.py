@@ -117,7 +117,8 @@ async def test_a_logout_that_cannot_remove_the_login_says_so(desk: Desk) -> None
     ran = await ezeep("logout", env=env)
     assert ran.code == 0
     assert (
-        ran.err == "ezeep: the login is forgotten here, but it is still in the environment: remove it there\n"
+        ran.err
+        == "ezeep: the token set is not used any more, but it is still in the environment: remove it there\n"
     )
 
 
@@ -137,7 +138,7 @@ async def test_a_wrong_token_file_is_left_as_it_is(desk: Desk, tmp_path: Path) -
     path.write_text("a,b\n")
     path.chmod(0o664)
     ran = await ezeep("groups", "list", "--token-file", "list.csv", env=desk.environment, folder=folder)
-    assert "list.csv is not a stored login" in ran.refused()
+    assert "list.csv is not a stored token set" in ran.refused()
     ran = await ezeep("whoami", "--token-file", "typo/dir/login.json", env=desk.environment, folder=folder)
     assert ran.refused() == "nobody is logged in: ezeep login begins a login"
     assert [each.name for each in folder.iterdir()] == ["list.csv"]

@@ -1,4 +1,4 @@
-"""The form in which a login is stored, wherever it is stored: a versioned JSON object that says whose it is."""
+"""The stored form of a token set: a versioned JSON object with the client and the account that it belongs to."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import cast
 
 from ezeep_async._text.redaction import Secret
-from ezeep_async._text.text_files import NotText, text_of
-from ezeep_async.auth.tokens import LINEAGE, TokenSet, moment, seconds, usable_text
+from ezeep_async._text.text_files import NotText, is_blank, text_of
+from ezeep_async.auth.tokens import LATEST, LINEAGE, TokenSet, moment, seconds, usable_text
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 
 
@@ -18,79 +20,133 @@ logger = logging.getLogger("ezeep_async.auth.stores")
 
 SCHEMA_VERSION = 1
 LARGEST_DOCUMENT = 1024 * 1024
-"""Bytes; a login has about 500."""
+"""Bytes. A typical document has about 500."""
+
+FIELD_NAMES: Mapping[str, str] = {name: name for name in ("access_token", "refresh_token", "expires_at")}
+"""What error messages call the fields of a token set."""
 
 Owner = tuple[str, str]
-"""Whose login it is: the hash of the client id, and the account address."""
+"""The hash of the client id, and the account address."""
+
+
+class BoundStore:
+    """A store that serves one client id and one account address."""
+
+    _owner: Owner | None = None
+
+    def bind(self, client_id: str, account: str) -> None:
+        """Bind the store to a client id and an account address. A session calls it when it opens.
+
+        Args:
+            client_id: OAuth client id of the session.
+            account: Account address of the session, such as `https://account.ezeep.com`.
+
+        Raises:
+            TokenStoreError: The store is already bound to another client id or account address.
+        """
+        owner = owner_of(client_id, account)
+        if self._owner is not None and self._owner != owner:
+            raise TokenStoreError(
+                f"{self!r} already serves another client id or account host: use one store for each"
+            )
+        self._owner = owner
 
 
 def owner_of(client_id: str, account: str) -> Owner:
-    """The client id itself is not stored."""
+    """Return the owner as it is stored, which is without the client id itself."""
     return hashlib.sha256(client_id.encode()).hexdigest()[:16], account
 
 
+def stored_document(text: str | bytes, owner: Owner | None, where: str) -> dict[str, object] | None:
+    """Return the stored object, None for an empty text or object. Raises `TokenStoreError`, `TokenStoreCorrupt`."""
+    # Empty content comes from mktemp or from a placeholder of a deployment.
+    document = None if is_blank(text) else parsed(text, where) or None
+    if document is not None:
+        check(document, owner, where)
+    return document
+
+
 def parsed(text: str | bytes, where: str) -> dict[str, object]:
-    """The stored object. Raises `TokenStoreCorrupt` for anything else, and shows nothing of it."""
-    document, why = None, ""
+    """Return the JSON object in the text. Raises `TokenStoreCorrupt`, without any of the content."""
+    document, reason = None, ""
     try:
         document = json.loads(text_of(text))
     except NotText as error:
-        why = f" ({error})"
+        reason = f" ({error})"
     except (ValueError, RecursionError):
         pass
     if not isinstance(document, dict):
-        # No cause is chained: the parser's error carries the text, and the text may hold a token.
-        raise TokenStoreCorrupt(f"{where} is not a stored login{why}: move it away and log in again")
+        # No cause is chained: the parser's error carries the text, which may contain a token.
+        raise TokenStoreCorrupt(f"{where} is not a stored token set{reason}: move it away and log in again")
     return cast("dict[str, object]", document)
 
 
 def check(document: dict[str, object], owner: Owner | None, where: str) -> None:
-    """Raise `TokenStoreCorrupt` for another version, `TokenStoreError` for the login of somebody else."""
+    """Raise `TokenStoreCorrupt` for another version, `TokenStoreError` for another owner."""
     if document.get("version") != SCHEMA_VERSION:
-        raise TokenStoreCorrupt(f"{where} has not version {SCHEMA_VERSION}, the one that is understood here")
+        raise TokenStoreCorrupt(
+            f"{where} does not have version {SCHEMA_VERSION}, the only supported one: move it away and log in again"
+        )
     if owner is None:
         return
     client, account = owner
     if document.get("client") not in (None, client):
-        raise TokenStoreError(f"{where} holds the login of another client id")
+        raise TokenStoreError(
+            f"{where} holds the token set of another client id: use another place for this one"
+        )
     if document.get("account") not in (None, account):
-        raise TokenStoreError(f"{where} holds a login at {document.get('account')}, not at {account}")
+        raise TokenStoreError(
+            f"{where} holds a token set of {document.get('account')}, not of {account}: use another place for this one"
+        )
 
 
 def tokens_in(document: dict[str, object], where: str) -> TokenSet:
-    """The login in the object. Raises `TokenStoreCorrupt` when there is none."""
+    """Return the token set in a stored object. Raises `TokenStoreCorrupt` if there is none."""
     token = document.get("token")
     values = cast("dict[str, object]", token) if isinstance(token, dict) else {}
-    access, refresh, expires_at = (
-        values.get(name) for name in ("access_token", "refresh_token", "expires_at")
-    )
-    expires_in = values.get("expires_in")
-    scope, kind = values.get("scope", "printing"), values.get("token_type", "Bearer")
-    if (
-        isinstance(access, str)
-        and isinstance(refresh, str)
-        and (access or refresh)
-        and isinstance(expires_at, int | float)
-        and isinstance(scope, str)
-        and isinstance(kind, str)
-        and (expires_in is None or isinstance(expires_in, int | float))
-    ):
-        with contextlib.suppress(ValueError, OverflowError):
-            return TokenSet(
-                access,
-                refresh,
-                moment(expires_at),
-                # A text that could not be sent is no reason to lose the tokens.
-                "printing" if usable_text(scope) is None else scope,
-                "Bearer" if usable_text(kind) is None else kind,
-                seconds(expires_in),
-                lineage=_texts(values.get("lineage")),
-            )
-    raise TokenStoreCorrupt(f"{where} holds no usable login: move it away and log in again")
+    tokens = None
+    if isinstance(values.get("refresh_token"), str) and isinstance(values.get("expires_at"), int | float):
+        tokens = parse_token_set(values, where)
+    if tokens is None:
+        raise TokenStoreCorrupt(f"{where} holds no usable token set: move it away and log in again")
+    return tokens
+
+
+def parse_token_set(
+    values: Mapping[str, object], where: str, names: Mapping[str, str] = FIELD_NAMES
+) -> TokenSet | None:
+    """Return the token set in a mapping, None without tokens. Raises `TokenStoreCorrupt`.
+
+    Only the tokens and their expiry have to be usable. Other fields with unusable values count as absent.
+    """
+    access, refresh = values.get("access_token") or "", values.get("refresh_token") or ""
+    if not access and not refresh:
+        return None
+    expires_at = _expiry(values.get("expires_at"))
+    if not isinstance(access, str):
+        raise TokenStoreCorrupt(f"{where} holds a token set without an {names['access_token']} that is text")
+    if not isinstance(refresh, str):
+        raise TokenStoreCorrupt(f"{where} holds a {names['refresh_token']} that is not text")
+    if expires_at is None:
+        raise TokenStoreCorrupt(
+            f"{where} holds an {names['expires_at']} that is neither seconds since 1970 nor ISO 8601 with a zone"
+        )
+    scope, token_type = usable_text(values.get("scope")), usable_text(values.get("token_type"))
+    with contextlib.suppress(ValueError):
+        return TokenSet(
+            access,
+            refresh,
+            expires_at,
+            "printing" if scope is None else scope,
+            "Bearer" if token_type is None else token_type,
+            seconds(values.get("expires_in")),
+            lineage=_lineage(values.get("lineage")),
+        )
+    raise TokenStoreCorrupt(f"{where} holds a token with characters that no token has")
 
 
 def with_tokens(document: dict[str, object], tokens: TokenSet, owner: Owner | None) -> dict[str, object]:
-    """The object with another login in it. What else it holds stays."""
+    """Return the object with another token set. Unknown keys stay."""
     return {
         **document,
         "version": SCHEMA_VERSION,
@@ -110,9 +166,9 @@ def with_tokens(document: dict[str, object], tokens: TokenSet, owner: Owner | No
 def as_text(
     document: dict[str, object], tokens: TokenSet, owner: Owner | None, *, indent: int | None = None
 ) -> str:
-    """`with_tokens` as JSON, in ASCII. What else the object holds is left out where it makes it too large to be read.
+    """Return `with_tokens` as JSON, in ASCII. Unknown keys are dropped if they make it too large to be read.
 
-    Raises `TokenPersistError` for a token set without tokens, which would not be read either.
+    Raises `TokenPersistError` for a token set without tokens, which could not be read either.
     """
     if not tokens.access_token and not tokens.refresh_token:
         raise TokenPersistError(
@@ -123,13 +179,29 @@ def as_text(
         text = json.dumps(with_tokens(document, tokens, owner), indent=indent, separators=separators)
         if len(text) <= LARGEST_DOCUMENT:
             return text
-    logger.warning("what else is stored beside the token set is too large or too deep, and is not kept")
-    own: dict[str, object] = {name: document[name] for name in ("client", "account") if name in document}
-    return json.dumps(with_tokens(own, tokens, owner), indent=indent, separators=separators)
+    logger.warning(
+        "unknown keys that are stored with the token set are too large or too deep, and are dropped"
+    )
+    known: dict[str, object] = {name: document[name] for name in ("client", "account") if name in document}
+    return json.dumps(with_tokens(known, tokens, owner), indent=indent, separators=separators)
 
 
-def _texts(value: object) -> tuple[str, ...]:
+def _lineage(value: object) -> tuple[str, ...]:
     items = cast("list[object]", value) if isinstance(value, list) else []
     return tuple(
         item for item in items[:LINEAGE] if isinstance(item, str) and len(item) < 100 and item.isascii()
     )
+
+
+def _expiry(value: object) -> datetime | None:
+    """Return when a token expires: `LATEST` without a value, None for a value that is no time."""
+    if value is None or value == "":
+        return LATEST
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    with contextlib.suppress(ValueError, OverflowError):
+        return moment(float(value))
+    with contextlib.suppress(ValueError, OverflowError):
+        expires_at = datetime.fromisoformat(str(value))
+        return None if expires_at.tzinfo is None else expires_at.astimezone(UTC)
+    return None

@@ -1,4 +1,4 @@
-"""`FileTokenStore`: one login in one file, shared by the processes of one machine."""
+"""`FileTokenStore`: a token set in a file that the processes of one host share."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import hashlib
 import logging
 import os
 import re
-import secrets
 import stat
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -22,25 +21,18 @@ from ezeep_async._text.cleaning import check_kind, checked_seconds, cleaned_path
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.app import OAuthApp
+from ezeep_async.auth.stores.atomic_files import replace_file, temporary_beside, write_synced
 from ezeep_async.auth.stores.document import (
     LARGEST_DOCUMENT,
-    Owner,
+    BoundStore,
     as_text,
-    check,
-    owner_of,
     parsed,
+    stored_document,
     tokens_in,
 )
 from ezeep_async.auth.stores.file_locks import FileLocks
-from ezeep_async.auth.stores.mounts import network_file_system
 from ezeep_async.auth.stores.paths import expanded, folder_for
-from ezeep_async.auth.stores.private import (
-    keep_owner,
-    keep_owner_of_lock,
-    make_folder,
-    open_private,
-    owner_hint,
-)
+from ezeep_async.auth.stores.private import keep_owner_of_lock, make_folder, owner_hint
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
@@ -50,49 +42,57 @@ from ezeep_async.settings import Endpoints
 logger = logging.getLogger("ezeep_async.auth.stores")
 
 LOCK_TIMEOUT = 120.0
-"""Seconds: longer than a refresh and its replay take with the default `refresh_timeout`, so that a waiter does not give
-up on a holder that works. Raise it together with that."""
-_MOUNTED = ". It is mounted by itself, it seems: mount its folder instead, in which the file can be replaced"
+"""Seconds. Longer than a refresh and its retry take with the default `refresh_timeout`: a waiter must not give up while
+the owner of the lock works. Raise both together."""
 
 
-class FileTokenStore:
-    """Keeps the login in a file that only its owner can read, and that is whole at every moment.
+class FileTokenStore(BoundStore):
+    """Keep the token set in a file that only its owner can read.
 
-    Writes go to a new file beside it, are flushed to the disk, and take its place in one step. A lock of the operating
-    system on `<path>.lock` keeps processes apart; it ends with its holder, however that ends. `path` may be a symbolic
-    link: its target is what is read and replaced. A relative path counts from the working directory as it is when the
-    store is made. `lock_timeout` is in seconds.
+    A write creates a new file in the same folder, flushes it to the disk and renames it over the old one, so the file is
+    complete at every moment. The lock is a lock of the operating system on `<path>.lock`, which ends with its process.
+    Reading changes nothing: a file that other users can read is reported in a warning, and the next write corrects its
+    mode. An empty file holds no token set. Root leaves a file to its owner.
 
-    An empty file holds no token set. A read changes nothing: a file that others may read is named in a warning, and the
-    next write makes it private. A write keeps the owner of the file where it can, which is where root writes.
+    The store is for the processes of one host, on a local file system. Locks on a network file system do not hold between
+    hosts: use `RedisTokenStore` for several hosts (see `docs/login.md`).
 
-    For the processes of one machine, on a file system of that machine: the locks of network file systems (NFS, SMB and
-    others) are not reliable between machines, and those of a folder that a virtual machine shares with its host are not
-    seen on the other side. On a network file system a warning is logged, once (known on Linux and Windows). Several
-    machines share a login through `RedisTokenStore`.
+    Args:
+        path: Path of the file. A relative path counts from the working directory at the time of this call. A symbolic
+            link stays one: its target is read and replaced.
+        lock_timeout: Seconds to wait for the lock while another process refreshes the token. Not negative.
 
-    Processes that share the store take turns at single users and at creating groups: see `shared_locks`.
+    Raises:
+        TypeError: `path` is not a path, or `lock_timeout` is not a number.
+        ValueError: `path` is empty or contains control characters, or `lock_timeout` is negative.
 
-    Raises `TokenStoreCorrupt` for a file that cannot be understood (it is left as it is), `TokenStoreError` for one
-    that belongs to another client id or account host, or that cannot be read, `TokenPersistError` when it cannot be
-    written.
+    Note:
+        The methods raise `TokenStoreCorrupt` if the file is not a stored token set (it is not changed), `TokenPersistError`
+        if it cannot be written, and `TokenStoreError` if it cannot be read, if it belongs to another client id or account
+        address, or if the lock times out.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, lock_timeout: float = LOCK_TIMEOUT) -> None:
         self._path = expanded(cleaned_path(path, "the token file"))
         self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
-        self._owner: Owner | None = None
         self._warned = False
-        self._looked_at_mounts = False
 
     @classmethod
     def for_app(
         cls, app: OAuthApp, endpoints: Endpoints | None = None, *, lock_timeout: float = LOCK_TIMEOUT
     ) -> Self:
-        """The store at the usual place: in the user's state folder, one file for each client id and account host.
+        """Create the store at the default path: in the user's state folder, one file per client id and account address.
 
-        `endpoints` are those of the session, so that a login at a sandbox never takes the place of the real one. Raises
-        `ValueError` for a user without a home folder.
+        Args:
+            app: OAuth client whose token set is stored.
+            endpoints: Endpoints of the session; None for those of ezeep Blue. A sandbox gets a file of its own.
+            lock_timeout: Seconds to wait for the lock while another process refreshes the token. Not negative.
+
+        Returns:
+            The store. The file may not exist yet.
+
+        Raises:
+            ValueError: The user has no home folder.
         """
         check_kind(app, OAuthApp, "app", "OAuthApp(client_id, ...) makes one")
         endpoints = Endpoints() if endpoints is None else endpoints
@@ -102,47 +102,72 @@ class FileTokenStore:
 
     @property
     def path(self) -> Path:
-        """Where the login is kept."""
+        """Absolute path of the file."""
         return self._path
 
     def __repr__(self) -> str:
         return f"FileTokenStore({str(self._path)!r})"
 
-    def bind(self, client_id: str, account: str) -> None:
-        """Whose login this is. Raises `TokenStoreError` when it was bound to another client or host before."""
-        owner = owner_of(client_id, account)
-        if self._owner is not None and self._owner != owner:
-            raise TokenStoreError(f"{self!r} already serves another client id or account host")
-        self._owner = owner
-
     @clears_locals
     async def is_unused(self) -> bool:
-        """Whether there is neither a token set nor a lock file. Makes neither a folder nor a lock file for the answer.
+        """Return whether there is neither a token set nor a lock file. Creates no files and no folders.
 
-        Raises what `load` raises.
+        Raises:
+            TokenStoreError: See `load`.
         """
         return await in_thread(self._is_unused)
 
     @clears_locals
     async def load(self) -> TokenSet | None:
+        """Return the stored token set, None if there is none.
+
+        Raises:
+            TokenStoreCorrupt: The file is not a stored token set.
+            TokenStoreError: The file cannot be read, or belongs to another client id or account address.
+        """
         return await in_thread(self._load)
 
     @clears_locals
     async def save(self, tokens: TokenSet, /) -> None:
+        """Store the token set. It is on the disk when this returns. Call it with the lock held.
+
+        Args:
+            tokens: The new token set. Unknown keys in the file are kept.
+
+        Raises:
+            TokenPersistError: The file cannot be written.
+            TokenStoreError: See `load`: such a file is not replaced.
+        """
         await in_thread(lambda: self._save(tokens))
 
     @clears_locals
     async def clear(self) -> None:
+        """Remove the file. Call it with the lock held.
+
+        Raises:
+            TokenStoreError: The file cannot be removed, or see `load`.
+        """
         await in_thread(self._clear)
 
     @clears_locals
     async def check_writable(self) -> None:
+        """Check that a token set could be stored, by replacing the file with its own content.
+
+        Raises:
+            TokenPersistError: The file cannot be written.
+            TokenStoreCorrupt: The file is not a stored token set.
+        """
         await in_thread(self._check_writable)
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
+        """Hold the lock that the processes of this host share.
+
+        Raises:
+            TokenStoreError: Another process held the lock for `lock_timeout` seconds, or the lock file cannot be created.
+        """
         lock = await in_thread(self._new_lock)
-        holder = os.getpid()
+        process = os.getpid()
         limit = RunningLimit(self._lock_timeout)
         pause = 0.002
         try:
@@ -155,11 +180,11 @@ class FileTokenStore:
                 pause = min(pause * 1.5, 0.1)
             yield
         finally:
-            if os.getpid() == holder:  # a forked child would end the lock of its parent
+            if os.getpid() == process:  # a forked child would release the lock of its parent
                 await in_thread(lambda: lock.release(force=True))
 
     def shared_locks(self) -> FileLocks:
-        """Locks for single users and for creating groups, in at most 128 small files in the folder `<path>.locks`."""
+        """Return locks for single users and for creating groups, in at most 128 small files in the folder `<path>.locks`."""
         return FileLocks(self._target)
 
     # --- in worker threads -----------------------------------------------------------------------------------------
@@ -168,24 +193,13 @@ class FileTokenStore:
         return Path(os.path.realpath(self._path))
 
     def _new_lock(self) -> BaseFileLock:
-        target = self._target()
-        if not self._looked_at_mounts:
-            self._looked_at_mounts = True
-            if (kind := network_file_system(str(target))) is not None:
-                logger.warning(
-                    "%s is on a network file system (%s), whose locks are not reliable between machines: two of them "
-                    "may renew the login at once, and lose it. For several machines there is RedisTokenStore; for one, "
-                    "put the file on a local disk",
-                    self._path,
-                    kind,
-                )
-        # thread_local=False: it is taken in one worker thread and given back in another.
-        return FileLock(_lock_of(target), mode=0o600, thread_local=False)
+        # thread_local=False: one worker thread locks it, another one releases it.
+        return FileLock(_lock_of(self._target()), mode=0o600, thread_local=False)
 
     def _try_lock(self, lock: BaseFileLock) -> bool:
         path, target = Path(lock.lock_file), self._target()
         if not os.path.lexists(path):
-            self._document()  # a file that is not ours gets no lock file
+            self._document()  # no lock file is created beside a file that is not a token file
         try:
             make_folder(target.parent)
             lock.acquire(blocking=False)
@@ -193,13 +207,9 @@ class FileTokenStore:
             return False
         except OSError as error:
             raise TokenStoreError(_lock_problem(self._path, path, error)) from error
-        try:
+        with _reporting(TokenStoreError, f"the folder of {self._path} cannot be used"):
             keep_owner_of_lock(path, target)
-            self._finish_what_was_begun()
-        except OSError as error:
-            raise TokenStoreError(
-                f"the folder of {self._path} cannot be used: {error.strerror or error}"
-            ) from error
+            self._recover_leftovers()
         return True
 
     def _is_unused(self) -> bool:
@@ -213,39 +223,29 @@ class FileTokenStore:
         return None if document is None else tokens_in(document, str(self._path))
 
     def _document(self) -> dict[str, object] | None:
-        """What is in the file, None for nothing. Raises `TokenStoreError` where it is not ours."""
-        document = self._read()
-        if document is not None:
-            check(document, self._owner, str(self._path))
-        return document
-
-    def _read(self) -> dict[str, object] | None:
-        # Opened once, and looked at through what was opened: a name can come to mean another file in between.
+        """Return the content of the file, None for nothing. Raises `TokenStoreError` if it belongs to another owner."""
+        problem = f"{self._path} cannot be read"
+        # Opened once, then inspected by descriptor: the path could lead to another file in between.
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        with _reporting(TokenStoreError, problem, lambda error: _owner_hint_for(error, self._target())):
+            try:
+                descriptor = os.open(self._target(), flags)
+            except FileNotFoundError:
+                return None
         try:
-            descriptor = os.open(self._target(), flags)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            hint = owner_hint(self._target()) if isinstance(error, PermissionError) else ""
-            raise TokenStoreError(f"{self._path} cannot be read: {error.strerror or error}{hint}") from error
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise TokenStoreError(f"{self._path} cannot be read: it is not a file")
-            text = os.read(descriptor, LARGEST_DOCUMENT)
-        except OSError as error:
-            raise TokenStoreError(f"{self._path} cannot be read: {error.strerror or error}") from error
+            with _reporting(TokenStoreError, problem):
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    raise TokenStoreError(f"{problem}: it is not a regular file")
+                text = os.read(descriptor, LARGEST_DOCUMENT)
         finally:
             os.close(descriptor)
-        # An empty file is what mktemp makes, or an empty object what a placeholder holds: no token set yet.
-        document = None if is_blank(text) else parsed(text, str(self._path)) or None
+        document = stored_document(text, self._owner, str(self._path))
         if document is not None:
             self._warn_of_mode(stat.S_IMODE(status.st_mode))
         return document
 
     def _warn_of_mode(self, mode: int) -> None:
-        """A read changes nothing: the next write makes the file private."""
         if os.name == "posix" and mode & 0o077 and not self._warned:
             self._warned = True
             logger.warning(
@@ -257,89 +257,80 @@ class FileTokenStore:
 
     def _save(self, tokens: TokenSet) -> None:
         target = self._target()
-        try:
+        with _reporting(TokenPersistError, f"{self._path} cannot be written"):
             text = as_text(self._document() or {}, tokens, self._owner, indent=2)
             make_folder(target.parent)
-            with _new_file_beside(target, "tmp") as temporary:
-                _write_through(temporary, text.encode(), target)
-                temporary.replace(target)
+            replace_file(target, text.encode(), stem=target.name)
             _sync_folder(target.parent)
-        except OSError as error:
-            raise TokenPersistError(f"{self._path} cannot be written: {error.strerror or error}") from error
 
     def _check_writable(self) -> None:
         target = self._target()
         try:
-            self._document()  # a file that is not ours is not replaced, not even by its own content
+            self._document()  # a file that is not a token file is not replaced, not even by its own content
         except TokenStoreCorrupt:
             raise
         except TokenStoreError as error:
-            raise TokenPersistError(f"{error}, so the login is not renewed") from error.__cause__
-        try:
+            raise TokenPersistError(f"{error}, so the token is not refreshed") from error.__cause__
+        with _reporting(
+            TokenPersistError, f"{self._path} cannot be written, so the token is not refreshed", _mount_hint
+        ):
             make_folder(target.parent)
             exists = target.exists()
             content = target.read_bytes() if exists else b""
-            with _new_file_beside(target, "try") as temporary:
-                _write_through(temporary, b"\0" * max(8192, len(content) + 4096), target)
+            with temporary_beside(target, target.name, "try") as temporary:
+                write_synced(temporary, b"\0" * max(8192, len(content) + 4096), target)
             if exists:
-                # With the same content: that a file can be replaced shows when it is. One that was mounted there, or
-                # that may not be changed, takes no other file in its place, although there is room for one.
-                with _new_file_beside(target, "try") as temporary:
-                    _write_through(temporary, content, target)
-                    temporary.replace(target)
-        except OSError as error:
-            hint = "" if error.errno != errno.EBUSY else _MOUNTED
-            raise TokenPersistError(
-                f"{self._path} cannot be written, so the login is not renewed: {error.strerror or error}{hint}"
-            ) from error
+                # A file that is a mount point, or immutable, cannot be replaced although there is space for another.
+                replace_file(target, content, stem=target.name, suffix="try")
 
     def _clear(self) -> None:
         target = self._target()
-        self._document()  # a file that is not ours is not removed
-        try:
+        self._document()  # a file that is not a token file is not removed
+        with _reporting(TokenStoreError, f"{self._path} cannot be removed"):
             target.unlink(missing_ok=True)
-        except OSError as error:
-            raise TokenStoreError(f"{self._path} cannot be removed: {error.strerror or error}") from error
 
-    def _finish_what_was_begun(self) -> None:
-        """Put in its place what a killed writer had written whole: the new login, whose old one is spent.
+    def _recover_leftovers(self) -> None:
+        """Complete the save of a killed process: its token set replaces the one whose refresh token is spent.
 
-        Done with every lock, and every save takes the lock, so at most one writer has left something, and it is newer
-        than the file. What is not whole, or not of the login that is in the file, is removed: it may hold a token.
+        This runs under each lock, and each save holds the lock, so at most one process left a file, and that is newer
+        than the token file. Incomplete files and those of other owners are removed, because they may contain a token.
         """
         target = self._target()
         for leftover in _leftovers(target):
-            # A folder of that name is none of ours, and no reason to give nobody the lock.
+            # A folder of such a name is not from this store, and must not block the lock.
             with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-                if self._is_newer_login(leftover, target):
+                if _is_newer_token_set(leftover, target):
                     leftover.replace(target)
                     _sync_folder(target.parent)
-                    logger.warning("%s: a process died while it stored a login; it is stored now", self._path)
+                    logger.warning(
+                        "%s: a process died while it stored a token set; it is stored now", self._path
+                    )
                 else:
                     leftover.unlink()
 
-    def _is_newer_login(self, leftover: Path, target: Path) -> bool:
-        status = leftover.lstat()
-        if leftover.suffix != ".tmp" or not stat.S_ISREG(status.st_mode):
-            return False
-        if os.name == "posix" and status.st_mode & 0o077:
-            return False
-        where = str(leftover)
-        try:
-            new = parsed(leftover.read_bytes(), where)
-            tokens_in(new, where)
-            # Nothing in its place: the first login, or one after a logout, which leaves no leftovers.
-            there = target.read_bytes() if target.exists() else b""
-            old = {} if is_blank(there) else parsed(there, where)
-        except TokenStoreCorrupt:
-            return False
-        return all(old.get(key) in (None, new.get(key)) for key in ("version", "client", "account"))
+
+def _is_newer_token_set(leftover: Path, target: Path) -> bool:
+    status = leftover.lstat()
+    if leftover.suffix != ".tmp" or not stat.S_ISREG(status.st_mode):
+        return False
+    if os.name == "posix" and status.st_mode & 0o077:
+        return False
+    where = str(leftover)
+    try:
+        new = parsed(leftover.read_bytes(), where)
+        tokens_in(new, where)
+        # Without a target this is the first token set, or the first after a logout, which leaves no leftovers.
+        content = target.read_bytes() if target.exists() else b""
+        old = {} if is_blank(content) else parsed(content, where)
+    except TokenStoreCorrupt:
+        return False
+    return all(old.get(key) in (None, new.get(key)) for key in ("version", "client", "account"))
 
 
 def _file_name(client_id: str, account: str) -> str:
-    """A name that is good on every file system, and not shared by any two pairs, even where case does not count.
+    """Return a name that is valid on every file system, and unique for the pair also where case is ignored.
 
-    The hash tells them apart; what stands before it is for people.
+    The hash makes it unique. The part before it is for people.
     """
     shown = [client_id[:12]]
     if account != Endpoints().account:
@@ -354,51 +345,51 @@ def _lock_of(target: Path) -> Path:
 
 
 def _leftovers(target: Path) -> list[Path]:
-    """What killed writers of this very file left behind. Only ever looked for with the lock held."""
+    """Return the temporary files of killed processes for this token file. Call it with the lock held."""
     pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.(tmp|try)")
     return [entry for entry in target.parent.iterdir() if pattern.fullmatch(entry.name)]
 
 
 @contextlib.contextmanager
-def _new_file_beside(target: Path, kind: Literal["tmp", "try"]) -> Generator[Path, None, None]:
-    """A name for a new login ("tmp"), or for what only shows that one could be written ("try")."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.{kind}")
+def _reporting(
+    error_type: type[TokenStoreError], problem: str, hint: Callable[[OSError], str] = lambda _: ""
+) -> Generator[None, None, None]:
+    """Raise each `OSError` as `error_type`, with the reason of the system and a hint."""
     try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise error_type(f"{problem}: {error.strerror or error}{hint(error)}") from error
+
+
+def _owner_hint_for(error: OSError, path: Path) -> str:
+    return owner_hint(path) if isinstance(error, PermissionError) else ""
+
+
+def _mount_hint(error: OSError) -> str:
+    if error.errno != errno.EBUSY:
+        return ""
+    return ". The file seems to be a mount point: mount its folder instead, in which the file can be replaced"
 
 
 def _lock_problem(path: Path, lock: Path, error: OSError) -> str:
-    """Names what could not be made or opened: the folder, or the lock file, and not the token file."""
+    """Name what cannot be created or opened: the folder or the lock file, not the token file."""
     if error.errno == errno.EROFS:
         return (
-            f"{path} is on a read-only file system, so that its lock file {lock.name} cannot be made. A token set that "
-            "is only read is used through ReadOnlyTokens(path)"
+            f"{path} is on a read-only file system, so its lock file {lock.name} cannot be created. To use a token set "
+            "without storing it, open it with ReadOnlyTokens(path)"
         )
     what, where = ("lock file", lock) if lock.parent.is_dir() else ("folder", lock.parent)
-    hint = ""
-    if isinstance(error, PermissionError):
-        hint = owner_hint(lock if os.path.lexists(lock) else lock.parent)
-        hint += f". Remove {lock}, or give it to the user who runs this" if os.path.lexists(lock) else ""
-    return f"the {what} {where} of the token file cannot be made or opened: {error.strerror or error}{hint}"
-
-
-def _write_through(path: Path, content: bytes, target: Path) -> None:
-    """A new file that nobody else can read from its first moment, on the disk when this returns.
-
-    It belongs to the owner of `target`, which it is to replace.
-    """
-    descriptor = open_private(str(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
-    with os.fdopen(descriptor, "wb") as file:
-        keep_owner(descriptor, target)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    exists = os.path.lexists(lock)
+    hint = _owner_hint_for(error, lock if exists else lock.parent)
+    if exists and isinstance(error, PermissionError):
+        hint += f". Remove {lock}, or give it to the user who runs this process"
+    return (
+        f"the {what} {where} of the token file cannot be created or opened: {error.strerror or error}{hint}"
+    )
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the new name on the disk too. Not every system can open a folder."""
+    """Flush the new name to the disk. Not every system can open a folder."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

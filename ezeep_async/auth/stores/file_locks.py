@@ -13,11 +13,9 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import cast
 
-from ezeep_async.auth.stores.mounts import network_file_system
 from ezeep_async.auth.stores.private import FILE_MODE, keep_owner, make_folder, open_private
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.errors import TokenStoreError
@@ -175,15 +173,15 @@ def _other_owner(folder: Path) -> tuple[int, int] | None:
 class FileLocks:
     """The `SharedLocks` of stores that keep the token set in a file.
 
-    The first lock of a session creates the folder. If the folder cannot be used, `hold` raises `TokenStoreError`: the
-    session logs a warning and writes without these locks. A suspended process keeps its lock.
+    The folder is made when a session first takes a lock. Where it cannot be used, `hold` raises `TokenStoreError`, and the
+    session logs a warning and writes without these locks. A suspended process keeps its lock. Locking a file takes some
+    microseconds on a local disk, much less than a thread, so it is done on the event loop.
     """
 
     def __init__(self, target: Callable[[], Path]) -> None:
         """`target` returns the path of the token file without symbolic links. It is called in a thread."""
         self._target = target
         self._folder: Path | None = None
-        self._is_remote = False
         self._owner: tuple[int, int] | None = None
         self._here = defaultdict[int, asyncio.Lock](asyncio.Lock)
         """Callers of one session queue here, so only one of them tries to lock the file."""
@@ -197,7 +195,7 @@ class FileLocks:
             try:
                 yield
             finally:
-                await self._run(lock.release)
+                lock.release()
 
     async def aclose(self) -> None:
         """Do nothing: no file is open while no lock is held."""
@@ -209,7 +207,7 @@ class FileLocks:
         try:
             await self._wait_for(lock)
         except OSError as error:
-            await self._run(lock.release)
+            lock.release()
             if isinstance(error, FileNotFoundError) and not is_retry:  # the folder was removed
                 await in_thread(self._prepare)
                 return await self._locked(file_name, is_retry=True)
@@ -217,7 +215,7 @@ class FileLocks:
                 f"{folder / file_name} cannot be used: {error.strerror or error}"
             ) from error
         except BaseException:
-            await self._run(lock.release)
+            lock.release()
             raise
         return lock
 
@@ -230,22 +228,20 @@ class FileLocks:
         began, pause = time.monotonic(), FIRST_PAUSE_S
         waited = False
         while True:
-            if not await self._run(lock.try_lock):
-                await self._run(
-                    partial(lock.mark, b"1")
-                )  # each time: another waiter removes the mark with its lock
+            if not lock.try_lock():
+                lock.mark(b"1")  # each time: a waiter that got it removes the mark
                 waited = True
-            elif waited or not await self._run(lock.is_waited_for):
+            elif waited or not lock.is_waited_for():
                 break
             elif time.monotonic() - began > YIELD_S:
                 waited = True
                 break
             else:
-                await self._run(lock.unlock)
+                lock.unlock()
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
         if waited:
-            await self._run(partial(lock.mark, b"0"))
+            lock.mark(b"0")
 
     def _prepare(self) -> Path:
         try:
@@ -255,10 +251,5 @@ class FileLocks:
             raise TokenStoreError(
                 f"the folder for locks cannot be created: {error.filename}: {error.strerror or error}"
             ) from error
-        self._is_remote = network_file_system(str(folder)) is not None
         self._folder = folder
         return folder
-
-    async def _run(self, act: Callable[[], bool | None]) -> bool | None:
-        """Call `act`, in a thread on a network file system. On a local disk it takes microseconds."""
-        return await in_thread(act) if self._is_remote else act()

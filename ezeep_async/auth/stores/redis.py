@@ -22,7 +22,7 @@ from ezeep_async._text.redaction import clears_locals
 from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.presenting import EarlierHolder
 from ezeep_async.auth.stores.cipher import cipher
-from ezeep_async.auth.stores.document import Owner, as_text, check, owner_of, parsed, tokens_in
+from ezeep_async.auth.stores.document import BoundStore, as_text, stored_document, tokens_in
 from ezeep_async.auth.stores.redis_locks import RedisLocks
 from ezeep_async.auth.stores.redis_server import PROBE, RedisServer, RedisUnusable, to_the_end
 from ezeep_async.auth.tasks import start_self_timed
@@ -125,7 +125,7 @@ _holds: ContextVar[tuple[_Hold, ...]] = ContextVar("ezeep_redis_holds", default=
 """What the running task holds. A holder whose lease lapsed and the next one may be in one store at the same time."""
 
 
-class RedisTokenStore:
+class RedisTokenStore(BoundStore):
     """Keeps the login on a Redis server, so that processes on many machines share it.
 
     `server` is an address (`rediss://user:password@host:6379/0`) or a `redis.asyncio.Redis` to borrow, which is never
@@ -174,7 +174,6 @@ class RedisTokenStore:
         self._cipher = None if encryption_key is None else cipher(encryption_key)
         self._lease = lease
         self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
-        self._owner: Owner | None = None
         # Logins that could not be stored: the generation that they follow, and the one that they were to be.
         self._unsaved: WeakKeyDictionary[TokenSet, tuple[str, str]] = WeakKeyDictionary()
         # The last of them: the process that has it, what it follows, and the login.
@@ -182,13 +181,6 @@ class RedisTokenStore:
 
     def __repr__(self) -> str:
         return f"<RedisTokenStore: {self._where}>"
-
-    def bind(self, client_id: str, account: str) -> None:
-        """Whose login this is. Raises `TokenStoreError` when it was bound to another client or host before."""
-        owner = owner_of(client_id, account)
-        if self._owner is not None and self._owner != owner:
-            raise TokenStoreError(f"{self!r} already serves another client id or account host")
-        self._owner = owner
 
     @clears_locals
     async def load(self) -> TokenSet | None:
@@ -389,7 +381,7 @@ class RedisTokenStore:
         if is_blank(login) and (generation or not exists or any(is_ours)):
             return generation, None
         if not generation:
-            raise TokenStoreCorrupt(f"{self._where} is not a stored login: move it away and log in again")
+            raise TokenStoreCorrupt(f"{self._where} is not a stored token set: move it away and log in again")
         if self._cipher is not None:
             from cryptography.fernet import InvalidToken
 
@@ -400,7 +392,4 @@ class RedisTokenStore:
                     f"{self._where} cannot be decrypted: it was stored with another encryption_key, without one, or is "
                     "damaged"
                 ) from None
-        if is_blank(login) or not (document := parsed(login, self._where)):
-            return generation, None
-        check(document, self._owner, self._where)
-        return generation, document
+        return generation, stored_document(login, self._owner, self._where)

@@ -142,7 +142,7 @@ class RedisServer:
                     return _text(answer)
         except UnicodeDecodeError:
             raise TokenStoreCorrupt(
-                f"{self.where} is not a stored login: move it away and log in again"
+                f"{self.where} is not a stored token set: move it away and log in again"
             ) from None
         except (exceptions.RedisError, OSError) as error:
             said = self._censored(error)
@@ -203,7 +203,7 @@ class RedisServer:
                             f"{self.where} cannot be locked: its lock {lock!r} is a key of another type. Nobody here made "
                             "it: remove it"
                         )
-        return TokenStoreCorrupt(f"{self.where} is not a stored login, but a key of another type")
+        return TokenStoreCorrupt(f"{self.where} is not a stored token set, but a key of another type")
 
     def _censored(self, error: Exception) -> str:
         """What Redis said, without the arguments that it repeats: the password may be among them."""
