@@ -1,4 +1,4 @@
-"""An empty place holds no token set. It is not a damaged one: a login, a logout and a first token set go on."""
+"""An empty file, secret or keyring entry is an empty store, not a damaged one: login, logout and first save work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EMPTY = [b"", b"\n", b" \t\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n", b"{}"]
 
 @pytest.mark.parametrize("content", EMPTY)
 async def test_an_empty_token_file(sandbox: Sandbox, tmp_path: Path, content: bytes) -> None:
-    """From mktemp, a placeholder, an editor: nobody is logged in, and a first token set goes in."""
+    """From mktemp, a placeholder or an editor: no token set is loaded, and a first one can be stored."""
     path = tmp_path / "login.json"
     path.write_bytes(content)
     async with open_session(sandbox, FileTokenStore(path)) as session:
@@ -32,8 +32,10 @@ async def test_an_empty_token_file(sandbox: Sandbox, tmp_path: Path, content: by
     assert await FileTokenStore(path).load() == tokens
 
 
-async def test_a_killed_writer_beside_an_empty_file(sandbox: Sandbox, tmp_path: Path) -> None:
-    """What it had written whole is the token set: the empty file is nothing that it could replace wrongly."""
+async def test_a_token_set_of_a_killed_writer_replaces_an_empty_file(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The complete temporary file becomes the token file, because an empty file has no other owner."""
     path, tokens = tmp_path / "login.json", sandbox.tokens()
     await put(FileTokenStore(path), tokens)
     path.rename(tmp_path / ".login.json.0123456789abcdef.tmp")
@@ -52,7 +54,7 @@ async def test_an_empty_secret(tmp_path: Path, content: bytes) -> None:
 
 @pytest.fixture
 def entries(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[str, str], str]]:
-    """What is in the keyring."""
+    """A keyring in memory."""
     keyring = pytest.importorskip("keyring", reason="the extra keyring is not installed")
     from keyring.backend import KeyringBackend
 

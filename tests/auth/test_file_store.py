@@ -43,7 +43,7 @@ def _mode(path: Path) -> int:
 
 
 def _others(path: Path) -> list[str]:
-    """What is in the folder besides the token file and its lock."""
+    """Return the files in the folder without the token file and its lock."""
     return [each.name for each in path.parent.iterdir() if each.name not in {path.name, path.name + ".lock"}]
 
 
@@ -52,8 +52,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "login.json"
 
 
-async def test_a_login_survives_its_session(sandbox: Sandbox, path: Path) -> None:
-    """Saved, loaded by another store on the same path, equal in everything; then cleared."""
+async def test_a_token_set_survives_its_session(sandbox: Sandbox, path: Path) -> None:
+    """It is saved, loaded unchanged by another store on the same path, and cleared."""
     tokens = sandbox.tokens()
     await put(FileTokenStore(path), tokens)
     assert await FileTokenStore(path).load() == tokens
@@ -83,10 +83,10 @@ def test_2_1_eight_processes_make_one_refresh(path: Path, method: str) -> None:
         assert sandbox.refresh_requests == 1
 
 
-async def test_2_4_the_file_is_private_from_its_first_moment(
+async def test_2_4_the_file_is_created_with_mode_0600(
     sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """2-4: with umask 000 every file that is ever opened for it has mode 0600 at once."""
+    """2-4: also with umask 000, every file that is opened has mode 0600 at once."""
     modes: list[int] = []
     real = os.open
 
@@ -110,7 +110,7 @@ async def test_2_4_the_file_is_private_from_its_first_moment(
 async def test_2_4_a_failing_write_leaves_the_old_file_and_nothing_else(
     sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """2-4: no space at any step: the old file byte for byte, and no other one."""
+    """2-4: without space at any step, the old file is unchanged and there is no other file."""
     store = FileTokenStore(path)
     await put(store, sandbox.tokens())
     before = path.read_bytes()
@@ -136,8 +136,8 @@ async def test_2_4_a_failing_write_leaves_the_old_file_and_nothing_else(
     assert _others(path) == []
 
 
-async def test_2_4_what_a_killed_writer_left_is_removed(sandbox: Sandbox, path: Path) -> None:
-    """2-4: a temporary file of a process that was killed holds a token: the next save removes it."""
+async def test_2_4_temporary_files_of_killed_processes_are_removed(sandbox: Sandbox, path: Path) -> None:
+    """2-4: such a file may contain a token, so the next save removes it."""
     leftover = path.with_name(f".{path.name}.0123456789abcdef.tmp")
     leftover.write_text("{")
     await put(FileTokenStore(path), sandbox.tokens())
@@ -147,7 +147,7 @@ async def test_2_4_what_a_killed_writer_left_is_removed(sandbox: Sandbox, path: 
 async def test_2_5_a_file_that_others_can_read_is_repaired(
     sandbox: Sandbox, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """2-5: a warning, once. A read changes nothing; what proves that it can be written, and a write, make it 0600."""
+    """2-5: one warning is logged. A read changes nothing; `check_writable` and `save` set mode 0600."""
     store = FileTokenStore(path)
     await put(store, sandbox.tokens())
     for write in (store.check_writable, lambda: put(store, sandbox.tokens())):
@@ -159,15 +159,15 @@ async def test_2_5_a_file_that_others_can_read_is_repaired(
     assert caplog.text.count("can be read by other users (mode 644)") == 1
 
 
-async def test_2_5_a_folder_that_we_make_is_private(sandbox: Sandbox, tmp_path: Path) -> None:
-    """2-5: 0700."""
+async def test_2_5_a_created_folder_is_private(sandbox: Sandbox, tmp_path: Path) -> None:
+    """2-5: its mode is 0700."""
     path = tmp_path / "new" / "login.json"
     await put(FileTokenStore(path), sandbox.tokens())
     assert _mode(path.parent) == 0o700
 
 
 async def test_2_5_a_symbolic_link_stays_and_its_target_is_replaced(sandbox: Sandbox, tmp_path: Path) -> None:
-    """2-5: the link is still one, and the login is in its target."""
+    """2-5: the link still is one, and the token set is in its target."""
     target, link = tmp_path / "real.json", tmp_path / "link.json"
     link.symlink_to(target)
     tokens = sandbox.tokens()
@@ -185,7 +185,7 @@ async def test_2_5_a_symbolic_link_stays_and_its_target_is_replaced(sandbox: San
     ids=lambda content: repr(content[:30]),
 )  # fmt: skip
 async def test_2_6_a_corrupt_file_is_named_and_kept(sandbox: Sandbox, path: Path, content: bytes) -> None:
-    """2-6: never taken for a token, never overwritten, not by a refresh and not by a login."""
+    """2-6: it is never used as a token and never overwritten, neither by a refresh nor by a login."""
     path.write_bytes(content)
     path.chmod(0o600)
     async with open_session(sandbox, FileTokenStore(path)) as session:
@@ -201,7 +201,7 @@ async def test_2_6_a_corrupt_file_is_named_and_kept(sandbox: Sandbox, path: Path
 async def test_2_7_a_disk_that_fills_up_during_the_refresh(
     sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """2-7: the call gets its answer; the file is the old one, whole; when there is room again the login is stored."""
+    """2-7: the call succeeds, the old file is complete, and the token set is stored when there is space again."""
     store = FileTokenStore(path)
     await put(store, expired(sandbox.tokens()))
     before = path.read_bytes()
@@ -223,11 +223,11 @@ async def test_2_7_a_disk_that_fills_up_during_the_refresh(
         assert await survives("disk full", sandbox, again)
 
 
-async def test_2_2_the_login_is_renewed_in_order(
+async def test_2_2_the_steps_of_a_refresh_are_in_order(
     sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """2-2: what is spent is spent under the lock, when it is known that there is a place for what comes; and what came
-    is on the disk, name and all, before anybody uses it or the next one may look.
+    """2-2: the refresh token is sent under the lock, after `check_writable`. The new token set and its file name are on
+    the disk before a caller uses it and before the lock is released.
     """
     tokens = expired(sandbox.tokens())
     await put(FileTokenStore(path), tokens)
@@ -307,7 +307,7 @@ asyncio.run(main())
 
 @pytest.mark.may_block
 def test_2_8_a_killed_holder_frees_the_lock(path: Path) -> None:
-    """2-8: SIGKILL to the process that holds it: the next one has it, with nothing to clean up by hand."""
+    """2-8: after SIGKILL of its holder, the next process gets the lock without a clean-up."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
@@ -324,7 +324,7 @@ def test_2_8_a_killed_holder_frees_the_lock(path: Path) -> None:
 
 
 async def test_2_8_waiting_for_the_lock_is_cancellable_and_leaks_nothing(path: Path) -> None:
-    """2-8: cancelled at every moment of the wait, the lock is free for the next one."""
+    """2-8: cancelled at any moment of the wait, the lock is free for the next waiter."""
     store = FileTokenStore(path)
     for pause in [0.0, 0.001, 0.002, 0.005, 0.01, 0.02]:
 
@@ -367,7 +367,7 @@ async def _take_and_release(store: FileTokenStore) -> None:
 
 
 def test_2_8_the_wait_is_longer_than_a_refresh_and_its_replay() -> None:
-    """2-8: nobody gives up on a holder that works."""
+    """2-8: a waiter does not time out while the holder works."""
     from ezeep_async import Settings
     from ezeep_async.auth.stores.file import LOCK_TIMEOUT
 
@@ -375,7 +375,7 @@ def test_2_8_the_wait_is_longer_than_a_refresh_and_its_replay() -> None:
 
 
 async def test_2_12_a_file_of_another_client_or_host_is_refused(sandbox: Sandbox, path: Path) -> None:
-    """2-12: for reading and for writing; the file stays as it is."""
+    """2-12: reading and writing fail, and the file is not changed."""
     async with open_session(sandbox, FileTokenStore(path), tokens=sandbox.tokens()) as session:
         await session.accounts.me()
     content = path.read_bytes()
@@ -394,7 +394,7 @@ async def test_2_12_a_file_of_another_client_or_host_is_refused(sandbox: Sandbox
 
 
 async def test_2_12_unknown_keys_stay_on_rewriting(sandbox: Sandbox, path: Path) -> None:
-    """2-12: what a later version wrote beside the login is kept."""
+    """2-12: keys of a later version are kept."""
     await put(FileTokenStore(path), sandbox.tokens())
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"note": {"kept": True}}))
@@ -406,7 +406,7 @@ async def test_2_12_unknown_keys_stay_on_rewriting(sandbox: Sandbox, path: Path)
 
 
 async def test_one_store_serves_one_client(sandbox: Sandbox, path: Path) -> None:
-    """Two sessions of different clients on one store object are told so."""
+    """A second session with another client id on the same store object raises an error."""
     store = FileTokenStore(path)
     async with open_session(sandbox, store):
         with pytest.raises(TokenStoreError, match="another client id"):
@@ -415,7 +415,7 @@ async def test_one_store_serves_one_client(sandbox: Sandbox, path: Path) -> None
 
 @pytest.mark.may_block
 def test_a_file_cannot_be_read(path: Path) -> None:
-    """A folder in place of the file, an unusable folder: one clear error, no traceback of another kind."""
+    """A folder in place of the file and an unusable folder raise `TokenStoreError`."""
     path.mkdir()
     with pytest.raises(TokenStoreError, match=r"login\.json cannot be read"):
         asyncio.run(FileTokenStore(path).load())
@@ -431,7 +431,7 @@ def test_a_file_cannot_be_read(path: Path) -> None:
 
 @pytest.mark.may_block
 def test_one_lock_for_two_loops_in_two_threads(path: Path) -> None:
-    """An event loop of the application and the one of run_sync: never both inside."""
+    """The event loop of the application and that of run_sync exclude each other."""
     inside, most = 0, 0
 
     async def work() -> None:
@@ -451,8 +451,8 @@ def test_one_lock_for_two_loops_in_two_threads(path: Path) -> None:
     assert most == 1
 
 
-async def test_an_expired_and_spent_login_in_a_file_needs_a_person(sandbox: Sandbox, path: Path) -> None:
-    """The stored login is never deleted by the SDK, even when it is dead."""
+async def test_a_refused_token_set_stays_in_the_file(sandbox: Sandbox, path: Path) -> None:
+    """The SDK never deletes a stored token set, also if its refresh token is refused."""
     spent = expired(sandbox.tokens())
     async with open_session(sandbox, stored=spent) as other:
         await other.accounts.me()

@@ -34,7 +34,7 @@ from ezeep_async.sandbox import Sandbox
 
 
 class InMemory(KeyringBackend):
-    """A keyring that works; `limit` is the longest value it takes, `refuses` what it raises for every write."""
+    """A working keyring; `limit` is the longest value that it accepts, `refuses` the error of every write."""
 
     priority = 1  # type: ignore[assignment]
 
@@ -84,10 +84,10 @@ def store(backend: InMemory, tmp_path: Path) -> KeyringTokenStore:
     return KeyringTokenStore(folder=tmp_path)
 
 
-async def test_a_login_survives_its_session(
+async def test_a_token_set_survives_its_session(
     sandbox: Sandbox, backend: InMemory, store: KeyringTokenStore, tmp_path: Path
 ) -> None:
-    """Saved, loaded by another store, equal in everything; then cleared, which may be done twice. In worker threads."""
+    """It is saved, loaded unchanged by another store, and cleared twice, in worker threads."""
     tokens = sandbox.tokens()
     assert await store.load() is None
     await put(store, tokens)
@@ -101,8 +101,8 @@ async def test_a_login_survives_its_session(
     assert tokens.access_token not in repr(store)
 
 
-async def test_a_session_renews_the_login_in_it(sandbox: Sandbox, store: KeyringTokenStore) -> None:
-    """2-2: renewed once, and the next session needs no renewal."""
+async def test_a_session_refreshes_the_stored_token(sandbox: Sandbox, store: KeyringTokenStore) -> None:
+    """2-2: it is refreshed once, and the next session does not refresh it again."""
     await put(store, expired(sandbox.tokens()))
     for _ in range(2):
         async with open_session(sandbox, store) as session:
@@ -113,7 +113,7 @@ async def test_a_session_renews_the_login_in_it(sandbox: Sandbox, store: Keyring
 async def test_2_1_stores_on_one_entry_contend_for_one_lock(
     sandbox: Sandbox, store: KeyringTokenStore, tmp_path: Path
 ) -> None:
-    """2-1, 1-11: eight sessions with stores of their own at expiry: one refresh. Another name is another lock."""
+    """2-1, 1-11: eight sessions with one store each at expiry: one refresh. Another name has another lock."""
     await put(store, expired(sandbox.tokens()))
     sessions = [open_session(sandbox, KeyringTokenStore(folder=tmp_path)) for _ in range(8)]
     await asyncio.gather(*[session.accounts.me() for session in sessions])
@@ -139,7 +139,7 @@ asyncio.run(main())
 
 @pytest.mark.may_block
 def test_2_8_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
-    """2-8: between processes, and freed by death. 2-11: keyring itself is not imported for it."""
+    """2-8: the lock works between processes and ends with its process. 2-11: it does not import keyring."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held False\n"
@@ -159,7 +159,7 @@ def test_2_8_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
 async def test_2_11_a_keyring_that_works_passes_the_probe(
     backend: InMemory, store: KeyringTokenStore
 ) -> None:
-    """2-11: written, read, deleted; nothing stays, and twenty at once do not disturb each other."""
+    """2-11: the probe leaves no entry, and twenty concurrent probes do not disturb each other."""
     await asyncio.gather(*[store.probe() for _ in range(20)])
     assert backend.entries == {}
     assert len(set(backend.writes)) == 20
@@ -189,7 +189,7 @@ def _odd() -> KeyringBackend:
     ids=["fail", "null", "locked", "no D-Bus"],
 )
 async def test_2_11_a_machine_without_a_usable_keyring(make, why: str, tmp_path: Path) -> None:
-    """2-11: the probe says so, why, and what to do; a renewal is not begun."""
+    """2-11: the error of the probe has the reason and what to do; no refresh is started."""
     keyring.set_keyring(make())
     store = KeyringTokenStore(folder=tmp_path)
     with pytest.raises(TokenStoreError, match=why) as caught:
@@ -202,7 +202,7 @@ async def test_2_11_a_machine_without_a_usable_keyring(make, why: str, tmp_path:
 
 @pytest.mark.parametrize("work", ["load", "clear", "check_writable"])
 async def test_2_11_no_backend_is_one_clear_error_everywhere(tmp_path: Path, work: str) -> None:
-    """2-11: not a RuntimeError of a library that the caller does not know."""
+    """2-11: a `TokenStoreError`, not a RuntimeError of the library."""
     keyring.set_keyring(keyring.backends.fail.Keyring())
     with pytest.raises(TokenStoreError, match="cannot be used"):
         await getattr(KeyringTokenStore(folder=tmp_path), work)()
@@ -211,7 +211,7 @@ async def test_2_11_no_backend_is_one_clear_error_everywhere(tmp_path: Path, wor
 async def test_2_11_without_the_library(
     store: KeyringTokenStore, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """2-11: the extra is named."""
+    """2-11: the error names the extra."""
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(TokenStoreError, match=r"pip install 'ezeep_async\[keyring\]'"):
         await store.probe()
@@ -238,7 +238,7 @@ def test_2_11_the_package_never_imports_keyring() -> None:
 async def test_2_6_a_corrupt_entry_is_named_and_kept(
     sandbox: Sandbox, backend: InMemory, store: KeyringTokenStore, text: str
 ) -> None:
-    """2-6: never taken for a token, never overwritten, not by a refresh and not by a login."""
+    """2-6: it is never used as a token and never overwritten, neither by a refresh nor by a login."""
     backend.entries[SERVICE, "login"] = text
     async with open_session(sandbox, store) as session:
         with pytest.raises(TokenStoreCorrupt, match="ezeep_async/login") as caught:
@@ -252,10 +252,10 @@ async def test_2_6_a_corrupt_entry_is_named_and_kept(
     assert sandbox.count("POST /oauth/access_token/") == 0
 
 
-async def test_2_7_a_login_that_is_too_long_for_the_keyring(
+async def test_2_7_a_token_set_that_is_too_long_for_the_keyring(
     sandbox: Sandbox, backend: InMemory, store: KeyringTokenStore
 ) -> None:
-    """2-7: found out before the refresh token is spent; the error shows no secret, and the old login stays."""
+    """2-7: `check_writable` fails before the refresh token is spent; no secret is shown; the old token set stays."""
     tokens = expired(sandbox.tokens())
     await put(store, tokens)
     backend.limit = 100
@@ -273,10 +273,10 @@ async def test_2_7_a_login_that_is_too_long_for_the_keyring(
     assert await store.load() == tokens
 
 
-async def test_2_7_a_keyring_that_forgets_is_found_out(
+async def test_2_7_a_keyring_that_does_not_store_is_detected(
     sandbox: Sandbox, backend: InMemory, store: KeyringTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """2-7: saving reads back what was written."""
+    """2-7: `save` reads the entry again."""
     monkeypatch.setattr(backend, "set_password", lambda *args: None)
     with pytest.raises(TokenPersistError, match="does not hold what was put there"):
         await put(store, sandbox.tokens())
@@ -285,7 +285,7 @@ async def test_2_7_a_keyring_that_forgets_is_found_out(
 async def test_2_12_an_entry_of_another_client_or_host_is_refused(
     sandbox: Sandbox, backend: InMemory, store: KeyringTokenStore, tmp_path: Path
 ) -> None:
-    """2-12: for reading and for writing; the entry stays as it is, and does not show the client id."""
+    """2-12: reading and writing fail; the entry is not changed, and does not contain the client id."""
     async with open_session(sandbox, store, tokens=sandbox.tokens()) as session:
         await session.accounts.me()
     text = backend.entries[SERVICE, "login"]
@@ -307,7 +307,7 @@ async def test_2_12_an_entry_of_another_client_or_host_is_refused(
 async def test_2_12_unknown_keys_stay_on_rewriting(
     sandbox: Sandbox, backend: InMemory, store: KeyringTokenStore
 ) -> None:
-    """2-12: what a later version wrote beside the login is kept."""
+    """2-12: keys of a later version are kept."""
     await put(store, sandbox.tokens())
     document = json.loads(backend.entries[SERVICE, "login"])
     backend.entries[SERVICE, "login"] = json.dumps(document | {"note": {"kept": True}})
@@ -317,8 +317,10 @@ async def test_2_12_unknown_keys_stay_on_rewriting(
     assert document["version"] == 1
 
 
-def test_the_lock_is_where_every_process_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The default folder does not depend on what is installed or on XDG variables, which a cron job does not have."""
+def test_the_default_folder_is_the_same_for_every_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It depends neither on installed packages nor on XDG variables, which a cron job does not have."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))

@@ -1,4 +1,4 @@
-"""A token file that takes no other file in its place: found out before the login in it is spent."""
+"""A token file that cannot be replaced: `check_writable` fails before the refresh token is spent."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def _can_mount() -> bool:
 @pytest.mark.skipif(
     not _can_mount(), reason="this user may not mount anything, not in a namespace of its own either"
 )
-def test_2_7_a_file_that_is_a_mount_is_refused_before_its_login_is_spent(tmp_path: Path) -> None:
-    """2-7: as with `docker run -v login.json:/app/login.json`: nothing is sent, and the login is alive afterwards."""
+def test_2_7_a_file_that_is_a_mount_point_is_refused_before_its_token_is_spent(tmp_path: Path) -> None:
+    """2-7: as with `docker run -v login.json:/app/login.json`: no request is sent, and the refresh token still works."""
     host, path = tmp_path / "host.json", tmp_path / "login.json"
     path.touch()
     with sandbox_in_a_thread() as sandbox:
@@ -80,10 +80,10 @@ def test_2_7_a_file_that_is_a_mount_is_refused_before_its_login_is_spent(tmp_pat
         asyncio.run(works())
 
 
-async def test_2_7_a_file_that_cannot_be_replaced_is_not_renewed(
+async def test_2_7_a_file_that_cannot_be_replaced_is_not_refreshed(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """2-7: whatever the reason is: there is room for a new file, and it may not take the place of the old one."""
+    """2-7: for any reason: a new file can be created, but not renamed over the old one."""
     path = tmp_path / "login.json"
     await put(FileTokenStore(path), expired(sandbox.tokens()))
     before = path.read_bytes()
@@ -100,10 +100,10 @@ async def test_2_7_a_file_that_cannot_be_replaced_is_not_renewed(
     assert [each.name for each in tmp_path.iterdir() if each.suffix in {".tmp", ".try"}] == []
 
 
-async def test_2_4_the_room_that_is_proven_is_the_room_that_is_needed(
+async def test_2_4_check_writable_needs_as_much_space_as_save(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """2-4: what else is in the file is written again with the login, and counted."""
+    """2-4: unknown keys are written again with the token set, so their size counts."""
     path = tmp_path / "login.json"
     await put(FileTokenStore(path), expired(sandbox.tokens()))
     path.write_text(json.dumps({**json.loads(path.read_text()), "ours": "x" * 100_000}))

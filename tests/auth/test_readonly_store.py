@@ -45,7 +45,7 @@ def _write(path: Path, tokens: TokenSet) -> Path:
 async def test_2_13_accepted_with_a_warning_at_the_start(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """2-13: the access token works; the warning is there when the session opens, once, and shows no secret."""
+    """2-13: the access token works; one warning is logged when the session opens, without a secret."""
     tokens = sandbox.tokens()
     store = ReadOnlyTokens(_values(tokens))
     assert isinstance(store, TokenStore)
@@ -63,9 +63,9 @@ async def test_2_13_accepted_with_a_warning_at_the_start(
 
 
 @pytest.mark.parametrize("how", ["ended", "refused"])
-async def test_2_13_it_is_never_renewed_from_here(sandbox: Sandbox, how: str) -> None:
-    """2-13: when the access token ends, an error says why; nothing was sent, and the refresh token still works for
-    whoever may store what it brings.
+async def test_2_13_the_token_is_never_refreshed(sandbox: Sandbox, how: str) -> None:
+    """2-13: when the access token expires, the error says why; no request is sent, and the refresh token still works
+    in a store that can be written.
     """
     tokens = sandbox.tokens()
     if how == "ended":
@@ -81,18 +81,16 @@ async def test_2_13_it_is_never_renewed_from_here(sandbox: Sandbox, how: str) ->
     assert sandbox.refreshes == 1
 
 
-async def test_2_13_who_may_use_it_up_says_so(sandbox: Sandbox) -> None:
-    """2-13: the way of the docstring: loaded into memory, and renewed there."""
+async def test_2_13_loaded_into_memory_it_is_refreshed(sandbox: Sandbox) -> None:
+    """2-13: the recipe of the docstring."""
     source = ReadOnlyTokens(_values(expired(sandbox.tokens())))
     async with open_session(sandbox, MemoryTokenStore(await source.load())) as session:
         await session.accounts.me()
     assert sandbox.refreshes == 1
 
 
-async def test_2_13_a_mounted_secret_that_somebody_renews_is_taken_up(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    """2-13: the file is read again when the token in memory has ended; also one of another mode, left as it is."""
+async def test_2_13_an_updated_mounted_secret_is_used(sandbox: Sandbox, tmp_path: Path) -> None:
+    """2-13: the file is read again when the token in memory has expired. Its mode is not checked and not changed."""
     path = _write(tmp_path / "login.json", sandbox.tokens())
     path.chmod(0o444)
     async with open_session(sandbox, ReadOnlyTokens(path)) as session:
@@ -107,8 +105,8 @@ async def test_2_13_a_mounted_secret_that_somebody_renews_is_taken_up(
     assert [each.name for each in tmp_path.iterdir()] == ["login.json"]
 
 
-async def test_2_13_a_file_of_the_file_store_will_do(sandbox: Sandbox, tmp_path: Path) -> None:
-    """2-13, 2-12: with its owner: another client or another host is refused."""
+async def test_2_13_a_file_of_the_file_store_can_be_read(sandbox: Sandbox, tmp_path: Path) -> None:
+    """2-13, 2-12: another client id or account host is refused."""
     path, tokens = tmp_path / "login.json", sandbox.tokens()
     async with open_session(sandbox, FileTokenStore(path), tokens=tokens):
         pass
@@ -127,7 +125,7 @@ async def test_2_13_a_file_of_the_file_store_will_do(sandbox: Sandbox, tmp_path:
 
 
 async def test_2_13_from_the_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """2-13: read when the store is made, from variables with the package's name; none is no login."""
+    """2-13: the variables are read when the store is created; without them it is empty."""
     assert await ReadOnlyTokens.from_env().load() is None
     tokens = sandbox.tokens()
     monkeypatch.setenv("EZEEP_ACCESS_TOKEN", tokens.access_token + "\n")
@@ -144,7 +142,7 @@ async def test_2_13_from_the_environment(sandbox: Sandbox, monkeypatch: pytest.M
 
 
 async def test_2_13_an_access_token_alone_is_enough(sandbox: Sandbox) -> None:
-    """2-13: without an end it is good until the server says otherwise; then a person is needed, and it is said."""
+    """2-13: without an expiry it is used until the server refuses it; then the error asks for a new login."""
     store = ReadOnlyTokens({"access_token": sandbox.tokens().access_token, "expires_in": 1})
     async with open_session(sandbox, store) as session:
         await session.accounts.me()
@@ -157,7 +155,7 @@ async def test_2_13_an_access_token_alone_is_enough(sandbox: Sandbox) -> None:
 async def test_2_13_nothing_is_stored_and_a_login_is_refused_before_its_code_is_spent(
     sandbox: Sandbox,
 ) -> None:
-    """2-13: save, a first login, and the exchange of a code: TokenPersistError, no request."""
+    """2-13: save, a first token set, and the exchange of a code raise `TokenPersistError` without a request."""
     tokens = sandbox.tokens()
     with pytest.raises(TokenPersistError, match="the environment is read-only"):
         await ReadOnlyTokens.from_env({}).save(tokens)
@@ -169,8 +167,10 @@ async def test_2_13_nothing_is_stored_and_a_login_is_refused_before_its_code_is_
     assert not sandbox.requests
 
 
-async def test_2_13_logging_out_says_what_stays(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """2-13: revoked, not used any more, and a warning that the source still has it; a new one there is used."""
+async def test_2_13_logout_reports_that_the_source_keeps_the_token(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """2-13: the token is revoked and not used any more; a warning names the source; a new token there is used."""
     values = _values(sandbox.tokens())
     store = ReadOnlyTokens(values)
     async with open_session(sandbox, store) as session:
@@ -184,8 +184,8 @@ async def test_2_13_logging_out_says_what_stays(sandbox: Sandbox, caplog: pytest
         await session.accounts.me()
 
 
-async def test_the_lock_excludes(sandbox: Sandbox) -> None:
-    """Like that of every store: one at a time."""
+async def test_the_lock_is_exclusive(sandbox: Sandbox) -> None:
+    """Five tasks hold it one after another."""
     store, inside = ReadOnlyTokens({}), 0
     import asyncio
 
@@ -205,7 +205,7 @@ async def test_the_lock_excludes(sandbox: Sandbox) -> None:
     [(1800000000, 0), (1800000000.5, 0.5), ("1800000000", 0), ("2027-01-15T08:00:00Z", 0),
      ("2027-01-15T09:00:00+01:00", 0)],
 )  # fmt: skip
-async def test_2_13_ends_as_people_write_them(end: object, seconds: float) -> None:
+async def test_2_13_formats_of_the_expiry(end: object, seconds: float) -> None:
     """2-13: seconds, or ISO 8601 with a zone."""
     tokens = await ReadOnlyTokens({"access_token": "a", "expires_at": end, "expires_in": 3600}).load()
     assert tokens is not None
@@ -226,15 +226,15 @@ async def test_2_13_ends_as_people_write_them(end: object, seconds: float) -> No
         ({"access_token": "plain-token", "expires_at": True}, "expires_at"),
     ],
 )
-async def test_2_6_a_source_that_cannot_be_understood(values: dict[str, object], why: str) -> None:
-    """2-6: named, without what is in it."""
+async def test_2_6_a_source_that_is_not_a_token_set(values: dict[str, object], why: str) -> None:
+    """2-6: the error names the source, without its content."""
     with pytest.raises(TokenStoreCorrupt, match=why) as caught:
         await ReadOnlyTokens(values).load()
     assert "plain-token" not in str(caught.value)
 
 
-async def test_2_6_a_file_that_cannot_be_read_or_understood(tmp_path: Path) -> None:
-    """2-6: a missing one is named, an empty one is no login, a bare token is not taken for one."""
+async def test_2_6_a_file_that_is_missing_empty_or_corrupt(tmp_path: Path) -> None:
+    """2-6: a missing file is named, an empty one is an empty store, a bare token is corrupt."""
     path = tmp_path / "login.json"
     with pytest.raises(TokenStoreError, match=r"login\.json cannot be read: No such file"):
         await ReadOnlyTokens(path).load()

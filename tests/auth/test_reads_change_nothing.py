@@ -1,4 +1,4 @@
-"""A read of a token file changes nothing, and a write looks first what it replaces."""
+"""Reading a token file changes nothing, and a write checks the file that it replaces."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from ezeep_async import (
 from ezeep_async.sandbox import Sandbox
 
 
-SOMEBODY = 65534
+OTHER_UID = 65534
 as_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, int, int, bytes]]:
-    """Everything in the folder: mode, owner, group, time of the last change, content."""
+    """Return mode, owner, group, modification time and content of everything in the folder."""
     found = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
@@ -113,8 +113,8 @@ async def test_the_token_set_of_another_client_stays_as_it_is(
 
 @pytest.mark.may_block
 @pytest.mark.parametrize("name", ["typo/dir/login.json", "login.json"])
-async def test_nobody_logged_in_makes_nothing(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
-    """Neither a folder nor a lock file: by a call, a logout, a kept-alive session, a blocking one."""
+async def test_an_empty_store_creates_no_files(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+    """No folder and no lock file: after a call, a logout, keep-alive, a blocking session."""
     store = FileTokenStore(tmp_path / name)
     assert await store.load() is None
     async with open_session(sandbox, store) as session:
@@ -148,7 +148,7 @@ async def test_a_good_token_set_is_used_without_a_change(sandbox: Sandbox, tmp_p
 
 @pytest.mark.may_block
 async def test_a_killed_first_login_is_still_found(sandbox: Sandbox, tmp_path: Path) -> None:
-    """No token file and no lock file, but a token set that a killed writer had written whole: it is taken up."""
+    """Without token file and lock file, the complete temporary file of a killed writer becomes the token file."""
     path = tmp_path / "login.json"
     await put(FileTokenStore(path), sandbox.tokens())
     path.rename(tmp_path / ".login.json.0123456789abcdef.tmp")
@@ -160,37 +160,37 @@ async def test_a_killed_first_login_is_still_found(sandbox: Sandbox, tmp_path: P
 @as_root
 @pytest.mark.may_block
 async def test_root_leaves_a_token_file_to_its_owner(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Refreshed by root, the file and its lock still belong to the user, who can go on."""
+    """After a refresh by root, the file and its lock still belong to the user, who can use them."""
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     path = home / "login.json"
     await put(FileTokenStore(path), expired(sandbox.tokens()))
     for each in (home, *home.iterdir()):
-        os.chown(each, SOMEBODY, SOMEBODY)
+        os.chown(each, OTHER_UID, OTHER_UID)
     (home / "login.json.lock").unlink(missing_ok=True)
     await _call(FileTokenStore(path), sandbox)
     assert sandbox.refreshes == 1
     assert {each.name: each.stat().st_uid for each in home.iterdir()} == dict.fromkeys(
-        ["login.json", "login.json.lock"], SOMEBODY
+        ["login.json", "login.json.lock"], OTHER_UID
     )
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @as_root
 @pytest.mark.may_block
-async def test_root_gives_nothing_away_where_everybody_may_write(sandbox: Sandbox, tmp_path: Path) -> None:
-    """In a folder such as /tmp the owner of a file that waits for a token set may be anybody."""
+async def test_root_gives_no_file_away_in_a_world_writable_folder(sandbox: Sandbox, tmp_path: Path) -> None:
+    """In a folder such as /tmp, any user can be the owner of an empty token file."""
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
     path = shared / "login.json"
     path.touch()
-    os.chown(path, SOMEBODY, SOMEBODY)
+    os.chown(path, OTHER_UID, OTHER_UID)
     await put(FileTokenStore(path), sandbox.tokens())
     assert path.stat().st_uid == 0
 
 
-AS_SOMEBODY = """
+AS_ANOTHER_USER = """
 import asyncio, os, sys
 from ezeep_async import FileTokenStore, TokenStoreError
 import ezeep_async.auth.stores.file, pwd, filelock
@@ -205,12 +205,12 @@ asyncio.run(main())
 """
 
 
-def _locked_by_somebody(folder: Path, path: Path) -> str:
-    """What another user than root is told who wants the lock."""
+def _locked_by_another_user(folder: Path, path: Path) -> str:
+    """Return the error that another user than root gets from `lock()`."""
     for each in [folder, *folder.parents][:4]:
         each.chmod(each.stat().st_mode | 0o011)
     ran = subprocess.run(
-        [sys.executable, "-c", AS_SOMEBODY, str(path)],
+        [sys.executable, "-c", AS_ANOTHER_USER, str(path)],
         capture_output=True,
         text=True,
         check=True,
@@ -222,32 +222,32 @@ def _locked_by_somebody(folder: Path, path: Path) -> str:
 @as_root
 @pytest.mark.may_block
 def test_a_lock_file_of_another_user_is_named(tmp_path: Path) -> None:
-    """And not the token file, with which nothing is wrong."""
-    os.chown(tmp_path, SOMEBODY, SOMEBODY)
+    """The error names the lock file, not the token file."""
+    os.chown(tmp_path, OTHER_UID, OTHER_UID)
     lock = tmp_path / "login.json.lock"
     lock.touch(mode=0o600)
-    told = _locked_by_somebody(tmp_path, tmp_path / "login.json")
-    assert told.startswith(
+    message = _locked_by_another_user(tmp_path, tmp_path / "login.json")
+    assert message.startswith(
         f"the lock file {lock} of the token file cannot be created or opened: Permission denied"
     )
-    assert "it belongs to the user root" in told
-    assert f"Remove {lock}" in told
+    assert "it belongs to the user root" in message
+    assert f"Remove {lock}" in message
 
 
 @as_root
 @pytest.mark.may_block
-def test_a_folder_that_takes_no_file_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "of root"
     folder.mkdir(mode=0o755)
-    told = _locked_by_somebody(folder, folder / "below" / "login.json")
-    assert told.startswith(
+    message = _locked_by_another_user(folder, folder / "below" / "login.json")
+    assert message.startswith(
         f"the folder {folder / 'below'} of the token file cannot be created or opened: Permission"
     )
 
 
 @pytest.mark.may_block
 async def test_a_read_only_file_system_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the store that is made for it."""
+    """The error recommends `ReadOnlyTokens`."""
 
     def read_only(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")

@@ -96,7 +96,7 @@ async def test_a_server_that_comes_back_with_nothing_gets_the_login_again(
             await next_process.accounts.me()
         await session.accounts.me()
     assert (sandbox.refresh_requests, sandbox.refreshes) == (1 + is_over,) * 2
-    assert caplog.text.count("the server has forgotten it") == 1
+    assert caplog.text.count("the server has lost it") == 1
 
 
 async def test_it_outlives_the_session_that_could_not_store_it(

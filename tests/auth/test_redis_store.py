@@ -494,7 +494,7 @@ async def test_2_9_a_lapsed_holder_can_do_nothing(
         await store.load()
         server.admin.delete("{ezeep:login}:lock")
         async with other.lock():
-            with pytest.raises(TokenPersistError, match="not renewed: the lock was lost"):
+            with pytest.raises(TokenPersistError, match="not refreshed: the lock was lost"):
                 await store.check_writable()
             with pytest.raises(TokenPersistError, match="not written: the lock was lost"):
                 await store.save(sandbox.tokens())
@@ -563,7 +563,7 @@ async def test_2_7_an_unsaved_login_replaces_only_what_it_was_made_from(
         if meanwhile in {"nothing", "forgotten"}:
             await store.save(ours)
         else:
-            with pytest.raises(TokenPersistError, match="stored or removed a login in the meantime"):
+            with pytest.raises(TokenPersistError, match="stored or removed a token set in the meantime"):
                 await store.save(ours)
     assert (
         await store.load()
@@ -641,7 +641,7 @@ async def test_2_9_unreachable_is_not_busy(
     assert "/3" in str(caught.value)
     with pytest.raises(TokenStoreError, match="cannot be reached"):
         await store.load()
-    with pytest.raises(TokenPersistError, match="not renewed: Redis cannot be reached"):
+    with pytest.raises(TokenPersistError, match="not refreshed: Redis cannot be reached"):
         await store.check_writable()
     with pytest.raises(TokenStoreError, match="cannot be reached"):
         await store.save(sandbox.tokens())
@@ -670,7 +670,7 @@ async def test_2_9_a_server_that_cannot_be_written(
     else:
         own_server.admin.config_set("maxmemory-policy", "noeviction")
         own_server.admin.config_set("maxmemory", "1")
-    with pytest.raises(TokenPersistError, match=r"not renewed: Redis refuses: .*(READONLY|OOM|read only)"):
+    with pytest.raises(TokenPersistError, match=r"not refreshed: Redis refuses: .*(READONLY|OOM|read only)"):
         await store.check_writable()
     assert await store.load() == tokens
     async with open_session(sandbox, store) as session:
@@ -730,7 +730,7 @@ async def test_a_password_is_needed_and_never_shown(tmp_path: Path, sandbox: San
         right = RedisTokenStore(f"redis://:correct-horse@127.0.0.1:{guarded.port}")
         await put(right, sandbox.tokens())
         for address in [f"redis://:hidden@127.0.0.1:{guarded.port}", f"redis://127.0.0.1:{guarded.port}"]:
-            with pytest.raises(TokenStoreError, match="Redis does not let us in") as caught:
+            with pytest.raises(TokenStoreError, match="Redis refuses the credentials") as caught:
                 await RedisTokenStore(address).load()
             assert "hidden" not in str(caught.value)
         assert "correct-horse" not in repr(right)
@@ -832,7 +832,8 @@ async def test_nothing_can_be_read_in_redis_with_an_encryption_key(
     await changing.save(tokens)
     assert await RedisTokenStore(server.address, encryption_key=new).load() == tokens
     assert (
-        repr(changing) == f"<RedisTokenStore: the login 'ezeep:login' in Redis at 127.0.0.1:{server.port}/0>"
+        repr(changing)
+        == f"<RedisTokenStore: the token set 'ezeep:login' in Redis at 127.0.0.1:{server.port}/0>"
     )
 
 

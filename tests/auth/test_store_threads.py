@@ -1,4 +1,4 @@
-"""Blocking work of stores, where others block as well: the executor of the loop, and keyrings that hang."""
+"""Blocking work of stores while the executor of the loop is full, and while a keyring hangs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from ezeep_async.sandbox import Sandbox
 
 
 @pytest.mark.timeout(60)
-async def test_2_8_threads_that_wait_for_the_session_do_not_keep_it_from_its_store(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    """2-8: every worker of the loop's executor waits for a call, and the renewal that it needs reads and writes."""
+async def test_2_8_a_full_executor_does_not_block_the_store(sandbox: Sandbox, tmp_path: Path) -> None:
+    """2-8: every worker of the executor waits for a call whose token refresh reads and writes the store."""
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(2))
     store = FileTokenStore(tmp_path / "login.json")
@@ -86,7 +84,7 @@ asyncio.run(main())
 def test_2_11_a_keyring_that_hangs_delays_neither_cancellation_nor_exit(
     tmp_path: Path, method: str, end: str
 ) -> None:
-    """2-11: it has a time limit and says so; one Ctrl-C is enough; and the program ends."""
+    """2-11: the timeout raises a clear error, one Ctrl-C ends the wait, and the program exits."""
     pytest.importorskip("keyring")
     command = [sys.executable, "-c", HANGING, end, str(tmp_path), method]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:

@@ -1,1 +1,1 @@
-"""Places where a login can be kept."""
+"""Token stores: where a token set is kept."""

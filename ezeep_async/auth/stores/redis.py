@@ -1,4 +1,4 @@
-"""`RedisTokenStore`: one login on a Redis server, shared by the processes of many machines."""
+"""`RedisTokenStore`: a token set on a Redis server that the processes of several hosts share."""
 
 from __future__ import annotations
 
@@ -36,15 +36,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ezeep_async.auth.stores")
 
 LEASE = 90.0
-"""Seconds: longer than an exchange and its replay may take, so that it holds even if it could never be extended."""
+"""Seconds. Longer than a refresh and its retry take, so that the lock outlasts them even if it is never extended."""
 LOCK_TIMEOUT = 120.0
-"""Seconds: longer than the lease, so that a waiter outlasts a holder that was killed."""
+"""Seconds. Longer than the lease, so that a waiter outlasts a holder that was killed."""
 SUSPENDED_S = 900.0
-"""Seconds that a holder of the lock may be suspended in a refresh before others present its refresh token."""
+"""Seconds during which other processes do not use the refresh token of a holder that was suspended in a refresh."""
 
-# The lock is a key of its own that holds its owner's token and ends by itself. The login is a hash: `login` is the
-# document, `generation` a name for this state of it. Each script may be run twice with the same arguments, as happens
-# when the answer to the first run is lost.
+# KEYS: the token set, the lock, the probe, the mark of a refresh (see RedisTokenStore.__init__).
+# The lock holds the token of its owner and expires. The token set is a hash: `login` is the document, `generation` a name
+# for this state of it. Each script may run twice with the same arguments, because the client repeats a command whose
+# response was lost.
 
 _ACQUIRE = """
 if redis.call('set', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
@@ -60,7 +61,8 @@ if redis.call('hget', KEYS[4], 'owner') == ARGV[1] then redis.call('del', KEYS[4
 if redis.call('get', KEYS[2]) == ARGV[1] then return redis.call('del', KEYS[2]) end
 return 0
 """
-# Who refreshes which state, on which connection: it outlives the lock, as may the holder, with a response that is unread.
+# Marks which holder refreshes which generation, on which connection. The mark outlives the lock, because the holder may
+# too, with a response that it has not read.
 _BEGIN = """
 if redis.call('get', KEYS[2]) ~= ARGV[1] then return {'lapsed', ''} end
 if (redis.call('hget', KEYS[1], 'generation') or '') ~= ARGV[2] then return {'moved', ''} end
@@ -70,7 +72,7 @@ redis.call('hset', KEYS[4], 'owner', ARGV[1], 'generation', ARGV[2], 'connection
 redis.call('pexpire', KEYS[4], ARGV[4])
 return {'', ''}
 """
-# A key that holds an empty text, such as a placeholder of a deployment, holds no login. Any other text is not ours.
+# A blank string, such as a placeholder of a deployment, is an empty store. Any other string is refused.
 _LOAD = """
 local found = redis.pcall('hmget', KEYS[1], 'generation', 'login')
 if found.err then
@@ -80,8 +82,8 @@ if found.err then
 end
 return {found[1] or '', found[2] or '', redis.call('exists', KEYS[1]), found[2] and 1 or 0}
 """
-# A lock that lapsed does not matter to a server that has nothing at all, neither a login nor the mark of a removed one
-# nor anybody's lock: it was restarted and has forgotten everything. Nor to a refresh that was not taken over: see _BEGIN.
+# A lapsed lock does not matter if the server has neither a token set, nor the trace of a removed one, nor a lock: it was
+# restarted without its data. It does not matter either if no other holder has taken over the refresh: see _BEGIN.
 _SAVE = """
 local generation = redis.pcall('hget', KEYS[1], 'generation')
 local placeholder = false
@@ -100,7 +102,7 @@ redis.call('persist', KEYS[1])
 redis.call('del', KEYS[4])
 return 'done'
 """
-# What is left behind says for a day that the login was removed, and not lost: nothing older takes its place.
+# The remaining generation shows for a day that the token set was removed, not lost: no older one replaces it.
 _CLEAR = """
 if redis.call('get', KEYS[2]) ~= ARGV[1] then return 'lapsed' end
 redis.call('del', KEYS[1])
@@ -112,7 +114,7 @@ return 'done'
 
 @attrs.define(eq=False)
 class _Hold:
-    """One holding of the lock. `generation` is the state of the login that was loaded under it."""
+    """One holding of the lock. `generation` is the state of the token set that was loaded under it."""
 
     store: RedisTokenStore
     owner: str = attrs.field(factory=lambda: secrets.token_hex(16))
@@ -122,34 +124,43 @@ class _Hold:
 
 
 _holds: ContextVar[tuple[_Hold, ...]] = ContextVar("ezeep_redis_holds", default=())
-"""What the running task holds. A holder whose lease lapsed and the next one may be in one store at the same time."""
+"""The locks that the running task holds. Two holds of one store can exist, if the lease of the first has lapsed."""
 
 
 class RedisTokenStore(BoundStore):
-    """Keeps the login on a Redis server, so that processes on many machines share it.
+    """Keep the token set on a Redis server, so that the processes of several hosts share it.
 
-    `server` is an address (`rediss://user:password@host:6379/0`) or a `redis.asyncio.Redis` to borrow, which is never
-    closed here and belongs to the event loop that first uses it. With an address the store serves any number of event
-    loops and forked processes; it is connected only while it is used, so that there is nothing to close. `key` names
-    the login: one for each.
+    The lock expires `lease` seconds after its holder died, and is extended while the holder runs. A holder whose lease
+    lapsed, for example because it was suspended, can save only while the token set that it refreshed is still stored.
+    Until then, for 15 minutes at most, other processes do not use that refresh token and raise `TransientAuthError`.
+    (Without `CLIENT LIST`, as before Redis 6.2: for twice the lease, also if the holder was killed.)
 
-    With `encryption_key`, made by `cryptography.fernet.Fernet.generate_key()`, the server sees nothing of the login. Of
-    several keys the first one encrypts and all of them decrypt. Without one, and with `redis://`, it crosses the network
-    in clear.
+    The server must not evict keys (`maxmemory-policy noeviction` or `volatile-*`), and must persist (`appendonly yes`) to
+    keep the token set over a restart. If it restarts without its data during a refresh, the process with the new token set
+    stores it again, at the latest under its next lock.
 
-    The lock ends by itself `lease` seconds after its holder died; while the holder lives it is extended. A waiter gives
-    up after `lock_timeout` seconds. A holder whose lease ran out all the same, because it was suspended for example,
-    cannot overwrite anything any more: it stores its token set only while the one that it refreshed is still there. Until
-    then, for 15 minutes at most, others do not present the refresh token that it may have used, and raise
-    `TransientAuthError`. (Without `CLIENT LIST`, as before Redis 6.2: for twice the lease, also if it was killed.)
+    Without `encryption_key` the server sees the tokens, and with `redis://` they cross the network unencrypted.
 
-    The server must not evict keys (`maxmemory-policy noeviction` or `volatile-*`), and keeps the login over a restart
-    only if it is set up to persist (`appendonly yes`). Of one that is not, the login survives a restart in the middle
-    of a renewal: the process that has the new login stores it again, at the latest under its next lock.
+    Args:
+        server: Address (`rediss://user:password@host:6379/0`), or a `redis.asyncio.Redis` to borrow. With an address, the
+            store serves any number of event loops and forked processes, and is connected only while it is used. A
+            borrowed client is never closed, and serves only the event loop that uses it first.
+        key: Redis key of the token set. Each token set needs its own.
+        encryption_key: Key made by `cryptography.fernet.Fernet.generate_key()`, or several. The first one encrypts, all of
+            them decrypt. None stores the token set unencrypted.
+        lease: Seconds after which the lock of a dead holder expires. Greater than 0.
+        lock_timeout: Seconds to wait for the lock. Not negative, and longer than `lease`.
 
-    Raises `TokenStoreCorrupt` for what cannot be understood or decrypted (it is left as it is), `TokenStoreError` for a
-    login of another client id or account host, or when Redis cannot be reached, `TokenPersistError` when the login
-    cannot be written. `ImportError` when the extra `redis` is not installed.
+    Raises:
+        ImportError: The extra `redis` is not installed.
+        TypeError: `server` or `key` has another type.
+        ValueError: `lease`, `lock_timeout` or `encryption_key` has an unusable value.
+        TokenStoreError: `server` is not the address of a Redis server.
+
+    Note:
+        The methods raise `TokenStoreCorrupt` if the key is not a stored token set or cannot be decrypted (it is not
+        changed), `TokenPersistError` if it cannot be written, and `TokenStoreError` if Redis cannot be reached, if the
+        token set belongs to another client id or account address, or if the lock times out.
     """
 
     @clears_locals
@@ -166,17 +177,17 @@ class RedisTokenStore(BoundStore):
             raise TypeError(f"key is a str, not {type(key).__name__}")
         if not checked_seconds(lease, "lease"):
             raise ValueError("lease is a number of seconds above 0")
-        # Keys of one login are in one slot of a cluster.
+        # The hash tag puts all keys of a token set into one slot of a cluster.
         stem = key if "{" in key else f"{{{key}}}"
         others = (f"{stem}:{each}" for each in ("lock", "probe", "refresh"))
-        self._server = RedisServer(server, f"the login {key!r}", (key, *others))
+        self._server = RedisServer(server, f"the token set {key!r}", (key, *others))
         self._where = self._server.where
         self._cipher = None if encryption_key is None else cipher(encryption_key)
         self._lease = lease
         self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
-        # Logins that could not be stored: the generation that they follow, and the one that they were to be.
+        # Token sets that could not be stored, with the generation that each replaces and its own generation.
         self._unsaved: WeakKeyDictionary[TokenSet, tuple[str, str]] = WeakKeyDictionary()
-        # The last of them: the process that has it, what it follows, and the login.
+        # The last of them: the process that has it, the generation that it replaces, and the token set.
         self._left_over: tuple[int, str, TokenSet] | None = None
 
     def __repr__(self) -> str:
@@ -184,23 +195,37 @@ class RedisTokenStore(BoundStore):
 
     @clears_locals
     async def load(self) -> TokenSet | None:
-        """The stored login. Under the lock, also one that could not be stored before the server forgot everything."""
+        """Return the stored token set, None if there is none.
+
+        Under the lock, a token set that this process could not store is stored again if the server has lost its data.
+
+        Raises:
+            TokenStoreCorrupt: The key is not a stored token set, or cannot be decrypted.
+            TokenStoreError: Redis cannot be reached, or the token set belongs to another client id or account address.
+        """
         generation, document = await self._read()
         if (hold := self._hold()) is not None:
             hold.generation = generation
-        newest = self._newest_of_all(generation)
+        newest = self._newest_unsaved(generation)
         if document is None and not generation and hold is not None and newest is not None:
-            logger.warning("%s is gone: the server has forgotten it. The newest is stored again", self._where)
+            logger.warning("%s is gone: the server has lost it. The newest is stored again", self._where)
             await self.save(newest)
             return newest
         return None if document is None else tokens_in(document, self._where)
 
     @clears_locals
     async def save(self, tokens: TokenSet, /) -> None:
-        """Store the login, unless another one was stored since the last `load` under this lock, or the lock is lost.
+        """Store the token set, unless another one was stored since the last `load` under this lock.
 
-        A login that could not be stored may be saved again under a later lock: it still replaces only the one that it
-        was made from. Takes the lock where it is not held.
+        A token set that could not be stored may be saved again under a later lock: it still replaces only the one that it
+        was made from. Acquires the lock if it is not held.
+
+        Args:
+            tokens: The new token set. Unknown keys of the document are kept.
+
+        Raises:
+            TokenPersistError: Redis cannot be reached or refuses, the lock was lost, or another token set was stored.
+            TokenStoreError: See `load`: such a key is not replaced.
         """
         hold = self._hold()
         if hold is None:
@@ -222,12 +247,12 @@ class RedisTokenStore(BoundStore):
             raise TokenPersistError(f"{self._where} cannot be written: {error.reason}") from error.__cause__
         if outcome == "lapsed":
             raise TokenPersistError(
-                f"{self._where} was not written: the lock was lost while it was held (a lease of "
-                f"{self._lease:g} s, or a server that forgot it), and another process may be renewing the login"
+                f"{self._where} was not written: the lock was lost while it was held (lease of {self._lease:g} s, or a "
+                "server that lost its data), and another process may be refreshing the token"
             )
         if outcome == "superseded":
             raise TokenPersistError(
-                f"{self._where} was not written: another process stored or removed a login in the meantime"
+                f"{self._where} was not written: another process stored or removed a token set in the meantime"
             )
         self._unsaved.pop(tokens, None)
         self._left_over = None
@@ -235,13 +260,17 @@ class RedisTokenStore(BoundStore):
 
     @clears_locals
     async def clear(self) -> None:
-        """Forget the login. Takes the lock where it is not held."""
+        """Remove the token set. Acquires the lock if it is not held.
+
+        Raises:
+            TokenStoreError: The lock was lost, or see `load`: such a key is not removed.
+        """
         hold = self._hold()
         if hold is None:
             async with self.lock():
                 await self.clear()
             return
-        await self._read()  # a key that is not ours is not removed
+        await self._read()  # a key of another owner is not removed
         generation = secrets.token_hex(16)
         if await self._server.run(_CLEAR, hold.owner, generation) == "lapsed":
             raise TokenStoreError(f"{self._where} was not removed: the lock was lost while it was held")
@@ -250,37 +279,53 @@ class RedisTokenStore(BoundStore):
 
     @clears_locals
     async def check_writable(self) -> None:
-        """Write something else, and remove it: fails on a read-only replica, and on a server that is full."""
+        """Check that a token set could be stored, by writing and removing another key.
+
+        Raises:
+            TokenPersistError: The server is a read-only replica, is full or cannot be reached, or the lock was lost.
+        """
         hold = self._hold()
         try:
             outcome = await self._server.run(PROBE, "" if hold is None else hold.owner)
         except RedisUnusable as error:
             raise TokenPersistError(
-                f"{self._where} cannot be written, so it is not renewed: {error.reason}"
+                f"{self._where} cannot be written, so it is not refreshed: {error.reason}"
             ) from error.__cause__
         if outcome == "lapsed":
-            raise TokenPersistError(f"{self._where} is not renewed: the lock was lost while it was held")
+            raise TokenPersistError(f"{self._where} is not refreshed: the lock was lost while it was held")
 
     async def begin_refresh(self) -> EarlierHolder | None:
-        """See `LeasedStore`. An earlier holder is suspended while it is connected, or not known not to be."""
+        """Mark the loaded token set as being refreshed by this holder of the lock.
+
+        Returns:
+            None if no other holder began to refresh the same token set. "suspended" if one did and is still connected to
+            the server, or the server does not say; "gone" if it is not connected.
+
+        Raises:
+            TokenPersistError: The lock was lost.
+            TokenStoreError: Redis cannot be reached.
+        """
         hold = self._hold() or _Hold(self)
-        keep = str(
-            round(1000 * (SUSPENDED_S if (mine := await self._server.connection()) else 2 * self._lease))
-        )
+        connection = await self._server.connection()
+        mark_s = SUSPENDED_S if connection else 2 * self._lease
         passed_over, earlier = "", cast("EarlierHolder | None", None)
         while True:
-            mark = (hold.owner, hold.generation or "", mine, keep, passed_over)
-            owner, connection = await self._server.run(_BEGIN, *mark)
-            if owner == "lapsed":
-                raise TokenPersistError(f"{self._where} is not renewed: the lock was lost while it was held")
-            if not owner:
+            mark = (hold.owner, hold.generation or "", connection, str(round(1000 * mark_s)), passed_over)
+            other, its_connection = await self._server.run(_BEGIN, *mark)
+            if other == "lapsed":
+                raise TokenPersistError(
+                    f"{self._where} is not refreshed: the lock was lost while it was held"
+                )
+            if not other:
                 return earlier
-            if not connection or (connection != mine and await self._server.is_connected(connection)):
+            if not its_connection or (
+                its_connection != connection and await self._server.is_connected(its_connection)
+            ):
                 return "suspended"
-            passed_over, earlier = owner, "gone"
+            passed_over, earlier = other, "gone"
 
     async def is_still_locked(self) -> bool:
-        """Whether the lock is still held, as far as is known."""
+        """Return whether the lock is still held; True if the server cannot be reached."""
         with contextlib.suppress(RedisUnusable):
             hold = self._hold()
             return hold is not None and bool(await self._server.run(_EXTEND, hold.owner, self._lease_ms))
@@ -288,13 +333,18 @@ class RedisTokenStore(BoundStore):
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
+        """Hold the lock that all processes with this key share, and extend it meanwhile.
+
+        Raises:
+            TokenStoreError: Another process held the lock for `lock_timeout` seconds, or Redis cannot be reached.
+        """
         hold = _Hold(self)
         async with self._server.connected():
             try:
                 await self._acquire(hold)
             except BaseException:
                 if hold.pid == os.getpid():
-                    await to_the_end(self._release(hold))  # the answer may be what was missing
+                    await to_the_end(self._release(hold))  # only the response may have been lost
                 raise
             over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             extending = start_self_timed(self._extend(hold, over), "ezeep-redis-lease")
@@ -302,24 +352,24 @@ class RedisTokenStore(BoundStore):
             try:
                 yield
             finally:
-                if hold.pid == os.getpid():  # a forked child would end the lock of its parent
+                if hold.pid == os.getpid():  # a forked child would release the lock of its parent
                     hold.active = False
                     _holds.set(tuple(each for each in _holds.get() if each.active))
                     over.set_result(None)
                     await to_the_end(self._release(hold, extending))
 
     def shared_locks(self) -> RedisLocks:
-        """Locks for single users and names, in keys beside that of the login: see `TokenStore`."""
+        """Return locks for single users and for creating groups, in keys that begin like that of the lock."""
         return RedisLocks(self._server, lease=self._lease)
 
     async def aclose(self) -> None:
-        """Break off what this event loop has under way with the server. Between uses nothing is open."""
+        """Close the connection of this event loop. Between uses there is none."""
         await self._server.aclose()
 
     # --- the lock --------------------------------------------------------------------------------------------------
 
     def _hold(self) -> _Hold | None:
-        """The lock as the running task holds it. A forked child holds nothing of what its parent holds."""
+        """Return the lock that the running task holds. A forked child holds none of its parent's locks."""
         for hold in reversed(_holds.get()):
             if hold.store is self and hold.active and hold.pid == os.getpid():
                 return hold
@@ -342,11 +392,11 @@ class RedisTokenStore(BoundStore):
             if over.done():
                 return
             try:
-                ours = await self._server.run(_EXTEND, hold.owner, self._lease_ms, limit=self._lease / 3)
+                held = await self._server.run(_EXTEND, hold.owner, self._lease_ms, limit=self._lease / 3)
             except TokenStoreError as error:
                 logger.warning("the lock was not extended: %s", error)
                 continue
-            if not ours and not over.done():
+            if not held and not over.done():
                 logger.warning("%s: the lock was lost while it was held", self._where)
                 return
 
@@ -354,7 +404,7 @@ class RedisTokenStore(BoundStore):
         try:
             await self._server.run(_RELEASE, hold.owner, limit=5.0)
         except TokenStoreError as error:
-            logger.warning("the lock was not released, and ends within %g s: %s", self._lease, error)
+            logger.warning("the lock was not released, and expires within %g s: %s", self._lease, error)
         if extending is not None:
             await asyncio.wait({extending})
 
@@ -362,23 +412,23 @@ class RedisTokenStore(BoundStore):
     def _lease_ms(self) -> str:
         return str(max(1, round(self._lease * 1000)))
 
-    def _newest_of_all(self, generation: str) -> TokenSet | None:
-        """The login that could not be stored, while it must be the newest: the one that it follows is spent.
+    def _newest_unsaved(self, generation: str) -> TokenSet | None:
+        """Return the token set that could not be stored, if no other process stored or removed one since.
 
-        It is not when somebody else stored or removed one in the meantime, and a forked child cannot know that.
+        A forked child cannot know that.
         """
         pid, base, tokens = self._left_over or (0, "", None)
         if generation not in {"", base}:
             self._left_over = tokens = None
         return tokens if pid == os.getpid() else None
 
-    # --- what is stored ------------------------------------------------------------------------------------------------
+    # --- the stored document -----------------------------------------------------------------------------------------
 
     async def _read(self) -> tuple[str, dict[str, object] | None]:
-        """The generation ("" for nothing at all) and the document. Raises when it is not ours."""
+        """Return the generation ("" for an empty store) and the document. Raises if it belongs to another owner."""
         found = cast("tuple[str, str, int, int]", await self._server.run(_LOAD))
-        generation, login, exists, *is_ours = found
-        if is_blank(login) and (generation or not exists or any(is_ours)):
+        generation, text, exists, *has_document = found
+        if is_blank(text) and (generation or not exists or any(has_document)):
             return generation, None
         if not generation:
             raise TokenStoreCorrupt(f"{self._where} is not a stored token set: move it away and log in again")
@@ -386,10 +436,10 @@ class RedisTokenStore(BoundStore):
             from cryptography.fernet import InvalidToken
 
             try:
-                login = self._cipher.decrypt(login.encode()).decode()
+                text = self._cipher.decrypt(text.encode()).decode()
             except (InvalidToken, ValueError):
                 raise TokenStoreCorrupt(
                     f"{self._where} cannot be decrypted: it was stored with another encryption_key, without one, or is "
-                    "damaged"
+                    "damaged. Pass its key too, or move it away and log in again"
                 ) from None
-        return generation, stored_document(login, self._owner, self._where)
+        return generation, stored_document(text, self._owner, self._where)

@@ -1,4 +1,4 @@
-"""What a Redis server is to a store: a place to run scripts on one login, reached only while it is needed."""
+"""Scripts on a Redis server, and connections that are open only while they are used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ANSWER_TIMEOUT = 15.0
-"""Seconds for one command with all its repetitions."""
+"""Seconds for one command with all its retries."""
 
 PROBE = """
 if ARGV[1] ~= '' and redis.call('get', KEYS[2]) ~= ARGV[1] then return 'lapsed' end
@@ -35,13 +35,13 @@ redis.call('set', KEYS[3], string.rep('0', 8192), 'PX', 1000)
 redis.call('del', KEYS[3])
 return 'done'
 """
-"""Whether the first key could be written, with the lock on the second: another key is, and is removed."""
+"""Checks that the server can be written, while the lock is held, with a key that is removed again."""
 
 Place = tuple[int, asyncio.AbstractEventLoop]
 
 
 class RedisUnusable(TokenStoreError):
-    """Redis is out of reach or refuses. `reason` is the part of the message that says why."""
+    """Redis cannot be reached or refuses a command. `reason` is that part of the message."""
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
@@ -55,23 +55,22 @@ class _Client(Protocol):
 
 @attrs.define(eq=False)
 class _Link:
-    """A connection for one event loop, open while somebody uses it."""
+    """A client for one event loop, open while it has users."""
 
     client: _Client
     users: int = 0
 
 
 class RedisServer:
-    """Runs scripts on `keys`, on a server that is given by its address, or by a client to borrow.
+    """Run scripts on `keys`, on a server that is given by its address or by a borrowed client.
 
-    The first key is what is stored, the second its lock.
-
-    `where` says in messages what the keys hold and on which server; no more of an address than host, port and database.
+    The first key is the stored document, the second its lock. `where` names document and server in messages, with no more
+    of the address than host, port and database.
     """
 
     def __init__(self, server: str | Redis, what: str, keys: tuple[str, ...]) -> None:
         try:
-            import redis.asyncio as _  # noqa: F401  # found out here, and not when a login is at stake
+            import redis.asyncio as _  # noqa: F401  # fails here, not when a token set has to be stored
         except ImportError as error:
             raise ImportError(
                 "RedisTokenStore needs the package redis: pip install 'ezeep_async[redis]'"
@@ -101,21 +100,18 @@ class RedisServer:
 
     @property
     def lock_key(self) -> str:
-        """The key of the lock, for others beside it."""
+        """The key of the lock. Keys of other locks begin with it."""
         return self._keys[1]
 
     def disown(self) -> None:
-        """Let a forked child leave the connections of its parent alone: it would read the responses to them."""
+        """Detach a forked child from the connections of its parent, whose responses it would read."""
         for client in [self._borrowed, *(link.client for link in self._links.values())]:
             forks.bury(client)
-            pool = getattr(client, "connection_pool", None)
-            for name in ("_available_connections", "_in_use_connections"):
-                for connection in list(getattr(pool, name, ())):
-                    if (writer := getattr(connection, "_writer", None)) is not None:
-                        forks.watch_connection(writer.transport)
+            for writer in _writers(client):
+                forks.watch_connection(writer.transport)
 
     async def aclose(self) -> None:
-        """Break off what the running loop has under way here."""
+        """Close the connection of the running event loop."""
         link = self._links.pop((os.getpid(), asyncio.get_running_loop()), None)
         if link is not None:
             await to_the_end(_close(link.client))
@@ -124,11 +120,10 @@ class RedisServer:
     async def run(
         self, script: str, *arguments: str, limit: float = ANSWER_TIMEOUT, keys: Sequence[str] | None = None
     ) -> Any:
-        """The script's answer, as text. Raises `RedisUnusable` without one within `limit` seconds.
+        """Return the response of the script, as text. Raises `RedisUnusable` without a response within `limit` seconds.
 
-        It runs on `keys`, by default on those of the store.
-
-        A command that was begun comes to its end in a task of its own: redis may swallow a cancellation.
+        The script runs on `keys`, by default on those of the store. The command runs to its end in a separate task, because
+        redis may swallow a cancellation.
         """
         return await to_the_end(self._run(script, *arguments, limit=limit, keys=keys or self._keys))
 
@@ -138,27 +133,26 @@ class RedisServer:
         try:
             async with self.connected() as client:
                 with RunningTimeout(limit):
-                    answer = await client.execute_command("EVAL", script, len(keys), *keys, *arguments)
-                    return _text(answer)
+                    return _text(await client.execute_command("EVAL", script, len(keys), *keys, *arguments))
         except UnicodeDecodeError:
             raise TokenStoreCorrupt(
                 f"{self.where} is not a stored token set: move it away and log in again"
             ) from None
         except (exceptions.RedisError, OSError) as error:
-            said = self._censored(error)
-            cause = error if said == str(error) else None
-            if "WRONGTYPE" in said:
+            message = self._redacted(error)
+            cause = error if message == str(error) else None
+            if "WRONGTYPE" in message:
                 raise await self._wrong_type(limit) from cause
             if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
-                reason = f"Redis does not let us in: {said}"
+                reason = f"Redis refuses the credentials: {message}"
             elif isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
-                reason = f"Redis cannot be reached: {said or f'no answer within {limit:g} s'}"
+                reason = f"Redis cannot be reached: {message or f'no response within {limit:g} s'}"
             else:
-                reason = f"Redis refuses: {said}"
+                reason = f"Redis refuses: {message}"
             raise RedisUnusable(f"{self.where} cannot be used: {reason}", reason) from cause
 
     async def connection(self) -> str:
-        """What the server calls a connection of this process, "" where it does not say."""
+        """Return the server's name of a connection of this process, "" if the server does not report it."""
         return await to_the_end(self._connection())
 
     async def _connection(self) -> str:
@@ -168,14 +162,17 @@ class RedisServer:
             async with self.connected() as client:
                 with RunningTimeout(ANSWER_TIMEOUT):
                     name = _name_of(await client.execute_command("CLIENT INFO"))
-                # A copy in a forked child would outlive this process, which others then took for suspended.
-                _watch_connections(client)
+                # A copy in a forked child would keep the connection open, and this process would look suspended.
+                for writer in _writers(client):
+                    sock = getattr(writer.get_extra_info("socket"), "_sock", None)
+                    if isinstance(sock, socket.socket):
+                        forks.watch_socket(sock)
                 return name
-        except (exceptions.RedisError, OSError, LookupError, TypeError):  # before Redis 6.2, or not allowed
+        except (exceptions.RedisError, OSError, LookupError, TypeError):  # before Redis 6.2, or forbidden
             return ""
 
     async def is_connected(self, connection: str) -> bool:
-        """Whether that connection is there, True where the server does not say."""
+        """Return whether the connection is open, True if the server does not report it."""
         return await to_the_end(self._is_connected(connection))
 
     async def _is_connected(self, connection: str) -> bool:
@@ -191,7 +188,7 @@ class RedisServer:
             return True
 
     async def _wrong_type(self, limit: float) -> TokenStoreError:
-        """Redis does not say which key it means: the first is what is stored, the second its lock."""
+        """Return the error for the key of another type, which Redis does not name."""
         from redis import exceptions
 
         stored, lock, *_ = self._keys
@@ -200,13 +197,15 @@ class RedisServer:
                 with RunningTimeout(limit):
                     if _text(await client.execute_command("TYPE", stored)) in {"hash", "none"}:
                         return TokenStoreError(
-                            f"{self.where} cannot be locked: its lock {lock!r} is a key of another type. Nobody here made "
-                            "it: remove it"
+                            f"{self.where} cannot be locked: its lock {lock!r} is a key of another type, which is not "
+                            "from this store: remove it"
                         )
-        return TokenStoreCorrupt(f"{self.where} is not a stored token set, but a key of another type")
+        return TokenStoreCorrupt(
+            f"{self.where} is not a stored token set, but a key of another type: use another key"
+        )
 
-    def _censored(self, error: Exception) -> str:
-        """What Redis said, without the arguments that it repeats: the password may be among them."""
+    def _redacted(self, error: Exception) -> str:
+        """Return the message of Redis without the repeated arguments, which may include the password."""
         said = str(error).partition(", with args")[0]
         return said.replace(str(self._password), "***") if self._password else said
 
@@ -230,7 +229,7 @@ class RedisServer:
             yield link.client
         finally:
             link.users -= 1
-            # In a forked child, it is the parent that uses the connection.
+            # In a forked child, the connection is the parent's.
             if place[0] == os.getpid() and not link.users and self._links.get(place) is link:
                 del self._links[place]
                 await to_the_end(_close(link.client))
@@ -240,7 +239,7 @@ def _from_url(address: str, **options: Any) -> Any:
     from redis import asyncio as module
 
     redis = cast("Any", module).Redis
-    # Every new connection would read the version of redis from the disk, on the event loop, to tell the server.
+    # Each new connection would read the version of redis from the disk, on the event loop, to report it to the server.
     if "driver_info" in inspect.signature(redis).parameters:
         options["driver_info"] = None
     else:
@@ -257,14 +256,14 @@ def _client(address: str) -> _Client:
 
 
 def _connection_options(address: str) -> dict[str, Any]:
-    """How to connect, or `TokenStoreError`: nothing of the address is shown, a misplaced password may be in it."""
+    """Return the options in an address. The `TokenStoreError` does not show it: it may contain a password."""
     try:
         pool = _from_url(address).connection_pool
         pool.make_connection()
     except (ValueError, TypeError, AttributeError):
         raise TokenStoreError(
-            "the address of the Redis server is not one: redis://, rediss:// or unix://, special characters in the "
-            "password percent-encoded, and only options that redis.asyncio knows"
+            "the address of the Redis server is not valid: use redis://, rediss:// or unix://, percent-encode special "
+            "characters in the password, and pass only options that redis.asyncio knows"
         ) from None
     return dict(pool.connection_kwargs)
 
@@ -274,28 +273,30 @@ def _place(options: dict[str, Any]) -> str:
     return f"{host}/{options.get('db') or 0}"
 
 
-def _watch_connections(client: Any) -> None:
+def _writers(client: Any) -> list[Any]:
+    """Return the stream writers of the open connections of a client. redis has no public access to them."""
     pool = getattr(client, "connection_pool", None)
-    for attribute in ("_available_connections", "_in_use_connections"):
-        for connection in getattr(pool, attribute, ()):
-            writer = getattr(connection, "_writer", None)
-            sock = None if writer is None else getattr(writer.get_extra_info("socket"), "_sock", None)
-            if isinstance(sock, socket.socket):
-                forks.watch_socket(sock)
+    connections = [
+        connection
+        for name in ("_available_connections", "_in_use_connections")
+        for connection in list(getattr(pool, name, ()))
+    ]
+    writers = (getattr(connection, "_writer", None) for connection in connections)
+    return [writer for writer in writers if writer is not None]
 
 
 def _name_of(client: Any) -> str:
-    """The number of a connection, and its address: numbers begin anew when the server is restarted."""
+    """Return the number and the address of a connection. A restarted server numbers from 1 again."""
     return f"{client['id']}@{client['addr']}"
 
 
-def _text(answer: Any) -> Any:
-    """Answers as text, whether or not the client decodes them."""
-    if isinstance(answer, bytes):
-        return answer.decode()
-    if isinstance(answer, list):
-        return [_text(each) for each in cast("Iterable[Any]", answer)]
-    return answer
+def _text(response: Any) -> Any:
+    """Decode a response, if the client has not."""
+    if isinstance(response, bytes):
+        return response.decode()
+    if isinstance(response, list):
+        return [_text(each) for each in cast("Iterable[Any]", response)]
+    return response
 
 
 async def _close(client: _Client) -> None:
@@ -306,13 +307,13 @@ async def _close(client: _Client) -> None:
 
 
 async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end, even if the caller is cancelled; then the caller is."""
+    """Run the coroutine to its end, also if the caller is cancelled; then raise the cancellation."""
     process = os.getpid()
     task = start_self_timed(coroutine, "ezeep-redis")
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        while not task.done() and os.getpid() == process:  # in a forked child it never ends
+        while not task.done() and os.getpid() == process:  # a forked child does not run the task
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({task})
         if task.done() and not task.cancelled():

@@ -1,4 +1,4 @@
-"""Blocking work of the stores, in threads of their own."""
+"""Blocking work of the stores, in new threads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from ezeep_async._runtime.running_time import RunningLimit
@@ -14,25 +15,24 @@ from ezeep_async._text.redaction import clears_locals
 
 
 T = TypeVar("T")
-X = TypeVar("X")
 
 
 @clears_locals
 async def in_thread(function: Callable[[], T]) -> T:
-    """Run in a thread, to the end: a lock taken or a login written while nobody looks would be lost track of.
+    """Run `function` in a thread and wait until it ends, also after a cancellation, which is raised then.
 
-    Not in the executor of the loop: all of its workers may be waiting for this very session. The program does not end
-    before the thread has.
+    An abandoned thread could still acquire a lock or write a token set. The executor of the loop is not used, because all
+    of its workers may be waiting for this session. The interpreter does not exit before the thread ends.
     """
     try:
         future = _started(function, daemon=False)
-    except RuntimeError:  # the interpreter shuts down and starts no threads: better late than not at all
+    except RuntimeError:  # the interpreter shuts down and starts no threads
         return function()
     process = os.getpid()
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        while not future.done() and os.getpid() == process:  # the thread stays behind in a fork
+        while not future.done() and os.getpid() == process:  # a forked child does not have the thread
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({future})
         raise
@@ -40,9 +40,9 @@ async def in_thread(function: Callable[[], T]) -> T:
 
 @clears_locals
 async def in_thread_for(seconds: float, function: Callable[[], T]) -> T:
-    """Run in a thread that may be left to itself, for what changes nothing. Raises `TimeoutError`.
+    """Run `function`, which changes nothing, in a thread that is abandoned on a timeout or a cancellation.
 
-    Whoever is cancelled goes at once, and so does the program at its end.
+    Raises `TimeoutError`. The interpreter can exit while the thread runs.
     """
     future = _started(function, daemon=True)
     if not await RunningLimit(seconds).wait(future):
@@ -53,20 +53,18 @@ async def in_thread_for(seconds: float, function: Callable[[], T]) -> T:
 def _started(function: Callable[[], T], *, daemon: bool) -> asyncio.Future[T]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
-    # Looked at, whoever has gone in the meantime.
+    # The exception is retrieved also if the waiter was cancelled.
     future.add_done_callback(lambda future: future.cancelled() or future.exception())
 
     def run() -> None:
         try:
             result = function()
-        except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
-            _tell(future.set_exception, error)
+        except BaseException as error:  # noqa: BLE001  # raised in the waiter
+            finish = partial(future.set_exception, error)
         else:
-            _tell(future.set_result, result)
-
-    def _tell(finish: Callable[[X], None], value: X) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(finish, value)
+            finish = partial(future.set_result, result)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(finish)
 
     threading.Thread(target=run, name="ezeep-store", daemon=daemon).start()
     return future
