@@ -1,4 +1,4 @@
-"""What a forked child does with the locks and connections that its parent has on a Redis server."""
+"""Forked children and the locks and connections of their parents on a Redis server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def in_child(act: Callable[[], object]) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
-async def test_5_3_a_child_does_not_give_back_a_shared_lock_of_its_parent(server: Server) -> None:
+async def test_5_3_a_child_does_not_release_a_shared_lock_of_its_parent(server: Server) -> None:
     locks = RedisTokenStore(server.address).shared_locks()
     holding = locks.hold("a name")
     held = await holding.__aenter__()
@@ -55,7 +55,7 @@ async def test_5_3_a_child_does_not_give_back_a_shared_lock_of_its_parent(server
 
 @pytest.mark.parametrize("borrowed", [False, True])
 async def test_5_3_a_child_has_no_connection_of_its_parent(server: Server, borrowed: bool) -> None:
-    """What it read there, the parent would wait for."""
+    """It would read responses that the parent waits for."""
     redis = pytest.importorskip("redis.asyncio")
     client = redis.Redis.from_url(server.address)
     store = RedisTokenStore(client if borrowed else server.address)

@@ -1,4 +1,4 @@
-"""`RedisTokenStore` on a server that forgets everything when it restarts: requirements 2-7, 2-9."""
+"""`RedisTokenStore` on a server that loses its data when it restarts: requirements 2-7, 2-9."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture(params=[None, KEY], ids=["in clear", "encrypted"])
 def new_store(request: pytest.FixtureRequest, server: Server) -> Callable[[], RedisTokenStore]:
-    """Each of them is like one of another process."""
+    """Create stores that do not share state, as in other processes."""
     return lambda: RedisTokenStore(server.address, encryption_key=request.param)
 
 
 @contextlib.asynccontextmanager
 async def _in_mid_refresh(sandbox: Sandbox, session: EzeepSession) -> AsyncIterator[None]:
-    """In the block the server has rotated the token of a call, and its answer is on the way; then the call ends well."""
+    """Run the block while the response to the token refresh of a call is on its way; then the call succeeds."""
     hold = sandbox.faults.hold(TOKEN, after=True)
     call = asyncio.create_task(session.accounts.me())
     await hold.arrived()
@@ -54,13 +54,13 @@ async def _load(store: RedisTokenStore) -> TokenSet | None:
         return await store.load()
 
 
-async def test_a_restart_in_mid_refresh_loses_nothing(
+async def test_a_restart_during_a_refresh_loses_nothing(
     sandbox: Sandbox,
     server: Server,
     new_store: Callable[[], RedisTokenStore],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """2-7: nobody has anything there, so the new login is stored, lock or not; the next process finds it at once."""
+    """2-7: the server is empty, so the new token set is stored without the lock; the next process loads it."""
     await put(new_store(), expired(sandbox.tokens()))
     async with open_session(sandbox, new_store()) as session:
         async with _in_mid_refresh(sandbox, session):
@@ -74,14 +74,14 @@ async def test_a_restart_in_mid_refresh_loses_nothing(
 
 
 @pytest.mark.parametrize("is_over", [False, True], ids=["next call", "next renewal"])
-async def test_a_server_that_comes_back_with_nothing_gets_the_login_again(
+async def test_a_server_that_returns_empty_gets_the_token_set_again(
     sandbox: Sandbox,
     server: Server,
     new_store: Callable[[], RedisTokenStore],
     caplog: pytest.LogCaptureFixture,
     is_over: bool,
 ) -> None:
-    """2-7: down when the new login was to be stored: nothing there is not a logout, and a call stores it again."""
+    """2-7: the save failed while the server was down. An empty server is not a logout: the next call stores it again."""
     clock = Clock()
     await put(new_store(), expired(sandbox.tokens()))
     async with open_session(sandbox, new_store(), clock=clock) as session:
@@ -99,10 +99,10 @@ async def test_a_server_that_comes_back_with_nothing_gets_the_login_again(
     assert caplog.text.count("the server has lost it") == 1
 
 
-async def test_it_outlives_the_session_that_could_not_store_it(
+async def test_an_unsaved_token_set_outlives_its_session(
     sandbox: Sandbox, server: Server, new_store: Callable[[], RedisTokenStore]
 ) -> None:
-    """2-7: the close says so; the next session of this process on the same store has it all the same."""
+    """2-7: `aclose` raises the error; the next session of this process on the same store has the token set."""
     store = new_store()
     await put(store, expired(sandbox.tokens()))
     session = open_session(sandbox, store)
@@ -120,10 +120,10 @@ async def test_it_outlives_the_session_that_could_not_store_it(
 
 
 @pytest.mark.parametrize("meanwhile", ["logout", "login"])
-async def test_what_somebody_else_did_meanwhile_stands(
+async def test_a_later_save_or_logout_of_another_process_is_kept(
     sandbox: Sandbox, server: Server, new_store: Callable[[], RedisTokenStore], meanwhile: str
 ) -> None:
-    """2-9: after the restart, before the new login could be stored; and after one more restart too."""
+    """2-9: after the restart, before the new token set could be stored; and after another restart."""
     clock, theirs = Clock(), sandbox.tokens()
     await put(new_store(), expired(sandbox.tokens()))
     async with open_session(sandbox, new_store(), clock=clock) as session:
@@ -152,10 +152,10 @@ async def test_what_somebody_else_did_meanwhile_stands(
     assert sandbox.refreshes == 1
 
 
-async def test_of_several_the_newest_is_stored_again(
+async def test_the_newest_of_several_unsaved_token_sets_is_stored(
     sandbox: Sandbox, server: Server, new_store: Callable[[], RedisTokenStore]
 ) -> None:
-    """Each of them replaced the one before; only under the lock, as only there nobody else is at it."""
+    """Each replaced the one before. It is stored only under the lock."""
     store = new_store()
     before, first, second = (sandbox.tokens() for _ in range(3))
     await put(store, before)
@@ -174,13 +174,13 @@ async def test_of_several_the_newest_is_stored_again(
     assert await _load(store) is None
 
 
-async def test_a_forked_child_does_not_bring_back_what_its_parent_had(
+async def test_a_forked_child_does_not_store_an_unsaved_token_set_of_its_parent(
     sandbox: Sandbox,
     server: Server,
     new_store: Callable[[], RedisTokenStore],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The parent has stored and renewed it since, for all that the child knows."""
+    """The parent may have stored and refreshed it since."""
     store = new_store()
     await put(store, sandbox.tokens())
     tokens = sandbox.tokens()
@@ -196,10 +196,10 @@ async def test_a_forked_child_does_not_bring_back_what_its_parent_had(
     assert await _load(store) == tokens
 
 
-async def test_a_holder_that_lapsed_stores_nothing_where_somebody_holds_the_lock(
+async def test_a_lapsed_holder_stores_nothing_while_the_lock_is_held(
     sandbox: Sandbox, server: Server, new_store: Callable[[], RedisTokenStore]
 ) -> None:
-    """2-9: nothing is stored there either, but somebody is about to."""
+    """2-9: the server is empty, but the holder of the lock is about to store a token set."""
     store, other = new_store(), new_store()
     async with store.lock():
         await store.load()

@@ -46,7 +46,7 @@ UNNAMED = (
     if "driver_info" in inspect.signature(redis_asyncio.Redis).parameters
     else {"lib_name": None, "lib_version": None}
 )
-"""For clients to borrow: without it redis reads its version from the disk, on the event loop."""
+"""Options of borrowed clients: without them redis reads its version from the disk, on the event loop."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Server]:
-    """A server for one test, which keeps what it has over a restart."""
+    """A server for one test, which persists its data."""
     started = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
     yield started
     started.close()
@@ -88,8 +88,10 @@ def _connections(server: Server) -> int:
 # --- the contract ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_login_survives_its_session(sandbox: Sandbox, server: Server, store: RedisTokenStore) -> None:
-    """Saved, loaded by another store on the same key, equal in everything; then cleared."""
+async def test_a_token_set_survives_its_session(
+    sandbox: Sandbox, server: Server, store: RedisTokenStore
+) -> None:
+    """It is saved, loaded unchanged by another store on the same key, and cleared."""
     assert isinstance(store, TokenStore)
     assert await store.load() is None
     tokens = sandbox.tokens()
@@ -104,10 +106,10 @@ async def test_a_login_survives_its_session(sandbox: Sandbox, server: Server, st
 
 @pytest.mark.parametrize("text", ["", " \n"])
 @pytest.mark.parametrize("kind", ["hash", "text"])
-async def test_an_empty_value_is_no_login(
+async def test_an_empty_value_is_an_empty_store(
     sandbox: Sandbox, server: Server, store: RedisTokenStore, kind: str, text: str
 ) -> None:
-    """A placeholder of a deployment: nobody is logged in, and a first token set goes in. Reading leaves it."""
+    """A placeholder of a deployment: no token set is loaded, a first one can be stored, and reading changes nothing."""
     if kind == "hash":
         server.admin.hset("ezeep:login", "login", text)
     else:
@@ -121,10 +123,10 @@ async def test_an_empty_value_is_no_login(
 
 
 @pytest.mark.parametrize("command", [("set", "theirs"), ("hset", "field", "theirs"), ("rpush", "theirs")])
-async def test_a_key_of_somebody_else_is_not_removed(
+async def test_a_key_of_another_program_is_not_removed(
     server: Server, store: RedisTokenStore, command: tuple[str, ...]
 ) -> None:
-    """By a logout: it is looked at first."""
+    """A logout reads the key first."""
     name, *values = command
     server.admin.execute_command(name, "ezeep:login", *values)
     with pytest.raises(TokenStoreCorrupt):
@@ -132,10 +134,10 @@ async def test_a_key_of_somebody_else_is_not_removed(
     assert server.admin.exists("ezeep:login") == 1
 
 
-async def test_saving_and_clearing_take_the_lock_where_it_is_not_held(
+async def test_save_and_clear_acquire_the_lock_if_it_is_not_held(
     sandbox: Sandbox, store: RedisTokenStore
 ) -> None:
-    """Called outside of the lock, they wait for their turn."""
+    """Called without the lock, they wait for it."""
     tokens = sandbox.tokens()
     await store.save(tokens)
     assert await store.load() == tokens
@@ -152,10 +154,10 @@ def _same(store: RedisTokenStore) -> RedisTokenStore:
     return RedisTokenStore(store._server._address)
 
 
-async def test_2_9_nothing_stays_open_and_nothing_is_left(
+async def test_2_9_no_connection_and_no_lock_key_remain(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:
-    """2-9: connected only while it is used: nobody has to close the store. The lock's key is gone with its holder."""
+    """2-9: the store is connected only while it is used and needs no close. The key of the lock is removed."""
     async with open_session(sandbox, store, tokens=expired(sandbox.tokens())) as session:
         await session.accounts.me()
         assert _connections(server) == 0
@@ -168,10 +170,10 @@ async def test_2_9_nothing_stays_open_and_nothing_is_left(
     await store.aclose()
 
 
-async def test_2_2_the_login_is_renewed_in_order(
+async def test_2_2_the_steps_of_a_refresh_are_in_order(
     sandbox: Sandbox, store: RedisTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """2-2: lock, load, prove writable, note what begins, save, unlock; all on one connection."""
+    """2-2: lock, load, check_writable, begin_refresh, save, unlock; all on one connection."""
     await put(store, expired(sandbox.tokens()))
     scripts: list[str] = []
     real = store._server.run
@@ -202,10 +204,10 @@ async def test_2_2_the_login_is_renewed_in_order(
      b'{"version": 1, "token": {"access_token": "a", "refresh_token": "plain-token", "expires_at": "x"}}'],
     ids=lambda content: repr(content[:30]),
 )  # fmt: skip
-async def test_2_6_a_corrupt_login_is_named_and_kept(
+async def test_2_6_a_corrupt_value_is_named_and_kept(
     sandbox: Sandbox, server: Server, store: RedisTokenStore, content: bytes
 ) -> None:
-    """2-6: never taken for a token, never overwritten, not by a refresh and not by a login; never shown."""
+    """2-6: it is never used as a token, never overwritten by a refresh or a login, and never shown."""
     server.admin.hset("ezeep:login", mapping={"generation": "g", "login": content})
     async with open_session(sandbox, store) as session:
         with pytest.raises(TokenStoreCorrupt, match="'ezeep:login' in Redis at 127") as caught:
@@ -225,7 +227,7 @@ async def test_2_6_a_corrupt_login_is_named_and_kept(
 async def test_2_6_another_type_at_the_key(
     sandbox: Sandbox, server: Server, store: RedisTokenStore, kind: str
 ) -> None:
-    """2-6: what other software keeps under that key is said to be no login, and stays."""
+    """2-6: a key of another program is reported as no token set, and is not changed."""
     if kind == "string":
         server.admin.set("ezeep:login", "plain")
     elif kind == "list":
@@ -242,7 +244,7 @@ async def test_2_6_another_type_at_the_key(
 
 
 async def test_2_8_another_type_at_the_key_of_the_lock(server: Server, store: RedisTokenStore) -> None:
-    """2-8: it is the lock that cannot be had; nothing is said of the login, which nobody has to move away."""
+    """2-8: the error names the lock, not the token set, which is fine."""
     server.admin.rpush("{ezeep:login}:lock", "plain")
     with pytest.raises(
         TokenStoreError, match=r"its lock '\{ezeep:login\}:lock' is a key of another type"
@@ -253,10 +255,10 @@ async def test_2_8_another_type_at_the_key_of_the_lock(server: Server, store: Re
     assert server.admin.lrange("{ezeep:login}:lock", 0, -1) == [b"plain"]
 
 
-async def test_2_12_a_login_of_another_client_or_host_is_refused(
+async def test_2_12_a_token_set_of_another_client_or_host_is_refused(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:
-    """2-12: for reading and for writing; the login stays as it is, and the client id is not in it."""
+    """2-12: reading and writing fail; the value is not changed, and does not contain the client id."""
     async with open_session(sandbox, store, tokens=sandbox.tokens()) as session:
         await session.accounts.me()
     content = server.admin.hgetall("ezeep:login")
@@ -277,7 +279,7 @@ async def test_2_12_a_login_of_another_client_or_host_is_refused(
 async def test_2_12_unknown_keys_stay_on_rewriting(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:
-    """2-12: what a later version wrote, in the document or beside it, is kept."""
+    """2-12: keys and hash fields of a later version are kept."""
     await put(store, sandbox.tokens())
     server.admin.hset("ezeep:login", "later", "kept")
     server.admin.hset("ezeep:login", "login", json.dumps(_document(server) | {"note": {"kept": True}}))
@@ -353,7 +355,7 @@ def _holder(server: Server, lease: float) -> Iterator[subprocess.Popen]:
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
 def test_2_8_a_killed_holder_frees_the_lock_with_its_lease(server: Server, store: RedisTokenStore) -> None:
-    """2-8: SIGKILL to the process that holds it: busy until the lease ends, then the next one has it, and not before."""
+    """2-8: after SIGKILL of its holder the lock is busy until the lease expires; then the next process gets it."""
 
     async def take() -> None:
         with pytest.raises(TokenStoreError, match=r"busy: in use by another process for more than 0\.2 s"):
@@ -367,7 +369,7 @@ def test_2_8_a_killed_holder_frees_the_lock_with_its_lease(server: Server, store
             assert milliseconds() >= now + left
 
     def milliseconds() -> int:
-        """By the server's clock, which is the one that leases end by."""
+        """Return the time of the server, by which leases expire."""
         seconds, micro = server.admin.time()
         return seconds * 1000 + micro // 1000
 
@@ -381,7 +383,7 @@ def test_2_8_a_killed_holder_frees_the_lock_with_its_lease(server: Server, store
 def test_2_9_a_suspended_holder_cannot_overwrite(
     server: Server, store: RedisTokenStore, sandbox_tokens: TokenSet
 ) -> None:
-    """2-9: suspended until its lease was over and another holder had stored a login, it wakes and is told so."""
+    """2-9: resumed after its lease lapsed and another holder stored a token set, its save raises an error."""
     with _holder(server, lease=0.5) as holder:
         holder.send_signal(signal.SIGSTOP)
         asyncio.run(put(store, sandbox_tokens))
@@ -398,7 +400,7 @@ def sandbox_tokens() -> TokenSet:
 
 @pytest.mark.may_block
 def test_one_store_for_two_loops_in_two_threads(store: RedisTokenStore) -> None:
-    """An event loop of the application and the one of run_sync on one store object: never both inside."""
+    """The event loop of the application and that of run_sync exclude each other on one store object."""
     inside, most, errors = 0, 0, []
 
     async def work() -> None:
@@ -431,7 +433,7 @@ def test_one_store_for_two_loops_in_two_threads(store: RedisTokenStore) -> None:
 def test_2_9_a_forked_child_holds_nothing_of_its_parents(
     server: Server, store: RedisTokenStore, sandbox_tokens: TokenSet
 ) -> None:
-    """2-9: forked while the parent holds the lock, the child has to wait for it like anybody, and may use the store."""
+    """2-9: forked while the parent holds the lock, the child waits for it, and can use the store."""
     store._lock_timeout = 0.3
 
     def child() -> bytes:
@@ -464,7 +466,7 @@ def test_2_9_a_forked_child_holds_nothing_of_its_parents(
 
 
 async def test_2_9_the_lease_is_extended_while_it_is_held(server: Server, store: RedisTokenStore) -> None:
-    """2-9: held for three times its lease, it is still held; and free right after."""
+    """2-9: held for three times the lease, the lock is still held; it is free after its release."""
     short = RedisTokenStore(server.address, lease=1.0)
     async with short.lock():
         await asyncio.sleep(3)
@@ -477,17 +479,17 @@ async def test_2_9_the_lease_is_extended_while_it_is_held(server: Server, store:
 
 
 def test_2_9_the_lease_is_longer_than_the_longest_exchange() -> None:
-    """2-8, 2-9: an exchange and its replay fit into the lease, and a waiter outlasts the lease of a dead holder."""
+    """2-8, 2-9: a refresh and its retry fit into the lease, and a waiter outlasts the lease of a dead holder."""
     assert LEASE > 2 * Settings().refresh_timeout
     assert LOCK_TIMEOUT > LEASE
     with pytest.raises(ValueError, match="lease"):
         RedisTokenStore("redis://127.0.0.1", lease=0)
 
 
-async def test_2_9_a_lapsed_holder_can_do_nothing(
+async def test_2_9_a_lapsed_holder_cannot_write(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:
-    """2-9: save, clear and the proof before the exchange are refused; the next holder's lock is not taken from it."""
+    """2-9: save, clear and check_writable fail; the lock of the next holder is not released."""
     theirs = sandbox.tokens()
     other = _same(store)
     async with store.lock():
@@ -507,7 +509,7 @@ async def test_2_9_a_lapsed_holder_can_do_nothing(
 async def test_2_9_a_lapsed_holder_in_one_store_object(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:
-    """2-9: two sessions may share the object: the one that lapsed is told from the one that holds."""
+    """2-9: two sessions share the object: the lapsed hold is distinguished from the current one."""
     lapsed = asyncio.Event()
 
     async def first() -> None:
@@ -530,10 +532,10 @@ async def test_2_9_a_lapsed_holder_in_one_store_object(
         group.create_task(second())
 
 
-async def test_2_9_a_holder_is_told_that_the_lease_lapsed(
+async def test_2_9_a_lapsed_lease_is_logged(
     server: Server, store: RedisTokenStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """2-9: the extension finds out, and says so in the log."""
+    """2-9: the extension of the lease detects it."""
     short = RedisTokenStore(server.address, lease=0.3)
     async with short.lock():
         server.admin.delete("{ezeep:login}:lock")
@@ -542,10 +544,10 @@ async def test_2_9_a_holder_is_told_that_the_lease_lapsed(
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "forgotten", "saved", "cleared"])
-async def test_2_7_an_unsaved_login_replaces_only_what_it_was_made_from(
+async def test_2_7_an_unsaved_token_set_replaces_only_its_predecessor(
     sandbox: Sandbox, server: Server, store: RedisTokenStore, meanwhile: str
 ) -> None:
-    """2-7, 2-9: stored under a later lock, without reading first, if nobody stored or removed a login in between."""
+    """2-7, 2-9: it is stored under a later lock, unless another process stored or removed a token set since."""
     await put(store, sandbox.tokens())
     ours, theirs = sandbox.tokens(), sandbox.tokens()
     async with store.lock():
@@ -571,10 +573,10 @@ async def test_2_7_an_unsaved_login_replaces_only_what_it_was_made_from(
     )
 
 
-async def test_2_7_a_lapse_during_the_refresh_keeps_the_login(
+async def test_2_7_a_lapse_during_the_refresh_keeps_the_token_set(
     sandbox: Sandbox, server: Server, store: RedisTokenStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """2-7, 2-9: the call gets its answer, the log is critical, and the session stores the login before it closes."""
+    """2-7, 2-9: the call succeeds, a critical line is logged, and the session stores the token set before it closes."""
     await put(store, expired(sandbox.tokens()))
 
     class Lapses(RedisTokenStore):
@@ -600,7 +602,7 @@ async def test_2_7_a_lapse_during_the_refresh_keeps_the_login(
 async def test_2_8_waiting_for_the_lock_is_cancellable_and_leaks_nothing(
     server: Server, store: RedisTokenStore
 ) -> None:
-    """2-8: cancelled at every moment of the wait and of the holding, the lock is free for the next one."""
+    """2-8: cancelled at any moment of waiting and holding, the lock is free for the next waiter."""
 
     async def take() -> None:
         async with store.lock():
@@ -632,7 +634,7 @@ async def test_2_8_waiting_for_the_lock_is_cancellable_and_leaks_nothing(
 async def test_2_9_unreachable_is_not_busy(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, nobodys_port: int
 ) -> None:
-    """2-9: nobody listens: said soon, in other words than busy, by everything that the store does."""
+    """2-9: every method soon raises an error that differs from a busy lock."""
     store = RedisTokenStore(f"redis://:hidden@127.0.0.1:{nobodys_port}/3", lock_timeout=60)
     with pytest.raises(TokenStoreError, match="Redis cannot be reached") as caught:
         async with store.lock():
@@ -648,8 +650,8 @@ async def test_2_9_unreachable_is_not_busy(
     assert "hidden" not in str(caught.value) + repr(store) + caplog.text
 
 
-async def test_2_9_a_server_that_does_not_answer() -> None:
-    """2-9: connected, and silent: unreachable as well."""
+async def test_2_9_a_server_that_does_not_respond() -> None:
+    """2-9: it accepts the connection and sends nothing: it is unreachable."""
     silent = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
     async with silent:
         port = silent.sockets[0].getsockname()[1]
@@ -661,7 +663,7 @@ async def test_2_9_a_server_that_does_not_answer() -> None:
 async def test_2_9_a_server_that_cannot_be_written(
     sandbox: Sandbox, own_server: Server, nobodys_port: int, trouble: str
 ) -> None:
-    """2-2, 2-9: a read-only replica and a full server are found out before the refresh token is spent."""
+    """2-2, 2-9: a read-only replica and a full server are detected before the refresh token is spent."""
     store = RedisTokenStore(own_server.address)
     tokens = expired(sandbox.tokens())
     await put(store, tokens)
@@ -679,10 +681,10 @@ async def test_2_9_a_server_that_cannot_be_written(
     assert sandbox.refresh_requests == 0
 
 
-async def test_2_9_the_server_restarts_in_mid_refresh(
+async def test_2_9_the_server_restarts_during_a_refresh(
     sandbox: Sandbox, own_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """2-9: between exchange and save, with a server that persists: login and lock survive, nothing is to be told."""
+    """2-9: between request and save, on a server that persists: token set and lock survive, nothing is logged."""
     await put(RedisTokenStore(own_server.address), expired(sandbox.tokens()))
 
     class Restarts(RedisTokenStore):
@@ -699,10 +701,10 @@ async def test_2_9_the_server_restarts_in_mid_refresh(
         assert await survives("Redis: restart with its data", sandbox, again)
 
 
-async def test_2_7_the_server_goes_down_in_mid_refresh(
+async def test_2_7_the_server_stops_during_a_refresh(
     sandbox: Sandbox, own_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """2-7: the call gets its answer; loads fail with one error; when Redis is back the login is stored."""
+    """2-7: the call succeeds; loads raise one error; when Redis is back, the token set is stored."""
     await put(RedisTokenStore(own_server.address), expired(sandbox.tokens()))
 
     class GoesDown(RedisTokenStore):
@@ -724,7 +726,7 @@ async def test_2_7_the_server_goes_down_in_mid_refresh(
 
 
 async def test_a_password_is_needed_and_never_shown(tmp_path: Path, sandbox: Sandbox) -> None:
-    """A wrong one, none, and the right one; in no message and no repr."""
+    """A wrong one, none, and the right one. No message and no repr contains it."""
     guarded = await asyncio.to_thread(Server, tmp_path, "--requirepass", "correct-horse")
     try:
         right = RedisTokenStore(f"redis://:correct-horse@127.0.0.1:{guarded.port}")
@@ -742,8 +744,8 @@ async def test_a_password_is_needed_and_never_shown(tmp_path: Path, sandbox: San
     "address",
     ["redis://:hid/den@host:1", "http://u:hidden@host", "redis://u:hidden@host:port", "hidden", "redis://h?nonsense=hidden"],
 )  # fmt: skip
-def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
-    """And not repeated: a password may be in it."""
+def test_an_invalid_address_is_refused_by_the_constructor(address: str) -> None:
+    """The error does not show it: it may contain a password."""
     with pytest.raises(TokenStoreError, match="address of the Redis server") as caught:
         RedisTokenStore(address)
     assert "hid" not in str(caught.value)
@@ -756,7 +758,7 @@ def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
 async def test_2_9_every_command_may_be_repeated(
     sandbox: Sandbox, server: Server, store: RedisTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """2-9: a client repeats a command whose answer was lost: nothing is taken for somebody else's."""
+    """2-9: the client retries a command whose response was lost: its own writes are recognized."""
     real = store._server.run
 
     async def twice(script: str, *arguments: str, **options):
@@ -778,10 +780,10 @@ async def test_2_9_every_command_may_be_repeated(
     assert server.admin.ttl("ezeep:login") == -1
 
 
-async def test_2_9_a_save_whose_answer_is_lost_may_be_repeated(
+async def test_2_9_a_save_whose_response_is_lost_may_be_repeated(
     sandbox: Sandbox, store: RedisTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """2-7, 2-9: cancelled after Redis had it, saved again: done, and no conflict with oneself."""
+    """2-7, 2-9: cancelled after Redis stored it and saved again, it does not conflict with itself."""
     real = store._server.run
     lost = True
 
@@ -810,7 +812,7 @@ async def test_2_9_a_save_whose_answer_is_lost_may_be_repeated(
 async def test_nothing_can_be_read_in_redis_with_an_encryption_key(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:
-    """No token, no host, no field name; with another key, or none, it is said, and it stays."""
+    """No token, host or field name is readable. Another key, or none, raises an error; the value is not changed."""
     fernet = pytest.importorskip("cryptography.fernet").Fernet
     key, new = fernet.generate_key(), fernet.generate_key().decode()
     tokens = sandbox.tokens()
@@ -837,18 +839,18 @@ async def test_nothing_can_be_read_in_redis_with_an_encryption_key(
     )
 
 
-async def test_a_login_in_clear_is_not_taken_where_a_key_is_set(
+async def test_an_unencrypted_token_set_is_refused_with_an_encryption_key(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:
-    """Whoever can write to Redis cannot plant a login."""
+    """A program that can write to Redis cannot plant a token set."""
     fernet = pytest.importorskip("cryptography.fernet").Fernet
     await store.save(sandbox.tokens())
     with pytest.raises(TokenStoreCorrupt, match="without one"):
         await RedisTokenStore(server.address, encryption_key=fernet.generate_key()).load()
 
 
-def test_a_key_that_is_none_is_refused_and_not_shown() -> None:
-    """At once, in the constructor."""
+def test_an_invalid_encryption_key_is_refused_and_not_shown() -> None:
+    """The constructor raises the error."""
     pytest.importorskip("cryptography.fernet")
     with pytest.raises(ValueError, match="generate_key") as caught:
         RedisTokenStore("redis://127.0.0.1", encryption_key="my-hidden-key")
@@ -858,8 +860,8 @@ def test_a_key_that_is_none_is_refused_and_not_shown() -> None:
 @pytest.mark.parametrize(
     ("module", "name"), [("redis.asyncio", "redis"), ("cryptography.fernet", "cryptography")]
 )
-def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
-    """One sentence, with what to type."""
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
+    """The error has the command that installs it."""
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"needs the package {name}: pip install 'ezeep_async\[redis\]'"):
         RedisTokenStore("redis://127.0.0.1", encryption_key="x" * 44)
@@ -872,7 +874,7 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, module:
 async def test_a_borrowed_client_is_used_and_not_closed(
     sandbox: Sandbox, server: Server, store: RedisTokenStore, decodes: bool
 ) -> None:
-    """Whatever its answers look like."""
+    """Whether or not it decodes responses."""
     tokens = sandbox.tokens()
     async with redis_asyncio.Redis.from_url(server.address, decode_responses=decodes, **UNNAMED) as client:
         borrowing = RedisTokenStore(client)
@@ -888,7 +890,7 @@ async def test_a_borrowed_client_is_used_and_not_closed(
 
 @pytest.mark.may_block
 def test_a_borrowed_client_belongs_to_its_loop(server: Server, store: RedisTokenStore) -> None:
-    """On another one it is said, in place of an error from deep inside."""
+    """Another event loop gets a clear error."""
     client = redis_asyncio.Redis.from_url(server.address, **UNNAMED)
     borrowing = RedisTokenStore(client)
 
@@ -901,10 +903,10 @@ def test_a_borrowed_client_belongs_to_its_loop(server: Server, store: RedisToken
         asyncio.run(borrowing.load())
 
 
-async def test_what_redis_repeats_of_a_command_is_not_shown(
+async def test_arguments_that_redis_repeats_are_not_shown(
     server: Server, store: RedisTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Old servers repeat the arguments of a command that they do not know, and a password may be among them."""
+    """Old servers repeat the arguments of an unknown command, which may include a password."""
     client = redis_asyncio.Redis.from_url("redis://:hidden@127.0.0.1")
     said = ["unknown command `HELLO`, with args beginning with: `3` `AUTH` `u` `other`", "no hidden here"]
 
