@@ -90,7 +90,7 @@ async def test_the_environment_is_read_once(sandbox: Sandbox, monkeypatch: pytes
 def test_a_working_directory_that_is_gone(here: Path) -> None:
     here.rmdir()
     with pytest.raises(
-        ValueError, match=r"login\.json is relative to the working directory, which does not exist"
+        ValueError, match=r"login\.json is relative to the working directory, which was removed"
     ):
         FileTokenStore("login.json")
     assert FileTokenStore("/absolute").path == Path("/absolute")

@@ -43,7 +43,7 @@ from pathlib import Path
 
 from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp, finish_refresh_on, run_sync
 from ezeep_async.auth.exchange import Exchanger
-from ezeep_async.auth.refresher import Refresher
+from ezeep_async.auth.current import CurrentTokens
 from ezeep_async.auth.stores import file as file_store
 from ezeep_async.cli import app, main
 from ezeep_async.cli.login import commands as login  # imported once, and not in each child
@@ -128,7 +128,7 @@ def hook(step):
     elif step == "folder flushed":
         die_after(file_store, "_sync_folder")
     elif step == "published":
-        die_after(Refresher, "_publish")
+        die_after(CurrentTokens, "put")
 
 
 in_save = False

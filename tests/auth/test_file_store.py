@@ -33,8 +33,8 @@ from ezeep_async import (
     TokenStoreCorrupt,
     TokenStoreError,
 )
+from ezeep_async.auth.current import CurrentTokens
 from ezeep_async.auth.exchange import Exchanger
-from ezeep_async.auth.refresher import Refresher
 from ezeep_async.sandbox import Sandbox
 
 
@@ -258,7 +258,7 @@ async def test_2_2_the_steps_of_a_refresh_are_in_order(
     watched(os, "fsync", "flush", lambda number: began[-1] == "persist" and not is_folder(number))
     watched(Path, "replace", "replace", lambda *args: "persist" in began)
     watched(os, "fsync", "flush the folder", is_folder)
-    watched(Refresher, "_publish", "publish")
+    watched(CurrentTokens, "put", "publish")
     watched(FileLock, "_release", "unlock")
     real_exchange = Exchanger.refresh
 

@@ -349,7 +349,7 @@ async def test_3_6_a_deletion_that_was_carried_out_with_an_error_response(
     sandbox: Sandbox, session: EzeepSession, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     """3-6: the 404 of the retry means that the group is deleted."""
-    monkeypatch.setattr(session._core._sender, "random", lambda: 0.0)
+    monkeypatch.setattr(session._core._sender, "_random", lambda: 0.0)
     group = sandbox.organisation.add_group("Gone")
     sandbox.faults.add(DELETE, status=status, processed=True)
     await session.groups.delete(group.id)
