@@ -21,9 +21,10 @@ from ezeep_async import (
     ReadOnlyTokens,
     TokenPersistError,
     TokenSet,
+    TokenStoreCorrupt,
     TransientAuthError,
 )
-from ezeep_async.auth.stores.document import LARGEST_DOCUMENT, as_text, parsed, tokens_in
+from ezeep_async.auth.stores.document import LARGEST_DOCUMENT, as_text, parsed, tokens_in, with_tokens
 from ezeep_async.auth.tokens import LATEST, LONGEST_TEXT, LONGEST_TOKEN
 from ezeep_async.sandbox import Sandbox
 
@@ -260,3 +261,14 @@ async def test_a_refresh_token_alone_is_enough(sandbox: Sandbox, tmp_path: Path)
     async with open_session(sandbox, store) as session:
         await session.accounts.me()
     assert sandbox.refresh_requests == 1
+
+
+@pytest.mark.parametrize("missing", ["access_token", "refresh_token", "expires_at"])
+def test_2_6_a_stored_token_set_without_one_of_its_fields(missing: str) -> None:
+    """2-6: it is damaged."""
+    document = with_tokens({}, TokenSet("access", "refresh", datetime.now(UTC)), None)
+    token = document["token"]
+    assert isinstance(token, dict)
+    del token[missing]
+    with pytest.raises(TokenStoreCorrupt):
+        tokens_in(document, "here")

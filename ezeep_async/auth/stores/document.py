@@ -119,9 +119,12 @@ def parse_token_set(
 
     Only the tokens and their expiry have to be usable. Other fields with unusable values count as absent.
     """
-    access, refresh = values.get("access_token") or "", values.get("refresh_token") or ""
-    if not access and not refresh:
+    access, refresh = values.get("access_token"), values.get("refresh_token")
+    if access in (None, "") and refresh in (None, ""):
         return None
+    refresh = "" if refresh is None else refresh
+    if access is None:  # an empty one is stored where there is only a refresh token
+        raise TokenStoreCorrupt(f"{where} holds a token set without an {names['access_token']}")
     expires_at = _expiry(values.get("expires_at"))
     if not isinstance(access, str):
         raise TokenStoreCorrupt(f"{where} holds a token set without an {names['access_token']} that is text")
