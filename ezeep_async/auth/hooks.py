@@ -1,4 +1,4 @@
-"""The hook that is told of each rotation: the caller's code, called where it can hurt nothing."""
+"""Calling `on_token_rotated`: the caller's code, in a task where its exceptions do no harm."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Hooks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def tell(self, old: TokenSet | None, new: TokenSet) -> None:
-        """Begin a call. By value: a token that is the same needs no telling, whatever object it is in."""
+        """Start a call of the hook if the access token has another value."""
         if self._hook is not None and (old is None or old.access_token != new.access_token):
-            # A plain task: a hook is the caller's code, and may be cancelled with the rest of it.
-            # Not by the loop's task factory: an eager task would call the hook in the middle of the refresh.
+            # Cancellable, as the hook is the caller's code. Not from the loop's task factory: an eager task would call the
+            # hook in the middle of the refresh.
             task = ContainedTask(self._call(self._hook, old, new), name="ezeep-token-hook")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

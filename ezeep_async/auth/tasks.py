@@ -1,4 +1,4 @@
-"""Tasks that belong to nobody who can be cancelled."""
+"""Tasks that survive cancellation of their waiters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Uncancellable(ContainedTask[T]):
-    """A task that declines to be cancelled: by its waiters, by `asyncio.run()` as it winds up, by anybody.
+    """A task that ignores `cancel()`, from its waiters and from `asyncio.run()` at its end.
 
     `asyncio.run()` cancels every task that is left and then waits for them, so what declines is waited for. For code
     that brings its own time limits only: limits made with `asyncio.timeout` inside work by cancelling, and would
@@ -41,7 +41,7 @@ class SelfTimed(ContainedTask[T]):
     """
 
     is_endable = False
-    """Whether anybody may cancel it just now: it only waits, and nothing would be lost."""
+    """Whether `cancel()` works now: the task only waits, and nothing would be lost."""
 
     def cancel(self, msg: object = None) -> bool:
         loop = self.get_loop()
@@ -68,7 +68,7 @@ def start_self_timed(coroutine: Coroutine[Any, Any, T], name: str) -> SelfTimed[
 
 @contextlib.contextmanager
 def endable() -> Generator[None]:
-    """Let anybody cancel the running task, if it is one of this module, while it waits in the block."""
+    """Let `cancel()` work for the running task, if it is one of this module, inside the block."""
     task = asyncio.current_task()
     if isinstance(task, SelfTimed):
         task.is_endable = True
@@ -128,7 +128,7 @@ def take_back() -> bool:
 
 
 async def result_of(task: asyncio.Task[T]) -> T:
-    """Wait for a task that is nobody's: cancelling the waiter changes nothing about it."""
+    """Wait for a task of this module. Cancelling the waiter does not affect the task."""
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
