@@ -53,12 +53,12 @@ def coverage(session: nox.Session) -> None:
 ON_LOWEST = [
     "tests/http",
     "tests/wire",
-    "tests/auth/test_file_store.py",
-    "tests/auth/test_keyring_store.py",
-    "tests/auth/test_redis_store.py",
+    "tests/auth/stores/test_file_store.py",
+    "tests/auth/stores/test_keyring_store.py",
+    "tests/auth/stores/test_redis_store.py",
     "tests/cli/test_main.py",
-    "tests/provisioning/test_desired_yaml.py",
-    "tests/test_portal.py",
+    "tests/provisioning/inputs/test_desired_yaml.py",
+    "tests/blocking/test_portal.py",
 ]
 
 

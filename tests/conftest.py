@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from helpers.loops.sitecustomize import use_event_loop
+from helpers.support import QUICK
+from helpers.watch import Watch, installed
 from hypothesis import HealthCheck, settings
-from loops.sitecustomize import use_event_loop
-from support import QUICK
-from watch import Watch, installed
 
 from ezeep_async import EzeepSession
 from ezeep_async.sandbox import Sandbox
@@ -48,7 +48,7 @@ def pytest_configure() -> None:
     """
     if kind := os.environ.get("EVENT_LOOP"):
         use_event_loop(kind)
-        folder = str(Path(__file__).parent / "loops")
+        folder = str(Path(__file__).parent / "helpers" / "loops")
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import attrs
 import pytest
+from helpers.provisioned import emails, new_team
+from helpers.support import TOKEN, open_session, until
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from provisioned import emails, new_team
-from support import TOKEN, open_session, until
 
 from ezeep_async import BlockingSession, FileTokenStore, MemoryTokenStore, TokenSet, run_sync
 from ezeep_async.provisioning import DesiredState, report_of

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser import decide
-from support import put, sandbox_in_a_thread
+from helpers.browser import decide
+from helpers.support import put, sandbox_in_a_thread
 
 import ezeep_async
 from ezeep_async import FileTokenStore

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockingError
-from command_line import Ran
-from evidence import survives
-from support import expired, open_session
-from watch import Watch
+from helpers.command_line import Ran
+from helpers.evidence import survives
+from helpers.support import expired, open_session
+from helpers.watch import Watch
 
 import ezeep_async
 from ezeep_async import EzeepError, FileTokenStore, OAuthApp, ServerError, Settings

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from support import TOKEN, expired
+from helpers.support import TOKEN, expired
 
 from ezeep_async import EzeepSession, FileTokenStore, MemoryTokenStore, OAuthApp, ReauthorizationRequired
 from ezeep_async.sandbox import Sandbox

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import ME, TOKEN, expired, open_session, put, sandbox_in_a_thread, until
+from helpers.support import ME, TOKEN, expired, open_session, put, sandbox_in_a_thread, until
 
 from ezeep_async import (
     BlockingCallError,

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support import open_session, put
+from helpers.support import open_session, put
 
 from ezeep_async import EzeepSession, FileTokenStore, KeyringTokenStore, ReadOnlyTokens
 from ezeep_async.auth.stores.paths import expanded

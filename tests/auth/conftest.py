@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support import Clock
+from helpers.support import Clock
 
 from ezeep_async.auth import keep_alive
 

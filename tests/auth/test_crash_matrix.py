@@ -20,9 +20,9 @@ from pathlib import Path
 
 import attrs
 import pytest
-from evidence import note
-from support import TOKEN, expired, open_session, put, sandbox_in_a_thread
-from suspending import Stoppable, stoppable
+from helpers.evidence import note
+from helpers.support import TOKEN, expired, open_session, put, sandbox_in_a_thread
+from helpers.suspending import Stoppable, stoppable
 
 from ezeep_async import FileTokenStore, ReauthorizationRequired, TokenSet
 from ezeep_async.sandbox import Sandbox

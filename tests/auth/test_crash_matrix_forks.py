@@ -12,10 +12,10 @@ from pathlib import Path
 
 import attrs
 import pytest
-from evidence import note
-from forking import Job
-from redis_servers import Server
-from support import TOKEN, put, sandbox_in_a_thread
+from helpers.evidence import note
+from helpers.forking import Job
+from helpers.redis_servers import Server
+from helpers.support import TOKEN, put, sandbox_in_a_thread
 
 from ezeep_async import FileTokenStore, RedisTokenStore, TokenStoreError
 from ezeep_async.testing import ThreadedSandbox
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="forks"),
 ]
 
-FORKING = Path(__file__).parent.parent / "forking.py"
+FORKING = Path(__file__).parents[1] / "helpers" / "forking.py"
 ENDS = {"return": 0, "sys.exit": 0, "os._exit": 0, "exception": 1, "SIGTERM": -15}
 JOBS = [
     Job(by=by, end=end, refreshing=refreshing)

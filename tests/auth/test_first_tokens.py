@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from support import QUICK, expired, open_session, put
+from helpers.support import QUICK, expired, open_session, put
 
 from ezeep_async import (
     EzeepSession,

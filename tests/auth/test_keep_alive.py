@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from keeping_alive import LIFE, later, steps
-from support import TOKEN, Clock, open_session, settle, until
+from helpers.keeping_alive import LIFE, later, steps
+from helpers.support import TOKEN, Clock, open_session, settle, until
 
 from ezeep_async import (
     FileTokenStore,

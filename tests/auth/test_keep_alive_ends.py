@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-from keeping_alive import LIFE, later, steps, told
-from support import TOKEN, Clock, expired, open_session, sandbox_in_a_thread, settle, until
+from helpers.keeping_alive import LIFE, later, steps, told
+from helpers.support import TOKEN, Clock, expired, open_session, sandbox_in_a_thread, settle, until
 
 from ezeep_async import (
     EzeepSession,

@@ -8,8 +8,8 @@ import inspect
 
 import attrs
 import pytest
-from browser import decide
-from support import ME, QUICK, TOKEN, expired, open_session
+from helpers.browser import decide
+from helpers.support import ME, QUICK, TOKEN, expired, open_session
 from yarl import URL
 
 from ezeep_async import (

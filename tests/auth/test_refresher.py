@@ -13,8 +13,8 @@ import warnings
 import anyio
 import attrs
 import pytest
-from evidence import survives
-from support import ME, QUICK, TOKEN, Clock, expired, open_session, sandbox_in_a_thread, settle
+from helpers.evidence import survives
+from helpers.support import ME, QUICK, TOKEN, Clock, expired, open_session, sandbox_in_a_thread, settle
 
 from ezeep_async import (
     AuthenticationError,

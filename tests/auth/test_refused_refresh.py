@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from keeping_alive import steps
-from support import ME, TOKEN, Clock, expired, open_session, put
+from helpers.keeping_alive import steps
+from helpers.support import ME, TOKEN, Clock, expired, open_session, put
 
 from ezeep_async import (
     AuthenticationError,

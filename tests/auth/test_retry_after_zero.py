@@ -6,7 +6,7 @@ import asyncio
 
 import attrs
 import pytest
-from support import QUICK, TOKEN, open_session
+from helpers.support import QUICK, TOKEN, open_session
 
 from ezeep_async import TransientAuthError
 from ezeep_async.auth.exchange import ATTEMPTS

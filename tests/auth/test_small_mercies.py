@@ -11,8 +11,8 @@ from pathlib import Path
 
 import attrs
 import pytest
-from browser import decide
-from support import QUICK, TOKEN, open_session, put
+from helpers.browser import decide
+from helpers.support import QUICK, TOKEN, open_session, put
 
 from ezeep_async import (
     AuthorizationDenied,

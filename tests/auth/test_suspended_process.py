@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import TOKEN, expired, put, sandbox_in_a_thread
-from suspending import Stoppable, stoppable
+from helpers.support import TOKEN, expired, put, sandbox_in_a_thread
+from helpers.suspending import Stoppable, stoppable
 
 from ezeep_async import FileTokenStore
 from ezeep_async._runtime.running_time import SLICE_S, RunningLimit, RunningTimeout

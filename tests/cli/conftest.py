@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from organisations import people, write
-from people import Desk
-from support import put, reserved_port
+from helpers.organisations import people, write
+from helpers.people import Desk
+from helpers.support import put, reserved_port
 
 from ezeep_async import FileTokenStore
 from ezeep_async.cli.demo import target as place

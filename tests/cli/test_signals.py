@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import EZEEP, ended, environment, started
-from organisations import PATCH
-from support import TOKEN, expired, open_session, put
+from helpers.command_line import EZEEP, ended, environment, started
+from helpers.organisations import PATCH
+from helpers.support import TOKEN, expired, open_session, put
 
 from ezeep_async import FileTokenStore
 from ezeep_async.sandbox import Sandbox

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fuzzing import SECRETS, bodies, headers, leaks, response, shown, spelled, statuses
+from helpers.fuzzing import SECRETS, bodies, headers, leaks, response, shown, spelled, statuses
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fuzzing import (
+from helpers.fuzzing import (
     SECRETS,
     bodies,
     headers,

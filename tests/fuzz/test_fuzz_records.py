@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from fuzzing import ID, SECRETS, WORDS, bodies, fixture, json_values, leaks, places, shown, spelled
+from helpers.fuzzing import ID, SECRETS, WORDS, bodies, fixture, json_values, leaks, places, shown, spelled
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict

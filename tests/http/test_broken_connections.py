@@ -8,8 +8,8 @@ from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
 
 import pytest
-from raw_server import GROUP, ID, Exchange, Play, PlayServer, http, says
-from stub_servers import login, no_jitter, quick, session_on
+from helpers.raw_server import GROUP, ID, Exchange, Play, PlayServer, http, says
+from helpers.stub_servers import login, no_jitter, quick, session_on
 
 from ezeep_async import (
     ConnectFailed,

@@ -11,9 +11,9 @@ import json
 import pickle
 
 import pytest
-from raw_server import GROUP, ID, NEXT, Exchange, Play, PlayServer, http, says
-from stub_servers import ACCESS, no_jitter, session_on
-from support import bounded
+from helpers.raw_server import GROUP, ID, NEXT, Exchange, Play, PlayServer, http, says
+from helpers.stub_servers import ACCESS, no_jitter, session_on
+from helpers.support import bounded
 
 from ezeep_async import ApiError, BadRequest, EzeepError, NotFound, TransientAuthError, UnexpectedResponse
 

@@ -9,8 +9,8 @@ import random
 from types import NoneType
 
 import pytest
-from stub_servers import quick
-from support import until
+from helpers.stub_servers import quick
+from helpers.support import until
 
 from ezeep_async import EzeepSession
 from ezeep_async._http.limiter import Limiter

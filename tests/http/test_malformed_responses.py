@@ -12,9 +12,9 @@ import gzip
 import zlib
 
 import pytest
-from raw_server import GROUP, ID, NEXT, Exchange, Play, PlayServer, http, repeats, says, well
-from stub_servers import no_jitter, session_on
-from support import settle
+from helpers.raw_server import GROUP, ID, NEXT, Exchange, Play, PlayServer, http, repeats, says, well
+from helpers.stub_servers import no_jitter, session_on
+from helpers.support import settle
 
 from ezeep_async import (
     ApiError,

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 import trustme
 from aiohttp import web
-from stub_servers import Stub, answers, quick
-from support import ME, expired, open_session
+from helpers.stub_servers import Stub, answers, quick
+from helpers.support import ME, expired, open_session
 
 from ezeep_async import ConnectFailed, Endpoints, EzeepError, EzeepSession, Settings, TransientAuthError
 from ezeep_async._http.limiter import Limiter

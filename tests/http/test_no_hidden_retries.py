@@ -9,8 +9,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from raw_server import GROUP, ID, Exchange, Play, PlayServer, http, well
-from stub_servers import no_jitter, session_on
+from helpers.raw_server import GROUP, ID, Exchange, Play, PlayServer, http, well
+from helpers.stub_servers import no_jitter, session_on
 
 from ezeep_async import (
     AuthorizationDenied,

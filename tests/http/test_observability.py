@@ -8,13 +8,13 @@ import subprocess
 import sys
 
 import pytest
+from helpers.stub_servers import quick
+from helpers.support import open_session
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from stub_servers import quick
-from support import open_session
 
 from ezeep_async import BadRequest, ServerError, SessionClosed, run_sync
 from ezeep_async.sandbox import Sandbox

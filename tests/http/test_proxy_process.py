@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 import trustme
-from proxy_process import proxy_process
-from raw_server import ID, Exchange, PlayServer, http
-from stub_servers import login, no_jitter, quick, session_on
+from helpers.proxy_process import proxy_process
+from helpers.raw_server import ID, Exchange, PlayServer, http
+from helpers.stub_servers import login, no_jitter, quick, session_on
 
 from ezeep_async import (
     ConnectFailed,

@@ -8,8 +8,8 @@ import pickle
 import traceback
 
 import pytest
-from raw_server import ID, Exchange, Play, PlayServer, http, says
-from stub_servers import ACCESS, REFRESH, no_jitter, session_on
+from helpers.raw_server import ID, Exchange, Play, PlayServer, http, says
+from helpers.stub_servers import ACCESS, REFRESH, no_jitter, session_on
 
 from ezeep_async import (
     EzeepError,

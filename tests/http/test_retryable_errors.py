@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 import stamina
 import tenacity
-from stub_servers import quick
+from helpers.stub_servers import quick
 
 from ezeep_async import (
     ApiError,

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 from aiohttp import web
-from stub_servers import Stub, answers, no_jitter, nothing_running, quick, session_on
-from support import until
+from helpers.stub_servers import Stub, answers, no_jitter, nothing_running, quick, session_on
+from helpers.support import until
 
 from ezeep_async import (
     ApiError,

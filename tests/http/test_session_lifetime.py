@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
-from raw_server import ID, Exchange, PlayServer
-from stub_servers import no_jitter, session_on
+from helpers.raw_server import ID, Exchange, PlayServer
+from helpers.stub_servers import no_jitter, session_on
 
 from ezeep_async import EzeepSession, OAuthApp, SessionClosed
 from ezeep_async._http import transport

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from raw_server import ID, PlayServer, http, says
-from stub_servers import Stub, quick, session_on
+from helpers.raw_server import ID, PlayServer, http, says
+from helpers.stub_servers import Stub, quick, session_on
 
 from ezeep_async import EzeepSession, RateLimited, Settings
 from ezeep_async.sandbox import Sandbox

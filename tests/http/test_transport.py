@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from stub_servers import (
+from helpers.stub_servers import (
     ACCESS,
     REFRESH,
     RawServer,

@@ -12,10 +12,10 @@ from uuid import UUID
 
 import attrs
 import pytest
+from helpers.provisioned import state
+from helpers.support import QUICK
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from provisioned import state
-from support import QUICK
 
 from ezeep_async import EzeepSession, SafetyLimitExceeded, StalePlan
 from ezeep_async.models.groups import Group

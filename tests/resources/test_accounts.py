@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from stub_servers import no_jitter, quick
+from helpers.stub_servers import no_jitter, quick
 
 from ezeep_async import AccountUser, BadRequest, EzeepSession, NotFound, PermissionDenied
 from ezeep_async.sandbox import Sandbox

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import anyio
 import pytest
-from stub_servers import nothing_running
-from support import until
+from helpers.stub_servers import nothing_running
+from helpers.support import until
 
 from ezeep_async import EzeepSession, Group, User
 from ezeep_async import _exclusive as exclusive

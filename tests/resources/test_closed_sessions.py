@@ -7,7 +7,7 @@ from uuid import UUID
 
 import aiohttp
 import pytest
-from support import QUICK, open_session
+from helpers.support import QUICK, open_session
 
 from ezeep_async import SessionClosed
 from ezeep_async.sandbox import Sandbox

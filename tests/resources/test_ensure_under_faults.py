@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from stub_servers import no_jitter, quick
+from helpers.stub_servers import no_jitter, quick
 
 from ezeep_async import DesiredState, EzeepSession, MemoryTokenStore, ServerError
 from ezeep_async.resources import group_calls

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from provisioned import names, writes
+from helpers.provisioned import names, writes
 
 from ezeep_async import EzeepSession
 from ezeep_async._wire.group_names import LookAlikes, invisible_problem, looks_of, shown

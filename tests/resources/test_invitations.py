@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from stub_servers import no_jitter
+from helpers.stub_servers import no_jitter
 
 from ezeep_async import BadRequest, EzeepSession, Invitation, NotFound, OutcomeUnknown
 from ezeep_async.sandbox import Sandbox

@@ -11,8 +11,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from stub_servers import no_jitter, quick
-from support import sandbox_in_a_thread
+from helpers.stub_servers import no_jitter, quick
+from helpers.support import sandbox_in_a_thread
 
 from ezeep_async import (
     AmbiguousName,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from stub_servers import ACCESS, Seen, Stub, login, no_jitter, quick, session_on
+from helpers.stub_servers import ACCESS, Seen, Stub, login, no_jitter, quick, session_on
 
 from ezeep_async import BadRequest, Endpoints, EzeepSession, NotFound, OAuthApp, UnexpectedRedirect
 from ezeep_async.sandbox import Sandbox

@@ -15,8 +15,8 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from support import QUICK, put, until
-from writing_process import both, store_at, writer
+from helpers.support import QUICK, put, until
+from helpers.writing_process import both, store_at, writer
 
 from ezeep_async import (
     ConcurrentModification,
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from redis_servers import Server
+    from helpers.redis_servers import Server
 
     server = Server(tmp_path_factory.mktemp("redis"))
     yield server.address
@@ -466,7 +466,7 @@ async def test_a_folder_that_was_removed_is_made_again(sandbox: Sandbox, tmp_pat
 async def test_a_redis_server_that_is_gone_stops_no_write(
     sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from redis_servers import Server
+    from helpers.redis_servers import Server
 
     server = Server(tmp_path)
     try:

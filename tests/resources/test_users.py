@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import web
-from stub_servers import Seen, Stub, no_jitter, session_on
+from helpers.stub_servers import Seen, Stub, no_jitter, session_on
 
 from ezeep_async import (
     ApiError,

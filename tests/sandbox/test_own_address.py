@@ -6,7 +6,7 @@ import asyncio
 from urllib.parse import urlsplit
 
 import pytest
-from browser import _Form
+from helpers.browser import _Form
 
 from ezeep_async.sandbox import Sandbox
 

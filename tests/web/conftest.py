@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support import Clock
+from helpers.support import Clock
 from web.servers import Browser, Site, serving
 
 from ezeep_async.sandbox import Sandbox

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import attrs
-from support import until
+from helpers.support import until
 from web.servers import Browser, listening
 
 from ezeep_async.sandbox import Sandbox

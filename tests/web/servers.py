@@ -14,9 +14,9 @@ import aiohttp
 import attrs
 import uvicorn
 from aiohttp import web
-from browser import decide
+from helpers.browser import decide
+from helpers.support import until
 from multidict import CIMultiDict
-from support import until
 from web import aiohttp_app, fastapi_app
 from web.logins import Logins
 from yarl import URL

@@ -13,8 +13,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from evidence import note
-from support import put, sandbox_in_a_thread
+from helpers.evidence import note
+from helpers.support import put, sandbox_in_a_thread
 from web.servers import listening
 
 from ezeep_async import FileTokenStore

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import attrs
 import pytest
-from evidence import note
-from support import ME, TOKEN, Clock, settle, until
+from helpers.evidence import note
+from helpers.support import ME, TOKEN, Clock, settle, until
 from web.servers import Answer, Browser, Site, serving
 
 from ezeep_async.sandbox import Sandbox

@@ -14,8 +14,8 @@ from pathlib import Path
 import aiohttp
 import attrs
 import pytest
-from evidence import note
-from support import ME, TOKEN, until
+from helpers.evidence import note
+from helpers.support import ME, TOKEN, until
 from web.gunicorn_server import Gunicorn, gunicorn
 from web.servers import Answer, Browser
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
-from support import ME, TOKEN, Clock, until
+from helpers.support import ME, TOKEN, Clock, until
 from web.logins import Logins
 from web.servers import Browser, Site, serving
 from yarl import URL

@@ -1,0 +1,141 @@
+"""`ezeep sandbox` in one process, and the other commands against it from others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from helpers.command_line import EZEEP, environment, ezeep
+
+
+WVD_PRINTERS = "658a1b3b-173c-4f55-8150-42e16bd27f96"
+
+
+@asynccontextmanager
+async def serving(folder: Path, *arguments: str) -> AsyncIterator[tuple[Process, dict[str, str]]]:
+    """The sandbox, and the environment that it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *EZEEP, "sandbox", *arguments, cwd=folder, env=environment(), stdout=-1, stderr=-1
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        assert await process.stderr.readline() == b"serving until Ctrl-C\n"
+        lines = 5 if "--token-file" in arguments else 4
+        exports = [shlex.split((await process.stdout.readline()).decode()) for _ in range(lines)]
+        assert all(export[0] == "export" for export in exports)
+        yield process, dict(export[1].split("=", 1) for export in exports)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_the_other_commands_from_a_second_terminal(tmp_path: Path) -> None:
+    async with serving(tmp_path, "--token-file", "login.json") as (process, env):
+        login = tmp_path / "login.json"
+        assert env["EZEEP_TOKEN_FILE"] == str(login)
+        listed = await ezeep("groups", "list", env=env)
+        assert listed.code == 0
+        assert listed.out.splitlines()[0] == f"{WVD_PRINTERS}\tWVD Printers\t8\t0\tAzure"
+        members = await ezeep("users", "list", "--group", WVD_PRINTERS, "--json", env=env)
+        assert len(json.loads(members.out)) == 8
+        created = await ezeep("groups", "create", "Finance", "--json", env=env)
+        assert json.loads(created.out)["name"] == "Finance"
+        ran = await ezeep(
+            "demo",
+            "--account-url",
+            env["EZEEP_ACCOUNT_URL"],
+            "--api-url",
+            env["EZEEP_API_URL"],
+            folder=tmp_path,
+        )
+        assert (ran.code, ran.err) == (0, "")
+        assert "groups created: 3" in ran.out
+        assert "refreshes: 1" in ran.out
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+        assert (process.returncode, err) == (130, b"ezeep: interrupted\n")
+        assert not login.exists()
+
+
+async def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
+    async with serving(tmp_path, "--token-file", "login.json", "--users", "7") as (process, _):
+        process.terminate()
+        _, err = await process.communicate()
+        assert (process.returncode, err) == (143, b"ezeep: interrupted\n")
+        assert not (tmp_path / "login.json").exists()
+
+
+async def test_a_login_that_somebody_else_put_there_stays(tmp_path: Path) -> None:
+    login = tmp_path / "login.json"
+    async with serving(tmp_path, "--token-file", "login.json") as (process, _):
+        other = login.read_bytes().replace(b"http://127.0.0.1:", b"http://127.0.0.2:")
+        login.write_bytes(other)
+        process.terminate()
+        await process.communicate()
+        assert login.read_bytes() == other
+    refused = (await ezeep("sandbox", "--token-file", "login.json", folder=tmp_path)).refused()
+    assert "holds a token set of http://127.0.0.2:" in refused
+    assert login.read_bytes() == other
+
+
+async def test_a_reader_that_goes_away_is_silence(tmp_path: Path) -> None:
+    async with serving(tmp_path, "--token-file", "login.json", "--users", "2000") as (_, env):
+        command = " ".join(map(shlex.quote, [*EZEEP, "users", "list"]))
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-o", "pipefail", "-c", f"{command} | head -1", env=environment(env), stdout=-1, stderr=-1
+        )
+        out, err = await process.communicate()
+        assert (process.returncode, err) == (141, b"")
+        assert out.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["users", "show", "nope"], "'nope' is neither an e-mail address nor the id of a user"),
+        (["users", "groups", "nope"], "'nope' is neither an e-mail address nor the id of a user"),
+        (["groups", "rename", "x", ""], "the name must not be empty"),
+        (["groups", "create", ""], "the name must not be empty"),
+        (["groups", "create", "x" * 256], "at most 255 characters"),
+        (["groups", "create", "x", "--organization-id", "nope"], "--organization-id is a UUID"),
+        (["groups", "list"], "http://api.example"),
+    ],
+)
+async def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], says: str) -> None:
+    """Before any request: nobody answers at these addresses."""
+    env = {"EZEEP_CLIENT_ID": "app", "EZEEP_TOKEN_FILE": str(tmp_path / "login.json")}
+    if arguments == ["groups", "list"]:
+        env["EZEEP_API_URL"] = "http://api.example"
+    assert says in (await ezeep(*arguments, env=env)).refused()
+    assert not (tmp_path / "login.json").exists()
+
+
+async def test_a_corrupt_token_file_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "login.json"
+    path.write_bytes(b"\x00\xffnot json")
+    path.chmod(0o600)
+    ran = await ezeep("groups", "list", env={"EZEEP_CLIENT_ID": "app", "EZEEP_TOKEN_FILE": str(path)})
+    assert "is not a stored token set" in ran.refused()
+    assert path.read_bytes() == b"\x00\xffnot json"
+    assert "is not a stored token set" in (await ezeep("sandbox", "--token-file", str(path))).refused()
+    assert path.read_bytes() == b"\x00\xffnot json"
+
+
+async def test_a_missing_environment_is_explained() -> None:
+    assert "set EZEEP_CLIENT_ID" in (await ezeep("groups", "list")).refused()
+    told = (await ezeep("users", "list", env={"EZEEP_CLIENT_ID": "app"})).refused()
+    assert "nobody is logged in" in told
+
+
+async def test_nobody_logged_in_is_one_sentence(tmp_path: Path) -> None:
+    env = {"EZEEP_CLIENT_ID": "app", "EZEEP_TOKEN_FILE": str(tmp_path / "absent.json")}
+    assert "nobody is logged in" in (await ezeep("groups", "list", env=env)).refused()

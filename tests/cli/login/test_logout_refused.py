@@ -1,0 +1,24 @@
+"""`ezeep logout` with a client that the server refuses."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.command_line import ezeep
+from helpers.people import Desk
+from helpers.support import put
+
+from ezeep_async import FileTokenStore
+
+
+@pytest.mark.timeout(60)
+async def test_a_login_of_a_refused_client_can_be_forgotten(desk: Desk) -> None:
+    """With `--forget`, and not without it: the server was told nothing."""
+    path = desk.home / "login.json"
+    await put(FileTokenStore(path), desk.sandbox.tokens())
+    desk.sandbox.faults.add("POST /oauth/revoke/", status=401, times=None, body='{"error": "invalid_client"}')
+    arguments = ("logout", "--token-file", str(path))
+    assert "The login is still there" in (await ezeep(*arguments, env=desk.environment)).refused()
+    assert path.exists()
+    ran = await ezeep(*arguments, "--forget", env=desk.environment)
+    assert (ran.code, ran.out) == (0, "Forgotten here. The server could not be told\n")
+    assert not path.exists()

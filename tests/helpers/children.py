@@ -1,0 +1,34 @@
+"""What child processes of the tests run: in a module of its own, which a spawned child can import."""
+
+from __future__ import annotations
+
+import asyncio
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+
+from helpers.support import QUICK
+
+from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp, RedisTokenStore
+
+
+def call_at_expiry(
+    results: Queue, where: str, client_id: str, account: str, api: str, barrier: Barrier
+) -> None:
+    """Twenty calls over an expired login, begun together with the other children. Puts the answers, or the error.
+
+    `where` is a file, or the address of a Redis server.
+    """
+    store = RedisTokenStore(where) if where.startswith("redis://") else FileTokenStore(where)
+
+    async def use() -> list[str]:
+        async with EzeepSession(
+            OAuthApp(client_id), store=store, endpoints=Endpoints(account, api), settings=QUICK
+        ) as session:
+            barrier.wait(60)
+            people = await asyncio.gather(*[session.accounts.me() for _ in range(20)])
+            return [str(person.id) for person in people]
+
+    try:
+        results.put(asyncio.run(use()))
+    except BaseException as error:
+        results.put(repr(error))

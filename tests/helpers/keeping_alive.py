@@ -1,0 +1,44 @@
+"""What the tests of `session.keep_alive()` share."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from helpers.support import Clock, until
+
+from ezeep_async.auth.keep_alive import KeepAlive
+from ezeep_async.sandbox import Sandbox
+
+
+LIFE = 3600.0
+
+
+async def steps(handle: KeepAlive, number: int = 6) -> None:
+    """Let it look around that many times: whatever it is about to do, it has done then."""
+    done = 0
+    real = handle._step
+
+    async def counted(kept):
+        nonlocal done
+        pause = await real(kept)
+        done += 1
+        return pause
+
+    handle._step = counted  # type: ignore[method-assign]
+    await until(lambda: done >= number)
+    del handle._step
+
+
+def later(seconds: float, clock: Clock, sandbox: Sandbox) -> None:
+    """Let time pass for client and server at once."""
+    clock.steady += seconds
+    sandbox.clock.advance(seconds)
+
+
+def told(caplog: pytest.LogCaptureFixture, text: str = "not kept alive") -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and text in record.getMessage()
+    ]

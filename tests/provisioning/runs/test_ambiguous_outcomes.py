@@ -1,0 +1,201 @@
+"""7-8, 7-15: "failed" is what was certainly not written, "unknown" what may have been, and undo goes by that."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from helpers.provisioned import GET_USER, PATCH_USER, add_team, emails, group_named, members, names, new_team
+
+from ezeep_async import EzeepError, EzeepSession, Plan, Settings
+from ezeep_async.provisioning import ChangeMemberships, DeleteGroup, DesiredState
+from ezeep_async.sandbox import Sandbox
+
+
+pytestmark = pytest.mark.may_block  # the log is read by the session, in a thread
+
+ONCE = Settings(retries=0, connect_timeout=2.0, read_timeout=5.0)
+AGAIN = Settings(retries=2, connect_timeout=2.0, read_timeout=5.0)
+DELETE_GROUP = "DELETE /printing/v1/groups/{id}/"
+
+
+def a_session(sandbox: Sandbox, settings: Settings = ONCE) -> EzeepSession:
+    return EzeepSession(
+        sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=settings
+    )
+
+
+def echo(user_id: UUID, *groups: UUID) -> str:
+    """An answer that says that the user has these groups."""
+    listed = ", ".join(f'{{"group_id": "{group}"}}' for group in groups)
+    return f'{{"id": "{user_id}", "groups": [{listed}]}}'
+
+
+# --- gone, or not let through --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verify", ["fresh", "trust-plan"])
+async def test_7_11_a_404_to_the_write_alone_takes_nobody_for_gone(sandbox: Sandbox, verify) -> None:
+    """7-11: a proxy that answers every PATCH with its own page: all are members still, and every row says so."""
+    add_team(sandbox, 8)
+    async with a_session(sandbox) as session:
+        plan = await session.provisioning.plan(
+            DesiredState.from_mapping({"Team": emails(sandbox, 4)}), mode="exact"
+        )
+        sandbox.faults.add(PATCH_USER, status=404, times=None, body="<html>", content_type="text/html")
+        report = await session.provisioning.apply(plan, verify=verify)
+    assert report.counts == {"failed": 4}
+    assert not report.ok
+    assert "404" in str(report.rows[0].error)
+    assert len(members(sandbox, "Team")) == 8
+
+
+async def test_7_11_who_cannot_be_read_after_a_404_is_not_taken_for_gone(sandbox: Sandbox) -> None:
+    add_team(sandbox, 8)
+    async with a_session(sandbox) as session:
+        plan = await session.provisioning.plan(
+            DesiredState.from_mapping({"Team": emails(sandbox, 7)}), mode="exact"
+        )
+        sandbox.faults.add(PATCH_USER, status=404)
+        sandbox.faults.add(GET_USER, nth=2, status=500)
+        report = await session.provisioning.apply(plan)
+    assert report.counts == {"failed": 1}
+
+
+async def test_7_11_who_went_between_the_reading_and_the_write_is_absent(sandbox: Sandbox) -> None:
+    add_team(sandbox, 8)
+    async with a_session(sandbox) as session:
+        plan = await session.provisioning.plan(
+            DesiredState.from_mapping({"Team": emails(sandbox, 7)}), mode="exact"
+        )
+        sandbox.faults.add(PATCH_USER, status=404)
+        sandbox.faults.add(GET_USER, nth=2, status=404)
+        report = await session.provisioning.apply(plan)
+    assert report.counts == {"already_absent": 1}
+    assert report.ok
+
+
+async def test_7_11_a_404_to_a_deletion_alone_takes_no_group_for_gone(sandbox: Sandbox) -> None:
+    group = sandbox.organisation.add_group("Empty")
+    plan = Plan(changes=(DeleteGroup(group.id, "Empty"),), mode="undo")
+    async with a_session(sandbox) as session:
+        sandbox.faults.add(DELETE_GROUP, status=404)
+        assert (await session.provisioning.apply(plan)).counts == {"failed": 1}
+        assert "Empty" in names(sandbox)
+        assert (await session.provisioning.apply(plan)).counts == {"deleted": 1}
+
+
+# --- written, and then an error ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500])
+async def test_7_15_a_write_was_answered_and_reading_after_it_fails(
+    sandbox: Sandbox, tmp_path: Path, status: int
+) -> None:
+    """7-15: carried out, with another answer than what was written: unknown, and undo takes it back."""
+    log = tmp_path / "audit.jsonl"
+    user = sandbox.organisation.listed_users()[3]
+    async with a_session(sandbox) as session:
+        plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": [user.id]}))
+        sandbox.faults.add(PATCH_USER, status=200, processed=True, body=echo(user.id))
+        sandbox.faults.add(GET_USER, nth=2, status=status)
+        report = await session.provisioning.apply(plan, audit_log=log)
+        assert report.counts == {"created": 1, "unknown": 1}
+        assert len(members(sandbox, "Team")) == 1
+        (await session.provisioning.apply(await session.provisioning.undo(log))).raise_for_failures()
+    assert members(sandbox, "Team") == set()
+
+
+async def test_7_15_a_removal_was_answered_and_the_user_is_not_found_after_it(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    add_team(sandbox, 8)
+    user = sandbox.organisation.listed_users()[7]
+    async with a_session(sandbox) as session:
+        plan = await session.provisioning.plan(
+            DesiredState.from_mapping({"Team": emails(sandbox, 7)}), mode="exact"
+        )
+        team = group_named(sandbox, "Team")
+        sandbox.faults.add(PATCH_USER, status=200, processed=True, body=echo(user.id, team.id))
+        sandbox.faults.add(GET_USER, nth=2, status=404)
+        assert (await session.provisioning.apply(plan, audit_log=log)).counts == {"unknown": 1}
+        assert team.id not in user.groups
+        (await session.provisioning.apply(await session.provisioning.undo(log))).raise_for_failures()
+    assert team.id in user.groups
+
+
+async def test_7_15_the_first_write_was_answered_and_the_second_refused(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    user = sandbox.organisation.listed_users()[3]
+    one, two = (sandbox.organisation.add_group(name) for name in ("One", "Two"))
+    async with a_session(sandbox) as session:
+        plan = await session.provisioning.plan(
+            DesiredState.from_mapping({"One": [user.id], "Two": [user.id]})
+        )
+        sandbox.faults.add(PATCH_USER, status=200, processed=True, body=echo(user.id, one.id))
+        sandbox.faults.add(GET_USER, nth=2, status=200, body=echo(user.id, one.id))
+        sandbox.faults.add(PATCH_USER, nth=2, status=400)
+        report = await session.provisioning.apply(plan, audit_log=log)
+        assert report.counts == {"unknown": 1}
+        assert {one.id, two.id} <= set(user.groups)
+        (await session.provisioning.apply(await session.provisioning.undo(log))).raise_for_failures()
+    assert not {one.id, two.id} & set(user.groups)
+
+
+# --- several attempts ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "outcome"),
+    [
+        ({"status": 429, "retry_after": 0}, "failed"),
+        ({"status": 503, "retry_after": 0}, "failed"),
+        ({"status": 504, "processed": True}, "unknown"),
+        ({"status": 500, "processed": True}, "unknown"),
+        ({"drop": "after"}, "unknown"),
+        ({"drop": "before"}, "unknown"),
+    ],
+)
+async def test_7_15_a_refusal_after_an_attempt_says_whether_that_was_perhaps_carried_out(
+    sandbox: Sandbox, tmp_path: Path, first: dict[str, object], outcome: str
+) -> None:
+    """7-15: a 429 and a 503 never are, and then nothing is taken back that others have made since."""
+    log = tmp_path / "audit.jsonl"
+    team = sandbox.organisation.add_group("Team")
+    user = sandbox.organisation.listed_users()[3]
+    async with a_session(sandbox, AGAIN) as session:
+        plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": [user.id]}))
+        sandbox.faults.add(PATCH_USER, **first)  # type: ignore[arg-type]
+        sandbox.faults.add(PATCH_USER, nth=2, status=400)
+        report = await session.provisioning.apply(plan, audit_log=log)
+        assert (report.counts, report.rows[0].attempts) == ({outcome: 1}, 2)
+        user.groups.add(team.id)
+        assert (await session.provisioning.undo(log)).is_empty is (outcome == "failed")
+
+
+async def test_7_15_reading_that_fails_says_nothing_of_a_write(sandbox: Sandbox) -> None:
+    async with a_session(sandbox) as session:
+        for fault in ({"drop": "after"}, {"status": 504}):
+            sandbox.faults.add(GET_USER, **fault)  # type: ignore[arg-type]
+            with pytest.raises(EzeepError) as caught:
+                await session.users.get(sandbox.organisation.listed_users()[0].id)
+            assert not caught.value.may_have_happened
+
+
+async def test_7_13_a_write_that_the_sessions_end_broke_off_is_unknown(sandbox: Sandbox) -> None:
+    """7-13: closed while the write was under way: it arrived."""
+    async with a_session(sandbox) as session:
+        plan = await session.provisioning.plan(new_team(sandbox, 1))
+        hold = sandbox.faults.hold(PATCH_USER)
+        running = asyncio.ensure_future(session.provisioning.apply(plan))
+        await hold.arrived()
+        await session.aclose()
+        report = await running
+        hold.release()
+    (row,) = [row for row in report.rows if isinstance(row.change, ChangeMemberships)]
+    assert row.outcome == "unknown"

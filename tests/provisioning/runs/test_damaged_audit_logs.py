@@ -1,0 +1,159 @@
+"""7-9, 7-15: the audit log spoils no other file, hides no damage, and undo says what it leaves."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from helpers.provisioned import PATCH_USER, add_team, emails, members, names, new_team, writes
+
+from ezeep_async import AuditLogError, EzeepSession, Plan
+from ezeep_async.provisioning import DesiredState, Report, read_audit_log
+from ezeep_async.sandbox import Sandbox
+
+
+pytestmark = pytest.mark.may_block  # the tests read the log themselves
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "audit.jsonl"
+
+
+async def applied(session: EzeepSession, log: Path, desired: DesiredState, **options) -> Report:
+    plan = await session.provisioning.plan(desired, **options)
+    return await session.provisioning.apply(plan, audit_log=log)
+
+
+# --- a file of something else --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"group,member\nTeam,a@example.com\n",
+        b"\n\ngroup,member\n",
+        b"{}\n",
+        Plan().to_json().encode(),
+        b'{"change": "x", "outcome": "failed"}\n',
+        b"\x00\x01\x02",
+    ],
+    ids=["CSV", "CSV after blank lines", "an empty object", "a plan", "a record", "binary"],
+)
+async def test_7_9_a_file_of_something_else_is_left_as_it_is(
+    sandbox: Sandbox, session: EzeepSession, log: Path, content: bytes
+) -> None:
+    """7-9: the input, a plan, a report: nothing is written, neither there nor to the organisation."""
+    log.write_bytes(content)
+    plan = await session.provisioning.plan(new_team(sandbox))
+    with pytest.raises(AuditLogError, match="something else"):
+        await session.provisioning.apply(plan, audit_log=log)
+    assert log.read_bytes() == content
+    assert writes(sandbox) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"run', b'{"run_id":"abc', b'{\n{"run_id":"abc'])
+async def test_7_9_what_a_killed_run_left_of_its_first_line_is_a_log(
+    sandbox: Sandbox, session: EzeepSession, log: Path, content: bytes
+) -> None:
+    log.write_bytes(content)
+    (await applied(session, log, new_team(sandbox))).raise_for_failures()
+    assert (await session.provisioning.undo(log)).removals == 8
+
+
+# --- damage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", range(8))
+async def test_7_9_a_damaged_line_is_refused_unless_it_is_the_last_of_its_run(
+    sandbox: Sandbox, session: EzeepSession, log: Path, number: int
+) -> None:
+    """7-9: a line that lost its end, or a byte, in the middle of a run is named. It may be the one that matters."""
+    await applied(session, log, new_team(sandbox, 3))
+    lines = log.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 9
+    for damaged in (lines[number][:60] + b"\n", lines[number].replace(b'"name":', b'"name"', 1)):
+        log.write_bytes(b"".join([*lines[:number], damaged, *lines[number + 1 :]]))
+        with pytest.raises(AuditLogError, match=rf"line {number + 1}: this line is damaged"):
+            await session.provisioning.undo(log)
+
+
+async def test_7_9_two_damaged_lines_of_one_run_are_one_too_many(
+    sandbox: Sandbox, session: EzeepSession, log: Path
+) -> None:
+    await applied(session, log, new_team(sandbox, 3))
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([*lines[:-2], lines[-2][:80] + b"\n", lines[-1][:80]]))
+    with pytest.raises(AuditLogError, match=f"line {len(lines) - 1}: this line is damaged"):
+        await session.provisioning.undo(log)
+
+
+async def test_7_9_the_last_line_of_a_killed_run_may_stand_between_those_of_others(
+    sandbox: Sandbox, session: EzeepSession, log: Path
+) -> None:
+    """7-9: two runs in one file, one of them killed in the middle of a line."""
+    await applied(session, log, new_team(sandbox, 3, "A"))
+    first = log.read_bytes().splitlines(keepends=True)
+    log.unlink()
+    await applied(session, log, new_team(sandbox, 3, "B"))
+    second = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([*second[:4], *first[:-1], first[-1][:90] + b"\n", *second[4:]]))
+    assert len(list(read_audit_log(log))) == len(first) + len(second) - 1
+    assert (await session.provisioning.undo(log)).removals == 3
+
+
+# --- what undo leaves ----------------------------------------------------------------------------------------------
+
+
+async def test_7_15_undo_names_the_other_runs_of_the_log(
+    sandbox: Sandbox, session: EzeepSession, log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """7-15: a run that came to half, and the one that finished it: only the last is taken back, and undo says so."""
+    sandbox.faults.add(PATCH_USER, status=403, times=3)
+    half = await applied(session, log, new_team(sandbox, 6))
+    assert half.counts == {"created": 1, "failed": 3, "updated": 3}
+    rest = await applied(session, log, new_team(sandbox, 6))
+    with caplog.at_level(logging.WARNING, "ezeep_async.provisioning"):
+        plan = await session.provisioning.undo(log)
+    (note,) = plan.notes
+    assert half.run_id in note
+    assert f"only run {rest.run_id}" in note
+    assert next(plan.diff()) == f"! {note}"
+    assert note in caplog.text
+    assert Plan.from_json(plan.to_json()).notes == plan.notes
+    (await session.provisioning.apply(plan)).raise_for_failures()
+    assert len(members(sandbox, "Team")) == 3
+    # Who says which run is meant knows of the others.
+    other = await session.provisioning.undo(log, half.run_id, delete_groups=True)
+    assert other.notes == ()
+    (await session.provisioning.apply(other)).raise_for_failures()
+    assert "Team" not in names(sandbox)
+
+
+async def test_7_15_one_run_has_nothing_to_be_said_of_it(
+    sandbox: Sandbox, session: EzeepSession, log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """7-15: nor beside a run that came to nothing."""
+    await applied(session, log, new_team(sandbox, 3))
+    begun = json.loads(log.read_text().splitlines()[0]) | {"run_id": "dead"}
+    with log.open("a") as file:
+        file.write(json.dumps(begun, separators=(",", ":")) + "\n")
+    plan = await session.provisioning.undo(log)
+    assert (plan.notes, plan.invert().notes, caplog.text) == ((), (), "")
+
+
+async def test_7_15_undo_names_groups_that_are_gone(
+    sandbox: Sandbox, session: EzeepSession, log: Path
+) -> None:
+    group = add_team(sandbox, 8)
+    await applied(session, log, DesiredState.from_mapping({"Team": emails(sandbox, 5)}), mode="exact")
+    sandbox.organisation.remove_group(group.id)
+    plan = await session.provisioning.undo(log)
+    assert plan.is_empty
+    assert list(plan.diff()) == [f"! group {group.id} is gone: 3 people are not put back into it"]
+
+
+async def test_7_15_a_plan_that_is_turned_round_leaves_its_notes_behind() -> None:
+    assert Plan(notes=("a",)).invert().notes == ()

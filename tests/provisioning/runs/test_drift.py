@@ -1,0 +1,289 @@
+"""7-2: what happens between plan and apply. Harmless changes are merged; harmful ones are named, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from helpers.provisioned import (
+    LIST_GROUPS,
+    LIST_PEOPLE,
+    LIST_USERS,
+    add_team,
+    emails,
+    group_named,
+    members,
+    names,
+    new_team,
+    state,
+    writes,
+)
+
+from ezeep_async import EzeepSession, InconsistentListing, StalePlan
+from ezeep_async.provisioning import CreateGroup, DesiredState, Plan
+from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox.records import RecordedRequest
+
+
+Change = Callable[[Sandbox], object]
+AZURE = {"provider": "Azure", "foreign_id": "x"}
+
+
+async def planned(sandbox: Sandbox, session: EzeepSession) -> Plan:
+    """Two come into a group, two go out of it, and there is a new one."""
+    add_team(sandbox, 6)
+    people = emails(sandbox)
+    return await session.provisioning.plan(
+        DesiredState.from_mapping({"Team": people[2:8], "Night shift": people[:1], "Sales": people[:9]}),
+        mode="add",
+    )
+
+
+def team(sandbox: Sandbox) -> UUID:
+    return group_named(sandbox, "Team").id
+
+
+# --- harmless ------------------------------------------------------------------------------------------------------
+
+
+async def test_7_2_other_groups_of_the_users_are_kept(sandbox: Sandbox, session: EzeepSession) -> None:
+    plan = await planned(sandbox, session)
+    late = sandbox.organisation.add_group("Late")
+    sales = group_named(sandbox, "Support")
+    for user in sandbox.organisation.listed_users():
+        user.groups.add(late.id)
+        user.groups.discard(sales.id)
+    (await session.provisioning.apply(plan)).raise_for_failures()
+    assert all(late.id in groups and sales.id not in groups for groups in state(sandbox).values())
+
+
+async def test_7_2_what_is_done_already_is_not_written(sandbox: Sandbox, session: EzeepSession) -> None:
+    plan = await session.provisioning.plan(DesiredState.from_mapping({"Sales": emails(sandbox, 30)}))
+    for user in sandbox.organisation.listed_users():
+        user.groups.add(group_named(sandbox, "Sales").id)
+    report = await session.provisioning.apply(plan)
+    assert report.counts == {"unchanged": len(plan.changes)}
+    assert (report.ok, writes(sandbox), report.memberships_added) == (True, [], 0)
+
+
+async def test_7_2_a_removal_that_is_done_already_is_not_written(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    add_team(sandbox, 4)
+    plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": []}), mode="exact")
+    for user in sandbox.organisation.listed_users():
+        user.groups.discard(team(sandbox))
+    assert (await session.provisioning.apply(plan)).counts == {"unchanged": 4}
+    assert writes(sandbox) == []
+
+
+@pytest.mark.parametrize("spelling", ["Team", " Team ", "Caf\u00e9"])
+async def test_7_2_a_group_that_came_into_being_is_adopted(
+    sandbox: Sandbox, session: EzeepSession, spelling: str
+) -> None:
+    """7-2, 7-10: whoever made it, there is one, and everybody is in it."""
+    name = spelling.strip().replace("\u00e9", "e\u0301")
+    plan = await session.provisioning.plan(new_team(sandbox, name=name))
+    group = sandbox.organisation.add_group(spelling)
+    report = await session.provisioning.apply(plan)
+    assert report.counts == {"adopted": 1, "updated": 8}
+    assert report.rows[0].group_id == group.id
+    assert len(sandbox.organisation.members(group.id)) == 8
+    assert names(sandbox).count(spelling) == 1
+
+
+async def test_7_2_a_group_that_nobody_named_may_go(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-2: with both ways of writing. The users who were in it would be refused with it."""
+    for verify in ("fresh", "trust-plan"):
+        other = add_team(sandbox, 8, "Other")
+        plan = await session.provisioning.plan(new_team(sandbox, name=f"For {verify}"))
+        sandbox.organisation.remove_group(other.id)
+        report = await session.provisioning.apply(plan, verify=verify)  # type: ignore[arg-type]
+        assert report.counts == {"created": 1, "updated": 8}
+
+
+async def test_7_2_people_who_are_gone_fail_alone(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-11: who was to be taken out is absent; who was to be added could not be."""
+    add_team(sandbox, 3)
+    people = emails(sandbox)
+    plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": people[1:5]}), mode="exact")
+    gone = [sandbox.organisation.listed_users()[number].id for number in (0, 3)]
+    for user in gone:
+        sandbox.organisation.remove_user(user)
+    for verify in ("trust-plan", "fresh"):
+        report = await session.provisioning.apply(plan, verify=verify)  # type: ignore[arg-type]
+        outcomes = {row.change.member: row.outcome for row in report.rows}  # type: ignore[union-attr]
+        assert outcomes[people[0]] == "already_absent"
+        assert outcomes[people[3]] == "failed"
+    assert members(sandbox, "Team") == {people[1], people[2], people[4]}
+
+
+# --- harmful -------------------------------------------------------------------------------------------------------
+
+
+def rename(sandbox: Sandbox) -> None:
+    group_named(sandbox, "Team").name = "Former team"
+
+
+def hand_over(sandbox: Sandbox) -> None:
+    group_named(sandbox, "Team").origin = AZURE
+
+
+HARM: dict[str, tuple[Change, str]] = {
+    "gone": (lambda sandbox: sandbox.organisation.remove_group(team(sandbox)), "group 'Team' is gone"),
+    "gone, and made again": (
+        lambda sandbox: (sandbox.organisation.remove_group(team(sandbox)), add_team(sandbox, 2)),
+        "group 'Team' is gone",
+    ),
+    "renamed": (rename, "group 'Team' is named 'Former team' now"),
+    "another directory's": (hand_over, "group 'Team' belongs to Azure now"),
+    "two of the new one": (
+        lambda sandbox: [sandbox.organisation.add_group("Night shift") for _ in range(2)],
+        "there are 2 groups named 'Night shift' now",
+    ),
+    "the new one is another directory's": (
+        lambda sandbox: sandbox.organisation.add_group("Night shift", origin=AZURE),
+        "there is a group 'Night shift' of Azure now",
+    ),
+}
+
+
+@pytest.mark.parametrize(("harm", "told"), HARM.values(), ids=HARM)
+async def test_7_2_harmful_drift_is_named_and_nothing_is_written(
+    sandbox: Sandbox, session: EzeepSession, harm: Change, told: str
+) -> None:
+    plan = await planned(sandbox, session)
+    harm(sandbox)
+    before, groups = state(sandbox), names(sandbox)
+    with pytest.raises(StalePlan, match=r"Plan again$") as caught:
+        await session.provisioning.apply(plan)
+    assert told in caught.value.drift
+    assert told in str(caught.value)
+    assert (writes(sandbox), state(sandbox), names(sandbox)) == ([], before, groups)
+
+
+async def test_7_2_everything_that_is_wrong_is_named_at_once(sandbox: Sandbox, session: EzeepSession) -> None:
+    plan = await planned(sandbox, session)
+    rename(sandbox)
+    group_named(sandbox, "Sales").origin = AZURE
+    sandbox.organisation.add_group("Night shift", origin=AZURE)
+    with pytest.raises(StalePlan) as caught:
+        await session.provisioning.apply(plan)
+    assert len(caught.value.drift) == 3
+
+
+async def test_7_2_a_change_of_another_groups_name_is_no_harm(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    plan = await planned(sandbox, session)
+    group_named(sandbox, "Support").name = "Help"
+    assert (await session.provisioning.apply(plan)).ok
+
+
+async def test_7_2_external_is_no_drift_where_it_is_allowed(sandbox: Sandbox, session: EzeepSession) -> None:
+    add_team(sandbox, 1)
+    plan = await session.provisioning.plan(
+        DesiredState.from_mapping({"Team": emails(sandbox, 3)}), allow_external=True
+    )
+    hand_over(sandbox)
+    assert (await session.provisioning.apply(plan)).ok
+    assert members(sandbox, "Team") == set(emails(sandbox, 3))
+
+
+# --- listings that change under the reading ------------------------------------------------------------------------
+
+
+def shift(sandbox: Sandbox, listing: str, times: int, change: Callable[[], object]) -> None:
+    """Change what is listed, each time just before the second page of it is answered: a row is skipped."""
+    left = times
+
+    def under_the_reading(request: RecordedRequest) -> bool:
+        nonlocal left
+        if left and request.query.get("offset") == "100":
+            left -= 1
+            change()
+        return False
+
+    sandbox.faults.add(listing, status=500, times=None, when=under_the_reading)
+
+
+def remove_first_group(sandbox: Sandbox) -> None:
+    organisation = sandbox.organisation
+    organisation.remove_group(min(group.id for group in organisation.groups.values() if group.name == "?"))
+
+
+def many_groups(sandbox: Sandbox) -> dict[str, list[str]]:
+    """So many that they are two pages, and one person for each; and some that nobody is in."""
+    for number in range(140):
+        sandbox.organisation.add_group("?" if number < 10 else f"Group {number}")
+    person = emails(sandbox, 1)
+    return {
+        group.name: person
+        for group in sandbox.organisation.groups.values()
+        if group.name.startswith("Group ")
+    }
+
+
+async def test_7_2_a_group_that_a_reading_skips_is_no_drift(sandbox: Sandbox, session: EzeepSession) -> None:
+    plan = await session.provisioning.plan(DesiredState.from_mapping(many_groups(sandbox)))
+    shift(sandbox, LIST_GROUPS, 1, lambda: remove_first_group(sandbox))
+    (await session.provisioning.apply(plan)).raise_for_failures()
+    assert len(state(sandbox)[sandbox.organisation.listed_users()[0].id]) > 130
+
+
+async def test_7_2_nobody_is_taken_out_of_a_group_that_a_reading_skips(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    """7-2: writing by the plan leaves out groups that are gone, and only those."""
+    many_groups(sandbox)
+    user = sandbox.organisation.listed_users()[0]
+    user.groups.replace(group.id for group in sandbox.organisation.groups.values() if group.name != "?")
+    before = state(sandbox)[user.id]
+    plan = await session.provisioning.plan(new_team(sandbox, 1))
+    shift(sandbox, LIST_GROUPS, 1, lambda: remove_first_group(sandbox))
+    (await session.provisioning.apply(plan, verify="trust-plan")).raise_for_failures()
+    assert state(sandbox)[user.id] == before | {team(sandbox)}
+
+
+async def test_7_15_undo_counts_no_group_as_gone_that_a_reading_skips(
+    sandbox: Sandbox, session: EzeepSession, tmp_path: Path
+) -> None:
+    before = state(sandbox)
+    plan = await session.provisioning.plan(DesiredState.from_mapping(many_groups(sandbox)))
+    await session.provisioning.apply(plan, audit_log=tmp_path / "log")
+    shift(sandbox, LIST_GROUPS, 1, lambda: remove_first_group(sandbox))
+    await session.provisioning.apply(await session.provisioning.undo(tmp_path / "log"))
+    assert state(sandbox) == before
+
+
+@pytest.mark.parametrize("listing", [LIST_GROUPS, LIST_USERS, LIST_PEOPLE])
+async def test_7_1_exact_is_not_planned_by_a_listing_that_never_holds_still(
+    sandbox: Sandbox, session: EzeepSession, listing: str
+) -> None:
+    """7-1: somebody may be missing in it. "add" goes on with the last reading: what is missed, the next run does."""
+    desired = DesiredState.from_mapping({name: [] for name in many_groups(sandbox)})
+    late = sandbox.organisation.add_user
+    change = (lambda: remove_first_group(sandbox)) if listing == LIST_GROUPS else late
+    shift(sandbox, listing, 3, change)
+    with pytest.raises(InconsistentListing, match="3 readings"):
+        await session.provisioning.plan(desired, mode="exact")
+    assert sandbox.count(listing) == 6
+    sandbox.faults.clear()
+    shift(sandbox, listing, 3, change)
+    await session.provisioning.plan(DesiredState.from_mapping({"Sales": emails(sandbox, 1)}))
+    assert sandbox.count(listing) == 12
+
+
+async def test_7_1_each_reading_begins_afresh(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-1: a group that was there under a reading that is thrown away is not in the plan."""
+    gone = sandbox.organisation.add_group("Gone")
+    many_groups(sandbox)
+
+    def remove() -> None:
+        sandbox.organisation.remove_group(gone.id)
+
+    shift(sandbox, LIST_GROUPS, 1, remove)
+    plan = await session.provisioning.plan(DesiredState.from_mapping({gone.name: emails(sandbox, 3)}))
+    assert [change for change in plan.changes if isinstance(change, CreateGroup)]

@@ -1,0 +1,266 @@
+"""7-9: a run that is killed with SIGKILL at fifty moments, and run again: the same end, no group twice, nobody left out.
+
+The moments are requests: the process dies when its n-th one arrives, which is then processed or is not. And others are
+inside the process: when a line of the audit log is half on the disk, or whole, and what it tells is not sent yet. Nothing
+here waits for a time. Afterwards both runs are undone, and everything is as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import queue
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.provisioned import (
+    GET_USER,
+    LIST_GROUPS,
+    LIST_PEOPLE,
+    LIST_USERS,
+    PATCH_USER,
+    POST_GROUP,
+    State,
+    add_team,
+    emails,
+    names,
+    state,
+)
+from helpers.support import QUICK, sandbox_in_a_thread
+
+from ezeep_async import EzeepSession
+from ezeep_async.provisioning import DesiredState, Report, read_audit_log
+from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox.records import RecordedRequest
+
+
+pytestmark = [
+    pytest.mark.may_block,
+    pytest.mark.timeout(60),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed by signals"),
+]
+
+DEATHS = 50
+USERS = 12
+ROUTES = (LIST_GROUPS, LIST_USERS, LIST_PEOPLE, POST_GROUP, GET_USER, PATCH_USER)
+REQUESTS = 3 + 1 + 2 + 2 * 10
+"""Of a whole run: planning, the check, two groups, and ten users; who one is does not count."""
+
+CHILD = """
+import asyncio, itertools, json, os, signal, sys
+from datetime import datetime, timedelta, UTC
+
+from ezeep_async import DesiredState, Endpoints, EzeepSession, OAuthApp, TokenSet
+
+
+def die_at_the_disk(moment, how):
+    calls, real = itertools.count(1), os.fsync
+
+    def fsync(descriptor):
+        if next(calls) == moment:
+            if how == "torn":
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size - 30)
+            elif how == "synced":
+                real(descriptor)
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(descriptor)
+
+    os.fsync = fsync
+
+
+async def use(at_the_disk, groups, verify, log, client_id, account, api, access, refresh):
+    if at_the_disk:
+        die_at_the_disk(*at_the_disk)
+    tokens = TokenSet(access, refresh, datetime.now(UTC) + timedelta(hours=1))
+    async with EzeepSession(OAuthApp(client_id), tokens=tokens, endpoints=Endpoints(account, api)) as session:
+        plan = await session.provisioning.plan(DesiredState.from_mapping(groups), mode="exact", max_removals=100)
+        await session.provisioning.apply(plan, audit_log=log, concurrency=4, verify=verify)
+
+
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        try:
+            asyncio.run(use(*json.loads(line)))
+        finally:
+            os._exit(3)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+class Mortals:
+    """Processes that run a job, and die of it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._stdin, self._stdout = process.stdin, process.stdout
+
+    def start(self, *job: object) -> int:
+        self._stdin.write(json.dumps(job) + "\n")
+        self._stdin.flush()
+        return int(self._stdout.readline())
+
+    def end(self) -> int:
+        """What the last one ended with."""
+        return int(self._stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def mortals() -> Iterator[Mortals]:
+    command = [sys.executable, "-c", CHILD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Mortals(process)
+
+
+class Death:
+    """Kills the process whose request number `moment` arrives, whatever it is about."""
+
+    def __init__(self, sandbox: Sandbox, moment: int, *, processed: bool) -> None:
+        self.pid: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.arrived = 0
+        self.moment = moment
+        for route in ROUTES:
+            sandbox.faults.add(route, drop="after" if processed else "before", when=self.comes)
+
+    def comes(self, request: RecordedRequest) -> bool:
+        self.arrived += 1
+        if self.arrived != self.moment:
+            return False
+        os.kill(self.pid.get(timeout=20), signal.SIGKILL)
+        return True
+
+
+def desired_for(sandbox: Sandbox) -> dict[str, list[str]]:
+    """Two groups to create, one to fill and to empty; ten people to write."""
+    people = emails(sandbox)
+    return {"Team": people[3:7], "New": people[:9], "Newer": people[6:10]}
+
+
+def expected(sandbox: Sandbox, before: State) -> dict[str, set[str]]:
+    wanted = {name: set(people) for name, people in desired_for(sandbox).items()}
+    organisation = sandbox.organisation
+    untouched = {
+        group.name: {organisation.people[user].email for user, groups in before.items() if group.id in groups}
+        for group in organisation.groups.values()
+        if group.name not in wanted
+    }
+    return wanted | untouched
+
+
+def reality(sandbox: Sandbox) -> dict[str, set[str]]:
+    organisation = sandbox.organisation
+    return {
+        group.name: {organisation.people[user].email for user in organisation.members(group.id)}
+        for group in organisation.groups.values()
+    }
+
+
+async def run_again(sandbox: Sandbox, log: Path) -> Report:
+    async with _session(sandbox) as session:
+        plan = await session.provisioning.plan(
+            DesiredState.from_mapping(desired_for(sandbox)), mode="exact", max_removals=100
+        )
+        report = await session.provisioning.apply(plan, audit_log=log)
+        report.raise_for_failures()
+        again = await session.provisioning.plan(DesiredState.from_mapping(desired_for(sandbox)), mode="exact")
+        assert again.is_empty
+        return report
+
+
+async def undo_all(sandbox: Sandbox, log: Path) -> None:
+    async with _session(sandbox) as session:
+        for run_id in reversed(list(dict.fromkeys(record.run_id for record in read_audit_log(log)))):
+            plan = await session.provisioning.undo(log, run_id, delete_groups=True)
+            (await session.provisioning.apply(plan)).raise_for_failures()
+
+
+def _session(sandbox: Sandbox) -> EzeepSession:
+    return EzeepSession(
+        sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=QUICK
+    )
+
+
+async def _until_idle(sandbox: Sandbox) -> None:
+    """Until the server is done with what had arrived."""
+    for task in list(sandbox._tasks):
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(task), 5)
+
+
+def settle(sandbox: Sandbox) -> None:
+    loop = sandbox._runners[0].server._loop
+    asyncio.run_coroutine_threadsafe(_until_idle(sandbox), loop).result(20)
+    sandbox.faults.clear()
+
+
+def start(mortals: Mortals, sandbox: Sandbox, log: Path, verify: str, *at_the_disk: object) -> int:
+    tokens, where = sandbox.tokens(), sandbox.endpoints
+    return mortals.start(
+        at_the_disk,
+        desired_for(sandbox),
+        verify,
+        str(log),
+        sandbox.oauth_app.client_id,
+        where.account,
+        where.api,
+        tokens.access_token,
+        tokens.refresh_token,
+    )
+
+
+@contextlib.contextmanager
+def an_organisation(chance: random.Random, number: int, log: Path) -> Iterator[Sandbox]:
+    """One in which the run dies in the block. It is then run again, and both are undone."""
+    with sandbox_in_a_thread(users=USERS, groups=4, seed=number) as sandbox:
+        add_team(sandbox, 5)
+        for user in sandbox.organisation.listed_users():
+            user.groups.add(chance.choice(list(sandbox.organisation.groups)))
+        before, all_names = state(sandbox), names(sandbox)
+        goal = expected(sandbox, before)
+        yield sandbox
+        settle(sandbox)
+
+        asyncio.run(run_again(sandbox, log))
+        assert names(sandbox) == sorted([*all_names, "New", "Newer"])
+        assert reality(sandbox) == goal
+
+        asyncio.run(undo_all(sandbox, log))
+        assert names(sandbox) == all_names
+        assert state(sandbox) == before
+
+
+@pytest.mark.parametrize("number", range(DEATHS))
+def test_7_9_killed_and_run_again(mortals: Mortals, tmp_path: Path, number: int) -> None:
+    """7-9, 7-10, 7-15: the end is that of one run, and the log has all that is needed to take it back."""
+    chance = random.Random(number)
+    # Each moment of a run comes at least once, and each half of them.
+    moment, processed = number % REQUESTS + 1, number % 2 == (number // REQUESTS) % 2
+    log = tmp_path / "audit.jsonl"
+    with an_organisation(chance, number, log) as sandbox:
+        death = Death(sandbox, moment, processed=processed)
+        verify = chance.choice(["fresh", "trust-plan"]) if moment < REQUESTS / 2 else "fresh"
+        death.pid.put(start(mortals, sandbox, log, verify))
+        assert mortals.end() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("verify", ["fresh", "trust-plan"])
+@pytest.mark.parametrize("how", ["torn", "written", "synced"])
+@pytest.mark.parametrize("moment", [1, 2, 3, 5, 7])
+def test_7_9_killed_at_the_disk_and_run_again(
+    mortals: Mortals, tmp_path: Path, moment: int, how: str, verify: str
+) -> None:
+    """7-9: in the n-th turn of the disk: what the line says was not sent, or has not been answered for the log."""
+    log = tmp_path / "audit.jsonl"
+    with an_organisation(random.Random(moment), moment, log) as sandbox:
+        start(mortals, sandbox, log, verify, moment, how)
+        assert mortals.end() == -signal.SIGKILL
+        assert log.read_bytes().endswith(b"\n") == (how != "torn")

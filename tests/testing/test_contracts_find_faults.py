@@ -1,0 +1,264 @@
+"""The contract of token stores finds out what is wrong with a store: each of its tests can fail."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from helpers.broken_stores import (
+    AwaitsItsLock,
+    CannotBeUsedAfterClearing,
+    ClearsNothing,
+    ClearsOnce,
+    ForgetsTheZone,
+    ForgetsWhoseItIs,
+    GivesAnEmptyLogin,
+    GivesBackWhatItDoesNotHold,
+    GivesNothing,
+    GivesTheFirst,
+    GoesOnWhenCancelled,
+    HandsOverToTheDead,
+    HasALockOfItsOwn,
+    HasAnAsyncioLock,
+    HasAShortField,
+    HasNoFinally,
+    HasNoLock,
+    IsBoundByAnybody,
+    IsBoundByTheAccountOnly,
+    IsBoundOnce,
+    KeepsTheFirst,
+    KeepsTheFirstRefreshToken,
+    KeepsTheTurnOfTheCancelled,
+    LacksAMethod,
+    LeaksWhenCancelled,
+    LendsItsOwnLock,
+    LendsLocksInItsProcessOnly,
+    LendsLocksThatLeak,
+    LendsLocksTiedToATask,
+    LendsLocksToOne,
+    LendsOneLock,
+    LocksInItsProcessOnly,
+    Logs,
+    LosesExpiresIn,
+    Merges,
+    NeverGivesBack,
+    ProbesByRemoving,
+    ProbesNothing,
+    ProbesWithALogin,
+    QuotesByHand,
+    RemembersWhatItLoaded,
+    SavesAllTheSame,
+    SavesMinutes,
+    SavesNothing,
+    SavesOnTheLoop,
+    SaysNothing,
+    ShowsItsBox,
+    ShowsItsTokens,
+    ShowsWhatItRefuses,
+    SwallowsErrors,
+    TakesNothingForTheDefault,
+    TellsWhoseItIs,
+)
+from helpers.other_stores import Shelf, Vault, in_the_way, shelves
+
+from ezeep_async import FileTokenStore, TokenSet
+from ezeep_async.testing import ReadOnlyTokenStoreContract, TokenStoreContract
+
+
+WRONG = [
+    ("test_it_satisfies_the_protocol", LacksAMethod, "lacks a method"),
+    ("test_it_satisfies_the_protocol", AwaitsItsLock, "asynchronous context manager"),
+    ("test_the_lock_is_free_after_use", NeverGivesBack, "after its release"),
+    ("test_the_lock_is_free_after_an_exception", HasNoFinally, "after an exception inside"),
+    ("test_the_lock_is_free_after_an_exception", SwallowsErrors, "suppressed an exception"),
+    ("test_the_lock_is_free_after_a_cancellation", HasNoFinally, "after its holder was cancelled"),
+    ("test_the_lock_is_free_after_a_cancellation", LeaksWhenCancelled, "after its holder was cancelled"),
+    ("test_it_works_in_one_event_loop_after_another", HasAnAsyncioLock, "second event loop"),
+    ("test_the_lock_excludes_event_loops_in_other_threads", HasAnAsyncioLock, "in another thread"),
+    ("test_the_lock_excludes_event_loops_in_other_threads", HasNoLock, "another thread held it"),
+    ("test_repr_contains_no_token", ShowsItsTokens, "contains a token"),
+    ("test_it_can_be_bound_again_to_the_same_client", IsBoundOnce, "refused the client and host"),
+    ("test_it_cannot_be_bound_to_another_client_or_host", IsBoundByAnybody, "nothing was raised"),
+    ("test_it_cannot_be_bound_to_another_client_or_host", IsBoundByTheAccountOnly, "nothing was raised"),
+    ("test_the_token_set_of_another_client_or_host_is_refused", ForgetsWhoseItIs, "nothing was raised"),
+    ("test_the_token_set_of_another_client_or_host_is_refused", TellsWhoseItIs, "contains a token"),
+    ("test_an_empty_store_gives_none", GivesAnEmptyLogin, "empty store gives"),
+    ("test_a_token_set_is_loaded_as_it_was_saved", LosesExpiresIn, "expires_in was .* gives 'None'"),
+    ("test_a_token_set_is_loaded_as_it_was_saved", SavesMinutes, "expires_at is .* away"),
+    ("test_a_token_set_is_loaded_as_it_was_saved", ForgetsTheZone, "expires_at is 1:00:00 away"),
+    ("test_a_token_set_is_loaded_as_it_was_saved", HasAShortField, "access_token was 'aaa"),
+    ("test_a_token_set_is_loaded_as_it_was_saved", QuotesByHand, "access_token was"),
+    ("test_a_token_set_is_loaded_as_it_was_saved", TakesNothingForTheDefault, "scope was ''"),
+    ("test_saving_replaces_the_whole_token_set", Merges, "expires_in was 'None'"),
+    (
+        "test_every_load_sees_what_other_stores_saved",
+        RemembersWhatItLoaded,
+        "what another store object saved",
+    ),
+    ("test_clear_removes_the_token_set", ClearsNothing, "after clear"),
+    ("test_clear_removes_the_token_set", CannotBeUsedAfterClearing, "saved after clear"),
+    ("test_clearing_an_empty_store_does_nothing", ClearsOnce, "raises KeyError"),
+    ("test_check_writable_changes_nothing", ProbesWithALogin, "left a token set in an empty store"),
+    ("test_check_writable_changes_nothing", ProbesByRemoving, "None for the token set after check_writable"),
+    ("test_the_lock_excludes_another_task", HasNoLock, "while another task held it"),
+    ("test_the_lock_excludes_another_store_object", HasALockOfItsOwn, "while another task held it"),
+    ("test_one_task_at_a_time_holds_the_lock", HasNoLock, "two tasks held"),
+    ("test_one_task_at_a_time_holds_the_lock", HasALockOfItsOwn, "two tasks held"),
+    (
+        "test_a_cancelled_waiter_does_not_release_the_lock",
+        GivesBackWhatItDoesNotHold,
+        "released the lock of another task",
+    ),
+    ("test_a_cancelled_waiter_does_not_release_the_lock", GoesOnWhenCancelled, "did not end"),
+    ("test_a_cancelled_waiter_does_not_release_the_lock", HandsOverToTheDead, "after a waiter was cancelled"),
+    (
+        "test_a_waiter_cancelled_on_its_turn_passes_the_lock_on",
+        KeepsTheTurnOfTheCancelled,
+        "on its turn",
+    ),
+    ("test_a_shared_lock_excludes_another_session", LendsLocksToOne, "while another task held it"),
+    (
+        "test_a_shared_lock_is_free_after_exceptions_and_cancellations",
+        LendsLocksThatLeak,
+        "after an exception inside",
+    ),
+    ("test_a_shared_lock_leaves_other_names_and_the_lock_free", LendsOneLock, "every other name"),
+    ("test_a_shared_lock_leaves_other_names_and_the_lock_free", LendsItsOwnLock, "a refresh would deadlock"),
+    ("test_a_shared_lock_can_be_released_by_another_task", LendsLocksTiedToATask, "by another task"),
+    ("test_concurrent_sessions_refresh_once", HasNoLock, "2 refreshes of one token set|calls failed"),
+    ("test_concurrent_sessions_refresh_once", HasALockOfItsOwn, "2 refreshes of one token set|calls failed"),
+    ("test_a_refresh_with_all_callers_cancelled_is_saved", KeepsTheFirst, "was not saved"),
+    ("test_a_refresh_with_all_callers_cancelled_is_saved", KeepsTheFirstRefreshToken, "was not saved"),
+    ("test_a_refused_access_token_is_refreshed_once", KeepsTheFirst, "was not saved"),
+    (
+        "test_a_token_set_refreshed_elsewhere_is_adopted",
+        RemembersWhatItLoaded,
+        "did not load|calls failed",
+    ),
+    ("test_first_tokens_and_revocation_go_through_the_store", ClearsNothing, "after revoke"),
+    ("test_no_token_is_logged", Logs, "the log contains a token"),
+]
+"""A test of the contract, a store that it has to find out, and the words that it says."""
+
+STUCK = {NeverGivesBack, HasNoFinally, LeaksWhenCancelled, GoesOnWhenCancelled, HandsOverToTheDead,
+         KeepsTheTurnOfTheCancelled, HasAnAsyncioLock, LendsLocksThatLeak}  # fmt: skip
+"""Those that keep somebody waiting for ever: it need not be for long."""
+
+
+def labels_of(rows: list[tuple[str, type, str]]) -> list[str]:
+    return [f"{name.removeprefix('test_')}-{kind.__name__}" for name, kind, _ in rows]
+
+
+def names_of(contract: type) -> set[str]:
+    return {name for name in dir(contract) if name.startswith("test_")}
+
+
+def failures(contract: type, name: str, **given: Callable[[], object]) -> list[str]:
+    """What the test of the contract says, of each of its cases that fails. Called as pytest would call it."""
+    said: list[str] = []
+    method = getattr(contract, name)
+    arguments: list[dict[str, object]] = [{}]
+    for mark in getattr(method, "pytestmark", []):
+        labels, values = mark.args
+        labels = labels.split(",") if isinstance(labels, str) else labels
+        rows = [value if len(labels) > 1 else (value,) for value in values]
+        arguments = [dict(zip(labels, row, strict=True)) for row in rows]
+    wanted = inspect.signature(method).parameters
+    for case in arguments:
+        fixtures = {label: make() for label, make in given.items() if label in wanted}
+        try:
+            method(contract(), **fixtures, **case)
+        except AssertionError as error:
+            said.append(str(error))
+    return said
+
+
+@pytest.mark.parametrize(("name", "kind", "words"), WRONG, ids=labels_of(WRONG))
+def test_the_contract_finds_out_what_is_wrong(
+    name: str, kind: type[Shelf], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A test that no store can fail proves nothing."""
+
+    class Patient(TokenStoreContract):
+        patience = 0.2 if kind in STUCK else 10.0
+
+    said = failures(Patient, name, make_store=lambda: shelves(kind), caplog=lambda: caplog)
+    assert said
+    assert all(re.search(words, each) for each in said), said
+
+
+WRONG_FILES = [
+    ("test_it_does_not_block_the_event_loop", SavesOnTheLoop, r"save\(\) blocks the event loop"),
+    (
+        "test_the_lock_excludes_another_process",
+        LocksInItsProcessOnly,
+        "acquired in another process while it was held",
+    ),
+    (
+        "test_a_shared_lock_excludes_another_process",
+        LendsLocksInItsProcessOnly,
+        "acquired in another process while it was held",
+    ),
+    (
+        "test_check_writable_raises_when_saving_is_impossible",
+        ProbesNothing,
+        "check_writable.*nothing was raised",
+    ),
+]
+
+
+@pytest.mark.may_block
+@pytest.mark.parametrize(("name", "kind", "words"), WRONG_FILES, ids=labels_of(WRONG_FILES))
+def test_the_contract_finds_out_what_is_wrong_with_a_file(
+    name: str, kind: type[FileTokenStore], words: str, tmp_path: Path
+) -> None:
+    """With the optional fixtures."""
+    path = tmp_path / "login.json"
+    given = {
+        "make_store": lambda: lambda: kind(path),
+        "make_store_elsewhere": lambda: partial(kind, path),
+        "make_unwritable": lambda: lambda: in_the_way(path),
+    }
+    said = failures(TokenStoreContract, name, **given)
+    assert said
+    assert all(re.search(words, each) for each in said), said
+
+
+def test_each_test_of_the_contract_is_failed_by_some_store() -> None:
+    assert {name for name, *_ in WRONG + WRONG_FILES} == names_of(TokenStoreContract)
+
+
+WRONG_VAULTS = [
+    ("test_it_loads_the_token_set_of_its_source", GivesNothing, "gives None"),
+    ("test_a_replaced_token_set_is_loaded", GivesTheFirst, "another token set"),
+    ("test_nothing_can_be_saved", SaysNothing, "check_writable.*nothing was raised"),
+    ("test_nothing_can_be_saved", SavesNothing, "save.*nothing was raised"),
+    ("test_nothing_can_be_saved", ShowsWhatItRefuses, "contains a token"),
+    ("test_nothing_can_be_saved", SavesAllTheSame, "another token set"),
+    ("test_repr_contains_no_token", ShowsItsBox, "contains a token"),
+    ("test_a_session_works_until_its_token_expires", GivesNothing, "valid access token failed"),
+    ("test_a_token_set_that_cannot_be_saved_is_not_refreshed", SaysNothing, "nothing was raised"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "words"), WRONG_VAULTS, ids=labels_of(WRONG_VAULTS))
+def test_the_read_only_contract_finds_out_what_is_wrong(name: str, kind: type[Vault], words: str) -> None:
+    box: list[TokenSet] = []
+    said = failures(
+        ReadOnlyTokenStoreContract,
+        name,
+        make_store=lambda: lambda: kind(box),
+        put_login=lambda: box.append,
+    )
+    assert said
+    assert all(re.search(words, each) for each in said), said
+
+
+def test_each_test_of_the_read_only_contract_is_failed_by_some_store() -> None:
+    """What both contracts have in common is failed above."""
+    own = names_of(ReadOnlyTokenStoreContract) - names_of(TokenStoreContract)
+    assert {name for name, *_ in WRONG_VAULTS} >= own

@@ -1,0 +1,198 @@
+"""The contract of token stores over every store that there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import attrs
+import pytest
+from helpers.other_stores import Shelf, Vault, in_the_way, shelves
+
+from ezeep_async import (
+    FileTokenStore,
+    KeyringTokenStore,
+    MemoryTokenStore,
+    ReadOnlyTokens,
+    RedisTokenStore,
+    TokenSet,
+)
+from ezeep_async.testing import ReadOnlyTokenStoreContract, TokenStoreContract
+from ezeep_async.testing.store_checks import token_set
+
+
+EXACT = timedelta(0)
+
+
+# --- our own -----------------------------------------------------------------------------------------------------------
+
+
+class TestMemoryTokenStore(TokenStoreContract):
+    precision = EXACT
+
+    @pytest.fixture
+    def make_store(self):
+        store = MemoryTokenStore()
+        return lambda: store
+
+
+class TestMemoryTokenStoreOnItsOwn(TokenStoreContract):
+    shared = False
+    precision = EXACT
+
+    @pytest.fixture
+    def make_store(self):
+        return MemoryTokenStore
+
+
+class TestFileTokenStore(TokenStoreContract):
+    precision = EXACT
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path):
+        return lambda: FileTokenStore(tmp_path / "login.json")
+
+    @pytest.fixture
+    def make_store_elsewhere(self, tmp_path: Path):
+        return partial(FileTokenStore, tmp_path / "login.json")
+
+    @pytest.fixture
+    def make_unwritable(self, tmp_path: Path):
+        return lambda: in_the_way(tmp_path / "login.json")
+
+
+class TestKeyringTokenStore(TokenStoreContract):
+    precision = EXACT
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path):
+        keyring = pytest.importorskip("keyring", reason="the extra keyring is not installed")
+        backend = pytest.importorskip("keyring.backend")
+        entries: dict[tuple[str, str], str] = {}
+
+        class InMemory(backend.KeyringBackend):
+            priority = 1
+
+            def get_password(self, service: str, username: str) -> str | None:
+                return entries.get((service, username))
+
+            def set_password(self, service: str, username: str, password: str) -> None:
+                entries[service, username] = password
+
+            def delete_password(self, service: str, username: str) -> None:
+                del entries[service, username]
+
+        before = keyring.core._keyring_backend
+        keyring.set_keyring(InMemory())
+        yield lambda: KeyringTokenStore(folder=tmp_path)
+        keyring.core._keyring_backend = before
+
+
+@pytest.fixture(scope="module")
+def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from helpers.redis_servers import Server
+
+    server = Server(tmp_path_factory.mktemp("redis"))
+    yield server.address
+    server.close()
+
+
+class TestRedisTokenStore(TokenStoreContract):
+    precision = EXACT
+
+    @pytest.fixture
+    def make_store(self, redis_address: str, request: pytest.FixtureRequest):
+        return lambda: RedisTokenStore(redis_address, f"clear:{request.node.nodeid}")
+
+    @pytest.fixture
+    def make_store_elsewhere(self, redis_address: str, request: pytest.FixtureRequest):
+        return partial(RedisTokenStore, redis_address, f"clear:{request.node.nodeid}")
+
+
+class TestRedisTokenStoreWithEncryption(TokenStoreContract):
+    precision = EXACT
+
+    @pytest.fixture
+    def make_store(self, redis_address: str, request: pytest.FixtureRequest):
+        fernet = pytest.importorskip("cryptography.fernet")
+        key = fernet.Fernet.generate_key()
+        return lambda: RedisTokenStore(redis_address, f"encrypted:{request.node.nodeid}", encryption_key=key)
+
+
+def _values(tokens: TokenSet) -> dict[str, object]:
+    return attrs.asdict(tokens) | {"expires_at": tokens.expires_at.timestamp()}
+
+
+class TestReadOnlyTokensOfAMapping(ReadOnlyTokenStoreContract):
+    @pytest.fixture
+    def source(self) -> dict[str, object]:
+        return {}
+
+    @pytest.fixture
+    def make_store(self, source: dict[str, object]):
+        return lambda: ReadOnlyTokens(source)
+
+    @pytest.fixture
+    def put_login(self, source: dict[str, object]):
+        return lambda tokens: source.update(_values(tokens))
+
+
+class TestReadOnlyTokensOfAFile(ReadOnlyTokenStoreContract):
+    @pytest.fixture
+    def make_store(self, tmp_path: Path):
+        return lambda: ReadOnlyTokens(tmp_path / "login.json")
+
+    @pytest.fixture
+    def put_login(self, tmp_path: Path):
+        return lambda tokens: (tmp_path / "login.json").write_text(json.dumps(_values(tokens)))
+
+
+class TestReadOnlyTokensOfTheEnvironment(ReadOnlyTokenStoreContract):
+    @pytest.fixture
+    def make_store(self):
+        return ReadOnlyTokens.from_env
+
+    @pytest.fixture
+    def put_login(self, monkeypatch: pytest.MonkeyPatch):
+        def put(tokens: TokenSet) -> None:
+            monkeypatch.setenv("EZEEP_ACCESS_TOKEN", tokens.access_token)
+            monkeypatch.setenv("EZEEP_REFRESH_TOKEN", tokens.refresh_token)
+            monkeypatch.setenv("EZEEP_TOKEN_EXPIRES_AT", tokens.expires_at.isoformat())
+
+        return put
+
+    def test_a_replaced_token_set_is_loaded(self, make_store, put_login) -> None:  # type: ignore[override]
+        """Not by a store that exists: nobody else can change the environment of a process, so it is read once."""
+        put_login(token_set(1))
+        store = make_store()
+        put_login(token_set(2))
+        self._assert_gives(store, token_set(1))
+        self._assert_gives(make_store(), token_set(2))
+
+
+# --- somebody else's -----------------------------------------------------------------------------------------------------
+
+
+class TestShelf(TokenStoreContract):
+    precision = EXACT
+
+    @pytest.fixture
+    def make_store(self):
+        return shelves(Shelf)
+
+
+class TestVault(ReadOnlyTokenStoreContract):
+    @pytest.fixture
+    def box(self) -> list[TokenSet]:
+        return []
+
+    @pytest.fixture
+    def make_store(self, box: list[TokenSet]):
+        return lambda: Vault(box)
+
+    @pytest.fixture
+    def put_login(self, box: list[TokenSet]):
+        return box.append
