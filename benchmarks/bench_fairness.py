@@ -31,7 +31,7 @@ def serve(pipe: Connection, latency: float) -> None:
 
     async def main() -> None:
         async with Sandbox(users=1000, latency=latency) as sandbox:
-            users, groups = list(sandbox.organisation.users), list(sandbox.organisation.groups)
+            users, groups = list(sandbox.organization.users), list(sandbox.organization.groups)
             pipe.send((sandbox.endpoints, sandbox.oauth_app, sandbox.tokens(), users, groups))
             await asyncio.to_thread(pipe.recv)
 

@@ -35,7 +35,7 @@ def serve(pipe: Connection, users: int) -> None:
 
     async def main() -> None:
         async with Sandbox(users=users) as sandbox:
-            ids = [str(user) for user in list(sandbox.organisation.users)[:CONCURRENCY]]
+            ids = [str(user) for user in list(sandbox.organization.users)[:CONCURRENCY]]
             pipe.send((sandbox.endpoints, sandbox.oauth_app, sandbox.tokens(), ids))
             await asyncio.to_thread(pipe.recv)
 

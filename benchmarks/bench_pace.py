@@ -39,8 +39,8 @@ def serve(pipe: Connection, latency: float, retry_after: float | None) -> None:
 
     async def main() -> None:
         async with Sandbox(users=1000, latency=latency, retry_after=retry_after) as sandbox:
-            people = sandbox.organisation.users
-            ids = ([str(each) for each in people], [str(each) for each in sandbox.organisation.groups])
+            people = sandbox.organization.users
+            ids = ([str(each) for each in people], [str(each) for each in sandbox.organization.groups])
             pipe.send((sandbox.endpoints, sandbox.oauth_app, sandbox.tokens(), ids))
             while (limit := await asyncio.to_thread(pipe.recv)) is not None:
                 applied = sum(seen.key == WRITE and seen.status == 200 for seen in sandbox.requests)

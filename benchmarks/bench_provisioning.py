@@ -49,23 +49,23 @@ def serve(pipe: Connection, users: int, groups: int, each: int, latency: float) 
 
     async def main() -> None:
         async with Sandbox(users=users, groups=2, latency=latency) as sandbox:
-            organisation = sandbox.organisation
-            for group_id in list(organisation.groups):
-                organisation.remove_group(group_id)
-            names = [organisation.add_group(f"Group {n:03}").name for n in range(groups)]
+            organization = sandbox.organization
+            for group_id in list(organization.groups):
+                organization.remove_group(group_id)
+            names = [organization.add_group(f"Group {n:03}").name for n in range(groups)]
             desired: dict[str, list[str]] = {name: [] for name in names}
-            for place, person in enumerate(organisation.listed_people()):
+            for place, person in enumerate(organization.listed_people()):
                 for step in range(each):
                     desired[names[(place + step * 67) % groups]].append(person.email)
             pipe.send((sandbox.endpoints, sandbox.oauth_app, desired))
             while (order := await asyncio.to_thread(pipe.recv)) != "stop":
                 if order == "reset":
-                    for user in organisation.listed_users():
+                    for user in organization.listed_users():
                         user.groups.clear()
                     sandbox.reset_counts()
                     pipe.send(sandbox.tokens())
                 else:
-                    memberships = sum(len(user.groups) for user in organisation.listed_users())
+                    memberships = sum(len(user.groups) for user in organization.listed_users())
                     pipe.send((len(sandbox.requests), memberships))
 
     asyncio.run(main())

@@ -50,16 +50,16 @@ def serve(pipe: Connection, users: int, latency: float) -> None:
 
     async def main() -> None:
         async with Sandbox(users=users, groups=PROCESSES * EACH, latency=latency) as sandbox:
-            organisation = sandbox.organisation
-            users_of = [user.id for user in organisation.listed_users()]
-            pipe.send((sandbox.endpoints, sandbox.oauth_app, users_of, [*organisation.groups]))
+            organization = sandbox.organization
+            users_of = [user.id for user in organization.listed_users()]
+            pipe.send((sandbox.endpoints, sandbox.oauth_app, users_of, [*organization.groups]))
             while (order := await asyncio.to_thread(pipe.recv)) != "stop":
                 if order == "reset":
-                    for user in organisation.listed_users():
+                    for user in organization.listed_users():
                         user.groups.clear()
                     pipe.send(sandbox.tokens())
                 else:
-                    pipe.send(sum(len(user.groups) for user in organisation.listed_users()))
+                    pipe.send(sum(len(user.groups) for user in organization.listed_users()))
 
     asyncio.run(main())
 

@@ -30,7 +30,7 @@ from ezeep_async._wire.requests import (
     checked_params,
     checked_text,
 )
-from ezeep_async._wire.responses import decode_answer
+from ezeep_async._wire.responses import decode_response
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
 from ezeep_async.auth.hooks import TokenHook
@@ -327,7 +327,7 @@ class EzeepSession:
             if idempotent is None
             else checked_flag(idempotent, "idempotent"),
         )
-        return decode_answer(request, await self._core.send(request), decode_plain)
+        return decode_response(request, await self._core.send(request), decode_plain)
 
     async def reconcile(self, unknown: OutcomeUnknown, /) -> Reconciled:
         """Search for the object of a creation whose response was lost.

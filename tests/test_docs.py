@@ -108,7 +108,7 @@ def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path
 def test_the_nightly_job_reports_after_sigterm(server, environment: dict[str, str], tmp_path: Path) -> None:
     """7-13: the change in flight is completed, the report of the changes that did not start is in its file."""
     (snippet,) = [text for text in SNIPPETS if "add_signal_handler" in text]
-    people = [person.email for person in list(server.organisation.people.values())[:40]]
+    people = [person.email for person in list(server.organization.people.values())[:40]]
     (tmp_path / "people.csv").write_text(
         "group,member\n" + "".join(f"Night shift,{email}\n" for email in people)
     )

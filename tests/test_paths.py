@@ -51,7 +51,7 @@ async def test_stores(sandbox: Sandbox, here: Path) -> None:
 async def test_a_run_and_its_log(sandbox: Sandbox, here: Path) -> None:
     """The working directory changes while the log is written, and between the calls."""
     async with open_session(sandbox) as session:
-        person = next(iter(sandbox.organisation.people.values())).email
+        person = next(iter(sandbox.organization.people.values())).email
         plan = await session.provisioning.plan(DesiredState.from_mapping({"New": [person]}))
         await session.provisioning.apply(plan, on_event=lambda _: os.chdir("/"), audit_log="log.jsonl")
         os.chdir(here)

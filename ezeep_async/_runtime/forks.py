@@ -23,7 +23,7 @@ class Inherited(Protocol):
     """An object that `watch` registers."""
 
     def disown(self) -> None:
-        """Called in a forked child: this object belongs to the parent process. May call `watch_socket` and `bury`."""
+        """Called in a forked child: this object belongs to the parent process. May call `watch_socket` and `keep_forever`."""
         ...
 
 
@@ -75,7 +75,7 @@ def watch_task(task: asyncio.Task[Any]) -> None:
     _tasks.add(task)
 
 
-def bury(inherited: object) -> None:
+def keep_forever(inherited: object) -> None:
     """Keep an object of the parent process forever, so that this process never finalizes it."""
     _grave.buried.append(inherited)
 
@@ -116,7 +116,7 @@ def _disconnect(sockets: list[socket.socket]) -> None:
     here, peer = socket.socketpair()
     peer.shutdown(socket.SHUT_WR)
     here.setblocking(False)
-    bury(peer)
+    keep_forever(peer)
     with here:
         for sock in sockets:
             if sock.fileno() >= 0:
@@ -149,7 +149,7 @@ def _give_own_descriptors(loop: asyncio.AbstractEventLoop, unregistered: set[int
         if (
             fresh.fileno() == selector.fileno()
         ):  # a child does not inherit a kqueue: the new one took its number
-            bury(fresh)
+            keep_forever(fresh)
         else:
             os.dup2(fresh.fileno(), selector.fileno(), inheritable=False)
             fresh.close()

@@ -71,7 +71,7 @@ class RawResponse:
     @property
     def request_id(self) -> str:
         """The `X-Request-ID` of the response, or of the request."""
-        return black_out(self.headers.get("X-Request-ID") or self.sent_id, self.secrets)
+        return redact(self.headers.get("X-Request-ID") or self.sent_id, self.secrets)
 
 
 @attrs.frozen
@@ -98,7 +98,7 @@ def is_success(status: int) -> bool:
 def error_from(response: RawResponse, context: Context) -> errors.ApiError | errors.UnexpectedResponse:
     """The error for a response that is not 2xx."""
     status = response.status
-    request_id = black_out(response.request_id or context.request_id, context.secrets)
+    request_id = redact(response.request_id or context.request_id, context.secrets)
     if 300 <= status < 400:
         return errors.UnexpectedRedirect(
             f"{context.name}: {status} redirect to {_safe_location(response, context)}, not followed",
@@ -116,7 +116,7 @@ def error_from(response: RawResponse, context: Context) -> errors.ApiError | err
     body = parse_body(response.body, context.secrets)
     message, field_errors = explain(body)
     headers = CIMultiDict(
-        (black_out(name, context.secrets), black_out(value, context.secrets))
+        (redact(name, context.secrets), redact(value, context.secrets))
         for name, value in response.headers.items()
         if name.title() not in _SECRET_HEADERS
     )
@@ -141,8 +141,8 @@ def error_from(response: RawResponse, context: Context) -> errors.ApiError | err
 def parse_body(body: bytes, secrets: Iterable[str] = ()) -> object:
     """The body of an error: decoded JSON, or the beginning of its text, or None. Secrets are redacted."""
     if len(body) > LARGEST_ERROR:
-        return blacked_out_excerpt(body, secrets)
-    body = black_out_body(body, secrets)
+        return redacted_excerpt(body, secrets)
+    body = redact_body(body, secrets)
     if not body.strip():
         return None
     try:
@@ -160,7 +160,7 @@ def _is_deep(value: object, levels: int) -> bool:
     return levels == 0 or any(_is_deep(each, levels - 1) for each in cast("list[object]", value))
 
 
-def black_out(text: str, secrets: Iterable[str]) -> str:
+def redact(text: str, secrets: Iterable[str]) -> str:
     """The text without what was secret, as it is or as JSON and addresses write it, in characters that any log takes."""
     for secret in secrets:
         if secret:
@@ -170,7 +170,7 @@ def black_out(text: str, secrets: Iterable[str]) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def black_out_body(body: bytes, secrets: Iterable[str]) -> bytes:
+def redact_body(body: bytes, secrets: Iterable[str]) -> bytes:
     """The body without what was secret, whichever of its letters JSON has as escapes."""
     secrets = [secret for secret in secrets if secret]
     if secrets and b"\\" in body:
@@ -181,12 +181,12 @@ def black_out_body(body: bytes, secrets: Iterable[str]) -> bytes:
     return body
 
 
-def blacked_out_excerpt(body: bytes, secrets: Iterable[str]) -> str:
+def redacted_excerpt(body: bytes, secrets: Iterable[str]) -> str:
     """The beginning of a body without what was secret, for errors. No more of the body is looked at than that takes."""
     secrets = [secret for secret in secrets if secret]
     if len(body) <= _WINDOW:
-        return excerpt(black_out_body(body, secrets))
-    window = black_out_body(body[:_WINDOW], secrets)
+        return excerpt(redact_body(body, secrets))
+    window = redact_body(body[:_WINDOW], secrets)
     # The end of the window may cut a secret in two: leave out as much as the longest one takes.
     longest = max((len(form.encode()) for secret in secrets for form in _spellings(secret)), default=0)
     return excerpt(window[: max(0, len(window) - longest - _LONGEST_ESCAPE)])
@@ -207,17 +207,17 @@ def _spellings(secret: str) -> set[str]:
     return {secret, *in_json, quote(secret, safe=""), quote_plus(secret)}
 
 
-def decode_answer(request: Request, response: RawResponse, read: Callable[[bytes], T]) -> T:
+def decode_response(request: Request, response: RawResponse, read: Callable[[bytes], T]) -> T:
     """What `read` makes of the body. Raises `UnexpectedResponse` that names the call, and shows nothing secret."""
     try:
         return read(response.body)
     except errors.UnexpectedResponse as error:
         # Without the cause: errors of the decoder may quote the value.
         problem = errors.UnexpectedResponse(
-            f"{request.method} {request.route}: {black_out(str(error), response.secrets)}",
+            f"{request.method} {request.route}: {redact(str(error), response.secrets)}",
             status=response.status,
             path=error.path,
-            excerpt=blacked_out_excerpt(response.body, response.secrets),
+            excerpt=redacted_excerpt(response.body, response.secrets),
             request_id=response.request_id,
             attempts=response.attempts,
         )
@@ -317,7 +317,7 @@ def _safe_location(response: RawResponse, context: Context) -> str:
     """Where a redirect leads, without the parts that may carry a code or a token."""
     try:
         # Before it is read as an address, too: reading it changes how it is written.
-        url = URL(black_out(response.headers.get("Location", ""), context.secrets))
-        return black_out(f"{url.host or ''}{url.raw_path}", context.secrets) or "nowhere"
+        url = URL(redact(response.headers.get("Location", ""), context.secrets))
+        return redact(f"{url.host or ''}{url.raw_path}", context.secrets) or "nowhere"
     except ValueError:
         return "an unreadable address"

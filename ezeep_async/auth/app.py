@@ -15,7 +15,7 @@ from yarl import URL
 
 from ezeep_async._text.cleaning import cleaned
 from ezeep_async._text.redaction import clears_arguments
-from ezeep_async._wire.responses import black_out, one_line, with_code
+from ezeep_async._wire.responses import one_line, redact, with_code
 from ezeep_async.errors import AuthorizationDenied, StateMismatch
 
 
@@ -154,7 +154,7 @@ def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
     if error := query.get("error"):
         secret = (request.state, request.code_verifier, *query.getall("code", []))
         error, detail = (
-            one_line(black_out(text, secret)) for text in (error, query.get("error_description", ""))
+            one_line(redact(text, secret)) for text in (error, query.get("error_description", ""))
         )
         raise AuthorizationDenied(f"the login was declined: {with_code(error, detail)}", error=error)
     if not (code := query.get("code")):

@@ -17,11 +17,11 @@ from ezeep_async._wire.responses import (
     LARGEST_ERROR,
     Context,
     RawResponse,
-    black_out,
     error_from,
     is_success,
     one_line,
     parse_body,
+    redact,
     with_code,
 )
 from ezeep_async.auth.logs import Log, logger
@@ -167,7 +167,7 @@ def _describe(code: str, response: RawResponse, secrets: tuple[str, ...]) -> str
     """The server's own words on a refusal, without what was sent in confidence."""
     body = parse_body(response.body, secrets)
     detail = cast("dict[str, object]", body).get("error_description") if isinstance(body, dict) else None
-    code = black_out(code, secrets)
+    code = redact(code, secrets)
     return one_line(with_code(code, str(detail)[:200] if detail else ""))
 
 

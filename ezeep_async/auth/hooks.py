@@ -26,7 +26,7 @@ class Hooks:
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def tell(self, old: TokenSet | None, new: TokenSet) -> None:
+    def call(self, old: TokenSet | None, new: TokenSet) -> None:
         """Start a call of the hook if the access token has another value."""
         if self._hook is not None and (old is None or old.access_token != new.access_token):
             # Cancellable, as the hook is the caller's code. Not from the loop's task factory: an eager task would call the

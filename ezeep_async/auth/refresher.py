@@ -211,7 +211,7 @@ class Refresher:
                 return new
             await self._keep(new, stored)
         # After the release of the lock: the hook may use the session.
-        self._hooks.tell(current, new)
+        self._hooks.call(current, new)
         return new
 
     async def _reloaded(self) -> TokenSet | None:
@@ -296,7 +296,7 @@ class Refresher:
             await self._check_writable()
             new = await get_tokens()
             await self._keep(new, old)
-        self._hooks.tell(old, new)
+        self._hooks.call(old, new)
         return new
 
     async def _log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:

@@ -99,7 +99,7 @@ class BlockingPages(Generic[T]):
         if owner is None or owner.closing:
             return
         if owner.inherited:
-            forks.bury(self._source)
+            forks.keep_forever(self._source)
             return
         # After `break`, in the thread that was reading, no request is left running. The garbage collector runs in any
         # thread, where the caller may hold any lock: no wait there.

@@ -66,7 +66,7 @@ class _SharedSession:
         if self._portal is not current:
             if self._portal is not None:
                 # The session's event loop belongs to the parent process, or has ended.
-                forks.bury(self._session)
+                forks.keep_forever(self._session)
                 self._session = self._session.again()
             self._portal = current
             current.at_exit(self._session.aclose, wait=portal.CLEANUP_TIMEOUT_S)

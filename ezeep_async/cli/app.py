@@ -15,7 +15,7 @@ def _told_default(value: object) -> str | None:
 
 app = App(
     name="ezeep",
-    help="Groups and users of an ezeep Blue organisation, and a sandbox to try everything in.",
+    help="Groups and users of an ezeep Blue organization, and a sandbox to try everything in.",
     version=f"ezeep {__version__}",
     console=TellingConsole(),  # for --help and --version
     # `main` says it, and to everybody the same.
@@ -36,7 +36,7 @@ app.command(
 app.command(
     "ezeep_async.cli.provision.commands:provision_app",
     name="provision",
-    help="Bring the organisation into line with a file of groups and members: plan, apply, undo.",
+    help="Bring the organization into line with a file of groups and members: plan, apply, undo.",
 )
 app.command(
     "ezeep_async.cli.directory.export:export",

@@ -16,7 +16,7 @@ LONGEST_SHOWN = 80
 _HYPHENATED_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def normalise_email(text: str) -> str:
+def normalize_email(text: str) -> str:
     """Normalize an address for comparison: trimmed, case-folded, NFC."""
     if text.isascii():  # most addresses; much faster
         return text.strip().lower()
@@ -25,7 +25,7 @@ def normalise_email(text: str) -> str:
     return unicodedata.normalize("NFC", folded).strip()
 
 
-def normalise_group_name(text: str) -> str:
+def normalize_group_name(text: str) -> str:
     """Normalize a group name for comparison: trimmed, NFC. Case is kept."""
     return unicodedata.normalize("NFC", text.strip()).strip()
 

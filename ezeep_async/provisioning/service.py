@@ -15,10 +15,10 @@ from ezeep_async._wire.requests import as_uuid, checked_flag
 from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.inputs.desired import DesiredState
-from ezeep_async.provisioning.names import normalise_group_name
+from ezeep_async.provisioning.names import normalize_group_name
 from ezeep_async.provisioning.plans.changes import CreateGroup
 from ezeep_async.provisioning.plans.compare import OnMissing, Rules, compare
-from ezeep_async.provisioning.plans.new_groups import check_new_groups
+from ezeep_async.provisioning.plans.new_groups import check_new_group_names
 from ezeep_async.provisioning.plans.plan import Plan, checked_max_removals
 from ezeep_async.provisioning.plans.protection import Protection
 from ezeep_async.provisioning.plans.snapshot import READERS, Resources, read_snapshot
@@ -42,7 +42,7 @@ logger = logging.getLogger("ezeep_async.provisioning")
 
 
 class Provisioning:
-    """Bring the organisation into line with a list of groups and members: first a plan, then for real."""
+    """Bring the organization into line with a list of groups and members: first a plan, then for real."""
 
     def __init__(self, groups: Groups, users: Users, accounts: Accounts, invitations: Invitations) -> None:
         self._resources = Resources(groups, users, accounts, invitations)
@@ -59,11 +59,11 @@ class Provisioning:
         protect_users: Iterable[str | UUID] = (),
         protect_groups: Iterable[str | UUID] = (),
     ) -> Plan:
-        """What has to change for `desired` to be true. Reads the organisation once, everything at the same time; writes nothing.
+        """What has to change for `desired` to be true. Reads the organization once, everything at the same time; writes nothing.
 
         `mode` "add" takes nobody out of anything; "exact" gives the groups named the members named and no others, and
         touches no other group. `organization_id` is for new groups, by default the one that all groups share. `on_missing`:
-        people whom the organisation does not have are an error, passed over ("skip"), or invited ("invite"; their
+        people whom the organization does not have are an error, passed over ("skip"), or invited ("invite"; their
         memberships come with a run after they have joined). Groups that another directory owns are read-only unless
         `allow_external`. `max_removals` is a share below 1 of the memberships that the groups named have (five are always
         allowed), or a number from 1 up; `apply` refuses a plan that removes more. `protect_users` (ids, or globs of e-mail
@@ -78,8 +78,8 @@ class Provisioning:
 
         Raises `MissingPeople`, `ExternalGroup`, `AmbiguousName`, `InvalidInput` for new groups whose names have invisible
         characters, `ValueError` for arguments that make no sense, for groups
-        that are missing with `create_groups=False` and where the organisation cannot be told, in mode "exact"
-        `SafetyLimitExceeded` for an input that names nothing and `InconsistentListing` where the organisation does not
+        that are missing with `create_groups=False` and where the organization cannot be told, in mode "exact"
+        `SafetyLimitExceeded` for an input that names nothing and `InconsistentListing` where the organization does not
         hold still, and what reading raises.
         """
         if not isinstance(desired, DesiredState):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
@@ -176,7 +176,7 @@ class Provisioning:
         groups = await listed(self._resources.groups.list(concurrency=READERS))
         appeared = check_plan(plan, groups, me)
         creations = [change for change in plan.changes if isinstance(change, CreateGroup)]
-        look_alikes = check_new_groups(
+        look_alikes = check_new_group_names(
             [change for change in creations if change.name not in appeared], groups
         )
         if log is not None:
@@ -205,7 +205,7 @@ class Provisioning:
 
         What may have been written counts as written, also by a run that was killed. Memberships that others changed since
         stay, and what has been taken back already is not in the plan. With `delete_groups`, groups that the run created are deleted where nobody uses them; one whose creation had no
-        answer is the group of that name and organisation that was not there before the run. The plan's `notes` (they are
+        answer is the group of that name and organization that was not there before the run. The plan's `notes` (they are
         logged as well) name the other runs of the log, where `run_id` is not given, and groups and users that are gone.
         Raises `AuditLogError` and `OSError` for a file that is no audit log or is damaged, and what reading the groups and
         the users raises.
@@ -221,9 +221,9 @@ class Provisioning:
 
 
 def _namesakes(plan: Plan, groups: Iterable[Group]) -> list[UUID]:
-    """The groups that have a name that the plan creates one of, in whichever organisation."""
+    """The groups that have a name that the plan creates one of, in whichever organization."""
     created = {change.name for change in plan.changes if isinstance(change, CreateGroup)}
-    return [group.id for group in groups if normalise_group_name(group.name) in created]
+    return [group.id for group in groups if normalize_group_name(group.name) in created]
 
 
 def _one_of(value: T, allowed: tuple[T, ...], name: str) -> T:

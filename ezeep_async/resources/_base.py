@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._wire.converter import PageBody, decode
 from ezeep_async._wire.requests import Request
-from ezeep_async._wire.responses import RawResponse, decode_answer, is_success
+from ezeep_async._wire.responses import RawResponse, decode_response, is_success
 from ezeep_async.errors import (
     ConcurrentModification,
     InconsistentListing,
@@ -52,7 +52,7 @@ async def send_for(api: Api, request: Request, kind: type[T]) -> tuple[T, RawRes
     id and the attempts of the response.
     """
     response = await api.send(request)
-    return decode_answer(request, response, lambda body: decode(body, kind)), response
+    return decode_response(request, response, lambda body: decode(body, kind)), response
 
 
 async def fetch_record(api: Api, request: Request, kind: type[T]) -> T:

@@ -634,9 +634,9 @@ async def test_1_19_a_creation_refused_for_its_token_is_sent_again_once(sandbox:
     async with open_session(sandbox, stored=sandbox.tokens()) as session:
         await session.accounts.me()
         sandbox.expire_access_tokens()
-        await session.groups.create("Rotated", sandbox.organisation.organization_id)
+        await session.groups.create("Rotated", sandbox.organization.organization_id)
     assert sandbox.count("POST /printing/v1/groups/") == 2
-    assert [group.name for group in sandbox.organisation.groups.values()].count("Rotated") == 1
+    assert [group.name for group in sandbox.organization.groups.values()].count("Rotated") == 1
 
 
 async def test_1_20_two_tenants_never_see_each_others_tokens() -> None:

@@ -72,7 +72,7 @@ def _start(child: Stoppable, call: str, path: Path, server: Sandbox, **settings:
         account=where.account,
         api=where.api,
         settings=PATIENT | settings,
-        organization=str(server.organisation.organization_id),
+        organization=str(server.organization.organization_id),
         seconds=1.0,
     )
 
@@ -139,7 +139,7 @@ def test_the_wait_for_a_pairing(child: Stoppable, server: Sandbox, path: Path) -
     while server.count(TOKEN) < asked + 2 and time.monotonic() < end:
         time.sleep(0.005)
     pairing = server._grants.pairings[code]
-    pairing.user_id, pairing.state = server.organisation.admin_id, "approved"
+    pairing.user_id, pairing.state = server.organization.admin_id, "approved"
     assert child.outcome() == "well"
 
 

@@ -79,7 +79,7 @@ def blocking(server: Sandbox):
 
 def test_every_resource_works_without_await(server: Sandbox, blocking: BlockingSession) -> None:
     """5-1: a plain script reads and writes with every resource."""
-    organization = server.organisation.organization_id
+    organization = server.organization.organization_id
     group, created = blocking.groups.ensure("Blocking", organization, description="x")
     assert created
     assert blocking.groups.get(group.id) == group
@@ -466,7 +466,7 @@ def test_5_1_background_calls_have_a_lower_priority(server: Sandbox) -> None:
     """5-1: a call in the block waits for calls that other threads make later."""
     hold = server.faults.hold("GET /printing/v1/users/", times=1)
     settings = attrs.evolve(QUICK, concurrency=1)
-    group, person = next(iter(server.organisation.groups)), server.organisation.admin_id
+    group, person = next(iter(server.organization.groups)), server.organization.admin_id
     store = MemoryTokenStore(server.tokens())
     with run_sync(open_session(server, store, settings=settings)) as session, ThreadPoolExecutor(3) as pool:
 

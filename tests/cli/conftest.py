@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.organisations import people, write
+from helpers.organizations import people, write
 from helpers.people import Desk
 from helpers.support import put, reserved_port
 
@@ -66,6 +66,6 @@ def few(sandbox: Sandbox, tmp_path: Path) -> Path:
 @pytest.fixture
 def emptying(sandbox: Sandbox, tmp_path: Path) -> Path:
     """A file that takes all but one out of Reception, in mode exact."""
-    group = next(group for group in sandbox.organisation.groups.values() if group.name == "Reception")
-    member = next(user for user in sandbox.organisation.listed_users() if group.id in user.groups)
-    return write(tmp_path / "emptying.csv", {"Reception": [sandbox.organisation.people[member.id].email]})
+    group = next(group for group in sandbox.organization.groups.values() if group.name == "Reception")
+    member = next(user for user in sandbox.organization.listed_users() if group.id in user.groups)
+    return write(tmp_path / "emptying.csv", {"Reception": [sandbox.organization.people[member.id].email]})

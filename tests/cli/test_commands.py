@@ -60,7 +60,7 @@ async def test_plain_is_plain_in_a_terminal_too(capsys: Capture, monkeypatch: py
 
 
 @pytest.mark.parametrize(("users", "seed"), [(134, 1), (5, 0), (1, 3), (300, 0)])
-async def test_another_organisation_gets_the_files_pattern(capsys: Capture, users: int, seed: int) -> None:
+async def test_another_organization_gets_the_files_pattern(capsys: Capture, users: int, seed: int) -> None:
     assert await demo(users=users, seed=seed) == 0
     told = capsys.readouterr().out
     assert "its pattern is laid over this one" in told
@@ -82,11 +82,11 @@ async def test_the_one_refresh_is_seen_however_little_there_is_to_do(
     assert f"memberships added: {rows}" in told
 
 
-def test_the_bundled_file_fits_the_organisation_that_it_is_made_for() -> None:
+def test_the_bundled_file_fits_the_organization_that_it_is_made_for() -> None:
     path = Path(main_module.__file__).parent / "data" / "demo.csv"
     desired = DesiredState.from_csv(path)
-    organisation = Sandbox().organisation
-    known = {person.email for person in organisation.people.values()}
+    organization = Sandbox().organization
+    known = {person.email for person in organization.people.values()}
     assert {member for members in desired.groups.values() for member in members} <= known
     assert (desired.rows, desired.duplicates, len(desired.groups)) == (350, 14, 10)
 
@@ -211,7 +211,7 @@ async def test_groups(capsys: Capture, sandbox: Sandbox) -> None:
     assert "was there already: nothing changed" in capsys.readouterr().out
     await create_group("Sales 2", organization_id=listed[0]["organization_id"], as_json=True)
     assert json.loads(capsys.readouterr().out)["name"] == "Sales 2"
-    sandbox.organisation.add_group("Other").organization_id = UUID(int=9)
+    sandbox.organization.add_group("Other").organization_id = UUID(int=9)
     with pytest.raises(ValueError, match="--organization-id is needed"):
         await create_group("Third")
 
@@ -220,10 +220,10 @@ async def test_groups(capsys: Capture, sandbox: Sandbox) -> None:
 async def test_users(capsys: Capture, sandbox: Sandbox) -> None:
     await list_users()
     assert len(capsys.readouterr().out.splitlines()) == 134
-    group = next(group for group in sandbox.organisation.groups.values() if group.name == "Sales")
+    group = next(group for group in sandbox.organization.groups.values() if group.name == "Sales")
     await list_users(group=str(group.id), as_json=True)
     listed = json.loads(capsys.readouterr().out)
-    assert len(listed) == sandbox.organisation.num_members(group.id)
+    assert len(listed) == sandbox.organization.num_members(group.id)
     assert all("@" in user["email"] for user in listed)
     await show_user(listed[0]["id"])
     told = capsys.readouterr().out
@@ -236,7 +236,7 @@ async def test_users(capsys: Capture, sandbox: Sandbox) -> None:
 @pytest.mark.usefixtures("login")
 async def test_users_whom_the_directory_does_not_show(capsys: Capture, sandbox: Sandbox) -> None:
     """The printing API is enough: names are a courtesy."""
-    user = sandbox.organisation.listed_users()[0]
+    user = sandbox.organization.listed_users()[0]
     sandbox.faults.add("GET /v1/users/", status=403, times=None)
     sandbox.faults.add("GET /v1/users/{id}/", status=404, times=None)
     await list_users()
@@ -251,7 +251,7 @@ async def test_tables_in_a_terminal(
 ) -> None:
     """Names are shown as they are: not as markup, and not as commands to the terminal."""
     terminal(monkeypatch)
-    group = sandbox.organisation.add_group("[red]Print\x1b[2J\x07 room")
+    group = sandbox.organization.add_group("[red]Print\x1b[2J\x07 room")
     await list_groups()
     await show_group(str(group.id))
     told = capsys.readouterr().out

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import EZEEP, ended, environment, started
-from helpers.organisations import PATCH
+from helpers.organizations import PATCH
 from helpers.support import TOKEN, expired, open_session, put
 
 from ezeep_async import FileTokenStore

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from ezeep_async import AccountUser, Group, Invitation, UnexpectedResponse, User
 from ezeep_async._wire.converter import PageBody, decode, decode_json
 from ezeep_async._wire.requests import GROUPS, Request
-from ezeep_async._wire.responses import RawResponse, decode_answer
+from ezeep_async._wire.responses import RawResponse, decode_response
 from ezeep_async.resources.accounts import Accounts
 
 
@@ -185,7 +185,7 @@ def test_8_3_fuzz_an_unreadable_answer_shows_no_secret(data: st.DataObject, padd
     request = GROUPS.get(ID)
     answer = RawResponse(200, CIMultiDict({"X-Request-ID": secret}), body, "ours", SECRETS)
     with pytest.raises(UnexpectedResponse) as caught:
-        decode_answer(request, answer, lambda raw: decode(raw, Group))
+        decode_response(request, answer, lambda raw: decode(raw, Group))
     told = shown(caught.value)
     assert leaks(told) == []
     assert secret[:12] not in told

@@ -1,4 +1,4 @@
-"""What the tests of provisioning share: the sandbox's organisation, looked at."""
+"""What the tests of provisioning share: the sandbox's organization, looked at."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ State = dict[UUID, frozenset[UUID]]
 
 def state(sandbox: Sandbox) -> State:
     """Every user's groups."""
-    return {user.id: frozenset(user.groups) for user in sandbox.organisation.listed_users()}
+    return {user.id: frozenset(user.groups) for user in sandbox.organization.listed_users()}
 
 
 def names(sandbox: Sandbox) -> list[str]:
     """The names of all groups, sorted, those that are there twice twice."""
-    return sorted(group.name for group in sandbox.organisation.groups.values())
+    return sorted(group.name for group in sandbox.organization.groups.values())
 
 
 def group_named(sandbox: Sandbox, name: str) -> Group:
-    (group,) = [group for group in sandbox.organisation.groups.values() if group.name == name]
+    (group,) = [group for group in sandbox.organization.groups.values() if group.name == name]
     return group
 
 
 def emails(sandbox: Sandbox, many: int | None = None) -> list[str]:
     """The addresses of the printing users, in the order of their ids."""
-    return [sandbox.organisation.people[user.id].email for user in sandbox.organisation.listed_users()[:many]]
+    return [sandbox.organization.people[user.id].email for user in sandbox.organization.listed_users()[:many]]
 
 
 def members(sandbox: Sandbox, name: str) -> set[str]:
     """The addresses of a group's members."""
-    organisation = sandbox.organisation
-    return {organisation.people[user].email for user in organisation.members(group_named(sandbox, name).id)}
+    organization = sandbox.organization
+    return {organization.people[user].email for user in organization.members(group_named(sandbox, name).id)}
 
 
 def writes(sandbox: Sandbox) -> list[str]:
@@ -62,7 +62,7 @@ def new_team(sandbox: Sandbox, many: int = 8, name: str = "Team") -> DesiredStat
 
 def add_team(sandbox: Sandbox, many: int = 8, name: str = "Team") -> Group:
     """A group with that many members."""
-    group = sandbox.organisation.add_group(name)
-    for user in sandbox.organisation.listed_users()[:many]:
+    group = sandbox.organization.add_group(name)
+    for user in sandbox.organization.listed_users()[:many]:
         user.groups.add(group.id)
     return group

@@ -398,7 +398,7 @@ async def test_6_7_stress_no_slot_is_lost(seed: int) -> None:
 async def test_6_7_a_slot_is_free_while_its_call_backs_off(sandbox: Sandbox) -> None:
     """6-7: with one slot, a call that waits for its next attempt does not stop another."""
     sandbox.faults.add("GET /printing/v1/groups/{id}/", status=503, retry_after=30)
-    group = next(iter(sandbox.organisation.groups))
+    group = next(iter(sandbox.organization.groups))
     async with EzeepSession(
         sandbox.oauth_app,
         tokens=sandbox.tokens(),
@@ -446,7 +446,7 @@ async def test_6_7_a_429_pauses_the_others_of_its_host(sandbox: Sandbox) -> None
 async def test_6_7_settings_concurrency_is_kept_on_the_wire(sandbox: Sandbox, limit: int) -> None:
     """6-7: the server never sees more at once than `Settings.concurrency`."""
     sandbox.behaviour.latency = 0.002
-    users = list(sandbox.organisation.users)[:40]
+    users = list(sandbox.organization.users)[:40]
     async with EzeepSession(
         sandbox.oauth_app,
         tokens=sandbox.tokens(),
@@ -461,7 +461,7 @@ async def test_6_7_settings_concurrency_is_kept_on_the_wire(sandbox: Sandbox, li
 async def test_a_single_call_does_not_wait_behind_a_job(sandbox: Sandbox, in_background: bool) -> None:
     """Fairness: of 100 writes that wait when the single call comes, few go first, with `background()` or without."""
     sandbox.behaviour.latency = 0.002
-    users, group = list(sandbox.organisation.users), next(iter(sandbox.organisation.groups))
+    users, group = list(sandbox.organization.users), next(iter(sandbox.organization.groups))
     async with EzeepSession(
         sandbox.oauth_app,
         tokens=sandbox.tokens(),

@@ -32,7 +32,7 @@ async def test_6_10_the_counts_agree_with_the_server(sandbox: Sandbox) -> None:
     """6-10: calls, requests, retries, refusals and renewals, as the server saw them."""
     sandbox.faults.add(GROUP, status=503, retry_after=0)
     sandbox.faults.add(GROUP, nth=2, status=429, retry_after=0)
-    group = next(iter(sandbox.organisation.groups))
+    group = next(iter(sandbox.organization.groups))
     async with open_session(sandbox) as session:
         assert session.stats.calls == 0
         await session.groups.get(group)
@@ -49,7 +49,7 @@ async def test_6_10_the_counts_agree_with_the_server(sandbox: Sandbox) -> None:
 
 async def test_6_10_what_is_under_way_and_what_waits(sandbox: Sandbox) -> None:
     hold = sandbox.faults.hold(GROUP)
-    group = next(iter(sandbox.organisation.groups))
+    group = next(iter(sandbox.organization.groups))
     session = open_session(sandbox, settings=quick(concurrency=2))
     async with session:
         calls = [asyncio.create_task(session.groups.get(group)) for _ in range(5)]
@@ -65,7 +65,7 @@ async def test_6_10_what_is_under_way_and_what_waits(sandbox: Sandbox) -> None:
 async def test_6_10_calls_that_a_close_ends_have_failed(sandbox: Sandbox) -> None:
     hold = sandbox.faults.hold(GROUP)
     session = open_session(sandbox)
-    call = asyncio.create_task(session.groups.get(next(iter(sandbox.organisation.groups))))
+    call = asyncio.create_task(session.groups.get(next(iter(sandbox.organization.groups))))
     await hold.arrived()
     await session.aclose()
     with pytest.raises(SessionClosed):
@@ -90,7 +90,7 @@ async def test_8_4_a_line_for_each_call_and_each_retry(
     caplog.set_level(logging.DEBUG, "ezeep_async.http")
     sandbox.faults.add(GROUP, status=503, retry_after=0)
     async with open_session(sandbox) as session:
-        await session.groups.get(next(iter(sandbox.organisation.groups)))
+        await session.groups.get(next(iter(sandbox.organization.groups)))
     lines = [record for record in caplog.records if record.name == "ezeep_async.http"]
     assert [record.levelname for record in lines] == ["INFO", "DEBUG"]
     (request_id,) = {seen.headers["X-Request-ID"] for seen in sandbox.requests if seen.key == GROUP}
@@ -120,7 +120,7 @@ async def test_8_5_a_span_for_the_call_and_one_for_each_attempt(
 ) -> None:
     """8-5: the attempts are children of the call; names are routes, and nothing carries an id, a query or a token."""
     sandbox.faults.add(GROUP, status=503, retry_after=0)
-    group = next(iter(sandbox.organisation.groups))
+    group = next(iter(sandbox.organization.groups))
     async with open_session(sandbox, stored=sandbox.tokens()) as session:
         await session.groups.get(group)
     (call,) = spans(exported, SpanKind.INTERNAL)
@@ -152,7 +152,7 @@ async def test_8_5_errors_are_named_and_not_quoted(sandbox: Sandbox, exported: I
     sandbox.faults.add(GROUP, status=500, body=b"secret of the server", times=None)
     async with open_session(sandbox, stored=sandbox.tokens(), settings=quick(retries=0)) as session:
         with pytest.raises(ServerError):
-            await session.groups.get(next(iter(sandbox.organisation.groups)))
+            await session.groups.get(next(iter(sandbox.organization.groups)))
     (call,) = spans(exported, SpanKind.INTERNAL)
     assert call.attributes["error.type"] == "ServerError"
     assert call.status.status_code is StatusCode.ERROR

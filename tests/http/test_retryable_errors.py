@@ -47,7 +47,7 @@ async def session(sandbox: Sandbox) -> AsyncIterator[EzeepSession]:
 
 @pytest.fixture
 def group(sandbox: Sandbox) -> UUID:
-    return next(iter(sandbox.organisation.groups))
+    return next(iter(sandbox.organization.groups))
 
 
 def back_off(error: Exception) -> bool | float:
@@ -79,7 +79,7 @@ async def test_6_12_stamina_leaves_alone_what_would_do_harm(session: EzeepSessio
     create = stamina.AsyncRetryingCaller(attempts=5, wait_initial=0.0, wait_jitter=0.0).on(is_retryable)
     sandbox.faults.add(CREATE, drop="after")
     with pytest.raises(OutcomeUnknown):
-        await create(session.groups.create, "Once", sandbox.organisation.organization_id)
+        await create(session.groups.create, "Once", sandbox.organization.organization_id)
     with pytest.raises(BadRequest):
         await create(session.groups.create, "Once", uuid4())
     assert sandbox.count(CREATE) == 2
@@ -107,7 +107,7 @@ async def test_6_12_tenacity_drives_a_call_and_waits_as_long_as_was_asked(
         sleep=sleep,
         reraise=True,
     )
-    user = next(iter(sandbox.organisation.users))
+    user = next(iter(sandbox.organization.users))
     assert (await retrying(session.users.set_groups, user, [group])).group_ids == {group}
     assert slept == [17.0, 17.0]
     assert sandbox.count(WRITE) == 3
@@ -140,7 +140,7 @@ async def test_6_12_each_error_knows_whether_its_call_may_be_made_again(
         await session.groups.get(group)
     assert (is_retryable(caught.value), caught.value.retryable) == (read, read)
     with pytest.raises(EzeepError) as caught:
-        await session.groups.create("x", sandbox.organisation.organization_id)
+        await session.groups.create("x", sandbox.organization.organization_id)
     assert is_retryable(caught.value) is creation
 
 

@@ -49,12 +49,12 @@ def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def group(sandbox: Sandbox) -> UUID:
-    return next(iter(sandbox.organisation.groups))
+    return next(iter(sandbox.organization.groups))
 
 
 @pytest.fixture
 def organization(sandbox: Sandbox) -> UUID:
-    return sandbox.organisation.organization_id
+    return sandbox.organization.organization_id
 
 
 def session_with(sandbox: Sandbox, **settings: Any) -> EzeepSession:
@@ -98,7 +98,7 @@ async def test_6_13_setting_a_users_groups_may_be_repeated(
     session: EzeepSession, sandbox: Sandbox, group: UUID, drop: Any
 ) -> None:
     """6-13: setting is harmless to repeat, so a lost answer is no failure."""
-    user = next(iter(sandbox.organisation.users))
+    user = next(iter(sandbox.organization.users))
     sandbox.faults.add(WRITE, drop=drop)
     assert (await session.users.set_groups(user, [group])).group_ids == {group}
     assert sandbox.count(WRITE) == 2
@@ -221,7 +221,7 @@ async def test_6_4_a_429_is_waited_out_for_creations_too(
     sandbox.faults.add(CREATE, status=429, nth=2)
     sandbox.faults.add(CREATE, status=503, retry_after=0, nth=3)
     await session.groups.create("Once", organization)
-    assert [g.name for g in sandbox.organisation.groups.values()].count("Once") == 1
+    assert [g.name for g in sandbox.organization.groups.values()].count("Once") == 1
     assert sandbox.count(CREATE) == 4
 
 
@@ -274,7 +274,7 @@ async def test_6_4_a_creation_that_was_slow_is_unknown(sandbox: Sandbox, organiz
         with pytest.raises(OutcomeUnknown) as caught:
             await session.groups.create("Slow", organization)
         assert isinstance(caught.value.__cause__, RequestTimeout)
-    assert [g.name for g in sandbox.organisation.groups.values()].count("Slow") == 1
+    assert [g.name for g in sandbox.organization.groups.values()].count("Slow") == 1
 
 
 async def test_6_4_a_creation_that_never_left_is_no_unknown_outcome(
@@ -344,7 +344,7 @@ async def test_6_5_many_slow_attempts_share_one_deadline(sandbox: Sandbox, group
 
 async def test_6_5_a_cool_down_of_the_session_is_no_timeout(sandbox: Sandbox, group: UUID) -> None:
     """6-5: waiting for a slot during somebody else's 429 does not count."""
-    other = list(sandbox.organisation.groups)[1]
+    other = list(sandbox.organization.groups)[1]
     sandbox.faults.add(READ, status=429, retry_after=2.5, when=lambda seen: str(other) in seen.path)
     async with session_with(sandbox, deadline=2.0) as session:
         first = asyncio.create_task(session.groups.get(other))
@@ -579,7 +579,7 @@ async def test_1_19_a_creation_is_replayed_once_after_a_401(
     sandbox.expire_access_tokens()
     await session.groups.create("Once", organization)
     assert sandbox.count(CREATE) == 2
-    assert [g.name for g in sandbox.organisation.groups.values()].count("Once") == 1
+    assert [g.name for g in sandbox.organization.groups.values()].count("Once") == 1
     assert sandbox.refreshes == 1
 
 

@@ -37,9 +37,9 @@ async def test_6_8_a_thousand_writes_while_the_server_takes_five_then_three_then
 ) -> None:
     """6-8: all applied, and at most 1.3 requests for each, whatever the server asks for with its refusals."""
     large.behaviour.retry_after = retry_after
-    users, groups = list(large.organisation.users), list(large.organisation.groups)
+    users, groups = list(large.organization.users), list(large.organization.groups)
     for user in users:
-        large.organisation.users[user].groups.clear()
+        large.organization.users[user].groups.clear()
     wanted = {user: {groups[n % len(groups)]} for n, user in enumerate(users)}
     done = 0
     large.behaviour.max_parallel = PHASES[0]
@@ -56,7 +56,7 @@ async def test_6_8_a_thousand_writes_while_the_server_takes_five_then_three_then
 
         await asyncio.gather(*map(write, users))
         assert session.stats.throttled == session.stats.retries > 0
-    assert {user: set(large.organisation.users[user].groups) for user in users} == wanted
+    assert {user: set(large.organization.users[user].groups) for user in users} == wanted
     statuses = [seen.status for seen in large.requests if seen.key == WRITE]
     assert statuses.count(200) == 1000
     assert len(statuses) <= 1300
@@ -93,7 +93,7 @@ async def test_6_2_after_the_pause_they_come_back_by_halves(sandbox: Sandbox) ->
     """6-7: after a storm the server has half as many at once as before it, and not all that have been waiting."""
     sandbox.behaviour.latency = 0.02
     sandbox.faults.add(WRITE, status=429, retry_after=2, times=16)
-    users, group = list(sandbox.organisation.users)[:100], next(iter(sandbox.organisation.groups))
+    users, group = list(sandbox.organization.users)[:100], next(iter(sandbox.organization.groups))
     async with EzeepSession(
         sandbox.oauth_app,
         tokens=sandbox.tokens(),

@@ -195,10 +195,10 @@ async def test_3_6_a_deletion_whose_answer_was_lost_ends_well(
     session: EzeepSession, sandbox: Sandbox
 ) -> None:
     """3-6: first attempt carried out but unanswered, second finds nothing: success."""
-    group = next(iter(sandbox.organisation.groups))
+    group = next(iter(sandbox.organization.groups))
     sandbox.faults.add("DELETE /printing/v1/groups/{id}/", drop="after")
     await session.groups.delete(group)
-    assert group not in sandbox.organisation.groups
+    assert group not in sandbox.organization.groups
     assert [seen.status for seen in sandbox.requests if seen.method == "DELETE"] == [None, 404]
 
 
@@ -207,10 +207,10 @@ async def test_3_6_so_does_one_that_a_proxy_gave_up_on(
     session: EzeepSession, sandbox: Sandbox, status: int
 ) -> None:
     """3-6: 502 and 504 may have been carried out."""
-    group = next(iter(sandbox.organisation.groups))
+    group = next(iter(sandbox.organization.groups))
     sandbox.faults.add("DELETE /printing/v1/groups/{id}/", status=status, processed=True)
     await session.groups.delete(group)
-    assert group not in sandbox.organisation.groups
+    assert group not in sandbox.organization.groups
 
 
 async def test_3_6_a_first_404_is_not_found(session: EzeepSession) -> None:
@@ -571,7 +571,7 @@ async def test_3_15_no_group_of_exceptions_comes_out_of_single_calls(
 
 async def test_3_16_9_3_what_is_false_arrives(session: EzeepSession, sandbox: Sandbox) -> None:
     """3-16, 9-3: `groups: []`, `false` and an empty text arrive as what they are."""
-    group, member = next(iter(sandbox.organisation.groups)), next(iter(sandbox.organisation.users))
+    group, member = next(iter(sandbox.organization.groups)), next(iter(sandbox.organization.users))
     await session.users.set_groups(member, [])
     assert json.loads(sandbox.requests[-1].body) == {"groups": []}
     await session.groups.update(group, local_printing_enabled=False, description="")

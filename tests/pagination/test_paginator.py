@@ -94,7 +94,7 @@ async def test_4_1_a_silent_cap_loses_nothing(
     """4-1: asked for 1000, given `cap`: every row exactly once, in the server's order."""
     sandbox.behaviour.max_page_size = cap
     users = await session.users.list(page_size=1000, concurrency=concurrency).collect()
-    assert [each.id for each in users] == [each.id for each in sandbox.organisation.listed_users()]
+    assert [each.id for each in users] == [each.id for each in sandbox.organization.listed_users()]
 
 
 @BOTH
@@ -247,7 +247,7 @@ async def test_4_5_deleting_every_row_that_was_collected_removes_all(
     """4-5: a snapshot first, then delete: nothing is skipped."""
     for group in await session.groups.list(page_size=5).collect():
         await session.groups.delete(group.id)
-    assert sandbox.organisation.groups == {}
+    assert sandbox.organization.groups == {}
 
 
 # --- 4-6, 4-7: guards
@@ -354,7 +354,7 @@ async def test_4_7_invalid_sizes_are_refused(session: EzeepSession, sandbox: San
         lambda: session.groups.list(concurrency=bad),
         lambda: session.accounts.list(page_size=bad),
         lambda: session.invitations.list(page_size=bad),
-        lambda: session.groups.members(next(iter(sandbox.organisation.groups)), page_size=bad),
+        lambda: session.groups.members(next(iter(sandbox.organization.groups)), page_size=bad),
     ):
         with pytest.raises(ValueError, match=r"page_size|concurrency"):
             call()
@@ -575,7 +575,7 @@ async def test_4_11_a_server_that_pages_by_number(
     """4-11: `page` and `per_page`, with our `limit` and `offset` echoed: every row once, no loop."""
     sandbox.behaviour.paging = "page"
     users = await session.users.list(page_size=page_size, concurrency=concurrency).collect()
-    assert [each.id for each in users] == [each.id for each in sandbox.organisation.listed_users()]
+    assert [each.id for each in users] == [each.id for each in sandbox.organization.listed_users()]
 
 
 @BOTH
@@ -625,7 +625,7 @@ async def test_4_12_first_is_one_request(session: EzeepSession, sandbox: Sandbox
     """4-12: the first item for one small request, None where there is none."""
     first = await session.users.list().first()
     assert first is not None
-    assert first.id == next(each.id for each in sandbox.organisation.listed_users())
+    assert first.id == next(each.id for each in sandbox.organization.listed_users())
     assert [seen.query["limit"] for seen in sandbox.requests] == ["1"]
     async with served(Listing(0)) as empty:
         assert await empty.users.list().first() is None
@@ -633,7 +633,7 @@ async def test_4_12_first_is_one_request(session: EzeepSession, sandbox: Sandbox
 
 async def test_4_12_count_is_one_request(session: EzeepSession, sandbox: Sandbox) -> None:
     """4-12: the count takes one request with limit=1."""
-    assert await session.users.list().count() == len(sandbox.organisation.users)
+    assert await session.users.list().count() == len(sandbox.organization.users)
     assert [seen.query["limit"] for seen in sandbox.requests] == ["1"]
 
 
@@ -674,9 +674,9 @@ async def test_4_12_members_are_counted_whatever_the_server_does(
     """4-12: `members(...).count()` and `.first()` are right when the filter is ignored, too."""
     sandbox.behaviour.honour_group_filter = honoured
     group = next(
-        group for group in sandbox.organisation.groups if sandbox.organisation.num_members(group) > 1
+        group for group in sandbox.organization.groups if sandbox.organization.num_members(group) > 1
     )
-    expected = [each.id for each in sandbox.organisation.listed_members(group)]
+    expected = [each.id for each in sandbox.organization.listed_members(group)]
     assert await session.groups.members(group).count() == len(expected)
     first = await session.groups.members(group).first()
     assert first is not None

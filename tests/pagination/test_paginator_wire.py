@@ -163,22 +163,22 @@ async def test_4_5_deleting_inside_the_loop_is_seen(
     session: EzeepSession, sandbox: Sandbox, concurrency: int
 ) -> None:
     """4-5: without `collect`, deleting each row in the loop skips rows: `drift` is true."""
-    left = len(sandbox.organisation.groups)
-    while sandbox.organisation.groups:
+    left = len(sandbox.organization.groups)
+    while sandbox.organization.groups:
         groups = session.groups.list(page_size=3, concurrency=concurrency)
         async for group in groups:
             await session.groups.delete(group.id)
-        if sandbox.organisation.groups:
+        if sandbox.organization.groups:
             assert groups.drift
-        assert len(sandbox.organisation.groups) < left
-        left = len(sandbox.organisation.groups)
+        assert len(sandbox.organization.groups) < left
+        left = len(sandbox.organization.groups)
 
 
 async def test_4_5_a_consistent_snapshot_can_be_deleted_from(session: EzeepSession, sandbox: Sandbox) -> None:
     """4-5, 4-4: `collect(consistent=True)` first: every row is removed."""
     for group in await session.groups.list(page_size=2).collect(consistent=True):
         await session.groups.delete(group.id)
-    assert sandbox.organisation.groups == {}
+    assert sandbox.organization.groups == {}
 
 
 # --- 4-8

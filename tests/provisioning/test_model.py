@@ -1,4 +1,4 @@
-"""Proof by model: whatever the organisation, the wish, the rules and the interference, the plan does what it says.
+"""Proof by model: whatever the organization, the wish, the rules and the interference, the plan does what it says.
 
 The model knows sets and nothing else. `compare` is held against it with many examples, the sandbox with fewer.
 """
@@ -212,35 +212,35 @@ class World:
     """The case in a sandbox."""
 
     def __init__(self, sandbox: Sandbox, case: Case) -> None:
-        self.organisation = organisation = sandbox.organisation
+        self.organization = organization = sandbox.organization
         self.case = case
         for name in EXISTING:
-            organisation.add_group(name, group_id=group_id(name))
+            organization.add_group(name, group_id=group_id(name))
         for user, groups in case.now.items():
             roles = ("admin",) if user in {case.me, *case.admins} else ("user",)
-            organisation.add_user(
+            organization.add_user(
                 user_id=user_id(user),
                 groups=[group_id(name) for name in sorted(groups)],
                 email=email(user),
                 roles=roles,
             )
         # The admin that every sandbox has is nobody here.
-        organisation.people[organisation.admin_id].roles = ("user",)
+        organization.people[organization.admin_id].roles = ("user",)
 
     def interfere(self, what: str, *about: Any) -> None:
-        organisation = self.organisation
+        organization = self.organization
         if what == "create":
-            organisation.add_group(about[0])
+            organization.add_group(about[0])
         elif what == "dismiss":
-            if user_id(about[0]) in organisation.users and about[0] != self.case.me:
-                organisation.remove_user(user_id(about[0]))
+            if user_id(about[0]) in organization.users and about[0] != self.case.me:
+                organization.remove_user(user_id(about[0]))
         elif what in {"join", "leave"}:
-            user = organisation.users.get(user_id(about[0]))
-            if user is not None and group_id(about[1]) in organisation.groups:
+            user = organization.users.get(user_id(about[0]))
+            if user is not None and group_id(about[1]) in organization.groups:
                 (user.groups.add if what == "join" else user.groups.discard)(group_id(about[1]))
-        elif (group := organisation.groups.get(group_id(about[0]))) is not None:
+        elif (group := organization.groups.get(group_id(about[0]))) is not None:
             if what == "delete":
-                organisation.remove_group(group.id)
+                organization.remove_group(group.id)
             elif what == "rename":
                 group.name = "Renamed " + about[0]
             else:
@@ -248,7 +248,7 @@ class World:
 
     def is_harmful(self, plan: Plan) -> bool:
         """Whether the plan must not be applied any more, by the words of 7-2."""
-        groups = self.organisation.groups
+        groups = self.organization.groups
         for change in plan.changes:
             if isinstance(change, CreateGroup):
                 found = [group for group in groups.values() if group.name == change.name]
@@ -274,10 +274,10 @@ class World:
         return after
 
     def by_name(self) -> dict[UUID, frozenset[str]]:
-        groups = self.organisation.groups
+        groups = self.organization.groups
         return {
             user.id: frozenset(groups[each].name for each in user.groups)
-            for user in self.organisation.listed_users()
+            for user in self.organization.listed_users()
         }
 
 

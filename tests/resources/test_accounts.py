@@ -23,14 +23,14 @@ def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def other(sandbox: Sandbox) -> UUID:
-    return next(person for person in sandbox.organisation.people if person != sandbox.organisation.admin_id)
+    return next(person for person in sandbox.organization.people if person != sandbox.organization.admin_id)
 
 
 async def test_everybody_is_listed_for_an_admin(session: EzeepSession, sandbox: Sandbox) -> None:
     """An administrator sees all accounts, page by page (docs/ezeep-api.md#account-directory)."""
     people = await session.accounts.list(page_size=50, concurrency=2).collect()
-    assert {person.id for person in people} == set(sandbox.organisation.people)
-    assert len(people) == len(sandbox.organisation.people)
+    assert {person.id for person in people} == set(sandbox.organization.people)
+    assert len(people) == len(sandbox.organization.people)
 
 
 async def test_an_ordinary_user_sees_itself(sandbox: Sandbox, other: UUID) -> None:
@@ -42,17 +42,17 @@ async def test_an_ordinary_user_sees_itself(sandbox: Sandbox, other: UUID) -> No
         assert (await session.accounts.me()).id == other
         assert (await session.accounts.me()).is_admin is False
         with pytest.raises(PermissionDenied):
-            await session.accounts.get(sandbox.organisation.admin_id)
+            await session.accounts.get(sandbox.organization.admin_id)
 
 
 async def test_one_person_and_oneself(session: EzeepSession, sandbox: Sandbox, other: UUID) -> None:
     """`get` and `me` return typed records."""
     me = await session.accounts.me()
     assert isinstance(me, AccountUser)
-    assert me.id == sandbox.organisation.admin_id
+    assert me.id == sandbox.organization.admin_id
     assert me.is_admin
     assert await session.accounts.get(str(me.id)) == me
-    assert (await session.accounts.get(other)).email == sandbox.organisation.people[other].email
+    assert (await session.accounts.get(other)).email == sandbox.organization.people[other].email
     with pytest.raises(NotFound):
         await session.accounts.get(uuid4())
 
@@ -107,7 +107,7 @@ async def test_3_6_delete(session: EzeepSession, sandbox: Sandbox, other: UUID) 
     """3-6: deleted, also when the response was lost; `NotFound` for an unknown account."""
     sandbox.faults.add("DELETE /v1/users/{id}/", drop="after")
     await session.accounts.delete(other)
-    assert other not in sandbox.organisation.people
+    assert other not in sandbox.organization.people
     with pytest.raises(NotFound):
         await session.accounts.delete(other)
 

@@ -13,7 +13,7 @@ async def test_3_16_wrong_types_are_refused_before_anything_is_sent(
     sandbox: Sandbox, session: EzeepSession, bad: object
 ) -> None:
     """3-16: bytes would be sent as base64, a text as a flag: `ValueError`, and no request."""
-    organization = sandbox.organisation.organization_id
+    organization = sandbox.organization.organization_id
     calls = [
         session.accounts.update(organization, first_name=bad),
         session.accounts.update(organization, email=bad),

@@ -30,17 +30,17 @@ Call = Callable[[], Awaitable[object]]
 
 @pytest.fixture
 def organization(sandbox: Sandbox) -> UUID:
-    return sandbox.organisation.organization_id
+    return sandbox.organization.organization_id
 
 
 @pytest.fixture
 def member(sandbox: Sandbox) -> UUID:
-    return next(user.id for user in sandbox.organisation.listed_users() if len(user.groups))
+    return next(user.id for user in sandbox.organization.listed_users() if len(user.groups))
 
 
 @pytest.fixture
 def added(sandbox: Sandbox) -> UUID:
-    return sandbox.organisation.add_group("New").id
+    return sandbox.organization.add_group("New").id
 
 
 async def by_task(call: Call, arrived: Awaitable[object]) -> None:
@@ -95,7 +95,7 @@ def reading_call(
     added: UUID,
 ) -> tuple[str, Call]:
     """A call that reads before it writes, and the route that it reads."""
-    there = next(iter(sandbox.organisation.users[member].groups))
+    there = next(iter(sandbox.organization.users[member].groups))
     if request.param == "put":
         session.users.inner._patch_refused = True
     calls: dict[str, tuple[str, Call]] = {
@@ -132,8 +132,8 @@ async def test_7_3_cancelled_while_it_writes_the_next_turn_waits(
     sandbox: Sandbox, session: EzeepSession, member: UUID, added: UUID, cancel: Any
 ) -> None:
     """7-3: a write in flight is completed before the waiters begin, some of which are cancelled too."""
-    before = set(sandbox.organisation.users[member].groups)
-    others = [sandbox.organisation.add_group(f"G{number}").id for number in range(6)]
+    before = set(sandbox.organization.users[member].groups)
+    others = [sandbox.organization.add_group(f"G{number}").id for number in range(6)]
     hold = sandbox.faults.hold(PATCH, times=1)
     waiting: list[asyncio.Task[User]] = []
 
@@ -151,7 +151,7 @@ async def test_7_3_cancelled_while_it_writes_the_next_turn_waits(
     assert sandbox.count(READ) <= reads_at_most
     hold.release()
     await asyncio.wait_for(asyncio.gather(*waiting[1::2]), 10)
-    assert set(sandbox.organisation.users[member].groups) == before | {added, *others[1::2]}
+    assert set(sandbox.organization.users[member].groups) == before | {added, *others[1::2]}
     assert len(exclusive.queues) == 0
 
 
@@ -175,7 +175,7 @@ async def test_6_4_cancelled_at_the_creation_others_get_that_group(
     assert not any(task.done() for task in waiting)
     hold.release()
     results = await asyncio.wait_for(asyncio.gather(*waiting), 10)
-    made = [each for each in sandbox.organisation.groups.values() if each.name == "Finance"]
+    made = [each for each in sandbox.organization.groups.values() if each.name == "Finance"]
     assert {group.id for group, _ in results} == {each.id for each in made}
     assert (len(made), sandbox.count(CREATE), any(created for _, created in results)) == (1, 1, False)
     assert len(exclusive.queues) == 0

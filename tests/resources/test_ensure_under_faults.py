@@ -61,11 +61,11 @@ async def session(sandbox: Sandbox) -> AsyncIterator[EzeepSession]:
 
 @pytest.fixture
 def organization(sandbox: Sandbox) -> UUID:
-    return sandbox.organisation.organization_id
+    return sandbox.organization.organization_id
 
 
 def made(sandbox: Sandbox) -> list[UUID]:
-    return [group.id for group in sandbox.organisation.groups.values() if group.name == "Finance"]
+    return [group.id for group in sandbox.organization.groups.values() if group.name == "Finance"]
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -138,7 +138,7 @@ async def test_6_4_a_listing_that_changes_under_the_look_up_is_read_again(
     """6-4: a deletion during the listing moves the group to a page that was read already: it is found."""
     sandbox.behaviour.max_page_size = 5
     await session.groups.ensure("Finance", organization)
-    groups = sandbox.organisation.groups
+    groups = sandbox.organization.groups
     order = list(groups)
     # Ours comes first on the second page, so that a deletion on the first one moves it there.
     order.remove(made(sandbox)[0])
@@ -174,7 +174,7 @@ async def test_others_have_their_turn_among_many_creations(
         report = await applying
     assert report.counts == {"created": 19, "adopted": 1}
     assert sorted(
-        group.name for group in sandbox.organisation.groups.values() if group.name in names
+        group.name for group in sandbox.organization.groups.values() if group.name in names
     ) == sorted(names)
 
 

@@ -25,8 +25,8 @@ INVISIBLE = [
 async def test_a_name_with_an_invisible_character_is_refused(
     sandbox: Sandbox, session: EzeepSession, name: str
 ) -> None:
-    organization = sandbox.organisation.organization_id
-    there = sandbox.organisation.add_group("There")
+    organization = sandbox.organization.organization_id
+    there = sandbox.organization.add_group("There")
     for give in (
         lambda: session.groups.create(name, organization),
         lambda: session.groups.ensure(name, organization),
@@ -40,8 +40,8 @@ async def test_a_name_with_an_invisible_character_is_refused(
 async def test_an_existing_name_with_an_invisible_character_is_accepted(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    name, organization = "Sales\u200b", sandbox.organisation.organization_id
-    there = sandbox.organisation.add_group(name)
+    name, organization = "Sales\u200b", sandbox.organization.organization_id
+    there = sandbox.organization.add_group(name)
     assert (await session.groups.get(there.id)).name == name
     assert [group.id for group in await session.groups.find(name)] == [there.id]
     group, created = await session.groups.ensure(name, organization)
@@ -49,13 +49,13 @@ async def test_an_existing_name_with_an_invisible_character_is_accepted(
     assert (await session.groups.update(there.id, description="x")).name == name
     assert (await session.groups.update(there.id, name="Sales 2")).name == "Sales 2"
     await session.groups.delete(there.id)
-    assert there.id not in sandbox.organisation.groups
+    assert there.id not in sandbox.organization.groups
 
 
 async def test_ensure_warns_of_a_group_that_looks_the_same(
     sandbox: Sandbox, session: EzeepSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    organization = sandbox.organisation.organization_id
+    organization = sandbox.organization.organization_id
     await session.groups.ensure("Sales", organization)
     assert "there is a group" not in caplog.text
     _, created = await session.groups.ensure("sales", organization)
@@ -101,8 +101,8 @@ async def test_6_4_a_name_that_the_server_would_change_is_refused_unsent(
     sandbox: Sandbox, session: EzeepSession, name: str
 ) -> None:
     """6-4: a server that strips white space would keep another name, and `ensure` would create a group each time."""
-    organization = sandbox.organisation.organization_id
-    existing = sandbox.organisation.add_group("New").id
+    organization = sandbox.organization.organization_id
+    existing = sandbox.organization.add_group("New").id
     for call in (
         session.groups.ensure(name, organization),
         session.groups.create(name, organization),

@@ -39,17 +39,17 @@ def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def organization(sandbox: Sandbox) -> UUID:
-    return sandbox.organisation.organization_id
+    return sandbox.organization.organization_id
 
 
 def named(sandbox: Sandbox, name: str) -> int:
-    return sum(group.name == name for group in sandbox.organisation.groups.values())
+    return sum(group.name == name for group in sandbox.organization.groups.values())
 
 
 async def test_a_group_is_read_as_listed(session: EzeepSession, sandbox: Sandbox) -> None:
     """`get` and `list` return the same record; ids are UUIDs, accepted as UUID or text."""
     listed = await session.groups.list().collect()
-    assert [group.id for group in listed] == list(sandbox.organisation.groups)
+    assert [group.id for group in listed] == list(sandbox.organization.groups)
     group = listed[0]
     assert await session.groups.get(group.id) == await session.groups.get(str(group.id)) == group
     assert isinstance(group.id, UUID)
@@ -163,9 +163,9 @@ async def test_update_of_nothing_is_refused(session: EzeepSession, sandbox: Sand
 
 async def test_3_6_delete_deletes_once(session: EzeepSession, sandbox: Sandbox) -> None:
     """3-6: None the first time, `NotFound` the second."""
-    group = next(iter(sandbox.organisation.groups))
+    group = next(iter(sandbox.organization.groups))
     await session.groups.delete(group)
-    assert group not in sandbox.organisation.groups
+    assert group not in sandbox.organization.groups
     with pytest.raises(NotFound):
         await session.groups.delete(group)
     with pytest.raises(NotFound):
@@ -176,22 +176,22 @@ async def test_7_11_a_refused_deletion_is_a_failure(session: EzeepSession, sandb
     """7-11: 403 on a deletion is not success."""
     sandbox.faults.add("DELETE /printing/v1/groups/{id}/", status=403)
     with pytest.raises(PermissionDenied):
-        await session.groups.delete(next(iter(sandbox.organisation.groups)))
+        await session.groups.delete(next(iter(sandbox.organization.groups)))
 
 
 async def test_find_is_exact(session: EzeepSession, sandbox: Sandbox) -> None:
     """`find` returns all groups with exactly the name, and no others."""
     for name in ("Desk", "desk", "Desk ", "Desk", "Frontdesk"):
-        sandbox.organisation.add_group(name)
+        sandbox.organization.add_group(name)
     assert [group.name for group in await session.groups.find("Desk")] == ["Desk", "Desk"]
     assert await session.groups.find("Nobody") == []
 
 
 async def test_members_are_the_users_of_the_group(session: EzeepSession, sandbox: Sandbox) -> None:
     """`members` lists exactly the users in the group."""
-    for group in list(sandbox.organisation.groups)[:3]:
+    for group in list(sandbox.organization.groups)[:3]:
         members = await session.groups.members(group, page_size=3).collect()
-        assert [user.id for user in members] == [u.id for u in sandbox.organisation.listed_members(group)]
+        assert [user.id for user in members] == [u.id for u in sandbox.organization.listed_members(group)]
 
 
 # --- ensure
@@ -340,7 +340,7 @@ async def test_6_4_a_creation_with_an_undecodable_response(
     sandbox.faults.add(CREATE, times=1, status=201, body=body, processed=True)
     group, created = await session.groups.ensure("Two", organization)
     assert (group.name, created) == ("Two", True)
-    names = [each.name for each in sandbox.organisation.groups.values()]
+    names = [each.name for each in sandbox.organization.groups.values()]
     assert (names.count("One"), names.count("Two")) == (1, 1)
 
 
@@ -350,8 +350,8 @@ async def test_3_6_a_deletion_that_was_carried_out_with_an_error_response(
 ) -> None:
     """3-6: the 404 of the retry means that the group is deleted."""
     monkeypatch.setattr(session._core._sender, "_random", lambda: 0.0)
-    group = sandbox.organisation.add_group("Gone")
+    group = sandbox.organization.add_group("Gone")
     sandbox.faults.add(DELETE, status=status, processed=True)
     await session.groups.delete(group.id)
-    assert group.id not in sandbox.organisation.groups
+    assert group.id not in sandbox.organization.groups
     assert sandbox.count(DELETE) == 2

@@ -37,7 +37,7 @@ def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def organization(sandbox: Sandbox) -> UUID:
-    return sandbox.organisation.organization_id
+    return sandbox.organization.organization_id
 
 
 async def lost_group(session: EzeepSession, organization: UUID, name: str = "Lost") -> OutcomeUnknown:
@@ -189,7 +189,7 @@ async def test_6_4_a_request_that_is_carried_out_late_is_found_late(
 def test_6_4_the_blocking_twin_reconciles() -> None:
     """6-4: with a blocking session the same method blocks, and returns the same record."""
     with sandbox_in_a_thread() as sandbox:
-        organization = sandbox.organisation.organization_id
+        organization = sandbox.organization.organization_id
         sandbox.faults.add(CREATE, drop="after")
         session = EzeepSession(
             sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=quick()

@@ -59,7 +59,7 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     async with Sandbox(users=12, groups=2) as server:
-        for user in server.organisation.listed_users():
+        for user in server.organization.listed_users():
             user.groups.clear()
         yield server
 
@@ -69,15 +69,15 @@ def session_on(sandbox: Sandbox, store: TokenStore, settings: Settings = QUICK) 
 
 
 def new_groups(sandbox: Sandbox, number: int) -> list[UUID]:
-    return [sandbox.organisation.add_group(f"New {place}").id for place in range(number)]
+    return [sandbox.organization.add_group(f"New {place}").id for place in range(number)]
 
 
 def users_of(sandbox: Sandbox) -> list[UUID]:
-    return [user.id for user in sandbox.organisation.listed_users()]
+    return [user.id for user in sandbox.organization.listed_users()]
 
 
 def memberships(sandbox: Sandbox) -> int:
-    return sum(len(user.groups) for user in sandbox.organisation.listed_users())
+    return sum(len(user.groups) for user in sandbox.organization.listed_users())
 
 
 async def begin(sandbox: Sandbox, where: str) -> None:
@@ -103,8 +103,8 @@ async def test_processes_lose_no_membership(sandbox: Sandbox, where: str) -> Non
 async def test_processes_create_each_group_once(sandbox: Sandbox, where: str) -> None:
     await begin(sandbox, where)
     names = [f"Team {number}" for number in range(6)]
-    people = [person.email for person in sandbox.organisation.listed_people()]
-    organization = sandbox.organisation.organization_id
+    people = [person.email for person in sandbox.organization.listed_people()]
+    organization = sandbox.organization.organization_id
     async with both(
         writer(sandbox, where, do="ensure", rows=[(name, organization) for name in names]),
         writer(sandbox, where, do="provision", desired=dict.fromkeys(names, people[:4])),
@@ -113,9 +113,9 @@ async def test_processes_create_each_group_once(sandbox: Sandbox, where: str) ->
         two.go()
         assert await one.outcome() == ["done"] * 6
         assert {*await two.outcome()} <= {"created", "adopted", "updated"}
-    made = [group for group in sandbox.organisation.groups.values() if group.name in names]
+    made = [group for group in sandbox.organization.groups.values() if group.name in names]
     assert len(made) == 6
-    assert {len(sandbox.organisation.members(group.id)) for group in made} == {4}
+    assert {len(sandbox.organization.members(group.id)) for group in made} == {4}
 
 
 @pytest.mark.parametrize("same_store", [True, False])
@@ -167,9 +167,9 @@ async def test_setting_and_removing_wait_for_each_other_too(sandbox: Sandbox) ->
         await until(lambda: len(exclusive.queues) == 1)
         hold.release()
         await asyncio.gather(adding, setting)
-        assert sandbox.organisation.users[user].groups == {second}
+        assert sandbox.organization.users[user].groups == {second}
         await asyncio.gather(one.users.remove_from_groups(user, second), two.users.add_to_groups(user, first))
-    assert sandbox.organisation.users[user].groups == {first}
+    assert sandbox.organization.users[user].groups == {first}
 
 
 # --- holders that die, stop, or keep the lock
@@ -205,7 +205,7 @@ async def test_a_holder_that_stops_beyond_its_lease_before_its_write_reads_again
         hold.release()
         other.process.send_signal(signal.SIGCONT)
         assert await other.outcome() == ["done"]
-    assert sandbox.organisation.users[user].groups == {first, second}
+    assert sandbox.organization.users[user].groups == {first, second}
 
 
 async def test_a_holder_that_stops_beyond_its_lease_in_its_write_says_so(
@@ -222,7 +222,7 @@ async def test_a_holder_that_stops_beyond_its_lease_in_its_write_says_so(
         async with session_on(sandbox, store_at(redis_address)) as session:
             await session.users.add_to_groups(user, second)
         hold.release()
-        await until(lambda: sandbox.organisation.users[user].groups == {first})
+        await until(lambda: sandbox.organization.users[user].groups == {first})
         other.process.send_signal(signal.SIGCONT)
         assert await other.outcome() == ["ConcurrentModification"]
 
@@ -244,7 +244,7 @@ async def test_a_server_that_forgot_the_lock_during_a_write_is_noticed(
         with pytest.raises(ConcurrentModification, match="written, but the lock") as caught:
             await adding
         assert caught.value.may_have_happened is True
-    assert sandbox.organisation.users[user].groups == {group}
+    assert sandbox.organization.users[user].groups == {group}
 
 
 async def test_a_holder_that_works_for_longer_than_its_lease_keeps_the_lock(
@@ -266,7 +266,7 @@ async def test_a_holder_that_works_for_longer_than_its_lease_keeps_the_lock(
         await asyncio.gather(slow, trying)
         await locks.aclose()
         await two.users.add_to_groups(user, second)
-    assert sandbox.organisation.users[user].groups == {first, second}
+    assert sandbox.organization.users[user].groups == {first, second}
 
 
 async def _take_and_leave(locks, session: EzeepSession, user: UUID) -> None:
@@ -294,7 +294,7 @@ async def test_a_waiter_gives_up_on_a_stopped_process_after_one_deadline(
         other.process.send_signal(signal.SIGCONT)
         hold.release()
         assert await other.outcome() == ["done"]
-    assert sandbox.organisation.users[user].groups == {first}
+    assert sandbox.organization.users[user].groups == {first}
 
 
 async def test_a_session_that_closes_waits_for_no_other_process(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ async def test_the_files_are_private_and_bounded(
         async with session_on(sandbox, store_at(where)) as session:
             await asyncio.gather(
                 *[
-                    session.users.add_to_groups(user, *sandbox.organisation.groups)
+                    session.users.add_to_groups(user, *sandbox.organization.groups)
                     for user in users_of(sandbox)
                 ]
             )
@@ -402,7 +402,7 @@ async def test_without_a_usable_folder_one_warning_and_the_write(
     async with session_on(sandbox, store_at(where)) as session:
         with caplog.at_level(logging.WARNING, "ezeep_async"):
             for user in users_of(sandbox)[:3]:
-                await session.users.add_to_groups(user, *sandbox.organisation.groups)
+                await session.users.add_to_groups(user, *sandbox.organization.groups)
     assert memberships(sandbox) == 6
     assert caplog.text.count("writing without shared locks") == 1
     assert "login.json.locks" in caplog.text
@@ -425,7 +425,7 @@ async def test_a_lock_file_with_a_second_name_is_left_alone(
     before = victim.stat()
     async with session_on(sandbox, store_at(where)) as session:
         with caplog.at_level(logging.WARNING, "ezeep_async"):
-            await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organisation.groups)
+            await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organization.groups)
     assert memberships(sandbox) == 2
     assert "000.lock" in caplog.text
     assert victim.read_text() == "secret"
@@ -442,7 +442,7 @@ async def test_lock_files_can_be_used_again_whatever_the_umask_is(sandbox: Sandb
     before = os.umask(0o777)
     try:
         async with session_on(sandbox, store_at(where)) as session:
-            await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organisation.groups)
+            await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organization.groups)
     finally:
         os.umask(before)
     (only,) = (tmp_path / "login.json.locks").iterdir()
@@ -488,7 +488,7 @@ async def test_shared_locks_can_be_turned_off(sandbox: Sandbox, tmp_path: Path) 
     where = str(tmp_path / "login.json")
     await begin(sandbox, where)
     async with session_on(sandbox, store_at(where), Settings(shared_locks=False)) as session:
-        await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organisation.groups)
+        await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organization.groups)
     assert not (tmp_path / "login.json.locks").exists()
 
 

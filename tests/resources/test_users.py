@@ -40,7 +40,7 @@ def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def member(sandbox: Sandbox) -> UUID:
     """A user who is in at least one group."""
-    return next(user.id for user in sandbox.organisation.listed_users() if len(user.groups))
+    return next(user.id for user in sandbox.organization.listed_users() if len(user.groups))
 
 
 @pytest.fixture
@@ -48,13 +48,13 @@ def groups(sandbox: Sandbox, member: UUID) -> list[UUID]:
     """Groups that the member is not in."""
     return [
         group
-        for group in sandbox.organisation.groups
-        if group not in sandbox.organisation.users[member].groups
+        for group in sandbox.organization.groups
+        if group not in sandbox.organization.users[member].groups
     ]
 
 
 def stored(sandbox: Sandbox, user_id: UUID) -> set[UUID]:
-    return set(sandbox.organisation.users[user_id].groups)
+    return set(sandbox.organization.users[user_id].groups)
 
 
 def writes(sandbox: Sandbox) -> int:
@@ -115,9 +115,9 @@ async def test_a_groups_users_are_checked_one_by_one(
 ) -> None:
     """The filter is sent as documented, and each row of the response is checked: exactly the members."""
     sandbox.behaviour.honour_group_filter = honoured
-    group = max(sandbox.organisation.groups, key=sandbox.organisation.num_members)
+    group = max(sandbox.organization.groups, key=sandbox.organization.num_members)
     users = await session.users.list(group=group, page_size=4, concurrency=concurrency).collect()
-    assert [user.id for user in users] == [user.id for user in sandbox.organisation.listed_members(group)]
+    assert [user.id for user in users] == [user.id for user in sandbox.organization.listed_members(group)]
     for seen in sandbox.requests:
         assert seen.method == "GET"
         assert json.loads(seen.body) == {"groups": [{"group_id": str(group)}]}
@@ -126,7 +126,7 @@ async def test_a_groups_users_are_checked_one_by_one(
 async def test_an_empty_group_has_no_users(session: EzeepSession, sandbox: Sandbox) -> None:
     """No member of an empty group, also from a server that ignores the filter."""
     sandbox.behaviour.honour_group_filter = False
-    empty = await session.groups.create("Empty", sandbox.organisation.organization_id)
+    empty = await session.groups.create("Empty", sandbox.organization.organization_id)
     assert await session.users.list(group=empty.id).collect() == []
     assert await session.users.list(group=empty.id).first() is None
     assert await session.users.list(group=empty.id).count() == 0
@@ -166,7 +166,7 @@ async def test_9_the_flags_stay_as_they_were(
     session: EzeepSession, sandbox: Sandbox, member: UUID, groups: list[UUID], method: str
 ) -> None:
     """9 (fact 2): after a membership write the three flags are unchanged, by PATCH and by PUT that resets them."""
-    record = sandbox.organisation.users[member]
+    record = sandbox.organization.users[member]
     sandbox.behaviour.membership_methods = (method,)
     for flags in ((True, False, True), (False, True, False), (True, True, True)):
         record.local_printing_enabled, record.self_service_enabled, record.myprinters_enabled = flags
@@ -258,9 +258,9 @@ async def test_7_3_nothing_to_change_is_no_write(
 
 async def test_7_3_fifty_additions_to_one_user_are_all_kept(session: EzeepSession, sandbox: Sandbox) -> None:
     """7-3: 50 concurrent additions to one user: none is lost, each is written once."""
-    user = next(iter(sandbox.organisation.users))
+    user = next(iter(sandbox.organization.users))
     before = stored(sandbox, user)
-    added = [sandbox.organisation.add_group(f"G{number}").id for number in range(50)]
+    added = [sandbox.organization.add_group(f"G{number}").id for number in range(50)]
     sandbox.behaviour.latency = 0.001
     await asyncio.gather(*(session.users.add_to_groups(user, group) for group in added))
     assert stored(sandbox, user) == before | set(added)
@@ -269,8 +269,8 @@ async def test_7_3_fifty_additions_to_one_user_are_all_kept(session: EzeepSessio
 
 async def test_7_3_adds_and_removes_at_once(session: EzeepSession, sandbox: Sandbox) -> None:
     """7-3: concurrent additions and removals end as if made one after another."""
-    user = next(iter(sandbox.organisation.users))
-    ids = [sandbox.organisation.add_group(f"G{number}").id for number in range(20)]
+    user = next(iter(sandbox.organization.users))
+    ids = [sandbox.organization.add_group(f"G{number}").id for number in range(20)]
     await session.users.set_groups(user, ids[:10])
     await asyncio.gather(
         *(session.users.add_to_groups(user, group) for group in ids[10:]),
@@ -283,7 +283,7 @@ async def test_7_3_different_users_do_not_wait_for_each_other(
     session: EzeepSession, sandbox: Sandbox, member: UUID, groups: list[UUID]
 ) -> None:
     """7-3: there is one turn per user."""
-    other = next(user for user in sandbox.organisation.users if user != member)
+    other = next(user for user in sandbox.organization.users if user != member)
     hold = sandbox.faults.hold(PATCH, when=lambda seen: str(member) in seen.path)
     slow = asyncio.create_task(session.users.add_to_groups(member, groups[0]))
     await hold.arrived()

@@ -118,7 +118,7 @@ async def test_5_3_a_child_writes_nothing_into_the_audit_log_of_its_parent(
     log = AuditLog(tmp_path / "audit.jsonl")
     await log.begin([])
     before = log.path.read_bytes()
-    change = CreateGroup(name="x", organization_id=sandbox.organisation.organization_id)
+    change = CreateGroup(name="x", organization_id=sandbox.organization.organization_id)
 
     def check() -> bool:
         try:

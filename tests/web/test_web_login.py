@@ -190,7 +190,7 @@ async def test_a_login_that_fails_at_the_server(
 
 async def test_1_20_two_browsers_are_two_logins(site: Site, browser: Browser, sandbox: Sandbox) -> None:
     """1-20: each sees its own person, interleaved and renewed; logging out in one leaves the other."""
-    people = [person.email for person in sandbox.organisation.listed_people()[:2]]
+    people = [person.email for person in sandbox.organization.listed_people()[:2]]
     async with Browser(site.url) as other:
         await asyncio.gather(browser.log_in(username=people[0]), other.log_in(username=people[1]))
         for _ in range(3):

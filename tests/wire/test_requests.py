@@ -63,7 +63,7 @@ def test_6_4_only_creating_is_not_repeatable(collection: Collection) -> None:
 
 async def test_3_4_contract_over_all_endpoints(session: EzeepSession, sandbox: Sandbox) -> None:
     """3-4: every public call is made, and no request arrives without its slash, at an unknown route, or redirected."""
-    group, _ = await session.groups.ensure("Slashes", sandbox.organisation.organization_id)
+    group, _ = await session.groups.ensure("Slashes", sandbox.organization.organization_id)
     user = await session.users.list().first()
     assert user is not None
     await session.groups.list().collect()
@@ -81,7 +81,7 @@ async def test_3_4_contract_over_all_endpoints(session: EzeepSession, sandbox: S
     await session.accounts.list().collect()
     await session.accounts.get(me.id)
     await session.accounts.update(me.id, first_name="S")
-    other = next(person for person in sandbox.organisation.people if person != me.id)
+    other = next(person for person in sandbox.organization.people if person != me.id)
     await session.accounts.delete(other)
     invitation = await session.invitations.create("new@example.com")
     await session.invitations.list().collect()

@@ -29,7 +29,7 @@ from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreE
 logger = logging.getLogger("ezeep_async.auth")  # for warnings that come before an error
 store_logger = logging.getLogger("ezeep_async.auth.stores")
 
-UNKNOWN_END = LATEST
+UNKNOWN_EXPIRY = LATEST
 """The expiry of an access token without one: the token is used until the server refuses it."""
 VARIABLES = {
     "access_token": "EZEEP_ACCESS_TOKEN",

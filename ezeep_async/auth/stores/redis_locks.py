@@ -17,7 +17,7 @@ from typing import Literal, cast
 
 import attrs
 
-from ezeep_async.auth.stores.redis_server import ANSWER_TIMEOUT, RedisServer
+from ezeep_async.auth.stores.redis_server import RESPONSE_TIMEOUT_S, RedisServer
 from ezeep_async.auth.tasks import start_self_timed
 from ezeep_async.errors import TokenStoreError
 
@@ -30,7 +30,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.003, 0.1
 """Seconds between two attempts at a lock that is held."""
 RESERVATION_S = 2.0
 """Seconds for which the next lock stays reserved for the first waiter: much longer than a pause between its attempts."""
-RELEASED_S = 2.0 * ANSWER_TIMEOUT
+RELEASED_S = 2.0 * RESPONSE_TIMEOUT_S
 """Seconds for which a release is remembered: longer than the client may repeat the command."""
 BATCH = 64
 """Requests in one command, at most."""
@@ -240,7 +240,7 @@ class RedisLocks:
         # `run` would start another task: this is in a task of its own already.
         return cast(
             "list[int]",
-            await self._server._run(_SCRIPT, *times, *items, limit=ANSWER_TIMEOUT, keys=keys),  # pyright: ignore[reportPrivateUsage]
+            await self._server._run(_SCRIPT, *times, *items, limit=RESPONSE_TIMEOUT_S, keys=keys),  # pyright: ignore[reportPrivateUsage]
         )
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ANSWER_TIMEOUT = 15.0
+RESPONSE_TIMEOUT_S = 15.0
 """Seconds for one command with all its retries."""
 
 PROBE = """
@@ -106,7 +106,7 @@ class RedisServer:
     def disown(self) -> None:
         """Detach a forked child from the connections of its parent, whose responses it would read."""
         for client in [self._borrowed, *(link.client for link in self._links.values())]:
-            forks.bury(client)
+            forks.keep_forever(client)
             for writer in _writers(client):
                 forks.watch_connection(writer.transport)
 
@@ -118,7 +118,11 @@ class RedisServer:
 
     @clears_locals
     async def run(
-        self, script: str, *arguments: str, limit: float = ANSWER_TIMEOUT, keys: Sequence[str] | None = None
+        self,
+        script: str,
+        *arguments: str,
+        limit: float = RESPONSE_TIMEOUT_S,
+        keys: Sequence[str] | None = None,
     ) -> Any:
         """Return the response of the script, as text. Raises `RedisUnusable` without a response within `limit` seconds.
 
@@ -160,7 +164,7 @@ class RedisServer:
 
         try:
             async with self.connected() as client:
-                with RunningTimeout(ANSWER_TIMEOUT):
+                with RunningTimeout(RESPONSE_TIMEOUT_S):
                     name = _name_of(await client.execute_command("CLIENT INFO"))
                 # A copy in a forked child would keep the connection open, and this process would look suspended.
                 for writer in _writers(client):
@@ -180,7 +184,7 @@ class RedisServer:
 
         try:
             async with self.connected() as client:
-                with RunningTimeout(ANSWER_TIMEOUT):
+                with RunningTimeout(RESPONSE_TIMEOUT_S):
                     number = connection.partition("@")[0]
                     found = cast("Iterable[Any]", await client.execute_command("CLIENT LIST", "ID", number))
                     return connection in [_name_of(each) for each in found]

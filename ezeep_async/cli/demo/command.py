@@ -1,4 +1,4 @@
-"""`ezeep demo`: log in, read an organisation, bring a file of memberships into it, and do it again."""
+"""`ezeep demo`: log in, read an organization, bring a file of memberships into it, and do it again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ezeep_async.session import EzeepSession
 
 BUNDLED_USERS = 134
 BUNDLED_SEED = 0
-"""The organisation that the bundled file is made for."""
+"""The organization that the bundled file is made for."""
 
 
 @attrs.define
@@ -95,7 +95,7 @@ async def demo(
     users
         How many users the sandbox has.
     seed
-        Another number is another organisation.
+        Another number is another organization.
     token_file
         Keep the login in this file, not in memory.
     redirect_uri
@@ -126,7 +126,7 @@ async def demo(
             if bundled:
                 desired = await laid_over(desired, session)
                 screen.say(
-                    "The bundled file is made for another organisation: its pattern is laid over this one."
+                    "The bundled file is made for another organization: its pattern is laid over this one."
                 )
             tally = Tally(desired.rows, desired.duplicates)
             await _run(screen, session, place, desired, tally)
@@ -157,7 +157,7 @@ async def _log_in(screen: Screen, session: EzeepSession, place: Place) -> None:
 async def _show(screen: Screen, session: EzeepSession) -> None:
     groups = await session.groups.list().collect()
     users = await session.users.list().count()
-    screen.say(f"2. The organisation has {users} users and {len(groups)} groups")
+    screen.say(f"2. The organization has {users} users and {len(groups)} groups")
     screen.table(
         ("group", "members", "origin"),
         [(group.name, group.num_members, group.origin.provider) for group in groups],

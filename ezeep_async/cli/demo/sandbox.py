@@ -28,11 +28,11 @@ async def sandbox(
     token_file
         Keep a login in this file. It ends with the sandbox, and then the file goes.
     users
-        How many users the organisation has.
+        How many users the organization has.
     groups
-        How many groups the organisation has.
+        How many groups the organization has.
     seed
-        Another number is another organisation.
+        Another number is another organization.
     """
     cancel_on_signals()
     async with (

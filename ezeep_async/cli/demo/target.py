@@ -54,7 +54,7 @@ class Place:
         return None if self.sandbox is None else len(self.sandbox.requests)
 
     def writes(self) -> int | None:
-        """How many of them were there to change something in the organisation."""
+        """How many of them were there to change something in the organization."""
         if self.sandbox is None:
             return None
         return sum(

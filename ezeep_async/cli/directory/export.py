@@ -1,4 +1,4 @@
-"""`ezeep export`: the organisation as the CSV that `ezeep provision plan` reads."""
+"""`ezeep export`: the organization as the CSV that `ezeep provision plan` reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ezeep_async.models.users import User
 from ezeep_async.provisioning.inputs.csv_tables import write_csv
 from ezeep_async.provisioning.inputs.desired import DesiredState
 from ezeep_async.provisioning.inputs.problems import InvalidInput
-from ezeep_async.provisioning.names import normalise_email, normalise_group_name
+from ezeep_async.provisioning.names import normalize_email, normalize_group_name
 from ezeep_async.provisioning.plans.snapshot import READERS
 from ezeep_async.provisioning.wording import some
 from ezeep_async.resources._base import listed
@@ -73,20 +73,20 @@ def members_by_group(
             by_group.setdefault(group_id, []).append(members[user.id])
     rows: dict[str, list[str]] = {}
     left_out: dict[str, str] = {}
-    for group in sorted(groups, key=lambda group: normalise_group_name(group.name)):
+    for group in sorted(groups, key=lambda group: normalize_group_name(group.name)):
         if not _readable(group.name, []):
             left_out[group.name] = "its name cannot be read again"
         elif group.id not in by_group:
             left_out[group.name] = "it has no members"
         else:
-            rows[normalise_group_name(group.name)] = sorted(by_group[group.id])
+            rows[normalize_group_name(group.name)] = sorted(by_group[group.id])
     return rows, left_out
 
 
 def _names_of(users: Iterable[User], people: Mapping[UUID, AccountUser]) -> dict[UUID, str]:
     """What to call each of them: the address, unless somebody else has it too, or `plan` would not read it."""
     emails = {
-        user.id: normalise_email(person.email)
+        user.id: normalize_email(person.email)
         for user in users
         if (person := people.get(user.id)) is not None
     }
@@ -111,7 +111,7 @@ def _check_names(rows: Mapping[str, object], groups: Iterable[Group]) -> None:
     """Raise `AmbiguousName` where a name does not say which group is meant. `plan` would refuse the file."""
     by_name: dict[str, list[UUID]] = {}
     for group in groups:
-        by_name.setdefault(normalise_group_name(group.name), []).append(group.id)
+        by_name.setdefault(normalize_group_name(group.name), []).append(group.id)
     for name in rows:
         if len(ids := by_name[name]) > 1:
             raise AmbiguousName(

@@ -21,13 +21,13 @@ from ezeep_async.cli.options import AllowExternal, Json, Yes
 from ezeep_async.cli.terminal.prompts import check_somebody_there, confirmed
 from ezeep_async.cli.terminal.screen import Screen, complain, to_json, write_json
 from ezeep_async.models.groups import Group
-from ezeep_async.provisioning.names import normalise_group_name
+from ezeep_async.provisioning.names import normalize_group_name
 from ezeep_async.provisioning.plans.compare import only_organization
 from ezeep_async.provisioning.wording import counted
 from ezeep_async.session import EzeepSession
 
 
-groups_app = App(name="groups", help="Groups of the organisation. GROUP is an id, or exactly the name.")
+groups_app = App(name="groups", help="Groups of the organization. GROUP is an id, or exactly the name.")
 
 
 def facts_of(group: Group) -> dict[str, object]:
@@ -41,7 +41,7 @@ def facts_of(group: Group) -> dict[str, object]:
         "origin": group.origin.provider,
         "local printing": _yes_no(group.local_printing_enabled),
         "my printers": _yes_no(group.myprinters_enabled),
-        "organisation": group.organization_id,
+        "organization": group.organization_id,
     }
 
 
@@ -97,7 +97,7 @@ async def create_group(
         Where it belongs; by default where all the groups belong that there are.
     """
     screen = Screen()
-    name = checked_text(normalise_group_name(name), "the name", shortest=1)
+    name = checked_text(normalize_group_name(name), "the name", shortest=1)
     async with open_session(connection) as session:
         organization = await _organization(session, organization_id)
         there, alike = await namesakes(session, name, organization)
@@ -129,10 +129,10 @@ async def rename_group(
     group
         The group's id, or exactly its name.
     name
-        Its new name, 1 to 255 characters, none of them invisible, that no other group of the organisation has. Blanks around them do not count.
+        Its new name, 1 to 255 characters, none of them invisible, that no other group of the organization has. Blanks around them do not count.
     """
     screen = Screen()
-    name = checked_text(normalise_group_name(name), "the name", shortest=1)
+    name = checked_text(normalize_group_name(name), "the name", shortest=1)
     async with open_session(connection) as session:
         found = await find_group(session, group)
         refuse_external(found, allowed=allow_external)

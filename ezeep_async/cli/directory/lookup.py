@@ -12,7 +12,7 @@ from ezeep_async.errors import AmbiguousName, ExternalGroup, NotFound, Permissio
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.groups import Group
 from ezeep_async.models.users import User
-from ezeep_async.provisioning.names import normalise_email, normalise_group_name
+from ezeep_async.provisioning.names import normalize_email, normalize_group_name
 from ezeep_async.provisioning.plans.snapshot import READERS
 from ezeep_async.resources._base import listed
 from ezeep_async.session import EzeepSession
@@ -35,9 +35,9 @@ async def find_group(session: EzeepSession, name_or_id: str) -> Group:
 
 def choose_group(groups: Sequence[Group], name_or_id: str) -> Group:
     """As `find_group`, among these. Raises `ValueError` for an id that none has."""
-    wanted, group_id = normalise_group_name(name_or_id), _as_id(name_or_id)
+    wanted, group_id = normalize_group_name(name_or_id), _as_id(name_or_id)
     found = [group for group in groups if group_id == group.id]
-    found = found or [group for group in groups if normalise_group_name(group.name) == wanted]
+    found = found or [group for group in groups if normalize_group_name(group.name) == wanted]
     if len(found) > 1:
         ids = [group.id for group in found]
         raise AmbiguousName(
@@ -52,14 +52,14 @@ def choose_group(groups: Sequence[Group], name_or_id: str) -> Group:
 async def namesakes(
     session: EzeepSession, name: str, organization_id: UUID
 ) -> tuple[list[Group], list[Group]]:
-    """The groups of the organisation that have that name, and those of other names that look the same."""
-    wanted = normalise_group_name(name)
+    """The groups of the organization that have that name, and those of other names that look the same."""
+    wanted = normalize_group_name(name)
     groups = [
         group
         for group in await listed(session.groups.list(concurrency=READERS))
         if group.organization_id == organization_id
     ]
-    same = [group for group in groups if normalise_group_name(group.name) == wanted]
+    same = [group for group in groups if normalize_group_name(group.name) == wanted]
     alike = LookAlikes(group.name for group in groups).of(wanted)
     return same, [group for group in groups if group.name in alike and group not in same]
 
@@ -94,12 +94,12 @@ async def find_user(session: EzeepSession, email_or_id: str) -> User:
         return await session.users.get(user_id)
     if "@" not in email_or_id:
         raise ValueError(f"{email_or_id!r} is neither an e-mail address nor the id of a user")
-    email = normalise_email(email_or_id)
+    email = normalize_email(email_or_id)
     people = await listed(session.accounts.list(concurrency=READERS))
     users = [
         user
         for person in people
-        if normalise_email(person.email) == email and (user := await _user(session, person.id)) is not None
+        if normalize_email(person.email) == email and (user := await _user(session, person.id)) is not None
     ]
     if len(users) > 1:
         ids = [user.id for user in users]

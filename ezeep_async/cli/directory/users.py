@@ -21,7 +21,7 @@ from ezeep_async.cli.terminal.screen import Screen, to_json, write_json
 from ezeep_async.models.groups import Group
 
 
-users_app = App(name="users", help="Users of the organisation. USER is an id, or an e-mail address.")
+users_app = App(name="users", help="Users of the organization. USER is an id, or an e-mail address.")
 
 
 @users_app.command(name="list")

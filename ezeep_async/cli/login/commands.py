@@ -13,7 +13,7 @@ from yarl import URL
 
 from ezeep_async.auth.app import AuthorizationRequest, without_entities
 from ezeep_async.auth.stores.keyring import KeyringTokenStore
-from ezeep_async.auth.stores.readonly import UNKNOWN_END
+from ezeep_async.auth.stores.readonly import UNKNOWN_EXPIRY
 from ezeep_async.cli.connection import HERE, Account, Connection, open_account
 from ezeep_async.cli.login.loopback import RedirectListener
 from ezeep_async.cli.options import Json
@@ -217,7 +217,7 @@ async def logout(*, forget: bool = False, connection: Connection = HERE) -> None
 
 
 async def whoami(*, as_json: Json = False, connection: Connection = HERE) -> None:
-    """Show who is logged in, in which organisation, and when the access token ends."""
+    """Show who is logged in, in which organization, and when the access token ends."""
     screen = Screen()
     async with open_account(connection) as account, account.session() as session:
         person = await session.accounts.me()
@@ -247,11 +247,11 @@ async def whoami(*, as_json: Json = False, connection: Connection = HERE) -> Non
             "name": person.display_name,
             "id": person.id,
             "roles": ", ".join(person.roles),
-            "organisation": organization_id or "not to be seen: it has no groups, or you may not list them",
+            "organization": organization_id or "not to be seen: it has no groups, or you may not list them",
             "account": account.endpoints.account,
             "client": account.app.client_id,
             "login kept in": Whole(account.kept),
-            "access token ends": "unknown" if ends is None or ends == UNKNOWN_END else _when(ends),
+            "access token ends": "unknown" if ends is None or ends == UNKNOWN_EXPIRY else _when(ends),
         }
     )
 
@@ -265,7 +265,7 @@ async def _oneself(session: EzeepSession) -> AccountUser | None:
 
 
 async def _organization(session: EzeepSession) -> UUID | None:
-    """Where the groups belong: nothing else tells the organisation."""
+    """Where the groups belong: nothing else tells the organization."""
     try:
         group = await session.groups.list(page_size=1).first()
     except PermissionDenied:

@@ -39,7 +39,7 @@ With --sandbox each command tries it in a sandbox of its own."""
 
 provision_app = App(
     name="provision",
-    help="Bring the organisation into line with a file that says who belongs to which group.",
+    help="Bring the organization into line with a file that says who belongs to which group.",
     help_epilogue=EXAMPLE,
 )
 
@@ -66,7 +66,7 @@ class Planning:
     no_create_groups: bool | None = None
     """A group that does not exist is an error."""
     on_missing: OnMissing | None = None
-    """People whom the organisation does not have: stop (error, the default), leave them out, or invite them. Who was
+    """People whom the organization does not have: stop (error, the default), leave them out, or invite them. Who was
     invited gets the groups when the same is run again after they have joined."""
     allow_external: bool | None = None
     """Change groups too that another directory owns, such as Azure. It may change them back."""
@@ -227,7 +227,7 @@ def _check_options(options: Planning, given: DesiredState | Plan, file: Path) ->
                 f"{file} is a plan already: {', '.join(too_late)} would come too late. Plan again"
             )
     elif options.mode == "exact" and not given.groups:
-        # Somewhere an export has failed: a nightly job must not take this for an organisation that is as it should be.
+        # Somewhere an export has failed: a nightly job must not take this for an organization that is as it should be.
         raise ValueError(f"{file} names no group, so there is nothing that --mode exact could make exact")
 
 

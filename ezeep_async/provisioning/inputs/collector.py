@@ -13,8 +13,8 @@ from ezeep_async.provisioning.inputs.problems import PROBLEMS_KEPT, InvalidInput
 from ezeep_async.provisioning.names import (
     group_name_problem,
     member_problem,
-    normalise_email,
-    normalise_group_name,
+    normalize_email,
+    normalize_group_name,
     shortened,
 )
 
@@ -44,7 +44,7 @@ class Collector:
         if not isinstance(text, str):
             self.note_problem(line, f"the group name must be text, not {shortened(repr(text))}")
             return None
-        name = normalise_group_name(text)
+        name = normalize_group_name(text)
         if (known := self._names.get(name)) is not None:
             return known
         if (problem := group_name_problem(name)) is not None:
@@ -58,7 +58,7 @@ class Collector:
         if not isinstance(text, (str, UUID)):
             self.note_problem(line, f"the member must be text, not {shortened(repr(text))}")
             return None
-        member = normalise_email(str(text))
+        member = normalize_email(str(text))
         if (known := self._members.get(member)) is not None:
             return known
         if (problem := member_problem(member)) is not None:

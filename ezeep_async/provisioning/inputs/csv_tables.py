@@ -12,7 +12,7 @@ import attrs
 from ezeep_async._text.text_files import lines_of
 from ezeep_async.provisioning.csv_cells import csv_line, unprotected
 from ezeep_async.provisioning.inputs.collector import Collector
-from ezeep_async.provisioning.names import member_problem, normalise_email, shortened
+from ezeep_async.provisioning.names import member_problem, normalize_email, shortened
 from ezeep_async.provisioning.wording import some
 
 
@@ -270,7 +270,7 @@ def _is_open(error: csv.Error) -> bool:
 def _member_of(cell: str) -> str:
     """The member in a cell. `'@example.com` is an address itself: without the quote it would be invalid."""
     member = unprotected(cell)
-    return cell if member != cell and member_problem(normalise_email(member)) else member
+    return cell if member != cell and member_problem(normalize_email(member)) else member
 
 
 def _split(text: str, delimiter: str) -> list[str]:

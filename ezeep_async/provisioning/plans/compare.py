@@ -13,7 +13,7 @@ from ezeep_async._wire.group_names import LookAlikes
 from ezeep_async.errors import AmbiguousName, ExternalGroup, MissingPeople, SafetyLimitExceeded
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.inputs.desired import DesiredState
-from ezeep_async.provisioning.names import normalise_group_name
+from ezeep_async.provisioning.names import normalize_group_name
 from ezeep_async.provisioning.plans.changes import (
     Change,
     ChangeMemberships,
@@ -22,7 +22,7 @@ from ezeep_async.provisioning.plans.changes import (
     TargetGroup,
     ids_of,
 )
-from ezeep_async.provisioning.plans.new_groups import check_new_groups, there_is
+from ezeep_async.provisioning.plans.new_groups import check_new_group_names, mention_existing
 from ezeep_async.provisioning.plans.plan import Plan
 from ezeep_async.provisioning.plans.protection import LAST_ADMIN, OWN_USER, UNSEEN, HeldBack, Protection
 from ezeep_async.provisioning.plans.snapshot import Snapshot
@@ -66,7 +66,7 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
     if not rules.allow_external:
         _refuse_external(targets.values())
     creations = _creations(targets, now, rules)
-    notes = check_new_groups(creations, now.groups)
+    notes = check_new_group_names(creations, now.groups)
     people = _find_people(desired, now, rules)
     changes: list[Change] = [*creations]
     changes += [InvitePerson(email) for email in people.invite]
@@ -104,7 +104,7 @@ def _find_groups(
     by_name: dict[str, list[Group]] = {}
     for group in groups:
         if organization_id in {None, group.organization_id}:
-            by_name.setdefault(normalise_group_name(group.name), []).append(group)
+            by_name.setdefault(normalize_group_name(group.name), []).append(group)
     targets: dict[str, Group | None] = {}
     for name in names:
         found = by_name.get(name, [])
@@ -141,7 +141,7 @@ def _with_look_alikes(names: Iterable[str], groups: Iterable[Group]) -> list[str
     """Quote the names, each with an existing group that looks the same."""
     existing = LookAlikes(group.name for group in groups)
     return [
-        repr(name) + "".join(f" ({there_is(other, name)})" for other in existing.of(name)[:1])
+        repr(name) + "".join(f" ({mention_existing(other, name)})" for other in existing.of(name)[:1])
         for name in names
     ]
 

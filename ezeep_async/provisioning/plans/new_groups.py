@@ -11,7 +11,7 @@ from ezeep_async.provisioning.inputs.problems import InvalidInput, Problem
 from ezeep_async.provisioning.plans.changes import CreateGroup
 
 
-def check_new_groups(creations: Iterable[CreateGroup], groups: Iterable[Group]) -> list[str]:
+def check_new_group_names(creations: Iterable[CreateGroup], groups: Iterable[Group]) -> list[str]:
     """Check the names of new groups against each other and against existing groups.
 
     Returns:
@@ -34,10 +34,10 @@ def check_new_groups(creations: Iterable[CreateGroup], groups: Iterable[Group]) 
         existing = by_organization.get(organization_id, LookAlikes()).of(name)
         before = new.setdefault(organization_id, LookAlikes())
         if (problem := invisible_problem(name)) is not None:
-            hint = "".join(f"; {there_is(other, name)}" for other in existing[:1])
+            hint = "".join(f"; {mention_existing(other, name)}" for other in existing[:1])
             problems.append(Problem("input", None, f"the new group {problem}{hint}"))
         notes += [
-            f"the new group {_spelled(name, other)} looks the same as another: {there_is(other, name)}"
+            f"the new group {_spelled(name, other)} looks the same as another: {mention_existing(other, name)}"
             for other in existing
         ]
         notes += [
@@ -50,7 +50,7 @@ def check_new_groups(creations: Iterable[CreateGroup], groups: Iterable[Group]) 
     return notes
 
 
-def there_is(other: str, name: str) -> str:
+def mention_existing(other: str, name: str) -> str:
     """Mention an existing group, spelled so that it differs visibly from `name`."""
     return f"there is a group {_spelled(other, name)}"
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import attrs
 
-from ezeep_async.provisioning.names import normalise_email
+from ezeep_async.provisioning.names import normalize_email
 
 
 OWN_USER = "this is the user that the session is logged in as"
@@ -43,12 +43,12 @@ class Protection:
 
     def of_user(self, user_id: UUID, email: str) -> str | None:
         """Return the reason why the user is protected; None if it is not."""
-        return _match(self.users, str(user_id), normalise_email(email), "protect_users")
+        return _match(self.users, str(user_id), normalize_email(email), "protect_users")
 
     def of_group(self, group_id: UUID, name: str) -> str | None:
         """Return the reason why the group is protected; None if it is not."""
         # Case-insensitive: a capital letter must not disable a protection.
-        return _match(self.groups, str(group_id), normalise_email(name), "protect_groups")
+        return _match(self.groups, str(group_id), normalize_email(name), "protect_groups")
 
     def unused(self, users: Mapping[UUID, str], groups: Mapping[UUID, str]) -> list[str]:
         """List the patterns that match no user and no group. The mappings have ids, and addresses or names."""
@@ -73,7 +73,7 @@ def _pattern(given: object, name: str) -> str:
         # Accept every spelling of an id: one that is read as a name would protect no user.
         return str(UUID(given.strip()))
     except ValueError:
-        pattern = normalise_email(given)
+        pattern = normalize_email(given)
     if not pattern:
         raise ValueError(f"{name} contains a blank pattern: remove it")
     return pattern
@@ -90,6 +90,6 @@ def _match(patterns: Iterable[str], record_id: str, text: str, where: str) -> st
 def _unused(patterns: Iterable[str], records: Mapping[UUID, str], where: str) -> Iterator[str]:
     for pattern in patterns:
         if not any(
-            _match((pattern,), str(each), normalise_email(text), where) for each, text in records.items()
+            _match((pattern,), str(each), normalize_email(text), where) for each, text in records.items()
         ):
             yield f"{where} contains {pattern!r}"

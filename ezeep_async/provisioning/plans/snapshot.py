@@ -17,7 +17,7 @@ from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.pagination.reader import HasId
 from ezeep_async.provisioning.inputs.desired import DesiredState
-from ezeep_async.provisioning.names import normalise_email
+from ezeep_async.provisioning.names import normalize_email
 from ezeep_async.resources._base import read_settled
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
@@ -111,7 +111,7 @@ class _Users:
 
 
 def _person(person: AccountUser) -> tuple[UUID, str, bool]:
-    return person.id, normalise_email(person.email), person.is_admin
+    return person.id, normalize_email(person.email), person.is_admin
 
 
 def open_invitation(invitation: Invitation) -> str:
@@ -122,4 +122,4 @@ def open_invitation(invitation: Invitation) -> str:
     is_open = invitation.invitation_status.upper() == "OPEN" and (
         expires is None or expires > datetime.now(UTC)
     )
-    return normalise_email(invitation.email) if is_open else ""
+    return normalize_email(invitation.email) if is_open else ""

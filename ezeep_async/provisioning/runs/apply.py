@@ -16,7 +16,7 @@ import attrs
 from ezeep_async._http.sender import background
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async.errors import AuditLogError, EzeepError
-from ezeep_async.provisioning.names import normalise_email
+from ezeep_async.provisioning.names import normalize_email
 from ezeep_async.provisioning.plans.changes import (
     KINDS,
     Change,
@@ -275,7 +275,7 @@ class Run:
         if isinstance(change, CreateGroup) and (known := self._created.get(change.name)) is not None:
             logger.warning("group %r has come into being since the plan was made: it is used", change.name)
             return Done(outcome="adopted", group_id=known)
-        if isinstance(change, InvitePerson) and normalise_email(change.email) in self._invited:
+        if isinstance(change, InvitePerson) and normalize_email(change.email) in self._invited:
             return Done(outcome="unchanged")
         if isinstance(change, DeleteGroup) and await self._is_used(change.id):
             return Done(outcome="kept", group_id=change.id)

@@ -1,4 +1,4 @@
-"""Whether a plan may still be applied to an organisation that went on living (requirements 7-2, 7-5 to 7-7)."""
+"""Whether a plan may still be applied to an organization that went on living (requirements 7-2, 7-5 to 7-7)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ezeep_async.errors import StalePlan
 from ezeep_async.models.groups import Group
-from ezeep_async.provisioning.names import normalise_group_name
+from ezeep_async.provisioning.names import normalize_group_name
 from ezeep_async.provisioning.plans.changes import ChangeMemberships, CreateGroup, DeleteGroup, TargetGroup
 from ezeep_async.provisioning.plans.plan import Plan
 from ezeep_async.provisioning.plans.protection import OWN_USER
@@ -29,7 +29,7 @@ def check_plan(plan: Plan, groups: Sequence[Group], me: UUID | None) -> dict[str
     problems += _deletions(plan, by_id)
     if problems:
         raise StalePlan(
-            f"the organisation has changed since the plan was made: {some(problems)}. Plan again",
+            f"the organization has changed since the plan was made: {some(problems)}. Plan again",
             drift=problems,
         )
     if plan.removals:
@@ -55,7 +55,7 @@ def _changed(plan: Plan, by_id: Mapping[UUID, Group]) -> list[str]:
         group = by_id.get(target.id)
         if group is None:
             problems.append(f"group {target.name!r} is gone")
-        elif normalise_group_name(group.name) != normalise_group_name(target.name):
+        elif normalize_group_name(group.name) != normalize_group_name(target.name):
             problems.append(f"group {target.name!r} is named {group.name!r} now")
         elif group.origin.is_external and not plan.allow_external:
             problems.append(f"group {target.name!r} belongs to {group.origin.provider} now")
@@ -70,10 +70,10 @@ def _appeared(plan: Plan, groups: Iterable[Group]) -> tuple[dict[str, Group], li
     without_id = {target.name: wanted.get(target.name) for target in _targets(plan) if target.id is None}
     by_name: dict[str, list[Group]] = {}
     for group in groups:
-        by_name.setdefault(normalise_group_name(group.name), []).append(group)
+        by_name.setdefault(normalize_group_name(group.name), []).append(group)
     found: dict[str, Group] = {}
     times = Counter(
-        normalise_group_name(change.name) for change in plan.changes if isinstance(change, CreateGroup)
+        normalize_group_name(change.name) for change in plan.changes if isinstance(change, CreateGroup)
     )
     problems = [
         f"the plan creates {number} groups named {name!r}" for name, number in times.items() if number > 1
@@ -81,7 +81,7 @@ def _appeared(plan: Plan, groups: Iterable[Group]) -> tuple[dict[str, Group], li
     for name, organization_id in {**without_id, **wanted}.items():
         candidates = [
             group
-            for group in by_name.get(normalise_group_name(name), [])
+            for group in by_name.get(normalize_group_name(name), [])
             if organization_id in {None, group.organization_id}
         ]
         if len(candidates) > 1:
@@ -131,7 +131,7 @@ def _deletions(plan: Plan, by_id: Mapping[UUID, Group]) -> list[str]:
             problems.append(f"group {change.name!r} is protected: {plan.kept_groups[change.id]}")
         elif group is None:
             continue  # it is gone already
-        elif normalise_group_name(group.name) != normalise_group_name(change.name):
+        elif normalize_group_name(group.name) != normalize_group_name(change.name):
             problems.append(f"group {change.name!r} is named {group.name!r} now")
         elif group.origin.is_external and not plan.allow_external:
             problems.append(f"group {change.name!r} belongs to {group.origin.provider} now")

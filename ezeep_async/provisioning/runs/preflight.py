@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from ezeep_async.errors import EzeepError, NotFound
-from ezeep_async.provisioning.names import normalise_email, normalise_group_name
+from ezeep_async.provisioning.names import normalize_email, normalize_group_name
 from ezeep_async.provisioning.plans.changes import ChangeMemberships, CreateGroup, InvitePerson
 from ezeep_async.provisioning.plans.plan import Plan
 from ezeep_async.provisioning.plans.snapshot import READERS, Resources, open_invitation
@@ -24,7 +24,7 @@ async def invited_by_now(resources: Resources, plan: Plan) -> frozenset[str]:
 
     Reads nothing for a plan that invites nobody. Raises what the listings raise.
     """
-    wanted = {normalise_email(change.email) for change in plan.changes if isinstance(change, InvitePerson)}
+    wanted = {normalize_email(change.email) for change in plan.changes if isinstance(change, InvitePerson)}
     if not wanted:
         return frozenset()
     invited = await read_settled(
@@ -32,7 +32,7 @@ async def invited_by_now(resources: Resources, plan: Plan) -> frozenset[str]:
     )
     people = await read_settled(
         resources.accounts.list(concurrency=READERS),
-        lambda person: normalise_email(person.email),
+        lambda person: normalize_email(person.email),
         strict=False,
     )
     return frozenset(wanted.intersection([*invited, *people]))
@@ -88,7 +88,7 @@ async def groups_now(resources: Resources, user_ids: frozenset[UUID]) -> dict[UU
 
 
 async def created_twice(resources: Resources, created: Iterable[tuple[CreateGroup, UUID]]) -> list[str]:
-    """Of which groups that a run created there is another one of the name, in that organisation: a sentence for each.
+    """Of which groups that a run created there is another one of the name, in that organization: a sentence for each.
 
     Another run looked, and created, at the same time. Raises nothing: what cannot be read is a sentence too.
     """
@@ -96,7 +96,7 @@ async def created_twice(resources: Resources, created: Iterable[tuple[CreateGrou
     try:
         groups = await read_settled(
             resources.groups.list(concurrency=READERS),
-            lambda group: (normalise_group_name(group.name), group.organization_id, group.id),
+            lambda group: (normalize_group_name(group.name), group.organization_id, group.id),
             strict=False,
         )
     except EzeepError as error:
@@ -105,7 +105,7 @@ async def created_twice(resources: Resources, created: Iterable[tuple[CreateGrou
         by_name.setdefault((name, organization_id), []).append(group_id)
     told: list[str] = []
     for change, group_id in created:
-        there = by_name.get((normalise_group_name(change.name), change.organization_id), [])
+        there = by_name.get((normalize_group_name(change.name), change.organization_id), [])
         if others := [str(other) for other in there if other != group_id]:
             told.append(
                 f"group {change.name!r} was created twice: {group_id} by this run, {', '.join(others)} by somebody else "

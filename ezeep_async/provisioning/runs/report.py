@@ -234,7 +234,7 @@ class Report:
             for member in members:
                 row = changed.get((group, member)) or invited.get(member)
                 if member in skipped:
-                    yield Line(group, member, "skipped", "not in the organisation")
+                    yield Line(group, member, "skipped", "not in the organization")
                 elif row is None:
                     yield Line(group, member, "waiting" if member in waiting else "unchanged")
                 elif any(added.name == group for added in row.added):

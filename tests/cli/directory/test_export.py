@@ -60,8 +60,8 @@ async def test_with_the_groups_of_other_directories(login: dict[str, str], sandb
     own = rows_of((await ezeep("export", env=login)).out)
     assert "WVD Printers" not in {row[0] for row in own}
     out = (await ezeep("export", "--include-external", env=login)).out
-    organisation = sandbox.organisation
-    assert len(rows_of(out)) - 1 == sum(organisation.num_members(each) for each in organisation.groups)
+    organization = sandbox.organization
+    assert len(rows_of(out)) - 1 == sum(organization.num_members(each) for each in organization.groups)
     refused = await ezeep("provision", "plan", "-", env=login, stdin=out)
     assert "another directory owns these groups" in refused.refused()
     arguments = ("--mode", "exact", "--allow-external")
@@ -80,24 +80,24 @@ async def test_a_sandbox_is_the_same_each_time(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("login")
 async def test_what_it_writes(capsys: Capture, sandbox: Sandbox, tmp_path: Path) -> None:
     """Sorted; an id where the address is missing, unreadable or not of one person; quotes where they are needed."""
-    organisation = sandbox.organisation
-    group = organisation.add_group('Gruppe "Süd", 2. Stock')
-    hidden = organisation.add_group("a\x07b")
-    users = organisation.listed_users()[:6]
+    organization = sandbox.organization
+    group = organization.add_group('Gruppe "Süd", 2. Stock')
+    hidden = organization.add_group("a\x07b")
+    users = organization.listed_users()[:6]
     for user in users:
         user.groups.add(group.id)
     users[0].groups.add(hidden.id)
-    twins = [organisation.people[user.id] for user in users[:2]]
+    twins = [organization.people[user.id] for user in users[:2]]
     twins[0].email, twins[1].email = "Twin@example.com", "twin@example.com "
-    organisation.people[users[2].id].email = "not an address"
-    organisation.people[users[3].id].email = ""
-    organisation.people[users[4].id].email = "  Über@Example.com"
+    organization.people[users[2].id].email = "not an address"
+    organization.people[users[3].id].email = ""
+    organization.people[users[4].id].email = "  Über@Example.com"
     await export()
     captured = capsys.readouterr()
     rows = rows_of(captured.out)
     found = [row[1] for row in rows if row[0] == group.name]
     ids = {str(user.id) for user in users[:4]}
-    assert set(found) == ids | {"über@example.com", organisation.people[users[5].id].email}
+    assert set(found) == ids | {"über@example.com", organization.people[users[5].id].email}
     assert rows[0] == ["group", "member"]
     assert rows[1:] == sorted(rows[1:])
     assert (
@@ -114,31 +114,31 @@ async def test_somebody_who_may_not_see_the_directory_exports_ids(capsys: Captur
     await export()
     rows = rows_of(capsys.readouterr().out)
     assert len(rows) > 50
-    assert all(UUID(member) in sandbox.organisation.users for _, member in rows[1:])
+    assert all(UUID(member) in sandbox.organization.users for _, member in rows[1:])
 
 
 @pytest.mark.usefixtures("login")
 async def test_4_4_a_row_that_a_reading_skips_is_read_again(capsys: Capture, sandbox: Sandbox) -> None:
     """4-4, 7-4: a user goes between two pages, and the first one of the second page with it: exact would take it out."""
-    organisation = sandbox.organisation
-    gone, skipped = organisation.listed_users()[0].id, organisation.listed_users()[100]
-    skipped.groups.add(next(group.id for group in organisation.groups.values() if group.name == "Test"))
+    organization = sandbox.organization
+    gone, skipped = organization.listed_users()[0].id, organization.listed_users()[100]
+    skipped.groups.add(next(group.id for group in organization.groups.values() if group.name == "Test"))
     hold = sandbox.faults.hold(
         "GET /printing/v1/users/", times=1, when=lambda request: request.query.get("offset") == "100"
     )
     exporting = asyncio.create_task(export())
     await hold.arrived()
-    organisation.remove_user(gone)
+    organization.remove_user(gone)
     hold.release()
     await exporting
-    assert ["Test", organisation.people[skipped.id].email] in rows_of(capsys.readouterr().out)
+    assert ["Test", organization.people[skipped.id].email] in rows_of(capsys.readouterr().out)
 
 
 @pytest.mark.usefixtures("login")
 async def test_two_groups_of_one_name_cannot_be_told_apart_in_a_file(
     capsys: Capture, sandbox: Sandbox
 ) -> None:
-    sandbox.organisation.add_group("Sales ")
+    sandbox.organization.add_group("Sales ")
     with pytest.raises(
         AmbiguousName, match="2 groups are named 'Sales', and a file has only names: rename all but"
     ):
@@ -149,10 +149,10 @@ async def test_two_groups_of_one_name_cannot_be_told_apart_in_a_file(
 async def test_names_that_a_spreadsheet_would_calculate_are_a_round_trip(
     login: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    user = sandbox.organisation.listed_users()[0]
+    user = sandbox.organization.listed_users()[0]
     for name in ("=1+1", "'=1+1", "\uff0bplus", "-1;=2", "'quoted'"):
-        user.groups.add(sandbox.organisation.add_group(name).id)
-    sandbox.organisation.people[user.id].email = "+tag@example.com"
+        user.groups.add(sandbox.organization.add_group(name).id)
+    sandbox.organization.people[user.id].email = "+tag@example.com"
     path = tmp_path / "people.csv"
     assert (await ezeep("export", "--out", str(path), env=login)).code == 0
     cells = [cell for row in rows_of(path.read_text("utf-8")) for cell in row]

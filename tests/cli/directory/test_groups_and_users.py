@@ -26,7 +26,7 @@ WRITE = "PATCH /printing/v1/users/{id}/"
 
 
 def named(sandbox: Sandbox, name: str):
-    (group,) = [group for group in sandbox.organisation.groups.values() if group.name == name]
+    (group,) = [group for group in sandbox.organization.groups.values() if group.name == name]
     return group
 
 
@@ -44,7 +44,7 @@ async def test_a_group_by_its_name(capsys: Capture, sandbox: Sandbox) -> None:
         await show_group("Nowhere near")
     with pytest.raises(NotFound):
         await show_group("00000000-0000-0000-0000-000000000009")
-    twin = sandbox.organisation.add_group("Sales")
+    twin = sandbox.organization.add_group("Sales")
     with pytest.raises(
         AmbiguousName, match=f"2 groups are named 'Sales': say which by its id, {sales.id} or {twin.id}"
     ):
@@ -58,7 +58,7 @@ async def test_members(capsys: Capture, sandbox: Sandbox) -> None:
     sales = named(sandbox, "Sales")
     await list_members("Sales")
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == sandbox.organisation.num_members(sales.id)
+    assert len(lines) == sandbox.organization.num_members(sales.id)
     assert all("@example.com\t" in line for line in lines)
     await list_members(str(sales.id), as_json=True)
     by_id = json.loads(capsys.readouterr().out)
@@ -70,10 +70,10 @@ async def test_members(capsys: Capture, sandbox: Sandbox) -> None:
 @pytest.mark.usefixtures("login")
 async def test_rename(capsys: Capture, sandbox: Sandbox) -> None:
     sales = named(sandbox, "Sales")
-    members = sandbox.organisation.num_members(sales.id)
+    members = sandbox.organization.num_members(sales.id)
     await rename_group("Sales", "Vertrieb")
     assert capsys.readouterr().out.startswith("renamed 'Sales' to 'Vertrieb'\n")
-    assert (sales.name, sandbox.organisation.num_members(sales.id)) == ("Vertrieb", members)
+    assert (sales.name, sandbox.organization.num_members(sales.id)) == ("Vertrieb", members)
     await rename_group("Vertrieb", "Vertrieb", as_json=True)
     assert json.loads(capsys.readouterr().out)["id"] == str(sales.id)
     with pytest.raises(ValueError, match="there is a group 'Support' already"):
@@ -91,7 +91,7 @@ async def test_rename(capsys: Capture, sandbox: Sandbox) -> None:
 async def test_a_name_that_nobody_could_tell_from_another_is_taken(capsys: Capture, sandbox: Sandbox) -> None:
     """7-1: `ezeep provision` compares without blanks around names, and however their accents are composed."""
     composed, apart = "Caf\N{LATIN SMALL LETTER E WITH ACUTE}", "Cafe\N{COMBINING ACUTE ACCENT}"
-    kept = sandbox.organisation.add_group(f"{apart} ")
+    kept = sandbox.organization.add_group(f"{apart} ")
     with pytest.raises(ValueError, match=f"there is a group '{apart} ' already"):
         await rename_group("Sales", composed)
     await create_group(composed)
@@ -117,7 +117,7 @@ async def test_delete(capsys: Capture, sandbox: Sandbox) -> None:
     assert await delete_group("Test", yes=True) == 0
     assert await delete_group("Sales", yes=True, force=True) == 0
     assert capsys.readouterr().out == "deleted 'Test'\ndeleted 'Sales'\n"
-    assert not {"Test", "Sales"} & {group.name for group in sandbox.organisation.groups.values()}
+    assert not {"Test", "Sales"} & {group.name for group in sandbox.organization.groups.values()}
 
 
 async def test_delete_asks(login: dict[str, str], sandbox: Sandbox) -> None:
@@ -129,7 +129,7 @@ async def test_delete_asks(login: dict[str, str], sandbox: Sandbox) -> None:
             terminal.type(answer + "\n")
             assert await terminal.ended() == code
         assert bool(
-            [group for group in sandbox.organisation.groups.values() if group.name == "Test"]
+            [group for group in sandbox.organization.groups.values() if group.name == "Test"]
         ) == bool(code)
 
 
@@ -138,31 +138,31 @@ async def test_delete_asks(login: dict[str, str], sandbox: Sandbox) -> None:
 
 @pytest.mark.usefixtures("login")
 async def test_a_user_by_its_address(capsys: Capture, sandbox: Sandbox) -> None:
-    organisation = sandbox.organisation
+    organization = sandbox.organization
     await show_user(" Second.User@Example.com")
-    assert f"id: {organisation.admin_id}\n" in capsys.readouterr().out
+    assert f"id: {organization.admin_id}\n" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"no user has the address nobody@example.com"):
         await show_user("nobody@example.com")
     with pytest.raises(ValueError, match="'Second User' is neither an e-mail address nor the id of a user"):
         await show_user("Second User")
-    other = organisation.listed_users()[0]
-    organisation.people[other.id].email = ADMIN
+    other = organization.listed_users()[0]
+    organization.people[other.id].email = ADMIN
     with pytest.raises(
         AmbiguousName, match=r"2 people have the address second.user@example.com: say which by the id"
     ):
         await show_user(ADMIN)
     # One of them has an account only: then the other one is meant.
-    organisation.users.pop(other.id)
+    organization.users.pop(other.id)
     await show_user(ADMIN)
-    assert f"id: {organisation.admin_id}\n" in capsys.readouterr().out
+    assert f"id: {organization.admin_id}\n" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("login")
 async def test_the_groups_of_a_user_in_one_write(capsys: Capture, sandbox: Sandbox) -> None:
     """Added and taken out of at once; its other groups stay; nothing is written where nothing changes."""
-    organisation = sandbox.organisation
-    user = organisation.users[organisation.admin_id]
-    before = {organisation.groups[each].name for each in user.groups}
+    organization = sandbox.organization
+    user = organization.users[organization.admin_id]
+    before = {organization.groups[each].name for each in user.groups}
     support = str(named(sandbox, "Support").id)
     user.groups.add(named(sandbox, "Marketing").id)
     await groups_of_user(ADMIN, add=("Sales", support), remove=("Marketing",))
@@ -218,7 +218,7 @@ async def test_a_name_that_looks_like_another_is_said(capsys: Capture, sandbox: 
 
 @pytest.mark.usefixtures("login")
 async def test_no_group_gets_a_name_with_invisible_characters(capsys: Capture, sandbox: Sandbox) -> None:
-    there = sandbox.organisation.add_group("Crew\u200b")
+    there = sandbox.organization.add_group("Crew\u200b")
     for give in (create_group("Sales\u200b"), rename_group("Support", "Sa\u2060les")):
         with pytest.raises(ValueError, match="has an invisible character at position"):
             await give

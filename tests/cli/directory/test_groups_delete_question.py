@@ -26,20 +26,20 @@ async def test_7_14_a_group_that_changed_while_the_question_stood_is_not_deleted
     login: dict[str, str], sandbox: Sandbox, change: str, now: str, force: bool
 ) -> None:
     """With --force too: the yes was one to fewer members, or to another group."""
-    organisation = sandbox.organisation
-    group = organisation.add_group("Project")
+    organization = sandbox.organization
+    group = organization.add_group("Project")
     arguments = ["--force"] if force else []
     async with at_a_terminal("groups", "delete", "Project", *arguments, env=login) as terminal:
         await terminal.shows(QUESTION.format(members="0 members"))
         if change == "members":
-            for user in organisation.listed_users()[:7]:
+            for user in organization.listed_users()[:7]:
                 user.groups.add(group.id)
         elif change == "name":
             group.name = "Management"
         elif change == "origin":
             group.origin = {"provider": "Azure", "foreign_id": "x"}
         else:
-            organisation.groups.pop(group.id)
+            organization.groups.pop(group.id)
         terminal.type("y\n")
         assert await terminal.ended() == 1
     if change == "gone":
@@ -47,16 +47,16 @@ async def test_7_14_a_group_that_changed_while_the_question_stood_is_not_deleted
     else:
         says = f"ezeep: nothing was deleted: it has changed since the question, and is now {now}\n"
         assert terminal.text.endswith(says)
-        assert group.id in organisation.groups
+        assert group.id in organization.groups
     assert sandbox.count(DELETE) == 0
 
 
 async def test_7_14_a_group_that_is_as_it_was_is_deleted(login: dict[str, str], sandbox: Sandbox) -> None:
-    organisation = sandbox.organisation
-    group = organisation.add_group("Project")
-    organisation.listed_users()[0].groups.add(group.id)
+    organization = sandbox.organization
+    group = organization.add_group("Project")
+    organization.listed_users()[0].groups.add(group.id)
     async with at_a_terminal("groups", "delete", "Project", "--force", env=login) as terminal:
         await terminal.shows(QUESTION.format(members="1 member"))
         terminal.type("y\n")
         assert await terminal.ended() == 0
-    assert group.id not in organisation.groups
+    assert group.id not in organization.groups

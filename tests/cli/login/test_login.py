@@ -58,9 +58,9 @@ async def test_log_in_look_and_log_out(desk: Desk) -> None:
 
     who = await ezeep("whoami", "--json", env=desk.environment)
     told = json.loads(who.out)
-    person = desk.sandbox.organisation.people[desk.sandbox.organisation.admin_id]
+    person = desk.sandbox.organization.people[desk.sandbox.organization.admin_id]
     assert (told["email"], told["id"]) == (person.email, str(person.id))
-    assert told["organization_id"] == str(desk.sandbox.organisation.organization_id)
+    assert told["organization_id"] == str(desk.sandbox.organization.organization_id)
     assert told["access_token_ends"] == tokens.expires_at.isoformat()
     assert tokens.access_token not in who.out
 

@@ -112,7 +112,7 @@ async def test_pairing_declined_and_forgotten(desk: Desk) -> None:
 async def test_password(desk: Desk) -> None:
     """Read from a pipe, and never said."""
     desk.sandbox.behaviour.password_grant = True
-    person = desk.sandbox.organisation.people[desk.sandbox.organisation.admin_id]
+    person = desk.sandbox.organization.people[desk.sandbox.organization.admin_id]
     arguments = ("login", "--password", "--username", person.email)
     ran = await ezeep(*arguments, env=desk.environment, stdin=f"{SANDBOX_PASSWORD}\n")
     assert ran.code == 0, ran
@@ -124,7 +124,7 @@ async def test_password(desk: Desk) -> None:
 
 async def test_user_name_and_password_from_a_pipe(desk: Desk) -> None:
     desk.sandbox.behaviour.password_grant = True
-    person = desk.sandbox.organisation.people[desk.sandbox.organisation.admin_id]
+    person = desk.sandbox.organization.people[desk.sandbox.organization.admin_id]
     ran = await ezeep(
         "login", "--password", env=desk.environment, stdin=f"{person.email}\n{SANDBOX_PASSWORD}\n"
     )

@@ -121,7 +121,7 @@ async def test_decline(desk: Desk, browser: Browser) -> None:
 
 async def test_somebody_whom_nobody_knows_and_then_oneself_by_keyboard(desk: Desk, browser: Browser) -> None:
     """The form explains, keeps what was typed, and works without a mouse."""
-    person = desk.sandbox.organisation.people[desk.sandbox.organisation.admin_id]
+    person = desk.sandbox.organization.people[desk.sandbox.organization.admin_id]
 
     def type_name(name: str) -> None:
         field = browser.driver.find_element(By.ID, "username")

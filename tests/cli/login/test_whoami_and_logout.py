@@ -25,7 +25,7 @@ async def test_whoami_for_people(desk: Desk) -> None:
     assert ran.code == 0
     assert "access token ends: " in ran.out
     assert "(in 60 minutes)" in ran.out
-    assert str(desk.sandbox.organisation.organization_id) in ran.out
+    assert str(desk.sandbox.organization.organization_id) in ran.out
 
 
 async def test_a_login_from_the_environment(desk: Desk) -> None:

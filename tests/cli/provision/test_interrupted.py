@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import ended, ezeep, started
-from helpers.organisations import PATCH, memberships, people, write
+from helpers.organizations import PATCH, memberships, people, write
 
 from ezeep_async.sandbox import Sandbox
 
@@ -113,7 +113,7 @@ async def test_7_15_undo_takes_back_what_a_run_did(
     assert (back.code, back.err) == (0, "")
     assert json.loads(back.out)["counts"]["deleted"] == 1
     assert memberships(sandbox) == before
-    assert not [group for group in sandbox.organisation.groups.values() if group.name == "New"]
+    assert not [group for group in sandbox.organization.groups.values() if group.name == "New"]
     ran = await ezeep("provision", "undo", "undo.jsonl", "--yes", env=login, folder=tmp_path)
     assert ran.code == 0
     assert {user: groups - {"New"} for user, groups in after.items()} == memberships(sandbox)

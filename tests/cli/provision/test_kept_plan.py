@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import ezeep
-from helpers.organisations import writes
+from helpers.organizations import writes
 
 from ezeep_async.cli.provision.commands import Planning
 from ezeep_async.sandbox import Sandbox

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import Ran, ezeep
-from helpers.organisations import ADMIN, PATCH, memberships, people, write, writes
+from helpers.organizations import ADMIN, PATCH, memberships, people, write, writes
 
 from ezeep_async.cli.provision.files import read_input
 from ezeep_async.provisioning import DesiredState, Plan
@@ -40,7 +40,7 @@ async def test_a_plan_is_shown_and_nothing_is_written(
         "create 1 group, change 3 users, add 3 memberships",
     ]
     assert writes(sandbox) == 0
-    sandbox.organisation.add_group("New")
+    sandbox.organization.add_group("New")
     few.write_text("group,member\n", "utf-8")
     ran = await ezeep("provision", "plan", str(few), env=login)
     assert (ran.code, ran.out, ran.err) == (0, "nothing to change: 0 memberships as they should be\n", "")
@@ -204,10 +204,10 @@ async def test_a_plan_that_does_not_fit_any_more_is_1(
 ) -> None:
     """7-2"""
     await ezeep("provision", "plan", str(few), "--out", "plan.json", env=login)
-    sandbox.organisation.add_group("New").origin = {"provider": "Azure", "foreign_id": "x"}
+    sandbox.organization.add_group("New").origin = {"provider": "Azure", "foreign_id": "x"}
     ran = await ezeep("provision", "apply", "plan.json", "--yes", env=login)
     assert ran.code == 1
-    assert "the organisation has changed since the plan was made" in only_line(ran)
+    assert "the organization has changed since the plan was made" in only_line(ran)
     assert writes(sandbox) == 0
 
 
@@ -336,8 +336,8 @@ async def test_undo_shows_what_is_left_to_take_back(
     assert ran.code == 0
     ran = await ezeep("provision", "undo", log, "--dry-run", env=login)
     assert (ran.code, ran.out.splitlines()[-1]) == (2, "change 3 users, remove 3 memberships")
-    new = next(group for group in sandbox.organisation.groups.values() if group.name == "New")
-    next(user for user in sandbox.organisation.listed_users() if new.id in user.groups).groups.discard(new.id)
+    new = next(group for group in sandbox.organization.groups.values() if group.name == "New")
+    next(user for user in sandbox.organization.listed_users() if new.id in user.groups).groups.discard(new.id)
     ran = await ezeep("provision", "undo", log, "--dry-run", env=login)
     assert (ran.code, ran.out.splitlines()[-1]) == (2, "change 2 users, remove 2 memberships")
     assert (await ezeep("provision", "undo", log, "-y", env=login)).code == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import EZEEP, environment, ezeep, started
-from helpers.organisations import PATCH, memberships, people, write
+from helpers.organizations import PATCH, memberships, people, write
 
 from ezeep_async.sandbox import Sandbox
 

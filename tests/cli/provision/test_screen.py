@@ -22,9 +22,9 @@ QUESTION = "Make these changes? [y/N] "
 @pytest.fixture
 def some(sandbox: Sandbox, tmp_path: Path) -> Path:
     """Eight people for a new group, and the rest of one that is there, with one fewer."""
-    organisation = sandbox.organisation
-    (sales,) = [group for group in organisation.groups.values() if group.name == "Sales"]
-    users = organisation.listed_users()
+    organization = sandbox.organization
+    (sales,) = [group for group in organization.groups.values() if group.name == "Sales"]
+    users = organization.listed_users()
     members = [user for user in users if sales.id in user.groups][1:]
     rows = [("New", user) for user in users[:8]] + [("Sales", user) for user in members]
     path = tmp_path / "some.csv"
@@ -33,9 +33,9 @@ def some(sandbox: Sandbox, tmp_path: Path) -> Path:
 
 
 def members(sandbox: Sandbox, name: str) -> int:
-    organisation = sandbox.organisation
+    organization = sandbox.organization
     return sum(
-        organisation.num_members(group.id) for group in organisation.groups.values() if group.name == name
+        organization.num_members(group.id) for group in organization.groups.values() if group.name == name
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import Ran, ezeep
-from helpers.organisations import people, write
+from helpers.organizations import people, write
 
 from ezeep_async.sandbox import Sandbox
 
@@ -21,8 +21,8 @@ LIST_USERS = "GET /printing/v1/users/"
 
 async def planned(sandbox: Sandbox, login: dict[str, str], tmp_path: Path, mode: str) -> str:
     """A kept plan that puts five people into a group that two of them are in, and one who is taken out."""
-    team = sandbox.organisation.add_group("Team").id
-    for user in sandbox.organisation.listed_users()[:3]:
+    team = sandbox.organization.add_group("Team").id
+    for user in sandbox.organization.listed_users()[:3]:
         user.groups.add(team)
     source, kept = write(tmp_path / "team.csv", {"Team": people(sandbox, 6)[1:]}), str(tmp_path / "plan.json")
     ran = await ezeep("provision", "plan", str(source), "--mode", mode, "--out", kept, env=login)
@@ -35,8 +35,8 @@ async def applied(
     sandbox: Sandbox, login: dict[str, str], kept: str, *options: str, leaves: int, joins: int
 ) -> Ran:
     """Apply it, while somebody else takes one user out of the group and puts another one in."""
-    users = [*sandbox.organisation.listed_users()]
-    team = next(group.id for group in sandbox.organisation.groups.values() if group.name == "Team")
+    users = [*sandbox.organization.listed_users()]
+    team = next(group.id for group in sandbox.organization.groups.values() if group.name == "Team")
     hold = sandbox.faults.hold(LIST_USERS)
     running = asyncio.ensure_future(ezeep("provision", "apply", kept, "-y", *options, env=login))
     await hold.arrived()
@@ -53,9 +53,9 @@ async def test_exact_repairs_what_others_undid(
     ran = await applied(sandbox, login, kept, leaves=5, joins=0)
     assert (ran.code, ran.err) == (0, "")
     assert "! other writers undid 2 membership changes of this run. They were made again" in ran.out
-    team = next(group for group in sandbox.organisation.groups.values() if group.name == "Team")
-    assert sandbox.organisation.members(team.id) == {
-        user.id for user in sandbox.organisation.listed_users()[1:6]
+    team = next(group for group in sandbox.organization.groups.values() if group.name == "Team")
+    assert sandbox.organization.members(team.id) == {
+        user.id for user in sandbox.organization.listed_users()[1:6]
     }
 
 
@@ -63,7 +63,7 @@ async def test_what_stays_different_is_exit_code_1(
     sandbox: Sandbox, login: dict[str, str], tmp_path: Path
 ) -> None:
     kept, report = await planned(sandbox, login, tmp_path, "exact"), tmp_path / "report.csv"
-    users = [*sandbox.organisation.listed_users()]
+    users = [*sandbox.organization.listed_users()]
     ran = await applied(sandbox, login, kept, "--report", str(report), leaves=1, joins=9)
     assert ran.code == 1
     assert f"! {users[1].id} is not in 'Team' and should be" in ran.out

@@ -30,9 +30,9 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="needs a device that i
 
 @pytest.fixture
 def named(sandbox: Sandbox, login: dict[str, str]) -> dict[str, str]:
-    """The environment of a login at an organisation with such a group, which has a member."""
-    group = sandbox.organisation.add_group(NAME)
-    user = sandbox.organisation.listed_users()[0]
+    """The environment of a login at an organization with such a group, which has a member."""
+    group = sandbox.organization.add_group(NAME)
+    user = sandbox.organization.listed_users()[0]
     user.groups.add(group.id)
     return login
 
@@ -41,7 +41,7 @@ def named(sandbox: Sandbox, login: dict[str, str]) -> dict[str, str]:
 
 
 def member(sandbox: Sandbox) -> str:
-    return str(sandbox.organisation.listed_users()[0].id)
+    return str(sandbox.organization.listed_users()[0].id)
 
 
 COMMANDS: dict[str, Callable[[Sandbox], Awaitable[object]]] = {
@@ -62,8 +62,8 @@ async def test_json_is_utf_8_whatever_the_terminal_has(
     capsysbinary: pytest.CaptureFixture[bytes], sandbox: Sandbox, tmp_path: Path, command: str
 ) -> None:
     (tmp_path / "new.csv").write_text(f"group,member\nNew {NAME},{member(sandbox)}\n", "utf-8")
-    for person_id in (sandbox.organisation.admin_id, sandbox.organisation.listed_users()[0].id):
-        sandbox.organisation.people[person_id].first_name = NAME
+    for person_id in (sandbox.organization.admin_id, sandbox.organization.listed_users()[0].id):
+        sandbox.organization.people[person_id].first_name = NAME
     sys.stdout.reconfigure(encoding="cp1252", errors="backslashreplace")
     await COMMANDS[command](sandbox)
     assert NAME in str(json.loads(capsysbinary.readouterr().out.decode("utf-8")))

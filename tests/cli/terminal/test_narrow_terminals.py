@@ -42,23 +42,23 @@ async def test_ids_and_addresses_are_in_one_piece(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, width: int
 ) -> None:
     narrow(monkeypatch, width)
-    organisation = sandbox.organisation
-    user = organisation.listed_users()[0]
+    organization = sandbox.organization
+    user = organization.listed_users()[0]
     await list_users()
     shown = capsys.readouterr().out
-    assert all(str(each.id) in shown for each in organisation.listed_users())
-    assert all(organisation.people[each.id].email in shown for each in organisation.listed_users())
+    assert all(str(each.id) in shown for each in organization.listed_users())
+    assert all(organization.people[each.id].email in shown for each in organization.listed_users())
     is_table = any("id" in line and "e-mail" in line for line in shown.splitlines())
     assert is_table == (width >= 200)
     await list_groups()
     shown = capsys.readouterr().out
-    assert all(str(each.id) in shown and each.name in shown for each in organisation.groups.values())
-    group = next(iter(organisation.groups.values()))
+    assert all(str(each.id) in shown and each.name in shown for each in organization.groups.values())
+    group = next(iter(organization.groups.values()))
     for command, told in (
         (show_group(group.name), (group.id, group.organization_id)),
-        (show_user(str(user.id)), (user.id, organisation.people[user.id].email)),
+        (show_user(str(user.id)), (user.id, organization.people[user.id].email)),
         (groups_of_user(str(user.id)), user.groups),
-        (whoami(), (organisation.organization_id, sandbox.endpoints.account, sandbox.oauth_app.client_id)),
+        (whoami(), (organization.organization_id, sandbox.endpoints.account, sandbox.oauth_app.client_id)),
     ):
         await command
         shown = capsys.readouterr().out
@@ -153,7 +153,7 @@ def test_nothing_is_lost_in_lines() -> None:
 @pytest.mark.usefixtures("login")
 async def test_one_is_not_several(capsys: Capture, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
     narrow(monkeypatch, 60)
-    group = sandbox.organisation.add_group("Only")
-    sandbox.organisation.listed_users()[0].groups.add(group.id)
+    group = sandbox.organization.add_group("Only")
+    sandbox.organization.listed_users()[0].groups.add(group.id)
     await list_groups()
     assert "Only  1 member  0 printers" in capsys.readouterr().out

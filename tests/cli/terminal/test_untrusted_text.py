@@ -38,10 +38,10 @@ def is_harmless(text: str) -> bool:
 
 @pytest.fixture
 def hostile(sandbox: Sandbox, login: dict[str, str]) -> dict[str, str]:
-    """The environment of a login at an organisation with such names."""
-    sandbox.organisation.add_group(HOSTILE, description=HOSTILE)
-    for user in sandbox.organisation.listed_users()[:2]:
-        person = sandbox.organisation.people[user.id]
+    """The environment of a login at an organization with such names."""
+    sandbox.organization.add_group(HOSTILE, description=HOSTILE)
+    for user in sandbox.organization.listed_users()[:2]:
+        person = sandbox.organization.people[user.id]
         person.first_name, person.email = HOSTILE, f"{HOSTILE}@example.com"
     return login
 
@@ -60,8 +60,8 @@ async def test_names_in_every_form(
 ) -> None:
     if columns:
         terminal(monkeypatch, columns)
-    user_id = str(sandbox.organisation.listed_users()[0].id)
-    group_id = str(list(sandbox.organisation.groups)[-1])
+    user_id = str(sandbox.organization.listed_users()[0].id)
+    group_id = str(list(sandbox.organization.groups)[-1])
     for command in (list_groups(), show_group(group_id), list_users(), show_user(user_id)):
         await command
         shown = capsys.readouterr().out

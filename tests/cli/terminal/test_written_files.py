@@ -50,7 +50,7 @@ def names_in(folder: Path) -> set[str]:
 async def test_what_was_there_stays_until_the_new_file_is_whole(
     login: dict[str, str], few: Path, tmp_path: Path, command: str
 ) -> None:
-    """A half of an export is a smaller organisation: plan --mode exact would take people out by it."""
+    """A half of an export is a smaller organization: plan --mode exact would take people out by it."""
     arguments = ["export"] if command == "export" else ["provision", "plan", str(few)]
     for before in (None, "what was there\n" * 100):
         out = tmp_path / "out.csv"
@@ -141,7 +141,7 @@ async def test_nothing_that_is_kept_inherits_the_umask(sandbox: Sandbox, few: Pa
         "EZEEP_API_URL": sandbox.endpoints.api,
     }
     sandbox.behaviour.password_grant = True
-    admin = sandbox.organisation.people[sandbox.organisation.admin_id].email
+    admin = sandbox.organization.people[sandbox.organization.admin_id].email
     results = tmp_path / "results"
     results.mkdir(mode=0o700)
     for arguments in (

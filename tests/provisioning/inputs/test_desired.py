@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ezeep_async import EzeepError
 from ezeep_async.provisioning import DesiredState, InvalidInput
 from ezeep_async.provisioning.csv_cells import protected
-from ezeep_async.provisioning.names import normalise_email, normalise_group_name
+from ezeep_async.provisioning.names import normalize_email, normalize_group_name
 
 
 def parse(text: str | bytes) -> DesiredState:
@@ -184,15 +184,15 @@ def test_states_compare_and_hash() -> None:
 
 @given(st.text())
 def test_normalization_is_idempotent(text: str) -> None:
-    assert normalise_email(normalise_email(text)) == normalise_email(text)
-    assert normalise_group_name(normalise_group_name(text)) == normalise_group_name(text)
+    assert normalize_email(normalize_email(text)) == normalize_email(text)
+    assert normalize_group_name(normalize_group_name(text)) == normalize_group_name(text)
 
 
 @given(st.text(), st.sampled_from(["NFC", "NFD"]))
 def test_composition_makes_no_difference(text: str, form: str) -> None:
     other = unicodedata.normalize(form, text)  # type: ignore[arg-type]  # one of the two names of forms
-    assert normalise_email(other) == normalise_email(text)
-    assert normalise_group_name(other) == normalise_group_name(text)
+    assert normalize_email(other) == normalize_email(text)
+    assert normalize_group_name(other) == normalize_group_name(text)
 
 
 @given(st.binary())

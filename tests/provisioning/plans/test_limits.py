@@ -93,7 +93,7 @@ async def test_7_6_an_empty_source_takes_out_nobody(sandbox: Sandbox, session: E
     """7-6: an export that went wrong names all groups and no people."""
     everything = {
         group.name: []
-        for group in sandbox.organisation.groups.values()
+        for group in sandbox.organization.groups.values()
         if group.origin["provider"] != "Azure"
     }
     plan = await session.provisioning.plan(DesiredState.from_mapping(everything), mode="exact")
@@ -110,7 +110,7 @@ async def test_7_6_the_share_is_one_of_the_members_of_now(sandbox: Sandbox, sess
     )
     assert plan.removals == plan.removal_limit == 10
     (team,) = plan.groups
-    for user in sandbox.organisation.listed_users()[50:100]:
+    for user in sandbox.organization.listed_users()[50:100]:
         user.groups.discard(team)
     with pytest.raises(SafetyLimitExceeded) as caught:
         await session.provisioning.apply(plan)
@@ -133,8 +133,8 @@ async def test_7_7_a_plan_that_was_edited_by_hand_is_held_to_its_rules(
 ) -> None:
     """7-7: enforced where it is applied as well."""
     team = add_team(sandbox, 3)
-    me = sandbox.organisation.admin_id
-    sandbox.organisation.users[me].groups.add(team.id)
+    me = sandbox.organization.admin_id
+    sandbox.organization.users[me].groups.add(team.id)
     desired = DesiredState.from_mapping({"Team": []})
     plan = await session.provisioning.plan(desired, mode="exact", protect_groups=["team"])
     assert plan.is_empty

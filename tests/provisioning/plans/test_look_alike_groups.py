@@ -37,7 +37,7 @@ LOOK_ALIKES = [
 async def test_a_name_that_looks_like_another_is_said_in_the_plan(
     sandbox: Sandbox, session: EzeepSession, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sandbox.organisation.add_group("Night shift")
+    sandbox.organization.add_group("Night shift")
     plan = await session.provisioning.plan(wants(sandbox, name))
     (note,) = plan.notes
     assert "there is a group 'Night shift'" in note
@@ -68,7 +68,7 @@ async def test_a_name_that_looks_like_another_is_said_in_the_plan(
 async def test_other_ways_to_look_the_same(
     sandbox: Sandbox, session: EzeepSession, there: str, name: str
 ) -> None:
-    sandbox.organisation.add_group(there)
+    sandbox.organization.add_group(there)
     plan = await session.provisioning.plan(wants(sandbox, name))
     (note,) = plan.notes
     assert "there is a group" in note
@@ -76,7 +76,7 @@ async def test_other_ways_to_look_the_same(
 
 @pytest.mark.parametrize("name", ["Day shift", "Night shift 2", "Nightshift", "N\u00efght shift"], ids=ascii)
 async def test_other_names_are_not_noted(sandbox: Sandbox, session: EzeepSession, name: str) -> None:
-    sandbox.organisation.add_group("Night shift")
+    sandbox.organization.add_group("Night shift")
     plan = await session.provisioning.plan(wants(sandbox, name))
     assert plan.notes == ()
 
@@ -89,7 +89,7 @@ async def test_other_names_are_not_noted(sandbox: Sandbox, session: EzeepSession
 async def test_what_is_compared_as_equal_is_the_existing_group(
     sandbox: Sandbox, session: EzeepSession, name: str
 ) -> None:
-    sandbox.organisation.add_group("Caf\u00e9")
+    sandbox.organization.add_group("Caf\u00e9")
     plan = await session.provisioning.plan(wants(sandbox, name))
     assert not any(isinstance(change, CreateGroup) for change in plan.changes)
     assert plan.notes == ()
@@ -98,7 +98,7 @@ async def test_what_is_compared_as_equal_is_the_existing_group(
 async def test_the_order_of_combining_marks_makes_no_difference(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    sandbox.organisation.add_group("q\u0307\u0323")
+    sandbox.organization.add_group("q\u0307\u0323")
     plan = await session.provisioning.plan(wants(sandbox, "q\u0323\u0307"))
     assert not any(isinstance(change, CreateGroup) for change in plan.changes)
 
@@ -112,8 +112,8 @@ async def test_two_new_names_of_one_input_that_look_the_same(sandbox: Sandbox, s
 async def test_two_existing_groups_that_look_the_same_are_not_noted(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    sandbox.organisation.add_group("Crew")
-    sandbox.organisation.add_group("crew")
+    sandbox.organization.add_group("Crew")
+    sandbox.organization.add_group("crew")
     plan = await session.provisioning.plan(wants(sandbox, "Crew", "crew"))
     assert plan.notes == ()
 
@@ -121,7 +121,7 @@ async def test_two_existing_groups_that_look_the_same_are_not_noted(
 async def test_a_missing_group_that_may_not_be_created_names_its_look_alike(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    sandbox.organisation.add_group("Crew")
+    sandbox.organization.add_group("Crew")
     with pytest.raises(ValueError, match="no such group: 'crew' \\(there is a group 'Crew'\\)"):
         await session.provisioning.plan(wants(sandbox, "crew"), create_groups=False)
 
@@ -218,7 +218,7 @@ async def test_a_look_alike_that_appears_between_plan_and_apply_is_a_warning_of_
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     plan = await session.provisioning.plan(wants(sandbox, "Crew", "sales"))
-    sandbox.organisation.add_group("CREW")
+    sandbox.organization.add_group("CREW")
     report = await session.provisioning.apply(plan)
     assert report.ok
     (warning,) = report.warnings
@@ -243,6 +243,6 @@ async def test_a_kept_plan_that_creates_an_invisible_name_writes_nothing(
         await session.provisioning.apply(spoiled)
     assert sandbox.count(POST_GROUP) == 0
     # A group of exactly this name came into being in the meantime: there is nothing to create.
-    sandbox.organisation.add_group("Crew\u200b")
+    sandbox.organization.add_group("Crew\u200b")
     report = await session.provisioning.apply(spoiled)
     assert report.counts == {"adopted": 1, "created": 1}

@@ -18,18 +18,18 @@ from ezeep_async.sandbox.state.organization import ORGANIZATION_ID, Group, Perso
 
 
 def group_named(sandbox: Sandbox, name: str) -> Group:
-    return next(group for group in sandbox.organisation.groups.values() if group.name == name)
+    return next(group for group in sandbox.organization.groups.values() if group.name == name)
 
 
 def outsider(sandbox: Sandbox, group: Group) -> Person:
     """A user who is not in the group."""
-    organisation = sandbox.organisation
-    user = next(user for user in organisation.listed_users() if group.id not in user.groups)
-    return organisation.people[user.id]
+    organization = sandbox.organization
+    user = next(user for user in organization.listed_users() if group.id not in user.groups)
+    return organization.people[user.id]
 
 
 def groups_of(sandbox: Sandbox, person: Person) -> frozenset[UUID]:
-    return frozenset(sandbox.organisation.users[person.id].groups)
+    return frozenset(sandbox.organization.users[person.id].groups)
 
 
 def writes(sandbox: Sandbox) -> int:
@@ -39,7 +39,7 @@ def writes(sandbox: Sandbox) -> int:
 async def test_the_plan_contains_only_the_difference(sandbox: Sandbox, session: EzeepSession) -> None:
     sales = group_named(sandbox, "Sales")
     new = outsider(sandbox, sales)
-    old = sandbox.organisation.people[min(sandbox.organisation.members(sales.id))]
+    old = sandbox.organization.people[min(sandbox.organization.members(sales.id))]
     desired = DesiredState.from_mapping({"Sales": [new.email.upper(), old.email], "Night shift": [new.email]})
     plan = await session.provisioning.plan(desired)
     assert plan.changes == (
@@ -100,7 +100,7 @@ async def test_an_address_and_an_id_of_one_person_are_one_change(
 async def test_nothing_to_do_is_an_empty_plan(sandbox: Sandbox, session: EzeepSession) -> None:
     sales = group_named(sandbox, "Sales")
     members = sorted(
-        sandbox.organisation.people[user].email for user in sandbox.organisation.members(sales.id)
+        sandbox.organization.people[user].email for user in sandbox.organization.members(sales.id)
     )
     plan = await session.provisioning.plan(DesiredState.from_mapping({" Sales": members, "Test": []}))
     assert plan.is_empty
@@ -118,7 +118,7 @@ async def test_missing_people_are_all_named(session: EzeepSession) -> None:
 
 
 async def test_a_person_without_a_printing_user_is_missing(sandbox: Sandbox, session: EzeepSession) -> None:
-    sandbox.organisation.add_person(Person(UUID(int=5), "account.only@example.com"))
+    sandbox.organization.add_person(Person(UUID(int=5), "account.only@example.com"))
     with pytest.raises(MissingPeople, match=r"account\.only@example\.com"):
         await session.provisioning.plan(DesiredState.from_mapping({"Sales": ["account.only@example.com"]}))
 
@@ -136,7 +136,7 @@ async def test_groups_of_another_directory_are_left_alone_7_5(
 
 
 async def test_two_groups_of_one_name_are_ambiguous(sandbox: Sandbox, session: EzeepSession) -> None:
-    twin = sandbox.organisation.add_group("Sales")
+    twin = sandbox.organization.add_group("Sales")
     with pytest.raises(AmbiguousName) as caught:
         await session.provisioning.plan(DesiredState.from_mapping({"Sales": []}))
     assert twin.id in caught.value.ids
@@ -144,7 +144,7 @@ async def test_two_groups_of_one_name_are_ambiguous(sandbox: Sandbox, session: E
 
 async def test_two_people_of_one_address_are_ambiguous(sandbox: Sandbox, session: EzeepSession) -> None:
     someone = outsider(sandbox, group_named(sandbox, "Sales"))
-    sandbox.organisation.add_user(email=someone.email.upper())
+    sandbox.organization.add_user(email=someone.email.upper())
     with pytest.raises(AmbiguousName, match="2 people have the address"):
         await session.provisioning.plan(DesiredState.from_mapping({"Sales": [someone.email]}))
 
@@ -159,7 +159,7 @@ async def test_groups_are_created_only_with_create_groups(sandbox: Sandbox, sess
 
 
 async def test_the_organization_of_new_groups_must_be_unique(session: EzeepSession, sandbox: Sandbox) -> None:
-    sandbox.organisation.add_group("Other").organization_id = UUID(int=9)
+    sandbox.organization.add_group("Other").organization_id = UUID(int=9)
     with pytest.raises(ValueError, match="belong to 2 organizations"):
         await session.provisioning.plan(DesiredState.from_mapping({"Night shift": []}))
 

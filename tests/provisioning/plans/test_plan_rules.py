@@ -86,9 +86,9 @@ async def test_additions_and_removals_of_a_user_are_one_change(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     team = add_team(sandbox, 1)
-    other = sandbox.organisation.add_group("Other")
+    other = sandbox.organization.add_group("Other")
     (email,) = emails(sandbox, 1)
-    user = sandbox.organisation.listed_users()[0]
+    user = sandbox.organization.listed_users()[0]
     plan = await session.provisioning.plan(
         DesiredState.from_mapping({"Team": [], "Other": [email]}), mode="exact"
     )
@@ -132,7 +132,7 @@ async def test_people_are_invited_once(sandbox: Sandbox, session: EzeepSession) 
     assert [line.outcome for line in report.lines(desired, plan)] == ["waiting"]
     again = await session.provisioning.plan(desired, on_missing="invite")
     assert (again.is_empty, again.waiting) == (True, ("new.person@example.com",))
-    user = sandbox.organisation.add_user(email="New.Person@example.com")
+    user = sandbox.organization.add_user(email="New.Person@example.com")
     joined = await session.provisioning.plan(desired, on_missing="invite")
     assert [change.user_id for change in joined.changes if isinstance(change, ChangeMemberships)] == [user.id]
     assert sandbox.count(INVITE) == 1
@@ -153,7 +153,7 @@ async def test_an_invitation_counts_while_it_is_open(
 ) -> None:
     """Accepted invitations do not count: the person has an account, or lost it and needs a new invitation."""
     until = (datetime.now(UTC) + timedelta(days=days)).isoformat()
-    sandbox.organisation.invitations[UUID(int=1)] = Invitation(
+    sandbox.organization.invitations[UUID(int=1)] = Invitation(
         UUID(int=1), until, "LATE@example.com", until, invitation_status=status
     )
     plan = await session.provisioning.plan(
@@ -163,7 +163,7 @@ async def test_an_invitation_counts_while_it_is_open(
 
 
 async def test_an_account_without_a_printing_user_is_waiting(sandbox: Sandbox, session: EzeepSession) -> None:
-    sandbox.organisation.add_person(Person(UUID(int=5), "account.only@example.com"))
+    sandbox.organization.add_person(Person(UUID(int=5), "account.only@example.com"))
     desired = DesiredState.from_mapping({"Sales": ["account.only@example.com"]})
     plan = await session.provisioning.plan(desired, on_missing="invite")
     assert (plan.changes, plan.waiting) == ((), ("account.only@example.com",))
@@ -184,7 +184,7 @@ async def test_a_forbidden_directory_raises_its_own_error(sandbox: Sandbox, sess
 
 
 async def test_a_session_without_directory_access_finds_no_people(sandbox: Sandbox) -> None:
-    user = sandbox.organisation.listed_users()[0]
+    user = sandbox.organization.listed_users()[0]
     async with EzeepSession(
         sandbox.oauth_app, tokens=sandbox.tokens(user.id), endpoints=sandbox.endpoints, settings=QUICK
     ) as session:
@@ -199,13 +199,13 @@ async def test_a_session_without_directory_access_finds_no_people(sandbox: Sandb
 async def test_a_group_in_another_organization_is_another_group(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    elsewhere = sandbox.organisation.add_group("Sales")
+    elsewhere = sandbox.organization.add_group("Sales")
     elsewhere.organization_id = UUID(int=9)
-    home = sandbox.organisation.organization_id
+    home = sandbox.organization.organization_id
     desired = DesiredState.from_mapping({"Sales": emails(sandbox, 1), "New": []})
     plan = await session.provisioning.plan(desired, organization_id=home)
     assert plan.groups == {
-        group.id for group in sandbox.organisation.groups.values() if group.name == "Sales"
+        group.id for group in sandbox.organization.groups.values() if group.name == "Sales"
     } - {elsewhere.id}
     assert CreateGroup("New", home) in plan.changes
     assert (await session.provisioning.plan(desired, organization_id=UUID(int=9))).groups == {elsewhere.id}
@@ -215,8 +215,8 @@ async def test_7_5_allow_external_changes_groups_of_another_directory(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     """7-5: in both modes."""
-    azure = sandbox.organisation.add_group("Azure", origin={"provider": "AZURE", "foreign_id": "x"})
-    sandbox.organisation.listed_users()[0].groups.add(azure.id)
+    azure = sandbox.organization.add_group("Azure", origin={"provider": "AZURE", "foreign_id": "x"})
+    sandbox.organization.listed_users()[0].groups.add(azure.id)
     plan = await session.provisioning.plan(
         DesiredState.from_mapping({"Azure": emails(sandbox, 2)[1:]}), mode="exact", allow_external=True
     )
@@ -225,7 +225,7 @@ async def test_7_5_allow_external_changes_groups_of_another_directory(
 
 
 async def test_the_provider_name_ezeep_is_case_insensitive(sandbox: Sandbox, session: EzeepSession) -> None:
-    sandbox.organisation.add_group("Own", origin={"provider": "ezeep"})
+    sandbox.organization.add_group("Own", origin={"provider": "ezeep"})
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Own": emails(sandbox, 1)}))
     assert plan.additions == 1
 
@@ -251,7 +251,7 @@ async def test_7_7_users_are_protected_by_address(
     sandbox: Sandbox, session: EzeepSession, pattern: str, email: str
 ) -> None:
     team = add_team(sandbox, 1)
-    sandbox.organisation.add_user(email=email, groups=[team.id])
+    sandbox.organization.add_user(email=email, groups=[team.id])
     plan = await session.provisioning.plan(
         DesiredState.from_mapping({"Team": []}), mode="exact", protect_users=[pattern]
     )
@@ -264,13 +264,13 @@ async def test_7_7_users_are_protected_by_address(
 @pytest.mark.parametrize("spell", [UUID, str, lambda user: str(user).upper()])
 async def test_7_7_users_are_protected_by_id(sandbox: Sandbox, session: EzeepSession, spell) -> None:
     add_team(sandbox, 2)
-    user = sandbox.organisation.listed_users()[0]
+    user = sandbox.organization.listed_users()[0]
     identifier = spell(str(user.id))
     plan = await session.provisioning.plan(
         DesiredState.from_mapping({"Team": []}), mode="exact", protect_users=[identifier]
     )
     assert [change.user_id for change in plan.changes if isinstance(change, ChangeMemberships)] == [
-        sandbox.organisation.listed_users()[1].id
+        sandbox.organization.listed_users()[1].id
     ]
     assert list(plan.kept_users) == [user.id]
 
@@ -301,12 +301,12 @@ async def test_7_7_groups_are_protected_by_id(sandbox: Sandbox, session: EzeepSe
 
 
 async def test_7_7_the_session_user_is_protected(sandbox: Sandbox, session: EzeepSession) -> None:
-    organisation = sandbox.organisation
+    organization = sandbox.organization
     team = add_team(sandbox, 3)
-    organisation.users[organisation.admin_id].groups.add(team.id)
+    organization.users[organization.admin_id].groups.add(team.id)
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": []}), mode="exact")
     (held,) = plan.held_back
-    assert held.member == organisation.people[organisation.admin_id].email
+    assert held.member == organization.people[organization.admin_id].email
     assert "logged in as" in held.reason
     (await session.provisioning.apply(plan)).raise_for_failures()
     assert members(sandbox, "Team") == {held.member}
@@ -324,8 +324,8 @@ def test_7_7_the_only_administrator_is_protected() -> None:
 
 async def test_several_administrators_are_not_protected(sandbox: Sandbox, session: EzeepSession) -> None:
     add_team(sandbox, 2)
-    for user in sandbox.organisation.listed_users()[:2]:
-        sandbox.organisation.people[user.id].roles = ("admin",)
+    for user in sandbox.organization.listed_users()[:2]:
+        sandbox.organization.people[user.id].roles = ("admin",)
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": []}), mode="exact")
     assert plan.removals == 2
 

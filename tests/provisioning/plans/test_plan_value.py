@@ -246,9 +246,9 @@ async def test_7_15_an_inverted_plan_takes_the_memberships_back(
 ) -> None:
     """7-15: protection from the plan does not prevent reverting it."""
     team = add_team(sandbox, 6)
-    sandbox.organisation.users[sandbox.organisation.admin_id].groups.add(team.id)
+    sandbox.organization.users[sandbox.organization.admin_id].groups.add(team.id)
     people = emails(sandbox)
-    admin = sandbox.organisation.people[sandbox.organisation.admin_id].email
+    admin = sandbox.organization.people[sandbox.organization.admin_id].email
     before = state(sandbox)
     plan = await session.provisioning.plan(
         DesiredState.from_mapping({"Team": people[4:9], "New": [*people[:9], admin], "Test": people[:2]}),

@@ -16,9 +16,9 @@ from ezeep_async.sandbox.state.organization import ORGANIZATION_ID
 
 
 def _team(sandbox: Sandbox, many: int, name: str) -> UUID:
-    organisation = sandbox.organisation
-    group = organisation.add_group(name)
-    for user in [user for user in organisation.listed_users() if user.id != organisation.admin_id][:many]:
+    organization = sandbox.organization
+    group = organization.add_group(name)
+    for user in [user for user in organization.listed_users() if user.id != organization.admin_id][:many]:
         user.groups.add(group.id)
     return group.id
 
@@ -47,8 +47,8 @@ async def test_7_7_an_id_protects_however_it_is_written(
     """7-7: with and without hyphens, in braces, as a URN, in capitals; of users and of groups."""
     group_id = _team(sandbox, 2, "Team")
     (user_id,) = sorted(
-        user for user in sandbox.organisation.members(group_id)
-        if sandbox.organisation.people[user].email != min(members(sandbox, "Team"))
+        user for user in sandbox.organization.members(group_id)
+        if sandbox.organization.people[user].email != min(members(sandbox, "Team"))
     )  # fmt: skip
     for text in (str(user_id), user_id.hex, str(user_id).upper()):
         assert (await _emptied(session, sandbox, "Team", protect_users=[form.format(text)])).removals == 0
@@ -80,7 +80,7 @@ async def test_7_7_a_pattern_that_protects_nobody_is_told(
     ]
 
 
-async def test_7_6_an_empty_input_is_no_organisation(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_7_6_an_empty_input_is_no_organization(sandbox: Sandbox, session: EzeepSession) -> None:
     """7-6: an export that came out empty; in mode "add" it asks for nothing and gets nothing."""
     nothing = DesiredState.from_mapping({})
     with pytest.raises(SafetyLimitExceeded, match="contains no groups"):
@@ -92,8 +92,8 @@ async def test_7_6_a_login_that_sees_nobody_takes_nobody_out(sandbox: Sandbox) -
     """7-6, 7-7: the directory shows an ordinary user itself alone, so no address of the input can be found."""
     _team(sandbox, 6, "Team")
     person = next(
-        person for person in sandbox.organisation.listed_people()
-        if person.id in sandbox.organisation.members(group_named(sandbox, "Team").id)
+        person for person in sandbox.organization.listed_people()
+        if person.id in sandbox.organization.members(group_named(sandbox, "Team").id)
     )  # fmt: skip
     async with EzeepSession(
         sandbox.oauth_app, tokens=sandbox.tokens(person.id), endpoints=sandbox.endpoints

@@ -78,7 +78,7 @@ async def test_7_11_who_went_between_the_reading_and_the_write_is_absent(sandbox
 
 
 async def test_7_11_a_404_to_a_deletion_alone_takes_no_group_for_gone(sandbox: Sandbox) -> None:
-    group = sandbox.organisation.add_group("Empty")
+    group = sandbox.organization.add_group("Empty")
     plan = Plan(changes=(DeleteGroup(group.id, "Empty"),), mode="undo")
     async with a_session(sandbox) as session:
         sandbox.faults.add(DELETE_GROUP, status=404)
@@ -96,7 +96,7 @@ async def test_7_15_a_write_was_answered_and_reading_after_it_fails(
 ) -> None:
     """7-15: carried out, with another answer than what was written: unknown, and undo takes it back."""
     log = tmp_path / "audit.jsonl"
-    user = sandbox.organisation.listed_users()[3]
+    user = sandbox.organization.listed_users()[3]
     async with a_session(sandbox) as session:
         plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": [user.id]}))
         sandbox.faults.add(PATCH_USER, status=200, processed=True, body=echo(user.id))
@@ -113,7 +113,7 @@ async def test_7_15_a_removal_was_answered_and_the_user_is_not_found_after_it(
 ) -> None:
     log = tmp_path / "audit.jsonl"
     add_team(sandbox, 8)
-    user = sandbox.organisation.listed_users()[7]
+    user = sandbox.organization.listed_users()[7]
     async with a_session(sandbox) as session:
         plan = await session.provisioning.plan(
             DesiredState.from_mapping({"Team": emails(sandbox, 7)}), mode="exact"
@@ -131,8 +131,8 @@ async def test_7_15_the_first_write_was_answered_and_the_second_refused(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     log = tmp_path / "audit.jsonl"
-    user = sandbox.organisation.listed_users()[3]
-    one, two = (sandbox.organisation.add_group(name) for name in ("One", "Two"))
+    user = sandbox.organization.listed_users()[3]
+    one, two = (sandbox.organization.add_group(name) for name in ("One", "Two"))
     async with a_session(sandbox) as session:
         plan = await session.provisioning.plan(
             DesiredState.from_mapping({"One": [user.id], "Two": [user.id]})
@@ -166,8 +166,8 @@ async def test_7_15_a_refusal_after_an_attempt_says_whether_that_was_perhaps_car
 ) -> None:
     """7-15: a 429 and a 503 never are, and then nothing is taken back that others have made since."""
     log = tmp_path / "audit.jsonl"
-    team = sandbox.organisation.add_group("Team")
-    user = sandbox.organisation.listed_users()[3]
+    team = sandbox.organization.add_group("Team")
+    user = sandbox.organization.listed_users()[3]
     async with a_session(sandbox, AGAIN) as session:
         plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": [user.id]}))
         sandbox.faults.add(PATCH_USER, **first)  # type: ignore[arg-type]
@@ -183,7 +183,7 @@ async def test_7_15_reading_that_fails_says_nothing_of_a_write(sandbox: Sandbox)
         for fault in ({"drop": "after"}, {"status": 504}):
             sandbox.faults.add(GET_USER, **fault)  # type: ignore[arg-type]
             with pytest.raises(EzeepError) as caught:
-                await session.users.get(sandbox.organisation.listed_users()[0].id)
+                await session.users.get(sandbox.organization.listed_users()[0].id)
             assert not caught.value.may_have_happened
 
 

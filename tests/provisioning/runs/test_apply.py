@@ -29,21 +29,21 @@ GROUPS = {"Sales": 0, "Support": 1, "Night shift": 2, "Day shift": 3}
 
 def desired_for(sandbox: Sandbox, people: int = 40) -> DesiredState:
     """Everybody in some of four groups, two of which are new."""
-    emails = [person.email for person in sandbox.organisation.listed_people()[:people]]
+    emails = [person.email for person in sandbox.organization.listed_people()[:people]]
     return DesiredState.from_mapping(
         {name: [e for n, e in enumerate(emails) if n % 4 <= number] for name, number in GROUPS.items()}
     )
 
 
 def memberships(sandbox: Sandbox) -> dict[UUID, frozenset[str]]:
-    organisation = sandbox.organisation
+    organization = sandbox.organization
     return {
-        user.id: frozenset(organisation.groups[group].name for group in user.groups)
-        for user in organisation.listed_users()
+        user.id: frozenset(organization.groups[group].name for group in user.groups)
+        for user in organization.listed_users()
     }
 
 
-async def test_the_organisation_is_as_desired_and_the_second_run_writes_nothing_7_10(
+async def test_the_organization_is_as_desired_and_the_second_run_writes_nothing_7_10(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     """7-10: the same input again makes no writes; 7-4: what nobody named stays."""
@@ -54,7 +54,7 @@ async def test_the_organisation_is_as_desired_and_the_second_run_writes_nothing_
     after = memberships(sandbox)
     for name, members in desired.groups.items():
         for email in members:
-            person = sandbox.organisation.person_with_email(email)
+            person = sandbox.organization.person_with_email(email)
             assert person is not None
             assert name in after[person.id]
     assert all(before[user] <= after[user] for user in before)
@@ -159,7 +159,7 @@ async def test_a_group_that_cannot_be_created_costs_only_its_own_memberships(
 
 async def test_a_group_that_came_into_being_is_adopted(sandbox: Sandbox, session: EzeepSession) -> None:
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Night shift": []}))
-    sandbox.organisation.add_group("Night shift")
+    sandbox.organization.add_group("Night shift")
     report = await session.provisioning.apply(plan)
     assert report.counts == Counter(adopted=1)
     assert report.groups_created == 0
@@ -194,8 +194,8 @@ async def test_a_lost_answer_is_an_unknown_outcome(
 
 async def test_what_others_added_since_the_plan_stays(sandbox: Sandbox, session: EzeepSession) -> None:
     plan = await session.provisioning.plan(desired_for(sandbox))
-    late = sandbox.organisation.add_group("Late")
-    for user in sandbox.organisation.listed_users():
+    late = sandbox.organization.add_group("Late")
+    for user in sandbox.organization.listed_users():
         user.groups.add(late.id)
     (await session.provisioning.apply(plan)).raise_for_failures()
     assert all("Late" in names for names in memberships(sandbox).values())

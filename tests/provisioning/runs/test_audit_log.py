@@ -103,9 +103,9 @@ async def test_7_9_what_is_not_written_is_not_begun(
 ) -> None:
     """7-9: no "started" for what somebody else has done, nor for what could not be read."""
     plan = await session.provisioning.plan(new_team(sandbox, 3))
-    group = sandbox.organisation.add_group("Team")
-    sandbox.organisation.listed_users()[0].groups.add(group.id)
-    gone = str(sandbox.organisation.listed_users()[1].id)
+    group = sandbox.organization.add_group("Team")
+    sandbox.organization.listed_users()[0].groups.add(group.id)
+    gone = str(sandbox.organization.listed_users()[1].id)
     sandbox.faults.add(GET_USER, status=403, when=lambda request: gone in request.path)
     await session.provisioning.apply(plan, audit_log=log)
     told = [(record.operation, record.outcome) for record in read(log) if str(record.user_id) != gone]
@@ -212,7 +212,7 @@ async def test_7_2_a_run_that_is_refused_leaves_no_log(
 ) -> None:
     """7-2, 7-15: nothing was done, and there is nothing to take back."""
     plan = await session.provisioning.plan(new_team(sandbox, 3))
-    sandbox.organisation.add_group("Team", origin={"provider": "Azure", "foreign_id": "x"})
+    sandbox.organization.add_group("Team", origin={"provider": "Azure", "foreign_id": "x"})
     if there:
         log.write_bytes(b'{"run_id":"earlier')
     with pytest.raises(StalePlan):

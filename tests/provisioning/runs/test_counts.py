@@ -31,9 +31,9 @@ SALES = TargetGroup("Sales", GROUP)
 
 def in_several_ways(sandbox: Sandbox, many: int) -> list[str]:
     """So many people, each by the address, by the address in other case, and by the id."""
-    organisation = sandbox.organisation
-    users = organisation.listed_users()[:many]
-    addresses = [organisation.people[user.id].email for user in users]
+    organization = sandbox.organization
+    users = organization.listed_users()[:many]
+    addresses = [organization.people[user.id].email for user in users]
     return [*addresses, *map(str.upper, addresses), *(str(user.id).upper() for user in users)]
 
 
@@ -83,7 +83,7 @@ async def test_a_person_named_in_several_ways_is_one_membership(
 async def test_a_plan_that_names_a_group_or_a_user_twice(sandbox: Sandbox, session: EzeepSession) -> None:
     """A plan that was made by hand, or edited."""
     team = add_team(sandbox, 0)
-    user = sandbox.organisation.listed_users()[0]
+    user = sandbox.organization.listed_users()[0]
     target = TargetGroup("Team", team.id)
     twice = ChangeMemberships(user.id, "a", (target, target))
     plan = Plan(changes=(twice, twice))

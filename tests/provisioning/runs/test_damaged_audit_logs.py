@@ -45,7 +45,7 @@ async def applied(session: EzeepSession, log: Path, desired: DesiredState, **opt
 async def test_7_9_a_file_of_something_else_is_left_as_it_is(
     sandbox: Sandbox, session: EzeepSession, log: Path, content: bytes
 ) -> None:
-    """7-9: the input, a plan, a report: nothing is written, neither there nor to the organisation."""
+    """7-9: the input, a plan, a report: nothing is written, neither there nor to the organization."""
     log.write_bytes(content)
     plan = await session.provisioning.plan(new_team(sandbox))
     with pytest.raises(AuditLogError, match="something else"):
@@ -149,7 +149,7 @@ async def test_7_15_undo_names_groups_that_are_gone(
 ) -> None:
     group = add_team(sandbox, 8)
     await applied(session, log, DesiredState.from_mapping({"Team": emails(sandbox, 5)}), mode="exact")
-    sandbox.organisation.remove_group(group.id)
+    sandbox.organization.remove_group(group.id)
     plan = await session.provisioning.undo(log)
     assert plan.is_empty
     assert list(plan.diff()) == [f"! group {group.id} is gone: 3 people are not put back into it"]

@@ -50,9 +50,9 @@ def team(sandbox: Sandbox) -> UUID:
 
 async def test_7_2_other_groups_of_the_users_are_kept(sandbox: Sandbox, session: EzeepSession) -> None:
     plan = await planned(sandbox, session)
-    late = sandbox.organisation.add_group("Late")
+    late = sandbox.organization.add_group("Late")
     sales = group_named(sandbox, "Support")
-    for user in sandbox.organisation.listed_users():
+    for user in sandbox.organization.listed_users():
         user.groups.add(late.id)
         user.groups.discard(sales.id)
     (await session.provisioning.apply(plan)).raise_for_failures()
@@ -61,7 +61,7 @@ async def test_7_2_other_groups_of_the_users_are_kept(sandbox: Sandbox, session:
 
 async def test_7_2_what_is_done_already_is_not_written(sandbox: Sandbox, session: EzeepSession) -> None:
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Sales": emails(sandbox, 30)}))
-    for user in sandbox.organisation.listed_users():
+    for user in sandbox.organization.listed_users():
         user.groups.add(group_named(sandbox, "Sales").id)
     report = await session.provisioning.apply(plan)
     assert report.counts == {"unchanged": len(plan.changes)}
@@ -73,7 +73,7 @@ async def test_7_2_a_removal_that_is_done_already_is_not_written(
 ) -> None:
     add_team(sandbox, 4)
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": []}), mode="exact")
-    for user in sandbox.organisation.listed_users():
+    for user in sandbox.organization.listed_users():
         user.groups.discard(team(sandbox))
     assert (await session.provisioning.apply(plan)).counts == {"unchanged": 4}
     assert writes(sandbox) == []
@@ -86,11 +86,11 @@ async def test_7_2_a_group_that_came_into_being_is_adopted(
     """7-2, 7-10: whoever made it, there is one, and everybody is in it."""
     name = spelling.strip().replace("\u00e9", "e\u0301")
     plan = await session.provisioning.plan(new_team(sandbox, name=name))
-    group = sandbox.organisation.add_group(spelling)
+    group = sandbox.organization.add_group(spelling)
     report = await session.provisioning.apply(plan)
     assert report.counts == {"adopted": 1, "updated": 8}
     assert report.rows[0].group_id == group.id
-    assert len(sandbox.organisation.members(group.id)) == 8
+    assert len(sandbox.organization.members(group.id)) == 8
     assert names(sandbox).count(spelling) == 1
 
 
@@ -99,7 +99,7 @@ async def test_7_2_a_group_that_nobody_named_may_go(sandbox: Sandbox, session: E
     for verify in ("fresh", "trust-plan"):
         other = add_team(sandbox, 8, "Other")
         plan = await session.provisioning.plan(new_team(sandbox, name=f"For {verify}"))
-        sandbox.organisation.remove_group(other.id)
+        sandbox.organization.remove_group(other.id)
         report = await session.provisioning.apply(plan, verify=verify)  # type: ignore[arg-type]
         assert report.counts == {"created": 1, "updated": 8}
 
@@ -109,9 +109,9 @@ async def test_7_2_people_who_are_gone_fail_alone(sandbox: Sandbox, session: Eze
     add_team(sandbox, 3)
     people = emails(sandbox)
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": people[1:5]}), mode="exact")
-    gone = [sandbox.organisation.listed_users()[number].id for number in (0, 3)]
+    gone = [sandbox.organization.listed_users()[number].id for number in (0, 3)]
     for user in gone:
-        sandbox.organisation.remove_user(user)
+        sandbox.organization.remove_user(user)
     for verify in ("trust-plan", "fresh"):
         report = await session.provisioning.apply(plan, verify=verify)  # type: ignore[arg-type]
         outcomes = {row.change.member: row.outcome for row in report.rows}  # type: ignore[union-attr]
@@ -132,19 +132,19 @@ def hand_over(sandbox: Sandbox) -> None:
 
 
 HARM: dict[str, tuple[Change, str]] = {
-    "gone": (lambda sandbox: sandbox.organisation.remove_group(team(sandbox)), "group 'Team' is gone"),
+    "gone": (lambda sandbox: sandbox.organization.remove_group(team(sandbox)), "group 'Team' is gone"),
     "gone, and made again": (
-        lambda sandbox: (sandbox.organisation.remove_group(team(sandbox)), add_team(sandbox, 2)),
+        lambda sandbox: (sandbox.organization.remove_group(team(sandbox)), add_team(sandbox, 2)),
         "group 'Team' is gone",
     ),
     "renamed": (rename, "group 'Team' is named 'Former team' now"),
     "another directory's": (hand_over, "group 'Team' belongs to Azure now"),
     "two of the new one": (
-        lambda sandbox: [sandbox.organisation.add_group("Night shift") for _ in range(2)],
+        lambda sandbox: [sandbox.organization.add_group("Night shift") for _ in range(2)],
         "there are 2 groups named 'Night shift' now",
     ),
     "the new one is another directory's": (
-        lambda sandbox: sandbox.organisation.add_group("Night shift", origin=AZURE),
+        lambda sandbox: sandbox.organization.add_group("Night shift", origin=AZURE),
         "there is a group 'Night shift' of Azure now",
     ),
 }
@@ -168,7 +168,7 @@ async def test_7_2_everything_that_is_wrong_is_named_at_once(sandbox: Sandbox, s
     plan = await planned(sandbox, session)
     rename(sandbox)
     group_named(sandbox, "Sales").origin = AZURE
-    sandbox.organisation.add_group("Night shift", origin=AZURE)
+    sandbox.organization.add_group("Night shift", origin=AZURE)
     with pytest.raises(StalePlan) as caught:
         await session.provisioning.apply(plan)
     assert len(caught.value.drift) == 3
@@ -210,18 +210,18 @@ def shift(sandbox: Sandbox, listing: str, times: int, change: Callable[[], objec
 
 
 def remove_first_group(sandbox: Sandbox) -> None:
-    organisation = sandbox.organisation
-    organisation.remove_group(min(group.id for group in organisation.groups.values() if group.name == "?"))
+    organization = sandbox.organization
+    organization.remove_group(min(group.id for group in organization.groups.values() if group.name == "?"))
 
 
 def many_groups(sandbox: Sandbox) -> dict[str, list[str]]:
     """So many that they are two pages, and one person for each; and some that nobody is in."""
     for number in range(140):
-        sandbox.organisation.add_group("?" if number < 10 else f"Group {number}")
+        sandbox.organization.add_group("?" if number < 10 else f"Group {number}")
     person = emails(sandbox, 1)
     return {
         group.name: person
-        for group in sandbox.organisation.groups.values()
+        for group in sandbox.organization.groups.values()
         if group.name.startswith("Group ")
     }
 
@@ -230,7 +230,7 @@ async def test_7_2_a_group_that_a_reading_skips_is_no_drift(sandbox: Sandbox, se
     plan = await session.provisioning.plan(DesiredState.from_mapping(many_groups(sandbox)))
     shift(sandbox, LIST_GROUPS, 1, lambda: remove_first_group(sandbox))
     (await session.provisioning.apply(plan)).raise_for_failures()
-    assert len(state(sandbox)[sandbox.organisation.listed_users()[0].id]) > 130
+    assert len(state(sandbox)[sandbox.organization.listed_users()[0].id]) > 130
 
 
 async def test_7_2_nobody_is_taken_out_of_a_group_that_a_reading_skips(
@@ -238,8 +238,8 @@ async def test_7_2_nobody_is_taken_out_of_a_group_that_a_reading_skips(
 ) -> None:
     """7-2: writing by the plan leaves out groups that are gone, and only those."""
     many_groups(sandbox)
-    user = sandbox.organisation.listed_users()[0]
-    user.groups.replace(group.id for group in sandbox.organisation.groups.values() if group.name != "?")
+    user = sandbox.organization.listed_users()[0]
+    user.groups.replace(group.id for group in sandbox.organization.groups.values() if group.name != "?")
     before = state(sandbox)[user.id]
     plan = await session.provisioning.plan(new_team(sandbox, 1))
     shift(sandbox, LIST_GROUPS, 1, lambda: remove_first_group(sandbox))
@@ -264,7 +264,7 @@ async def test_7_1_exact_is_not_planned_by_a_listing_that_never_holds_still(
 ) -> None:
     """7-1: somebody may be missing in it. "add" goes on with the last reading: what is missed, the next run does."""
     desired = DesiredState.from_mapping({name: [] for name in many_groups(sandbox)})
-    late = sandbox.organisation.add_user
+    late = sandbox.organization.add_user
     change = (lambda: remove_first_group(sandbox)) if listing == LIST_GROUPS else late
     shift(sandbox, listing, 3, change)
     with pytest.raises(InconsistentListing, match="3 readings"):
@@ -278,11 +278,11 @@ async def test_7_1_exact_is_not_planned_by_a_listing_that_never_holds_still(
 
 async def test_7_1_each_reading_begins_afresh(sandbox: Sandbox, session: EzeepSession) -> None:
     """7-1: a group that was there under a reading that is thrown away is not in the plan."""
-    gone = sandbox.organisation.add_group("Gone")
+    gone = sandbox.organization.add_group("Gone")
     many_groups(sandbox)
 
     def remove() -> None:
-        sandbox.organisation.remove_group(gone.id)
+        sandbox.organization.remove_group(gone.id)
 
     shift(sandbox, LIST_GROUPS, 1, remove)
     plan = await session.provisioning.plan(DesiredState.from_mapping({gone.name: emails(sandbox, 3)}))

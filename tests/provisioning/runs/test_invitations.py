@@ -33,8 +33,8 @@ async def test_7_7_who_has_an_account_by_then_is_not_invited(
     sandbox: Sandbox, session: EzeepSession, spelled: str
 ) -> None:
     plan = await kept(session)
-    organisation = sandbox.organisation
-    organisation.people[organisation.listed_users()[3].id].email = spelled
+    organization = sandbox.organization
+    organization.people[organization.listed_users()[3].id].email = spelled
     assert (await session.provisioning.apply(plan)).counts == {"created": 1, "unchanged": 1}
     assert sandbox.count(INVITE) == 0
 
@@ -45,7 +45,7 @@ async def test_7_7_an_invitation_that_was_taken_back_is_sent_again(
     """7-7: only an open one counts."""
     plan = await kept(session)
     await session.provisioning.apply(plan)
-    for invitation in sandbox.organisation.invitations.values():
+    for invitation in sandbox.organization.invitations.values():
         invitation.invitation_status = "REVOKED"
     assert (await session.provisioning.apply(plan)).counts == {"adopted": 1, "invited": 1}
     assert sandbox.count(INVITE) == 2

@@ -147,20 +147,20 @@ def desired_for(sandbox: Sandbox) -> dict[str, list[str]]:
 
 def expected(sandbox: Sandbox, before: State) -> dict[str, set[str]]:
     wanted = {name: set(people) for name, people in desired_for(sandbox).items()}
-    organisation = sandbox.organisation
+    organization = sandbox.organization
     untouched = {
-        group.name: {organisation.people[user].email for user, groups in before.items() if group.id in groups}
-        for group in organisation.groups.values()
+        group.name: {organization.people[user].email for user, groups in before.items() if group.id in groups}
+        for group in organization.groups.values()
         if group.name not in wanted
     }
     return wanted | untouched
 
 
 def reality(sandbox: Sandbox) -> dict[str, set[str]]:
-    organisation = sandbox.organisation
+    organization = sandbox.organization
     return {
-        group.name: {organisation.people[user].email for user in organisation.members(group.id)}
-        for group in organisation.groups.values()
+        group.name: {organization.people[user].email for user in organization.members(group.id)}
+        for group in organization.groups.values()
     }
 
 
@@ -218,12 +218,12 @@ def start(mortals: Mortals, sandbox: Sandbox, log: Path, verify: str, *at_the_di
 
 
 @contextlib.contextmanager
-def an_organisation(chance: random.Random, number: int, log: Path) -> Iterator[Sandbox]:
+def an_organization(chance: random.Random, number: int, log: Path) -> Iterator[Sandbox]:
     """One in which the run dies in the block. It is then run again, and both are undone."""
     with sandbox_in_a_thread(users=USERS, groups=4, seed=number) as sandbox:
         add_team(sandbox, 5)
-        for user in sandbox.organisation.listed_users():
-            user.groups.add(chance.choice(list(sandbox.organisation.groups)))
+        for user in sandbox.organization.listed_users():
+            user.groups.add(chance.choice(list(sandbox.organization.groups)))
         before, all_names = state(sandbox), names(sandbox)
         goal = expected(sandbox, before)
         yield sandbox
@@ -245,7 +245,7 @@ def test_7_9_killed_and_run_again(mortals: Mortals, tmp_path: Path, number: int)
     # Each moment of a run comes at least once, and each half of them.
     moment, processed = number % REQUESTS + 1, number % 2 == (number // REQUESTS) % 2
     log = tmp_path / "audit.jsonl"
-    with an_organisation(chance, number, log) as sandbox:
+    with an_organization(chance, number, log) as sandbox:
         death = Death(sandbox, moment, processed=processed)
         verify = chance.choice(["fresh", "trust-plan"]) if moment < REQUESTS / 2 else "fresh"
         death.pid.put(start(mortals, sandbox, log, verify))
@@ -260,7 +260,7 @@ def test_7_9_killed_at_the_disk_and_run_again(
 ) -> None:
     """7-9: in the n-th turn of the disk: what the line says was not sent, or has not been answered for the log."""
     log = tmp_path / "audit.jsonl"
-    with an_organisation(random.Random(moment), moment, log) as sandbox:
+    with an_organization(random.Random(moment), moment, log) as sandbox:
         start(mortals, sandbox, log, verify, moment, how)
         assert mortals.end() == -signal.SIGKILL
         assert log.read_bytes().endswith(b"\n") == (how != "torn")

@@ -50,7 +50,7 @@ def once(sandbox: Sandbox) -> EzeepSession:
 
 def of_user(sandbox: Sandbox, number: int = 2):
     """The requests about one user."""
-    identifier = str(sandbox.organisation.listed_users()[number].id)
+    identifier = str(sandbox.organization.listed_users()[number].id)
 
     def about(request: RecordedRequest) -> bool:
         return identifier in request.path
@@ -201,8 +201,8 @@ async def test_7_8_the_report_tells_what_was_done_and_not_what_was_planned(
 ) -> None:
     """7-8: others had done half of it in the meantime."""
     add_team(sandbox, 4)
-    sales, team = sandbox.organisation.add_group("A"), group_named(sandbox, "Team")
-    users, people = sandbox.organisation.listed_users(), emails(sandbox, 4)
+    sales, team = sandbox.organization.add_group("A"), group_named(sandbox, "Team")
+    users, people = sandbox.organization.listed_users(), emails(sandbox, 4)
     desired = DesiredState.from_mapping({"Team": people[2:], "A": people})
     plan = await session.provisioning.plan(desired, mode="exact", max_removals=2)
     assert (plan.additions, plan.removals) == (4, 2)
@@ -221,8 +221,8 @@ async def test_groups_of_one_name_are_told_apart_by_their_ids(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     """Names need not be unique: two targets of one name are two groups."""
-    twins = [sandbox.organisation.add_group("Twin") for _ in range(2)]
-    user = sandbox.organisation.listed_users()[0]
+    twins = [sandbox.organization.add_group("Twin") for _ in range(2)]
+    user = sandbox.organization.listed_users()[0]
     change = ChangeMemberships(user.id, "a", tuple(TargetGroup("Twin", twin.id) for twin in twins))
     (await session.provisioning.apply(Plan(changes=(change,)))).raise_for_failures()
     assert {twin.id for twin in twins} <= set(user.groups)
@@ -252,7 +252,7 @@ async def test_7_3_trusting_the_plan_still_compares_the_answer(
 ) -> None:
     """7-3: the plan is trusted for what the user had; what it has then is looked at."""
     plan = await session.provisioning.plan(new_team(sandbox, 3))
-    user = sandbox.organisation.listed_users()[0]
+    user = sandbox.organization.listed_users()[0]
     body = b'{"id": "%s", "groups": []}' % str(user.id).encode()
     sandbox.faults.add(PATCH_USER, body=body, when=of_user(sandbox, 0))
     report = await session.provisioning.apply(plan, verify="trust-plan")
@@ -340,7 +340,7 @@ async def test_lines_of_one_person_under_two_names_say_the_same(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     """7-8: one entry for each line of the input; an address and an id may mean the same person."""
-    first, second = sandbox.organisation.listed_users()[:2]
+    first, second = sandbox.organization.listed_users()[:2]
     one, two = emails(sandbox, 2)
     desired = DesiredState.from_mapping({"A": [first.id, two], "B": [one, second.id], "C": [one, first.id]})
     plan = await session.provisioning.plan(desired)

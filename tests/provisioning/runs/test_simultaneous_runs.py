@@ -36,20 +36,20 @@ async def test_two_runs_of_one_input_create_each_group_once(
         reports = await asyncio.gather(*runs)
     assert all(report.ok and report.warnings == () for report in reports)
     assert sum((report.counts for report in reports), Counter())["created"] == 5
-    made = [group for group in sandbox.organisation.groups.values() if group.name.startswith("Team ")]
+    made = [group for group in sandbox.organization.groups.values() if group.name.startswith("Team ")]
     assert len(made) == 5
-    assert {len(sandbox.organisation.members(group.id)) for group in made} == {2}
+    assert {len(sandbox.organization.members(group.id)) for group in made} == {2}
 
 
 async def test_7_10_what_appears_while_it_is_created_is_told_whatever_its_spelling(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-10: in its own organisation; those of others are no twins."""
+    """7-10: in its own organization; those of others are no twins."""
     plan = await session.provisioning.plan(new_team(sandbox, 2))
     hold = sandbox.faults.hold(POST_GROUP)
     running = asyncio.ensure_future(session.provisioning.apply(plan))
     await hold.arrived()
-    twin = sandbox.organisation.add_group(" Team ")
+    twin = sandbox.organization.add_group(" Team ")
     hold.release()
     (warning,) = (await running).warnings
     assert str(twin.id) in warning

@@ -27,8 +27,8 @@ async def test_7_3_what_others_changed_before_the_run_stays(
 ) -> None:
     """7-3: and only those whom they changed are read. Undo takes back what the run did, and no more."""
     log = tmp_path / "audit.jsonl"
-    theirs, lost = (sandbox.organisation.add_group(name) for name in ("Theirs", "Lost"))
-    user = sandbox.organisation.listed_users()[3]
+    theirs, lost = (sandbox.organization.add_group(name) for name in ("Theirs", "Lost"))
+    user = sandbox.organization.listed_users()[3]
     user.groups.add(lost.id)
     plan = await session.provisioning.plan(new_team(sandbox, 6))
     user.groups.discard(lost.id)
@@ -39,7 +39,7 @@ async def test_7_3_what_others_changed_before_the_run_stays(
     assert report.counts == {"created": 1, "updated": 6}
     assert set(user.groups) > before
     assert lost.id not in user.groups
-    pages = -(-len(sandbox.organisation.listed_users()) // 100)
+    pages = -(-len(sandbox.organization.listed_users()) // 100)
     assert (sandbox.count(GET_USER), sandbox.count(LIST_USERS), sandbox.count(PATCH_USER)) == (1, pages, 6)
     (await session.provisioning.apply(await session.provisioning.undo(log))).raise_for_failures()
     assert set(user.groups) == before
@@ -48,7 +48,7 @@ async def test_7_3_what_others_changed_before_the_run_stays(
 async def test_7_3_who_is_not_in_the_listing_is_read(sandbox: Sandbox, session: EzeepSession) -> None:
     """7-3: a listing that shifts under the reading may skip somebody."""
     plan = await session.provisioning.plan(new_team(sandbox, 6))
-    user = sandbox.organisation.listed_users()[3]
+    user = sandbox.organization.listed_users()[3]
     sandbox.faults.add(LIST_USERS, body=b'{"count": 0, "next": null, "previous": null, "results": []}')
     sandbox.reset_counts()
     assert (await trusting(session, plan)).counts == {"created": 1, "updated": 6}
@@ -77,8 +77,8 @@ async def test_7_3_two_changes_of_one_user_do_not_undo_each_other(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     """7-3: in a plan that was made by hand. After the first, the plan is not believed any more."""
-    one, two = (sandbox.organisation.add_group(name) for name in ("One", "Two"))
-    user = sandbox.organisation.listed_users()[0]
+    one, two = (sandbox.organization.add_group(name) for name in ("One", "Two"))
+    user = sandbox.organization.listed_users()[0]
     before = frozenset[UUID](user.groups)
     changes = tuple(
         ChangeMemberships(user.id, "a", (TargetGroup(group.name, group.id),), before=before)
@@ -93,5 +93,5 @@ async def test_7_3_a_group_that_was_deleted_meanwhile_is_not_written(
 ) -> None:
     gone = add_team(sandbox, 3, "Gone")
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": emails(sandbox, 3)}))
-    sandbox.organisation.remove_group(gone.id)
+    sandbox.organization.remove_group(gone.id)
     assert (await trusting(session, plan)).counts == {"created": 1, "updated": 3}

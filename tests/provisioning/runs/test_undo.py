@@ -76,7 +76,7 @@ async def test_7_15_what_was_taken_back_already_is_not_in_the_plan(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
     team = add_team(sandbox, 4)
-    people, users = emails(sandbox), sandbox.organisation.listed_users()
+    people, users = emails(sandbox), sandbox.organization.listed_users()
     await applied(
         session, log, DesiredState.from_mapping({"Team": people[2:6], "New": people[:3]}), mode="exact"
     )
@@ -93,10 +93,10 @@ async def test_7_15_what_was_taken_back_already_is_not_in_the_plan(
 
 async def test_7_15_users_that_are_gone_are_named(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
     add_team(sandbox, 6)
-    people, users = emails(sandbox), [*sandbox.organisation.listed_users()]
+    people, users = emails(sandbox), [*sandbox.organization.listed_users()]
     await applied(session, log, DesiredState.from_mapping({"Team": people[4:8]}), mode="exact")
     for number in (0, 7):
-        sandbox.organisation.remove_user(users[number].id)
+        sandbox.organization.remove_user(users[number].id)
     plan = await session.provisioning.undo(log)
     assert (plan.additions, plan.removals) == (3, 1)
     (note,) = [note for note in plan.notes if "is gone" in note]
@@ -115,8 +115,8 @@ async def test_7_15_the_users_of_the_run_are_read_in_few_requests(log: Path, lis
 
 async def test_7_15_what_others_did_since_stays(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
     team = add_team(sandbox, 4)
-    other = sandbox.organisation.add_group("Other")
-    users = sandbox.organisation.listed_users()
+    other = sandbox.organization.add_group("Other")
+    users = sandbox.organization.listed_users()
     await applied(session, log, DesiredState.from_mapping({"Team": emails(sandbox)[2:6]}), mode="exact")
     users[0].groups.add(other.id)
     users[5].groups.add(other.id)
@@ -134,10 +134,10 @@ async def test_7_15_what_others_did_in_mid_write_stays(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
     """7-15: the run wrote, somebody else wrote over it, the run merged and wrote again. Only its own part is undone."""
-    team = sandbox.organisation.add_group("Team")
-    theirs = sandbox.organisation.add_group("Theirs")
+    team = sandbox.organization.add_group("Team")
+    theirs = sandbox.organization.add_group("Theirs")
     lost = add_team(sandbox, 1, "Lost")
-    user = sandbox.organisation.listed_users()[0]
+    user = sandbox.organization.listed_users()[0]
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": emails(sandbox, 1)}))
     hold = sandbox.faults.hold(PATCH_USER, times=1)
     body = b'{"id": "%s", "groups": []}' % str(user.id).encode()
@@ -161,16 +161,16 @@ async def test_7_15_a_write_that_was_refused_is_not_taken_back(sandbox: Sandbox,
     async with EzeepSession(
         sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=Settings(retries=0)
     ) as session:
-        team = sandbox.organisation.add_group("Team")
+        team = sandbox.organization.add_group("Team")
         sandbox.faults.add(PATCH_USER, status=403)
         sandbox.faults.add(PATCH_USER, drop="after")
         await applied(session, log, DesiredState.from_mapping({"Team": emails(sandbox, 5)}))
         refused = {r.user_id for r in read_audit_log(log) if r.outcome == "failed"}
         assert len(refused) == 1
-        for user in sandbox.organisation.listed_users():
+        for user in sandbox.organization.listed_users():
             user.groups.add(team.id)
         await undone(session, log)
-        five = {user.id for user in sandbox.organisation.listed_users()[:5]}
+        five = {user.id for user in sandbox.organization.listed_users()[:5]}
         assert {user for user in five if team.id in state(sandbox)[user]} == refused
 
 
@@ -178,7 +178,7 @@ async def test_7_5_what_was_allowed_can_be_taken_back(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
     """7-5: a run that was allowed to change groups of another directory can be undone."""
-    sandbox.organisation.add_group("Azure", origin={"provider": "Azure", "foreign_id": "x"})
+    sandbox.organization.add_group("Azure", origin={"provider": "Azure", "foreign_id": "x"})
     before = state(sandbox)
     await applied(session, log, DesiredState.from_mapping({"Azure": emails(sandbox, 2)}), allow_external=True)
     assert state(sandbox) != before
@@ -200,11 +200,11 @@ async def test_7_14_groups_that_are_used_are_kept(sandbox: Sandbox, session: Eze
     await applied(
         session, log, DesiredState.from_mapping({name: emails(sandbox, 2) for name in ("A", "B", "C", "D")})
     )
-    sandbox.organisation.listed_users()[50].groups.add(group_named(sandbox, "B").id)
+    sandbox.organization.listed_users()[50].groups.add(group_named(sandbox, "B").id)
     group_named(sandbox, "C").num_printers = 1
-    sandbox.organisation.remove_group(group_named(sandbox, "D").id)
+    sandbox.organization.remove_group(group_named(sandbox, "D").id)
     plan = await session.provisioning.undo(log, delete_groups=True)
-    sandbox.organisation.add_group("E")
+    sandbox.organization.add_group("E")
     report = await session.provisioning.apply(plan)
     assert report.counts == {"updated": 2, "deleted": 1, "kept": 2}
     assert report.ok
@@ -220,7 +220,7 @@ async def test_7_11_a_group_that_is_gone_when_it_is_deleted(
 ) -> None:
     await applied(session, log, DesiredState.from_mapping({"A": [], "B": emails(sandbox, 1)}))
     plan = await session.provisioning.undo(log, delete_groups=True)
-    sandbox.organisation.remove_group(group_named(sandbox, "A").id)
+    sandbox.organization.remove_group(group_named(sandbox, "A").id)
     report = await session.provisioning.apply(plan)
     assert report.counts == {"updated": 1, "deleted": 1, "already_absent": 1}
     assert report.ok
@@ -230,7 +230,7 @@ async def test_7_15_groups_are_kept_unless_they_are_meant(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
     """7-15: and those that the run found are never deleted."""
-    sandbox.organisation.add_group("Found")
+    sandbox.organization.add_group("Found")
     await applied(session, log, DesiredState.from_mapping({"New": emails(sandbox, 1), "Found": []}))
     await undone(session, log)
     assert {"New", "Found"} <= set(names(sandbox))
@@ -288,7 +288,7 @@ async def test_7_15_a_creation_whose_end_is_not_known_is_taken_back(
     hold.release()
     await running
     log.write_bytes(cut)
-    for user in sandbox.organisation.listed_users():
+    for user in sandbox.organization.listed_users():
         user.groups.discard(group_named(sandbox, "A").id)
     assert [
         type(change) for change in (await session.provisioning.undo(log, delete_groups=True)).changes
@@ -298,14 +298,14 @@ async def test_7_15_a_creation_whose_end_is_not_known_is_taken_back(
 
 
 def _another(sandbox: Sandbox) -> None:
-    sandbox.organisation.add_group("A").organization_id = UUID(int=9)
+    sandbox.organization.add_group("A").organization_id = UUID(int=9)
 
 
 @pytest.mark.parametrize("theirs_first", [True, False])
 async def test_7_15_a_creation_that_was_not_made_takes_no_group_of_others(
     sandbox: Sandbox, session: EzeepSession, log: Path, theirs_first: bool
 ) -> None:
-    """7-15: the request never arrived, and another organisation has a group of that name."""
+    """7-15: the request never arrived, and another organization has a group of that name."""
     desired = new_team(sandbox, 3, "A")
     if theirs_first:
         _another(sandbox)
@@ -352,14 +352,14 @@ async def test_a_file_without_a_run_is_refused(session: EzeepSession, log: Path,
 )
 @settings(max_examples=max(1, settings().max_examples // 4))
 def test_7_15_apply_and_undo_are_nothing(tmp_path_factory, wanted, existing, mode, verify) -> None:
-    """7-15: any organisation, any wish: undone, it is what it was."""
+    """7-15: any organization, any wish: undone, it is what it was."""
     log = tmp_path_factory.mktemp("audit") / "audit.jsonl"
 
     async def run() -> None:
         async with Sandbox(users=8, groups=0) as sandbox:
-            organisation = sandbox.organisation
-            groups = [organisation.add_group(name) for name in ("A", "B", "C")]
-            users = organisation.listed_users()
+            organization = sandbox.organization
+            groups = [organization.add_group(name) for name in ("A", "B", "C")]
+            users = organization.listed_users()
             for user, places in zip(users, existing, strict=True):
                 user.groups.replace(groups[place].id for place in sorted(places))
             before, all_names = state(sandbox), names(sandbox)

@@ -87,7 +87,7 @@ def creation(outcome: str, **more) -> AuditRecord:
 def test_7_15_a_lost_creation_is_the_group_that_was_not_there_before(
     name: str, organization_id: UUID, namesakes: tuple[UUID, ...], deleted: list[UUID]
 ) -> None:
-    """7-15: of exactly that name, in that organisation."""
+    """7-15: of exactly that name, in that organization."""
     begin = attrs.evolve(record("started"), operation="run", user_id=None, namesakes=namesakes)
     groups = [a_group(GROUP, name, organization_id)]
     plan = plan_undo([begin, creation("started")], groups, delete_groups=True)

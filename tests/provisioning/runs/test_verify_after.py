@@ -34,7 +34,7 @@ pytestmark = pytest.mark.may_block  # the audit log
 
 def disturb(sandbox: Sandbox, team: UUID, numbers: dict[int, bool]) -> Callable[[Event], None]:
     """A callback that puts users into a group, or out of it, as another writer might, after the last change."""
-    users = [*sandbox.organisation.listed_users()]
+    users = [*sandbox.organization.listed_users()]
 
     def undo(event: Event) -> None:
         if event.done == event.total:
@@ -94,7 +94,7 @@ async def test_one_listing_where_nothing_is_wrong(sandbox: Sandbox, session: Eze
 
 async def test_a_new_group_is_verified_too(sandbox: Sandbox, session: EzeepSession) -> None:
     plan = await session.provisioning.plan(new_team(sandbox, 3), mode="exact")
-    users = sandbox.organisation.listed_users()
+    users = sandbox.organization.listed_users()
 
     def undo(event: Event) -> None:
         if event.done == event.total:
@@ -113,7 +113,7 @@ async def test_what_is_not_in_the_plan_is_reported_and_left_alone(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     team = add_team(sandbox, 4)
-    users, people = sandbox.organisation.listed_users(), emails(sandbox)
+    users, people = sandbox.organization.listed_users(), emails(sandbox)
     desired = DesiredState.from_mapping({"Team": people[1:6]})
     plan = Plan.from_json((await session.provisioning.plan(desired, mode="exact")).to_json())
     # 3 was in and should stay, 8 was not in and should not be: neither is in the plan.
@@ -149,7 +149,7 @@ async def test_a_writer_that_does_not_rest_leaves_a_report_that_is_not_ok(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     team = add_team(sandbox, 2)
-    user = sandbox.organisation.listed_users()[5]
+    user = sandbox.organization.listed_users()[5]
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": emails(sandbox, 6)}))
     running = True
 
@@ -174,8 +174,8 @@ async def test_two_sessions_that_write_to_the_same_users_at_once(
 ) -> None:
     """Read, merge and write of another process, which knows nothing of our turns."""
     add_team(sandbox, 10)
-    other_group = sandbox.organisation.add_group("Other")
-    users = [*sandbox.organisation.listed_users()][:20]
+    other_group = sandbox.organization.add_group("Other")
+    users = [*sandbox.organization.listed_users()][:20]
     wanted = set(emails(sandbox)[5:20])
     plan = await session.provisioning.plan(
         DesiredState.from_mapping({"Team": wanted}), mode="exact", max_removals=10
@@ -210,17 +210,17 @@ async def test_protected_members_and_changes_that_failed_are_no_differences(
 
 async def test_users_that_are_gone_are_no_differences(sandbox: Sandbox, session: EzeepSession) -> None:
     team = add_team(sandbox, 2)
-    users = [*sandbox.organisation.listed_users()]
+    users = [*sandbox.organization.listed_users()]
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": emails(sandbox, 6)}))
 
     def leave(event: Event) -> None:
         if event.done == event.total:
             for number in (1, 5):
-                sandbox.organisation.remove_user(users[number].id)
+                sandbox.organization.remove_user(users[number].id)
 
     report = await session.provisioning.apply(plan, on_event=leave, verify_after=True)
     assert report.ok
-    assert sandbox.organisation.num_members(team.id) == 4
+    assert sandbox.organization.num_members(team.id) == 4
 
 
 async def test_a_listing_that_fails_is_said_and_the_report_is_not_ok(

@@ -13,14 +13,14 @@ ADMIN = "second.user@example.com"
 
 def people(sandbox: Sandbox, count: int) -> list[str]:
     """Addresses of printing users who are in no group of the name "New"."""
-    organisation = sandbox.organisation
-    return [organisation.people[user.id].email for user in organisation.listed_users()[:count]]
+    organization = sandbox.organization
+    return [organization.people[user.id].email for user in organization.listed_users()[:count]]
 
 
 def memberships(sandbox: Sandbox) -> dict[str, set[str]]:
     return {
-        str(user.id): {sandbox.organisation.groups[each].name for each in user.groups}
-        for user in sandbox.organisation.listed_users()
+        str(user.id): {sandbox.organization.groups[each].name for each in user.groups}
+        for user in sandbox.organization.listed_users()
     }
 
 
