@@ -34,9 +34,21 @@ WORKERS = ["-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "worksteal"]
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The whole test suite on the built package, in several processes."""
+    """The whole test suite on the built package, in several processes. `tests-3.12` runs it on Python 3.12."""
     session.install(EVERYTHING, *_group("tests"))
     session.run("python", "-m", "pytest", *WORKERS, *session.posargs, env=INSTALLED)
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """The suite without processes, browsers, servers and long runs. `quick-3.12` runs it on Python 3.12."""
+    session.install(EVERYTHING, *_group("tests"))
+    session.run("python", "-m", "pytest", *WORKERS, "-m", "not slow", *session.posargs, env=INSTALLED)
+
+
+for version in nox.project.python_versions(PYPROJECT):
+    nox.session(tests.func, name=f"tests-{version}", python=version)
+    nox.session(quick.func, name=f"quick-{version}", python=version)
 
 
 @nox.session
@@ -101,10 +113,23 @@ def loops(session: nox.Session, kind: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and mistakes."""
+    """Style, spelling, and the words that CONTRIBUTING.md replaces."""
     session.install(*_group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    files = str(session.run("git", "ls-files", "*.py", "*.md", silent=True, external=True)).split()
+    session.run("codespell", *files)
+    table = Path("CONTRIBUTING.md").read_text().split("| say | not |\n")[1].split("\n\n")[0]
+    words = [word for row in table.splitlines() for word in re.findall("`([^`]+)`", row.split("|")[-2])]
+    replaced = re.compile(rf"(?<![a-zA-Z])({'|'.join(words)})(?![a-zA-Z])", re.IGNORECASE)
+    found = [
+        f"{name}:{number}: {match[0]}"
+        for name in files
+        for number, line in enumerate(Path(name).read_text().splitlines(), 1)
+        if (match := replaced.search(line)) and not (name == "CONTRIBUTING.md" and line.startswith("|"))
+    ]
+    if found:
+        session.error("\n".join([f"{len(found)} words that CONTRIBUTING.md replaces:", *found]))
 
 
 def _build(session: nox.Session, into: str) -> Path:

@@ -4,7 +4,7 @@
 
 The server is the sandbox in a process of its own. Rounds are interleaved: SDK, peer, SDK, peer. Printed are medians, the
 spread, and the ratio, which is the only number that means something on another machine: 1.00 is as fast as the peer.
-The peer decodes JSON to dicts and follows offsets, with the bearer token it was given: no renewal, no retries, no types.
+The peer decodes JSON to dicts and follows offsets, with a fixed bearer token: no refresh, no retries, no types.
 """
 
 from __future__ import annotations

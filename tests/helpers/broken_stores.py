@@ -112,7 +112,7 @@ class GivesBackWhatItDoesNotHold(Shelf):
 
 
 class HandsOverToTheDead(Shelf):
-    """A fair lock: whoever leaves makes the first waiter the holder, cancelled or not."""
+    """A fair lock. Its release makes the first waiter the holder, cancelled or not."""
 
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
@@ -136,7 +136,7 @@ class HandsOverToTheDead(Shelf):
 
 
 class KeepsTheTurnOfTheCancelled(HandsOverToTheDead):
-    """As above, but it does skip those who were cancelled before their turn."""
+    """As above, but it skips waiters that were cancelled before their turn."""
 
     def hand_over(self) -> None:
         while self.place.queue:

@@ -14,7 +14,7 @@ from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp, Redis
 def call_at_expiry(
     results: Queue, where: str, client_id: str, account: str, api: str, barrier: Barrier
 ) -> None:
-    """Twenty calls over an expired login, begun together with the other children. Puts the answers, or the error.
+    """Twenty calls with an expired access token, begun together with the other children. Puts the results, or the error.
 
     `where` is a file, or the address of a Redis server.
     """

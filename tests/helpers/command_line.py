@@ -17,7 +17,7 @@ EZEEP = [sys.executable, "-m", "ezeep_async"]
 
 @attrs.frozen
 class Ran:
-    """What became of a command."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -63,7 +63,7 @@ async def started(
 
 
 async def ended(process: asyncio.subprocess.Process, stdin: str = "") -> Ran:
-    """What became of it, with the rest of its input."""
+    """Send the rest of its input and wait for its end."""
     out, err = await process.communicate(stdin.encode())
     assert process.returncode is not None
     return Ran(process.returncode, (out or b"").decode(), err.decode())

@@ -13,7 +13,7 @@ from ezeep_async.sandbox import Sandbox
 
 
 async def survives(fault: str, sandbox: Sandbox, session: EzeepSession) -> bool:
-    """Whether the login works after a fault, for a call and for one more renewal, without a person. It is noted."""
+    """Whether the token set works after a fault, for a call and for one more refresh. Adds a row to the evidence."""
     refreshes = sandbox.refresh_requests
     try:
         await session.accounts.me()

@@ -1,4 +1,4 @@
-"""What the fuzz tests feed to decoders, and what an error shows to whoever looks at all of it."""
+"""What the fuzz tests feed to decoders, and all the text that an error can show."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def damaged(draw: st.DrawFn, body: bytes) -> bytes:
 
 
 def bodies(*valid: Any) -> st.SearchStrategy[bytes]:
-    """Answers: valid ones with faults, any JSON, any bytes."""
+    """Response bodies: valid ones with faults, any JSON, any bytes."""
     written = st.sampled_from([json.dumps(each).encode() for each in valid])
     return (
         junk

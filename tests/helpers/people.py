@@ -22,7 +22,7 @@ class Desk:
         sandbox.behaviour.redirect_uris = (self.redirect_uri,)
         self._opened = home / "opened"
         script = home / "browser.py"
-        # In one step: whoever waits for the file must not read half of an address.
+        # In one step: the process that waits for the file must not read half of an address.
         script.write_text(
             "import os, sys\n"
             f"open({str(self._opened) + '.part'!r}, 'w').write(sys.argv[1])\n"
@@ -41,7 +41,7 @@ class Desk:
 
     @property
     def alone(self) -> dict[str, str]:
-        """The environment of somebody who was told of no service and no client."""
+        """An environment that names no service and no client."""
         return {name: value for name, value in self.environment.items() if not name.startswith("EZEEP_")}
 
     @property

@@ -1,4 +1,4 @@
-"""An HTTP server by hand, for answers that no server library would send."""
+"""An HTTP server by hand, for responses that no server library would send."""
 
 from __future__ import annotations
 

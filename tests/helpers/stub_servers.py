@@ -27,7 +27,7 @@ REFRESH = "refresh-token-of-the-tests-9876543210"
 
 
 def login() -> TokenSet:
-    """A login that needs no renewal."""
+    """A token set that needs no refresh."""
     return TokenSet(ACCESS, REFRESH, datetime.now(UTC) + timedelta(hours=1), expires_in=3600.0)
 
 
@@ -66,7 +66,7 @@ async def nothing_running() -> AsyncIterator[None]:
 
 
 def user(number: int) -> dict[str, Any]:
-    """A user record whose id tells its number."""
+    """A user record whose id contains its number."""
     return {"id": str(UUID(int=number)), "groups": []}
 
 
@@ -95,7 +95,7 @@ Handler = Callable[[Seen], web.StreamResponse | Awaitable[web.StreamResponse]]
 
 
 class Stub:
-    """An HTTP server that answers with what `handler` gives, and keeps what arrived."""
+    """An HTTP server that responds with what `handler` returns, and records the requests."""
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler

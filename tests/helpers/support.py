@@ -17,7 +17,7 @@ from ezeep_async.sandbox import Sandbox
 
 
 QUICK = Settings(connect_timeout=2.0, read_timeout=5.0, deadline=10.0, refresh_timeout=3.0)
-"""Time limits for tests: what does not happen is given up on soon."""
+"""Short time limits, so that a failing test ends soon."""
 
 TOKEN = "POST /oauth/access_token/"
 ME = "GET /v1/users/me/"
@@ -25,7 +25,7 @@ ME = "GET /v1/users/me/"
 
 @attrs.define
 class Clock:
-    """The client's clocks, which jump when they are told to: the wall clock alone, or both."""
+    """The client's clocks, which a test can move: the wall clock alone, or both."""
 
     wall: float = 0.0
     steady: float = 0.0
@@ -38,7 +38,7 @@ class Clock:
 
 
 def expired(tokens: TokenSet) -> TokenSet:
-    """The same login with an access token that has ended a minute ago."""
+    """The same token set with an access token that expired a minute ago."""
     return attrs.evolve(tokens, expires_at=datetime.now(UTC) - timedelta(minutes=1))
 
 
@@ -51,14 +51,14 @@ def open_session(sandbox: Sandbox, store=None, **options) -> EzeepSession:
 
 
 async def put(store: TokenStore, tokens: TokenSet) -> None:
-    """Store a login as whoever keeps the contract does it: with the lock held, and after a look."""
+    """Store a token set as the contract demands: with the lock held, and after a `load`."""
     async with store.lock():
         await store.load()
         await store.save(tokens)
 
 
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait for it, with a bound."""
+    """Wait until the condition is true, at most `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -67,9 +67,9 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 
 @contextlib.contextmanager
 def reserved_port() -> Iterator[int]:
-    """A port on 127.0.0.1 that nobody listens on, and that only who is told of it will."""
+    """A port on 127.0.0.1 that no process listens on, and that no other process gets."""
     with socket.socket() as holder:
-        # Bound and not listening: the system gives it to nobody else, and lets a server that reuses addresses have it.
+        # Bound and not listening: the system gives it to no other process, but a server that reuses addresses can bind it.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]

@@ -1,11 +1,10 @@
-"""Watches every test: no secret is told, and none is on its way to where it does not belong (8-3, 3-1, 9-5).
+"""Watches every test: no secret is exposed, and none is sent to a wrong host (8-3, 3-1, 9-5).
 
 Secrets are the tokens, codes and verifiers that the sandbox and the client make, client secrets, proxy passwords, and
-what is sent as Basic credentials. Told is what is logged (at DEBUG, whatever level a test has set; a test sees of it what
-it would see anyway), what errors say, with their attributes and with the whole chain of causes where a test catches one,
-warnings, the repr of every public object, what the command prints, the audit logs of provisioning, and of every request
-that our client sends all headers but the two that are for secrets: `Authorization`, which goes to the two hosts of a session
-alone, and `Proxy-Authorization`, which goes to a proxy alone.
+what is sent as Basic credentials. Exposed is what appears in log lines (at DEBUG, whatever level a test has set), in errors
+with their attributes and causes, in warnings, in the repr of every public object, in the output of the command, in the
+audit logs of provisioning, and in the headers of requests, except in the two headers for secrets: `Authorization` may go
+to the two hosts of a session, and `Proxy-Authorization` to a proxy.
 """
 
 from __future__ import annotations
@@ -81,8 +80,8 @@ class Watch:
     """What happened in one test."""
 
     secrets: set[str] = attrs.field(factory=set[str])
-    told: list[str] = attrs.field(factory=list[str])
-    """Everything that somebody could have read."""
+    output: list[str] = attrs.field(factory=list[str])
+    """Everything that a person could have read."""
     origins: set[URL] = attrs.field(factory=set[URL])
     """The two hosts of every session."""
     authorized: list[URL] = attrs.field(factory=list[URL])
@@ -94,9 +93,11 @@ class Watch:
 
     def complaints(self) -> list[str]:
         """What must not have happened."""
-        everything = "\n".join(self.told)
+        everything = "\n".join(self.output)
         found = [
-            f"a secret was told: {_around(everything, each)}" for each in self.secrets if each in everything
+            f"a secret was exposed: {_around(everything, each)}"
+            for each in self.secrets
+            if each in everything
         ]
         found += [f"a token went to {url}" for url in self.authorized if url not in self.origins]
         found += [f"the credentials for a proxy went to {url}" for url in self.past_the_proxy]
@@ -139,10 +140,10 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Watch:
             *(settings.proxy_auth or ())[1:], settings.proxy and URL(settings.proxy).password
         ),
     )
-    after(EzeepError, "__init__", lambda error, _: watch.told.append(f"{error!r} {error}"))
-    after(Ran, "__init__", lambda ran, _: watch.told.append(f"{ran.out} {ran.err}"))
+    after(EzeepError, "__init__", lambda error, _: watch.output.append(f"{error!r} {error}"))
+    after(Ran, "__init__", lambda ran, _: watch.output.append(f"{ran.out} {ran.err}"))
     for shown in SHOWN:
-        after(shown, "__init__", lambda instance, _: watch.told.append(repr(instance)))
+        after(shown, "__init__", lambda instance, _: watch.output.append(repr(instance)))
     after(
         Transport,
         "__init__",
@@ -168,9 +169,9 @@ def _watch_what_is_caught(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None
 
     def caught(raises: RaisesExc, kind: Any, error: BaseException | None, trace: Any) -> bool:
         if error is not None:
-            watch.told += traceback.format_exception(error)
-            watch.told += local_variables(error)
-            watch.told.append(repr(vars(error)))
+            watch.output += traceback.format_exception(error)
+            watch.output += local_variables(error)
+            watch.output.append(repr(vars(error)))
         return real(raises, kind, error, trace)
 
     monkeypatch.setattr(RaisesExc, "__exit__", caught)
@@ -209,7 +210,7 @@ def _watch_warnings(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
     real = warnings.warn
 
     def warn(message: Any, *args: Any, stacklevel: int = 1, **options: Any) -> None:
-        watch.told.append(str(message))
+        watch.output.append(str(message))
         real(message, *args, stacklevel=stacklevel + 1, **options)
 
     monkeypatch.setattr(warnings, "warn", warn)
@@ -223,9 +224,9 @@ def _watch_the_log(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
 
     def handled(logger: logging.Logger, record: logging.LogRecord) -> None:
         if logger.name.partition(".")[0] in LOGGERS:
-            watch.told.append(record.getMessage())
+            watch.output.append(record.getMessage())
             if record.exc_info and record.exc_info[1] is not None:
-                watch.told += traceback.format_exception(record.exc_info[1])
+                watch.output += traceback.format_exception(record.exc_info[1])
         if is_enabled(logger, record.levelno):
             handle(logger, record)
 
@@ -255,7 +256,7 @@ def _watch_requests(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
                 case "cookie":
                     watch.cookies.append(origin)
                 case _:
-                    watch.told.append(f"{request.method} {request.url} with {name}: {value}")
+                    watch.output.append(f"{request.method} {request.url} with {name}: {value}")
 
     monkeypatch.setattr(ClientRequest, "send", send)
 
@@ -264,7 +265,7 @@ def _watch_audit_logs(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
     real = AuditLog._append
 
     def append(log: AuditLog, content: bytes) -> None:
-        watch.told.append(content.decode())
+        watch.output.append(content.decode())
         real(log, content)
 
     monkeypatch.setattr(AuditLog, "_append", append)

@@ -41,7 +41,7 @@ class Writer:
 
     process: asyncio.subprocess.Process
 
-    async def told(self) -> str:
+    async def message(self) -> str:
         assert self.process.stdout is not None
         return (await asyncio.wait_for(self.process.stdout.readline(), 60)).decode().strip()
 
@@ -50,7 +50,7 @@ class Writer:
         self.process.stdin.write(b"go\n")
 
     async def outcome(self) -> list[str]:
-        return json.loads(await self.told())
+        return json.loads(await self.message())
 
 
 @contextlib.asynccontextmanager
@@ -70,7 +70,7 @@ async def writer(sandbox: Sandbox, where: str, **task: object) -> AsyncIterator[
     )
     try:
         started = Writer(process)
-        assert await started.told() == "ready"
+        assert await started.message() == "ready"
         yield started
     finally:
         with contextlib.suppress(ProcessLookupError):
