@@ -51,7 +51,7 @@ def environment(server, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_there_are_snippets() -> None:
+def test_2_14_the_first_example_has_a_token_store() -> None:
     """2-14: the first example is asynchronous, has a token store, and is short."""
     assert len(SNIPPETS) == 9
     assert "FileTokenStore(" in SNIPPETS[0]
@@ -124,6 +124,15 @@ def test_the_nightly_job_reports_after_sigterm(server, environment: dict[str, st
     assert "1 created" in out
     assert "not started" in out
     assert "not_started" in (tmp_path / "report.csv").read_text()
+
+
+def test_2_10_network_file_systems_are_documented() -> None:
+    """2-10: that their locks do not hold between hosts, and what to use instead."""
+    (paragraph,) = re.findall(
+        r"[^\n]*network file system \(.*?\n\n", (ROOT / "docs/login.md").read_text(), re.DOTALL
+    )
+    assert "do not" in paragraph
+    assert "RedisTokenStore" in paragraph
 
 
 def test_errors_are_documented() -> None:

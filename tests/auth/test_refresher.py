@@ -797,3 +797,15 @@ async def test_a_code_exchange_is_never_repeated(sandbox: Sandbox) -> None:
         with pytest.raises(OutcomeUnknown, match="start again"):
             await session.oauth.exchange_code("some-code")
     assert sandbox.count(TOKEN) == 1
+
+
+async def test_9_2_a_refresh_happens_when_a_call_needs_it(sandbox: Sandbox) -> None:
+    """9-2: an idle session does not refresh, however old its token set is; the next call does."""
+    async with open_session(sandbox, stored=expired(sandbox.tokens())) as session:
+        await session.accounts.me()
+        assert sandbox.refreshes == 1
+        sandbox.expire_access_tokens()
+        await settle(20)
+        assert sandbox.refreshes == 1
+        await session.accounts.me()
+        assert sandbox.refreshes == 2

@@ -91,7 +91,7 @@ async def test_missing_slash_is_a_redirect(server, client, method, path, route):
     assert server.requests[-1].status == 301
 
 
-async def test_unknown_routes(client_for):
+async def test_8_9_unknown_routes(client_for):
     """8-9: answered 404, and counted; the hosts do not serve each other's paths."""
     async with Sandbox(users=1) as server:
         client = client_for(server)

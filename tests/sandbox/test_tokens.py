@@ -44,7 +44,7 @@ async def test_issued_tokens_say_when_they_end(server):
 
 @pytest.mark.parametrize("grace", [0.0, 120.0])
 @pytest.mark.parametrize("protection", [True, False])
-async def test_used_refresh_token(server, client, grace, protection):
+async def test_9_1_used_refresh_token(server, client, grace, protection):
     """9-1: in the window the same pair again; after it the family dies, or only the replay fails."""
     server.behaviour.grace_window, server.behaviour.reuse_protection = grace, protection
     first = server.tokens()

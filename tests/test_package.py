@@ -1,0 +1,85 @@
+"""The package as a whole: its marker for type checkers, what its import does, and what it says that it supports."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+import ezeep_async
+
+
+pytestmark = pytest.mark.may_block
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+# In a process of its own, because the tests themselves import everything. Audit events are listed in the documentation of
+# Python: https://docs.python.org/3/library/audit_events.html
+IMPORTING = """
+import asyncio, json, sys, threading
+def watch(event, args):
+    if event.startswith(("socket.", "subprocess.", "os.fork", "os.posix_spawn", "_thread.start_new_thread")):
+        seen.append(event)
+    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+        seen.append(f"{event} {args[0]}")
+import aiohttp, attrs, cattrs, filelock, msgspec, platformdirs  # what dependencies do is theirs
+seen = []
+sys.dont_write_bytecode = True
+sys.addaudithook(watch)
+loop = asyncio.new_event_loop
+asyncio.new_event_loop = lambda: seen.append("event loop") or loop()
+import ezeep_async, ezeep_async.provisioning, ezeep_async.sandbox, ezeep_async.blocking.session
+found = list(seen)
+heavy = sorted({"keyring", "opentelemetry", "redis", "yaml", "pytest", "rich"} & set(sys.modules))
+print(json.dumps([found, threading.active_count(), heavy]))
+"""
+
+
+def test_8_8_importing_starts_nothing() -> None:
+    """8-8: no network, thread, process, event loop or written file; no optional dependency is imported."""
+    out = subprocess.check_output([sys.executable, "-c", IMPORTING], text=True)
+    assert json.loads(out) == [[], 1, []]
+
+
+def test_8_7_the_package_has_the_marker_for_type_checkers() -> None:
+    """8-7: PEP 561. `nox -s typing` checks the samples in tests/typing against the installed wheel."""
+    assert resources.files(ezeep_async).joinpath("py.typed").is_file()
+
+
+def test_8_10_supported_pythons() -> None:
+    """8-10: the classifiers, from which nox makes a session for each version, begin with `requires-python`."""
+    versions = [
+        match[1]
+        for each in PROJECT["classifiers"]
+        if (match := re.fullmatch(r".*:: Python :: (3\.\d+)", each))
+    ]
+    assert PROJECT["requires-python"] == f">={versions[0]}"
+    assert versions == [f"3.{11 + n}" for n in range(len(versions))]
+    assert "{}.{}".format(*sys.version_info) in versions
+
+
+def test_8_10_the_changelog_has_the_version() -> None:
+    """8-10: what changed in this version, or what will change in the next one."""
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert ezeep_async.__version__ in headings
+
+
+def test_every_requirement_has_a_test() -> None:
+    """The name of at least one test has the id."""
+    documented = re.findall(
+        r"^- \*\*(\d+-\d+)(?! Withdrawn)", (ROOT / "docs/requirements.md").read_text(), re.MULTILINE
+    )
+    names = " ".join(
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text())
+    )
+    tested = {f"{major}-{minor}" for major, minor in re.findall(r"(?<=_)([1-9])_(\d{1,2})(?=_|\b)", names)}
+    assert [each for each in documented if each not in tested] == []
