@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure() -> None:
     """`EVENT_LOOP=eager`, `uvloop` or `debug` runs the suite, and its child processes, on such an event loop.
 
-    And what a shell starts in the background ignores Ctrl-C, and so would all that is started from here.
+    What a shell starts in the background ignores SIGINT, and under `nohup` SIGHUP: child processes would inherit that.
     """
     if kind := os.environ.get("EVENT_LOOP"):
         use_event_loop(kind)
@@ -52,6 +52,8 @@ def pytest_configure() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
