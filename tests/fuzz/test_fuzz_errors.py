@@ -1,4 +1,4 @@
-"""Answers that are no, from anything: one of our errors, readable, and nothing secret in it."""
+"""Any refusal, built from anything: a readable error of the SDK without secrets."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ CLASSES = {
 
 
 @given(status=statuses, given=headers, body=bodies(*SHAPES))
-def test_3_8_fuzz_any_answer_is_one_of_our_errors(status: int, given: dict[str, str], body: bytes) -> None:
-    """3-8, 8-1: any status, headers and body: one class of ours, one line, fields that are lists of texts."""
+def test_3_8_fuzz_any_response_is_an_error_of_the_sdk(
+    status: int, given: dict[str, str], body: bytes
+) -> None:
+    """3-8, 8-1: any status, headers and body: one class of the SDK, one line, fields that are lists of strings."""
     error = error_from(response(status, given, body), CONTEXT)
     assert type(error) in CLASSES
     assert "\n" not in str(error)
     assert len(str(error)) < 600
-    told = shown(error)
-    assert leaks(told) == []
+    text = shown(error)
+    assert leaks(text) == []
     assert not {"set-cookie", "location"} & {name.lower() for name in getattr(error, "headers", {})}
     for name, texts in getattr(error, "field_errors", {}).items():
         assert isinstance(name, str)
@@ -51,7 +53,7 @@ def test_3_8_fuzz_any_answer_is_one_of_our_errors(status: int, given: dict[str, 
 @given(data=st.data(), padding=st.integers(0, 4200))
 @example(data=None, padding=0)
 def test_8_3_fuzz_an_error_that_repeats_a_secret_does_not_show_it(data: Any, padding: int) -> None:
-    """8-3: in any place of any shape, with any of its letters escaped, and wherever the body is cut off."""
+    """8-3: in any place of any body, with any of its letters escaped, and wherever the body is truncated."""
     if data is None:
         secret, text, shape = SECRETS[0], SECRETS[0].replace("/", "\\/"), '{"detail":"you sent %s"}'
     else:
@@ -64,18 +66,18 @@ def test_8_3_fuzz_an_error_that_repeats_a_secret_does_not_show_it(data: Any, pad
             )
         )  # fmt: skip
     body = b" " * padding + (shape % text).encode()
-    told = shown(error_from(response(400, {"X-Debug": f"Bearer {secret}"}, body), CONTEXT))
-    assert leaks(told) == []
+    text = shown(error_from(response(400, {"X-Debug": f"Bearer {secret}"}, body), CONTEXT))
+    assert leaks(text) == []
     plain = b"x" * padding + f"<title>you sent {secret}</title>".encode()
-    told = shown(error_from(response(502, {}, plain), CONTEXT))
-    assert leaks(told) == []
-    assert secret[:12] not in told
+    text = shown(error_from(response(502, {}, plain), CONTEXT))
+    assert leaks(text) == []
+    assert secret[:12] not in text
 
 
 @pytest.mark.parametrize("depth", [300, 900, 5_000])
 @pytest.mark.parametrize("word", ["message", "error", "x"])
-def test_3_8_nesting_is_no_other_error_however_deep_the_caller_is(word: str, depth: int) -> None:
-    """3-8: absurdly nested bodies, found out by a caller that is itself deep in its stack."""
+def test_3_8_nesting_gives_the_same_error_at_any_stack_depth(word: str, depth: int) -> None:
+    """3-8: deeply nested bodies, decoded deep in the stack."""
     body = b'{"%s":' % word.encode() * depth + b'["z"]' + b"}" * depth
 
     def call(levels: int) -> Any:
@@ -95,6 +97,6 @@ def test_3_8_nesting_is_no_other_error_however_deep_the_caller_is(word: str, dep
 @example(value="Mon, 01 Jan 0001 00:00:00 +2359", now=datetime.max.replace(tzinfo=UTC))
 @example(value="1_0", now=datetime.min.replace(tzinfo=UTC))
 def test_6_1_fuzz_retry_after_is_seconds_or_nothing(value: str, now: datetime) -> None:
-    """6-1: whatever stands in `Retry-After`: seconds from 0 on, or None."""
+    """6-1: any `Retry-After`: seconds from 0 on, or None."""
     seconds = parse_retry_after(value, now)
     assert seconds is None or 0 <= seconds < float("inf")

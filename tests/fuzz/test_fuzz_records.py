@@ -43,7 +43,7 @@ def decoded(body: bytes, kind: Any) -> Any:
 @KINDS
 @given(data=st.data())
 def test_8_1_fuzz_records_and_pages(kind: Any, data: st.DataObject) -> None:
-    """8-1: whatever bytes come: a record, or `UnexpectedResponse` with the path of what is wrong in what is JSON."""
+    """8-1: any bytes: a record, or `UnexpectedResponse`, with the path of the wrong value if they are JSON."""
     page = short(PAGES[kind])
     whole = data.draw(st.booleans())
     body = data.draw(bodies(page) if whole else bodies(*page["results"]))
@@ -124,13 +124,13 @@ def test_8_1_fuzz_unknown_fields_are_ignored(kind: Any, data: st.DataObject, new
     try:
         decode_json(body)
     except UnexpectedResponse:
-        return  # NaN, or an integer beyond every measure: no JSON that anybody has to read
+        return  # NaN, or a huge integer: not valid for the decoder
     assert decoded(body, PageBody[kind]) == expected
 
 
 @given(members=st.integers(0, 10**12), printers=st.integers(0, 10**12), count=st.integers(0, 10**12))
 def test_8_1_fuzz_counts_may_be_strings(members: int, printers: int, count: int) -> None:
-    """8-1: every count in the answers may be a number or a text."""
+    """8-1: every count in a response may be a number or a string."""
     page = short(PAGES[Group])
     first = {**page["results"][0], "num_members": str(members), "num_printers": f" {printers} "}
     body = json.dumps({**page, "count": str(count), "results": [first]}).encode()
@@ -143,7 +143,7 @@ def test_8_1_fuzz_counts_may_be_strings(members: int, printers: int, count: int)
 
 
 class Recording:
-    """An API that repeats what it is sent."""
+    """An API that returns what it receives."""
 
     def __init__(self) -> None:
         self.sent: list[Request] = []
@@ -158,7 +158,7 @@ class Recording:
 async def test_8_1_fuzz_unknown_words_are_kept_and_sent_back(
     roles: list[str], provider: str, status: str
 ) -> None:
-    """8-1: words of open sets are kept as they came; those that can be written go back unchanged."""
+    """8-1: values of open sets are kept; the writable ones are sent back unchanged."""
     person = decoded(json.dumps({"id": ID, "roles": roles}).encode(), AccountUser)
     assert person.roles == tuple(roles)
     api = Recording()
@@ -174,8 +174,8 @@ async def test_8_1_fuzz_unknown_words_are_kept_and_sent_back(
 
 
 @given(data=st.data(), padding=st.integers(0, 4200))
-def test_8_3_fuzz_an_unreadable_answer_shows_no_secret(data: st.DataObject, padding: int) -> None:
-    """8-3: an answer of the wrong shape that repeats our token, however it is spelled and wherever it is cut off."""
+def test_8_3_fuzz_an_unreadable_response_shows_no_secret(data: st.DataObject, padding: int) -> None:
+    """8-3: a malformed response that contains the token, escaped in any way and truncated anywhere."""
     secret = data.draw(st.sampled_from(SECRETS))
     text = data.draw(spelled(secret))
     shape = data.draw(
@@ -186,6 +186,6 @@ def test_8_3_fuzz_an_unreadable_answer_shows_no_secret(data: st.DataObject, padd
     answer = RawResponse(200, CIMultiDict({"X-Request-ID": secret}), body, "ours", SECRETS)
     with pytest.raises(UnexpectedResponse) as caught:
         decode_response(request, answer, lambda raw: decode(raw, Group))
-    told = shown(caught.value)
-    assert leaks(told) == []
-    assert secret[:12] not in told
+    text = shown(caught.value)
+    assert leaks(text) == []
+    assert secret[:12] not in text

@@ -61,7 +61,7 @@ def _redirect(request: web.Request, url: str, browser: str) -> web.Response:
 async def explain(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Errors as answers."""
+    """Turn errors into responses."""
     try:
         return await handler(request)
     except EzeepError as error:
@@ -75,7 +75,7 @@ async def explain(
 
 
 class AccessLogger(AbstractAccessLogger):
-    """One line for each request, without its query: that of a callback has a code in it."""
+    """Log one line for each request, without its query: the query of a callback contains a code."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         self.logger.info("%s %s %d", request.method, request.path, response.status)

@@ -30,7 +30,7 @@ async def site(
     caplog.set_level(logging.DEBUG)
     async with serving(kind, sandbox, tmp_path / "logins", clock=clock) as site:
         yield site
-        sandbox.faults.clear()  # what a test that failed still holds, closing would wait for
+        sandbox.faults.clear()  # closing would wait for what a failed test still holds
 
 
 @pytest.fixture

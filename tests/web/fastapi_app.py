@@ -60,7 +60,7 @@ def _redirect(request: Request, url: str, browser: str) -> Response:
 
 
 async def while_connected(request: Request, call: Callable[[], Awaitable[T]]) -> T:
-    """What `call` gives. Cancels it when the client hangs up, and raises `ClientDisconnect`: uvicorn lets it run on.
+    """Return the result of `call`. If the client disconnects, cancel it and raise `ClientDisconnect`: uvicorn does not.
 
     For requests whose body was read, or that have none.
     """
@@ -94,7 +94,7 @@ async def hung_up(request: Request, error: ClientDisconnect) -> Response:
 
 
 def without_query(record: logging.LogRecord) -> bool:
-    """For uvicorn's access log: the query of a callback has a code in it."""
+    """For uvicorn's access log: the query of a callback contains a code."""
     client, method, path, *others = record.args
     record.args = (client, method, path.partition("?")[0], *others)
     return True

@@ -19,7 +19,7 @@ logger = logging.getLogger("web")
 
 
 async def serve() -> web.AppRunner:
-    """Called in each worker. A runner, and not an application, for what gunicorn has no setting for."""
+    """Called in each worker. Returns a runner, because gunicorn has no setting for its options."""
     logging.basicConfig(level=logging.INFO)
     environ = os.environ
     ezeep = OAuthApp(environ["EZEEP_CLIENT_ID"], redirect_uri=environ["EZEEP_REDIRECT_URI"])

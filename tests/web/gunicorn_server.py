@@ -1,4 +1,4 @@
-"""A real gunicorn, with workers that can be told apart, in a process group that does not outlive its test."""
+"""A real gunicorn, whose workers can be distinguished, in a process group that ends with its test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Gunicorn:
     url: str
     process: Process
     logins: Path
-    """The folder of the logins that the workers share."""
+    """The folder of the token files that the workers share."""
     log_file: Path
     browsers: contextlib.AsyncExitStack
     killed: set[int] = attrs.field(factory=set)
@@ -40,7 +40,7 @@ class Gunicorn:
 
     @property
     def workers(self) -> list[int]:
-        """Those that live, the oldest first."""
+        """The process ids of the living workers, the oldest first."""
         booted = map(int, re.findall(r"Booting worker with pid: (\d+)\n", self.log))
         return [pid for pid in booted if pid not in self.killed]
 
@@ -54,7 +54,7 @@ class Gunicorn:
         return browser
 
     async def browsers_at(self, worker: int, cookies: Mapping[str, str], count: int = 1) -> list[Browser]:
-        """Browsers with a connection to that very worker, which they keep: the others are held meanwhile."""
+        """Browsers with a kept connection to that worker: the other workers are stopped meanwhile."""
         others = [pid for pid in self.workers if pid != worker]
         browsers = [await self.browser(cookies) for _ in range(count)]
         for pid in others:
@@ -73,12 +73,12 @@ class Gunicorn:
         self.killed.add(worker)
 
     async def replacement(self) -> int:
-        """The worker that was started for one that was killed."""
+        """The worker that replaced a killed one."""
         await until(lambda: len(self.workers) == 2)
         return self.workers[1]
 
     async def stop(self) -> int:
-        """Ask it to, and wait for the end. Gives the exit code."""
+        """Stop gunicorn, wait for its end, and return the exit code."""
         if self.process.returncode is None:
             self.process.terminate()
         return await asyncio.wait_for(self.process.wait(), 30)
@@ -86,7 +86,7 @@ class Gunicorn:
 
 @contextlib.asynccontextmanager
 async def gunicorn(sandbox: Sandbox, folder: Path) -> AsyncIterator[Gunicorn]:
-    """Two workers on a free port, whose callback is what the sandbox has registered."""
+    """Two workers on a free port, whose callback is registered in the sandbox."""
     sock, url = listening()
     sandbox.behaviour.redirect_uris = (f"{url}/callback",)
     logins, log_file = folder / "logins", folder / "gunicorn.log"

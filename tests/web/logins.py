@@ -1,11 +1,11 @@
 """What the example applications share: which browser is logged in with which `EzeepSession`.
 
-A browser is known by a random cookie. The request that it was sent away with, and the login that it came back with, are
-in files named by the digest of that cookie, so that it does not matter which worker a browser gets to. A worker has one
-session for each login, whichever of its handlers use it; two browsers of one person are two logins.
+A random cookie identifies a browser. Its authorization request, and later its token set, are in files named by the digest
+of that cookie, so any worker can serve the browser. A worker has one session for each token set; two browsers of one person
+have two.
 
-What an application of any size has besides: something that removes files, and closes sessions, that nobody has used
-for an hour. By then their logins have ended.
+A larger application also removes files and closes sessions that were not used for an hour. By then their token sets have
+expired.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from ezeep_async import (
 
 COOKIE = "login"
 LONGEST = 30.0
-"""Seconds that a page waits for ezeep, unless its address says otherwise."""
+"""Seconds that a page waits for ezeep, unless its query has another limit."""
 
 logger = logging.getLogger("web")
 
 
 class Logins:
-    """Who is logged in. Opened and closed with the application. `options` are those of `EzeepSession`."""
+    """The sessions of the browsers. Opened and closed with the application. `options` are those of `EzeepSession`."""
 
     def __init__(self, folder: str | os.PathLike[str], app: OAuthApp, **options) -> None:
         self.folder = Path(folder)
@@ -58,20 +58,20 @@ class Logins:
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-        self._http = aiohttp.ClientSession()  # all logins share its connections, and nothing else
+        self._http = aiohttp.ClientSession()  # all sessions share its connections, and nothing else
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         logger.info("closing %d sessions", len(self.sessions))
-        # Each waits for a renewal that is under way. A login that cannot be stored is in the log as critical.
+        # Each waits for a running refresh. A token set that cannot be stored is logged as critical.
         closing = [session.aclose() for session in self.sessions.values()]
         await asyncio.gather(*closing, return_exceptions=True)
         await self._http.close()
 
     def cookie_flags(self) -> dict[str, object]:
-        """Out of reach of scripts, and sent along with links from elsewhere, but not with forms."""
+        """Scripts cannot read the cookie. Links from other sites send it, forms do not."""
         return {
             "httponly": True,
             "samesite": "Lax",
@@ -79,19 +79,19 @@ class Logins:
         }
 
     async def begin(self, browser: str) -> tuple[str, str]:
-        """The cookie of a browser that wants to log in, and where to send it."""
+        """Begin a log-in: return the cookie for the browser, and the address to send it to."""
         browser = browser or secrets.token_urlsafe(32)
         request = self._new_session(browser).oauth.authorization_request()
         await asyncio.to_thread(_keep, self._path(browser, "request"), request)
         return browser, request.url
 
     async def finish(self, browser: str, callback_url: str) -> str:
-        """The cookie of a browser that came back. Raises `StateMismatch`, and what `complete` raises."""
+        """Complete a log-in: return the new cookie. Raises `StateMismatch`, and what `complete` raises."""
         request = await asyncio.to_thread(_take, self._path(browser, "request"))
         if request is None:
             raise StateMismatch("no login was begun in this browser, or it was finished already")
         await self._forget(browser)
-        browser = secrets.token_urlsafe(32)  # a new one: somebody else may have planted the old one
+        browser = secrets.token_urlsafe(32)  # a new one: an attacker may have planted the old one
         session = self.sessions[browser] = self._new_session(browser)
         try:
             await session.oauth.complete(callback_url, request)
@@ -102,11 +102,11 @@ class Logins:
 
     @contextlib.asynccontextmanager
     async def session(self, browser: str) -> AsyncGenerator[EzeepSession, None]:
-        """The one session of that browser's login. Raises `ReauthorizationRequired` when there is none."""
+        """The one session of this browser. Raises `ReauthorizationRequired` if it is not logged in."""
         if browser not in self.sessions:
             if not await asyncio.to_thread(self._path(browser, "json").exists):
-                raise ReauthorizationRequired("nobody is logged in in this browser")
-            # Nothing is awaited between looking and keeping: handlers that come together get the same session.
+                raise ReauthorizationRequired("this browser is not logged in")
+            # No await between the check and the assignment: concurrent handlers get the same session.
             self.sessions.setdefault(browser, self._new_session(browser))
         try:
             yield self.sessions[browser]
@@ -115,7 +115,7 @@ class Logins:
             raise
 
     async def end(self, browser: str) -> None:
-        """Log out, at ezeep too. Raises `TransientAuthError` when it cannot be reached: the login goes on."""
+        """Log out, at ezeep too. Raises `TransientAuthError` if ezeep cannot be reached: the token set stays."""
         async with self.session(browser) as session:
             await session.oauth.revoke()
         await self._forget(browser)
@@ -129,7 +129,7 @@ class Logins:
         return EzeepSession(self._app, store, http=self._http, **self._options)
 
     def _path(self, browser: str, kind: str) -> Path:
-        # A digest: what a browser sends is never a path, and what is on the disk opens no login.
+        # A digest: no input of a browser is a path, and no file name is a valid cookie.
         return self.folder / f"{hashlib.sha256(browser.encode()).hexdigest()}.{kind}"
 
 
@@ -141,17 +141,17 @@ def _keep(path: Path, request: AuthorizationRequest) -> None:
 
 
 def _take(path: Path) -> AuthorizationRequest | None:
-    """What was kept, once."""
+    """Read the file and remove it."""
     try:
         text = path.read_text()
-        path.unlink()  # of two that come at once, one gets past here
+        path.unlink()  # of two concurrent requests, one gets past this line
     except FileNotFoundError:
         return None
     return AuthorizationRequest(**json.loads(text))
 
 
 def answer_to(error: EzeepError) -> tuple[int, str]:
-    """Status and text. Nothing of the error is in it: part of it may be somebody else's words."""
+    """Status and text. The text of the error is not shown: parts of it may come from the query."""
     match error:
         case StateMismatch():
             return 403, "This login was not begun here, or it is over. Begin at /login."

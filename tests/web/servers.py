@@ -43,7 +43,7 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def serving(kind: str, sandbox: Sandbox, folder: Path, **options) -> AsyncIterator[Site]:
-    """Serve the application of that kind. Its callback is what the sandbox has registered."""
+    """Serve the application. Its callback is registered in the sandbox."""
     sock, url = listening()
     sandbox.behaviour.redirect_uris = (f"{url}/callback",)
     site = Site(kind, url, Logins(folder, sandbox.oauth_app, endpoints=sandbox.endpoints, **options))
@@ -52,7 +52,7 @@ async def serving(kind: str, sandbox: Sandbox, folder: Path, **options) -> Async
         try:
             yield site
         except BaseException:
-            sandbox.faults.clear()  # closing waits for what is held there
+            sandbox.faults.clear()  # closing would wait for what the sandbox holds
             raise
 
 
@@ -93,8 +93,8 @@ async def _on_uvicorn(site: Site, sock: socket.socket) -> AsyncIterator[None]:
 
 
 @attrs.frozen
-class Answer:
-    """What an application said."""
+class SiteResponse:
+    """A response of an application."""
 
     status: int
     text: str
@@ -102,14 +102,14 @@ class Answer:
 
 
 class Browser:
-    """Somebody's browser: it keeps cookies, and says where it is sent instead of going there."""
+    """A browser: it keeps cookies, and returns redirects instead of following them."""
 
     def __init__(self, url: str) -> None:
         self._url = URL(url)
         self._jar = aiohttp.CookieJar(unsafe=True)  # "unsafe" are cookies of hosts without a name
         self._http = aiohttp.ClientSession(cookie_jar=self._jar)
-        self._http._retry_connection = False  # what a dying server left unanswered is not asked again
-        self.answers: list[Answer] = []
+        self._http._retry_connection = False  # a request without a response is not sent again
+        self.responses: list[SiteResponse] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -128,24 +128,24 @@ class Browser:
         self._jar.clear()
         self._jar.update_cookies(cookies, self._url)
 
-    async def ask(self, method: str, address: str) -> Answer:
+    async def ask(self, method: str, address: str) -> SiteResponse:
         url = self._url.join(URL(address))
-        async with self._http.request(method, url, allow_redirects=False) as response:
-            answer = Answer(response.status, await response.text(), response.headers)
-        self.answers.append(answer)
-        return answer
+        async with self._http.request(method, url, allow_redirects=False) as raw:
+            response = SiteResponse(raw.status, await raw.text(), raw.headers)
+        self.responses.append(response)
+        return response
 
-    async def get(self, address: str) -> Answer:
+    async def get(self, address: str) -> SiteResponse:
         return await self.ask("GET", address)
 
     async def come_back(self, decision: str = "approve", **fields: str) -> str:
-        """Begin a login, decide at the consent page, and give the address that it leads back to."""
-        answer = await self.get("/login")
-        assert answer.status == 302, answer
-        status, location = await decide(answer.headers["Location"], decision, **fields)
+        """Begin a log-in, decide on the consent page, and return the address of the redirect."""
+        response = await self.get("/login")
+        assert response.status == 302, response
+        status, location = await decide(response.headers["Location"], decision, **fields)
         assert status == 302, location
         return location
 
     async def log_in(self, **fields: str) -> None:
-        answer = await self.get(await self.come_back(**fields))
-        assert (answer.status, answer.headers["Location"]) == (302, "/me"), answer
+        response = await self.get(await self.come_back(**fields))
+        assert (response.status, response.headers["Location"]) == (302, "/me"), response

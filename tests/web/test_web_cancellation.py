@@ -1,6 +1,6 @@
-"""The web flow when browsers hang up: handlers end, and the renewal of the login does not: requirements 1-1 to 1-7.
+"""Browsers disconnect: handlers are cancelled, the token refresh is not (requirements 1-1 to 1-7).
 
-The sandbox is at its strictest: no grace window, and a refresh token that is used twice ends the login.
+The sandbox is at its strictest: no grace window, and a refresh token that is used twice revokes the token set.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 import pytest
 from helpers.evidence import note
 from helpers.support import ME, TOKEN, Clock, settle, until
-from web.servers import Answer, Browser, Site, serving
+from web.servers import SiteResponse, Browser, Site, serving
 
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.faults import Hold
@@ -32,7 +32,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @attrs.frozen
 class Crowd:
-    """Somebody's browser with many requests under way."""
+    """A browser with many concurrent requests."""
 
     site: Site
     browser: Browser
@@ -47,14 +47,14 @@ class Crowd:
         self.site.begun = 0
 
     def expire(self, where: str) -> None:
-        """End the access token: by the application's clock, or at the server, whose 401 tells it."""
+        """Expire the access token: by the clock of the application, or at the server, which responds with 401."""
         if where == "here":
             self.clock.steady += 3550
         else:
             self.sandbox.expire_access_tokens()
 
-    async def ask(self, count: int, where: str) -> list[asyncio.Task[Answer]]:
-        """So many requests, each of which has a handler that waits for the renewal, or is about to."""
+    async def ask(self, count: int, where: str) -> list[asyncio.Task[SiteResponse]]:
+        """Start requests whose handlers all wait for the refresh, or are about to."""
         begun, refused = self.site.begun + count, self.sandbox.count(ME) + count
         calls = [asyncio.create_task(self.browser.get("/me")) for _ in range(count)]
         await until(lambda: self.site.begun == begun)
@@ -63,14 +63,14 @@ class Crowd:
         return calls
 
     def hung_up(self) -> int:
-        """How many handlers ended because their client went away."""
+        """The number of handlers that ended because their client disconnected."""
         return self.caplog.text.count("GET /me: the client hung up")
 
     async def leave(self, count: int, hold: Hold, where: str = "here", how: str = "hang up") -> None:
-        """So many requests whose handlers are cancelled: the client hangs up, or they have a time limit."""
+        """Requests whose handlers are cancelled: the client disconnects, or they have a time limit."""
         if how == "time limit":
-            answers = await asyncio.gather(*[self.browser.get("/me?within=0.3") for _ in range(count)])
-            assert [answer.status for answer in answers] == [504] * count
+            responses = await asyncio.gather(*[self.browser.get("/me?within=0.3") for _ in range(count)])
+            assert [response.status for response in responses] == [504] * count
             return
         before = self.hung_up()
         calls = await self.ask(count, where)
@@ -81,13 +81,13 @@ class Crowd:
         await until(lambda: self.hung_up() == before + count)
 
     async def is_alive_after(self, refreshes: int) -> bool:
-        """Whether the login works after so many renewals, and after one more. All of them must be first uses."""
+        """Whether the token set works after these refreshes, and after one more. Each refresh token must be used once."""
         first = await self.browser.get("/me")
         assert self.sandbox.refresh_requests == self.sandbox.refreshes == refreshes
         self.expire("here")
         second = await self.browser.get("/me")
         assert self.sandbox.refresh_requests == self.sandbox.refreshes == refreshes + 1
-        assert self.sandbox.count(TOKEN) == refreshes + 1, "somebody has logged in anew"
+        assert self.sandbox.count(TOKEN) == refreshes + 1, "the number of refreshes is wrong"
         return first.status == second.status == 200
 
 
@@ -114,14 +114,14 @@ WAYS = pytest.mark.parametrize(
 async def test_1_5_ten_of_twenty_handlers_are_cancelled(
     crowd: Crowd, sandbox: Sandbox, hold: Hold, where: str, how: str
 ) -> None:
-    """1-1, 1-2, 1-5, 1-6: in the middle of the one renewal: ten answers, and the login lives on."""
+    """1-1, 1-2, 1-5, 1-6: during the one refresh: ten responses, and the token set still works."""
     crowd.expire(where)
     stay = await crowd.ask(10, where)
     await hold.arrived()
     await crowd.leave(10, hold, where, how)
     assert not any(call.done() for call in stay)
     hold.release()
-    assert [answer.status for answer in await asyncio.gather(*stay)] == [200] * 10
+    assert [response.status for response in await asyncio.gather(*stay)] == [200] * 10
     assert len(crowd.site.logins.sessions) == 1
     assert hold.count == 1
     fault = "client disconnect" if how == "hang up" else "time limit of a handler"
@@ -136,7 +136,7 @@ async def test_1_5_ten_of_twenty_handlers_are_cancelled(
 async def test_1_5_all_twenty_handlers_are_cancelled(
     crowd: Crowd, sandbox: Sandbox, hold: Hold, where: str, how: str
 ) -> None:
-    """1-5: nobody is left who waits for the renewal. It ends all the same, and the next handler needs no other."""
+    """1-5: no waiter is left. The refresh completes, and the next handler needs no other."""
     crowd.expire(where)
     await crowd.leave(20, hold, where, how)
     await hold.arrived()
@@ -144,20 +144,22 @@ async def test_1_5_all_twenty_handlers_are_cancelled(
     assert await crowd.is_alive_after(refreshes=1)
 
 
-async def test_1_5_the_first_one_of_all_hangs_up(crowd: Crowd, sandbox: Sandbox, hold: Hold) -> None:
-    """1-5, 1-6: the handler whose request began the renewal does not own it."""
+async def test_1_5_the_request_that_began_the_refresh_is_cancelled(
+    crowd: Crowd, sandbox: Sandbox, hold: Hold
+) -> None:
+    """1-5, 1-6: the handler whose request began the refresh does not own it."""
     crowd.expire("here")
     await crowd.leave(1, hold)
     stay = await crowd.ask(10, "here")
     hold.release()
-    assert [answer.status for answer in await asyncio.gather(*stay)] == [200] * 10
+    assert [response.status for response in await asyncio.gather(*stay)] == [200] * 10
     assert await crowd.is_alive_after(refreshes=1)
 
 
-async def test_1_7_an_application_that_stops_waits_for_the_renewal(
+async def test_1_7_an_application_that_stops_waits_for_the_refresh(
     kind: str, sandbox: Sandbox, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """1-7: with all its browsers gone it ends when the new login is stored: the next one renews nothing."""
+    """1-7: without browsers it ends when the new token set is stored: the next one does not refresh."""
     caplog.set_level(logging.INFO)
     async with contextlib.AsyncExitStack() as application:
         site = await application.enter_async_context(serving(kind, sandbox, tmp_path, clock=clock))

@@ -1,4 +1,4 @@
-"""The web flow under gunicorn: workers that share logins, and that are killed or stopped in the middle of a renewal:
+"""The web flow under gunicorn: workers that share token files, and that are killed or stopped during a refresh:
 requirements 1-5, 1-7, 2-1 and 2-3.
 
 The sandbox is on the loop of the test, which nothing here blocks: the workers are processes of their own.
@@ -17,7 +17,7 @@ import pytest
 from helpers.evidence import note
 from helpers.support import ME, TOKEN, until
 from web.gunicorn_server import Gunicorn, gunicorn
-from web.servers import Answer, Browser
+from web.servers import SiteResponse, Browser
 
 from ezeep_async import EzeepSession, FileTokenStore
 from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
@@ -33,7 +33,7 @@ pytestmark = [
 async def server(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Gunicorn]:
     async with gunicorn(sandbox, tmp_path) as server:
         yield server
-        sandbox.faults.clear()  # what a test that failed still holds, stopping would wait for
+        sandbox.faults.clear()  # stopping would wait for what a failed test still holds
         await server.stop()
         log = server.log
     assert not any(word in log for word in ("Traceback", "Warning", "never retrieved")), log
@@ -43,7 +43,7 @@ async def server(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Gunicorn]:
 
 @attrs.frozen
 class Pair:
-    """A login, and ten connections with it to each of the two workers."""
+    """A logged-in browser with ten connections to each of the two workers."""
 
     cookies: Mapping[str, str]
     one: list[Browser]
@@ -60,15 +60,15 @@ async def pair(server: Gunicorn, sandbox: Sandbox) -> Pair:
     return Pair(browser.cookies, one, two)
 
 
-def _ask(browsers: list[Browser]) -> list[asyncio.Task[Answer]]:
+def _ask(browsers: list[Browser]) -> list[asyncio.Task[SiteResponse]]:
     return [asyncio.create_task(browser.get("/me")) for browser in browsers]
 
 
-async def _statuses(calls: list[asyncio.Task[Answer]]) -> list[int]:
-    return [answer.status for answer in await asyncio.gather(*calls)]
+async def _statuses(calls: list[asyncio.Task[SiteResponse]]) -> list[int]:
+    return [response.status for response in await asyncio.gather(*calls)]
 
 
-async def _hang_up(calls: list[asyncio.Task[Answer]], server: Gunicorn) -> None:
+async def _hang_up(calls: list[asyncio.Task[SiteResponse]], server: Gunicorn) -> None:
     before = server.hung_up()
     for call in calls:
         call.cancel()
@@ -76,8 +76,8 @@ async def _hang_up(calls: list[asyncio.Task[Answer]], server: Gunicorn) -> None:
     await until(lambda: server.hung_up() == before + len(calls))
 
 
-async def test_a_login_goes_through_several_workers(server: Gunicorn, sandbox: Sandbox) -> None:
-    """9-4: begun at one, finished at the other, used at both: the request works once, wherever it is presented."""
+async def test_a_log_in_is_served_by_several_workers(server: Gunicorn, sandbox: Sandbox) -> None:
+    """9-4: begun at one, completed at the other, used at both: the authorization request works once."""
     one, two = server.workers
     (first,) = await server.browsers_at(one, {})
     location = await first.come_back()
@@ -85,18 +85,18 @@ async def test_a_login_goes_through_several_workers(server: Gunicorn, sandbox: S
     assert (await second.get(location)).status == 302
     assert (await first.get(location)).status == 403
     first.cookies = second.cookies
-    answers = [await browser.get("/me") for browser in (first, second)]
-    assert [SANDBOX_ADMIN in answer.text for answer in answers] == [True, True]
-    assert [answer.headers["X-Served-By"] for answer in answers] == [str(one), str(two)]
+    responses = [await browser.get("/me") for browser in (first, second)]
+    assert [SANDBOX_ADMIN in response.text for response in responses] == [True, True]
+    assert [response.headers["X-Served-By"] for response in responses] == [str(one), str(two)]
     assert (await second.ask("POST", "/logout")).status == 204
     assert (await first.get("/me")).status == 401
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before_the_server_rotates", "after_it_rotated"])
-async def test_2_1_twenty_requests_at_two_workers_of_which_ten_hang_up(
+async def test_2_1_twenty_requests_at_two_workers_of_which_ten_disconnect(
     server: Gunicorn, sandbox: Sandbox, pair: Pair, after: bool
 ) -> None:
-    """1-5, 2-1: one renewal in all, ten answers, and the login lives on."""
+    """1-5, 2-1: one refresh in all, ten responses, and the token set still works."""
     sandbox.expire_access_tokens()
     hold = sandbox.faults.hold(TOKEN, after=after)
     calls = _ask(pair.one + pair.two)
@@ -108,11 +108,11 @@ async def test_2_1_twenty_requests_at_two_workers_of_which_ten_hang_up(
     assert sandbox.refresh_requests == sandbox.refreshes == 1
     refreshes = sandbox.refresh_requests
     sandbox.expire_access_tokens()
-    answers = await _statuses(_ask(pair.one + pair.two))
+    responses = await _statuses(_ask(pair.one + pair.two))
     assert sandbox.refresh_requests == sandbox.refreshes == 2
     fault = f"client disconnect, gunicorn, {'after' if after else 'before'} the rotation"
-    note(fault, sandbox, refreshes, lost=401 in answers)
-    assert answers == [200] * 20
+    note(fault, sandbox, refreshes, lost=401 in responses)
+    assert responses == [200] * 20
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,10 @@ async def test_2_1_twenty_requests_at_two_workers_of_which_ten_hang_up(
     [(0.0, False, True), (120.0, True, True), (0.0, True, False)],
     ids=["lost on the way", "rotated, with a grace window", "rotated, without"],
 )
-async def test_2_3_a_worker_is_killed_in_the_middle_of_a_renewal(
+async def test_2_3_a_worker_is_killed_during_a_refresh(
     server: Gunicorn, sandbox: Sandbox, pair: Pair, grace: float, rotated: bool, survives: bool
 ) -> None:
-    """2-3: the other worker renews at once, and gunicorn's new one needs no renewal. A login ends only where the server
+    """2-3: the other worker refreshes at once, and gunicorn's new one needs no refresh. A token set is lost only where the server
     had rotated its token and has no grace window: 401, and the person logs in again.
     """
     sandbox.behaviour.grace_window = grace
@@ -145,7 +145,7 @@ async def test_2_3_a_worker_is_killed_in_the_middle_of_a_renewal(
     assert sandbox.refreshes == 1
     hold.release()
     (browser,) = await server.browsers_at(await server.replacement(), pair.cookies)
-    assert browser.answers[-1].status == (200 if survives else 401)
+    assert browser.responses[-1].status == (200 if survives else 401)
     refreshes = sandbox.refresh_requests
     sandbox.expire_access_tokens()
     after = await browser.get("/me")
@@ -165,10 +165,10 @@ async def test_2_3_a_worker_is_killed_in_the_middle_of_a_renewal(
 
 
 @pytest.mark.parametrize("stay", [True, False], ids=["clients stay", "clients hang up"])
-async def test_1_7_gunicorn_stops_in_the_middle_of_a_renewal(
+async def test_1_7_gunicorn_stops_during_a_refresh(
     server: Gunicorn, sandbox: Sandbox, pair: Pair, stay: bool
 ) -> None:
-    """1-7: after SIGTERM the renewal ends, and the new login is in the file before the process is gone."""
+    """1-7: after SIGTERM the refresh completes, and the new token set is in the file before the process ends."""
     sandbox.expire_access_tokens()
     hold = sandbox.faults.hold(TOKEN, after=True)
     calls = _ask(pair.one)

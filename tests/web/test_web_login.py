@@ -1,6 +1,4 @@
-"""The web flow in an aiohttp.web application and in a FastAPI one: logging in through a browser, and whoever tries to
-get in without: requirements 9-4, 8-3 and 1-20.
-"""
+"""Log-in through a browser, and attacks on it, in an aiohttp.web and a FastAPI application: 9-4, 8-3 and 1-20."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ def _grants(sandbox: Sandbox) -> list[str | None]:
 
 
 async def test_the_whole_flow(site: Site, browser: Browser, sandbox: Sandbox) -> None:
-    """9-4: from the consent page to the first call and to the logout, with state and PKCE; logging out revokes."""
+    """9-4: from the consent page to the first call and the log-out, with state and PKCE. Logging out revokes."""
     assert (await browser.get("/me")).status == 401
     await browser.log_in()
     me = await browser.get("/me")
@@ -46,32 +44,32 @@ async def test_the_whole_flow(site: Site, browser: Browser, sandbox: Sandbox) ->
 async def test_the_verifier_that_is_sent_belongs_to_the_challenge(
     site: Site, browser: Browser, sandbox: Sandbox
 ) -> None:
-    """9-4: the browser carries the challenge, the token request the verifier; they stay apart until the exchange."""
+    """9-4: the browser carries the challenge, the token request the verifier; they meet at the server only."""
     await browser.log_in()
-    carried = URL(browser.answers[0].headers["Location"]).query
+    carried = URL(browser.responses[0].headers["Location"]).query
     sent = parse_qs(sandbox.requests[-1].body.decode())
     assert carried["code_challenge"] == code_challenge(sent["code_verifier"][0])
     assert sent["redirect_uri"] == [f"{site.url}/callback"] == [carried["redirect_uri"]]
 
 
 async def test_the_cookie(site: Site, browser: Browser) -> None:
-    """Out of reach of scripts and of other sites' forms, and another one after the login than before it."""
+    """Scripts and forms of other sites cannot use it. It changes when a person logs in."""
     location = await browser.come_back()
     before = browser.cookies
     await browser.get(location)
     assert set(before) == set(browser.cookies) == {"login"}
     assert before != browser.cookies
-    for answer in browser.answers:
-        (cookie,) = SimpleCookie(answer.headers["Set-Cookie"]).values()
+    for response in browser.responses:
+        (cookie,) = SimpleCookie(response.headers["Set-Cookie"]).values()
         assert cookie["httponly"]
         assert cookie["samesite"].lower() == "lax"
         assert not cookie["secure"]
-    browser.cookies = before  # which somebody may have planted
+    browser.cookies = before  # which an attacker may have planted
     assert (await browser.get("/me")).status == 401
 
 
-async def test_what_is_kept_on_the_disk(site: Site, browser: Browser) -> None:
-    """For nobody else to read, under names that open no login."""
+async def test_files_of_the_application(site: Site, browser: Browser) -> None:
+    """Other users cannot read them, and their names are no valid cookies."""
     folder = site.logins.folder
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for kinds, step in [({".request"}, browser.come_back), ({".json", ".lock"}, browser.log_in)]:
@@ -83,7 +81,7 @@ async def test_what_is_kept_on_the_disk(site: Site, browser: Browser) -> None:
 
 
 def test_the_cookie_of_a_site_on_https(tmp_path: Path) -> None:
-    """It goes over https only."""
+    """It is sent over https only."""
     app = OAuthApp("id", redirect_uri="https://app.example/callback")
     assert Logins(tmp_path, app).cookie_flags()["secure"]
 
@@ -105,7 +103,7 @@ async def test_a_forged_state_is_refused(
 
 
 async def test_a_replayed_callback_is_refused(site: Site, browser: Browser, sandbox: Sandbox) -> None:
-    """9-4: with the cookie of then or of now: 403, no second exchange, and the login goes on."""
+    """9-4: with the old cookie or the new one: 403, no second exchange, and the token set still works."""
     location = await browser.come_back()
     before = browser.cookies
     await browser.get(location)
@@ -118,11 +116,11 @@ async def test_a_replayed_callback_is_refused(site: Site, browser: Browser, sand
     assert _grants(sandbox) == ["authorization_code"]
 
 
-async def test_a_callback_that_comes_twice_at_once(site: Site, browser: Browser, sandbox: Sandbox) -> None:
-    """9-4: one gets the request and the login, the others get nothing."""
+async def test_concurrent_callbacks(site: Site, browser: Browser, sandbox: Sandbox) -> None:
+    """9-4: one is completed, the others are refused."""
     location = await browser.come_back()
-    answers = await asyncio.gather(*[browser.get(location) for _ in range(5)])
-    assert sorted(answer.status for answer in answers) == [302, 403, 403, 403, 403]
+    responses = await asyncio.gather(*[browser.get(location) for _ in range(5)])
+    assert sorted(response.status for response in responses) == [302, 403, 403, 403, 403]
     assert _grants(sandbox) == ["authorization_code"]
 
 
@@ -130,7 +128,7 @@ async def test_a_callback_that_comes_twice_at_once(site: Site, browser: Browser,
 async def test_a_callback_in_another_browser_is_refused(
     site: Site, browser: Browser, sandbox: Sandbox, has_begun: bool
 ) -> None:
-    """9-4: nobody is logged in with somebody else's redirect, and its owner still is."""
+    """9-4: another browser cannot use the redirect. Its owner is still logged in."""
     location = await browser.come_back()
     async with Browser(site.url) as other:
         if has_begun:
@@ -142,8 +140,8 @@ async def test_a_callback_in_another_browser_is_refused(
     assert (await browser.get("/me")).status == 200
 
 
-async def test_a_stolen_code_is_worth_nothing(site: Site, browser: Browser, sandbox: Sandbox) -> None:
-    """9-4: put behind the thief's own state it gets to the server, which refuses it: the verifier is another one."""
+async def test_a_stolen_code_is_refused(site: Site, browser: Browser, sandbox: Sandbox) -> None:
+    """9-4: with the state of the attacker it is sent to the server, which refuses it: the verifier is a different one."""
     location = URL(await browser.come_back())
     async with Browser(site.url) as thief:
         own = URL(await thief.come_back())
@@ -156,13 +154,13 @@ async def test_a_stolen_code_is_worth_nothing(site: Site, browser: Browser, sand
 
 
 async def test_declining(site: Site, browser: Browser, sandbox: Sandbox) -> None:
-    """`?error=access_denied`: 400 and not a word of the query; with another state it is a forgery like any other."""
+    """`?error=access_denied`: 400, with no text of the query. With another state it is refused as a forgery."""
     location = URL(await browser.come_back("deny"))
     assert location.query["error"] == "access_denied"
-    told = location.update_query(error_description="<script>alert(1)</script>")
-    answer = await browser.get(str(told))
-    assert answer.status == 400
-    assert not any(word in answer.text for word in ("script", "access_denied"))
+    denied = location.update_query(error_description="<script>alert(1)</script>")
+    response = await browser.get(str(denied))
+    assert response.status == 400
+    assert not any(word in response.text for word in ("script", "access_denied"))
     forged = URL(await browser.come_back("deny")).update_query(state="another")
     assert (await browser.get(str(forged))).status == 403
     assert sandbox.count(TOKEN) == 0
@@ -173,12 +171,12 @@ async def test_declining(site: Site, browser: Browser, sandbox: Sandbox) -> None
 @pytest.mark.parametrize(
     ("fault", "status"),
     [({"status": 503}, 503), ({"drop": "after"}, 502), ({"status": 200, "body": "{}"}, 502)],
-    ids=["not just now", "the answer was lost", "nonsense"],
+    ids=["unavailable", "lost response", "malformed"],
 )
-async def test_a_login_that_fails_at_the_server(
+async def test_a_log_in_that_fails_at_the_server(
     site: Site, browser: Browser, sandbox: Sandbox, fault, status: int
 ) -> None:
-    """9-4: a code is sent once and never again; the person may begin again, and nothing is left of the attempt."""
+    """9-4: a code is sent once only. The person can begin again, and nothing is left of the attempt."""
     location = await browser.come_back()
     sandbox.faults.add(TOKEN, **fault)
     assert (await browser.get(location)).status == status
@@ -188,15 +186,15 @@ async def test_a_login_that_fails_at_the_server(
     assert (await browser.get("/me")).status == 200
 
 
-async def test_1_20_two_browsers_are_two_logins(site: Site, browser: Browser, sandbox: Sandbox) -> None:
-    """1-20: each sees its own person, interleaved and renewed; logging out in one leaves the other."""
+async def test_1_20_two_browsers_have_two_token_sets(site: Site, browser: Browser, sandbox: Sandbox) -> None:
+    """1-20: each sees its own user, also after refreshes. Logging out in one does not affect the other."""
     people = [person.email for person in sandbox.organization.listed_people()[:2]]
     async with Browser(site.url) as other:
         await asyncio.gather(browser.log_in(username=people[0]), other.log_in(username=people[1]))
         for _ in range(3):
-            answers = await asyncio.gather(*[each.get("/me") for each in (browser, other) * 5])
-            assert [people[0] in answer.text for answer in answers] == [True, False] * 5
-            assert [people[1] in answer.text for answer in answers] == [False, True] * 5
+            responses = await asyncio.gather(*[each.get("/me") for each in (browser, other) * 5])
+            assert [people[0] in response.text for response in responses] == [True, False] * 5
+            assert [people[1] in response.text for response in responses] == [False, True] * 5
             sandbox.expire_access_tokens()
         assert len(site.logins.sessions) == 2
         assert sandbox.refresh_requests == sandbox.refreshes == 4
@@ -204,10 +202,10 @@ async def test_1_20_two_browsers_are_two_logins(site: Site, browser: Browser, sa
         assert (await browser.get("/me")).status == 200
 
 
-async def test_one_person_in_two_browsers_has_two_logins(
+async def test_one_person_in_two_browsers_has_two_token_sets(
     site: Site, browser: Browser, sandbox: Sandbox
 ) -> None:
-    """Neither takes the other's place, and neither ends it."""
+    """Neither replaces or revokes the other."""
     async with Browser(site.url) as other:
         await browser.log_in()
         await other.log_in()
@@ -217,8 +215,8 @@ async def test_one_person_in_two_browsers_has_two_logins(
         assert (await browser.get("/me")).status == 200
 
 
-async def test_a_logout_that_cannot_reach_the_server(site: Site, browser: Browser, sandbox: Sandbox) -> None:
-    """Said, and the login goes on: what was not revoked is not forgotten."""
+async def test_logging_out_without_the_server(site: Site, browser: Browser, sandbox: Sandbox) -> None:
+    """An error, and the token set stays: it was not revoked."""
     await browser.log_in()
     sandbox.faults.add("POST /oauth/revoke/", drop="before", times=None)
     assert (await browser.ask("POST", "/logout")).status == 503
@@ -226,8 +224,8 @@ async def test_a_logout_that_cannot_reach_the_server(site: Site, browser: Browse
     assert (await browser.get("/me")).status == 200
 
 
-async def test_a_login_that_ended_at_the_server(site: Site, browser: Browser, sandbox: Sandbox) -> None:
-    """`ReauthorizationRequired` is 401; a new login in the same browser works."""
+async def test_a_token_set_that_was_revoked(site: Site, browser: Browser, sandbox: Sandbox) -> None:
+    """`ReauthorizationRequired` is 401. The person can log in again in the same browser."""
     await browser.log_in()
     for known in sandbox._grants._refresh.values():
         known.family.alive = False
@@ -237,13 +235,13 @@ async def test_a_login_that_ended_at_the_server(site: Site, browser: Browser, sa
     assert (await browser.get("/me")).status == 200
 
 
-async def test_a_login_outlives_the_application(kind: str, sandbox: Sandbox, tmp_path: Path) -> None:
-    """Begun before a restart, finished after it, and used after another one."""
+async def test_a_token_set_outlives_the_application(kind: str, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Log in before a restart, complete after it, and use the token set after another one."""
     async with serving(kind, sandbox, tmp_path) as site, Browser(site.url) as browser:
         location = URL(await browser.come_back())
         cookies = browser.cookies
     async with serving(kind, sandbox, tmp_path) as site, Browser(site.url) as browser:
-        # Its port is another one, which the redirect of the request knows nothing of, and need not.
+        # The port changes: only state and code of the redirect count.
         browser.cookies = cookies
         assert (await browser.get(location.raw_path_qs)).status == 302
         cookies = browser.cookies
@@ -252,17 +250,17 @@ async def test_a_login_outlives_the_application(kind: str, sandbox: Sandbox, tmp
         assert (await browser.get("/me")).status == 200
 
 
-async def test_a_browser_that_hangs_up_while_its_code_is_traded(
+async def test_a_browser_that_disconnects_during_the_exchange(
     kind: str, site: Site, browser: Browser, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """9-4: the code is spent once; nothing of the attempt stays open, and the person logs in again."""
+    """9-4: the code is sent once, nothing of the attempt stays open, and the person can log in again."""
     location = await browser.come_back()
     hold = sandbox.faults.hold(TOKEN, after=True)
     call = asyncio.create_task(browser.get(location))
     await hold.arrived()
     call.cancel()
     await asyncio.wait({call})
-    if kind == "fastapi":  # where a handler runs on unless it is written otherwise
+    if kind == "fastapi":  # whose handlers continue after a disconnect
         hold.release()
         await until(
             lambda: not any(each._core.refresher._background for each in site.logins.sessions.values())
@@ -276,10 +274,10 @@ async def test_a_browser_that_hangs_up_while_its_code_is_traded(
     assert (await browser.get("/me")).status == 200
 
 
-async def test_8_3_no_secret_is_in_an_answer_or_in_the_log(
+async def test_8_3_no_secret_is_in_a_response_or_in_the_log(
     kind: str, site: Site, browser: Browser, sandbox: Sandbox, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """8-3: tokens, codes and verifiers: in nothing that the application says, and in nothing that anybody logs."""
+    """8-3: no token, code or verifier is in a response of the application or in a log line."""
     await browser.log_in()
     await browser.get("/me")
     clock.steady += 3550
@@ -295,7 +293,7 @@ async def test_8_3_no_secret_is_in_an_answer_or_in_the_log(
     for known in sandbox._grants._refresh.values():
         known.family.alive = False
     await browser.get("/me")
-    statuses = {answer.status for answer in browser.answers}
+    statuses = {response.status for response in browser.responses}
     assert statuses >= {200, 302, 400, 401, 403, 502, 503}, statuses
 
     forms = [parse_qs(request.body.decode()) for request in sandbox.requests if request.key == TOKEN]
@@ -303,10 +301,12 @@ async def test_8_3_no_secret_is_in_an_answer_or_in_the_log(
     grants = sandbox._grants
     secrets = {*grants._access, *grants._refresh, *grants._codes, *verifiers}
     assert len(secrets) > 15
-    said = "".join(answer.text + repr(answer.headers) for answer in browser.answers)
+    said = "".join(response.text + repr(response.headers) for response in browser.responses)
     assert not [secret for secret in secrets if secret in said]
     cookies = {
-        cookie for answer in browser.answers for cookie in SimpleCookie(answer.headers.get("Set-Cookie"))
+        cookie
+        for response in browser.responses
+        for cookie in SimpleCookie(response.headers.get("Set-Cookie"))
     }
     assert cookies == {"login"}
 
@@ -314,9 +314,9 @@ async def test_8_3_no_secret_is_in_an_answer_or_in_the_log(
     assert any("/callback" in record.getMessage() for record in caplog.records if record.name == access)
     logged = caplog.text + "".join(repr(vars(record)) for record in caplog.records)
     states = {
-        URL(answer.headers["Location"]).query.get("state", "-" * 99)
-        for answer in browser.answers
-        if "Location" in answer.headers
+        URL(response.headers["Location"]).query.get("state", "-" * 99)
+        for response in browser.responses
+        if "Location" in response.headers
     }
     basic = base64.b64encode(f"{sandbox.oauth_app.client_id}:".encode()).decode()
     assert not [secret for secret in {*secrets, *states, basic} if secret in logged]

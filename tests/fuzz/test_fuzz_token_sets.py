@@ -1,4 +1,4 @@
-"""What comes from the account service, from browsers and from stores: a login, or one of our errors, and no secret in it."""
+"""Input from the account service, browsers and stores: a token set, or an error of the SDK without secrets."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ REFUSALS: list[Any] = [
 
 
 def usable(tokens: TokenSet, *, is_stored: bool = False) -> None:
-    """A login that everything else can work with."""
+    """A token set that the rest of the SDK can use."""
     assert tokens.access_token or (is_stored and tokens.refresh_token)  # then the first call refreshes it
     assert tokens.expires_at.tzinfo is UTC
     assert tokens.expires_in is None or 0 < tokens.expires_in < float("inf")
@@ -71,8 +71,8 @@ def usable(tokens: TokenSet, *, is_stored: bool = False) -> None:
 
 
 @given(status=statuses, given=headers, body=bodies(ANSWER, *REFUSALS))
-def test_1_18_fuzz_token_answers(status: int, given: dict[str, str], body: bytes) -> None:
-    """1-18, 8-1, 8-3: any answer to a success: tokens, or `UnexpectedResponse`, with nothing of the answer in it."""
+def test_1_18_fuzz_token_responses(status: int, given: dict[str, str], body: bytes) -> None:
+    """1-18, 8-1, 8-3: any successful response: tokens, or `UnexpectedResponse`, which shows nothing of the response."""
     try:
         tokens = grants.tokens_from(response(status, given, body), NOW, PREVIOUS)
     except UnexpectedResponse as error:
@@ -85,7 +85,7 @@ def test_1_18_fuzz_token_answers(status: int, given: dict[str, str], body: bytes
 
 @given(answer=st.dictionaries(st.sampled_from([*ANSWER]), json_values))
 def test_1_18_fuzz_token_set_from_response(answer: dict[str, Any]) -> None:
-    """1-18: any mapping: a login, or `ValueError`, as documented."""
+    """1-18: any mapping: a token set, or `ValueError`, as documented."""
     try:
         tokens = TokenSet.from_response(answer, NOW)
     except ValueError as error:
@@ -99,7 +99,7 @@ def test_1_18_fuzz_token_set_from_response(answer: dict[str, Any]) -> None:
 def test_1_15_fuzz_refused_grants(
     status: int, given: dict[str, str], body: bytes, path: str, data: st.DataObject
 ) -> None:
-    """1-15, 8-3: any refusal: an `AuthenticationError`; neither what was sent nor a token of the answer is in it."""
+    """1-15, 8-3: any refusal: an `AuthenticationError`; without the sent values and without tokens of the response."""
     if data.draw(st.booleans()):
         said = data.draw(st.sampled_from(SECRETS).flatmap(spelled))
         body = (
@@ -110,11 +110,11 @@ def test_1_15_fuzz_refused_grants(
     try:
         grants.check_success(answer, path, FORM)
     except AuthenticationError as error:
-        told = shown(error)
-        assert leaks(told) == []
+        text = shown(error)
+        assert leaks(text) == []
         assert "\n" not in str(error)
         if isinstance(json_or_none(body), dict) and json_or_none(body).keys() >= ANSWER.keys():
-            assert "PLANTED" not in told
+            assert "PLANTED" not in text
     else:
         assert 200 <= status < 300
 
@@ -138,11 +138,11 @@ def json_or_none(body: bytes) -> Any:
     ],
 )
 @pytest.mark.parametrize("status", [400, 401, 500, 502])
-def test_8_3_a_refusal_that_holds_a_login_shows_nothing_of_it(status: int, written: str) -> None:
-    """8-3: tokens may hold any visible character: to their end, they are not shown."""
+def test_8_3_a_refusal_that_contains_a_token_set_does_not_show_it(status: int, written: str) -> None:
+    """8-3: tokens may contain any visible character. They are redacted completely."""
     error = grants.failure_from(response(status, {}, written.encode()), grants.TOKEN_PATH, FORM)
-    told = shown(error)
-    assert [part for part in ("PLANTED", "-access", "/+==", ",;'x") if part in told] == []
+    text = shown(error)
+    assert [part for part in ("PLANTED", "-access", "/+==", ",;'x") if part in text] == []
 
 
 @given(
@@ -150,8 +150,8 @@ def test_8_3_a_refusal_that_holds_a_login_shows_nothing_of_it(status: int, writt
     given=headers,
     body=bodies({"pairing_code": "PLANTED", "auth_url": "https://x.example/PLANTED"}),
 )
-def test_1_17_fuzz_pairing_answers(status: int, given: dict[str, str], body: bytes) -> None:
-    """8-1, 8-3: any answer to a pairing: two texts, or `UnexpectedResponse`."""
+def test_1_17_fuzz_pairing_responses(status: int, given: dict[str, str], body: bytes) -> None:
+    """8-1, 8-3: any response to a pairing: two strings, or `UnexpectedResponse`."""
     try:
         code, url = grants.pairing_from(response(status, given, body))
     except UnexpectedResponse as error:
@@ -181,13 +181,13 @@ callbacks = (
 
 @given(callback=callbacks)
 def test_9_fuzz_redirects(callback: str) -> None:
-    """RFC 6749 4.1.2: whatever address the browser came back to: the code, or `AuthorizationDenied` with no secret in it."""
+    """RFC 6749 4.1.2: any redirect address: the code, or `AuthorizationDenied` without secrets."""
     try:
         code = code_from_callback(callback, REQUEST)
     except AuthorizationDenied as error:
-        told = shown(error)
-        assert leaks(told, ("PLANTED-state", "PLANTED-verifier")) == []
-        assert "code=PLANTED-code" not in callback or "PLANTED-code" not in told
+        text = shown(error)
+        assert leaks(text, ("PLANTED-state", "PLANTED-verifier")) == []
+        assert "code=PLANTED-code" not in callback or "PLANTED-code" not in text
         assert "\n" not in str(error)
         assert len(str(error)) < 600
     else:
@@ -202,8 +202,8 @@ STORED = with_tokens({}, TokenSet("PLANTED-access", "PLANTED-refresh", NOW, expi
 
 
 @given(body=bodies(STORED, {"version": SCHEMA_VERSION, "token": STORED["token"]}))
-def test_2_fuzz_stored_logins(body: bytes) -> None:
-    """8-1, 8-3: whatever is in a token file: a login that works, or `TokenStoreError`, with nothing of it in the error."""
+def test_2_fuzz_stored_documents(body: bytes) -> None:
+    """8-1, 8-3: any token file: a token set that works, or `TokenStoreError`, which shows nothing of it."""
     try:
         document = parsed(body, "here")
         check(document, OWNER, "here")
@@ -215,8 +215,8 @@ def test_2_fuzz_stored_logins(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", ["NaN", "1e400", "1" + "0" * 400, "-5", "0", "true"])
-def test_2_a_stored_lifetime_that_is_none_counts_as_not_known(value: str) -> None:
-    """2: a number in a token file that is no lifetime does not stop the login, now or when it is to be renewed."""
+def test_2_an_invalid_stored_lifetime_counts_as_unknown(value: str) -> None:
+    """2: an invalid lifetime in a token file prevents neither a call nor a refresh."""
     text = json.dumps(STORED).replace('"expires_in": 3600.0', f'"expires_in": {value}')
     tokens = tokens_in(parsed(text, "here"), "here")
     assert tokens.expires_in is None
@@ -230,8 +230,8 @@ def test_2_a_stored_lifetime_that_is_none_counts_as_not_known(value: str) -> Non
         | st.sampled_from(["PLANTED\x01", "PLANTED-ä", "0001-01-01T00:00:00+23:59", 10**400, "1e400"]),
     )
 )
-async def test_2_13_fuzz_read_only_logins(values: dict[str, Any]) -> None:
-    """2-13, 8-3: whatever a mapping holds: a login, none, or `TokenStoreCorrupt`."""
+async def test_2_13_fuzz_read_only_token_sets(values: dict[str, Any]) -> None:
+    """2-13, 8-3: any mapping: a token set, None, or `TokenStoreCorrupt`."""
     try:
         tokens = await ReadOnlyTokens(values).load()
     except EzeepError as error:
