@@ -15,7 +15,7 @@ import attrs
 import pytest
 from helpers.evidence import note
 from helpers.support import ME, TOKEN, Clock, settle, until
-from web.servers import SiteResponse, Browser, Site, serving
+from web.servers import Browser, Site, SiteResponse, serving
 
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.faults import Hold

@@ -17,7 +17,7 @@ import pytest
 from helpers.evidence import note
 from helpers.support import ME, TOKEN, until
 from web.gunicorn_server import Gunicorn, gunicorn
-from web.servers import SiteResponse, Browser
+from web.servers import Browser, SiteResponse
 
 from ezeep_async import EzeepSession, FileTokenStore
 from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
