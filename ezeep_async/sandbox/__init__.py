@@ -13,20 +13,9 @@ from ezeep_async.sandbox.behaviour import Behaviour, Clock
 from ezeep_async.sandbox.faults import Fault, Faults, Hold
 from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.server import Sandbox
-from ezeep_async.sandbox.state.organization import (
-    Group,
-    Invitation,
-    Organization,
-    Person,
-    SandboxGroup,
-    SandboxUser,
-)
+from ezeep_async.sandbox.state.organization import Invitation, Organization, Person, SandboxGroup, SandboxUser
 from ezeep_async.sandbox.state.seeding import SANDBOX_ADMIN, SANDBOX_PASSWORD
 
-
-Organisation = Organization
-User = SandboxUser
-"""The earlier names of `Organization` and `SandboxUser`; `Group` is that of `SandboxGroup`."""
 
 __all__ = [
     "SANDBOX_ADMIN",
@@ -35,15 +24,12 @@ __all__ = [
     "Clock",
     "Fault",
     "Faults",
-    "Group",
     "Hold",
     "Invitation",
-    "Organisation",
     "Organization",
     "Person",
     "RecordedRequest",
     "Sandbox",
     "SandboxGroup",
     "SandboxUser",
-    "User",
 ]

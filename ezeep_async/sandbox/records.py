@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import parse_qs
 
 import attrs
 from multidict import CIMultiDict
 
 
 Host = Literal["account", "api"]
+TOKEN_PATH = "/oauth/access_token/"  # noqa: S105  # a path
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -17,6 +19,7 @@ class RecordedRequest:
 
     method: str
     host: Host
+    """The server that received it: the account server or the printing API."""
     path: str
     query: dict[str, str] = attrs.field(repr=False)
     route: str | None
@@ -25,10 +28,15 @@ class RecordedRequest:
     body: bytes = attrs.field(repr=False)
     status: int | None = None
     """Status of the response. None before it, and if the connection was dropped."""
-    grant_type: str | None = None
-    """`grant_type` of a request at the token endpoint."""
 
     @property
     def key(self) -> str | None:
         """Method and template, as `Sandbox.count` and `Faults.add` name a route."""
         return None if self.route is None else f"{self.method} {self.route}"
+
+    @property
+    def grant_type(self) -> str | None:
+        """`grant_type` of a request at the token endpoint."""
+        if self.route != TOKEN_PATH:
+            return None
+        return parse_qs(self.body.decode("utf-8", "replace")).get("grant_type", [None])[0]

@@ -6,8 +6,7 @@ import asyncio
 from collections import Counter
 from functools import partial
 from types import TracebackType
-from typing import Self, Unpack
-from urllib.parse import parse_qs
+from typing import Any, Self, Unpack
 from uuid import UUID, uuid4
 
 from aiohttp import web
@@ -17,15 +16,13 @@ from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
-from ezeep_async.sandbox.faults import Closing, Faults, Waits, retry_after_text
+from ezeep_async.sandbox.faults import Faults, retry_after_text
 from ezeep_async.sandbox.handlers.accounts import Directory
-from ezeep_async.sandbox.handlers.consent import Consent
-from ezeep_async.sandbox.handlers.html import message_page
+from ezeep_async.sandbox.handlers.consent import Consent, message_page
 from ezeep_async.sandbox.handlers.printing import Printing
-from ezeep_async.sandbox.handlers.token_endpoint import CLIENT_ID, TOKEN_PATH, OAuth
+from ezeep_async.sandbox.handlers.token_endpoint import CLIENT_ID, OAuth
 from ezeep_async.sandbox.records import Host, RecordedRequest
-from ezeep_async.sandbox.replies import Call, Refused, Reply, detail, html_reply, method_not_allowed
-from ezeep_async.sandbox.routing import Match, Routes
+from ezeep_async.sandbox.replies import Refused, Routes, method_not_allowed, refused
 from ezeep_async.sandbox.state.organization import Organization, Person
 from ezeep_async.sandbox.state.seeding import populate
 from ezeep_async.sandbox.tokens import Grants
@@ -36,7 +33,7 @@ _HOSTS: tuple[Host, ...] = ("account", "api")
 _OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
 """A request for any other host comes from a page whose name was pointed at this machine (DNS rebinding)."""
 _CLOSE_TIMEOUT_S = 0.2
-"""Seconds that closing waits for requests whose bodies have not arrived."""
+"""Seconds that closing waits for responses that are being sent."""
 
 
 class Sandbox:
@@ -68,28 +65,20 @@ class Sandbox:
         populate(self.organization, users=users, groups=groups)
         self.requests: list[RecordedRequest] = []
         """All requests, in order of arrival."""
-        self.counts: Counter[str] = Counter()
-        """Number of requests by route: method and template."""
-        self.unknown_routes: Counter[str] = Counter()
-        """Number of requests by method and path, for paths that do not exist."""
-        self.refresh_requests = 0
-        """Number of token requests with `grant_type=refresh_token`."""
         self.peak_parallel = 0
         """Largest number of concurrent requests at the printing API."""
+        self.faults = Faults(self._known_route)
+        """Scripted failures and holds."""
         self._parallel = 0
         self._grants = Grants(self.behaviour, self.clock)
-        self._waits = Waits()
-        self._routes = {host: Routes() for host in _HOSTS}
-        account = self._routes["account"]
-        account.add(OAuth(self.organization, self.behaviour, self._grants).routes(), protected=False)
-        account.add(Consent(self.organization, self.behaviour, self._grants).routes(), protected=False)
-        account.add(Directory(self.organization, self.behaviour, self.clock).routes(), protected=True)
-        self._routes["api"].add(Printing(self.organization, self.behaviour).routes(), protected=True)
-        self.faults = Faults(self._waits, self._known_route)
-        """Scripted failures and holds."""
+        oauth = OAuth(self.organization, self.behaviour, self._grants).routes()
+        consent = Consent(self.organization, self.behaviour, self._grants).routes()
+        directory = Directory(self.organization, self.behaviour, self.clock).routes()
+        printing = Printing(self.organization, self.behaviour).routes()
+        self._routes: dict[Host, Routes] = {"account": oauth | consent | directory, "api": printing}
         self._runners: list[web.ServerRunner] = []
         self._ports: dict[Host, int] = {}
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._tasks: set[asyncio.Task[Any] | None] = set()
 
     # --- opening and closing
 
@@ -120,15 +109,19 @@ class Sandbox:
 
     async def aclose(self) -> None:
         """Close both servers, and the connections of requests that are held or delayed."""
-        self._waits.close()
+        self._cancel_requests()
         while self._runners:
             await self._runners.pop().cleanup()
         # The runners do not wait for requests of clients that disconnected.
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_CLOSE_TIMEOUT_S)
-        # Closed transports release their sockets in the next round of the loop.
+        self._cancel_requests()
+        # Closed transports release their sockets in the next rounds of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
+
+    def _cancel_requests(self) -> None:
+        for task in self._tasks:
+            if task is not None:
+                task.cancel()
 
     @property
     def endpoints(self) -> Endpoints:
@@ -193,6 +186,21 @@ class Sandbox:
         return self.counts[self._known_route(route)]
 
     @property
+    def counts(self) -> Counter[str]:
+        """Number of requests by route: method and template."""
+        return Counter(request.key for request in self.requests if request.key is not None)
+
+    @property
+    def unknown_routes(self) -> Counter[str]:
+        """Number of requests by method and path, for paths that do not exist."""
+        return Counter(f"{request.method} {request.path}" for request in self.requests if request.key is None)
+
+    @property
+    def refresh_requests(self) -> int:
+        """Number of token requests with `grant_type=refresh_token`."""
+        return sum(request.grant_type == "refresh_token" for request in self.requests)
+
+    @property
     def refreshes(self) -> int:
         """Number of refresh grants that rotated a token."""
         return self._grants.refreshes
@@ -200,9 +208,7 @@ class Sandbox:
     def reset_counts(self) -> None:
         """Reset all recorded requests and counts. Tokens, faults and the organization do not change."""
         self.requests.clear()
-        self.counts.clear()
-        self.unknown_routes.clear()
-        self.refresh_requests = self._grants.refreshes = self.peak_parallel = 0
+        self._grants.refreshes = self.peak_parallel = 0
 
     def _known_route(self, key: str) -> str:
         method, _, template = key.partition(" ")
@@ -215,140 +221,94 @@ class Sandbox:
     # --- requests
 
     async def _handle(self, host: Host, request: web.BaseRequest) -> web.StreamResponse:
-        task: asyncio.Task[object] | None = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
+        task = asyncio.current_task()
+        self._tasks.add(task)
         try:
             body = await request.read()
             if not self._is_addressed(host, request):
-                return web.Response(
-                    status=421, text=f"Misdirected request: this is the sandbox at {self._origin(host)}."
-                )
-            return await self._serve(host, request, body)
-        except (Closing, ConnectionError):  # the sandbox closes, or the client disconnected
+                text = f"Misdirected request: this is the sandbox at {self._origin(host)}."
+                return web.Response(status=421, text=text)
+            record = RecordedRequest(
+                method=request.method,
+                host=host,
+                path=request.path,
+                query=dict(request.query),
+                route=self._template(host, request.path),
+                headers=CIMultiDict(request.headers),
+                body=body,
+            )
+            self.requests.append(record)
+            return await (self._serve(request, record) if host == "account" else self._limit(request, record))
+        except ConnectionError:  # the client disconnected
             return _cut(request)
         finally:
-            if task is not None:
-                self._tasks.discard(task)
+            self._tasks.discard(task)
 
     def _is_addressed(self, host: Host, request: web.BaseRequest) -> bool:
         """Whether a request names this server, and no other one, as its host."""
-        port = self._ports[host]
-        if request.headers.get("Host", "").lower() not in {f"{name}:{port}" for name in _OWN_NAMES}:
-            return False
+        own = [f"{name}:{self._ports[host]}" for name in _OWN_NAMES]
         # The request line may have a host as well.
-        url = request.url
-        return url.port == port and f"{url.host}" in {name.strip("[]") for name in _OWN_NAMES}
+        return request.headers.get("Host", "").lower() in own and request.url.host_port_subcomponent in own
 
-    async def _serve(self, host: Host, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
-        match = self._routes[host].find(request.path)
-        record = self._record(host, request, match, body)
-        if host == "account":
-            return await self._perform(request, record, match)
-        limit = self.behaviour.max_parallel
-        if limit is not None and self._parallel >= limit:
-            return _respond(request, record, self._too_many())
+    def _template(self, host: Host, path: str) -> str | None:
+        """The route of a path, with or without its trailing slash."""
+        path = path if path.endswith("/") else f"{path}/"
+        parent, _, last = path[:-1].rpartition("/")
+        templates = [path, f"{parent}/{{id}}/"] if last else [path]
+        return next((template for template in templates if template in self._routes[host]), None)
+
+    async def _limit(self, request: web.BaseRequest, record: RecordedRequest) -> web.StreamResponse:
+        """Serve a request of the printing API, or refuse it if there are too many concurrent ones."""
+        behaviour = self.behaviour
+        if behaviour.max_parallel is not None and self._parallel >= behaviour.max_parallel:
+            seconds = behaviour.retry_after
+            headers = {} if seconds is None else {"Retry-After": retry_after_text(seconds)}
+            return _respond(request, record, refused(429, behaviour.rate_limit_error, headers).response)
         self._parallel += 1
         self.peak_parallel = max(self.peak_parallel, self._parallel)
         try:
-            return await self._perform(request, record, match)
+            return await self._serve(request, record)
         finally:
             self._parallel -= 1
 
-    async def _perform(
-        self, request: web.BaseRequest, record: RecordedRequest, match: Match | None
-    ) -> web.StreamResponse:
-        fault = self.faults.due(record)
-        if (held := self.faults.holding(record, after=False)) is not None:
-            await held
-        if fault is not None and fault.delay > 0:
-            await self._waits.sleep(fault.delay)
-        if fault is not None and fault.drop == "before":
-            return _cut(request)
-        if self.behaviour.latency > 0 and match is not None and match.route.protected:
-            await self._waits.sleep(self.behaviour.latency)
-        # Not interrupted by a client that disconnects.
-        reply = self._process(request, record, match) if fault is None or fault.processes else None
-        if fault is not None and fault.delay_after > 0:
-            await self._waits.sleep(fault.delay_after)
-        if (held := self.faults.holding(record, after=True)) is not None:
-            await held
-        if fault is not None:
-            if fault.drop == "after":
-                return _cut(request)
-            reply = fault.answer(reply)
-        return _respond(request, record, Reply() if reply is None else reply)
+    async def _serve(self, request: web.BaseRequest, record: RecordedRequest) -> web.StreamResponse:
+        if self.behaviour.latency > 0 and _is_protected(record):
+            await asyncio.sleep(self.behaviour.latency)
+        response = await self.faults.apply(record, partial(self._process, request, record))
+        return _cut(request) if response is None else _respond(request, record, response)
 
-    def _process(self, request: web.BaseRequest, record: RecordedRequest, match: Match | None) -> Reply:
-        if match is None:
-            return html_reply(message_page("Not found", "There is no such page."), 404)
-        if not match.slash:
-            query = f"?{request.query_string}" if request.query_string else ""
-            return Reply(
-                status=301,
-                content_type=None,
-                headers={"Location": f"http://{request.host}{request.rel_url.raw_path}/{query}"},
+    def _process(self, request: web.BaseRequest, record: RecordedRequest) -> web.Response:
+        if record.route is None:
+            return message_page("Not found", "There is no such page.", 404)
+        if not record.path.endswith("/"):
+            url = request.rel_url
+            query = f"?{url.raw_query_string}" if url.raw_query_string else ""
+            return web.Response(
+                status=301, headers={"Location": f"http://{request.host}{url.raw_path}/{query}"}
             )
         try:
-            bearer = self._bearer(record) if match.route.protected else None
-            handler = match.route.handlers.get(record.method)
-            if handler is None:
-                return method_not_allowed(record.method, match.route.handlers)
-            call = Call(
-                method=record.method,
-                path=record.path,
-                query=record.query,
-                headers=record.headers,
-                body=record.body,
-                id=match.id,
-                origin=self._origin(record.host),
-                bearer=bearer,
-            )
-            return handler(call)
-        except Refused as refused:
-            return refused.reply
+            caller = [self._owner(record)] if _is_protected(record) else []
+            handlers = self._routes[record.host][record.route]
+            if record.method not in handlers:
+                raise method_not_allowed(record.method, handlers)
+            return handlers[record.method](record, *caller)
+        except Refused as error:
+            return error.response
 
-    def _bearer(self, record: RecordedRequest) -> Person:
+    def _owner(self, record: RecordedRequest) -> Person:
+        """The owner of the access token. Raises `Refused` without a valid one."""
         scheme, _, token = record.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            problem = "Authentication credentials were not provided."
-        else:
+        problem = "Authentication credentials were not provided."
+        if scheme.lower() == "bearer" and token:
             owner = self._grants.owner(token.strip())
-            person = None if owner is None else self.organization.people.get(owner)
-            if person is not None:
-                return person
+            if owner is not None and owner in self.organization.people:
+                return self.organization.people[owner]
             problem = "Invalid or expired token."
-        reply = detail(401, problem)
-        reply.headers["WWW-Authenticate"] = 'Bearer realm="api"'
-        raise Refused(reply)
+        raise refused(401, problem, {"WWW-Authenticate": 'Bearer realm="api"'})
 
-    def _too_many(self) -> Reply:
-        reply = detail(429, self.behaviour.rate_limit_error)
-        if self.behaviour.retry_after is not None:
-            reply.headers["Retry-After"] = retry_after_text(self.behaviour.retry_after)
-        return reply
 
-    def _record(
-        self, host: Host, request: web.BaseRequest, match: Match | None, body: bytes
-    ) -> RecordedRequest:
-        record = RecordedRequest(
-            method=request.method,
-            host=host,
-            path=request.path,
-            query=dict(request.query),
-            route=None if match is None else match.route.template,
-            headers=CIMultiDict(request.headers),
-            body=body,
-        )
-        self.requests.append(record)
-        if record.key is None:
-            self.unknown_routes[f"{record.method} {record.path}"] += 1
-        else:
-            self.counts[record.key] += 1
-        if record.route == TOKEN_PATH:
-            record.grant_type = parse_qs(body.decode("utf-8", "replace")).get("grant_type", [None])[0]
-            self.refresh_requests += record.grant_type == "refresh_token"
-        return record
+def _is_protected(record: RecordedRequest) -> bool:
+    return record.route is not None and not record.route.startswith("/oauth/")
 
 
 def _cut(request: web.BaseRequest) -> web.Response:
@@ -358,11 +318,8 @@ def _cut(request: web.BaseRequest) -> web.Response:
     return web.Response()
 
 
-def _respond(request: web.BaseRequest, record: RecordedRequest, reply: Reply) -> web.Response:
+def _respond(request: web.BaseRequest, record: RecordedRequest, response: web.Response) -> web.Response:
     if request.transport is not None and not request.transport.is_closing():
-        record.status = reply.status
-    headers = CIMultiDict(reply.headers)
-    headers["X-Request-ID"] = record.headers.get("X-Request-ID") or str(uuid4())
-    if reply.content_type is not None:
-        headers["Content-Type"] = reply.content_type
-    return web.Response(status=reply.status, body=reply.body or None, headers=headers)
+        record.status = response.status
+    response.headers["X-Request-ID"] = record.headers.get("X-Request-ID") or str(uuid4())
+    return response

@@ -12,7 +12,7 @@ import attrs
 from ezeep_async.auth.app import code_challenge
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.sandbox.behaviour import Behaviour, Clock
-from ezeep_async.sandbox.replies import Refused, json_reply
+from ezeep_async.sandbox.replies import Refused, json_response
 
 
 REFRESH_TOKEN_LIFETIME = timedelta(seconds=3600)
@@ -21,11 +21,10 @@ SCOPE = "printing"
 
 def oauth_error(error: str, description: str, status: int = 400) -> Refused:
     """An error response (RFC 6749 section 5.2)."""
-    reply = json_reply({"error": error, "error_description": description}, status)
-    reply.headers["Cache-Control"] = "no-store"
+    headers = {"Cache-Control": "no-store"}
     if status == 401:
-        reply.headers["WWW-Authenticate"] = 'Basic realm="ezeep"'
-    return Refused(reply)
+        headers["WWW-Authenticate"] = 'Basic realm="ezeep"'
+    return Refused(json_response({"error": error, "error_description": description}, status, headers))
 
 
 @attrs.define(eq=False)
@@ -184,8 +183,8 @@ class Grants:
         if pairing.state == "pending" or pairing.user_id is None:
             interval = timedelta(seconds=self.behaviour.pairing_interval)
             if asked_at is not None and now - asked_at < interval:
-                raise oauth_error("slow_down", "Ask less often.")
-            raise oauth_error("authorization_pending", "Nobody has confirmed the pairing yet.")
+                raise oauth_error("slow_down", "Send fewer requests.")
+            raise oauth_error("authorization_pending", "The pairing is not confirmed yet.")
         pairing.state = "used"
         return self.issue(pairing.user_id)
 

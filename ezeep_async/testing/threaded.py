@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, Unpack
 
@@ -11,7 +12,7 @@ import attrs
 
 from ezeep_async.blocking.portal import Call, Portal
 from ezeep_async.sandbox.behaviour import BehaviourOptions
-from ezeep_async.sandbox.faults import Condition, Fault, Faults, Hold, Waits
+from ezeep_async.sandbox.faults import Faults, Hold
 from ezeep_async.sandbox.server import Sandbox
 
 
@@ -83,45 +84,6 @@ class _Hold(Hold):
         self.thread.soon(super().release, n)
 
 
-class _FaultList(list[Fault]):
-    """Iterates over a copy: a fault that is removed meanwhile must not hide the next one."""
-
-    def __iter__(self) -> Iterator[Fault]:
-        return iter(self.copy())
-
-
-class _Faults(Faults):
-    """Faults that any thread may change, with holds that any thread may await and release."""
-
-    def __init__(self, waits: Waits, check_route: Callable[[str], str], thread: LoopThread) -> None:
-        super().__init__(waits, check_route)
-        self._faults = _FaultList()
-        self._thread = thread
-
-    def hold(
-        self,
-        route: str,
-        *,
-        after: bool = False,
-        times: int | None = None,
-        when: Condition | None = None,
-    ) -> Hold:
-        hold = _Hold(
-            route=self._check_route(route),
-            after=after,
-            times=times,
-            when=when,
-            forget=self._forget,
-            thread=self._thread,
-        )
-        self._holds.append(hold)
-        return hold
-
-    def _forget(self, hold: Hold) -> None:
-        if hold in self._holds:
-            self._holds.remove(hold)
-
-
 class ThreadedSandbox(Sandbox):
     """Serve a `Sandbox` from its own thread, for blocking tests and tests with several event loops.
 
@@ -144,7 +106,7 @@ class ThreadedSandbox(Sandbox):
     ) -> None:
         super().__init__(users=users, groups=groups, seed=seed, **behaviour)
         self._thread = LoopThread()
-        self.faults = _Faults(self._waits, self._known_route, self._thread)
+        self.faults = Faults(self._known_route, partial(_Hold, thread=self._thread))
 
     def __enter__(self) -> Self:
         self._thread.start()

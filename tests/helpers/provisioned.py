@@ -6,7 +6,7 @@ from uuid import UUID
 
 from ezeep_async.provisioning import DesiredState
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.sandbox.state.organization import Group
+from ezeep_async.sandbox.state.organization import SandboxGroup
 
 
 PATCH_USER = "PATCH /printing/v1/users/{id}/"
@@ -30,7 +30,7 @@ def names(sandbox: Sandbox) -> list[str]:
     return sorted(group.name for group in sandbox.organization.groups.values())
 
 
-def group_named(sandbox: Sandbox, name: str) -> Group:
+def group_named(sandbox: Sandbox, name: str) -> SandboxGroup:
     (group,) = [group for group in sandbox.organization.groups.values() if group.name == name]
     return group
 
@@ -60,7 +60,7 @@ def new_team(sandbox: Sandbox, many: int = 8, name: str = "Team") -> DesiredStat
     return DesiredState.from_mapping({name: emails(sandbox, many)})
 
 
-def add_team(sandbox: Sandbox, many: int = 8, name: str = "Team") -> Group:
+def add_team(sandbox: Sandbox, many: int = 8, name: str = "Team") -> SandboxGroup:
     """A group with that many members."""
     group = sandbox.organization.add_group(name)
     for user in sandbox.organization.listed_users()[:many]:

@@ -1,23 +1,26 @@
-"""The endpoints that people use in a browser: the consent page and the pairing page."""
+"""The pages that people use in a browser: consent for an application, and the pairing of a device."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from string import Template
 
 import attrs
+from aiohttp import web
 from yarl import URL
 
 from ezeep_async.sandbox.behaviour import Behaviour
-from ezeep_async.sandbox.handlers import html as pages
-from ezeep_async.sandbox.handlers.token_endpoint import CLIENT_ID
-from ezeep_async.sandbox.replies import Call, Handler, Refused, Reply, form, html_reply
+from ezeep_async.sandbox.handlers.token_endpoint import CLIENT_ID, PAIRING_PATH
+from ezeep_async.sandbox.records import RecordedRequest
+from ezeep_async.sandbox.replies import Refused, Routes, form
 from ezeep_async.sandbox.state.organization import Organization, Person
 from ezeep_async.sandbox.tokens import SCOPE, Grants, Pairing
 
 
 AUTHORIZE_PATH = "/oauth/authorize/"
-PAIRING_PATH = "/oauth/authorize/pairing/"
 _CARRIED = (
     "response_type",
     "client_id",
@@ -31,10 +34,7 @@ _CARRIED = (
 )
 """The parameters of the authorization request that the form carries."""
 _SUGGESTIONS = 20
-
-
-def _refusal(sentence: str, status: int = 400) -> Refused:
-    return Refused(html_reply(pages.message_page("That did not work", sentence), status))
+_PAGE = Template(files("ezeep_async.sandbox").joinpath("data", "page.html").read_text("utf-8"))
 
 
 @attrs.frozen
@@ -47,7 +47,7 @@ class Consent:
     _forms: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict[str, dict[str, str]], repr=False)
     """The open forms: anti-forgery value, hidden fields."""
 
-    def routes(self) -> dict[str, dict[str, Handler]]:
+    def routes(self) -> Routes:
         """Template, method, handler."""
         return {
             AUTHORIZE_PATH: {"GET": self.show, "POST": self.decide},
@@ -56,21 +56,20 @@ class Consent:
 
     # --- authorization code
 
-    def show(self, call: Call) -> Reply:
+    def show(self, request: RecordedRequest) -> web.Response:
         """The consent page (RFC 6749 section 4.1.1)."""
-        self._check(call.query)
-        carried = {name: call.query[name] for name in _CARRIED if name in call.query}
+        self._check(request.query)
+        carried = {name: request.query[name] for name in _CARRIED if name in request.query}
         return self._form(AUTHORIZE_PATH, carried)
 
-    def decide(self, call: Call) -> Reply:
+    def decide(self, request: RecordedRequest) -> web.Response:
         """Redirect to the application, with a code or an error."""
-        fields, carried = self._sent_form(call)
+        carried, person = self._decision(request)
         self._check(carried)
-        person = self._person(AUTHORIZE_PATH, fields, carried)
-        if fields["decision"] == "deny":
-            raise _redirect(carried, {"error": "access_denied", "error_description": "The person declined."})
+        if person is None:
+            raise _redirect(carried, error="access_denied", error_description="The person declined.")
         code = self.grants.authorize(person.id, carried["redirect_uri"], carried.get("code_challenge"))
-        raise _redirect(carried, {"code": code})
+        raise _redirect(carried, code=code)
 
     def _check(self, query: Mapping[str, str]) -> None:
         # No redirect before these two are valid (RFC 6749 section 4.1.2.1).
@@ -80,73 +79,83 @@ class Consent:
             raise _refusal("This redirect URI is not registered for the client.")
         response_type = query.get("response_type")
         if not response_type:
-            raise _redirect(
-                query, {"error": "invalid_request", "error_description": "response_type is missing."}
-            )
+            raise _redirect(query, error="invalid_request", error_description="response_type is missing.")
         if response_type != "code":
-            raise _redirect(query, {"error": "unsupported_response_type"})
+            raise _redirect(query, error="unsupported_response_type")
         if not set(query.get("scope", "").split()) <= {SCOPE}:
-            raise _redirect(query, {"error": "invalid_scope"})
-        if "code_challenge_method" in query or "code_challenge" in query:
-            # Without a method it would be "plain" (RFC 7636 section 4.3), which protects nothing.
-            if query.get("code_challenge_method") != "S256":
-                raise _redirect(
-                    query, {"error": "invalid_request", "error_description": "Use PKCE with S256."}
-                )
-            if not query.get("code_challenge"):
-                raise _redirect(
-                    query, {"error": "invalid_request", "error_description": "code_challenge is missing."}
-                )
+            raise _redirect(query, error="invalid_scope")
+        # Without a method it would be "plain" (RFC 7636 section 4.3), which protects nothing.
+        method, challenge = query.get("code_challenge_method"), query.get("code_challenge")
+        if (method, challenge) != (None, None) and (method != "S256" or not challenge):
+            problem = "Use PKCE: code_challenge with code_challenge_method S256."
+            raise _redirect(query, error="invalid_request", error_description=problem)
 
     # --- pairing
 
-    def show_pairing(self, call: Call) -> Reply:
+    def show_pairing(self, request: RecordedRequest) -> web.Response:
         """The page on which a person confirms a device."""
-        code = call.query.get("pairing_code", "")
+        code = request.query.get("pairing_code", "")
         self._pending(code)
         return self._form(PAIRING_PATH, {"pairing_code": code})
 
-    def decide_pairing(self, call: Call) -> Reply:
+    def decide_pairing(self, request: RecordedRequest) -> web.Response:
         """Approve or deny the pairing. The device learns it with its next request."""
-        fields, carried = self._sent_form(call)
+        carried, person = self._decision(request)
         pairing = self._pending(carried.get("pairing_code", ""))
-        person = self._person(PAIRING_PATH, fields, carried)
-        if fields["decision"] == "deny":
+        if person is None:
             pairing.state = "denied"
-            return html_reply(
-                pages.message_page("Declined", "The device was not connected. You can close this page.")
-            )
+            return message_page("Declined", "The device was not connected. You can close this page.")
         pairing.state, pairing.user_id = "approved", person.id
-        return html_reply(
-            pages.message_page("Connected", "Your device is connected. You can close this page.")
-        )
+        return message_page("Connected", "Your device is connected. You can close this page.")
 
     def _pending(self, code: str) -> Pairing:
         pairing = self.grants.pairings.get(code)
         if pairing is None or pairing.state != "pending":
-            raise _refusal("This pairing code is not known, or it was answered already.")
+            raise _refusal("This pairing code is unknown, or it was used already.")
         return pairing
 
     # --- forms
 
-    def _form(self, path: str, carried: dict[str, str], *, error: str = "", username: str = "") -> Reply:
+    def _form(self, path: str, carried: dict[str, str], *, username: str | None = None) -> web.Response:
+        """The page with the form; again, with an error, for a user name that is not in the organization."""
         token = secrets.token_urlsafe(24)
         self._forms[token] = carried
-        admin = self.organization.people.get(self.organization.admin_id)
-        page = pages.consent_page(
-            action=path,
-            hidden={**carried, "csrf_token": token},
-            username=username or (admin.email if admin is not None else ""),
-            suggestions=[person.email for person in self.organization.listed_people()[:_SUGGESTIONS]],
-            pairing=path == PAIRING_PATH,
-            error=error,
+        title = "Allow this application?"
+        asks = "An application asks to manage groups and users of your organization, in your name."
+        if path == PAIRING_PATH:
+            title = "Connect this device?"
+            code = escape(carried["pairing_code"])
+            asks = f"A device with the code <strong>{code}</strong> asks to print for you."
+        error = ""
+        if username is not None:
+            error = (
+                '<p class="error" role="alert">No person in this organization has that e-mail address.</p>\n'
+            )
+        elif (admin := self.organization.people.get(self.organization.admin_id)) is not None:
+            username = admin.email
+        hidden = "\n".join(
+            f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+            for name, value in {**carried, "csrf_token": token}.items()
         )
-        return html_reply(page, 400 if error else 200)
+        people = self.organization.listed_people()[:_SUGGESTIONS]
+        options = "".join(f'<option value="{escape(person.email)}">' for person in people)
+        content = f"""<p>{asks}</p>
+{error}<form method="post" action="{path}">
+{hidden}
+<label for="username">Who is logged in</label>
+<input id="username" name="username" type="email" list="people" autocomplete="username" required
+ value="{escape(username or "")}">
+<datalist id="people">{options}</datalist>
+<button name="decision" value="approve">Allow</button>
+<button name="decision" value="deny" formnovalidate>Decline</button>
+</form>"""
+        return _page(title, content, 400 if error else 200)
 
-    def _sent_form(self, call: Call) -> tuple[dict[str, str], dict[str, str]]:
-        if not _is_from_here(call):
+    def _decision(self, request: RecordedRequest) -> tuple[dict[str, str], Person | None]:
+        """The hidden fields of a submitted form, and the person who approves; None: declined."""
+        if not _is_from_here(request):
             raise _refusal("This form was sent by a page of another site.", 403)
-        fields = form(call)
+        fields = form(request)
         if fields is None:
             raise _refusal("This is not a form.")
         # Removed at once: the value is valid for one attempt.
@@ -155,30 +164,49 @@ class Consent:
             raise _refusal("This form was sent before, or it is not ours: go back and start again.", 403)
         if fields.get("decision") not in {"approve", "deny"}:
             raise _refusal("Press one of the two buttons.")
-        return fields, carried
-
-    def _person(self, path: str, fields: dict[str, str], carried: dict[str, str]) -> Person:
+        if fields["decision"] == "deny":
+            return carried, None
         username = fields.get("username", "")
         person = self.organization.person_with_email(username)
         if person is None:
-            error = "Nobody in this organization has that e-mail address."
-            raise Refused(self._form(path, carried, error=error, username=username))
-        return person
+            path = PAIRING_PATH if "pairing_code" in carried else AUTHORIZE_PATH
+            raise Refused(self._form(path, carried, username=username))
+        return carried, person
 
 
-def _is_from_here(call: Call) -> bool:
-    """Whether the form was sent by a page of this server, as far as the browser reports it."""
-    site = call.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site in {"same-origin", "none"}
-    # "null": our pages have the policy "no-referrer", which hides their origin from ourselves too.
-    return call.headers.get("Origin", "null") in {"null", f"http://{call.headers.get('Host', '')}"}
+def message_page(title: str, sentence: str, status: int = 200) -> web.Response:
+    """A page with one sentence."""
+    return _page(title, f"<p>{escape(sentence)}</p>", status)
 
 
-def _redirect(query: Mapping[str, str], answer: dict[str, str]) -> Refused:
+def _page(title: str, content: str, status: int) -> web.Response:
+    """An HTML page that is not cached or framed and sends no referrer, because it is part of a login."""
+    headers = {
+        "Content-Type": "text/html; charset=utf-8",
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",
+        "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+    }
+    text = _PAGE.substitute(title=escape(title), content=content)
+    return web.Response(status=status, body=text.encode(), headers=headers)
+
+
+def _refusal(sentence: str, status: int = 400) -> Refused:
+    return Refused(message_page("That did not work", sentence, status))
+
+
+def _redirect(query: Mapping[str, str], **answer: str) -> Refused:
     """Back to the application's redirect URI, with its state."""
     if "state" in query:
         answer["state"] = query["state"]
     location = str(URL(query["redirect_uri"]).update_query(answer))
-    headers = {"Location": location, "Cache-Control": "no-store"}
-    return Refused(Reply(status=302, content_type=None, headers=headers))
+    return Refused(web.Response(status=302, headers={"Location": location, "Cache-Control": "no-store"}))
+
+
+def _is_from_here(request: RecordedRequest) -> bool:
+    """Whether the form was sent by a page of this server, as far as the browser reports it."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in {"same-origin", "none"}
+    # "null": our pages have the policy "no-referrer", which hides their origin from ourselves too.
+    return request.headers.get("Origin", "null") in {"null", f"http://{request.headers.get('Host', '')}"}

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 from uuid import UUID
 
 import attrs
+import msgspec
+from aiohttp import web
 
 from ezeep_async.sandbox.behaviour import Behaviour
-from ezeep_async.sandbox.handlers.pagination import PUBLIC_API, page
+from ezeep_async.sandbox.handlers.pagination import page
+from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.replies import (
-    Call,
-    Fields,
-    Handler,
-    Refused,
-    Reply,
-    as_uuid,
-    json_object,
+    Parse,
+    Routes,
+    WrongField,
+    flag,
+    found,
+    json_fields,
+    json_response,
     method_not_allowed,
-    not_found,
     require_admin,
+    text,
 )
-from ezeep_async.sandbox.state.organization import FLAGS, Organization, SandboxGroup, SandboxUser
+from ezeep_async.sandbox.state.organization import FLAGS, Organization, Person, SandboxGroup
+
+
+_RESET_GROUP = {"description": "", "local_printing_enabled": False, "myprinters_enabled": False}
+_RESET_USER = dict.fromkeys(FLAGS, False)
 
 
 @attrs.frozen
@@ -31,7 +39,7 @@ class Printing:
     organization: Organization
     behaviour: Behaviour
 
-    def routes(self) -> dict[str, dict[str, Handler]]:
+    def routes(self) -> Routes:
         """Template, method, handler."""
         return {
             "/printing/v1/groups/": {"GET": self.list_groups, "POST": self.create_group},
@@ -51,137 +59,127 @@ class Printing:
 
     # --- groups
 
-    def list_groups(self, call: Call) -> Reply:
+    def list_groups(self, request: RecordedRequest, _: Person) -> web.Response:
         """List the groups in the order of their creation."""
-        return page(call, self.behaviour, list(self.organization.groups.values()), self._encode, PUBLIC_API)
+        return page(request, self.behaviour, list(self.organization.groups.values()), self._shown)
 
-    def create_group(self, call: Call) -> Reply:
+    def create_group(self, request: RecordedRequest, caller: Person) -> web.Response:
         """Create a group. Names need not be unique."""
-        require_admin(call)
-        fields = Fields(json_object(call))
-        fields.required("name")
-        fields.required("organization_id")
-        name, description, local, mine = self._group_fields(fields, SandboxGroup(UUID(int=0), ""))
-        group = self.organization.add_group(
-            name, description=description, local_printing_enabled=local, myprinters_enabled=mine
-        )
-        return Reply(status=201, body=self._encode(group))
+        require_admin(caller)
+        fields = self._group_fields(request, "name", "organization_id")
+        return json_response(self._shown(self.organization.add_group(**fields)), 201)
 
-    def get_group(self, call: Call) -> Reply:
+    def get_group(self, request: RecordedRequest, _: Person) -> web.Response:
         """One group."""
-        return Reply(body=self._encode(self._group(call)))
+        return json_response(self._shown(found(self.organization.groups, request)))
 
-    def update_group(self, call: Call) -> Reply:
+    def update_group(self, request: RecordedRequest, caller: Person) -> web.Response:
         """Change the given fields. A PUT requires the name, and may reset missing fields."""
-        require_admin(call)
-        group = self._group(call)
-        fields = Fields(json_object(call))
-        before = group
-        if call.method == "PUT":
-            fields.required("name")
-            before = SandboxGroup(group.id, group.name) if self.behaviour.put_resets_flags else group
-        changed = self._group_fields(fields, before)
-        group.name, group.description, group.local_printing_enabled, group.myprinters_enabled = changed
-        return Reply(body=self._encode(group))
+        require_admin(caller)
+        group = found(self.organization.groups, request)
+        if request.method == "PATCH":
+            fields = self._group_fields(request)
+        else:
+            fields = self._reset(_RESET_GROUP) | self._group_fields(request, "name")
+        _change(group, fields)
+        return json_response(self._shown(group))
 
-    def delete_group(self, call: Call) -> Reply:
+    def delete_group(self, request: RecordedRequest, caller: Person) -> web.Response:
         """Delete the group and its memberships."""
-        require_admin(call)
-        self.organization.remove_group(self._group(call).id)
-        return Reply(status=204, content_type=None)
+        require_admin(caller)
+        self.organization.remove_group(found(self.organization.groups, request).id)
+        return web.Response(status=204)
 
-    def _group(self, call: Call) -> SandboxGroup:
-        group_id = as_uuid(call.id)
-        if group_id is None or (group := self.organization.groups.get(group_id)) is None:
-            raise not_found()
-        return group
+    def _group_fields(self, request: RecordedRequest, *required: str) -> dict[str, Any]:
+        """The writable fields."""
+        parsers: dict[str, Parse] = {
+            "name": text(blank=False),
+            "description": text(),
+            "local_printing_enabled": flag,
+            "myprinters_enabled": flag,
+            "organization_id": self._own_organization,
+        }
+        fields = json_fields(request, parsers, required=required)
+        fields.pop("organization_id", None)
+        return fields
 
-    def _group_fields(self, fields: Fields, before: SandboxGroup) -> tuple[str, str, bool, bool]:
-        """The writable fields; others in the body are ignored."""
-        name = fields.text("name", before.name, blank=False) if "name" in fields.given else before.name
-        description = fields.text("description", before.description)
-        local = fields.flag("local_printing_enabled", before.local_printing_enabled)
-        mine = fields.flag("myprinters_enabled", before.myprinters_enabled)
-        if "organization_id" in fields.given:
-            organization_id = as_uuid(fields.given["organization_id"])
-            if organization_id is None:
-                fields.fail("organization_id", "Must be a valid UUID.")
-            elif organization_id != self.organization.organization_id:
-                fields.fail("organization_id", "This is not your organization.")
-        fields.check()
-        return name, description, local, mine
+    def _own_organization(self, value: object) -> UUID:
+        organization_id = _as_uuid(value, "Must be a valid UUID.")
+        if organization_id != self.organization.organization_id:
+            raise WrongField("This is not your organization.")
+        return organization_id
 
-    def _encode(self, group: SandboxGroup) -> bytes:
-        members = self.organization.num_members(group.id)
-        return group.encode(members, counts_as_strings=self.behaviour.counts_as_strings)
+    def _shown(self, group: SandboxGroup) -> dict[str, Any]:
+        counts: dict[str, object] = {
+            "num_members": self.organization.num_members(group.id),
+            "num_printers": group.num_printers,
+        }
+        if self.behaviour.counts_as_strings:
+            counts = {name: str(count) for name, count in counts.items()}
+        return {**msgspec.to_builtins(group), **counts}
+
+    def _reset(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """What a PUT changes in the fields that it leaves out."""
+        return fields if self.behaviour.put_resets_flags else {}
 
     # --- users
 
-    def list_users(self, call: Call) -> Reply:
+    def list_users(self, request: RecordedRequest, _: Person) -> web.Response:
         """List the users, or those of the groups in the body if the filter is honoured."""
+        wanted = json_fields(request, {"groups": _group_ids}).get("groups", ())
         users = self.organization.listed_users()
-        fields = Fields(json_object(call))
-        if "groups" in fields.given:
-            wanted = self._group_ids(fields)
-            fields.check()
-            if wanted and self.behaviour.honour_group_filter:
-                users = self._members_of_any(wanted)
-        return page(call, self.behaviour, users, SandboxUser.encode, PUBLIC_API)
+        if wanted and self.behaviour.honour_group_filter:
+            users = self.organization.listed_members(*wanted)
+        return page(request, self.behaviour, users)
 
-    def get_user(self, call: Call) -> Reply:
+    def get_user(self, request: RecordedRequest, _: Person) -> web.Response:
         """One user."""
-        return Reply(body=self._user(call).encode())
+        return json_response(found(self.organization.users, request))
 
-    def update_user(self, call: Call) -> Reply:
+    def update_user(self, request: RecordedRequest, caller: Person) -> web.Response:
         """Replace all groups of the user with the given ones, and set flags."""
         methods = self.behaviour.membership_methods
-        if call.method not in methods:
-            raise Refused(method_not_allowed(call.method, ("GET", *methods)))
-        require_admin(call)
-        user = self._user(call)
-        fields = Fields(json_object(call))
-        put = call.method == "PUT"
-        groups = None
-        if "groups" in fields.given or (put and fields.required("groups")):
-            groups = self._group_ids(fields)
-            for group_id in groups:
-                if group_id not in self.organization.groups:
-                    fields.fail("groups", f'Invalid pk "{group_id}" - object does not exist.')
-        reset = put and self.behaviour.put_resets_flags
-        flags = {name: fields.flag(name, not reset and getattr(user, name)) for name in FLAGS}
-        fields.check()
-        for name, value in flags.items():
-            setattr(user, name, value)
+        if request.method not in methods:
+            raise method_not_allowed(request.method, ("GET", *methods))
+        require_admin(caller)
+        user = found(self.organization.users, request)
+        parsers: dict[str, Parse] = {"groups": self._known_groups, **dict.fromkeys(FLAGS, flag)}
+        if request.method == "PATCH":
+            fields = json_fields(request, parsers)
+        else:
+            fields = self._reset(_RESET_USER) | json_fields(request, parsers, required=["groups"])
+        groups = fields.pop("groups", None)
         if groups is not None:
             user.groups.replace(groups)
-        return Reply(body=user.encode())
+        _change(user, fields)
+        return json_response(user)
 
-    def _user(self, call: Call) -> SandboxUser:
-        user_id = as_uuid(call.id)
-        if user_id is None or (user := self.organization.users.get(user_id)) is None:
-            raise not_found()
-        return user
-
-    def _members_of_any(self, group_ids: list[UUID]) -> list[SandboxUser]:
-        if len(group_ids) == 1:
-            return self.organization.listed_members(group_ids[0])
-        return [
-            user
-            for user in self.organization.listed_users()
-            if any(group_id in user.groups for group_id in group_ids)
-        ]
-
-    @staticmethod
-    def _group_ids(fields: Fields) -> list[UUID]:
-        given = fields.given["groups"]
-        if not isinstance(given, list):
-            fields.fail("groups", "Expected a list of items.")
-            return []
-        ids: list[UUID] = []
-        for item in cast("list[object]", given):
-            value = cast("dict[str, object]", item).get("group_id") if isinstance(item, dict) else None
-            if (group_id := as_uuid(value)) is None:
-                fields.fail("groups", "Each item is an object with a group_id, which must be a valid UUID.")
-            else:
-                ids.append(group_id)
+    def _known_groups(self, value: object) -> list[UUID]:
+        ids = _group_ids(value)
+        for group_id in ids:
+            if group_id not in self.organization.groups:
+                raise WrongField(f'Invalid pk "{group_id}" - object does not exist.')
         return ids
+
+
+def _change(record: object, fields: Mapping[str, object]) -> None:
+    for name, value in fields.items():
+        setattr(record, name, value)
+
+
+def _group_ids(value: object) -> list[UUID]:
+    if not isinstance(value, list):
+        raise WrongField("Expected a list of items.")
+    wrong = "Each item is an object with a group_id, which must be a valid UUID."
+    items = cast("list[object]", value)
+    return [
+        _as_uuid(cast("dict[str, object]", item).get("group_id") if isinstance(item, dict) else None, wrong)
+        for item in items
+    ]
+
+
+def _as_uuid(value: object, problem: str) -> UUID:
+    try:
+        return UUID(cast("str", value))
+    except (ValueError, TypeError, AttributeError):
+        raise WrongField(problem) from None

@@ -133,7 +133,7 @@ async def test_somebody_whom_nobody_knows_and_then_oneself_by_keyboard(desk: Des
         await do(lambda: browser.open(address))
         await do(lambda: type_name("nobody@example.org"))
         complaint = await do(lambda: browser.wait_for_text("[role=alert]"))
-        assert "Nobody in this organization" in complaint
+        assert "No person in this organization" in complaint
         await do(lambda: type_name(person.email))
         await do(lambda: browser.wait_for_heading("You are logged in"))
         assert (await ended(process)).code == 0

@@ -14,14 +14,14 @@ from ezeep_async.provisioning import (
     TargetGroup,
 )
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.sandbox.state.organization import ORGANIZATION_ID, Group, Person
+from ezeep_async.sandbox.state.organization import ORGANIZATION_ID, Person, SandboxGroup
 
 
-def group_named(sandbox: Sandbox, name: str) -> Group:
+def group_named(sandbox: Sandbox, name: str) -> SandboxGroup:
     return next(group for group in sandbox.organization.groups.values() if group.name == name)
 
 
-def outsider(sandbox: Sandbox, group: Group) -> Person:
+def outsider(sandbox: Sandbox, group: SandboxGroup) -> Person:
     """A user who is not in the group."""
     organization = sandbox.organization
     user = next(user for user in organization.listed_users() if group.id not in user.groups)

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
+from ezeep_async.sandbox.replies import encode
 from ezeep_async.sandbox.state.organization import Organization
 from ezeep_async.sandbox.state.seeding import populate
 
@@ -26,10 +27,10 @@ def organization(users: int = 134, groups: int = 13, seed: int = 0) -> Organizat
 
 def everything(made: Organization) -> list[object]:
     return [
-        [json.loads(user.encode()) for user in made.listed_users()],
-        [json.loads(person.encode()) for person in made.listed_people()],
+        [json.loads(encode(user)) for user in made.listed_users()],
+        [json.loads(encode(person)) for person in made.listed_people()],
         [(group.id, group.name, group.origin, group.num_printers) for group in made.groups.values()],
-        [json.loads(invitation.encode()) for invitation in made.invitations.values()],
+        [json.loads(encode(invitation)) for invitation in made.invitations.values()],
     ]
 
 
