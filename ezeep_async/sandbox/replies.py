@@ -18,10 +18,6 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
 T = TypeVar("T")
-Handler = Callable[..., web.Response]
-"""Takes the request, and for paths that need an access token its owner."""
-Routes = dict[str, dict[str, Handler]]
-"""Template, method, handler."""
 Parse = Callable[[Any], object]
 """Returns the value of a field. Raises `WrongField` if it is not valid."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, cast
 from uuid import UUID, uuid4
 
 from aiohttp import web
@@ -17,19 +16,20 @@ from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
 from ezeep_async.sandbox.faults import Faults, retry_after_text
-from ezeep_async.sandbox.handlers.accounts import Directory
-from ezeep_async.sandbox.handlers.consent import Consent, message_page
-from ezeep_async.sandbox.handlers.printing import Printing
-from ezeep_async.sandbox.handlers.token_endpoint import CLIENT_ID, OAuth
+from ezeep_async.sandbox.handlers import accounts, consent, printing, token_endpoint
+from ezeep_async.sandbox.handlers.routes import RouteTable, State
 from ezeep_async.sandbox.records import Host, RecordedRequest
-from ezeep_async.sandbox.replies import Refused, Routes, method_not_allowed, refused
+from ezeep_async.sandbox.replies import Refused, method_not_allowed, refused
 from ezeep_async.sandbox.state.organization import Organization, Person
 from ezeep_async.sandbox.state.seeding import populate
 from ezeep_async.sandbox.tokens import Grants
 from ezeep_async.settings import Endpoints
 
 
-_HOSTS: tuple[Host, ...] = ("account", "api")
+_ROUTES: dict[Host, RouteTable] = {
+    "account": RouteTable(token_endpoint.routes | consent.routes | accounts.routes),
+    "api": printing.routes,
+}
 _OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
 """A request for any other host comes from a page whose name was pointed at this machine (DNS rebinding)."""
 _CLOSE_TIMEOUT_S = 0.2
@@ -71,14 +71,10 @@ class Sandbox:
         """Scripted failures and holds."""
         self._parallel = 0
         self._grants = Grants(self.behaviour, self.clock)
-        oauth = OAuth(self.organization, self.behaviour, self._grants).routes()
-        consent = Consent(self.organization, self.behaviour, self._grants).routes()
-        directory = Directory(self.organization, self.behaviour, self.clock).routes()
-        printing = Printing(self.organization, self.behaviour).routes()
-        self._routes: dict[Host, Routes] = {"account": oauth | consent | directory, "api": printing}
+        self._state = State(self.organization, self.behaviour, self.clock, self._grants)
         self._runners: list[web.ServerRunner] = []
         self._ports: dict[Host, int] = {}
-        self._tasks: set[asyncio.Task[Any] | None] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     # --- opening and closing
 
@@ -86,7 +82,7 @@ class Sandbox:
         if self._ports:
             raise RuntimeError("a Sandbox can be opened once: create another one")
         try:
-            for host in _HOSTS:
+            for host in _ROUTES:
                 server = web.Server(partial(self._handle, host), access_log=None)
                 runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_TIMEOUT_S)
                 self._runners.append(runner)
@@ -99,29 +95,18 @@ class Sandbox:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
         """Close both servers, and the connections of requests that are held or delayed."""
-        self._cancel_requests()
+        for task in self._tasks:
+            task.cancel()
         while self._runners:
             await self._runners.pop().cleanup()
-        # The runners do not wait for requests of clients that disconnected.
-        self._cancel_requests()
         # Closed transports release their sockets in the next rounds of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
-
-    def _cancel_requests(self) -> None:
-        for task in self._tasks:
-            if task is not None:
-                task.cancel()
 
     @property
     def endpoints(self) -> Endpoints:
@@ -148,7 +133,7 @@ class Sandbox:
     def oauth_app(self) -> OAuthApp:
         """The registered client, with the first of its redirect URIs."""
         uris = self.behaviour.redirect_uris
-        return OAuthApp(CLIENT_ID, self.behaviour.client_secret, uris[0] if uris else None)
+        return OAuthApp(token_endpoint.CLIENT_ID, self.behaviour.client_secret, uris[0] if uris else None)
 
     def tokens(self, user_id: UUID | None = None) -> TokenSet:
         """Issue a new token set.
@@ -212,7 +197,7 @@ class Sandbox:
 
     def _known_route(self, key: str) -> str:
         method, _, template = key.partition(" ")
-        if not method.isupper() or not any(template in routes for routes in self._routes.values()):
+        if not method.isupper() or not any(template in routes for routes in _ROUTES.values()):
             raise ValueError(
                 f"there is no route {key!r}: give a method and a template, such as 'GET /v1/users/{{id}}/'"
             )
@@ -221,7 +206,7 @@ class Sandbox:
     # --- requests
 
     async def _handle(self, host: Host, request: web.BaseRequest) -> web.StreamResponse:
-        task = asyncio.current_task()
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._tasks.add(task)
         try:
             body = await request.read()
@@ -255,7 +240,7 @@ class Sandbox:
         path = path if path.endswith("/") else f"{path}/"
         parent, _, last = path[:-1].rpartition("/")
         templates = [path, f"{parent}/{{id}}/"] if last else [path]
-        return next((template for template in templates if template in self._routes[host]), None)
+        return next((template for template in templates if template in _ROUTES[host]), None)
 
     async def _limit(self, request: web.BaseRequest, record: RecordedRequest) -> web.StreamResponse:
         """Serve a request of the printing API, or refuse it if there are too many concurrent ones."""
@@ -279,7 +264,7 @@ class Sandbox:
 
     def _process(self, request: web.BaseRequest, record: RecordedRequest) -> web.Response:
         if record.route is None:
-            return message_page("Not found", "There is no such page.", 404)
+            return consent.message_page("Not found", "There is no such page.", 404)
         if not record.path.endswith("/"):
             url = request.rel_url
             query = f"?{url.raw_query_string}" if url.raw_query_string else ""
@@ -288,10 +273,10 @@ class Sandbox:
             )
         try:
             caller = [self._owner(record)] if _is_protected(record) else []
-            handlers = self._routes[record.host][record.route]
+            handlers = _ROUTES[record.host][record.route]
             if record.method not in handlers:
                 raise method_not_allowed(record.method, handlers)
-            return handlers[record.method](record, *caller)
+            return handlers[record.method](self._state, record, *caller)
         except Refused as error:
             return error.response
 

@@ -36,19 +36,17 @@ class Family:
 
 
 @attrs.define(eq=False)
-class _Access:
-    family: Family
-    expires_at: datetime
-    alive: bool = True
+class _Pair:
+    """An access token and a refresh token that were issued together."""
 
-
-@attrs.define(eq=False)
-class _Refresh:
     family: Family
-    access_token: str
-    expires_at: datetime
+    tokens: TokenSet
+    issued_at: datetime
+    revoked: bool = False
+    """Whether the access token was invalidated before its time."""
     used_at: datetime | None = None
     successor: TokenSet | None = None
+    """The token set that the refresh token was exchanged for."""
 
 
 @attrs.define(eq=False)
@@ -77,8 +75,8 @@ class Grants:
     refreshes: int = 0
     """Number of refresh grants that rotated a token."""
     pairings: dict[str, Pairing] = attrs.field(factory=dict[str, Pairing], repr=False)
-    _access: dict[str, _Access] = attrs.field(factory=dict[str, _Access], repr=False)
-    _refresh: dict[str, _Refresh] = attrs.field(factory=dict[str, _Refresh], repr=False)
+    _access: dict[str, _Pair] = attrs.field(factory=dict[str, _Pair], repr=False)
+    _refresh: dict[str, _Pair] = attrs.field(factory=dict[str, _Pair], repr=False)
     _codes: dict[str, _Code] = attrs.field(factory=dict[str, _Code], repr=False)
 
     # --- tokens
@@ -88,58 +86,49 @@ class Grants:
         return self._issue(Family(user_id))
 
     def _issue(self, family: Family) -> TokenSet:
-        now = self.clock.now()
-        expires_at = now + timedelta(seconds=self.behaviour.expires_in)
-        tokens = TokenSet(
-            access_token=secrets.token_urlsafe(32),
-            refresh_token=secrets.token_urlsafe(32),
-            expires_at=expires_at,
-            scope=SCOPE,
-            expires_in=self.behaviour.expires_in,
-        )
-        self._access[tokens.access_token] = _Access(family, expires_at)
-        self._refresh[tokens.refresh_token] = _Refresh(
-            family, tokens.access_token, now + REFRESH_TOKEN_LIFETIME
-        )
+        now, seconds = self.clock.now(), self.behaviour.expires_in
+        access_token, refresh_token = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        expires_at = now + timedelta(seconds=seconds)
+        tokens = TokenSet(access_token, refresh_token, expires_at, scope=SCOPE, expires_in=seconds)
+        pair = _Pair(family, tokens, now)
+        self._access[access_token] = self._refresh[refresh_token] = pair
         return tokens
 
     def refresh(self, refresh_token: str) -> TokenSet:
         """Rotate a refresh token. It is used then, and its access token is invalid."""
         now = self.clock.now()
-        known = self._refresh.get(refresh_token)
-        if known is None or not known.family.alive:
+        pair = self._refresh.get(refresh_token)
+        if pair is None or not pair.family.alive:
             raise oauth_error("invalid_grant", "The refresh token is not valid.")
-        if known.used_at is not None and known.successor is not None:
-            if now - known.used_at < timedelta(seconds=self.behaviour.grace_window):
-                return known.successor
+        if pair.used_at is not None and pair.successor is not None:
+            if now - pair.used_at < timedelta(seconds=self.behaviour.grace_window):
+                return pair.successor
             if self.behaviour.reuse_protection:
-                known.family.alive = False
+                pair.family.alive = False
             raise oauth_error("invalid_grant", "The refresh token was used already.")
-        if now >= known.expires_at:
+        if now >= pair.issued_at + REFRESH_TOKEN_LIFETIME:
             raise oauth_error("invalid_grant", "The refresh token has expired.")
-        self._access[known.access_token].alive = False
-        known.used_at = now
-        known.successor = self._issue(known.family)
+        pair.revoked, pair.used_at, pair.successor = True, now, self._issue(pair.family)
         self.refreshes += 1
-        return known.successor
+        return pair.successor
 
     def owner(self, access_token: str) -> UUID | None:
         """Return the owner of a valid access token, else None."""
-        known = self._access.get(access_token)
-        if known is None or not known.alive or not known.family.alive or self.clock.now() >= known.expires_at:
+        pair = self._access.get(access_token)
+        if pair is None or pair.revoked or not pair.family.alive:
             return None
-        return known.family.user_id
+        return pair.family.user_id if self.clock.now() < pair.tokens.expires_at else None
 
     def expire_access_tokens(self) -> None:
         """Expire all access tokens that were issued so far. Refresh tokens stay valid."""
-        for access in [*self._access.values()]:  # tests call this from other threads
-            access.alive = False
+        for pair in [*self._access.values()]:  # tests call this from other threads
+            pair.revoked = True
 
     def revoke(self, token: str) -> None:
         """Revoke the family of a token. An unknown token changes nothing."""
-        known = self._refresh.get(token) or self._access.get(token)
-        if known is not None:
-            known.family.alive = False
+        pair = self._refresh.get(token) or self._access.get(token)
+        if pair is not None:
+            pair.family.alive = False
 
     # --- codes
 
@@ -152,13 +141,13 @@ class Grants:
     def redeem(self, code: str, redirect_uri: str | None, verifier: str | None) -> TokenSet:
         """Exchange an authorization code for a token set, once."""
         known = self._codes.get(code)
-        if known is None:
-            raise oauth_error("invalid_grant", "The code is not valid.")
-        if known.used:
-            raise oauth_error("invalid_grant", "The code was used already.")
+        if known is None or known.used:
+            raise oauth_error("invalid_grant", "The code is unknown, or it was used already.")
         if redirect_uri != known.redirect_uri:
             raise oauth_error("invalid_grant", "redirect_uri is not the one of the authorization request.")
-        if known.challenge is not None and not _verifies(known.challenge, verifier):
+        if known.challenge is not None and not (
+            verifier and verifier.isascii() and code_challenge(verifier) == known.challenge
+        ):
             raise oauth_error("invalid_grant", "code_verifier does not match the code_challenge.")
         known.used = True
         return self.issue(known.user_id)
@@ -187,9 +176,3 @@ class Grants:
             raise oauth_error("authorization_pending", "The pairing is not confirmed yet.")
         pairing.state = "used"
         return self.issue(pairing.user_id)
-
-
-def _verifies(challenge: str, verifier: str | None) -> bool:
-    if not verifier or not verifier.isascii():
-        return False
-    return secrets.compare_digest(code_challenge(verifier).encode(), challenge.encode())

@@ -8,170 +8,136 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-import attrs
 from aiohttp import web
 from yarl import URL
 
-from ezeep_async.sandbox.behaviour import Behaviour
+from ezeep_async.sandbox.handlers.routes import RouteTable, State
 from ezeep_async.sandbox.handlers.token_endpoint import CLIENT_ID, PAIRING_PATH
 from ezeep_async.sandbox.records import RecordedRequest
-from ezeep_async.sandbox.replies import Refused, Routes, form
-from ezeep_async.sandbox.state.organization import Organization, Person
-from ezeep_async.sandbox.tokens import SCOPE, Grants, Pairing
+from ezeep_async.sandbox.replies import Refused, form
+from ezeep_async.sandbox.state.organization import Person
+from ezeep_async.sandbox.tokens import SCOPE, Pairing
 
 
-AUTHORIZE_PATH = "/oauth/authorize/"
-_CARRIED = (
-    "response_type",
-    "client_id",
-    "redirect_uri",
-    "scope",
-    "state",
-    "code_challenge",
-    "code_challenge_method",
-    "social",
-    "prompt",
-)
-"""The parameters of the authorization request that the form carries."""
-_SUGGESTIONS = 20
+routes = RouteTable()
+_AUTHORIZE_PATH = "/oauth/authorize/"
 _PAGE = Template(files("ezeep_async.sandbox").joinpath("data", "page.html").read_text("utf-8"))
 
 
-@attrs.frozen
-class Consent:
-    """The handlers of the two pages."""
+@routes.add("GET", PAIRING_PATH)
+@routes.add("GET", _AUTHORIZE_PATH)
+def show(state: State, request: RecordedRequest) -> web.Response:
+    """The page with the question (RFC 6749 section 4.1.1)."""
+    if request.route == PAIRING_PATH:
+        _pending(state, request.query)
+    else:
+        _check(state, request.query)
+    return _form(state, request, request.query)
 
-    organization: Organization
-    behaviour: Behaviour
-    grants: Grants
-    _forms: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict[str, dict[str, str]], repr=False)
-    """The open forms: anti-forgery value, hidden fields."""
 
-    def routes(self) -> Routes:
-        """Template, method, handler."""
-        return {
-            AUTHORIZE_PATH: {"GET": self.show, "POST": self.decide},
-            PAIRING_PATH: {"GET": self.show_pairing, "POST": self.decide_pairing},
-        }
+@routes.add("POST", _AUTHORIZE_PATH)
+def decide(state: State, request: RecordedRequest) -> web.Response:
+    """Redirect to the application, with a code or an error."""
+    carried, person = _decision(state, request)
+    _check(state, carried)
+    if person is None:
+        raise _redirect(carried, error="access_denied", error_description="The person declined.")
+    code = state.grants.authorize(person.id, carried["redirect_uri"], carried.get("code_challenge"))
+    raise _redirect(carried, code=code)
 
-    # --- authorization code
 
-    def show(self, request: RecordedRequest) -> web.Response:
-        """The consent page (RFC 6749 section 4.1.1)."""
-        self._check(request.query)
-        carried = {name: request.query[name] for name in _CARRIED if name in request.query}
-        return self._form(AUTHORIZE_PATH, carried)
+@routes.add("POST", PAIRING_PATH)
+def decide_pairing(state: State, request: RecordedRequest) -> web.Response:
+    """Approve or deny the pairing. The device learns it with its next request."""
+    carried, person = _decision(state, request)
+    pairing = _pending(state, carried)
+    if person is None:
+        pairing.state = "denied"
+        return message_page("Declined", "The device was not connected. You can close this page.")
+    pairing.state, pairing.user_id = "approved", person.id
+    return message_page("Connected", "Your device is connected. You can close this page.")
 
-    def decide(self, request: RecordedRequest) -> web.Response:
-        """Redirect to the application, with a code or an error."""
-        carried, person = self._decision(request)
-        self._check(carried)
-        if person is None:
-            raise _redirect(carried, error="access_denied", error_description="The person declined.")
-        code = self.grants.authorize(person.id, carried["redirect_uri"], carried.get("code_challenge"))
-        raise _redirect(carried, code=code)
 
-    def _check(self, query: Mapping[str, str]) -> None:
-        # No redirect before these two are valid (RFC 6749 section 4.1.2.1).
-        if query.get("client_id") != CLIENT_ID:
-            raise _refusal("This client id is not registered.")
-        if query.get("redirect_uri") not in self.behaviour.redirect_uris:
-            raise _refusal("This redirect URI is not registered for the client.")
-        response_type = query.get("response_type")
-        if not response_type:
-            raise _redirect(query, error="invalid_request", error_description="response_type is missing.")
-        if response_type != "code":
-            raise _redirect(query, error="unsupported_response_type")
-        if not set(query.get("scope", "").split()) <= {SCOPE}:
-            raise _redirect(query, error="invalid_scope")
-        # Without a method it would be "plain" (RFC 7636 section 4.3), which protects nothing.
-        method, challenge = query.get("code_challenge_method"), query.get("code_challenge")
-        if (method, challenge) != (None, None) and (method != "S256" or not challenge):
-            problem = "Use PKCE: code_challenge with code_challenge_method S256."
-            raise _redirect(query, error="invalid_request", error_description=problem)
+def _check(state: State, query: Mapping[str, str]) -> None:
+    # No redirect before these two are valid (RFC 6749 section 4.1.2.1).
+    if query.get("client_id") != CLIENT_ID:
+        raise _refusal("This client id is not registered.")
+    if query.get("redirect_uri") not in state.behaviour.redirect_uris:
+        raise _refusal("This redirect URI is not registered for the client.")
+    response_type = query.get("response_type")
+    if not response_type:
+        raise _redirect(query, error="invalid_request", error_description="response_type is missing.")
+    if response_type != "code":
+        raise _redirect(query, error="unsupported_response_type")
+    if not set(query.get("scope", "").split()) <= {SCOPE}:
+        raise _redirect(query, error="invalid_scope")
+    # Without a method it would be "plain" (RFC 7636 section 4.3), which protects nothing.
+    method, challenge = query.get("code_challenge_method"), query.get("code_challenge")
+    if (method, challenge) != (None, None) and (method != "S256" or not challenge):
+        problem = "Use PKCE: code_challenge with code_challenge_method S256."
+        raise _redirect(query, error="invalid_request", error_description=problem)
 
-    # --- pairing
 
-    def show_pairing(self, request: RecordedRequest) -> web.Response:
-        """The page on which a person confirms a device."""
-        code = request.query.get("pairing_code", "")
-        self._pending(code)
-        return self._form(PAIRING_PATH, {"pairing_code": code})
+def _pending(state: State, query: Mapping[str, str]) -> Pairing:
+    pairing = state.grants.pairings.get(query.get("pairing_code", ""))
+    if pairing is None or pairing.state != "pending":
+        raise _refusal("This pairing code is unknown, or it was used already.")
+    return pairing
 
-    def decide_pairing(self, request: RecordedRequest) -> web.Response:
-        """Approve or deny the pairing. The device learns it with its next request."""
-        carried, person = self._decision(request)
-        pairing = self._pending(carried.get("pairing_code", ""))
-        if person is None:
-            pairing.state = "denied"
-            return message_page("Declined", "The device was not connected. You can close this page.")
-        pairing.state, pairing.user_id = "approved", person.id
-        return message_page("Connected", "Your device is connected. You can close this page.")
 
-    def _pending(self, code: str) -> Pairing:
-        pairing = self.grants.pairings.get(code)
-        if pairing is None or pairing.state != "pending":
-            raise _refusal("This pairing code is unknown, or it was used already.")
-        return pairing
-
-    # --- forms
-
-    def _form(self, path: str, carried: dict[str, str], *, username: str | None = None) -> web.Response:
-        """The page with the form; again, with an error, for a user name that is not in the organization."""
-        token = secrets.token_urlsafe(24)
-        self._forms[token] = carried
-        title = "Allow this application?"
-        asks = "An application asks to manage groups and users of your organization, in your name."
-        if path == PAIRING_PATH:
-            title = "Connect this device?"
-            code = escape(carried["pairing_code"])
-            asks = f"A device with the code <strong>{code}</strong> asks to print for you."
-        error = ""
-        if username is not None:
-            error = (
-                '<p class="error" role="alert">No person in this organization has that e-mail address.</p>\n'
-            )
-        elif (admin := self.organization.people.get(self.organization.admin_id)) is not None:
-            username = admin.email
-        hidden = "\n".join(
-            f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
-            for name, value in {**carried, "csrf_token": token}.items()
-        )
-        people = self.organization.listed_people()[:_SUGGESTIONS]
-        options = "".join(f'<option value="{escape(person.email)}">' for person in people)
-        content = f"""<p>{asks}</p>
-{error}<form method="post" action="{path}">
+def _form(
+    state: State, request: RecordedRequest, carried: dict[str, str], unknown: str | None = None
+) -> web.Response:
+    """The page with the form; again, with an error, after an e-mail address that is not in the organization."""
+    token = secrets.token_urlsafe(24)
+    state.forms[token] = carried
+    title = "Allow this application?"
+    asks = "An application asks to manage groups and users of your organization, in your name."
+    if request.route == PAIRING_PATH:
+        title = "Connect this device?"
+        code = escape(carried["pairing_code"])
+        asks = f"A device with the code <strong>{code}</strong> asks to print for you."
+    error, username = "", unknown
+    if unknown is not None:
+        error = '<p class="error" role="alert">No person in this organization has that e-mail address.</p>'
+    elif (admin := state.organization.people.get(state.organization.admin_id)) is not None:
+        username = admin.email
+    hidden = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+        for name, value in {**carried, "csrf_token": token}.items()
+    )
+    content = f"""<p>{asks}</p>
+{error}
+<form method="post" action="{request.route}">
 {hidden}
 <label for="username">Who is logged in</label>
-<input id="username" name="username" type="email" list="people" autocomplete="username" required
- value="{escape(username or "")}">
-<datalist id="people">{options}</datalist>
+<input id="username" name="username" type="email" required value="{escape(username or "")}">
 <button name="decision" value="approve">Allow</button>
 <button name="decision" value="deny" formnovalidate>Decline</button>
 </form>"""
-        return _page(title, content, 400 if error else 200)
+    return _page(title, content, 400 if error else 200)
 
-    def _decision(self, request: RecordedRequest) -> tuple[dict[str, str], Person | None]:
-        """The hidden fields of a submitted form, and the person who approves; None: declined."""
-        if not _is_from_here(request):
-            raise _refusal("This form was sent by a page of another site.", 403)
-        fields = form(request)
-        if fields is None:
-            raise _refusal("This is not a form.")
-        # Removed at once: the value is valid for one attempt.
-        carried = self._forms.pop(fields.get("csrf_token", ""), None)
-        if carried is None or any(fields.get(name) != value for name, value in carried.items()):
-            raise _refusal("This form was sent before, or it is not ours: go back and start again.", 403)
-        if fields.get("decision") not in {"approve", "deny"}:
-            raise _refusal("Press one of the two buttons.")
-        if fields["decision"] == "deny":
-            return carried, None
-        username = fields.get("username", "")
-        person = self.organization.person_with_email(username)
-        if person is None:
-            path = PAIRING_PATH if "pairing_code" in carried else AUTHORIZE_PATH
-            raise Refused(self._form(path, carried, username=username))
-        return carried, person
+
+def _decision(state: State, request: RecordedRequest) -> tuple[dict[str, str], Person | None]:
+    """The hidden fields of a submitted form, and the person who approves; None: declined."""
+    if not _is_from_here(request):
+        raise _refusal("This form was sent by a page of another site.", 403)
+    fields = form(request)
+    if fields is None:
+        raise _refusal("This is not a form.")
+    # Removed at once: the value is valid for one attempt.
+    carried = state.forms.pop(fields.get("csrf_token", ""), None)
+    if carried is None or any(fields.get(name) != value for name, value in carried.items()):
+        raise _refusal("This form was sent before, or it is not ours: go back and start again.", 403)
+    if fields.get("decision") not in {"approve", "deny"}:
+        raise _refusal("Press one of the two buttons.")
+    if fields["decision"] == "deny":
+        return carried, None
+    username = fields.get("username", "")
+    person = state.organization.person_with_email(username)
+    if person is None:
+        raise Refused(_form(state, request, carried, username))
+    return carried, person
 
 
 def message_page(title: str, sentence: str, status: int = 200) -> web.Response:

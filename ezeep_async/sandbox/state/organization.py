@@ -42,38 +42,20 @@ class Memberships(MutableSet[UUID]):
         return f"Memberships({[str(group_id) for group_id in self]})"
 
     def add(self, value: UUID) -> None:
-        """Add the user to a group.
-
-        Args:
-            value: Id of the group.
-
-        Raises:
-            ValueError: There is no such group.
-        """
+        """Add the user to a group. Raises `ValueError` if there is no such group."""
         if value not in self._groups:
             raise ValueError(f"there is no group {value}")
         self._groups[value]._members.add(self._user_id)
         self._ids[value] = None
 
     def discard(self, value: UUID) -> None:
-        """Remove the user from a group, if it is a member.
-
-        Args:
-            value: Id of the group.
-        """
+        """Remove the user from a group, if it is a member."""
         if value in self._ids:
             del self._ids[value]
             self._groups[value]._members.discard(self._user_id)
 
     def replace(self, group_ids: Iterable[UUID]) -> None:
-        """Replace all groups of the user.
-
-        Args:
-            group_ids: Ids of the new groups.
-
-        Raises:
-            ValueError: There is no such group.
-        """
+        """Replace all groups of the user. Raises `ValueError` if there is no such group."""
         self.clear()
         for group_id in group_ids:
             self.add(group_id)
