@@ -14,7 +14,7 @@ from ezeep_async.sandbox import Sandbox
 
 @attrs.define
 class Client:
-    """Sends requests as the admin, or as whoever `token` belongs to, and reads the whole answer."""
+    """Sends requests as the admin, or as the owner of `token`, and reads the whole response."""
 
     sandbox: Sandbox
     session: aiohttp.ClientSession
@@ -54,7 +54,7 @@ class Client:
         return await self.grant(grant_type="refresh_token", refresh_token=refresh_token)
 
     async def works(self, access_token: str) -> bool:
-        """Whether an access token is good."""
+        """Whether an access token is valid."""
         headers = {"Authorization": f"Bearer {access_token}"}
         status, _ = await self("GET", "/v1/users/me/", auth=None, headers=headers)
         return status == 200

@@ -1,4 +1,4 @@
-"""Faults and holds: what goes wrong, exactly when it should, and what was processed nevertheless."""
+"""Faults and holds: which requests fail, when, and which are processed nevertheless."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEW_GROUP = {"name": "New", "organization_id": ORGANIZATION}
 
 
 async def test_nth_and_times(server, client):
-    """Counted from the add; hits and removal."""
+    """Counted from `add`; hits and removal."""
     await client("GET", ME)
     fault = server.faults.add("GET /v1/users/me/", nth=2, times=2, status=503)
     assert [(await client("GET", ME))[0] for _ in range(4)] == [200, 503, 503, 200]
@@ -58,7 +58,7 @@ async def test_retry_after(server, client, value, text):
 
 
 async def test_other_bodies(server, client):
-    """A proxy's page, nothing at all, or the real status with something else in it."""
+    """The page of a proxy, an empty body, or the real status with another body."""
     route = "GET /v1/users/me/"
     server.faults.add(
         route, status=502, body="<h1>Bad Gateway</h1>", content_type="text/html", headers={"Via": "1.1 x"}
@@ -92,7 +92,7 @@ async def test_dropped_connections(server, client, caplog, drop, processed):
 
 
 async def test_dropped_refresh(server, client):
-    """The arrival counts, the rotation only where it happened."""
+    """A dropped request is counted; a rotation only if it happened."""
     tokens = server.tokens()
     server.faults.add("POST /oauth/access_token/", drop="before")
     server.faults.add("POST /oauth/access_token/", nth=2, drop="after")
@@ -169,8 +169,8 @@ async def test_hold_catches_some(server, client):
 
 
 @pytest.mark.parametrize("after", [False, True])
-async def test_what_a_gone_client_asked_for_is_done(server, client, caplog, after):
-    """A handler is not stopped half way, says nothing in the log, and leaves nothing behind."""
+async def test_requests_of_disconnected_clients_are_processed(server, client, caplog, after):
+    """The handler is not interrupted, logs nothing, and leaves no task."""
     hold = server.faults.hold("POST /printing/v1/groups/", after=after)
     task = asyncio.create_task(client("POST", GROUPS, json=NEW_GROUP))
     await hold.arrived()
@@ -186,20 +186,20 @@ async def test_what_a_gone_client_asked_for_is_done(server, client, caplog, afte
     assert not caplog.records
 
 
-async def test_closing_with_requests_under_way(client_for, caplog):
-    """Held, delayed, slow, with clients waiting or gone: closing is prompt, and nothing of it is processed."""
+async def test_closing_with_unfinished_requests(client_for, caplog):
+    """Held and delayed requests, of waiting and disconnected clients: closing is prompt, and none is processed."""
     before = asyncio.all_tasks()
     async with Sandbox() as server:
         client = client_for(server)
         held = server.faults.hold("POST /printing/v1/groups/")
-        gone = server.faults.hold("GET /printing/v1/groups/")
+        left = server.faults.hold("GET /printing/v1/groups/")
         server.faults.add("GET /v1/users/me/", delay=3600)
         tasks = [
             asyncio.create_task(client("POST", GROUPS, json=NEW_GROUP)),
             asyncio.create_task(client("GET", ME)),
         ]
         leaving = asyncio.create_task(client("GET", GROUPS))
-        await asyncio.gather(held.arrived(), gone.arrived())
+        await asyncio.gather(held.arrived(), left.arrived())
         while not server.count("GET /v1/users/me/"):
             await asyncio.sleep(0.001)
         leaving.cancel()

@@ -1,4 +1,4 @@
-"""The sandbox answers at its own address only: a page elsewhere cannot drive it through a name of its own."""
+"""The sandbox responds at its own address only: a page elsewhere cannot use it through another host name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def port_of(server: Sandbox, path: str) -> int:
 
 
 async def send(port: int, *lines: str) -> int:
-    """Send a request by hand, and give its status."""
+    """Send a request line by line, and return the status of its response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write("\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1"))
     status = int((await reader.readline()).split()[1])
@@ -63,7 +63,7 @@ async def test_a_request_to_another_host_is_misdirected(
 
 @pytest.mark.parametrize("path", [USERS, ME])
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
-async def test_its_own_names_are_answered(server: Sandbox, client, path: str, name: str) -> None:
+async def test_its_own_names_get_a_response(server: Sandbox, client, path: str, name: str) -> None:
     status, _ = await client("GET", path, headers={"Host": f"{name}:{port_of(server, path)}"})
     assert status == 200
 
@@ -111,9 +111,7 @@ async def form_of(server: Sandbox, client) -> tuple[str, dict[str, str]]:
         {"Origin": "https://127.0.0.1:{port}"},
     ],
 )
-async def test_a_form_that_another_page_sends_is_refused(
-    server: Sandbox, client, headers: dict[str, str]
-) -> None:
+async def test_a_form_from_another_page_is_refused(server: Sandbox, client, headers: dict[str, str]) -> None:
     action, fields = await form_of(server, client)
     port = port_of(server, ME)
     headers = {name: value.format(port=port) for name, value in headers.items()}
@@ -133,9 +131,7 @@ async def test_a_form_that_another_page_sends_is_refused(
         {"Origin": "http://localhost:{port}", "Host": "localhost:{port}"},
     ],
 )
-async def test_a_form_that_its_own_page_sends_is_taken(
-    server: Sandbox, client, headers: dict[str, str]
-) -> None:
+async def test_a_form_from_its_own_page_is_accepted(server: Sandbox, client, headers: dict[str, str]) -> None:
     action, fields = await form_of(server, client)
     port = port_of(server, ME)
     headers = {name: value.format(port=port) for name, value in headers.items()}

@@ -1,4 +1,4 @@
-"""The servers: two origins, what they record, redirects, limits, and their end."""
+"""The servers: two origins, recorded requests, redirects, limits, and closing."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_requests_are_recorded(server, client):
     ],
 )
 async def test_missing_slash_is_a_redirect(server, client, method, path, route):
-    """3-4: counted where it belongs; the address that it names is http."""
+    """3-4: counted at its route; the redirect is to http."""
     response = await client.raw(method, path, params={"limit": "1"})
     host = server.endpoints.api if path.startswith("/printing") else server.endpoints.account
     assert (response.status, response.headers["Location"]) == (301, f"{host}{path}/?limit=1")
@@ -92,7 +92,7 @@ async def test_missing_slash_is_a_redirect(server, client, method, path, route):
 
 
 async def test_8_9_unknown_routes(client_for):
-    """8-9: answered 404, and counted; the hosts do not serve each other's paths."""
+    """8-9: 404, and counted; each host serves its own paths only."""
     async with Sandbox(users=1) as server:
         client = client_for(server)
         for path in ("/", "/v1/", "/v1/users/x/y/", "/printing/v1/assignments/", "/v1/users/{id}/"):
@@ -120,7 +120,7 @@ async def test_request_ids(client):
 
 @pytest.mark.parametrize("retry_after", [None, 1.0])
 async def test_too_many_at_once(server, client, retry_after):
-    """Those beyond the limit are refused at once; the others go on."""
+    """Requests above the limit are refused at once; the others continue."""
     server.behaviour.max_parallel = 2
     server.behaviour.retry_after = retry_after
     hold = server.faults.hold("GET /printing/v1/users/")
@@ -159,7 +159,7 @@ async def test_clock(server):
 
 
 async def test_closing_leaves_nothing(caplog):
-    """Idle connections do not keep it open; no tasks, no sockets, nothing in the log; its ports are free."""
+    """Idle connections do not keep it open; no tasks, sockets or log records are left; its ports are free."""
     before = asyncio.all_tasks()
     async with aiohttp.ClientSession() as session:
         async with Sandbox() as server:
@@ -177,7 +177,7 @@ async def test_closing_leaves_nothing(caplog):
 
 
 async def test_half_a_body(server, caplog):
-    """A client that goes away in the middle of its body was never there."""
+    """A client that disconnects before the end of its body is not recorded."""
     port = urlsplit(server.endpoints.api).port
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /printing/v1/groups/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
@@ -208,12 +208,12 @@ async def test_closing_with_half_a_body(caplog):
 
 async def test_many_connections_at_once(server, client):
     client.token = server.tokens().access_token
-    answers = await asyncio.gather(*(client("GET", f"{USERS}{USER}/") for _ in range(500)))
-    assert {status for status, _ in answers} == {200}
+    responses = await asyncio.gather(*(client("GET", f"{USERS}{USER}/") for _ in range(500)))
+    assert {status for status, _ in responses} == {200}
 
 
 async def test_nothing_blocks_the_loop(client_for):
-    """From the making to the closing."""
+    """From creation to closing."""
     blockbuster = pytest.importorskip("blockbuster")
     with blockbuster.blockbuster_ctx("ezeep_async"):
         async with Sandbox() as server:

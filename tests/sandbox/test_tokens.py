@@ -15,24 +15,20 @@ from ezeep_async.sandbox import SANDBOX_ADMIN, SANDBOX_PASSWORD
 TOKEN = "/oauth/access_token/"
 
 
-def pair_of(answer: dict[str, str]) -> tuple[str, str]:
-    return answer["access_token"], answer["refresh_token"]
-
-
 async def test_refresh_rotates(server, client):
-    """The answer has an empty scope; the old access token dies with the old refresh token."""
+    """The response has an empty scope. The old access token is invalid with the old refresh token."""
     old = server.tokens()
     assert await client.works(old.access_token)
-    status, answer = await client.refresh(old.refresh_token)
+    status, granted = await client.refresh(old.refresh_token)
     assert status == 200
-    assert set(answer) == {"access_token", "token_type", "expires_in", "scope", "refresh_token"}
-    assert (answer["token_type"], answer["expires_in"], answer["scope"]) == ("Bearer", 3600, "")
+    assert set(granted) == {"access_token", "token_type", "expires_in", "scope", "refresh_token"}
+    assert (granted["token_type"], granted["expires_in"], granted["scope"]) == ("Bearer", 3600, "")
     assert not await client.works(old.access_token)
-    assert await client.works(answer["access_token"])
+    assert await client.works(granted["access_token"])
     assert (server.refreshes, server.refresh_requests) == (1, 1)
 
 
-async def test_issued_tokens_say_when_they_end(server):
+async def test_issued_tokens_have_their_expiry(server):
     server.behaviour.expires_in = 90.0
     tokens = server.tokens()
     left = tokens.expires_at - server.clock.now()
@@ -45,7 +41,7 @@ async def test_issued_tokens_say_when_they_end(server):
 @pytest.mark.parametrize("grace", [0.0, 120.0])
 @pytest.mark.parametrize("protection", [True, False])
 async def test_9_1_used_refresh_token(server, client, grace, protection):
-    """9-1: in the window the same pair again; after it the family dies, or only the replay fails."""
+    """9-1: within the window the same pair again; after it the family is revoked, or only the replay fails."""
     server.behaviour.grace_window, server.behaviour.reuse_protection = grace, protection
     first = server.tokens()
     _, winner = await client.refresh(first.refresh_token)
@@ -62,54 +58,54 @@ async def test_9_1_used_refresh_token(server, client, grace, protection):
     assert (await client.refresh(winner["refresh_token"]))[0] == (400 if protection else 200)
 
 
-async def test_reuse_kills_the_newest_of_a_long_family(server, client):
-    """And no other login."""
+async def test_reuse_revokes_the_newest_tokens_of_a_long_family(server, client):
+    """Other families stay valid."""
     other, first = server.tokens(), server.tokens()
     refresh_token = first.refresh_token
     for _ in range(3):
-        _, answer = await client.refresh(refresh_token)
-        refresh_token = answer["refresh_token"]
+        _, granted = await client.refresh(refresh_token)
+        refresh_token = granted["refresh_token"]
     await client.refresh(first.refresh_token)
     assert (await client.refresh(refresh_token))[1]["error"] == "invalid_grant"
-    assert not await client.works(answer["access_token"])
+    assert not await client.works(granted["access_token"])
     assert (await client.refresh(other.refresh_token))[0] == 200
 
 
-async def test_tokens_end_with_the_clock(server, client):
+async def test_tokens_expire_with_the_clock(server, client):
     server.behaviour.expires_in = 100.0
     tokens = server.tokens()
     server.clock.advance(99)
     assert await client.works(tokens.access_token)
     server.clock.advance(2)
     assert not await client.works(tokens.access_token)
-    _, answer = await client.refresh(tokens.refresh_token)
-    assert answer["expires_in"] == 100
+    _, granted = await client.refresh(tokens.refresh_token)
+    assert granted["expires_in"] == 100
     server.clock.advance(3601)
-    status, error = await client.refresh(answer["refresh_token"])
+    status, error = await client.refresh(granted["refresh_token"])
     assert (status, error["error"]) == (400, "invalid_grant")
     server.behaviour.expires_in = 0.5
     assert (await client.refresh(server.tokens().refresh_token))[1]["expires_in"] == 0.5
 
 
 async def test_expire_access_tokens(server, client):
-    """All that were issued so far, and none that is issued later; refresh tokens stay good."""
+    """All that were issued so far, and none that is issued later; refresh tokens stay valid."""
     tokens = server.tokens()
     server.expire_access_tokens()
     assert not await client.works(tokens.access_token)
     assert await client.works(server.tokens().access_token)
-    _, answer = await client.refresh(tokens.refresh_token)
-    assert await client.works(answer["access_token"])
+    _, granted = await client.refresh(tokens.refresh_token)
+    assert await client.works(granted["access_token"])
 
 
 async def test_revoke(server, client):
-    """200 and nothing in it, for tokens that exist and others; the whole family ends."""
+    """200 and an empty body, for known and unknown tokens; the whole family is revoked."""
     tokens = server.tokens()
-    _, answer = await client.refresh(tokens.refresh_token)
-    for auth, token in (("basic", answer["refresh_token"]), ("basic", "unknown"), (None, "unknown")):
+    _, granted = await client.refresh(tokens.refresh_token)
+    for auth, token in (("basic", granted["refresh_token"]), ("basic", "unknown"), (None, "unknown")):
         response = await client.raw("POST", "/oauth/revoke/", auth=auth, data={"token": token})
         assert (response.status, await response.text()) == (200, "")
-    assert not await client.works(answer["access_token"])
-    assert (await client.refresh(answer["refresh_token"]))[0] == 400
+    assert not await client.works(granted["access_token"])
+    assert (await client.refresh(granted["refresh_token"]))[0] == 400
     other = server.tokens()
     await client("POST", "/oauth/revoke/", auth="basic", data={"token": other.access_token})
     assert (await client.refresh(other.refresh_token))[0] == 400
@@ -128,7 +124,7 @@ async def test_revoke(server, client):
     ],
 )
 async def test_clients_authenticate(server, client, header):
-    """The colon counts, also where no secret follows it."""
+    """The colon is required, also without a secret after it."""
     headers = {} if header is None else {"Authorization": header}
     refresh_token = server.tokens().refresh_token
     data = {"grant_type": "refresh_token", "refresh_token": refresh_token}
@@ -146,7 +142,7 @@ async def test_client_secret(server, client):
 
 
 async def test_only_forms(server, client):
-    """JSON is refused, declared as JSON or as a form; so is a field that comes twice."""
+    """JSON is refused, declared as JSON or as a form; so is a duplicate field."""
     body = {"grant_type": "refresh_token", "refresh_token": server.tokens().refresh_token}
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     for options in (
@@ -179,14 +175,14 @@ async def test_wrong_token_requests(client):
 async def test_password_grant(server, client):
     server.behaviour.password_grant = True
     fields = {"grant_type": "password", "username": SANDBOX_ADMIN}
-    status, answer = await client.grant(**fields, password=SANDBOX_PASSWORD)
-    assert (status, answer["scope"]) == (200, "printing")
-    assert await client.works(answer["access_token"])
-    for wrong in ({"password": "x"}, {"username": "nobody@example.com", "password": SANDBOX_PASSWORD}):
+    status, granted = await client.grant(**fields, password=SANDBOX_PASSWORD)
+    assert (status, granted["scope"]) == (200, "printing")
+    assert await client.works(granted["access_token"])
+    for wrong in ({"password": "x"}, {"username": "unknown@example.com", "password": SANDBOX_PASSWORD}):
         assert (await client.grant(**{**fields, **wrong}))[1]["error"] == "invalid_grant"
 
 
-async def test_token_answers_are_not_kept(server, client):
+async def test_token_responses_are_not_cached(server, client):
     data = {"grant_type": "refresh_token", "refresh_token": server.tokens().refresh_token}
     response = await client.raw("POST", TOKEN, auth="basic", data=data)
     assert response.headers["Cache-Control"] == "no-store"
@@ -194,13 +190,13 @@ async def test_token_answers_are_not_kept(server, client):
 
 
 async def test_pairing_begins(server, client):
-    status, answer = await client(
+    status, granted = await client(
         "POST", "/oauth/pair/", auth="basic", data={"mode": "device", "hardware_id": "x"}
     )
-    assert (status, set(answer)) == (200, {"pairing_code", "auth_url"})
-    url = URL(answer["auth_url"])
+    assert (status, set(granted)) == (200, {"pairing_code", "auth_url"})
+    url = URL(granted["auth_url"])
     assert str(url.origin()) == server.endpoints.account
-    assert url.query == {"pairing_code": answer["pairing_code"]}
+    assert url.query == {"pairing_code": granted["pairing_code"]}
     for wrong, expected in (({"mode": "other"}, "invalid_request"), ({"scope": "x"}, "invalid_scope")):
         assert (await client("POST", "/oauth/pair/", auth="basic", data=wrong))[1]["error"] == expected
 

@@ -161,11 +161,11 @@ def _refusal(sentence: str, status: int = 400) -> Refused:
     return Refused(message_page("That did not work", sentence, status))
 
 
-def _redirect(query: Mapping[str, str], **answer: str) -> Refused:
+def _redirect(query: Mapping[str, str], **fields: str) -> Refused:
     """Back to the application's redirect URI, with its state."""
     if "state" in query:
-        answer["state"] = query["state"]
-    location = str(URL(query["redirect_uri"]).update_query(answer))
+        fields["state"] = query["state"]
+    location = str(URL(query["redirect_uri"]).update_query(fields))
     return Refused(web.Response(status=302, headers={"Location": location, "Cache-Control": "no-store"}))
 
 

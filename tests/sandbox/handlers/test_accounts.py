@@ -30,7 +30,7 @@ async def test_update(server, client):
 @pytest.mark.parametrize(
     "change",
     [
-        {"email": "nobody"},
+        {"email": "no address"},
         {"email": ""},
         {"email": "second.user@example.com"},
         {"first_name": None},
@@ -56,7 +56,7 @@ async def test_delete(server, client):
     assert len(server.organization.users) == len(server.organization.people) == 133
 
 
-async def test_ordinary_people_see_and_change_only_themselves(server, client):
+async def test_people_without_the_admin_role_see_and_change_only_themselves(server, client):
     client.token = server.tokens(server.organization.listed_users()[0].id).access_token
     _, page = await client("GET", "/v1/users/")
     assert [person["id"] for person in page["results"]] == [USER]
@@ -102,10 +102,10 @@ async def test_invitation_dates(client, wrong):
 
 
 @pytest.mark.parametrize(
-    "fine", ["2021-07-22T15:15", "2021-07-22T15:15:33.761Z", "2021-07-22T15:15:33+02:00"]
+    "valid", ["2021-07-22T15:15", "2021-07-22T15:15:33.761Z", "2021-07-22T15:15:33+02:00"]
 )
-async def test_invitation_dates_that_are_fine(client, fine):
-    body = {"email": "a@example.org", "expire_date": fine}
+async def test_valid_invitation_dates(client, valid):
+    body = {"email": "a@example.org", "expire_date": valid}
     assert (await client("POST", INVITATIONS, json=body))[0] == 201
 
 

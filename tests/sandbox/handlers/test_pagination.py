@@ -1,4 +1,4 @@
-"""Pages: the framework's windows, silent caps, and next links that lead nowhere useful (4-1, 4-2, 4-6, 4-11)."""
+"""Pages: sizes and offsets of the framework, silent caps, and next links to other hosts (4-1, 4-2, 4-6, 4-11)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def ids(client, query: str) -> tuple[list[str], str | None, str | None]:
 
 
 async def test_next_is_the_public_http_address(server, client):
-    """3-1: followed as it stands, it leaves the sandbox."""
+    """3-1: a client that follows it unchanged leaves the sandbox."""
     _, following, preceding = await ids(client, "limit=50&offset=50")
     assert following == "http://api2.ezeep.com/printing/v1/users/?limit=50&offset=100"
     assert preceding == "http://api2.ezeep.com/printing/v1/users/?limit=50"
@@ -25,7 +25,7 @@ async def test_next_is_the_public_http_address(server, client):
     assert page["next"] == "http://account.ezeep.com/v1/users/?limit=1&offset=1"
 
 
-async def test_following_offsets_gives_everybody_once(server, client):
+async def test_following_offsets_returns_each_user_once(server, client):
     server.behaviour.max_page_size = 7
     query, seen = "limit=1000", []
     while True:
@@ -39,14 +39,14 @@ async def test_following_offsets_gives_everybody_once(server, client):
 
 
 @pytest.mark.parametrize("limit", ["0", "-3", "many", ""])
-async def test_senseless_limit_is_the_default(client, limit):
+async def test_invalid_limit_is_the_default(client, limit):
     page, following, _ = await ids(client, f"limit={limit}")
     assert len(page) == 20
     assert following.endswith("?limit=20&offset=20")
 
 
 @pytest.mark.parametrize("offset", ["-1", "far", ""])
-async def test_senseless_offset_is_zero(server, client, offset):
+async def test_invalid_offset_is_zero(server, client, offset):
     page, _, preceding = await ids(client, f"limit=3&offset={offset}")
     assert page == [str(user.id) for user in server.organization.listed_users()[:3]]
     assert preceding is None
@@ -65,7 +65,7 @@ async def test_beyond_the_end_is_an_empty_page(client, offset):
 
 
 async def test_unknown_parameters_are_echoed(client):
-    """4-11: page and per_page mean nothing here, and come back in next."""
+    """4-11: page and per_page have no effect here, and are repeated in next."""
     page, following, _ = await ids(client, "page=3&per_page=5")
     assert len(page) == 20
     assert URL(following).query == {"limit": "20", "offset": "20", "page": "3", "per_page": "5"}
@@ -82,8 +82,8 @@ async def test_paging_by_number(server, client):
     assert URL(preceding).query == {"page": "2", "per_page": "60"}
     assert len((await ids(client, ""))[0]) == 20
     for number in ("4", "0", "x"):
-        answer = await client("GET", f"{USERS}?per_page=60&page={number}")
-        assert answer == (404, {"detail": "Invalid page."})
+        response = await client("GET", f"{USERS}?per_page=60&page={number}")
+        assert response == (404, {"detail": "Invalid page."})
     _, page = await client("GET", "/v1/userinvitations/?per_page=1&page=2")
     assert len(page["results"]) == 1
 

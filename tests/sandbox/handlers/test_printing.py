@@ -13,7 +13,7 @@ EFA = "19b5963a-35eb-416c-9ca4-a4c2950385fb"
 TEST = "dd8d4007-2522-42ab-ac2e-bf23d87defc3"
 ORGANIZATION = "54e3a324-cc89-4722-8338-c285d26bef15"
 USER = "0050a068-cc7b-4490-951a-06920a610ee5"
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 def membership(*ids: str) -> list[dict[str, str]]:
@@ -35,7 +35,7 @@ async def test_life_of_a_group(server, client):
         "num_members": 0,
         "num_printers": 0,
     }
-    # Names are not unique: a group of that name was there.
+    # Names are not unique: a group with that name existed.
     assert [g.name for g in server.organization.groups.values()].count("Test") == 2
     path = f"{GROUPS}{group['id']}/"
     changed = {**group, "description": "new", "local_printing_enabled": True}
@@ -76,11 +76,11 @@ async def test_deleting_a_group_takes_its_members_out(server, client):
         ({"local_printing_enabled": "yes"}, {"local_printing_enabled": ["Must be a valid boolean."]}),
         ({"myprinters_enabled": None}, {"myprinters_enabled": ["This field may not be null."]}),
         ({"organization_id": "x"}, {"organization_id": ["Must be a valid UUID."]}),
-        ({"organization_id": NOBODY}, {"organization_id": ["This is not your organization."]}),
+        ({"organization_id": UNKNOWN}, {"organization_id": ["This is not your organization."]}),
     ],
 )
 async def test_group_validation(server, client, change, errors):
-    """3-8: field errors, and nothing is made or changed."""
+    """3-8: field errors, and nothing is created or changed."""
     body = {"name": "x" * 255, "description": "y" * 255, "organization_id": ORGANIZATION}
     assert await client("POST", GROUPS, json={**body, **change}) == (400, errors)
     assert await client("PATCH", f"{GROUPS}{TEST}/", json=change) == (400, errors)
@@ -94,7 +94,7 @@ async def test_required_fields_are_all_named(client):
     assert await client("POST", GROUPS) == (400, expected)
 
 
-async def test_bodies_that_are_no_json_objects(client):
+async def test_bodies_that_are_not_json_objects(client):
     headers = {"Content-Type": "application/json"}
     status, error = await client("POST", GROUPS, data=b'{"name": ', headers=headers)
     assert status == 400
@@ -150,7 +150,7 @@ async def test_only_one_membership_method(server, client, allowed, refused):
 
 
 @pytest.mark.parametrize(
-    "groups", [membership(TEST, NOBODY), membership("x"), [TEST], [{}], {"group_id": TEST}, None]
+    "groups", [membership(TEST, UNKNOWN), membership("x"), [TEST], [{}], {"group_id": TEST}, None]
 )
 async def test_wrong_memberships_change_nothing(server, client, groups):
     status, errors = await client("PATCH", f"{USERS}{USER}/", json={"groups": groups})
@@ -172,7 +172,7 @@ async def test_group_filter(server, client):
     _, after = await client("GET", USERS, json={"groups": membership(TEST)})
     assert (before["count"], [user["id"] for user in after["results"]]) == (0, [USER])
     member.groups.clear()
-    assert (await client("GET", USERS, json={"groups": membership(NOBODY)}))[1]["results"] == []
+    assert (await client("GET", USERS, json={"groups": membership(UNKNOWN)}))[1]["results"] == []
     _, both = await client("GET", f"{USERS}?limit=100", json={"groups": membership(TEST, EFA)})
     assert both["count"] == 118
     assert (await client("GET", USERS, json={"groups": "x"}))[0] == 400
@@ -181,13 +181,13 @@ async def test_group_filter(server, client):
     assert (await client("GET", USERS, json={"groups": membership(EFA)}))[1]["count"] == 134
 
 
-async def test_unknown_and_impossible_ids(client):
-    for path in (f"{GROUPS}{NOBODY}/", f"{GROUPS}x/", f"{USERS}{NOBODY}/", f"{USERS}x/"):
+async def test_unknown_and_invalid_ids(client):
+    for path in (f"{GROUPS}{UNKNOWN}/", f"{GROUPS}x/", f"{USERS}{UNKNOWN}/", f"{USERS}x/"):
         assert await client("GET", path) == (404, {"detail": "Not found."})
         assert (await client("PATCH", path, json={}))[0] == 404
 
 
-async def test_ordinary_people_read_and_do_not_write(server, client):
+async def test_people_without_the_admin_role_read_and_do_not_write(server, client):
     client.token = server.tokens(server.organization.listed_users()[0].id).access_token
     assert (await client("GET", GROUPS))[0] == 200
     assert (await client("GET", f"{USERS}{USER}/"))[0] == 200

@@ -1,4 +1,4 @@
-"""The organization: the documented examples first, the same for every seed, and true about its memberships."""
+"""The organization: the documented examples first, the same for each seed, with consistent memberships."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def everything(made: Organization) -> list[object]:
 
 
 async def test_first_page_of_users_is_the_documented_one(client):
-    """Every record and the envelope of the example, byte for byte in meaning."""
+    """Every record and the envelope of the example, with the same values."""
     example = json.loads(DATA.joinpath("users_page_1.json").read_text())
     assert await client("GET", "/printing/v1/users/") == (200, example)
 
 
 async def test_groups_page_begins_with_the_documented_one(client):
-    """The documented member counts are those that the memberships really add up to."""
+    """The documented member counts are the numbers of memberships."""
     example = json.loads(DATA.joinpath("groups_page.json").read_text())
     _, page = await client("GET", "/printing/v1/groups/")
     assert page["count"] == example["count"] == len(page["results"])
@@ -79,13 +79,13 @@ def test_any_size(users, groups):
     assert [str(user.id) for user in made.listed_users()][:20] == [user["id"] for user in example][:users]
 
 
-def test_everybody_has_an_address_of_their_own():
+def test_email_addresses_are_unique():
     made = organization(2000, 13)
     assert len({person.email for person in made.people.values()}) == 2000
 
 
 async def test_member_counts_follow_the_memberships(server, client):
-    """However they change: over the wire, in the test, by deletion."""
+    """Changes by requests, in the test, and by deletion."""
     first, second, third = server.organization.listed_users()[:3]
     first.groups.add(TEST_GROUP)
     await client(
@@ -102,7 +102,7 @@ async def test_member_counts_follow_the_memberships(server, client):
         assert server.organization.members(group.id) == counted
 
 
-async def test_changes_in_the_test_are_seen_over_the_wire(server, client):
+async def test_changes_in_the_test_are_in_responses(server, client):
     user = server.organization.listed_users()[0]
     path = f"/printing/v1/users/{user.id}/"
     await client("GET", path)
@@ -141,8 +141,8 @@ def test_adding_and_removing():
         made.remove_user(UUID(int=1))
 
 
-async def test_ten_thousand_users_are_quick(client_for):
-    """Pages come from records that are serialised once."""
+async def test_ten_thousand_users(client_for):
+    """Creation and all pages of a large organization."""
     before = time.perf_counter()
     async with Sandbox(users=10_000, groups=13) as server:
         client = client_for(server)

@@ -1,4 +1,4 @@
-"""The pages that people see: consent and pairing, their forms, and where they send the browser."""
+"""The consent and pairing pages, their forms, and their redirects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAIRING = "/oauth/authorize/pairing/"
 
 
 class Form(HTMLParser):
-    """The fields of the one form of a page, its action, and everything that would be fetched from elsewhere."""
+    """The fields of the one form of a page, its action, and all URLs that a browser would load."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ async def pressed(client, form: Form, decision: str, **changes: str):
 
 
 async def test_consent_page(server, client):
-    """One form, the admin filled in, two buttons, nothing from elsewhere, nothing kept."""
+    """One form with the admin filled in and two buttons; nothing is loaded from other hosts or cached."""
     response = await client.raw("GET", AUTHORIZE, auth=None, params=query(server))
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
     assert response.headers["Cache-Control"] == "no-store"
@@ -72,11 +72,11 @@ async def test_consent_page(server, client):
     assert form.buttons == ["approve", "deny"]
     assert form.fields["username"] == SANDBOX_ADMIN
     assert form.fields["state"] == "s&t=<a>"
-    assert form.fetched == ["data:,"]  # no icon either: browsers would ask for one
+    assert form.fetched == ["data:,"]  # no icon either: browsers would request one
 
 
 async def test_login_with_pkce(server, client):
-    """From the authorization address to tokens, the way an application goes it."""
+    """From the authorization URL to tokens, as an application does it."""
     request = authorization_request(server.oauth_app, server.endpoints.account, social="azure", prompt="none")
     url = URL(request.url)
     form = await opened(client, dict(url.query), url.path)
@@ -106,10 +106,10 @@ async def test_login_with_pkce(server, client):
     assert await client.works(tokens["access_token"])
 
 
-async def test_login_as_somebody_else_without_pkce(server, client):
-    somebody = server.organization.people[server.organization.listed_users()[3].id]
+async def test_login_as_another_person_without_pkce(server, client):
+    person = server.organization.people[server.organization.listed_users()[3].id]
     form = await opened(client, query(server, scope=None, state=None))
-    response = await pressed(client, form, "approve", username=somebody.email.upper())
+    response = await pressed(client, form, "approve", username=person.email.upper())
     back = URL(response.headers["Location"])
     assert set(back.query) == {"code"}
     redirect_uri = server.oauth_app.redirect_uri
@@ -117,7 +117,7 @@ async def test_login_as_somebody_else_without_pkce(server, client):
         grant_type="authorization_code", code=back.query["code"], redirect_uri=redirect_uri
     )
     client.token = tokens["access_token"]
-    assert (await client("GET", "/v1/users/me/"))[1]["id"] == str(somebody.id)
+    assert (await client("GET", "/v1/users/me/"))[1]["id"] == str(person.id)
 
 
 async def test_decline(server, client):
@@ -137,7 +137,7 @@ async def test_decline(server, client):
         {"redirect_uri": "https://example.org/<script>"},
     ],
 )
-async def test_nobody_is_redirected_to_strangers(server, client, change):
+async def test_unregistered_redirect_uris_get_no_redirect(server, client, change):
     response = await client.raw("GET", AUTHORIZE, auth=None, params=query(server, **change))
     page = await response.text()
     assert response.status == 400
@@ -157,13 +157,13 @@ async def test_nobody_is_redirected_to_strangers(server, client, change):
         ({"code_challenge_method": "S256"}, "invalid_request"),
     ],
 )
-async def test_other_mistakes_are_told_to_the_application(server, client, change, error):
+async def test_other_errors_are_sent_to_the_application(server, client, change, error):
     response = await client.raw("GET", AUTHORIZE, auth=None, params=query(server, **change))
     back = URL(response.headers["Location"])
     assert (response.status, back.query["error"], back.query["state"]) == (302, error, "s&t=<a>")
 
 
-async def test_a_form_is_good_for_one_attempt(server, client):
+async def test_a_form_works_once(server, client):
     form = await opened(client, query(server))
     assert (await pressed(client, form, "approve")).status == 302
     assert (await pressed(client, form, "approve")).status == 403
@@ -180,8 +180,8 @@ async def test_forged_forms(server, client, change):
     assert (await client("POST", AUTHORIZE, auth=None, json={}))[0] == 400
 
 
-async def test_nobody_with_that_address(server, client):
-    """The form comes back with what was typed, and works then."""
+async def test_unknown_email_address(server, client):
+    """The form is shown again with the entered address, and works then."""
     form = await opened(client, query(server))
     response = await pressed(client, form, "approve", username='"><b>x')
     page = await response.text()
@@ -194,7 +194,7 @@ async def test_nobody_with_that_address(server, client):
 
 @pytest.mark.parametrize("decision", ["approve", "deny"])
 async def test_pairing(server, client, decision):
-    """Pending until somebody presses a button; then tokens once, or a refusal for good."""
+    """Pending until a person presses a button; then tokens once, or a refusal."""
     _, begun = await client("POST", "/oauth/pair/", auth="basic", data={"mode": "user"})
     fields = {"grant_type": "pairing_code", "pairing_code": begun["pairing_code"]}
     status, error = await client.grant(**fields)
@@ -202,12 +202,12 @@ async def test_pairing(server, client, decision):
     form = await opened(client, dict(URL(begun["auth_url"]).query), URL(begun["auth_url"]).path)
     assert form.action == PAIRING
     assert (await pressed(client, form, decision)).status == 200
-    status, answer = await client.grant(**fields)
+    status, granted = await client.grant(**fields)
     if decision == "approve":
-        assert (status, answer["scope"]) == (200, "printing")
-        assert await client.works(answer["access_token"])
+        assert (status, granted["scope"]) == (200, "printing")
+        assert await client.works(granted["access_token"])
         assert (await client.grant(**fields))[1]["error"] == "invalid_grant"
     else:
-        assert (status, answer["error"]) == (400, "access_denied")
+        assert (status, granted["error"]) == (400, "access_denied")
     assert (await client("GET", PAIRING, auth=None, params={"pairing_code": begun["pairing_code"]}))[0] == 400
     assert (await client("GET", PAIRING, auth=None))[0] == 400
