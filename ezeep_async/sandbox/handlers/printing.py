@@ -30,7 +30,7 @@ routes = RouteTable()
 _GROUPS = "/printing/v1/groups/"
 _USERS = "/printing/v1/users/"
 _RESET_GROUP = {"description": "", "local_printing_enabled": False, "myprinters_enabled": False}
-_RESET_USER = dict.fromkeys(FLAGS, False)
+_RESET_USER: dict[str, Any] = dict.fromkeys(FLAGS, False)
 """What a PUT changes in the fields that it leaves out, if `put_resets_flags`."""
 
 

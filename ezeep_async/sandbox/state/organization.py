@@ -22,11 +22,11 @@ _id_number = attrgetter("id.int")  # UUIDs themselves compare slowly
 class Memberships(MutableSet[UUID]):
     """The groups of one user, in the order of their addition. Changes update the members of the groups."""
 
-    __slots__ = ("_groups", "_ids", "_user_id")
+    __slots__ = ("_ids", "_members", "_user_id")
 
-    def __init__(self, user_id: UUID, groups: Mapping[UUID, SandboxGroup]) -> None:
+    def __init__(self, user_id: UUID, members: Mapping[UUID, set[UUID]]) -> None:
         self._user_id = user_id
-        self._groups = groups
+        self._members = members
         self._ids: dict[UUID, None] = {}
 
     def __contains__(self, group_id: object) -> bool:
@@ -43,16 +43,16 @@ class Memberships(MutableSet[UUID]):
 
     def add(self, value: UUID) -> None:
         """Add the user to a group. Raises `ValueError` if there is no such group."""
-        if value not in self._groups:
+        if value not in self._members:
             raise ValueError(f"there is no group {value}")
-        self._groups[value]._members.add(self._user_id)
+        self._members[value].add(self._user_id)
         self._ids[value] = None
 
     def discard(self, value: UUID) -> None:
         """Remove the user from a group, if it is a member."""
         if value in self._ids:
             del self._ids[value]
-            self._groups[value]._members.discard(self._user_id)
+            self._members[value].discard(self._user_id)
 
     def replace(self, group_ids: Iterable[UUID]) -> None:
         """Replace all groups of the user. Raises `ValueError` if there is no such group."""
@@ -85,7 +85,6 @@ class SandboxGroup:
     myprinters_enabled: bool = False
     origin: dict[str, str] = attrs.field(factory=lambda: {"provider": "Ezeep"})
     num_printers: int = 0
-    _members: set[UUID] = attrs.field(init=False, factory=set[UUID], repr=False)
 
 
 class GroupFields(TypedDict, total=False):
@@ -145,6 +144,7 @@ class Organization:
     people: dict[UUID, Person] = attrs.field(init=False, factory=dict[UUID, Person], repr=False)
     invitations: dict[UUID, Invitation] = attrs.field(init=False, factory=dict[UUID, Invitation], repr=False)
     random: random.Random = attrs.field(init=False, repr=False)
+    _members: dict[UUID, set[UUID]] = attrs.field(init=False, factory=dict[UUID, set[UUID]], repr=False)
     _sorted_users: list[SandboxUser] = attrs.field(init=False, factory=list[SandboxUser], repr=False)
     _sorted_people: list[Person] = attrs.field(init=False, factory=list[Person], repr=False)
 
@@ -167,9 +167,7 @@ class Organization:
         Args:
             *group_ids: Ids of groups; an unknown group has no members.
         """
-        ids = {
-            member for group_id in group_ids if group_id in self.groups for member in self.members(group_id)
-        }
+        ids = set[UUID]().union(*(self._members.get(group_id, ()) for group_id in group_ids))
         return sorted((self.users[user_id] for user_id in ids), key=_id_number)
 
     def members(self, group_id: UUID) -> frozenset[UUID]:
@@ -181,7 +179,7 @@ class Organization:
         Raises:
             KeyError: There is no such group.
         """
-        return frozenset(self.groups[group_id]._members)
+        return frozenset(self._members[group_id])
 
     def num_members(self, group_id: UUID) -> int:
         """Return the number of a group's members.
@@ -192,7 +190,7 @@ class Organization:
         Raises:
             KeyError: There is no such group.
         """
-        return len(self.groups[group_id]._members)
+        return len(self._members[group_id])
 
     def person_with_email(self, email: str) -> Person | None:
         """Return the person with an e-mail address, or None.
@@ -242,7 +240,7 @@ class Organization:
             if email is None:
                 email = f"{first_name}.{last_name}.{user_id.hex[:12]}@example.com".lower()
             self.add_person(Person(user_id, email, first_name, last_name, roles=roles))
-        user = self.users[user_id] = SandboxUser(user_id, Memberships(user_id, self.groups))
+        user = self.users[user_id] = SandboxUser(user_id, Memberships(user_id, self._members))
         insort(self._sorted_users, user, key=_id_number)
         user.groups.replace(groups)
         return user
@@ -300,6 +298,7 @@ class Organization:
             self.new_id() if group_id is None else group_id, name, self.organization_id, **fields
         )
         self.groups[group.id] = group
+        self._members[group.id] = set()
         return group
 
     def remove_group(self, group_id: UUID) -> None:
@@ -313,4 +312,4 @@ class Organization:
         """
         for user_id in self.members(group_id):
             self.users[user_id].groups.discard(group_id)
-        del self.groups[group_id]
+        del self.groups[group_id], self._members[group_id]
