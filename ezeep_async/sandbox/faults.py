@@ -9,7 +9,6 @@ from typing import Literal, TypedDict, Unpack
 
 import attrs
 from aiohttp import web
-from multidict import CIMultiDict
 
 from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.replies import JSON, encode
@@ -64,34 +63,23 @@ class Fault(_Script):
 
     effect: Effect
 
-    @property
-    def processes(self) -> bool:
-        """Whether the request is processed."""
-        effect = self.effect
-        return effect.get("processed", False) or effect.get("drop") == "after" or effect.get("status") is None
-
     def respond(self, response: web.Response | None) -> web.Response:
         """The response with this fault: its own, or the real one with its changes."""
         effect = self.effect
         status, body = effect.get("status"), effect.get("body")
         if response is None or status is not None:
-            status = status or 200
-            response = web.Response(status=status)
+            response = web.Response(status=status or 200)
             if body is None:
-                body = encode({"detail": responses.get(status, "Error")})
-        headers = CIMultiDict(response.headers)
-        if body is None:
-            body = response.body if isinstance(response.body, bytes) else b""
-        else:
-            headers.popall("Content-Type", None)
+                body = encode({"detail": responses.get(response.status, "Error")})
+        if body is not None:
+            response.body = body.encode() if isinstance(body, str) else body
+            response.headers.popall("Content-Type", None)
             if (content_type := effect.get("content_type", JSON)) is not None:
-                headers["Content-Type"] = content_type
-        headers.update(effect.get("headers") or {})
+                response.headers["Content-Type"] = content_type
+        response.headers.update(effect.get("headers") or {})
         if (retry_after := effect.get("retry_after")) is not None:
-            headers["Retry-After"] = retry_after_text(retry_after)
-        return web.Response(
-            status=response.status, body=body.encode() if isinstance(body, str) else body, headers=headers
-        )
+            response.headers["Retry-After"] = retry_after_text(retry_after)
+        return response
 
 
 def retry_after_text(value: float | str) -> str:
@@ -242,21 +230,22 @@ class Faults:
         """The response of a request, processed or not; None: its connection is to be closed."""
         due = [fault for fault in self._faults if fault.counts(request)]
         fault = due[0] if due else None
-        effect = Effect()
+        effect = Effect() if fault is None else fault.effect
         if fault is not None:
             fault.hits += 1
-            effect = fault.effect
         await self._hold(request, after=False)
         if (delay := effect.get("delay", 0.0)) > 0:
             await asyncio.sleep(delay)
-        if effect.get("drop") == "before":
+        drop = effect.get("drop")
+        if drop == "before":
             return None
-        # Not interrupted by a client that disconnects.
-        response = process() if fault is None or fault.processes else None
+        response = None
+        if effect.get("status") is None or effect.get("processed", False) or drop == "after":
+            response = process()  # not interrupted by a client that disconnects
         if (delay := effect.get("delay_after", 0.0)) > 0:
             await asyncio.sleep(delay)
         await self._hold(request, after=True)
-        if effect.get("drop") == "after":
+        if drop == "after":
             return None
         return response if fault is None else fault.respond(response)
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
 import msgspec
 from aiohttp import web
 
+from ezeep_async.sandbox.behaviour import Behaviour
 from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.state.organization import Memberships, Person
 
 
 JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
+
+_PUBLIC = {"account": "http://account.ezeep.com", "api": "http://api2.ezeep.com"}
+"""The addresses in `next`: tests detect a client that follows one of them. The service knows `http` only."""
 
 T = TypeVar("T")
 Parse = Callable[[Any], object]
@@ -47,8 +50,57 @@ encode = msgspec.json.Encoder(enc_hook=_encode_memberships).encode
 
 
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """A response with that value as JSON."""
     return web.Response(status=status, body=encode(value), headers={"Content-Type": JSON, **(headers or {})})
+
+
+def page(
+    request: RecordedRequest,
+    behaviour: Behaviour,
+    items: Sequence[T],
+    shown: Callable[[T], object] | None = None,
+) -> web.Response:
+    """One page of `items`, for the query and the behaviour; `shown` returns the JSON value of an item."""
+    by_number = behaviour.paging == "page"
+    size_name, place_name = ("per_page", "page") if by_number else ("limit", "offset")
+    size = _number(request.query.get(size_name), behaviour.default_page_size, smallest=1)
+    # `next` shows the capped value: a client can detect the cap there.
+    size = min(size, behaviour.max_page_size)
+    if by_number:
+        place = _number(request.query.get("page", "1"), 0, smallest=1)
+        step, start = 1, (place - 1) * size
+        if not behaviour.ignore_offset and not 0 <= start < max(len(items), 1):
+            raise refused(404, "Invalid page.")
+    else:
+        place = start = _number(request.query.get("offset"), 0, smallest=0)
+        step = size
+
+    def link(place: int) -> str:
+        query = {**request.query, size_name: str(size), place_name: str(place)}
+        if place <= 0:
+            del query[place_name]
+        # Sorted, with unknown parameters, as in Django REST framework.
+        return f"{_PUBLIC[request.host]}{request.path}?{urlencode(sorted(query.items()))}"
+
+    following = link(place + step) if behaviour.ignore_offset or start + size < len(items) else None
+    preceding = link(place - step) if start > 0 else None
+    first = 0 if behaviour.ignore_offset else start
+    results = items[first : first + size]
+    return json_response(
+        {
+            "count": len(items),
+            "next": following,
+            "previous": preceding,
+            "results": results if shown is None else [shown(item) for item in results],
+        }
+    )
+
+
+def _number(text: str | None, default: int, *, smallest: int) -> int:
+    try:
+        number = int(text or "")
+    except ValueError:
+        return default
+    return number if number >= smallest else default
 
 
 def refused(status: int, text: str, headers: Mapping[str, str] | None = None) -> Refused:
@@ -57,7 +109,6 @@ def refused(status: int, text: str, headers: Mapping[str, str] | None = None) ->
 
 
 def method_not_allowed(method: str, allowed: Collection[str]) -> Refused:
-    """405 with the allowed methods."""
     return refused(405, f'Method "{method}" not allowed.', {"Allow": ", ".join(allowed)})
 
 
@@ -88,7 +139,7 @@ def found(records: Mapping[UUID, T], request: RecordedRequest) -> T:
 
 def form(request: RecordedRequest) -> dict[str, str] | None:
     """The fields of a form; None if the body is not a form, not UTF-8, or repeats a field."""
-    if _media_type(request) != FORM:
+    if _media_type(request) != "application/x-www-form-urlencoded":
         return None
     try:
         pairs = parse_qsl(request.body.decode(), keep_blank_values=True, errors="strict")
@@ -140,8 +191,6 @@ def _media_type(request: RecordedRequest) -> str:
 
 
 def text(*, longest: int = 255, blank: bool = True) -> Parse:
-    """A string."""
-
     def parse(value: object) -> str:
         if not isinstance(value, str):
             raise WrongField("This field may not be null." if value is None else "Not a valid string.")
@@ -155,7 +204,6 @@ def text(*, longest: int = 255, blank: bool = True) -> Parse:
 
 
 def flag(value: object) -> bool:
-    """A boolean."""
     if not isinstance(value, bool):
         raise WrongField("This field may not be null." if value is None else "Must be a valid boolean.")
     return value
@@ -165,7 +213,6 @@ _address = text(longest=254, blank=False)
 
 
 def email(value: object) -> str:
-    """An e-mail address."""
     address = str(_address(value))
     local, _, domain = address.rpartition("@")
     if not local or "." not in domain.strip("."):

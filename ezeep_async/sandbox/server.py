@@ -232,8 +232,9 @@ class Sandbox:
     def _is_addressed(self, host: Host, request: web.BaseRequest) -> bool:
         """Whether a request names this server, and no other one, as its host."""
         own = [f"{name}:{self._ports[host]}" for name in _OWN_NAMES]
+        header = request.headers.get("Host", "").lower()
         # The request line may have a host as well.
-        return request.headers.get("Host", "").lower() in own and request.url.host_port_subcomponent in own
+        return header in own and (request.host == header or request.url.host_port_subcomponent in own)
 
     def _template(self, host: Host, path: str) -> str | None:
         """The route of a path, with or without its trailing slash."""

@@ -82,7 +82,6 @@ class Grants:
     # --- tokens
 
     def issue(self, user_id: UUID) -> TokenSet:
-        """Issue the first token set of a new family."""
         return self._issue(Family(user_id))
 
     def _issue(self, family: Family) -> TokenSet:
@@ -113,7 +112,6 @@ class Grants:
         return pair.successor
 
     def owner(self, access_token: str) -> UUID | None:
-        """Return the owner of a valid access token, else None."""
         pair = self._access.get(access_token)
         if pair is None or pair.revoked or not pair.family.alive:
             return None
@@ -155,7 +153,6 @@ class Grants:
     # --- pairing
 
     def begin_pairing(self) -> str:
-        """Issue a pairing code."""
         code = secrets.token_hex(5)
         self.pairings[code] = Pairing()
         return code

@@ -8,7 +8,6 @@ from typing import cast
 
 from aiohttp import web
 
-from ezeep_async.sandbox.handlers.pagination import page
 from ezeep_async.sandbox.handlers.routes import RouteTable, State
 from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.replies import (
@@ -18,6 +17,7 @@ from ezeep_async.sandbox.replies import (
     id_of,
     json_fields,
     json_response,
+    page,
     require_admin,
     text,
 )

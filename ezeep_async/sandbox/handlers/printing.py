@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from ezeep_async.sandbox.handlers.pagination import page
 from ezeep_async.sandbox.handlers.routes import RouteTable, State
 from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.replies import (
@@ -20,6 +19,7 @@ from ezeep_async.sandbox.replies import (
     json_fields,
     json_response,
     method_not_allowed,
+    page,
     require_admin,
     text,
 )
