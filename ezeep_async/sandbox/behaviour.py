@@ -95,19 +95,17 @@ class Clock:
     """The time of the sandbox: real time, plus what `advance` added."""
 
     def __init__(self) -> None:
-        self._start = datetime.now(UTC)
         # Monotonic: a correction of the system time must not expire tokens.
-        self._zero = time.monotonic()
-        self._ahead = 0.0
+        self._zero = datetime.now(UTC) - timedelta(seconds=time.monotonic())
 
     def now(self) -> datetime:
         """Return the current time, in UTC."""
-        return self._start + timedelta(seconds=time.monotonic() - self._zero + self._ahead)
+        return self._zero + timedelta(seconds=time.monotonic())
 
     def advance(self, seconds: float) -> None:
         """Move the time forward.
 
         Args:
-            seconds: How far.
+            seconds: How far, in seconds.
         """
-        self._ahead += seconds
+        self._zero += timedelta(seconds=seconds)

@@ -203,6 +203,18 @@ def text(*, longest: int = 255, blank: bool = True) -> Parse:
     return parse
 
 
+def typed(kind: Any) -> Parse:
+    """A value of that type."""
+
+    def parse(value: object) -> object:
+        try:
+            return msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            raise WrongField(str(error)) from None
+
+    return parse
+
+
 def flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise WrongField("This field may not be null." if value is None else "Must be a valid boolean.")

@@ -168,7 +168,8 @@ class Sandbox:
         Raises:
             ValueError: There is no such route.
         """
-        return self.counts[self._known_route(route)]
+        key = self._known_route(route)
+        return sum(request.key == key for request in self.requests)
 
     @property
     def counts(self) -> Counter[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
 
+import attrs
 import msgspec
 from aiohttp import web
 
@@ -22,6 +23,7 @@ from ezeep_async.sandbox.replies import (
     page,
     require_admin,
     text,
+    typed,
 )
 from ezeep_async.sandbox.state.organization import FLAGS, Person, SandboxGroup
 
@@ -76,7 +78,11 @@ def delete_group(state: State, request: RecordedRequest, caller: Person) -> web.
 
 def _group_fields(state: State, request: RecordedRequest, *required: str) -> dict[str, Any]:
     def own_organization(value: object) -> None:
-        if _as_uuid(value, "Must be a valid UUID.") != state.organization.organization_id:
+        try:
+            organization_id = msgspec.convert(value, UUID)
+        except msgspec.ValidationError:
+            raise WrongField("Must be a valid UUID.") from None
+        if organization_id != state.organization.organization_id:
             raise WrongField("This is not your organization.")
 
     parsers: dict[str, Parse] = {
@@ -104,12 +110,20 @@ def _shown(state: State, group: SandboxGroup) -> dict[str, Any]:
 # --- users
 
 
+@attrs.frozen
+class _Membership:
+    group_id: UUID
+
+
+_memberships = typed(list[_Membership])
+
+
 @routes.add("GET", _USERS)
 def list_users(state: State, request: RecordedRequest, _: Person) -> web.Response:
-    wanted = json_fields(request, {"groups": _group_ids}).get("groups", ())
+    wanted = json_fields(request, {"groups": _memberships}).get("groups", ())
     users = state.organization.listed_users()
     if wanted and state.behaviour.honour_group_filter:
-        users = state.organization.listed_members(*wanted)
+        users = state.organization.listed_members(*(each.group_id for each in wanted))
     return page(request, state.behaviour, users)
 
 
@@ -128,7 +142,7 @@ def update_user(state: State, request: RecordedRequest, caller: Person) -> web.R
     user = found(state.organization.users, request)
 
     def known_groups(value: object) -> list[UUID]:
-        ids = _group_ids(value)
+        ids = [each.group_id for each in cast("list[_Membership]", _memberships(value))]
         for group_id in ids:
             if group_id not in state.organization.groups:
                 raise WrongField(f'Invalid pk "{group_id}" - object does not exist.')
@@ -148,21 +162,3 @@ def update_user(state: State, request: RecordedRequest, caller: Person) -> web.R
 def _change(record: object, fields: Mapping[str, object]) -> None:
     for name, value in fields.items():
         setattr(record, name, value)
-
-
-def _group_ids(value: object) -> list[UUID]:
-    if not isinstance(value, list):
-        raise WrongField("Expected a list of items.")
-    wrong = "Each item is an object with a group_id, which must be a valid UUID."
-    items = cast("list[object]", value)
-    return [
-        _as_uuid(cast("dict[str, object]", item).get("group_id") if isinstance(item, dict) else None, wrong)
-        for item in items
-    ]
-
-
-def _as_uuid(value: object, problem: str) -> UUID:
-    try:
-        return UUID(cast("str", value))
-    except (ValueError, TypeError, AttributeError):
-        raise WrongField(problem) from None
