@@ -226,7 +226,7 @@ class Sandbox:
             self.requests.append(record)
             return await (self._serve(request, record) if host == "account" else self._limit(request, record))
         except ConnectionError:  # the client disconnected
-            return _cut(request)
+            return _disconnect(request)
         finally:
             self._tasks.discard(task)
 
@@ -262,7 +262,7 @@ class Sandbox:
         if self.behaviour.latency > 0 and _is_protected(record):
             await asyncio.sleep(self.behaviour.latency)
         response = await self.faults.apply(record, partial(self._process, request, record))
-        return _cut(request) if response is None else _respond(request, record, response)
+        return _disconnect(request) if response is None else _respond(request, record, response)
 
     def _process(self, request: web.BaseRequest, record: RecordedRequest) -> web.Response:
         if record.route is None:
@@ -298,7 +298,7 @@ def _is_protected(record: RecordedRequest) -> bool:
     return record.route is not None and not record.route.startswith("/oauth/")
 
 
-def _cut(request: web.BaseRequest) -> web.Response:
+def _disconnect(request: web.BaseRequest) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     # Never sent: aiohttp ends the request when it writes to a closed connection, without a log record.
