@@ -272,7 +272,7 @@ def test_only_the_portal_knows_about_threads() -> None:
         where
         for path in FILES
         # A store's lock between processes is tried with one.
-        if part_of(module_of(path)) not in {"blocking", "cli"} and module_of(path) != "testing.store_checks"
+        if part_of(module_of(path)) not in {"blocking", "cli", "testing"}
         for name, where in outside(path)
         if is_from(name, "concurrent", "anyio.from_thread", "multiprocessing")
     ]

@@ -1,4 +1,4 @@
-"""What the tests of token stores are made of: token sets, locks that are taken in time, and another process."""
+"""What the contracts of token stores share: checks of locks, of token sets and of sessions."""
 # ruff: noqa: S101  # checks are assertions
 
 from __future__ import annotations
@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-import multiprocessing
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -17,10 +17,8 @@ from contextlib import (
 )
 from datetime import UTC, datetime, timedelta
 from functools import partial, wraps
-from inspect import Parameter
-from itertools import pairwise
-from multiprocessing.connection import Connection
-from typing import Any, ClassVar, TypeVar, cast
+from multiprocessing import synchronize
+from typing import Any, ClassVar, TypeVar
 
 import anyio
 import attrs
@@ -33,31 +31,56 @@ from ezeep_async.sandbox.server import Sandbox
 from ezeep_async.session import EzeepSession
 
 
-T = TypeVar("T")
+C = TypeVar("C", bound="type[StoreChecks]")
 MakeStore = Callable[[], TokenStore]
+Event = threading.Event | synchronize.Event
+PutTokens = Callable[[TokenSet], object]
 Lock = Callable[[], AbstractAsyncContextManager[object]]
-Scenario = Callable[[], Coroutine[Any, Any, T]]
+Scenario = Callable[[], Coroutine[Any, Any, object]]
 
+CLIENT, ACCOUNT = "a-client", "https://account.example.com"
+OTHER_OWNERS = [("another", ACCOUNT), (CLIENT, "https://account.example.net")]
+NAMES = [f"user {number}" for number in range(9)]
+"""Names of shared locks. Two names may share a lock, but not all of them."""
 CANCEL_AFTER_LOOP_ROUNDS = (0, 1, 2, 3, 6, 12)
-PROCESS_START_TIMEOUT_S = 30.0
-PROCESS_ATTEMPT_S = 0.5
-"""How long another process, or another session, may try to acquire a lock that is held."""
-_TRYING, _ACQUIRED = "trying", "acquired"
+CALLS = 10
+START_TIMEOUT_S = 30.0
+LOCK_ATTEMPT_S = 0.25
+"""How long another process or thread may try to acquire a lock that is held."""
+
+either_lock = pytest.mark.parametrize("name", [None, NAMES[0]], ids=["the lock", "a shared lock"])
 
 
 def token_set(number: int = 1) -> TokenSet:
     """A token set that no server knows, different for every number."""
-    return TokenSet(
-        f"access-{number}-{'a' * 24}",
-        f"refresh-{number}-{'r' * 24}",
-        datetime(2031, 5, 6, 7, 8, number, tzinfo=UTC),
-        expires_in=3600.0 + number,
-    )
+    expires_at = datetime(2031, 5, 6, 7, 8, number, tzinfo=UTC)
+    access, refresh = f"access-{number}-{'a' * 24}", f"refresh-{number}-{'r' * 24}"
+    return TokenSet(access, refresh, expires_at, expires_in=3600.0 + number)
 
 
 def expired(tokens: TokenSet) -> TokenSet:
     """The same token set with an access token that expired a minute ago."""
     return attrs.evolve(tokens, expires_at=datetime.now(UTC) - timedelta(minutes=1))
+
+
+def assert_no_token(text: str, where: str, *token_sets: TokenSet) -> None:
+    """Fail if the text contains a token."""
+    secrets = [secret for tokens in token_sets for secret in (tokens.access_token, tokens.refresh_token)]
+    assert not any(secret and secret in text for secret in secrets), f"{where} contains a token"
+
+
+@contextmanager
+def raises(kind: type[EzeepError], what: str, *token_sets: TokenSet) -> Generator[None]:
+    """Fail unless the block raises that error, with no token in it or in its causes."""
+    try:
+        yield
+    except kind as error:
+        link: BaseException | None = error
+        while link is not None:
+            assert_no_token(f"{link!r} {link}", f"the error of {what}", *token_sets)
+            link = link.__cause__ or link.__context__
+    else:
+        raise AssertionError(f"{what}: nothing was raised, {kind.__name__} was expected")
 
 
 async def loop_rounds(number: int) -> None:
@@ -66,204 +89,102 @@ async def loop_rounds(number: int) -> None:
         await asyncio.sleep(0)
 
 
-async def longest_pause(act: Scenario[object]) -> float:
-    """The longest time, in seconds, for which the event loop was blocked during the call."""
-    loop = asyncio.get_running_loop()
-    ticks = [loop.time()]
-
-    async def tick() -> None:
-        while True:
-            await asyncio.sleep(0.005)
-            ticks.append(loop.time())
-
-    ticking = asyncio.create_task(tick())
-    await asyncio.sleep(0)
-    try:
-        await act()
-    finally:
-        ticking.cancel()
-    ticks.append(loop.time())
-    return max(after - before for before, after in pairwise(ticks))
-
-
-def assert_no_token(text: str, token_sets: Iterable[TokenSet], where: str) -> None:
-    """Fail if the text contains a token."""
-    for tokens in token_sets:
-        for secret in (tokens.access_token, tokens.refresh_token):
-            assert not secret or secret not in text, f"{where} contains a token"
-
-
-@contextmanager
-def raises(kind: type[EzeepError], what: str, *token_sets: TokenSet) -> Generator[None, None, None]:
-    """Fail unless the block raises that error, with no token in it or in its causes."""
-    try:
-        yield
-    except kind as error:
-        link: BaseException | None = error
-        while link is not None:
-            assert_no_token(f"{link!r} {link}", token_sets, f"the error of {what}")
-            link = link.__cause__ or link.__context__
+@asynccontextmanager
+async def lock_of(store: TokenStore, name: str | None) -> AsyncGenerator[Lock]:
+    """The store's lock, or its shared lock `name`. Skips the test of a store without shared locks."""
+    if name is None:
+        yield store.lock
+    elif not hasattr(store, "shared_locks"):
+        pytest.skip("this store has no shared_locks()")
     else:
-        raise AssertionError(f"{what}: nothing was raised, {kind.__name__} was expected")
+        locks: object = store.shared_locks()
+        assert isinstance(locks, SharedLocks), "shared_locks() returns an object without hold() and aclose()"
+        try:
+            yield partial(locks.hold, name)
+        finally:
+            await locks.aclose()
 
 
-@contextmanager
-def explain_bound_locks(what: str) -> Generator[None, None, None]:
-    """Turn the RuntimeError of an asyncio primitive in a second event loop into words that name the cause."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise AssertionError(
-            f"{what}: {error}. An asyncio.Lock belongs to the first event loop in which a task waited for it"
-        ) from error
+async def enter(lock: Lock, order: list[str], *, stay: bool = False) -> None:
+    """Acquire the lock, and release it at once or when the task is cancelled."""
+    async with lock():
+        order.append("in")
+        if stay:
+            await asyncio.Event().wait()
 
 
-def with_stores(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test in its own event loop, with stores on one token set and a sandbox, as far as it has such parameters."""
-
-    signature = inspect.signature(test)
-    shown = [each for name, each in signature.parameters.items() if name not in {"store", "other", "sandbox"}]
-    shown.insert(1, Parameter("make_store", Parameter.POSITIONAL_OR_KEYWORD))
-
-    @wraps(test)
-    def run(self: StoreChecks, make_store: MakeStore, **fixtures: object) -> None:
-        store, other = self._pair(make_store)  # pyright: ignore[reportPrivateUsage]
-        given: dict[str, object] = {"store": store, "other": other, "sandbox": Sandbox(users=3, groups=1)}
-
-        async def scenario() -> None:
-            async with AsyncExitStack() as stack:
-                if "sandbox" in signature.parameters:
-                    await stack.enter_async_context(cast("Sandbox", given["sandbox"]))
-                used = {name: value for name, value in given.items() if name in signature.parameters}
-                await test(self, **used, **fixtures)
-
-        self._run(scenario)  # pyright: ignore[reportPrivateUsage]
-
-    cast("Any", run).__signature__ = inspect.Signature(shown)  # pytest finds the names of fixtures there
-    return run
+async def yield_to_others(store: TokenStore) -> None:
+    """Give other tasks opportunities to acquire a lock too, at the speed of the store."""
+    for _ in range(3):
+        await loop_rounds(3)
+        with suppress(TokenStoreError):  # a read-only source may be empty
+            await store.load()
 
 
-class LockingProcess:
-    """A spawned process that acquires the store's lock, or the shared lock `name`, once."""
-
-    def __init__(self, make_store: MakeStore, name: str | None = None) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        self._ours, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_acquire, args=(make_store, name, theirs), daemon=True)
-
-    async def start(self) -> None:
-        """Start it, and wait until it tries to acquire the lock."""
-        await asyncio.to_thread(self._process.start)
-        state = await self._state(PROCESS_START_TIMEOUT_S)
-        assert state == _TRYING, f"another process could not make its store: {state}"
-
-    async def assert_excluded(self) -> None:
-        """Fail if it acquires the lock."""
-        state = await self._state(PROCESS_ATTEMPT_S)
-        assert state != _ACQUIRED, "the lock was acquired in another process while it was held in this one"
-        assert state is None, f"another process waited for the lock, and {state}"
-
-    async def assert_acquires(self, seconds: float) -> None:
-        """Fail if it does not acquire the lock in that time."""
-        state = await self._state(seconds)
-        assert state == _ACQUIRED, f"the released lock was not acquired in another process: {state}"
-
-    async def _state(self, seconds: float) -> object:
-        return await asyncio.to_thread(lambda: self._ours.recv() if self._ours.poll(seconds) else None)
-
-    def kill(self) -> None:
-        """End it if it still runs."""
-        if self._process.pid is not None:
-            self._process.kill()
-            self._process.join()
+async def enter_elsewhere(make_store: MakeStore, name: str | None, trying: Event, entered: Event) -> None:
+    """In another process or thread: acquire the lock, and report it."""
+    async with lock_of(make_store(), name) as lock:
+        trying.set()
+        async with lock():
+            entered.set()
 
 
-def _acquire(make_store: MakeStore, name: str | None, connection: Connection) -> None:
-    async def scenario() -> None:
-        store = make_store()
-        async with AsyncExitStack() as stack:
-            lock: Lock = store.lock
-            if name is not None:
-                locks = cast("SharedLocks", store.shared_locks())  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-                stack.push_async_callback(locks.aclose)
-                lock = partial(locks.hold, name)
-            connection.send(_TRYING)
-            async with lock():
-                connection.send(_ACQUIRED)
+def run_elsewhere(*arguments: Any) -> None:
+    """Run `enter_elsewhere` as the program of a process."""
+    anyio.run(enter_elsewhere, *arguments)
 
-    try:
-        anyio.run(scenario)
-    except Exception as error:  # noqa: BLE001  # the test reports it
-        connection.send(f"failed with {type(error).__name__}: {error}")
+
+def without_plugin(cls: C) -> C:
+    """Run each asynchronous test of the class in an event loop of its own."""
+
+    def in_event_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+        @wraps(test)
+        def run(self: StoreChecks, **fixtures: object) -> None:
+            anyio.run(self.limited, partial(test, self, **fixtures))
+
+        return run
+
+    for name, test in [*vars(cls).items()]:
+        if name.startswith("test_") and inspect.iscoroutinefunction(test):
+            setattr(cls, name, in_event_loop(test))
+    return cls
 
 
 class StoreChecks:
-    """The properties of a store that subclasses of the contracts set, and the checks that the tests share."""
+    """The stores of a test, and the checks that tests share."""
 
     shared: ClassVar[bool] = True
-    """Whether all stores of `make_store` have one token set and one lock, as in several processes. False: each
-    has its own, and the tests use one store in all roles."""
     precision: ClassVar[timedelta] = timedelta(milliseconds=1)
-    """How far a loaded `expires_at` may differ from the saved one."""
     patience: ClassVar[float] = 10.0
-    """Seconds after which a lock that should be free counts as lost. No passing test waits that long."""
     longest_pause: ClassVar[float] = 0.1
-    """Seconds for which a call may block the event loop."""
 
-    def _pair(self, make_store: MakeStore) -> tuple[TokenStore, TokenStore]:
-        """Two stores with one token set, as two processes have."""
-        store = make_store()
-        return store, make_store() if self.shared else store
+    @pytest.fixture(autouse=True)
+    def _stores(self, make_store: MakeStore) -> None:
+        self.use(make_store)
 
-    def _hook_of(self, store: TokenStore, name: str) -> Callable[..., Any]:
-        hook = getattr(store, name, None)
-        if hook is None:
-            pytest.skip(f"this store has no {name}()")
-        return cast("Callable[..., Any]", hook)
+    def use(self, make_store: MakeStore) -> None:
+        """Make two stores with one token set, as in two processes."""
+        self.make_store = make_store
+        self.store = make_store()
+        self.other = make_store() if self.shared else self.store
+        self.sandbox = Sandbox(users=3, groups=1)
 
-    # --- time limits
+    async def limited(self, scenario: Scenario) -> None:
+        """Run it in asyncio's debug mode, with a time limit."""
+        loop = asyncio.get_running_loop()
+        loop.set_debug(True)
+        loop.slow_callback_duration = math.inf  # the log of slow callbacks contains arguments: tokens
+        async with asyncio.timeout(4 * self.patience):
+            await scenario()
 
-    def _run(self, scenario: Scenario[T]) -> T:
-        """Run it in its own event loop, in debug mode, with a time limit."""
-        return anyio.run(self._limited, scenario, backend_options={"debug": True})
-
-    async def _limited(self, scenario: Scenario[T]) -> T:
-        # Debug mode logs the arguments of slow callbacks: tokens.
-        asyncio.get_running_loop().slow_callback_duration = math.inf
-        limit = asyncio.timeout(4 * self.patience)
-        try:
-            async with limit:
-                return await scenario()
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise AssertionError(self._stuck) from error
-
-    @property
-    def _stuck(self) -> str:
-        return f"no progress for {4 * self.patience:g} s: the store or its lock never wakes a waiter"
-
-    async def _within(self, waiting: Coroutine[Any, Any, object] | asyncio.Task[None], failure: str) -> None:
-        """Wait for it in time. It is not cancelled at the limit: a faulty lock may not end then either."""
-        task = asyncio.ensure_future(waiting)
-        await asyncio.wait({task}, timeout=self.patience)
-        assert task.done(), failure
-        await task
-
-    async def _cancel(self, task: asyncio.Task[None]) -> None:
-        """Cancel a task that holds the lock or waits for it, and check that it ends cancelled."""
-        task.cancel()
-        await asyncio.wait({task}, timeout=self.patience)
-        assert task.done(), "a task that holds the lock, or waits for it, was cancelled and did not end"
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise AssertionError(f"a task at the lock was cancelled, and ended with {error!r}") from error
-        assert task.cancelled(), "a task at the lock was cancelled, and continued"
-
-    # --- locks
+    def bind_of(self, store: TokenStore) -> Callable[[str, str], object]:
+        """Return its `bind`. Skips the test of a store without one."""
+        bind: Callable[[str, str], object] | None = getattr(store, "bind", None)
+        return bind if bind is not None else pytest.skip("this store has no bind()")
 
     @asynccontextmanager
-    async def _acquired(self, lock: Lock, when: str) -> AsyncGenerator[None, None]:
-        """The lock, acquired in time; `when` completes the message of the failure."""
+    async def acquired(self, lock: Lock, when: str = "though it was free") -> AsyncGenerator[None]:
+        """The lock, acquired in time. `when` completes the message of the failure."""
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(self.patience):
@@ -272,117 +193,168 @@ class StoreChecks:
                 raise AssertionError(f"the lock was not acquired {when}") from error
             yield
 
-    async def _hold(self, lock: Lock, held: asyncio.Event | None = None) -> None:
-        """Hold the lock until cancelled."""
-        async with lock():
-            if held is not None:
-                held.set()
-            await asyncio.Event().wait()
+    async def assert_free(self, lock: Lock, when: str) -> None:
+        """Fail unless the lock can be acquired in time."""
+        async with self.acquired(lock, when):
+            pass
 
-    async def _enter(self, lock: Lock, order: list[str]) -> None:
-        async with lock():
-            order.append("in")
-
-    async def _yield_to_others(self, store: TokenStore) -> None:
-        """With the lock held, give other tasks opportunities to acquire it too, at the speed of the store."""
-        for _ in range(3):
-            await loop_rounds(3)
-            with suppress(TokenStoreError):  # a read-only source may be empty
-                await store.load()
-
-    async def _assert_excludes(self, lock: Lock, other: Lock, opportunity: Scenario[object]) -> None:
+    async def assert_excludes(self, lock: Lock, other: Lock, whose: str = "another task") -> None:
+        """Fail unless `other` can be acquired only after the release of `lock`."""
         order: list[str] = []
-        async with self._acquired(lock, "though it was free"):
-            entering = asyncio.create_task(self._enter(other, order))
-            await opportunity()
+        async with self.acquired(lock):
+            entering = asyncio.create_task(enter(other, order))
+            await yield_to_others(self.store)
             order.append("out")
-        await self._within(entering, "the lock was not acquired after its release")
-        assert order == ["out", "in"], "the lock was acquired while another task held it"
+        await self.assert_ends(entering, "the lock was not acquired after its release")
+        assert order == ["out", "in"], f"the lock was acquired while {whose} held it"
 
-    async def _assert_freed_by_exception(self, lock: Lock, other: Lock) -> None:
-        raised = False
-        try:
-            async with self._acquired(lock, "though it was free"):
-                raise LookupError
-        except LookupError:
-            raised = True
-        assert raised, "the lock suppressed an exception that was raised inside"
-        async with self._acquired(other, "after an exception inside"):
-            pass
-
-    async def _assert_freed_by_cancellation(self, lock: Lock, other: Lock) -> None:
-        held = asyncio.Event()
-        holder = asyncio.create_task(self._hold(lock, held))
-        await self._within(held.wait(), "a free lock was not acquired")
-        await self._cancel(holder)
-        async with self._acquired(other, "after its holder was cancelled"):
-            pass
-
-    def _assert_excludes_process(
-        self,
-        lock: Callable[[], AbstractAsyncContextManager[Lock]],
-        make_store: MakeStore | None,
-        name: str | None = None,
+    async def assert_excludes_elsewhere(
+        self, name: str | None, start: Callable[[], object], trying: Event, entered: Event, where: str
     ) -> None:
-        if make_store is None:
-            pytest.skip("no fixture make_store_elsewhere: the lock between processes is not tested")
-        process = LockingProcess(make_store, name)
+        """`assert_excludes` for another thread or process that runs `enter_elsewhere`."""
+        async with lock_of(self.store, name) as lock:
+            async with self.acquired(lock):
+                await asyncio.to_thread(start)
+                trying_there = await asyncio.to_thread(trying.wait, START_TIMEOUT_S)
+                assert trying_there, f"{where} could not make its store"
+                acquired = await asyncio.to_thread(entered.wait, LOCK_ATTEMPT_S)
+                assert not acquired, f"the lock was acquired in {where} while it was held here"
+            acquired = await asyncio.to_thread(entered.wait, self.patience)
+            assert acquired, f"the released lock was not acquired in {where}"
 
-        async def scenario() -> None:
-            async with lock() as here:
-                async with self._acquired(here, "though it was free"):
-                    await process.start()
-                    await process.assert_excluded()
-                await process.assert_acquires(self.patience)
+    async def assert_ends(self, task: asyncio.Task[None], failure: str) -> None:
+        """Wait for it in time. It is not cancelled at the limit: a faulty lock may not end then either."""
+        await asyncio.wait({task}, timeout=self.patience)
+        assert task.done(), failure
+        await task
 
-        try:
-            anyio.run(scenario)
-        finally:
-            process.kill()
+    async def cancel(self, task: asyncio.Task[None]) -> None:
+        """Cancel a task that holds the lock or waits for it, and check that it ends cancelled."""
+        task.cancel()
+        await asyncio.wait({task}, timeout=self.patience)
+        assert task.done(), "a task that holds the lock, or waits for it, was cancelled and did not end"
+        assert task.cancelled(), f"a task at the lock was cancelled, and continued: {task!r}"
 
-    async def _crowd(
-        self, stores: list[TokenStore], inside: list[TokenStore], *, exclusive: bool = True
-    ) -> None:
-        """One task per store acquires its lock twice. `inside` lists those that hold it."""
-
-        async def work(store: TokenStore) -> None:
-            for _ in range(2):
-                async with self._acquired(store.lock, "while others use it in turn"):
-                    inside.append(store)
-                    alone = len(inside) == 1
-                    await self._yield_to_others(store)
-                    alone = alone and len(inside) == 1
-                    inside.remove(store)
-                assert alone or not exclusive, "two tasks held the lock at the same time"
-
-        await asyncio.gather(*[work(store) for store in stores])
-
-    # --- token sets, as a session loads and saves them: with the lock held
-
-    async def _locked(self, store: TokenStore, call: Scenario[T]) -> T:
-        async with self._acquired(store.lock, "before a call of the store"):
-            return await call()
-
-    async def _saved(self, store: TokenStore, tokens: TokenSet) -> None:
-        async with self._acquired(store.lock, "before save()"):
+    async def saved(self, store: TokenStore, tokens: TokenSet) -> TokenSet:
+        """Save a token set as a session does."""
+        async with self.acquired(store.lock):
             await store.load()
             await store.check_writable()
             await store.save(tokens)
-        async with self._acquired(store.lock, "after save()"):
-            pass
+        await self.assert_free(store.lock, "after save()")
+        assert_no_token(f"{store!r} {store}", "repr or str of the store", tokens)
+        return tokens
 
-    async def _assert_loads(self, store: TokenStore, expected: TokenSet, what: str) -> None:
-        found = await self._locked(store, store.load)
-        assert found is not None, f"load() gives None for {what}"
+    async def assert_loads(self, store: TokenStore, expected: TokenSet | None, what: str) -> None:
+        """Fail unless the store loads this token set, or None."""
+        async with self.acquired(store.lock):
+            found = await store.load()
+        if found is None or expected is None:
+            assert found is expected, f"load() gives {found!r} for {what}"
+            return
         for name in ("access_token", "refresh_token", "scope", "token_type", "expires_in"):
-            value, wanted = getattr(found, name), getattr(expected, name)
-            assert value == wanted, (
-                f"{what}: {name} was {str(wanted)[:40]!r}, load() gives {str(value)[:40]!r}"
-            )
+            value, wanted = str(getattr(found, name)), str(getattr(expected, name))
+            assert value == wanted, f"{what}: {name} was {wanted[:40]!r}, load() gives {value[:40]!r}"
         away = abs(found.expires_at - expected.expires_at)
         assert away <= self.precision, f"{what}: expires_at is {away} away from what was saved"
 
     # --- sessions
 
-    def _session(self, sandbox: Sandbox, store: TokenStore) -> EzeepSession:
-        return EzeepSession(sandbox.oauth_app, store=store, endpoints=sandbox.endpoints)
+    def session(self, store: TokenStore, tokens: TokenSet | None = None) -> EzeepSession:
+        """A session of the sandbox with this store."""
+        app = self.sandbox.oauth_app
+        return EzeepSession(app, store=store, tokens=tokens, endpoints=self.sandbox.endpoints)
+
+    async def calls(self, *sessions: EzeepSession, each: int = CALLS) -> None:
+        """Make concurrent calls of each session, all of which succeed."""
+        calls = [session.accounts.me() for session in sessions for _ in range(each)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        assert not errors, f"{len(errors)} of {len(calls)} calls failed: {errors[0]!r}"
+
+    async def assert_refreshed_once(self, old: TokenSet) -> None:
+        """One refresh was sent, and the store has its result: a new session works without another one."""
+        sent = self.sandbox.refresh_requests
+        assert sent == 1, f"{sent} refreshes of one token set: a refresh token works once"
+        found = await self.other.load()
+        assert found is not None, "the store is empty after a refresh"
+        assert found.refresh_token != old.refresh_token, "the refreshed token set was not saved"
+        async with self.session(self.other) as session:
+            await self.calls(session, each=1)
+        sent = self.sandbox.refresh_requests
+        assert sent == 1, "the saved token set is not the refreshed one, or has expired"
+
+
+@without_plugin
+class CommonContract(StoreChecks):
+    """What writable and read-only stores owe."""
+
+    def test_it_satisfies_the_protocol(self) -> None:
+        """It has all methods of `TokenStore`, and `lock()` returns an asynchronous context manager."""
+        store: object = self.store
+        methods = "load, save, clear, lock, check_writable"
+        assert isinstance(store, TokenStore), f"the store lacks a method of ezeep_async.TokenStore: {methods}"
+        manager: object = store.lock()
+        if asyncio.iscoroutine(manager):
+            manager.close()
+        assert isinstance(manager, AbstractAsyncContextManager), (
+            "lock() has to be a plain `def` that returns an asynchronous context manager"
+        )
+
+    @pytest.mark.parametrize(("client", "account"), OTHER_OWNERS)
+    def test_it_is_bound_to_one_client_and_host(self, client: str, account: str) -> None:
+        """Two sessions of one client may share a store object. Those of two clients or account hosts may not."""
+        bind = self.bind_of(self.store)
+        bind(CLIENT, ACCOUNT)
+        try:
+            bind(CLIENT, ACCOUNT)
+        except TokenStoreError as error:
+            raise AssertionError("bind() refused the client and host that the store is bound to") from error
+        with raises(TokenStoreError, "bind() of a bound store to another client id or host"):
+            bind(client, account)
+
+    @either_lock
+    async def test_the_lock_is_free_after_use(self, name: str | None) -> None:
+        """It can be acquired after its release, and after an exception inside, which propagates."""
+        async with lock_of(self.store, name) as one, lock_of(self.other, name) as two:
+            for lock in (one, two, one):
+                await self.assert_free(lock, "after its release")
+            raised = False
+            try:
+                async with self.acquired(one):
+                    raise LookupError
+            except LookupError:
+                raised = True
+            assert raised, "the lock suppressed an exception that was raised inside"
+            await self.assert_free(two, "after an exception inside")
+
+    @either_lock
+    async def test_the_lock_is_free_after_a_cancellation(self, name: str | None) -> None:
+        """A task that is cancelled while it acquires the lock, or while it holds it, leaves it free."""
+        async with lock_of(self.store, name) as one, lock_of(self.other, name) as two:
+            held = asyncio.Event()
+
+            async def hold() -> None:
+                async with one():
+                    held.set()
+                    await asyncio.Event().wait()
+
+            for rounds in (*CANCEL_AFTER_LOOP_ROUNDS, None):
+                held.clear()
+                task = asyncio.create_task(hold())
+                await (held.wait() if rounds is None else loop_rounds(rounds))
+                await self.cancel(task)
+                await self.assert_free(two, "after its holder was cancelled, or a task that acquired it")
+
+    def test_it_works_in_one_event_loop_after_another(self) -> None:
+        """Three tasks use a store in each of two `asyncio.run`. An `asyncio.Lock` belongs to the first one."""
+
+        async def hold() -> None:
+            async with self.acquired(self.store.lock):
+                await yield_to_others(self.store)
+
+        async def scenario() -> None:
+            await asyncio.gather(*[hold() for _ in range(3)])
+
+        for _ in range(2):
+            anyio.run(self.limited, scenario)

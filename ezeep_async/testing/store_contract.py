@@ -5,99 +5,66 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+import multiprocessing
+import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
+import anyio
 import attrs
 import pytest
 
 from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
 from ezeep_async.errors import EzeepError, TokenPersistError, TokenStoreError
-from ezeep_async.sandbox.server import Sandbox
-from ezeep_async.session import EzeepSession
-from ezeep_async.testing.lock_contract import FreeLockContract, LockContract
 from ezeep_async.testing.store_checks import (
+    ACCOUNT,
+    CALLS,
+    CANCEL_AFTER_LOOP_ROUNDS,
+    CLIENT,
+    NAMES,
+    OTHER_OWNERS,
+    CommonContract,
     MakeStore,
-    Scenario,
     assert_no_token,
+    either_lock,
+    enter,
+    enter_elsewhere,
     expired,
-    longest_pause,
+    lock_of,
+    loop_rounds,
     raises,
+    run_elsewhere,
     token_set,
-    with_stores,
+    without_plugin,
+    yield_to_others,
 )
+from ezeep_async.testing.threaded import LoopThread
 
 
-PutLogin = Callable[[TokenSet], object]
+PutTokens = Callable[[TokenSet], object]
 
-CLIENT, ACCOUNT = "a-client", "https://account.example.com"
-OTHER_OWNERS = [("another", ACCOUNT), (CLIENT, "https://account.example.net")]
-TOKEN_ROUTE = "POST /oauth/access_token/"  # noqa: S105  # a route
-ME_ROUTE = "GET /v1/users/me/"
-CALLS = 10
 TOKEN_CHARACTERS = "".join(map(chr, range(0x20, 0x7F)))
 """All characters that RFC 6749 appendix A allows in a token."""
-TOKEN_SETS: dict[str, dict[str, object]] = {
+TOKEN_SETS: dict[str, dict[str, Any]] = {
     "no expires_in": {"expires_in": None},
     "expires_in with a fraction": {"expires_in": 3599.25},
-    "an unusual scope and token_type": {
-        "scope": "printing urn:example:a/b?c=1&d='2' ~!",
-        "token_type": "urn:example:mac",
-    },
+    "an unusual scope": {"scope": "printing urn:example:a/b?c=1&d='2' ~!", "token_type": "urn:example:mac"},
     "no scope": {"scope": ""},
     "no refresh token": {"refresh_token": ""},
     "tokens of 8 kB": {"access_token": "a" * 8192, "refresh_token": "r" * 8192},
     "every character": {"access_token": TOKEN_CHARACTERS, "refresh_token": TOKEN_CHARACTERS[::-1]},
     "microseconds": {"expires_at": datetime(2031, 5, 6, 7, 8, 9, 999999, UTC)},
-    "another time zone": {
-        "expires_at": datetime(2031, 5, 6, 7, 8, 9, tzinfo=timezone(timedelta(hours=5, minutes=30)))
-    },
+    "another time zone": {"expires_at": datetime(2031, 5, 6, tzinfo=timezone(timedelta(hours=5.5)))},
     "expired": {"expires_at": datetime(2001, 2, 3, tzinfo=UTC)},
     "the far future": {"expires_at": datetime(9999, 1, 1, tzinfo=UTC)},
 }
 
 
-class CommonContract(FreeLockContract):
-    """What writable and read-only stores owe."""
-
-    @with_stores
-    async def test_it_satisfies_the_protocol(self, store: object) -> None:
-        """It has all methods of `TokenStore`, and `lock()` returns an asynchronous context manager."""
-        assert isinstance(store, TokenStore), (
-            f"{type(store).__name__} lacks a method of ezeep_async.TokenStore: load, save, clear, lock, check_writable"
-        )
-
-        manager: object = store.lock()
-        if isinstance(manager, Coroutine):
-            cast("Coroutine[Any, Any, object]", manager).close()
-        assert isinstance(manager, AbstractAsyncContextManager), (
-            "lock() has to be a plain `def` that returns an asynchronous context manager"
-        )
-
-    def test_it_can_be_bound_again_to_the_same_client(self, make_store: MakeStore) -> None:
-        """Two sessions of one client may share a store: `bind` with the same values changes nothing."""
-        bind = self._hook_of(make_store(), "bind")
-        bind(CLIENT, ACCOUNT)
-        try:
-            bind(CLIENT, ACCOUNT)
-        except TokenStoreError as error:
-            raise AssertionError("bind() refused the client and host that the store is bound to") from error
-
-    @pytest.mark.parametrize(("client", "account"), OTHER_OWNERS)
-    def test_it_cannot_be_bound_to_another_client_or_host(
-        self, make_store: MakeStore, client: str, account: str
-    ) -> None:
-        """One store object never serves two clients or two account hosts."""
-        bind = self._hook_of(make_store(), "bind")
-        bind(CLIENT, ACCOUNT)
-        with raises(TokenStoreError, "bind() of a bound store to another client id or host"):
-            bind(client, account)
-
-
-class TokenStoreContract(CommonContract, LockContract):
+@without_plugin
+class TokenStoreContract(CommonContract):
     """Test a `TokenStore` that sessions write to. No plugin for asynchronous tests is needed.
 
     Derive a class whose name begins with `Test`, with a fixture `make_store`: a callable that returns another store
@@ -120,258 +87,278 @@ class TokenStoreContract(CommonContract, LockContract):
     call blocks the event loop for less than `longest_pause`.
 
     Attributes:
-        shared: Whether all stores of `make_store` have one token set and one lock. Default: True.
+        shared: Whether all stores of `make_store` have one token set and one lock, as in several processes. False: each
+            has its own, and the tests use one store in all roles. Default: True.
         precision: How far a loaded `expires_at` may differ from the saved one. Default: 1 ms.
-        patience: Seconds after which a lock that should be free counts as lost. Default: 10.
+        patience: Seconds after which a lock that should be free counts as lost. No passing test waits that long.
+            Default: 10.
         longest_pause: Seconds for which a call may block the event loop. Default: 0.1.
     """
+
+    @pytest.fixture
+    def make_store_elsewhere(self) -> MakeStore | None:
+        """A `make_store` that can be pickled, for another process; None skips its tests."""
+        return None
 
     @pytest.fixture
     def make_unwritable(self) -> Callable[[], object] | None:
         """A callable that makes saving fail; None skips its test."""
         return None
 
+    # --- the lock: a refresh token works once, so one task at a time may refresh
+    # --- shared locks: a session that changes a user reads it first, so two at once would undo each other
+
+    @either_lock
+    async def test_the_lock_excludes_another_task(self, name: str | None) -> None:
+        """Two sessions may share a store object, or have two with one token set."""
+        async with lock_of(self.store, name) as one, lock_of(self.other, name) as two:
+            await self.assert_excludes(one, one)
+            await self.assert_excludes(one, two, "another task with another store object")
+
+    @either_lock
+    def test_the_lock_excludes_another_process(
+        self, name: str | None, make_store_elsewhere: MakeStore | None
+    ) -> None:
+        """A spawned process acquires the lock only after its release here."""
+        if make_store_elsewhere is None:
+            pytest.skip("no fixture make_store_elsewhere: the lock between processes is not tested")
+        spawn = multiprocessing.get_context("spawn")
+        reports = spawn.Event(), spawn.Event()
+        arguments = (make_store_elsewhere, name, *reports)
+        process = spawn.Process(target=run_elsewhere, args=arguments, daemon=True)
+        try:
+            anyio.run(self.assert_excludes_elsewhere, name, process.start, *reports, "another process")
+        finally:
+            process.kill()
+
+    def test_the_lock_excludes_event_loops_in_other_threads(self) -> None:
+        """An asynchronous session and a `run_sync` session of one process may share a store object."""
+        reports = threading.Event(), threading.Event()
+        with LoopThread() as thread:
+            start = partial(thread.begin, partial(enter_elsewhere, lambda: self.store, None, *reports))
+            anyio.run(self.assert_excludes_elsewhere, None, start, *reports, "another thread")
+
+    async def test_one_task_at_a_time_holds_the_lock(self) -> None:
+        """Six tasks on two store objects acquire it twice each."""
+        holders = 0
+
+        async def hold_twice(store: TokenStore) -> None:
+            nonlocal holders
+            for _ in range(2):
+                async with self.acquired(store.lock, "while others use it in turn"):
+                    holders += 1
+                    await yield_to_others(store)
+                    assert holders == 1, "two tasks held the lock at the same time"
+                    holders -= 1
+
+        await asyncio.gather(*[hold_twice(store) for store in [self.store, self.other] * 3])
+
+    async def test_a_cancelled_waiter_does_not_release_the_lock(self) -> None:
+        """The holder keeps the lock, and the next waiter acquires it afterwards."""
+        for rounds in (*CANCEL_AFTER_LOOP_ROUNDS, None):
+            order: list[str] = []
+            async with self.acquired(self.store.lock, "after a waiter was cancelled"):
+                waiting = asyncio.create_task(enter(self.other.lock, [], stay=True))
+                await (yield_to_others(self.store) if rounds is None else loop_rounds(rounds))
+                await self.cancel(waiting)
+                later = asyncio.create_task(enter(self.other.lock, order))
+                await yield_to_others(self.store)
+                order.append("out")
+            await self.assert_ends(later, "the lock is not acquired any more after a waiter was cancelled")
+            assert order == ["out", "in"], "a cancelled waiter released the lock of another task"
+
+    @either_lock
+    async def test_a_waiter_cancelled_on_its_turn_passes_the_lock_on(self, name: str | None) -> None:
+        """The lock is released and its waiter cancelled right after: the next waiter acquires it."""
+        async with lock_of(self.store, name) as one, lock_of(self.other, name) as two:
+            for rounds in CANCEL_AFTER_LOOP_ROUNDS:
+                async with self.acquired(one, "after a waiter was cancelled on its turn"):
+                    waiting = asyncio.create_task(enter(two, [], stay=True))
+                    await yield_to_others(self.store)
+                await loop_rounds(rounds)
+                await self.cancel(waiting)
+                await self.assert_free(two, "after a waiter was cancelled on its turn")
+
+    async def test_a_shared_lock_leaves_other_names_and_the_lock_free(self) -> None:
+        """While one is held, the store's own lock and those of most other names can be acquired."""
+        async with AsyncExitStack() as stack:
+            first, *others = [await stack.enter_async_context(lock_of(self.store, name)) for name in NAMES]
+            await stack.enter_async_context(first())
+            await self.assert_free(self.store.lock, "while a shared lock was held: a refresh would deadlock")
+            tasks = [asyncio.create_task(enter(lock, [])) for lock in others]
+            first_completed = asyncio.FIRST_COMPLETED
+            done, pending = await asyncio.wait(tasks, timeout=self.patience, return_when=first_completed)
+            assert done, "a shared lock excludes waiters for every other name"
+            for task in pending:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def test_a_shared_lock_can_be_released_by_another_task(self) -> None:
+        """A write that has begun continues without its caller, and then releases the lock."""
+        async with lock_of(self.store, NAMES[0]) as one, lock_of(self.other, NAMES[0]) as two:
+            manager = one()
+            await asyncio.gather(manager.__aenter__())  # in a task of its own
+            try:
+                await asyncio.gather(manager.__aexit__(None, None, None))
+            except Exception as error:
+                raise AssertionError("a shared lock cannot be released by another task") from error
+            await self.assert_free(two, "after another task released it")
+
     # --- token sets
 
-    @with_stores
-    async def test_an_empty_store_gives_none(self, store: TokenStore) -> None:
-        """`load` returns None for an empty store; it does not raise."""
-        found = await self._locked(store, store.load)
-        assert found is None, f"load() of an empty store gives {found!r}"
-
     @pytest.mark.parametrize("changes", TOKEN_SETS.values(), ids=TOKEN_SETS)
-    @with_stores
-    async def test_a_token_set_is_loaded_as_it_was_saved(
-        self, store: TokenStore, other: TokenStore, changes: dict[str, Any]
-    ) -> None:
+    async def test_a_token_set_is_loaded_as_it_was_saved(self, changes: dict[str, Any]) -> None:
         """Every field, by the same store object and by another one."""
-        tokens = attrs.evolve(token_set(), **changes)
+        tokens = await self.saved(self.store, attrs.evolve(token_set(), **changes))
+        await self.assert_loads(self.store, tokens, "what was saved")
+        await self.assert_loads(self.other, tokens, "what another store object saved")
 
-        await self._saved(store, tokens)
-        await self._assert_loads(store, tokens, "what was saved")
-        await self._assert_loads(other, tokens, "what another store object saved")
+    async def test_every_load_sees_what_was_saved_last(self) -> None:
+        """A store that caches its token set makes its session send a used refresh token. No earlier field is left."""
+        one, two = self.store, self.other
+        for store in (one, two):
+            await self.assert_loads(store, None, "an empty store")
+        less = attrs.evolve(token_set(2), refresh_token="", expires_in=None)
+        for writer, reader, tokens in ((one, two, token_set(1)), (two, one, less), (one, two, token_set(3))):
+            await self.saved(writer, tokens)
+            await self.assert_loads(reader, tokens, "what another store object saved")
 
-    @with_stores
-    async def test_saving_replaces_the_whole_token_set(self, store: TokenStore) -> None:
-        """No field of the previous token set is left, even where the new one has none."""
-        first = attrs.evolve(token_set(1), scope="first", token_type="First", expires_in=1.5)  # noqa: S106
-        second = attrs.evolve(token_set(2), refresh_token="", expires_in=None)
+    async def test_clear_removes_the_token_set(self) -> None:
+        """No store object loads it afterwards, and another one can be saved. A logout may be repeated."""
+        for number in (1, 2):
+            tokens = await self.saved(self.store, token_set(number))
+            await self.assert_loads(self.other, tokens, "a token set that was saved after clear()")
+            for _ in range(2):
+                try:
+                    async with self.acquired(self.store.lock):
+                        await self.store.clear()
+                except Exception as error:
+                    raise AssertionError(f"clear() raises {error!r}") from error
+                for store in (self.store, self.other):
+                    await self.assert_loads(store, None, "an empty store after clear()")
 
-        for tokens in (first, second):
-            await self._saved(store, tokens)
-        await self._assert_loads(store, second, "the last token set")
-
-    @with_stores
-    async def test_every_load_sees_what_other_stores_saved(
-        self, store: TokenStore, other: TokenStore
-    ) -> None:
-        """A store that caches its token set makes its session send a used refresh token."""
-        for each in (store, other):
-            await self._locked(each, each.load)
-        for number, writer, reader in ((1, store, other), (2, other, store), (3, store, other)):
-            await self._saved(writer, token_set(number))
-            await self._assert_loads(reader, token_set(number), "what another store object saved")
-        await self._locked(other, other.clear)
-        found = await self._locked(store, store.load)
-        assert found is None, "load() gives a token set that another store object cleared"
-
-    @with_stores
-    async def test_clear_removes_the_token_set(self, store: TokenStore, other: TokenStore) -> None:
-        """After `clear` no store object loads a token set, and another one can be saved."""
-        await self._saved(store, token_set(1))
-        await self._locked(store, store.clear)
-        for each in (store, other):
-            found = await self._locked(each, each.load)
-            assert found is None, "load() gives a token set after clear()"
-        await self._saved(other, token_set(2))
-        await self._assert_loads(store, token_set(2), "a token set that was saved after clear()")
-
-    @with_stores
-    async def test_clearing_an_empty_store_does_nothing(self, store: TokenStore) -> None:
-        """A logout may be repeated."""
-        for _ in range(2):
-            try:
-                await self._locked(store, store.clear)
-            except Exception as error:
-                raise AssertionError(f"clear() of an empty store raises {error!r}") from error
-        assert await self._locked(store, store.load) is None, "load() of a cleared store gives a token set"
-
-    @with_stores
-    async def test_it_does_not_block_the_event_loop(self, store: TokenStore) -> None:
+    async def test_it_does_not_block_the_event_loop(self) -> None:
         """No call blocks it longer than `longest_pause`. The best of five counts, because a busy machine pauses too."""
-        calls: dict[str, Scenario[object]] = {
-            "save": lambda: store.save(token_set()),
-            "load": store.load,
-            "check_writable": store.check_writable,
-            "clear": store.clear,
-        }
-
-        for name, call in calls.items():
-            shortest = min([await self._locked(store, partial(longest_pause, call)) for _ in range(5)])
-            assert shortest <= self.longest_pause, (
-                f"{name}() blocks the event loop for at least {shortest:.2f} s: move the work to a thread"
+        loop = asyncio.get_running_loop()
+        save = partial(self.store.save, token_set())
+        for call in (save, self.store.load, self.store.check_writable, self.store.clear):
+            pauses = [0.0] * 5
+            for number in range(5):
+                async with self.acquired(self.store.lock):
+                    calling = asyncio.create_task(call())
+                    while not calling.done():
+                        before = loop.time()
+                        await asyncio.sleep(0.001)
+                        pauses[number] = max(pauses[number], loop.time() - before)
+                    await calling
+            name = getattr(call, "__name__", "save")
+            assert min(pauses) <= self.longest_pause, (
+                f"{name}() blocks the event loop for at least {min(pauses):.2f} s: move the work to a thread"
             )
 
-    @with_stores
     async def test_check_writable_raises_when_saving_is_impossible(
-        self, store: TokenStore, make_unwritable: Callable[[], object] | None
+        self, make_unwritable: Callable[[], object] | None
     ) -> None:
         """It raises before a refresh token is used. The stores become unwritable while the lock is held."""
         if make_unwritable is None:
             pytest.skip("no fixture make_unwritable: what check_writable() detects is not tested")
-
-        await self._saved(store, token_set())
-        async with self._acquired(store.lock, "before check_writable()"):
+        tokens = await self.saved(self.store, token_set())
+        async with self.acquired(self.store.lock):
             await asyncio.to_thread(make_unwritable)
-            with raises(TokenStoreError, "check_writable() of an unwritable store", token_set()):
-                await store.check_writable()
+            with raises(TokenStoreError, "check_writable() of an unwritable store", tokens):
+                await self.store.check_writable()
 
-    @with_stores
-    async def test_check_writable_changes_nothing(self, store: TokenStore, other: TokenStore) -> None:
+    async def test_check_writable_changes_nothing(self) -> None:
         """A session calls it before every refresh: it neither creates, changes nor removes a token set."""
-        await self._locked(store, store.check_writable)
-        found = await self._locked(other, other.load)
-        assert found is None, "check_writable() left a token set in an empty store"
-        await self._saved(store, token_set())
-        await self._locked(store, store.check_writable)
-        await self._assert_loads(other, token_set(), "the token set after check_writable()")
-
-    @with_stores
-    async def test_repr_contains_no_token(self, store: TokenStore) -> None:
-        """`repr` and `str`, after a save and a load."""
-        await self._saved(store, token_set())
-        await self._locked(store, store.load)
-        assert_no_token(f"{store!r} {store}", [token_set()], f"repr or str of {type(store).__name__}")
+        async with self.acquired(self.store.lock):
+            await self.store.check_writable()
+        await self.assert_loads(self.other, None, "an empty store after check_writable()")
+        tokens = await self.saved(self.store, token_set())
+        async with self.acquired(self.store.lock):
+            await self.store.check_writable()
+        await self.assert_loads(self.other, tokens, "the token set after check_writable()")
 
     @pytest.mark.parametrize(("client", "account"), OTHER_OWNERS)
-    @with_stores
     async def test_the_token_set_of_another_client_or_host_is_refused(
-        self, store: TokenStore, other: TokenStore, client: str, account: str
+        self, client: str, account: str
     ) -> None:
         """A bound store raises when the stored token set is not of its client, and does not change it."""
-        bind, bind_other = self._hook_of(store, "bind"), self._hook_of(other, "bind")
         what = "of the token set of another client id or host"
-
-        bind(CLIENT, ACCOUNT)
-        await self._saved(store, token_set(1))
-        with raises(TokenStoreError, f"load() {what}", token_set(1)):
-            bind_other(client, account)
-            await self._locked(other, other.load)
-        with raises(TokenStoreError, f"replacement {what}", token_set(1), token_set(2)):
-            bind_other(client, account)
-            await self._locked(other, lambda: other.save(token_set(2)))
-        await self._assert_loads(store, token_set(1), "the token set that another client was refused")
+        self.bind_of(self.store)(CLIENT, ACCOUNT)
+        tokens = await self.saved(self.store, token_set(1))
+        with raises(TokenStoreError, f"load() {what}", tokens):
+            self.bind_of(self.other)(client, account)
+            await self.other.load()
+        with raises(TokenStoreError, f"replacement {what}", tokens, token_set(2)):
+            self.bind_of(self.other)(client, account)
+            async with self.acquired(self.other.lock):
+                await self.other.save(token_set(2))
+        await self.assert_loads(self.store, tokens, "the token set that another client was refused")
 
     # --- sessions
 
-    @with_stores
-    async def test_concurrent_sessions_refresh_once(
-        self, store: TokenStore, other: TokenStore, sandbox: Sandbox
-    ) -> None:
+    async def test_concurrent_sessions_refresh_once(self) -> None:
         """Two sessions, each with its own store, make ten calls each with an expired token: one refresh."""
-        old = expired(sandbox.tokens())
-        await self._saved(store, old)
-        async with self._session(sandbox, store) as one, self._session(sandbox, other) as two:
-            await self._calls(one, two)
-        await self._assert_refreshed_once(sandbox, other, old)
+        old = await self.saved(self.store, expired(self.sandbox.tokens()))
+        async with self.sandbox:
+            async with self.session(self.store) as one, self.session(self.other) as two:
+                await self.calls(one, two)
+            await self.assert_refreshed_once(old)
 
-    @with_stores
-    async def test_a_refresh_with_all_callers_cancelled_is_saved(
-        self, store: TokenStore, other: TokenStore, sandbox: Sandbox
-    ) -> None:
+    async def test_a_refresh_with_all_callers_cancelled_is_saved(self) -> None:
         """All callers are cancelled while the server responds: the new token set is saved."""
-        old = expired(sandbox.tokens())
-        await self._saved(store, old)
-        hold = sandbox.faults.hold(TOKEN_ROUTE, times=1)
-        async with self._session(sandbox, store) as session:
-            try:
+        old = await self.saved(self.store, expired(self.sandbox.tokens()))
+        hold = self.sandbox.faults.hold("POST /oauth/access_token/", times=1)
+        async with self.sandbox:
+            async with self.session(self.store) as session:
                 calls = [asyncio.create_task(session.accounts.me()) for _ in range(CALLS)]
-                await self._within(hold.arrived(), "no refresh began")
+                await asyncio.wait_for(hold.arrived(), self.patience)
                 for call in calls:
                     call.cancel()
                 await asyncio.wait(calls)
-            finally:
                 hold.release()
-        await self._assert_refreshed_once(sandbox, other, old)
+            await self.assert_refreshed_once(old)
 
-    @with_stores
-    async def test_a_refused_access_token_is_refreshed_once(
-        self, store: TokenStore, other: TokenStore, sandbox: Sandbox
-    ) -> None:
+    async def test_a_refused_access_token_is_refreshed_once(self) -> None:
         """Ten calls get a 401: one refresh, and one replay of each call."""
-        old = sandbox.tokens()
-        await self._saved(store, old)
-        sandbox.expire_access_tokens()
-        async with self._session(sandbox, store) as session:
-            await self._calls(session)
-        assert sandbox.count(ME_ROUTE) <= 2 * CALLS, "a call was sent more than twice"
-        await self._assert_refreshed_once(sandbox, other, old)
+        old = await self.saved(self.store, self.sandbox.tokens())
+        self.sandbox.expire_access_tokens()
+        async with self.sandbox:
+            async with self.session(self.store) as session:
+                await self.calls(session)
+            assert self.sandbox.count("GET /v1/users/me/") <= 2 * CALLS, "a call was sent more than twice"
+            await self.assert_refreshed_once(old)
 
-    @with_stores
-    async def test_a_token_set_refreshed_elsewhere_is_adopted(
-        self, store: TokenStore, other: TokenStore, sandbox: Sandbox
-    ) -> None:
+    async def test_a_token_set_refreshed_elsewhere_is_adopted(self) -> None:
         """A session loads the token set that another session refreshed, and does not refresh itself."""
-        await self._saved(store, sandbox.tokens())
-        async with self._session(sandbox, store) as one, self._session(sandbox, other) as two:
-            await self._calls(one, two, each=1)
+        await self.saved(self.store, self.sandbox.tokens())
+        async with self.sandbox, self.session(self.store) as one, self.session(self.other) as two:
+            await self.calls(one, two, each=1)
             await two.oauth.refresh()
-            await self._calls(one, two)
-        assert sandbox.refresh_requests == 1, (
-            "a session did not load the token set that another session saved"
-        )
+            await self.calls(one, two)
+        sent = self.sandbox.refresh_requests
+        assert sent == 1, "a session did not load the token set that another session saved"
 
-    @with_stores
-    async def test_first_tokens_and_revocation_go_through_the_store(
-        self, store: TokenStore, other: TokenStore, sandbox: Sandbox
-    ) -> None:
+    async def test_first_tokens_and_revocation_go_through_the_store(self) -> None:
         """`tokens=` is saved to an empty store, and `oauth.revoke()` clears it."""
-        tokens = sandbox.tokens()
-        async with EzeepSession(
-            sandbox.oauth_app, store=store, tokens=tokens, endpoints=sandbox.endpoints
-        ) as session:
-            await self._assert_loads(other, tokens, "the first token set of a session")
+        tokens = self.sandbox.tokens()
+        async with self.sandbox, self.session(self.store, tokens) as session:
+            await self.assert_loads(self.other, tokens, "the first token set of a session")
             await session.oauth.revoke()
-        found = await self._locked(other, other.load)
-        assert found is None, "the store has a token set after revoke()"
+        await self.assert_loads(self.other, None, "an empty store after revoke()")
 
-    @with_stores
-    async def test_no_token_is_logged(
-        self, store: TokenStore, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_no_token_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         """No logger logs one at any level during a save, a refresh and a revocation."""
         caplog.set_level(logging.DEBUG)
-        seen: list[TokenSet | None] = [expired(sandbox.tokens())]
-        await self._saved(store, expired(sandbox.tokens()))
-        async with self._session(sandbox, store) as session:
-            seen.append(await self._locked(store, store.load))
-            await self._calls(session)
-            seen.append(await self._locked(store, store.load))
+        old = await self.saved(self.store, expired(self.sandbox.tokens()))
+        async with self.sandbox, self.session(self.store) as session:
+            await self.calls(session)
+            new = await self.store.load()
             await session.oauth.revoke()
-        assert_no_token(caplog.text, [tokens for tokens in seen if tokens is not None], "the log")
-
-    async def _calls(self, *sessions: EzeepSession, each: int = CALLS) -> None:
-        """Concurrent calls of each session, all of which succeed."""
-        calls = [session.accounts.me() for session in sessions for _ in range(each)]
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        if errors:
-            raise AssertionError(f"{len(errors)} of {len(calls)} calls failed: {errors[0]!r}") from errors[0]
-
-    async def _assert_refreshed_once(self, sandbox: Sandbox, store: TokenStore, old: TokenSet) -> None:
-        """One refresh was sent, and the store has its result: a new session works without another one."""
-        sent = sandbox.refresh_requests
-        assert sent == 1, f"{sent} refreshes of one token set: a refresh token works once"
-        found = await self._locked(store, store.load)
-        assert found is not None, "the store is empty after a refresh"
-        assert found.refresh_token != old.refresh_token, "the refreshed token set was not saved"
-        async with self._session(sandbox, store) as session:
-            await self._calls(session, each=1)
-        assert sandbox.refresh_requests == sent, (
-            "the saved token set is not the refreshed one, or has expired"
-        )
+        assert_no_token(caplog.text, "the log", old, new or old)
 
 
+@without_plugin
 class ReadOnlyTokenStoreContract(CommonContract):
     """Test a `TokenStore` that only reads: a mounted secret, the environment, a vault.
 
@@ -392,83 +379,58 @@ class ReadOnlyTokenStoreContract(CommonContract):
         patience: Seconds after which a lock that should be free counts as lost. Default: 10.
     """
 
-    def test_it_loads_the_token_set_of_its_source(self, make_store: MakeStore, put_login: PutLogin) -> None:
+    async def test_it_loads_the_token_set_of_its_source(self, put_login: PutTokens) -> None:
         """Every store object loads what was written there."""
-        put_login(token_set())
-        for store in self._pair(make_store):
-            self._assert_gives(store, token_set())
+        await asyncio.to_thread(put_login, token_set())
+        for _ in range(2):
+            await self.assert_gives(self.make_store(), token_set())
 
-    def test_a_replaced_token_set_is_loaded(self, make_store: MakeStore, put_login: PutLogin) -> None:
+    async def test_a_replaced_token_set_is_loaded(self, put_login: PutTokens) -> None:
         """Every load reads the source: another program refreshes the token set there."""
-        store = make_store()
         for number in (1, 2, 3):
-            put_login(token_set(number))
-            self._assert_gives(store, token_set(number))
+            await asyncio.to_thread(put_login, token_set(number))
+            await self.assert_gives(self.store, token_set(number))
 
-    def test_nothing_can_be_saved(self, make_store: MakeStore, put_login: PutLogin) -> None:
+    async def test_nothing_can_be_saved(self, put_login: PutTokens) -> None:
         """`check_writable` raises `TokenStoreError`, `save` `TokenPersistError`; the token set does not change."""
-        put_login(token_set(1))
-        store = make_store()
+        await asyncio.to_thread(put_login, token_set(1))
+        store = self.make_store()
+        async with self.acquired(store.lock):
+            with raises(TokenStoreError, "check_writable() of a read-only store", token_set(1)):
+                await store.check_writable()
+            with raises(TokenPersistError, "save() of a read-only store", token_set(1), token_set(2)):
+                await store.save(token_set(2))
+        await self.assert_gives(store, token_set(1))
 
-        async def scenario() -> None:
-            async with self._acquired(store.lock, "before check_writable() and save()"):
-                with raises(TokenStoreError, "check_writable() of a read-only store", token_set(1)):
-                    await store.check_writable()
-                with raises(TokenPersistError, "save() of a read-only store", token_set(1), token_set(2)):
-                    await store.save(token_set(2))
-
-        self._run(scenario)
-        self._assert_gives(store, token_set(1))
-
-    def test_repr_contains_no_token(self, make_store: MakeStore, put_login: PutLogin) -> None:
-        """`repr` and `str`, after a load."""
-        put_login(token_set())
-        store = make_store()
-        self._run(lambda: self._locked(store, store.load))
-        assert_no_token(f"{store!r} {store}", [token_set()], f"repr or str of {type(store).__name__}")
-
-    def test_a_session_works_until_its_token_expires(
-        self, make_store: MakeStore, put_login: PutLogin
-    ) -> None:
+    async def test_a_session_works_until_its_token_expires(self, put_login: PutTokens) -> None:
         """Nothing has to be saved as long as the access token is valid."""
-        sandbox = Sandbox(users=3, groups=1)
-        put_login(sandbox.tokens())
-        store = make_store()
-
-        async def scenario() -> None:
-            async with sandbox, self._session(sandbox, store) as session:
-                try:
-                    await asyncio.gather(*[session.accounts.me() for _ in range(3)])
-                except EzeepError as error:
-                    raise AssertionError(f"a call with a valid access token failed: {error!r}") from error
-
-        self._run(scenario)
+        await asyncio.to_thread(put_login, self.sandbox.tokens())
+        async with self.sandbox, self.session(self.make_store()) as session:
+            try:
+                await session.accounts.me()
+            except EzeepError as error:
+                raise AssertionError(f"a call with a valid access token failed: {error!r}") from error
 
     @pytest.mark.parametrize("how", ["has expired", "was refused"])
-    def test_a_token_set_that_cannot_be_saved_is_not_refreshed(
-        self, make_store: MakeStore, put_login: PutLogin, how: str
+    async def test_a_token_set_that_cannot_be_saved_is_not_refreshed(
+        self, put_login: PutTokens, how: str
     ) -> None:
         """The call raises before the refresh: the refresh token stays valid for the program that owns it."""
-        sandbox = Sandbox(users=3, groups=1)
-        tokens = sandbox.tokens()
-        put_login(expired(tokens) if how == "has expired" else tokens)
-        store = make_store()
+        tokens = self.sandbox.tokens()
+        await asyncio.to_thread(put_login, expired(tokens) if how == "has expired" else tokens)
+        async with self.sandbox:
+            self.sandbox.expire_access_tokens()
+            async with self.session(self.make_store()) as session:
+                with raises(TokenStoreError, f"a call with an access token that {how}", tokens):
+                    await session.accounts.me()
+            assert self.sandbox.refresh_requests == 0, "a refresh was sent whose result could not be saved"
+            async with self.session(MemoryTokenStore(expired(tokens))) as owner:
+                await owner.accounts.me()
 
-        async def scenario() -> None:
-            async with sandbox:
-                if how == "was refused":
-                    sandbox.expire_access_tokens()
-                async with self._session(sandbox, store) as session:
-                    with raises(TokenStoreError, f"a call with an access token that {how}", tokens):
-                        await session.accounts.me()
-                assert sandbox.refresh_requests == 0, "a refresh was sent whose result could not be saved"
-                async with self._session(sandbox, MemoryTokenStore(expired(tokens))) as owner:
-                    await owner.accounts.me()
-
-        self._run(scenario)
-
-    def _assert_gives(self, store: TokenStore, tokens: TokenSet) -> None:
-        found = self._run(lambda: self._locked(store, store.load))
+    async def assert_gives(self, store: TokenStore, tokens: TokenSet) -> None:
+        """Fail unless the store loads these tokens, the refresh token if it has one."""
+        found = await store.load()
         assert found is not None, "load() gives None for the token set of the source"
+        assert_no_token(f"{store!r} {store}", "repr or str of the store", tokens)
         assert found.access_token == tokens.access_token, "load() gives another token set than the source has"
         assert found.refresh_token in {"", tokens.refresh_token}, "load() gives another refresh token"

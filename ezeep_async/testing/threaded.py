@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 import attrs
 
-from ezeep_async.blocking.portal import Call, Portal
+from ezeep_async.blocking.portal import Portal
 from ezeep_async.sandbox.behaviour import BehaviourOptions
 from ezeep_async.sandbox.faults import Faults, Hold
 from ezeep_async.sandbox.server import Sandbox
 
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 CLEANUP_TIMEOUT_S = 2.0
-"""Time for an interrupted call to clean up, and for the thread to end."""
+"""Time for the thread to end."""
 
 
 class LoopThread(Portal):
@@ -37,38 +40,28 @@ class LoopThread(Portal):
         if self.usable:
             self._thread.join(CLEANUP_TIMEOUT_S)
 
-    def begin(self, func: Callable[[], Awaitable[T]]) -> Call[T]:
+    def begin(self, func: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
         """Start the coroutine function in this thread."""
-        call = Call(self, getattr(func, "__qualname__", "a call"), func)
-        call.submit(self._running_loop())
-        return call
+        return asyncio.run_coroutine_threadsafe(func(), self._running_loop())
 
-    def complete(self, func: Callable[[], Awaitable[T]]) -> T:
+    def complete(self, func: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run the coroutine function in this thread, and wait for it."""
-        call = self.begin(func)
+        future = self.begin(func)
         try:
-            call.wait()
-        except BaseException:
-            call.stop(self._running_loop(), CLEANUP_TIMEOUT_S)
-            raise
-        return call.outcome()
+            return future.result()
+        finally:
+            future.cancel()  # this thread was interrupted
 
-    def soon(self, func: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    def soon(self, func: Callable[[], object]) -> None:
         """Call the function in this thread soon, without waiting for it."""
-        if not self.usable:  # not started, ended, or forked
-            func(*args, **kwargs)
-            return
-        self._running_loop().call_soon_threadsafe(lambda: func(*args, **kwargs))
+        if self.usable:
+            self._running_loop().call_soon_threadsafe(func)
+        else:  # not started, ended, or forked
+            func()
 
-    async def elsewhere(self, func: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def elsewhere(self, func: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run the coroutine function in this thread, and wait for it in the event loop of the caller."""
-
-        async def work() -> T:
-            return await func(*args, **kwargs)
-
-        if not self.usable:
-            return await work()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), self._running_loop()))
+        return await (asyncio.wrap_future(self.begin(func)) if self.usable else func())
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -78,10 +71,10 @@ class _Hold(Hold):
     thread: LoopThread = attrs.field(repr=False)
 
     async def arrived(self, n: int = 1) -> None:
-        await self.thread.elsewhere(super().arrived, n)
+        await self.thread.elsewhere(partial(super().arrived, n))
 
     def release(self, n: int | None = None) -> None:
-        self.thread.soon(super().release, n)
+        self.thread.soon(partial(super().release, n))
 
 
 class ThreadedSandbox(Sandbox):

@@ -164,13 +164,13 @@ class TestReadOnlyTokensOfTheEnvironment(ReadOnlyTokenStoreContract):
 
         return put
 
-    def test_a_replaced_token_set_is_loaded(self, make_store, put_login) -> None:  # type: ignore[override]
-        """Not by a store that exists: nobody else can change the environment of a process, so it is read once."""
+    async def test_a_replaced_token_set_is_loaded(self, make_store, put_login) -> None:  # type: ignore[override]
+        """Only by a new store: another program cannot change the environment of a process, so it is read once."""
         put_login(token_set(1))
         store = make_store()
         put_login(token_set(2))
-        self._assert_gives(store, token_set(1))
-        self._assert_gives(make_store(), token_set(2))
+        await self.assert_gives(store, token_set(1))
+        await self.assert_gives(make_store(), token_set(2))
 
 
 # --- somebody else's -----------------------------------------------------------------------------------------------------
