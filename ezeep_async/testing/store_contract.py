@@ -129,7 +129,8 @@ class TokenStoreContract(CommonContract):
         try:
             anyio.run(self.assert_excludes_elsewhere, name, process.start, *reports, "another process")
         finally:
-            process.kill()
+            if process.pid is not None:
+                process.kill()
 
     def test_the_lock_excludes_event_loops_in_other_threads(self) -> None:
         """An asynchronous session and a `run_sync` session of one process may share a store object."""

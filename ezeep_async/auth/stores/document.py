@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import cast
 
 from ezeep_async._text.redaction import Secret
@@ -21,6 +22,7 @@ logger = logging.getLogger("ezeep_async.auth.stores")
 SCHEMA_VERSION = 1
 LARGEST_DOCUMENT = 1024 * 1024
 """Bytes. A typical document has about 500."""
+ADVICE = "move it away and log in again"
 
 FIELD_NAMES: Mapping[str, str] = {name: name for name in ("access_token", "refresh_token", "expires_at")}
 """What error messages call the fields of a token set."""
@@ -29,9 +31,11 @@ Owner = tuple[str, str]
 """The hash of the client id, and the account address."""
 
 
-class BoundStore:
-    """A store that serves one client id and one account address."""
+class DocumentStore:
+    """A store of one document, for one client id and one account address."""
 
+    _place = ""
+    """What error messages call the document."""
     _owner: Owner | None = None
 
     def bind(self, client_id: str, account: str) -> None:
@@ -51,19 +55,20 @@ class BoundStore:
             )
         self._owner = owner
 
+    def _decoded(self, text: str | bytes) -> dict[str, object] | None:
+        """Return the stored object, None for an empty text or object, as of mktemp or of a placeholder."""
+        document = None if is_blank(text) else parsed(text, self._place) or None
+        if document is not None:
+            check(document, self._owner, self._place)
+        return document
+
+    def _tokens(self, document: dict[str, object] | None) -> TokenSet | None:
+        return None if document is None else tokens_in(document, self._place)
+
 
 def owner_of(client_id: str, account: str) -> Owner:
     """Return the owner as it is stored, which is without the client id itself."""
     return hashlib.sha256(client_id.encode()).hexdigest()[:16], account
-
-
-def stored_document(text: str | bytes, owner: Owner | None, where: str) -> dict[str, object] | None:
-    """Return the stored object, None for an empty text or object. Raises `TokenStoreError`, `TokenStoreCorrupt`."""
-    # Empty content comes from mktemp or from a placeholder of a deployment.
-    document = None if is_blank(text) else parsed(text, where) or None
-    if document is not None:
-        check(document, owner, where)
-    return document
 
 
 def parsed(text: str | bytes, where: str) -> dict[str, object]:
@@ -77,24 +82,20 @@ def parsed(text: str | bytes, where: str) -> dict[str, object]:
         pass
     if not isinstance(document, dict):
         # No cause is chained: the parser's error carries the text, which may contain a token.
-        raise TokenStoreCorrupt(f"{where} is not a stored token set{reason}: move it away and log in again")
+        raise TokenStoreCorrupt(f"{where} is not a stored token set{reason}: {ADVICE}")
     return cast("dict[str, object]", document)
 
 
 def check(document: dict[str, object], owner: Owner | None, where: str) -> None:
     """Raise `TokenStoreCorrupt` for another version, `TokenStoreError` for another owner."""
     if document.get("version") != SCHEMA_VERSION:
-        raise TokenStoreCorrupt(
-            f"{where} does not have version {SCHEMA_VERSION}, the only supported one: move it away and log in again"
-        )
-    if owner is None:
-        return
-    client, account = owner
-    if document.get("client") not in (None, client):
+        raise TokenStoreCorrupt(f"{where} does not have the supported version {SCHEMA_VERSION}: {ADVICE}")
+    client, account = owner or (None, None)
+    if client is not None and document.get("client") not in (None, client):
         raise TokenStoreError(
             f"{where} holds the token set of another client id: use another place for this one"
         )
-    if document.get("account") not in (None, account):
+    if account is not None and document.get("account") not in (None, account):
         raise TokenStoreError(
             f"{where} holds a token set of {document.get('account')}, not of {account}: use another place for this one"
         )
@@ -102,13 +103,12 @@ def check(document: dict[str, object], owner: Owner | None, where: str) -> None:
 
 def tokens_in(document: dict[str, object], where: str) -> TokenSet:
     """Return the token set in a stored object. Raises `TokenStoreCorrupt` if there is none."""
-    token = document.get("token")
-    values = cast("dict[str, object]", token) if isinstance(token, dict) else {}
+    values = cast("dict[str, object]", document["token"] if isinstance(document.get("token"), dict) else {})
     tokens = None
     if isinstance(values.get("refresh_token"), str) and isinstance(values.get("expires_at"), int | float):
         tokens = parse_token_set(values, where)
     if tokens is None:
-        raise TokenStoreCorrupt(f"{where} holds no usable token set: move it away and log in again")
+        raise TokenStoreCorrupt(f"{where} holds no usable token set: {ADVICE}")
     return tokens
 
 
@@ -122,30 +122,27 @@ def parse_token_set(
     access, refresh = values.get("access_token"), values.get("refresh_token")
     if access in (None, "") and refresh in (None, ""):
         return None
-    refresh = "" if refresh is None else refresh
-    if access is None:  # an empty one is stored where there is only a refresh token
-        raise TokenStoreCorrupt(f"{where} holds a token set without an {names['access_token']}")
     expires_at = _expiry(values.get("expires_at"))
-    if not isinstance(access, str):
-        raise TokenStoreCorrupt(f"{where} holds a token set without an {names['access_token']} that is text")
-    if not isinstance(refresh, str):
-        raise TokenStoreCorrupt(f"{where} holds a {names['refresh_token']} that is not text")
-    if expires_at is None:
-        raise TokenStoreCorrupt(
-            f"{where} holds an {names['expires_at']} that is neither seconds since 1970 nor ISO 8601 with a zone"
-        )
-    scope, token_type = usable_text(values.get("scope")), usable_text(values.get("token_type"))
-    with contextlib.suppress(ValueError):
-        return TokenSet(
-            access,
-            refresh,
-            expires_at,
-            "printing" if scope is None else scope,
-            "Bearer" if token_type is None else token_type,
-            seconds(values.get("expires_in")),
-            lineage=_lineage(values.get("lineage")),
-        )
-    raise TokenStoreCorrupt(f"{where} holds a token with characters that no token has")
+    problem = "a token with characters that no token has"
+    if not isinstance(access, str):  # an empty one is stored where there is only a refresh token
+        problem = f"a token set without an {names['access_token']}"
+    elif not isinstance(refresh, str | None):
+        problem = f"a {names['refresh_token']} that is not text"
+    elif expires_at is None:
+        problem = f"an {names['expires_at']} that is neither seconds since 1970 nor ISO 8601 with a zone"
+    else:
+        scope, token_type = usable_text(values.get("scope")), usable_text(values.get("token_type"))
+        with contextlib.suppress(ValueError):
+            return TokenSet(
+                access,
+                refresh or "",
+                expires_at,
+                "printing" if scope is None else scope,
+                "Bearer" if token_type is None else token_type,
+                seconds(values.get("expires_in")),
+                lineage=_lineage(values.get("lineage")),
+            )
+    raise TokenStoreCorrupt(f"{where} holds {problem}")
 
 
 def with_tokens(document: dict[str, object], tokens: TokenSet, owner: Owner | None) -> dict[str, object]:
@@ -177,16 +174,16 @@ def as_text(
         raise TokenPersistError(
             "a token set without an access token and without a refresh token is not stored"
         )
-    separators = (",", ":") if indent is None else None
+    encode = partial(json.dumps, indent=indent, separators=(",", ":") if indent is None else None)
     with contextlib.suppress(RecursionError):
-        text = json.dumps(with_tokens(document, tokens, owner), indent=indent, separators=separators)
+        text = encode(with_tokens(document, tokens, owner))
         if len(text) <= LARGEST_DOCUMENT:
             return text
     logger.warning(
         "unknown keys that are stored with the token set are too large or too deep, and are dropped"
     )
     known: dict[str, object] = {name: document[name] for name in ("client", "account") if name in document}
-    return json.dumps(with_tokens(known, tokens, owner), indent=indent, separators=separators)
+    return encode(with_tokens(known, tokens, owner))
 
 
 def _lineage(value: object) -> tuple[str, ...]:

@@ -21,18 +21,18 @@ from ezeep_async._text.cleaning import check_kind, checked_seconds, cleaned_path
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.app import OAuthApp
-from ezeep_async.auth.stores.atomic_files import replace_file, temporary_beside, write_synced
-from ezeep_async.auth.stores.document import (
-    LARGEST_DOCUMENT,
-    BoundStore,
-    as_text,
-    parsed,
-    stored_document,
-    tokens_in,
-)
+from ezeep_async.auth.stores.document import LARGEST_DOCUMENT, DocumentStore, as_text, parsed, tokens_in
 from ezeep_async.auth.stores.file_locks import FileLocks
 from ezeep_async.auth.stores.paths import expanded, folder_for
-from ezeep_async.auth.stores.private import keep_owner_of_lock, make_folder, owner_hint
+from ezeep_async.auth.stores.private import (
+    FILE_MODE,
+    keep_owner_of_lock,
+    make_folder,
+    owner_hint,
+    replace_file,
+    temporary_beside,
+    write_synced,
+)
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
@@ -46,7 +46,7 @@ LOCK_TIMEOUT = 120.0
 the owner of the lock works. Raise both together."""
 
 
-class FileTokenStore(BoundStore):
+class FileTokenStore(DocumentStore):
     """Keep the token set in a file that only its owner can read.
 
     A write creates a new file in the same folder, flushes it to the disk and renames it over the old one, so the file is
@@ -75,6 +75,7 @@ class FileTokenStore(BoundStore):
     def __init__(self, path: str | os.PathLike[str], *, lock_timeout: float = LOCK_TIMEOUT) -> None:
         self._path = expanded(cleaned_path(path, "the token file"))
         self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
+        self._place = str(self._path)
         self._warned = False
 
     @classmethod
@@ -97,8 +98,8 @@ class FileTokenStore(BoundStore):
         check_kind(app, OAuthApp, "app", "OAuthApp(client_id, ...) makes one")
         endpoints = Endpoints() if endpoints is None else endpoints
         check_kind(endpoints, Endpoints, "endpoints", "Endpoints(account=..., api=...) makes one")
-        account = endpoints.account
-        return cls(folder_for("state") / _file_name(app.client_id, account), lock_timeout=lock_timeout)
+        name = _file_name(app.client_id, endpoints.account)
+        return cls(folder_for("state") / name, lock_timeout=lock_timeout)
 
     @property
     def path(self) -> Path:
@@ -160,7 +161,7 @@ class FileTokenStore(BoundStore):
         await in_thread(self._check_writable)
 
     @asynccontextmanager
-    async def lock(self) -> AsyncGenerator[None, None]:
+    async def lock(self) -> AsyncGenerator[None]:
         """Hold the lock that the processes of this host share.
 
         Raises:
@@ -168,8 +169,7 @@ class FileTokenStore(BoundStore):
         """
         lock = await in_thread(self._new_lock)
         process = os.getpid()
-        limit = RunningLimit(self._lock_timeout)
-        pause = 0.002
+        limit, pause = RunningLimit(self._lock_timeout), 0.002
         try:
             while not await in_thread(lambda: self._try_lock(lock)):
                 if limit.left <= 0:
@@ -187,14 +187,14 @@ class FileTokenStore(BoundStore):
         """Return locks for single users and for creating groups, in at most 128 small files in the folder `<path>.locks`."""
         return FileLocks(self._target)
 
-    # --- in worker threads -----------------------------------------------------------------------------------------
+    # --- in worker threads
 
     def _target(self) -> Path:
         return Path(os.path.realpath(self._path))
 
     def _new_lock(self) -> BaseFileLock:
         # thread_local=False: one worker thread locks it, another one releases it.
-        return FileLock(_lock_of(self._target()), mode=0o600, thread_local=False)
+        return FileLock(_lock_of(self._target()), mode=FILE_MODE, thread_local=False)
 
     def _try_lock(self, lock: BaseFileLock) -> bool:
         path, target = Path(lock.lock_file), self._target()
@@ -208,8 +208,9 @@ class FileTokenStore(BoundStore):
         except OSError as error:
             raise TokenStoreError(_lock_problem(self._path, path, error)) from error
         with _reporting(TokenStoreError, f"the folder of {self._path} cannot be used"):
-            keep_owner_of_lock(path, target)
-            self._recover_leftovers()
+            if target.exists():
+                keep_owner_of_lock(path, target)
+            self._recover_leftovers(target)
         return True
 
     def _is_unused(self) -> bool:
@@ -219,41 +220,35 @@ class FileTokenStore(BoundStore):
         return not (target.parent.is_dir() and _leftovers(target))
 
     def _load(self) -> TokenSet | None:
-        document = self._document()
-        return None if document is None else tokens_in(document, str(self._path))
+        return self._tokens(self._document())
 
     def _document(self) -> dict[str, object] | None:
         """Return the content of the file, None for nothing. Raises `TokenStoreError` if it belongs to another owner."""
-        problem = f"{self._path} cannot be read"
+        target, problem = self._target(), f"{self._path} cannot be read"
         # Opened once, then inspected by descriptor: the path could lead to another file in between.
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        with _reporting(TokenStoreError, problem, lambda error: _owner_hint_for(error, self._target())):
+        with _reporting(TokenStoreError, problem, lambda error: owner_hint(error, target)):
             try:
-                descriptor = os.open(self._target(), flags)
+                descriptor = os.open(target, flags)
             except FileNotFoundError:
                 return None
-        try:
-            with _reporting(TokenStoreError, problem):
+            try:
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
                     raise TokenStoreError(f"{problem}: it is not a regular file")
                 text = os.read(descriptor, LARGEST_DOCUMENT)
-        finally:
-            os.close(descriptor)
-        document = stored_document(text, self._owner, str(self._path))
-        if document is not None:
-            self._warn_of_mode(stat.S_IMODE(status.st_mode))
-        return document
-
-    def _warn_of_mode(self, mode: int) -> None:
-        if os.name == "posix" and mode & 0o077 and not self._warned:
+            finally:
+                os.close(descriptor)
+        document = self._decoded(text)
+        if document is not None and os.name == "posix" and status.st_mode & 0o077 and not self._warned:
             self._warned = True
             logger.warning(
                 "%s can be read by other users (mode %o). It becomes private when the token set is stored next; "
                 "chmod 600 makes it private now",
                 self._path,
-                mode,
+                stat.S_IMODE(status.st_mode),
             )
+        return document
 
     def _save(self, tokens: TokenSet) -> None:
         target = self._target()
@@ -271,9 +266,8 @@ class FileTokenStore(BoundStore):
             raise
         except TokenStoreError as error:
             raise TokenPersistError(f"{error}, so the token is not refreshed") from error.__cause__
-        with _reporting(
-            TokenPersistError, f"{self._path} cannot be written, so the token is not refreshed", _mount_hint
-        ):
+        problem = f"{self._path} cannot be written, so the token is not refreshed"
+        with _reporting(TokenPersistError, problem, _mount_hint):
             make_folder(target.parent)
             exists = target.exists()
             content = target.read_bytes() if exists else b""
@@ -284,36 +278,31 @@ class FileTokenStore(BoundStore):
                 replace_file(target, content, stem=target.name, suffix="try")
 
     def _clear(self) -> None:
-        target = self._target()
         self._document()  # a file that is not a token file is not removed
         with _reporting(TokenStoreError, f"{self._path} cannot be removed"):
-            target.unlink(missing_ok=True)
+            self._target().unlink(missing_ok=True)
 
-    def _recover_leftovers(self) -> None:
+    def _recover_leftovers(self, target: Path) -> None:
         """Complete the save of a killed process: its token set replaces the one whose refresh token is spent.
 
         This runs under each lock, and each save holds the lock, so at most one process left a file, and that is newer
         than the token file. Incomplete files and those of other owners are removed, because they may contain a token.
         """
-        target = self._target()
         for leftover in _leftovers(target):
             # A folder of such a name is not from this store, and must not block the lock.
             with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-                if _is_newer_token_set(leftover, target):
-                    leftover.replace(target)
-                    _sync_folder(target.parent)
-                    logger.warning(
-                        "%s: a process died while it stored a token set; it is stored now", self._path
-                    )
-                else:
+                if not _is_newer_token_set(leftover, target):
                     leftover.unlink()
+                    continue
+                leftover.replace(target)
+                _sync_folder(target.parent)
+                logger.warning("%s: a process died while it stored a token set; it is stored now", self._path)
 
 
 def _is_newer_token_set(leftover: Path, target: Path) -> bool:
     status = leftover.lstat()
-    if leftover.suffix != ".tmp" or not stat.S_ISREG(status.st_mode):
-        return False
-    if os.name == "posix" and status.st_mode & 0o077:
+    is_private = os.name != "posix" or not status.st_mode & 0o077
+    if leftover.suffix != ".tmp" or not stat.S_ISREG(status.st_mode) or not is_private:
         return False
     where = str(leftover)
     try:
@@ -332,10 +321,8 @@ def _file_name(client_id: str, account: str) -> str:
 
     The hash makes it unique. The part before it is for people.
     """
-    shown = [client_id[:12]]
-    if account != Endpoints().account:
-        shown.append(account.partition("://")[2][:64])
-    words = [re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") for text in shown]
+    host = "" if account == Endpoints().account else account.partition("://")[2]
+    words = [re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") for text in (client_id[:12], host[:64])]
     digest = hashlib.sha256(f"{account}\n{client_id}".encode()).hexdigest()[:16]
     return "-".join([word for word in words if word] + [digest]) + ".json"
 
@@ -353,16 +340,12 @@ def _leftovers(target: Path) -> list[Path]:
 @contextlib.contextmanager
 def _reporting(
     error_type: type[TokenStoreError], problem: str, hint: Callable[[OSError], str] = lambda _: ""
-) -> Generator[None, None, None]:
+) -> Generator[None]:
     """Raise each `OSError` as `error_type`, with the reason of the system and a hint."""
     try:
         yield
     except OSError as error:
         raise error_type(f"{problem}: {error.strerror or error}{hint(error)}") from error
-
-
-def _owner_hint_for(error: OSError, path: Path) -> str:
-    return owner_hint(path) if isinstance(error, PermissionError) else ""
 
 
 def _mount_hint(error: OSError) -> str:
@@ -380,7 +363,7 @@ def _lock_problem(path: Path, lock: Path, error: OSError) -> str:
         )
     what, where = ("lock file", lock) if lock.parent.is_dir() else ("folder", lock.parent)
     exists = os.path.lexists(lock)
-    hint = _owner_hint_for(error, lock if exists else lock.parent)
+    hint = owner_hint(error, lock if exists else lock.parent)
     if exists and isinstance(error, PermissionError):
         hint += f". Remove {lock}, or give it to the user who runs this process"
     return (
@@ -390,10 +373,9 @@ def _lock_problem(path: Path, lock: Path, error: OSError) -> str:
 
 def _sync_folder(folder: Path) -> None:
     """Flush the new name to the disk. Not every system can open a folder."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

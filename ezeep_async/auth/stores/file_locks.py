@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
 
 from ezeep_async.auth.stores.private import FILE_MODE, keep_owner, make_folder, open_private
 from ezeep_async.auth.stores.threads import in_thread
@@ -36,6 +35,8 @@ MARK_OFFSET = 1
 """Offset of the byte that marks a waiter. Byte 0 is locked, and on Windows only the holder can read a locked byte."""
 TEMPORARY_ERRORS = {errno.EMFILE, errno.ENFILE, errno.EINTR}
 """Errors that end soon. They count as a held lock, instead of making the session write without a lock."""
+HELD_ERRORS = {errno.EACCES, errno.EAGAIN, errno.EDEADLK, errno.EWOULDBLOCK}
+"""Errors of an attempt at a lock that is held, on all systems."""
 
 _open_files: set[_LockFile] = set()
 
@@ -46,14 +47,14 @@ class _LockFile:
     def __init__(self, path: Path, owner: tuple[int, int] | None) -> None:
         self._path = path
         self._owner = owner
-        self._descriptor: int | None = None
+        self._descriptor = -1
 
     def try_lock(self) -> bool:
         """Lock it if it is free. Raises `OSError` if files cannot be locked."""
         try:
-            if self._descriptor is None:
+            if self._descriptor < 0:
                 self._open()
-            return _lock(cast("int", self._descriptor))
+            return _lock(self._descriptor)
         except OSError as error:
             if error.errno in TEMPORARY_ERRORS:
                 return False
@@ -62,7 +63,7 @@ class _LockFile:
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
-            self._descriptor, is_new = open_private(str(self._path), flags | os.O_EXCL), True
+            self._descriptor, is_new = open_private(self._path, flags | os.O_EXCL), True
         except FileExistsError:
             self._descriptor, is_new = os.open(self._path, flags, FILE_MODE), False
         _open_files.add(self)
@@ -75,8 +76,6 @@ class _LockFile:
 
     def is_waited_for(self) -> bool:
         """Whether a waiter has marked the file. Call it with the lock held."""
-        if self._descriptor is None:
-            return False
         with contextlib.suppress(OSError):  # the mark is for fairness only
             os.lseek(self._descriptor, MARK_OFFSET, os.SEEK_SET)
             return os.read(self._descriptor, 1) == b"1"
@@ -84,90 +83,49 @@ class _LockFile:
 
     def mark(self, waiting: bytes) -> None:
         """Set (b"1") or remove (b"0") the mark of a waiter."""
-        if self._descriptor is not None:
-            with contextlib.suppress(OSError):  # such as a full disk
-                os.lseek(self._descriptor, MARK_OFFSET, os.SEEK_SET)
-                os.write(self._descriptor, waiting)
-
-    def unlock(self) -> None:
-        """Release the lock, and keep the file open."""
-        if self._descriptor is not None:
-            _unlock(self._descriptor)
+        with contextlib.suppress(OSError):  # such as a full disk
+            os.lseek(self._descriptor, MARK_OFFSET, os.SEEK_SET)
+            os.write(self._descriptor, waiting)
 
     def release(self) -> None:
         """Release the lock, and close the file."""
-        if (descriptor := self.forget()) is not None:
+        if (descriptor := self.forget()) >= 0:
             try:
-                # Closing is not enough: a child that was forked just now may have the file open too.
-                _unlock(descriptor)
+                if sys.platform != "win32":
+                    # Closing is not enough: a child that was forked just now may have the file open too.
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
             finally:
                 os.close(descriptor)
 
-    def forget(self) -> int | None:
+    def forget(self) -> int:
         """Return the descriptor, which this object no longer owns."""
         _open_files.discard(self)
-        descriptor, self._descriptor = self._descriptor, None
+        descriptor, self._descriptor = self._descriptor, -1
         return descriptor
 
 
 def _lock(descriptor: int) -> bool:
-    if sys.platform == "win32":
-        os.lseek(descriptor, 0, os.SEEK_SET)  # msvcrt locks the byte at this position
-        try:
+    try:
+        if sys.platform == "win32":
+            os.lseek(descriptor, 0, os.SEEK_SET)  # msvcrt locks the byte at this position
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            if error.errno not in {errno.EACCES, errno.EDEADLK}:
-                raise
-            return False
-    else:
-        try:
+        else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    except OSError as error:
+        if error.errno not in HELD_ERRORS:
+            raise
+        return False
     return True
-
-
-def _unlock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-        except OSError as error:
-            if error.errno != errno.EACCES:  # EACCES: it was not locked
-                raise
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _close_inherited() -> None:
     """Close the parent's lock files in a forked child, which must neither keep the locks nor release them."""
     for file in [*_open_files]:
-        if (descriptor := file.forget()) is not None:
-            os.close(descriptor)
+        os.close(file.forget())
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_inherited)
-
-
-def _make_lock_folder(target: Path) -> Path:
-    folder = target.with_name(target.name + ".locks")
-    make_folder(folder)
-    if sys.platform != "win32":
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            keep_owner(descriptor, target)
-        finally:
-            os.close(descriptor)
-    return folder
-
-
-def _other_owner(folder: Path) -> tuple[int, int] | None:
-    """User and group that root gives new lock files to. The folder's owner could not use root's own files."""
-    if sys.platform == "win32" or os.geteuid() != 0:
-        return None
-    status = folder.stat()
-    return (status.st_uid, status.st_gid) if status.st_uid else None
 
 
 class FileLocks:
@@ -183,11 +141,12 @@ class FileLocks:
         self._target = target
         self._folder: Path | None = None
         self._owner: tuple[int, int] | None = None
+        """User and group that root gives new lock files to. The folder's owner could not use root's own files."""
         self._here = defaultdict[int, asyncio.Lock](asyncio.Lock)
         """Callers of one session queue here, so only one of them tries to lock the file."""
 
     @asynccontextmanager
-    async def hold(self, name: str, /) -> AsyncGenerator[None, None]:
+    async def hold(self, name: str, /) -> AsyncGenerator[None]:
         """See `SharedLocks.hold`. There is no lease: the lock lasts until it is released or its process ends."""
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % LOCKS
         async with self._here[number]:
@@ -200,24 +159,26 @@ class FileLocks:
     async def aclose(self) -> None:
         """Do nothing: no file is open while no lock is held."""
 
-    async def _locked(self, file_name: str, *, is_retry: bool = False) -> _LockFile:
-        if (folder := self._folder) is None:
-            folder = await in_thread(self._prepare)
-        lock = _LockFile(folder / file_name, self._owner)
-        try:
-            await self._wait_for(lock)
-        except OSError as error:
-            lock.release()
-            if isinstance(error, FileNotFoundError) and not is_retry:  # the folder was removed
-                await in_thread(self._prepare)
-                return await self._locked(file_name, is_retry=True)
-            raise TokenStoreError(
-                f"{folder / file_name} cannot be used: {error.strerror or error}"
-            ) from error
-        except BaseException:
-            lock.release()
-            raise
-        return lock
+    async def _locked(self, file_name: str) -> _LockFile:
+        while True:
+            is_new = (folder := self._folder) is None
+            if folder is None:
+                folder = self._folder = await in_thread(self._new_folder)
+            lock = _LockFile(folder / file_name, self._owner)
+            try:
+                await self._wait_for(lock)
+            except BaseException as error:
+                lock.release()
+                if isinstance(error, FileNotFoundError) and not is_new:  # the folder was removed
+                    self._folder = None
+                elif isinstance(error, OSError):
+                    raise TokenStoreError(
+                        f"{folder / file_name} cannot be used: {error.strerror or error}"
+                    ) from error
+                else:
+                    raise
+            else:
+                return lock
 
     async def _wait_for(self, lock: _LockFile) -> None:
         """Lock it.
@@ -237,19 +198,28 @@ class FileLocks:
                 waited = True
                 break
             else:
-                lock.unlock()
+                lock.release()
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
         if waited:
             lock.mark(b"0")
 
-    def _prepare(self) -> Path:
+    def _new_folder(self) -> Path:
+        target = self._target()
+        folder = target.with_name(target.name + ".locks")
         try:
-            folder = _make_lock_folder(self._target())
-            self._owner = _other_owner(folder)
+            make_folder(folder)
+            if sys.platform != "win32":
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    keep_owner(descriptor, target)
+                    status = os.fstat(descriptor)
+                    if os.geteuid() == 0 and status.st_uid:
+                        self._owner = status.st_uid, status.st_gid
+                finally:
+                    os.close(descriptor)
         except OSError as error:
             raise TokenStoreError(
                 f"the folder for locks cannot be created: {error.filename}: {error.strerror or error}"
             ) from error
-        self._folder = folder
         return folder

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 from ezeep_async._text.cleaning import cleaned_path
 from ezeep_async._text.redaction import clears_locals
-from ezeep_async.auth.stores.document import BoundStore, as_text, stored_document, tokens_in
+from ezeep_async.auth.stores.document import DocumentStore, as_text
 from ezeep_async.auth.stores.file import LOCK_TIMEOUT, FileTokenStore
 from ezeep_async.auth.stores.file_locks import FileLocks
 from ezeep_async.auth.stores.paths import expanded
@@ -44,7 +45,7 @@ class _Backend(Protocol):
     def delete_password(self, service: str, username: str) -> None: ...
 
 
-class KeyringTokenStore(BoundStore):
+class KeyringTokenStore(DocumentStore):
     """Keep the token set in the keyring of the operating system: Keychain, Credential Locker, Secret Service.
 
     Await `probe()` before a person logs in: it checks that this machine has a keyring that works.
@@ -173,7 +174,7 @@ class KeyringTokenStore(BoundStore):
                 f"asks to unlock it? {WHAT_TO_DO}"
             ) from None
 
-    # --- in worker threads -----------------------------------------------------------------------------------------
+    # --- in worker threads
 
     def _probe(self, size: int) -> None:
         # A random name: two processes that probe at once must not remove each other's entry.
@@ -193,52 +194,42 @@ class KeyringTokenStore(BoundStore):
             )
 
     def _check_writable(self) -> None:
-        text = self._read()
-        problem = ""
-        try:
-            self._probe(max(TYPICAL_SIZE, len(text or "")))
-        except TokenStoreError as error:
-            problem = str(error)
-        if problem:
-            raise TokenPersistError(
-                f"{self._place} cannot be written, so the token is not refreshed: {problem}"
-            )
+        size = len(self._read() or "")
+        with _not_written(f"{self._place} cannot be written, so the token is not refreshed"):
+            self._probe(max(TYPICAL_SIZE, size))
 
     def _read(self) -> str | None:
         return _use(lambda backend: backend.get_password(SERVICE, self._name))
 
     def _document(self) -> dict[str, object] | None:
-        text = self._read()
-        return None if text is None else stored_document(text, self._owner, self._place)
+        return self._decoded(self._read() or "")
 
     def _load(self) -> TokenSet | None:
-        document = self._document()
-        return None if document is None else tokens_in(document, self._place)
+        return self._tokens(self._document())
 
     def _save(self, tokens: TokenSet) -> None:
-        document = self._document() or {}
-        if document:
-            tokens_in(document, self._place)  # an entry that cannot be read is not overwritten
-        new = as_text(document, tokens, self._owner)
-        problem = ""
-        try:
-            _use(
-                lambda backend: backend.set_password(SERVICE, self._name, new),
-                new,
-                *filter(None, (tokens.access_token, tokens.refresh_token)),
-            )
-            kept = self._read() == new
-        except TokenStoreError as error:
-            kept, problem = False, str(error)
-        if not kept:
-            raise TokenPersistError(
-                f"{self._place} could not be written: {problem or 'it does not hold what was put there'}"
-            )
+        document = self._document()
+        self._tokens(document)  # an entry that cannot be read is not overwritten
+        new = as_text(document or {}, tokens, self._owner)
+        secrets_of = [text for text in (tokens.access_token, tokens.refresh_token) if text]
+        with _not_written(f"{self._place} could not be written"):
+            _use(lambda backend: backend.set_password(SERVICE, self._name, new), new, *secrets_of)
+            if self._read() != new:
+                raise TokenStoreError("it does not hold what was put there")
 
     def _clear(self) -> None:
         self._document()  # an entry of another owner is not removed
         if self._read() is not None:
             _use(lambda backend: backend.delete_password(SERVICE, self._name))
+
+
+@contextlib.contextmanager
+def _not_written(what: str) -> Generator[None]:
+    """Raise each `TokenStoreError` as a `TokenPersistError`."""
+    try:
+        yield
+    except TokenStoreError as error:
+        raise TokenPersistError(f"{what}: {error}") from error
 
 
 def _use(function: Callable[[_Backend], T], *hidden: str) -> T:

@@ -1,10 +1,12 @@
-"""Files and folders that only their owner can read and write, whatever the umask of the process is."""
+"""Files and folders that only their owner can use, whatever the umask is, and files that are written atomically."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import stat
+from collections.abc import Generator
 from pathlib import Path
 
 
@@ -16,20 +18,19 @@ def make_folder(folder: Path) -> None:
     """Create the folder and its missing parents. An existing folder keeps its mode. Raises `OSError`."""
     if folder.is_dir():
         return
-    # mkdir(parents=True) applies the mode to the last folder only.
-    for each in reversed([folder, *folder.parents]):
-        if not each.is_dir():
-            try:
-                each.mkdir(mode=FOLDER_MODE)
-            except FileExistsError:
-                if not each.is_dir():
-                    raise
-                continue
-            if each.stat().st_mode & FOLDER_MODE != FOLDER_MODE:  # the umask removed rights of the owner
-                each.chmod(FOLDER_MODE)
+    if folder.parent != folder:
+        make_folder(folder.parent)  # mkdir(parents=True) applies the mode to the last folder only
+    try:
+        folder.mkdir(mode=FOLDER_MODE)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    else:
+        if folder.stat().st_mode & FOLDER_MODE != FOLDER_MODE:  # the umask removed rights of the owner
+            folder.chmod(FOLDER_MODE)
 
 
-def open_private(path: str, flags: int) -> int:
+def open_private(path: str | Path, flags: int) -> int:
     """An opener for `open`: a new file has `FILE_MODE` from its first moment."""
     if not flags & os.O_CREAT:
         return os.open(path, flags)
@@ -44,66 +45,75 @@ def open_private(path: str, flags: int) -> int:
     return descriptor
 
 
+@contextlib.contextmanager
+def temporary_beside(target: Path, stem: str, suffix: str) -> Generator[Path]:
+    """Yield an unused name in the folder of `target`, and remove the file of that name at the end.
+
+    Only a file in the same folder can replace another one atomically.
+    """
+    temporary = target.with_name(f".{stem}.{secrets.token_hex(8)}.{suffix}")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_synced(path: Path, content: bytes, target: Path) -> None:
+    """Create `path` with the owner of `target`, which it will replace, and flush it to the disk."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    with os.fdopen(open_private(path, flags), "wb") as file:
+        keep_owner(file.fileno(), target)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_file(target: Path, content: bytes, *, stem: str, suffix: str = "tmp") -> None:
+    """Replace `target`, which is resolved of symbolic links, with a file of this content. Raises `OSError`."""
+    with temporary_beside(target, stem, suffix) as temporary:
+        write_synced(temporary, content, target)
+        temporary.replace(target)
+
+
 def keep_owner(descriptor: int, target: Path) -> None:
-    """Give a new file to the owner of the file that it will replace. Does nothing unless run by root.
+    """Give a new file to the owner of `target`. Does nothing unless run by root.
 
     Not in a folder that every user can write to: there any user may have created `target`.
     """
     if os.name != "posix" or os.geteuid() != 0:
         return
-    try:
-        there, folder = target.stat(), target.parent.stat()
-    except FileNotFoundError:
-        return
-    if not folder.st_mode & stat.S_IWOTH:
-        _give(descriptor, there)
+    with contextlib.suppress(FileNotFoundError):
+        owner = target.stat()
+        if not target.parent.stat().st_mode & stat.S_IWOTH:
+            # In a container without CAP_CHOWN, or on NFS, root may not do that: root stays the owner.
+            with contextlib.suppress(PermissionError):
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def keep_owner_of_lock(lock: Path, target: Path) -> None:
     """Give a lock file that root created to the owner of the file that it guards, who could not lock it otherwise."""
-    if os.name != "posix" or os.geteuid() != 0 or not target.exists():
+    if os.name != "posix" or os.geteuid() != 0:
         return
-    try:
+    with contextlib.suppress(OSError):
         descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return
-    try:
-        status = os.fstat(descriptor)
-        # The folder's owner may have put a link to another file of root here: a lock file is empty and has one link.
-        if (
-            stat.S_ISREG(status.st_mode)
-            and status.st_nlink == 1
-            and status.st_size == 0
-            and not status.st_uid
-        ):
-            keep_owner(descriptor, target)
-    finally:
-        os.close(descriptor)
+        try:
+            status = os.fstat(descriptor)
+            # The folder's owner may have put a link to another file of root here: a lock file is empty and has one link.
+            if stat.S_ISREG(status.st_mode) and (status.st_nlink, status.st_size, status.st_uid) == (1, 0, 0):
+                keep_owner(descriptor, target)
+        finally:
+            os.close(descriptor)
 
 
-def owner_hint(path: Path) -> str:
-    """Part of an error message: the owner of the file, if that is another user. Empty otherwise."""
-    if os.name != "posix":
+def owner_hint(error: OSError, path: Path) -> str:
+    """Part of a message about a refused access: the owner of the file, if that is another user. Empty otherwise."""
+    if not isinstance(error, PermissionError) or os.name != "posix":
         return ""
-    try:
-        owner = path.stat().st_uid
-    except OSError:
-        return ""
-    if owner == os.geteuid():
-        return ""
-    import pwd
+    with contextlib.suppress(OSError):
+        if (owner := path.stat().st_uid) != os.geteuid():
+            import pwd
 
-    try:
-        name = pwd.getpwuid(owner).pw_name
-    except KeyError:
-        name = f"number {owner}"
-    return f": it belongs to the user {name}"
-
-
-def _give(descriptor: int, like: os.stat_result) -> None:
-    mine = os.fstat(descriptor)
-    if (mine.st_uid, mine.st_gid) == (like.st_uid, like.st_gid):
-        return
-    # In a container without CAP_CHOWN, or on NFS, root may not do that: root stays the owner.
-    with contextlib.suppress(PermissionError):
-        os.fchown(descriptor, like.st_uid, like.st_gid)
+            with contextlib.suppress(KeyError):
+                return f": it belongs to the user {pwd.getpwuid(owner).pw_name}"
+            return f": it belongs to the user number {owner}"
+    return ""

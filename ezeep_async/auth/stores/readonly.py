@@ -14,8 +14,9 @@ from ezeep_async._text.redaction import clears_locals
 from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.stores.document import (
     FIELD_NAMES,
+    LARGEST_DOCUMENT,
     SCHEMA_VERSION,
-    BoundStore,
+    DocumentStore,
     check,
     parse_token_set,
     parsed,
@@ -38,7 +39,7 @@ VARIABLES = {
 }
 
 
-class ReadOnlyTokens(BoundStore):
+class ReadOnlyTokens(DocumentStore):
     """Use a token set that this process cannot, or must not, write.
 
     The source is read again when the access token has expired or was refused, so a secret that another program updates
@@ -176,14 +177,11 @@ class ReadOnlyTokens(BoundStore):
     def _values(self) -> Mapping[str, object] | None:
         if isinstance(self._source, Mapping):
             return self._source
-        problem = ""
-        text = b""
         try:
-            text = self._source.read_bytes()
+            with self._source.open("rb") as file:
+                text = file.read(LARGEST_DOCUMENT)
         except OSError as error:
-            problem = error.strerror or str(error)
-        if problem:
-            raise TokenStoreError(f"{self._place} cannot be read: {problem}")
+            raise TokenStoreError(f"{self._place} cannot be read: {error.strerror or error}") from error
         if is_blank(text):
             return None
         document = parsed(text, self._place)

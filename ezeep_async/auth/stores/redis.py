@@ -22,9 +22,9 @@ from ezeep_async._text.redaction import clears_locals
 from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.presenting import EarlierHolder
 from ezeep_async.auth.stores.cipher import cipher
-from ezeep_async.auth.stores.document import BoundStore, as_text, stored_document, tokens_in
+from ezeep_async.auth.stores.document import DocumentStore, as_text
 from ezeep_async.auth.stores.redis_locks import RedisLocks
-from ezeep_async.auth.stores.redis_server import PROBE, RedisServer, RedisUnusable, to_the_end
+from ezeep_async.auth.stores.redis_server import RedisServer, RedisUnusable, to_the_end
 from ezeep_async.auth.tasks import start_self_timed
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
@@ -52,6 +52,13 @@ if redis.call('set', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 if redis.call('get', KEYS[2]) == ARGV[1] then return redis.call('pexpire', KEYS[2], ARGV[2]) end
 return 0
 """
+# Checks that the server can be written, with a key that is removed again.
+_PROBE = """
+if ARGV[1] ~= '' and redis.call('get', KEYS[2]) ~= ARGV[1] then return 'lapsed' end
+redis.call('set', KEYS[3], string.rep('0', 8192), 'PX', 1000)
+redis.call('del', KEYS[3])
+return 'done'
+"""
 _EXTEND = """
 if redis.call('get', KEYS[2]) == ARGV[1] then return redis.call('pexpire', KEYS[2], ARGV[2]) end
 return 0
@@ -77,10 +84,10 @@ _LOAD = """
 local found = redis.pcall('hmget', KEYS[1], 'generation', 'login')
 if found.err then
   local text = redis.pcall('get', KEYS[1])
-  if type(text) == 'string' and not string.find(text, '%S') then return {'', '', 0} end
-  return found
+  return {'', '', type(text) == 'string' and not string.find(text, '%S')}
 end
-return {found[1] or '', found[2] or '', redis.call('exists', KEYS[1]), found[2] and 1 or 0}
+local may_be_empty = found[1] or found[2] or redis.call('exists', KEYS[1]) == 0
+return {found[1] or '', found[2] or '', may_be_empty and 1 or 0}
 """
 # A lapsed lock does not matter if the server has neither a token set, nor the trace of a removed one, nor a lock: it was
 # restarted without its data. It does not matter either if no other holder has taken over the refresh: see _BEGIN.
@@ -127,7 +134,7 @@ _holds: ContextVar[tuple[_Hold, ...]] = ContextVar("ezeep_redis_holds", default=
 """The locks that the running task holds. Two holds of one store can exist, if the lease of the first has lapsed."""
 
 
-class RedisTokenStore(BoundStore):
+class RedisTokenStore(DocumentStore):
     """Keep the token set on a Redis server, so that the processes of several hosts share it.
 
     The lock expires `lease` seconds after its holder died, and is extended while the holder runs. A holder whose lease
@@ -181,7 +188,7 @@ class RedisTokenStore(BoundStore):
         stem = key if "{" in key else f"{{{key}}}"
         others = (f"{stem}:{each}" for each in ("lock", "probe", "refresh"))
         self._server = RedisServer(server, f"the token set {key!r}", (key, *others))
-        self._where = self._server.where
+        self._place = self._server.where
         self._cipher = None if encryption_key is None else cipher(encryption_key)
         self._lease = lease
         self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
@@ -191,7 +198,7 @@ class RedisTokenStore(BoundStore):
         self._left_over: tuple[int, str, TokenSet] | None = None
 
     def __repr__(self) -> str:
-        return f"<RedisTokenStore: {self._where}>"
+        return f"<RedisTokenStore: {self._place}>"
 
     @clears_locals
     async def load(self) -> TokenSet | None:
@@ -208,10 +215,10 @@ class RedisTokenStore(BoundStore):
             hold.generation = generation
         newest = self._newest_unsaved(generation)
         if document is None and not generation and hold is not None and newest is not None:
-            logger.warning("%s is gone: the server has lost it. The newest is stored again", self._where)
+            logger.warning("%s is gone: the server has lost it. The newest is stored again", self._place)
             await self.save(newest)
             return newest
-        return None if document is None else tokens_in(document, self._where)
+        return self._tokens(document)
 
     @clears_locals
     async def save(self, tokens: TokenSet, /) -> None:
@@ -244,15 +251,15 @@ class RedisTokenStore(BoundStore):
                 text = self._cipher.encrypt(text.encode()).decode()
             outcome = await self._server.run(_SAVE, hold.owner, base, generation, text)
         except RedisUnusable as error:
-            raise TokenPersistError(f"{self._where} cannot be written: {error.reason}") from error.__cause__
+            raise TokenPersistError(f"{self._place} cannot be written: {error.reason}") from error.__cause__
         if outcome == "lapsed":
             raise TokenPersistError(
-                f"{self._where} was not written: the lock was lost while it was held (lease of {self._lease:g} s, or a "
+                f"{self._place} was not written: the lock was lost while it was held (lease of {self._lease:g} s, or a "
                 "server that lost its data), and another process may be refreshing the token"
             )
         if outcome == "superseded":
             raise TokenPersistError(
-                f"{self._where} was not written: another process stored or removed a token set in the meantime"
+                f"{self._place} was not written: another process stored or removed a token set in the meantime"
             )
         self._unsaved.pop(tokens, None)
         self._left_over = None
@@ -273,7 +280,7 @@ class RedisTokenStore(BoundStore):
         await self._read()  # a key of another owner is not removed
         generation = secrets.token_hex(16)
         if await self._server.run(_CLEAR, hold.owner, generation) == "lapsed":
-            raise TokenStoreError(f"{self._where} was not removed: the lock was lost while it was held")
+            raise TokenStoreError(f"{self._place} was not removed: the lock was lost while it was held")
         self._left_over = None
         hold.generation = generation
 
@@ -286,13 +293,13 @@ class RedisTokenStore(BoundStore):
         """
         hold = self._hold()
         try:
-            outcome = await self._server.run(PROBE, "" if hold is None else hold.owner)
+            outcome = await self._server.run(_PROBE, "" if hold is None else hold.owner)
         except RedisUnusable as error:
             raise TokenPersistError(
-                f"{self._where} cannot be written, so it is not refreshed: {error.reason}"
+                f"{self._place} cannot be written, so it is not refreshed: {error.reason}"
             ) from error.__cause__
         if outcome == "lapsed":
-            raise TokenPersistError(f"{self._where} is not refreshed: the lock was lost while it was held")
+            raise TokenPersistError(f"{self._place} is not refreshed: the lock was lost while it was held")
 
     async def begin_refresh(self) -> EarlierHolder | None:
         """Mark the loaded token set as being refreshed by this holder of the lock.
@@ -314,7 +321,7 @@ class RedisTokenStore(BoundStore):
             other, its_connection = await self._server.run(_BEGIN, *mark)
             if other == "lapsed":
                 raise TokenPersistError(
-                    f"{self._where} is not refreshed: the lock was lost while it was held"
+                    f"{self._place} is not refreshed: the lock was lost while it was held"
                 )
             if not other:
                 return earlier
@@ -381,7 +388,7 @@ class RedisTokenStore(BoundStore):
         while not await self._server.run(_ACQUIRE, hold.owner, self._lease_ms):
             if limit.left <= 0:
                 raise TokenStoreError(
-                    f"{self._where} is busy: in use by another process for more than {self._lock_timeout:g} s"
+                    f"{self._place} is busy: in use by another process for more than {self._lock_timeout:g} s"
                 )
             await limit.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
             pause = min(pause * 1.5, 0.25)
@@ -397,7 +404,7 @@ class RedisTokenStore(BoundStore):
                 logger.warning("the lock was not extended: %s", error)
                 continue
             if not held and not over.done():
-                logger.warning("%s: the lock was lost while it was held", self._where)
+                logger.warning("%s: the lock was lost while it was held", self._place)
                 return
 
     async def _release(self, hold: _Hold, extending: asyncio.Task[None] | None = None) -> None:
@@ -426,12 +433,11 @@ class RedisTokenStore(BoundStore):
 
     async def _read(self) -> tuple[str, dict[str, object] | None]:
         """Return the generation ("" for an empty store) and the document. Raises if it belongs to another owner."""
-        found = cast("tuple[str, str, int, int]", await self._server.run(_LOAD))
-        generation, text, exists, *has_document = found
-        if is_blank(text) and (generation or not exists or any(has_document)):
+        generation, text, may_be_empty = await self._server.run(_LOAD)
+        if is_blank(text) and may_be_empty:
             return generation, None
         if not generation:
-            raise TokenStoreCorrupt(f"{self._where} is not a stored token set: move it away and log in again")
+            raise TokenStoreCorrupt(f"{self._place} is not a stored token set: move it away and log in again")
         if self._cipher is not None:
             from cryptography.fernet import InvalidToken
 
@@ -439,7 +445,7 @@ class RedisTokenStore(BoundStore):
                 text = self._cipher.decrypt(text.encode()).decode()
             except (InvalidToken, ValueError):
                 raise TokenStoreCorrupt(
-                    f"{self._where} cannot be decrypted: it was stored with another encryption_key, without one, or is "
+                    f"{self._place} cannot be decrypted: it was stored with another encryption_key, without one, or is "
                     "damaged. Pass its key too, or move it away and log in again"
                 ) from None
-        return generation, stored_document(text, self._owner, self._where)
+        return generation, self._decoded(text)

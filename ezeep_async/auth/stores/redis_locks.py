@@ -18,6 +18,7 @@ from typing import Literal, cast
 import attrs
 
 from ezeep_async.auth.stores.redis_server import RESPONSE_TIMEOUT_S, RedisServer
+from ezeep_async.auth.stores.threads import completed
 from ezeep_async.auth.tasks import start_self_timed
 from ezeep_async.errors import TokenStoreError
 
@@ -157,27 +158,11 @@ class RedisLocks:
 
     async def _release(self, held: _Held) -> None:
         """Release the lock. A cancellation takes effect after that."""
-        if held.pid != os.getpid():  # in a forked child, the parent holds the lock
-            return
-        released = self._request("release", held)
-        try:
-            await asyncio.shield(released)
-        except asyncio.CancelledError:
-            while not released.done() and held.pid == os.getpid():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait({released})
-            if released.done():
-                self._note_released(held, released)
-            raise
-        except TokenStoreError:
-            pass
-        self._note_released(held, released)
-
-    def _note_released(self, held: _Held, released: asyncio.Future[bool]) -> None:
-        if (error := released.exception()) is not None:
-            logger.warning("a shared lock was not released. It ends within %g s: %s", self._lease, error)
-        elif not released.result():
-            held.ended_early = True
+        if held.pid == os.getpid():  # in a forked child, the parent holds the lock
+            released = self._request("release", held)
+            released.add_done_callback(partial(_note_outcome, held))
+            with contextlib.suppress(TokenStoreError):
+                await completed(released)
 
     def _extend_later(self) -> None:
         if self._extending is None and not self._closed:
@@ -187,7 +172,7 @@ class RedisLocks:
     def _extend(self) -> None:
         self._extending = None
         for held in self._held:
-            self._request("extend", held).add_done_callback(partial(_note_extended, held))
+            self._request("extend", held).add_done_callback(partial(_note_outcome, held))
         if self._held:
             self._extend_later()
 
@@ -237,11 +222,7 @@ class RedisLocks:
         keys = [key for _, held, _ in batch for key in (held.key, f"{held.key}:next", released + held.owner)]
         items = [text for action, held, _ in batch for text in (action, held.owner)]
         times = (str(max(1, round(seconds * 1000))) for seconds in (self._lease, RESERVATION_S, RELEASED_S))
-        # `run` would start another task: this is in a task of its own already.
-        return cast(
-            "list[int]",
-            await self._server._run(_SCRIPT, *times, *items, limit=RESPONSE_TIMEOUT_S, keys=keys),  # pyright: ignore[reportPrivateUsage]
-        )
+        return cast("list[int]", await self._server.evaluate(_SCRIPT, keys, [*times, *items]))
 
 
 def _fail(requests: list[_Request], error: BaseException) -> None:
@@ -250,10 +231,10 @@ def _fail(requests: list[_Request], error: BaseException) -> None:
             future.set_exception(TokenStoreError(str(error) or type(error).__name__))
 
 
-def _note_extended(held: _Held, extended: asyncio.Future[bool]) -> None:
-    if extended.cancelled():
+def _note_outcome(held: _Held, outcome: asyncio.Future[bool]) -> None:
+    if outcome.cancelled():
         return
-    if (error := extended.exception()) is not None:
-        logger.warning("a shared lock was not extended: %s", error)
-    elif not extended.result():
+    if (error := outcome.exception()) is not None:
+        logger.warning("a shared lock was not extended or released, and ends with its lease: %s", error)
+    elif not outcome.result():
         held.ended_early = True

@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import inspect
 import os
-import socket
-from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
@@ -17,6 +16,7 @@ from ezeep_async._runtime import forks
 from ezeep_async._runtime.running_time import RunningTimeout
 from ezeep_async._text.cleaning import cleaned
 from ezeep_async._text.redaction import clears_locals
+from ezeep_async.auth.stores.threads import completed
 from ezeep_async.auth.tasks import start_self_timed
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
 
@@ -29,14 +29,6 @@ T = TypeVar("T")
 RESPONSE_TIMEOUT_S = 15.0
 """Seconds for one command with all its retries."""
 
-PROBE = """
-if ARGV[1] ~= '' and redis.call('get', KEYS[2]) ~= ARGV[1] then return 'lapsed' end
-redis.call('set', KEYS[3], string.rep('0', 8192), 'PX', 1000)
-redis.call('del', KEYS[3])
-return 'done'
-"""
-"""Checks that the server can be written, while the lock is held, with a key that is removed again."""
-
 Place = tuple[int, asyncio.AbstractEventLoop]
 
 
@@ -48,16 +40,11 @@ class RedisUnusable(TokenStoreError):
         self.reason = reason
 
 
-class _Client(Protocol):
-    def execute_command(self, *args: Any) -> Awaitable[Any]: ...
-    def aclose(self) -> Awaitable[None]: ...
-
-
 @attrs.define(eq=False)
 class _Link:
     """A client for one event loop, open while it has users."""
 
-    client: _Client
+    client: Any
     users: int = 0
 
 
@@ -75,22 +62,22 @@ class RedisServer:
             raise ImportError(
                 "RedisTokenStore needs the package redis: pip install 'ezeep_async[redis]'"
             ) from error
+        self._borrowed: Any = None
+        self._address = ""
         if isinstance(server, str):
-            server = cleaned(server, "server")
-            options = _connection_options(server)
-            self._borrowed: _Client | None = None
-            self._address = server
-        elif not hasattr(server, "connection_pool") or not inspect.iscoroutinefunction(
+            self._address = cleaned(server, "server")
+            options = _connection_options(self._address)
+        elif hasattr(server, "connection_pool") and inspect.iscoroutinefunction(
             getattr(server, "execute_command", None)
         ):
-            # Without the value: bytes may be an address with a password.
-            raise TypeError(
-                f"server is an address or a redis.asyncio.Redis, not {type(server).__module__}.{type(server).__name__}"
-            )
-        else:
+            self._borrowed = server
             options = dict(server.connection_pool.connection_kwargs)
-            self._borrowed = cast("_Client", server)
-            self._address = ""
+        else:
+            # Without the value: bytes may be an address with a password.
+            kind = type(server)
+            raise TypeError(
+                f"server is an address or a redis.asyncio.Redis, not {kind.__module__}.{kind.__name__}"
+            )
         self._borrowed_by: Place | None = None
         self._password = options.get("password")
         self._keys = keys
@@ -107,8 +94,7 @@ class RedisServer:
         """Detach a forked child from the connections of its parent, whose responses it would read."""
         for client in [self._borrowed, *(link.client for link in self._links.values())]:
             forks.keep_forever(client)
-            for writer in _writers(client):
-                forks.watch_connection(writer.transport)
+            _watch_connections(client)
 
     async def aclose(self) -> None:
         """Close the connection of the running event loop."""
@@ -117,96 +103,73 @@ class RedisServer:
             await to_the_end(_close(link.client))
 
     @clears_locals
-    async def run(
-        self,
-        script: str,
-        *arguments: str,
-        limit: float = RESPONSE_TIMEOUT_S,
-        keys: Sequence[str] | None = None,
-    ) -> Any:
-        """Return the response of the script, as text. Raises `RedisUnusable` without a response within `limit` seconds.
+    async def run(self, script: str, *arguments: str, limit: float = RESPONSE_TIMEOUT_S) -> Any:
+        """Return the response of the script on the keys of the store, as text.
 
-        The script runs on `keys`, by default on those of the store. The command runs to its end in a separate task, because
-        redis may swallow a cancellation.
+        Raises `RedisUnusable` without a response within `limit` seconds. The command runs to its end in a separate task,
+        because redis may swallow a cancellation.
         """
-        return await to_the_end(self._run(script, *arguments, limit=limit, keys=keys or self._keys))
+        return await to_the_end(self.evaluate(script, self._keys, arguments, limit))
 
-    async def _run(self, script: str, *arguments: str, limit: float, keys: Sequence[str]) -> Any:
+    async def evaluate(
+        self, script: str, keys: Sequence[str], arguments: Sequence[str], limit: float = RESPONSE_TIMEOUT_S
+    ) -> Any:
+        """`run` on other keys, for a task that nothing cancels."""
         from redis import exceptions
 
         try:
-            async with self.connected() as client:
-                with RunningTimeout(limit):
-                    return _text(await client.execute_command("EVAL", script, len(keys), *keys, *arguments))
+            return _text(await self._command("EVAL", script, len(keys), *keys, *arguments, limit=limit))
         except UnicodeDecodeError:
             raise TokenStoreCorrupt(
                 f"{self.where} is not a stored token set: move it away and log in again"
             ) from None
         except (exceptions.RedisError, OSError) as error:
             message = self._redacted(error)
-            cause = error if message == str(error) else None
-            if "WRONGTYPE" in message:
-                raise await self._wrong_type(limit) from cause
             if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
                 reason = f"Redis refuses the credentials: {message}"
             elif isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
                 reason = f"Redis cannot be reached: {message or f'no response within {limit:g} s'}"
+            elif "WRONGTYPE" in message:
+                reason = f"its lock {self.lock_key!r} is a key of another type, which is not from this store: remove it"
             else:
                 reason = f"Redis refuses: {message}"
-            raise RedisUnusable(f"{self.where} cannot be used: {reason}", reason) from cause
+            problem = RedisUnusable(f"{self.where} cannot be used: {reason}", reason)
+            raise problem from (error if message == str(error) else None)
 
     async def connection(self) -> str:
         """Return the server's name of a connection of this process, "" if the server does not report it."""
         return await to_the_end(self._connection())
 
     async def _connection(self) -> str:
-        from redis import exceptions
-
-        try:
-            async with self.connected() as client:
-                with RunningTimeout(RESPONSE_TIMEOUT_S):
-                    name = _name_of(await client.execute_command("CLIENT INFO"))
-                # A copy in a forked child would keep the connection open, and this process would look suspended.
-                for writer in _writers(client):
-                    sock = getattr(writer.get_extra_info("socket"), "_sock", None)
-                    if isinstance(sock, socket.socket):
-                        forks.watch_socket(sock)
-                return name
-        except (exceptions.RedisError, OSError, LookupError, TypeError):  # before Redis 6.2, or forbidden
-            return ""
+        async with self.connected() as client:
+            names = await self._connection_names("CLIENT INFO")
+            # A copy in a forked child would keep the connection open, and this process would look suspended.
+            _watch_connections(client)
+            return names[0] if names else ""
 
     async def is_connected(self, connection: str) -> bool:
         """Return whether the connection is open, True if the server does not report it."""
-        return await to_the_end(self._is_connected(connection))
+        number = connection.partition("@")[0]
+        names = await to_the_end(self._connection_names("CLIENT LIST", "ID", number))
+        return names is None or connection in names
 
-    async def _is_connected(self, connection: str) -> bool:
-        from redis import exceptions
+    async def _connection_names(self, *command: str) -> list[str] | None:
+        """Return number and address of connections, None before Redis 6.2 and where the command is forbidden.
 
-        try:
-            async with self.connected() as client:
-                with RunningTimeout(RESPONSE_TIMEOUT_S):
-                    number = connection.partition("@")[0]
-                    found = cast("Iterable[Any]", await client.execute_command("CLIENT LIST", "ID", number))
-                    return connection in [_name_of(each) for each in found]
-        except (exceptions.RedisError, OSError, LookupError, TypeError):
-            return True
+        A restarted server numbers from 1 again.
+        """
+        from redis.exceptions import RedisError
 
-    async def _wrong_type(self, limit: float) -> TokenStoreError:
-        """Return the error for the key of another type, which Redis does not name."""
-        from redis import exceptions
+        with contextlib.suppress(RedisError, OSError, LookupError, TypeError):
+            found = await self._command(*command)
+            clients = found if isinstance(found, list) else [found]
+            return [f"{client['id']}@{client['addr']}" for client in clients]
+        return None
 
-        stored, lock, *_ = self._keys
-        with contextlib.suppress(exceptions.RedisError, OSError):
-            async with self.connected() as client:
-                with RunningTimeout(limit):
-                    if _text(await client.execute_command("TYPE", stored)) in {"hash", "none"}:
-                        return TokenStoreError(
-                            f"{self.where} cannot be locked: its lock {lock!r} is a key of another type, which is not "
-                            "from this store: remove it"
-                        )
-        return TokenStoreCorrupt(
-            f"{self.where} is not a stored token set, but a key of another type: use another key"
-        )
+    async def _command(self, *command: str | int, limit: float = RESPONSE_TIMEOUT_S) -> Any:
+        async with self.connected() as client:
+            with RunningTimeout(limit):
+                return await client.execute_command(*command)
 
     def _redacted(self, error: Exception) -> str:
         """Return the message of Redis without the repeated arguments, which may include the password."""
@@ -214,7 +177,7 @@ class RedisServer:
         return said.replace(str(self._password), "***") if self._password else said
 
     @asynccontextmanager
-    async def connected(self) -> AsyncGenerator[_Client, None]:
+    async def connected(self) -> AsyncGenerator[Any]:
         place = os.getpid(), asyncio.get_running_loop()
         if self._borrowed is not None:
             if self._borrowed_by not in {None, place}:
@@ -239,10 +202,14 @@ class RedisServer:
                 await to_the_end(_close(link.client))
 
 
-def _from_url(address: str, **options: Any) -> Any:
+def _client(address: str) -> Any:
     from redis import asyncio as module
+    from redis.asyncio.retry import Retry
+    from redis.backoff import ExponentialWithJitterBackoff
 
     redis = cast("Any", module).Redis
+    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 4)
+    options: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "retry": retry}
     # Each new connection would read the version of redis from the disk, on the event loop, to report it to the server.
     if "driver_info" in inspect.signature(redis).parameters:
         options["driver_info"] = None
@@ -251,18 +218,10 @@ def _from_url(address: str, **options: Any) -> Any:
     return redis.from_url(address, **options)
 
 
-def _client(address: str) -> _Client:
-    from redis.asyncio.retry import Retry
-    from redis.backoff import ExponentialWithJitterBackoff
-
-    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 4)
-    return cast("_Client", _from_url(address, socket_timeout=5.0, socket_connect_timeout=5.0, retry=retry))
-
-
 def _connection_options(address: str) -> dict[str, Any]:
     """Return the options in an address. The `TokenStoreError` does not show it: it may contain a password."""
     try:
-        pool = _from_url(address).connection_pool
+        pool = _client(address).connection_pool
         pool.make_connection()
     except (ValueError, TypeError, AttributeError):
         raise TokenStoreError(
@@ -277,21 +236,13 @@ def _place(options: dict[str, Any]) -> str:
     return f"{host}/{options.get('db') or 0}"
 
 
-def _writers(client: Any) -> list[Any]:
-    """Return the stream writers of the open connections of a client. redis has no public access to them."""
+def _watch_connections(client: Any) -> None:
+    """Disconnect the copies of the client's open connections in a forked child. redis has no public access to them."""
     pool = getattr(client, "connection_pool", None)
-    connections = [
-        connection
-        for name in ("_available_connections", "_in_use_connections")
-        for connection in list(getattr(pool, name, ()))
-    ]
-    writers = (getattr(connection, "_writer", None) for connection in connections)
-    return [writer for writer in writers if writer is not None]
-
-
-def _name_of(client: Any) -> str:
-    """Return the number and the address of a connection. A restarted server numbers from 1 again."""
-    return f"{client['id']}@{client['addr']}"
+    for name in ("_available_connections", "_in_use_connections"):
+        for connection in list(getattr(pool, name, ())):
+            if (writer := getattr(connection, "_writer", None)) is not None:
+                forks.watch_connection(writer.transport)
 
 
 def _text(response: Any) -> Any:
@@ -303,7 +254,7 @@ def _text(response: Any) -> Any:
     return response
 
 
-async def _close(client: _Client) -> None:
+async def _close(client: Any) -> None:
     from redis.exceptions import RedisError
 
     with contextlib.suppress(RedisError, OSError):
@@ -311,15 +262,5 @@ async def _close(client: _Client) -> None:
 
 
 async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine to its end, also if the caller is cancelled; then raise the cancellation."""
-    process = os.getpid()
-    task = start_self_timed(coroutine, "ezeep-redis")
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done() and os.getpid() == process:  # a forked child does not run the task
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({task})
-        if task.done() and not task.cancelled():
-            task.exception()
-        raise
+    """Run the coroutine to its end in a separate task, also if the caller is cancelled; then raise the cancellation."""
+    return await completed(start_self_timed(coroutine, "ezeep-redis"))

@@ -1,4 +1,4 @@
-"""Blocking work of the stores, in new threads."""
+"""Work of stores that completes although its caller is cancelled: in a new thread, or in a task."""
 
 from __future__ import annotations
 
@@ -17,9 +17,25 @@ from ezeep_async._text.redaction import clears_locals
 T = TypeVar("T")
 
 
+async def completed(future: asyncio.Future[T]) -> T:
+    """Wait for the end of `future`, also after a cancellation, which is raised then."""
+    process = os.getpid()
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while (
+            not future.done() and os.getpid() == process
+        ):  # a forked child has neither the thread nor the task
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({future})
+        if future.done() and not future.cancelled():
+            future.exception()  # marks it as retrieved
+        raise
+
+
 @clears_locals
 async def in_thread(function: Callable[[], T]) -> T:
-    """Run `function` in a thread and wait until it ends, also after a cancellation, which is raised then.
+    """Run `function` in a thread, and wait until it ends, as in `completed`.
 
     An abandoned thread could still acquire a lock or write a token set. The executor of the loop is not used, because all
     of its workers may be waiting for this session. The interpreter does not exit before the thread ends.
@@ -28,14 +44,7 @@ async def in_thread(function: Callable[[], T]) -> T:
         future = _started(function, daemon=False)
     except RuntimeError:  # the interpreter shuts down and starts no threads
         return function()
-    process = os.getpid()
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        while not future.done() and os.getpid() == process:  # a forked child does not have the thread
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({future})
-        raise
+    return await completed(future)
 
 
 @clears_locals
@@ -45,6 +54,7 @@ async def in_thread_for(seconds: float, function: Callable[[], T]) -> T:
     Raises `TimeoutError`. The interpreter can exit while the thread runs.
     """
     future = _started(function, daemon=True)
+    future.add_done_callback(lambda future: future.cancelled() or future.exception())
     if not await RunningLimit(seconds).wait(future):
         raise TimeoutError
     return future.result()
@@ -53,16 +63,12 @@ async def in_thread_for(seconds: float, function: Callable[[], T]) -> T:
 def _started(function: Callable[[], T], *, daemon: bool) -> asyncio.Future[T]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
-    # The exception is retrieved also if the waiter was cancelled.
-    future.add_done_callback(lambda future: future.cancelled() or future.exception())
 
     def run() -> None:
         try:
-            result = function()
+            finish = partial(future.set_result, function())
         except BaseException as error:  # noqa: BLE001  # raised in the waiter
             finish = partial(future.set_exception, error)
-        else:
-            finish = partial(future.set_result, result)
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(finish)
 

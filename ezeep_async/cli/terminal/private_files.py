@@ -8,7 +8,7 @@ import stat
 from collections.abc import Generator
 from pathlib import Path
 
-from ezeep_async.auth.stores.atomic_files import replace_file, temporary_beside, write_synced
+from ezeep_async.auth.stores.private import replace_file, temporary_beside, write_synced
 
 
 _STEM = "ezeep"  # short: a name of the greatest length plus something would be too long

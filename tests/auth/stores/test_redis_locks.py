@@ -30,13 +30,13 @@ async def test_a_release_that_runs_twice_does_not_count_as_a_lost_lock(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the client repeats a command whose response was lost."""
-    run = server._run
+    run = server.evaluate
 
     async def twice(*arguments: str, **options: Any) -> Any:
         await run(*arguments, **options)
         return await run(*arguments, **options)
 
-    monkeypatch.setattr(server, "_run", twice)
+    monkeypatch.setattr(server, "evaluate", twice)
     locks = RedisLocks(server)
     async with locks.hold("one") as held:
         assert not held.lost

@@ -190,7 +190,7 @@ async def test_2_2_the_steps_of_a_refresh_are_in_order(
     assert scripts == [
         module._ACQUIRE,
         module._LOAD,
-        module.PROBE,
+        module._PROBE,
         module._BEGIN,
         module._LOAD,
         module._SAVE,
