@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from functools import partial
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
+from typing import ParamSpec, Self, TypeVar, Unpack
 
 import attrs
 
-from ezeep_async.blocking.portal import Portal
+from ezeep_async.blocking.portal import Call, Portal
 from ezeep_async.sandbox.behaviour import BehaviourOptions
 from ezeep_async.sandbox.faults import Faults, Hold
 from ezeep_async.sandbox.server import Sandbox
 
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
 CLEANUP_TIMEOUT_S = 2.0
-"""Time for the thread to end."""
+"""Time for an interrupted call to clean up, and for the thread to end."""
 
 
 class LoopThread(Portal):
@@ -40,28 +36,38 @@ class LoopThread(Portal):
         if self.usable:
             self._thread.join(CLEANUP_TIMEOUT_S)
 
-    def begin(self, func: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+    def begin(self, func: Callable[[], Awaitable[T]]) -> Call[T]:
         """Start the coroutine function in this thread."""
-        return asyncio.run_coroutine_threadsafe(func(), self._running_loop())
+        call = Call(self, getattr(func, "__qualname__", "a call"), func)
+        call.submit(self._running_loop())
+        return call
 
-    def complete(self, func: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def complete(self, func: Callable[[], Awaitable[T]]) -> T:
         """Run the coroutine function in this thread, and wait for it."""
-        future = self.begin(func)
+        call = self.begin(func)
         try:
-            return future.result()
-        finally:
-            future.cancel()  # this thread was interrupted
+            call.wait()
+        except BaseException:
+            call.stop(self._running_loop(), CLEANUP_TIMEOUT_S)
+            raise
+        return call.outcome()
 
-    def soon(self, func: Callable[[], object]) -> None:
+    def soon(self, func: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call the function in this thread soon, without waiting for it."""
-        if self.usable:
-            self._running_loop().call_soon_threadsafe(func)
-        else:  # not started, ended, or forked
-            func()
+        if not self.usable:  # not started, ended, or forked
+            func(*args, **kwargs)
+            return
+        self._running_loop().call_soon_threadsafe(lambda: func(*args, **kwargs))
 
-    async def elsewhere(self, func: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def elsewhere(self, func: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the coroutine function in this thread, and wait for it in the event loop of the caller."""
-        return await (asyncio.wrap_future(self.begin(func)) if self.usable else func())
+
+        async def work() -> T:
+            return await func(*args, **kwargs)
+
+        if not self.usable:
+            return await work()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), self._running_loop()))
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -71,10 +77,10 @@ class _Hold(Hold):
     thread: LoopThread = attrs.field(repr=False)
 
     async def arrived(self, n: int = 1) -> None:
-        await self.thread.elsewhere(partial(super().arrived, n))
+        await self.thread.elsewhere(super().arrived, n)
 
     def release(self, n: int | None = None) -> None:
-        self.thread.soon(partial(super().release, n))
+        self.thread.soon(super().release, n)
 
 
 class ThreadedSandbox(Sandbox):

@@ -6,16 +6,20 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
-from ezeep_async._text.redaction import Secret
+from ezeep_async._text.redaction import Secret, clears_locals
 from ezeep_async._text.text_files import NotText, is_blank, text_of
+from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import LATEST, LINEAGE, TokenSet, moment, seconds, usable_text
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 
+
+T = TypeVar("T")
 
 logger = logging.getLogger("ezeep_async.auth.stores")
 
@@ -64,6 +68,54 @@ class DocumentStore:
 
     def _tokens(self, document: dict[str, object] | None) -> TokenSet | None:
         return None if document is None else tokens_in(document, self._place)
+
+
+class ThreadedStore(DocumentStore, ABC):
+    """A document store whose work blocks: it runs in threads."""
+
+    @clears_locals
+    async def is_unused(self) -> bool:
+        """Return whether there is neither a token set nor a lock file. Creates no files and no folders."""
+        return await self._unchanging(self._is_unused)
+
+    @clears_locals
+    async def load(self) -> TokenSet | None:
+        """Return the stored token set, None if there is none. See `TokenStore.load`."""
+        return await self._unchanging(self._load)
+
+    @clears_locals
+    async def save(self, tokens: TokenSet, /) -> None:
+        """Store the token set, and keep unknown keys of the stored document. See `TokenStore.save`."""
+        await in_thread(lambda: self._save(tokens))
+
+    @clears_locals
+    async def clear(self) -> None:
+        """Remove the token set. See `TokenStore.clear`."""
+        await in_thread(self._clear)
+
+    @clears_locals
+    async def check_writable(self) -> None:
+        """Check that a token set could be stored, by writing as much as `save` would. See `TokenStore.check_writable`."""
+        await self._unchanging(self._check_writable)
+
+    async def _unchanging(self, function: Callable[[], T]) -> T:
+        """Run what does not change the token set."""
+        return await in_thread(function)
+
+    @abstractmethod
+    def _is_unused(self) -> bool: ...
+
+    @abstractmethod
+    def _load(self) -> TokenSet | None: ...
+
+    @abstractmethod
+    def _save(self, tokens: TokenSet) -> None: ...
+
+    @abstractmethod
+    def _clear(self) -> None: ...
+
+    @abstractmethod
+    def _check_writable(self) -> None: ...
 
 
 def owner_of(client_id: str, account: str) -> Owner:

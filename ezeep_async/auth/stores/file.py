@@ -18,10 +18,9 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async._text.cleaning import check_kind, checked_seconds, cleaned_path
-from ezeep_async._text.redaction import clears_locals
 from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.app import OAuthApp
-from ezeep_async.auth.stores.document import LARGEST_DOCUMENT, DocumentStore, as_text, parsed, tokens_in
+from ezeep_async.auth.stores.document import LARGEST_DOCUMENT, ThreadedStore, as_text, parsed, tokens_in
 from ezeep_async.auth.stores.file_locks import FileLocks
 from ezeep_async.auth.stores.paths import expanded, folder_for
 from ezeep_async.auth.stores.private import (
@@ -46,7 +45,7 @@ LOCK_TIMEOUT = 120.0
 the owner of the lock works. Raise both together."""
 
 
-class FileTokenStore(DocumentStore):
+class FileTokenStore(ThreadedStore):
     """Keep the token set in a file that only its owner can read.
 
     A write creates a new file in the same folder, flushes it to the disk and renames it over the old one, so the file is
@@ -109,64 +108,9 @@ class FileTokenStore(DocumentStore):
     def __repr__(self) -> str:
         return f"FileTokenStore({str(self._path)!r})"
 
-    @clears_locals
-    async def is_unused(self) -> bool:
-        """Return whether there is neither a token set nor a lock file. Creates no files and no folders.
-
-        Raises:
-            TokenStoreError: See `load`.
-        """
-        return await in_thread(self._is_unused)
-
-    @clears_locals
-    async def load(self) -> TokenSet | None:
-        """Return the stored token set, None if there is none.
-
-        Raises:
-            TokenStoreCorrupt: The file is not a stored token set.
-            TokenStoreError: The file cannot be read, or belongs to another client id or account address.
-        """
-        return await in_thread(self._load)
-
-    @clears_locals
-    async def save(self, tokens: TokenSet, /) -> None:
-        """Store the token set. It is on the disk when this returns. Call it with the lock held.
-
-        Args:
-            tokens: The new token set. Unknown keys in the file are kept.
-
-        Raises:
-            TokenPersistError: The file cannot be written.
-            TokenStoreError: See `load`: such a file is not replaced.
-        """
-        await in_thread(lambda: self._save(tokens))
-
-    @clears_locals
-    async def clear(self) -> None:
-        """Remove the file. Call it with the lock held.
-
-        Raises:
-            TokenStoreError: The file cannot be removed, or see `load`.
-        """
-        await in_thread(self._clear)
-
-    @clears_locals
-    async def check_writable(self) -> None:
-        """Check that a token set could be stored, by replacing the file with its own content.
-
-        Raises:
-            TokenPersistError: The file cannot be written.
-            TokenStoreCorrupt: The file is not a stored token set.
-        """
-        await in_thread(self._check_writable)
-
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None]:
-        """Hold the lock that the processes of this host share.
-
-        Raises:
-            TokenStoreError: Another process held the lock for `lock_timeout` seconds, or the lock file cannot be created.
-        """
+        """Hold the lock that the processes of this host share."""
         lock = await in_thread(self._new_lock)
         process = os.getpid()
         limit, pause = RunningLimit(self._lock_timeout), 0.002
@@ -208,8 +152,7 @@ class FileTokenStore(DocumentStore):
         except OSError as error:
             raise TokenStoreError(_lock_problem(self._path, path, error)) from error
         with _reporting(TokenStoreError, f"the folder of {self._path} cannot be used"):
-            if target.exists():
-                keep_owner_of_lock(path, target)
+            keep_owner_of_lock(path, target)
             self._recover_leftovers(target)
         return True
 

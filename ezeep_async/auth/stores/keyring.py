@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 from ezeep_async._text.cleaning import cleaned_path
 from ezeep_async._text.redaction import clears_locals
-from ezeep_async.auth.stores.document import DocumentStore, as_text
+from ezeep_async.auth.stores.document import ThreadedStore, as_text
 from ezeep_async.auth.stores.file import LOCK_TIMEOUT, FileTokenStore
 from ezeep_async.auth.stores.file_locks import FileLocks
 from ezeep_async.auth.stores.paths import expanded
-from ezeep_async.auth.stores.threads import in_thread, in_thread_for
+from ezeep_async.auth.stores.threads import in_thread_for
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreError
 
@@ -45,7 +45,7 @@ class _Backend(Protocol):
     def delete_password(self, service: str, username: str) -> None: ...
 
 
-class KeyringTokenStore(DocumentStore):
+class KeyringTokenStore(ThreadedStore):
     """Keep the token set in the keyring of the operating system: Keychain, Credential Locker, Secret Service.
 
     Await `probe()` before a person logs in: it checks that this machine has a keyring that works.
@@ -100,71 +100,17 @@ class KeyringTokenStore(DocumentStore):
         Raises:
             TokenStoreError: There is no usable keyring, it does not respond within 60 s, or it does not keep the entry.
         """
-        await self._within_timeout(lambda: self._probe(TYPICAL_SIZE))
-
-    @clears_locals
-    async def is_unused(self) -> bool:
-        """Return whether there is neither a token set nor a lock file.
-
-        Raises:
-            TokenStoreError: See `load`.
-        """
-        return await self._guard.is_unused() and await self._within_timeout(self._document) is None
-
-    @clears_locals
-    async def load(self) -> TokenSet | None:
-        """Return the stored token set, None if there is none.
-
-        Raises:
-            TokenStoreCorrupt: The entry is not a stored token set.
-            TokenStoreError: There is no usable keyring, or the entry belongs to another client id or account address.
-        """
-        return await self._within_timeout(self._load)
-
-    @clears_locals
-    async def save(self, tokens: TokenSet, /) -> None:
-        """Store the token set. Call it with the lock held.
-
-        Args:
-            tokens: The new token set. Unknown keys in the entry are kept.
-
-        Raises:
-            TokenPersistError: The keyring refuses the entry, or does not keep it.
-            TokenStoreError: See `load`: such an entry is not replaced.
-        """
-        await in_thread(lambda: self._save(tokens))
-
-    @clears_locals
-    async def clear(self) -> None:
-        """Remove the entry. Call it with the lock held.
-
-        Raises:
-            TokenStoreError: See `load`: such an entry is not removed.
-        """
-        await in_thread(self._clear)
-
-    @clears_locals
-    async def check_writable(self) -> None:
-        """Check that a token set could be stored, with another entry as large as the stored one.
-
-        Raises:
-            TokenPersistError: The keyring refuses the entry, or does not keep it.
-        """
-        await self._within_timeout(self._check_writable)
+        await self._unchanging(lambda: self._probe(TYPICAL_SIZE))
 
     def lock(self) -> AbstractAsyncContextManager[object]:
-        """Hold the lock that the processes of this user share.
-
-        Raises:
-            TokenStoreError: Another process held the lock for `lock_timeout` seconds, or the lock file cannot be created.
-        """
+        """Hold the lock that the processes of this user share."""
         return self._guard.lock()
 
     def shared_locks(self) -> FileLocks:
         """Return locks for single users and for creating groups, in the folder of the lock file."""
         return self._guard.shared_locks()
 
-    async def _within_timeout(self, function: Callable[[], T]) -> T:
+    async def _unchanging(self, function: Callable[[], T]) -> T:
         """Run what does not change the entry. Writes are not abandoned: a late one would overwrite a newer token set."""
         try:
             return await in_thread_for(RESPONSE_TIMEOUT_S, function)
@@ -203,6 +149,9 @@ class KeyringTokenStore(DocumentStore):
 
     def _document(self) -> dict[str, object] | None:
         return self._decoded(self._read() or "")
+
+    def _is_unused(self) -> bool:
+        return self._guard._is_unused() and self._document() is None  # pyright: ignore[reportPrivateUsage]  # see __init__
 
     def _load(self) -> TokenSet | None:
         return self._tokens(self._document())

@@ -98,15 +98,7 @@ class ReadOnlyTokens(DocumentStore):
         return f"<ReadOnlyTokens from {self._place}>"
 
     def bind(self, client_id: str, account: str) -> None:
-        """Bind the store to a client id and an account address, and warn that a refresh cannot be stored.
-
-        Args:
-            client_id: OAuth client id of the session.
-            account: Account address of the session, such as `https://account.ezeep.com`.
-
-        Raises:
-            TokenStoreError: The store is already bound to another client id or account address.
-        """
+        """Bind the store to a client id and an account address, and warn that a refresh cannot be stored."""
         super().bind(client_id, account)
         if not self._warned:
             self._warned = True
@@ -118,12 +110,7 @@ class ReadOnlyTokens(DocumentStore):
 
     @clears_locals
     async def load(self) -> TokenSet | None:
-        """Read the token set from the source, None if the source is empty.
-
-        Raises:
-            TokenStoreCorrupt: The source is not a token set with an access token.
-            TokenStoreError: The source cannot be read, or belongs to another client id or account address.
-        """
+        """Read the token set from the source, None if the source is empty. See `TokenStore.load`."""
         values = await in_thread(self._values)
         if values is None:
             return None
@@ -135,23 +122,12 @@ class ReadOnlyTokens(DocumentStore):
         return None if tokens is None or tokens.access_token == self._cleared else tokens
 
     async def save(self, tokens: TokenSet, /) -> None:  # noqa: ARG002  # the signature of a store
-        """Raise `TokenPersistError`.
-
-        Args:
-            tokens: Not stored.
-
-        Raises:
-            TokenPersistError: Always.
-        """
+        """Raise `TokenPersistError`."""
         raise TokenPersistError(f"{self._place} is read-only: use a store that can be written")
 
     @clears_locals
     async def clear(self) -> None:
-        """Stop using this token set. It stays in the source, and a warning says so.
-
-        Raises:
-            TokenStoreError: See `load`.
-        """
+        """Stop using this token set. It stays in the source, and a warning says so."""
         tokens = await self.load()
         if tokens is not None:
             self._cleared = tokens.access_token
@@ -160,11 +136,7 @@ class ReadOnlyTokens(DocumentStore):
             )
 
     async def check_writable(self) -> None:
-        """Raise `TokenPersistError`, because a refresh would spend a refresh token that other programs may hold.
-
-        Raises:
-            TokenPersistError: Always.
-        """
+        """Raise `TokenPersistError`, because a refresh would spend a refresh token that other programs may hold."""
         raise TokenPersistError(
             f"the token set from {self._place} is read-only and is not refreshed: that would leave a spent refresh token "
             "there. Put a new token set there, or use a store that can be written"

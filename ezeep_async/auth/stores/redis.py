@@ -21,7 +21,6 @@ from ezeep_async._text.cleaning import checked_seconds
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.presenting import EarlierHolder
-from ezeep_async.auth.stores.cipher import cipher
 from ezeep_async.auth.stores.document import DocumentStore, as_text
 from ezeep_async.auth.stores.redis_locks import RedisLocks
 from ezeep_async.auth.stores.redis_server import RedisServer, RedisUnusable, to_the_end
@@ -31,6 +30,7 @@ from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreE
 
 
 if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
     from redis.asyncio import Redis
 
 logger = logging.getLogger("ezeep_async.auth.stores")
@@ -189,7 +189,7 @@ class RedisTokenStore(DocumentStore):
         others = (f"{stem}:{each}" for each in ("lock", "probe", "refresh"))
         self._server = RedisServer(server, f"the token set {key!r}", (key, *others))
         self._place = self._server.where
-        self._cipher = None if encryption_key is None else cipher(encryption_key)
+        self._cipher = None if encryption_key is None else _cipher(encryption_key)
         self._lease = lease
         self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
         # Token sets that could not be stored, with the generation that each replaces and its own generation.
@@ -202,13 +202,9 @@ class RedisTokenStore(DocumentStore):
 
     @clears_locals
     async def load(self) -> TokenSet | None:
-        """Return the stored token set, None if there is none.
+        """Return the stored token set, None if there is none. See `TokenStore.load`.
 
         Under the lock, a token set that this process could not store is stored again if the server has lost its data.
-
-        Raises:
-            TokenStoreCorrupt: The key is not a stored token set, or cannot be decrypted.
-            TokenStoreError: Redis cannot be reached, or the token set belongs to another client id or account address.
         """
         generation, document = await self._read()
         if (hold := self._hold()) is not None:
@@ -225,14 +221,7 @@ class RedisTokenStore(DocumentStore):
         """Store the token set, unless another one was stored since the last `load` under this lock.
 
         A token set that could not be stored may be saved again under a later lock: it still replaces only the one that it
-        was made from. Acquires the lock if it is not held.
-
-        Args:
-            tokens: The new token set. Unknown keys of the document are kept.
-
-        Raises:
-            TokenPersistError: Redis cannot be reached or refuses, the lock was lost, or another token set was stored.
-            TokenStoreError: See `load`: such a key is not replaced.
+        was made from. Acquires the lock if it is not held. Unknown keys of the document are kept.
         """
         hold = self._hold()
         if hold is None:
@@ -267,11 +256,7 @@ class RedisTokenStore(DocumentStore):
 
     @clears_locals
     async def clear(self) -> None:
-        """Remove the token set. Acquires the lock if it is not held.
-
-        Raises:
-            TokenStoreError: The lock was lost, or see `load`: such a key is not removed.
-        """
+        """Remove the token set. Acquires the lock if it is not held."""
         hold = self._hold()
         if hold is None:
             async with self.lock():
@@ -286,11 +271,7 @@ class RedisTokenStore(DocumentStore):
 
     @clears_locals
     async def check_writable(self) -> None:
-        """Check that a token set could be stored, by writing and removing another key.
-
-        Raises:
-            TokenPersistError: The server is a read-only replica, is full or cannot be reached, or the lock was lost.
-        """
+        """Check that a token set could be stored, by writing and removing another key."""
         hold = self._hold()
         try:
             outcome = await self._server.run(_PROBE, "" if hold is None else hold.owner)
@@ -302,15 +283,9 @@ class RedisTokenStore(DocumentStore):
             raise TokenPersistError(f"{self._place} is not refreshed: the lock was lost while it was held")
 
     async def begin_refresh(self) -> EarlierHolder | None:
-        """Mark the loaded token set as being refreshed by this holder of the lock.
+        """Mark the loaded token set as being refreshed by this holder of the lock. See `LeasedStore.begin_refresh`.
 
-        Returns:
-            None if no other holder began to refresh the same token set. "suspended" if one did and is still connected to
-            the server, or the server does not say; "gone" if it is not connected.
-
-        Raises:
-            TokenPersistError: The lock was lost.
-            TokenStoreError: Redis cannot be reached.
+        An earlier holder counts as suspended while it is connected to the server, or the server does not report it.
         """
         hold = self._hold() or _Hold(self)
         connection = await self._server.connection()
@@ -340,11 +315,7 @@ class RedisTokenStore(DocumentStore):
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
-        """Hold the lock that all processes with this key share, and extend it meanwhile.
-
-        Raises:
-            TokenStoreError: Another process held the lock for `lock_timeout` seconds, or Redis cannot be reached.
-        """
+        """Hold the lock that all processes with this key share, and extend it meanwhile."""
         hold = _Hold(self)
         async with self._server.connected():
             try:
@@ -449,3 +420,19 @@ class RedisTokenStore(DocumentStore):
                     "damaged. Pass its key too, or move it away and log in again"
                 ) from None
         return generation, self._decoded(text)
+
+
+def _cipher(keys: str | bytes | Sequence[str | bytes]) -> MultiFernet:
+    """Return a cipher that encrypts with the first key and decrypts with any. Raises `ValueError`, `ImportError`."""
+    try:
+        from cryptography.fernet import Fernet, MultiFernet
+    except ImportError as error:
+        raise ImportError(
+            "encryption_key needs the package cryptography: pip install 'ezeep_async[redis]'"
+        ) from error
+    try:
+        return MultiFernet([Fernet(key) for key in ([keys] if isinstance(keys, str | bytes) else keys)])
+    except ValueError:
+        raise ValueError(
+            "encryption_key is not a Fernet key: create one with cryptography.fernet.Fernet.generate_key()"
+        ) from None

@@ -178,6 +178,7 @@ class RedisServer:
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[Any]:
+        """A client of this event loop, connected until its last user has left."""
         place = os.getpid(), asyncio.get_running_loop()
         if self._borrowed is not None:
             if self._borrowed_by not in {None, place}:
