@@ -11,11 +11,10 @@ from uuid import UUID
 import attrs
 
 from ezeep_async._text.cleaning import check_kind, cleaned_path
-from ezeep_async.provisioning.inputs.collector import Collector
+from ezeep_async._text.text_files import NotText, without_bom
 from ezeep_async.provisioning.inputs.csv_tables import read_table
-from ezeep_async.provisioning.inputs.documents import read_document
-from ezeep_async.provisioning.inputs.json_tokens import json_tokens
-from ezeep_async.provisioning.inputs.yaml_tokens import yaml_tokens
+from ezeep_async.provisioning.inputs.documents import json_nodes, read_document, yaml_nodes
+from ezeep_async.provisioning.inputs.problems import Collector
 
 
 Format = Literal["csv", "json", "yaml"]
@@ -218,10 +217,16 @@ class DesiredState:
         if form not in FORMATS.values():
             raise ValueError(f"form must be one of csv, json, yaml, not {form!r}")
         collector = Collector(source)
+        try:
+            body = without_bom(content)
+        except NotText as error:
+            collector.note_problem(None, error.reason)
+            return cls._from(collector)
         if form == "csv":
-            read_table(content, collector)
-        elif (text := collector.decode(content)) is not None:
-            read_document(json_tokens(text) if form == "json" else yaml_tokens(text), collector)
+            read_table(body, collector)
+        else:
+            nodes = json_nodes if form == "json" else yaml_nodes
+            read_document(nodes(collector.decode(body)), collector)
         return cls._from(collector)
 
     @classmethod

@@ -1,184 +1,261 @@
-"""Groups and members in JSON and YAML. Both formats are read from one stream of tokens that have line numbers.
-
-Only the groups are built. Values of the wrong kind are skipped as they are read, so their depth and size cost no memory
-here.
-"""
+"""Groups and members in JSON and YAML (extra `yaml`). Both become a tree of nodes that have line numbers."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
-from enum import Enum, auto
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import attrs
 
-from ezeep_async.provisioning.inputs.collector import Collector
 from ezeep_async.provisioning.inputs.csv_tables import COLUMNS, GROUP, GROUPS, MEMBER
+from ezeep_async.provisioning.inputs.problems import Collector
 from ezeep_async.provisioning.names import shortened
 
 
+if TYPE_CHECKING:
+    import yaml
+
+
 MAX_DEPTH = 100
-"""Nested mappings and lists that are skipped; a valid document has three levels at most."""
+"""Nested mappings and lists; a valid document has three levels at most."""
+EXCERPT_CHARACTERS = 20
+"""Characters at a syntax error of JSON that the message repeats."""
+
 _EITHER = f"either {GROUP} and {MEMBER}, or {MEMBER} and {GROUPS}"
 
+# Group 1 is a line end. Group 2 is a string that the end of the valid part cuts off.
+_JSON = re.compile(r'(\r\n|\n|\r)|[][{}]|[^][{}",:\s]+|"[^"\\]*(?:\\.[^"\\]*)*"|(".*)', re.DOTALL)
 
-class Kind(Enum):
-    """Kind of a token. A mapping is followed by its keys and values in turn, a list by its items, then by an end."""
+_TAGS = "tag:yaml.org,2002:"
+_READ_AS = {
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a number",
+    "merge": "a merge key",
+    "timestamp": "a date",
+    "value": "a default key",
+}
 
-    MAPPING = auto()
-    LIST = auto()
-    END = auto()
-    TEXT = auto()
-    OTHER = auto()
 
+@attrs.frozen(eq=False, repr=False)
+class Node:
+    """A value in a document. Its repr is for messages."""
 
-class Token(NamedTuple):
-    """One step through a document."""
-
-    kind: Kind
+    kind: Literal["text", "list", "mapping", "other"]
     line: int
     """Counted from 1."""
-    value: str = ""
-    """The text, or the description of another value for messages."""
+    text: str = ""
+    """The text; of another value, its description."""
+    children: list[Node] | None = None
+    """Items of a list, or keys and values of a mapping in turn. None if the value can have none."""
 
-    def __str__(self) -> str:
-        return {Kind.MAPPING: "a mapping", Kind.LIST: "a list", Kind.TEXT: repr(shortened(self.value))}.get(
-            self.kind, self.value
-        )
+    def __repr__(self) -> str:
+        if self.kind == "text":
+            return repr(shortened(self.text))
+        return self.text or f"a {self.kind}"
+
+    @property
+    def plain(self) -> object:
+        """The text; another value is the node itself."""
+        return self.text if self.kind == "text" else self
+
+    def pairs(self) -> Iterator[tuple[Node, Node]]:
+        """Keys and values. A key without a value, where a syntax error follows, is left out."""
+        children = iter(self.children or ())
+        return zip(children, children, strict=False)
 
 
 class Malformed(Exception):
-    """The document cannot be read past this line."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(line, message)
-        self.line = line
-        self.message = message
+    """The document cannot be read past a line. The arguments are that line and a message."""
 
 
-def read_document(tokens: Iterator[Token], collector: Collector) -> None:
-    """Read a mapping from groups to members, or a list of records, to its end."""
+def read_document(nodes: Iterator[Node | None], collector: Collector) -> None:
+    """Read a mapping from groups to members, or a list of records. None in `nodes` ends a list or a mapping."""
+    top: list[Node] = []
+    path = [Node("list", 1, children=top)]
+    malformed = None
     try:
-        _Reader(tokens, collector).read()
+        _build(nodes, path)
     except Malformed as error:
-        collector.note_problem(error.line, error.message)
-
-
-@attrs.frozen
-class _Reader:
-    _tokens: Iterator[Token]
-    _collector: Collector
-
-    def read(self) -> None:
-        first = next(self._tokens)
-        if first.kind is Kind.MAPPING:
-            self._read_groups()
-        elif first.kind is Kind.LIST:
-            self._read_records()
+        malformed = error.args
+    for document in top:
+        if document.kind == "mapping":
+            _read_groups(document, collector)
+        elif document.kind == "list":
+            for record in document.children or ():
+                if record not in path:  # not cut off by a syntax error
+                    _read_record(record, collector)
         else:
             wanted = "a mapping from groups to members or a list of records"
-            self._refuse(first, "the document", wanted)
-        for _ in self._tokens:  # raises `Malformed` for content after the end
-            pass
+            collector.note_problem(document.line, f"the document must be {wanted}, not {document!r}")
+    if malformed is not None:
+        collector.note_problem(*malformed)
 
-    def _read_groups(self) -> None:
-        for key in self._until_end():
-            name = None
-            if key.kind is Kind.TEXT:
-                name = self._collector.check_group(key.value, key.line)
-                if name is not None:
-                    self._collector.groups.setdefault(name, {})
-            else:
-                self._refuse(key, "the name of a group", "text")
-            value = next(self._tokens)
-            if value.kind is Kind.LIST:
-                for item in self._until_end():
-                    self._read_member(name, item)
-            elif value.kind is Kind.TEXT:  # one member, as in `DesiredState.from_mapping`
-                self._read_member(name, value)
-            else:
-                group = key if key.kind is Kind.TEXT else "this group"
-                self._refuse(value, f"the members of {group}", "a list ([] for none)")
 
-    def _read_member(self, name: str | None, token: Token) -> None:
-        if token.kind is Kind.TEXT:
-            self._collector.add_pair(name, self._collector.check_member(token.value, token.line))
+def _build(nodes: Iterator[Node | None], path: list[Node]) -> None:
+    """Put the nodes into the last node of `path`, which has the nodes that are open."""
+    for node in nodes:
+        if node is None:
+            path.pop()
+            continue
+        cast("list[Node]", path[-1].children).append(node)
+        if node.children is not None:
+            path.append(node)
+            if len(path) > MAX_DEPTH:
+                raise Malformed(node.line, f"mappings and lists are nested more than {MAX_DEPTH} levels deep")
+
+
+def _read_groups(document: Node, collector: Collector) -> None:
+    for key, value in document.pairs():
+        name = collector.check_group(key.plain, key.line)
+        if name is not None:
+            collector.groups.setdefault(name, {})
+        members = [value] if value.kind == "text" else value.children
+        if members is None or value.kind not in {"text", "list"}:
+            message = f"the members of {key!r} must be a list ([] for none), not {value!r}"
+            collector.note_problem(value.line, message)
+            continue
+        for member in members:
+            collector.add_pair(name, collector.check_member(member.plain, member.line))
+
+
+def _read_record(record: Node, collector: Collector) -> None:
+    if record.kind != "mapping":
+        collector.note_problem(record.line, f"a record with {_EITHER} must be a mapping, not {record!r}")
+        return
+    fields: dict[str, list[Node]] = {}
+    for key, value in record.pairs():
+        field = key.text.strip().casefold()
+        if key.kind != "text" or field not in COLUMNS:
+            collector.note_problem(key.line, f"unknown field {key!r}: a record needs {_EITHER}")
+            continue
+        if field in fields:
+            collector.note_problem(key.line, f"duplicate field {field}")
+        if field == GROUPS and value.kind != "list":
+            collector.note_problem(value.line, f"the field {GROUPS} must be a list, not {value!r}")
+        fields[field] = [value] if field != GROUPS else value.children or []
+    if fields.keys() not in ({GROUP, MEMBER}, {GROUPS, MEMBER}):
+        present = ", ".join(name for name in COLUMNS if name in fields) or "none of them"
+        collector.note_problem(record.line, f"a record needs {_EITHER}; this one has {present}")
+    members = [collector.check_member(node.plain, node.line) for node in fields.get(MEMBER, ())]
+    for node in [*fields.get(GROUP, ()), *fields.get(GROUPS, ())]:
+        group = collector.check_group(node.plain, node.line)
+        for member in members:
+            collector.add_pair(group, member)
+
+
+def json_nodes(text: str) -> Iterator[Node | None]:
+    """Yield the nodes of one JSON value. Raises `Malformed` at a syntax error.
+
+    The standard decoder checks the syntax, but reports no lines for the values.
+    """
+    valid, error = text, None
+    try:
+        # int() refuses more than 4300 digits. Numbers are only shown, so float() is precise enough.
+        json.loads(text, parse_int=float)
+    except json.JSONDecodeError as failure:
+        valid, error = text[: failure.pos], failure
+    except RecursionError:
+        pass  # `read_document` refuses this depth before it reaches a part that was not checked
+    line = 1
+    for match in _JSON.finditer(valid):
+        if match[1]:
+            line += 1
+        elif match[2]:
+            break
+        elif match[0] in "]}":
+            yield None
         else:
-            self._refuse(token, "a member", "text")
+            yield _json_node(match[0], line)
+    if error is not None:
+        if not text.strip():
+            raise Malformed(1, "the file is empty")
+        excerpt = text[error.pos : error.pos + EXCERPT_CHARACTERS]
+        raise Malformed(line, f"not JSON: {error.msg}, at {repr(excerpt) if excerpt else 'the end'}")
 
-    def _read_records(self) -> None:
-        for record in self._until_end():
-            if record.kind is Kind.MAPPING:
-                self._read_record(record.line)
-            else:
-                self._refuse(record, f"a record with {_EITHER}", "a mapping")
 
-    def _read_record(self, line: int) -> None:
-        texts: dict[str, list[Token]] = {}
-        for key in self._until_end():
-            field = self._read_field_name(key)
-            value = next(self._tokens)
-            if field is None:
-                self._skip(value)
-                continue
-            if field in texts:
-                self._collector.note_problem(key.line, f"duplicate field {field}")
-            texts.setdefault(field, []).extend(self._read_field(field, value))
-        if texts.keys() not in ({GROUP, MEMBER}, {GROUPS, MEMBER}):
-            present = ", ".join(name for name in COLUMNS if name in texts) or "none of them"
-            self._collector.note_problem(line, f"a record needs {_EITHER}; this one has {present}")
-        members = [self._collector.check_member(token.value, token.line) for token in texts.get(MEMBER, ())]
-        named = [*texts.get(GROUP, ()), *texts.get(GROUPS, ())]
-        for group in [self._collector.check_group(token.value, token.line) for token in named]:
-            for member in members:
-                self._collector.add_pair(group, member)
+def _json_node(source: str, line: int) -> Node:
+    if source in "[{":
+        return Node("list" if source == "[" else "mapping", line, children=[])
+    if source.startswith('"'):
+        return Node("text", line, json.loads(source))
+    return Node("other", line, shortened(source))
 
-    def _read_field_name(self, key: Token) -> str | None:
-        if key.kind is not Kind.TEXT:
-            self._refuse(key, "the name of a field", "text")
-        elif (field := key.value.strip().casefold()) in COLUMNS:
-            return field
-        else:
-            self._collector.note_problem(key.line, f"unknown field {key}: a record needs {_EITHER}")
-        return None
 
-    def _read_field(self, field: str, value: Token) -> list[Token]:
-        """The texts of a field: one, or the items of the list `groups`."""
-        if field != GROUPS and value.kind is Kind.TEXT:
-            return [value]
-        if field != GROUPS or value.kind is not Kind.LIST:
-            self._refuse(value, f"the field {field}", "a list" if field == GROUPS else "text")
-            return []
-        texts: list[Token] = []
-        for item in self._until_end():
-            if item.kind is Kind.TEXT:
-                texts.append(item)
-            else:
-                self._refuse(item, "the name of a group", "text")
-        return texts
+class _Resolver(Protocol):
+    """The part of `yaml.resolver.Resolver` in use, which has no type hints."""
 
-    def _refuse(self, token: Token, subject: str, wanted: str) -> None:
-        """Note a value of the wrong kind and skip it."""
-        self._collector.note_problem(token.line, f"{subject} must be {wanted}, not {token}")
-        self._skip(token)
+    def resolve(self, kind: object, value: str, implicit: tuple[bool, bool]) -> str: ...
 
-    def _skip(self, token: Token) -> None:
-        """Read to the end of the value that begins with this token."""
-        depth = int(token.kind in {Kind.MAPPING, Kind.LIST})
-        while depth:
-            token = next(self._tokens)
-            if token.kind is Kind.END:
-                depth -= 1
-            elif token.kind in {Kind.MAPPING, Kind.LIST}:
-                depth += 1
-                if depth > MAX_DEPTH:
-                    raise Malformed(
-                        token.line, f"mappings and lists are nested more than {MAX_DEPTH} levels deep"
-                    )
 
-    def _until_end(self) -> Iterator[Token]:
-        """The keys of a mapping or the items of a list. The caller reads the content of each before the next one."""
-        for token in self._tokens:
-            if token.kind is Kind.END:
-                return
-            yield token
+def yaml_nodes(text: str) -> Iterator[Node | None]:
+    """Yield the nodes of one YAML document. Raises `Malformed` at a syntax error and at a second document.
+
+    PyYAML's events are read, not its nodes: the composer builds aliases into the tree and recurses for each level.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError("YAML needs the package PyYAML: pip install 'ezeep_async[yaml]'") from error
+    # A new instance ignores resolvers that an application added to PyYAML's loaders.
+    resolver = cast("_Resolver", yaml.resolver.Resolver())
+    line = 1
+    started = False
+    try:
+        # The C loader is much faster, but not available on every platform.
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            line = event.start_mark.line + 1 if event.start_mark else line
+            if isinstance(event, yaml.DocumentStartEvent):
+                if started:
+                    raise Malformed(line, "a second document begins here: a file must have one document")
+                started = True
+            elif isinstance(event, yaml.CollectionEndEvent):
+                yield None
+            elif isinstance(event, yaml.NodeEvent):
+                yield _yaml_node(event, line, resolver)
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise _not_yaml(error, text, line) from None
+    if not started:
+        raise Malformed(1, "the file is empty")
+
+
+def _not_yaml(error: Exception, text: str, line: int) -> Malformed:
+    import yaml
+
+    # The Python loader overflows on huge escapes and versions.
+    reason = shortened(str(error))
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        line = line if mark is None else mark.line + 1
+        reason = str(error.problem)
+    elif isinstance(error, yaml.reader.ReaderError):
+        # `position` counts bytes in one loader and characters in the other, so search for the character.
+        character = chr(error.character)
+        line = len(text[: text.find(character) + 1].splitlines())
+        reason = f"the character {character!r}"
+    return Malformed(line, f"not YAML: {reason}")
+
+
+def _yaml_node(event: yaml.NodeEvent, line: int, resolver: _Resolver) -> Node:
+    import yaml
+
+    tag = getattr(event, "tag", None)
+    children: list[Node] | None = [] if isinstance(event, yaml.CollectionStartEvent) else None
+    if tag is not None and not (tag == _TAGS + "str" and children is None):
+        return Node("other", line, f"a value with the tag {shortened(tag)}", children)
+    if children is not None:
+        return Node("mapping" if isinstance(event, yaml.MappingStartEvent) else "list", line, "", children)
+    if not isinstance(event, yaml.ScalarEvent):
+        # An alias is not expanded: nested aliases grow exponentially.
+        return Node("other", line, f"the alias *{event.anchor}: write out its value")
+    value = event.value
+    resolved = tag or resolver.resolve(yaml.ScalarNode, value, event.implicit)
+    kind = resolved.removeprefix(_TAGS)
+    if kind == "str":
+        return Node("text", line, value)
+    if kind == "null":
+        return Node("other", line, f"null ({value})" if value else "an empty value")
+    hint = f"YAML reads it as {_READ_AS.get(kind, kind)}, so put it in quotes"
+    return Node("other", line, f"{shortened(value)}: {hint}")

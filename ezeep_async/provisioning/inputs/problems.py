@@ -1,12 +1,22 @@
-"""`InvalidInput`, and the problems it lists."""
+"""`InvalidInput`, the problems it lists, and the `Collector` that finds them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
+from uuid import UUID
 
 import attrs
 
+from ezeep_async._text.text_files import NotText, line_of, lines_of
 from ezeep_async.errors import EzeepError
+from ezeep_async.provisioning.names import (
+    group_name_problem,
+    member_problem,
+    normalize_email,
+    normalize_group_name,
+    shortened,
+)
 
 
 PROBLEMS_SHOWN = 20
@@ -46,3 +56,110 @@ class InvalidInput(EzeepError, ValueError):
         message = "; ".join(str(problem) for problem in shown)
         more = self.count - len(shown)
         return f"{message}; and {more} more" if more > 0 else message
+
+
+@attrs.define
+class Collector:
+    """Groups, members and problems that were read so far. Stores each distinct text once, and no rows."""
+
+    source: str
+    groups: dict[str, dict[str, None]] = attrs.field(factory=dict[str, dict[str, None]])
+    problems: list[Problem] = attrs.field(factory=list[Problem])
+    problem_count: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    _names: dict[str, str] = attrs.field(factory=dict[str, str])
+    """Valid group names, to share one object for each."""
+    _members: dict[str, str] = attrs.field(factory=dict[str, str])
+
+    def note_problem(self, line: int | None, message: str) -> None:
+        """Add a problem. `line` is None for the whole input."""
+        self.problem_count += 1
+        if len(self.problems) < PROBLEMS_KEPT:
+            self.problems.append(Problem(self.source, line, message))
+
+    def check_group(self, text: object, line: int | None) -> str | None:
+        """Return the normalized name; None, and a problem, if it is invalid."""
+        return self._check(text, line, "group name", self._names, normalize_group_name, group_name_problem)
+
+    def check_member(self, text: object, line: int | None) -> str | None:
+        """Return the normalized member; None, and a problem, if it is invalid."""
+        text = str(text) if isinstance(text, UUID) else text
+        return self._check(text, line, "member", self._members, normalize_email, member_problem)
+
+    def _check(
+        self,
+        text: object,
+        line: int | None,
+        what: str,
+        known: dict[str, str],
+        normalize: Callable[[str], str],
+        problem_of: Callable[[str], str | None],
+    ) -> str | None:
+        if not isinstance(text, str):
+            self.note_problem(line, f"the {what} must be text, not {shortened(repr(text))}")
+            return None
+        normalized = normalize(text)
+        if normalized not in known:
+            if (problem := problem_of(normalized)) is not None:
+                self.note_problem(line, problem)
+                return None
+            known[normalized] = normalized
+        return known[normalized]
+
+    def add_pair(self, group: str | None, member: str | None) -> None:
+        """Add a pair of results of `check_group` and `check_member`. A pair with None is ignored."""
+        if group is None or member is None:
+            return
+        self.rows += 1
+        members = self.groups.setdefault(group, {})
+        if member in members:
+            self.duplicates += 1
+        members[member] = None
+
+    def add_row(self, row: object, number: int) -> None:
+        """Check and add a pair of any types."""
+        try:
+            group, member = cast("tuple[object, object]", row)
+        except (TypeError, ValueError):
+            self.note_problem(number, f"a row must be a pair of group and member, not {shortened(repr(row))}")
+            return
+        self.add_pair(self.check_group(group, number), self.check_member(member, number))
+
+    def add_mapping(self, groups: Mapping[str, Iterable[str | UUID]]) -> None:
+        """Check and add groups and members of any types."""
+        for text, members in groups.items():
+            name = self.check_group(text, None)
+            if name is not None:
+                self.groups.setdefault(name, {})
+            # A string is one member. Iterating it would read each character as a member.
+            several = [members] if isinstance(members, str) else cast("object", members)
+            if not isinstance(several, Iterable):
+                group, value = shortened(repr(text)), shortened(repr(several))
+                self.note_problem(None, f"the members of {group} must be a list, not {value}")
+                continue
+            for member in cast("Iterable[object]", several):
+                self.add_pair(name, self.check_member(member, None))
+
+    def decode(self, body: bytes) -> str:
+        """Decode a text. Each line that is not UTF-8 is a problem; its invalid bytes are replaced."""
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            for number, line in lines_of(body):
+                self.decode_line(number, line)
+            return body.decode(errors="replace")
+
+    def decode_line(self, number: int, line: bytes) -> str | None:
+        """Decode a line. Returns None, and adds a problem, if it is not UTF-8."""
+        try:
+            return line_of(line)
+        except NotText as error:
+            self.note_problem(number, error.reason)
+            return None
+
+    def finish(self) -> dict[str, tuple[str, ...]]:
+        """Return the groups, or raise `InvalidInput`. Moves them out, so that they are not in memory twice."""
+        if self.problem_count:
+            raise InvalidInput(self.problems, self.problem_count)
+        return {name: tuple(self.groups.pop(name)) for name in list(self.groups)}

@@ -85,8 +85,8 @@ def test_all_problems_of_a_mapping_are_reported_with_lines(form: Format) -> None
     ) == [
         "line 2: the group name is blank",
         "line 4: the member 'nobody' is neither an e-mail address nor a user id",
-        "line 5: a member must be text, not a list",
-        "line 5: a member must be text, not a mapping",
+        "line 5: the member must be text, not a list",
+        "line 5: the member must be text, not a mapping",
         "line 6: the member is blank",
         "line 8: the members of 'Finance' must be a list ([] for none), not a mapping",
         "line 10: the group name 'Sa\\x01les' has a control character",
@@ -115,11 +115,11 @@ def test_all_problems_of_records_are_reported_with_lines(form: Format) -> None:
         f"line 3: unknown field 'mail': a record needs {either}",
         f"line 3: a record needs {either}; this one has member",
         f"line 4: a record needs {either}; this one has group, groups, member",
-        "line 6: the name of a group must be text, not a list",
         "line 5: the member 'nobody' is neither an e-mail address nor a user id",
         "line 6: the group name is blank",
-        "line 7: the field member must be text, not a list",
+        "line 6: the group name must be text, not a list",
         "line 7: the field groups must be a list, not 'Sales'",
+        "line 7: the member must be text, not a list",
         "line 8: duplicate field member",
         f"line 9: a record needs {either}; this one has none of them",
         f"line 10: a record with {either} must be a mapping, not 'Sales'",
@@ -131,9 +131,9 @@ def test_values_of_json_that_are_not_text() -> None:
     digits = "1" * 10_000
     found = problems("json", f'{{"Sales": [1.5e3, true,\nnull, NaN, -Infinity, {digits}],\n"Finance": null}}')
     assert found == [
-        *(f"line 1: a member must be text, not {value}" for value in ("1.5e3", "true")),
-        *(f"line 2: a member must be text, not {value}" for value in ("null", "NaN", "-Infinity")),
-        f"line 2: a member must be text, not {'1' * 80}...",
+        *(f"line 1: the member must be text, not {value}" for value in ("1.5e3", "true")),
+        *(f"line 2: the member must be text, not {value}" for value in ("null", "NaN", "-Infinity")),
+        f"line 2: the member must be text, not {'1' * 80}...",
         "line 3: the members of 'Finance' must be a list ([] for none), not null",
     ]
 
@@ -163,12 +163,21 @@ def test_json_syntax_errors_are_reported_with_lines(text: str, expected: str) ->
     assert expected in problems("json", text)[-1]
 
 
-def test_problems_before_a_json_syntax_error_are_reported() -> None:
-    assert [line.partition(":")[0] for line in problems("json", '{"Sales": ["nobody",\n"",\n')] == [
+@both
+def test_problems_before_a_syntax_error_are_reported(form: Format) -> None:
+    assert [line.partition(":")[0] for line in problems(form, '{"Sales": ["nobody",\n"",\n')] == [
         "line 1",
         "line 2",
         "line 3",
     ]
+
+
+@both
+def test_a_record_that_a_syntax_error_cuts_off_is_one_problem(form: Format) -> None:
+    found = problems(form, '[{"group": ""},\n{"group": "Sales"')
+    assert len(found) == 3
+    assert ["line 1: " in line for line in found] == [True, True, False]
+    assert ": not " in found[-1]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +278,7 @@ def test_json_is_not_read_as_yaml() -> None:
     assert parse("json", text).groups == {"Café 😀": ("a@example.com",), "R/D": ("b@example.com",)}
     assert problems("json", '{\n"' + "k" * 2000 + '": [],\n"Sales": [1e3]}') == [
         "line 2: the group name has 2000 characters, at most 255 are allowed",
-        "line 3: a member must be text, not 1e3",
+        "line 3: the member must be text, not 1e3",
     ]
     assert problems("json", "{Sales: [a@example.com]}")[-1].startswith("line 1: not JSON: ")
 

@@ -204,6 +204,27 @@ def test_a_quote_that_is_not_closed(rows: str, expected: str) -> None:
     assert problems("group,member\n" + rows) == [f"people.csv, {expected}"]
 
 
+@pytest.mark.parametrize(
+    "header", ["group,member", "\ufeffgroup,member", '\ufeff"Group", MEMBER', "member,group"]
+)
+@pytest.mark.parametrize("end", ["", "\r\n\r\n"])
+def test_files_that_were_joined_repeat_the_header(header: str, end: str) -> None:
+    """Each file may begin with a BOM. A header with other columns, or in another order, is a problem."""
+    text = f"\ufeffgroup,member\r\nSales,a@example.com\r\n{header}\r\nSales,b@example.com{end}"
+    if header == "member,group":
+        assert problems(text)[0].startswith("people.csv, line 3: the member 'group' is neither")
+    else:
+        assert (parse(text).groups, parse(text).rows) == ({"Sales": ("a@example.com", "b@example.com")}, 2)
+
+
+@pytest.mark.parametrize(
+    "header", ["Sales,a@example.comgroup,member", '\ufeff"group"x,member', "\ufeffgroup"]
+)
+def test_files_that_were_joined_badly_are_refused(header: str) -> None:
+    (found,) = problems(f"group,member\n{header}\nSales,b@example.com\n")
+    assert found.startswith("people.csv, line 2: ")
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "mac-roman", "cp850"])
 def test_another_encoding_has_the_advice_that_utf16_has(encoding: str) -> None:
     (found,) = problems("group,member\nBüro,a@example.com\n".encode(encoding))

@@ -68,7 +68,7 @@ def test_yaml_in_blocks(loader: str) -> None:
 def test_values_that_yaml_reads_as_another_type_are_refused_as_groups(
     text: str, line: int, messages: str, loader: str
 ) -> None:
-    assert problems(text) == [f"line {line}: the name of a group must be text, not {messages}"]
+    assert problems(text) == [f"line {line}: the group name must be text, not {messages}"]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_aliases_are_not_expanded(loader: str) -> None:
     ("text", "expected"),
     [
         ("", "line 1: the file is empty"),
-        ("# nobody\n", "line 1: the file is empty"),
+        ("# people\n", "line 1: the file is empty"),
         ("---\n---\na: []\n", "line 2: a second document begins here: a file must have one document"),
         ("a: []\n---\nb: []\n", "line 2: a second document begins here: a file must have one document"),
         ("a: []\n\tb: []\n", "line 2: not YAML: "),
