@@ -61,11 +61,6 @@ class Node:
         """The text; another value is the node itself."""
         return self.text if self.kind == "text" else self
 
-    def pairs(self) -> Iterator[tuple[Node, Node]]:
-        """Keys and values. A key without a value, where a syntax error follows, is left out."""
-        children = iter(self.children or ())
-        return zip(children, children, strict=False)
-
 
 class Malformed(Exception):
     """The document cannot be read past a line. The arguments are that line and a message."""
@@ -73,52 +68,61 @@ class Malformed(Exception):
 
 def read_document(nodes: Iterator[Node | None], collector: Collector) -> None:
     """Read a mapping from groups to members, or a list of records. None in `nodes` ends a list or a mapping."""
-    top: list[Node] = []
-    path = [Node("list", 1, children=top)]
-    malformed = None
     try:
-        _build(nodes, path)
-    except Malformed as error:
-        malformed = error.args
-    for document in top:
+        document = cast("Node", next(nodes))
+        children = _children(document, nodes)
         if document.kind == "mapping":
-            _read_groups(document, collector)
+            for key, members in zip(children, children, strict=False):
+                _read_group(key, members, collector)
         elif document.kind == "list":
-            for record in document.children or ():
-                if record not in path:  # not cut off by a syntax error
-                    _read_record(record, collector)
+            for record in children:
+                _read_record(record, collector)
         else:
             wanted = "a mapping from groups to members or a list of records"
             collector.note_problem(document.line, f"the document must be {wanted}, not {document!r}")
-    if malformed is not None:
-        collector.note_problem(*malformed)
+        for _ in nodes:  # raises `Malformed` for content after the end
+            pass
+    except Malformed as error:
+        collector.note_problem(*error.args)
 
 
-def _build(nodes: Iterator[Node | None], path: list[Node]) -> None:
-    """Put the nodes into the last node of `path`, which has the nodes that are open."""
-    for node in nodes:
-        if node is None:
-            path.pop()
-            continue
-        cast("list[Node]", path[-1].children).append(node)
-        if node.children is not None:
-            path.append(node)
-            if len(path) > MAX_DEPTH:
-                raise Malformed(node.line, f"mappings and lists are nested more than {MAX_DEPTH} levels deep")
+def _children(document: Node, nodes: Iterator[Node | None]) -> Iterator[Node]:
+    """Build the keys and values, or the items, of the document. Only one of them is in memory at a time."""
+    built = cast("list[Node]", document.children)
+    path = [document]
+    try:
+        for node in nodes:
+            if node is None:
+                path.pop()
+            else:
+                cast("list[Node]", path[-1].children).append(node)
+                if node.children is not None:
+                    path.append(node)
+            if not path:
+                return
+            if len(path) == 1:
+                yield built.pop()
+            elif len(path) > MAX_DEPTH:
+                raise Malformed(
+                    path[-1].line, f"mappings and lists are nested more than {MAX_DEPTH} levels deep"
+                )
+    except Malformed:
+        if document.kind == "mapping":
+            yield from built  # the members before the syntax error
+        raise
 
 
-def _read_groups(document: Node, collector: Collector) -> None:
-    for key, value in document.pairs():
-        name = collector.check_group(key.plain, key.line)
-        if name is not None:
-            collector.groups.setdefault(name, {})
-        members = [value] if value.kind == "text" else value.children
-        if members is None or value.kind not in {"text", "list"}:
-            message = f"the members of {key!r} must be a list ([] for none), not {value!r}"
-            collector.note_problem(value.line, message)
-            continue
-        for member in members:
-            collector.add_pair(name, collector.check_member(member.plain, member.line))
+def _read_group(key: Node, value: Node, collector: Collector) -> None:
+    name = collector.check_group(key.plain, key.line)
+    if name is not None:
+        collector.groups.setdefault(name, {})
+    members = [value] if value.kind == "text" else value.children
+    if members is None or value.kind not in {"text", "list"}:
+        message = f"the members of {key!r} must be a list ([] for none), not {value!r}"
+        collector.note_problem(value.line, message)
+        return
+    for member in members:
+        collector.add_pair(name, collector.check_member(member.plain, member.line))
 
 
 def _read_record(record: Node, collector: Collector) -> None:
@@ -126,7 +130,8 @@ def _read_record(record: Node, collector: Collector) -> None:
         collector.note_problem(record.line, f"a record with {_EITHER} must be a mapping, not {record!r}")
         return
     fields: dict[str, list[Node]] = {}
-    for key, value in record.pairs():
+    children = iter(record.children or ())
+    for key, value in zip(children, children, strict=True):
         field = key.text.strip().casefold()
         if key.kind != "text" or field not in COLUMNS:
             collector.note_problem(key.line, f"unknown field {key!r}: a record needs {_EITHER}")
