@@ -10,12 +10,12 @@ from ezeep_async.provisioning.plans.changes import (
     ChangeMemberships,
     CreateGroup,
     DeleteGroup,
+    HeldBack,
     InvitePerson,
     TargetGroup,
 )
 from ezeep_async.provisioning.plans.compare import OnMissing
 from ezeep_async.provisioning.plans.plan import Mode, Plan
-from ezeep_async.provisioning.plans.protection import HeldBack
 from ezeep_async.provisioning.runs.apply import Event, OnEvent, Verify
 from ezeep_async.provisioning.runs.audit import AuditRecord, read_audit_log
 from ezeep_async.provisioning.runs.report import (

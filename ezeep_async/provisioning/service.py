@@ -17,10 +17,14 @@ from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.inputs.desired import DesiredState
 from ezeep_async.provisioning.names import normalize_group_name
 from ezeep_async.provisioning.plans.changes import CreateGroup
-from ezeep_async.provisioning.plans.compare import OnMissing, Rules, compare
-from ezeep_async.provisioning.plans.new_groups import check_new_group_names
+from ezeep_async.provisioning.plans.compare import (
+    OnMissing,
+    Protection,
+    Rules,
+    check_new_group_names,
+    compare,
+)
 from ezeep_async.provisioning.plans.plan import Plan, checked_max_removals
-from ezeep_async.provisioning.plans.protection import Protection
 from ezeep_async.provisioning.plans.snapshot import READERS, Resources, read_snapshot
 from ezeep_async.provisioning.runs.apply import OnEvent, Run, Verify, run_to_report
 from ezeep_async.provisioning.runs.audit import AuditLog, read_audit_log
@@ -91,7 +95,8 @@ class Provisioning:
             on_missing=_one_of(on_missing, ("error", "skip", "invite"), "on_missing"),
             allow_external=checked_flag(allow_external, "allow_external"),
             max_removals=checked_max_removals(max_removals),
-            protection=Protection.of(protect_users, protect_groups),
+            protect_users=Protection.of(protect_users, "protect_users"),
+            protect_groups=Protection.of(protect_groups, "protect_groups"),
         )
         now = await read_snapshot(
             self._resources, desired, exact=rules.mode == "exact", invitations=rules.on_missing == "invite"

@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from ezeep_async import EzeepSession, SafetyLimitExceeded, StalePlan
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning import ChangeMemberships, CreateGroup, DesiredState, Plan
-from ezeep_async.provisioning.plans.compare import Rules, compare
-from ezeep_async.provisioning.plans.protection import Protection
+from ezeep_async.provisioning.plans.compare import Protection, Rules, compare
 from ezeep_async.provisioning.plans.snapshot import Snapshot
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.state.organization import ORGANIZATION_ID
@@ -116,7 +115,8 @@ def rules(case: Case) -> Rules:
     return Rules(
         mode=case.mode,
         max_removals=10**6,
-        protection=Protection.of(map(email, case.protected_users), case.protected_groups),
+        protect_users=Protection.of(map(email, case.protected_users), "protect_users"),
+        protect_groups=Protection.of(case.protected_groups, "protect_groups"),
     )
 
 
@@ -185,8 +185,6 @@ def test_7_1_the_plan_is_the_difference(case: Case, data: st.DataObject) -> None
 
     assert compare(wish, snapshot(case, after, applied=True), rules(case)).is_empty
     assert Plan.from_json(plan.to_json()) == plan
-    back = simulated(plan.invert(), after, numbers_of)
-    assert back == case.now
 
 
 # --- the sandbox ---------------------------------------------------------------------------------------------------

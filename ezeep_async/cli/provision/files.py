@@ -16,8 +16,7 @@ from ezeep_async.auth.stores.private import make_folder
 from ezeep_async.cli.terminal.private_files import check_different, check_private, write_private
 from ezeep_async.errors import UnexpectedResponse
 from ezeep_async.provisioning.inputs.desired import FORMATS, DesiredState
-from ezeep_async.provisioning.plans.plan import Plan
-from ezeep_async.provisioning.plans.plan_json import FORMAT
+from ezeep_async.provisioning.plans.plan import FORMAT, Plan
 from ezeep_async.provisioning.runs.report import Report
 
 

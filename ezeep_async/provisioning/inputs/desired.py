@@ -236,3 +236,8 @@ class DesiredState:
     @classmethod
     def _from(cls, collector: Collector) -> Self:
         return cls(collector.finish(), collector.rows, collector.duplicates)
+
+
+def has_emails(desired: DesiredState) -> bool:
+    """Whether a member is an e-mail address."""
+    return any("@" in member for members in desired.groups.values() for member in members)

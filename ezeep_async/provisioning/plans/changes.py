@@ -1,8 +1,8 @@
-"""Changes: the parts of a plan, in the order in which a run makes them."""
+"""The parts of a plan: changes, and removals that are held back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 from uuid import UUID
 
@@ -66,7 +66,7 @@ class ChangeMemberships:
 
     user_id: UUID
     member: str
-    """E-mail address or id, for messages: from the input, otherwise from the account directory."""
+    """E-mail address of the user, or its id if the address is not known, for messages."""
     add: tuple[TargetGroup, ...] = ()
     remove: tuple[TargetGroup, ...] = ()
     before: frozenset[UUID] = frozenset()
@@ -112,6 +112,19 @@ KINDS: dict[str, type[Change]] = {
 """In the order of execution: groups are created before members are added, and emptied before they are deleted (7-14)."""
 
 
-def ids_of(groups: Sequence[TargetGroup]) -> frozenset[UUID]:
+@attrs.frozen
+class HeldBack:
+    """A removal that is not made, and the reason."""
+
+    member: str
+    group: str
+    """Name of the group."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.member} stays in {self.group!r}: {self.reason}"
+
+
+def ids_of(groups: Iterable[TargetGroup]) -> frozenset[UUID]:
     """Ids of the groups that exist."""
     return frozenset(group.id for group in groups if group.id is not None)

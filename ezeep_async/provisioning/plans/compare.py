@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Literal, Self
 from uuid import UUID
 
 import attrs
 
-from ezeep_async._wire.group_names import LookAlikes
+from ezeep_async._wire.group_names import LookAlikes, invisible_problem, shown
 from ezeep_async.errors import AmbiguousName, ExternalGroup, MissingPeople, SafetyLimitExceeded
 from ezeep_async.models.groups import Group
-from ezeep_async.provisioning.inputs.desired import DesiredState
-from ezeep_async.provisioning.names import normalize_group_name
+from ezeep_async.provisioning.inputs.desired import DesiredState, has_emails
+from ezeep_async.provisioning.inputs.problems import InvalidInput, Problem
+from ezeep_async.provisioning.names import normalize_email, normalize_group_name
 from ezeep_async.provisioning.plans.changes import (
     Change,
     ChangeMemberships,
     CreateGroup,
+    HeldBack,
     InvitePerson,
     TargetGroup,
-    ids_of,
 )
-from ezeep_async.provisioning.plans.new_groups import check_new_group_names, mention_existing
 from ezeep_async.provisioning.plans.plan import Plan
-from ezeep_async.provisioning.plans.protection import LAST_ADMIN, OWN_USER, UNSEEN, HeldBack, Protection
 from ezeep_async.provisioning.plans.snapshot import Snapshot
 from ezeep_async.provisioning.wording import some
 
@@ -32,6 +32,62 @@ from ezeep_async.provisioning.wording import some
 logger = logging.getLogger("ezeep_async.provisioning")
 
 OnMissing = Literal["error", "skip", "invite"]
+
+OWN_USER = "this is the user that the session is logged in as"
+LAST_ADMIN = "this is the last administrator"
+UNSEEN = "the account directory does not list this user, so the input may contain its e-mail address"
+
+
+# --- rules ---------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Protection:
+    """Patterns of users (e-mail addresses) or groups (names) whose memberships are not removed (requirement 7-7)."""
+
+    argument: str
+    """Name of the argument, for messages."""
+    patterns: tuple[str, ...] = ()
+    """Ids, whole texts or shell globs, all without regard to case: a capital letter must not disable a protection."""
+
+    @classmethod
+    def of(cls, given: Iterable[str | UUID], argument: str) -> Self:
+        """Check and normalize the patterns. Raises `ValueError` for a single text and for blank patterns."""
+        if isinstance(given, str | UUID):
+            raise ValueError(f"{argument} must be a list of patterns, not {given!r}")  # noqa: TRY004  # one class for bad arguments
+        patterns = [_pattern(each, argument) for each in given]
+        return cls(argument, tuple(patterns))
+
+    def match(self, record_id: UUID, text: str) -> str | None:
+        """Return the reason why the user or group is protected; None if it is not."""
+        text = normalize_email(text)
+        whole = {str(record_id), text}
+        for pattern in self.patterns:
+            # Compare the whole text first: brackets in a name are not always a glob.
+            if pattern in whole or fnmatchcase(text, pattern):
+                return f"{self.argument} contains {pattern!r}"
+        return None
+
+    def warn_of_unused(self, records: Mapping[UUID, str]) -> None:
+        """Log the patterns that match none of these ids and texts."""
+        for pattern in self.patterns:
+            one = attrs.evolve(self, patterns=(pattern,))
+            if not any(one.match(record_id, text) for record_id, text in records.items()):
+                message = "%s contains %r, which matches no user and no group: it protects nothing"
+                logger.warning(message, self.argument, pattern)
+
+
+def _pattern(given: object, argument: str) -> str:
+    if not isinstance(given, str | UUID):
+        raise ValueError(f"{argument} must contain ids and globs, not {given!r}")  # noqa: TRY004  # one class for bad arguments
+    text = normalize_email(str(given))
+    if not text:
+        raise ValueError(f"{argument} contains a blank pattern: remove it")
+    try:
+        # Accept every spelling of an id: one that is read as a name would protect no user.
+        return str(UUID(text))
+    except ValueError:
+        return text
 
 
 @attrs.frozen(kw_only=True)
@@ -44,7 +100,11 @@ class Rules:
     on_missing: OnMissing = "error"
     allow_external: bool = False
     max_removals: float = 0.10
-    protection: Protection = attrs.field(factory=Protection)
+    protect_users: Protection = Protection("protect_users")
+    protect_groups: Protection = Protection("protect_groups")
+
+
+# --- the plan ------------------------------------------------------------------------------------------------------
 
 
 def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
@@ -62,27 +122,38 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
         raise SafetyLimitExceeded(
             "the input contains no groups. mode='exact' refuses it, because an empty export is usually a failed export."
         )
-    targets = _find_groups(desired.groups, now.groups, rules.organization_id)
-    if not rules.allow_external:
-        _refuse_external(targets.values())
-    creations = _creations(targets, now, rules)
+    targets, creations = _find_groups(desired.groups, now.groups, rules)
     notes = check_new_group_names(creations, now.groups)
     people = _find_people(desired, now, rules)
-    changes: list[Change] = [*creations]
-    changes += [InvitePerson(email) for email in people.invite]
-    removals = _removals(desired, targets, people.found, now, rules)
-    changes += _memberships(desired, targets, people.found, now, removals.of_user)
-    named = frozenset(group.id for group in targets.values() if group is not None)
+    members: dict[UUID, set[UUID]] = {
+        target.id: set() for target in targets.values() if target.id is not None
+    }
+    # By user, not by member: an address and an id may belong to one user, who gets one write.
+    wanted: dict[UUID, dict[TargetGroup, None]] = {}
+    for name, texts in desired.groups.items():
+        target = targets[name]
+        for user_id in [people.found[text] for text in texts if text in people.found]:
+            wanted.setdefault(user_id, {})[target] = None
+            if target.id is not None:
+                members[target.id].add(user_id)
+    removals = _Removals()
+    if rules.mode == "exact":
+        _find_removals(removals, targets, members, now, rules, by_email=has_emails(desired))
+    changes: list[Change] = [*creations, *map(InvitePerson, people.invite)]
+    for user_id in dict.fromkeys([*wanted, *removals.of_user]):
+        groups = now.users[user_id]
+        add = tuple(target for target in wanted.get(user_id, ()) if target.id not in groups)
+        remove = tuple(removals.of_user.get(user_id, ()))
+        if add or remove:
+            member = now.emails.get(user_id) or str(user_id)
+            changes.append(ChangeMemberships(user_id, member, add, remove, groups))
     return Plan(
         changes=tuple(changes),
         mode=rules.mode,
-        memberships=sum(
-            len({people.found[member] for member in members if member in people.found})
-            for members in desired.groups.values()
-        ),
-        groups=named,
-        members=_members(desired, targets, people.found, now, removals.of_user, rules),
-        members_now=sum(len(groups & named) for groups in now.users.values()),
+        memberships=sum(map(len, wanted.values())),
+        groups=frozenset(members),
+        members={group_id: frozenset(users) for group_id, users in members.items()},
+        members_now=sum(len(groups & members.keys()) for groups in now.users.values()),
         max_removals=rules.max_removals,
         skipped=tuple(people.skipped),
         waiting=tuple(people.waiting),
@@ -98,52 +169,38 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
 
 
 def _find_groups(
-    names: Iterable[str], groups: Iterable[Group], organization_id: UUID | None
-) -> dict[str, Group | None]:
-    """Map each name to its group, in one organization if it is given. Raises `AmbiguousName` for duplicates."""
+    names: Iterable[str], groups: Iterable[Group], rules: Rules
+) -> tuple[dict[str, TargetGroup], list[CreateGroup]]:
+    """Map each name to its group, and create those that do not exist."""
     by_name: dict[str, list[Group]] = {}
     for group in groups:
-        if organization_id in {None, group.organization_id}:
+        if rules.organization_id in {None, group.organization_id}:
             by_name.setdefault(normalize_group_name(group.name), []).append(group)
-    targets: dict[str, Group | None] = {}
+    targets: dict[str, TargetGroup] = {}
+    external: list[str] = []
     for name in names:
         found = by_name.get(name, [])
         if len(found) > 1:
-            raise AmbiguousName(
-                f"{len(found)} groups are named {name!r}: rename all but one",
-                ids=[group.id for group in found],
-            )
-        targets[name] = found[0] if found else None
-    return targets
-
-
-def _refuse_external(groups: Iterable[Group | None]) -> None:
-    """Raise `ExternalGroup` if another directory owns a group."""
-    external = [group for group in groups if group is not None and group.origin.is_external]
-    if external:
-        names = some([f"{group.name!r} ({group.origin.provider})" for group in external])
-        raise ExternalGroup(f"another directory owns these groups, change them there: {names}")
-
-
-def _creations(targets: Mapping[str, Group | None], now: Snapshot, rules: Rules) -> list[CreateGroup]:
-    missing = [name for name, group in targets.items() if group is None]
-    if not missing:
-        return []
-    if not rules.create_groups:
-        raise ValueError(f"no such group: {some(_with_look_alikes(missing, now.groups))}")
+            ids = [group.id for group in found]
+            raise AmbiguousName(f"{len(found)} groups are named {name!r}: rename all but one", ids=ids)
+        targets[name] = TargetGroup(name, found[0].id if found else None)
+        external += [
+            f"{group.name!r} ({group.origin.provider})" for group in found if group.origin.is_external
+        ]
+    if external and not rules.allow_external:
+        raise ExternalGroup(f"another directory owns these groups, change them there: {some(external)}")
+    missing = [name for name, target in targets.items() if target.id is None]
+    if missing and not rules.create_groups:
+        existing = LookAlikes(group.name for group in groups)
+        mentions = [
+            repr(name) + "".join(f" ({_mention(other, name)})" for other in existing.of(name)[:1])
+            for name in missing
+        ]
+        raise ValueError(f"no such group: {some(mentions)}")
     organization_id = rules.organization_id
-    if organization_id is None:
-        organization_id = only_organization(now.groups)
-    return [CreateGroup(name, organization_id) for name in missing]
-
-
-def _with_look_alikes(names: Iterable[str], groups: Iterable[Group]) -> list[str]:
-    """Quote the names, each with an existing group that looks the same."""
-    existing = LookAlikes(group.name for group in groups)
-    return [
-        repr(name) + "".join(f" ({mention_existing(other, name)})" for other in existing.of(name)[:1])
-        for name in names
-    ]
+    if missing and organization_id is None:
+        organization_id = only_organization(groups)
+    return targets, [CreateGroup(name, organization_id) for name in missing if organization_id is not None]
 
 
 def only_organization(groups: Iterable[Group], option: str = "organization_id") -> UUID:
@@ -154,6 +211,53 @@ def only_organization(groups: Iterable[Group], option: str = "organization_id") 
             f"{option} is needed for new groups: the existing groups belong to {len(organizations)} organizations"
         )
     return organizations.pop()
+
+
+def check_new_group_names(creations: Iterable[CreateGroup], groups: Iterable[Group]) -> list[str]:
+    """Check the names of new groups against each other and against existing groups.
+
+    Returns:
+        One note for each new name that looks the same as an existing or another new name.
+
+    Raises:
+        InvalidInput: A new name has invisible characters. `problems` lists all of them.
+    """
+    problems: list[Problem] = []
+    notes: list[str] = []
+    new = {creation.organization_id: LookAlikes() for creation in creations}
+    existing = {organization_id: LookAlikes() for organization_id in new}
+    for group in groups:
+        if group.organization_id in existing:
+            existing[group.organization_id].add(group.name)
+    for creation in creations:
+        name, organization_id = creation.name, creation.organization_id
+        looks = [(other, _mention(other, name)) for other in existing[organization_id].of(name)]
+        if (problem := invisible_problem(name)) is not None:
+            hint = "".join(f"; {mention}" for _, mention in looks[:1])
+            problems.append(Problem("input", None, f"the new group {problem}{hint}"))
+        looks += [
+            (other, f"the input names {_spelled(other, name)} too")
+            for other in new[organization_id].of(name)[:1]
+        ]
+        notes += [
+            f"the new group {_spelled(name, other)} looks the same as another: {mention}"
+            for other, mention in looks
+        ]
+        new[organization_id].add(name)
+    if problems:
+        raise InvalidInput(problems)
+    return notes
+
+
+def _mention(other: str, name: str) -> str:
+    """Mention an existing group, spelled so that it differs visibly from `name`."""
+    return f"there is a group {_spelled(other, name)}"
+
+
+def _spelled(name: str, other: str) -> str:
+    # Letters of other scripts may look like ASCII letters in the message too: add the escapes.
+    text = shown(name)
+    return f"{text} ({name!a})" if other.isascii() and not text.isascii() else text
 
 
 # --- people --------------------------------------------------------------------------------------------------------
@@ -194,7 +298,7 @@ def _find_people(desired: DesiredState, now: Snapshot, rules: Rules) -> _People:
     return people
 
 
-# --- memberships ---------------------------------------------------------------------------------------------------
+# --- removals ------------------------------------------------------------------------------------------------------
 
 
 @attrs.define
@@ -205,115 +309,43 @@ class _Removals:
     kept_groups: dict[UUID, str] = attrs.field(factory=dict[UUID, str])
 
 
-def _removals(
-    desired: DesiredState,
-    targets: Mapping[str, Group | None],
-    found: Mapping[str, UUID],
+def _find_removals(
+    removals: _Removals,
+    targets: Mapping[str, TargetGroup],
+    members: Mapping[UUID, set[UUID]],
     now: Snapshot,
     rules: Rules,
-) -> _Removals:
-    """Find members of the named groups who are not desired. Empty unless the mode is "exact"."""
-    removals = _Removals()
-    if rules.mode != "exact":
-        return removals
-    wanted = _wanted(desired, targets, found)
-    named = {group.id: TargetGroup(name, group.id) for name, group in targets.items() if group is not None}
-    by_email = any("@" in member for members in desired.groups.values() for member in members)
-    _warn_of_unused(rules.protection, now)
+    *,
+    by_email: bool,
+) -> None:
+    """Remove members who are not desired. Adds protected ones to `members` instead."""
+    named = {target.id: target for target in targets.values() if target.id is not None}
     order = {group_id: position for position, group_id in enumerate(named)}
-    for group_id, group in named.items():
-        if reason := rules.protection.of_group(group_id, group.name):
+    rules.protect_users.warn_of_unused({user_id: now.emails.get(user_id, "") for user_id in now.users})
+    rules.protect_groups.warn_of_unused({group.id: group.name for group in now.groups})
+    for group_id, target in named.items():
+        if reason := rules.protect_groups.match(group_id, target.name):
             removals.kept_groups[group_id] = reason
     for user_id, groups in now.users.items():
-        present = groups & named.keys()
-        if not present:
-            continue
+        present = sorted(groups & named.keys(), key=order.__getitem__)
         email = now.emails.get(user_id, "")
-        if reason := _kept(user_id, email, now, rules.protection):
+        if present and (reason := _kept(user_id, email, now, rules)):
             removals.kept_users[user_id] = reason
         # Only administrators see other people in the directory. Others cannot match the addresses of the input.
         unseen = UNSEEN if by_email and user_id not in now.emails else None
-        for group_id in sorted(present, key=order.__getitem__):
-            group = named[group_id]
-            if user_id in wanted[group_id]:
+        for group_id in present:
+            if user_id in members[group_id]:
                 continue
             if reason := removals.kept_groups.get(group_id) or removals.kept_users.get(user_id) or unseen:
-                removals.held_back.append(HeldBack(email or str(user_id), group.name, reason))
+                removals.held_back.append(HeldBack(email or str(user_id), named[group_id].name, reason))
+                members[group_id].add(user_id)
             else:
-                removals.of_user.setdefault(user_id, []).append(group)
-    return removals
+                removals.of_user.setdefault(user_id, []).append(named[group_id])
 
 
-def _warn_of_unused(protection: Protection, now: Snapshot) -> None:
-    users = {user_id: now.emails.get(user_id, "") for user_id in now.users} if protection.users else {}
-    groups = {group.id: group.name for group in now.groups}
-    for pattern in protection.unused(users, groups):
-        logger.warning("%s, which matches no user and no group: it protects nothing", pattern)
-
-
-def _kept(user_id: UUID, email: str, now: Snapshot, protection: Protection) -> str | None:
+def _kept(user_id: UUID, email: str, now: Snapshot, rules: Rules) -> str | None:
     if user_id == now.me:
         return OWN_USER
     if now.admins == frozenset({user_id}):
         return LAST_ADMIN
-    return protection.of_user(user_id, email)
-
-
-def _members(
-    desired: DesiredState,
-    targets: Mapping[str, Group | None],
-    found: Mapping[str, UUID],
-    now: Snapshot,
-    removals: Mapping[UUID, Sequence[TargetGroup]],
-    rules: Rules,
-) -> dict[UUID, frozenset[UUID]]:
-    """User ids that each existing named group should have after the run."""
-    members = _wanted(desired, targets, found)
-    if rules.mode == "exact":  # protected members stay
-        for user_id, groups in now.users.items():
-            for group_id in (groups & members.keys()) - ids_of(removals.get(user_id, ())):
-                members[group_id].add(user_id)
-    return {group_id: frozenset(users) for group_id, users in members.items()}
-
-
-def _wanted(
-    desired: DesiredState, targets: Mapping[str, Group | None], found: Mapping[str, UUID]
-) -> dict[UUID, set[UUID]]:
-    """User ids that the input wants in each existing named group."""
-    return {
-        group.id: {found[member] for member in desired.groups[name] if member in found}
-        for name, group in targets.items()
-        if group is not None
-    }
-
-
-def _memberships(
-    desired: DesiredState,
-    targets: Mapping[str, Group | None],
-    found: Mapping[str, UUID],
-    now: Snapshot,
-    removals: Mapping[UUID, Sequence[TargetGroup]],
-) -> list[ChangeMemberships]:
-    # By user, not by member: an address and an id may belong to one user, who gets one write.
-    names: dict[UUID, str] = {}
-    additions: dict[UUID, dict[TargetGroup, None]] = {}
-    for name, members in desired.groups.items():
-        group = targets[name]
-        target = TargetGroup(name, None if group is None else group.id)
-        for member in members:
-            user_id = found.get(member)
-            if user_id is not None and (target.id is None or target.id not in now.users[user_id]):
-                # If the input has both, show the address: the id is in the change.
-                if "@" in member or user_id not in names:
-                    names[user_id] = member
-                additions.setdefault(user_id, {})[target] = None
-    return [
-        ChangeMemberships(
-            user_id,
-            names.get(user_id) or now.emails.get(user_id) or str(user_id),
-            tuple(additions.get(user_id, ())),
-            tuple(removals.get(user_id, ())),
-            now.users[user_id],
-        )
-        for user_id in dict.fromkeys([*additions, *removals])
-    ]
+    return rules.protect_users.match(user_id, email)

@@ -1,4 +1,4 @@
-"""`Plan`: a list of changes with the rules they were made under. It can be saved as JSON, applied later and inverted."""
+"""`Plan`: a list of changes with the rules they were made under. It can be saved as JSON and applied later."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Literal, Self, cast
 from uuid import UUID
 
 import attrs
 
-from ezeep_async._wire.structuring import register_union
-from ezeep_async.errors import SafetyLimitExceeded
+from ezeep_async._text.text_files import is_blank, text_of
+from ezeep_async._wire.converter import decode_json, encode
+from ezeep_async._wire.structuring import register_union, structure, unstructure
+from ezeep_async.errors import SafetyLimitExceeded, UnexpectedResponse
 from ezeep_async.provisioning.plans.changes import (
     KINDS,
     Change,
     ChangeMemberships,
     CreateGroup,
+    HeldBack,
     InvitePerson,
     TargetGroup,
-    ids_of,
 )
-from ezeep_async.provisioning.plans.plan_json import from_json, to_json
-from ezeep_async.provisioning.plans.protection import HeldBack
 from ezeep_async.provisioning.wording import counted, some
 
 
 Mode = Literal["add", "exact", "undo"]
 
+FORMAT = "ezeep provisioning plan"
+VERSION = 2
 MIN_REMOVALS_OF_SHARE = 5
 """Removals that a share always allows, because a share of few memberships rounds to none."""
 
@@ -118,17 +120,30 @@ class Plan:
 
     def summary(self) -> str:
         """Describe the plan in one line."""
-        parts = [f"{verb} {counted(number, noun)}" for verb, number, noun in self._numbers() if number]
-        text = ", ".join(parts) or "nothing to change"
-        if self.is_empty and self.mode != "undo":
-            text += f": {counted(self.memberships, 'membership')} as they should be"
+        kinds = Counter(change.kind for change in self.changes)
+        numbers = (
+            ("create", kinds["create_group"], "group"),
+            ("invite", kinds["invite_person"], "person"),
+            ("change", len({change.user_id for change in self._memberships}), "user"),
+            ("add", self.additions, "membership"),
+            ("remove", self.removals, "membership"),
+            ("delete", kinds["delete_group"], "group"),
+        )
+        text = ", ".join(f"{verb} {counted(number, noun)}" for verb, number, noun in numbers if number)
+        if self.is_empty:
+            text = "nothing to change"
+            if self.mode != "undo":
+                text += f": {counted(self.memberships, 'membership')} as they should be"
+        people, removal = ("person", "people"), ("removal", "removals")
         details = [
-            f"{counted(len(group), 'person', 'people')} {word}"
-            for group, word in ((self.skipped, "skipped"), (self.waiting, "waiting"))
+            f"{counted(len(group), *noun)} {word}"
+            for group, noun, word in (
+                (self.skipped, people, "skipped"),
+                (self.waiting, people, "waiting"),
+                (self.held_back, removal, "held back"),
+            )
             if group
         ]
-        if self.held_back:
-            details.append(f"{counted(len(self.held_back), 'removal')} held back")
         return f"{text} ({', '.join(details)})" if details else text
 
     def diff(self) -> Iterator[str]:
@@ -155,7 +170,8 @@ class Plan:
 
     def to_json(self) -> str:
         """Return the plan as JSON, for `from_json` in a later process or on another machine."""
-        return to_json(self)
+        fields = cast("dict[str, object]", unstructure(self))
+        return encode({"format": FORMAT, "version": VERSION, **fields}, indent=2).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -167,36 +183,25 @@ class Plan:
         Raises:
             ValueError: The text is not a plan, or is damaged. The message contains the JSON path.
         """
-        plan = from_json(text, cls)
+        if is_blank(text):
+            raise ValueError("this is not a plan: it is empty")
+        try:
+            document = decode_json(text_of(text).encode())
+        except (UnexpectedResponse, UnicodeError):
+            raise ValueError("this is not JSON") from None
+        fields = cast("dict[str, object]", document) if isinstance(document, dict) else {}
+        if fields.pop("format", None) != FORMAT:
+            raise ValueError("this is not a plan")
+        version = fields.pop("version", None)
+        if version == 1:
+            fields.setdefault("members", {})  # version 1 does not have it
+        elif version != VERSION:
+            raise ValueError(
+                f"this plan has version {version!r}; this release reads versions 1 and {VERSION}"
+            )
+        plan = structure(fields, cls)
         checked_max_removals(plan.max_removals)
         return plan
-
-    def invert(self) -> Self:
-        """Return the plan that reverts the membership changes of this one. Created groups are kept.
-
-        It reverts what was planned. `session.provisioning.undo` reverts what a run did, from its audit log.
-        """
-        reverted = tuple(
-            attrs.evolve(change, add=change.remove, remove=change.add, before=_after(change.before, change))
-            for change in self._memberships
-        )
-        return attrs.evolve(
-            self,
-            changes=reverted,
-            mode="undo",
-            memberships=0,
-            # Allow the removal of exactly the memberships that this plan adds.
-            members={},
-            max_removals=self.additions,
-            skipped=(),
-            waiting=(),
-            held_back=(),
-            notes=(),
-            # The protection applied to this plan, not to reverting it.
-            kept_users={},
-            kept_groups={},
-            made_at=datetime.now(UTC),
-        )
 
     @property
     def _memberships(self) -> list[ChangeMemberships]:
@@ -206,17 +211,6 @@ class Plan:
     def _removed(self) -> set[tuple[UUID, TargetGroup]]:
         """Distinct, because a plan that was edited by hand may contain duplicates."""
         return {(change.user_id, group) for change in self._memberships for group in change.remove}
-
-    def _numbers(self) -> tuple[tuple[str, int, str], ...]:
-        of_kind = Counter(change.kind for change in self.changes)
-        return (
-            ("create", of_kind["create_group"], "group"),
-            ("invite", of_kind["invite_person"], "person"),
-            ("change", len({change.user_id for change in self._memberships}), "user"),
-            ("add", self.additions, "membership"),
-            ("remove", self.removals, "membership"),
-            ("delete", of_kind["delete_group"], "group"),
-        )
 
 
 def removal_limit(max_removals: float, members_now: int) -> int:
@@ -237,7 +231,3 @@ def checked_max_removals(value: object) -> float:
     ):
         return value
     raise ValueError(f"max_removals must be a share below 1 or a whole number from 1 up, not {value!r}")
-
-
-def _after(before: frozenset[UUID], change: ChangeMemberships) -> frozenset[UUID]:
-    return (before | ids_of(change.add)) - ids_of(change.remove)

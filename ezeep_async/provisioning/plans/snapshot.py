@@ -16,7 +16,7 @@ from ezeep_async.models.groups import Group
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.pagination.reader import HasId
-from ezeep_async.provisioning.inputs.desired import DesiredState
+from ezeep_async.provisioning.inputs.desired import DesiredState, has_emails
 from ezeep_async.provisioning.names import normalize_email
 from ezeep_async.resources._base import read_settled
 from ezeep_async.resources.accounts import Accounts
@@ -69,7 +69,14 @@ async def read_snapshot(
     Raises:
         InconsistentListing: In `exact` mode, a listing kept changing. A missed row could remove a membership.
     """
-    directory = exact or any("@" in member for members in desired.groups.values() for member in members)
+    combinations: dict[frozenset[UUID], frozenset[UUID]] = {}
+
+    def take_user(user: User) -> tuple[UUID, frozenset[UUID]]:
+        # Many users share few sets of groups: each is stored once.
+        return user.id, combinations.setdefault(user.group_ids, user.group_ids)
+
+    def take_person(person: AccountUser) -> tuple[UUID, str, bool]:
+        return person.id, normalize_email(person.email), person.is_admin
 
     def read(listing: Paginator[R], take: Callable[[R], T]) -> asyncio.Task[list[T]]:
         return tasks.create_task(contained(read_settled(listing, take, strict=exact)))
@@ -77,8 +84,9 @@ async def read_snapshot(
     try:
         async with asyncio.TaskGroup() as tasks:
             groups = read(resources.groups.list(concurrency=READERS), lambda group: group)
-            users = read(resources.users.list(concurrency=READERS), _Users().take)
-            people = read(resources.accounts.list(concurrency=READERS), _person) if directory else None
+            users = read(resources.users.list(concurrency=READERS), take_user)
+            directory = exact or has_emails(desired)
+            people = read(resources.accounts.list(concurrency=READERS), take_person) if directory else None
             invited = (
                 read(resources.invitations.list(concurrency=READERS), open_invitation)
                 if invitations
@@ -89,29 +97,15 @@ async def read_snapshot(
         # The first failure cancelled the other reads. Raise it alone, so that callers can catch its class.
         first = errors.exceptions[0]
         raise (first.error if isinstance(first, Exiting) else first) from None
-    known = [] if people is None else people.result()
+    known = people.result() if people else []
     return Snapshot(
-        tuple(groups.result()),
-        dict(users.result()),
-        {user_id: email for user_id, email, _ in known},
-        frozenset(user_id for user_id, _, is_admin in known if is_admin),
-        None if me is None else me.result().id,
-        frozenset() if invited is None else frozenset(email for email in invited.result() if email),
+        groups=tuple(groups.result()),
+        users=dict(users.result()),
+        emails={user_id: email for user_id, email, _ in known},
+        admins=frozenset(user_id for user_id, _, is_admin in known if is_admin),
+        me=me.result().id if me else None,
+        invited=frozenset(filter(None, invited.result())) if invited else frozenset(),
     )
-
-
-class _Users:
-    """Stores each distinct set of groups once: many users share few combinations."""
-
-    def __init__(self) -> None:
-        self._combinations: dict[frozenset[UUID], frozenset[UUID]] = {}
-
-    def take(self, user: User) -> tuple[UUID, frozenset[UUID]]:
-        return user.id, self._combinations.setdefault(user.group_ids, user.group_ids)
-
-
-def _person(person: AccountUser) -> tuple[UUID, str, bool]:
-    return person.id, normalize_email(person.email), person.is_admin
 
 
 def open_invitation(invitation: Invitation) -> str:

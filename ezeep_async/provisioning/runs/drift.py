@@ -10,8 +10,8 @@ from ezeep_async.errors import StalePlan
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.names import normalize_group_name
 from ezeep_async.provisioning.plans.changes import ChangeMemberships, CreateGroup, DeleteGroup, TargetGroup
+from ezeep_async.provisioning.plans.compare import OWN_USER
 from ezeep_async.provisioning.plans.plan import Plan
-from ezeep_async.provisioning.plans.protection import OWN_USER
 from ezeep_async.provisioning.wording import some
 
 

@@ -320,11 +320,11 @@ async def test_7_15_a_creation_that_was_not_made_takes_no_group_of_others(
 
 async def test_7_15_undo_does_not_trust_its_plan(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
     """7-15: what the run left is not what there is now: others would lose what they added since."""
-    plan = await applied(session, log, new_team(sandbox, 3, "A"))
+    await applied(session, log, new_team(sandbox, 3, "A"))
     before = state(sandbox)
-    for undo in (await session.provisioning.undo(log), plan.invert()):
-        with pytest.raises(ValueError, match="trust-plan"):
-            await session.provisioning.apply(undo, verify="trust-plan")
+    undo = await session.provisioning.undo(log)
+    with pytest.raises(ValueError, match="trust-plan"):
+        await session.provisioning.apply(undo, verify="trust-plan")
     assert state(sandbox) == before
 
 
