@@ -1,0 +1,1 @@
+"""The desired state: what members each group should have, read from files and rows."""

@@ -24,8 +24,6 @@ GROUP_SEPARATOR = ";"
 DELIMITERS = (",", ";")
 MAX_LINES_IN_CELL = 20
 """Lines searched for the end of a cell that has line breaks."""
-COLUMNS_SHOWN = 20
-"""Unknown columns that a message names."""
 
 _BOM = "\ufeff"
 _BLANK = b" \t,;"
@@ -103,7 +101,7 @@ def _read_header(lines: Sequence[bytes], number: int, collector: Collector) -> _
     faults: list[str] = []
     # Spreadsheets write columns without a name for deleted content. `_read_row` refuses them if they are not blank.
     if unknown := [repr(shortened(name)) for name in counts if name and name not in COLUMNS]:
-        faults.append(f"unknown column{'s' if len(unknown) > 1 else ''} {some(unknown, COLUMNS_SHOWN)}")
+        faults.append(f"unknown column{'s' if len(unknown) > 1 else ''} {some(unknown)}")
     faults += [f"{counts[name]} columns are named {name}" for name in COLUMNS if counts[name] > 1]
     if {GROUP, GROUPS} <= known:
         faults.append(f"use either {GROUP} or {GROUPS}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 100
 """Nested mappings and lists; a valid document has three levels at most."""
-EXCERPT_CHARACTERS = 20
-"""Characters at a syntax error of JSON that the message repeats."""
 
 _EITHER = f"either {GROUP} and {MEMBER}, or {MEMBER} and {GROUPS}"
 
@@ -29,14 +27,6 @@ _EITHER = f"either {GROUP} and {MEMBER}, or {MEMBER} and {GROUPS}"
 _JSON = re.compile(r'(\r\n|\n|\r)|[][{}]|[^][{}",:\s]+|"[^"\\]*(?:\\.[^"\\]*)*"|(".*)', re.DOTALL)
 
 _TAGS = "tag:yaml.org,2002:"
-_READ_AS = {
-    "bool": "true or false",
-    "float": "a number",
-    "int": "a number",
-    "merge": "a merge key",
-    "timestamp": "a date",
-    "value": "a default key",
-}
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -69,7 +59,9 @@ class Malformed(Exception):
 def read_document(nodes: Iterator[Node | None], collector: Collector) -> None:
     """Read a mapping from groups to members, or a list of records. None in `nodes` ends a list or a mapping."""
     try:
-        document = cast("Node", next(nodes))
+        if (document := next(nodes, None)) is None:
+            collector.note_problem(1, "the file is empty")
+            return
         children = _children(document, nodes)
         if document.kind == "mapping":
             for key, members in zip(children, children, strict=False):
@@ -156,6 +148,8 @@ def json_nodes(text: str) -> Iterator[Node | None]:
 
     The standard decoder checks the syntax, but reports no lines for the values.
     """
+    if not text.strip():
+        return
     valid, error = text, None
     try:
         # int() refuses more than 4300 digits. Numbers are only shown, so float() is precise enough.
@@ -175,10 +169,8 @@ def json_nodes(text: str) -> Iterator[Node | None]:
         else:
             yield _json_node(match[0], line)
     if error is not None:
-        if not text.strip():
-            raise Malformed(1, "the file is empty")
-        excerpt = text[error.pos : error.pos + EXCERPT_CHARACTERS]
-        raise Malformed(line, f"not JSON: {error.msg}, at {repr(excerpt) if excerpt else 'the end'}")
+        rest = shortened(text[error.pos :])
+        raise Malformed(line, f"not JSON: {error.msg}, at {repr(rest) if rest else 'the end'}")
 
 
 def _json_node(source: str, line: int) -> Node:
@@ -187,12 +179,6 @@ def _json_node(source: str, line: int) -> Node:
     if source.startswith('"'):
         return Node("text", line, json.loads(source))
     return Node("other", line, shortened(source))
-
-
-class _Resolver(Protocol):
-    """The part of `yaml.resolver.Resolver` in use, which has no type hints."""
-
-    def resolve(self, kind: object, value: str, implicit: tuple[bool, bool]) -> str: ...
 
 
 def yaml_nodes(text: str) -> Iterator[Node | None]:
@@ -205,7 +191,7 @@ def yaml_nodes(text: str) -> Iterator[Node | None]:
     except ImportError as error:
         raise ImportError("YAML needs the package PyYAML: pip install 'ezeep_async[yaml]'") from error
     # A new instance ignores resolvers that an application added to PyYAML's loaders.
-    resolver = cast("_Resolver", yaml.resolver.Resolver())
+    resolver = yaml.resolver.Resolver()
     line = 1
     started = False
     try:
@@ -222,8 +208,6 @@ def yaml_nodes(text: str) -> Iterator[Node | None]:
                 yield _yaml_node(event, line, resolver)
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise _not_yaml(error, text, line) from None
-    if not started:
-        raise Malformed(1, "the file is empty")
 
 
 def _not_yaml(error: Exception, text: str, line: int) -> Malformed:
@@ -243,24 +227,20 @@ def _not_yaml(error: Exception, text: str, line: int) -> Malformed:
     return Malformed(line, f"not YAML: {reason}")
 
 
-def _yaml_node(event: yaml.NodeEvent, line: int, resolver: _Resolver) -> Node:
+def _yaml_node(event: yaml.NodeEvent, line: int, resolver: Any) -> Node:
     import yaml
 
-    tag = getattr(event, "tag", None)
-    children: list[Node] | None = [] if isinstance(event, yaml.CollectionStartEvent) else None
-    if tag is not None and not (tag == _TAGS + "str" and children is None):
-        return Node("other", line, f"a value with the tag {shortened(tag)}", children)
-    if children is not None:
-        return Node("mapping" if isinstance(event, yaml.MappingStartEvent) else "list", line, "", children)
-    if not isinstance(event, yaml.ScalarEvent):
-        # An alias is not expanded: nested aliases grow exponentially.
+    if isinstance(event, yaml.CollectionStartEvent) and event.tag is None:
+        return Node("mapping" if isinstance(event, yaml.MappingStartEvent) else "list", line, children=[])
+    if isinstance(event, yaml.ScalarEvent) and event.tag in {None, _TAGS + "str"}:
+        value = event.value
+        tag: str = event.tag or resolver.resolve(yaml.ScalarNode, value, event.implicit)
+        if tag == _TAGS + "str":
+            return Node("text", line, value)
+        read_as = f"{shortened(value)}: YAML reads it as {tag.removeprefix(_TAGS)}, so put it in quotes"
+        return Node("other", line, read_as if value else "an empty value")
+    if isinstance(event, yaml.AliasEvent):
+        # Not expanded: nested aliases grow exponentially.
         return Node("other", line, f"the alias *{event.anchor}: write out its value")
-    value = event.value
-    resolved = tag or resolver.resolve(yaml.ScalarNode, value, event.implicit)
-    kind = resolved.removeprefix(_TAGS)
-    if kind == "str":
-        return Node("text", line, value)
-    if kind == "null":
-        return Node("other", line, f"null ({value})" if value else "an empty value")
-    hint = f"YAML reads it as {_READ_AS.get(kind, kind)}, so put it in quotes"
-    return Node("other", line, f"{shortened(value)}: {hint}")
+    children: list[Node] | None = [] if isinstance(event, yaml.CollectionStartEvent) else None
+    return Node("other", line, f"a value with the tag {shortened(getattr(event, 'tag', ''))}", children)

@@ -1,0 +1,1 @@
+"""The plan: the difference between the desired state and the organization."""

@@ -52,14 +52,14 @@ def test_yaml_in_blocks(loader: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "messages"),
     [
-        ("no: []", 1, "no: YAML reads it as true or false, so put it in quotes"),
-        ("Sales: []\n2024: []", 2, "2024: YAML reads it as a number, so put it in quotes"),
-        ("10:30: []", 1, "10:30: YAML reads it as a number, so put it in quotes"),
-        ("1e3: []\n1.5: []", 2, "1.5: YAML reads it as a number, so put it in quotes"),
-        ("2024-05-01: []", 1, "2024-05-01: YAML reads it as a date, so put it in quotes"),
-        ("~: []", 1, "null (~)"),
-        ("<<: []", 1, "<<: YAML reads it as a merge key, so put it in quotes"),
-        ("=: []", 1, "=: YAML reads it as a default key, so put it in quotes"),
+        ("no: []", 1, "no: YAML reads it as bool, so put it in quotes"),
+        ("Sales: []\n2024: []", 2, "2024: YAML reads it as int, so put it in quotes"),
+        ("10:30: []", 1, "10:30: YAML reads it as int, so put it in quotes"),
+        ("1e3: []\n1.5: []", 2, "1.5: YAML reads it as float, so put it in quotes"),
+        ("2024-05-01: []", 1, "2024-05-01: YAML reads it as timestamp, so put it in quotes"),
+        ("~: []", 1, "~: YAML reads it as null, so put it in quotes"),
+        ("<<: []", 1, "<<: YAML reads it as merge, so put it in quotes"),
+        ("=: []", 1, "=: YAML reads it as value, so put it in quotes"),
         ("? [a]\n: []", 1, "a list"),
         ("!!int '7': []", 1, "a value with the tag tag:yaml.org,2002:int"),
         ("!local 7: []", 1, "a value with the tag !local"),
@@ -75,7 +75,7 @@ def test_values_that_yaml_reads_as_another_type_are_refused_as_groups(
     ("text", "messages"),
     [
         ("Sales:", "an empty value"),
-        ("Sales: yes", "yes: YAML reads it as true or false, so put it in quotes"),
+        ("Sales: yes", "yes: YAML reads it as bool, so put it in quotes"),
         ("Sales: *team", "the alias *team: write out its value"),
         ("Sales: !!set {a@example.com, [x]}", "a value with the tag tag:yaml.org,2002:set"),
         (
