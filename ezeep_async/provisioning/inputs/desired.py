@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Literal, Self
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from typing import Literal, Self, TypeVar
 from uuid import UUID
 
 import attrs
@@ -17,6 +17,7 @@ from ezeep_async.provisioning.inputs.documents import json_nodes, read_document,
 from ezeep_async.provisioning.inputs.problems import Collector
 
 
+T = TypeVar("T")
 Format = Literal["csv", "json", "yaml"]
 """File formats that `DesiredState` reads."""
 
@@ -83,18 +84,11 @@ class DesiredState:
         """
         collector = Collector("rows")
         number = 0
-        if isinstance(rows, AsyncIterable):
-            async for row in rows:
-                number += 1
-                collector.add_row(row, number)
-                if number % ROWS_BETWEEN_YIELDS == 0:
-                    await asyncio.sleep(0)
-        else:
-            for row in rows:
-                number += 1
-                collector.add_row(row, number)
-                if number % ROWS_BETWEEN_YIELDS == 0:
-                    await asyncio.sleep(0)
+        async for row in rows if isinstance(rows, AsyncIterable) else _one_by_one(rows):
+            number += 1
+            collector.add_row(row, number)
+            if number % ROWS_BETWEEN_YIELDS == 0:
+                await asyncio.sleep(0)
         return cls._from(collector)
 
     @classmethod
@@ -219,14 +213,13 @@ class DesiredState:
         collector = Collector(source)
         try:
             body = without_bom(content)
-        except NotText as error:
+            if form == "csv":
+                read_table(body, collector)
+            else:
+                read = json_nodes if form == "json" else yaml_nodes
+                read_document(read(collector.decode(body)), collector)
+        except NotText as error:  # UTF-16
             collector.note_problem(None, error.reason)
-            return cls._from(collector)
-        if form == "csv":
-            read_table(body, collector)
-        else:
-            nodes = json_nodes if form == "json" else yaml_nodes
-            read_document(nodes(collector.decode(body)), collector)
         return cls._from(collector)
 
     @classmethod
@@ -236,6 +229,11 @@ class DesiredState:
     @classmethod
     def _from(cls, collector: Collector) -> Self:
         return cls(collector.finish(), collector.rows, collector.duplicates)
+
+
+async def _one_by_one(rows: Iterable[T]) -> AsyncIterator[T]:
+    for row in rows:
+        yield row
 
 
 def has_emails(desired: DesiredState) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, Self
 from uuid import UUID
@@ -36,9 +36,6 @@ OnMissing = Literal["error", "skip", "invite"]
 OWN_USER = "this is the user that the session is logged in as"
 LAST_ADMIN = "this is the last administrator"
 UNSEEN = "the account directory does not list this user, so the input may contain its e-mail address"
-
-
-# --- rules ---------------------------------------------------------------------------------------------------------
 
 
 @attrs.frozen
@@ -104,9 +101,6 @@ class Rules:
     protect_groups: Protection = Protection("protect_groups")
 
 
-# --- the plan ------------------------------------------------------------------------------------------------------
-
-
 def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
     """Return the smallest plan that makes `desired` true.
 
@@ -124,26 +118,25 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
         )
     targets, creations = _find_groups(desired.groups, now.groups, rules)
     notes = check_new_group_names(creations, now.groups)
-    people = _find_people(desired, now, rules)
-    members: dict[UUID, set[UUID]] = {
-        target.id: set() for target in targets.values() if target.id is not None
-    }
+    found = _Found()
+    _find_people(found, desired, now, rules)
+    named = {target.id: target for target in targets.values() if target.id is not None}
+    members = {group_id: set[UUID]() for group_id in named}
     # By user, not by member: an address and an id may belong to one user, who gets one write.
     wanted: dict[UUID, dict[TargetGroup, None]] = {}
     for name, texts in desired.groups.items():
         target = targets[name]
-        for user_id in [people.found[text] for text in texts if text in people.found]:
+        for user_id in [found.people[text] for text in texts if text in found.people]:
             wanted.setdefault(user_id, {})[target] = None
             if target.id is not None:
                 members[target.id].add(user_id)
-    removals = _Removals()
     if rules.mode == "exact":
-        _find_removals(removals, targets, members, now, rules, by_email=has_emails(desired))
-    changes: list[Change] = [*creations, *map(InvitePerson, people.invite)]
-    for user_id in dict.fromkeys([*wanted, *removals.of_user]):
+        _find_removals(found, named, members, now, rules, by_email=has_emails(desired))
+    changes: list[Change] = [*creations, *map(InvitePerson, found.invite)]
+    for user_id in dict.fromkeys([*wanted, *found.removals]):
         groups = now.users[user_id]
         add = tuple(target for target in wanted.get(user_id, ()) if target.id not in groups)
-        remove = tuple(removals.of_user.get(user_id, ()))
+        remove = tuple(found.removals.get(user_id, ()))
         if add or remove:
             member = now.emails.get(user_id) or str(user_id)
             changes.append(ChangeMemberships(user_id, member, add, remove, groups))
@@ -151,21 +144,33 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
         changes=tuple(changes),
         mode=rules.mode,
         memberships=sum(map(len, wanted.values())),
-        groups=frozenset(members),
+        groups=frozenset(named),
         members={group_id: frozenset(users) for group_id, users in members.items()},
-        members_now=sum(len(groups & members.keys()) for groups in now.users.values()),
+        members_now=sum(len(groups & named.keys()) for groups in now.users.values()),
         max_removals=rules.max_removals,
-        skipped=tuple(people.skipped),
-        waiting=tuple(people.waiting),
-        held_back=tuple(removals.held_back),
+        skipped=tuple(found.skipped),
+        waiting=tuple(found.waiting),
+        held_back=tuple(found.held_back),
         notes=tuple(notes),
-        kept_users=removals.kept_users,
-        kept_groups=removals.kept_groups,
+        kept_users=found.kept_users,
+        kept_groups=found.kept_groups,
         allow_external=rules.allow_external,
     )
 
 
-# --- groups --------------------------------------------------------------------------------------------------------
+@attrs.define
+class _Found:
+    """What a comparison has found so far. The last five are parts of a plan."""
+
+    people: dict[str, UUID] = attrs.field(factory=dict[str, UUID])
+    """Members of the input to their user ids."""
+    invite: list[str] = attrs.field(factory=list[str])
+    removals: dict[UUID, list[TargetGroup]] = attrs.field(factory=dict[UUID, list[TargetGroup]])
+    skipped: list[str] = attrs.field(factory=list[str])
+    waiting: list[str] = attrs.field(factory=list[str])
+    held_back: list[HeldBack] = attrs.field(factory=list[HeldBack])
+    kept_users: dict[UUID, str] = attrs.field(factory=dict[UUID, str])
+    kept_groups: dict[UUID, str] = attrs.field(factory=dict[UUID, str])
 
 
 def _find_groups(
@@ -213,7 +218,7 @@ def only_organization(groups: Iterable[Group], option: str = "organization_id") 
     return organizations.pop()
 
 
-def check_new_group_names(creations: Iterable[CreateGroup], groups: Iterable[Group]) -> list[str]:
+def check_new_group_names(creations: Sequence[CreateGroup], groups: Iterable[Group]) -> list[str]:
     """Check the names of new groups against each other and against existing groups.
 
     Returns:
@@ -260,24 +265,12 @@ def _spelled(name: str, other: str) -> str:
     return f"{text} ({name!a})" if other.isascii() and not text.isascii() else text
 
 
-# --- people --------------------------------------------------------------------------------------------------------
-
-
-@attrs.define
-class _People:
-    found: dict[str, UUID] = attrs.field(factory=dict[str, UUID])
-    invite: list[str] = attrs.field(factory=list[str])
-    skipped: list[str] = attrs.field(factory=list[str])
-    waiting: list[str] = attrs.field(factory=list[str])
-
-
-def _find_people(desired: DesiredState, now: Snapshot, rules: Rules) -> _People:
+def _find_people(found: _Found, desired: DesiredState, now: Snapshot, rules: Rules) -> None:
     wanted = dict.fromkeys(member for members in desired.groups.values() for member in members)
     by_email: dict[str, list[UUID]] = {}
     for user_id, email in now.emails.items():
         if email in wanted:
             by_email.setdefault(email, []).append(user_id)
-    people = _People()
     missing: list[str] = []
     for member in wanted:
         accounts = by_email.get(member, []) if "@" in member else [UUID(member)]
@@ -285,33 +278,21 @@ def _find_people(desired: DesiredState, now: Snapshot, rules: Rules) -> _People:
         if len(users) > 1:
             raise AmbiguousName(f"{len(users)} people have the address {member}: use a user id", ids=users)
         if users:
-            people.found[member] = users[0]
+            found.people[member] = users[0]
         elif rules.on_missing == "skip":
-            people.skipped.append(member)
+            found.skipped.append(member)
         elif rules.on_missing == "invite" and "@" in member:
             known = bool(accounts) or member in now.invited
-            (people.waiting if known else people.invite).append(member)
+            (found.waiting if known else found.invite).append(member)
         else:
             missing.append(member)
     if missing:
         raise MissingPeople(f"not in the organization: {some(missing)}", people=missing)
-    return people
-
-
-# --- removals ------------------------------------------------------------------------------------------------------
-
-
-@attrs.define
-class _Removals:
-    of_user: dict[UUID, list[TargetGroup]] = attrs.field(factory=dict[UUID, list[TargetGroup]])
-    held_back: list[HeldBack] = attrs.field(factory=list[HeldBack])
-    kept_users: dict[UUID, str] = attrs.field(factory=dict[UUID, str])
-    kept_groups: dict[UUID, str] = attrs.field(factory=dict[UUID, str])
 
 
 def _find_removals(
-    removals: _Removals,
-    targets: Mapping[str, TargetGroup],
+    found: _Found,
+    named: Mapping[UUID, TargetGroup],
     members: Mapping[UUID, set[UUID]],
     now: Snapshot,
     rules: Rules,
@@ -319,28 +300,27 @@ def _find_removals(
     by_email: bool,
 ) -> None:
     """Remove members who are not desired. Adds protected ones to `members` instead."""
-    named = {target.id: target for target in targets.values() if target.id is not None}
     order = {group_id: position for position, group_id in enumerate(named)}
     rules.protect_users.warn_of_unused({user_id: now.emails.get(user_id, "") for user_id in now.users})
     rules.protect_groups.warn_of_unused({group.id: group.name for group in now.groups})
     for group_id, target in named.items():
         if reason := rules.protect_groups.match(group_id, target.name):
-            removals.kept_groups[group_id] = reason
+            found.kept_groups[group_id] = reason
     for user_id, groups in now.users.items():
         present = sorted(groups & named.keys(), key=order.__getitem__)
         email = now.emails.get(user_id, "")
         if present and (reason := _kept(user_id, email, now, rules)):
-            removals.kept_users[user_id] = reason
+            found.kept_users[user_id] = reason
         # Only administrators see other people in the directory. Others cannot match the addresses of the input.
         unseen = UNSEEN if by_email and user_id not in now.emails else None
         for group_id in present:
             if user_id in members[group_id]:
                 continue
-            if reason := removals.kept_groups.get(group_id) or removals.kept_users.get(user_id) or unseen:
-                removals.held_back.append(HeldBack(email or str(user_id), named[group_id].name, reason))
+            if reason := found.kept_groups.get(group_id) or found.kept_users.get(user_id) or unseen:
+                found.held_back.append(HeldBack(email or str(user_id), named[group_id].name, reason))
                 members[group_id].add(user_id)
             else:
-                removals.of_user.setdefault(user_id, []).append(named[group_id])
+                found.removals.setdefault(user_id, []).append(named[group_id])
 
 
 def _kept(user_id: UUID, email: str, now: Snapshot, rules: Rules) -> str | None:

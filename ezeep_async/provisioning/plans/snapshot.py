@@ -85,14 +85,13 @@ async def read_snapshot(
         async with asyncio.TaskGroup() as tasks:
             groups = read(resources.groups.list(concurrency=READERS), lambda group: group)
             users = read(resources.users.list(concurrency=READERS), take_user)
-            directory = exact or has_emails(desired)
-            people = read(resources.accounts.list(concurrency=READERS), take_person) if directory else None
-            invited = (
-                read(resources.invitations.list(concurrency=READERS), open_invitation)
-                if invitations
-                else None
-            )
-            me = tasks.create_task(contained(resources.accounts.me())) if exact else None
+            people = invited = me = None
+            if exact or has_emails(desired):
+                people = read(resources.accounts.list(concurrency=READERS), take_person)
+            if invitations:
+                invited = read(resources.invitations.list(concurrency=READERS), open_invitation)
+            if exact:
+                me = tasks.create_task(contained(resources.accounts.me()))
     except BaseExceptionGroup as errors:
         # The first failure cancelled the other reads. Raise it alone, so that callers can catch its class.
         first = errors.exceptions[0]
