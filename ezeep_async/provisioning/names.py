@@ -13,6 +13,7 @@ LONGEST_EMAIL = 254
 LONGEST_SHOWN = 80
 """Characters of an input that a message repeats."""
 
+_EMAIL = re.compile(r'[^@,;"<>]+@[^@,;"<>]+')
 _HYPHENATED_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -59,14 +60,9 @@ def shortened(text: str) -> str:
 
 
 def _is_email(text: str) -> bool:
-    local, at, domain = text.rpartition("@")
     # C: control, format and unassigned characters; Z: separators.
-    return bool(
-        local
-        and at
-        and domain
-        and "@" not in local
-        and len(text) <= LONGEST_EMAIL
+    return (
+        len(text) <= LONGEST_EMAIL
+        and _EMAIL.fullmatch(text) is not None
         and not any(unicodedata.category(character)[0] in "CZ" for character in text)
-        and not set(text) & set(',;"<>')
     )

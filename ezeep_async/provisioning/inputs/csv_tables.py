@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
@@ -13,7 +11,6 @@ import attrs
 from ezeep_async.provisioning.csv_cells import csv_line, unprotected
 from ezeep_async.provisioning.inputs.problems import Collector
 from ezeep_async.provisioning.names import member_problem, normalize_email, shortened
-from ezeep_async.provisioning.wording import some
 
 
 GROUP, GROUPS, MEMBER = "group", "groups", "member"
@@ -38,11 +35,6 @@ class _Header:
     """Column names; empty for a column without a name."""
     named: str
     """Name of the column with groups: `group` or `groups`."""
-
-    @property
-    def separates_groups(self) -> bool:
-        """Whether groups that are not quoted are separate columns."""
-        return self.named == GROUPS and self.delimiter == GROUP_SEPARATOR
 
 
 def read_table(body: bytes, collector: Collector) -> None:
@@ -88,30 +80,16 @@ def _read_header(lines: Sequence[bytes], number: int, collector: Collector) -> _
     if any(_lines_of_row(lines, number, delimiter) > 1 for delimiter in DELIMITERS):
         collector.note_problem(number, f"{_HEADER_EXPECTED}; it has {_LINE_BREAK}")
         return None
-    delimiter, columns, known = "", list[str](), set[str]()
-    for each in DELIMITERS:
-        with contextlib.suppress(csv.Error):
-            names = _column_names(text, each)
-            if len(found := set(names).intersection(COLUMNS)) > len(known):
-                delimiter, columns, known = each, names, found
-    if not known:
-        collector.note_problem(number, f"{_HEADER_EXPECTED}, not {shortened(text)!r}")
-        return None
-    counts = Counter(columns)
-    faults: list[str] = []
+    delimiter = max(DELIMITERS, key=lambda each: len({*_column_names(text, each)} & {*COLUMNS}))
+    columns = _column_names(text, delimiter)
     # Spreadsheets write columns without a name for deleted content. `_read_row` refuses them if they are not blank.
-    if unknown := [repr(shortened(name)) for name in counts if name and name not in COLUMNS]:
-        faults.append(f"unknown column{'s' if len(unknown) > 1 else ''} {some(unknown)}")
-    faults += [f"{counts[name]} columns are named {name}" for name in COLUMNS if counts[name] > 1]
-    if {GROUP, GROUPS} <= known:
-        faults.append(f"use either {GROUP} or {GROUPS}")
-    named = next((name for name in (GROUP, GROUPS) if name in known), "")
-    complete = bool(named) and MEMBER in known
-    if not complete:
-        faults.append(f"no column is named {f'{GROUP} or {GROUPS}' if MEMBER in known else MEMBER}")
-    if faults:
-        collector.note_problem(number, f"{_HEADER_EXPECTED}: {', '.join(faults)}")
-    return _Header(delimiter, columns, named) if complete else None
+    if sorted(filter(None, columns)) not in ([GROUP, MEMBER], [GROUPS, MEMBER]):
+        message = f"{_HEADER_EXPECTED} without other columns, not {shortened(text)!r}"
+        collector.note_problem(number, message)
+    named = next((name for name in (GROUP, GROUPS) if name in columns), None)
+    if named is None or MEMBER not in columns:
+        return None
+    return _Header(delimiter, columns, named)
 
 
 def _read_rows(lines: Sequence[bytes], first: int, header: _Header, collector: Collector) -> None:
@@ -131,14 +109,16 @@ def _read_rows(lines: Sequence[bytes], first: int, header: _Header, collector: C
                 message = f"this row has {_LINE_BREAK}" if count else f"a quote is not closed{hint}"
             collector.note_problem(number, message)
         else:
-            if any(map(str.strip, cells)) and not _is_header(text, header):
+            # Files that were joined repeat the header, with or without a BOM.
+            is_header = MEMBER in text.casefold() and _column_names(text, header.delimiter) == header.columns
+            if any(map(str.strip, cells)) and not is_header:
                 _read_row(cells, header, number, collector)
 
 
 def _read_row(cells: list[str], header: _Header, number: int, collector: Collector) -> None:
     width = len(header.columns)
     # Spreadsheets omit blank cells at the end, or add some. After an unquoted group each of them may be a group.
-    unquoted = header.separates_groups and len(cells) > width
+    unquoted = header.named == GROUPS and header.delimiter == GROUP_SEPARATOR and len(cells) > width
     while len(cells) > width and not unquoted and not cells[-1].strip():
         cells.pop()
     if not any(header.columns[len(cells) :]):
@@ -163,15 +143,12 @@ def _read_row(cells: list[str], header: _Header, number: int, collector: Collect
         collector.add_pair(collector.check_group(named, number), collector.check_member(member, number))
 
 
-def _is_header(text: str, header: _Header) -> bool:
-    """Whether the line repeats the header, with or without a BOM, as in files that were joined."""
-    with contextlib.suppress(csv.Error):
-        return MEMBER in text.casefold() and _column_names(text, header.delimiter) == header.columns
-    return False
-
-
 def _column_names(text: str, delimiter: str) -> list[str]:
-    return [cell.strip().casefold() for cell in _split(text.removeprefix(_BOM), delimiter)]
+    """Read a header, with or without a BOM. Empty if it is not CSV."""
+    try:
+        return [cell.strip().casefold() for cell in _split(text.removeprefix(_BOM), delimiter)]
+    except csv.Error:
+        return []
 
 
 def _lines_of_row(lines: Sequence[bytes], number: int, delimiter: str) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
-from ezeep_async.provisioning.inputs.csv_tables import COLUMNS, GROUP, GROUPS, MEMBER
+from ezeep_async.provisioning.inputs.csv_tables import GROUP, GROUPS, MEMBER
 from ezeep_async.provisioning.inputs.problems import Collector
 from ezeep_async.provisioning.names import shortened
 
@@ -121,24 +121,24 @@ def _read_record(record: Node, collector: Collector) -> None:
     if record.kind != "mapping":
         collector.note_problem(record.line, f"a record with {_EITHER} must be a mapping, not {record!r}")
         return
-    fields: dict[str, list[Node]] = {}
     children = iter(record.children or ())
-    for key, value in zip(children, children, strict=True):
-        field = key.text.strip().casefold()
-        if key.kind != "text" or field not in COLUMNS:
-            collector.note_problem(key.line, f"unknown field {key!r}: a record needs {_EITHER}")
-            continue
-        if field in fields:
-            collector.note_problem(key.line, f"duplicate field {field}")
-        if field == GROUPS and value.kind != "list":
-            collector.note_problem(value.line, f"the field {GROUPS} must be a list, not {value!r}")
-        fields[field] = [value] if field != GROUPS else value.children or []
-    if fields.keys() not in ({GROUP, MEMBER}, {GROUPS, MEMBER}):
-        present = ", ".join(name for name in COLUMNS if name in fields) or "none of them"
+    fields = [(key.text.strip().casefold(), value) for key, value in zip(children, children, strict=True)]
+    if sorted(name for name, _ in fields) not in ([GROUP, MEMBER], [GROUPS, MEMBER]):
+        present = ", ".join(shortened(name) for name, _ in fields) or "none of them"
         collector.note_problem(record.line, f"a record needs {_EITHER}; this one has {present}")
-    members = [collector.check_member(node.plain, node.line) for node in fields.get(MEMBER, ())]
-    for node in [*fields.get(GROUP, ()), *fields.get(GROUPS, ())]:
-        group = collector.check_group(node.plain, node.line)
+    members: list[str | None] = []
+    groups: list[str | None] = []
+    for name, value in fields:
+        items = value.children
+        if name == MEMBER:
+            members.append(collector.check_member(value.plain, value.line))
+        elif name == GROUP:
+            groups.append(collector.check_group(value.plain, value.line))
+        elif name == GROUPS and value.kind == "list" and items is not None:
+            groups += [collector.check_group(item.plain, item.line) for item in items]
+        elif name == GROUPS:
+            collector.note_problem(value.line, f"the field {GROUPS} must be a list, not {value!r}")
+    for group in groups:
         for member in members:
             collector.add_pair(group, member)
 

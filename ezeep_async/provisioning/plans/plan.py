@@ -134,16 +134,13 @@ class Plan:
             text = "nothing to change"
             if self.mode != "undo":
                 text += f": {counted(self.memberships, 'membership')} as they should be"
-        people, removal = ("person", "people"), ("removal", "removals")
         details = [
-            f"{counted(len(group), *noun)} {word}"
-            for group, noun, word in (
-                (self.skipped, people, "skipped"),
-                (self.waiting, people, "waiting"),
-                (self.held_back, removal, "held back"),
-            )
-            if group
+            f"{counted(len(people), 'person', 'people')} {word}"
+            for people, word in ((self.skipped, "skipped"), (self.waiting, "waiting"))
+            if people
         ]
+        if self.held_back:
+            details.append(f"{counted(len(self.held_back), 'removal')} held back")
         return f"{text} ({', '.join(details)})" if details else text
 
     def diff(self) -> Iterator[str]:

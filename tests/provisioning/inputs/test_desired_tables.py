@@ -86,20 +86,21 @@ def test_unquoted_groups_get_a_hint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "expected"),
+    "header",
     [
-        ("group,member,Note, dept,note", "unknown columns 'note', 'dept'"),
-        ("group;member;note", "unknown column 'note'"),
-        ("group,groups,member", "use either group or groups"),
-        ("member,Member,groups", "2 columns are named member"),
-        ("group,mail", "unknown column 'mail', no column is named member"),
-        ("member,department", "unknown column 'department', no column is named group or groups"),
+        "group,member,Note, dept,note",
+        "group;member;note",
+        "group,groups,member",
+        "member,Member,groups",
+        "group,mail",
+        "member,department",
     ],
 )
-def test_header_problems_are_named(header: str, expected: str) -> None:
+def test_a_header_with_other_columns_is_repeated_in_the_problem(header: str) -> None:
     (found,) = problems(header + "\n")
     assert found == (
-        f"people.csv, line 1: the first line must be the header group,member or member,groups: {expected}"
+        "people.csv, line 1: the first line must be the header group,member or member,groups without other columns, "
+        f"not '{header}'"
     )
 
 
@@ -110,8 +111,7 @@ def test_unknown_columns_and_invalid_rows_are_reported_together() -> None:
 
 def test_a_header_of_any_length_makes_a_short_message() -> None:
     (found,) = problems("group,member," + ",".join(f"{n:0100}" for n in range(1000)))
-    assert len(found) < 3000
-    assert "and 990 more" in found
+    assert len(found) < 300
 
 
 # -- what spreadsheets write --------------------------------------------------------------------------------------
