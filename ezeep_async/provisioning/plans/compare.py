@@ -123,27 +123,28 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
     named = {target.id: target for target in targets.values() if target.id is not None}
     members = {group_id: set[UUID]() for group_id in named}
     # By user, not by member: an address and an id may belong to one user, who gets one write.
-    wanted: dict[UUID, dict[TargetGroup, None]] = {}
+    additions: dict[UUID, list[TargetGroup]] = {}
+    memberships = 0
     for name, texts in desired.groups.items():
         target = targets[name]
-        for user_id in [found.people[text] for text in texts if text in found.people]:
-            wanted.setdefault(user_id, {})[target] = None
-            if target.id is not None:
-                members[target.id].add(user_id)
+        users = dict.fromkeys(found.people[text] for text in texts if text in found.people)
+        memberships += len(users)
+        if target.id is not None:
+            members[target.id].update(users)
+        for user_id in users:
+            if target.id not in now.users[user_id]:
+                additions.setdefault(user_id, []).append(target)
     if rules.mode == "exact":
         _find_removals(found, named, members, now, rules, by_email=has_emails(desired))
     changes: list[Change] = [*creations, *map(InvitePerson, found.invite)]
-    for user_id in dict.fromkeys([*wanted, *found.removals]):
-        groups = now.users[user_id]
-        add = tuple(target for target in wanted.get(user_id, ()) if target.id not in groups)
-        remove = tuple(found.removals.get(user_id, ()))
-        if add or remove:
-            member = now.emails.get(user_id) or str(user_id)
-            changes.append(ChangeMemberships(user_id, member, add, remove, groups))
+    for user_id in dict.fromkeys([*additions, *found.removals]):
+        member = now.emails.get(user_id) or str(user_id)
+        add, remove = tuple(additions.get(user_id, ())), tuple(found.removals.get(user_id, ()))
+        changes.append(ChangeMemberships(user_id, member, add, remove, now.users[user_id]))
     return Plan(
         changes=tuple(changes),
         mode=rules.mode,
-        memberships=sum(map(len, wanted.values())),
+        memberships=memberships,
         groups=frozenset(named),
         members={group_id: frozenset(users) for group_id, users in members.items()},
         members_now=sum(len(groups & named.keys()) for groups in now.users.values()),
