@@ -1,4 +1,4 @@
-"""CSV that is opened in a spreadsheet: no cell is a formula, and what is read again has the same names."""
+"""CSV for spreadsheets: no cell is a formula, and names round-trip."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Proof by model: whatever the organization, the wish, the rules and the interference, the plan does what it says.
+"""Plans against a model, for any organization, input, rules and interference.
 
-The model knows sets and nothing else. `compare` is held against it with many examples, the sandbox with fewer.
+The model consists of sets. `compare` is tested against it with many examples, the sandbox with fewer.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ EXISTING = ("A", "B", "C", "D")
 NAMES = (*EXISTING, "New", "Newer")
 
 Model = dict[int, frozenset[str]]
-"""The names of everybody's groups."""
+"""The names of the groups of each user."""
 
 
 @attrs.frozen
 class Case:
-    """What is, what should be, and under which rules. People are numbers, groups are names."""
+    """The current state, the desired state and the rules. People are numbers, groups are names."""
 
     now: Model
     wanted: dict[str, frozenset[int]]
@@ -55,7 +55,7 @@ class Case:
         )
 
     def goal(self) -> Model:
-        """What has to come of it, by the words of the requirements."""
+        """The state after the run, as the requirements define it."""
         return {
             user: frozenset(
                 group
@@ -141,7 +141,7 @@ def simulated(plan: Plan, now: Model, numbers_of: Mapping[UUID, int]) -> Model:
 @given(cases, st.data())
 @settings(max_examples=settings().max_examples * 3)
 def test_7_1_the_plan_is_the_difference(case: Case, data: st.DataObject) -> None:
-    """7-1, 7-4, 7-7, 7-10: it reaches the goal, is as small as can be, and the second one is empty."""
+    """7-1, 7-4, 7-7, 7-10: the plan reaches the goal and is minimal, and the second plan is empty."""
     spelling = {
         user: data.draw(st.sampled_from([email(user), user_id(user)]), label=str(user))
         for user in range(PEOPLE)
@@ -152,7 +152,7 @@ def test_7_1_the_plan_is_the_difference(case: Case, data: st.DataObject) -> None
     after = simulated(plan, case.now, numbers_of)
     assert after == case.goal()
 
-    # Minimal: each user once, nothing that is so already, nothing for nothing.
+    # Minimal: one change for each user, no change without effect.
     changes = [change for change in plan.changes if isinstance(change, ChangeMemberships)]
     assert len({change.user_id for change in changes}) == len(changes)
     for change in changes:
@@ -170,14 +170,14 @@ def test_7_1_the_plan_is_the_difference(case: Case, data: st.DataObject) -> None
     if case.mode == "add":
         assert (plan.removals, plan.held_back) == (0, ())
 
-    # Held back is what would have been removed, and nothing else.
+    # Only removals are held back.
     assert {(held.member, held.group) for held in plan.held_back} == {
         (email(user), group)
         for user, groups in case.now.items()
         for group in groups & case.wanted.keys()
         if case.mode == "exact" and user not in case.wanted[group] and case.held_back(user, group)
     }
-    # Nobody who is protected is in it, by the plan's own account.
+    # No removal of the plan contradicts its own protection.
     for change in changes:
         if change.remove:
             assert change.user_id not in plan.kept_users
@@ -222,7 +222,7 @@ class World:
                 email=email(user),
                 roles=roles,
             )
-        # The admin that every sandbox has is nobody here.
+        # The admin that every sandbox has is an ordinary user here.
         organization.people[organization.admin_id].roles = ("user",)
 
     def interfere(self, what: str, *about: Any) -> None:
@@ -245,7 +245,7 @@ class World:
                 group.origin = {"provider": "Azure"}
 
     def is_harmful(self, plan: Plan) -> bool:
-        """Whether the plan must not be applied any more, by the words of 7-2."""
+        """Whether the plan is stale, as 7-2 defines it."""
         groups = self.organization.groups
         for change in plan.changes:
             if isinstance(change, CreateGroup):
@@ -262,7 +262,7 @@ class World:
         return False
 
     def predicted(self, plan: Plan) -> dict[UUID, frozenset[str]]:
-        """What everybody's groups have to be afterwards, by name."""
+        """The expected groups of each user after the run, by name."""
         after = self.by_name()
         for change in plan.changes:
             if isinstance(change, ChangeMemberships) and change.user_id in after:
@@ -285,7 +285,7 @@ class World:
 def test_7_1_the_sandbox_ends_where_the_model_says(
     case: Case, interference: list[Interference], share: float
 ) -> None:
-    """7-1, 7-2, 7-4: over the socket, with others at work between plan and apply."""
+    """7-1, 7-2, 7-4: over a socket, with changes of others between plan and apply."""
     case = attrs.evolve(case, admins=case.admins | {case.me})
 
     async def run() -> None:

@@ -158,7 +158,7 @@ def test_from_csv_names_the_file(tmp_path: Path) -> None:
         DesiredState.from_csv(tmp_path / "absent.csv")
 
 
-def test_from_mapping_checks_and_normalises_the_same_way() -> None:
+def test_from_mapping_checks_and_normalizes_the_same_way() -> None:
     someone = UUID("54e3a324-cc89-4722-8338-c285d26bef15")
     state = DesiredState.from_mapping({" Sales ": ["A@example.com", "a@example.com", someone], "Empty": []})
     assert state.groups == {"Sales": ("a@example.com", str(someone)), "Empty": ()}

@@ -1,4 +1,4 @@
-"""7-6: the brakes. What may be removed is a share of what there is, or a number, and is checked before the first write."""
+"""7-6: `max_removals` is a share of the current memberships, or a number. It is checked before the first write."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_7_6_shares_have_a_floor_of_five_and_numbers_are_numbers(
 @given(st.integers(0, 99), st.integers(0, 10**6))
 @settings(max_examples=settings().max_examples * 2)
 def test_7_6_a_share_is_the_decimal_fraction_that_was_written(percent: int, members_now: int) -> None:
-    """7-6: not what binary fractions make of it."""
+    """7-6: binary fractions are not exact."""
     expected = max(5, percent * members_now // 100) if percent else 0
     assert removal_limit(percent / 100, members_now) == expected
 
@@ -51,7 +51,7 @@ def test_7_6_a_share_is_the_decimal_fraction_that_was_written(percent: int, memb
 @pytest.mark.parametrize(
     "value", [math.nan, -0.1, -1, 1.5, True, False, "10%", "0.1", None, math.inf, -math.inf, 2.0000001, [1]]
 )
-async def test_7_6_nonsense_is_refused_before_any_request(
+async def test_7_6_an_invalid_limit_is_refused_before_any_request(
     sandbox: Sandbox, session: EzeepSession, value: object
 ) -> None:
     with pytest.raises(ValueError, match="max_removals"):
@@ -60,7 +60,7 @@ async def test_7_6_nonsense_is_refused_before_any_request(
 
 
 async def test_7_6_plan_shows_and_apply_refuses(sandbox: Sandbox, session: EzeepSession) -> None:
-    """7-6: planning raises nothing, so that people see what it would do; applying it sends nothing at all."""
+    """7-6: planning raises nothing, so that people can read the plan; applying it sends no request."""
     add_team(sandbox, 60)
     plan = await session.provisioning.plan(
         DesiredState.from_mapping({"Team": emails(sandbox)[7:60], "New": []}), mode="exact"
@@ -79,7 +79,7 @@ async def test_7_6_plan_shows_and_apply_refuses(sandbox: Sandbox, session: Ezeep
     assert members(sandbox, "Team") == set(emails(sandbox)[7:60])
 
 
-async def test_7_6_none_is_allowed_with_zero(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_7_6_zero_allows_no_removals(sandbox: Sandbox, session: EzeepSession) -> None:
     add_team(sandbox, 3)
     desired = DesiredState.from_mapping({"Team": emails(sandbox, 2)})
     plan = await session.provisioning.plan(desired, mode="exact", max_removals=0)
@@ -89,8 +89,8 @@ async def test_7_6_none_is_allowed_with_zero(sandbox: Sandbox, session: EzeepSes
     assert (await session.provisioning.apply(again)).memberships_removed == 1
 
 
-async def test_7_6_an_empty_source_takes_out_nobody(sandbox: Sandbox, session: EzeepSession) -> None:
-    """7-6: an export that went wrong names all groups and no people."""
+async def test_7_6_groups_without_members_are_not_emptied(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-6: a failed export names all groups and no people."""
     everything = {
         group.name: []
         for group in sandbox.organization.groups.values()
@@ -102,8 +102,8 @@ async def test_7_6_an_empty_source_takes_out_nobody(sandbox: Sandbox, session: E
     assert writes(sandbox) == []
 
 
-async def test_7_6_the_share_is_one_of_the_members_of_now(sandbox: Sandbox, session: EzeepSession) -> None:
-    """7-6: half of the members have gone since the plan was made: what was a small share is a large one."""
+async def test_7_6_the_share_is_of_the_current_members(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-6: half of the members have left since the plan was made, so the same removals are a larger share."""
     add_team(sandbox, 100)
     plan = await session.provisioning.plan(
         DesiredState.from_mapping({"Team": emails(sandbox)[10:100]}), mode="exact"
@@ -118,7 +118,7 @@ async def test_7_6_the_share_is_one_of_the_members_of_now(sandbox: Sandbox, sess
     assert writes(sandbox) == []
 
 
-async def test_7_6_counts_that_are_strings_count(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_7_6_counts_may_be_strings(sandbox: Sandbox, session: EzeepSession) -> None:
     sandbox.behaviour.counts_as_strings = True
     add_team(sandbox, 60)
     plan = await session.provisioning.plan(
@@ -128,10 +128,10 @@ async def test_7_6_counts_that_are_strings_count(sandbox: Sandbox, session: Ezee
 
 
 @pytest.mark.parametrize("mode", ["add", "exact"])
-async def test_7_7_a_plan_that_was_edited_by_hand_is_held_to_its_rules(
+async def test_7_7_the_rules_of_an_edited_plan_are_enforced(
     sandbox: Sandbox, session: EzeepSession, mode: str
 ) -> None:
-    """7-7: enforced where it is applied as well."""
+    """7-7: `apply` checks the protection too."""
     team = add_team(sandbox, 3)
     me = sandbox.organization.admin_id
     sandbox.organization.users[me].groups.add(team.id)

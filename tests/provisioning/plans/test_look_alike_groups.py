@@ -1,4 +1,4 @@
-"""Groups whose names look like those of others: said in the plan; names with invisible characters are not created."""
+"""New groups: a name that looks like another is noted in the plan, a name with invisible characters is refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOOK_ALIKES = [
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES, ids=ascii)
-async def test_a_name_that_looks_like_another_is_said_in_the_plan(
+async def test_a_name_that_looks_like_another_is_noted_in_the_plan(
     sandbox: Sandbox, session: EzeepSession, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     sandbox.organization.add_group("Night shift")
@@ -86,7 +86,7 @@ async def test_other_names_are_not_noted(sandbox: Sandbox, session: EzeepSession
     [unicodedata.normalize("NFD", "Caf\u00e9"), "Caf\u00e9\u3000", "\u2003Caf\u00e9", "Caf\u00e9\u00a0"],
     ids=ascii,
 )
-async def test_what_is_compared_as_equal_is_the_existing_group(
+async def test_a_name_that_compares_equal_is_the_existing_group(
     sandbox: Sandbox, session: EzeepSession, name: str
 ) -> None:
     sandbox.organization.add_group("Caf\u00e9")
@@ -193,7 +193,7 @@ async def test_the_refusal_names_the_group_that_was_probably_meant(
     ],
     ids=ascii,
 )
-async def test_joiners_and_selectors_that_the_writing_needs_are_allowed(
+async def test_joiners_and_selectors_that_the_script_needs_are_allowed(
     sandbox: Sandbox, session: EzeepSession, name: str
 ) -> None:
     plan = await session.provisioning.plan(wants(sandbox, name))

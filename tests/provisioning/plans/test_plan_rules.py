@@ -1,4 +1,4 @@
-"""`session.provisioning.plan`: modes, people that are missing, groups of others, and who is protected."""
+"""`session.provisioning.plan`: modes, missing people, groups of another directory, and protection."""
 
 from __future__ import annotations
 

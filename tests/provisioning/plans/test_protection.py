@@ -1,4 +1,4 @@
-"""What an attack on plans found: protections and limits that could be got round (7-5 to 7-7)."""
+"""Protections and limits cannot be bypassed (7-5 to 7-7)."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ async def _emptied(session: EzeepSession, sandbox: Sandbox, name: str, **options
 
 
 @pytest.mark.parametrize("name", ["Board [EU]", "What?", "All * of us"])
-async def test_7_7_a_name_protects_itself_whatever_a_glob_would_make_of_it(
+async def test_7_7_a_whole_name_matches_before_its_glob(
     sandbox: Sandbox, session: EzeepSession, name: str
 ) -> None:
-    """7-7: brackets in a name are no set of letters."""
+    """7-7: brackets in a name are not always a set of letters."""
     _team(sandbox, 6, name)
     plan = await _emptied(session, sandbox, name, protect_groups=[name])
     assert (plan.removals, len(plan.held_back)) == (0, 5)
 
 
 @pytest.mark.parametrize("form", ["{}", "{{{}}}", "urn:uuid:{}", " {} "])
-async def test_7_7_an_id_protects_however_it_is_written(
+async def test_7_7_an_id_protects_in_every_spelling(
     sandbox: Sandbox, session: EzeepSession, form: str
 ) -> None:
     """7-7: with and without hyphens, in braces, as a URN, in capitals; of users and of groups."""
@@ -58,7 +58,7 @@ async def test_7_7_an_id_protects_however_it_is_written(
 
 
 @pytest.mark.parametrize("pattern", [None, 5, b"a@b.c", " "])
-async def test_7_7_what_is_no_pattern_is_refused(session: EzeepSession, pattern: object) -> None:
+async def test_7_7_a_value_that_is_not_a_pattern_is_refused(session: EzeepSession, pattern: object) -> None:
     """7-7: before anything is read."""
     with pytest.raises(ValueError, match=r"protect_users (must )?contain"):
         await session.provisioning.plan(
@@ -66,10 +66,10 @@ async def test_7_7_what_is_no_pattern_is_refused(session: EzeepSession, pattern:
         )  # fmt: skip
 
 
-async def test_7_7_a_pattern_that_protects_nobody_is_told(
+async def test_7_7_a_pattern_without_a_match_is_logged(
     sandbox: Sandbox, session: EzeepSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """7-7: it may be a slip of the pen."""
+    """7-7: it may be misspelled."""
     _team(sandbox, 2, "Team")
     options = {"protect_users": ["nobody@*", "*@example.com"], "protect_groups": ["Teem", "Team"]}
     with caplog.at_level(logging.WARNING, "ezeep_async.provisioning"):
@@ -80,16 +80,16 @@ async def test_7_7_a_pattern_that_protects_nobody_is_told(
     ]
 
 
-async def test_7_6_an_empty_input_is_no_organization(sandbox: Sandbox, session: EzeepSession) -> None:
-    """7-6: an export that came out empty; in mode "add" it asks for nothing and gets nothing."""
+async def test_7_6_an_empty_input_is_refused_in_mode_exact(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-6: the export may have failed. In mode "add" an empty input is an empty plan."""
     nothing = DesiredState.from_mapping({})
     with pytest.raises(SafetyLimitExceeded, match="contains no groups"):
         await session.provisioning.plan(nothing, mode="exact")
     assert (await session.provisioning.plan(nothing)).is_empty
 
 
-async def test_7_6_a_login_that_sees_nobody_takes_nobody_out(sandbox: Sandbox) -> None:
-    """7-6, 7-7: the directory shows an ordinary user itself alone, so no address of the input can be found."""
+async def test_7_6_a_session_that_cannot_list_people_removes_no_memberships(sandbox: Sandbox) -> None:
+    """7-6, 7-7: the directory lists an ordinary user only itself, so no address of the input can be found."""
     _team(sandbox, 6, "Team")
     person = next(
         person for person in sandbox.organization.listed_people()
@@ -103,10 +103,10 @@ async def test_7_6_a_login_that_sees_nobody_takes_nobody_out(sandbox: Sandbox) -
     assert plan.held_back
 
 
-async def test_7_7_a_removal_by_name_does_not_get_round_protection(
+async def test_7_7_a_removal_by_name_does_not_bypass_protection(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-7: a plan that was edited by hand; ids say which group is meant."""
+    """7-7: in an edited plan, only the id identifies the group."""
     _team(sandbox, 6, "Board")
     plan = await _emptied(session, sandbox, "Board")
     edited = attrs.evolve(
@@ -123,10 +123,10 @@ async def test_7_7_a_removal_by_name_does_not_get_round_protection(
     assert writes(sandbox) == []
 
 
-async def test_7_7_a_plan_deletes_what_a_run_created_and_nothing_else(
+async def test_7_7_a_plan_deletes_only_groups_that_a_run_created(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-5, 7-7: not under another mode or name, not of another directory, not where it is protected."""
+    """7-5, 7-7: not in another mode, under another name, of another directory, or if it is protected."""
     ours, theirs = _team(sandbox, 0, "Ours"), _team(sandbox, 0, "Theirs")
     group_named(sandbox, "Theirs").origin = {"provider": "Azure", "foreign_id": str(theirs)}
     for plan, reason in (
@@ -146,7 +146,7 @@ async def test_7_7_a_plan_deletes_what_a_run_created_and_nothing_else(
 
 
 async def test_7_10_one_plan_creates_one_group_of_a_name(sandbox: Sandbox, session: EzeepSession) -> None:
-    """7-10: however it is written."""
+    """7-10: in every spelling of the name."""
     before = names(sandbox)
     twice = [
         CreateGroup(name, ORGANIZATION_ID) for name in ("Café", "Cafe\N{COMBINING ACUTE ACCENT}", " Café ")
@@ -160,17 +160,17 @@ async def test_7_10_one_plan_creates_one_group_of_a_name(sandbox: Sandbox, sessi
 @pytest.mark.parametrize(
     "options", [{"allow_external": "false"}, {"create_groups": "no"}, {"create_groups": None}]
 )
-async def test_a_text_is_no_switch(
+async def test_a_flag_must_be_a_bool(
     sandbox: Sandbox, session: EzeepSession, options: dict[str, object]
 ) -> None:
-    """ "false" is true to Python, and not to who wrote it."""
+    """ "false" is true in Python."""
     with pytest.raises(ValueError, match="is True or False"):
         await session.provisioning.plan(DesiredState.from_mapping({"Sales": []}), **options)  # type: ignore[arg-type]
     assert sandbox.requests == []
 
 
-async def test_what_is_no_desired_state_is_refused(sandbox: Sandbox, session: EzeepSession) -> None:
-    """With the name of what makes one; and a callback that would never be awaited."""
+async def test_arguments_of_other_types_are_refused(sandbox: Sandbox, session: EzeepSession) -> None:
+    """A mapping in place of a `DesiredState`, and a callback that would never be awaited."""
     with pytest.raises(ValueError, match="from_mapping"):
         await session.provisioning.plan({"Sales": []})  # type: ignore[arg-type]
 
