@@ -14,7 +14,6 @@ from ezeep_async.provisioning.names import member_problem, normalize_email, shor
 
 
 GROUP, GROUPS, MEMBER = "group", "groups", "member"
-COLUMNS = (GROUP, GROUPS, MEMBER)
 """Names of columns, and of the fields of records in JSON and YAML."""
 GROUP_SEPARATOR = ";"
 """Separates group names in a cell of the column `groups`."""
@@ -80,7 +79,7 @@ def _read_header(lines: Sequence[bytes], number: int, collector: Collector) -> _
     if any(_lines_of_row(lines, number, delimiter) > 1 for delimiter in DELIMITERS):
         collector.note_problem(number, f"{_HEADER_EXPECTED}; it has {_LINE_BREAK}")
         return None
-    delimiter = max(DELIMITERS, key=lambda each: len({*_column_names(text, each)} & {*COLUMNS}))
+    delimiter = max(DELIMITERS, key=lambda each: len({*_column_names(text, each)} & {GROUP, GROUPS, MEMBER}))
     columns = _column_names(text, delimiter)
     # Spreadsheets write columns without a name for deleted content. `_read_row` refuses them if they are not blank.
     if sorted(filter(None, columns)) not in ([GROUP, MEMBER], [GROUPS, MEMBER]):

@@ -143,9 +143,9 @@ class DesiredState:
           separates the columns. An empty cell means no group and adds nothing to `rows`. A group whose name contains
           `;` needs the other header.
 
-        Other columns are problems. Blank rows, and blank columns without a name, are skipped. A group without members
-        needs another format, because a lost name must not empty a group. The single quote that `write_csv` puts before
-        cells like `=...` is removed.
+        Other columns are problems. Blank rows, blank columns without a name, and repeated headers of files that were
+        joined are skipped. A group without members needs another format, because a lost name must not empty a group.
+        The single quote that `write_csv` puts before cells like `=...` is removed.
 
         Args:
             path: The file, with any suffix.

@@ -108,12 +108,11 @@ def _read_group(key: Node, value: Node, collector: Collector) -> None:
     name = collector.check_group(key.plain, key.line)
     if name is not None:
         collector.groups.setdefault(name, {})
-    members = [value] if value.kind == "text" else value.children
-    if members is None or value.kind not in {"text", "list"}:
+    if value.kind not in {"text", "list"}:
         message = f"the members of {key!r} must be a list ([] for none), not {value!r}"
         collector.note_problem(value.line, message)
         return
-    for member in members:
+    for member in [value] if value.kind == "text" else value.children or ():
         collector.add_pair(name, collector.check_member(member.plain, member.line))
 
 
@@ -129,13 +128,12 @@ def _read_record(record: Node, collector: Collector) -> None:
     members: list[str | None] = []
     groups: list[str | None] = []
     for name, value in fields:
-        items = value.children
         if name == MEMBER:
             members.append(collector.check_member(value.plain, value.line))
         elif name == GROUP:
             groups.append(collector.check_group(value.plain, value.line))
-        elif name == GROUPS and value.kind == "list" and items is not None:
-            groups += [collector.check_group(item.plain, item.line) for item in items]
+        elif name == GROUPS and value.kind == "list":
+            groups += [collector.check_group(item.plain, item.line) for item in value.children or ()]
         elif name == GROUPS:
             collector.note_problem(value.line, f"the field {GROUPS} must be a list, not {value!r}")
     for group in groups:
