@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -143,3 +144,21 @@ def test_a_report_has_no_formulas() -> None:
     ]
     assert lines[2][:5] == ["create group '=A'", "created", "", str(UUID(int=2)), "1"]
     assert not any(cell.startswith(("=", "+", "-", "@")) for line in lines for cell in line)
+
+
+@pytest.mark.may_block
+def test_a_report_is_written_to_a_path_as_to_an_open_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8-3: a new file is readable by its owner only. It contains addresses."""
+    monkeypatch.chdir(tmp_path)
+    row = Row(change=InvitePerson("jos\u00e9@example.com"), outcome="invited")
+    text, lines = io.StringIO(newline=""), io.BytesIO()
+    Report((row,)).write_csv(text)
+    Report((row,)).write_jsonl(lines)
+    for _ in range(2):  # an existing file is replaced
+        Report((row,)).write_csv("report.csv")
+        Report((row,)).write_jsonl(tmp_path / "report.jsonl")
+    assert Path("report.csv").read_bytes() == text.getvalue().encode()
+    assert Path("report.jsonl").read_bytes() == lines.getvalue()
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}

@@ -122,14 +122,14 @@ async def test_5_3_a_child_writes_nothing_into_the_audit_log_of_its_parent(
 
     def check() -> bool:
         try:
-            asyncio.run(log.note(change, "created"))
+            asyncio.run(log.note(change))
         except AuditLogError as error:
             return "parent" in str(error)
         return False
 
     assert in_child(check)
     assert log.path.read_bytes() == before
-    await log.note(change, "created")
+    await log.note(change)
 
 
 def test_5_5_a_refresh_is_waited_for_at_the_end_of_a_multiprocessing_child(tmp_path: Path) -> None:

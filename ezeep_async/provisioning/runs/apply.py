@@ -1,4 +1,4 @@
-"""Making the changes of a plan: several at once, one failure stopping nobody, everything noted before it is sent."""
+"""`Run`: make the changes of a plan concurrently. Each write is in the audit log before it is sent."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import Literal, TypeVar
 from uuid import UUID
 
 import anyio
@@ -15,7 +16,7 @@ import attrs
 
 from ezeep_async._http.sender import background
 from ezeep_async._runtime.contained_tasks import ContainedTask
-from ezeep_async.errors import AuditLogError, EzeepError
+from ezeep_async.errors import AuditLogError, EzeepError, NotFound, UnexpectedResponse
 from ezeep_async.provisioning.names import normalize_email
 from ezeep_async.provisioning.plans.changes import (
     KINDS,
@@ -28,375 +29,332 @@ from ezeep_async.provisioning.plans.changes import (
     TargetGroup,
 )
 from ezeep_async.provisioning.plans.plan import Plan
-from ezeep_async.provisioning.plans.snapshot import Resources
-from ezeep_async.provisioning.runs.audit import STARTED, AuditLog
-from ezeep_async.provisioning.runs.outcomes import Done, unless_absent
-from ezeep_async.provisioning.runs.preflight import created_twice
-from ezeep_async.provisioning.runs.report import Outcome, Report, Row
-from ezeep_async.provisioning.runs.verify import Verifier
+from ezeep_async.provisioning.plans.snapshot import READERS, Resources
+from ezeep_async.provisioning.runs.audit import AuditLog
+from ezeep_async.provisioning.runs.preflight import Preflight, find_duplicates
+from ezeep_async.provisioning.runs.report import Difference, Outcome, Report, Row
+from ezeep_async.provisioning.runs.verify import Comparison
+from ezeep_async.provisioning.wording import counted
+from ezeep_async.resources._base import read_settled
+from ezeep_async.resources.user_calls import MembershipChange
 
+
+T = TypeVar("T")
 
 logger = logging.getLogger("ezeep_async.provisioning")
 
 Verify = Literal["fresh", "trust-plan"]
 
+LISTINGS = 3
+"""Listings of the users with `verify_after`, at most. Changes that were undone are repeated after each but the last."""
+NOT_COMPARED = "the run ended before its result was compared with the plan"
+
 
 @attrs.frozen
 class Event:
-    """One change is done with."""
+    """The end of one change, for `on_event`."""
 
     kind: Kind
     change: Change
     outcome: Outcome
     done: int
-    """How many changes are done with, this one included."""
+    """Number of changes that have ended, this one included."""
     total: int
-    """How many changes the plan has."""
+    """Number of changes of the plan."""
 
 
 OnEvent = Callable[[Event], None]
 
 
-async def run_to_report(run: Run) -> Report:
-    """The report of a run. A caller that is cancelled stops it: what is in flight ends, and nothing else begins.
-
-    The report of a run that was ended so, or by its callback, is on the exception: see `report_of`. A second
-    cancellation cuts off what is in flight; those changes are "unknown" then.
-    """
-    task = ContainedTask(run.run())
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError as cancelled:
-        run.stop()
-        # anyio cancels again at every await, asyncio once for each time that somebody asks.
-        with anyio.CancelScope(shield=True):
-            while not task.done():
-                try:
-                    await asyncio.wait({task})
-                except asyncio.CancelledError:
-                    run.cut()
-        if not task.cancelled():
-            task.exception()  # looked at: the cancellation goes first
-        # The same object goes on: time limits look at its class, and not at those derived from it.
-        _attach(run.report(), cancelled)
-        raise
-    except BaseException as error:
-        run.stop()
-        _attach(run.report(), error)
-        raise
+Begin = Callable[..., Awaitable[None]]
+"""Called before a write, with the groups of the user before and after it. Raises `AuditLogError` to prevent the write."""
 
 
-def _attach(report: Report, error: BaseException) -> None:
-    with contextlib.suppress(AttributeError):  # a class that has something else of that name
-        BaseException.__setattr__(error, "report", report)  # also where the class is frozen
+@attrs.frozen
+class Writer:
+    """Makes single changes, with their lines in the audit log."""
+
+    resources: Resources
+    known: Preflight
+    log: AuditLog | None = None
+
+    async def make(self, change: Change) -> tuple[Row, MembershipChange | None]:
+        """Make a change. The only place that decides what an error means for its outcome."""
+        started, begun = time.monotonic(), False
+
+        async def begin(before: frozenset[UUID] | None = None, after: frozenset[UUID] | None = None) -> None:
+            nonlocal begun
+            if self.log is not None:
+                await self.log.note(change, before=before, after=after)
+            begun = True
+
+        outcome: Outcome
+        error: EzeepError | None = None
+        result: object
+        try:
+            outcome, result = await self._write(change, begin)
+        except EzeepError as raised:
+            error = result = raised
+            may_have_happened = raised.may_have_happened or isinstance(raised, UnexpectedResponse)
+            outcome = "unknown" if begun and may_have_happened else "failed"
+            if outcome == "failed" and isinstance(raised, NotFound) and await self._is_gone(change, begun):
+                outcome, error = "already_absent", None
+        added: tuple[TargetGroup, ...] = ()
+        removed: tuple[TargetGroup, ...] = ()
+        group_id = change.id if isinstance(change, DeleteGroup) else None
+        if isinstance(change, CreateGroup):
+            group_id = self.known.created.get(change.name)
+        made = result if isinstance(result, MembershipChange) else None
+        if made is not None and isinstance(change, ChangeMemberships):
+            added = self._among(change.add, made.user.group_ids - made.before)
+            removed = self._among(change.remove, made.before - made.user.group_ids)
+            # The possible part of the change is made, although another group could not be created.
+            if (error := self._not_created(change)) is not None:
+                outcome = "failed"
+        row = Row(
+            change=change,
+            outcome=outcome,
+            error=error,
+            seconds=time.monotonic() - started,
+            attempts=getattr(result, "attempts", 0),
+            request_id=getattr(result, "request_id", None) or "",
+            group_id=group_id,
+            added=added,
+            removed=removed,
+        )
+        return row, made
+
+    async def note(self, row: Row, made: MembershipChange | None) -> None:
+        """Write the outcome into the log."""
+        if self.log is None or isinstance(row.error, AuditLogError):
+            return
+        states = (None, None) if made is None else (made.before, made.user.group_ids)
+        try:
+            await self.log.note(row.change, row, *states)
+        except AuditLogError as error:
+            # The log has its start, which is enough for undo.
+            logger.critical("%s: %s, which is not in the audit log: %s", row.change, row.outcome, error)
+
+    async def _write(self, change: Change, begin: Begin) -> tuple[Outcome, object]:
+        """Make a change, unless it is not needed. Return its outcome, and the result with the attempts and request id."""
+        if isinstance(change, ChangeMemberships):
+            return await self._change_memberships(change, begin)
+        if isinstance(change, CreateGroup):
+            return await self._create(change, begin)
+        if isinstance(change, InvitePerson):
+            if normalize_email(change.email) in self.known.invited:
+                return "unchanged", None
+            await begin()
+            return "invited", (await self.resources.invitations.inner.create(change.email))[1]
+        group = await self.resources.groups.get(change.id)
+        if group.num_members or group.num_printers:
+            return "kept", None
+        await begin()
+        return "deleted", await self.resources.groups.inner.delete(change.id)
+
+    async def _create(self, change: CreateGroup, begin: Begin) -> tuple[Outcome, object]:
+        if change.name in self.known.created:
+            logger.warning("group %r was created after the plan was made: it is used", change.name)
+            return "adopted", None
+        await begin()
+        ensured = await self.resources.groups.inner.ensure_absent(change.name, change.organization_id)
+        self.known.created[change.name] = ensured.group.id
+        return "created" if ensured.created else "adopted", ensured
+
+    async def _change_memberships(
+        self, change: ChangeMemberships, begin: Begin
+    ) -> tuple[Outcome, MembershipChange]:
+        add, remove = self.known.ids_of(change.add), self.known.ids_of(change.remove)
+        if not add and not remove and (error := self._not_created(change)) is not None:
+            raise error
+        trusted = change.user_id in self.known.trusted
+        self.known.trusted.discard(change.user_id)  # the user has other groups after this write
+        made = await self.resources.users.inner.change_groups(
+            change.user_id, add, remove, assumed=change.before if trusted else None, before_write=begin
+        )
+        return "updated" if made.written else "unchanged", made
+
+    async def _is_gone(self, change: Change, begun: bool) -> bool:
+        """Whether the user or group of a removal does not exist, after a 404.
+
+        After a 404 to a write this is read: a proxy may reject writes only.
+        """
+        if isinstance(change, DeleteGroup):
+            read: Callable[[], Awaitable[object]] = partial(self.resources.groups.get, change.id)
+        elif isinstance(change, ChangeMemberships) and not change.add:
+            read = partial(self.resources.users.get, change.user_id)
+        else:
+            return False
+        if begun:
+            try:
+                await read()
+            except EzeepError as error:
+                return isinstance(error, NotFound)
+        return not begun
+
+    def _not_created(self, change: ChangeMemberships) -> EzeepError | None:
+        names = [repr(group.name) for group in change.add if self.known.id_of(group) is None]
+        return EzeepError(f"{', '.join(names)} could not be created") if names else None
+
+    def _among(self, groups: Iterable[TargetGroup], ids: frozenset[UUID]) -> tuple[TargetGroup, ...]:
+        # A plan that was edited by hand may contain duplicates.
+        return tuple({each: group for group in groups if (each := self.known.id_of(group)) in ids}.values())
 
 
+@attrs.define(eq=False)
 class Run:
     """One application of a plan."""
 
-    def __init__(
-        self,
-        resources: Resources,
-        plan: Plan,
-        appeared: Mapping[str, UUID],
-        invited: frozenset[str],
-        trusted: set[UUID],
-        *,
-        concurrency: int,
-        on_event: OnEvent | None,
-        log: AuditLog | None,
-        warnings: Iterable[str] = (),
-        verifier: Verifier | None = None,
-    ) -> None:
-        self._resources = resources
-        self._plan = plan
-        self._concurrency = concurrency
-        self._on_event = on_event
-        self._log = log
-        self._rows: dict[int, Row] = {}
-        self._trusted = trusted
-        """Users who need not be read, as their groups are what the plan has for them."""
-        self._invited = invited
-        """People who need no invitation any more."""
-        self._created = dict(appeared)
-        """The groups that the plan has no ids for, by the names that it has for them."""
-        self._workers: set[asyncio.Task[None]] = set()
-        self._warnings = list(warnings)
-        self._verifier = verifier or Verifier(resources, plan, {}, wanted=False)
-        self._stopped = False
-        self._started = time.monotonic()
-        self._done = 0
+    writer: Writer
+    plan: Plan
+    concurrency: int
+    on_event: OnEvent | None = None
+    unverified: str = ""
+    """Why the memberships are not compared with the plan yet. Empty: they are not to be compared, or are."""
+    _differences: tuple[Difference, ...] = attrs.field(init=False, default=())
+    _rows: dict[int, Row | None] = attrs.field(init=False, factory=dict[int, Row | None])
+    """By the number of the change. None: it has begun."""
+    _workers: asyncio.Future[list[BaseException | None]] | None = attrs.field(init=False, default=None)
+    _stopped: bool = attrs.field(init=False, default=False)
+    _started: float = attrs.field(init=False, factory=time.monotonic)
+    _done: int = attrs.field(init=False, default=0)
+
+    async def to_report(self) -> Report:
+        """Run. If the caller is cancelled, changes in flight end and no other begins.
+
+        A second cancellation cancels the changes in flight: their outcome is "unknown". The exception of a run that was
+        cancelled, or ended by its callback, carries the report: see `report_of`.
+        """
+        task = ContainedTask(self._run())
+        try:
+            await asyncio.shield(task)
+        # The same exception is raised again: time limits compare its class and identity.
+        except BaseException as error:
+            self.stop()
+            # anyio cancels again at every await.
+            with anyio.CancelScope(shield=True):
+                while not task.done():
+                    try:
+                        await asyncio.wait({task})
+                    except asyncio.CancelledError:
+                        if self._workers is not None:
+                            self._workers.cancel()
+            if not task.cancelled():
+                task.exception()  # retrieved
+            with contextlib.suppress(AttributeError):  # a class with another attribute of this name
+                BaseException.__setattr__(error, "report", self._report())  # also if the class is frozen
+            raise
+        return self._report()
 
     def stop(self) -> None:
-        """Begin nothing any more."""
+        """Begin no more changes."""
         self._stopped = True
 
-    def cut(self) -> None:
-        """Break off what is in flight."""
-        for worker in self._workers:
-            worker.cancel()
-
-    def report(self) -> Report:
-        """What became of the changes so far."""
-        rows = tuple(
-            self._rows.get(number) or Row(change=change, outcome="not_started")
-            for number, change in enumerate(self._plan.changes)
-        )
+    def _report(self) -> Report:
         return Report(
-            rows,
+            tuple(
+                self._rows.get(number)
+                or Row(change=change, outcome="unknown" if number in self._rows else "not_started")
+                for number, change in enumerate(self.plan.changes)
+            ),
             time.monotonic() - self._started,
-            "" if self._log is None else self._log.run_id,
-            tuple(self._warnings),
-            self._verifier.differences,
-            self._verifier.unverified,
+            "" if self.writer.log is None else self.writer.log.run_id,
+            tuple(self.writer.known.warnings),
+            self._differences,
+            self.unverified,
         )
 
-    async def run(self) -> Report:
-        """Make the changes. Raises what the callback raises, when what is in flight has ended."""
-        of_kind: dict[str, list[tuple[int, Change]]] = {kind: [] for kind in KINDS}
-        for number, change in enumerate(self._plan.changes):
-            of_kind[change.kind].append((number, change))
-        with background():  # people's calls on this session do not wait behind it
-            for kind, steps in of_kind.items():
-                if kind == CreateGroup.kind and steps:
-                    # In one turn, after one look at what there is.
-                    async with self._resources.groups.inner.creating_many():
-                        await self._work(steps)
-                else:
-                    await self._work(steps)
-                if kind == CreateGroup.kind and steps and not self._stopped:
-                    await self._finish([ContainedTask(self._look_for_twins())])
-            self._warnings += await self._verifier.run(
-                [*self._rows.values()],
-                self._created,
-                together=lambda work: self._finish(map(ContainedTask, work)),
-                repair=self._repair,
-                stopped=lambda: self._stopped,
-                concurrency=self._concurrency,
-            )
-        return self.report()
+    async def _run(self) -> None:
+        steps: dict[str, list[tuple[int, Change]]] = {kind: [] for kind in KINDS}
+        for number, change in enumerate(self.plan.changes):
+            steps[change.kind].append((number, change))
+        with background():  # other calls on this session do not wait for the run
+            if creations := steps.pop(CreateGroup.kind):
+                async with self.writer.resources.groups.inner.creating_many():
+                    await self._for_each(creations, self._step)
+                await self._together([self._find_duplicates()])
+            for rest in steps.values():
+                await self._for_each(rest, self._step)
+            if self.unverified:
+                await self._verify()
 
-    async def _look_for_twins(self) -> None:
-        created = [
-            (row.change, row.group_id)
-            for row in self._rows.values()
-            if row.outcome == "created" and row.group_id is not None and isinstance(row.change, CreateGroup)
-        ]
-        if created:
-            self._warnings += await created_twice(self._resources, created)
-        for warning in self._warnings:
-            logger.warning(warning)
-
-    async def _repair(self, change: ChangeMemberships) -> None:
-        await self._note(change, await self._change_memberships(change))
-
-    async def _work(self, steps: Sequence[tuple[int, Change]]) -> None:
-        """Workers that share one iterator: however many changes there are, there are no more tasks than workers."""
-        rest = iter(steps)
+    async def _for_each(self, items: Sequence[T], work: Callable[[T], Awaitable[None]]) -> None:
+        """Process items with workers that share one iterator: there are never more tasks than workers."""
+        rest = iter(items)
 
         async def worker() -> None:
-            for number, change in rest:
+            for item in rest:
                 if self._stopped:
                     return
-                await self._step(number, change)
+                try:
+                    await work(item)
+                except BaseException:  # of the callback: changes do not raise
+                    self.stop()
+                    raise
 
+        await self._together(worker() for _ in range(min(self.concurrency, len(items))))
+
+    async def _together(self, work: Iterable[Coroutine[object, object, None]]) -> None:
+        """Run all concurrently, and wait for all also if one fails."""
+        self._workers = asyncio.gather(*map(ContainedTask, work), return_exceptions=True)
+        for error in await self._workers:
+            if error is not None:
+                raise error
+
+    async def _step(self, step: tuple[int, Change]) -> None:
+        number, change = step
+        self._rows[number] = None
+        row, made = await self.writer.make(change)
+        self._rows[number] = row  # before its line in the log is written: the change is made
+        await self.writer.note(row, made)
+        self._done += 1
+        if self.on_event is not None:
+            self.on_event(Event(change.kind, change, row.outcome, self._done, len(self.plan.changes)))
+
+    async def _repair(self, change: ChangeMemberships) -> None:
+        await self.writer.note(*await self.writer.make(change))  # the next listing shows whether it succeeded
+
+    async def _find_duplicates(self) -> None:
+        created = {
+            row.group_id: row.change
+            for row in self._rows.values()
+            if row and row.group_id and row.outcome == "created" and isinstance(row.change, CreateGroup)
+        }
+        if created and not self._stopped:
+            self._warn(*await find_duplicates(self.writer.resources, created))
+
+    def _warn(self, *warnings: str) -> None:
+        for warning in warnings:
+            logger.warning(warning)
+        self.writer.known.warnings += warnings
+
+    async def _verify(self) -> None:
+        """List the users, and repeat the changes that other writers have undone, with at most `LISTINGS` listings."""
+        comparison = Comparison(self.plan, self.writer.known, filter(None, self._rows.values()))
+        undone = 0
+        try:
+            for listings_left in reversed(range(LISTINGS)):
+                repairs: list[ChangeMemberships] = []
+                await self._together([self._compare(comparison, repairs)])
+                if not repairs or not listings_left:
+                    break
+                self.unverified = NOT_COMPARED
+                undone += sum(len(change.add) + len(change.remove) for change in repairs)
+                await self._for_each(repairs, self._repair)
+        finally:
+            if undone:
+                membership_changes = counted(undone, "membership change")
+                self._warn(f"other writers undid {membership_changes} of this run. They were made again")
+
+    async def _compare(self, comparison: Comparison, repairs: list[ChangeMemberships]) -> None:
         if self._stopped:
             return
-        many = min(self._concurrency, len(steps))
-        await self._finish(ContainedTask(worker()) for _ in range(many))
-
-    async def _finish(self, workers: Iterable[asyncio.Task[None]]) -> None:
-        """Wait for all of them, also where one fails. `cut` cuts them off."""
-        self._workers = set(workers)
-        failed: list[BaseException] = []
-        while self._workers:
-            done, self._workers = await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if not task.cancelled():
-                    error = task.exception()
-                elif self._stopped:  # `cut` did it, which comes after `stop`
-                    continue
-                else:
-                    error = asyncio.CancelledError()  # the callback raised it
-                if error is not None:
-                    # Changes do not raise: this is a fault in the callback, or here.
-                    self.stop()
-                    failed.append(error)
-        if failed:
-            raise failed[0]
-
-    async def _step(self, number: int, change: Change) -> None:
-        started = time.monotonic()
-        # Whatever ends it from here on: a change that may have been written was not "not_started".
-        self._rows[number] = Row(change=change, outcome="unknown")
+        users = self.writer.resources.users.list(concurrency=READERS)
         try:
-            done = await self._outcome_of(change)
-        except BaseException:
-            self._rows[number] = Row(change=change, outcome="unknown", seconds=time.monotonic() - started)
-            raise
-        # The row first: with the line under way, it is done all the same.
-        self._rows[number] = Row(
-            change=change,
-            outcome=done.outcome,
-            error=done.error,
-            seconds=time.monotonic() - started,
-            attempts=done.attempts,
-            request_id=done.request_id,
-            group_id=done.group_id,
-            added=done.added,
-            removed=done.removed,
-        )
-        await self._note(change, done)
-        self._done += 1
-        if self._on_event is not None:
-            self._on_event(Event(change.kind, change, done.outcome, self._done, len(self._plan.changes)))
-
-    async def _outcome_of(self, change: Change) -> Done:
-        if isinstance(change, ChangeMemberships):
-            return await self._change_memberships(change)
-        begun = False
-        try:
-            if (settled := await self._settled(change)) is not None:
-                return settled
-            await self._intend(change)
-            begun = True
-            return await self._make(change)
+            found = await read_settled(users, comparison.differences, strict=False)
         except EzeepError as error:
-            failed = Done.failed(error, begun=begun)
-            if isinstance(change, DeleteGroup):
-                failed = attrs.evolve(failed, group_id=change.id)
-                return await unless_absent(
-                    failed, begun=begun, read=lambda: self._resources.groups.get(change.id)
-                )
-            return failed
-
-    async def _settled(self, change: CreateGroup | InvitePerson | DeleteGroup) -> Done | None:
-        """The outcome of a change that need not be made, or must not be."""
-        if isinstance(change, CreateGroup) and (known := self._created.get(change.name)) is not None:
-            logger.warning("group %r has come into being since the plan was made: it is used", change.name)
-            return Done(outcome="adopted", group_id=known)
-        if isinstance(change, InvitePerson) and normalize_email(change.email) in self._invited:
-            return Done(outcome="unchanged")
-        if isinstance(change, DeleteGroup) and await self._is_used(change.id):
-            return Done(outcome="kept", group_id=change.id)
-        return None
-
-    async def _make(self, change: CreateGroup | InvitePerson | DeleteGroup) -> Done:
-        if isinstance(change, CreateGroup):
-            return await self._create(change)
-        if isinstance(change, InvitePerson):
-            _, answer = await self._resources.invitations.inner.create(change.email)
-            return Done(outcome="invited", attempts=answer.attempts, request_id=answer.request_id)
-        answer = await self._resources.groups.inner.delete(change.id)
-        return Done(
-            outcome="deleted", attempts=answer.attempts, request_id=answer.request_id, group_id=change.id
-        )
-
-    # --- the kinds of change ---------------------------------------------------------------------------------------
-
-    async def _create(self, change: CreateGroup) -> Done:
-        made = await self._resources.groups.inner.ensure_absent(change.name, change.organization_id)
-        self._created[change.name] = made.group.id
-        return Done(
-            outcome="created" if made.created else "adopted",
-            attempts=made.attempts,
-            request_id=made.request_id,
-            group_id=made.group.id,
-        )
-
-    async def _change_memberships(self, change: ChangeMemberships) -> Done:
-        add, absent = self._ids(change.add)
-        remove, _ = self._ids(change.remove)
-        # What can be done is done, also where one of the groups could not be created.
-        if absent and not add and not remove:
-            return Done(outcome="failed", error=_not_created(absent))
-
-        trusted = change.user_id in self._trusted
-        self._trusted.discard(change.user_id)  # after this write it has other groups
-        begun = False
-
-        async def before_write(before: frozenset[UUID], after: frozenset[UUID]) -> None:
-            nonlocal begun
-            await self._intend(change, before, after)
-            begun = True
-
-        try:
-            made = await self._resources.users.inner.change_groups(
-                change.user_id,
-                add,
-                remove,
-                assumed=change.before if trusted else None,
-                before_write=before_write,
-            )
-        except EzeepError as error:
-            failed = Done.failed(error, begun=begun)
-            if change.add:
-                return failed
-            return await unless_absent(
-                failed, begun=begun, read=lambda: self._resources.users.get(change.user_id)
-            )
-        after = made.user.group_ids
-        return Done(
-            outcome="failed" if absent else "updated" if made.written else "unchanged",
-            error=_not_created(absent) if absent else None,
-            attempts=made.attempts,
-            request_id=made.request_id,
-            before=made.before,
-            after=after,
-            added=self._among(change.add, after - made.before),
-            removed=self._among(change.remove, made.before - after),
-        )
-
-    def _ids(self, groups: Iterable[TargetGroup]) -> tuple[frozenset[UUID], list[str]]:
-        """Their ids, and the names of those that have none: they could not be created."""
-        known: set[UUID] = set()
-        unknown: list[str] = []
-        for group in groups:
-            if (group_id := self._id_of(group)) is None:
-                unknown.append(group.name)
-            else:
-                known.add(group_id)
-        return frozenset(known), unknown
-
-    def _among(self, groups: Iterable[TargetGroup], ids: frozenset[UUID]) -> tuple[TargetGroup, ...]:
-        # A plan that was made by hand may name a group twice.
-        by_id = {self._id_of(group): group for group in groups}
-        return tuple(group for group_id, group in by_id.items() if group_id in ids)
-
-    def _id_of(self, group: TargetGroup) -> UUID | None:
-        return group.id or self._created.get(group.name)
-
-    async def _is_used(self, group_id: UUID) -> bool:
-        group = await self._resources.groups.get(group_id)
-        return bool(group.num_members or group.num_printers)
-
-    # --- the audit log ---------------------------------------------------------------------------------------------
-
-    async def _intend(
-        self, change: Change, before: frozenset[UUID] | None = None, after: frozenset[UUID] | None = None
-    ) -> None:
-        """Note what is about to be written. Raises `AuditLogError`: then it is not written."""
-        if self._log is not None:
-            await self._log.note(change, STARTED, before=before, after=after)
-
-    async def _note(self, change: Change, done: Done) -> None:
-        if self._log is None or isinstance(done.error, AuditLogError):
+            self.unverified = f"the users could not be listed after the run: {error}"
             return
-        try:
-            await self._log.note(
-                change,
-                done.outcome,
-                group_id=done.group_id,
-                before=done.before,
-                after=done.after,
-                attempts=done.attempts,
-                request_id=done.request_id,
-                error="" if done.error is None else str(done.error),
-            )
-        except AuditLogError as error:
-            # It was noted as started, which is enough to undo it.
-            logger.critical("%s: %s, which is not in the audit log: %s", change, done.outcome, error)
-
-
-def _not_created(names: Iterable[str]) -> EzeepError:
-    return EzeepError(f"{', '.join(repr(name) for name in names)} could not be created")
+        self.unverified = ""
+        self._differences = tuple(difference for of_user in found for difference in of_user)
+        repairs += comparison.repairs(self._differences)

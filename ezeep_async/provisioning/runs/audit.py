@@ -1,9 +1,4 @@
-"""The audit log: what a run is about to write, and what became of it, as JSON lines (requirements 7-9, 7-15).
-
-Every write is noted twice: as "started", on the disk before it is sent, and with its outcome after the answer. So
-whatever kills the process, the log has everything that may have been written, and `session.provisioning.undo` can
-take it back.
-"""
+"""The audit log: each write before it is sent, and its outcome, as lines of JSON (requirements 7-9, 7-15)."""
 
 from __future__ import annotations
 
@@ -17,143 +12,85 @@ from uuid import UUID, uuid4
 
 import attrs
 
+from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._text.cleaning import cleaned_path
-from ezeep_async._text.text_files import UTF8_BOM, NotText, line_of, lines_of, without_bom
+from ezeep_async._text.text_files import UTF8_BOM, NotText, line_of, without_bom
 from ezeep_async._wire.converter import decode, encode
 from ezeep_async._wire.structuring import unstructure
 from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.auth.stores.private import open_private
 from ezeep_async.errors import AuditLogError, UnexpectedResponse
 from ezeep_async.provisioning.plans.changes import Change, ChangeMemberships, CreateGroup, DeleteGroup
+from ezeep_async.provisioning.runs.report import Row
 
 
 STARTED = "started"
-"""The outcome of a write that is about to be made."""
+"""Outcome in the line before a write."""
 RUN = "run"
-"""The operation of the line that a run begins with."""
-_FIRST = b'{"run_id":'
-"""How each line begins."""
+"""Operation of the first line of a run."""
+_LINE_START = b'{"run_id":'
 _RUN_ID = re.compile(rb'\{"run_id":"([^"]*)"')
 
 
 @attrs.frozen(kw_only=True)
 class AuditRecord:
-    """One line."""
+    """One line of an audit log."""
 
     run_id: str
     time: datetime
     """UTC."""
     operation: str
-    """The kind of the change; "run" in the line that a run begins with."""
+    """Kind of the change; "run" in the first line of a run."""
     outcome: str
-    """"started", or one of a report's outcomes."""
+    """"started" before a write, then the outcome in the report."""
     user_id: UUID | None = None
     group_id: UUID | None = None
     name: str = ""
-    """The group's name, or whom it is about, for people."""
+    """Name of the group, or e-mail address or id of the user, for messages."""
     organization_id: UUID | None = None
-    """Where a group is created."""
+    """Organization of a group that is created."""
     namesakes: tuple[UUID, ...] | None = None
-    """In the line that a run begins with: the groups that there were of the names that it creates groups of."""
+    """In the first line of a run: ids of groups that existed with the names of the groups that it creates."""
     before: tuple[UUID, ...] | None = None
-    """All groups of the user before the write."""
+    """Ids of all groups of the user before the write."""
     after: tuple[UUID, ...] | None = None
-    """All groups of the user after it."""
+    """Ids of all groups of the user after the write."""
     attempts: int = 0
     request_id: str = ""
     error: str = ""
 
 
 class AuditLog:
-    """A file that lines are appended to, each of them on the disk before `write` returns.
-
-    Callers that come while the disk is busy share its next turn. Raises `AuditLogError` when the file cannot be written.
-    """
+    """A file that lines are appended to. Raises `AuditLogError` if it cannot be written, then for each later line too."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = expanded(cleaned_path(path, "audit_log"))
         self.run_id = uuid4().hex
-        self._pending: list[bytes] = []
-        self._taken = 0
-        self._written = 0
+        self._pid = os.getpid()
+        self._lines: list[bytes] = []
+        self._next_append: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._broken: OSError | None = None
-        self._pid = os.getpid()
-
-    async def note(
-        self,
-        change: Change,
-        outcome: str,
-        *,
-        group_id: UUID | None = None,
-        before: frozenset[UUID] | None = None,
-        after: frozenset[UUID] | None = None,
-        attempts: int = 0,
-        request_id: str = "",
-        error: str = "",
-    ) -> None:
-        """Write what is about to become of a change, or what became of it."""
-        await self.write(
-            AuditRecord(
-                run_id=self.run_id,
-                time=datetime.now(UTC),
-                operation=change.kind,
-                outcome=outcome,
-                user_id=change.user_id if isinstance(change, ChangeMemberships) else None,
-                group_id=change.id if isinstance(change, DeleteGroup) else group_id,
-                name=change.subject,
-                organization_id=change.organization_id if isinstance(change, CreateGroup) else None,
-                before=None if before is None else tuple(sorted(before)),
-                after=None if after is None else tuple(sorted(after)),
-                attempts=attempts,
-                request_id=request_id,
-                error=error,
-            )
-        )
-
-    async def write(self, record: AuditRecord) -> None:
-        """Append one line, and wait until it is on the disk."""
-        if self._pid != os.getpid():
-            raise AuditLogError(f"the run of the audit log {self.path} goes on in the parent process")
-        self._pending.append(encode(unstructure(record)) + b"\n")
-        self._taken += 1
-        ticket = self._taken
-        async with self._turn:
-            if self._written >= ticket:
-                return  # somebody took it along
-            lines, self._pending = self._pending, []
-            upto = self._taken
-            if self._broken is None:
-                try:
-                    # Waited for to its end: a line that is half written when its caller is cancelled would be lost.
-                    await asyncio.shield(asyncio.to_thread(self._append, b"".join(lines)))
-                except OSError as error_:
-                    self._broken = error_
-            self._written = upto
-        if self._broken is not None:
-            raise AuditLogError(
-                f"the audit log {self.path} cannot be written: {self._broken}"
-            ) from self._broken
 
     async def check(self) -> None:
-        """Raise `AuditLogError` for a file that holds something else. It may not be there yet; it is left as it is."""
+        """Raise `AuditLogError` if the file exists and is not an audit log."""
         try:
-            ours = await asyncio.to_thread(self._is_ours)
+            is_audit_log = await asyncio.to_thread(self._is_audit_log)
         except OSError as error:
             raise AuditLogError(f"the audit log {self.path} cannot be read: {error}") from error
-        if not ours:
-            raise AuditLogError(f"{self.path} holds something else than an audit log: give another file")
+        if not is_audit_log:
+            raise AuditLogError(f"{self.path} contains something else than an audit log: use another file")
 
-    def _is_ours(self) -> bool:
+    def _is_audit_log(self) -> bool:
         if not self.path.is_file():
             return True
         with self.path.open("rb") as file:
-            # Two lines: the first may be what is left of a process that was killed, and a "{" begins many files.
-            begin = file.read(4096).removeprefix(UTF8_BOM).lstrip()
-            return all(_may_be_torn(line.removeprefix(UTF8_BOM)) for line in begin.splitlines()[:2])
+            # Two lines: a killed process may have left a part of the first, and many other files begin with "{".
+            start = file.read(4096).removeprefix(UTF8_BOM).lstrip()
+        return all(_may_be_torn(line.removeprefix(UTF8_BOM)) for line in start.splitlines()[:2])
 
     async def begin(self, namesakes: Iterable[UUID]) -> None:
-        """Write the run's first line, before anything is written elsewhere. A disk that is full is found out here."""
+        """Write the first line of the run. An unwritable file is found here, before the first change."""
         await self.write(
             AuditRecord(
                 run_id=self.run_id,
@@ -164,86 +101,121 @@ class AuditLog:
             )
         )
 
+    async def note(
+        self,
+        change: Change,
+        row: Row | None = None,
+        before: frozenset[UUID] | None = None,
+        after: frozenset[UUID] | None = None,
+    ) -> None:
+        """Write the start of a change or, with its `row`, its outcome."""
+        group_id = change.id if isinstance(change, DeleteGroup) else None
+        await self.write(
+            AuditRecord(
+                run_id=self.run_id,
+                time=datetime.now(UTC),
+                operation=change.kind,
+                outcome=STARTED if row is None else row.outcome,
+                user_id=change.user_id if isinstance(change, ChangeMemberships) else None,
+                group_id=group_id if row is None else row.group_id,
+                name=change.subject,
+                organization_id=change.organization_id if isinstance(change, CreateGroup) else None,
+                before=None if before is None else tuple(sorted(before)),
+                after=None if after is None else tuple(sorted(after)),
+                attempts=0 if row is None else row.attempts,
+                request_id="" if row is None else row.request_id,
+                error="" if row is None else str(row.error or ""),
+            )
+        )
+
+    async def write(self, record: AuditRecord) -> None:
+        """Append a line, and wait until it is on the disk. Lines that arrive during an append share the next one."""
+        if self._pid != os.getpid():
+            raise AuditLogError(f"the run of the audit log {self.path} belongs to the parent process")
+        self._lines.append(encode(unstructure(record)) + b"\n")
+        if self._next_append is None:
+            self._next_append = ContainedTask(self._append_lines())
+        # A cancelled caller does not interrupt the append: others may wait for it.
+        await asyncio.shield(self._next_append)
+        if self._broken is not None:
+            raise AuditLogError(
+                f"the audit log {self.path} cannot be written: {self._broken}"
+            ) from self._broken
+
+    async def _append_lines(self) -> None:
+        async with self._turn:
+            self._next_append, lines, self._lines = None, self._lines, []
+            if self._broken is None:
+                try:
+                    await asyncio.to_thread(self._append, b"".join(lines))
+                except OSError as error:
+                    self._broken = error
+
     def _append(self, content: bytes) -> None:
-        # It names people and their groups: nobody else's business.
         with open(self.path, "a+b", opener=open_private) as file:  # Path.open() takes no opener
             end = file.seek(0, os.SEEK_END)
             if end:
                 file.seek(end - 1)
                 if file.read(1) != b"\n":
-                    file.write(b"\n")  # what a killed process left of its last line stays a line of its own
+                    file.write(b"\n")  # ends the line that a killed process left
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
 
 
 def read_audit_log(path: str | os.PathLike[str]) -> Iterator[AuditRecord]:
-    """The lines of a log, in their order. A line that a killed process left unfinished is passed over: its last one.
+    """Iterate over the lines of an audit log, in their order. Blocks while it reads.
 
-    Blocks while it reads. Raises `AuditLogError` for a file that is no audit log, for a line that is damaged and is not
-    the last one of its run, and `OSError`.
+    The last line of a run is skipped if it is incomplete, because the process was killed while it wrote the line.
+
+    Args:
+        path: The file. It is opened when the iteration begins.
+
+    Raises:
+        AuditLogError: The file is not an audit log, or a line is damaged that is not the last one of its run.
+        OSError: The file cannot be read.
     """
     return _records(expanded(cleaned_path(path, "audit_log")))
 
 
 def _records(path: Path) -> Iterator[AuditRecord]:
     torn: dict[str, int] = {}
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            record = decode(line, AuditRecord)
-        except UnexpectedResponse as error:
-            if not _may_be_torn(line):
-                raise AuditLogError(f"{path}, line {number}: this is no line of an audit log") from error
-            _refuse_other_encoding(path, number, line)
-            run_id = _run_id(line)
-            if run_id:
-                _refuse_damage(path, torn.get(run_id))
-                torn[run_id] = number
-            continue
-        _refuse_damage(path, torn.get(record.run_id))
-        yield record
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines with their numbers, whatever ends them, and whatever marks an editor put before them."""
-    number = 0
-    with path.open("rb") as file:
-        for chunk in file:
+    # Text with any line ends, because editors change them. Other bytes than UTF-8 are kept for the messages.
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        for number, text in enumerate(file, 1):
+            line = text.strip("\ufeff \t\r\n").encode(errors="surrogateescape")
+            if not line:
+                continue
+            record = None
             try:
-                whole = without_bom(chunk) if number == 0 else chunk
-            except NotText as error:
-                raise AuditLogError(f"{path}, line 1: {error}") from None
-            for _, line in lines_of(whole.removesuffix(b"\n").removesuffix(b"\r")):
-                number += 1
-                yield number, line.removeprefix(UTF8_BOM)  # of a log that was appended to another
+                record = decode(line, AuditRecord)
+                run_id = record.run_id
+            except UnexpectedResponse:
+                if problem := _problem(line):
+                    raise AuditLogError(f"{path}, line {number}: {problem}") from None
+                found = _RUN_ID.match(line)
+                run_id = found[1].decode(errors="replace") if found else ""
+            if run_id in torn:  # a killed process writes no line after the incomplete one
+                raise AuditLogError(
+                    f"{path}, line {torn[run_id]}: this line is damaged, so undo would not revert its change"
+                )
+            if record is not None:
+                yield record
+            elif run_id:
+                torn[run_id] = number
 
 
-def _refuse_other_encoding(path: Path, number: int, line: bytes) -> None:
-    """A whole line of another encoding was not torn: an editor saved it, and what it says would not be taken back."""
-    if not line.rstrip().endswith(b"}"):
-        return
+def _problem(line: bytes) -> str | None:
+    """Describe an invalid line. None if a killed process may have left it."""
     try:
-        line_of(line)
+        without_bom(line)
+        if line.endswith(b"}"):  # complete: an editor saved it in another encoding
+            line_of(line)
     except NotText as error:
-        raise AuditLogError(f"{path}, line {number}: {error}") from None
+        return str(error)
+    return None if _may_be_torn(line) else "this is no line of an audit log"
 
 
 def _may_be_torn(line: bytes) -> bool:
-    """Whether it begins as a line does, as far as it goes."""
-    return line.startswith(_FIRST) or _FIRST.startswith(line.strip())
-
-
-def _run_id(line: bytes) -> str:
-    """The run that a line is of; empty where it was torn too early to tell."""
-    found = _RUN_ID.match(line)
-    return found[1].decode(errors="replace") if found else ""
-
-
-def _refuse_damage(path: Path, number: int | None) -> None:
-    """A process that was killed in the middle of a line writes no other."""
-    if number is not None:
-        raise AuditLogError(
-            f"{path}, line {number}: this line is damaged, and what it says was done would not be taken back"
-        )
+    """Whether the line begins as a line of a log does, as far as it goes."""
+    return line.startswith(_LINE_START) or _LINE_START.startswith(line.strip())

@@ -1,68 +1,177 @@
-"""What `apply` reads besides: before its first write, as a plan may have been kept for a while, and after creating groups."""
+"""What a run and its undo read before the first write, and the checks of a plan against it (requirements 7-2, 7-5 to 7-7)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Coroutine, Generator, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import TypeVar
 from uuid import UUID
 
-from ezeep_async.errors import EzeepError, NotFound
+import attrs
+
+from ezeep_async._runtime.contained_tasks import Exiting, contained
+from ezeep_async.errors import EzeepError, NotFound, StalePlan
+from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.names import normalize_email, normalize_group_name
-from ezeep_async.provisioning.plans.changes import ChangeMemberships, CreateGroup, InvitePerson
+from ezeep_async.provisioning.plans.changes import (
+    ChangeMemberships,
+    CreateGroup,
+    DeleteGroup,
+    InvitePerson,
+    TargetGroup,
+)
+from ezeep_async.provisioning.plans.compare import OWN_USER, check_new_group_names
 from ezeep_async.provisioning.plans.plan import Plan
 from ezeep_async.provisioning.plans.snapshot import READERS, Resources, open_invitation
-from ezeep_async.resources._base import read_settled
+from ezeep_async.provisioning.wording import some
+from ezeep_async.resources._base import listed, read_settled
 
+
+T = TypeVar("T")
 
 PAGE = 100
-"""How many users a request lists."""
+"""Users in one page of a listing."""
+Memberships = dict[UUID, frozenset[UUID]]
 
 
-async def invited_by_now(resources: Resources, plan: Plan) -> frozenset[str]:
-    """Whom the plan invites, and who has an open invitation, or an account, by now: no second mail for them.
+@attrs.define(kw_only=True)
+class Preflight:
+    """What a run knows of the organization. The run adds the groups that it creates."""
 
-    Reads nothing for a plan that invites nobody. Raises what the listings raise.
+    group_names: Mapping[UUID, str] = attrs.field(factory=dict[UUID, str])
+    created: dict[str, UUID] = attrs.field(factory=dict[str, UUID])
+    """Ids of groups for which the plan has no id, by the names in the plan."""
+    namesakes: tuple[UUID, ...] = ()
+    """Existing groups, of any organization, with the names of groups that the plan creates."""
+    invited: frozenset[str] = frozenset()
+    """Addresses that need no invitation any more."""
+    trusted: set[UUID] = attrs.field(factory=set[UUID])
+    """Users who have the groups that the plan has for them. They are not read before their write."""
+    warnings: list[str] = attrs.field(factory=list[str])
+
+    def id_of(self, group: TargetGroup) -> UUID | None:
+        """Id of the group; None if it was not created."""
+        return group.id or self.created.get(group.name)
+
+    def ids_of(self, groups: Iterable[TargetGroup]) -> frozenset[UUID]:
+        """Ids of the groups that exist."""
+        return frozenset(group_id for group in groups if (group_id := self.id_of(group)) is not None)
+
+
+async def preflight(resources: Resources, plan: Plan, *, trust: bool) -> Preflight:
+    """Read what the run needs, concurrently, and check the plan. With `trust`, also list the users for `trusted`.
+
+    Raises:
+        StalePlan: The organization contradicts the plan.
+        SafetyLimitExceeded: The plan removes too many of the current memberships.
+        InvalidInput: The name of a new group has invisible characters.
     """
-    wanted = {normalize_email(change.email) for change in plan.changes if isinstance(change, InvitePerson)}
-    if not wanted:
-        return frozenset()
-    invited = await read_settled(
-        resources.invitations.list(concurrency=READERS), open_invitation, strict=False
+    creations = [change for change in plan.changes if isinstance(change, CreateGroup)]
+    emails = {normalize_email(change.email) for change in plan.changes if isinstance(change, InvitePerson)}
+    before: Memberships = {}
+    if trust:
+        before.update(
+            (each.user_id, each.before) for each in plan.changes if isinstance(each, ChangeMemberships)
+        )
+    with _first_error():
+        async with asyncio.TaskGroup() as tasks:
+
+            def start(read: Coroutine[object, object, T]) -> asyncio.Task[T]:
+                return tasks.create_task(contained(read))
+
+            listing = start(listed(resources.groups.list(concurrency=READERS)))
+            users = start(_list_users(resources, before.keys()))
+            me = start(resources.accounts.me()) if plan.removals else None
+            known: list[asyncio.Task[list[str]]] = []
+            if emails:
+                invitations = resources.invitations.list(concurrency=READERS)
+                people = resources.accounts.list(concurrency=READERS)
+                known.append(start(read_settled(invitations, open_invitation, strict=False)))
+                known.append(
+                    start(read_settled(people, lambda each: normalize_email(each.email), strict=False))
+                )
+    groups = listing.result()
+    by_name = defaultdict[str, list[Group]](list)
+    for group in groups:
+        by_name[normalize_group_name(group.name)].append(group)
+    created, problems = _created_since(plan, creations, by_name)
+    problems += _problems(plan, {group.id: group for group in groups}, None if me is None else me.result().id)
+    if problems := [*dict.fromkeys(problems)]:
+        raise StalePlan(
+            f"the organization has changed since the plan was made: {some(problems)}. Plan again",
+            drift=problems,
+        )
+    if plan.removals:
+        plan.check_limits(sum(group.num_members for group in groups if group.id in plan.groups))
+    notes = check_new_group_names([change for change in creations if change.name not in created], groups)
+    return Preflight(
+        group_names={group.id: group.name for group in groups},
+        created=created,
+        namesakes=tuple(
+            group.id for change in creations for group in by_name[normalize_group_name(change.name)]
+        ),
+        invited=frozenset(emails.intersection(chain.from_iterable(each.result() for each in known))),
+        trusted={user_id for user_id, group_ids in users.result().items() if group_ids == before[user_id]},
+        warnings=[note for note in notes if note not in plan.notes],
     )
-    people = await read_settled(
-        resources.accounts.list(concurrency=READERS),
-        lambda person: normalize_email(person.email),
-        strict=False,
-    )
-    return frozenset(wanted.intersection([*invited, *people]))
 
 
-async def as_planned(resources: Resources, plan: Plan) -> set[UUID]:
-    """The users whose groups are still those that the plan has for them, by one listing: a request for a hundred of them.
+async def read_for_undo(resources: Resources, user_ids: frozenset[UUID]) -> tuple[list[Group], Memberships]:
+    """Read the groups, and the memberships of those users who exist, concurrently."""
+    with _first_error():
+        async with asyncio.TaskGroup() as tasks:
+            groups = tasks.create_task(contained(listed(resources.groups.list(concurrency=READERS))))
+            users = tasks.create_task(contained(_list_users(resources, user_ids)))
+    found = users.result()
+    # The others do not exist, or a listing that changed while it was read has skipped them.
+    rest = iter(user_ids - found.keys())
 
-    Whoever is not among them has to be read. Where reading the users of the plan one by one takes fewer requests than
-    the listing, that is everybody. Raises what the listing raises.
-    """
-    before = {
-        change.user_id: change.before for change in plan.changes if isinstance(change, ChangeMemberships)
-    }
-    same: set[UUID] = set()
-    listing = resources.users.list(page_size=PAGE, concurrency=READERS)
-    async with listing.pages() as pages:
-        async for page in pages:
-            if page.count is not None and page.count > len(before) * PAGE:
-                return set()
-            same.update(user.id for user in page.items if before.get(user.id) == user.group_ids)
-    return same
+    async def read_rest() -> None:
+        for user_id in rest:
+            with contextlib.suppress(NotFound):
+                found[user_id] = (await resources.users.get(user_id)).group_ids
+
+    with _first_error():
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(READERS):
+                tasks.create_task(contained(read_rest()))
+    return groups.result(), found
 
 
-async def groups_now(resources: Resources, user_ids: frozenset[UUID]) -> dict[UUID, frozenset[UUID]]:
-    """The groups of each of these users that exists. Raises what reading them raises.
+async def find_duplicates(resources: Resources, created: Mapping[UUID, CreateGroup]) -> list[str]:
+    """Report groups that another writer created with the same names at the same time, one sentence each."""
+    by_name = defaultdict[tuple[str, UUID], list[UUID]](list)
+    try:
+        for group in await read_settled(
+            resources.groups.list(concurrency=READERS), lambda group: group, strict=False
+        ):
+            by_name[normalize_group_name(group.name), group.organization_id].append(group.id)
+    except EzeepError as error:
+        return [f"it is not known whether other writers created groups with the same names: {error}"]
+    return [
+        f"group {change.name!r} was created twice at the same time: {group_id} by this run, "
+        f"{', '.join(map(str, others))} by another writer. Delete one of them"
+        for group_id, change in created.items()
+        if (others := {*by_name[normalize_group_name(change.name), change.organization_id]} - {group_id})
+    ]
 
-    By one listing, or one by one where that takes fewer requests.
-    """
-    found: dict[UUID, frozenset[UUID]] = {}
+
+@contextlib.contextmanager
+def _first_error() -> Generator[None]:
+    """Raise the first error of a task group alone, so that callers can catch its class."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        first = errors.exceptions[0]
+        raise (first.error if isinstance(first, Exiting) else first) from None
+
+
+async def _list_users(resources: Resources, user_ids: Collection[UUID]) -> Memberships:
+    """List the memberships of these users. Stop if reading the users one by one takes fewer requests."""
+    found: Memberships = {}
     if not user_ids:
         return found
     async with resources.users.list(page_size=PAGE, concurrency=READERS).pages() as pages:
@@ -70,45 +179,74 @@ async def groups_now(resources: Resources, user_ids: frozenset[UUID]) -> dict[UU
             if page.count is not None and page.count > len(user_ids) * PAGE:
                 break
             found.update((user.id, user.group_ids) for user in page.items if user.id in user_ids)
-    # Who is not listed is gone, or was skipped by a listing that changed while it was read.
-    rest = iter(sorted(user_ids - found.keys()))
-
-    async def read_rest() -> None:
-        for user_id in rest:
-            with contextlib.suppress(NotFound):
-                found[user_id] = (await resources.users.get(user_id)).group_ids
-
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(READERS):
-                tasks.create_task(read_rest())
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
     return found
 
 
-async def created_twice(resources: Resources, created: Iterable[tuple[CreateGroup, UUID]]) -> list[str]:
-    """Of which groups that a run created there is another one of the name, in that organization: a sentence for each.
+# --- checks --------------------------------------------------------------------------------------------------------
 
-    Another run looked, and created, at the same time. Raises nothing: what cannot be read is a sentence too.
-    """
-    by_name: dict[tuple[str, UUID], list[UUID]] = {}
-    try:
-        groups = await read_settled(
-            resources.groups.list(concurrency=READERS),
-            lambda group: (normalize_group_name(group.name), group.organization_id, group.id),
-            strict=False,
-        )
-    except EzeepError as error:
-        return [f"it is not known whether somebody else created groups of the same names: {error}"]
-    for name, organization_id, group_id in groups:
-        by_name.setdefault((name, organization_id), []).append(group_id)
-    told: list[str] = []
-    for change, group_id in created:
-        there = by_name.get((normalize_group_name(change.name), change.organization_id), [])
-        if others := [str(other) for other in there if other != group_id]:
-            told.append(
-                f"group {change.name!r} was created twice: {group_id} by this run, {', '.join(others)} by somebody else "
-                "at the same time. Delete one of them"
-            )
-    return told
+
+def _created_since(
+    plan: Plan, creations: Iterable[CreateGroup], by_name: Mapping[str, list[Group]]
+) -> tuple[dict[str, UUID], list[str]]:
+    """Find existing groups for the names for which the plan has no ids. Return them, and the problems."""
+    times = Counter(normalize_group_name(change.name) for change in creations)
+    problems = [
+        f"the plan creates {number} groups named {name!r}" for name, number in times.items() if number > 1
+    ]
+    organizations: dict[str, UUID | None] = {
+        target.name: None for target in _targets(plan) if target.id is None
+    }
+    new = {change.name: change.organization_id for change in creations}
+    found: dict[str, UUID] = {}
+    for name, organization_id in {**organizations, **new}.items():
+        groups = [
+            group
+            for group in by_name.get(normalize_group_name(name), ())
+            if organization_id in {None, group.organization_id}
+        ]
+        if len(groups) > 1:
+            problems.append(f"there are {len(groups)} groups named {name!r} now")
+        elif groups or name not in new:
+            problems += _changed(plan, name, groups[0] if groups else None)
+            found.update((name, group.id) for group in groups)
+    return found, problems
+
+
+def _problems(plan: Plan, groups: Mapping[UUID, Group], me: UUID | None) -> Iterator[str]:
+    """Compare a plan with the current groups and with its own rules: it may have been edited by hand."""
+    deleted = [
+        TargetGroup(change.name, change.id) for change in plan.changes if isinstance(change, DeleteGroup)
+    ]
+    changes = [change for change in plan.changes if isinstance(change, ChangeMemberships) and change.remove]
+    removed = dict.fromkeys(target for change in changes for target in change.remove)
+    if (removed and plan.mode == "add") or (deleted and plan.mode != "undo"):
+        yield f"the plan removes memberships or groups, and its mode is {plan.mode!r}"
+    for target in (*_targets(plan), *deleted):
+        if target.id is None:
+            continue
+        if target.id in groups or target not in deleted:
+            yield from _changed(plan, target.name, groups.get(target.id))
+        if target.id in plan.kept_groups and (target in removed or target in deleted):
+            yield f"group {target.name!r} is protected: {plan.kept_groups[target.id]}"
+    reasons = plan.kept_users if plan.mode == "undo" or me is None else {**plan.kept_users, me: OWN_USER}
+    for change in changes:
+        if reason := reasons.get(change.user_id):
+            yield f"{change.member} is protected: {reason}"
+        if plan.mode != "undo" and any(target.id is None for target in change.remove):
+            yield f"{change.member} is removed from a group that has no id"
+
+
+def _targets(plan: Plan) -> Iterable[TargetGroup]:
+    """The groups of all membership changes, without duplicates."""
+    changes = [change for change in plan.changes if isinstance(change, ChangeMemberships)]
+    return dict.fromkeys(target for change in changes for target in (*change.add, *change.remove))
+
+
+def _changed(plan: Plan, name: str, group: Group | None) -> Iterator[str]:
+    """Describe what makes a group of the plan unfit: it is gone, renamed, or owned by another directory."""
+    if group is None:
+        yield f"group {name!r} is gone"
+    elif normalize_group_name(group.name) != normalize_group_name(name):
+        yield f"group {name!r} is named {group.name!r} now"
+    elif group.origin.is_external and not plan.allow_external:
+        yield f"group {name!r} belongs to {group.origin.provider} now"

@@ -1,15 +1,20 @@
-"""`Report`: what became of a plan, change by change, or line by line of the input."""
+"""`Report`: the outcome of a plan, for each change and for each line of the input."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import IO, Literal
+from collections.abc import Generator, Iterator
+from typing import IO, Any, Literal
 from uuid import UUID
 
 import attrs
 
+from ezeep_async._text.cleaning import cleaned_path
 from ezeep_async._wire.converter import encode
+from ezeep_async.auth.stores.paths import expanded
+from ezeep_async.auth.stores.private import open_private
 from ezeep_async.errors import EzeepError
 from ezeep_async.provisioning.csv_cells import csv_line
 from ezeep_async.provisioning.inputs.desired import DesiredState
@@ -31,86 +36,72 @@ Outcome = Literal[
     "unknown",
     "not_started",
 ]
-"""`adopted`: the group had come into being in the meantime; `unchanged`: somebody else had done it; `kept`: a group that
-is used was not deleted; `already_absent`: the user or group that something was to be taken from is gone; `failed`: it was
-not made; `unknown`: it may have been made, as an answer was lost, or as an error came after a write that was answered;
-`not_started`: the run was ended before."""
+"""`adopted`: the group existed when it was to be created. `unchanged`: the change was already in place. `kept`: a group that
+is in use was not deleted. `already_absent`: the user or group of a removal does not exist. `failed`: the change was not made.
+`unknown`: it may have been made, because the response was lost or an error followed the write. `not_started`: the run ended
+before."""
 NotDone = Literal["failed", "unknown", "not_started"]
-NOT_DONE: frozenset[Outcome] = frozenset({"failed", "unknown", "not_started"})
 FAILURES_SHOWN = 5
-"""How many failures the message of `ProvisioningFailed` spells out. Its report has all of them."""
-DIFFERENT = "different"
-"""The outcome in the lines that a report's `differences` have in a file."""
-COLUMNS: Sequence[str] = (
-    "change",
-    "outcome",
-    "user_id",
-    "group_id",
-    "attempts",
-    "request_id",
-    "seconds",
-    "error",
-)
+"""Failures in the message of `ProvisioningFailed`. Its report has all of them."""
+COLUMNS = ("change", "outcome", "user_id", "group_id", "attempts", "request_id", "seconds", "error")
 
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """What became of one change."""
+    """The outcome of one change."""
 
     change: Change
     outcome: Outcome
     error: EzeepError | None = None
     seconds: float = 0.0
     attempts: int = 0
-    """How many times the request was sent whose answer decided; 0 where none was."""
+    """Requests that the last response took; 0 if no request was sent."""
     request_id: str = ""
     group_id: UUID | None = None
     """The group that was created, adopted or deleted."""
     added: tuple[TargetGroup, ...] = ()
-    """The groups of the change that the user was not in, and is in now. Those that were made are here even where others
-    failed; what is unknown is not."""
+    """Groups of the change that the user joined with this write, also in a row that failed for other groups."""
     removed: tuple[TargetGroup, ...] = ()
-    """The groups of the change that the user was in, and is not in now."""
+    """Groups of the change that the user left with this write."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is left to do about it."""
+        """Whether nothing is left to do."""
         return self.not_done is None
 
     @property
     def not_done(self) -> NotDone | None:
-        """The outcome, if something is left to do about it."""
-        if self.outcome == "failed" or self.outcome == "unknown" or self.outcome == "not_started":  # noqa: PLR1714  # seen by type checkers
+        """The outcome if something is left to do, otherwise None."""
+        if self.outcome == "failed" or self.outcome == "unknown" or self.outcome == "not_started":  # noqa: PLR1714  # type checkers narrow it
             return self.outcome
         return None
 
     def plain(self) -> dict[str, object]:
-        """The row under the names of `COLUMNS`."""
-        change = self.change
+        """Return the row as plain values, by column of `Report.write_csv`."""
         return {
-            "change": str(change),
+            "change": str(self.change),
             "outcome": self.outcome,
-            "user_id": change.user_id if isinstance(change, ChangeMemberships) else None,
+            "user_id": self.change.user_id if isinstance(self.change, ChangeMemberships) else None,
             "group_id": self.group_id,
             "attempts": self.attempts,
             "request_id": self.request_id,
             "seconds": round(self.seconds, 3),
-            "error": "" if self.error is None else str(self.error),
+            "error": str(self.error or ""),
         }
 
 
 @attrs.frozen
 class Difference:
-    """A membership that is not as the plan has it, found when the users were listed after a run."""
+    """A membership that differs from the plan in the last listing after a run."""
 
     user_id: UUID
     member: str
-    """An e-mail address or id, for people."""
+    """E-mail address or id, for messages."""
     group_id: UUID
     group: str
-    """Its name."""
+    """Name of the group."""
     is_member: bool
-    """Whether the user is in the group and should not be; otherwise the other way round."""
+    """True: the user is in the group and should not be. False: the user is not in the group and should be."""
 
     def __str__(self) -> str:
         if self.is_member:
@@ -118,11 +109,11 @@ class Difference:
         return f"{self.member} is not in {self.group!r} and should be"
 
     def plain(self) -> dict[str, object]:
-        """The difference under the names of `COLUMNS`."""
+        """Return the difference as plain values, by column of `Report.write_csv`, with the outcome "different"."""
         return {
             **dict.fromkeys(COLUMNS, ""),
             "change": str(self),
-            "outcome": DIFFERENT,
+            "outcome": "different",
             "user_id": self.user_id,
             "group_id": self.group_id,
         }
@@ -130,7 +121,7 @@ class Difference:
 
 @attrs.frozen
 class Line:
-    """What became of one line of the input: one person in one group."""
+    """The outcome of one line of the input: one member in one group."""
 
     group: str
     member: str
@@ -140,44 +131,43 @@ class Line:
 
 @attrs.frozen
 class Report:
-    """What became of a plan: one row for each change, in the plan's order."""
+    """The outcome of a plan: one row for each change, in the order of the plan."""
 
     rows: tuple[Row, ...] = ()
     seconds: float = 0.0
-    """How long it took."""
+    """Duration of the run."""
     run_id: str = ""
-    """The run's name in the audit log, where there is one."""
+    """Id of the run in the audit log; empty without a log."""
     warnings: tuple[str, ...] = ()
-    """What somebody should see to although it was done, a sentence each: groups that another run created as well."""
-
+    """Sentences about successful changes that need attention, such as a group that another run created as well."""
     differences: tuple[Difference, ...] = ()
-    """With `verify_after`: memberships that were not as the plan has them when the users were listed last."""
+    """With `verify_after`: memberships that differ from the plan in the last listing."""
     unverified: str = ""
-    """With `verify_after`: why it is not known whether there are such differences; empty when it is known."""
+    """With `verify_after`: why the memberships were not compared with the plan; empty if they were."""
 
     @property
     def ok(self) -> bool:
-        """Whether everything was done and, with `verify_after`, was found so afterwards."""
+        """Whether every change was made and, with `verify_after`, was found afterwards."""
         return all(row.ok for row in self.rows) and not self.differences and not self.unverified
 
     @property
     def counts(self) -> Counter[str]:
-        """How many rows had which outcome."""
+        """Number of rows with each outcome."""
         return Counter(row.outcome for row in self.rows)
 
     @property
     def failures(self) -> tuple[Row, ...]:
-        """The rows that were not done, or that nobody knows about."""
+        """The rows that are not `ok`: failed, unknown or not started."""
         return tuple(row for row in self.rows if not row.ok)
 
     @property
     def groups_created(self) -> int:
-        """How many groups are new."""
+        """Number of new groups."""
         return self.counts["created"]
 
     @property
     def users_changed(self) -> int:
-        """How many users are in other groups than before."""
+        """Number of users whose groups changed."""
         return len(
             {
                 row.change.user_id
@@ -188,103 +178,133 @@ class Report:
 
     @property
     def memberships_added(self) -> int:
-        """How many memberships these users got, as they were when they were written."""
+        """Number of memberships that the run added."""
         return sum(len(row.added) for row in self.rows)
 
     @property
     def memberships_removed(self) -> int:
-        """How many memberships they lost."""
+        """Number of memberships that the run removed."""
         return sum(len(row.removed) for row in self.rows)
 
     def summary(self) -> str:
-        """The report in one line."""
-        told = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in self.counts.items())
+        """Describe the report in one line."""
+        text = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in self.counts.items())
         if self.differences:
-            told += f", {counted(len(self.differences), 'membership')} different afterwards"
+            text += f", {counted(len(self.differences), 'membership')} different afterwards"
         elif self.unverified:
-            told += ", not verified"
+            text += ", not verified"
         if self.warnings:
-            told += f" ({counted(len(self.warnings), 'warning')})"
-        return told or "nothing to do"
+            text += f" ({counted(len(self.warnings), 'warning')})"
+        return text or "nothing to do"
 
     def raise_for_failures(self) -> None:
-        """Raise `ProvisioningFailed` when something was not done, or was found different afterwards."""
-        failures = self.failures
-        if not failures:
-            if not self.ok:
-                raise ProvisioningFailed(self._told_differences(), report=self)
+        """Raise an error if the report is not `ok`.
+
+        Raises:
+            ProvisioningFailed: A change was not made, its outcome is unknown, or memberships differ afterwards.
+        """
+        if self.ok:
             return
-        told = "; ".join(f"{row.change}: {row.error or row.outcome}" for row in failures[:FAILURES_SHOWN])
-        more = len(failures) - FAILURES_SHOWN
-        unknown = self.counts["unknown"]
-        raise ProvisioningFailed(
-            f"{len(failures)} of {counted(len(self.rows), 'change')} were not made"
-            + (f" (of {unknown} it is not known)" if unknown else "")
-            + f": {told}"
-            + (f"; and {more} more" if more > 0 else ""),
-            report=self,
-        )
+        failures = self.failures
+        if failures:
+            listed = [f"{row.change}: {row.error or row.outcome}" for row in failures[:FAILURES_SHOWN]]
+            if (more := len(failures) - FAILURES_SHOWN) > 0:
+                listed.append(f"and {more} more")
+            unknown = self.counts["unknown"]
+            message = f"{len(failures)} of {counted(len(self.rows), 'change')} were not made"
+            message += f" (of {unknown} it is not known): " if unknown else ": "
+            message += "; ".join(listed)
+        elif self.differences:
+            message = f"{counted(len(self.differences), 'membership')} different after the run: "
+            message += some([*map(str, self.differences)], FAILURES_SHOWN)
+        else:
+            message = f"everything was written and nothing verified: {self.unverified}"
+        raise ProvisioningFailed(message, report=self)
 
     def lines(self, desired: DesiredState, plan: Plan) -> Iterator[Line]:
-        """What became of each line of the input that the plan was made from, in its order, duplicates merged."""
+        """Iterate over the outcome of each line of the input, in its order.
+
+        Args:
+            desired: The input that the plan was made from. Its duplicate lines are one.
+            plan: The plan that was applied.
+        """
         skipped, waiting = frozenset(plan.skipped), frozenset(plan.waiting)
-        invited = {row.change.email: row for row in self.rows if isinstance(row.change, InvitePerson)}
-        changed = self._changed_lines()
+        of_line: dict[tuple[str, str], Row] = {}
+        invited: dict[str, Row] = {}
+        for row in self.rows:
+            if isinstance(row.change, InvitePerson):
+                invited[row.change.email] = row
+            elif isinstance(row.change, ChangeMemberships):
+                for target in row.change.add:
+                    # Also by id: one line may contain a user's address, another its id.
+                    of_line[target.name, row.change.member] = row
+                    of_line[target.name, str(row.change.user_id)] = row
+        found: Row | None
         for group, members in desired.groups.items():
             for member in members:
-                row = changed.get((group, member)) or invited.get(member)
+                found = of_line.get((group, member)) or invited.get(member)
                 if member in skipped:
                     yield Line(group, member, "skipped", "not in the organization")
-                elif row is None:
-                    yield Line(group, member, "waiting" if member in waiting else "unchanged")
-                elif any(added.name == group for added in row.added):
+                elif found is not None and any(target.name == group for target in found.added):
                     yield Line(group, member, "added")
-                elif row.not_done is not None:
-                    yield Line(group, member, row.not_done, str(row.error or ""))
+                elif found is not None and found.not_done is not None:
+                    yield Line(group, member, found.not_done, str(found.error or ""))
                 else:
                     yield Line(
-                        group, member, "waiting" if isinstance(row.change, InvitePerson) else "unchanged"
+                        group, member, "waiting" if member in waiting or member in invited else "unchanged"
                     )
 
-    def write_jsonl(self, file: IO[bytes]) -> None:
-        """Each row, and each difference, as a line of JSON."""
-        for each in self._lines():
-            file.write(encode(each.plain()) + b"\n")
+    def write_jsonl(self, file: IO[bytes] | str | os.PathLike[str]) -> None:
+        """Write each row and each difference as a line of JSON. Blocks.
 
-    def write_csv(self, file: IO[str]) -> None:
-        """Each row, and each difference, as a line of CSV, with a header. Open the file with `newline=""`.
+        Args:
+            file: A path, or a file that is open for bytes. A new file is readable by its owner only.
 
-        A cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or `@`) is written with a single
-        quote in front (OWASP, "CSV Injection"). `write_jsonl` writes all texts as they are.
+        Raises:
+            OSError: The file cannot be written.
         """
-        file.write(csv_line(COLUMNS, "\r\n"))
-        for each in self._lines():
-            plain = each.plain()
-            file.write(csv_line([plain[column] for column in COLUMNS], "\r\n"))
+        with _opened(file, "wb") as out:
+            out.writelines(encode(each) + b"\n" for each in self._plain())
 
-    def _lines(self) -> Iterator[Row | Difference]:
-        yield from self.rows
-        yield from self.differences
+    def write_csv(self, file: IO[str] | str | os.PathLike[str]) -> None:
+        """Write a header, and each row and each difference as a line of CSV. Blocks.
 
-    def _told_differences(self) -> str:
-        if not self.differences:
-            return f"everything was written and nothing verified: {self.unverified}"
-        told = some([str(difference) for difference in self.differences], FAILURES_SHOWN)
-        return f"{counted(len(self.differences), 'membership')} different after the run: {told}"
+        A single quote precedes a cell that a spreadsheet would take for a formula (OWASP, "CSV Injection"). `write_jsonl`
+        writes all texts unchanged.
 
-    def _changed_lines(self) -> dict[tuple[str, str], Row]:
-        # By id as well: the input may name somebody by the address in one line, and by the id in another.
-        return {
-            (group.name, member): row
-            for row in self.rows
-            if isinstance(row.change, ChangeMemberships)
-            for group in row.change.add
-            for member in (row.change.member, str(row.change.user_id))
-        }
+        Args:
+            file: A path, or a file that is open for text with `newline=""`. A path is written in UTF-8, and a new file is
+                readable by its owner only.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        with _opened(file, "w", encoding="utf-8", newline="") as out:
+            out.write(csv_line(COLUMNS, "\r\n"))
+            out.writelines(csv_line(each.values(), "\r\n") for each in self._plain())
+
+    def _plain(self) -> Iterator[dict[str, object]]:
+        yield from (row.plain() for row in self.rows)
+        yield from (difference.plain() for difference in self.differences)
+
+
+@contextlib.contextmanager
+def _opened(file: IO[Any] | str | os.PathLike[str], mode: str, **options: str) -> Generator[IO[Any]]:
+    if not isinstance(file, str | os.PathLike):
+        yield file
+        return
+    with open(expanded(cleaned_path(file, "file")), mode, opener=open_private, **options) as opened:  # type: ignore[call-overload]
+        yield opened
 
 
 class ProvisioningFailed(EzeepError):
-    """Some changes were not made, or did not last. `report` says which. Running the same job again makes up for them."""
+    """Some changes were not made, or did not last.
+
+    Plan and apply the same input again to make the missing changes.
+
+    Attributes:
+        report: The outcome of each change.
+    """
 
     def __init__(self, message: str, *, report: Report | None = None) -> None:
         super().__init__(message)
@@ -292,7 +312,15 @@ class ProvisioningFailed(EzeepError):
 
 
 def report_of(error: BaseException | None) -> Report | None:
-    """The report of a run that was ended by a cancellation, a time limit or Ctrl-C, from the error that ended it."""
+    """Return the report of a run that an exception ended.
+
+    Args:
+        error: The exception: a cancellation, a time limit, `KeyboardInterrupt`, or what `on_event` raised. Its causes and
+            contexts are searched too.
+
+    Returns:
+        The report, or None if no run was ended.
+    """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

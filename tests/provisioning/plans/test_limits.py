@@ -148,6 +148,6 @@ async def test_7_7_the_rules_of_an_edited_plan_are_enforced(
         with pytest.raises(StalePlan, match="protected"):
             await session.provisioning.apply(Plan.from_json(edited.to_json()))
     if mode == "add":
-        with pytest.raises(StalePlan, match='its mode is "add"'):
+        with pytest.raises(StalePlan, match="its mode is 'add'"):
             await session.provisioning.apply(attrs.evolve(free, mode="add"))
     assert writes(sandbox) == []

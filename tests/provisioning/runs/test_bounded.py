@@ -15,7 +15,8 @@ from ezeep_async.models.users import User
 from ezeep_async.provisioning import ChangeMemberships, Event, Plan, TargetGroup
 from ezeep_async.provisioning.plans.snapshot import Resources
 from ezeep_async.provisioning.runs import apply
-from ezeep_async.provisioning.runs.apply import Run, run_to_report
+from ezeep_async.provisioning.runs.apply import Run, Writer
+from ezeep_async.provisioning.runs.preflight import Preflight
 from ezeep_async.resources.user_calls import MembershipChange
 
 
@@ -60,8 +61,7 @@ def a_plan(many: int = MANY) -> Plan:
 def a_run(users: FakeUsers, plan: Plan, concurrency: int, **options: Any) -> Run:
     nothing = cast("Any", None)
     api = Resources(nothing, cast("Any", users), nothing, nothing)
-    options = {"on_event": None, "log": None} | options
-    return Run(api, plan, {}, frozenset(), set(), concurrency=concurrency, **options)
+    return Run(Writer(api, Preflight()), plan, concurrency, **options)
 
 
 @pytest.mark.timeout(120)
@@ -69,7 +69,7 @@ def a_run(users: FakeUsers, plan: Plan, concurrency: int, **options: Any) -> Run
 async def test_7_12_as_many_tasks_as_workers(concurrency: int) -> None:
     """7-12: and a few: the run itself, and who waits for it."""
     users, plan = FakeUsers(), a_plan()
-    report = await run_to_report(a_run(users, plan, concurrency))
+    report = await a_run(users, plan, concurrency).to_report()
     assert users.peak == concurrency
     assert users.tasks <= concurrency + 3
     assert len(users.changed) == MANY
@@ -81,7 +81,7 @@ async def test_7_12_as_many_tasks_as_workers(concurrency: int) -> None:
 @pytest.mark.timeout(120)
 async def test_7_12_more_workers_than_changes_are_not_started() -> None:
     users = FakeUsers()
-    await run_to_report(a_run(users, a_plan(3), 10_000))
+    await a_run(users, a_plan(3), 10_000).to_report()
     assert users.peak == 3
 
 
@@ -99,7 +99,7 @@ async def test_7_12_no_task_is_started_for_what_there_is_no_change_of(
             super().__init__(coroutine)
 
     monkeypatch.setattr(apply, "ContainedTask", Counted)
-    await run_to_report(a_run(FakeUsers(), a_plan(3), 16))
+    await a_run(FakeUsers(), a_plan(3), 16).to_report()
     assert started == 1 + 3
 
 
@@ -114,7 +114,7 @@ async def test_7_13_cancelled_in_the_middle_of_many() -> None:
         if event.done == 50_000:
             task.cancel()
 
-    task = asyncio.ensure_future(run_to_report(a_run(users, plan, 16, on_event=follow)))
+    task = asyncio.ensure_future(a_run(users, plan, 16, on_event=follow).to_report())
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
     report = caught.value.report  # type: ignore[attr-defined]

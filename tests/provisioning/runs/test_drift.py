@@ -145,7 +145,7 @@ HARM: dict[str, tuple[Change, str]] = {
     ),
     "the new one is another directory's": (
         lambda sandbox: sandbox.organization.add_group("Night shift", origin=AZURE),
-        "there is a group 'Night shift' of Azure now",
+        "group 'Night shift' belongs to Azure now",
     ),
 }
 

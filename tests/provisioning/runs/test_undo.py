@@ -269,6 +269,35 @@ async def test_7_15_a_run_that_came_to_nothing_hides_nothing(
     assert (await session.provisioning.undo(log)).removals == report.memberships_added == 3
 
 
+async def test_7_15_a_run_with_nothing_to_do_has_a_log_and_an_empty_undo(
+    sandbox: Sandbox, session: EzeepSession, log: Path
+) -> None:
+    """7-15: a job that applies and then undoes does not fail in the night in which nothing changed."""
+    plan = await session.provisioning.plan(DesiredState.from_mapping({}))
+    sandbox.reset_counts()
+    report = await session.provisioning.apply(plan, audit_log=log)
+    assert (report.ok, report.rows, report.summary()) == (True, (), "nothing to do")
+    assert not sandbox.requests
+    (record,) = read_audit_log(log)
+    assert (record.operation, record.outcome, record.run_id) == ("run", "started", report.run_id)
+    undo = await session.provisioning.undo(log, delete_groups=True)
+    assert (undo.is_empty, undo.mode, undo.notes) == (True, "undo", ())
+    # In a log of several runs, it does not hide an earlier one.
+    earlier = await session.provisioning.apply(
+        await session.provisioning.plan(new_team(sandbox, 3, "A")), audit_log=log
+    )
+    last = await session.provisioning.apply(plan, audit_log=log)
+    assert (await session.provisioning.undo(log)).removals == earlier.memberships_added == 3
+    assert (await session.provisioning.undo(log, last.run_id)).is_empty
+
+
+async def test_7_9_a_run_with_nothing_to_do_spoils_no_other_file(session: EzeepSession, log: Path) -> None:
+    log.write_bytes(b"group,member\n")
+    with pytest.raises(AuditLogError, match="something else"):
+        await session.provisioning.apply(Plan(), audit_log=log)
+    assert log.read_bytes() == b"group,member\n"
+
+
 async def test_7_15_runs_whose_lines_are_mixed(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
     """7-15: two at once in one file: the whole of the one that wrote last, not the end of it."""
     plans = [await session.provisioning.plan(new_team(sandbox, 20, name)) for name in ("A", "B")]

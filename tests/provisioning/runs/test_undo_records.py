@@ -1,4 +1,4 @@
-"""7-15: `plan_undo`, from the records of a log to a plan: what may have been written counts, and the rest does not."""
+"""7-15: `LoggedRun`, from the records of a log to a plan: what may have been written counts, and the rest does not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from ezeep_async import Group
 from ezeep_async.provisioning import AuditRecord, ChangeMemberships, DeleteGroup, TargetGroup
-from ezeep_async.provisioning.runs.undo import plan_undo
+from ezeep_async.provisioning.runs.undo import LoggedRun
 from ezeep_async.sandbox.state.organization import ORGANIZATION_ID
 
 
@@ -54,14 +54,16 @@ def record(outcome: str, before: Iterable[UUID] = (), after: Iterable[UUID] = ()
 def test_7_15_what_may_have_been_written_counts_and_the_rest_does_not(
     records: list[AuditRecord], add: list[UUID], remove: list[UUID]
 ) -> None:
-    plan = plan_undo(records, [a_group(GROUP, "Group"), a_group(TWIN, "Group")])
+    groups = [a_group(GROUP, "Group"), a_group(TWIN, "Group")]
+    plan = LoggedRun(records).undo(groups, {USER: frozenset(remove)}, delete_groups=False)
     changes = [change for change in plan.changes if isinstance(change, ChangeMemberships)]
     assert [group.id for change in changes for group in change.add] == add
     assert [group.id for change in changes for group in change.remove] == remove
 
 
 def test_7_15_groups_that_are_gone_are_passed_over() -> None:
-    plan = plan_undo([record("started", [GROUP], [TWIN])], [a_group(TWIN, "Twin")])
+    run = LoggedRun([record("started", [GROUP], [TWIN])])
+    plan = run.undo([a_group(TWIN, "Twin")], {USER: frozenset([TWIN])}, delete_groups=False)
     (change,) = plan.changes
     assert isinstance(change, ChangeMemberships)
     assert (change.add, change.remove) == ((), (TargetGroup("Twin", TWIN),))
@@ -90,5 +92,5 @@ def test_7_15_a_lost_creation_is_the_group_that_was_not_there_before(
     """7-15: of exactly that name, in that organization."""
     begin = attrs.evolve(record("started"), operation="run", user_id=None, namesakes=namesakes)
     groups = [a_group(GROUP, name, organization_id)]
-    plan = plan_undo([begin, creation("started")], groups, delete_groups=True)
+    plan = LoggedRun([begin, creation("started")]).undo(groups, {}, delete_groups=True)
     assert [change.id for change in plan.changes if isinstance(change, DeleteGroup)] == deleted
