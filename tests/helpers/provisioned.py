@@ -15,6 +15,7 @@ POST_GROUP = "POST /printing/v1/groups/"
 LIST_GROUPS = "GET /printing/v1/groups/"
 LIST_USERS = "GET /printing/v1/users/"
 LIST_PEOPLE = "GET /v1/users/"
+LIST_INVITATIONS = "GET /v1/userinvitations/"
 INVITE = "POST /v1/userinvitations/"
 
 State = dict[UUID, frozenset[UUID]]

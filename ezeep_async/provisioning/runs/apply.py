@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import Literal, TypeVar
 from uuid import UUID
 
@@ -17,7 +19,8 @@ import attrs
 from ezeep_async._http.sender import background
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async.errors import AuditLogError, EzeepError, NotFound, UnexpectedResponse
-from ezeep_async.provisioning.names import normalize_email
+from ezeep_async.models.users import User
+from ezeep_async.provisioning.names import normalize_email, normalize_group_name
 from ezeep_async.provisioning.plans.changes import (
     KINDS,
     Change,
@@ -31,9 +34,8 @@ from ezeep_async.provisioning.plans.changes import (
 from ezeep_async.provisioning.plans.plan import Plan
 from ezeep_async.provisioning.plans.snapshot import READERS, Resources
 from ezeep_async.provisioning.runs.audit import AuditLog
-from ezeep_async.provisioning.runs.preflight import Preflight, find_duplicates
+from ezeep_async.provisioning.runs.preflight import Preflight
 from ezeep_async.provisioning.runs.report import Difference, Outcome, Report, Row
-from ezeep_async.provisioning.runs.verify import Comparison
 from ezeep_async.provisioning.wording import counted
 from ezeep_async.resources._base import read_settled
 from ezeep_async.resources.user_calls import MembershipChange
@@ -64,8 +66,6 @@ class Event:
 
 
 OnEvent = Callable[[Event], None]
-
-
 Begin = Callable[..., Awaitable[None]]
 """Called before a write, with the groups of the user before and after it. Raises `AuditLogError` to prevent the write."""
 
@@ -201,6 +201,52 @@ class Writer:
         return tuple({each: group for group in groups if (each := self.known.id_of(group)) in ids}.values())
 
 
+Compared = tuple[list[Difference], ChangeMemberships | None]
+"""The memberships of a user that differ from the plan, and the part of the user's change that was undone."""
+
+
+def _comparison(plan: Plan, known: Preflight, failed: Collection[Change]) -> Callable[[User], Compared]:
+    """Return a function that compares a user with the plan, after a run in which these changes failed."""
+    changes = {each.user_id: each for each in plan.changes if isinstance(each, ChangeMemberships)}
+    ignored = {
+        each.user_id for each in failed if isinstance(each, ChangeMemberships)
+    }  # they are in the report
+    names = {**known.group_names, **{group_id: name for name, group_id in known.created.items()}}
+    expected = defaultdict[UUID, set[UUID]](set)
+    for group_id, users in plan.members.items():
+        for user_id in users:
+            expected[user_id].add(group_id)
+    for user_id, change in changes.items():
+        expected[user_id] |= known.ids_of(change.add)
+    exact = {*plan.members, *known.created.values()} if plan.mode == "exact" else set[UUID]()
+    exact -= plan.kept_groups.keys()
+
+    def compare(user: User) -> Compared:
+        change = changes.get(user.id)
+        if user.id in ignored:
+            return [], None
+        removed = frozenset[UUID]() if change is None else known.ids_of(change.remove)
+        missing = expected.get(user.id, set[UUID]()) - user.group_ids
+        # Protected users may stay in groups with exact members.
+        forbidden = removed if user.id in plan.kept_users else exact | removed
+        extra = (user.group_ids & forbidden) - expected.get(user.id, set[UUID]())
+        if not missing and not extra:
+            return [], None
+        member = str(user.id) if change is None else change.member
+        differences = [
+            Difference(user.id, member, group_id, names.get(group_id, str(group_id)), is_member)
+            for group_ids, is_member in ((missing, False), (extra, True))
+            for group_id in sorted(group_ids)
+        ]
+        if change is None:
+            return differences, None
+        add = tuple(group for group in change.add if known.id_of(group) in missing)
+        remove = tuple(group for group in change.remove if known.id_of(group) in extra)
+        return differences, attrs.evolve(change, add=add, remove=remove) if add or remove else None
+
+    return compare
+
+
 @attrs.define(eq=False)
 class Run:
     """One application of a plan."""
@@ -228,8 +274,7 @@ class Run:
         task = ContainedTask(self._run())
         try:
             await asyncio.shield(task)
-        # The same exception is raised again: time limits compare its class and identity.
-        except BaseException as error:
+        except BaseException as error:  # raised again itself: time limits compare its class
             self.stop()
             # anyio cancels again at every await.
             with anyio.CancelScope(shield=True):
@@ -283,9 +328,7 @@ class Run:
         rest = iter(items)
 
         async def worker() -> None:
-            for item in rest:
-                if self._stopped:
-                    return
+            for item in takewhile(lambda _: not self._stopped, rest):
                 try:
                     await work(item)
                 except BaseException:  # of the callback: changes do not raise
@@ -314,28 +357,44 @@ class Run:
     async def _repair(self, change: ChangeMemberships) -> None:
         await self.writer.note(*await self.writer.make(change))  # the next listing shows whether it succeeded
 
-    async def _find_duplicates(self) -> None:
-        created = {
-            row.group_id: row.change
-            for row in self._rows.values()
-            if row and row.group_id and row.outcome == "created" and isinstance(row.change, CreateGroup)
-        }
-        if created and not self._stopped:
-            self._warn(*await find_duplicates(self.writer.resources, created))
-
     def _warn(self, *warnings: str) -> None:
         for warning in warnings:
             logger.warning(warning)
         self.writer.known.warnings += warnings
 
+    async def _find_duplicates(self) -> None:
+        """Warn of groups that another writer created with the same names at the same time."""
+        created = [
+            (row.group_id, row.change)
+            for row in self._rows.values()
+            if row and row.outcome == "created" and isinstance(row.change, CreateGroup)
+        ]
+        if self._stopped or not created:
+            return
+        by_name = defaultdict[tuple[str, UUID], list[UUID]](list)
+        groups = self.writer.resources.groups.list(concurrency=READERS)
+        try:
+            for group in await read_settled(groups, lambda group: group, strict=False):
+                by_name[normalize_group_name(group.name), group.organization_id].append(group.id)
+        except EzeepError as error:
+            self._warn(f"it is not known whether other writers created groups with the same names: {error}")
+        for group_id, change in created:
+            ids = by_name[normalize_group_name(change.name), change.organization_id]
+            if others := [str(other) for other in ids if other != group_id]:
+                self._warn(
+                    f"group {change.name!r} was created twice at the same time: {group_id} by this run, "
+                    f"{', '.join(others)} by another writer. Delete one of them"
+                )
+
     async def _verify(self) -> None:
         """List the users, and repeat the changes that other writers have undone, with at most `LISTINGS` listings."""
-        comparison = Comparison(self.plan, self.writer.known, filter(None, self._rows.values()))
+        failed = [row.change for row in self._rows.values() if row is not None and not row.ok]
+        compare = _comparison(self.plan, self.writer.known, failed)
         undone = 0
         try:
             for listings_left in reversed(range(LISTINGS)):
                 repairs: list[ChangeMemberships] = []
-                await self._together([self._compare(comparison, repairs)])
+                await self._together([self._compare(compare, repairs)])
                 if not repairs or not listings_left:
                     break
                 self.unverified = NOT_COMPARED
@@ -343,18 +402,18 @@ class Run:
                 await self._for_each(repairs, self._repair)
         finally:
             if undone:
-                membership_changes = counted(undone, "membership change")
-                self._warn(f"other writers undid {membership_changes} of this run. They were made again")
+                changes = counted(undone, "membership change")
+                self._warn(f"other writers undid {changes} of this run. They were made again")
 
-    async def _compare(self, comparison: Comparison, repairs: list[ChangeMemberships]) -> None:
+    async def _compare(self, compare: Callable[[User], Compared], repairs: list[ChangeMemberships]) -> None:
         if self._stopped:
             return
         users = self.writer.resources.users.list(concurrency=READERS)
         try:
-            found = await read_settled(users, comparison.differences, strict=False)
+            compared = await read_settled(users, compare, strict=False)
         except EzeepError as error:
             self.unverified = f"the users could not be listed after the run: {error}"
             return
         self.unverified = ""
-        self._differences = tuple(difference for of_user in found for difference in of_user)
-        repairs += comparison.repairs(self._differences)
+        self._differences = tuple(difference for differences, _ in compared for difference in differences)
+        repairs += [repair for _, repair in compared if repair is not None]

@@ -75,11 +75,11 @@ class AuditLog:
     async def check(self) -> None:
         """Raise `AuditLogError` if the file exists and is not an audit log."""
         try:
-            is_audit_log = await asyncio.to_thread(self._is_audit_log)
+            if await asyncio.to_thread(self._is_audit_log):
+                return
         except OSError as error:
             raise AuditLogError(f"the audit log {self.path} cannot be read: {error}") from error
-        if not is_audit_log:
-            raise AuditLogError(f"{self.path} contains something else than an audit log: use another file")
+        raise AuditLogError(f"{self.path} contains something else than an audit log: use another file")
 
     def _is_audit_log(self) -> bool:
         if not self.path.is_file():
@@ -91,14 +91,9 @@ class AuditLog:
 
     async def begin(self, namesakes: Iterable[UUID]) -> None:
         """Write the first line of the run. An unwritable file is found here, before the first change."""
+        now, before = datetime.now(UTC), tuple(namesakes)
         await self.write(
-            AuditRecord(
-                run_id=self.run_id,
-                time=datetime.now(UTC),
-                operation=RUN,
-                outcome=STARTED,
-                namesakes=tuple(namesakes),
-            )
+            AuditRecord(run_id=self.run_id, time=now, operation=RUN, outcome=STARTED, namesakes=before)
         )
 
     async def note(
@@ -137,10 +132,8 @@ class AuditLog:
             self._next_append = ContainedTask(self._append_lines())
         # A cancelled caller does not interrupt the append: others may wait for it.
         await asyncio.shield(self._next_append)
-        if self._broken is not None:
-            raise AuditLogError(
-                f"the audit log {self.path} cannot be written: {self._broken}"
-            ) from self._broken
+        if broken := self._broken:
+            raise AuditLogError(f"the audit log {self.path} cannot be written: {broken}") from broken
 
     async def _append_lines(self) -> None:
         async with self._turn:

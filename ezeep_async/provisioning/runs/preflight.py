@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Coroutine, Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping
 from itertools import chain
+from types import TracebackType
 from typing import TypeVar
 from uuid import UUID
 
 import attrs
 
 from ezeep_async._runtime.contained_tasks import Exiting, contained
-from ezeep_async.errors import EzeepError, NotFound, StalePlan
+from ezeep_async.errors import NotFound, StalePlan
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.names import normalize_email, normalize_group_name
 from ezeep_async.provisioning.plans.changes import (
@@ -44,9 +45,9 @@ class Preflight:
     group_names: Mapping[UUID, str] = attrs.field(factory=dict[UUID, str])
     created: dict[str, UUID] = attrs.field(factory=dict[str, UUID])
     """Ids of groups for which the plan has no id, by the names in the plan."""
-    namesakes: tuple[UUID, ...] = ()
+    namesakes: Collection[UUID] = ()
     """Existing groups, of any organization, with the names of groups that the plan creates."""
-    invited: frozenset[str] = frozenset()
+    invited: Collection[str] = ()
     """Addresses that need no invitation any more."""
     trusted: set[UUID] = attrs.field(factory=set[UUID])
     """Users who have the groups that the plan has for them. They are not read before their write."""
@@ -64,45 +65,37 @@ class Preflight:
 async def preflight(resources: Resources, plan: Plan, *, trust: bool) -> Preflight:
     """Read what the run needs, concurrently, and check the plan. With `trust`, also list the users for `trusted`.
 
-    Raises:
-        StalePlan: The organization contradicts the plan.
-        SafetyLimitExceeded: The plan removes too many of the current memberships.
-        InvalidInput: The name of a new group has invisible characters.
+    Raises `StalePlan`, `SafetyLimitExceeded`, and `InvalidInput` for names of new groups.
     """
     creations = [change for change in plan.changes if isinstance(change, CreateGroup)]
     emails = {normalize_email(change.email) for change in plan.changes if isinstance(change, InvitePerson)}
-    before: Memberships = {}
-    if trust:
-        before.update(
-            (each.user_id, each.before) for each in plan.changes if isinstance(each, ChangeMemberships)
-        )
-    with _first_error():
-        async with asyncio.TaskGroup() as tasks:
-
-            def start(read: Coroutine[object, object, T]) -> asyncio.Task[T]:
-                return tasks.create_task(contained(read))
-
-            listing = start(listed(resources.groups.list(concurrency=READERS)))
-            users = start(_list_users(resources, before.keys()))
-            me = start(resources.accounts.me()) if plan.removals else None
-            known: list[asyncio.Task[list[str]]] = []
-            if emails:
-                invitations = resources.invitations.list(concurrency=READERS)
-                people = resources.accounts.list(concurrency=READERS)
-                known.append(start(read_settled(invitations, open_invitation, strict=False)))
-                known.append(
-                    start(read_settled(people, lambda each: normalize_email(each.email), strict=False))
-                )
+    memberships = [change for change in plan.changes if isinstance(change, ChangeMemberships)]
+    before = {change.user_id: change.before for change in memberships} if trust else {}
+    people: list[asyncio.Task[list[str]]] = []
+    async with _Reads() as reads:
+        listing = reads.start(listed(resources.groups.list(concurrency=READERS)))
+        users = reads.start(_list_users(resources, before.keys()))
+        me = reads.start(resources.accounts.me()) if plan.removals else None
+        if emails:
+            invitations = resources.invitations.list(concurrency=READERS)
+            accounts = resources.accounts.list(concurrency=READERS)
+            people.append(reads.start(read_settled(invitations, open_invitation, strict=False)))
+            people.append(
+                reads.start(read_settled(accounts, lambda each: normalize_email(each.email), strict=False))
+            )
     groups = listing.result()
     by_name = defaultdict[str, list[Group]](list)
     for group in groups:
         by_name[normalize_group_name(group.name)].append(group)
-    created, problems = _created_since(plan, creations, by_name)
-    problems += _problems(plan, {group.id: group for group in groups}, None if me is None else me.result().id)
-    if problems := [*dict.fromkeys(problems)]:
+    targets = dict.fromkeys(group for change in memberships for group in (*change.add, *change.remove))
+    created, problems = _created_since(plan, targets, by_name)
+    problems += _problems(
+        plan, targets, {group.id: group for group in groups}, me.result().id if me else None
+    )
+    if problems:
+        drift = [*dict.fromkeys(problems)]
         raise StalePlan(
-            f"the organization has changed since the plan was made: {some(problems)}. Plan again",
-            drift=problems,
+            f"the organization has changed since the plan was made: {some(drift)}. Plan again", drift=drift
         )
     if plan.removals:
         plan.check_limits(sum(group.num_members for group in groups if group.id in plan.groups))
@@ -110,10 +103,8 @@ async def preflight(resources: Resources, plan: Plan, *, trust: bool) -> Preflig
     return Preflight(
         group_names={group.id: group.name for group in groups},
         created=created,
-        namesakes=tuple(
-            group.id for change in creations for group in by_name[normalize_group_name(change.name)]
-        ),
-        invited=frozenset(emails.intersection(chain.from_iterable(each.result() for each in known))),
+        namesakes=[group.id for each in creations for group in by_name[normalize_group_name(each.name)]],
+        invited=emails.intersection(chain.from_iterable(task.result() for task in people)),
         trusted={user_id for user_id, group_ids in users.result().items() if group_ids == before[user_id]},
         warnings=[note for note in notes if note not in plan.notes],
     )
@@ -121,10 +112,9 @@ async def preflight(resources: Resources, plan: Plan, *, trust: bool) -> Preflig
 
 async def read_for_undo(resources: Resources, user_ids: frozenset[UUID]) -> tuple[list[Group], Memberships]:
     """Read the groups, and the memberships of those users who exist, concurrently."""
-    with _first_error():
-        async with asyncio.TaskGroup() as tasks:
-            groups = tasks.create_task(contained(listed(resources.groups.list(concurrency=READERS))))
-            users = tasks.create_task(contained(_list_users(resources, user_ids)))
+    async with _Reads() as reads:
+        groups = reads.start(listed(resources.groups.list(concurrency=READERS)))
+        users = reads.start(_list_users(resources, user_ids))
     found = users.result()
     # The others do not exist, or a listing that changed while it was read has skipped them.
     rest = iter(user_ids - found.keys())
@@ -134,39 +124,26 @@ async def read_for_undo(resources: Resources, user_ids: frozenset[UUID]) -> tupl
             with contextlib.suppress(NotFound):
                 found[user_id] = (await resources.users.get(user_id)).group_ids
 
-    with _first_error():
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(READERS):
-                tasks.create_task(contained(read_rest()))
+    async with _Reads() as reads:
+        for _ in range(READERS):
+            reads.start(read_rest())
     return groups.result(), found
 
 
-async def find_duplicates(resources: Resources, created: Mapping[UUID, CreateGroup]) -> list[str]:
-    """Report groups that another writer created with the same names at the same time, one sentence each."""
-    by_name = defaultdict[tuple[str, UUID], list[UUID]](list)
-    try:
-        for group in await read_settled(
-            resources.groups.list(concurrency=READERS), lambda group: group, strict=False
-        ):
-            by_name[normalize_group_name(group.name), group.organization_id].append(group.id)
-    except EzeepError as error:
-        return [f"it is not known whether other writers created groups with the same names: {error}"]
-    return [
-        f"group {change.name!r} was created twice at the same time: {group_id} by this run, "
-        f"{', '.join(map(str, others))} by another writer. Delete one of them"
-        for group_id, change in created.items()
-        if (others := {*by_name[normalize_group_name(change.name), change.organization_id]} - {group_id})
-    ]
+class _Reads(asyncio.TaskGroup):
+    """Concurrent reads. The first error is raised alone, so that callers can catch its class."""
 
+    def start(self, read: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        return self.create_task(contained(read))
 
-@contextlib.contextmanager
-def _first_error() -> Generator[None]:
-    """Raise the first error of a task group alone, so that callers can catch its class."""
-    try:
-        yield
-    except BaseExceptionGroup as errors:
-        first = errors.exceptions[0]
-        raise (first.error if isinstance(first, Exiting) else first) from None
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await super().__aexit__(kind, error, trace)
+        except BaseExceptionGroup as errors:
+            first = errors.exceptions[0]
+            raise (first.error if isinstance(first, Exiting) else first) from None
 
 
 async def _list_users(resources: Resources, user_ids: Collection[UUID]) -> Memberships:
@@ -182,27 +159,18 @@ async def _list_users(resources: Resources, user_ids: Collection[UUID]) -> Membe
     return found
 
 
-# --- checks --------------------------------------------------------------------------------------------------------
-
-
 def _created_since(
-    plan: Plan, creations: Iterable[CreateGroup], by_name: Mapping[str, list[Group]]
+    plan: Plan, targets: Iterable[TargetGroup], by_name: Mapping[str, list[Group]]
 ) -> tuple[dict[str, UUID], list[str]]:
-    """Find existing groups for the names for which the plan has no ids. Return them, and the problems."""
-    times = Counter(normalize_group_name(change.name) for change in creations)
-    problems = [
-        f"the plan creates {number} groups named {name!r}" for name, number in times.items() if number > 1
-    ]
-    organizations: dict[str, UUID | None] = {
-        target.name: None for target in _targets(plan) if target.id is None
-    }
-    new = {change.name: change.organization_id for change in creations}
+    """Find existing groups for the names for which the plan has no ids. Return their ids, and problems."""
+    new = {each.name: each.organization_id for each in plan.changes if isinstance(each, CreateGroup)}
     found: dict[str, UUID] = {}
-    for name, organization_id in {**organizations, **new}.items():
+    problems: list[str] = []
+    for name in dict.fromkeys([*(target.name for target in targets if target.id is None), *new]):
         groups = [
             group
             for group in by_name.get(normalize_group_name(name), ())
-            if organization_id in {None, group.organization_id}
+            if new.get(name) in {None, group.organization_id}
         ]
         if len(groups) > 1:
             problems.append(f"there are {len(groups)} groups named {name!r} now")
@@ -212,21 +180,23 @@ def _created_since(
     return found, problems
 
 
-def _problems(plan: Plan, groups: Mapping[UUID, Group], me: UUID | None) -> Iterator[str]:
+def _problems(
+    plan: Plan, targets: Iterable[TargetGroup], groups: Mapping[UUID, Group], me: UUID | None
+) -> Iterator[str]:
     """Compare a plan with the current groups and with its own rules: it may have been edited by hand."""
-    deleted = [
-        TargetGroup(change.name, change.id) for change in plan.changes if isinstance(change, DeleteGroup)
-    ]
-    changes = [change for change in plan.changes if isinstance(change, ChangeMemberships) and change.remove]
-    removed = dict.fromkeys(target for change in changes for target in change.remove)
-    if (removed and plan.mode == "add") or (deleted and plan.mode != "undo"):
+    deleted = [TargetGroup(each.name, each.id) for each in plan.changes if isinstance(each, DeleteGroup)]
+    changes = [each for each in plan.changes if isinstance(each, ChangeMemberships) and each.remove]
+    removed = {target for change in changes for target in change.remove}.union(deleted)
+    if (changes and plan.mode == "add") or (deleted and plan.mode != "undo"):
         yield f"the plan removes memberships or groups, and its mode is {plan.mode!r}"
-    for target in (*_targets(plan), *deleted):
+    times = Counter(normalize_group_name(each.name) for each in plan.changes if isinstance(each, CreateGroup))
+    yield from (f"the plan creates {many} groups named {name!r}" for name, many in times.items() if many > 1)
+    for target in (*targets, *deleted):
         if target.id is None:
             continue
         if target.id in groups or target not in deleted:
             yield from _changed(plan, target.name, groups.get(target.id))
-        if target.id in plan.kept_groups and (target in removed or target in deleted):
+        if target in removed and target.id in plan.kept_groups:
             yield f"group {target.name!r} is protected: {plan.kept_groups[target.id]}"
     reasons = plan.kept_users if plan.mode == "undo" or me is None else {**plan.kept_users, me: OWN_USER}
     for change in changes:
@@ -234,12 +204,6 @@ def _problems(plan: Plan, groups: Mapping[UUID, Group], me: UUID | None) -> Iter
             yield f"{change.member} is protected: {reason}"
         if plan.mode != "undo" and any(target.id is None for target in change.remove):
             yield f"{change.member} is removed from a group that has no id"
-
-
-def _targets(plan: Plan) -> Iterable[TargetGroup]:
-    """The groups of all membership changes, without duplicates."""
-    changes = [change for change in plan.changes if isinstance(change, ChangeMemberships)]
-    return dict.fromkeys(target for change in changes for target in (*change.add, *change.remove))
 
 
 def _changed(plan: Plan, name: str, group: Group | None) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 import pytest
 from helpers.provisioned import (
     LIST_GROUPS,
+    LIST_INVITATIONS,
     LIST_PEOPLE,
     LIST_USERS,
     add_team,
@@ -20,8 +22,9 @@ from helpers.provisioned import (
     state,
     writes,
 )
+from helpers.support import ME
 
-from ezeep_async import EzeepSession, InconsistentListing, StalePlan
+from ezeep_async import EzeepSession, InconsistentListing, PermissionDenied, StalePlan
 from ezeep_async.provisioning import CreateGroup, DesiredState, Plan
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.records import RecordedRequest
@@ -190,6 +193,62 @@ async def test_7_2_external_is_no_drift_where_it_is_allowed(sandbox: Sandbox, se
     hand_over(sandbox)
     assert (await session.provisioning.apply(plan)).ok
     assert members(sandbox, "Team") == set(emails(sandbox, 3))
+
+
+# --- concurrent reads ----------------------------------------------------------------------------------------------
+
+
+READS = (LIST_GROUPS, LIST_USERS, LIST_PEOPLE, LIST_INVITATIONS, ME)
+
+
+async def removing_and_inviting(sandbox: Sandbox, session: EzeepSession) -> Plan:
+    add_team(sandbox, 3)
+    people = [*emails(sandbox, 2), "new@people.example.com"]
+    desired = DesiredState.from_mapping({"Team": people, "New": people})
+    plan = await session.provisioning.plan(desired, mode="exact", on_missing="invite")
+    sandbox.reset_counts()
+    return plan
+
+
+async def test_7_2_everything_is_read_at_the_same_time(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-2: each listing begins while all others wait for their responses, and is read once."""
+    plan = await removing_and_inviting(sandbox, session)
+    holds = [sandbox.faults.hold(read) for read in READS]
+    running = asyncio.ensure_future(session.provisioning.apply(plan, verify="trust-plan"))
+    for hold in holds:
+        await hold.arrived()
+    assert writes(sandbox) == []
+    for hold in holds:
+        hold.release()
+    (await running).raise_for_failures()
+    pages = -(-len(sandbox.organization.listed_users()) // 100)
+    assert (sandbox.count(LIST_USERS), sandbox.count(LIST_INVITATIONS), sandbox.count(ME)) == (pages, 1, 1)
+
+
+@pytest.mark.parametrize("read", READS)
+async def test_7_2_a_read_that_fails_raises_its_own_error_and_nothing_is_written(
+    sandbox: Sandbox, session: EzeepSession, read: str
+) -> None:
+    plan = await removing_and_inviting(sandbox, session)
+    sandbox.faults.add(read, status=403)
+    with pytest.raises(PermissionDenied):
+        await session.provisioning.apply(plan, verify="trust-plan")
+    assert writes(sandbox) == []
+
+
+@pytest.mark.may_block
+async def test_7_15_undo_reads_groups_and_users_at_the_same_time(
+    sandbox: Sandbox, session: EzeepSession, tmp_path: Path
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    await session.provisioning.apply(await session.provisioning.plan(new_team(sandbox, 3)), audit_log=log)
+    holds = [sandbox.faults.hold(read) for read in (LIST_GROUPS, LIST_USERS)]
+    running = asyncio.ensure_future(session.provisioning.undo(log))
+    for hold in holds:
+        await hold.arrived()
+    for hold in holds:
+        hold.release()
+    assert (await running).removals == 3
 
 
 # --- listings that change under the reading ------------------------------------------------------------------------
