@@ -1,4 +1,4 @@
-"""Timeouts that count running time: the time in which the event loop ran.
+"""Time limits that count running time: the time in which the event loop ran.
 
 When a stopped process (SIGSTOP, a paused container, a migrated virtual machine) continues, all its timers are due, and
 responses that arrived meanwhile are unread. An ordinary timeout then discards such a response. These do not.
@@ -7,125 +7,160 @@ responses that arrived meanwhile are unread. An ordinary timeout then discards s
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
-from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-
-T = TypeVar("T")
 
 SLICE_S = 0.25
 """Seconds that a stop of any length counts, at most."""
 FINAL_PASSES = 100
-"""Iterations of the event loop between the end of a timeout and its effect. Each reads up to 256 KiB that have arrived."""
+"""Iterations of the event loop between the end of a limit and its effect. Each reads up to 256 KiB that have arrived."""
 
 
-class RunningTimer:
-    """Calls `on_end` once, from a callback of the event loop, when the running time given to `restart` is over."""
+class _Clock:
+    """The running time of one event loop, and the limits that end in it. One timer serves all of them."""
 
-    __slots__ = ("_begun", "_handle", "_left", "_loop", "_on_end", "_passes", "_slice")
+    __slots__ = ("__weakref__", "_seen", "_time", "_timers", "limits", "loop", "next_tick")
 
-    def __init__(self, on_end: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._on_end = on_end
-        self._left = self._slice = self._begun = 0.0
-        self._passes = 0
-        self._handle: asyncio.Handle | None = None
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.limits: set[_Limit] = set()
+        self.next_tick = float("inf")
+        self._time = 0.0
+        self._seen = loop.time()
+        self._timers: tuple[asyncio.TimerHandle, ...] = ()
 
-    def restart(self, seconds: float) -> None:
+    def now(self) -> float:
+        """Seconds of running time."""
+        seen = self.loop.time()
+        self._time += min(seen - self._seen, SLICE_S)
+        self._seen = seen
+        return self._time
+
+    def tick_in(self, seconds: float) -> None:
+        """Check the limits in so many seconds, at most a slice."""
+        seconds = min(seconds, SLICE_S)
+        old, call_later = self._timers, self.loop.call_later
+        # The second one takes over if a signal handler of the caller raises inside the tick.
+        self._timers = call_later(seconds, self._tick), call_later(seconds + SLICE_S, self._tick)
+        self.next_tick = self._time + seconds
+        for timer in old:
+            timer.cancel()
+
+    def _tick(self) -> None:
+        now = self.now()
+        if not self.limits:
+            self.next_tick = float("inf")
+            return
+        self.tick_in(max(0.0, min(limit.end for limit in self.limits) - now))
+        for limit in [limit for limit in self.limits if limit.end <= now]:
+            limit.passes -= 1
+            if limit.passes <= 0:
+                limit.expire()
+                self.limits.discard(limit)
+
+
+_of_thread = threading.local()
+"""`clock` refers to the clock that the thread used last. Limits and timers keep that alive."""
+
+
+class _Limit:
+    """Calls `expire` from a callback of the event loop when its running time is over."""
+
+    __slots__ = ("_clock", "end", "passes")
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        latest: weakref.ref[_Clock] | None = getattr(_of_thread, "clock", None)
+        clock = None if latest is None else latest()
+        if clock is None or clock.loop is not loop:
+            clock = _Clock(loop)
+            _of_thread.clock = weakref.ref(clock)
+        self._clock = clock
+
+    def start(self, seconds: float) -> None:
         """Start, or start again, with `seconds` of running time."""
-        if self._handle is not None:
-            if self._slice and seconds > SLICE_S:
-                # Keep the timer of the current slice: restart() is called for each chunk of a response.
-                self._left = seconds + self._passed()
-                return
-            self._handle.cancel()
-        self._left = seconds
-        self._passes = FINAL_PASSES
-        self._next_slice()
+        clock = self._clock
+        self.end = clock.now() + seconds
+        self.passes = FINAL_PASSES
+        clock.limits.add(self)
+        if self.end < clock.next_tick:
+            clock.tick_in(seconds)
 
     def stop(self) -> float:
         """Stop it, and return the seconds that were left: 0 or less if it had ended."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-            self._left -= self._passed()
-        return self._left
+        self._clock.limits.discard(self)
+        return self.end - self._clock.now()
 
-    def _passed(self) -> float:
-        return min(max(0.0, self._loop.time() - self._begun), self._slice)
-
-    def _next_slice(self) -> None:
-        self._slice = max(0.0, min(self._left, SLICE_S))
-        self._begun = self._loop.time()
-        self._handle = self._loop.call_at(self._begun + self._slice, self._on_slice)
-
-    def _on_slice(self) -> None:
-        self._left -= self._slice
-        self._slice = 0.0
-        if self._left > 0:
-            self._next_slice()
-        elif self._passes:
-            self._passes -= 1
-            self._handle = self._loop.call_soon(self._on_slice)
-        else:
-            self._handle = None
-            self._on_end()
+    def expire(self) -> None:
+        raise NotImplementedError
 
 
-class RunningTimeout:
+class RunningTimeout(_Limit):
     """`asyncio.timeout` in running time, used with `with`: raises `TimeoutError` after `seconds`.
 
     With `started=False` it counts from the first `restart()`.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_seconds", "_started", "_task", "_timer", "used")
+    __slots__ = ("_cancelling", "_expired", "_seconds", "_started", "_task", "used")
 
     def __init__(self, seconds: float, *, started: bool = True) -> None:
+        super().__init__()
         self._seconds = seconds
         self._started = started
         self._expired = False
         self._task: asyncio.Task[Any] | None = None
-        self._timer: RunningTimer | None = None
         self.used = 0.0
         """Seconds of running time that the block took. Set when it has ended."""
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        if self._task is None:
-            raise RuntimeError("RunningTimeout works in an asyncio task only: there is no current task")
+        assert self._task is not None  # noqa: S101  # a coroutine of the SDK runs in a task
         self._cancelling = self._task.cancelling()
-        self._timer = RunningTimer(self._expire)
         if self._started:
-            self.restart()
+            self.start(self._seconds)
         return self
 
     def restart(self) -> None:
         """Start again, with the full time."""
         self._started = True
-        if self._timer is not None:
-            self._timer.restart(self._seconds)
+        self.start(self._seconds)
 
-    def _expire(self) -> None:
-        if self._task is not None:
+    def expire(self) -> None:
+        if self._task is not None and not self._expired:
             self._expired = True
             self._task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Break the reference cycles of the task and of the timer with this object: what is in a cycle is finalized late.
+        # Break the reference cycle with the task: what is in a cycle is finalized late.
         task, self._task = self._task, None
-        timer, self._timer = self._timer, None
-        if timer is not None and self._started:
-            self.used = self._seconds - timer.stop()
+        if self._started:
+            self.used = self._seconds - self.stop()
         # As in asyncio.timeout: if others cancelled the task too, it stays cancelled.
         expired = self._expired and task is not None and task.uncancel() <= self._cancelling
         task = None
         if expired and kind is asyncio.CancelledError:
             raise TimeoutError from error
+
+
+class _Alarm(_Limit):
+    """Ends a future when its time is over."""
+
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over: asyncio.Future[Any] = self._clock.loop.create_future()
+
+    def expire(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
 
 
 class RunningLimit:
@@ -135,20 +170,18 @@ class RunningLimit:
         self.left = seconds
         """Seconds left; 0 or less when the budget is used up."""
 
-    async def wait(self, future: asyncio.Future[T], at_most: float | None = None) -> bool:
+    async def wait(self, future: asyncio.Future[Any], at_most: float | None = None) -> bool:
         """Wait for `future` for the rest of the budget, or `at_most` seconds of it. Return whether it is done.
 
         Never cancels `future`.
         """
         seconds = self.left if at_most is None else min(self.left, at_most)
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        futures: set[asyncio.Future[Any]] = {future, over}
-        timer = RunningTimer(partial(over.set_result, None))
-        timer.restart(seconds)
+        alarm = _Alarm()
+        alarm.start(seconds)
         try:
-            await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({future, alarm.over}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.left -= seconds - timer.stop()
+            self.left -= seconds - alarm.stop()
         return future.done()
 
     async def wait_all(self, futures: Iterable[asyncio.Future[Any]]) -> bool:
@@ -157,8 +190,7 @@ class RunningLimit:
 
     async def sleep(self, seconds: float) -> None:
         """Wait for that many seconds of the budget."""
-        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self.wait(never, seconds)
+        await self.wait(asyncio.get_running_loop().create_future(), seconds)
 
 
 def wait_in_thread(wait: Callable[[float], bool], seconds: float) -> bool:

@@ -15,6 +15,7 @@ from helpers.support import TOKEN, expired, put, sandbox_in_a_thread
 from helpers.suspending import Stoppable, stoppable
 
 from ezeep_async import FileTokenStore
+from ezeep_async._runtime import running_time
 from ezeep_async._runtime.running_time import SLICE_S, RunningLimit, RunningTimeout
 from ezeep_async.sandbox import Sandbox
 
@@ -199,3 +200,36 @@ async def test_a_restarted_limit_begins_again() -> None:
         for _ in range(4):
             limit.restart()
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("where", ["_tick", "now", "tick_in"])
+async def test_a_signal_handler_that_raises_in_the_timer_stops_no_limit(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A handler of the caller runs between any two instructions, also in a callback of the event loop."""
+    loop = asyncio.get_running_loop()
+    raised: list[object] = []
+    loop.set_exception_handler(lambda _, context: raised.append(context["exception"]))
+
+    def handler(number: int, frame: object) -> None:
+        raise ArithmeticError
+
+    real = getattr(running_time._Clock, where)
+
+    def interrupted(clock: Any, *args: Any) -> Any:
+        if asyncio.current_task() is None and len(raised) < 1:
+            signal.raise_signal(signal.SIGUSR1)
+        return real(clock, *args)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        monkeypatch.setattr(running_time._Clock, where, interrupted)
+        with pytest.raises(TimeoutError):
+            with RunningTimeout(0.3):
+                await asyncio.wait_for(loop.create_future(), 10)
+        assert len(raised) == 1
+        raised.clear()
+        assert not await asyncio.wait_for(RunningLimit(0.01).wait(loop.create_future()), 10)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert [type(error) for error in raised] == [ArithmeticError]
