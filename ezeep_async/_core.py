@@ -26,12 +26,11 @@ from ezeep_async._wire.requests import Request
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.exchange import Exchanger
-from ezeep_async.auth.hooks import TokenHook
 from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.logs import log_of
-from ezeep_async.auth.refresher import Refresher
+from ezeep_async.auth.refresher import Refresher, TokenHook
 from ezeep_async.auth.tasks import start_uncancellable
+from ezeep_async.auth.token_endpoint import TokenEndpoint
 from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import OPENED_BEFORE_FORK, SessionClosed
 from ezeep_async.settings import Endpoints, Settings
@@ -58,7 +57,7 @@ class Core:
         self._transport = Transport(endpoints, settings, http)
         tracing = tracing_of(endpoints)
         log = log_of(app.client_id, store)
-        self.exchanger = Exchanger(
+        self.token_endpoint = TokenEndpoint(
             OAuthSender(self._transport, app.basic_authorization, tracing),
             clock,
             timeout=settings.refresh_timeout,
@@ -66,7 +65,7 @@ class Core:
             log=log,
         )
         self.refresher = Refresher(
-            store, self.exchanger, clock, leeway=settings.leeway, on_rotated=on_token_rotated, log=log
+            store, self.token_endpoint, clock, leeway=settings.leeway, on_rotated=on_token_rotated, log=log
         )
         self._sender = Sender(self._transport, self.refresher, settings, tracing=tracing)
         self._exclusive = Exclusive(
@@ -89,7 +88,7 @@ class Core:
     @property
     def stats(self) -> Stats:
         """See `EzeepSession.stats`."""
-        return attrs.evolve(self._sender.stats(), refreshes=self.exchanger.refreshes)
+        return attrs.evolve(self._sender.stats(), refreshes=self.refresher.exchanger.refreshes)
 
     def disown(self) -> None:
         """Leave everything to the parent process: after a fork, in the child."""

@@ -33,9 +33,9 @@ from ezeep_async._wire.requests import (
 from ezeep_async._wire.responses import decode_response
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
-from ezeep_async.auth.hooks import TokenHook
 from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.oauth import OAuth
+from ezeep_async.auth.refresher import TokenHook
 from ezeep_async.auth.stores.file import FileTokenStore
 from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.tokens import STORE_METHODS, MemoryTokenStore, TokenSet, TokenStore
@@ -160,7 +160,7 @@ class EzeepSession:
             on_token_rotated,
             clock,
         )
-        self.oauth = OAuth(app, core.endpoints, core.exchanger, core.refresher, clock, prepare=core.open)
+        self.oauth = OAuth(app, core.endpoints, core.token_endpoint, core.refresher, core.open)
         self.users = Users(core)
         self.groups = Groups(core, self.users)
         self.accounts = Accounts(core)

@@ -92,7 +92,7 @@ async def test_every_line_of_a_session_says_which_token_set_it_is_about(
             await session.oauth.refresh()
     said = "\n".join(caplog.messages)
     parts = (
-        "presenting the refresh token once more",
+        "sending the refresh token once more",
         "cannot be used",
         "could not be released",
         "tokens= was",

@@ -1,34 +1,48 @@
-"""The token set that a session has in memory, and whether it is newer than the stored one."""
+"""The token set that a session has in memory, whether it is newer than the stored one, and whose it is."""
 
 from __future__ import annotations
 
+import base64
+import json
 from collections import deque
 
 from ezeep_async._text.redaction import Secret
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.logs import Log
-from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet
+from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore
+from ezeep_async.errors import TokenStoreError
 
 
 REPLACED_TOKENS = 32
 """Replaced refresh tokens that are remembered."""
 SAVE_AGAIN_AFTER_S = 1.0
 """Seconds between two attempts to store a token set that could not be stored."""
+_WHAT_TO_DO = (
+    "To use tokens=, empty the store first (await store.clear(), or `ezeep logout --forget`), or give the session another "
+    "store. To use the stored token set, leave tokens= out"
+)
 
 
 class CurrentTokens:
-    """The token set in memory, and when its access token expires."""
+    """The token set in memory: when its access token expires, and whether it is newer than the stored one."""
 
     def __init__(self, clock: Clock, leeway: float) -> None:
         self.tokens: TokenSet | None = None
+        self.is_unsaved = False
+        """Whether the token set in memory is newer than the stored one, and has to be stored."""
         self._clock = clock
         self._leeway = leeway
         self._refresh_at = float("-inf")
+        self._save_at = float("-inf")
+        self._still_stored: str | None = None
+        """The refresh token that the store has while the token set in memory is unsaved."""
+        # If the store has one of these again, it went back: a replica without the last write, or a restored backup.
+        self._replaced: deque[str] = deque(maxlen=REPLACED_TOKENS)
 
     @property
     def is_fresh(self) -> bool:
         """Whether the access token can be used without a refresh."""
-        return self.due_in() > 0
+        return self._clock.monotonic() < self._refresh_at
 
     def due_in(self, share: float = 0.0) -> float:
         """Seconds until `share` (0 to 1) of the leeway has passed; minus infinity without a token set."""
@@ -44,7 +58,7 @@ class CurrentTokens:
 
     def clear(self) -> None:
         """Forget the token set."""
-        self.tokens = None
+        self.tokens, self.is_unsaved = None, False
         self.expire()
 
     def expire(self) -> None:
@@ -63,59 +77,76 @@ class CurrentTokens:
         """Seconds before its expiry at which the access token is refreshed."""
         return min(self._leeway, (tokens.expires_in or DEFAULT_LIFETIME) / 5)
 
-
-class Succession:
-    """Decides whether the stored token set or the one in memory is the newer one."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.is_unsaved = False
-        """Whether the token set in memory is newer than the stored one, and has to be stored."""
-        self._clock = clock
-        self._still_stored: str | None = None
-        """The refresh token that the store has while the token set in memory is unsaved."""
-        # If the store has one of these again, it went back: a replica without the last write, or a restored backup.
-        self._replaced: deque[str] = deque(maxlen=REPLACED_TOKENS)
-        self._save_at = 0.0
-
-    def replace(self, new: TokenSet, stored: TokenSet | None, ours: TokenSet | None) -> None:
+    def will_replace(self, new: TokenSet, stored: TokenSet | None) -> None:
         """Record that `new` replaces the stored token set and the one in memory."""
         self._still_stored = None if stored is None else stored.refresh_token
-        for old in (stored, ours):
-            if (
-                old is not None
-                and old.refresh_token != new.refresh_token
-                and old.refresh_token not in self._replaced
-            ):
+        for old in (stored, self.tokens):
+            if old and old.refresh_token not in {new.refresh_token, *self._replaced}:
                 self._replaced.append(old.refresh_token)
 
-    def newest(self, stored: TokenSet | None, ours: TokenSet | None, log: Log) -> TokenSet | None:
-        """Return the newer one, and record whether it has to be stored.
+    def newest(self, stored: TokenSet | None, log: Log) -> TokenSet | None:
+        """Return the newer token set, and record whether it has to be stored.
 
         That is the stored one, unless ours replaced it and could not be stored, or was stored and is gone again.
         """
-        token = None if stored is None else Secret(stored.refresh_token)
-        if ours is None:
+        if self.tokens is None:
             return stored
+        token = None if stored is None else Secret(stored.refresh_token)
         if self.is_unsaved and self._still_stored == token:
-            return ours
-        if token and token != ours.refresh_token and token in self._replaced:
-            if not self.is_unsaved:
-                log.warning(
-                    "the token store went back to a token set that was replaced: storing the newer one again"
-                )
-            self.is_unsaved, self._still_stored = True, token
-            return ours
-        self.is_unsaved = False  # another process logged in or out meanwhile
-        return stored
+            return self.tokens
+        if not token or token == self.tokens.refresh_token or token not in self._replaced:
+            self.is_unsaved = False  # another process logged in or out meanwhile
+            return stored
+        if not self.is_unsaved:
+            log.warning(
+                "the token store went back to a token set that was replaced: storing the newer one again"
+            )
+        self.is_unsaved, self._still_stored = True, token
+        return self.tokens
 
     def save_failed(self) -> None:
         """Record that the token set in memory could not be stored."""
         self.is_unsaved = True
         self._save_at = self._clock.monotonic() + SAVE_AGAIN_AFTER_S
 
-    def may_save_again(self) -> bool:
-        """Whether it is time for another attempt; if so, it counts as begun."""
-        if self._clock.monotonic() < self._save_at:
+    def must_save_again(self) -> bool:
+        """Whether it is time for another attempt to store it; if so, that counts as begun."""
+        if not self.is_unsaved or self._clock.monotonic() < self._save_at:
             return False
-        self._save_at = self._clock.monotonic() + SAVE_AGAIN_AFTER_S
+        self.save_failed()
         return True
+
+
+def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, log: Log) -> None:
+    """Report that `tokens=` is not used, unless the stored token set is the same one or a successor of it.
+
+    Raises `TokenStoreError` if both are JWTs of different subjects. Logs a warning if the users are not known.
+    """
+    if stored.access_token and stored.access_token == given.access_token:
+        return
+    if given.mark in (stored.mark, *stored.lineage) or stored.mark in given.lineage:
+        return
+    ours, theirs = _subject(stored.access_token), _subject(given.access_token)
+    name = type(store).__name__
+    if ours is None or theirs is None or ours[0] != theirs[0]:
+        log.warning(
+            "tokens= was not used: the %s already holds another token set, perhaps of another user, and the session uses "
+            "that one. %s",
+            name,
+            _WHAT_TO_DO,
+        )
+    elif ours != theirs:
+        raise TokenStoreError(
+            f"tokens= belongs to another user than the token set in the {name} (their subjects differ). {_WHAT_TO_DO}"
+        )
+
+
+def _subject(token: str) -> tuple[str, str] | None:
+    """Issuer and subject of a JWT (RFC 7519 section 4.1), unverified. None if it is not a JWT with a subject."""
+    try:
+        _, payload, _ = token.split(".")
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=="))  # excess padding is ignored
+        issuer, subject = claims.get("iss"), claims["sub"]
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return None
+    return (str(issuer), str(subject)) if isinstance(subject, str | int) and subject != "" else None

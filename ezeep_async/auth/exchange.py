@@ -1,190 +1,237 @@
-"""Trading a refresh token for the next login: what is tried again, what once more, and what is final."""
+"""The exchange of a refresh token: whether it is sent, what is retried, and what is final.
+
+A refresh token works once. It is not sent if the server refused it before, if the store cannot be written, or while an
+earlier holder of the lock, which was suspended until its lease ran out, may have sent it.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import random
+import weakref
 from collections.abc import Awaitable, Callable
-from typing import Literal
 
 import attrs
 
 from ezeep_async._runtime.running_time import RunningLimit
-from ezeep_async._wire.requests import Phase, Request, oauth_form
-from ezeep_async._wire.responses import RawResponse, is_success
-from ezeep_async._wire.retrying import backoff, retry_after_of
+from ezeep_async._runtime.signals import exchange_suspended
+from ezeep_async._text.redaction import Secret
+from ezeep_async._wire.retrying import backoff
 from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.grants import TOKEN_PATH, SendOnce, failure_from, refresh_form, tokens_from
-from ezeep_async.auth.logs import Log, logger
-from ezeep_async.auth.tasks import insist, start_uncancellable, wait_through
-from ezeep_async.auth.tokens import TokenSet
-from ezeep_async.errors import (
-    ConnectFailed,
-    EzeepError,
-    ReauthorizationRequired,
-    RequestTimeout,
-    TransientAuthError,
-    TransportError,
-    UnexpectedResponse,
-)
+from ezeep_async.auth.logs import Log
+from ezeep_async.auth.tasks import cancellable, sleep_through
+from ezeep_async.auth.token_endpoint import TokenEndpoint, is_ambiguous, is_unprocessed, restated
+from ezeep_async.auth.tokens import EarlierHolder, LeasedStore, TokenSet, TokenStore, as_store_errors
+from ezeep_async.errors import AuthenticationError, ReauthorizationRequired, TransientAuthError
 
 
 ATTEMPTS = 12
-"""How often one renewal is sent at most, whatever the time limit and the jitter say."""
-_UNPROCESSED = frozenset({429, 503})
-_MAYBE_PROCESSED = frozenset({500, 502, 504})
-SHORTEST_ATTEMPT = 0.1
-"""Seconds; an attempt that had less would end for that alone, and hide what was wrong with the ones before."""
+"""Requests for one refresh, at most, whatever the time limit."""
+SHORTEST_ATTEMPT_S = 0.1
+"""Seconds. An attempt with less time would fail for that reason, and hide why the attempts before it failed."""
+POLL_S = 0.2
+"""Seconds between two checks whether an earlier holder of the lock has stored its token set."""
+MAX_REVOKED_TOKENS = 32
+"""Refresh tokens that are remembered for one store."""
+FIRST_COOL_DOWN_S = 1.0
+"""Seconds without another request after the first temporary refusal. Each further refusal doubles it."""
+LONGEST_COOL_DOWN_S = 60.0
+"""Limit of that doubling, in seconds. After as many seconds without a refusal it starts again."""
+
+Reload = Callable[[], Awaitable[TokenSet | None]]
 
 
-@attrs.frozen
-class _Failed:
-    """One attempt that brought no tokens, and what may come after it."""
+@attrs.define
+class _CoolDown:
+    """The token that was refused last, and the time until which it is not used again."""
 
-    error: EzeepError
-    then: Literal["try again", "replay", "give up"]
-    delay: float = 0.0
+    digest: str = ""
+    until: float = float("-inf")
+    count: int = 0
+
+    def begin(self, token: str, now: float) -> None:
+        self.digest = _digest(token)
+        self.count = 0 if now > self.until + LONGEST_COOL_DOWN_S else self.count + 1
+        self.until = now + min(FIRST_COOL_DOWN_S * 2.0 ** min(self.count, 10), LONGEST_COOL_DOWN_S)
+
+    def covers(self, token: str, now: float) -> bool:
+        return now < self.until and self.digest == _digest(token)
+
+
+@attrs.define(eq=False, repr=False)
+class _Refusals:
+    """The tokens of one store that the server refused, shared by its sessions in this process. Times are monotonic."""
+
+    errors: dict[str, AuthenticationError] = attrs.field(factory=dict[str, AuthenticationError])
+    """By the digest of the refresh token."""
+    refresh_tokens: _CoolDown = attrs.field(factory=_CoolDown)
+    access_tokens: _CoolDown = attrs.field(factory=_CoolDown)
+
+    def check(self, tokens: TokenSet, now: float) -> None:
+        """Raise the earlier refusal of this refresh token, if it is final or its cool-down is not over."""
+        error = self.errors.get(_digest(tokens.refresh_token))
+        if isinstance(error, ReauthorizationRequired):
+            raise restated(
+                error,
+                f"{error}. The server refused it before. It is not sent again while the token store holds this token set",
+                type(error),
+            )
+        if error is not None and self.refresh_tokens.covers(tokens.refresh_token, now):
+            seconds = self.refresh_tokens.until - now
+            raise restated(error, f"{error}. It is not sent again for {seconds:.0f} s", type(error))
+
+    def remember(self, tokens: TokenSet, error: AuthenticationError, now: float) -> None:
+        # A copy, without the traceback.
+        self.errors[_digest(tokens.refresh_token)] = restated(error, str(error), type(error))
+        while len(self.errors) > MAX_REVOKED_TOKENS:
+            del self.errors[next(iter(self.errors))]
+        if not isinstance(error, ReauthorizationRequired):
+            self.refresh_tokens.begin(tokens.refresh_token, now)
+
+
+def _digest(token: str) -> str:
+    """A hash is kept instead of the token, because this lives longer than the session."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+_of_stores: weakref.WeakKeyDictionary[TokenStore, _Refusals] = weakref.WeakKeyDictionary()
+
+
+def _refusals_of(store: TokenStore) -> _Refusals:
+    try:
+        return _of_stores.setdefault(store, _Refusals())
+    except TypeError:  # the store has no hash or no weak references
+        return _Refusals()
 
 
 class Exchanger:
-    """Trades refresh tokens at the token endpoint.
+    """Exchanges the refresh tokens of one store. All of it runs with the store's lock held."""
 
-    `timeout` is the time for one exchange, `connect_timeout` the part of it for reaching the server; seconds.
-    """
-
-    def __init__(
-        self,
-        send: SendOnce,
-        clock: Clock,
-        *,
-        timeout: float,
-        connect_timeout: float,
-        random: Callable[[], float] = random.random,
-        log: Log = logger,
-    ) -> None:
-        self._log = log
-        self._send = send
+    def __init__(self, store: TokenStore, endpoint: TokenEndpoint, clock: Clock, log: Log) -> None:
+        self._store = store
+        self._leased = store if isinstance(store, LeasedStore) else None
+        self._endpoint = endpoint
         self._clock = clock
-        self.timeout = timeout
-        """Seconds for one exchange."""
-        self._connect_timeout = connect_timeout
-        self._random = random
+        self._log = log
+        self._random = random.random
+        self._refusals = _refusals_of(store)
         self.refreshes = 0
-        """How many renewals went well."""
+        """Refreshes that succeeded."""
 
     @property
     def longest(self) -> float:
-        """Seconds that `refresh` takes at most: one exchange, and one replay of it."""
-        return 2 * self.timeout
+        """Seconds that the requests of one refresh take at most: one exchange, and one replay of it."""
+        return 2 * self._endpoint.timeout
 
-    async def refresh(
-        self, current: TokenSet, may_repeat: Callable[[], Awaitable[bool]] | None = None
-    ) -> TokenSet:
-        """The next login.
+    def is_useless(self, access_token: str) -> bool:
+        """Whether this access token replaced a rejected one, was rejected too, and its cool-down is not over."""
+        return self._refusals.access_tokens.covers(access_token, self._clock.monotonic())
 
-        A server that was not reached, a 429 and a 503 are tried again within the time limit. An answer that was lost,
-        and 500, 502 and 504, are replayed once: the token may be spent, so presenting it again can only help. But not
-        where `may_repeat` is false: the lock was lost, and another holder may have the next token set.
-        Raises `ReauthorizationRequired`, `TransientAuthError`, or `AuthenticationError`.
+    def rejected_again(self, access_token: str) -> None:
+        """Record a 401 for an access token that was issued because of a 401."""
+        now, cool_down = self._clock.monotonic(), self._refusals.access_tokens
+        if cool_down.digest != _digest(access_token):  # once, however many calls used it
+            cool_down.begin(access_token, now)
+
+    async def refresh(self, current: TokenSet, reload: Reload) -> tuple[TokenSet, bool]:
+        """Return the next token set, and whether this process got it from the server, or another one stored it.
+
+        Raises `ReauthorizationRequired`, `TransientAuthError` or another `AuthenticationError`, and `TokenStoreError`.
         """
-        limit = RunningLimit(self.timeout)
-        attempt = 0
-        lost: EzeepError | None = None
-        while True:
-            attempt += 1
-            outcome = await self._attempt(current, attempt, limit)
-            if isinstance(outcome, TokenSet):
-                self.refreshes += 1
-                return outcome
-            if isinstance(outcome.error, ReauthorizationRequired) and lost is not None:
-                raise _lost_and_refused(outcome.error, lost)
-            if outcome.then == "replay" and lost is None:
-                lost, limit = outcome.error, RunningLimit(self.timeout)
-                self._log.warning(
-                    "the answer to a token refresh was lost; presenting the refresh token once more"
-                )
-            elif (
-                outcome.then != "try again"
-                or attempt >= ATTEMPTS
-                or outcome.delay > limit.left - SHORTEST_ATTEMPT
-            ):
-                raise outcome.error
-            if lost is None:
-                loop = asyncio.get_running_loop()
-                begun = loop.time()
-                await asyncio.sleep(outcome.delay)  # nothing is spent yet: who cancels here, ends it
-                limit.left -= min(outcome.delay, loop.time() - begun)
-            else:
-                await wait_through(asyncio.get_running_loop().create_future(), limit, outcome.delay)
-            if may_repeat is not None and not await may_repeat():
-                raise outcome.error
-
-    async def _attempt(self, current: TokenSet, attempt: int, limit: RunningLimit) -> TokenSet | _Failed:
-        """One copy on the wire."""
-        form = refresh_form(current.refresh_token, current.scope)
+        self._refusals.check(current, self._clock.monotonic())
+        with as_store_errors():
+            await self._store.check_writable()
+        earlier = await self._begun()
+        if earlier == "suspended" and (theirs := await self._wait_for_earlier(current, reload)):
+            return theirs, False
         try:
-            response = await self.send_through(oauth_form(TOKEN_PATH, form), limit)
-            if is_success(response.status):
-                return tokens_from(response, self._clock.now(), current, log=self._log)
-        except (TransportError, UnexpectedResponse) as error:
-            failure = TransientAuthError(
-                f"the login could not be renewed just now: {error}", request_id=error.request_id
-            )
-            failure.__cause__ = error
-            if isinstance(error, TransportError) and error.request_sent is False:
-                return _Failed(failure, "try again", backoff(attempt, self._random))
-            return _Failed(failure, "replay")
-        refused = failure_from(response, TOKEN_PATH, form)
-        if response.status in _UNPROCESSED:
-            asked = retry_after_of(response.headers, self._clock.now())
-            refused.retry_after = asked
-            # Zero, or a date that has passed, is no reason to hammer a server in trouble.
-            return _Failed(refused, "try again", max(asked or 0.0, backoff(attempt, self._random)))
-        return _Failed(refused, "replay" if response.status in _MAYBE_PROCESSED else "give up")
-
-    async def send_through(self, request: Request, limit: RunningLimit | None = None) -> RawResponse:
-        """Send a request of the OAuth endpoints; from a task of `auth.tasks` so that nobody can cancel it.
-
-        Raises a `TransportError`: `ConnectFailed` when the server was not reached in time, `RequestTimeout` when it did
-        not respond within what is left of `limit` (or the time limit). Limits count running time: a response that arrived
-        while the process was suspended is read.
-        """
-        limit = RunningLimit(self.timeout) if limit is None else limit
-        seconds = limit.left
-        phase = Phase()
-        task = start_uncancellable(self._send_once(request, phase))
-        to_connect = min(self._connect_timeout, seconds)
-        try:
-            if not await wait_through(task, limit, to_connect) and phase.sent:
-                await wait_through(task, limit)
-        except asyncio.CancelledError:  # a caller with nothing at stake
-            task.abort()
+            return await self._exchange(current), True
+        except AuthenticationError as error:
+            if isinstance(error, TransientAuthError) and self._leased is None:
+                raise
+            # Another process may have refreshed it: the lock does not reach that process, or its lease ran out.
+            if theirs := await _stored_by_others(current, reload):
+                return theirs, False
+            if isinstance(error, TransientAuthError):
+                raise
+            if earlier is not None and isinstance(error, ReauthorizationRequired):
+                raise restated(
+                    error,
+                    "the server refused the refresh token, and another process had begun to refresh it before that process "
+                    "lost its lock. Try again: if it stores the new token set, the next call works",
+                    TransientAuthError,
+                ) from error
+            self._refusals.remember(current, error, self._clock.monotonic())
             raise
-        if not task.done():
-            task.abort()
-            await insist(lambda: asyncio.wait({task}))
-        if not task.cancelled():
-            return task.result()
-        # Given up on here, or broken off by whoever cancelled a task that the HTTP library keeps for its connection.
-        if phase.sent:
-            raise RequestTimeout(
-                f"no answer from the account service within {seconds:g} s", request_sent=True
-            )
-        raise ConnectFailed(
-            f"no connection to the account service within {to_connect:g} s", request_sent=False
+
+    async def _begun(self) -> EarlierHolder | None:
+        if self._leased is None:
+            return None
+        with as_store_errors():
+            return await self._leased.begin_refresh()
+
+    async def _wait_for_earlier(self, current: TokenSet, reload: Reload) -> TokenSet | None:
+        """Wait, for at most the time of one exchange, until the earlier holder has stored a token set or is gone."""
+        self._log.warning(
+            "another process began to refresh this token set and lost its lock. It seems to be suspended: waiting for it"
+        )
+        limit = RunningLimit(self._endpoint.timeout)
+        while limit.left > 0:
+            with cancellable(), exchange_suspended():
+                await limit.sleep(POLL_S)
+            if theirs := await _stored_by_others(current, reload):
+                return theirs
+            if await self._begun() != "suspended":
+                return None
+        raise TransientAuthError(
+            "another process began to refresh this token set and does not continue (is it suspended?). The refresh token "
+            "works once, so it was not sent again: try later, or end that process"
         )
 
-    async def _send_once(self, request: Request, phase: Phase) -> RawResponse:
-        return await self._send(request, phase)
+    async def _exchange(self, current: TokenSet) -> TokenSet:
+        """Send the refresh token.
+
+        Failures before the request was sent, 429 and 503 are retried within the time limit. A lost response, and 500, 502
+        and 504, are replayed once: the token may be used up, so that can only help. Nothing is repeated after the lock
+        was lost: another holder may have the next token set.
+        """
+        form = {"grant_type": "refresh_token", "scope": current.scope}
+        form["refresh_token"] = Secret(current.refresh_token)
+        limit = RunningLimit(self._endpoint.timeout)
+        attempt = 0
+        lost: AuthenticationError | None = None
+        while True:
+            attempt += 1
+            try:
+                tokens = await self._endpoint.tokens(form, current, limit)
+            except AuthenticationError as error:
+                failure = error
+            else:
+                self.refreshes += 1
+                return tokens
+            if isinstance(failure, ReauthorizationRequired) and lost is not None:
+                message = (
+                    "the response to a token refresh was lost, and the server does not accept the refresh token a second "
+                    "time. Log in again"
+                )
+                raise restated(failure, message, ReauthorizationRequired) from lost
+            delay = 0.0
+            if is_ambiguous(failure) and lost is None:
+                lost, limit = failure, RunningLimit(self._endpoint.timeout)
+                self._log.warning(
+                    "the response to a token refresh was lost: sending the refresh token once more"
+                )
+            else:
+                # A server in trouble may say `Retry-After: 0`.
+                delay = max(failure.retry_after or 0.0, backoff(attempt, self._random))
+                left = limit.left - SHORTEST_ATTEMPT_S
+                if not is_unprocessed(failure) or attempt >= ATTEMPTS or delay > left:
+                    raise failure
+                await (limit.sleep(delay) if lost is None else sleep_through(limit, delay))
+            if self._leased is not None and not await self._leased.is_still_locked():
+                raise failure
 
 
-def _lost_and_refused(refused: ReauthorizationRequired, lost: EzeepError) -> ReauthorizationRequired:
-    error = ReauthorizationRequired(
-        "the answer to a token refresh was lost, and the server does not accept the refresh token a second time: "
-        "log in again",
-        error=refused.error,
-        status=refused.status,
-        request_id=refused.request_id,
-    )
-    error.__cause__ = lost
-    return error
+async def _stored_by_others(current: TokenSet, reload: Reload) -> TokenSet | None:
+    theirs = await reload()
+    return theirs if theirs is not None and theirs.refresh_token != current.refresh_token else None

@@ -1,85 +1,73 @@
-"""`session.oauth`: logging in, renewing, and logging out."""
+"""`session.oauth`: logging in, refreshing and logging out."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import attrs
 
 from ezeep_async._runtime.running_time import RunningLimit
-from ezeep_async._text.redaction import clears_locals
-from ezeep_async._wire.requests import checked_text, oauth_form
-from ezeep_async._wire.responses import RawResponse
+from ezeep_async._text.redaction import Secret, clears_locals
+from ezeep_async._wire.requests import checked_text
 from ezeep_async.auth.app import AuthorizationRequest, OAuthApp, authorization_request, code_from_callback
-from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.exchange import Exchanger
-from ezeep_async.auth.grants import (
+from ezeep_async.auth.refresher import Refresher
+from ezeep_async.auth.token_endpoint import (
     PAIR_PATH,
     REVOKE_PATH,
-    TOKEN_PATH,
-    check_success,
-    code_form,
-    oauth_error,
-    pairing_form,
+    TokenEndpoint,
+    is_ambiguous,
+    is_unprocessed,
     pairing_from,
-    password_form,
-    tokens_from,
 )
-from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import (
+    AuthenticationError,
     AuthorizationDenied,
-    EzeepError,
     OutcomeUnknown,
     PairingTimeout,
-    TransientAuthError,
-    TransportError,
-    UnexpectedResponse,
 )
 from ezeep_async.settings import Endpoints
 
 
-SLOW_DOWN = 5.0
+SLOW_DOWN_S = 5.0
 """Seconds that `slow_down` adds to the polling interval (RFC 8628 section 3.5)."""
-_ASK_AGAIN = frozenset({400, 429, 500, 502, 503, 504})
-LONGEST_SECRET = 8192
-"""Characters of a code: more than any server makes."""
-_MAYBE_DONE = frozenset({500, 502, 504})
-_CODE_LOST = "the answer to the login was lost, and its code works once: start again"
-_PAIRING_LOST = "the answer to the pairing was lost, and its code works once: start again"
-_REFUSED = frozenset({"access_denied", "expired_token", "invalid_grant"})
+LONGEST_CODE = 8192
+"""Characters of an authorization code."""
 _MISCONFIGURED = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
 )
-"""Errors that no person in a browser can make go away."""
+"""Error codes that a person in a browser cannot change."""
 
 
 @attrs.frozen
 class Pairing:
-    """A device that waits for a person to confirm it in any browser."""
+    """A device that waits until a person confirms it in a browser."""
 
     pairing_code: str = attrs.field(repr=False)
+    """Secret: it is exchanged for the token set."""
     auth_url: str = attrs.field(repr=False)
-    """Where the person goes. Holds the code, so show it to that person only."""
+    """Address that the person opens. It contains the code: show it to that person only."""
 
 
 class OAuth:
-    """The login of one session. Source: API document, "OAuth2"."""
+    """Logs in and out, and refreshes the token set of one session.
+
+    Note:
+        docs/ezeep-api.md#oauth2
+    """
 
     def __init__(
         self,
         app: OAuthApp,
         endpoints: Endpoints,
-        exchanger: Exchanger,
+        endpoint: TokenEndpoint,
         refresher: Refresher,
-        clock: Clock,
         prepare: Callable[[], Awaitable[None]],
     ) -> None:
         self._app = app
         self._endpoints = endpoints
-        self._exchanger = exchanger
+        self._endpoint = endpoint
         self._refresher = refresher
-        self._clock = clock
         self._prepare = prepare
 
     @clears_locals
@@ -90,8 +78,22 @@ class OAuth:
         prompt: str | None = None,
         scope: str | None = None,
     ) -> AuthorizationRequest:
-        """Where to send the browser, with a random state and PKCE. `social="azure"` goes straight to Microsoft,
-        `prompt="none"` leaves its account picker out. Raises `ValueError` when the app has no redirect URI.
+        """Create the address of the consent page, with a random state and PKCE.
+
+        Args:
+            state: Value that comes back in the redirect; random by default. Not empty.
+            social: Identity provider: `"azure"` opens the page of Microsoft directly.
+            prompt: `"none"` omits the account picker of the identity provider.
+            scope: OAuth scopes; those of the app by default.
+
+        Returns:
+            The request. Keep it until the redirect arrives, and pass it to `complete`.
+
+        Raises:
+            ValueError: The app has no redirect URI, or `state` is empty.
+
+        Note:
+            RFC 6749 section 4.1.1, RFC 7636.
         """
         return authorization_request(
             self._app, self._endpoints.account, state=state, social=social, prompt=prompt, scope=scope
@@ -99,45 +101,92 @@ class OAuth:
 
     @clears_locals
     async def complete(self, callback_url: str, request: AuthorizationRequest) -> TokenSet:
-        """Finish a login with the address that the browser came back to.
+        """Finish a login with the redirect of the browser, and store the token set.
 
-        Raises `StateMismatch`, `AuthorizationDenied`, and what `exchange_code` raises.
+        Args:
+            callback_url: Complete address that the browser was redirected to, with its query.
+            request: What `authorization_request` returned for this login.
+
+        Returns:
+            The stored token set.
+
+        Raises:
+            StateMismatch: The redirect belongs to another login.
+            AuthorizationDenied: The redirect contains an error or no code, or the server rejected the code.
+            OutcomeUnknown: See `exchange_code`.
+            TransientAuthError: See `exchange_code`.
         """
         code = code_from_callback(callback_url, request)
-        form = code_form(
-            code, request.redirect_uri or self._app.redirect_uri, request.code_verifier, self._app.scope
+        return await self._exchange_code(
+            code, request.redirect_uri or self._app.redirect_uri, request.code_verifier
         )
-        return await self._log_in(form)
 
     @clears_locals
     async def exchange_code(self, code: str, code_verifier: str | None = None) -> TokenSet:
-        """Trade an authorization code for a login, and keep it.
+        """Exchange an authorization code for a token set, and store it.
 
-        A code works once: the exchange is never repeated after anything was sent. Raises `AuthorizationDenied`,
-        `OutcomeUnknown` when the answer was lost or has no login in it that can be read (start the login again),
-        `TransientAuthError` when the code was not used.
+        A code works once: after anything was sent, the exchange is not repeated.
+
+        Args:
+            code: Authorization code of the redirect; at most 8192 characters.
+            code_verifier: `code_verifier` of the `AuthorizationRequest`; None if the request had no PKCE.
+
+        Returns:
+            The stored token set.
+
+        Raises:
+            AuthorizationDenied: The server rejected the code.
+            OutcomeUnknown: The response was lost or cannot be decoded. Start the login again.
+            TransientAuthError: The code was not used. Call again.
+
+        Note:
+            RFC 6749 section 4.1.3.
         """
-        checked_text(code, "code", shortest=1, longest=LONGEST_SECRET, secret=True)
-        return await self._log_in(code_form(code, self._app.redirect_uri, code_verifier, self._app.scope))
+        checked_text(code, "code", shortest=1, longest=LONGEST_CODE, secret=True)
+        return await self._exchange_code(code, self._app.redirect_uri, code_verifier)
 
     @clears_locals
     async def login_with_password(self, username: str, password: str) -> TokenSet:
-        """For client ids that are enabled for it (RFC 6749 section 4.3).
+        """Log in with a password, and store the token set. Only for client ids that are enabled for it.
 
-        A password works again: whatever became of the answer, trying once more is all that there is to do. Raises
-        `AuthorizationDenied`, `TransientAuthError`.
+        Args:
+            username: E-mail address of the user.
+            password: Password of the user.
+
+        Returns:
+            The stored token set.
+
+        Raises:
+            AuthorizationDenied: The server rejected the password.
+            TransientAuthError: There was no usable response. Call again.
+
+        Note:
+            RFC 6749 section 4.3.
         """
         checked_text(username, "username", shortest=1)
         if not isinstance(password, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-            raise ValueError("password is a text")  # noqa: TRY004  # one class for bad arguments; and never its value
-        return await self._log_in(password_form(username, password, self._app.scope))
+            raise ValueError("password must be a str")  # noqa: TRY004  # one class for invalid arguments
+        await self._prepare()
+        form = self._grant("password", username=username, password=Secret(password))
+        return await self._refresher.log_in(lambda: self._endpoint.tokens(form))
 
     @clears_locals
     async def pair(self, mode: str = "user", hardware_id: str | None = None) -> Pairing:
-        """Ask for a pairing code. Show its `auth_url` to a person, then `wait_for_pairing`.
+        """Request a pairing code for a device without a browser.
 
-        Nothing is at stake yet: it may be cancelled, and tried again. Raises `ValueError`, `TransientAuthError`,
-        `UnexpectedResponse` for an answer without a code.
+        Show its `auth_url` to a person, then call `wait_for_pairing`.
+
+        Args:
+            mode: `"user"` or `"device"`.
+            hardware_id: Identifies the device; None to omit it.
+
+        Returns:
+            The pairing, which is not confirmed yet.
+
+        Raises:
+            ValueError: `mode` has another value.
+            TransientAuthError: There was no usable response. Call again.
+            UnexpectedResponse: The response has no pairing code.
         """
         if mode not in {"user", "device"}:
             raise ValueError(f'mode is "user" or "device", not {mode!r}')
@@ -145,127 +194,119 @@ class OAuth:
         if hardware_id is not None:
             form["hardware_id"] = hardware_id
         await self._prepare()
-        return Pairing(*pairing_from(await self._post(PAIR_PATH, form)))
+        return Pairing(*pairing_from(await self._endpoint.post(PAIR_PATH, form)))
 
     @clears_locals
     async def wait_for_pairing(
         self,
         pairing: Pairing,
         interval: float = 5.0,
-        timeout: float = 600.0,  # noqa: ASYNC109  # it ends in an error of its own, PairingTimeout
+        timeout: float = 600.0,  # noqa: ASYNC109  # it raises an error of its own, PairingTimeout
     ) -> TokenSet:
-        """Ask every `interval` seconds, and once more at the end, until the person has confirmed; and keep the login.
+        """Poll until a person has confirmed the pairing, and store the token set.
 
-        Raises `AuthorizationDenied` when they declined, `PairingTimeout` after `timeout` seconds, `OutcomeUnknown` when
-        the answer with the login was lost, or has no login in it that can be read (start again).
+        Args:
+            pairing: What `pair` returned.
+            interval: Seconds between two requests; `slow_down` of the server adds 5.
+            timeout: Seconds until `PairingTimeout`. There is one more request at the end.
+
+        Returns:
+            The stored token set.
+
+        Raises:
+            AuthorizationDenied: The person declined, or the code expired.
+            PairingTimeout: The pairing was not confirmed in time.
+            OutcomeUnknown: The response with the token set was lost or cannot be decoded. Start a new pairing.
+
+        Note:
+            docs/ezeep-api.md#oauth2
         """
         await self._prepare()
         limit = RunningLimit(timeout)
-        form = pairing_form(pairing.pairing_code, self._app.scope)
+        form = self._grant("pairing_code", pairing_code=Secret(pairing.pairing_code))
         is_last = timeout <= 0
-        lost: Exception | None = None
+        lost: AuthenticationError | None = None
         while True:
             try:
-                return await self._poll(form)
-            except _NotYet as answer:
-                interval += SLOW_DOWN if answer.slow_down else 0.0
-                lost = answer.lost or lost
-            except AuthorizationDenied as error:
-                if lost is None or error.error == "access_denied":
+                return await self._refresher.log_in(lambda: self._endpoint.tokens(form))
+            except AuthenticationError as error:
+                if isinstance(error, AuthorizationDenied) and lost and error.error != "access_denied":
+                    # The lost response may have contained the token set. Its code, which works once, is then invalid.
+                    raise _lost("pairing", lost) from error
+                if not _is_pending(error):
                     raise
-                # It may have been the login: then the code, which works once, is not valid any more.
-                raise OutcomeUnknown(f"{_PAIRING_LOST} ({lost})") from error
+                lost = error if is_ambiguous(error) else lost
+                interval += SLOW_DOWN_S if error.error == "slow_down" or error.status == 429 else 0.0
             if is_last:
-                raise PairingTimeout(f"nobody confirmed the pairing within {timeout:g} s")
-            # Sooner than the interval, once: whoever confirmed in between shall not have done so in vain.
+                raise PairingTimeout(f"the pairing was not confirmed within {timeout:g} s. Start a new one")
+            # The last request comes earlier than the interval, for a confirmation since the one before.
             is_last = limit.left <= interval
             await limit.sleep(interval)
 
     @clears_locals
     async def refresh(self) -> TokenSet:
-        """Renew the login now, whatever the clock says; joins a renewal that is under way.
+        """Refresh the token set now, even if the access token is still valid.
 
-        Raises `ReauthorizationRequired`, `TransientAuthError`, `AuthenticationError`, `TokenStoreError`.
+        Joins a refresh that is under way.
+
+        Returns:
+            The stored token set.
+
+        Raises:
+            ReauthorizationRequired: The server rejected the refresh token, or there is none.
+            TransientAuthError: There was no usable response. Call again.
+            AuthenticationError: The server rejected the client.
+            TokenStoreError: The token store cannot be read or written.
         """
         await self._prepare()
         return await self._refresher.refresh()
 
     @clears_locals
     async def revoke(self) -> None:
-        """Log out: revoke at the server (RFC 7009), and empty the store.
+        """Log out: revoke the token set at the server, and delete it from the store.
 
-        Raises `TransientAuthError` when the server could not be reached; the store then keeps the login.
+        Raises:
+            TransientAuthError: There was no usable response. The store keeps the token set.
+
+        Note:
+            RFC 7009.
         """
         await self._prepare()
-        await self._refresher.log_out(self._revoke)
+        await self._refresher.log_out(
+            lambda tokens: self._endpoint.post(
+                REVOKE_PATH, {"token": Secret(tokens.refresh_token or tokens.access_token)}
+            )
+        )
 
-    # --- inside ----------------------------------------------------------------------------------------------------
-
-    async def _log_in(self, form: Mapping[str, str]) -> TokenSet:
-        works_again = form["grant_type"] == "password"
-
-        async def exchange() -> TokenSet:
-            lost: EzeepError
-            try:
-                response = await self._exchanger.send_through(oauth_form(TOKEN_PATH, form))
-                return self._tokens_in(response, form)
-            except TransientAuthError as error:
-                if works_again or error.status not in _MAYBE_DONE:
-                    raise
-                lost = error
-            except (TransportError, UnexpectedResponse) as error:
-                if works_again or (isinstance(error, TransportError) and error.request_sent is False):
-                    raise TransientAuthError(
-                        f"the login could not be checked just now: {error}", request_id=error.request_id
-                    ) from error
-                lost = error
-            raise OutcomeUnknown(f"{_CODE_LOST} ({lost})", request_id=lost.request_id) from lost
-
+    async def _exchange_code(
+        self, code: str, redirect_uri: str | None, code_verifier: str | None
+    ) -> TokenSet:
+        verifier = None if code_verifier is None else Secret(code_verifier)
+        form = self._grant(
+            "authorization_code", code=Secret(code), redirect_uri=redirect_uri, code_verifier=verifier
+        )
         await self._prepare()
-        return await self._refresher.log_in(exchange)
-
-    async def _poll(self, form: Mapping[str, str]) -> TokenSet:
-        """The login of a pairing. Raises `_NotYet`."""
-
-        async def ask() -> TokenSet:
-            response = await self._exchanger.send_through(oauth_form(TOKEN_PATH, form))
-            code = oauth_error(response)
-            if response.status in _ASK_AGAIN and code not in _REFUSED | _MISCONFIGURED:
-                slow_down = code == "slow_down" or response.status == 429
-                lost = (
-                    UnexpectedResponse(f"HTTP {response.status}") if response.status in _MAYBE_DONE else None
-                )
-                raise _NotYet(slow_down=slow_down, lost=lost)
-            return self._tokens_in(response, form)
-
         try:
-            return await self._refresher.log_in(ask)
-        except TransportError as error:
-            raise _NotYet(lost=None if error.request_sent is False else error) from error
-        except UnexpectedResponse as error:
-            raise OutcomeUnknown(f"{_PAIRING_LOST} ({error})") from error
+            return await self._refresher.log_in(lambda: self._endpoint.tokens(form))
+        except AuthenticationError as error:
+            if is_ambiguous(error):
+                raise _lost("login", error) from error
+            raise
 
-    def _tokens_in(self, response: RawResponse, form: Mapping[str, str]) -> TokenSet:
-        check_success(response, TOKEN_PATH, form)
-        return tokens_from(response, self._clock.now(), log=self._refresher.log)
-
-    async def _revoke(self, current: TokenSet) -> None:
-        await self._post(REVOKE_PATH, {"token": current.refresh_token or current.access_token})
-
-    async def _post(self, path: str, form: Mapping[str, str]) -> RawResponse:
-        try:
-            response = await self._exchanger.send_through(oauth_form(path, form))
-        except (TransportError, UnexpectedResponse) as error:
-            raise TransientAuthError(f"the account service could not be reached just now: {error}") from error
-        check_success(response, path, form)
-        return response
+    def _grant(self, grant_type: str, **fields: str | None) -> dict[str, str]:
+        given = {name: value for name, value in fields.items() if value is not None}
+        return {"grant_type": grant_type, "scope": self._app.scope, **given}
 
 
-class _NotYet(Exception):  # a signal between two functions, not an error
-    """The person has not confirmed yet."""
+def _is_pending(error: AuthenticationError) -> bool:
+    """Whether the same request may bring the token set later (docs/ezeep-api.md#oauth2)."""
+    if isinstance(error, AuthorizationDenied) or error.error in _MISCONFIGURED:
+        return False
+    return error.status == 400 or is_ambiguous(error) or is_unprocessed(error)
 
-    def __init__(self, *, slow_down: bool = False, lost: Exception | None = None) -> None:
-        super().__init__()
-        self.slow_down = slow_down
-        self.lost = lost
-        """Why nobody knows what the answer was, if the server may have given one."""
+
+def _lost(what: str, error: AuthenticationError) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"the response to the {what} was lost, and its code works once: start again ({error})",
+        request_id=error.request_id,
+    )

@@ -1,28 +1,32 @@
 """The refresher: one token refresh at a time, in a task that survives the cancellation of its waiters.
 
 A refresh locks the store, loads it again, adopts a token set that another process stored meanwhile, checks that the store
-is writable, sends the request, saves, publishes, releases the lock, and then calls the hooks. All callers that need the
+is writable, sends the request, saves, publishes, releases the lock, and then calls the hook. All callers that need the
 new token wait for the one task through `asyncio.shield`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.current import CurrentTokens, Succession
+from ezeep_async.auth.current import CurrentTokens, check_same_identity
 from ezeep_async.auth.exchange import Exchanger
-from ezeep_async.auth.hooks import Hooks, TokenHook
-from ezeep_async.auth.identity import check_same_identity
-from ezeep_async.auth.locking import locked
 from ezeep_async.auth.logs import Log, logger
-from ezeep_async.auth.presenting import Presenter
-from ezeep_async.auth.refusals import refusals_of
-from ezeep_async.auth.tasks import SelfTimed, insist, result_of, shared_result_of, start_self_timed
+from ezeep_async.auth.tasks import (
+    ShieldedTask,
+    locked,
+    retry_if_cancelled,
+    start_self_timed,
+    wait_shielded,
+)
+from ezeep_async.auth.token_endpoint import TokenEndpoint
 from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import (
     OPENED_BEFORE_FORK,
@@ -35,10 +39,15 @@ from ezeep_async.errors import (
 
 T = TypeVar("T")
 
+TokenHook = Callable[[TokenSet | None, TokenSet], Awaitable[None] | None]
+"""Called as `hook(old, new)` after each rotation, with the lock released."""
+
 STORE_MARGIN_S = 10.0
 """Seconds for the token store that closing adds to the longest time of an exchange."""
 REPORT_CLOSING_AFTER_S = 2.0
 """Seconds after which closing logs what it waits for."""
+HOOK_TIMEOUT_S = 5.0
+"""Seconds that closing waits for hooks."""
 NOT_LOGGED_IN = (
     "nobody is logged in: the token store is empty. session.oauth.authorization_request() begins a login"
 )
@@ -50,7 +59,7 @@ class Refresher:
     def __init__(
         self,
         store: TokenStore,
-        exchanger: Exchanger,
+        endpoint: TokenEndpoint,
         clock: Clock,
         *,
         leeway: float,
@@ -58,16 +67,15 @@ class Refresher:
         log: Log = logger,
     ) -> None:
         self.log = log
-        self._store = store
-        self._exchanger = exchanger
-        self._hooks = Hooks(on_rotated, log)
-        self._current = CurrentTokens(clock, leeway)
-        self._succession = Succession(clock)
-        self._refresh: SelfTimed[TokenSet] | None = None
-        self._background: set[SelfTimed[Any]] = set()
-        self._presenter = Presenter(store, exchanger, refusals_of(store), clock, log)
         self.is_inherited = False  # set in a forked child, which stores nothing
+        self.exchanger = Exchanger(store, endpoint, clock, log)
+        self._store = store
+        self._current = CurrentTokens(clock, leeway)
+        self._refresh: ShieldedTask[TokenSet] | None = None
+        self._background: set[ShieldedTask[Any]] = set()
         self._failing_with: type[BaseException | None] = type(None)
+        self._hook = on_rotated
+        self._hook_tasks: set[asyncio.Task[None]] = set()
 
     @property
     def tokens(self) -> TokenSet | None:
@@ -78,9 +86,9 @@ class Refresher:
         """See `CurrentTokens.due_in`."""
         return self._current.due_in(share)
 
-    def under_way(self) -> set[SelfTimed[Any]]:
+    def under_way(self) -> set[ShieldedTask[Any]]:
         """The tasks that would lose a token set if their connection were closed."""
-        return {task for task in (self._refresh, *self._background) if task is not None and not task.done()}
+        return {task for task in self._background if not task.done()}
 
     # --- what callers use ------------------------------------------------------------------------------------------
 
@@ -88,8 +96,8 @@ class Refresher:
         """Return a valid access token: at once and without a lock while the one in memory is fresh."""
         tokens = self._current.tokens
         if tokens is not None and self._current.is_fresh:
-            if self._succession.is_unsaved and self._succession.may_save_again():
-                self._own(self._save_again(), "ezeep-save-again")
+            if self._current.must_save_again():
+                self._start(self._save_again(), "ezeep-save-again")
             return tokens.access_token
         return (await self._join(rejected=None)).access_token
 
@@ -99,30 +107,30 @@ class Refresher:
         if tokens is not None and tokens.access_token != rejected and self._current.is_fresh:
             return tokens.access_token
         new = await self._join(rejected=rejected)
-        if new.access_token == rejected and not self._presenter.is_useless(rejected):
+        if new.access_token == rejected and not self.exchanger.is_useless(rejected):
             # It joined a refresh that began before the 401 arrived.
             new = await self._join(rejected=rejected)
         return new.access_token
 
     def rejected_again(self, access_token: str) -> None:
         """Record a 401 to the replacement of a rejected token. The next replacement waits for a cool-down."""
-        self._presenter.rejected_again(access_token)
+        self.exchanger.rejected_again(access_token)
 
     async def refresh(self) -> TokenSet:
         """Refresh now, even if the token is fresh. Joins a refresh that is under way."""
         return await self._join(rejected=None, force=True)
 
-    async def log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
+    async def log_in(self, get_tokens: Callable[[], Awaitable[TokenSet]]) -> TokenSet:
         """Run a login to its end, even if the caller is cancelled, and keep its token set: a code works once."""
-        return await result_of(self._own(self._log_in(get_tokens), "ezeep-login"))
+        return await wait_shielded(self._start(self._log_in(get_tokens), "ezeep-login"))
 
-    async def log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
+    async def log_out(self, revoke: Callable[[TokenSet], Awaitable[object]]) -> None:
         """Wait for a refresh that is under way, then revoke the token set and delete it here and in the store."""
-        await result_of(self._own(self._log_out(revoke), "ezeep-logout"))
+        await wait_shielded(self._start(self._log_out(revoke), "ezeep-logout"))
 
     async def put_if_empty(self, tokens: TokenSet) -> None:
         """Store a first token set, unless there is one. Raises `TokenStoreError` if that belongs to another user."""
-        await result_of(self._own(self._put_if_empty(tokens), "ezeep-first-tokens"))
+        await wait_shielded(self._start(self._put_if_empty(tokens), "ezeep-first-tokens"))
 
     async def stored(self) -> TokenSet | None:
         """Load the stored token set with the lock held, without adopting it. Raises `TokenStoreError`."""
@@ -138,28 +146,28 @@ class Refresher:
 
         Raises `TokenPersistError` if the token set in memory could not be stored.
         """
-        limit = self._exchanger.longest + STORE_MARGIN_S
+        limit = self.exchanger.longest + STORE_MARGIN_S
         loop = asyncio.get_running_loop()  # tasks of a closed loop never end
         while pending := {task for task in self.under_way() if task.get_loop() is loop}:
             for task in pending:
-                if task.is_endable:
+                if task.is_cancellable:
                     task.cancel()
             done, _ = await asyncio.wait(pending, timeout=REPORT_CLOSING_AFTER_S)
-            if not done:
-                self.log.warning(
-                    "closing waits for a token refresh that is under way, for at most %g s: cancelling it would lose the "
-                    "token set",
-                    limit,
-                )
-                patience = RunningLimit(limit)
-                done = {task for task in pending if await patience.wait(task)}
-            if not done:
+            if done:
+                continue
+            self.log.warning(
+                "closing waits for a token refresh that is under way, for at most %g s: cancelling it would lose the "
+                "token set",
+                limit,
+            )
+            if not await RunningLimit(limit).wait_all(pending):
                 self.log.error("closing: %d token tasks did not end within %g s", len(pending), limit)
                 break
-        await self._hooks.aclose(caller)
-        if self._succession.is_unsaved and self._current.tokens is not None:
-            await asyncio.wait({self._own(self._save_again(), "ezeep-last-save")})
-            if self._succession.is_unsaved:
+        if hooks := self._hook_tasks - {caller}:
+            await asyncio.wait(hooks, timeout=HOOK_TIMEOUT_S)
+        if self._current.is_unsaved:
+            await asyncio.wait({self._start(self._save_again(), "ezeep-last-save")})
+            if self._current.is_unsaved:
                 raise TokenPersistError(
                     "the session closes with a token set that could not be stored. The stored refresh token is used up: "
                     "a person has to log in again"
@@ -170,14 +178,12 @@ class Refresher:
     async def _join(self, *, rejected: str | None, force: bool = False) -> TokenSet:
         task = self._refresh
         if task is None:
-            task = start_self_timed(self._run_refresh(rejected, force=force), "ezeep-refresh")
-            self._refresh = task
+            task = self._refresh = self._start(self._run_refresh(rejected, force=force), "ezeep-refresh")
             task.add_done_callback(self._refresh_ended)
-        return await shared_result_of(task)
+        return await wait_shielded(task)
 
     def _refresh_ended(self, task: asyncio.Task[TokenSet]) -> None:
-        if self._refresh is task:
-            self._refresh = None
+        self._refresh = None
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # One warning for repeated failures of one kind: during an outage every call may fail.
@@ -186,78 +192,74 @@ class Refresher:
         self._failing_with = type(error)
 
     async def _run_refresh(self, rejected: str | None, *, force: bool) -> TokenSet:
-        if await self._is_unused():
-            raise ReauthorizationRequired(NOT_LOGGED_IN)
-        async with locked(self._store, self.log):
-            stored = await self._load()
-            current = self._newest(stored)
+        async def next_tokens(current: TokenSet | None) -> tuple[TokenSet, bool]:
             if current is None:
                 raise ReauthorizationRequired(NOT_LOGGED_IN)
-            if not force and self._may_adopt(current, rejected):
-                self._current.put(current)
-                if self._succession.is_unsaved:
-                    await self._save_or_mark(current)
-                return current
-            is_alive = rejected is not None and self._current.life_left(current) > 0
-            if is_alive and self._presenter.is_useless(current.access_token):
-                return current
+            left = self._current.life_left(current)
+            if rejected is None:
+                may_use = not force and left > self._current.leeway_of(current)
+            else:
+                is_other = current.access_token != rejected
+                may_use = left > 0 and (is_other or self.exchanger.is_useless(rejected))
+            if may_use and current.access_token:
+                return current, False
             if not current.refresh_token:
                 raise ReauthorizationRequired(
                     "the access token has expired and there is no refresh token: log in again"
                 )
-            new, is_ours = await self._presenter.next_tokens(current, self._reloaded)
-            if not is_ours:
-                self._current.put(new)
-                return new
-            await self._keep(new, stored)
+            return await self.exchanger.refresh(current, self._reloaded)
+
+        if await self._is_unused():
+            raise ReauthorizationRequired(NOT_LOGGED_IN)
+        return await self._replace(next_tokens)
+
+    async def _replace(
+        self, get_tokens: Callable[[TokenSet | None], Awaitable[tuple[TokenSet, bool]]]
+    ) -> TokenSet:
+        """Keep what `get_tokens` returns for the newest token set, and whether that was issued now."""
+        async with locked(self._store, self.log):
+            stored = await self._load()
+            old = self._current.newest(stored, self.log)
+            new, is_issued_now = await get_tokens(old)
+            if is_issued_now:
+                self._current.will_replace(new, stored)
+            try:
+                if is_issued_now or self._current.is_unsaved:
+                    await self._save_or_mark(new)
+            finally:
+                # Also if it cannot be saved: the old one is used up.
+                self._current.put(new, issued_now=is_issued_now)
         # After the release of the lock: the hook may use the session.
-        self._hooks.call(current, new)
+        if is_issued_now and (old is None or old.access_token != new.access_token):
+            self._call_hook(old, new)
         return new
 
     async def _reloaded(self) -> TokenSet | None:
-        return self._newest(await self._load())
-
-    def _newest(self, stored: TokenSet | None) -> TokenSet | None:
-        return self._succession.newest(stored, self._current.tokens, self.log)
-
-    def _may_adopt(self, current: TokenSet, rejected: str | None) -> bool:
-        if current.access_token in ("", rejected):
-            return False
-        enough = 0.0 if rejected is not None else self._current.leeway_of(current)
-        return self._current.life_left(current) > enough
+        return self._current.newest(await self._load(), self.log)
 
     # --- saving ----------------------------------------------------------------------------------------------------
-
-    async def _keep(self, new: TokenSet, stored: TokenSet | None) -> None:
-        """Save the new token set, and use it even if it cannot be saved: the old one is used up."""
-        self._succession.replace(new, stored, self._current.tokens)
-        try:
-            await self._save_or_mark(new)
-        finally:
-            self._current.put(new, issued_now=True)
 
     async def _save_or_mark(self, tokens: TokenSet) -> None:
         try:
             await self._save(tokens)
-        except TokenStoreError as error:
+        except BaseException as error:
             self._mark_unsaved(error)
-        except BaseException as error:  # a store may raise SystemExit: the waiters get it
-            self._mark_unsaved(error)
-            raise
+            if not isinstance(error, TokenStoreError):  # a store may raise SystemExit: the waiters get it
+                raise
 
     async def _save(self, tokens: TokenSet) -> None:
         if self.is_inherited:
             raise SessionClosed(OPENED_BEFORE_FORK)
         try:
-            await insist(lambda: self._store.save(tokens))  # the old refresh token is used up
+            await retry_if_cancelled(lambda: self._store.save(tokens))  # the old refresh token is used up
         except TokenStoreError:
             raise
         except (Exception, asyncio.CancelledError) as error:
             raise TokenPersistError(f"the new token set could not be stored: {error}") from error
-        self._succession.is_unsaved = False
+        self._current.is_unsaved = False
 
     def _mark_unsaved(self, error: BaseException) -> None:
-        self._succession.save_failed()
+        self._current.save_failed()
         self.log.critical(
             "TokenPersistError: a new token set was issued but could not be stored. It works in this process only, and the "
             "next call tries to store it again: %s",
@@ -266,50 +268,44 @@ class Refresher:
 
     async def _save_again(self) -> None:
         try:
-            await insist(self._save_if_newest)
+            await retry_if_cancelled(self._save_if_newest)
         except (TokenStoreError, SystemExit, KeyboardInterrupt) as error:
             self._mark_unsaved(error)
 
     async def _save_if_newest(self) -> None:
         async with locked(self._store, self.log):
-            stored = await self._load()
-            ours = self._newest(stored)
-            if self._succession.is_unsaved and ours is not None:
-                await self._save(ours)
+            newest = await self._reloaded()
+            if newest is None:
+                self._current.clear()
+                return
+            if self._current.is_unsaved:
+                await self._save(newest)
                 self.log.warning("the token set that could not be stored before is stored now")
-            elif stored is None:
-                self._forget()
-            else:
-                self._current.put(stored)
-
-    def _forget(self) -> None:
-        self._current.clear()
-        self._succession.is_unsaved = False
+            self._current.put(newest)
 
     # --- logging in and out ----------------------------------------------------------------------------------------
 
-    async def _log_in(self, get_tokens: Callable[[], Coroutine[Any, Any, TokenSet]]) -> TokenSet:
-        await self._wait_for_refresh()
-        async with locked(self._store, self.log):
+    async def _log_in(self, get_tokens: Callable[[], Awaitable[TokenSet]]) -> TokenSet:
+        async def new_tokens(_: TokenSet | None) -> tuple[TokenSet, bool]:
             # Check the store before the exchange: a code works once.
-            old = await self._load()
-            await self._check_writable()
-            new = await get_tokens()
-            await self._keep(new, old)
-        self._hooks.call(old, new)
-        return new
+            with as_store_errors():
+                await self._store.check_writable()
+            return await get_tokens(), True
 
-    async def _log_out(self, revoke: Callable[[TokenSet], Coroutine[Any, Any, None]]) -> None:
+        await self._wait_for_refresh()
+        return await self._replace(new_tokens)
+
+    async def _log_out(self, revoke: Callable[[TokenSet], Awaitable[object]]) -> None:
         await self._wait_for_refresh()
         if await self._is_unused():
             return
         async with locked(self._store, self.log):
-            current = self._newest(await self._load())
+            current = await self._reloaded()
             if current is not None:
                 await revoke(current)
             with as_store_errors():
                 await self._store.clear()
-            self._forget()
+            self._current.clear()
 
     async def _put_if_empty(self, tokens: TokenSet) -> None:
         async with locked(self._store, self.log):
@@ -323,27 +319,21 @@ class Refresher:
         if self._refresh is not None:
             await asyncio.wait({self._refresh})
 
-    # --- the store -------------------------------------------------------------------------------------------------
+    # --- the store, tasks and the hook -----------------------------------------------------------------------------
 
     async def _is_unused(self) -> bool:
         """Whether the store is empty and can say so without creating files (see `TokenStore`)."""
-        ask: Callable[[], Awaitable[bool]] | None = getattr(self._store, "is_unused", None)
-        if ask is None or self._current.tokens is not None:
+        is_unused: Callable[[], Awaitable[bool]] | None = getattr(self._store, "is_unused", None)
+        if is_unused is None or self._current.tokens is not None:
             return False
         with as_store_errors():
-            return await ask()
+            return await is_unused()
 
     async def _load(self) -> TokenSet | None:
         with as_store_errors():
             return await self._store.load()
 
-    async def _check_writable(self) -> None:
-        with as_store_errors():
-            await self._store.check_writable()
-
-    # --- tasks -------------------------------------------------------------------------------------------------
-
-    def _own(self, coroutine: Coroutine[Any, Any, T], name: str) -> SelfTimed[T]:
+    def _start(self, coroutine: Coroutine[Any, Any, T], name: str) -> ShieldedTask[T]:
         task = start_self_timed(coroutine, name)
         self._background.add(task)
         task.add_done_callback(self._ended)
@@ -353,3 +343,21 @@ class Refresher:
         self._background.discard(task)
         if not task.cancelled():
             task.exception()  # retrieved: a cancelled caller does not
+
+    def _call_hook(self, old: TokenSet | None, new: TokenSet) -> None:
+        async def call(hook: TokenHook) -> None:
+            try:
+                result = hook(old, new)
+                if inspect.isawaitable(result):
+                    await result
+            except asyncio.CancelledError:
+                raise
+            except BaseException:  # the hook is the caller's code, which may call `sys.exit`
+                self.log.exception("on_token_rotated raised. The token set is not affected")
+
+        if self._hook is not None:
+            # Cancellable, as the hook is the caller's code. Not from the loop's task factory: an eager task would call the
+            # hook in the middle of the refresh.
+            task = ContainedTask(call(self._hook), name="ezeep-token-hook")
+            self._hook_tasks.add(task)
+            task.add_done_callback(self._hook_tasks.discard)

@@ -1,153 +1,172 @@
-"""Tasks that survive cancellation of their waiters."""
+"""Tasks that survive cancellation of their waiters, and the store's lock held by them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import copy
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 from ezeep_async._runtime import forks
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._runtime.running_time import RunningLimit
+from ezeep_async._runtime.signals import exchange_under_way
+from ezeep_async.auth.logs import Log
+from ezeep_async.auth.tokens import TokenStore, as_store_errors
 from ezeep_async.errors import EzeepError, TransientAuthError
 
 
 T = TypeVar("T")
 
 
-class Uncancellable(ContainedTask[T]):
-    """A task that ignores `cancel()`, from its waiters and from `asyncio.run()` at its end.
+class ShieldedTask(ContainedTask[T]):
+    """A task that other tasks do not cancel, nor `asyncio.run()` at its end, which then waits for it.
 
-    `asyncio.run()` cancels every task that is left and then waits for them, so what declines is waited for. For code
-    that brings its own time limits only: limits made with `asyncio.timeout` inside work by cancelling, and would
-    not. `abort()` is the way to end it.
+    Its own time limits work: `asyncio.timeout` and task groups cancel from a callback of the event loop, where there is
+    no current task.
     """
 
-    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002  # the signature of asyncio.Task
-        return False
+    has_timers = True
+    """False for code without time limits of its own: callbacks of the event loop do not cancel it either."""
+    is_cancellable = False
+    """True while nothing would be lost."""
+
+    def cancel(self, msg: object = None) -> bool:
+        loop = self.get_loop()
+        by_timer = self.has_timers and loop.is_running() and asyncio.current_task(loop) in {None, self}
+        return super().cancel(msg) if by_timer or self.is_cancellable else False
 
     def abort(self) -> bool:
         """Cancel it after all."""
         return super().cancel()
 
 
-class SelfTimed(ContainedTask[T]):
-    """A task that is cancelled by its own time limits only.
-
-    `asyncio.timeout` and task groups inside it cancel from a callback of the loop, where there is no current task.
-    Other tasks, and a loop that winds up, are declined as in `Uncancellable`, but inside `endable()`.
-    """
-
-    is_endable = False
-    """Whether `cancel()` works now: the task only waits, and nothing would be lost."""
-
-    def cancel(self, msg: object = None) -> bool:
-        loop = self.get_loop()
-        if self.is_endable:
-            return super().cancel(msg)
-        if not loop.is_running() or asyncio.current_task(loop) not in {None, self}:
-            return False
-        return super().cancel(msg)
-
-
-def start_uncancellable(coroutine: Coroutine[Any, Any, T], name: str | None = None) -> Uncancellable[T]:
-    """Start a task that only `abort()` ends."""
-    task = Uncancellable(coroutine, name=name)
+def start_self_timed(coroutine: Coroutine[Any, Any, T], name: str | None = None) -> ShieldedTask[T]:
+    """Start a task that only its own time limits end."""
+    task = ShieldedTask(coroutine, name=name)
     forks.watch_task(task)
     return task
 
 
-def start_self_timed(coroutine: Coroutine[Any, Any, T], name: str) -> SelfTimed[T]:
-    """Start a task that only its own time limits end."""
-    task = SelfTimed(coroutine, name=name)
-    forks.watch_task(task)
+def start_uncancellable(coroutine: Coroutine[Any, Any, T], name: str | None = None) -> ShieldedTask[T]:
+    """Start a task that only `abort()` ends."""
+    task = start_self_timed(coroutine, name)
+    task.has_timers = False
     return task
 
 
 @contextlib.contextmanager
-def endable() -> Generator[None]:
-    """Let `cancel()` work for the running task, if it is one of this module, inside the block."""
+def cancellable() -> Generator[None]:
+    """Let `cancel()` work for the running task inside the block."""
     task = asyncio.current_task()
-    if isinstance(task, SelfTimed):
-        task.is_endable = True
+    if not isinstance(task, ShieldedTask):
+        yield
+        return
+    task.is_cancellable = True
     try:
         yield
     finally:
-        if isinstance(task, SelfTimed):
-            task.is_endable = False
+        task.is_cancellable = False
 
 
-async def wait_through(task: asyncio.Future[T], limit: RunningLimit, at_most: float = float("inf")) -> bool:
-    """Wait for `task`, whatever happens to the waiting task, for what is left of `limit`, or `at_most` seconds of it.
+async def wait_through(
+    future: asyncio.Future[Any], limit: RunningLimit, at_most: float = float("inf")
+) -> bool:
+    """Wait for what is left of `limit`, or `at_most` seconds of it. Return whether `future` is done.
 
-    Returns whether `task` is done. A waiting task that is none of this module may be cancelled, as any other. `task` is
-    left alone: no time limit is set by cancelling it.
+    Does not cancel `future`. In a shielded task, cancellations do not end the wait.
     """
     rest = max(0.0, limit.left - at_most)
-    while not task.done():
-        if limit.left <= rest:
-            return False
-        try:
-            await limit.wait(task, limit.left - rest)
-        except asyncio.CancelledError:
-            if (
-                not take_back()
-            ):  # in a task of ours only a loop callback gets here: the result must not be lost for it
-                raise
-    return True
+    while not future.done() and limit.left > rest:
+        await retry_if_cancelled(lambda: limit.wait(future, limit.left - rest))
+    return future.done()
 
 
-async def insist(act: Callable[[], Awaitable[T]]) -> T:
-    """Do it, and do it again whenever it is cancelled: for a task of this module, and for what may be done twice.
+async def sleep_through(limit: RunningLimit, seconds: float) -> None:
+    """Use up so many seconds of `limit`. In a shielded task, cancellations do not end the wait."""
+    await wait_through(asyncio.get_running_loop().create_future(), limit, seconds)
 
-    Such a cancellation comes from a callback of the loop, as from a signal handler that cancels all tasks, any number
-    of times. A time limit inside `act` never gets here, it becomes a `TimeoutError`. A `CancelledError` that nobody
-    asked for is raised: doing it again would bring it again.
+
+async def retry_if_cancelled(act: Callable[[], Awaitable[T]]) -> T:
+    """Do it, in a shielded task again after each cancellation: for what may be done twice.
+
+    Such a cancellation comes from a callback of the event loop, such as a signal handler that cancels all tasks, any
+    number of times. A `CancelledError` without a cancellation is raised: a retry would meet it again.
     """
     while True:
         try:
             return await act()
         except asyncio.CancelledError:
-            if not take_back():
+            if not _undo_cancellation():
                 raise
 
 
-def take_back() -> bool:
-    """Let the cancellations of the running task be as if they had not been, if it is one of this module.
-
-    Whether there were any.
-    """
+def _undo_cancellation() -> bool:
+    """Undo the cancellations of the running task, if it is a shielded one. Return whether there were any."""
     task = asyncio.current_task()
-    if not isinstance(task, Uncancellable | SelfTimed) or not task.cancelling():
+    if not isinstance(task, ShieldedTask) or not task.cancelling():
         return False
     while task.cancelling():
         task.uncancel()
     return True
 
 
-async def result_of(task: asyncio.Task[T]) -> T:
-    """Wait for a task of this module. Cancelling the waiter does not affect the task."""
+async def wait_shielded(task: asyncio.Task[T]) -> T:
+    """Wait for a shielded task. Cancelling one of its waiters affects neither the task nor the other waiters."""
     try:
         return await asyncio.shield(task)
+    except EzeepError as error:
+        try:
+            twin = copy.copy(error)  # one exception would mix up the tracebacks of several waiters
+        except Exception:  # noqa: BLE001  # an error class of a third-party store that cannot be copied
+            twin = error
+        raise twin from error.__cause__
     except asyncio.CancelledError:
         waiter = asyncio.current_task()
         if not task.cancelled() or (waiter is not None and waiter.cancelling()):
             raise
-        # The waiter goes on, and a CancelledError that nobody asked it for would end it without a word.
-    raise TransientAuthError(
-        "the login was not renewed: the session closes, and the token store was still busy"
-    )
+    # The waiter was not cancelled: a CancelledError would end it without an explanation.
+    raise TransientAuthError("the token was not refreshed: the session closes, and the token store is busy")
 
 
-async def shared_result_of(task: asyncio.Task[T]) -> T:
-    """`result_of`, for one of several waiters: an exception for each, or their tracebacks would be mixed up."""
-    try:
-        return await result_of(task)
-    except EzeepError as error:
+@asynccontextmanager
+async def locked(store: TokenStore, log: Log) -> AsyncGenerator[None, None]:
+    """Hold the store's lock. An error of its release is logged and not raised: the token set is stored by then."""
+    with as_store_errors():
+        manager = store.lock()
+        with cancellable():
+            await manager.__aenter__()
+    holder = os.getpid()
+    error: BaseException | None = None
+    with exchange_under_way():
         try:
-            twin = copy.copy(error)
-        except Exception:  # noqa: BLE001  # an error class of somebody's store that cannot be copied
-            twin = error
-        raise twin from error.__cause__
+            yield
+        except BaseException as problem:
+            error = problem
+            raise
+        finally:
+            if os.getpid() == holder:  # in a forked child, the parent holds the lock
+                await _unlock(manager, log, error)
+            error = None
+
+
+async def _unlock(
+    manager: AbstractAsyncContextManager[object], log: Log, error: BaseException | None
+) -> None:
+    try:
+        await manager.__aexit__(
+            None if error is None else type(error), error, None if error is None else error.__traceback__
+        )
+    except BaseException as problem:
+        if problem is error:
+            return
+        if isinstance(problem, asyncio.CancelledError):
+            if not _undo_cancellation():
+                raise
+            return
+        log.critical("the lock of the token store could not be released", exc_info=True)
+        if not isinstance(problem, Exception):
+            raise

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import attrs
 
@@ -208,7 +208,7 @@ class TokenStore(Protocol):
       `TokenStoreError` if the token set belongs to another client.
     - `async is_unused()` is called without the lock, for stores whose lock creates a file or a folder. It returns true if
       there is no token set and nothing was created yet.
-    - `begin_refresh()` and `is_still_locked()` of `ezeep_async.auth.presenting.LeasedStore`, for stores whose lock has a
+    - `begin_refresh()` and `is_still_locked()` of `LeasedStore` in this module, for stores whose lock has a
       lease, so that a live holder can lose it.
     - `shared_locks() -> SharedLocks`, for locks for changing one user and for creating groups, shared by all processes
       that share the store. A session calls it once, before its first write that needs a lock. Without it, changes of one
@@ -233,6 +233,31 @@ class TokenStore(Protocol):
 
     async def check_writable(self) -> None:
         """Raise `TokenStoreError` if `save` could not store a token set now."""
+        ...
+
+
+EarlierHolder = Literal["suspended", "gone"]
+"""State of an earlier holder of the lock that began to refresh this token set and has not stored a new one.
+
+"suspended": it may still store one. "gone": it cannot.
+"""
+
+
+@runtime_checkable
+class LeasedStore(Protocol):
+    """A store whose lock has a lease, so a live holder can lose it. Both methods are called with the lock held."""
+
+    async def begin_refresh(self) -> EarlierHolder | None:
+        """Record that the loaded token set is being refreshed, until one is stored or the lock is released.
+
+        Returns:
+            The state of an earlier holder with such a record, None if there is none. While it is "suspended", nothing
+            is recorded for the caller.
+        """
+        ...
+
+    async def is_still_locked(self) -> bool:
+        """Whether the caller still holds the lock."""
         ...
 
 

@@ -42,8 +42,8 @@ import asyncio, json, os, signal, stat, sys
 from pathlib import Path
 
 from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp, finish_refresh_on, run_sync
-from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.current import CurrentTokens
+from ezeep_async.auth.token_endpoint import TokenEndpoint
 from ezeep_async.auth.stores import file as file_store
 from ezeep_async.cli import app, main
 from ezeep_async.cli.login import commands as login  # imported once, and not in each child
@@ -111,7 +111,7 @@ def hook(step):
     elif step == "proving that it can be replaced":
         die_before(Path, "replace")
     elif step == "before sending":
-        die_before(Exchanger, "send_through")
+        die_before(TokenEndpoint, "send")
     elif step == "answered":
         die_before(FileTokenStore, "_save")
     elif step == "opened":

@@ -282,7 +282,7 @@ async def test_slow_down_makes_the_interval_longer(
     sandbox: Sandbox, nobody: EzeepSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RFC 8628 section 3.5."""
-    monkeypatch.setattr("ezeep_async.auth.oauth.SLOW_DOWN", 100.0)
+    monkeypatch.setattr("ezeep_async.auth.oauth.SLOW_DOWN_S", 100.0)
     pairing = await nobody.oauth.pair()
     sandbox.faults.add(TOKEN, status=400, body='{"error": "slow_down"}')
     with pytest.raises(PairingTimeout):
@@ -383,7 +383,7 @@ async def test_every_oauth_request_has_a_time_limit(sandbox: Sandbox, path: str)
     hold = sandbox.faults.hold(path)
     settings = attrs.evolve(QUICK, refresh_timeout=2.0)
     async with open_session(sandbox, stored=sandbox.tokens(), settings=settings) as session:
-        with pytest.raises(TransientAuthError, match="no answer from the account service"):
+        with pytest.raises(TransientAuthError, match="no response from the account service"):
             await (session.oauth.revoke() if path == REVOKE else session.oauth.pair())
         await session.oauth.refresh()
     hold.release()

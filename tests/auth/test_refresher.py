@@ -348,7 +348,7 @@ async def test_1_8_an_exchange_that_never_ends_is_given_up_inside(sandbox: Sandb
     settings = attrs.evolve(QUICK, refresh_timeout=0.3, connect_timeout=0.2)
     hold = sandbox.faults.hold(TOKEN)
     async with open_session(sandbox, settings=settings) as session:
-        with pytest.raises(TransientAuthError, match="no answer from the account service"):
+        with pytest.raises(TransientAuthError, match="no response from the account service"):
             await session.accounts.me()
         hold.release()
     assert sandbox.refresh_requests == 2
@@ -534,7 +534,7 @@ async def test_a_lost_answer_is_replayed_once(grace: float, protection: bool) ->
             if grace:
                 await session.accounts.me()
             else:
-                with pytest.raises(ReauthorizationRequired, match="answer to a token refresh was lost"):
+                with pytest.raises(ReauthorizationRequired, match="response to a token refresh was lost"):
                     await session.accounts.me()
             assert sandbox.refresh_requests == 2
             assert await survives("answer lost", sandbox, session) == bool(grace)

@@ -15,7 +15,7 @@ from ezeep_async import (
     ReauthorizationRequired,
     run_sync,
 )
-from ezeep_async.auth import refusals
+from ezeep_async.auth import exchange
 from ezeep_async.sandbox import SANDBOX_ADMIN, SANDBOX_PASSWORD, Sandbox
 
 
@@ -112,7 +112,7 @@ async def test_refused_credentials_are_tried_again_after_a_pause(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`invalid_client` may be mended at the server: one request, then the next after a minute here."""
-    monkeypatch.setattr(refusals, "FIRST_COOL_DOWN_S", 60.0)
+    monkeypatch.setattr(exchange, "FIRST_COOL_DOWN_S", 60.0)
     clock = Clock()
     fault = sandbox.faults.add(TOKEN, times=None, status=401, body='{"error": "invalid_client"}')
     async with open_session(sandbox, clock=clock) as session:
@@ -133,7 +133,7 @@ async def test_401_to_everything_makes_few_refreshes(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A token that was issued because of a 401 and is refused too: the next one is asked for after a pause."""
-    monkeypatch.setattr(refusals, "FIRST_COOL_DOWN_S", 60.0)
+    monkeypatch.setattr(exchange, "FIRST_COOL_DOWN_S", 60.0)
     clock = Clock()
     fault = sandbox.faults.add(ME, times=None, status=401)
     async with open_session(sandbox, stored=sandbox.tokens(), clock=clock) as session:

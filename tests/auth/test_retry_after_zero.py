@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import attrs
 import pytest
 from helpers.support import QUICK, TOKEN, open_session
 
 from ezeep_async import TransientAuthError
+from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async.auth.exchange import ATTEMPTS
 from ezeep_async.sandbox import Sandbox
 
@@ -20,20 +19,18 @@ async def test_1_15_no_pause_asked_for_is_no_hammering(
 ) -> None:
     """1-15: `Retry-After: 0` or a date that has passed: paused as if nothing had been said, and not for ever."""
     pauses: list[float] = []
-    real = asyncio.sleep
 
-    async def sleep(seconds: float, *arguments: object) -> object:
+    async def sleep(_: RunningLimit, seconds: float) -> None:
         pauses.append(seconds)
-        return await real(0, *arguments)
 
     sandbox.faults.add(TOKEN, times=None, status=status, headers={"Retry-After": retry_after})
     async with open_session(
         sandbox, settings=attrs.evolve(QUICK, refresh_timeout=60.0, deadline=90.0)
     ) as session:
-        session._core.exchanger._random = lambda: 1.0
-        monkeypatch.setattr("ezeep_async.auth.exchange.asyncio.sleep", sleep)
+        session._core.refresher.exchanger._random = lambda: 1.0
+        monkeypatch.setattr(RunningLimit, "sleep", sleep)
         with pytest.raises(TransientAuthError):
             await session.oauth.refresh()
         monkeypatch.undo()
     assert sandbox.count(TOKEN) == ATTEMPTS
-    assert [each for each in pauses if each][:5] == [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert pauses[:5] == [0.5, 1.0, 2.0, 4.0, 8.0]

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ezeep_async._wire.responses import RawResponse
-from ezeep_async.auth.grants import PAIR_PATH, REVOKE_PATH, TOKEN_PATH
+from ezeep_async.auth.token_endpoint import PAIR_PATH, REVOKE_PATH, TOKEN_PATH
 
 
 ID = "0050a068-cc7b-4490-951a-06920a610ee5"

@@ -20,12 +20,11 @@ from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async._text.cleaning import checked_seconds
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async._text.text_files import is_blank
-from ezeep_async.auth.presenting import EarlierHolder
 from ezeep_async.auth.stores.document import DocumentStore, as_text
 from ezeep_async.auth.stores.redis_locks import RedisLocks
 from ezeep_async.auth.stores.redis_server import RedisServer, RedisUnusable, to_the_end
 from ezeep_async.auth.tasks import start_self_timed
-from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.auth.tokens import EarlierHolder, TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 
 

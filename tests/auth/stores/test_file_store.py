@@ -262,9 +262,9 @@ async def test_2_2_the_steps_of_a_refresh_are_in_order(
     watched(FileLock, "_release", "unlock")
     real_exchange = Exchanger.refresh
 
-    async def exchange(exchanger: Exchanger, current: TokenSet) -> TokenSet:
+    async def exchange(exchanger: Exchanger, current: TokenSet, *more: object) -> tuple[TokenSet, bool]:
         assert current == tokens
-        new = await real_exchange(exchanger, current)
+        new = await real_exchange(exchanger, current, *more)
         assert sandbox.refreshes == 1
         done.append("exchange")
         return new
