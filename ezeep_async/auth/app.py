@@ -6,8 +6,6 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Callable
-from typing import Any
 
 import attrs
 from multidict import MultiMapping
@@ -22,74 +20,81 @@ from ezeep_async.errors import AuthorizationDenied, StateMismatch
 _AMPERSANDS = re.compile("&(?:(?:amp|#38|#x26);)+", re.IGNORECASE)
 
 
-def _text(shortest: int = 0) -> Callable[[object, attrs.Attribute[Any], object], None]:
-    def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        # The value itself is not shown: it may be a secret.
-        if not isinstance(value, str) or len(value) < shortest:
-            raise ValueError(f"{attribute.name} is a text{' that is not empty' if shortest else ''}")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError(f"{attribute.name} holds half a character, which cannot be sent")
-
-    return validate
-
-
-def _clean(value: str, name: str) -> str:
-    # What is no text is left to the validator.
-    return cleaned(value, name) if isinstance(value, str) else value  # pyright: ignore[reportUnnecessaryIsInstance]
-
-
-def _clean_id(value: str) -> str:
-    return _clean(value, "client_id")
-
-
-def _clean_secret(value: str | None) -> str:
-    return "" if value is None else _clean(value, "client_secret")
-
-
-def _clean_address(value: str | None) -> str | None:
-    return None if value is None else _clean(value, "redirect_uri") or None
-
-
-def _clean_scope(value: str) -> str:
-    return _clean(value, "scope")
-
-
 @clears_arguments
-@attrs.frozen
+@attrs.frozen(init=False)
 class OAuthApp:
-    """A client registered with ezeep. Source: API document, "OAuth2".
+    """A client that is registered with ezeep.
 
-    White space and quotes around a value do not count, as for every setting. Raises `ValueError` for what is no text,
-    an empty client id, and a control character inside a value.
+    White space and quotes around a value are removed.
+
+    Args:
+        client_id: Client id. Not empty.
+        client_secret: Client secret; may be empty.
+        redirect_uri: One of the addresses registered for the client, exactly. None: no login in a browser.
+        scope: OAuth scopes, separated by spaces.
+
+    Raises:
+        ValueError: A value is not a str or has a control character, or the client id is empty.
+
+    Note:
+        docs/ezeep-api.md#oauth2
     """
 
-    client_id: str = attrs.field(converter=_clean_id, validator=_text(shortest=1))
-    client_secret: str = attrs.field(default="", converter=_clean_secret, validator=_text(), repr=False)
-    """May be empty: then the Basic header has a colon and nothing behind it."""
-    redirect_uri: str | None = attrs.field(
-        default=None, converter=_clean_address, validator=attrs.validators.optional(_text())
-    )
-    """Must equal one of the addresses registered for the client."""
-    scope: str = attrs.field(default="printing", converter=_clean_scope, validator=_text())
+    client_id: str
+    client_secret: str = attrs.field(repr=False)
+    redirect_uri: str | None
+    scope: str
+
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: str | None = "",
+        redirect_uri: str | None = None,
+        scope: str = "printing",
+    ) -> None:
+        given = {
+            "client_id": _setting(client_id, "client_id", shortest=1),
+            "client_secret": _setting("" if client_secret is None else client_secret, "client_secret"),
+            "redirect_uri": _setting("" if redirect_uri is None else redirect_uri, "redirect_uri") or None,
+            "scope": _setting(scope, "scope"),
+        }
+        for name, value in given.items():
+            object.__setattr__(self, name, value)  # the class is frozen
 
     def basic_authorization(self) -> str:
-        """The value of the `Authorization` header at the token endpoint (RFC 6749 section 2.3.1)."""
+        """Return the value of the `Authorization` header at the token endpoint.
+
+        Returns:
+            `Basic` and the encoded client id and secret: a secret too.
+
+        Note:
+            RFC 6749 section 2.3.1.
+        """
         credentials = f"{self.client_id}:{self.client_secret}".encode()
         return "Basic " + base64.b64encode(credentials).decode("ascii")
+
+
+def _setting(value: str, name: str, *, shortest: int = 0) -> str:
+    # Messages never contain the value: it may be a secret.
+    text = cleaned(value, name) if isinstance(value, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+    if text is None or len(text) < shortest:
+        raise ValueError(f"{name} is a text{' that is not empty' if shortest else ''}")
+    return text
 
 
 @clears_arguments
 @attrs.frozen
 class AuthorizationRequest:
-    """One trip to the consent page. Keep it (in the user's web session, for one) until the redirect comes back."""
+    """One login in a browser. Keep it, for example in the user's web session, until the redirect arrives."""
 
     url: str = attrs.field(repr=lambda url: repr(str(URL(url).with_query(None))))
-    """Where to send the browser."""
+    """Address of the consent page."""
     state: str = attrs.field(repr=False)
-    """What has to come back unchanged."""
+    """Secret value that the redirect repeats."""
     code_verifier: str = attrs.field(repr=False)
-    """The secret half of PKCE (RFC 7636)."""
+    """Secret of PKCE (RFC 7636)."""
     redirect_uri: str | None = None
+    """Address of the redirect; None: the one of the app."""
 
 
 def code_challenge(verifier: str) -> str:
@@ -107,13 +112,11 @@ def authorization_request(
     prompt: str | None = None,
     scope: str | None = None,
 ) -> AuthorizationRequest:
-    """The address of the consent page, with a fresh state and PKCE challenge. Raises `ValueError` without a redirect URI, and
-    for an empty `state`, which anybody could forge.
-    """
+    """See `OAuth.authorization_request`."""
     if app.redirect_uri is None:
         raise ValueError("the authorization-code login needs OAuthApp(redirect_uri=...)")
     if state == "":
-        raise ValueError("an empty state protects nothing: leave it out, and a random one is made")
+        raise ValueError("state is empty, which anyone could forge: omit it to get a random one")
     state = secrets.token_urlsafe(24) if state is None else state
     verifier = secrets.token_urlsafe(48)
     query = {
@@ -125,29 +128,27 @@ def authorization_request(
         "code_challenge": code_challenge(verifier),
         "code_challenge_method": "S256",
     }
-    if social is not None:
-        query["social"] = social
-    if prompt is not None:
-        query["prompt"] = prompt
+    optional = {"social": social, "prompt": prompt}
+    query |= {name: value for name, value in optional.items() if value is not None}
     url = URL(account_url + "/oauth/authorize/").with_query(query)
     return AuthorizationRequest(str(url), state, verifier, app.redirect_uri)
 
 
 def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
-    """The authorization code in the address that the browser came back to.
+    """The authorization code in a redirect.
 
-    Raises `StateMismatch` for a state that is missing or another one, `AuthorizationDenied` for `?error=` (RFC 6749
-    section 4.1.2.1), for a redirect with no code, and for what is no address.
+    Raises `StateMismatch` for a missing or another state, and `AuthorizationDenied` for `?error=` (RFC 6749 section
+    4.1.2.1), for a redirect without a code, and for text that is not an address.
     """
     query = _query_of(callback_url)
-    if not query.get("state"):
+    if not (state := query.get("state")):
         raise StateMismatch(
-            "the redirect has no state: it is not whole, or does not belong to this login. Use all of the address, or "
+            "the redirect has no state: it is not whole, or does not belong to this login. Use the complete address, or "
             "start again",
             error="state_mismatch",
         )
-    # Compared in constant time: what an attacker can send must not be found out letter by letter.
-    if not secrets.compare_digest(query.get("state", "").encode(), request.state.encode()):
+    # Compared in constant time: an attacker must not find the state letter by letter.
+    if not secrets.compare_digest(state.encode(), request.state.encode()):
         raise StateMismatch(
             "the redirect's state is not the one of this login: start again", error="state_mismatch"
         )
@@ -158,7 +159,7 @@ def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
         )
         raise AuthorizationDenied(f"the login was declined: {with_code(error, detail)}", error=error)
     if not (code := query.get("code")):
-        raise AuthorizationDenied("the redirect carries no authorization code")
+        raise AuthorizationDenied("the redirect has no authorization code: start again")
     return code
 
 
@@ -172,5 +173,5 @@ def _query_of(address: str) -> MultiMapping[str]:
         return URL(without_entities(address)).query
     except ValueError:
         pass
-    # Not from the parser's error, which may quote a part of the address.
-    raise AuthorizationDenied("the redirect cannot be read: it is no address")
+    # Without the error of the parser, which may quote a part of the address.
+    raise AuthorizationDenied("the redirect is not an address: use the complete address of the browser")

@@ -1,4 +1,4 @@
-"""`KeepAlive`: renews a login that nobody uses just now, before it ends."""
+"""`KeepAlive`: refreshes the token set of an idle session before it expires."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ from ezeep_async.errors import EzeepError, ReauthorizationRequired
 
 
 LONGEST_SLEEP = 30.0
-"""Seconds between two looks at the clock: a machine that was suspended, or a login by somebody else, is noticed soon.
-The timers of an event loop stand still while the machine is suspended."""
+"""Seconds between two checks of the clock, at most. Timers of an event loop stop while the machine is suspended."""
 SHORTEST_SLEEP = 1.0
-"""Seconds between two renewals at least, whatever life a server gives its tokens."""
+"""Seconds between two refreshes, at least, whatever lifetime the server gives its tokens."""
 FIRST_PAUSE = 5.0
-"""Seconds after the first failure. Doubled with each one that follows."""
+"""Seconds after the first failure. Each further failure doubles it."""
 LONGEST_PAUSE = 60.0
-"""Seconds."""
+"""Limit of that doubling, in seconds."""
 SPREAD = 0.25
-"""The share of the leeway over which workers on one store spread, so that they do not all wake in one instant."""
-STOP_WAIT = 1.0
-"""Seconds that stopping waits, at most, for a look into the store to end."""
+"""Share of the leeway over which several processes on one store spread their refreshes."""
+STOP_TIMEOUT_S = 1.0
+"""Seconds that `aclose` waits for the task."""
 
 
 KeepAliveState = Literal["running", "trying again", "waiting for a login", "stopped"]
 
 
 class Kept(Protocol):
-    """The inside of a session, as far as it is needed here."""
+    """The inside of a session."""
 
     @property
     def refresher(self) -> Refresher: ...
@@ -42,35 +41,34 @@ class Kept(Protocol):
 
 
 class KeepAlive:
-    """Keeps the login of one session alive while nobody uses it: what `EzeepSession.keep_alive` returns.
+    """Refreshes the token set of an idle session. `EzeepSession.keep_alive` returns it.
 
-    A login that is due is renewed in the way in which a call renews it: joined by calls that come meanwhile, under the
-    lock of the store, and not at all where another session or process has done it already. No error ends it. Trouble
-    with the server or the store is logged once, as a warning, and the renewal tried again after 5 to 60 seconds; where
-    a person has to log in again, that is logged once and a new login waited for, whoever makes it.
+    It refreshes like a call does: calls join the refresh, it holds the lock of the store, and it adopts a token set that
+    another process stored. No error ends it. A failure is logged once, as a warning, and the refresh is retried after 5
+    to 60 seconds. If a person has to log in again, it waits for a new token set in the store.
 
-    It ends with `stop()`, with the block of `async with` (or `with`, in blocking code), with the session, or with the
+    It ends with `stop()`, at the end of its `async with` block (`with` in blocking code), with the session, or with the
     event loop.
     """
 
-    # Here, as the module's globals are gone when a session is collected at the end of the interpreter.
+    # The globals of the module are gone when a session is collected at the end of the interpreter.
     _getpid = staticmethod(os.getpid)
 
     def __init__(self, kept: Kept) -> None:
-        # Weakly, and only while there is something to do: a session that nobody closed shall be noticed.
+        # A weak reference: a session that was not closed must be collected, and warn.
         self._kept = weakref.ref(kept)
         self._log = kept.refresher.log
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._stopped = False
-        self._share = _share()
+        self._share = random.uniform(0, SPREAD)  # noqa: S311  # not a secret
         self._failures = 0
         self._failing_with: type[BaseException] | None = None
         self._seen: TokenSet | None = None
         self._refused: tuple[TokenSet | None] | None = None
-        """What the store held when a person was found to be needed, None included."""
-        # In a context of its own: it outlives the request, or whatever else, it was started in.
-        # And never eagerly, whatever the loop's task factory: it needs what it is a part of.
+        """What the store contained, which may be None, when a person had to log in."""
+        # With a context of its own, because it outlives the caller. Not from the loop's task factory: an eager task would
+        # begin before `_task` is set.
         self._task = asyncio.Task(self._run(), loop=self._loop, name="ezeep-keep-alive", context=Context())
 
     def __repr__(self) -> str:
@@ -78,12 +76,12 @@ class KeepAlive:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has neither been stopped nor ended otherwise."""
+        """Whether it was neither stopped nor ended in another way."""
         return not self._stopped and not self._task.done() and self._pid == self._getpid()
 
     @property
     def state(self) -> KeepAliveState:
-        """How it goes. `"waiting for a login"`: a person has to log in; `"trying again"`: the last attempt failed."""
+        """What it does. `"waiting for a login"`: a person has to log in. `"trying again"`: the last attempt failed."""
         if not self.is_running:
             return "stopped"
         if self._refused is not None:
@@ -91,18 +89,18 @@ class KeepAlive:
         return "trying again" if self._failures else "running"
 
     def stop(self) -> None:
-        """End it. A renewal that is under way goes on. From any thread, and as often as you like."""
+        """Stop it. A refresh that is under way continues. Thread-safe; further calls do nothing."""
         was_running, self._stopped = self.is_running, True
         if was_running:
-            try:  # noqa: SIM105  # needs no globals
+            try:  # noqa: SIM105  # needs no globals, see `_getpid`
                 self._loop.call_soon_threadsafe(self._task.cancel)
             except RuntimeError:  # the loop is closed, and the task has ended with it
                 pass
 
     async def aclose(self) -> None:
-        """End it, and wait until it has ended: a second at most."""
+        """Stop it, and wait until it has ended, for at most one second."""
         self.stop()
-        await asyncio.wait({self._task}, timeout=STOP_WAIT)
+        await asyncio.wait({self._task}, timeout=STOP_TIMEOUT_S)
 
     async def __aenter__(self) -> Self:
         return self
@@ -120,8 +118,6 @@ class KeepAlive:
     ) -> None:
         self.stop()
 
-    # --- the task --------------------------------------------------------------------------------------------------
-
     async def _run(self) -> None:
         while not self._stopped and (kept := self._kept()) is not None:
             pause = await self._step(kept)
@@ -129,43 +125,41 @@ class KeepAlive:
             await asyncio.sleep(pause)
 
     async def _step(self, kept: Kept) -> float:
-        """Do what there is to do now. The seconds until the next step."""
+        """Refresh if it is time. Return the seconds until the next step."""
         refresher = kept.refresher
         try:
             if refresher.due_in() > 0:
-                self._went_well()
-                await refresher.access_token()  # at once; sees to a login that could not be stored before
+                self._succeeded()
+                await refresher.access_token()  # at once; saves a token set that could not be stored before
             left = refresher.due_in(self._share)
             if left > 0:
                 return min(left, LONGEST_SLEEP)
-            # Looked at before it is tried, and not after: a login that somebody makes in between is never missed.
+            # Before the attempt, so that a login during the attempt is noticed.
             self._seen = await kept.stored()
             if self._refused == (self._seen,):
                 return LONGEST_SLEEP
             await refresher.access_token()
         except ReauthorizationRequired as error:
             self._refused = (self._seen,)
-            self._tell(error, "a new login is waited for")
+            self._warn(error, "a new login is waited for")
             return LONGEST_SLEEP
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # stores and hooks are other people's code; it goes on all the same
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # third-party stores and hooks must not end it
             self._failures += 1
-            self._tell(error, "it is tried again until it works")
+            self._warn(error, "the refresh is retried")
             return min(FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE)
-        self._went_well()
-        self._share = _share()
+        self._succeeded()
+        self._share = random.uniform(0, SPREAD)  # noqa: S311  # not a secret
         return SHORTEST_SLEEP
 
-    def _tell(self, error: BaseException, what_now: str) -> None:
+    def _warn(self, error: BaseException, what_now: str) -> None:
         if self._failing_with is not type(error):
             self._failing_with = type(error)
             unexpected = None if isinstance(error, EzeepError) else error
-            self._log.warning("the login is not kept alive now, %s: %s", what_now, error, exc_info=unexpected)
+            self._log.warning(
+                "the token set is not kept alive now, %s: %s", what_now, error, exc_info=unexpected
+            )
 
-    def _went_well(self) -> None:
+    def _succeeded(self) -> None:
         if self._failing_with is not None:
-            self._log.info("the login is kept alive again")
+            self._log.info("the token set is kept alive again")
         self._failures, self._failing_with, self._refused = 0, None, None
-
-
-def _share() -> float:
-    return random.uniform(0, SPREAD)  # noqa: S311  # not a secret

@@ -331,7 +331,7 @@ def test_a_fault_inside_a_command(
     async def fails(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("ezeep_async.auth.oauth.OAuth._log_in", fails)
+    monkeypatch.setattr("ezeep_async.auth.refresher.Refresher.log_in", fails)
     monkeypatch.setattr("ezeep_async.cli.terminal.prompts._read_line", lambda: given or PASSWORD)
     with pytest.raises(ZeroDivisionError) as caught:
         main(["login", "--password", "--username", "somebody"])
