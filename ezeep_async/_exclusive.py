@@ -16,8 +16,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-import attrs
-
 from ezeep_async.auth.shared_locks import HeldLock, SharedLocks
 from ezeep_async.auth.tokens import TokenStore
 from ezeep_async.errors import ConcurrentModification, SessionClosed
@@ -31,13 +29,8 @@ CHECK_CLOSED_LOOPS_S = 5.0
 """Seconds between two checks whether the holder's event loop was closed: such a holder never releases the lock."""
 
 Name = tuple[str, ...]
+Turn = asyncio.Future[None]
 Lost = Callable[[], bool]
-
-
-@attrs.define(eq=False)
-class _Caller:
-    loop: asyncio.AbstractEventLoop
-    turn: asyncio.Future[None]
 
 
 class _Queues:
@@ -46,53 +39,50 @@ class _Queues:
     def __init__(self) -> None:
         # Held for a few dictionary operations, never over an await: callers may be on several threads.
         self._guard = threading.Lock()
-        self._callers: dict[Name, deque[_Caller]] = {}
+        self._turns: dict[Name, deque[Turn]] = {}
 
     def __len__(self) -> int:
-        return len(self._callers)
+        return len(self._turns)
 
-    async def enter(self, name: Name) -> _Caller:
+    async def enter(self, name: Name) -> Turn:
         """Wait for the lock. `leave` must follow."""
-        loop = asyncio.get_running_loop()
-        caller = _Caller(loop, loop.create_future())
+        turn: Turn = asyncio.get_running_loop().create_future()
         with self._guard:
-            self._callers.setdefault(name, deque()).append(caller)
+            self._turns.setdefault(name, deque()).append(turn)
         try:
-            while self._first(name) is not caller:
-                await asyncio.wait({caller.turn}, timeout=CHECK_CLOSED_LOOPS_S)
+            while self._first(name) is not turn:
+                await asyncio.wait({turn}, timeout=CHECK_CLOSED_LOOPS_S)
         except BaseException:
-            self.leave(name, caller)
+            self.leave(name, turn)
             raise
-        return caller
+        return turn
 
-    def leave(self, name: Name, caller: _Caller) -> None:
+    def leave(self, name: Name, turn: Turn) -> None:
         """Release the lock, or stop waiting for it."""
         with self._guard:
-            callers = self._callers.get(name)
-            if callers is None or caller not in callers:  # a forked child has queues of its own
+            turns = self._turns.get(name)
+            if turns is None or turn not in turns:  # a forked child has queues of its own
                 return
-            callers.remove(caller)
+            turns.remove(turn)
         while (first := self._first(name)) is not None:
-            try:
-                first.loop.call_soon_threadsafe(_give_turn, first)
-            except RuntimeError:  # its loop was closed just now: `_first` drops it
-                continue
-            return
+            with contextlib.suppress(RuntimeError):  # its loop was closed just now: `_first` drops it
+                first.get_loop().call_soon_threadsafe(_give, first)
+                return
 
-    def _first(self, name: Name) -> _Caller | None:
+    def _first(self, name: Name) -> Turn | None:
         with self._guard:
-            callers = self._callers.get(name)
-            while callers and callers[0].loop.is_closed():
-                callers.popleft()
-            if not callers:
-                self._callers.pop(name, None)
-                return None
-            return callers[0]
+            turns = self._turns.get(name)
+            while turns and turns[0].get_loop().is_closed():
+                turns.popleft()
+            if turns:
+                return turns[0]
+            self._turns.pop(name, None)
+            return None
 
 
-def _give_turn(caller: _Caller) -> None:
-    if not caller.turn.done():
-        caller.turn.set_result(None)
+def _give(turn: Turn) -> None:
+    if not turn.done():
+        turn.set_result(None)
 
 
 queues = _Queues()
@@ -132,16 +122,20 @@ class Exclusive:
             SessionClosed: The session was closed.
         """
         place = (self._api, *name)
-        caller = await queues.enter(place)
+        turn = await queues.enter(place)
         try:
-            taken = await self._acquire_shared(place)
+            manager, held = await self._acquire_shared(place)
             try:
-                yield lambda: taken is not None and taken[1] is not None and taken[1].lost
+                yield lambda: held is not None and held.lost
             finally:
-                if taken is not None:
-                    await self._release(taken[0])
+                if manager is not None:
+                    try:
+                        await manager.__aexit__(None, None, None)
+                    except Exception:
+                        # No error: the write succeeded, and its caller must learn that.
+                        logger.warning("a shared lock could not be released", exc_info=True)
         finally:
-            queues.leave(place, caller)
+            queues.leave(place, turn)
 
     async def aclose(self) -> None:
         """End waits for shared locks with `SessionClosed`, and close these locks."""
@@ -159,31 +153,41 @@ class Exclusive:
 
     async def _acquire_shared(
         self, place: Name
-    ) -> tuple[AbstractAsyncContextManager[HeldLock | None], HeldLock | None] | None:
-        """Acquire the shared lock. None if the store has no shared locks, or they cannot be used now."""
+    ) -> tuple[AbstractAsyncContextManager[HeldLock | None] | None, HeldLock | None]:
+        """Acquire the shared lock. No manager if the store has no shared locks, or they cannot be used now."""
         limit = asyncio.timeout(self._patience)
         try:
             if (locks := self._usable_locks()) is None:
-                return None
+                return None, None
             manager = locks.hold(json.dumps(place))
             self._waiting.add(limit)
             async with limit:
                 held = await manager.__aenter__()
+        except SessionClosed:
+            raise
         except Exception as error:  # noqa: BLE001  # any library may be behind a store
-            if not limit.expired():
-                self._do_without(error)
-                return None
-        else:
-            self._warned = False
-            return manager, held
+            if limit.expired():
+                if self._closed:
+                    raise SessionClosed(
+                        "the session was closed while it waited for another process"
+                    ) from None
+                raise ConcurrentModification(
+                    f"{place[1]} {place[-1]}: another process has held its lock for more than {self._patience:g} s. "
+                    "Nothing was written: check whether that process is suspended, and try again"
+                ) from None
+            self._not_before = time.monotonic() + RETRY_AFTER_FAILURE_S
+            if not self._warned:
+                logger.warning(
+                    "writing without shared locks: %s. Another process that changes the same user or creates the same "
+                    "group at the same time may undo a change",
+                    error or type(error).__name__,
+                )
+            self._warned = True
+            return None, None
         finally:
             self._waiting.discard(limit)
-        if self._closed:
-            raise SessionClosed("the session was closed while it waited for another process")
-        raise ConcurrentModification(
-            f"{place[1]} {place[-1]}: another process has held its lock for more than {self._patience:g} s. Nothing was "
-            "written: check whether that process is suspended, and try again"
-        )
+        self._warned = False
+        return manager, held
 
     def _usable_locks(self) -> SharedLocks | None:
         if not self._shared or time.monotonic() < self._not_before:
@@ -195,22 +199,3 @@ class Exclusive:
             self._locks = None if make is None else make()
             self._shared = self._locks is not None
         return self._locks
-
-    def _do_without(self, error: Exception) -> None:
-        if isinstance(error, SessionClosed):
-            raise error
-        self._not_before = time.monotonic() + RETRY_AFTER_FAILURE_S
-        if not self._warned:
-            self._warned = True
-            logger.warning(
-                "writing without shared locks: %s. Another process that changes the same user or creates the same group "
-                "at the same time may undo a change",
-                error or type(error).__name__,
-            )
-
-    async def _release(self, manager: AbstractAsyncContextManager[object]) -> None:
-        try:
-            await manager.__aexit__(None, None, None)
-        except Exception:
-            # No error: the write succeeded, and its caller must learn that.
-            logger.warning("a shared lock could not be released", exc_info=True)
