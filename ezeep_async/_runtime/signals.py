@@ -23,33 +23,31 @@ ENDING_SIGNALS = tuple(
 _Handler = Callable[[int, FrameType | None], object]
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class _Exchange:
     """One token exchange, from acquiring the lock of the token store to its release."""
 
     loop: asyncio.AbstractEventLoop
     task: asyncio.Task[object] | None = attrs.field(factory=asyncio.current_task)
     pid: int = attrs.field(factory=os.getpid)
-    thread: int = attrs.field(factory=threading.get_ident)
-    over: threading.Lock = attrs.field(factory=threading.Lock)
 
 
 # Any thread changes these two, by atomic operations only. A lock is not possible: the thread that a signal handler
 # interrupts might hold it.
 _under_way: set[_Exchange] = set()
 _held_back: dict[int, float] = {}
-"""Signals that wait for an exchange on the main thread's event loop, with the end of the wait (`time.monotonic`)."""
+"""Signals that wait for an exchange, with the end of the wait (`time.monotonic`)."""
 
 
 @contextlib.contextmanager
 def exchange_under_way() -> Generator[None]:
     """Hold back the signals of `finish_refresh_on` for the block."""
-    current = _Exchange(asyncio.get_running_loop())
-    _begin(current)
+    exchange = _Exchange(asyncio.get_running_loop())
+    _under_way.add(exchange)
     try:
         yield
     finally:
-        _end(current)
+        _end(exchange)
 
 
 @contextlib.contextmanager
@@ -62,18 +60,11 @@ def exchange_suspended() -> Generator[None]:
     try:
         yield
     finally:
-        for each in mine:
-            _begin(each)
-
-
-def _begin(exchange: _Exchange) -> None:
-    exchange.over.acquire()
-    _under_way.add(exchange)
+        _under_way.update(mine)
 
 
 def _end(exchange: _Exchange) -> None:
     _under_way.discard(exchange)
-    exchange.over.release()
     for number in list(_held_back):
         _send_later(number, 0.0)
 
@@ -117,26 +108,16 @@ class _Finishing:
 
     def __init__(self, before: _Handler | None) -> None:
         self._before = before
-        self._waiting_in = 0  # the id of the process in which it waits: a forked child does not wait
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self._waiting_in == os.getpid():
-            return
-        end = _held_back.get(number, time.monotonic() + LONGEST_WAIT_S)
-        if end > time.monotonic() and any(each.thread == threading.get_ident() for each in _alive()):
-            # The exchange runs on the event loop of this thread: return to it, and send the signal again later.
-            if number not in _held_back:
-                _held_back[number] = end
+        is_new = number not in _held_back
+        # Before the check: an exchange that ends meanwhile on another thread sends the signal again.
+        end = _held_back.setdefault(number, time.monotonic() + LONGEST_WAIT_S)
+        if end > time.monotonic() and _is_under_way():
+            if is_new:
                 _send_later(number, LONGEST_WAIT_S)
             return
         _held_back.pop(number, None)
-        self._waiting_in = os.getpid()
-        try:
-            for each in _alive():
-                if each.over.acquire(timeout=max(0.0, end - time.monotonic())):
-                    each.over.release()
-        finally:
-            self._waiting_in = 0
         if self._before is not None:
             self._before(number, frame)
             return
@@ -145,9 +126,9 @@ class _Finishing:
         signal.signal(number, self)  # reached if the default action does not end the process
 
 
-def _alive() -> list[_Exchange]:
-    """The exchanges that can still end: not those of the parent process, nor of a closed event loop."""
-    return [each for each in list(_under_way) if each.pid == os.getpid() and not each.loop.is_closed()]
+def _is_under_way() -> bool:
+    """Whether an exchange can still end: not one of the parent process, nor of a closed event loop."""
+    return any(each.pid == os.getpid() and not each.loop.is_closed() for each in list(_under_way))
 
 
 def _send_later(number: int, seconds: float) -> None:
