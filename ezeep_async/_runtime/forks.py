@@ -16,7 +16,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from datetime import datetime, tzinfo
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 
 class Inherited(Protocol):
@@ -25,12 +25,6 @@ class Inherited(Protocol):
     def disown(self) -> None:
         """Called in a forked child: this object belongs to the parent process. May call `watch_socket` and `keep_forever`."""
         ...
-
-
-@runtime_checkable
-class _WithDescriptor(Protocol):
-    def fileno(self) -> int: ...
-    def close(self) -> None: ...
 
 
 class _Grave(tzinfo):
@@ -84,9 +78,8 @@ def at_end_of_child(callback: Callable[[], None]) -> None:
     """Call it at the end of a `multiprocessing` child, which runs the exit handlers of `multiprocessing` only."""
     process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
     if process is not None and util is not None and process.parent_process() is not None:
-        util.Finalize(
-            None, callback, exitpriority=-10
-        )  # after the exit handlers of the program, which may still make calls
+        # After the exit handlers of the program, which may still make calls.
+        util.Finalize(None, callback, exitpriority=-10)
 
 
 def _after_fork_in_child() -> None:
@@ -144,14 +137,12 @@ def _give_own_descriptors(loop: asyncio.AbstractEventLoop, unregistered: set[int
         if isinstance(end, socket.socket) and end.fileno() >= 0:
             os.dup2(replacement.fileno(), end.fileno(), inheritable=False)
         replacement.close()
-    if isinstance(selector, _WithDescriptor):
-        fresh = type(selector)()
-        if (
-            fresh.fileno() == selector.fileno()
-        ):  # a child does not inherit a kqueue: the new one took its number
+    if (fileno := getattr(selector, "fileno", None)) is not None:
+        fresh: Any = type(selector)()
+        if fresh.fileno() == fileno():  # a child does not inherit a kqueue: the new one took its number
             keep_forever(fresh)
         else:
-            os.dup2(fresh.fileno(), selector.fileno(), inheritable=False)
+            os.dup2(fresh.fileno(), fileno(), inheritable=False)
             fresh.close()
     for key in keys:
         selector.unregister(key.fileobj)

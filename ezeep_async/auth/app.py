@@ -103,37 +103,6 @@ def code_challenge(verifier: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 
-def authorization_request(
-    app: OAuthApp,
-    account_url: str,
-    *,
-    state: str | None = None,
-    social: str | None = None,
-    prompt: str | None = None,
-    scope: str | None = None,
-) -> AuthorizationRequest:
-    """See `OAuth.authorization_request`."""
-    if app.redirect_uri is None:
-        raise ValueError("the authorization-code login needs OAuthApp(redirect_uri=...)")
-    if state == "":
-        raise ValueError("state is empty, which anyone could forge: omit it to get a random one")
-    state = secrets.token_urlsafe(24) if state is None else state
-    verifier = secrets.token_urlsafe(48)
-    query = {
-        "response_type": "code",
-        "client_id": app.client_id,
-        "redirect_uri": app.redirect_uri,
-        "scope": app.scope if scope is None else scope,
-        "state": state,
-        "code_challenge": code_challenge(verifier),
-        "code_challenge_method": "S256",
-    }
-    optional = {"social": social, "prompt": prompt}
-    query |= {name: value for name, value in optional.items() if value is not None}
-    url = URL(account_url + "/oauth/authorize/").with_query(query)
-    return AuthorizationRequest(str(url), state, verifier, app.redirect_uri)
-
-
 def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
     """The authorization code in a redirect.
 

@@ -1,4 +1,4 @@
-"""The two clocks that a login depends on."""
+"""The two clocks that the lifetime of a token depends on."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Wall time, which tokens are stored with, and steady time, which their life in this process is measured by."""
+    """Wall time, with which tokens are stored, and steady time, which measures their lifetime in this process."""
 
     def now(self) -> datetime:
-        """UTC. May jump."""
+        """Return the time in UTC. It may jump."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds. Never jumps back; goes on while the machine is suspended."""
+        """Return seconds that never jump back, and that also count while the machine is suspended."""
         ...
 
 
 def steady_time() -> Callable[[], float]:
-    """Steady time that counts a suspension of the machine too: a token grows old in it as at any other time.
+    """Find a steady clock that counts while the machine is suspended, as the lifetime of a token does.
 
-    Linux: `CLOCK_BOOTTIME` is `CLOCK_MONOTONIC` and "any time that the system is suspended" (clock_gettime(2)), which
-    `time.monotonic()` leaves out. macOS: there `CLOCK_MONOTONIC` itself goes on "while the system is asleep"
-    (clock_gettime(3) of macOS), and `time.monotonic()` is `mach_absolute_time()`, which does not. Windows: both of the
-    counters that `time.monotonic()` reads, depending on Python's version, count sleep and hibernation.
+    Linux: `CLOCK_BOOTTIME` does, and `time.monotonic()` does not (clock_gettime(2)). macOS: `CLOCK_MONOTONIC` does, and
+    `time.monotonic()`, which is `mach_absolute_time()`, does not. Windows: `time.monotonic()` does.
     """
     names = {"linux": "CLOCK_BOOTTIME", "android": "CLOCK_BOOTTIME", "darwin": "CLOCK_MONOTONIC"}
     number: int | None = getattr(time, names.get(sys.platform, ""), None)
@@ -37,7 +35,7 @@ def steady_time() -> Callable[[], float]:
     read = partial(time.clock_gettime, number)
     try:
         read()
-    except OSError:  # a kernel, or what stands in for one, that does not have it
+    except OSError:  # the kernel, or its emulation, does not have this clock
         return time.monotonic
     return read
 
@@ -49,9 +47,11 @@ class SystemClock:
     """The clocks of this machine."""
 
     def now(self) -> datetime:
+        """See `Clock.now`."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
+        """See `Clock.monotonic`."""
         return _steady_time()
 
 

@@ -36,8 +36,13 @@ class Kept(Protocol):
     """The inside of a session."""
 
     @property
-    def refresher(self) -> Refresher: ...
-    async def stored(self) -> TokenSet | None: ...
+    def refresher(self) -> Refresher:
+        """The refresher of the session."""
+        ...
+
+    async def stored(self) -> TokenSet | None:
+        """Load the stored token set."""
+        ...
 
 
 class KeepAlive:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 
 import attrs
+from yarl import URL
 
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async._text.redaction import Secret, clears_locals
 from ezeep_async._wire.requests import checked_text
-from ezeep_async.auth.app import AuthorizationRequest, OAuthApp, authorization_request, code_from_callback
+from ezeep_async.auth.app import AuthorizationRequest, OAuthApp, code_challenge, code_from_callback
 from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.token_endpoint import (
     PAIR_PATH,
@@ -95,9 +97,26 @@ class OAuth:
         Note:
             RFC 6749 section 4.1.1, RFC 7636.
         """
-        return authorization_request(
-            self._app, self._endpoints.account, state=state, social=social, prompt=prompt, scope=scope
-        )
+        app = self._app
+        if app.redirect_uri is None:
+            raise ValueError("a login in a browser needs OAuthApp(redirect_uri=...)")
+        if state == "":
+            raise ValueError("state is empty, which anyone could forge: omit it to get a random one")
+        state = secrets.token_urlsafe(24) if state is None else state
+        verifier = secrets.token_urlsafe(48)
+        query = {
+            "response_type": "code",
+            "client_id": app.client_id,
+            "redirect_uri": app.redirect_uri,
+            "scope": app.scope if scope is None else scope,
+            "state": state,
+            "code_challenge": code_challenge(verifier),
+            "code_challenge_method": "S256",
+        }
+        optional = {"social": social, "prompt": prompt}
+        query |= {name: value for name, value in optional.items() if value is not None}
+        url = URL(self._endpoints.account + "/oauth/authorize/").with_query(query)
+        return AuthorizationRequest(str(url), state, verifier, app.redirect_uri)
 
     @clears_locals
     async def complete(self, callback_url: str, request: AuthorizationRequest) -> TokenSet:

@@ -193,8 +193,7 @@ class Refresher:
 
     async def _run_refresh(self, rejected: str | None, *, force: bool) -> TokenSet:
         async def next_tokens(current: TokenSet | None) -> tuple[TokenSet, bool]:
-            if current is None:
-                raise ReauthorizationRequired(NOT_LOGGED_IN)
+            current = _logged_in(current)
             left = self._current.life_left(current)
             if rejected is None:
                 may_use = not force and left > self._current.leeway_of(current)
@@ -256,7 +255,9 @@ class Refresher:
             raise
         except (Exception, asyncio.CancelledError) as error:
             raise TokenPersistError(f"the new token set could not be stored: {error}") from error
-        self._current.is_unsaved = False
+        if self._current.is_unsaved:
+            self._current.is_unsaved = False
+            self.log.warning("the token set that was not stored before is stored now")
 
     def _mark_unsaved(self, error: BaseException) -> None:
         self._current.save_failed()
@@ -267,21 +268,15 @@ class Refresher:
         )
 
     async def _save_again(self) -> None:
+        async def unchanged(newest: TokenSet | None) -> tuple[TokenSet, bool]:
+            return _logged_in(newest), False
+
         try:
-            await retry_if_cancelled(self._save_if_newest)
+            await retry_if_cancelled(lambda: self._replace(unchanged))
+        except ReauthorizationRequired:
+            self._current.clear()  # another process logged out
         except (TokenStoreError, SystemExit, KeyboardInterrupt) as error:
             self._mark_unsaved(error)
-
-    async def _save_if_newest(self) -> None:
-        async with locked(self._store, self.log):
-            newest = await self._reloaded()
-            if newest is None:
-                self._current.clear()
-                return
-            if self._current.is_unsaved:
-                await self._save(newest)
-                self.log.warning("the token set that could not be stored before is stored now")
-            self._current.put(newest)
 
     # --- logging in and out ----------------------------------------------------------------------------------------
 
@@ -361,3 +356,9 @@ class Refresher:
             task = ContainedTask(call(self._hook), name="ezeep-token-hook")
             self._hook_tasks.add(task)
             task.add_done_callback(self._hook_tasks.discard)
+
+
+def _logged_in(tokens: TokenSet | None) -> TokenSet:
+    if tokens is None:
+        raise ReauthorizationRequired(NOT_LOGGED_IN)
+    return tokens

@@ -35,6 +35,7 @@ class ShieldedTask(ContainedTask[T]):
     """True while nothing would be lost."""
 
     def cancel(self, msg: object = None) -> bool:
+        """Cancel it, if its own time limit or `is_cancellable` allows it. Return whether it was."""
         loop = self.get_loop()
         by_timer = self.has_timers and loop.is_running() and asyncio.current_task(loop) in {None, self}
         return super().cancel(msg) if by_timer or self.is_cancellable else False

@@ -58,7 +58,9 @@ _COOKIE_ONLY = (
 class SendOnce(Protocol):
     """Sends one OAuth request once, with the credentials of the client, and returns the response with any status."""
 
-    async def __call__(self, request: Request, phase: Phase, /) -> RawResponse: ...
+    async def __call__(self, request: Request, phase: Phase, /) -> RawResponse:
+        """Send it."""
+        ...
 
 
 class TokenEndpoint:

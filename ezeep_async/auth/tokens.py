@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol, Self, runtime_checkable
@@ -56,17 +56,28 @@ def moment(value: float) -> datetime:
     return _utc(EPOCH + timedelta(seconds=value if value < _END_OF_TIME else value - 1))
 
 
+def _token_problem(value: str) -> str | None:
+    """What is wrong with a token, which is visible ASCII (RFC 6749 appendix A)."""
+    if len(value) > LONGEST_TOKEN:
+        return f"{len(value)} characters: {LONGEST_TOKEN} at most"
+    return None if value.isascii() and value.isprintable() else "characters that are not visible ASCII"
+
+
+def _text_problem(value: str) -> str | None:
+    if len(value) <= LONGEST_TEXT and value.isprintable():
+        return None
+    return f"characters that are not printable, or more than {LONGEST_TEXT}, and cannot be stored"
+
+
 def usable_text(value: object) -> str | None:
     """Return a scope or a token type unchanged, None if it cannot be sent or stored."""
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
-        return None
-    return value
+    return value if isinstance(value, str) and _text_problem(value) is None else None
 
 
 def usable_token(value: object) -> str | None:
     """Return a token of a response, without the line break that some servers append. None if it is not a token."""
     token = value.strip("\r\n\t") if isinstance(value, str) else ""
-    return token if _token_problem(token) is None and token else None
+    return token if token and _token_problem(token) is None else None
 
 
 def seconds(value: object) -> float | None:
@@ -80,27 +91,17 @@ def seconds(value: object) -> float | None:
     return number if math.isfinite(number) and 0 < number < 10 * 365 * 86400 else None
 
 
-def _token(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Check that a token is visible ASCII (RFC 6749 appendix A). The message never contains the value: it is secret."""
-    if not isinstance(value, str):
-        raise TypeError(f"{attribute.name} is a str, not {type(value).__name__}")
-    if (problem := _token_problem(value)) is not None:
-        raise ValueError(f"{attribute.name} has {problem}")
+def _without(
+    problem_of: Callable[[str], str | None],
+) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        # The message never contains the value: it may be secret.
+        if not isinstance(value, str):
+            raise TypeError(f"{attribute.name} is a str, not {type(value).__name__}")
+        if (problem := problem_of(value)) is not None:
+            raise ValueError(f"{attribute.name} has {problem}")
 
-
-def _token_problem(value: str) -> str | None:
-    if len(value) > LONGEST_TOKEN:
-        return f"{len(value)} characters: {LONGEST_TOKEN} at most"
-    return None if value.isascii() and value.isprintable() else "characters that are not visible ASCII"
-
-
-def _text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"{attribute.name} is a str, not {type(value).__name__}")
-    if usable_text(value) is None:
-        raise ValueError(
-            f"{attribute.name} cannot be stored: it has characters that are not printable, or more than {LONGEST_TEXT}"
-        )
+    return validate
 
 
 def _lineage(value: Iterable[str] | None) -> tuple[str, ...]:
@@ -118,18 +119,27 @@ def _lineage(value: Iterable[str] | None) -> tuple[str, ...]:
 class TokenSet:
     """The tokens of one user. The repr shows fingerprints instead of the two tokens.
 
+    Args:
+        access_token: Sent with every call; visible ASCII, at most 65536 characters. Empty if there is only the other one.
+        refresh_token: Exchanged for the next token set; the same characters. Empty if there is none.
+        expires_at: When the access token expires; an aware datetime.
+        scope: OAuth scopes, separated by spaces; at most 4096 printable characters.
+        token_type: As in the response of the token endpoint.
+        expires_in: Lifetime of the access token when it was issued, in seconds. None for unknown or unusable values.
+        lineage: Fingerprints of earlier token sets. Keep it with the other fields.
+
     Raises:
         TypeError: A value has the wrong type.
         ValueError: A token has characters other than visible ASCII, or `expires_at` has no time zone.
     """
 
-    access_token: str = attrs.field(repr=fingerprint, validator=_token)
-    refresh_token: str = attrs.field(repr=fingerprint, validator=_token)
+    access_token: str = attrs.field(repr=fingerprint, validator=_without(_token_problem))
+    refresh_token: str = attrs.field(repr=fingerprint, validator=_without(_token_problem))
     """Works once: the response to its use contains the next one."""
     expires_at: datetime = attrs.field(converter=_utc)
     """When the access token expires, in UTC."""
-    scope: str = attrs.field(default="printing", validator=_text)
-    token_type: str = attrs.field(default="Bearer", validator=_text)
+    scope: str = attrs.field(default="printing", validator=_without(_text_problem))
+    token_type: str = attrs.field(default="Bearer", validator=_without(_text_problem))
     expires_in: float | None = attrs.field(default=None, converter=seconds)
     """Lifetime of the access token when it was issued, in seconds; None if unknown."""
     lineage: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True, converter=_lineage)
@@ -155,6 +165,9 @@ class TokenSet:
             previous: The token set that this one replaces. Its refresh token is kept if the response has none, its scope
                 if the response has none or an empty one, as after a refresh at ezeep.
 
+        Returns:
+            The new token set.
+
         Raises:
             ValueError: The response has no usable access token.
 
@@ -166,19 +179,15 @@ class TokenSet:
             given = "no" if not response.get("access_token") else "an unusable"
             raise ValueError(f"the response of the token endpoint has {given} access_token")
         refresh = usable_token(response.get("refresh_token"))
-        if refresh is None:
-            refresh = previous.refresh_token if previous is not None else ""
         scope = usable_text(response.get("scope"))
-        if not scope:
-            scope = previous.scope if previous is not None else "printing"
         expires_in = seconds(response.get("expires_in"))
-        lifetime = timedelta(seconds=DEFAULT_LIFETIME if expires_in is None else expires_in)
+        lifetime = timedelta(seconds=expires_in or DEFAULT_LIFETIME)
         begin = datetime.now(UTC) if now is None else now
         new = cls(
             access_token=access,
-            refresh_token=refresh,
+            refresh_token=refresh or (previous.refresh_token if previous else ""),
             expires_at=begin + lifetime if begin.year < LATEST.year - 100 else LATEST,
-            scope=scope,
+            scope=scope or (previous.scope if previous else "printing"),
             token_type=usable_text(response.get("token_type")) or "Bearer",
             expires_in=expires_in,
         )
@@ -200,7 +209,7 @@ class TokenStore(Protocol):
     in others. `load` and `save` are called with the lock held. All methods run on the event loop and must not block it.
 
     A store that keeps the fields of a token set one by one must keep `lineage` too. Without it, a session with `tokens=`
-    cannot recognise their successor and logs a warning at each start.
+    cannot recognize their successor and logs a warning at each start.
 
     Optional methods:
 
@@ -208,31 +217,58 @@ class TokenStore(Protocol):
       `TokenStoreError` if the token set belongs to another client.
     - `async is_unused()` is called without the lock, for stores whose lock creates a file or a folder. It returns true if
       there is no token set and nothing was created yet.
-    - `begin_refresh()` and `is_still_locked()` of `LeasedStore` in this module, for stores whose lock has a
-      lease, so that a live holder can lose it.
+    - `begin_refresh()` and `is_still_locked()` of `LeasedStore` in this module, for stores whose lock has a lease, so that a
+      live holder can lose it.
     - `shared_locks() -> SharedLocks`, for locks for changing one user and for creating groups, shared by all processes
       that share the store. A session calls it once, before its first write that needs a lock. Without it, changes of one
       user's groups from several processes may undo each other.
     """
 
     async def load(self) -> TokenSet | None:
-        """Return the stored token set, None if there is none. Raises `TokenStoreCorrupt` if it cannot be decoded."""
+        """Load the token set.
+
+        Returns:
+            The stored token set, None if there is none.
+
+        Raises:
+            TokenStoreCorrupt: It cannot be decoded.
+            TokenStoreError: The store cannot be read.
+        """
         ...
 
     async def save(self, tokens: TokenSet, /) -> None:
-        """Store the token set so that it survives a crash right after the return. Raises `TokenStoreError`."""
+        """Store the token set so that it survives a crash right after the return.
+
+        Args:
+            tokens: The token set. It replaces the stored one.
+
+        Raises:
+            TokenStoreError: It was not stored.
+        """
         ...
 
     async def clear(self) -> None:
-        """Delete the stored token set."""
+        """Delete the stored token set.
+
+        Raises:
+            TokenStoreError: It was not deleted.
+        """
         ...
 
     def lock(self) -> AbstractAsyncContextManager[object]:
-        """Hold the exclusive lock of the token set. Raises `TokenStoreError` if it is still busy after a timeout."""
+        """Hold the exclusive lock of the token set.
+
+        Returns:
+            A context manager. Entering it waits for the lock, and raises `TokenStoreError` after a timeout of the store.
+        """
         ...
 
     async def check_writable(self) -> None:
-        """Raise `TokenStoreError` if `save` could not store a token set now."""
+        """Check that `save` can store a token set now. Called before a refresh token is used up.
+
+        Raises:
+            TokenStoreError: It cannot.
+        """
         ...
 
 
@@ -283,6 +319,12 @@ class MemoryTokenStore:
 
     A forked child gets a copy. It can use the access token until it expires, but cannot refresh it: the refresh token
     works once, and using it in the child would log the parent out. Share a `FileTokenStore` between processes instead.
+
+    Args:
+        tokens: Initial token set; None for an empty store.
+
+    Raises:
+        TypeError: `tokens` is not a `TokenSet`.
     """
 
     # Not in the repr, which the log lines of a session contain: it is computed once, and the token set changes.
@@ -295,17 +337,28 @@ class MemoryTokenStore:
     _lock_pid: int = attrs.field(init=False, factory=os.getpid, repr=False)
 
     async def load(self) -> TokenSet | None:
+        """Return the token set, None if there is none."""
         return self._tokens
 
     async def save(self, tokens: TokenSet, /) -> None:
+        """Keep the token set.
+
+        Args:
+            tokens: The token set. It replaces the one in memory.
+        """
         self._tokens = tokens
         self._pid = os.getpid()
 
     async def clear(self) -> None:
+        """Forget the token set."""
         self._tokens = None
 
     async def check_writable(self) -> None:
-        """Raise `TokenStoreError` in a forked child whose token set belongs to the parent process."""
+        """Check that a refresh is safe.
+
+        Raises:
+            TokenStoreError: This is a forked child, and the token set belongs to the parent process.
+        """
         if self._tokens is not None and self._pid != os.getpid():
             raise TokenStoreError(
                 "the token set in this MemoryTokenStore belongs to the parent process: refreshing it in this forked child "
@@ -313,7 +366,15 @@ class MemoryTokenStore:
             )
 
     def bind(self, client_id: str, account: str) -> None:
-        """Raise `TokenStoreError` if another client id or account host uses this store."""
+        """Bind the store to a client id and an account address. A session calls it when it opens.
+
+        Args:
+            client_id: OAuth client id of the session.
+            account: Account address of the session.
+
+        Raises:
+            TokenStoreError: The store is already bound to another client id or account address.
+        """
         if self._owner is not None and self._owner != (client_id, account):
             raise TokenStoreError(
                 "this MemoryTokenStore holds the token set of another client id or account host: use one store for each"
@@ -322,6 +383,7 @@ class MemoryTokenStore:
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
+        """Hold the lock of this store in this process, for all its sessions, event loops and threads."""
         if self._lock_pid != os.getpid():
             # A thread that the forked child does not have may hold the copied lock.
             self._lock, self._lock_pid = threading.Lock(), os.getpid()

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from yarl import URL
 
-from ezeep_async.auth.app import authorization_request
+from ezeep_async import EzeepSession
 from ezeep_async.sandbox import SANDBOX_ADMIN
 
 
@@ -77,7 +77,8 @@ async def test_consent_page(server, client):
 
 async def test_login_with_pkce(server, client):
     """From the authorization URL to tokens, as an application does it."""
-    request = authorization_request(server.oauth_app, server.endpoints.account, social="azure", prompt="none")
+    session = EzeepSession(server.oauth_app, endpoints=server.endpoints)
+    request = session.oauth.authorization_request(social="azure", prompt="none")
     url = URL(request.url)
     form = await opened(client, dict(url.query), url.path)
     response = await pressed(client, form, "approve")
