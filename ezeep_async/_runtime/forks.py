@@ -94,6 +94,7 @@ def _after_fork_in_child() -> None:
     for task in tasks:
         # https://docs.python.org/3/library/asyncio-extending.html#task-lifetime-support
         asyncio._unregister_task(task)
+        # asyncio has no public switch for its warning about a pending task that is finalized.
         task._log_destroy_pending = False  # type: ignore[attr-defined]
     # The process may be out of descriptors, and a loop may have an unknown selector. Neither must break the fork.
     if sockets:

@@ -125,7 +125,7 @@ class Refresher:
         return await wait_shielded(self._start(self._log_in(get_tokens), "ezeep-login"))
 
     async def log_out(self, revoke: Callable[[TokenSet], Awaitable[object]]) -> None:
-        """Wait for a refresh that is under way, then revoke the token set and delete it here and in the store."""
+        """Revoke the token set, and delete it here and in the store."""
         await wait_shielded(self._start(self._log_out(revoke), "ezeep-logout"))
 
     async def put_if_empty(self, tokens: TokenSet) -> None:
@@ -224,7 +224,11 @@ class Refresher:
                 self._current.will_replace(new, stored)
             try:
                 if is_issued_now or self._current.is_unsaved:
-                    await self._save_or_mark(new)
+                    await self._save(new)
+            except BaseException as error:
+                self._mark_unsaved(error)
+                if not isinstance(error, TokenStoreError):  # a store may raise SystemExit: the waiters get it
+                    raise
             finally:
                 # Also if it cannot be saved: the old one is used up.
                 self._current.put(new, issued_now=is_issued_now)
@@ -237,14 +241,6 @@ class Refresher:
         return self._current.newest(await self._load(), self.log)
 
     # --- saving ----------------------------------------------------------------------------------------------------
-
-    async def _save_or_mark(self, tokens: TokenSet) -> None:
-        try:
-            await self._save(tokens)
-        except BaseException as error:
-            self._mark_unsaved(error)
-            if not isinstance(error, TokenStoreError):  # a store may raise SystemExit: the waiters get it
-                raise
 
     async def _save(self, tokens: TokenSet) -> None:
         if self.is_inherited:
@@ -287,11 +283,9 @@ class Refresher:
                 await self._store.check_writable()
             return await get_tokens(), True
 
-        await self._wait_for_refresh()
         return await self._replace(new_tokens)
 
     async def _log_out(self, revoke: Callable[[TokenSet], Awaitable[object]]) -> None:
-        await self._wait_for_refresh()
         if await self._is_unused():
             return
         async with locked(self._store, self.log):
@@ -309,10 +303,6 @@ class Refresher:
                 await self._save(tokens)
             else:
                 check_same_identity(self._store, stored, tokens, self.log)
-
-    async def _wait_for_refresh(self) -> None:
-        if self._refresh is not None:
-            await asyncio.wait({self._refresh})
 
     # --- the store, tasks and the hook -----------------------------------------------------------------------------
 

@@ -337,20 +337,16 @@ class MemoryTokenStore:
     _lock_pid: int = attrs.field(init=False, factory=os.getpid, repr=False)
 
     async def load(self) -> TokenSet | None:
-        """Return the token set, None if there is none."""
+        """See `TokenStore.load`."""
         return self._tokens
 
     async def save(self, tokens: TokenSet, /) -> None:
-        """Keep the token set.
-
-        Args:
-            tokens: The token set. It replaces the one in memory.
-        """
+        """See `TokenStore.save`."""
         self._tokens = tokens
         self._pid = os.getpid()
 
     async def clear(self) -> None:
-        """Forget the token set."""
+        """See `TokenStore.clear`."""
         self._tokens = None
 
     async def check_writable(self) -> None:
