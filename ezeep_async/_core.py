@@ -68,9 +68,7 @@ class Core:
             store, self.token_endpoint, clock, leeway=settings.leeway, on_rotated=on_token_rotated, log=log
         )
         self._sender = Sender(self._transport, self.refresher, settings, tracing=tracing)
-        self._exclusive = Exclusive(
-            store, endpoints.api, patience=settings.deadline, shared=settings.shared_locks
-        )
+        self._exclusive = Exclusive(store, endpoints.api, settings.deadline, settings.shared_locks)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Lock | None = None
         self._opened = False

@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import attrs
+
 from ezeep_async.auth.shared_locks import HeldLock, SharedLocks
 from ezeep_async.auth.tokens import TokenStore
 from ezeep_async.errors import ConcurrentModification, SessionClosed
@@ -97,19 +99,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_replace_queues)
 
 
+@attrs.define(eq=False, repr=False)
 class Exclusive:
     """The locks of one session."""
 
-    def __init__(self, store: TokenStore, api: str, *, patience: float, shared: bool) -> None:
-        self._store = store
-        self._api = api
-        self._patience = patience
-        self._shared = shared
-        self._locks: SharedLocks | None = None
-        self._not_before = float("-inf")
-        self._warned = False
-        self._closed = False
-        self._waiting: set[asyncio.Timeout] = set()
+    _store: TokenStore
+    _api: str
+    _patience: float
+    _shared: bool
+    _locks: SharedLocks | None = None
+    _not_before: float = float("-inf")
+    _warned: bool = False
+    _closed: bool = False
+    _waiting: set[asyncio.Timeout] = attrs.field(init=False, factory=set[asyncio.Timeout])
 
     @asynccontextmanager
     async def hold(self, *name: str) -> AsyncGenerator[Lost, None]:

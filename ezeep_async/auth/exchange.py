@@ -104,19 +104,23 @@ def _refusals_of(store: TokenStore) -> _Refusals:
         return _Refusals()
 
 
+@attrs.define(eq=False, repr=False)
 class Exchanger:
     """Exchanges the refresh tokens of one store. All of it runs with the store's lock held."""
 
-    def __init__(self, store: TokenStore, endpoint: TokenEndpoint, clock: Clock, log: Log) -> None:
-        self._store = store
-        self._leased = store if isinstance(store, LeasedStore) else None
-        self._endpoint = endpoint
-        self._clock = clock
-        self._log = log
-        self._random = random.random
-        self._refusals = _refusals_of(store)
-        self.refreshes = 0
-        """Refreshes that succeeded."""
+    _store: TokenStore
+    _endpoint: TokenEndpoint
+    _clock: Clock
+    _log: Log
+    _random: Callable[[], float] = random.random
+    refreshes: int = 0
+    """Refreshes that succeeded."""
+    _refusals: _Refusals = attrs.field(init=False)
+    _leased: LeasedStore | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._refusals = _refusals_of(self._store)
+        self._leased = self._store if isinstance(self._store, LeasedStore) else None
 
     @property
     def longest(self) -> float:

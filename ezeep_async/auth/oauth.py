@@ -51,6 +51,7 @@ class Pairing:
     """Address that the person opens. It contains the code: show it to that person only."""
 
 
+@attrs.frozen(eq=False, repr=False)
 class OAuth:
     """Logs in and out, and refreshes the token set of one session.
 
@@ -58,19 +59,11 @@ class OAuth:
         docs/ezeep-api.md#oauth2
     """
 
-    def __init__(
-        self,
-        app: OAuthApp,
-        endpoints: Endpoints,
-        endpoint: TokenEndpoint,
-        refresher: Refresher,
-        prepare: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._app = app
-        self._endpoints = endpoints
-        self._endpoint = endpoint
-        self._refresher = refresher
-        self._prepare = prepare
+    _app: OAuthApp
+    _endpoints: Endpoints
+    _endpoint: TokenEndpoint
+    _refresher: Refresher
+    _prepare: Callable[[], Awaitable[None]]
 
     @clears_locals
     def authorization_request(

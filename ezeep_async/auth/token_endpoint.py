@@ -16,7 +16,7 @@ from ezeep_async._wire.converter import LARGEST_PLAIN, decode_token_fields
 from ezeep_async._wire.requests import Phase, Request, oauth_form
 from ezeep_async._wire.responses import LARGEST_ERROR, Context, RawResponse, error_from, is_success
 from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.logs import Log, logger
+from ezeep_async.auth.logs import Log
 from ezeep_async.auth.tasks import retry_if_cancelled, start_uncancellable, wait_through
 from ezeep_async.auth.tokens import TokenSet, usable_token
 from ezeep_async.errors import (
@@ -63,6 +63,7 @@ class SendOnce(Protocol):
         ...
 
 
+@attrs.frozen(eq=False, repr=False)
 class TokenEndpoint:
     """Sends forms to the OAuth endpoints.
 
@@ -70,14 +71,11 @@ class TokenEndpoint:
     running time, so a response that arrived while the process was suspended is read.
     """
 
-    def __init__(
-        self, send: SendOnce, clock: Clock, *, timeout: float, connect_timeout: float, log: Log = logger
-    ) -> None:
-        self._send = send
-        self._clock = clock
-        self._log = log
-        self._connect_timeout = connect_timeout
-        self.timeout = timeout
+    _send: SendOnce
+    _clock: Clock
+    timeout: float
+    connect_timeout: float
+    log: Log
 
     async def tokens(
         self, form: Mapping[str, str], previous: TokenSet | None = None, limit: RunningLimit | None = None
@@ -93,9 +91,9 @@ class TokenEndpoint:
             problem = _unreadable(response, f"{error}{_COOKIE_ONLY if _has_refresh_cookie(response) else ''}")
         else:
             if body.get("refresh_token") and usable_token(body["refresh_token"]) is None:
-                self._log.warning("the response has a refresh token that cannot be used")
+                self.log.warning("the response has a refresh token that cannot be used")
             elif not body.get("refresh_token") and _has_refresh_cookie(response):
-                self._log.warning("the response has no refresh token%s", _COOKIE_ONLY)
+                self.log.warning("the response has no refresh token%s", _COOKIE_ONLY)
             return tokens
         # Outside of the handlers: the original error would be the context, and its frames hold the body.
         raise _unanswered(problem) from problem
@@ -118,7 +116,7 @@ class TokenEndpoint:
         Raises `ConnectFailed` if the server was not reached in time, and `RequestTimeout` if it did not respond in time.
         """
         seconds = limit.left
-        to_connect = min(self._connect_timeout, seconds)
+        to_connect = min(self.connect_timeout, seconds)
         phase = Phase()
         task = start_uncancellable(self._send(request, phase))
         try:
