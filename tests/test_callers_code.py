@@ -103,7 +103,7 @@ def test_what_a_hook_leaves_behind_on_the_loop_ends_nothing(
         before = portal.current()
         session.oauth.refresh()
         session.accounts.me()
-        portal.run(no_handler)
+        portal.run("await f()", no_handler)
         assert portal.current() is before
 
 

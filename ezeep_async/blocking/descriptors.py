@@ -1,6 +1,8 @@
-"""Descriptors that turn async methods into blocking methods with the same signature.
+"""Blocking methods, made from async methods: the same signature, and the same docstring without `await`.
 
     class BlockingGroups:
+        _called = "session.groups"  # for messages
+
         def __init__(self, aio: Groups) -> None:
             self._aio = aio
 
@@ -9,26 +11,23 @@
         url = plain(Groups.url)       # plain function: called in the caller's thread
         watch = on_loop(Groups.watch) # plain function that needs the running event loop: called there
 
-`_aio` is read at each call, so that a property can open the session, or open it again after a fork. The class attribute
-`_awaited_as`, or else the class name, gives the path for error messages: "await session.groups.get(...)".
+`_aio` is read at each call, so that a property can open the session, or open it again after a fork.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import os
 import re
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Generator
-from types import MethodType, TracebackType
-from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, get_args, overload
+from types import TracebackType
+from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from ezeep_async._runtime import forks
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.blocking import portal
-from ezeep_async.errors import SessionClosed
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.pagination.reader import HasId, Page, PageIterator
 
@@ -44,10 +43,72 @@ LEAVE_TIMEOUT_S = 1.0
 
 
 class Twin(Protocol[S_co]):
-    """A blocking object with its async counterpart."""
+    """A blocking object with its async counterpart, and the expression for it in async code."""
 
     @property
     def _aio(self) -> S_co: ...
+    @property
+    def _called(self) -> str: ...
+
+
+def _async_form(instance: Twin[S]) -> tuple[S, str]:
+    return instance._aio, instance._called  # pyright: ignore[reportPrivateUsage]  # the two are one thing
+
+
+def _method(func: Callable[..., object], body: Callable[P, R]) -> Callable[P, R]:
+    """Give `body` the signature, name and docstring of `func`, for `help()` and editors."""
+    functools.update_wrapper(body, func)
+    body.__qualname__ = f"Blocking{func.__qualname__.removeprefix('Ezeep')}"
+    body.__doc__ = func.__doc__ and re.sub(r"\b(await|async) ", "", func.__doc__)
+    return body
+
+
+def call(func: Callable[Concatenate[S, P], Awaitable[R]]) -> Callable[Concatenate[Twin[S], P], R]:
+    """Run an async method on the background event loop and wait for its result."""
+    name = func.__name__
+
+    def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        aio, called = _async_form(instance)
+        return portal.run(f"await {called}.{name}(...)", func, aio, *args, **kwargs)
+
+    return _method(func, clears_locals(body))
+
+
+def on_loop(func: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Twin[S], P], R]:
+    """Call a method that is not async on the background event loop, which it needs."""
+
+    def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        async def run(aio: S) -> R:
+            return func(aio, *args, **kwargs)
+
+        aio, called = _async_form(instance)
+        return portal.run(f"{called}.{func.__name__}(...)", run, aio)
+
+    return _method(func, body)
+
+
+def plain(func: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Twin[S], P], R]:
+    """Call a method that does no I/O, in the caller's thread."""
+
+    def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return func(_async_form(instance)[0], *args, **kwargs)
+
+    return _method(func, clears_locals(body))
+
+
+def listing(
+    func: Callable[Concatenate[S, P], Paginator[T]],
+) -> Callable[Concatenate[Twin[S], P], BlockingPaginator[T]]:
+    """Return a `BlockingPaginator` instead of a `Paginator`."""
+
+    def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> BlockingPaginator[T]:
+        aio, called = _async_form(instance)
+        return BlockingPaginator(func(aio, *args, **kwargs), f"{called}.{func.__name__}(...)")
+
+    signature = inspect.signature(func)
+    signature = signature.replace(return_annotation=f"Blocking{signature.return_annotation}")
+    vars(body)["__signature__"] = signature
+    return _method(func, body)
 
 
 class BlockingPages(Generic[T]):
@@ -56,13 +117,12 @@ class BlockingPages(Generic[T]):
     It is closed at its end, by `close()`, and when it is garbage collected.
     """
 
-    _portal: portal.Portal | None = None
-    _closed = False
-    _thread = 0
-
-    def __init__(self, source: PageIterator[T], expression: str) -> None:
+    def __init__(self, source: PageIterator[T], expression: str, owner: portal.Portal) -> None:
         self._source = source
         self._expression = expression
+        self._portal = owner
+        self._closed = False
+        self._thread = 0
 
     def __iter__(self) -> Self:
         return self
@@ -70,11 +130,9 @@ class BlockingPages(Generic[T]):
     def __next__(self) -> Page[T]:
         if self._closed:
             raise StopIteration
-        if self._portal is None:
-            self._portal = portal.current()
         self._thread = threading.get_ident()
         try:
-            return self._portal.run_as(self._expression, self._source.__anext__)
+            return self._portal.run(self._expression, self._source.__anext__)
         except StopAsyncIteration:
             self._closed = True
             raise StopIteration from None
@@ -87,24 +145,20 @@ class BlockingPages(Generic[T]):
         """
         if not self._closed:
             self._closed = True
-            if self._portal is not None:
-                self._portal.run_as(self._expression, self._source.aclose)
+            if self._thread:
+                self._portal.run(self._expression, self._source.aclose)
 
     def leave(self) -> None:
         """End the reading from a finalizer or a left loop. Never raises."""
-        if self._closed:
+        if self._closed or not self._thread:
             return
         self._closed = True
-        owner = self._portal
-        if owner is None or owner.closing:
-            return
-        if owner.inherited:
+        if self._portal.inherited:
             forks.keep_forever(self._source)
-            return
         # After `break`, in the thread that was reading, no request is left running. The garbage collector runs in any
         # thread, where the caller may hold any lock: no wait there.
         is_reader = self._thread == threading.get_ident()
-        owner.post(self._source.aclose, wait=LEAVE_TIMEOUT_S if is_reader else 0.0)
+        self._portal.post(self._source.aclose, wait=LEAVE_TIMEOUT_S if is_reader else 0.0)
 
     def __del__(self) -> None:
         self.leave()
@@ -114,17 +168,18 @@ class BlockingPaginator(Generic[T]):
     """Iterable over the items of a listing, fetched page by page with blocking calls.
 
     Each loop is a new reading. A loop that is left early, or whose body raises, leaves no request running. Use the
-    paginator as a context manager to close all its readings at the end of the block.
+    paginator as a context manager to close all its readings at the end of the block. A listing that was created
+    before a fork raises `SessionClosed` in the child.
 
     Note:
         Every method, and each step of a loop, can raise the errors that `BlockingSession` lists, and `PaginationLoop`.
         A failed listing has the items that were read in `error.items_so_far`.
     """
 
-    def __init__(self, aio: Paginator[T], called: str = "session.listing") -> None:
-        self._aio = aio
+    def __init__(self, aio: Paginator[T], called: str) -> None:
+        self._source = aio
         self._called = called
-        self._pid = os.getpid()
+        self._portal = portal.current()
         self._open: weakref.WeakSet[BlockingPages[T]] = weakref.WeakSet()
 
     def __iter__(self) -> Generator[T, None, None]:
@@ -143,35 +198,9 @@ class BlockingPaginator(Generic[T]):
         """
         return self._read(f"async for page in {self._called}.pages()")
 
-    def collect(self, *, consistent: bool = False) -> list[T]:
-        """Read all items.
-
-        Args:
-            consistent: Read the listing again until two consecutive readings are equal.
-
-        Returns:
-            The items in the order of the server, without duplicates.
-
-        Raises:
-            InconsistentListing: No two consecutive readings were equal.
-        """
-        return self._run("collect", self._checked().collect, consistent=consistent)
-
-    def first(self) -> T | None:
-        """Read the first item.
-
-        Returns:
-            The first item, or None if the listing is empty.
-        """
-        return self._run("first", self._checked().first)
-
-    def count(self) -> int:
-        """Count the items.
-
-        Returns:
-            The count that the server reports, or the number of items read if it reports none.
-        """
-        return self._run("count", self._checked().count)
+    collect = call(Paginator[T].collect)
+    first = call(Paginator[T].first)
+    count = call(Paginator[T].count)
 
     @property
     def drift(self) -> bool:
@@ -179,23 +208,22 @@ class BlockingPaginator(Generic[T]):
 
         False is no proof: a row can move between two pages unnoticed. Use `collect(consistent=True)` to be sure.
         """
-        return self._aio.drift
+        return self._source.drift
 
     @property
     def duplicates(self) -> int:
         """Number of duplicate items in the last reading. They were left out."""
-        return self._aio.duplicates
+        return self._source.duplicates
 
     def close(self) -> None:
         """End all open readings of this paginator.
 
         Raises:
             BlockingCallError: This thread runs an event loop.
-            SessionClosed: The paginator was created in the parent process of a fork.
+            SessionClosed: An open reading belongs to the parent process of a fork.
         """
         for pages in list(self._open):
             pages.close()
-        self._run("aclose", self._checked().aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -208,121 +236,12 @@ class BlockingPaginator(Generic[T]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._called}>"
 
-    def _checked(self) -> Paginator[T]:
-        if self._pid != os.getpid():
-            raise SessionClosed(
-                f"this listing was created before a fork, in the parent process: call {self._called} again"
-            )
-        return self._aio
+    @property
+    def _aio(self) -> Paginator[T]:
+        self._portal.check_running()
+        return self._source
 
     def _read(self, expression: str) -> BlockingPages[T]:
-        pages = BlockingPages(self._checked().pages(), expression)
+        pages = BlockingPages(self._aio.pages(), expression, self._portal)
         self._open.add(pages)
         return pages
-
-    def _run(self, name: str, func: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
-        return portal.run_as(f"await {self._called}.{name}()", func, *args, **kwargs)
-
-
-class _Method(Generic[S, P, R]):
-    """A blocking method.
-
-    Binds as a function does, so that `help()` and `inspect` see a method. The docstring is that of the async method
-    without `await` and `async`.
-    """
-
-    def __init__(self, func: Callable[..., object], body: Callable[Concatenate[Twin[S], P], R]) -> None:
-        self._body = functools.update_wrapper(body, func)
-        functools.update_wrapper(self, func)
-        self.__doc__ = self._body.__doc__ = func.__doc__ and re.sub(r"\b(await|async) ", "", func.__doc__)
-        self._called = f"session.{self.__name__}(...)"
-
-    __name__: str
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        path = getattr(owner, "_awaited_as", None)
-        if path is None:
-            resource = owner.__name__.removeprefix("Blocking").lower()
-            path = "session" if resource == "session" else f"session.{resource}"
-        self._called = f"{path}.{name}(...)"
-        for target in (self, self._body):
-            for attribute, value in (
-                ("__name__", name),
-                ("__qualname__", f"{owner.__qualname__}.{name}"),
-                ("__module__", owner.__module__),
-            ):
-                setattr(target, attribute, value)
-
-    @overload
-    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
-    @overload
-    def __get__(self, instance: Twin[S], owner: type | None = None) -> Callable[P, R]: ...
-    def __get__(self, instance: Twin[S] | None, owner: type | None = None) -> Self | Callable[P, R]:
-        if instance is None:
-            return self
-        return cast("Callable[P, R]", MethodType(self._body, instance))
-
-    def __call__(self, instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self._body(instance, *args, **kwargs)
-
-
-class call(_Method[S, P, R]):  # noqa: N801  # used like a function
-    """Run an async method on the background event loop and wait for its result."""
-
-    def __init__(self, func: Callable[Concatenate[S, P], Awaitable[R]]) -> None:
-        def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
-            return portal.run_as(f"await {self._called}", func, _aio_of(instance), *args, **kwargs)
-
-        super().__init__(func, clears_locals(body))
-
-
-class listing(_Method[S, P, BlockingPaginator[T]], Generic[S, P, T]):  # noqa: N801  # as call
-    """Return a `BlockingPaginator` instead of a `Paginator`."""
-
-    def __init__(self, func: Callable[Concatenate[S, P], Paginator[T]]) -> None:
-        def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> BlockingPaginator[T]:
-            return BlockingPaginator(func(_aio_of(instance), *args, **kwargs), self._called)
-
-        super().__init__(func, body)
-        signature = inspect.signature(func)
-        signature = signature.replace(return_annotation=_blocking(signature.return_annotation))
-        for target in (self, body):
-            vars(target)["__signature__"] = signature
-
-
-class plain(_Method[S, P, R]):  # noqa: N801  # as call
-    """Call a method that does no I/O, in the caller's thread."""
-
-    def __init__(self, func: Callable[Concatenate[S, P], R]) -> None:
-        def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
-            return func(_aio_of(instance), *args, **kwargs)
-
-        super().__init__(func, clears_locals(body))
-
-
-class on_loop(_Method[S, P, R]):  # noqa: N801  # as call
-    """Call a method that is not async on the background event loop, which it needs."""
-
-    def __init__(self, func: Callable[Concatenate[S, P], R]) -> None:
-        def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
-            async def run(aio: S) -> R:
-                return func(aio, *args, **kwargs)
-
-            return portal.run_as(self._called, run, _aio_of(instance))
-
-        super().__init__(func, body)
-
-
-def _aio_of(instance: Twin[S]) -> S:
-    return instance._aio  # pyright: ignore[reportPrivateUsage]  # the two are one thing
-
-
-def _blocking(annotation: object) -> object:
-    """Return `BlockingPaginator[Group]` for the annotation `Paginator[Group]`, a string or a type."""
-    if isinstance(annotation, str):
-        return (
-            "BlockingPaginator" + annotation[annotation.find("[") :]
-            if "[" in annotation
-            else "BlockingPaginator"
-        )
-    return BlockingPaginator[get_args(annotation)] if get_args(annotation) else BlockingPaginator  # type: ignore[misc]  # built at run time

@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable
-from operator import attrgetter
 from types import TracebackType
 from typing import ClassVar, Generic, Self, TypeVar
 
@@ -18,8 +17,7 @@ from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.blocking import portal
 from ezeep_async.blocking.descriptors import call, listing, on_loop, plain
-from ezeep_async.errors import BlockingCallError, OutcomeUnknown, SessionClosed, TokenStoreError
-from ezeep_async.models.reconciled import Reconciled
+from ezeep_async.errors import BlockingCallError, SessionClosed, TokenStoreError
 from ezeep_async.provisioning.service import Provisioning
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
@@ -37,9 +35,7 @@ class _SharedSession:
     The parts refer to it and not the other way round, so it is finalized with the last of them.
     """
 
-    _by_session: ClassVar[weakref.WeakKeyDictionary[EzeepSession, weakref.ref[_SharedSession]]] = (
-        weakref.WeakKeyDictionary()
-    )
+    _by_session: ClassVar[weakref.WeakValueDictionary[int, _SharedSession]] = weakref.WeakValueDictionary()
 
     def __init__(self, session: EzeepSession) -> None:
         self._session = session
@@ -49,11 +45,9 @@ class _SharedSession:
     @classmethod
     def of(cls, session: EzeepSession) -> _SharedSession:
         """Return the one object of this session: a second one would close the session when it is finalized."""
-        reference = cls._by_session.get(session)
-        shared = None if reference is None else reference()
+        shared = cls._by_session.get(id(session))
         if shared is None or shared._closed:
-            shared = cls(session)
-            cls._by_session[session] = weakref.ref(shared)
+            shared = cls._by_session[id(session)] = cls(session)
         return shared
 
     def session(self) -> EzeepSession:
@@ -69,60 +63,59 @@ class _SharedSession:
                 forks.keep_forever(self._session)
                 self._session = self._session.again()
             self._portal = current
-            current.at_exit(self._session.aclose, wait=portal.CLEANUP_TIMEOUT_S)
+            current.sessions[id(self._session)] = self._session
         return self._session
 
     @property
-    def _is_owner(self) -> bool:
-        """Whether the session is open on the background event loop, and not on another one."""
+    def _owner(self) -> portal.Portal | None:
+        """The portal, if the session is open on its event loop, and not on another one."""
         owner = self._portal
-        return owner is not None and not self._closed and self._session._is_open_on(owner._loop)  # pyright: ignore[reportPrivateUsage]  # one implementation in two modules
+        if owner is None or owner.closing or self._closed:
+            return None
+        return owner if self._session._is_open_on(owner.loop) else None  # pyright: ignore[reportPrivateUsage]  # one implementation in several modules
 
     def __repr__(self) -> str:
         return repr(self._session)
 
     def close(self) -> None:
         """Close the session if it is open on the background event loop."""
-        is_owner, self._closed = self._is_owner, True
-        if is_owner and not portal.exiting():
+        owner, self._closed = self._owner, True
+        if owner is not None:
             try:
-                portal.run_as("await session.aclose()", self._session.aclose)
+                owner.run("await session.aclose()", self._session.aclose)
             except BlockingCallError:
                 self._closed = False
                 raise
 
     # A default argument, because the module's globals are None at the end of the interpreter.
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        owner = self._portal
-        if owner is None or owner.closing or not self._is_owner:
-            return
-        owner.post(self._session.aclose)
-        # Last, because a warning filter may raise it.
-        _warn(
-            "a BlockingSession was not closed: use `with run_sync(...)`, or call its close()",
-            ResourceWarning,
-            stacklevel=2,
-            source=self,
-        )
+        if (owner := self._owner) is not None:
+            owner.post(self._session.aclose)
+            # Last, because a warning filter may raise it.
+            _warn(
+                "a BlockingSession was not closed: use `with run_sync(...)`, or call its close()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
 
 
 class _BlockingResource(Generic[A]):
     """Base class of the blocking resources."""
 
-    def __init__(self, shared: _SharedSession, part: Callable[[EzeepSession], A]) -> None:
+    def __init__(self, shared: _SharedSession, name: str) -> None:
         self._shared = shared
-        self._part = part
+        self._name = name
+        self._called = f"session.{name}"
 
     @property
     def _aio(self) -> A:
-        return self._part(self._shared.session())
+        resource: A = getattr(self._shared.session(), self._name)
+        return resource
 
 
 class BlockingOAuth(_BlockingResource[OAuth]):
-    """Log in, pair a device, refresh and revoke tokens with blocking calls.
-
-    Each method blocks and is otherwise the same as in `OAuth`.
-    """
+    """Log in, pair a device, refresh and revoke tokens; the blocking form of `OAuth`."""
 
     authorization_request = plain(OAuth.authorization_request)
     complete = call(OAuth.complete)
@@ -135,10 +128,7 @@ class BlockingOAuth(_BlockingResource[OAuth]):
 
 
 class BlockingGroups(_BlockingResource[Groups]):
-    """Groups and their members, with blocking calls.
-
-    Each method blocks and is otherwise the same as in `Groups`.
-    """
+    """Groups and their members; the blocking form of `Groups`."""
 
     list = listing(Groups.list)
     get = call(Groups.get)
@@ -151,10 +141,7 @@ class BlockingGroups(_BlockingResource[Groups]):
 
 
 class BlockingUsers(_BlockingResource[Users]):
-    """Users of the printing API and their groups, with blocking calls.
-
-    Each method blocks and is otherwise the same as in `Users`.
-    """
+    """Users of the printing API and their groups; the blocking form of `Users`."""
 
     list = listing(Users.list)
     get = call(Users.get)
@@ -165,10 +152,7 @@ class BlockingUsers(_BlockingResource[Users]):
 
 
 class BlockingAccounts(_BlockingResource[Accounts]):
-    """Account users, with blocking calls.
-
-    Each method blocks and is otherwise the same as in `Accounts`.
-    """
+    """Account users; the blocking form of `Accounts`."""
 
     list = listing(Accounts.list)
     get = call(Accounts.get)
@@ -178,10 +162,7 @@ class BlockingAccounts(_BlockingResource[Accounts]):
 
 
 class BlockingInvitations(_BlockingResource[Invitations]):
-    """Invitations to the organization, with blocking calls.
-
-    Each method blocks and is otherwise the same as in `Invitations`.
-    """
+    """Invitations to the organization; the blocking form of `Invitations`."""
 
     list = listing(Invitations.list)
     create = call(Invitations.create)
@@ -190,10 +171,7 @@ class BlockingInvitations(_BlockingResource[Invitations]):
 
 
 class BlockingProvisioning(_BlockingResource[Provisioning]):
-    """Plan and apply group memberships with blocking calls.
-
-    Each method blocks and is otherwise the same as in `Provisioning`. Callbacks run in the background thread.
-    """
+    """Plan and apply group memberships; the blocking form of `Provisioning`. Callbacks run in the background thread."""
 
     plan = call(Provisioning.plan)
     apply = call(Provisioning.apply)
@@ -230,36 +208,22 @@ class BlockingSession:
           refresh completes. A second Ctrl-C does not wait.
     """
 
+    _called = "session"
+
     def __init__(self, session: EzeepSession) -> None:
         check_kind(session, EzeepSession, "session", "run_sync(EzeepSession(app, ...))")
         self._shared = shared = _SharedSession.of(session)
-        self.oauth = BlockingOAuth(shared, attrgetter("oauth"))
-        self.groups = BlockingGroups(shared, attrgetter("groups"))
-        self.users = BlockingUsers(shared, attrgetter("users"))
-        self.accounts = BlockingAccounts(shared, attrgetter("accounts"))
-        self.invitations = BlockingInvitations(shared, attrgetter("invitations"))
-        self.provisioning = BlockingProvisioning(shared, attrgetter("provisioning"))
+        self.oauth = BlockingOAuth(shared, "oauth")
+        self.groups = BlockingGroups(shared, "groups")
+        self.users = BlockingUsers(shared, "users")
+        self.accounts = BlockingAccounts(shared, "accounts")
+        self.invitations = BlockingInvitations(shared, "invitations")
+        self.provisioning = BlockingProvisioning(shared, "provisioning")
 
     request = call(EzeepSession.request)
     keep_alive = on_loop(EzeepSession.keep_alive)
     background = plain(EzeepSession.background)
-
-    # Written by hand: type checkers do not bind the descriptors of `call` in the protocol `Reconciler`.
-    def reconcile(self, unknown: OutcomeUnknown, /) -> Reconciled:
-        """Search for the object of a creation whose response was lost.
-
-        The same as `unknown.reconcile(session)`; see `OutcomeUnknown.reconcile`.
-
-        Args:
-            unknown: The error of the creation.
-
-        Returns:
-            What was found: `created`, `absent` or `several`.
-
-        Raises:
-            ValueError: The write did not create a group or an invitation.
-        """
-        return portal.run_as("await error.reconcile(session)", self._aio.reconcile, unknown)
+    reconcile = call(EzeepSession.reconcile)
 
     @property
     def stats(self) -> Stats:
@@ -274,7 +238,7 @@ class BlockingSession:
         return f"<BlockingSession of {self._shared!r}>"
 
     def __enter__(self) -> Self:
-        portal.run_as("async with EzeepSession(...)", self._aio.__aenter__)
+        portal.run("async with EzeepSession(...)", self._aio.__aenter__)
         return self
 
     def __exit__(

@@ -39,26 +39,17 @@ class LoopThread(Portal):
 
     def begin(self, func: Callable[[], Awaitable[T]]) -> Call[T]:
         """Start the coroutine function in this thread."""
-        call = Call(self, getattr(func, "__qualname__", "a call"), func)
-        call.submit(self._running_loop())
+        self.check_running()
+        call = Call(self, "sandbox", func)
+        call.submit()
         return call
-
-    def complete(self, func: Callable[[], Awaitable[T]]) -> T:
-        """Run the coroutine function in this thread, and wait for it."""
-        call = self.begin(func)
-        try:
-            call.wait()
-        except BaseException:
-            call.stop(self._running_loop(), CLEANUP_TIMEOUT_S)
-            raise
-        return call.outcome()
 
     def soon(self, func: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call the function in this thread soon, without waiting for it."""
         if not self.usable:  # not started, ended, or forked
             func(*args, **kwargs)
             return
-        self._running_loop().call_soon_threadsafe(lambda: func(*args, **kwargs))
+        self.loop.call_soon_threadsafe(lambda: func(*args, **kwargs))
 
     async def elsewhere(self, func: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the coroutine function in this thread, and wait for it in the event loop of the caller."""
@@ -68,7 +59,7 @@ class LoopThread(Portal):
 
         if not self.usable:
             return await work()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), self._running_loop()))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), self.loop))
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -111,7 +102,7 @@ class ThreadedSandbox(Sandbox):
     def __enter__(self) -> Self:
         self._thread.start()
         try:
-            self._thread.complete(self.__aenter__)
+            self._thread.complete("sandbox", self.__aenter__, CLEANUP_TIMEOUT_S)
         except BaseException:
             self._thread.__exit__(None, None, None)
             raise
@@ -122,7 +113,7 @@ class ThreadedSandbox(Sandbox):
     ) -> None:
         try:
             if self._thread.usable:  # a forked child has nothing to close
-                self._thread.complete(self.aclose)
+                self._thread.complete("sandbox", self.aclose, CLEANUP_TIMEOUT_S)
         finally:
             self._thread.__exit__(kind, error, trace)
 
@@ -145,7 +136,7 @@ class ThreadedSandbox(Sandbox):
         async def work() -> T:
             return func(*args, **kwargs)
 
-        return self._thread.complete(work)
+        return self._thread.complete("sandbox", work, CLEANUP_TIMEOUT_S)
 
     def expire_access_tokens(self) -> None:
         """Expire all access tokens that were issued so far: requests with them get a 401."""

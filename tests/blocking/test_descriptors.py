@@ -11,7 +11,7 @@ import os
 import pydoc
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -19,10 +19,13 @@ import attrs
 import pytest
 
 from ezeep_async._runtime import forks
+from ezeep_async._wire.converter import PageBody
 from ezeep_async.blocking import descriptors as blocking
 from ezeep_async.blocking import portal
 from ezeep_async.blocking.descriptors import BlockingPaginator, call, listing, plain
+from ezeep_async.blocking.session import BlockingUsers
 from ezeep_async.errors import BlockingCallError, NotFound, SessionClosed
+from ezeep_async.pagination import paginator as pagination
 from ezeep_async.pagination.reader import Page
 
 
@@ -75,22 +78,9 @@ class Paginator:
     closed: list[int] = attrs.Factory(list[int])
     running: set[asyncio.Task[bool]] = attrs.Factory(set["asyncio.Task[bool]"])
     ended: threading.Event = attrs.Factory(threading.Event)
-    acloses: int = 0
 
     def pages(self) -> Pages:
         return Pages(self)
-
-    async def collect(self, *, consistent: bool = False) -> list[Item]:
-        return items(0, 3 if consistent else 6)
-
-    async def first(self) -> Item | None:
-        return items(0, 1)[0]
-
-    async def count(self) -> int:
-        return 6
-
-    async def aclose(self) -> None:
-        self.acloses += 1
 
 
 class Groups:
@@ -116,11 +106,12 @@ class Groups:
 
 
 class BlockingGroups:
+    _called = "session.groups"
+
     def __init__(self, aio: Groups) -> None:
         self._aio = aio
 
     get = call(Groups.get)
-    fetch = call(Groups.get)
     list = listing(Groups.list)
     url = plain(Groups.url)
 
@@ -169,14 +160,12 @@ def test_5_8_a_listings_signature_differs_only_in_its_return_annotation(groups: 
 
 
 def test_5_8_a_listings_return_annotation_keeps_the_item_type() -> None:
-    assert blocking._blocking("Paginator[Group]") == "BlockingPaginator[Group]"
-    assert blocking._blocking(Paginator) is BlockingPaginator
-    assert blocking._blocking(AsyncIterator[Item]) == BlockingPaginator[Item]
+    assert inspect.signature(BlockingUsers.list).return_annotation == "BlockingPaginator[User]"
 
 
 def test_names_and_docstrings_are_those_of_a_method(groups: BlockingGroups) -> None:
-    method: Any = groups.fetch
-    assert (method.__name__, method.__qualname__) == ("fetch", "BlockingGroups.fetch")
+    method: Any = groups.get
+    assert (method.__name__, method.__qualname__) == ("get", "BlockingGroups.get")
     assert method.__doc__ == Groups.get.__doc__
     assert method.__wrapped__ is Groups.get
     assert method.__self__ is groups
@@ -193,9 +182,8 @@ def test_help_shows_signature_and_docstring_of_instance_and_class(groups: Blocki
     assert "Raises `NotFound` when there is none." in on_class
 
 
-def test_the_class_attribute_is_the_descriptor_and_is_callable_like_a_method(groups: BlockingGroups) -> None:
-    descriptor = inspect.getattr_static(BlockingGroups, "get")
-    assert BlockingGroups.get is descriptor
+def test_the_class_attribute_is_a_function(groups: BlockingGroups) -> None:
+    assert inspect.isfunction(BlockingGroups.get)
     assert BlockingGroups.get(groups, "a")[0] == "a"
 
 
@@ -204,6 +192,7 @@ def test_the_async_object_is_read_at_each_call() -> None:
 
     class Reopening:
         opened: ClassVar[list[Groups]] = []
+        _called = "session.groups"
 
         @property
         def _aio(self) -> Groups:
@@ -221,16 +210,17 @@ def test_the_async_object_is_read_at_each_call() -> None:
 
 async def test_5_2_the_message_names_the_await_expression(groups: BlockingGroups) -> None:
     class Renamed(BlockingGroups):
-        _awaited_as = "session.somewhere"
-        take = call(Groups.get)
+        _called = "session.somewhere"
 
     with pytest.raises(BlockingCallError, match=r"`await session\.groups\.get\(\.\.\.\)`"):
         groups.get("a")
-    with pytest.raises(BlockingCallError, match=r"`await session\.somewhere\.take\(\.\.\.\)`"):
-        Renamed(Groups()).take("a")
+    with pytest.raises(BlockingCallError, match=r"`await session\.somewhere\.get\(\.\.\.\)`"):
+        Renamed(Groups()).get("a")
     with pytest.raises(BlockingCallError, match=r"`async for item in session\.groups\.list\(\.\.\.\)`"):
         next(iter(groups.list()))
-    with pytest.raises(BlockingCallError, match=r"`await session\.groups\.list\(\.\.\.\)\.collect\(\)`"):
+    with pytest.raises(
+        BlockingCallError, match=r"`await session\.groups\.list\(\.\.\.\)\.collect\(\.\.\.\)`"
+    ):
         groups.list().collect()
 
 
@@ -258,13 +248,20 @@ def test_each_loop_is_a_new_reading(groups: BlockingGroups) -> None:
     assert list(paginator) == list(paginator)
 
 
-def test_the_other_methods_of_the_paginator(groups: BlockingGroups) -> None:
-    paginator = groups.list(page_size=5, offset=3)
+def test_the_other_methods_of_the_paginator() -> None:
+    async def fetch(params: Mapping[str, str]) -> tuple[PageBody[Item], bytes]:
+        offset, limit = int(params["offset"]), int(params["limit"])
+        end = min(6, offset + limit)
+        following = f"https://localhost/?limit={limit}&offset={end}" if end < 6 else None
+        return PageBody(items(offset, end), 6, following), b"{}"
+
+    aio = pagination.Paginator(fetch, page_size=2)
+    paginator = BlockingPaginator(aio, "session.groups.list(...)")
     assert paginator.collect() == items(0, 6)
-    assert paginator.collect(consistent=True) == items(0, 3)
+    assert paginator.collect(consistent=True) == items(0, 6)
     assert paginator.first() == items(0, 1)[0]
     assert paginator.count() == 6
-    assert (paginator.drift, paginator.duplicates) == (False, 7)
+    assert (paginator.drift, paginator.duplicates) == (False, 0)
     assert repr(paginator) == "<BlockingPaginator of session.groups.list(...)>"
 
 
@@ -312,7 +309,7 @@ def test_a_reading_that_is_collected_is_closed(
     del cycle
     gc.collect()
     assert paginator.ended.wait(10)
-    portal.run(asyncio.sleep, 0)
+    portal.run("await f()", asyncio.sleep, 0)
     assert not paginator.running
 
 
@@ -326,7 +323,7 @@ def test_a_reading_that_is_collected_on_the_portals_loop_does_not_block_it(
     async def drop() -> None:
         holder.clear()
 
-    portal.run(drop)
+    portal.run("await f()", drop)
     assert paginator.ended.wait(10)
 
 
@@ -360,7 +357,6 @@ def test_the_context_manager_closes_all_readings(groups: BlockingGroups, paginat
         next(one)
         assert len(paginator.running) == 2
     assert not paginator.running
-    assert paginator.acloses == 1
     assert list(pages) == []
     listed.close()
     assert len(paginator.closed) == 2

@@ -22,11 +22,11 @@ pytestmark = pytest.mark.may_block
 
 ANSWER = "from ezeep_async.blocking import portal\nasync def answer(): return 42\n"
 CELLS = {
-    "a statement": "result = portal.run(answer)",
-    "a function of another cell": "def work(): return portal.run(answer)\nresult = work()",
-    "a comprehension": "result = [portal.run(answer) for _ in range(1)][0]",
-    "top-level await": "import asyncio\nawait asyncio.sleep(0)\nresult = portal.run(answer)",
-    "a coroutine that is awaited": "async def work(): return portal.run(answer)\nresult = await work()",
+    "a statement": "result = portal.run('await f()', answer)",
+    "a function of another cell": "def work(): return portal.run('await f()', answer)\nresult = work()",
+    "a comprehension": "result = [portal.run('await f()', answer) for _ in range(1)][0]",
+    "top-level await": "import asyncio\nawait asyncio.sleep(0)\nresult = portal.run('await f()', answer)",
+    "a coroutine that is awaited": "async def work(): return portal.run('await f()', answer)\nresult = await work()",
 }
 
 
@@ -58,7 +58,7 @@ async def add() -> int:
 
 async def test_5_1_the_coroutine_of_an_application_is_refused() -> None:
     async def handler() -> None:
-        portal.run(add)
+        portal.run("await f()", add)
 
     with pytest.raises(BlockingCallError):
         await handler()
@@ -71,7 +71,7 @@ async def test_5_1_so_is_a_callback_of_the_loop() -> None:
 
     def callback() -> None:
         try:
-            portal.run(add)
+            portal.run("await f()", add)
         except BlockingCallError as error:
             raised.append(error)
 
@@ -83,7 +83,7 @@ async def test_5_1_so_is_a_callback_of_the_loop() -> None:
 async def test_5_1_a_module_that_a_coroutine_imports_is_no_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "blocks_at_import.py").write_text(ANSWER + "portal.run(answer)\n")
+    (tmp_path / "blocks_at_import.py").write_text(ANSWER + "portal.run('await f()', answer)\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(BlockingCallError):
         import blocks_at_import  # noqa: F401
@@ -100,7 +100,7 @@ def test_5_1_a_script_around_the_loop_is_no_cell(loop: str) -> None:
         from ezeep_async.blocking import portal
         async def add(): return 1
         async def main():
-            try: portal.run(add)
+            try: portal.run('await f()', add)
             except BlockingCallError: print("refused")
         loop = {loop}.new_event_loop()
         loop.run_until_complete(main())
@@ -118,10 +118,10 @@ def test_5_1_a_script_around_the_loop_is_no_cell(loop: str) -> None:
 
 async def test_5_1_never_on_the_portals_own_loop() -> None:
     async def inside() -> dict[str, object]:
-        return await run_cell("result = portal.run(answer)")
+        return await run_cell("result = portal.run('await f()', answer)")
 
     with pytest.raises(BlockingCallError):
-        await asyncio.to_thread(portal.run, inside)
+        await asyncio.to_thread(portal.run, "await f()", inside)
 
 
 NOTEBOOK = """
@@ -134,13 +134,13 @@ def _():
     from ezeep_async.blocking import portal
     async def answer(): return bool(asyncio.get_running_loop())
     asyncio.get_running_loop()
-    print("cell", portal.run(answer))
+    print("cell", portal.run('await f()', answer))
     return answer, asyncio, portal
 
 @app.cell
 async def _(answer, asyncio, portal):
     await asyncio.sleep(0)
-    print("async cell", portal.run(answer))
+    print("async cell", portal.run('await f()', answer))
     return
 """
 

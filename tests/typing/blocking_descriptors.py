@@ -43,6 +43,8 @@ class Groups:
 
 
 class BlockingGroups:
+    _called = "session.groups"
+
     def __init__(self, aio: Groups) -> None:
         self._aio = aio
 
@@ -55,6 +57,7 @@ class BlockingGroups:
 
 
 class Other:
+    _called = "session.other"
     _aio: str
     get = call(Groups.get)
 
@@ -84,7 +87,7 @@ def right(groups: BlockingGroups, group_id: UUID) -> None:
         assert_type(listed, BlockingPaginator[Group])
 
     assert_type(BlockingGroups.get(groups, "a"), Group)
-    assert_type(portal.run(Groups().get, "a"), Group)
+    assert_type(portal.run("await f()", Groups().get, "a"), Group)
 
 
 def wrong(groups: BlockingGroups, other: Other) -> None:
@@ -94,8 +97,8 @@ def wrong(groups: BlockingGroups, other: Other) -> None:
     groups.ensure("a", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     groups.list(size=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     groups.url(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    portal.run(Groups().get)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    other.get("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType,reportUnknownMemberType]
+    portal.run("await f()", Groups().get)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    other.get("a")  # type: ignore[misc]  # only mypy checks the type of `_aio`
     not_a_coroutine: Coroutine[Any, Any, Group] = groups.get("a")  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     del not_a_coroutine
     call(Groups.url)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
