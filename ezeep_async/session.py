@@ -110,6 +110,7 @@ class EzeepSession:
     Note:
         Every call of the API can raise these errors, in addition to those that it documents:
 
+        - `ValueError`: an argument is invalid, such as an id that is no UUID. Nothing was sent.
         - `ReauthorizationRequired`, `TransientAuthError` or another `AuthenticationError`: there is no valid token set.
         - `TokenStoreError`: the token store cannot be used.
         - `PermissionDenied`, `RateLimited`, `ServerError` or another `ApiError`: the server responded with an error.

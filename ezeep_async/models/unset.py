@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from typing import Final, Literal
 
 
@@ -20,8 +19,3 @@ class Unset(enum.Enum):
 
 
 UNSET: Final[Literal[Unset.UNSET]] = Unset.UNSET
-
-
-def given(values: Mapping[str, object]) -> dict[str, object]:
-    """Leave out the values that are `UNSET`."""
-    return {name: value for name, value in values.items() if value is not UNSET}

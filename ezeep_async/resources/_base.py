@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
+from uuid import UUID
 
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._wire.converter import PageBody, decode
-from ezeep_async._wire.requests import Request
+from ezeep_async._wire.requests import Collection, Request
 from ezeep_async._wire.responses import RawResponse, decode_response, is_success
 from ezeep_async.errors import (
     ConcurrentModification,
@@ -19,6 +20,7 @@ from ezeep_async.errors import (
     Sought,
     UnexpectedResponse,
 )
+from ezeep_async.models.unset import UNSET
 from ezeep_async.pagination.paginator import MAX_READINGS, Paginator
 from ezeep_async.pagination.prefetch import Params
 from ezeep_async.pagination.reader import Fetch, HasId, RawPage
@@ -46,18 +48,9 @@ class Api(Protocol):
 
 
 async def send_for(api: Api, request: Request, kind: type[T]) -> tuple[T, RawResponse]:
-    """Send, and decode the body. Return the record and its response.
-
-    This is the inner layer of all resources: public methods return the record, provisioning also reports the request
-    id and the attempts of the response.
-    """
+    """Send, and decode the body. Return the record and its response."""
     response = await api.send(request)
     return decode_response(request, response, lambda body: decode(body, kind)), response
-
-
-async def fetch_record(api: Api, request: Request, kind: type[T]) -> T:
-    """Send, and decode the body."""
-    return (await send_for(api, request, kind))[0]
 
 
 def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Request]) -> Fetch[R]:
@@ -98,25 +91,54 @@ async def read_settled(listing: Paginator[R], take: Callable[[R], T], *, strict:
     return taken
 
 
-async def create_record(api: Api, request: Request, kind: type[T], sought: Sought) -> tuple[T, RawResponse]:
-    """As `send_for`, for a creation. Raises `OutcomeUnknown` also for a 2xx response that cannot be decoded.
+class Calls(Generic[R]):
+    """Calls for one collection that return the record and its response.
 
-    `sought` is what `OutcomeUnknown.reconcile` looks for.
+    The public methods return the record. Provisioning also reports the request id and the attempts of the response.
     """
-    try:
-        return await send_for(api, request, kind)
-    except OutcomeUnknown as error:
-        error.sought = sought
-        raise
-    except UnexpectedResponse as error:
-        if not is_success(error.status):
+
+    def __init__(self, api: Api, collection: Collection, kind: type[R]) -> None:
+        self.api = api
+        self._collection = collection
+        self._kind = kind
+        self.fetch_page = page_fetcher(api, kind, collection.page)
+
+    async def get(self, item: UUID | str) -> tuple[R, RawResponse]:
+        """Read one record."""
+        return await send_for(self.api, self._collection.get(item), self._kind)
+
+    async def update(
+        self, item: UUID, checks: Mapping[str, Callable[[object, str], object]], **fields: object
+    ) -> R:
+        """Set the fields that are not `UNSET`, each checked by its function in `checks`."""
+        values = {name: checks[name](value, name) for name, value in fields.items() if value is not UNSET}
+        if not values:
+            raise ValueError("nothing to update: pass at least one field")
+        return (await send_for(self.api, self._collection.patch(item, values), self._kind))[0]
+
+    async def delete(self, item: UUID) -> RawResponse:
+        """Delete one record."""
+        return await self.api.send(self._collection.delete(item))
+
+    async def post(self, values: Mapping[str, object], sought: Sought) -> tuple[R, RawResponse]:
+        """Create a record. Raises `OutcomeUnknown` also for a 2xx response that cannot be decoded.
+
+        `sought` is what `OutcomeUnknown.reconcile` searches for.
+        """
+        try:
+            return await send_for(self.api, self._collection.create(values), self._kind)
+        except OutcomeUnknown as error:
+            error.sought = sought
             raise
-        raise OutcomeUnknown(
-            f"the creation was carried out, but its response cannot be decoded: {error}",
-            request_id=error.request_id,
-            attempts=error.attempts,
-            sought=sought,
-        ) from error
+        except UnexpectedResponse as error:
+            if not is_success(error.status):
+                raise
+            raise OutcomeUnknown(
+                f"the creation was carried out, but its response cannot be decoded: {error}",
+                request_id=error.request_id,
+                attempts=error.attempts,
+                sought=sought,
+            ) from error
 
 
 _LOST = (

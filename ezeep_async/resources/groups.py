@@ -2,26 +2,303 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
-from typing import Unpack
+import logging
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TypedDict, Unpack
 from uuid import UUID
 
-from ezeep_async._wire.group_names import checked_new_name
+import attrs
+
+from ezeep_async._runtime.contained_tasks import ContainedTask
+from ezeep_async._wire.group_names import LookAlikes, checked_new_name, shown
 from ezeep_async._wire.requests import GROUPS, as_uuid, checked_flag, checked_name, checked_text
+from ezeep_async._wire.responses import RawResponse
+from ezeep_async.errors import AmbiguousName, ApiError, OutcomeUnknown, Sought
 from ezeep_async.models.groups import Group
-from ezeep_async.models.unset import UNSET, Unset, given
+from ezeep_async.models.unset import UNSET, Unset
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.resources._base import Api, fetch_record, listed
-from ezeep_async.resources.group_calls import GroupCalls, GroupFields
+from ezeep_async.resources._base import (
+    LOST_TURNS,
+    Api,
+    Calls,
+    Turn,
+    TurnLost,
+    Turns,
+    listed,
+    lost_in_write,
+    read_settled,
+)
 from ezeep_async.resources.users import Users
 
 
+logger = logging.getLogger("ezeep_async.resources")
+
+CREATIONS = 3
+"""Creations that `ensure` sends while each response is lost and no such group is found."""
+
+SHARED_FOR_S = 5.0
+"""Seconds for which a shared turn accepts further callers."""
+
+
+class GroupFields(TypedDict, total=False):
+    """Optional fields of a new group."""
+
+    description: str
+    local_printing_enabled: bool | None
+    myprinters_enabled: bool | None
+
+
+@attrs.frozen
+class Ensured:
+    """A group that exists, whether this call created it, and the request that did."""
+
+    group: Group
+    created: bool
+    attempts: int = 0
+    request_id: str = ""
+
+
+class GroupCalls(Calls[Group]):
+    """Calls for groups."""
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api, GROUPS, Group)
+        fetch = self.fetch_page
+        self._turns = Turns(api)
+        # Not a method: `_SharedTurn` would refer to this object, which refers to it.
+        self._listing = lambda: Paginator(fetch, concurrency=4)
+        self._shared: dict[UUID, _SharedTurn] = {}
+        self._runs = 0
+
+    async def create(
+        self,
+        name: str,
+        organization_id: UUID,
+        description: str = "",
+        local_printing_enabled: bool | None = None,
+        myprinters_enabled: bool | None = None,
+    ) -> tuple[Group, RawResponse]:
+        """Create a group."""
+        values: dict[str, object] = {
+            "name": checked_new_name(name, "name"),
+            "organization_id": str(organization_id),
+        }
+        if checked_text(description, "description"):
+            values["description"] = description
+        if local_printing_enabled is not None:
+            values["local_printing_enabled"] = checked_flag(local_printing_enabled, "local_printing_enabled")
+        if myprinters_enabled is not None:
+            values["myprinters_enabled"] = checked_flag(myprinters_enabled, "myprinters_enabled")
+        return await self.post(values, Sought("group", name, organization_id))
+
+    async def ensure(self, name: str, organization_id: UUID, **fields: Unpack[GroupFields]) -> Ensured:
+        """Find the group, or create it."""
+        if (found := await self._find_one(name, organization_id)) is not None:
+            return Ensured(found, False)
+        return await self.ensure_absent(name, organization_id, **fields)
+
+    async def ensure_absent(self, name: str, organization_id: UUID, **fields: Unpack[GroupFields]) -> Ensured:
+        """As `ensure`, for a name that was not found before."""
+        lost_turns = 0
+        while True:
+            async with self._joined(organization_id) as shared, shared.names[name]:
+                # Checked here: the turn may have ended while this caller waited for another caller with the same name.
+                if shared.has_ended:
+                    continue
+                try:
+                    if (found := _only(shared.groups[name], name, organization_id)) is not None:
+                        return Ensured(found, False)
+                    ensured = await self._ensure(name, organization_id, fields, shared.turn)
+                except BaseException as error:
+                    # Later callers may not rely on this listing, unless it is certain that nothing was created.
+                    if not isinstance(error, ApiError) or _is_ambiguous(error):
+                        shared.end()
+                    if not isinstance(error, TurnLost) or lost_turns == LOST_TURNS:
+                        raise
+                    lost_turns += 1
+                    continue
+                shared.groups[name].append(ensured.group)
+            if ensured.created and shared.turn.lost():
+                raise lost_in_write(("group", name))
+            return ensured
+
+    @asynccontextmanager
+    async def _joined(self, organization_id: UUID) -> AsyncGenerator[_SharedTurn, None]:
+        """The shared turn in which this session creates groups of the organization."""
+        while (
+            (shared := self._shared.get(organization_id)) is not None
+            and shared.is_over
+            and not shared.callers
+        ):
+            await self._close(organization_id, shared)
+        if shared is None or shared.is_over:
+            shared = self._shared[organization_id] = _SharedTurn(self._turns, organization_id, self._listing)
+        shared.callers += 1
+        try:
+            await shared.begin()
+            yield shared
+        finally:
+            shared.callers -= 1
+            if not shared.callers and (not self._runs or shared.is_over):
+                await self._close(organization_id, shared)
+
+    @asynccontextmanager
+    async def creating_many(self) -> AsyncGenerator[None, None]:
+        """A block whose creations share a turn, also when they run one after another."""
+        self._runs += 1
+        try:
+            yield
+        finally:
+            self._runs -= 1
+            if not self._runs:
+                idle = [item for item in self._shared.items() if not item[1].callers]
+                for organization_id, shared in idle:
+                    await self._close(organization_id, shared)
+
+    async def _close(self, organization_id: UUID, shared: _SharedTurn) -> None:
+        if self._shared.get(organization_id) is shared:
+            del self._shared[organization_id]
+        await shared.close()
+
+    async def _ensure(self, name: str, organization_id: UUID, fields: GroupFields, turn: Turn) -> Ensured:
+        lost: OutcomeUnknown | ApiError | None = None
+        for _ in range(CREATIONS):
+            if lost and (found := await self._find_one(name, organization_id)) is not None:
+                return Ensured(found, True)
+            try:
+                group, response = await turn.write(lambda: self.create(name, organization_id, **fields))
+            except (OutcomeUnknown, ApiError) as error:
+                if isinstance(error, ApiError) and not _is_ambiguous(error):
+                    raise
+                logger.info(
+                    "the response to creating group %r was lost (%s): looking the group up", name, error
+                )
+                lost = error
+            else:
+                return Ensured(group, True, response.attempts, response.request_id)
+        if (found := await self._find_one(name, organization_id)) is not None:
+            return Ensured(found, True)
+        assert lost is not None  # noqa: S101  # the loop ends in no other way
+        raise lost
+
+    async def _find_one(self, name: str, organization_id: UUID) -> Group | None:
+        groups = [
+            group
+            for group in await listed(Paginator(self.fetch_page))
+            if group.organization_id == organization_id
+        ]
+        if (found := _only(groups, name, organization_id)) is not None:
+            return found
+        for other in LookAlikes(group.name for group in groups).of(name):
+            logger.warning(
+                "there is no group %s; there is a group %s, whose name looks the same",
+                shown(name),
+                shown(other),
+            )
+        return None
+
+
+def _only(groups: Iterable[Group], name: str, organization_id: UUID) -> Group | None:
+    found = [group for group in groups if (group.name, group.organization_id) == (name, organization_id)]
+    if len(found) > 1:
+        raise AmbiguousName(
+            f"{len(found)} groups are named {name!r}: use the id of one of them",
+            ids=[group.id for group in found],
+        )
+    return found[0] if found else None
+
+
+class _SharedTurn:
+    """A turn in which the callers of one session create groups of one organization, after one listing.
+
+    After `SHARED_FOR_S` seconds new callers wait for the next turn, so that other sessions get theirs.
+    """
+
+    def __init__(self, turns: Turns, organization_id: UUID, listing: Callable[[], Paginator[Group]]) -> None:
+        self.callers = 0
+        self.groups = defaultdict[str, list[Group]](list)
+        """The existing groups by name."""
+        self.names = defaultdict[str, asyncio.Lock](asyncio.Lock)
+        """Callers with the same name run one after another."""
+        self.turn = Turn(lambda: False)
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._left = asyncio.Event()
+        self._ended = False
+        self._began = float("inf")
+        self._task = ContainedTask(self._hold(turns, organization_id, listing))
+        # Retrieve the exception: where the lock was lost, each caller that has written raises it itself.
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no caller may begin a creation any more."""
+        return self._ended or self._task.done()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether new callers have to wait for the next turn."""
+        if self.turn.lost():
+            self._ended = True
+        return self.has_ended or time.monotonic() - self._began > SHARED_FOR_S
+
+    def end(self) -> None:
+        """Stop callers that have not begun their creation."""
+        self._ended = True
+
+    async def begin(self) -> None:
+        """Wait for the turn and the listing. Raises their exceptions."""
+        if not self._ready.done():
+            await asyncio.wait({self._task, self._ready}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._ready.done():
+            self._task.result()
+
+    async def close(self) -> None:
+        """End the turn, after the writes in flight."""
+        self._ended = True
+        self._left.set()
+        if not self._ready.done():
+            self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _hold(
+        self, turns: Turns, organization_id: UUID, listing: Callable[[], Paginator[Group]]
+    ) -> None:
+        async with turns.take(("groups of organization", str(organization_id))) as turn:
+            self.turn = turn
+            for group in await read_settled(listing(), lambda group: group, strict=False):
+                self.groups[group.name].append(group)
+            self._began = time.monotonic()
+            self._ready.set_result(None)
+            await self._left.wait()
+
+
+def _is_ambiguous(error: ApiError) -> bool:
+    """Whether a creation with this error response may have been carried out. After a 503 it was not."""
+    return (error.status == 408 or error.status >= 500) and not error.retryable
+
+
+_CHECKS: dict[str, Callable[[object, str], object]] = {
+    "name": checked_new_name,
+    "description": checked_text,
+    "local_printing_enabled": checked_flag,
+    "myprinters_enabled": checked_flag,
+}
+
+
 class Groups:
-    """The groups of the organization."""
+    """The groups of the organization.
+
+    Note:
+        docs/ezeep-api.md#groups
+    """
 
     def __init__(self, api: Api, users: Users) -> None:
-        self._api = api
         self._users = users
         self.inner = GroupCalls(api)
         """Internal: the same calls with their responses, for `ezeep_async.provisioning`."""
@@ -36,12 +313,6 @@ class Groups:
 
         Returns:
             A listing of groups, in the order of the server.
-
-        Raises:
-            ValueError: A size is no whole number or too small.
-
-        Note:
-            docs/ezeep-api.md#groups
         """
         return Paginator(self.inner.fetch_page, page_size=page_size, concurrency=concurrency, offset=offset)
 
@@ -56,12 +327,8 @@ class Groups:
 
         Raises:
             NotFound: No such group exists.
-            ValueError: `group_id` is no UUID; nothing was sent.
-
-        Note:
-            docs/ezeep-api.md#groups
         """
-        return await fetch_record(self._api, GROUPS.get(as_uuid(group_id, "group_id")), Group)
+        return (await self.inner.get(as_uuid(group_id, "group_id")))[0]
 
     async def create(
         self,
@@ -88,10 +355,6 @@ class Groups:
             OutcomeUnknown: The response was lost: the group may exist now or later. `error.reconcile(session)` looks
                 it up.
             BadRequest: The server rejects a value.
-            ValueError: An argument is not valid; nothing was sent.
-
-        Note:
-            docs/ezeep-api.md#groups
         """
         group, _ = await self.inner.create(
             name,
@@ -125,33 +388,16 @@ class Groups:
         Raises:
             NotFound: No such group exists.
             BadRequest: The server rejects a value.
-            ValueError: No field is given, or an argument is not valid; nothing was sent.
-
-        Note:
-            docs/ezeep-api.md#groups
+            ValueError: No field is given.
         """
-        group_id = as_uuid(group_id, "group_id")
-        if name is not UNSET:
-            checked_new_name(name, "name")
-        if description is not UNSET:
-            checked_text(description, "description")
-        for flag, field in (
-            (local_printing_enabled, "local_printing_enabled"),
-            (myprinters_enabled, "myprinters_enabled"),
-        ):
-            if flag is not UNSET:
-                checked_flag(flag, field)
-        values = given(
-            {
-                "name": name,
-                "description": description,
-                "local_printing_enabled": local_printing_enabled,
-                "myprinters_enabled": myprinters_enabled,
-            }
+        return await self.inner.update(
+            as_uuid(group_id, "group_id"),
+            _CHECKS,
+            name=name,
+            description=description,
+            local_printing_enabled=local_printing_enabled,
+            myprinters_enabled=myprinters_enabled,
         )
-        if not values:
-            raise ValueError("nothing to update: pass at least one field")
-        return await fetch_record(self._api, GROUPS.patch(group_id, values), Group)
 
     async def delete(self, group_id: UUID | str) -> None:
         """Delete a group.
@@ -161,10 +407,6 @@ class Groups:
 
         Raises:
             NotFound: No such group existed before the call.
-            ValueError: `group_id` is no UUID; nothing was sent.
-
-        Note:
-            docs/ezeep-api.md#groups
         """
         await self.inner.delete(as_uuid(group_id, "group_id"))
 
@@ -181,9 +423,6 @@ class Groups:
 
         Raises:
             InconsistentListing: The groups changed during each of three readings.
-
-        Note:
-            docs/ezeep-api.md#groups
         """
         return [group for group in await listed(self.list()) if group.name == name]
 
@@ -213,7 +452,6 @@ class Groups:
             OutcomeUnknown: The response to the creation was lost three times and no such group was found.
             InconsistentListing: The groups changed during each of three readings.
             BadRequest: The server rejects a value.
-            ValueError: An argument is not valid; nothing was sent.
 
         Note:
             The API has no idempotency key. A second group can appear where another client creates one, where `create`
@@ -233,12 +471,6 @@ class Groups:
 
         Returns:
             A listing of users, in the order of the server.
-
-        Raises:
-            ValueError: `group_id` is no UUID, or a size is no whole number or too small.
-
-        Note:
-            docs/ezeep-api.md#users
         """
         return self._users.list(
             group=as_uuid(group_id, "group_id"), page_size=page_size, concurrency=concurrency

@@ -11,18 +11,15 @@ from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import Sought
 from ezeep_async.models.accounts import Invitation
 from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.resources._base import Api, create_record, listed, page_fetcher
+from ezeep_async.resources._base import Api, Calls, listed
 
 
 DEFAULT_LIFETIME = timedelta(days=30)
 """Validity of an invitation without `expire_date`."""
 
 
-class InvitationCalls:
-    """Calls for invitations that return the record and its response. Used by `Invitations` and by provisioning."""
-
-    def __init__(self, api: Api) -> None:
-        self._api = api
+class InvitationCalls(Calls[Invitation]):
+    """Calls for invitations."""
 
     async def create(self, email: str, expire_date: datetime | None = None) -> tuple[Invitation, RawResponse]:
         """Create an invitation."""
@@ -40,38 +37,32 @@ class InvitationCalls:
                 raise ValueError(f"expire_date is {until!r}: in UTC it is out of range") from None
         # The documented form has no time zone: 2021-07-22T15:15:33.
         values = {"email": email, "expire_date": until.replace(tzinfo=None, microsecond=0).isoformat()}
-        request = INVITATIONS.create(values)
-        return await create_record(self._api, request, Invitation, Sought("invitation", email))
+        return await self.post(values, Sought("invitation", email))
 
 
 class Invitations:
-    """Invitations to join the organization."""
+    """Invitations to join the organization.
+
+    Note:
+        docs/ezeep-api.md#account-directory
+    """
 
     def __init__(self, api: Api) -> None:
-        self.inner = InvitationCalls(api)
+        self.inner = InvitationCalls(api, INVITATIONS, Invitation)
         """Internal: the same calls with their responses, for `ezeep_async.provisioning`."""
-        self._api = api
-        self._fetch = page_fetcher(api, Invitation, INVITATIONS.page)
 
     def list(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[Invitation]:
         """List all invitations. Nothing is sent before the listing is iterated.
 
         Args:
             page_size: Rows to request per page, at least 1. The server may send fewer.
-            concurrency: Pages to request at the same time, at least 1. This does not change the
-                order of the invitations.
+            concurrency: Pages to request at the same time, at least 1.
             offset: Rows to skip, at least 0.
 
         Returns:
             A listing of invitations, in the order of the server.
-
-        Raises:
-            ValueError: A size is no whole number or too small.
-
-        Note:
-            docs/ezeep-api.md#account-directory
         """
-        return Paginator(self._fetch, page_size=page_size, concurrency=concurrency, offset=offset)
+        return Paginator(self.inner.fetch_page, page_size=page_size, concurrency=concurrency, offset=offset)
 
     async def create(self, email: str, expire_date: datetime | None = None) -> Invitation:
         """Invite a person by e-mail. Not safe to repeat: each call sends a mail.
@@ -87,10 +78,6 @@ class Invitations:
             OutcomeUnknown: The response was lost: the mail may have been sent, or may still be.
                 `error.reconcile(session)` looks for the address among the invitations.
             BadRequest: The server rejects a value.
-            ValueError: An argument is not valid; nothing was sent.
-
-        Note:
-            docs/ezeep-api.md#account-directory
         """
         return (await self.inner.create(email, expire_date))[0]
 
@@ -105,9 +92,6 @@ class Invitations:
 
         Raises:
             InconsistentListing: The invitations changed during each of three readings.
-
-        Note:
-            docs/ezeep-api.md#account-directory
         """
         return [each for each in await listed(self.list()) if each.email.casefold() == email.casefold()]
 
@@ -119,9 +103,5 @@ class Invitations:
 
         Raises:
             NotFound: No such invitation exists.
-            ValueError: `invitation_id` is no UUID; nothing was sent.
-
-        Note:
-            docs/ezeep-api.md#account-directory
         """
-        await self._api.send(INVITATIONS.patch(as_uuid(invitation_id, "invitation_id"), {}))
+        await self.inner.api.send(INVITATIONS.patch(as_uuid(invitation_id, "invitation_id"), {}))

@@ -2,24 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Awaitable, Callable, Iterable
 from uuid import UUID
 
-from ezeep_async._wire.requests import USERS, as_uuid, group_filter
+import attrs
+
+from ezeep_async._wire.requests import USERS, as_uuid, group_filter, memberships
+from ezeep_async._wire.responses import RawResponse
+from ezeep_async.errors import ApiError, ConcurrentModification, EzeepError
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.resources._base import Api, page_fetcher
-from ezeep_async.resources.user_calls import UserCalls
+from ezeep_async.resources._base import Api, Calls, Turn, Turns, page_fetcher, send_for
+
+
+logger = logging.getLogger("ezeep_async.resources")
+
+MERGE_ATTEMPTS = 4
+"""Writes of one membership change while another writer keeps changing the same user."""
+
+BeforeWrite = Callable[[frozenset[UUID], frozenset[UUID]], Awaitable[None]]
+"""Called with the user's groups before and after the write. An exception prevents the write."""
+
+
+@attrs.frozen
+class MembershipChange:
+    """The result of a change of one user's groups."""
+
+    user: User
+    before: frozenset[UUID]
+    """The groups before the first write."""
+    written: bool
+    attempts: int
+    """Requests that the last response took."""
+    request_id: str
+
+
+class UserCalls(Calls[User]):
+    """Calls for users."""
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api, USERS, User)
+        self._turns = Turns(api)
+        self._patch_refused = False
+
+    async def set_groups(self, user_id: UUID, group_ids: frozenset[UUID]) -> tuple[User, RawResponse]:
+        """Replace the groups of a user, in a turn of its own."""
+        return await self._turns.run(_name_of(user_id), lambda turn: self._write(user_id, group_ids, turn))
+
+    async def change_groups(
+        self,
+        user_id: UUID,
+        add: frozenset[UUID],
+        remove: frozenset[UUID],
+        *,
+        assumed: frozenset[UUID] | None = None,
+        before_write: BeforeWrite | None = None,
+    ) -> MembershipChange:
+        """Read, merge, write if something changes, and compare the response.
+
+        `assumed` replaces the first read. `before_write` runs before each write.
+        """
+
+        def merged(groups: frozenset[UUID]) -> frozenset[UUID]:
+            return (groups | add) - remove
+
+        async def merge(turn: Turn) -> MembershipChange:
+            nonlocal assumed
+            current = before = assumed or frozenset[UUID]()
+            is_known = assumed is not None and merged(assumed) != assumed
+            assumed = None  # other writers may have had a turn before a second one
+            written = False
+            try:
+                for writes_left in range(MERGE_ATTEMPTS, -1, -1):
+                    if not is_known:
+                        user, response = await self.get(user_id)
+                        current = user.group_ids
+                        before = before if written else current
+                        if merged(current) == current:
+                            return MembershipChange(
+                                user, before, written, response.attempts, response.request_id
+                            )
+                    if not writes_left:
+                        break
+                    wanted = merged(current)
+                    if before_write is not None:
+                        await before_write(current, wanted)
+                    user, response = await self._write(user_id, wanted, turn)
+                    written, is_known = True, False
+                    if user.group_ids == wanted:
+                        return MembershipChange(user, before, written, response.attempts, response.request_id)
+                    logger.info(
+                        "user %s: the response has other groups than were written; reading the user again",
+                        user_id,
+                    )
+                raise ConcurrentModification(
+                    f"user {user_id}: the groups differed from what was written, {MERGE_ATTEMPTS} times. Another "
+                    "writer changes the same user, or the server rejects one of the groups. Read the user and try again"
+                )
+            except EzeepError as error:
+                # An earlier write of this loop has succeeded, also where a later one was rejected.
+                error.may_have_happened = error.may_have_happened or written
+                raise
+
+        return await self._turns.run(_name_of(user_id), merge)
+
+    async def _write(self, user_id: UUID, group_ids: frozenset[UUID], turn: Turn) -> tuple[User, RawResponse]:
+        groups = memberships(group_ids)
+        if not self._patch_refused:
+            try:
+                patch = USERS.patch(user_id, {"groups": groups})
+                return await turn.write(lambda: send_for(self.api, patch, User))
+            except ApiError as error:
+                if error.status != 405:
+                    raise
+            self._patch_refused = True
+            logger.info("the server does not accept PATCH for users: this session uses PUT from now on")
+        # PUT may reset fields that are not sent, so the flags are read and sent along.
+        user, _ = await self.get(user_id)
+        values = {
+            "groups": groups,
+            "local_printing_enabled": user.local_printing_enabled,
+            "self_service_enabled": user.self_service_enabled,
+            "myprinters_enabled": user.myprinters_enabled,
+        }
+        put = USERS.put(user_id, values)
+        return await turn.write(lambda: send_for(self.api, put, User))
+
+
+def _name_of(user_id: UUID) -> tuple[str, str]:
+    return "user", str(user_id)
+
+
+def _ids(group_ids: Iterable[UUID | str]) -> frozenset[UUID]:
+    if isinstance(group_ids, str | UUID | bytes) or not isinstance(group_ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise ValueError(f"group_ids is {group_ids!r}: pass a list of ids")  # noqa: TRY004  # one class for bad arguments
+    return frozenset(as_uuid(group_id, "group_id") for group_id in group_ids)
 
 
 class Users:
-    """The users of the organization. Every write of a user's memberships replaces the whole set."""
+    """The users of the organization. Every write of a user's memberships replaces the whole set.
+
+    Note:
+        docs/ezeep-api.md#users
+    """
 
     def __init__(self, api: Api) -> None:
-        self._api = api
         self.inner = UserCalls(api)
         """Internal: the same calls with their responses, for `ezeep_async.provisioning`."""
-        self._fetch = page_fetcher(api, User, USERS.page)
 
     def list(
         self, group: UUID | str | None = None, page_size: int = 100, concurrency: int = 1, offset: int = 0
@@ -37,24 +167,20 @@ class Users:
 
         Returns:
             A listing of users, in the order of the server.
-
-        Raises:
-            ValueError: `group` is no UUID, or a size is no whole number or too small.
-
-        Note:
-            docs/ezeep-api.md#users
         """
         if group is None:
-            return Paginator(self._fetch, page_size=page_size, concurrency=concurrency, offset=offset)
+            return Paginator(
+                self.inner.fetch_page, page_size=page_size, concurrency=concurrency, offset=offset
+            )
         group_id = as_uuid(group, "group")
         body = group_filter(group_id)
         return Paginator(
-            page_fetcher(self._api, User, lambda params: USERS.page(params, body)),
+            page_fetcher(self.inner.api, User, lambda params: USERS.page(params, body)),
             page_size=page_size,
             concurrency=concurrency,
             offset=offset,
             keep=lambda user: group_id in user.group_ids,
-            unfiltered=self._fetch,
+            unfiltered=self.inner.fetch_page,
         )
 
     async def get(self, user_id: UUID | str) -> User:
@@ -68,10 +194,6 @@ class Users:
 
         Raises:
             NotFound: No such user exists.
-            ValueError: `user_id` is no UUID; nothing was sent.
-
-        Note:
-            docs/ezeep-api.md#users
         """
         return (await self.inner.get(as_uuid(user_id, "user_id")))[0]
 
@@ -92,9 +214,6 @@ class Users:
             NotFound: No such user exists.
             BadRequest: The server rejects one of the groups.
             ValueError: An id is no UUID, or `group_ids` is a single id; nothing was sent.
-
-        Note:
-            docs/ezeep-api.md#users
         """
         return (await self.inner.set_groups(as_uuid(user_id, "user_id"), _ids(group_ids)))[0]
 
@@ -117,10 +236,6 @@ class Users:
             ConcurrentModification: Another writer keeps changing the same user, or its lock was busy or lost.
             NotFound: No such user exists.
             BadRequest: The server rejects one of the groups.
-            ValueError: An id is no UUID; nothing was sent.
-
-        Note:
-            docs/ezeep-api.md#users
         """
         user = as_uuid(user_id, "user_id")
         return (await self.inner.change_groups(user, _ids(group_ids), frozenset())).user
@@ -139,10 +254,6 @@ class Users:
             ConcurrentModification: Another writer keeps changing the same user, or its lock was busy or lost.
             NotFound: No such user exists.
             BadRequest: The server rejects the remaining groups.
-            ValueError: An id is no UUID; nothing was sent.
-
-        Note:
-            docs/ezeep-api.md#users
         """
         user = as_uuid(user_id, "user_id")
         return (await self.inner.change_groups(user, frozenset(), _ids(group_ids))).user
@@ -168,17 +279,8 @@ class Users:
             NotFound: No such user exists.
             BadRequest: The server rejects one of the groups.
             ValueError: An id is no UUID, or a group is in both `add` and `remove`; nothing was sent.
-
-        Note:
-            docs/ezeep-api.md#users
         """
         user, more, less = as_uuid(user_id, "user_id"), _ids(add), _ids(remove)
         if both := more & less:
             raise ValueError(f"groups both in add and in remove: {', '.join(map(str, sorted(both)))}")
         return (await self.inner.change_groups(user, more, less)).user
-
-
-def _ids(group_ids: Iterable[UUID | str]) -> frozenset[UUID]:
-    if isinstance(group_ids, str | UUID | bytes) or not isinstance(group_ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-        raise ValueError(f"group_ids is {group_ids!r}: pass a list of ids")  # noqa: TRY004  # one class for bad arguments
-    return frozenset(as_uuid(group_id, "group_id") for group_id in group_ids)

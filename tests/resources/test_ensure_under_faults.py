@@ -11,7 +11,7 @@ import pytest
 from helpers.stub_servers import no_jitter, quick
 
 from ezeep_async import DesiredState, EzeepSession, MemoryTokenStore, ServerError
-from ezeep_async.resources import group_calls
+from ezeep_async.resources import groups as group_calls
 from ezeep_async.sandbox import Sandbox
 
 

@@ -17,7 +17,7 @@ from ezeep_async.provisioning.plans.snapshot import Resources
 from ezeep_async.provisioning.runs import apply
 from ezeep_async.provisioning.runs.apply import Run, Writer
 from ezeep_async.provisioning.runs.preflight import Preflight
-from ezeep_async.resources.user_calls import MembershipChange
+from ezeep_async.resources.users import MembershipChange
 
 
 MANY = 100_000
