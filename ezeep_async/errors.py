@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 import attrs
@@ -15,12 +15,21 @@ R_co = TypeVar("R_co", covariant=True)
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
+class SentRequest(TypedDict, total=False):
+    """Keyword arguments of errors that belong to one call of the API."""
+
+    request_id: str | None
+    attempts: int
+
+
 class EzeepError(Exception):
     """Base class of all errors that this package raises.
 
     Every error can be pickled and copied, and contains no secret.
 
     Attributes:
+        request_id: Id of the request from the server, or else the one that the client sent, or None.
+        attempts: Requests that were sent for this call.
         items_so_far: Items that a failed listing had read, or None if no listing failed.
         resume_offset: `offset=` with which to list the remaining items, or None if the server does not page by offset.
         retryable: Whether the same call may succeed later and can be repeated without harm.
@@ -33,6 +42,11 @@ class EzeepError(Exception):
     retryable: bool = False
     retry_after: float | None = None
     may_have_happened: bool = False
+
+    def __init__(self, *message: object, request_id: str | None = None, attempts: int = 1) -> None:
+        super().__init__(*message)
+        self.request_id = request_id
+        self.attempts = attempts
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -60,7 +74,6 @@ class AuthenticationError(EzeepError):
     Attributes:
         error: Error code of the server, such as `invalid_client` (RFC 6749 section 5.2), or None.
         status: HTTP status code, or None if there was no response.
-        request_id: Id of the request, for the support of ezeep, or None.
     """
 
     def __init__(
@@ -71,10 +84,9 @@ class AuthenticationError(EzeepError):
         status: int | None = None,
         request_id: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, request_id=request_id)
         self.error = error
         self.status = status
-        self.request_id = request_id
 
 
 class ReauthorizationRequired(AuthenticationError):
@@ -146,8 +158,6 @@ class ApiError(EzeepError):
         headers: Response headers; names are case-insensitive, and cookies are left out.
         body: Decoded JSON, or text of at most 4096 characters.
         field_errors: Messages for each field that the server rejected.
-        request_id: Id of the request from the server, or else the one that the client sent.
-        attempts: Requests that were sent for this call.
     """
 
     def __init__(
@@ -158,16 +168,15 @@ class ApiError(EzeepError):
         headers: Mapping[str, str] = NO_HEADERS,
         body: object = None,
         field_errors: Mapping[str, Sequence[str]] | None = None,
-        request_id: str | None = None,
-        attempts: int = 1,
+        retry_after: float | None = None,
+        **request: Unpack[SentRequest],
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, **request)
         self.status = status
         self.headers: Mapping[str, str] = dict(headers) if headers is NO_HEADERS else headers
         self.body = body
+        self.retry_after = retry_after
         self.field_errors: dict[str, list[str]] = {k: list(v) for k, v in (field_errors or {}).items()}
-        self.request_id = request_id
-        self.attempts = attempts
 
 
 class BadRequest(ApiError):
@@ -192,10 +201,6 @@ class RateLimited(ApiError):
     Wait for `retry_after` seconds, then call again.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None, **details: object) -> None:
-        super().__init__(message, **details)  # type: ignore[arg-type]  # the same keywords as the base
-        self.retry_after = retry_after
-
 
 class ServerError(ApiError):
     """The server or a gateway failed (5xx), also after retries. Call again later."""
@@ -210,8 +215,6 @@ class UnexpectedResponse(EzeepError):
         status: HTTP status code.
         path: JSON path of the value that could not be decoded, such as `$.results[0].id`, or None.
         excerpt: Beginning of the response body.
-        request_id: Id of the request, or None.
-        attempts: Requests that were sent for this call.
     """
 
     def __init__(
@@ -221,15 +224,12 @@ class UnexpectedResponse(EzeepError):
         status: int = 0,
         path: str | None = None,
         excerpt: str = "",
-        request_id: str | None = None,
-        attempts: int = 1,
+        **request: Unpack[SentRequest],
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, **request)
         self.status = status
         self.path = path
         self.excerpt = excerpt
-        self.request_id = request_id
-        self.attempts = attempts
 
 
 class UnexpectedRedirect(UnexpectedResponse):
@@ -249,22 +249,13 @@ class TransportError(EzeepError):
 
     Attributes:
         request_sent: False if no part of the request was sent, True if it was sent, None if unknown.
-        request_id: Id of the request, or None.
-        attempts: Requests that were sent for this call.
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        request_sent: bool | None = None,
-        request_id: str | None = None,
-        attempts: int = 1,
+        self, message: str, *, request_sent: bool | None = None, **request: Unpack[SentRequest]
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, **request)
         self.request_sent = request_sent
-        self.request_id = request_id
-        self.attempts = attempts
 
 
 class ConnectFailed(TransportError):
@@ -308,24 +299,13 @@ class OutcomeUnknown(EzeepError):
     The error holds no session, so it can be pickled and reconciled in another process.
 
     Attributes:
-        request_id: Id of the request, or None.
-        attempts: Requests that were sent for this call.
         sought: What `reconcile` searches for, or None if the write did not create a group or an invitation.
     """
 
     may_have_happened = True
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        request_id: str | None = None,
-        attempts: int = 1,
-        sought: Sought | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.request_id = request_id
-        self.attempts = attempts
+    def __init__(self, message: str, *, sought: Sought | None = None, **request: Unpack[SentRequest]) -> None:
+        super().__init__(message, **request)
         self.sought = sought
 
     def reconcile(self, session: Reconciler[R_co]) -> R_co:
@@ -431,12 +411,7 @@ class SafetyLimitExceeded(EzeepError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        removals: int = 0,
-        limit: int = 0,
-        by_group: Mapping[str, int] | None = None,
+        self, message: str, *, removals: int = 0, limit: int = 0, by_group: Mapping[str, int] | None = None
     ) -> None:
         super().__init__(message)
         self.removals = removals
