@@ -7,7 +7,7 @@ import math
 import os
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import attrs
 from yarl import URL
@@ -32,21 +32,18 @@ def is_loopback(host: str | None) -> bool:
 def _base_url(value: str) -> str:
     """Validate a base URL and remove its trailing slash."""
     try:
-        value = cleaned(value, "an endpoint") if isinstance(value, str) else value  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-        url = URL(value)
+        url = URL(cleaned(value, "an endpoint") if isinstance(value, str) else value)  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
     except (ValueError, TypeError) as error:
         raise ValueError(f"not a URL: {value!r}. Pass one such as 'https://api2.ezeep.com'") from error
     if url.user is not None or url.password is not None:
         # Without the value: it may contain a password.
         raise ValueError("the endpoint contains a user name or a password: remove it")
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise InsecureEndpoint(f"not an https:// URL: {value!r}. An endpoint starts with https://")
-    if url.scheme == "http" and not is_loopback(url.host):
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host)):
         raise InsecureEndpoint(
             f"{value!r} is not https: use https://. Tokens are sent over http to loopback addresses only"
         )
-    if any(character.isspace() for character in url.host):
-        raise ValueError(f"not a URL: {value!r} has white space in its host")
+    if not url.host or any(character.isspace() for character in url.host):
+        raise ValueError(f"not a URL: {value!r} has no valid host")
     if url.query_string or url.fragment:
         raise ValueError(f"the endpoint {value!r} has a query or a fragment: remove it")
     return str(url).rstrip("/")
@@ -96,69 +93,55 @@ class Endpoints:
         return cls(**{name: value for name, value in given.items() if value})
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _must_be(
+    expected: str, accepts: Callable[[Any], bool], *, is_secret: bool = False
+) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    """A validator that raises `ValueError`, without the value if that may contain a password."""
 
-
-def _positive(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not (isinstance(value, int | float) and _is_number(value) and value > 0):
-        raise ValueError(f"{attribute.name} must be a positive number, not {value!r}")
-
-
-def _not_negative(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not (isinstance(value, int | float) and _is_number(value) and value >= 0):
-        raise ValueError(f"{attribute.name} must be a number of at least 0, not {value!r}")
-
-
-def _integer(least: int) -> Callable[[object, attrs.Attribute[Any], object], None]:
     def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if not (isinstance(value, int) and _is_number(value) and value >= least):
-            raise ValueError(f"{attribute.name} must be an integer of at least {least}, not {value!r}")
+        if not accepts(value):
+            found = "" if is_secret else f", not {value!r}"
+            raise ValueError(f"{attribute.name} must be {expected}{found}")
 
     return validate
 
 
-def _proxy(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def _is_number(value: Any, kind: Any = (int, float)) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_http_url(value: object) -> bool:
     try:
         url = URL(value) if isinstance(value, str) else None
     except ValueError:
-        url = None
-    if url is None or url.scheme not in {"http", "https"} or not url.host:
-        # Without the value: it may contain a password.
-        raise ValueError(
-            f"{attribute.name} must be an http:// or https:// URL, such as http://proxy.example:3128"
-        )
+        return False
+    return url is not None and url.scheme in {"http", "https"} and bool(url.host)
+
+
+def _is_two_strings(value: object) -> bool:
+    return isinstance(value, tuple) and [type(part) for part in cast("tuple[object]", value)] == [str, str]
+
+
+_positive = _must_be("a positive number", lambda value: _is_number(value) and value > 0)
+_not_negative = _must_be("a number of at least 0", lambda value: _is_number(value) and value >= 0)
+_count = _must_be("an integer of at least 0", lambda value: _is_number(value, int) and value >= 0)
+_positive_count = _must_be("an integer of at least 1", lambda value: _is_number(value, int) and value >= 1)
+_flag = _must_be("True or False", lambda value: value is True or value is False)
+# aiohttp takes False as "do not verify certificates".
+_tls = _must_be("an ssl.SSLContext", lambda value: isinstance(value, ssl.SSLContext))
+_proxy = _must_be(
+    "an http:// or https:// URL, such as http://proxy.example:3128", _is_http_url, is_secret=True
+)
+_two_strings = _must_be("a tuple of two strings: (user name, password)", _is_two_strings, is_secret=True)
 
 
 def _clean_proxy(value: str | None) -> str | None:
     return cleaned(value, "proxy") if isinstance(value, str) else value
 
 
-def _flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not True and value is not False:
-        raise ValueError(f"{attribute.name} must be True or False, not {value!r}")
-
-
-def _tls(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    # aiohttp takes False as "do not verify certificates".
-    if value is not None and not isinstance(value, ssl.SSLContext):
-        raise ValueError(f"{attribute.name} must be an ssl.SSLContext or None, not {value!r}")
-
-
-def _two_strings(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    match value:
-        case (str(), str()) if isinstance(value, tuple):
-            return
-        case _:
-            # Without the value: it contains a password.
-            raise ValueError(f"{attribute.name} must be a tuple of two strings: (user name, password)")
-
-
-def _proxy_without_password(value: str | None) -> str:
-    if value is None:
-        return "None"
-    url = URL(value)
-    return repr(str(url.with_password("***") if url.password else url))
+def _without_password(value: str | None) -> str:
+    url = URL(value or "")
+    return repr(str(url.with_password("***"))) if url.password else repr(value)
 
 
 @clears_arguments
@@ -185,7 +168,7 @@ class Settings:
     """Seconds for one call, its retries and back-off included; more than 0. Default: 300.
 
     The time that a call waits for a slot of the limiter does not count."""
-    retries: int = attrs.field(default=4, validator=_integer(0))
+    retries: int = attrs.field(default=4, validator=_count)
     """Retries of one call after its first attempt; 0 or more. Default: 4.
 
     With 0 no request is repeated. To retry in your own code, use `is_retryable(error)` and `error.retry_after`."""
@@ -193,7 +176,7 @@ class Settings:
     """Longest `Retry-After` in seconds to wait for; 0 or more. Default: 120.
 
     A longer one raises `RateLimited` at once, and later calls to the same host wait this long before they start."""
-    concurrency: int = attrs.field(default=32, validator=_integer(1))
+    concurrency: int = attrs.field(default=32, validator=_positive_count)
     """Concurrent API requests of one session to each host; 1 or more. Default: 32."""
     requests_per_second: float | None = attrs.field(
         default=None, validator=attrs.validators.optional(_positive)
@@ -212,14 +195,14 @@ class Settings:
         default=None,
         converter=_clean_proxy,
         validator=attrs.validators.optional(_proxy),
-        repr=_proxy_without_password,
+        repr=_without_password,
     )
     """URL of an HTTP proxy for both hosts, such as `http://proxy.example:3128`, or None. Default: None."""
     proxy_auth: tuple[str, str] | None = attrs.field(
         default=None, validator=attrs.validators.optional(_two_strings), repr=False
     )
     """User name and password for the proxy, if its URL does not contain them. Default: None."""
-    ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=_tls)
+    ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=attrs.validators.optional(_tls))
     """TLS context for both hosts, for a private certificate authority or a client certificate. Default: None."""
     shared_locks: bool = attrs.field(default=True, validator=_flag)
     """Lock changes of a user's groups, and `groups.ensure`, across processes. Default: True.
