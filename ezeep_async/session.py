@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
@@ -61,18 +61,22 @@ class SessionOptions(TypedDict, total=False):
     clock: Clock
 
 
+def _check_methods(value: object, name: str, kind: str, methods: Iterable[str]) -> None:
+    """Raise `TypeError` if `value` lacks one of the methods. The message omits the value: it may be a secret."""
+    if isinstance(value, type):
+        raise TypeError(f"{name} must be a {kind}, not the class {value.__name__}: pass an instance")
+    if lacking := [method for method in methods if not hasattr(value, method)]:
+        raise TypeError(
+            f"{name} must be a {kind}, not {type(value).__name__}, which has no {', '.join(lacking)}"
+        )
+
+
 def _check_store(store: object) -> None:
-    """Raise `TypeError` if `store` is not a token store. The message omits the value: it may be a secret."""
     if isinstance(store, (str, os.PathLike)):
         raise TypeError("store must be a token store, not a path: EzeepSession(app, FileTokenStore(path))")
     if isinstance(store, TokenSet):
         raise TypeError("store must be a token store, not a TokenSet: EzeepSession(app, tokens=...)")
-    if isinstance(store, type):
-        raise TypeError(f"store must be a token store, not the class {store.__name__}: pass an instance")
-    if lacking := [name for name in STORE_METHODS if not hasattr(store, name)]:
-        raise TypeError(
-            f"store must be a token store, not {type(store).__name__}, which has no {', '.join(lacking)}"
-        )
+    _check_methods(store, "store", "token store", STORE_METHODS)
 
 
 class EzeepSession:
@@ -147,6 +151,7 @@ class EzeepSession:
             )
         if on_token_rotated is not None and not callable(on_token_rotated):
             raise TypeError(f"on_token_rotated must be callable, not {type(on_token_rotated).__name__}")
+        _check_methods(clock, "clock", "Clock", ("now", "monotonic"))
         self._again = partial(
             type(self), app, store, tokens, endpoints, settings, None, on_token_rotated, clock
         )
@@ -317,17 +322,11 @@ class EzeepSession:
             raise ValueError(f"the method {method} is not supported: a token must not be sent with it")
         checked_text(path_or_url, "path_or_url", shortest=1, longest=LONGEST_TARGET)
         host, path, query = self._locate(path_or_url, params)
-        request = Request(
-            method,
-            host,
-            path,
-            path,
-            query,
-            None if json is None else checked_json(json),
-            idempotent=method in SAFE_METHODS
-            if idempotent is None
-            else checked_flag(idempotent, "idempotent"),
-        )
+        body = None if json is None else checked_json(json)
+        if idempotent is None:
+            idempotent = method in SAFE_METHODS
+        checked_flag(idempotent, "idempotent")
+        request = Request(method, host, path, path, query, body, idempotent=idempotent)
         return decode_response(request, await self._core.send(request), decode_plain)
 
     async def reconcile(self, unknown: OutcomeUnknown, /) -> Reconciled:
@@ -368,30 +367,22 @@ class EzeepSession:
 
     def _locate(self, path_or_url: str, params: Mapping[str, str | int] | None) -> tuple[Host, str, str]:
         url = URL(path_or_url)
-        host = Host.API
+        host, path = Host.API, url.raw_path
         if url.absolute:
-            bases = {Host.API: URL(self._core.endpoints.api), Host.ACCOUNT: URL(self._core.endpoints.account)}
-            for candidate, base in bases.items():
+            endpoints = self._core.endpoints
+            for candidate, base in ((Host.API, URL(endpoints.api)), (Host.ACCOUNT, URL(endpoints.account))):
                 prefix = base.raw_path.rstrip("/")
-                if (
-                    url.origin() == base.origin()
-                    and url.raw_path.startswith(prefix + "/")
-                    and url.user is None
-                ):
-                    host, path = candidate, url.raw_path[len(prefix) :]
+                if url.origin() == base.origin() and path.startswith(prefix + "/") and url.user is None:
+                    host, path = candidate, path[len(prefix) :]
                     break
             else:
                 raise ValueError(
                     f"{url.host or path_or_url!r} is not one of the two endpoints: the token is sent to no other host"
                 )
-        elif path_or_url.startswith("/") and not path_or_url.startswith("//"):
-            path = url.raw_path
-        else:
+        if not path.startswith("/") or path.startswith("//") or path_or_url.startswith("//"):
             raise ValueError(f"{path_or_url!r} is not a path: start it with one slash")
         if {".", ".."} & set(unquote(path).split("/")):
             raise ValueError(f"the path {path_or_url!r} contains a '.' or '..' segment: remove it")
-        if path.startswith("//"):
-            raise ValueError(f"the path {path_or_url!r} starts with two slashes: start it with one")
         if params is not None:
             url = url.update_query(checked_params(params))
         return host, path, url.raw_query_string

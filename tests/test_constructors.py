@@ -23,6 +23,7 @@ from ezeep_async import (
     TokenSet,
     run_sync,
 )
+from ezeep_async.auth.clock import Clock
 from ezeep_async.provisioning.runs.audit import AuditLog, read_audit_log
 from ezeep_async.sandbox import Sandbox
 
@@ -54,6 +55,9 @@ WRONG: list[tuple[str, Callable[[Any], object], Any]] = [
     ("settings is of the class Settings", lambda x: EzeepSession(APP, settings=x), {"retries": 1}),
     ("http is of the class ClientSession", lambda x: EzeepSession(APP, http=x), SECRET),
     ("on_token_rotated must be callable", lambda x: EzeepSession(APP, on_token_rotated=x), SECRET),
+    ("clock must be a Clock, not int, which has no now, monotonic", lambda x: EzeepSession(APP, clock=x), 3),
+    ("clock must be a Clock, not the class Clock", lambda x: EzeepSession(APP, clock=x), Clock),
+    ("access_token has the scheme 'Bearer'", lambda x: TokenSet(x, "r", datetime.now(UTC)), f"Bearer {SECRET}"),
     ("session is of the class EzeepSession", run_sync, APP),
     ("session is of the class EzeepSession, and not the class", run_sync, EzeepSession),
     ("the token file is a str or a pathlib.Path", FileTokenStore, None),

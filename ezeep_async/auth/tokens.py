@@ -60,6 +60,8 @@ def _token_problem(value: str) -> str | None:
     """What is wrong with a token, which is visible ASCII (RFC 6749 appendix A)."""
     if len(value) > LONGEST_TOKEN:
         return f"{len(value)} characters: {LONGEST_TOKEN} at most"
+    if value.casefold().startswith("bearer "):
+        return "the scheme 'Bearer': pass the token alone"
     return None if value.isascii() and value.isprintable() else "characters that are not visible ASCII"
 
 
@@ -77,6 +79,8 @@ def usable_text(value: object) -> str | None:
 def usable_token(value: object) -> str | None:
     """Return a token of a response, without the line break that some servers append. None if it is not a token."""
     token = value.strip("\r\n\t") if isinstance(value, str) else ""
+    if token.casefold().startswith("bearer "):
+        token = token[len("bearer ") :]
     return token if token and _token_problem(token) is None else None
 
 

@@ -38,7 +38,7 @@ from ezeep_async.provisioning.runs.preflight import Preflight
 from ezeep_async.provisioning.runs.report import Difference, Outcome, Report, Row
 from ezeep_async.provisioning.wording import counted
 from ezeep_async.resources._base import read_settled
-from ezeep_async.resources.user_calls import MembershipChange
+from ezeep_async.resources.users import MembershipChange
 
 
 T = TypeVar("T")
