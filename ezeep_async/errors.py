@@ -29,7 +29,7 @@ class EzeepError(Exception):
 
     Attributes:
         request_id: Id of the request from the server, or else the one that the client sent, or None.
-        attempts: Requests that were sent for this call.
+        attempts: Requests that were sent for this call; 1 where that is not known.
         items_so_far: Items that a failed listing had read, or None if no listing failed.
         resume_offset: `offset=` with which to list the remaining items, or None if the server does not page by offset.
         retryable: Whether the same call may succeed later and can be repeated without harm.
@@ -67,9 +67,7 @@ def is_retryable(error: BaseException) -> bool:
 
 
 class AuthenticationError(EzeepError):
-    """The server rejected the credentials, or the session has none.
-
-    Raised directly when no subclass fits, for example for a wrong client secret. Correct the configuration.
+    """The server rejected the credentials, such as a wrong client secret, or the session has none.
 
     Attributes:
         error: Error code of the server, such as `invalid_client` (RFC 6749 section 5.2), or None.
@@ -90,33 +88,21 @@ class AuthenticationError(EzeepError):
 
 
 class ReauthorizationRequired(AuthenticationError):
-    """A person must log in again.
-
-    Raised when the server rejected the refresh token, or when the token store is empty. A retry does not help.
-    """
+    """A person must log in again: the server rejected the refresh token, or the token store is empty."""
 
 
 class TransientAuthError(AuthenticationError):
-    """The token refresh failed for now: no response, a server error or a rate limit.
-
-    The token set is not lost. Retry later.
-    """
+    """The token refresh failed for now: no response, a server error or a rate limit. The token set is not lost."""
 
     retryable = True
 
 
 class AuthorizationDenied(AuthenticationError):
-    """The person or the server declined the login (RFC 6749 section 4.1.2.1).
-
-    `error` has the server's code, such as `access_denied`. Start a new login.
-    """
+    """The person or the server declined the login (RFC 6749 section 4.1.2.1). Start a new login."""
 
 
 class StateMismatch(AuthorizationDenied):
-    """The redirect does not match the authorization request: it is forged or replayed (RFC 6749 section 10.12).
-
-    Start a new login.
-    """
+    """The redirect does not match the authorization request: it is forged or replayed (RFC 6749 section 10.12)."""
 
 
 class PairingTimeout(AuthenticationError, TimeoutError):
@@ -124,17 +110,11 @@ class PairingTimeout(AuthenticationError, TimeoutError):
 
 
 class TokenStoreError(EzeepError):
-    """The token store cannot be read or written.
-
-    The message names the cause, such as a path or its permissions. Correct it, and call again.
-    """
+    """The token store cannot be read or written. The message names the cause, such as a path or its permissions."""
 
 
 class TokenStoreCorrupt(TokenStoreError):
-    """The stored token set cannot be decoded.
-
-    The stored data is not changed. Restore it from a backup, or remove it and log in again.
-    """
+    """The stored token set cannot be decoded. Restore it from a backup, or remove it and log in again."""
 
 
 class TokenPersistError(TokenStoreError):
@@ -196,10 +176,7 @@ class Conflict(ApiError):
 
 
 class RateLimited(ApiError):
-    """The server throttled the call (429), and the limits in `Settings` do not allow a further retry.
-
-    Wait for `retry_after` seconds, then call again.
-    """
+    """The server throttled the call (429), and `Settings` do not allow a further retry. Wait for `retry_after` seconds."""
 
 
 class ServerError(ApiError):
@@ -233,19 +210,14 @@ class UnexpectedResponse(EzeepError):
 
 
 class UnexpectedRedirect(UnexpectedResponse):
-    """The server responded with a redirect. Redirects are never followed, because a request carries tokens.
-
-    Correct the endpoint URL.
-    """
+    """The server responded with a redirect, which is never followed because of the tokens. Correct the endpoint URL."""
 
 
 # --- no response -----------------------------------------------------------------------------------------------------
 
 
 class TransportError(EzeepError):
-    """There was no complete response from the server.
-
-    Retry if `retryable` is true.
+    """There was no complete response from the server. Retry if `retryable` is true.
 
     Attributes:
         request_sent: False if no part of the request was sent, True if it was sent, None if unknown.
@@ -347,10 +319,7 @@ class PaginationLoop(EzeepError):
 
 
 class InconsistentListing(EzeepError):
-    """No two consecutive readings of the listing were equal: it changes, or the server contradicts itself.
-
-    List again when fewer changes are made, or accept a listing without `consistent=True`.
-    """
+    """No two consecutive readings of the listing were equal: it changes, or the server contradicts itself."""
 
 
 class ConcurrentModification(EzeepError):
@@ -365,9 +334,7 @@ class ConcurrentModification(EzeepError):
 
 
 class AmbiguousName(EzeepError):
-    """Several groups have the name, or several users have the e-mail address.
-
-    Use an id instead.
+    """Several groups have the name, or several users have the e-mail address. Use an id instead.
 
     Attributes:
         ids: Ids of the groups or users.
@@ -379,16 +346,11 @@ class AmbiguousName(EzeepError):
 
 
 class ExternalGroup(EzeepError):
-    """The group is managed by another directory, such as Azure, and cannot be changed here.
-
-    Remove it from the input, or allow external groups.
-    """
+    """The group is managed by another directory, such as Azure. Remove it from the input, or allow external groups."""
 
 
 class MissingPeople(EzeepError):
-    """The input contains members that were not found in the organization.
-
-    Correct the input, or choose another `on_missing`.
+    """The input contains members that were not found. Correct it, or choose another `on_missing`.
 
     Attributes:
         people: All members that were not found, as the input names them.
@@ -434,10 +396,7 @@ class StalePlan(EzeepError):
 
 
 class AuditLogError(EzeepError):
-    """The audit log cannot be written or read.
-
-    A change that could not be recorded is not sent to the server. Correct the file or its permissions.
-    """
+    """The audit log cannot be written or read. A change that could not be recorded is not sent to the server."""
 
 
 OPENED_BEFORE_FORK = (

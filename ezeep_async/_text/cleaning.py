@@ -13,25 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-_QUOTES = ('"', "'")
 _BEARER = "bearer "
 
 
 def cleaned(value: str, name: str, *, is_path: bool = False) -> str:
-    """Return the value without surrounding white space and quotes. Raises `ValueError`.
+    """Return the value without surrounding white space and quotes. Raises `ValueError` that names `name`.
 
-    Args:
-        value: The value as it was typed.
-        name: The variable, option or field, for the message.
-        is_path: Allow bytes that are not UTF-8 (surrogates in Python) and invisible characters, as in file names.
+    `is_path` allows bytes that are not UTF-8 (surrogates in Python) and invisible characters, as in file names.
     """
     value = value.removeprefix("\ufeff").strip()
-    if len(value) > 1 and value[0] == value[-1] and value[0] in _QUOTES:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         value = value[1:-1].strip()
     refuse_control(value, name)
-    if is_path:
-        return value
-    for position, character in enumerate(value, 1):
+    for position, character in enumerate("" if is_path else value, 1):
         if (category := unicodedata.category(character)) == "Cs":
             raise ValueError(f"{name} is not UTF-8 text: write it in UTF-8")
         if category == "Cf":  # often copied from web pages

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
 
@@ -61,16 +60,5 @@ def line_of(content: bytes, number: int | None = None) -> str:
 def text_of(content: str | bytes) -> str:
     r"""Decode the whole text, without a byte order mark and with `\n` as line ends. Raises `NotText`."""
     if isinstance(content, str):
-        text = content.removeprefix("\ufeff")
-    else:
-        body = without_bom(content)
-        with contextlib.suppress(UnicodeDecodeError):
-            return _unix(body.decode())
-        text = "\n".join(
-            line_of(line, number) for number, line in lines_of(body)
-        )  # raises, with the number of the line
-    return _unix(text)
-
-
-def _unix(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        return content.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return "\n".join(line_of(line, number) for number, line in lines_of(without_bom(content)))

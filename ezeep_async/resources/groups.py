@@ -23,6 +23,7 @@ from ezeep_async.models.groups import Group
 from ezeep_async.models.unset import UNSET, Unset
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
+from ezeep_async.pagination.reader import Fetch
 from ezeep_async.resources._base import (
     LOST_TURNS,
     Api,
@@ -69,10 +70,7 @@ class GroupCalls(Calls[Group]):
 
     def __init__(self, api: Api) -> None:
         super().__init__(api, GROUPS, Group)
-        fetch = self.fetch_page
         self._turns = Turns(api)
-        # Not a method: `_SharedTurn` would refer to this object, which refers to it.
-        self._listing = lambda: Paginator(fetch, concurrency=4)
         self._shared: dict[UUID, _SharedTurn] = {}
         self._runs = 0
 
@@ -138,7 +136,9 @@ class GroupCalls(Calls[Group]):
         ):
             await self._close(organization_id, shared)
         if shared is None or shared.is_over:
-            shared = self._shared[organization_id] = _SharedTurn(self._turns, organization_id, self._listing)
+            shared = self._shared[organization_id] = _SharedTurn(
+                self._turns, organization_id, self.fetch_page
+            )
         shared.callers += 1
         try:
             await shared.begin()
@@ -167,10 +167,8 @@ class GroupCalls(Calls[Group]):
         await shared.close()
 
     async def _ensure(self, name: str, organization_id: UUID, fields: GroupFields, turn: Turn) -> Ensured:
-        lost: OutcomeUnknown | ApiError | None = None
-        for _ in range(CREATIONS):
-            if lost and (found := await self._find_one(name, organization_id)) is not None:
-                return Ensured(found, True)
+        creations_left = CREATIONS
+        while True:
             try:
                 group, response = await turn.write(lambda: self.create(name, organization_id, **fields))
             except (OutcomeUnknown, ApiError) as error:
@@ -179,20 +177,17 @@ class GroupCalls(Calls[Group]):
                 logger.info(
                     "the response to creating group %r was lost (%s): looking the group up", name, error
                 )
-                lost = error
+                if (found := await self._find_one(name, organization_id)) is not None:
+                    return Ensured(found, True)
+                creations_left -= 1
+                if not creations_left:
+                    raise
             else:
                 return Ensured(group, True, response.attempts, response.request_id)
-        if (found := await self._find_one(name, organization_id)) is not None:
-            return Ensured(found, True)
-        assert lost is not None  # noqa: S101  # the loop ends in no other way
-        raise lost
 
     async def _find_one(self, name: str, organization_id: UUID) -> Group | None:
-        groups = [
-            group
-            for group in await listed(Paginator(self.fetch_page))
-            if group.organization_id == organization_id
-        ]
+        everywhere = await listed(Paginator(self.fetch_page))
+        groups = [group for group in everywhere if group.organization_id == organization_id]
         if (found := _only(groups, name, organization_id)) is not None:
             return found
         for other in LookAlikes(group.name for group in groups).of(name):
@@ -220,7 +215,7 @@ class _SharedTurn:
     After `SHARED_FOR_S` seconds new callers wait for the next turn, so that other sessions get theirs.
     """
 
-    def __init__(self, turns: Turns, organization_id: UUID, listing: Callable[[], Paginator[Group]]) -> None:
+    def __init__(self, turns: Turns, organization_id: UUID, fetch: Fetch[Group]) -> None:
         self.callers = 0
         self.groups = defaultdict[str, list[Group]](list)
         """The existing groups by name."""
@@ -231,7 +226,7 @@ class _SharedTurn:
         self._left = asyncio.Event()
         self._ended = False
         self._began = float("inf")
-        self._task = ContainedTask(self._hold(turns, organization_id, listing))
+        self._task = ContainedTask(self._hold(turns, organization_id, fetch))
         # Retrieve the exception: where the lock was lost, each caller that has written raises it itself.
         self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
@@ -266,12 +261,12 @@ class _SharedTurn:
             self._task.cancel()
         await asyncio.wait({self._task})
 
-    async def _hold(
-        self, turns: Turns, organization_id: UUID, listing: Callable[[], Paginator[Group]]
-    ) -> None:
+    async def _hold(self, turns: Turns, organization_id: UUID, fetch: Fetch[Group]) -> None:
         async with turns.take(("groups of organization", str(organization_id))) as turn:
             self.turn = turn
-            for group in await read_settled(listing(), lambda group: group, strict=False):
+            for group in await read_settled(
+                Paginator(fetch, concurrency=4), lambda group: group, strict=False
+            ):
                 self.groups[group.name].append(group)
             self._began = time.monotonic()
             self._ready.set_result(None)
