@@ -29,7 +29,7 @@ class EzeepError(Exception):
 
     Attributes:
         request_id: Id of the request from the server, or else the one that the client sent, or None.
-        attempts: Requests that were sent for this call; 1 where that is not known.
+        attempts: Requests that were sent for this call; 0 for errors that belong to no request.
         items_so_far: Items that a failed listing had read, or None if no listing failed.
         resume_offset: `offset=` with which to list the remaining items, or None if the server does not page by offset.
         retryable: Whether the same call may succeed later and can be repeated without harm.
@@ -37,16 +37,18 @@ class EzeepError(Exception):
         may_have_happened: Whether this write, in any of its attempts, was perhaps carried out.
     """
 
+    attempts: int = 0
     items_so_far: Sequence[object] | None = None
     resume_offset: int | None = None
     retryable: bool = False
     retry_after: float | None = None
     may_have_happened: bool = False
 
-    def __init__(self, *message: object, request_id: str | None = None, attempts: int = 1) -> None:
+    def __init__(self, *message: object, request_id: str | None = None, attempts: int | None = None) -> None:
         super().__init__(*message)
         self.request_id = request_id
-        self.attempts = attempts
+        if attempts is not None:
+            self.attempts = attempts
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -140,6 +142,8 @@ class ApiError(EzeepError):
         field_errors: Messages for each field that the server rejected.
     """
 
+    attempts = 1
+
     def __init__(
         self,
         message: str,
@@ -194,6 +198,8 @@ class UnexpectedResponse(EzeepError):
         excerpt: Beginning of the response body.
     """
 
+    attempts = 1
+
     def __init__(
         self,
         message: str,
@@ -222,6 +228,8 @@ class TransportError(EzeepError):
     Attributes:
         request_sent: False if no part of the request was sent, True if it was sent, None if unknown.
     """
+
+    attempts = 1
 
     def __init__(
         self, message: str, *, request_sent: bool | None = None, **request: Unpack[SentRequest]
@@ -275,6 +283,7 @@ class OutcomeUnknown(EzeepError):
     """
 
     may_have_happened = True
+    attempts = 1
 
     def __init__(self, message: str, *, sought: Sought | None = None, **request: Unpack[SentRequest]) -> None:
         super().__init__(message, **request)
