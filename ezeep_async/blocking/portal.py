@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
+from types import FrameType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import attrs
@@ -24,7 +25,6 @@ import attrs
 from ezeep_async._runtime import forks
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._runtime.running_time import RunningLimit, wait_in_thread
-from ezeep_async.blocking.notebooks import in_notebook
 from ezeep_async.errors import BlockingCallError, SessionClosed
 from ezeep_async.session import EzeepSession
 
@@ -178,7 +178,7 @@ class Portal:
         self, expression: str, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call a coroutine function on this event loop and wait for it; see the function `run`."""
-        if called_from_event_loop() and (self.runs_here or not in_notebook()):
+        if called_from_event_loop() and (self.runs_here or not _in_notebook_cell()):
             raise BlockingCallError(
                 f"a blocking call on a thread that runs an event loop would stop the loop: use `{expression}` with an "
                 "EzeepSession, or make the call in another thread with asyncio.to_thread"
@@ -330,6 +330,28 @@ def called_from_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _in_notebook_cell() -> bool:
+    """Return whether this thread's event loop is that of a notebook, which waits for each cell to end.
+
+    IPython's kernel says so. Others, such as marimo, run a cell as module code inside a task: between a coroutine of an
+    application and the call there are only functions, and modules that are being imported.
+    """
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
+    if getattr(get_ipython(), "kernel", None) is not None:
+        return True
+    task = asyncio.current_task()
+    outermost = getattr(None if task is None else task.get_coro(), "cr_frame", None)
+    is_cell = False
+    frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]  # inspect.currentframe is the same
+    while frame is not None and outermost is not None:
+        importer = "" if frame.f_back is None else str(frame.f_back.f_globals.get("__name__"))
+        is_cell = is_cell or (frame.f_code.co_name == "<module>" and not importer.startswith("importlib."))
+        if frame is outermost:
+            return is_cell
+        frame = frame.f_back
+    return False
 
 
 def _end_of_interpreter() -> SessionClosed:

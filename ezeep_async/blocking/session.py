@@ -181,22 +181,14 @@ class BlockingProvisioning(_BlockingResource[Provisioning]):
 class BlockingSession:
     """A session with blocking calls, for threads that run no event loop. Made by `run_sync`.
 
-    Several threads may share it. Close it with a `with` block or `close()`. In a forked child it opens a session of its
-    own with the child's first call, with the same token store.
+    It has the attributes and methods of `EzeepSession`, without `await`. Several threads may share it. Close it with a
+    `with` block or `close()`. In a forked child the first call opens a session of the child, with the same token store.
 
     Args:
         session: The async session that makes the calls, on the background event loop of this process.
 
     Raises:
         TypeError: `session` is not an `EzeepSession`.
-
-    Attributes:
-        oauth: Log in, pair a device, refresh and revoke tokens.
-        groups: Groups and their members.
-        users: Users of the printing API and their groups.
-        accounts: Account users: names, e-mail addresses, roles.
-        invitations: Invitations to the organization.
-        provisioning: Plan and apply group memberships.
 
     Note:
         Every call blocks until its result is there. In addition to the errors that `EzeepSession` lists, it can raise:
