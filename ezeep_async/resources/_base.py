@@ -211,11 +211,23 @@ class Turns:
         """
         manager = self._api.exclusive(*name)
         turn = Turn(await manager.__aenter__())
+
+        async def release_after(writes: set[asyncio.Task[object]]) -> None:
+            try:
+                await asyncio.wait(writes)
+            finally:
+                await manager.__aexit__(None, None, None)
+            for task in writes:
+                if not task.cancelled():
+                    task.exception()  # retrieved: the cancelled caller does not
+            if turn.lost():
+                logger.warning(_LOST, name[0], name[-1])
+
         try:
             yield turn
         finally:
             if writes := turn.in_flight:
-                ending = ContainedTask(_end_after(writes, manager, name, turn))
+                ending = ContainedTask(release_after(writes))
                 self._in_flight.add(ending)
                 ending.add_done_callback(self._in_flight.discard)
             else:
@@ -229,21 +241,3 @@ def lost_in_write(name: tuple[str, ...]) -> ConcurrentModification:
     error = ConcurrentModification(_LOST % (name[0], name[-1]))
     error.may_have_happened = True
     return error
-
-
-async def _end_after(
-    writes: set[asyncio.Task[object]],
-    manager: AbstractAsyncContextManager[object],
-    name: tuple[str, ...],
-    turn: Turn,
-) -> None:
-    """Release the lock when the writes of a cancelled caller have ended."""
-    try:
-        await asyncio.wait(writes)
-    finally:
-        await manager.__aexit__(None, None, None)
-    for task in writes:
-        if not task.cancelled():
-            task.exception()  # retrieved: the cancelled caller does not
-    if turn.lost():
-        logger.warning(_LOST, name[0], name[-1])
