@@ -141,6 +141,26 @@ class Calls(Generic[R]):
             ) from error
 
 
+class Listed(Generic[R]):
+    """A resource whose records can be listed."""
+
+    def __init__(self, fetch_page: Fetch[R]) -> None:
+        self._fetch_page = fetch_page
+
+    def list(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[R]:
+        """List all records that the logged-in user may see. Nothing is sent before the listing is iterated.
+
+        Args:
+            page_size: Rows to request per page, at least 1. The server may send fewer.
+            concurrency: Pages to request at the same time, at least 1.
+            offset: Rows to skip, at least 0.
+
+        Returns:
+            A listing, in the order of the server.
+        """
+        return Paginator(self._fetch_page, page_size=page_size, concurrency=concurrency, offset=offset)
+
+
 _LOST = (
     "%s %s: written, but the lock shared with other processes was lost meanwhile: this process was suspended, or the lock's "
     "server forgot it. A concurrent write of another process may be overwritten: read it, and write again if needed"

@@ -9,8 +9,7 @@ from uuid import UUID
 from ezeep_async._wire.requests import ACCOUNTS, as_uuid, checked_text
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.unset import UNSET, Unset
-from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.resources._base import Api, Calls
+from ezeep_async.resources._base import Api, Calls, Listed
 
 
 def _checked_roles(value: object, what: str) -> list[str]:
@@ -28,7 +27,7 @@ _CHECKS: dict[str, Callable[[object, str], object]] = {
 }
 
 
-class Accounts:
+class Accounts(Listed[AccountUser]):
     """The account directory. An ordinary user sees only their own account, an administrator sees all.
 
     Note:
@@ -37,19 +36,7 @@ class Accounts:
 
     def __init__(self, api: Api) -> None:
         self._calls = Calls(api, ACCOUNTS, AccountUser)
-
-    def list(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[AccountUser]:
-        """List all accounts that the logged-in user may see. Nothing is sent before the listing is iterated.
-
-        Args:
-            page_size: Rows to request per page, at least 1. The server may send fewer.
-            concurrency: Pages to request at the same time, at least 1.
-            offset: Rows to skip, at least 0.
-
-        Returns:
-            A listing of accounts, in the order of the server.
-        """
-        return Paginator(self._calls.fetch_page, page_size=page_size, concurrency=concurrency, offset=offset)
+        super().__init__(self._calls.fetch_page)
 
     async def get(self, user_id: UUID | str) -> AccountUser:
         """Read one account.

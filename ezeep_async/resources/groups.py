@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 import logging
 import time
 from collections import defaultdict
@@ -28,6 +27,7 @@ from ezeep_async.resources._base import (
     LOST_TURNS,
     Api,
     Calls,
+    Listed,
     Turn,
     TurnLost,
     Turns,
@@ -286,7 +286,7 @@ _CHECKS: dict[str, Callable[[object, str], object]] = {
 }
 
 
-class Groups:
+class Groups(Listed[Group]):
     """The groups of the organization.
 
     Note:
@@ -297,19 +297,7 @@ class Groups:
         self._users = users
         self.inner = GroupCalls(api)
         """Internal: the same calls with their responses, for `ezeep_async.provisioning`."""
-
-    def list(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[Group]:
-        """List all groups. Nothing is sent before the listing is iterated.
-
-        Args:
-            page_size: Rows to request per page, at least 1. The server may send fewer.
-            concurrency: Pages to request at the same time, at least 1.
-            offset: Rows to skip, at least 0.
-
-        Returns:
-            A listing of groups, in the order of the server.
-        """
-        return Paginator(self.inner.fetch_page, page_size=page_size, concurrency=concurrency, offset=offset)
+        super().__init__(self.inner.fetch_page)
 
     async def get(self, group_id: UUID | str) -> Group:
         """Read one group.
@@ -405,7 +393,7 @@ class Groups:
         """
         await self.inner.delete(as_uuid(group_id, "group_id"))
 
-    async def find(self, name: str) -> builtins.list[Group]:
+    async def find(self, name: str) -> list[Group]:
         """Return the groups with this name, in all organizations that the token set can read.
 
         Reads all groups, and reads them again if they change meanwhile.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -10,8 +9,7 @@ from ezeep_async._wire.requests import INVITATIONS, as_uuid, checked_text
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import Sought
 from ezeep_async.models.accounts import Invitation
-from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.resources._base import Api, Calls, listed
+from ezeep_async.resources._base import Api, Calls, Listed, listed
 
 
 DEFAULT_LIFETIME = timedelta(days=30)
@@ -40,7 +38,7 @@ class InvitationCalls(Calls[Invitation]):
         return await self.post(values, Sought("invitation", email))
 
 
-class Invitations:
+class Invitations(Listed[Invitation]):
     """Invitations to join the organization.
 
     Note:
@@ -50,19 +48,7 @@ class Invitations:
     def __init__(self, api: Api) -> None:
         self.inner = InvitationCalls(api, INVITATIONS, Invitation)
         """Internal: the same calls with their responses, for `ezeep_async.provisioning`."""
-
-    def list(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[Invitation]:
-        """List all invitations. Nothing is sent before the listing is iterated.
-
-        Args:
-            page_size: Rows to request per page, at least 1. The server may send fewer.
-            concurrency: Pages to request at the same time, at least 1.
-            offset: Rows to skip, at least 0.
-
-        Returns:
-            A listing of invitations, in the order of the server.
-        """
-        return Paginator(self.inner.fetch_page, page_size=page_size, concurrency=concurrency, offset=offset)
+        super().__init__(self.inner.fetch_page)
 
     async def create(self, email: str, expire_date: datetime | None = None) -> Invitation:
         """Invite a person by e-mail. Not safe to repeat: each call sends a mail.
@@ -81,7 +67,7 @@ class Invitations:
         """
         return (await self.inner.create(email, expire_date))[0]
 
-    async def find(self, email: str) -> builtins.list[Invitation]:
+    async def find(self, email: str) -> list[Invitation]:
         """Return the invitations of an address, whatever their status. Reads all invitations.
 
         Args:
