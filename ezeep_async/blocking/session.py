@@ -114,19 +114,6 @@ class _BlockingResource(Generic[A]):
         return resource
 
 
-class BlockingOAuth(_BlockingResource[OAuth]):
-    """Log in, pair a device, refresh and revoke tokens; the blocking form of `OAuth`."""
-
-    authorization_request = plain(OAuth.authorization_request)
-    complete = call(OAuth.complete)
-    exchange_code = call(OAuth.exchange_code)
-    login_with_password = call(OAuth.login_with_password)
-    pair = call(OAuth.pair)
-    wait_for_pairing = call(OAuth.wait_for_pairing)
-    refresh = call(OAuth.refresh)
-    revoke = call(OAuth.revoke)
-
-
 class BlockingGroups(_BlockingResource[Groups]):
     """Groups and their members; the blocking form of `Groups`."""
 
@@ -140,6 +127,14 @@ class BlockingGroups(_BlockingResource[Groups]):
     members = listing(Groups.members)
 
 
+class BlockingProvisioning(_BlockingResource[Provisioning]):
+    """Plan and apply group memberships; the blocking form of `Provisioning`. Callbacks run in the background thread."""
+
+    plan = call(Provisioning.plan)
+    apply = call(Provisioning.apply)
+    undo = call(Provisioning.undo)
+
+
 class BlockingUsers(_BlockingResource[Users]):
     """Users of the printing API and their groups; the blocking form of `Users`."""
 
@@ -149,6 +144,15 @@ class BlockingUsers(_BlockingResource[Users]):
     add_to_groups = call(Users.add_to_groups)
     remove_from_groups = call(Users.remove_from_groups)
     change_groups = call(Users.change_groups)
+
+
+class BlockingInvitations(_BlockingResource[Invitations]):
+    """Invitations to the organization; the blocking form of `Invitations`."""
+
+    list = listing(Invitations.list)
+    create = call(Invitations.create)
+    find = call(Invitations.find)
+    resend = call(Invitations.resend)
 
 
 class BlockingAccounts(_BlockingResource[Accounts]):
@@ -161,21 +165,17 @@ class BlockingAccounts(_BlockingResource[Accounts]):
     delete = call(Accounts.delete)
 
 
-class BlockingInvitations(_BlockingResource[Invitations]):
-    """Invitations to the organization; the blocking form of `Invitations`."""
+class BlockingOAuth(_BlockingResource[OAuth]):
+    """Log in, pair a device, refresh and revoke tokens; the blocking form of `OAuth`."""
 
-    list = listing(Invitations.list)
-    create = call(Invitations.create)
-    find = call(Invitations.find)
-    resend = call(Invitations.resend)
-
-
-class BlockingProvisioning(_BlockingResource[Provisioning]):
-    """Plan and apply group memberships; the blocking form of `Provisioning`. Callbacks run in the background thread."""
-
-    plan = call(Provisioning.plan)
-    apply = call(Provisioning.apply)
-    undo = call(Provisioning.undo)
+    authorization_request = plain(OAuth.authorization_request)
+    complete = call(OAuth.complete)
+    exchange_code = call(OAuth.exchange_code)
+    login_with_password = call(OAuth.login_with_password)
+    pair = call(OAuth.pair)
+    wait_for_pairing = call(OAuth.wait_for_pairing)
+    refresh = call(OAuth.refresh)
+    revoke = call(OAuth.revoke)
 
 
 class BlockingSession:

@@ -60,6 +60,18 @@ class Accounts(Listed[AccountUser]):
         """
         return (await self._calls.get("me"))[0]
 
+    async def delete(self, user_id: UUID | str) -> None:
+        """Delete an account from the organization.
+
+        Args:
+            user_id: Id of the user.
+
+        Raises:
+            NotFound: No such account existed before the call.
+            PermissionDenied: The logged-in user may not delete the account.
+        """
+        await self._calls.delete(as_uuid(user_id, "user_id"))
+
     async def update(
         self,
         user_id: UUID | str,
@@ -94,15 +106,3 @@ class Accounts(Listed[AccountUser]):
             email=email,
             roles=roles,
         )
-
-    async def delete(self, user_id: UUID | str) -> None:
-        """Delete an account from the organization.
-
-        Args:
-            user_id: Id of the user.
-
-        Raises:
-            NotFound: No such account existed before the call.
-            PermissionDenied: The logged-in user may not delete the account.
-        """
-        await self._calls.delete(as_uuid(user_id, "user_id"))
