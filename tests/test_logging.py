@@ -1,4 +1,4 @@
-"""What the package writes to the log, and what whoever configures no logging sees of it."""
+"""What the package writes to the log, with and without a logging configuration."""
 
 from __future__ import annotations
 

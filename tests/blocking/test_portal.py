@@ -63,17 +63,17 @@ def test_calls_of_several_threads_run_concurrently() -> None:
 
 
 def test_5_7_the_coroutine_sees_the_context_variables_of_the_caller() -> None:
-    async def look() -> str:
+    async def read() -> str:
         await asyncio.sleep(0)
         return await asyncio.create_task(asyncio.sleep(0, VARIABLE.get()))
 
     portal.run("await f()", add, 1)
     token = VARIABLE.set("caller's")
     try:
-        assert portal.run("await f()", look) == "caller's"
+        assert portal.run("await f()", read) == "caller's"
     finally:
         VARIABLE.reset(token)
-    assert portal.run("await f()", look) == "unset"
+    assert portal.run("await f()", read) == "unset"
 
 
 # --- errors --------------------------------------------------------------------------------------------------------

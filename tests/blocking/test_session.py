@@ -152,11 +152,22 @@ def test_5_2_a_blocking_call_in_a_coroutine_is_refused(server: Sandbox, blocking
     assert server.count(ME) == 0
 
 
+def test_5_2_close_in_a_coroutine_is_refused_and_names_another_thread(blocking: BlockingSession) -> None:
+    """5-2: the session stays open."""
+
+    async def main() -> None:
+        with pytest.raises(BlockingCallError, match=r"asyncio\.to_thread"):
+            blocking.close()
+
+    asyncio.run(main())
+    assert blocking.accounts.me().email == SANDBOX_ADMIN
+
+
 def test_5_1_worker_threads_share_one_session(server: Sandbox, blocking: BlockingSession) -> None:
     """5-1, 1-1: forty threads call when the token has expired: one refresh."""
     with ThreadPoolExecutor(40) as pool:
-        answers = list(pool.map(lambda _: blocking.accounts.me().email, range(80)))
-    assert set(answers) == {SANDBOX_ADMIN}
+        emails = list(pool.map(lambda _: blocking.accounts.me().email, range(80)))
+    assert set(emails) == {SANDBOX_ADMIN}
     assert server.refresh_requests == 1
 
 
@@ -237,9 +248,9 @@ def test_5_3_a_token_set_in_memory_is_not_refreshed_by_a_child(server: Sandbox, 
         results = context.Queue()
         child = context.Process(target=_in_child, args=(session, results))
         child.start()
-        answer = results.get(timeout=10)
+        result = results.get(timeout=10)
         child.join(10)
-        assert ("FileTokenStore" in answer) if is_over else (answer == SANDBOX_ADMIN)
+        assert ("FileTokenStore" in result) if is_over else (result == SANDBOX_ADMIN)
         assert session.accounts.me().email == SANDBOX_ADMIN
     assert server.refresh_requests == int(is_over)
 
@@ -501,11 +512,11 @@ def _keep_alive_in_child(session: BlockingSession, handle: keep_alive.KeepAlive,
     try:
         session.accounts.me()
         core = session._aio._core
-        answers = [core._keep_alive is None, handle.is_running]
+        states = [core._keep_alive is None, handle.is_running]
         handle.stop()
-        answers.append(session.keep_alive().is_running)
+        states.append(session.keep_alive().is_running)
         session.close()
-        results.put(answers)
+        results.put(states)
     except Exception as error:
         results.put(repr(error))
 

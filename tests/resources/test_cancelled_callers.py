@@ -196,14 +196,14 @@ async def test_6_4_a_lost_creation_of_a_cancelled_caller_is_not_retried(
 
 
 @pytest.fixture
-async def answer() -> AsyncIterator[asyncio.Future[None]]:
+async def response() -> AsyncIterator[asyncio.Future[None]]:
     yield asyncio.get_running_loop().create_future()
 
 
-@pytest.mark.parametrize("first", ["answer", "cancel"])
+@pytest.mark.parametrize("first", ["response", "cancel"])
 @pytest.mark.parametrize("way", ["task", "scope"])
 async def test_7_3_cancelled_together_with_the_response_nothing_is_written(
-    session: EzeepSession, answer: asyncio.Future[None], way: str, first: str
+    session: EzeepSession, response: asyncio.Future[None], way: str, first: str
 ) -> None:
     """7-3: the response to the read and the cancellation arrive in one iteration of the loop, in both orders."""
     turns, sent = Turns(session._core), 0
@@ -214,7 +214,7 @@ async def test_7_3_cancelled_together_with_the_response_nothing_is_written(
         sent += 1
 
     async def work(turn: Turn) -> None:
-        await answer
+        await response
         await turn.write(write)
 
     async def call() -> None:
@@ -225,10 +225,10 @@ async def test_7_3_cancelled_together_with_the_response_nothing_is_written(
     task = asyncio.ensure_future(call())
     await asyncio.sleep(0.01)
     acts: list[Callable[[], object]] = [
-        lambda: answer.set_result(None) if not answer.done() else None,
+        lambda: response.set_result(None) if not response.done() else None,
         task.cancel if way == "task" else scope.cancel,
     ]
-    for act in acts if first == "answer" else reversed(acts):
+    for act in acts if first == "response" else reversed(acts):
         act()
     await asyncio.wait({task}, timeout=5)
     await asyncio.sleep(0.01)

@@ -11,7 +11,7 @@ import pytest
 from helpers.stub_servers import no_jitter, quick
 
 from ezeep_async import DesiredState, EzeepSession, MemoryTokenStore, ServerError
-from ezeep_async.resources import groups as group_calls
+from ezeep_async.resources import groups
 from ezeep_async.sandbox import Sandbox
 
 
@@ -25,7 +25,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "none": {"delay": 0.0},
     "cut before": {"drop": "before"},
     "cut after": {"drop": "after"},
-    "late answer": {"delay_after": 0.8},
+    "late response": {"delay_after": 0.8},
     "html instead of the record": {"body": "<html>"},
     "200 and half a record": {"status": 200, "body": '{"id": "', "processed": True},
     "201 and another record": {"status": 201, "body": '{"name": "x"}', "processed": True},
@@ -38,7 +38,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     }
     for status in (408, 429, 500, 502, 503, 504)
     for processed in (False, True)
-    # These two say that nothing was done. Where a server lies about it, nobody can tell.
+    # These two say that nothing was done. If that is not true, a client cannot know it.
     if not (processed and status in {429, 503})
 }
 
@@ -158,7 +158,7 @@ async def test_others_have_their_turn_among_many_creations(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shared turn accepts no more callers after `SHARED_FOR_S` seconds."""
-    monkeypatch.setattr(group_calls, "SHARED_FOR_S", 0.0)
+    monkeypatch.setattr(groups, "SHARED_FOR_S", 0.0)
     names = [f"Team {number}" for number in range(20)]
     plan = await session.provisioning.plan(DesiredState.from_mapping(dict.fromkeys(names, ())))
     hold = sandbox.faults.hold(CREATE, times=1)

@@ -120,7 +120,7 @@ async def test_6_4_an_address_is_the_same_in_capitals(session: EzeepSession, san
 async def test_6_4_what_created_nothing_that_is_known_cannot_be_looked_up(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """6-4: after `session.request` there is nothing to look up: `ValueError`."""
+    """6-4: after `session.request` there is nothing to search for: `ValueError`."""
     sandbox.faults.add(CREATE, drop="after")
     with pytest.raises(OutcomeUnknown) as caught:
         await session.request("POST", "/printing/v1/groups/", json={"name": "x"})

@@ -25,8 +25,8 @@ def echo(seen: Seen) -> web.Response:
 
 async def test_8_2_a_path_goes_to_the_api_host(session: EzeepSession, sandbox: Sandbox) -> None:
     """8-2: decoded JSON, parameters in the query."""
-    answer = await session.request("get", "/printing/v1/groups/", params={"limit": 1, "offset": "2"})
-    assert (answer["count"], len(answer["results"])) == (13, 1)
+    response = await session.request("get", "/printing/v1/groups/", params={"limit": 1, "offset": "2"})
+    assert (response["count"], len(response["results"])) == (13, 1)
     assert sandbox.requests[-1].host == "api"
     assert sandbox.requests[-1].query == {"limit": "1", "offset": "2"}
 
@@ -114,8 +114,8 @@ async def test_methods_that_are_none_are_refused_unsent(
 async def test_3_16_falsy_json_is_sent(value: Any) -> None:
     """3-16: a falsy body is sent."""
     async with Stub(echo) as stub, session_on(stub.url) as session:
-        answer = await session.request("POST", "/x/", json=value)
-        assert json.loads(answer["body"]) == value
+        response = await session.request("POST", "/x/", json=value)
+        assert json.loads(response["body"]) == value
         assert stub.seen[-1].headers["Content-Type"] == "application/json"
 
 
@@ -130,9 +130,9 @@ async def test_no_json_is_no_body() -> None:
 async def test_paths_and_parameters_are_quoted(text: str) -> None:
     """Parameters arrive unchanged, whatever characters they have."""
     async with Stub(echo) as stub, session_on(stub.url) as session:
-        answer = await session.request("GET", "/x/", params={"q": text})
-        assert answer["path"] == "/x/"
-        assert answer["query"] == {"q": text}
+        response = await session.request("GET", "/x/", params={"q": text})
+        assert response["path"] == "/x/"
+        assert response["query"] == {"q": text}
 
 
 async def test_a_query_in_the_path_and_parameters_are_joined() -> None:
@@ -213,5 +213,5 @@ async def test_3_16_what_cannot_be_sent_as_it_is_is_refused_unsent(
 async def test_3_16_null_is_sent() -> None:
     """3-16: what is none is a value."""
     async with Stub(echo) as stub, session_on(stub.url) as session:
-        answer = await session.request("POST", "/x/", json={"a": None, "b": [1.5, None]}, params={})
-        assert json.loads(answer["body"]) == {"a": None, "b": [1.5, None]}
+        response = await session.request("POST", "/x/", json={"a": None, "b": [1.5, None]}, params={})
+        assert json.loads(response["body"]) == {"a": None, "b": [1.5, None]}

@@ -134,7 +134,7 @@ async def test_sessions_of_one_process_lose_no_membership(sandbox: Sandbox, same
 
 
 async def test_event_loops_of_one_process_lose_no_membership(sandbox: Sandbox) -> None:
-    """An application beside a blocking session and a thread with an event loop of its own."""
+    """An application, a blocking session and a thread with its own event loop, in one process."""
     groups, user = new_groups(sandbox, 60), users_of(sandbox)[0]
     here, blocking, there = (MemoryTokenStore(sandbox.tokens()) for _ in range(3))
 
@@ -211,7 +211,7 @@ async def test_a_holder_that_stops_beyond_its_lease_before_its_write_reads_again
 async def test_a_holder_that_stops_beyond_its_lease_in_its_write_says_so(
     sandbox: Sandbox, redis_address: str
 ) -> None:
-    """Its request is on its way, and overwrites what others wrote meanwhile: nobody but itself can know."""
+    """Its request is in flight and overwrites concurrent writes: only this process can report it."""
     await begin(sandbox, redis_address)
     user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
     hold = sandbox.faults.hold(PATCH, times=1)
@@ -316,7 +316,7 @@ async def test_a_session_that_closes_waits_for_no_other_process(sandbox: Sandbox
 
 
 async def test_a_waiter_has_its_turn_beside_a_busy_session(sandbox: Sandbox, where: str) -> None:
-    """Who gives the lock back and wants it again at once does not come before those who wait."""
+    """A caller that releases the lock and acquires it again does not overtake waiters."""
     await begin(sandbox, where)
     busy, waiting = (store_at(where).shared_locks() for _ in range(2))
     stop = False
@@ -539,7 +539,7 @@ def test_a_thread_whose_event_loop_was_closed_blocks_nobody() -> None:
 
     def leave_behind() -> None:
         loop = asyncio.new_event_loop()
-        left.append(loop.run_until_complete(exclusive.queues.enter(("somebody",))))
+        left.append(loop.run_until_complete(exclusive.queues.enter(("name",))))
         loop.close()
 
     left: list[object] = []
@@ -548,8 +548,8 @@ def test_a_thread_whose_event_loop_was_closed_blocks_nobody() -> None:
     thread.join()
 
     async def enter() -> None:
-        caller = await asyncio.wait_for(exclusive.queues.enter(("somebody",)), 5)
-        exclusive.queues.leave(("somebody",), caller)
+        caller = await asyncio.wait_for(exclusive.queues.enter(("name",)), 5)
+        exclusive.queues.leave(("name",), caller)
 
     asyncio.run(enter())
     assert len(exclusive.queues) == 0

@@ -161,7 +161,7 @@ def test_a_token_file_has_the_name_that_was_meant(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("character", ["\u200b", "\u2060", "\ufeff", "\u202e", "\u00ad"])
 def test_an_invisible_character_is_refused_by_name(character: str) -> None:
-    """As web pages have them beside what is copied."""
+    """Web pages contain them, and copying takes them along."""
     for name in ("EZEEP_CLIENT_ID", "EZEEP_CLIENT_SECRET", "EZEEP_ACCOUNT_URL"):
         given = {"EZEEP_CLIENT_ID": ID, name: f"https://example.com{character}"}
         if character == "\ufeff":
@@ -233,7 +233,7 @@ def test_backslashes_in_toml(tmp_path: Path, text: str) -> None:
 @pytest.mark.may_block
 async def test_a_secret_is_not_asked_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is wrong with the other settings is said before."""
-    monkeypatch.setattr("sys.stdin", None)  # nobody could be asked
+    monkeypatch.setattr("sys.stdin", None)  # no terminal
     with pytest.raises(ValueError, match="which client"):
         async with open_account(Connection(client_secret_file=Path("-"))):
             pass

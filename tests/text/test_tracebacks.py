@@ -70,8 +70,8 @@ def printed(error: BaseException) -> str:
 
 def nothing_told(error: BaseException, watch: Watch) -> None:
     text = printed(error)
-    told = [secret for secret in watch.secrets | SECRETS if secret in text]
-    assert told == [], text
+    leaked = [secret for secret in watch.secrets | SECRETS if secret in text]
+    assert leaked == [], text
 
 
 # --- a string that does not show itself
@@ -91,7 +91,7 @@ def test_a_secret_is_a_string_to_encoders_and_redacted_to_people() -> None:
 
 
 def test_what_callers_read_is_a_plain_string(sandbox_tokens: TokenSet) -> None:
-    """msgspec encodes no subclass of `str`: a token store of somebody's own may use it."""
+    """msgspec encodes no subclass of `str`, and a custom token store may use msgspec."""
     assert type(sandbox_tokens.access_token) is str
     assert msgspec.json.decode(msgspec.json.encode(sandbox_tokens))["access_token"] == "access-0123456789"
 
@@ -210,8 +210,8 @@ LOGINS: dict[str, Callable[[EzeepSession], Awaitable[object]]] = {
     "half a code": lambda session: session.oauth.exchange_code(CODE + "\ud800", VERIFIER),
     "half a verifier": lambda session: session.oauth.exchange_code(CODE, VERIFIER + "\ud800"),
     "no code": lambda session: session.oauth.exchange_code(CODE.encode(), VERIFIER),  # type: ignore[arg-type]
-    "a password": lambda session: session.oauth.login_with_password("somebody@example.com", PASSWORD),
-    "half a password": lambda session: session.oauth.login_with_password("somebody", PASSWORD + "\ud800"),
+    "a password": lambda session: session.oauth.login_with_password("user@example.com", PASSWORD),
+    "half a password": lambda session: session.oauth.login_with_password("user", PASSWORD + "\ud800"),
     "a pairing": lambda session: session.oauth.wait_for_pairing(
         Pairing(CODE, "https://account.example/" + CODE), timeout=0
     ),
@@ -334,7 +334,7 @@ def test_a_fault_inside_a_command(
     monkeypatch.setattr("ezeep_async.auth.refresher.Refresher.log_in", fails)
     monkeypatch.setattr("ezeep_async.cli.terminal.prompts._read_line", lambda: given or PASSWORD)
     with pytest.raises(ZeroDivisionError) as caught:
-        main(["login", "--password", "--username", "somebody"])
+        main(["login", "--password", "--username", "user"])
     nothing_told(caught.value, watch)
     assert "login" in {frame.name for frame in traceback.extract_tb(caught.value.__traceback__)}
     assert not isinstance(caught.value, AuthorizationDenied)
