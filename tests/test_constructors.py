@@ -134,6 +134,11 @@ def test_a_redis_store_refuses_a_blocking_client() -> None:
     assert RedisTokenStore(' "redis://localhost:6379/0"\n')
 
 
+def test_a_token_of_a_response_has_no_scheme() -> None:
+    """A refresh token works once, so a response with a scheme before its token is not refused."""
+    assert TokenSet.from_response({"access_token": "Bearer x"}).access_token == "x"
+
+
 def test_a_store_that_delegates_is_one() -> None:
     """What has the methods of a store is one, however it has them."""
 

@@ -77,9 +77,9 @@ def usable_text(value: object) -> str | None:
 
 
 def usable_token(value: object) -> str | None:
-    """Return a token of a response, without the line break that some servers append. None if it is not a token."""
+    """Return a token of a response, without a line break after it or a scheme before it. None if it is not a token."""
     token = value.strip("\r\n\t") if isinstance(value, str) else ""
-    if token.casefold().startswith("bearer "):
+    while token.casefold().startswith("bearer "):
         token = token[len("bearer ") :]
     return token if token and _token_problem(token) is None else None
 

@@ -251,7 +251,7 @@ class Portal:
                 while not self._ended:
                     self._run_forever()
         except BaseException:
-            if not self.closing:
+            if not self.closing and not self.inherited:
                 logger.exception("the background event loop ended unexpectedly")
         finally:
             for call in list(self.calls):
