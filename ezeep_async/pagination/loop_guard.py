@@ -11,11 +11,13 @@ from ezeep_async.errors import PaginationLoop
 MAX_PAGE_ROWS = 10_000
 """Rows of one page; ten times the requested limit where that is more."""
 MAX_READING_ROWS = 1_000_000
-"""Rows of one reading, whatever `count` says: a reading keeps the id of each row in memory."""
+"""Rows of one reading, whatever `count` says: a listing may have no end."""
 MAX_READING_BYTES = 512 * 1024 * 1024
 """Bytes of all response bodies of one reading: more than `MAX_READING_ROWS` users take."""
 COUNT_SLACK_ROWS = 10_000
 """Distinct rows accepted beyond ten times the largest `count` of the server."""
+KNOWN_REQUESTS = 1_000
+"""Requests within which a repeated request is found."""
 
 
 class LoopGuard:
@@ -25,7 +27,7 @@ class LoopGuard:
         self._page_size = page_size
         self._offset = offset
         """Where the next page begins."""
-        self._requested: set[frozenset[tuple[str, str]]] = set()
+        self._requested: dict[frozenset[tuple[str, str]], None] = {}
         self._last: tuple[tuple[UUID, UUID], int, int | None] | None = None
         self._rows = 0
         self._new_rows = 0
@@ -39,12 +41,14 @@ class LoopGuard:
         key = frozenset(params.items())
         if key in self._requested:
             return False
-        self._requested.add(key)
+        self._requested[key] = None
+        if len(self._requested) > KNOWN_REQUESTS:
+            del self._requested[next(iter(self._requested))]
         return True
 
     def forget(self, params: Mapping[str, str]) -> None:
         """Allow a request again whose response was dropped."""
-        self._requested.discard(frozenset(params.items()))
+        self._requested.pop(frozenset(params.items()), None)
 
     def check_page(
         self, ends: tuple[UUID, UUID] | None, rows: int, new_rows: int, count: int | None, body_bytes: int
@@ -57,24 +61,20 @@ class LoopGuard:
         self._bytes += body_bytes
         if count is not None and count >= 0:
             self._largest_count = max(count, self._largest_count or 0)
-        self._check_size()
+        largest = self._largest_count
+        max_new_rows = MAX_READING_ROWS if largest is None else 10 * largest + COUNT_SLACK_ROWS
+        if (
+            self._new_rows > max_new_rows
+            or max(self._rows / MAX_READING_ROWS, self._bytes / MAX_READING_BYTES) > 1
+        ):
+            raise PaginationLoop(
+                f"the server sends rows without end, or the listing is too large: {self._rows} rows and {self._bytes} "
+                f"bytes so far, for a count of {largest}. One reading has at most {MAX_READING_ROWS} rows and "
+                f"{MAX_READING_BYTES} bytes: if the listing is longer, read on from offset={self._offset}"
+            )
         if ends is not None:
             self._check_repetition((ends, rows, count), new_rows)
         self._offset += rows
-
-    def _check_size(self) -> None:
-        largest = self._largest_count
-        max_new_rows = MAX_READING_ROWS if largest is None else 10 * largest + COUNT_SLACK_ROWS
-        if self._new_rows > max_new_rows or self._rows > MAX_READING_ROWS:
-            raise PaginationLoop(
-                f"the server sends rows without end: {self._rows} so far, for a count of {largest}. One reading has "
-                f"at most {MAX_READING_ROWS} rows: if the listing is longer, read on from offset={self._offset}"
-            )
-        if self._bytes > MAX_READING_BYTES:
-            raise PaginationLoop(
-                f"the listing is too large: {self._bytes} bytes for {self._rows} rows. One reading has at most "
-                f"{MAX_READING_BYTES} bytes: if the listing is longer, read on from offset={self._offset}"
-            )
 
     def _check_repetition(self, page: tuple[tuple[UUID, UUID], int, int | None], new_rows: int) -> None:
         self._repeated_rows = 0 if new_rows else self._repeated_rows + page[1]

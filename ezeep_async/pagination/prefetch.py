@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Generic, TypeVar
 
-from ezeep_async._runtime.contained_tasks import ContainedTask
+from ezeep_async._runtime.contained_tasks import ContainedTask, Exiting
 
 
 R = TypeVar("R")
@@ -74,7 +74,9 @@ class PagesInFlight(Generic[R]):
         """Wait for the response to the first request in the queue."""
         _, task = self._queue[0]
         try:
-            return await asyncio.shield(task)
+            return await task
+        except Exiting as exiting:
+            raise exiting.error from None
         finally:
             if task.done() and self._queue:  # empty after `cancel` by another task
                 self._queue.popleft()

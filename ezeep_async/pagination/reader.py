@@ -20,6 +20,10 @@ from ezeep_async.pagination.loop_guard import LoopGuard
 from ezeep_async.pagination.prefetch import PagesInFlight, Params, PrefetchPlan
 
 
+KNOWN_ROWS = 10_000
+"""Rows within which a repeated row is found. A row moves by as many places as rows were inserted before it."""
+
+
 class HasId(Protocol):
     """A record with an id, by which duplicates are found."""
 
@@ -68,6 +72,31 @@ class Listing(Generic[T]):
     """The filter that the server was asked to apply, applied again to its rows."""
 
 
+class KnownRows(Generic[T]):
+    """The ids of the last `KNOWN_ROWS` rows, and of the pages that they came with."""
+
+    def __init__(self) -> None:
+        self._ids: set[int] = set()  # an int is hashed several times faster than a UUID
+        self._pages: deque[set[int]] = deque()
+        self.distinct = 0
+        """Rows that were new."""
+
+    def new_of(self, rows: list[T]) -> list[T]:
+        """The rows of one page that no page before it had."""
+        ids = [row.id.int for row in rows]
+        added = set(ids)
+        if len(added) < len(ids) or not self._ids.isdisjoint(added):
+            added -= self._ids
+            first = dict(zip(reversed(ids), reversed(rows), strict=True))
+            rows = [first.pop(each) for each in ids if each in added and each in first]
+        self._ids |= added
+        self._pages.append(added)
+        self.distinct += len(added)
+        while len(self._ids) - len(self._pages[0]) >= KNOWN_ROWS:
+            self._ids -= self._pages.popleft()
+        return rows
+
+
 class PageIterator(Generic[T]):
     """One reading of a listing. It cancels its requests when it is closed or dropped.
 
@@ -83,7 +112,7 @@ class PageIterator(Generic[T]):
         self._offset = listing.offset
         self._next: Params | None = {"limit": str(listing.page_size), "offset": str(listing.offset)}
         """The page to request when none is in flight; None at the end."""
-        self._seen: set[UUID] = set()
+        self._known: KnownRows[T] = KnownRows()
         self._count: int | None = None
         self._done = False
         self._failed = False
@@ -154,18 +183,12 @@ class PageIterator(Generic[T]):
 
     def _new_rows(self, body: PageBody[T], body_bytes: int) -> list[T]:
         """The rows that no earlier page had. Raises `PaginationLoop`, and records drift."""
-        seen, drift, rows = self._seen, self.drift, body.results
-        new: list[T] = []
-        for item in rows:
-            # One look-up instead of two: hashing a UUID takes most of the time of this loop.
-            before = len(seen)
-            seen.add(item.id)
-            if len(seen) > before:
-                new.append(item)
+        drift, rows = self.drift, body.results
+        new = self._known.new_of(rows)
         duplicates = len(rows) - len(new)
-        drift.duplicates += duplicates
         ends = (rows[0].id, rows[-1].id) if rows else None
         self._guard.check_page(ends, len(rows), len(new), body.count, body_bytes)
+        drift.duplicates += duplicates
         if duplicates or (not rows and body.next is not None):
             drift.detected = True
         if body.count is not None:
@@ -228,7 +251,7 @@ class PageIterator(Generic[T]):
 
     def _finish(self) -> None:
         self._end()
-        if self._count is not None and max(self._count - self._listing.offset, 0) != len(self._seen):
+        if self._count is not None and max(self._count - self._listing.offset, 0) != self._known.distinct:
             self.drift.detected = True
 
     def _end(self) -> None:
