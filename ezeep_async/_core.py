@@ -15,10 +15,9 @@ import aiohttp
 import attrs
 
 from ezeep_async._exclusive import Exclusive, Lost
-from ezeep_async._http.oauth_sender import OAuthSender
-from ezeep_async._http.sender import Sender
+from ezeep_async._http.sender import OAuthSender, Sender
 from ezeep_async._http.stats import Stats
-from ezeep_async._http.tracing import tracing_of
+from ezeep_async._http.tracing import Tracing
 from ezeep_async._http.transport import Transport
 from ezeep_async._runtime import forks
 from ezeep_async._text.redaction import clears_locals
@@ -55,7 +54,10 @@ class Core:
         self._store = store
         self._first_tokens = tokens
         self._transport = Transport(endpoints, settings, http)
-        tracing = tracing_of(endpoints)
+        try:
+            tracing = Tracing(endpoints)
+        except ImportError:
+            tracing = None
         log = log_of(app.client_id, store)
         self.token_endpoint = TokenEndpoint(
             OAuthSender(self._transport, app.basic_authorization, tracing),

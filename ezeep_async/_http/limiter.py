@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from ezeep_async._http.window import Window
-
 
 BACKGROUND_EVERY_NTH_SLOT = 8
 """While calls of both kinds wait, every eighth slot goes to a background call."""
@@ -14,26 +12,66 @@ NEWEST_EVERY_NTH_SLOT = 4
 """Every fourth slot goes to the newest waiter: a single call does not wait behind all the calls of a large job."""
 CANCELLED_WAITERS_KEPT = 100
 """Cancelled waiters in the queues, beyond the number of live ones, before the queues are rebuilt."""
+PROBE_AFTER_SUCCESSES = 20
+"""Successes required before probing one more concurrent request."""
+PROBE_AFTER_COOL_DOWNS = 10.0
+"""A probe waits for this multiple of the last cool-down, so that at most a tenth of the time is lost to probing."""
 
-Queue = deque[asyncio.Future[None]]
+
+class Window:
+    """The number of requests that may be under way at once: additive increase, multiplicative decrease.
+
+    A 429 halves the limit. The requests of that window that were not refused are the capacity of the server, as far as
+    it is known. Up to it, each success raises the limit by one. Then one more request is probed. After a good probe the
+    limit doubles with each window of successes, until the next 429.
+    """
+
+    def __init__(self, highest: int) -> None:
+        self._highest = self._halved = self._capacity = self.limit = highest
+        self._successes = self._active_then = self._refusals = 0
+        self._doubling = False
+        self._refused_at = self._no_probe_before = 0.0
+
+    def succeeded(self) -> bool:
+        """Count a request that was not refused. Returns whether the limit was raised."""
+        if self.limit >= self._highest:
+            return False
+        if self.limit < self._capacity:
+            self.limit += 1
+            return True
+        self._successes += 1
+        required = self.limit if self._doubling else max(self.limit, PROBE_AFTER_SUCCESSES)
+        if self._successes < required or asyncio.get_running_loop().time() < self._no_probe_before:
+            return False
+        self.limit = min(self._highest, 2 * self.limit if self._doubling else self.limit + 1)
+        self._capacity, self._successes, self._doubling = self.limit, 0, True
+        return True
+
+    def throttled(self, now: float, started: float, active: int, cool_down: float) -> None:
+        """Count a 429 to a request that started at `started`. Requests that were under way together halve once."""
+        self._no_probe_before = max(self._no_probe_before, now + PROBE_AFTER_COOL_DOWNS * cool_down)
+        if started >= self._refused_at:
+            self._refused_at, self._active_then, self._refusals = now, active, 0
+            self._successes, self._doubling = 0, False
+            self._halved = max(1, self.limit // 2)
+        self._refusals += 1
+        # If all were refused, the server limits the rate and not the concurrency.
+        self._capacity = max(0, self._active_then - self._refusals) or self._halved
+        self.limit = min(self._halved, self._capacity)
 
 
 class Limiter:
-    """A semaphore whose size adapts to the server. First come, first served, except for every fourth slot.
+    """A semaphore whose size adapts to the server. First come, first served, but for every fourth slot. For one event loop.
 
-    Args:
-        limit: Highest number of requests at once.
-        per_second: Highest number of starts per second, evenly spaced; unused starts are not saved up. None: no limit.
-
-    Use it on one event loop only.
+    `per_second` is the highest number of starts per second, evenly spaced; unused starts are not saved up.
     """
 
     def __init__(self, limit: int, per_second: float | None = None) -> None:
         self._window = Window(limit)
         self._interval = 0.0 if per_second is None else 1.0 / per_second
         self._not_before = 0.0
-        self._waiters: Queue = deque()
-        self._background: Queue = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._background: deque[asyncio.Future[None]] = deque()
         self._served = 0
         self._timer: asyncio.TimerHandle | None = None
         self.active = 0
@@ -48,15 +86,12 @@ class Limiter:
 
     async def acquire(self, *, first: bool = False, background: bool = False) -> None:
         """Wait for a slot. `first` is for retries: it puts the call at the head of its queue."""
-        if not self.waiting and self.active < self._window.limit and self._is_time():
+        if not self.waiting and self.active < self._window.limit and not self._seconds_to_wait():
             self._start()
             return
         waiter = asyncio.get_running_loop().create_future()
         queue = self._background if background else self._waiters
-        if first:
-            queue.appendleft(waiter)
-        else:
-            queue.append(waiter)
+        queue.insert(0 if first else len(queue), waiter)
         self.waiting += 1
         self._dispatch()
         try:
@@ -86,8 +121,8 @@ class Limiter:
         self._not_before = max(self._not_before, now + cool_down)
         self._window.throttled(now, started, self.active, cool_down)
 
-    def _is_time(self) -> bool:
-        return not self._not_before or asyncio.get_running_loop().time() >= self._not_before
+    def _seconds_to_wait(self) -> float:
+        return self._not_before and max(0.0, self._not_before - asyncio.get_running_loop().time())
 
     def _start(self) -> None:
         self.active += 1
@@ -97,8 +132,10 @@ class Limiter:
     def _dispatch(self) -> None:
         # A cancelled waiter is counted until its task has run, so the queues may be empty while `waiting` is not 0.
         while (self._waiters or self._background) and self.active < self._window.limit:
-            if not self._is_time():
-                self._wake_later()
+            if seconds := self._seconds_to_wait():
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = asyncio.get_running_loop().call_later(seconds, self._dispatch)
                 return
             waiter = self._next()
             if not waiter.done():
@@ -120,12 +157,3 @@ class Limiter:
                 live = [waiter for waiter in queue if not waiter.done()]
                 queue.clear()
                 queue.extend(live)
-
-    def _wake_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._timer is None or self._timer.cancelled() or self._timer.when() <= loop.time():
-            self._timer = loop.call_at(self._not_before, self._on_time)
-
-    def _on_time(self) -> None:
-        self._timer = None
-        self._dispatch()

@@ -1,4 +1,4 @@
-"""The send loop: limiter, token, transport, retry."""
+"""The send loop (limiter, token, transport, retry), and requests to the OAuth endpoints."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ import attrs
 
 from ezeep_async._http.limiter import Limiter
 from ezeep_async._http.stats import Stats
+from ezeep_async._http.time_limits import Attempt, TimeLimits
 from ezeep_async._http.tracing import Tracing
 from ezeep_async._http.transport import Transport
-from ezeep_async._runtime.running_time import RunningTimeout
 from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.requests import Host, Phase, Request
-from ezeep_async._wire.responses import Context, RawResponse, error_from, is_success
+from ezeep_async._wire.responses import RawResponse, error_from, is_success
 from ezeep_async._wire.retrying import (
     RetryBudget,
-    RetryPolicy,
     may_be_repeated,
     may_have_happened,
     never_processed,
@@ -83,8 +82,7 @@ class _Call:
     """The state of one call. All its attempts share one request id, one deadline, and one replay after a 401."""
 
     request: Request
-    background: bool
-    request_id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+    request_id: str
     attempt: int = 0
     spent: float = 0.0
     """Seconds of the deadline that are used up."""
@@ -94,23 +92,13 @@ class _Call:
     replayed: bool = False
     ambiguous: bool = False
     """Whether an earlier attempt may have been carried out."""
-    on_wire: bool = False
-    """Whether the current attempt has its token and is being sent."""
-    phase: Phase | None = None
-
-    @property
-    def name(self) -> str:
-        return f"{self.request.method} {self.request.route}"
-
-    def sent(self) -> bool | None:
-        """Whether the current attempt has left this machine; None if that is unknown."""
-        if not self.on_wire:
-            return False
-        return None if self.phase is None else self.phase.sent
+    sending: Attempt | None = None
+    """The current attempt."""
 
     def may_have_happened(self, *, interrupted: bool = False) -> bool:
         """Whether any attempt may have changed something on the server."""
-        return self.request.method != "GET" and (self.ambiguous or (interrupted and self.sent() is not False))
+        left = interrupted and self.sending is not None and self.sending.sent
+        return self.request.method != "GET" and (self.ambiguous or left)
 
 
 class Sender:
@@ -128,13 +116,14 @@ class Sender:
         self._transport = transport
         self._tokens = tokens
         self._settings = settings
-        self._policy = RetryPolicy(settings.retries, settings.max_retry_after, settings.deadline)
         self._budget = RetryBudget()
         self._limiters = {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}
+        self._time_limits = TimeLimits()
         self._random = rng
         self._tracing = tracing
         self._counts = Stats()
-        self._calls: dict[asyncio.Task[object], int] = {}
+        self._calls: set[asyncio.Task[object]] = set()
+        self._id_prefix = uuid.uuid4().hex[:20]
         self._closed = False
 
     def limiter(self, host: Host) -> Limiter:
@@ -153,7 +142,7 @@ class Sender:
     def close(self) -> None:
         """Refuse new calls, and end those in flight with `SessionClosed`."""
         self._closed = True
-        calls, self._calls = self._calls, {}
+        calls, self._calls = self._calls, set()
         for task in calls:
             task.cancel()
 
@@ -163,15 +152,16 @@ class Sender:
             raise SessionClosed("this EzeepSession is closed")
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a coroutine of aiohttp runs in a task
-        self._calls[task] = self._calls.get(task, 0) + 1
+        self._calls.add(task)
         cancelled_before = task.cancelling()
         self._counts.calls += 1
-        call = _Call(request, _in_background.get())
+        call = _Call(request, f"{self._id_prefix}{self._counts.calls:012x}")
+        tracing = self._tracing if self._tracing is not None and self._tracing.is_active else None
         try:
-            if self._tracing is None:
-                return await self._run(call)
-            with self._tracing.call(request, call.request_id):
-                return await self._run(call)
+            if tracing is None:
+                return await self._run(call, None)
+            with tracing.call(request, call.request_id):
+                return await self._run(call, tracing)
         except EzeepError as error:
             self._counts.failed += 1
             if call.may_have_happened():
@@ -186,21 +176,19 @@ class Sender:
                 raise closed from None
             raise
         finally:
-            if task in self._calls:
-                self._calls[task] -= 1
-                if not self._calls[task]:
-                    del self._calls[task]
+            self._calls.discard(task)
 
-    async def _run(self, call: _Call) -> RawResponse:
+    async def _run(self, call: _Call, tracing: Tracing | None) -> RawResponse:
         """The send loop: take a slot, try once, then return, raise, or back off and repeat."""
         limiter = self._limiters[call.request.host]
+        is_background = _in_background.get()
         while True:
             call.attempt += 1
-            await limiter.acquire(first=call.attempt > 1, background=call.background)
+            await limiter.acquire(first=call.attempt > 1, background=is_background)
             try:
                 started = asyncio.get_running_loop().time()
-                outcome = await self._try_once(call)
-                if not isinstance(outcome, EzeepError):
+                outcome = await self._try_once(call, tracing)
+                if isinstance(outcome, RawResponse):
                     limiter.succeeded()
                     self._succeeded(call, outcome, started)
                     return outcome if call.attempt == 1 else attrs.evolve(outcome, attempts=call.attempt)
@@ -217,54 +205,51 @@ class Sender:
             if not isinstance(outcome, RateLimited):  # after a 429 the limiter makes every call wait
                 await asyncio.sleep(delay)
 
-    async def _try_once(self, call: _Call) -> RawResponse | EzeepError:
+    async def _try_once(self, call: _Call, tracing: Tracing | None) -> RawResponse | EzeepError:
         """One attempt within the rest of the deadline: the 2xx response, or the failure."""
-        call.on_wire = False
-        limit = RunningTimeout(self._settings.deadline - call.spent)
+        request, settings = call.request, self._settings
+        call.sending = attempt = Attempt(
+            self._time_limits, settings.deadline - call.spent, settings.read_timeout
+        )
         try:
-            with limit:
+            with attempt:
                 refusal, call.refusal = call.refusal, None
                 if refusal is None:
-                    call.token = Secret(await self._tokens.access_token())
+                    call.token = await self._tokens.access_token()
                 else:
                     rejected = call.token
-                    call.token = Secret(await self._tokens.replacement_for(rejected))
+                    call.token = await self._tokens.replacement_for(rejected)
                     if call.token == rejected:
                         return refusal
-                response = await self._exchange(call)
+                self._counts.requests += 1
+                self._counts.retries += call.attempt > 1
+                headers = {"Authorization": Secret(f"Bearer {call.token}"), "X-Request-ID": call.request_id}
+                if request.body is not None:
+                    headers["Content-Type"] = request.content_type
+                if tracing is None:
+                    response = await self._transport.send(request, headers, phase=attempt)
+                else:
+                    with tracing.attempt(request, call.attempt) as span:
+                        response = await self._transport.send(request, headers, phase=attempt)
+                        span.responded(response.status)
         except TimeoutError:
+            limit = attempt.limit
             return RequestTimeout(
-                f"{call.name}: not done within the deadline of {self._settings.deadline:g} s",
-                request_sent=call.sent(),
+                f"{request.name}: no response within the {limit} of {getattr(settings, limit):g} s",
+                request_sent=attempt.sent,
             )
         except (TransportError, UnexpectedResponse) as error:
             return error
         finally:
-            call.spent += limit.used
+            call.spent += attempt.used
         return response if is_success(response.status) else self._error_for(call, response)
-
-    async def _exchange(self, call: _Call) -> RawResponse:
-        request = call.request
-        headers = {"Authorization": Secret(f"Bearer {call.token}"), "X-Request-ID": call.request_id}
-        if request.body is not None:
-            headers["Content-Type"] = request.content_type
-        call.on_wire = True
-        call.phase = None if request.idempotent else Phase()
-        self._counts.requests += 1
-        self._counts.retries += call.attempt > 1
-        if self._tracing is None:
-            return await self._transport.send(request, headers, phase=call.phase)
-        with self._tracing.attempt(request, call.attempt) as on_response:
-            response = await self._transport.send(request, headers, phase=call.phase)
-            on_response(response)
-            return response
 
     def _succeeded(self, call: _Call, response: RawResponse, started: float) -> None:
         self._budget.success()
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
                 "%s: %d in %.3f s, attempt %d, request %s",
-                call.name,
+                call.request.name,
                 response.status,
                 asyncio.get_running_loop().time() - started,
                 call.attempt,
@@ -273,8 +258,7 @@ class Sender:
 
     def _error_for(self, call: _Call, response: RawResponse) -> EzeepError:
         request = call.request
-        context = Context(request.method, request.path, call.request_id, call.attempt, secrets=(call.token,))
-        refused = error_from(response, context)
+        refused = error_from(response, f"{request.method} {request.path}", call.attempt)
         if response.status != 401:
             return refused
         if call.replayed:
@@ -287,8 +271,8 @@ class Sender:
 
     def _is_done_already(self, call: _Call, failure: EzeepError) -> bool:
         """Whether a 404 to DELETE means success, because an earlier attempt may have deleted the record."""
-        if call.request.deletes and call.ambiguous and isinstance(failure, NotFound):
-            logger.info("%s: already absent: an earlier attempt deleted it", call.name)
+        if call.request.method == "DELETE" and call.ambiguous and isinstance(failure, NotFound):
+            logger.info("%s: already absent: an earlier attempt deleted it", call.request.name)
             return True
         repeatable = call.request.idempotent and may_be_repeated(failure, idempotent=True)
         call.ambiguous = (
@@ -303,7 +287,7 @@ class Sender:
             attempt=call.attempt - call.replayed,
             idempotent=call.request.idempotent,
             spent=call.spent,
-            policy=self._policy,
+            policy=self._settings,
             random=self._random,
         )
         throttled = isinstance(failure, RateLimited)
@@ -314,7 +298,7 @@ class Sender:
             if failure.retry_after is not None and asked < failure.retry_after:
                 logger.warning(
                     "%s: the server asked for %g s (Retry-After), more than max_retry_after: other calls wait %g s",
-                    call.name,
+                    call.request.name,
                     failure.retry_after,
                     asked,
                 )
@@ -324,7 +308,7 @@ class Sender:
             raise self._final(call, failure)
         logger.info(
             "%s: attempt %d failed (%s), next in %.2f s, request %s",
-            call.name,
+            call.request.name,
             call.attempt,
             failure,
             delay,
@@ -342,7 +326,7 @@ class Sender:
             failure.request_sent = None  # this attempt did not leave; an earlier one may have
         if not idempotent and (call.ambiguous or _unreadable_success(failure)):
             unknown = OutcomeUnknown(
-                f"{call.name}: the response was lost, so it may or may not have been carried out: {failure}",
+                f"{call.request.name}: the response was lost, so it may or may not have been carried out: {failure}",
                 request_id=getattr(failure, "request_id", None) or call.request_id,
                 attempts=call.attempt,
             )
@@ -354,3 +338,32 @@ class Sender:
 
 def _unreadable_success(failure: EzeepError) -> bool:
     return isinstance(failure, UnexpectedResponse) and not 300 <= failure.status < 400
+
+
+class OAuthSender:
+    """Sends requests to the OAuth endpoints with HTTP Basic authentication. No limiter, no retries."""
+
+    def __init__(
+        self, transport: Transport, authorization: Callable[[], str], tracing: Tracing | None
+    ) -> None:
+        self._transport = transport
+        self._authorization = authorization
+        self._tracing = tracing
+
+    async def __call__(self, request: Request, phase: Phase, /) -> RawResponse:
+        """Send `request` once and return the response, whatever its status."""
+        headers = {
+            "Authorization": Secret(self._authorization()),
+            "Content-Type": request.content_type,
+            "X-Request-ID": uuid.uuid4().hex,
+        }
+        try:
+            if self._tracing is None:
+                return await self._transport.send(request, headers, phase=phase, timed=False)
+            with self._tracing.attempt(request, 1) as span:
+                response = await self._transport.send(request, headers, phase=phase, timed=False)
+                span.responded(response.status)
+                return response
+        except (TransportError, UnexpectedResponse) as error:
+            error.request_id = headers["X-Request-ID"]
+            raise

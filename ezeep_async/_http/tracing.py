@@ -6,48 +6,46 @@ Names and attributes follow the semantic conventions for HTTP client spans. No U
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
 
 from yarl import URL
 
 from ezeep_async._wire.requests import Host, Request
-from ezeep_async._wire.responses import RawResponse
 from ezeep_async.settings import Endpoints
 from ezeep_async.version import __version__
-
-
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span, SpanKind, Tracer
 
 
 logger = logging.getLogger("ezeep_async.http")
 
 
 class Tracing:
-    """Makes the spans of one session. Exceptions of the tracer are logged and never fail a call."""
+    """Makes the spans of one session. Raises `ImportError` where OpenTelemetry is not installed."""
 
-    def __init__(self, tracer: Tracer, endpoints: Endpoints) -> None:
-        self._tracer = tracer
-        self._failed = False
+    def __init__(self, endpoints: Endpoints) -> None:
+        from opentelemetry import context, trace
+
+        self.context, self.trace = context, trace
+        self.tracer = trace.get_tracer("ezeep_async", __version__)
+        self.has_failed = False
         self._servers = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
 
-    @contextmanager
-    def call(self, request: Request, request_id: str) -> Generator[None]:
+    @property
+    def is_active(self) -> bool:
+        """Whether the application has a tracer provider. Without one spans cost time and go nowhere."""
+        return not (
+            isinstance(self.tracer, self.trace.ProxyTracer)
+            and isinstance(self.trace.get_tracer_provider(), self.trace.ProxyTracerProvider)
+        )
+
+    def call(self, request: Request, request_id: str) -> Span:
         """A span around one call with all its attempts and delays."""
-        from opentelemetry.trace import SpanKind
-
         attributes = {"url.template": request.route, "ezeep.request_id": request_id}
-        with self._span(f"ezeep {request.method} {request.route}", SpanKind.INTERNAL, attributes):
-            yield
+        return Span(self, f"ezeep {request.name}", "INTERNAL", attributes)
 
-    @contextmanager
-    def attempt(self, request: Request, number: int) -> Generator[OnResponse]:
-        """A span around one request. Call its result with the response."""
-        from opentelemetry.trace import SpanKind
-
+    def attempt(self, request: Request, number: int) -> Span:
+        """A span around one request."""
         server = self._servers[request.host]
         attributes: dict[str, str | int] = {
             "http.request.method": request.method,
@@ -57,76 +55,58 @@ class Tracing:
         }
         if number > 1:
             attributes["http.request.resend_count"] = number - 1
-        with self._span(f"{request.method} {request.route}", SpanKind.CLIENT, attributes) as span:
-            yield OnResponse(span, self._guarded)
-
-    @contextmanager
-    def _span(self, name: str, kind: SpanKind, attributes: Mapping[str, str | int]) -> Generator[Span]:
-        from opentelemetry.trace import INVALID_SPAN, Status, StatusCode
-
-        span: Span = INVALID_SPAN
-        end: Callable[..., object] | None = None
-        with self._guarded():
-            # Only the class of an exception: its text and traceback may hold personal data.
-            manager = self._tracer.start_as_current_span(
-                name,
-                kind=kind,
-                attributes=attributes,
-                record_exception=False,
-                set_status_on_exception=False,
-            )
-            span = manager.__enter__()
-            end = manager.__exit__
-        try:
-            yield span
-        except BaseException as error:
-            with self._guarded():
-                span.set_attribute("error.type", type(error).__name__)
-                span.set_status(Status(StatusCode.ERROR))
-            raise
-        finally:
-            if end is not None:
-                raised = sys.exc_info()
-                try:
-                    with self._guarded(raised[1]):
-                        end(*raised)
-                finally:
-                    del raised  # this frame is in its traceback: a cycle, and the session in it, would stay
-
-    @contextmanager
-    def _guarded(self, under_way: BaseException | None = None) -> Generator[None]:
-        """Log exceptions of the application's tracer, except `under_way`, which propagates by itself."""
-        try:
-            yield
-        except BaseException as error:  # a span processor may even call `sys.exit`
-            if error is not under_way:
-                level = logging.DEBUG if self._failed else logging.ERROR
-                self._failed = True
-                logger.log(level, "the tracer failed; the request is not affected", exc_info=True)
+        return Span(self, request.name, "CLIENT", attributes)
 
 
-class OnResponse:
-    """Records the response in a span."""
+class Span:
+    """A span around a block of code. Exceptions of the application's tracer are logged and never fail a call."""
 
-    def __init__(self, span: Span, guarded: Callable[[], AbstractContextManager[None]]) -> None:
-        self._span = span
-        self._guarded = guarded
+    def __init__(self, tracing: Tracing, name: str, kind: str, attributes: Mapping[str, str | int]) -> None:
+        self._tracing = tracing
+        self._name = name
+        self._kind = kind
+        self._attributes = attributes
+        self._span: Any = None
+        self._context: Any = None
 
-    def __call__(self, response: RawResponse) -> None:
+    def __enter__(self) -> Self:
+        self._guarded(self._start)
+        return self
+
+    def _start(self) -> None:
+        trace = self._tracing.trace
+        kind = trace.SpanKind[self._kind]
+        self._span = self._tracing.tracer.start_span(self._name, kind=kind, attributes=self._attributes)
+        self._context = self._tracing.context.attach(trace.set_span_in_context(self._span))
+
+    def responded(self, status: int) -> None:
         """Record the status of the response."""
-        from opentelemetry.trace import Status, StatusCode
+        self._guarded(lambda: self._span.set_attribute("http.response.status_code", status))
+        if status >= 400:
+            self._guarded(lambda: self._fail(str(status)))
 
-        with self._guarded():
-            self._span.set_attribute("http.response.status_code", response.status)
-            if response.status >= 400:
-                self._span.set_attribute("error.type", str(response.status))
-                self._span.set_status(Status(StatusCode.ERROR))
+    def _fail(self, error: str) -> None:
+        trace = self._tracing.trace
+        self._span.set_attribute("error.type", error)
+        self._span.set_status(trace.Status(trace.StatusCode.ERROR))
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            # Only the class of an exception: its text and traceback may hold personal data.
+            self._guarded(lambda: self._fail(kind.__name__))
+        self._guarded(self._end)
 
-def tracing_of(endpoints: Endpoints) -> Tracing | None:
-    """None if OpenTelemetry is not installed."""
-    try:
-        from opentelemetry import trace
-    except ImportError:
-        return None
-    return Tracing(trace.get_tracer("ezeep_async", __version__), endpoints)
+    def _end(self) -> None:
+        self._tracing.context.detach(self._context)
+        self._span.end()
+
+    def _guarded(self, act: Callable[[], object]) -> None:
+        try:
+            if self._span is not None or act == self._start:
+                act()
+        except BaseException:  # a span processor may even call `sys.exit`
+            level = logging.DEBUG if self._tracing.has_failed else logging.ERROR
+            self._tracing.has_failed = True
+            logger.log(level, "the tracer failed; the request is not affected", exc_info=True)

@@ -17,7 +17,6 @@ from yarl import URL
 
 from ezeep_async._http.connections import close_idle, new_socket, when_unused
 from ezeep_async._runtime import forks
-from ezeep_async._runtime.running_time import RunningTimeout
 from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.requests import Host, Phase, Request
 from ezeep_async._wire.responses import RawResponse
@@ -26,7 +25,6 @@ from ezeep_async.errors import (
     ConnectFailed,
     Disconnected,
     EzeepError,
-    RequestTimeout,
     SessionClosed,
     UnexpectedResponse,
 )
@@ -40,17 +38,15 @@ KEEP_ALIVE = 15.0
 """Seconds that an idle connection is kept: shorter than load balancers do, so that few are stale when reused."""
 USER_AGENT = f"ezeep_async/{__version__} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
 
-_CUT_SHORT = "the connection ended before the answer was complete"
+_LENT_IS_CLOSED = "the aiohttp session that was lent to EzeepSession is closed"
+_CUT_SHORT = "the connection ended before the response was complete"
 _UNTIMED = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _NOT_CONNECTED = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.ServerFingerprintMismatch,
 )
-
-
-# aiohttp's own limit for reading counts the time in which the process was suspended.
-_read_limit: ContextVar[RunningTimeout | None] = ContextVar("ezeep_read_limit", default=None)
+_phase: ContextVar[Phase] = ContextVar("ezeep_phase")
 
 
 class _UnusableConnection(aiohttp.ClientConnectionError):
@@ -59,12 +55,11 @@ class _UnusableConnection(aiohttp.ClientConnectionError):
 
 class _Request(aiohttp.ClientRequest):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        # aiohttp would take data that arrived on the idle connection for the response to this request. It checks
-        # `should_close` when a connection is released, and not when it is reused.
+        # aiohttp would take data that arrived on the idle connection for the response to this request
+        # (aio-libs/aiohttp#13656).
         if conn.protocol is not None and conn.protocol.should_close:
             raise _UnusableConnection("the server had sent something that was not asked for")
-        if (limit := _read_limit.get()) is not None:
-            limit.restart()
+        _phase.get().progressed()
         return await super().send(conn)
 
 
@@ -81,13 +76,7 @@ class _Proxy:
 
     url: URL | None = None
     headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
-    request_headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
-
-
-async def _mark_sent(_: aiohttp.ClientSession, context: object, __: object) -> None:
-    phase = getattr(context, "trace_request_ctx", None)
-    if isinstance(phase, Phase):
-        phase.sent = True
+    request_headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
 
 
 class Transport:
@@ -103,9 +92,6 @@ class Transport:
         self._borrowed = borrowed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
-        # A second session on the same connections, with a trace that reports when a request was sent. Tracing costs
-        # time on every request, so only creations and token requests use it: they must not be repeated blindly.
-        self._traced: aiohttp.ClientSession | None = None
         self._closed = False
         self._is_inherited = False
         self._bases = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
@@ -126,12 +112,7 @@ class Transport:
         return self._session is not None and not self._closed
 
     async def send(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        *,
-        phase: Phase | None = None,
-        timed: bool = True,
+        self, request: Request, headers: Mapping[str, str], *, phase: Phase, timed: bool = True
     ) -> RawResponse:
         """Send the request and read the whole response. Redirects are not followed.
 
@@ -139,32 +120,10 @@ class Transport:
         be cancelled and have their own limit. Raises `TransportError` if there is no complete response, and
         `UnexpectedResponse` for one that cannot be read.
         """
-        limit = RunningTimeout(self._settings.read_timeout, started=False) if timed else None
-        outer = _read_limit.set(limit)
-        try:
-            if limit is None:
-                return await self._send(request, headers, phase, _UNTIMED)
-            with limit:
-                return await self._send(request, headers, phase, self._timeout)
-        except TimeoutError as error:
-            message = (
-                f"{request.method} {request.route}: no response within {self._settings.read_timeout:g} s"
-            )
-            raise RequestTimeout(message, request_sent=phase.sent if phase else None) from error
-        finally:
-            _read_limit.reset(outer)
-
-    async def _send(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        phase: Phase | None,
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's own
-    ) -> RawResponse:
-        session = self._session_for(phase)
+        session = self._session_now()
         proxy = self._proxies[request.host]
-        name = f"{request.method} {request.route}"
         failure: EzeepError
+        context = _phase.set(phase)
         try:
             async with session.request(
                 request.method,
@@ -172,42 +131,40 @@ class Transport:
                 data=request.body,
                 headers={**headers, **proxy.request_headers} if proxy.request_headers else headers,
                 allow_redirects=False,
-                timeout=timeout,
+                timeout=self._timeout if timed else _UNTIMED,
                 ssl=self._ssl,
                 proxy=proxy.url,
                 proxy_headers=proxy.headers,
-                trace_request_ctx=phase,
             ) as response:
-                body = await self._read(response, name)
-                secrets = (Secret(headers["Authorization"].partition(" ")[2]),)
-                return RawResponse(
-                    response.status, response.headers, body, headers.get("X-Request-ID", ""), secrets
-                )
+                body = await self._read(response, request.name, phase)
+                # Everything secret that was sent; the server may repeat it.
+                secrets = (Secret(headers["Authorization"].partition(" ")[2]), *request.secrets)
+                return RawResponse(response.status, response.headers, body, headers["X-Request-ID"], secrets)
         except aiohttp.ClientHttpProxyError as error:
-            failure = ConnectFailed(f"{name}: the proxy answered {error.status}", request_sent=False)
+            failure = ConnectFailed(f"{request.name}: the proxy answered {error.status}", request_sent=False)
         except aiohttp.ClientResponseError as error:
             if error.request_info.method == "CONNECT":
-                failure = ConnectFailed(f"{name}: the proxy's answer is not HTTP", request_sent=False)
+                failure = ConnectFailed(
+                    f"{request.name}: the response of the proxy is not HTTP", request_sent=False
+                )
             else:
-                failure = UnexpectedResponse(f"{name}: the answer is not HTTP that can be read")
+                failure = UnexpectedResponse(f"{request.name}: the response is not HTTP that can be read")
         except _UnusableConnection as error:
-            raise Disconnected(f"{name}: {error}", request_sent=False) from error
+            raise Disconnected(f"{request.name}: {error}", request_sent=False) from error
         except _NOT_CONNECTED as error:
-            raise ConnectFailed(f"{name}: {_describe(error)}", request_sent=False) from error
+            raise ConnectFailed(f"{request.name}: {_describe(error)}", request_sent=False) from error
         except UnicodeError as error:
             raise ConnectFailed(
-                f"{name}: the host's name cannot be looked up: {error}", request_sent=False
+                f"{request.name}: the name of the host cannot be looked up: {error}", request_sent=False
             ) from error
-        except TimeoutError:  # an OSError too, but not one of those below
-            raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError) as error:
-            sent = phase.sent if phase else None
-            failure = Disconnected(f"{name}: {_CUT_SHORT}", request_sent=sent)
+            failure = Disconnected(f"{request.name}: {_CUT_SHORT}", request_sent=phase.sent)
             failure.__cause__ = type(error)(_CUT_SHORT)
         except (aiohttp.ClientError, OSError) as error:
             # aiohttp's own retry is off (see `_make_session`), so this was one copy at most.
-            sent = phase.sent if phase else None
-            raise Disconnected(f"{name}: {_describe(error)}", request_sent=sent) from error
+            raise Disconnected(f"{request.name}: {_describe(error)}", request_sent=phase.sent) from error
+        finally:
+            _phase.reset(context)
         # Raised outside of the handlers, without the original as context: those errors of aiohttp hold the headers of
         # the request, with the token, or data of the server, which may be a token set.
         raise failure
@@ -221,23 +178,16 @@ class Transport:
         # Path and query are quoted already.
         return URL(f"{base.scheme}://{base.raw_authority}{path}?{request.query}", encoded=True)
 
-    async def _read(self, response: aiohttp.ClientResponse, name: str) -> bytes:
-        first = b""
-        rest: list[bytes] | None = None
+    async def _read(self, response: aiohttp.ClientResponse, name: str, phase: Phase) -> bytes:
+        chunks: list[bytes] = []
         size = 0 if response.method == "HEAD" else response.content_length or 0
         content = response.content
         watch = None if content.is_eof() else _Watch(response)
-        limit = _read_limit.get()
         try:
             while size <= LARGEST_BODY and (chunk := await content.readany()):
-                if limit is not None:
-                    limit.restart()
-                if not first:
-                    first, size = chunk, len(chunk)
-                    continue
-                rest = [first] if rest is None else rest
-                rest.append(chunk)
-                size += len(chunk)
+                phase.progressed()
+                size = len(chunk) if not chunks else size + len(chunk)
+                chunks.append(chunk)
         except RuntimeError as error:
             # aiohttp's stream raises it if the connection was lost just before the read.
             raise aiohttp.ClientPayloadError from error
@@ -247,62 +197,47 @@ class Transport:
         if size > LARGEST_BODY:
             response.close()
             raise UnexpectedResponse(
-                f"{name}: the answer is larger than {LARGEST_BODY} bytes", status=response.status
+                f"{name}: the response is larger than {LARGEST_BODY} bytes", status=response.status
             )
-        return first if rest is None else b"".join(rest)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def _session_for(self, phase: Phase | None) -> aiohttp.ClientSession:
+    def _session_now(self) -> aiohttp.ClientSession:
         if self._closed:
             raise SessionClosed(OPENED_BEFORE_FORK if self._is_inherited else "this EzeepSession is closed")
         if self._session is None:
-            self._open()
+            self._session = self._open()
         elif self._loop is not asyncio.get_running_loop():
             raise RuntimeError("this EzeepSession was opened on another event loop: make one for each loop")
-        if self._session is not None and self._session.closed:
-            raise SessionClosed("the aiohttp session that was lent to EzeepSession is closed")
-        session = self._session if phase is None else self._traced
-        assert session is not None  # noqa: S101  # _open() made both
-        return session
+        if self._session.closed:
+            raise SessionClosed(_LENT_IS_CLOSED)
+        return self._session
 
-    def _open(self) -> None:
+    def _open(self) -> aiohttp.ClientSession:
         self._loop = asyncio.get_running_loop()
         self._open_ones.add(self)
         self._proxies = {host: self._proxy_for(base) for host, base in self._bases.items()}
-        connector: aiohttp.BaseConnector | None
         if self._borrowed is None:
-            connector = aiohttp.TCPConnector(
-                # The limiter bounds the number of requests; they must never wait for the pool.
-                limit=0,
-                keepalive_timeout=KEEP_ALIVE,
-                socket_factory=new_socket,
+            # The limiter bounds the number of requests; they must never wait for the pool.
+            return self._make_session(
+                aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, socket_factory=new_socket)
             )
-        else:
-            connector = self._borrowed.connector
-            if connector is None or self._borrowed.closed:
-                raise SessionClosed("the aiohttp session that was lent to EzeepSession is closed")
-            if getattr(connector, "_loop", self._loop) is not self._loop:
-                raise RuntimeError(
-                    "the aiohttp session that was lent to EzeepSession is of another event loop"
-                )
-        self._session = self._make_session(connector, owner=self._borrowed is None)
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_mark_sent)
-        self._traced = self._make_session(connector, owner=False, traces=[trace])
+        if self._borrowed.connector is None or self._borrowed.closed:
+            raise SessionClosed(_LENT_IS_CLOSED)
+        try:
+            return self._make_session(self._borrowed.connector)
+        except RuntimeError as error:
+            raise RuntimeError(
+                "the aiohttp session that was lent to EzeepSession is of another event loop"
+            ) from error
 
-    def _make_session(
-        self,
-        connector: aiohttp.BaseConnector,
-        *,
-        owner: bool,
-        traces: list[aiohttp.TraceConfig] | None = None,
-    ) -> aiohttp.ClientSession:
+    def _make_session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         session = aiohttp.ClientSession(
             connector=connector,
-            connector_owner=owner,
+            connector_owner=self._borrowed is None,
+            loop=self._loop,
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=_Request if self._borrowed is None else _LentRequest,
             headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"},
-            trace_configs=traces,
         )
         # aiohttp retries GET, PUT and DELETE on a stale connection, without a public switch (aio-libs/aiohttp#10790).
         # A test fails when this attribute is gone.
@@ -346,9 +281,8 @@ class Transport:
             return
         self._closed = True
         self._open_ones.discard(self)
-        for session in (self._traced, self._session):
-            if session is not None:
-                await session.close()
+        if self._session is not None:
+            await self._session.close()
 
     def abandon(
         self,
@@ -367,16 +301,16 @@ class Transport:
     def _drop(self, _close_idle: Callable[..., None] = close_idle) -> None:
         self._closed = True
         self._open_ones.discard(self)
-        for session in (self._traced, self._session):
-            if session is not None:
-                connector = session.connector
-                session.detach()
-                # close() has to be awaited (aio-libs/aiohttp#3736), which is impossible here. Without `_close()` aiohttp
-                # warns about an unclosed connector.
-                if session is self._session and self._borrowed is None and hasattr(connector, "_close"):
-                    if self._loop is not None and not self._loop.is_running():
-                        _close_idle(connector, self._loop)
-                    connector._close()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess, reportPrivateUsage]
+        if self._session is None:
+            return
+        connector: Any = self._session.connector
+        self._session.detach()
+        # close() has to be awaited (aio-libs/aiohttp#3736), which is impossible here. Without `_close()` aiohttp warns
+        # about an unclosed connector.
+        if self._borrowed is None and hasattr(connector, "_close"):
+            if self._loop is not None and not self._loop.is_running():
+                _close_idle(connector, self._loop)
+            connector._close()
 
 
 class _Watch:

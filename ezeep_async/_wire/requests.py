@@ -11,6 +11,7 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.converter import encode, to_plain
 
 
@@ -26,6 +27,7 @@ JSON = "application/json"
 LONGEST_TARGET = 8192
 """Characters of a URL, and of one parameter in it."""
 FORM = "application/x-www-form-urlencoded"
+_SECRET_FIELDS = ("code", "code_verifier", "refresh_token", "password", "pairing_code", "token")
 
 
 @attrs.frozen
@@ -42,18 +44,24 @@ class Request:
     content_type: str = JSON
     idempotent: bool = True
     """Whether repeating the request has no further effect."""
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """Secrets in the body, which the server may repeat."""
 
     @property
-    def deletes(self) -> bool:
-        """Whether a 404 after an attempt with an unknown outcome means success."""
-        return self.method == "DELETE"
+    def name(self) -> str:
+        """For logs and messages."""
+        return f"{self.method} {self.route}"
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Phase:
     """Whether a request has left this machine. Set while it is sent."""
 
     sent: bool = False
+
+    def progressed(self) -> None:
+        """Called when the request is sent, and for each part of its response."""
+        self.sent = True
 
 
 def as_uuid(value: UUID | str, what: str) -> UUID:
@@ -203,4 +211,5 @@ def oauth_form(path: str, form: Mapping[str, str]) -> Request:
         body = b""
     if form and not body:  # not in the handler: the encoder's error holds the whole text
         raise ValueError("the form holds half a character, which cannot be sent: check codes and passwords")
-    return Request("POST", Host.ACCOUNT, path, path, body=body, content_type=FORM, idempotent=False)
+    secrets = tuple(Secret(form[name]) for name in _SECRET_FIELDS if form.get(name))
+    return Request("POST", Host.ACCOUNT, path, path, "", body, FORM, idempotent=False, secrets=secrets)

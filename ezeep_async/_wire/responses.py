@@ -41,6 +41,7 @@ _WINDOW = 8 * EXCERPT
 _LONGEST_ESCAPE = len(r"\u0041")
 _ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _SECRET_HEADERS = ("Set-Cookie", "Location", "Authorization", "Proxy-Authorization")
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _CLASSES: dict[int, type[errors.ApiError]] = {
     400: errors.BadRequest,
     403: errors.PermissionDenied,
@@ -64,30 +65,42 @@ class RawResponse:
     sent_id: str = ""
     """The `X-Request-ID` of the request."""
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
-    """The credentials that were sent. Redacted wherever the server repeats them."""
+    """All secrets that were sent. Redacted wherever the server repeats them."""
     attempts: int = 1
     """Requests that the call took."""
 
     @property
     def request_id(self) -> str:
         """The `X-Request-ID` of the response, or of the request."""
-        return redact(self.headers.get("X-Request-ID") or self.sent_id, self.secrets)
+        return self.redact(self.headers.get("X-Request-ID") or self.sent_id)
 
+    def redact(self, text: str) -> str:
+        """`text`, which is from the server, without the secrets that were sent."""
+        return redact(text, self.secrets)
 
-@attrs.frozen
-class Context:
-    """The call that an error belongs to."""
+    def redacted_body(self) -> object:
+        """The body for an error, without secrets: decoded JSON, or the beginning of its text, or None."""
+        if len(self.body) > LARGEST_ERROR:
+            return self.redacted_excerpt()
+        body = _redact_bytes(self.body, self.secrets)
+        if not body.strip():
+            return None
+        try:
+            value = decode_json(body)
+        except errors.UnexpectedResponse:
+            return excerpt(body)
+        return excerpt(body) if _is_deep(value, DEEPEST_ERROR) else value
 
-    method: str
-    path: str
-    request_id: str
-    attempts: int = 1
-    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
-    """Further secrets that were sent. Redacted wherever the server repeats them."""
-
-    @property
-    def name(self) -> str:
-        return f"{self.method} {self.path}"
+    def redacted_excerpt(self) -> str:
+        """The beginning of the body without secrets. Only that part of the body is searched."""
+        window = _redact_bytes(self.body[:_WINDOW], self.secrets)
+        if len(self.body) > _WINDOW:
+            # The end of the window may split a secret: leave out as much as the longest one takes.
+            longest = max(
+                (len(form.encode()) for secret in self.secrets for form in _spellings(secret)), default=0
+            )
+            window = window[: max(0, len(window) - longest - _LONGEST_ESCAPE)]
+        return excerpt(window)
 
 
 def is_success(status: int) -> bool:
@@ -95,61 +108,39 @@ def is_success(status: int) -> bool:
     return 200 <= status < 300
 
 
-def error_from(response: RawResponse, context: Context) -> errors.ApiError | errors.UnexpectedResponse:
-    """The error for a response that is not 2xx."""
-    status = response.status
-    request_id = redact(response.request_id or context.request_id, context.secrets)
-    if 300 <= status < 400:
-        return errors.UnexpectedRedirect(
-            f"{context.name}: {status} redirect to {_safe_location(response, context)}, not followed",
-            status=status,
-            request_id=request_id,
-            attempts=context.attempts,
-        )
+def error_from(
+    response: RawResponse, name: str, attempts: int = 1
+) -> errors.ApiError | errors.UnexpectedResponse:
+    """The error for a response that is not 2xx. `name` is the method and path of the request."""
+    status, request_id = response.status, response.request_id
     if not 400 <= status < 600:
-        return errors.UnexpectedResponse(
-            f"{context.name}: unexpected status {status}",
-            status=status,
-            request_id=request_id,
-            attempts=context.attempts,
-        )
-    body = parse_body(response.body, context.secrets)
+        kind, problem = errors.UnexpectedResponse, f"unexpected status {status}"
+        if 300 <= status < 400:
+            kind = errors.UnexpectedRedirect
+            problem = f"{status} redirect to {_safe_location(response)}, not followed"
+        return kind(f"{name}: {problem}", status=status, request_id=request_id, attempts=attempts)
+    body = response.redacted_body()
     message, field_errors = explain(body)
-    headers = CIMultiDict(
-        (redact(name, context.secrets), redact(value, context.secrets))
-        for name, value in response.headers.items()
-        if name.title() not in _SECRET_HEADERS
-    )
-    text = f"{context.name}: {status} {_phrase(status)}"
-    if message and message.rstrip(".").casefold() != _phrase(status).casefold():
+    phrase = _PHRASES.get(status, "error")
+    text = f"{name}: {status} {phrase}"
+    if message and message.rstrip(".").casefold() != phrase.casefold():
         text += f": {message}"
-    details: dict[str, object] = {
-        "status": status,
-        "headers": headers,
-        "body": body,
-        "field_errors": field_errors,
-        "request_id": request_id,
-        "attempts": context.attempts,
-    }
-    cls = _CLASSES.get(status, errors.ServerError if status >= 500 else errors.ApiError)
-    error = cls(text, **details)  # type: ignore[arg-type]  # the same keywords for every class
+    error = _CLASSES.get(status, errors.ServerError if status >= 500 else errors.ApiError)(
+        text,
+        status=status,
+        headers=CIMultiDict(
+            (response.redact(header), response.redact(value))
+            for header, value in response.headers.items()
+            if header.title() not in _SECRET_HEADERS
+        ),
+        body=body,
+        field_errors=field_errors,
+        request_id=request_id,
+        attempts=attempts,
+    )
     if status in {429, 503}:
         error.retry_after = retry_after_of(response.headers)
     return error
-
-
-def parse_body(body: bytes, secrets: Iterable[str] = ()) -> object:
-    """The body of an error: decoded JSON, or the beginning of its text, or None. Secrets are redacted."""
-    if len(body) > LARGEST_ERROR:
-        return redacted_excerpt(body, secrets)
-    body = redact_body(body, secrets)
-    if not body.strip():
-        return None
-    try:
-        value = decode_json(body)
-    except errors.UnexpectedResponse:
-        return excerpt(body)
-    return excerpt(body) if _is_deep(value, DEEPEST_ERROR) else value
 
 
 def _is_deep(value: object, levels: int) -> bool:
@@ -161,35 +152,22 @@ def _is_deep(value: object, levels: int) -> bool:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text without what was secret, as it is or as JSON and addresses write it, in characters that any log takes."""
+    """The text without the secrets, as they are or as JSON and URLs write them, in characters that any log takes."""
     for secret in secrets:
-        if secret:
-            for form in _spellings(secret):
-                text = text.replace(form, "***")
+        for form in _spellings(secret):
+            text = text.replace(form, "***")
     # Bytes of a header that are not UTF-8 come as surrogates, which no encoding takes.
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def redact_body(body: bytes, secrets: Iterable[str]) -> bytes:
-    """The body without what was secret, whichever of its letters JSON has as escapes."""
-    secrets = [secret for secret in secrets if secret]
+def _redact_bytes(body: bytes, secrets: Iterable[str]) -> bytes:
+    """The body without the secrets, whichever of their letters JSON has as escapes."""
     if secrets and b"\\" in body:
         body = _ESCAPE.sub(_without_escape, body)
     for secret in secrets:
         for form in _spellings(secret):
             body = body.replace(form.encode(), b"***")
     return body
-
-
-def redacted_excerpt(body: bytes, secrets: Iterable[str]) -> str:
-    """The beginning of a body without what was secret, for errors. No more of the body is looked at than that takes."""
-    secrets = [secret for secret in secrets if secret]
-    if len(body) <= _WINDOW:
-        return excerpt(redact_body(body, secrets))
-    window = redact_body(body[:_WINDOW], secrets)
-    # The end of the window may cut a secret in two: leave out as much as the longest one takes.
-    longest = max((len(form.encode()) for secret in secrets for form in _spellings(secret)), default=0)
-    return excerpt(window[: max(0, len(window) - longest - _LONGEST_ESCAPE)])
 
 
 def _without_escape(escape: re.Match[bytes]) -> bytes:
@@ -202,9 +180,9 @@ def _without_escape(escape: re.Match[bytes]) -> bytes:
 
 
 def _spellings(secret: str) -> set[str]:
-    """How a text may stand in JSON, with all that must be escaped, or all that may be, and in an address."""
+    """How a text may stand in JSON, with all that must be escaped, or all that may be, and in a URL."""
     in_json = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True))
-    return {secret, *in_json, quote(secret, safe=""), quote_plus(secret)}
+    return {secret, *in_json, quote(secret, safe=""), quote_plus(secret)} - {""}
 
 
 def decode_response(request: Request, response: RawResponse, read: Callable[[bytes], T]) -> T:
@@ -214,10 +192,10 @@ def decode_response(request: Request, response: RawResponse, read: Callable[[byt
     except errors.UnexpectedResponse as error:
         # Without the cause: errors of the decoder may quote the value.
         problem = errors.UnexpectedResponse(
-            f"{request.method} {request.route}: {redact(str(error), response.secrets)}",
+            f"{request.name}: {response.redact(str(error))}",
             status=response.status,
             path=error.path,
-            excerpt=redacted_excerpt(response.body, response.secrets),
+            excerpt=response.redacted_excerpt(),
             request_id=response.request_id,
             attempts=response.attempts,
         )
@@ -306,18 +284,11 @@ def one_line(text: str) -> str:
     return text if len(text) <= 300 else text[:299] + "…"
 
 
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "error"
-
-
-def _safe_location(response: RawResponse, context: Context) -> str:
+def _safe_location(response: RawResponse) -> str:
     """Where a redirect leads, without the parts that may carry a code or a token."""
     try:
-        # Before it is read as an address, too: reading it changes how it is written.
-        url = URL(redact(response.headers.get("Location", ""), context.secrets))
-        return redact(f"{url.host or ''}{url.raw_path}", context.secrets) or "nowhere"
+        # Redacted before parsing too: parsing changes the spelling.
+        url = URL(response.redact(response.headers.get("Location", "")))
+        return response.redact(f"{url.host or ''}{url.raw_path}") or "nowhere"
     except ValueError:
         return "an unreadable address"

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 import attrs
 
 from ezeep_async.errors import ApiError, EzeepError, RateLimited, TransportError
+from ezeep_async.settings import Settings
 
 
 FIRST_DELAY = 0.5
@@ -26,16 +27,6 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?([eE]\+?[0-9]+)?")
 # 408: the server gave up waiting for the request. 500, 502, 504: it may have been processed.
 _RETRIED_IF_HARMLESS = frozenset({408, 500, 502, 504})
 _AMBIGUOUS = frozenset({502, 504})
-
-
-@attrs.frozen
-class RetryPolicy:
-    """The retry settings."""
-
-    retries: int
-    max_retry_after: float
-    deadline: float
-    """Seconds for one call with all its attempts and delays."""
 
 
 def retry_after_of(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -103,7 +94,7 @@ def retry_delay(
     attempt: int,
     idempotent: bool,
     spent: float,
-    policy: RetryPolicy,
+    policy: Settings,
     random: Callable[[], float],
 ) -> float | None:
     """Seconds to wait before attempt number `attempt + 1`, or None to give up.
@@ -118,9 +109,7 @@ def retry_delay(
     return None if delay is None or spent + delay >= policy.deadline else delay
 
 
-def _pause(
-    failure: EzeepError, attempt: int, policy: RetryPolicy, random: Callable[[], float]
-) -> float | None:
+def _pause(failure: EzeepError, attempt: int, policy: Settings, random: Callable[[], float]) -> float | None:
     retry_after = failure.retry_after
     if retry_after is None:
         if isinstance(failure, RateLimited):

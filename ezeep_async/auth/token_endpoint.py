@@ -11,10 +11,9 @@ from typing import Protocol, cast
 import attrs
 
 from ezeep_async._runtime.running_time import RunningLimit
-from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.converter import LARGEST_PLAIN, decode_token_fields
 from ezeep_async._wire.requests import Phase, Request, oauth_form
-from ezeep_async._wire.responses import LARGEST_ERROR, Context, RawResponse, error_from, is_success
+from ezeep_async._wire.responses import LARGEST_ERROR, RawResponse, error_from, is_success
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.logs import Log
 from ezeep_async.auth.tasks import retry_if_cancelled, start_uncancellable, wait_through
@@ -228,8 +227,7 @@ def _refusal(response: RawResponse, path: str, form: Mapping[str, str]) -> Authe
     """The error for a response that is not 2xx. Its cause is the plain response."""
     code = _error_code(response)
     response = attrs.evolve(response, body=_TOKENS.sub(rb'\1"***"', response.body))
-    secrets = tuple(value for value in form.values() if isinstance(value, Secret)) + response.secrets
-    cause = error_from(response, Context("POST", path, response.request_id, secrets=secrets))
+    cause = error_from(response, f"POST {path}")
     kind: type[AuthenticationError]
     if code is None:
         # Only an RFC 6749 error body is final. Anything else is from a proxy, a firewall or a server in trouble.

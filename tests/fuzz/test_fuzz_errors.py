@@ -11,11 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ezeep_async import errors
-from ezeep_async._wire.responses import Context, error_from
+from ezeep_async._wire.responses import error_from
 from ezeep_async._wire.retrying import parse_retry_after
 
 
-CONTEXT = Context("PATCH", "/printing/v1/users/{id}/", "our-id", 3, secrets=SECRETS)
+NAME = "PATCH /printing/v1/users/{id}/"
 SHAPES: list[Any] = [
     {"detail": "Not found."},
     {"name": ["Too long.", "Odd."], "organization_id": ["Bad."]},
@@ -36,7 +36,7 @@ def test_3_8_fuzz_any_response_is_an_error_of_the_sdk(
     status: int, given: dict[str, str], body: bytes
 ) -> None:
     """3-8, 8-1: any status, headers and body: one class of the SDK, one line, fields that are lists of strings."""
-    error = error_from(response(status, given, body), CONTEXT)
+    error = error_from(response(status, given, body, SECRETS), NAME, 3)
     assert type(error) in CLASSES
     assert "\n" not in str(error)
     assert len(str(error)) < 600
@@ -66,10 +66,10 @@ def test_8_3_fuzz_an_error_that_repeats_a_secret_does_not_show_it(data: Any, pad
             )
         )  # fmt: skip
     body = b" " * padding + (shape % text).encode()
-    text = shown(error_from(response(400, {"X-Debug": f"Bearer {secret}"}, body), CONTEXT))
+    text = shown(error_from(response(400, {"X-Debug": f"Bearer {secret}"}, body, SECRETS), NAME, 3))
     assert leaks(text) == []
     plain = b"x" * padding + f"<title>you sent {secret}</title>".encode()
-    text = shown(error_from(response(502, {}, plain), CONTEXT))
+    text = shown(error_from(response(502, {}, plain, SECRETS), NAME, 3))
     assert leaks(text) == []
     assert secret[:12] not in text
 
@@ -81,7 +81,7 @@ def test_3_8_nesting_gives_the_same_error_at_any_stack_depth(word: str, depth: i
     body = b'{"%s":' % word.encode() * depth + b'["z"]' + b"}" * depth
 
     def call(levels: int) -> Any:
-        return call(levels - 1) if levels else error_from(response(400, {}, body), CONTEXT)
+        return call(levels - 1) if levels else error_from(response(400, {}, body), NAME, 3)
 
     for levels in (0, 300, 600):
         assert type(call(levels)) is errors.BadRequest

@@ -105,7 +105,7 @@ def test_1_15_fuzz_refused_grants(
         body = (
             f'{{"error":"invalid_grant","error_description":"bad {said}","refresh_token":"PLANTED"}}'.encode()
         )
-    answer = response(status, given, body)
+    answer = response(status, given, body, oauth_form(path, FORM).secrets)
     grants.oauth_error(answer)
     try:
         grants.check_success(answer, path, FORM)

@@ -243,4 +243,4 @@ async def test_3_5_the_switch_is_off_in_every_session_that_we_make(monkeypatch: 
     monkeypatch.setattr(Transport, "_make_session", spy)
     async with PlayServer() as server, session_on(server.url) as session:
         await session.groups.get(ID)
-    assert [each._retry_connection for each in made] == [False, False]
+    assert [each._retry_connection for each in made] == [False]

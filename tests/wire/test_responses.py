@@ -9,16 +9,16 @@ import pytest
 from multidict import CIMultiDict
 
 from ezeep_async import errors
-from ezeep_async._wire.responses import Context, RawResponse, error_from
+from ezeep_async._wire.responses import RawResponse, error_from
 
 
 SECRET = "s3cr3t-access-token-0123456789"
-CONTEXT = Context("PATCH", "/printing/v1/users/{id}/", "our-id", 3, secrets=(SECRET,))
+NAME = "PATCH /printing/v1/users/{id}/"
 
 
 def failure(status: int, body: object = b"", headers: dict[str, str] | None = None) -> Any:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return error_from(RawResponse(status, CIMultiDict(headers or {}), raw), CONTEXT)
+    return error_from(RawResponse(status, CIMultiDict(headers or {}), raw, "our-id", (SECRET,)), NAME, 3)
 
 
 CLASSES = {
@@ -120,7 +120,7 @@ def test_6_10_headers_are_visible_without_regard_to_case() -> None:
 def test_9_5_cookies_are_left_out_of_the_headers() -> None:
     """9-5: a cookie, which may be a login, is not kept in an error."""
     headers = CIMultiDict([("Set-Cookie", "refresh=abc"), ("set-cookie", "b=c"), ("X-A", "1")])
-    error: Any = error_from(RawResponse(403, headers, b""), CONTEXT)
+    error: Any = error_from(RawResponse(403, headers, b""), NAME, 3)
     assert {name.lower() for name in error.headers} == {"x-a"}
 
 

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from ezeep_async._wire.responses import Context, RawResponse, error_from
-from ezeep_async._wire.retrying import RetryPolicy, may_have_happened, retry_delay
+from ezeep_async._wire.responses import RawResponse, error_from
+from ezeep_async._wire.retrying import may_have_happened, retry_delay
 from ezeep_async.errors import ConnectFailed, Disconnected, EzeepError, RequestTimeout, UnexpectedResponse
+from ezeep_async.settings import Settings
 
 
 STATUSES = [400, 403, 404, 405, 408, 409, 410, 412, 422, 429, 500, 501, 502, 503, 504]
@@ -27,7 +28,7 @@ class Attempt:
 
 def answered(status: int, retry_after: float | None) -> EzeepError:
     headers = CIMultiDict({} if retry_after is None else {"Retry-After": str(retry_after)})
-    return error_from(RawResponse(status, headers, b""), Context("POST", "/x/", "id"))
+    return error_from(RawResponse(status, headers, b""), "POST /x/")
 
 
 failures = st.one_of(
@@ -38,7 +39,9 @@ failures = st.one_of(
     st.builds(UnexpectedResponse, st.just("odd"), status=st.just(200)),
 )
 attempts = st.lists(st.builds(Attempt, st.floats(0, 40), failures, st.booleans()), min_size=1, max_size=30)
-policies = st.builds(RetryPolicy, st.integers(0, 6), st.floats(0, 150), st.floats(1, 400))
+policies = st.builds(
+    Settings, retries=st.integers(0, 6), max_retry_after=st.floats(0, 150), deadline=st.floats(1, 400)
+)
 
 
 @attrs.define
@@ -50,7 +53,7 @@ class Schedule:
     repeated: list[EzeepError] = attrs.field(factory=list[EzeepError])
 
 
-def play(script: list[Attempt], policy: RetryPolicy, *, idempotent: bool, random: float) -> Schedule:
+def play(script: list[Attempt], policy: Settings, *, idempotent: bool, random: float) -> Schedule:
     schedule, now = Schedule(), 0.0
     for number, attempt in enumerate(script, 1):
         schedule.begun.append(now)
@@ -73,7 +76,7 @@ def play(script: list[Attempt], policy: RetryPolicy, *, idempotent: bool, random
 
 @given(attempts, policies, st.booleans(), st.floats(0, 1, exclude_max=True))
 def test_6_2_no_schedule_begins_before_what_the_server_asked_for(
-    script: list[Attempt], policy: RetryPolicy, idempotent: bool, random: float
+    script: list[Attempt], policy: Settings, idempotent: bool, random: float
 ) -> None:
     """6-2: never earlier than `Retry-After`, and not at all where that is longer than is allowed."""
     for failure, delay in play(script, policy, idempotent=idempotent, random=random).pauses:
@@ -84,7 +87,7 @@ def test_6_2_no_schedule_begins_before_what_the_server_asked_for(
 
 @given(attempts, policies, st.booleans(), st.floats(0, 1, exclude_max=True))
 def test_6_5_no_schedule_passes_the_deadline(
-    script: list[Attempt], policy: RetryPolicy, idempotent: bool, random: float
+    script: list[Attempt], policy: Settings, idempotent: bool, random: float
 ) -> None:
     """6-5: every attempt begins before the deadline."""
     begun = play(script, policy, idempotent=idempotent, random=random).begun
@@ -94,7 +97,7 @@ def test_6_5_no_schedule_passes_the_deadline(
 
 @given(attempts, policies, st.floats(0, 1, exclude_max=True))
 def test_6_4_no_schedule_repeats_an_unsafe_write_that_may_have_happened(
-    script: list[Attempt], policy: RetryPolicy, random: float
+    script: list[Attempt], policy: Settings, random: float
 ) -> None:
     """6-4: a request that must not be sent twice is sent again only where the server certainly did nothing."""
     for failure in play(script, policy, idempotent=False, random=random).repeated:
@@ -104,7 +107,7 @@ def test_6_4_no_schedule_repeats_an_unsafe_write_that_may_have_happened(
 
 @given(attempts, policies, st.booleans(), st.floats(0, 1, exclude_max=True))
 def test_6_11_no_schedule_has_more_attempts_than_are_allowed(
-    script: list[Attempt], policy: RetryPolicy, idempotent: bool, random: float
+    script: list[Attempt], policy: Settings, idempotent: bool, random: float
 ) -> None:
     """6-11: with `retries=0` there is one; a 429 may be waited out twice as often."""
     schedule = play(script, policy, idempotent=idempotent, random=random)
@@ -115,7 +118,7 @@ def test_6_11_no_schedule_has_more_attempts_than_are_allowed(
 
 @given(attempts, policies, st.floats(0, 1, exclude_max=True))
 def test_6_13_what_the_server_refuses_for_good_is_not_sent_again(
-    script: list[Attempt], policy: RetryPolicy, random: float
+    script: list[Attempt], policy: Settings, random: float
 ) -> None:
     """6-13: 400, 403, 404, 409, 422 and answers that are none of this API."""
     for failure in play(script, policy, idempotent=True, random=random).repeated:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from ezeep_async._wire.responses import Context, RawResponse, error_from
-from ezeep_async._wire.retrying import RetryBudget, RetryPolicy, parse_retry_after, retry_delay
+from ezeep_async._wire.responses import RawResponse, error_from
+from ezeep_async._wire.retrying import RetryBudget, parse_retry_after, retry_delay
 from ezeep_async.errors import (
     ConnectFailed,
     Disconnected,
@@ -21,6 +21,7 @@ from ezeep_async.errors import (
     UnexpectedRedirect,
     UnexpectedResponse,
 )
+from ezeep_async.settings import Settings
 
 
 NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC)
@@ -29,7 +30,7 @@ STATUSES = [400, 403, 404, 405, 408, 409, 410, 412, 422, 429, 500, 501, 502, 503
 
 def answered(status: int, retry_after: str | None = None) -> EzeepError:
     headers = CIMultiDict({} if retry_after is None else {"Retry-After": retry_after})
-    return error_from(RawResponse(status, headers, b""), Context("GET", "/x/", "id"))
+    return error_from(RawResponse(status, headers, b""), "GET /x/")
 
 
 def delay(
@@ -41,7 +42,7 @@ def delay(
     longest: float = 120.0,
     rng: Callable[[], float] = lambda: 0.0,
 ) -> float | None:
-    policy = RetryPolicy(retries, longest, 300.0)
+    policy = Settings(retries=retries, max_retry_after=longest, deadline=300.0)
     return retry_delay(failure, attempt=attempt, idempotent=idempotent, spent=0.0, policy=policy, random=rng)
 
 
