@@ -25,7 +25,6 @@ from ezeep_async._wire.retrying import (
     RetryBudget,
     may_be_repeated,
     may_have_happened,
-    never_processed,
     retry_delay,
 )
 from ezeep_async.errors import (
@@ -190,7 +189,13 @@ class Sender:
                 outcome = await self._try_once(call, tracing)
                 if isinstance(outcome, RawResponse):
                     limiter.succeeded()
-                    self._succeeded(call, outcome, started)
+                    self._budget.success()
+                    if logger.isEnabledFor(logging.DEBUG):
+                        took = asyncio.get_running_loop().time() - started
+                        logger.debug(
+                            "%s: %d in %.3f s, attempt %d, request %s",
+                            *(call.request.name, outcome.status, took, call.attempt, call.request_id),
+                        )
                     return outcome if call.attempt == 1 else attrs.evolve(outcome, attempts=call.attempt)
                 if isinstance(outcome, AuthenticationError) and not call.replayed:
                     call.replayed, call.refusal = True, outcome
@@ -244,18 +249,6 @@ class Sender:
             call.spent += attempt.used
         return response if is_success(response.status) else self._error_for(call, response)
 
-    def _succeeded(self, call: _Call, response: RawResponse, started: float) -> None:
-        self._budget.success()
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug(
-                "%s: %d in %.3f s, attempt %d, request %s",
-                call.request.name,
-                response.status,
-                asyncio.get_running_loop().time() - started,
-                call.attempt,
-                call.request_id,
-            )
-
     def _error_for(self, call: _Call, response: RawResponse) -> EzeepError:
         request = call.request
         refused = error_from(response, f"{request.method} {request.path}", call.attempt)
@@ -274,10 +267,7 @@ class Sender:
         if call.request.method == "DELETE" and call.ambiguous and isinstance(failure, NotFound):
             logger.info("%s: already absent: an earlier attempt deleted it", call.request.name)
             return True
-        repeatable = call.request.idempotent and may_be_repeated(failure, idempotent=True)
-        call.ambiguous = (
-            call.ambiguous or may_have_happened(failure) or (repeatable and not never_processed(failure))
-        )
+        call.ambiguous = call.ambiguous or may_have_happened(failure, idempotent=call.request.idempotent)
         return False
 
     def _delay_after(self, call: _Call, failure: EzeepError, limiter: Limiter, started: float) -> float:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from collections.abc import Callable, Hashable
-from datetime import datetime
+from collections.abc import Hashable
 from functools import lru_cache
 from typing import Generic, TypeVar, cast
-from uuid import UUID
 
 import attrs
 import msgspec
@@ -41,7 +39,6 @@ def _decoder(kind: Hashable) -> msgspec.json.Decoder[object]:
 
 
 _type_info = lru_cache(maxsize=64)(types.type_info)
-_any_decoder: msgspec.json.Decoder[object] = msgspec.json.Decoder(object)
 
 
 def decode(body: bytes, kind: type[T]) -> T:
@@ -52,8 +49,7 @@ def decode(body: bytes, kind: type[T]) -> T:
         problem = error
     try:
         if len(body) <= LARGEST_PLAIN:
-            value = decode_json(body)
-            return msgspec.convert(_tolerant(value, _type_info(cast("Hashable", kind))), kind)
+            return msgspec.convert(_tolerant(decode_json(body), _type_info(cast("Hashable", kind))), kind)
     except (msgspec.MsgspecError, RecursionError) as error:
         problem = error
     reason, _, path = str(problem)[:300].partition(" - at `")
@@ -67,7 +63,6 @@ def decode(body: bytes, kind: type[T]) -> T:
 
 def _tolerant(value: object, kind: types.Type) -> object:
     """Accept, in place, where the API contradicts its document: counts as strings, null in place of a default."""
-    result: object = value
     if isinstance(kind, types.UnionType):
         kind = next(each for each in kind.types if not isinstance(each, types.NoneType))
     if isinstance(value, list) and isinstance(kind, types.ListType | types.VarTupleType):
@@ -81,23 +76,9 @@ def _tolerant(value: object, kind: types.Type) -> object:
                 values[field.name] = _tolerant(given, field.type)
             elif not field.required:
                 values.pop(field.name, None)
-    elif isinstance(value, str) and (read := _TEXTS.get(type(kind))):
-        try:
-            return read(value)
-        except ValueError:
-            pass  # refused by the decoder, with its path
-    return result
-
-
-def _whole_number(text: str) -> int | str:
-    return int(text) if text.strip().isdecimal() else text
-
-
-_TEXTS: dict[type[types.Type], Callable[[str], object]] = {
-    types.IntType: _whole_number,
-    types.UUIDType: UUID,
-    types.DateTimeType: datetime.fromisoformat,
-}
+    elif isinstance(value, str) and isinstance(kind, types.IntType) and len(value) < 20:
+        return int(value) if value.strip().isdecimal() else value
+    return cast("object", value)
 
 
 def decode_json(body: bytes) -> object:
@@ -106,7 +87,7 @@ def decode_json(body: bytes) -> object:
         return None
     try:
         # A parser may ignore a byte order mark (RFC 8259 section 8.1).
-        return _any_decoder.decode(body.removeprefix(BOM_UTF8))
+        return msgspec.json.decode(body.removeprefix(BOM_UTF8))
     except _UNREADABLE as error:
         kind = "an HTML page" if body.lstrip()[:1] == b"<" else "not JSON"
         raise UnexpectedResponse(
@@ -123,25 +104,18 @@ def decode_plain(body: bytes) -> object:
     return decode_json(body)
 
 
-_token_fields = msgspec.json.Decoder(
-    msgspec.defstruct(
-        "TokenFields",
-        [
-            (name, str | int | float | None, None)
-            for name in ("access_token", "refresh_token", "expires_in", "scope", "token_type")
-        ],
-    )
-)
+class _TokenFields(msgspec.Struct, omit_defaults=True):
+    access_token: str | int | float | None = None
+    refresh_token: str | int | float | None = None
+    expires_in: str | int | float | None = None
+    scope: str | int | float | None = None
+    token_type: str | int | float | None = None
 
 
 def decode_token_fields(body: bytes) -> dict[str, object]:
     """The fields of a token response; other fields are skipped. Raises `UnexpectedResponse` for any other shape."""
     try:
-        return {
-            name: value
-            for name, value in msgspec.structs.asdict(_token_fields.decode(body)).items()
-            if value is not None
-        }
+        return cast("dict[str, object]", to_plain(msgspec.json.decode(body, type=_TokenFields)))
     except _UNREADABLE as error:
         raise UnexpectedResponse("expected a token response") from error
 

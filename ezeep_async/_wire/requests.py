@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-import math
+import json
 from collections.abc import Iterable, Mapping
 from typing import cast
 from urllib.parse import urlencode
@@ -125,24 +125,11 @@ def checked_params(params: object) -> dict[str, str | int]:
 def checked_json(value: object) -> bytes:
     """The JSON of plain values. Raises `ValueError` for what has none, before anything is sent."""
     try:
-        body = encode(value)
-        # msgspec writes NaN and infinity as null.
-        finite = b"null" not in body or _is_finite(to_plain(value))
-    except (TypeError, RecursionError) as error:
+        # Not msgspec: it writes NaN and infinity as null.
+        text = json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"json cannot be written as JSON: {error}") from error
-    if not finite:
-        raise ValueError("json holds a number that is infinite or none at all, for which JSON has no word")
-    return body
-
-
-def _is_finite(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(map(_is_finite, cast("dict[str, object]", value).values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_finite, cast("list[object]", value)))
-    return True
 
 
 # --- resources -----------------------------------------------------------------------------------------------------

@@ -70,22 +70,17 @@ def never_processed(failure: EzeepError) -> bool:
     return isinstance(failure, ApiError) and failure.status in {429, 503}
 
 
-def may_have_happened(failure: EzeepError) -> bool:
+def may_have_happened(failure: EzeepError, *, idempotent: bool = False) -> bool:
     """Whether the request may have been carried out despite this failure."""
     if isinstance(failure, TransportError):
         return failure.request_sent is not False
-    return isinstance(failure, ApiError) and failure.status in _AMBIGUOUS
+    statuses = _RETRIED_IF_HARMLESS if idempotent else _AMBIGUOUS
+    return isinstance(failure, ApiError) and failure.status in statuses
 
 
 def may_be_repeated(failure: EzeepError, *, idempotent: bool) -> bool:
     """Whether a retry can help and is safe."""
-    if never_processed(failure):
-        return True
-    if not idempotent:
-        return False
-    return isinstance(failure, TransportError) or (
-        isinstance(failure, ApiError) and failure.status in _RETRIED_IF_HARMLESS
-    )
+    return never_processed(failure) or (idempotent and may_have_happened(failure, idempotent=True))
 
 
 def retry_delay(
@@ -105,20 +100,16 @@ def retry_delay(
     allowed = policy.retries * (THROTTLES_PER_RETRY if throttled else 1)
     if attempt > allowed or not may_be_repeated(failure, idempotent=idempotent):
         return None
-    delay = _pause(failure, attempt, policy, random)
-    return None if delay is None or spent + delay >= policy.deadline else delay
-
-
-def _pause(failure: EzeepError, attempt: int, policy: Settings, random: Callable[[], float]) -> float | None:
     retry_after = failure.retry_after
     if retry_after is None:
-        if isinstance(failure, RateLimited):
-            return backoff(attempt, random, FIRST_THROTTLE_DELAY, LONGEST_THROTTLE_DELAY)
-        return backoff(attempt, random)
-    if retry_after > policy.max_retry_after:
+        bounds = (FIRST_THROTTLE_DELAY, LONGEST_THROTTLE_DELAY) if throttled else (FIRST_DELAY, LONGEST_DELAY)
+        delay = backoff(attempt, random, *bounds)
+    elif retry_after > policy.max_retry_after:
         return None
-    # Jitter on top of Retry-After, never below it: clients with the same value must not return at once.
-    return retry_after + random() * min(1.0, 0.1 + retry_after / 10)
+    else:
+        # Jitter on top of Retry-After, never below it: clients with the same value must not return at once.
+        delay = retry_after + random() * min(1.0, 0.1 + retry_after / 10)
+    return None if spent + delay >= policy.deadline else delay
 
 
 @attrs.define

@@ -23,17 +23,11 @@ class PrefetchPlan:
     """
 
     def __init__(self) -> None:
-        self._step = 0
-        self._offset = 0
+        self._step = self._offset = 0
 
     def restart(self, step: int, offset: int) -> None:
         """Plan pages of `step` rows, from `offset` on."""
-        self._step = step
-        self._offset = offset
-
-    def move_to(self, offset: int) -> None:
-        """Go on from `offset`, with the same step."""
-        self._offset = offset
+        self._step, self._offset = step, offset
 
     def fits(self, following: Params, rows: int) -> bool:
         """Whether a page of `rows` rows leads to the page that was planned after it."""

@@ -169,40 +169,34 @@ class PageIterator(Generic[T]):
         return await self._listing.fetch(self._next)
 
     def _accept(self, body: PageBody[T], raw: bytes) -> Page[T]:
-        offset, rows = self._offset, len(body.results)
-        items = self._new_rows(body, len(raw))
-        self._offset += rows
-        following = self._following(body)
-        if following is None:
-            self._finish()
+        offset, rows, count = self._offset, body.results, body.count
+        items = self._known.new_of(rows)
+        self._guard.check_page(
+            (rows[0].id, rows[-1].id) if rows else None, len(rows), len(items), count, len(raw)
+        )
+        self._offset += len(rows)
+        self.drift.duplicates += len(rows) - len(items)
+        if (
+            len(items) < len(rows)
+            or (not rows and body.next is not None)
+            or (count is not None and self._count not in {None, count})
+        ):
+            self.drift.detected = True
+        self._count = self._count if count is None else count
+        if body.next is None or not rows:
+            self._end()
+            if self._count is not None and max(self._count - self._listing.offset, 0) != self._known.distinct:
+                self.drift.detected = True
         else:
-            self._read_ahead(following, rows)
+            self._read_ahead(self._following(body.next), len(rows))
         if self._listing.keep is not None:
             items = [item for item in items if self._listing.keep(item)]
-        return Page(items, body.count, offset, raw)
+        return Page(items, count, offset, raw)
 
-    def _new_rows(self, body: PageBody[T], body_bytes: int) -> list[T]:
-        """The rows that no earlier page had. Raises `PaginationLoop`, and records drift."""
-        drift, rows = self.drift, body.results
-        new = self._known.new_of(rows)
-        duplicates = len(rows) - len(new)
-        ends = (rows[0].id, rows[-1].id) if rows else None
-        self._guard.check_page(ends, len(rows), len(new), body.count, body_bytes)
-        drift.duplicates += duplicates
-        if duplicates or (not rows and body.next is not None):
-            drift.detected = True
-        if body.count is not None:
-            if self._count not in {None, body.count}:
-                drift.detected = True
-            self._count = body.count
-        return new
-
-    def _following(self, body: PageBody[T]) -> Params | None:
-        """The query of the next page, None at the end."""
-        if body.next is None or not body.results:
-            return None
+    def _following(self, link: str) -> Params:
+        """The query of the next page."""
         try:
-            query = dict(URL(body.next).query)
+            query = dict(URL(link).query)
         except (ValueError, TypeError):
             query = {}
         if not query or "offset" in query:
@@ -212,34 +206,25 @@ class PageIterator(Generic[T]):
         return query
 
     def _read_ahead(self, following: Params, rows: int) -> None:
+        plan, listing = self._plan, self._listing
         if self._in_flight:
-            if self._plan.fits(following, rows):
-                self._prefetch()
+            if not plan.fits(following, rows):
+                # The server's page size changed, or a row was deleted: the planned pages would leave a gap.
+                for dropped in self._in_flight.cancel():
+                    self._guard.forget(dropped)
+                self._start(following)
                 return
-            # The server's page size changed, or a row was deleted: the planned pages would leave a gap.
-            for params in self._in_flight.cancel():
-                self._guard.forget(params)
-        # Any other parameter means that the server does not page by offset.
-        elif (
-            self._listing.concurrency > 1
-            and self._count is not None
-            and set(following) == {"limit", "offset"}
-        ):
-            self._plan.restart(rows, self._offset)
-            self._prefetch()
+        elif listing.concurrency > 1 and self._count is not None and set(following) == {"limit", "offset"}:
+            plan.restart(rows, self._offset)
+        else:  # any other parameter means that the server does not page by offset
+            self._start(following)
             return
-        self._start(following)
-
-    def _prefetch(self) -> None:
-        count = self._count or 0
-        while len(self._in_flight) < self._listing.concurrency:
-            if (params := self._plan.next_params(count)) is None:
-                break
+        while len(self._in_flight) < listing.concurrency and (params := plan.next_params(self._count or 0)):
             self._start(params)
         if not self._in_flight:
             # `next` says that there is more, also beyond `count`.
-            self._plan.move_to(self._offset)
-            self._start(self._plan.advance())
+            plan.restart(rows, self._offset)
+            self._start(plan.advance())
 
     def _start(self, params: Params) -> None:
         if self._guard.is_new(params):
@@ -248,11 +233,6 @@ class PageIterator(Generic[T]):
         else:
             # The page that leads into the loop is returned first. The next step raises.
             self._next = params
-
-    def _finish(self) -> None:
-        self._end()
-        if self._count is not None and max(self._count - self._listing.offset, 0) != self._known.distinct:
-            self.drift.detected = True
 
     def _end(self) -> None:
         self._done = True
