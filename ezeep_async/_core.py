@@ -15,7 +15,7 @@ import aiohttp
 import attrs
 
 from ezeep_async._exclusive import Exclusive, Lost
-from ezeep_async._http.sender import OAuthSender, Sender
+from ezeep_async._http.sender import Sender, oauth_sender
 from ezeep_async._http.stats import Stats
 from ezeep_async._http.tracing import Tracing
 from ezeep_async._http.transport import Transport
@@ -60,7 +60,7 @@ class Core:
             tracing = None
         log = log_of(app.client_id, store)
         self.token_endpoint = TokenEndpoint(
-            OAuthSender(self._transport, app.basic_authorization, tracing),
+            oauth_sender(self._transport, app.basic_authorization, tracing),
             clock,
             timeout=settings.refresh_timeout,
             connect_timeout=settings.connect_timeout,

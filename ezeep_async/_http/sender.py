@@ -6,13 +6,14 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import attrs
 
+from ezeep_async import errors
 from ezeep_async._http.limiter import Limiter
 from ezeep_async._http.stats import Stats
 from ezeep_async._http.time_limits import Attempt, TimeLimits
@@ -21,28 +22,9 @@ from ezeep_async._http.transport import Transport
 from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.requests import Host, Phase, Request
 from ezeep_async._wire.responses import RawResponse, error_from, is_success
-from ezeep_async._wire.retrying import (
-    RetryBudget,
-    may_be_repeated,
-    may_have_happened,
-    retry_delay,
-)
-from ezeep_async.errors import (
-    ApiError,
-    AuthenticationError,
-    EzeepError,
-    NotFound,
-    OutcomeUnknown,
-    RateLimited,
-    RequestTimeout,
-    SessionClosed,
-    TransportError,
-    UnexpectedResponse,
-)
+from ezeep_async._wire.retrying import RetryBudget, may_be_repeated, may_have_happened, retry_delay
 from ezeep_async.settings import Settings
 
-
-T = TypeVar("T")
 
 logger = logging.getLogger("ezeep_async.http")
 
@@ -86,7 +68,7 @@ class _Call:
     spent: float = 0.0
     """Seconds of the deadline that are used up."""
     token: str = attrs.field(default="", repr=False)
-    refusal: AuthenticationError | None = None
+    refusal: errors.AuthenticationError | None = None
     """The 401 that the next attempt replays."""
     replayed: bool = False
     ambiguous: bool = False
@@ -131,12 +113,9 @@ class Sender:
 
     def stats(self) -> Stats:
         """A snapshot of the counters."""
-        limiters = self._limiters.values()
-        return attrs.evolve(
-            self._counts,
-            in_flight=sum(limiter.active for limiter in limiters),
-            waiting=sum(limiter.waiting for limiter in limiters),
-        )
+        in_flight = sum(limiter.active for limiter in self._limiters.values())
+        waiting = sum(limiter.waiting for limiter in self._limiters.values())
+        return attrs.evolve(self._counts, in_flight=in_flight, waiting=waiting)
 
     def close(self) -> None:
         """Refuse new calls, and end those in flight with `SessionClosed`."""
@@ -148,7 +127,7 @@ class Sender:
     async def send(self, request: Request) -> RawResponse:
         """Return the 2xx response to `request`. Raises an `EzeepError` for everything else."""
         if self._closed:
-            raise SessionClosed("this EzeepSession is closed")
+            raise errors.SessionClosed("this EzeepSession is closed")
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a coroutine of aiohttp runs in a task
         self._calls.add(task)
@@ -161,7 +140,7 @@ class Sender:
                 return await self._run(call, None)
             with tracing.call(request, call.request_id):
                 return await self._run(call, tracing)
-        except EzeepError as error:
+        except errors.EzeepError as error:
             self._counts.failed += 1
             if call.may_have_happened():
                 error.may_have_happened = True
@@ -170,7 +149,7 @@ class Sender:
             # close() cancels the calls in flight; to their callers that is an error, not a cancellation.
             if self._closed and task not in self._calls and task.uncancel() <= cancelled_before:
                 self._counts.failed += 1
-                closed = SessionClosed("the EzeepSession was closed during the call")
+                closed = errors.SessionClosed("the EzeepSession was closed during the call")
                 closed.may_have_happened = call.may_have_happened(interrupted=True)
                 raise closed from None
             raise
@@ -194,10 +173,14 @@ class Sender:
                         took = asyncio.get_running_loop().time() - started
                         logger.debug(
                             "%s: %d in %.3f s, attempt %d, request %s",
-                            *(call.request.name, outcome.status, took, call.attempt, call.request_id),
+                            call.request.name,
+                            outcome.status,
+                            took,
+                            call.attempt,
+                            call.request_id,
                         )
                     return outcome if call.attempt == 1 else attrs.evolve(outcome, attempts=call.attempt)
-                if isinstance(outcome, AuthenticationError) and not call.replayed:
+                if isinstance(outcome, errors.AuthenticationError) and not call.replayed:
                     call.replayed, call.refusal = True, outcome
                     continue
                 if self._is_done_already(call, outcome):
@@ -207,10 +190,10 @@ class Sender:
             finally:
                 limiter.release()
             call.spent += delay
-            if not isinstance(outcome, RateLimited):  # after a 429 the limiter makes every call wait
+            if not isinstance(outcome, errors.RateLimited):  # after a 429 the limiter makes every call wait
                 await asyncio.sleep(delay)
 
-    async def _try_once(self, call: _Call, tracing: Tracing | None) -> RawResponse | EzeepError:
+    async def _try_once(self, call: _Call, tracing: Tracing | None) -> RawResponse | errors.EzeepError:
         """One attempt within the rest of the deadline: the 2xx response, or the failure."""
         request, settings = call.request, self._settings
         call.sending = attempt = Attempt(
@@ -239,38 +222,40 @@ class Sender:
                         span.responded(response.status)
         except TimeoutError:
             limit = attempt.limit
-            return RequestTimeout(
+            return errors.RequestTimeout(
                 f"{request.name}: no response within the {limit} of {getattr(settings, limit):g} s",
                 request_sent=attempt.sent,
             )
-        except (TransportError, UnexpectedResponse) as error:
+        except (errors.TransportError, errors.UnexpectedResponse) as error:
             return error
         finally:
             call.spent += attempt.used
         return response if is_success(response.status) else self._error_for(call, response)
 
-    def _error_for(self, call: _Call, response: RawResponse) -> EzeepError:
+    def _error_for(self, call: _Call, response: RawResponse) -> errors.EzeepError:
         request = call.request
         refused = error_from(response, f"{request.method} {request.path}", call.attempt)
         if response.status != 401:
             return refused
         if call.replayed:
             self._tokens.rejected_again(call.token)
-        error = AuthenticationError(
+        error = errors.AuthenticationError(
             f"{refused} (with a token that was refreshed for it)", status=401, request_id=refused.request_id
         )
         error.__cause__ = refused
         return error
 
-    def _is_done_already(self, call: _Call, failure: EzeepError) -> bool:
+    def _is_done_already(self, call: _Call, failure: errors.EzeepError) -> bool:
         """Whether a 404 to DELETE means success, because an earlier attempt may have deleted the record."""
-        if call.request.method == "DELETE" and call.ambiguous and isinstance(failure, NotFound):
+        if call.request.method == "DELETE" and call.ambiguous and isinstance(failure, errors.NotFound):
             logger.info("%s: already absent: an earlier attempt deleted it", call.request.name)
             return True
         call.ambiguous = call.ambiguous or may_have_happened(failure, idempotent=call.request.idempotent)
         return False
 
-    def _delay_after(self, call: _Call, failure: EzeepError, limiter: Limiter, started: float) -> float:
+    def _delay_after(
+        self, call: _Call, failure: errors.EzeepError, limiter: Limiter, started: float
+    ) -> float:
         """Seconds to wait before the next attempt. Raises the final error when there is none."""
         delay = retry_delay(
             failure,
@@ -280,7 +265,7 @@ class Sender:
             policy=self._settings,
             random=self._random,
         )
-        throttled = isinstance(failure, RateLimited)
+        throttled = isinstance(failure, errors.RateLimited)
         if throttled:
             self._counts.throttled += 1
             asked = min(failure.retry_after or 0.0, self._settings.max_retry_after)
@@ -292,7 +277,7 @@ class Sender:
                     failure.retry_after,
                     asked,
                 )
-        elif isinstance(failure, ApiError) and failure.status < 500:
+        elif isinstance(failure, errors.ApiError) and failure.status < 500:
             limiter.succeeded()
         if delay is None or not (throttled or self._budget.take()):
             raise self._final(call, failure)
@@ -306,16 +291,17 @@ class Sender:
         )
         return delay
 
-    def _final(self, call: _Call, failure: EzeepError) -> EzeepError:
+    def _final(self, call: _Call, failure: errors.EzeepError) -> errors.EzeepError:
         """The error that the caller gets for the last failure."""
         idempotent = call.request.idempotent
-        if isinstance(failure, ApiError | UnexpectedResponse | TransportError):
+        if isinstance(failure, errors.ApiError | errors.UnexpectedResponse | errors.TransportError):
             failure.attempts = call.attempt
             failure.request_id = failure.request_id or call.request_id
-        if isinstance(failure, TransportError) and call.ambiguous and failure.request_sent is False:
+        if isinstance(failure, errors.TransportError) and call.ambiguous and failure.request_sent is False:
             failure.request_sent = None  # this attempt did not leave; an earlier one may have
-        if not idempotent and (call.ambiguous or _unreadable_success(failure)):
-            unknown = OutcomeUnknown(
+        unreadable = isinstance(failure, errors.UnexpectedResponse) and not 300 <= failure.status < 400
+        if not idempotent and (call.ambiguous or unreadable):
+            unknown = errors.OutcomeUnknown(
                 f"{call.request.name}: the response was lost, so it may or may not have been carried out: {failure}",
                 request_id=getattr(failure, "request_id", None) or call.request_id,
                 attempts=call.attempt,
@@ -326,34 +312,26 @@ class Sender:
         return failure
 
 
-def _unreadable_success(failure: EzeepError) -> bool:
-    return isinstance(failure, UnexpectedResponse) and not 300 <= failure.status < 400
+def oauth_sender(
+    transport: Transport, authorization: Callable[[], str], tracing: Tracing | None
+) -> Callable[[Request, Phase], Coroutine[Any, Any, RawResponse]]:
+    """A function that sends one request to an OAuth endpoint once, and returns the response, whatever its status."""
 
-
-class OAuthSender:
-    """Sends requests to the OAuth endpoints with HTTP Basic authentication. No limiter, no retries."""
-
-    def __init__(
-        self, transport: Transport, authorization: Callable[[], str], tracing: Tracing | None
-    ) -> None:
-        self._transport = transport
-        self._authorization = authorization
-        self._tracing = tracing
-
-    async def __call__(self, request: Request, phase: Phase, /) -> RawResponse:
-        """Send `request` once and return the response, whatever its status."""
+    async def send(request: Request, phase: Phase, /) -> RawResponse:
         headers = {
-            "Authorization": Secret(self._authorization()),
+            "Authorization": Secret(authorization()),
             "Content-Type": request.content_type,
             "X-Request-ID": uuid.uuid4().hex,
         }
         try:
-            if self._tracing is None:
-                return await self._transport.send(request, headers, phase=phase, timed=False)
-            with self._tracing.attempt(request, 1) as span:
-                response = await self._transport.send(request, headers, phase=phase, timed=False)
+            if tracing is None:
+                return await transport.send(request, headers, phase=phase, timed=False)
+            with tracing.attempt(request, 1) as span:
+                response = await transport.send(request, headers, phase=phase, timed=False)
                 span.responded(response.status)
                 return response
-        except (TransportError, UnexpectedResponse) as error:
+        except (errors.TransportError, errors.UnexpectedResponse) as error:
             error.request_id = headers["X-Request-ID"]
             raise
+
+    return send

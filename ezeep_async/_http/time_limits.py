@@ -33,7 +33,6 @@ class TimeLimits:
         self._attempts.add(attempt)
         if self._handle is None:
             self._loop = asyncio.get_running_loop()
-            self._slice_began = self._loop.time()
             self._start_slice()
         return self.now()
 
@@ -42,15 +41,17 @@ class TimeLimits:
         self._attempts.discard(attempt)
         return self.now()
 
-    def ends_at(self, end: float) -> None:
+    def shorten(self, end: float) -> None:
         """Wake up at `end`, which may be within the current slice."""
         if end < self._elapsed + self._slice and self._handle is not None and not self._due:
             self._handle.cancel()
+            self._elapsed = self.now()
             self._start_slice()
 
     def _start_slice(self) -> None:
-        soonest = min((attempt.end for attempt in self._attempts), default=inf)
+        soonest = min(attempt.end for attempt in self._attempts)
         self._slice = max(0.0, min(soonest - self._elapsed, SLICE_S))
+        self._slice_began = self._loop.time()
         self._handle = self._loop.call_at(self._slice_began + self._slice, self._on_slice)
 
     def _on_slice(self) -> None:
@@ -67,10 +68,9 @@ class TimeLimits:
             if attempt in self._attempts and attempt.end <= self._elapsed:
                 attempt.expire()
         self._due = []
+        self._handle = None
         if self._attempts:
             self._start_slice()
-        else:
-            self._handle = None
 
 
 class Attempt(Phase):
@@ -83,17 +83,18 @@ class Attempt(Phase):
         self._read_timeout = read_timeout
         self._task: asyncio.Task[Any] | None = None
         self._expired = False
+        self.end = inf
+        """When it expires, in running time."""
         self.used = 0.0
         """Seconds of running time that the block took. Set when it has ended."""
 
     def __enter__(self) -> Self:
-        self._task = task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # a coroutine of aiohttp runs in a task
-        self._cancelling = task.cancelling()
-        self.end = inf
+        self._task = asyncio.current_task()
+        assert self._task is not None  # noqa: S101  # a coroutine of aiohttp runs in a task
+        self._cancelling = self._task.cancelling()
         self._began = self._limits.add(self)
-        self._last_end = self.end = self._began + self._seconds
-        self._limits.ends_at(self.end)
+        self.end = self._last_end = self._began + self._seconds
+        self._limits.shorten(self.end)
         return self
 
     @property
@@ -105,7 +106,7 @@ class Attempt(Phase):
         """Start the time limit for the next part of the response."""
         self.sent = True
         self.end = min(self._limits.now() + self._read_timeout, self._last_end)
-        self._limits.ends_at(self.end)
+        self._limits.shorten(self.end)
 
     def expire(self) -> None:
         """End the block with `TimeoutError`."""
@@ -120,7 +121,7 @@ class Attempt(Phase):
         # Break the reference cycle of the task with this object: what is in a cycle is finalized late.
         task, self._task = self._task, None
         # As in asyncio.timeout: a task that others cancelled too stays cancelled.
-        if self._expired and task is not None and task.uncancel() <= self._cancelling:
-            del task
-            if kind is asyncio.CancelledError:
-                raise TimeoutError from error
+        expired = self._expired and task is not None and task.uncancel() <= self._cancelling
+        task = None
+        if expired and kind is asyncio.CancelledError:
+            raise TimeoutError from error

@@ -63,6 +63,7 @@ def decode(body: bytes, kind: type[T]) -> T:
 
 def _tolerant(value: object, kind: types.Type) -> object:
     """Accept, in place, where the API contradicts its document: counts as strings, null in place of a default."""
+    result: object = value
     if isinstance(kind, types.UnionType):
         kind = next(each for each in kind.types if not isinstance(each, types.NoneType))
     if isinstance(value, list) and isinstance(kind, types.ListType | types.VarTupleType):
@@ -76,9 +77,9 @@ def _tolerant(value: object, kind: types.Type) -> object:
                 values[field.name] = _tolerant(given, field.type)
             elif not field.required:
                 values.pop(field.name, None)
-    elif isinstance(value, str) and isinstance(kind, types.IntType) and len(value) < 20:
-        return int(value) if value.strip().isdecimal() else value
-    return cast("object", value)
+    elif isinstance(value, str) and isinstance(kind, types.IntType):
+        return int(value) if len(value) < 20 and value.strip().isdecimal() else value
+    return result
 
 
 def decode_json(body: bytes) -> object:
