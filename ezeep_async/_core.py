@@ -1,7 +1,7 @@
-"""What every part of a session works with: the connections, the login, the send loop, and their lifetime.
+"""What the parts of a session share: connections, token set, send loop, and their lifetime.
 
-Kept apart from `EzeepSession` so that nothing refers back to it: the parts hold this, and this holds none of them. It
-goes with the last of them, at once and in order, and notices when nobody has closed it.
+The parts refer to the core, and the core to none of them: it is collected with the last of them, and warns if it was not
+closed.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import asyncio
 import warnings
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import aiohttp
 import attrs
 
 from ezeep_async._exclusive import Exclusive, Lost
-from ezeep_async._http.sender import Sender, oauth_sender
+from ezeep_async._http.sender import Sender, send_oauth
 from ezeep_async._http.stats import Stats
 from ezeep_async._http.tracing import Tracing
 from ezeep_async._http.transport import Transport
 from ezeep_async._runtime import forks
-from ezeep_async._text.redaction import clears_locals
+from ezeep_async._text.redaction import Clearing, clears_locals
 from ezeep_async._wire.requests import Request
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.auth.app import OAuthApp
@@ -60,7 +61,7 @@ class Core:
             tracing = None
         log = log_of(app.client_id, store)
         self.token_endpoint = TokenEndpoint(
-            oauth_sender(self._transport, app.basic_authorization, tracing),
+            partial(send_oauth, self._transport, app.basic_authorization, tracing),
             clock,
             timeout=settings.refresh_timeout,
             connect_timeout=settings.connect_timeout,
@@ -80,7 +81,7 @@ class Core:
 
     @property
     def state(self) -> str:
-        """For people."""
+        """For the repr of the session."""
         if self._closing is not None:
             return "closed"
         return "open" if self._opened else "new"
@@ -102,7 +103,7 @@ class Core:
 
     @clears_locals
     async def open(self) -> None:
-        """Bind the store, and give it a first login. Once; raises `SessionClosed` after the close."""
+        """Bind the store, and give it the first token set. Once; raises `SessionClosed` after the close."""
         self._check_open()
         self._check_loop()
         if self._opened:
@@ -151,7 +152,7 @@ class Core:
 
     @clears_locals
     async def stored(self) -> TokenSet | None:
-        """The login as the store has it now."""
+        """The token set that the store has now."""
         await self.open()
         return await self.refresher.stored()
 
@@ -166,7 +167,7 @@ class Core:
         if self._keep_alive is not None:
             self._keep_alive.stop()
         if self._closing is None:
-            # Not to be cancelled: it would take the connections away from under a renewal that declines to end.
+            # Not cancellable: a token refresh that does not end at once still needs the connections.
             self._closing = start_uncancellable(self._close(asyncio.current_task()), "ezeep-close")
         await asyncio.shield(self._closing)
 
@@ -182,13 +183,13 @@ class Core:
             finally:
                 await self._transport.aclose()
 
-    @clears_locals
     async def send(self, request: Request, /) -> RawResponse:
-        """The 2xx answer, with everything that belongs to a call. Raises an `EzeepError` for everything else."""
-        if not self._opened or self._closing is not None:
-            await self.open()
-        self._check_loop()
-        return await self._sender.send(request)
+        """Return the 2xx response. Raises an `EzeepError` for every other outcome."""
+        with Clearing():  # not `clears_locals`: another coroutine for each call
+            if not self._opened or self._closing is not None:
+                await self.open()
+            self._check_loop()
+            return await self._sender.send(request)
 
     @asynccontextmanager
     async def exclusive(self, *name: str) -> AsyncGenerator[Lost, None]:

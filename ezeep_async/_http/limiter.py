@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 
 
 BACKGROUND_EVERY_NTH_SLOT = 8
 """While calls of both kinds wait, every eighth slot goes to a background call."""
 NEWEST_EVERY_NTH_SLOT = 4
 """Every fourth slot goes to the newest waiter: a single call does not wait behind all the calls of a large job."""
-CANCELLED_WAITERS_KEPT = 100
-"""Cancelled waiters in the queues, beyond the number of live ones, before the queues are rebuilt."""
 PROBE_AFTER_SUCCESSES = 20
 """Successes required before probing one more concurrent request."""
 PROBE_AFTER_COOL_DOWNS = 10.0
@@ -28,7 +26,7 @@ class Window:
 
     def __init__(self, highest: int) -> None:
         self._highest = self._halved = self._capacity = self.limit = highest
-        self._successes = self._active_then = self._refusals = 0
+        self._successes = self._accepted = 0
         self._doubling = False
         self._refused_at = self._no_probe_before = 0.0
 
@@ -51,12 +49,12 @@ class Window:
         """Count a 429 to a request that started at `started`. Requests that were under way together halve once."""
         self._no_probe_before = max(self._no_probe_before, now + PROBE_AFTER_COOL_DOWNS * cool_down)
         if started >= self._refused_at:
-            self._refused_at, self._active_then, self._refusals = now, active, 0
+            self._refused_at, self._accepted = now, active
             self._successes, self._doubling = 0, False
             self._halved = max(1, self.limit // 2)
-        self._refusals += 1
+        self._accepted -= 1
         # If all were refused, the server limits the rate and not the concurrency.
-        self._capacity = max(0, self._active_then - self._refusals) or self._halved
+        self._capacity = self._accepted if self._accepted > 0 else self._halved
         self.limit = min(self._halved, self._capacity)
 
 
@@ -70,45 +68,46 @@ class Limiter:
         self._window = Window(limit)
         self._interval = 0.0 if per_second is None else 1.0 / per_second
         self._not_before = 0.0
-        self._waiters: deque[asyncio.Future[None]] = deque()
-        self._background: deque[asyncio.Future[None]] = deque()
+        self._waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._background: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._served = 0
         self._timer: asyncio.TimerHandle | None = None
         self.active = 0
         """Requests under way."""
-        self.waiting = 0
-        """Calls that wait for a slot."""
 
     @property
     def limit(self) -> int:
         """How many requests may be under way at once."""
         return self._window.limit
 
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a slot."""
+        return len(self._waiters) + len(self._background)
+
     async def acquire(self, *, first: bool = False, background: bool = False) -> None:
         """Wait for a slot. `first` is for retries: it puts the call at the head of its queue."""
-        if not self.waiting and self.active < self._window.limit and not self._seconds_to_wait():
+        if self.active < self._window.limit and not self.waiting and not self._seconds_to_wait():
             self._start()
             return
         waiter = asyncio.get_running_loop().create_future()
         queue = self._background if background else self._waiters
-        queue.insert(0 if first else len(queue), waiter)
-        self.waiting += 1
+        queue[waiter] = None
+        if first:
+            queue.move_to_end(waiter, last=False)
         self._dispatch()
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self.release()  # the slot was assigned just before the cancellation
-            else:
-                self.waiting -= 1
-                self._drop_cancelled()
+            queue.pop(waiter, None)
             raise
 
     def release(self) -> None:
         """Return the slot."""
         self.active -= 1
-        if self.waiting:
-            self._dispatch()
+        self._dispatch()
 
     def succeeded(self) -> None:
         """Count a response that was not a 429."""
@@ -130,7 +129,6 @@ class Limiter:
             self._not_before = max(self._not_before, asyncio.get_running_loop().time()) + self._interval
 
     def _dispatch(self) -> None:
-        # A cancelled waiter is counted until its task has run, so the queues may be empty while `waiting` is not 0.
         while (self._waiters or self._background) and self.active < self._window.limit:
             if seconds := self._seconds_to_wait():
                 if self._timer is not None:
@@ -138,22 +136,13 @@ class Limiter:
                 self._timer = asyncio.get_running_loop().call_later(seconds, self._dispatch)
                 return
             waiter = self._next()
-            if not waiter.done():
+            if not waiter.done():  # a cancelled waiter stays in its queue until its task runs
                 self._served += 1
-                self.waiting -= 1
                 self._start()
                 waiter.set_result(None)
 
     def _next(self) -> asyncio.Future[None]:
         number = self._served + 1
         if self._background and (not self._waiters or number % BACKGROUND_EVERY_NTH_SLOT == 0):
-            return self._background.popleft()
-        return self._waiters.pop() if number % NEWEST_EVERY_NTH_SLOT == 0 else self._waiters.popleft()
-
-    def _drop_cancelled(self) -> None:
-        # Removing each one when it is cancelled would be quadratic.
-        if len(self._waiters) + len(self._background) > 2 * self.waiting + CANCELLED_WAITERS_KEPT:
-            for queue in (self._waiters, self._background):
-                live = [waiter for waiter in queue if not waiter.done()]
-                queue.clear()
-                queue.extend(live)
+            return self._background.popitem(last=False)[0]
+        return self._waiters.popitem(last=number % NEWEST_EVERY_NTH_SLOT == 0)[0]

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 
@@ -312,26 +312,27 @@ class Sender:
         return failure
 
 
-def oauth_sender(
-    transport: Transport, authorization: Callable[[], str], tracing: Tracing | None
-) -> Callable[[Request, Phase], Coroutine[Any, Any, RawResponse]]:
-    """A function that sends one request to an OAuth endpoint once, and returns the response, whatever its status."""
-
-    async def send(request: Request, phase: Phase, /) -> RawResponse:
-        headers = {
-            "Authorization": Secret(authorization()),
-            "Content-Type": request.content_type,
-            "X-Request-ID": uuid.uuid4().hex,
-        }
-        try:
-            if tracing is None:
-                return await transport.send(request, headers, phase=phase, timed=False)
-            with tracing.attempt(request, 1) as span:
-                response = await transport.send(request, headers, phase=phase, timed=False)
-                span.responded(response.status)
-                return response
-        except (errors.TransportError, errors.UnexpectedResponse) as error:
-            error.request_id = headers["X-Request-ID"]
-            raise
-
-    return send
+async def send_oauth(
+    transport: Transport,
+    authorization: Callable[[], str],
+    tracing: Tracing | None,
+    request: Request,
+    phase: Phase,
+    /,
+) -> RawResponse:
+    """Send one request to an OAuth endpoint once, and return the response, whatever its status."""
+    headers = {
+        "Authorization": Secret(authorization()),
+        "Content-Type": request.content_type,
+        "X-Request-ID": uuid.uuid4().hex,
+    }
+    try:
+        if tracing is None:
+            return await transport.send(request, headers, phase=phase, timed=False)
+        with tracing.attempt(request, 1) as span:
+            response = await transport.send(request, headers, phase=phase, timed=False)
+            span.responded(response.status)
+            return response
+    except (errors.TransportError, errors.UnexpectedResponse) as error:
+        error.request_id = headers["X-Request-ID"]
+        raise

@@ -42,15 +42,9 @@ _LENT_IS_CLOSED = "the aiohttp session that was lent to EzeepSession is closed"
 _CUT_SHORT = "the connection ended before the response was complete"
 _UNTIMED = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _NOT_CONNECTED = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ServerFingerprintMismatch,
+    aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ServerFingerprintMismatch
 )
 _phase: ContextVar[Phase] = ContextVar("ezeep_phase")
-
-
-class _UnusableConnection(aiohttp.ClientConnectionError):
-    """A kept connection that cannot take another request. Found before the request was sent."""
 
 
 class _Request(aiohttp.ClientRequest):
@@ -58,7 +52,7 @@ class _Request(aiohttp.ClientRequest):
         # aiohttp would take data that arrived on the idle connection for the response to this request
         # (aio-libs/aiohttp#13656).
         if conn.protocol is not None and conn.protocol.should_close:
-            raise _UnusableConnection("the server had sent something that was not asked for")
+            raise aiohttp.ClientConnectionError("the server had sent something that was not asked for")
         _phase.get().progressed()
         return await super().send(conn)
 
@@ -122,7 +116,6 @@ class Transport:
         """
         session = self._session_now()
         proxy = self._proxies[request.host]
-        failure: EzeepError
         context = _phase.set(phase)
         try:
             async with session.request(
@@ -140,33 +133,11 @@ class Transport:
                 # Everything secret that was sent; the server may repeat it.
                 secrets = (Secret(headers["Authorization"].partition(" ")[2]), *request.secrets)
                 return RawResponse(response.status, response.headers, body, headers["X-Request-ID"], secrets)
-        except aiohttp.ClientHttpProxyError as error:
-            failure = ConnectFailed(f"{request.name}: the proxy answered {error.status}", request_sent=False)
-        except aiohttp.ClientResponseError as error:
-            if error.request_info.method == "CONNECT":
-                failure = ConnectFailed(
-                    f"{request.name}: the response of the proxy is not HTTP", request_sent=False
-                )
-            else:
-                failure = UnexpectedResponse(f"{request.name}: the response is not HTTP that can be read")
-        except _UnusableConnection as error:
-            raise Disconnected(f"{request.name}: {error}", request_sent=False) from error
-        except _NOT_CONNECTED as error:
-            raise ConnectFailed(f"{request.name}: {_describe(error)}", request_sent=False) from error
-        except UnicodeError as error:
-            raise ConnectFailed(
-                f"{request.name}: the name of the host cannot be looked up: {error}", request_sent=False
-            ) from error
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError) as error:
-            failure = Disconnected(f"{request.name}: {_CUT_SHORT}", request_sent=phase.sent)
-            failure.__cause__ = type(error)(_CUT_SHORT)
-        except (aiohttp.ClientError, OSError) as error:
-            # aiohttp's own retry is off (see `_make_session`), so this was one copy at most.
-            raise Disconnected(f"{request.name}: {_describe(error)}", request_sent=phase.sent) from error
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            failure = _failure_of(error, request.name, phase)
         finally:
             _phase.reset(context)
-        # Raised outside of the handlers, without the original as context: those errors of aiohttp hold the headers of
-        # the request, with the token, or data of the server, which may be a token set.
+        # Outside of the handler, without the original as context: see `_failure_of`.
         raise failure
 
     def url(self, request: Request) -> URL:
@@ -346,6 +317,35 @@ class _Watch:
 def _forget(closed: asyncio.Future[None]) -> None:
     if not closed.cancelled():
         closed.exception()
+
+
+def _failure_of(error: Exception, name: str, phase: Phase) -> EzeepError:
+    """The error for one of aiohttp.
+
+    Some of those hold the headers of the request, with the token, or data of the server, which may be a token set: they
+    are not the cause of ours.
+    """
+    if isinstance(error, aiohttp.ClientResponseError):
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return ConnectFailed(f"{name}: the proxy answered {error.status}", request_sent=False)
+        if error.request_info.method == "CONNECT":
+            return ConnectFailed(f"{name}: the response of the proxy is not HTTP", request_sent=False)
+        return UnexpectedResponse(f"{name}: the response is not HTTP that can be read")
+    failure: EzeepError
+    cause = error
+    if isinstance(error, _NOT_CONNECTED):
+        failure = ConnectFailed(f"{name}: {_describe(error)}", request_sent=False)
+    elif isinstance(error, UnicodeError):
+        failure = ConnectFailed(
+            f"{name}: the name of the host cannot be looked up: {error}", request_sent=False
+        )
+    elif isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
+        failure = Disconnected(f"{name}: {_CUT_SHORT}", request_sent=phase.sent)
+        cause = type(error)(_CUT_SHORT)
+    else:  # aiohttp's own retry is off (see `_make_session`), so this was one copy at most
+        failure = Disconnected(f"{name}: {_describe(error)}", request_sent=phase.sent)
+    failure.__cause__ = cause
+    return failure
 
 
 def _describe(error: BaseException) -> str:

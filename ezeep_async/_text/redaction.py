@@ -44,14 +44,14 @@ def clears_locals(function: Callable[P, R]) -> Callable[P, R]:
 
         @functools.wraps(function)
         async def run_async(*args: Any, **kwargs: Any) -> object:
-            with _Clearing():
+            with Clearing():
                 return await function(*args, **kwargs)
 
         return cast("Callable[P, R]", run_async)
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _Clearing():
+        with Clearing():
             return function(*args, **kwargs)
 
     return run
@@ -63,7 +63,7 @@ def clears_arguments(cls: C) -> C:
     return cls
 
 
-class _Clearing:
+class Clearing:
     """The context manager around one call."""
 
     __slots__ = ("_before",)
