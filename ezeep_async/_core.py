@@ -73,27 +73,24 @@ class Core:
         self._sender = Sender(self._transport, self.refresher, settings, tracing=tracing)
         self._exclusive = Exclusive(store, endpoints.api, settings.deadline, settings.shared_locks)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._opening: asyncio.Lock | None = None
+        self._opening = asyncio.Lock()
         self._opened = False
-        self._is_inherited = False
         self._closing: asyncio.Future[None] | None = None
         self._keep_alive: KeepAlive | None = None
 
     @property
     def state(self) -> str:
-        """For the repr of the session."""
         if self._closing is not None:
             return "closed"
         return "open" if self._opened else "new"
 
     @property
     def stats(self) -> Stats:
-        """See `EzeepSession.stats`."""
         return attrs.evolve(self._sender.stats(), refreshes=self.refresher.exchanger.refreshes)
 
     def disown(self) -> None:
         """Leave everything to the parent process: after a fork, in the child."""
-        self._opened, self._is_inherited = False, True
+        self._opened = False
         self._transport.disown()
         self.refresher.is_inherited = True
 
@@ -108,13 +105,10 @@ class Core:
         self._check_loop()
         if self._opened:
             return
-        if self._opening is None:
-            self._opening = asyncio.Lock()
         async with self._opening:
             if self._opened:
                 return
-            bind = getattr(self._store, "bind", None)
-            if bind is not None:
+            if (bind := getattr(self._store, "bind", None)) is not None:
                 with as_store_errors():
                     bind(self.app.client_id, self.endpoints.account)
             if self._first_tokens is not None:
@@ -123,7 +117,7 @@ class Core:
             self._opened = True
 
     def _check_open(self) -> None:
-        if self._is_inherited:
+        if self.refresher.is_inherited:
             raise SessionClosed(OPENED_BEFORE_FORK)
         if self._closing is not None:
             raise SessionClosed("this EzeepSession is closed")
@@ -137,7 +131,6 @@ class Core:
             raise RuntimeError("this EzeepSession was opened on another event loop: make one for each loop")
 
     def keep_alive(self) -> KeepAlive:
-        """See `EzeepSession.keep_alive`."""
         self._check_open()
         try:
             asyncio.get_running_loop()
@@ -152,14 +145,12 @@ class Core:
 
     @clears_locals
     async def stored(self) -> TokenSet | None:
-        """The token set that the store has now."""
         await self.open()
         return await self.refresher.stored()
 
     @clears_locals
     async def aclose(self) -> None:
-        """See `EzeepSession.aclose`."""
-        if self._is_inherited or (self._closing is not None and self._closing.done()):
+        if self.refresher.is_inherited or (self._closing is not None and self._closing.done()):
             return
         loop = self._loop
         if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
@@ -193,7 +184,6 @@ class Core:
 
     @asynccontextmanager
     async def exclusive(self, *name: str) -> AsyncGenerator[Lost, None]:
-        """See `Exclusive.hold`."""
         if not self._opened or self._closing is not None:
             await self.open()
         self._check_loop()

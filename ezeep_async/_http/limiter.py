@@ -73,16 +73,13 @@ class Limiter:
         self._served = 0
         self._timer: asyncio.TimerHandle | None = None
         self.active = 0
-        """Requests under way."""
 
     @property
     def limit(self) -> int:
-        """How many requests may be under way at once."""
         return self._window.limit
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for a slot."""
         return len(self._waiters) + len(self._background)
 
     async def acquire(self, *, first: bool = False, background: bool = False) -> None:
@@ -105,12 +102,10 @@ class Limiter:
             raise
 
     def release(self) -> None:
-        """Return the slot."""
         self.active -= 1
         self._dispatch()
 
     def succeeded(self) -> None:
-        """Count a response that was not a 429."""
         if self._window.succeeded():
             self._dispatch()
 

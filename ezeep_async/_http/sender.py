@@ -74,7 +74,6 @@ class _Call:
     ambiguous: bool = False
     """Whether an earlier attempt may have been carried out."""
     sending: Attempt | None = None
-    """The current attempt."""
 
     def may_have_happened(self, *, interrupted: bool = False) -> bool:
         """Whether any attempt may have changed something on the server."""
@@ -108,11 +107,9 @@ class Sender:
         self._closed = False
 
     def limiter(self, host: Host) -> Limiter:
-        """The limiter of one host."""
         return self._limiters[host]
 
     def stats(self) -> Stats:
-        """A snapshot of the counters."""
         in_flight = sum(limiter.active for limiter in self._limiters.values())
         waiting = sum(limiter.waiting for limiter in self._limiters.values())
         return attrs.evolve(self._counts, in_flight=in_flight, waiting=waiting)
@@ -292,7 +289,6 @@ class Sender:
         return delay
 
     def _final(self, call: _Call, failure: errors.EzeepError) -> errors.EzeepError:
-        """The error that the caller gets for the last failure."""
         idempotent = call.request.idempotent
         if isinstance(failure, errors.ApiError | errors.UnexpectedResponse | errors.TransportError):
             failure.attempts = call.attempt

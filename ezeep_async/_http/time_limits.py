@@ -25,7 +25,6 @@ class TimeLimits:
         self._handle: asyncio.Handle | None = None
 
     def now(self) -> float:
-        """The running time, in seconds."""
         return self._elapsed + min(max(0.0, self._loop.time() - self._slice_began), SLICE_S)
 
     def add(self, attempt: Attempt) -> float:
@@ -37,7 +36,6 @@ class TimeLimits:
         return self.now()
 
     def remove(self, attempt: Attempt) -> float:
-        """Stop watching an attempt. Returns the running time."""
         self._attempts.discard(attempt)
         return self.now()
 
@@ -109,7 +107,6 @@ class Attempt(Phase):
         self._limits.shorten(self.end)
 
     def expire(self) -> None:
-        """End the block with `TimeoutError`."""
         if self._task is not None and not self._expired:
             self._expired = True
             self._task.cancel()

@@ -80,7 +80,6 @@ class Span:
         self._context = self._tracing.context.attach(trace.set_span_in_context(self._span))
 
     def responded(self, status: int) -> None:
-        """Record the status of the response."""
         self._guarded(lambda: self._span.set_attribute("http.response.status_code", status))
         if status >= 400:
             self._guarded(lambda: self._fail(str(status)))

@@ -8,6 +8,7 @@ import platform
 import urllib.request
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, ClassVar
 
 import aiohttp
@@ -15,19 +16,12 @@ import attrs
 from aiohttp.connector import Connection
 from yarl import URL
 
+from ezeep_async import errors
 from ezeep_async._http.connections import close_idle, new_socket, when_unused
 from ezeep_async._runtime import forks
 from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.requests import Host, Phase, Request
 from ezeep_async._wire.responses import RawResponse
-from ezeep_async.errors import (
-    OPENED_BEFORE_FORK,
-    ConnectFailed,
-    Disconnected,
-    EzeepError,
-    SessionClosed,
-    UnexpectedResponse,
-)
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
 
@@ -52,7 +46,7 @@ class _Request(aiohttp.ClientRequest):
         # aiohttp would take data that arrived on the idle connection for the response to this request
         # (aio-libs/aiohttp#13656).
         if conn.protocol is not None and conn.protocol.should_close:
-            raise aiohttp.ClientConnectionError("the server had sent something that was not asked for")
+            raise aiohttp.ClientConnectionError("the server sent data without a request")
         _phase.get().progressed()
         return await super().send(conn)
 
@@ -102,7 +96,6 @@ class Transport:
 
     @property
     def is_open(self) -> bool:
-        """Whether connections may be open."""
         return self._session is not None and not self._closed
 
     async def send(
@@ -153,7 +146,7 @@ class Transport:
         chunks: list[bytes] = []
         size = 0 if response.method == "HEAD" else response.content_length or 0
         content = response.content
-        watch = None if content.is_eof() else _Watch(response)
+        stop = None if content.is_eof() else _end_when_lost(response)
         try:
             while size <= LARGEST_BODY and (chunk := await content.readany()):
                 phase.progressed()
@@ -163,24 +156,24 @@ class Transport:
             # aiohttp's stream raises it if the connection was lost just before the read.
             raise aiohttp.ClientPayloadError from error
         finally:
-            if watch is not None:
-                watch.end()
+            if stop is not None:
+                stop()
         if size > LARGEST_BODY:
             response.close()
-            raise UnexpectedResponse(
+            raise errors.UnexpectedResponse(
                 f"{name}: the response is larger than {LARGEST_BODY} bytes", status=response.status
             )
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _session_now(self) -> aiohttp.ClientSession:
         if self._closed:
-            raise SessionClosed(OPENED_BEFORE_FORK if self._is_inherited else "this EzeepSession is closed")
+            raise errors.SessionClosed(
+                errors.OPENED_BEFORE_FORK if self._is_inherited else "this EzeepSession is closed"
+            )
         if self._session is None:
             self._session = self._open()
-        elif self._loop is not asyncio.get_running_loop():
-            raise RuntimeError("this EzeepSession was opened on another event loop: make one for each loop")
         if self._session.closed:
-            raise SessionClosed(_LENT_IS_CLOSED)
+            raise errors.SessionClosed(_LENT_IS_CLOSED)
         return self._session
 
     def _open(self) -> aiohttp.ClientSession:
@@ -193,7 +186,7 @@ class Transport:
                 aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, socket_factory=new_socket)
             )
         if self._borrowed.connector is None or self._borrowed.closed:
-            raise SessionClosed(_LENT_IS_CLOSED)
+            raise errors.SessionClosed(_LENT_IS_CLOSED)
         try:
             return self._make_session(self._borrowed.connector)
         except RuntimeError as error:
@@ -284,42 +277,36 @@ class Transport:
             connector._close()
 
 
-class _Watch:
-    """Ends the reading of a body when its connection is lost.
+def _end_when_lost(response: aiohttp.ClientResponse) -> Callable[[], object]:
+    """End the reading of a body when its connection is lost, until the result is called.
 
     On a parse error in the body aiohttp closes the connection, but does not always wake the reader (compare
     aio-libs/aiohttp#4581).
     """
+    content = response.content
+    protocol = None if response.connection is None else response.connection.protocol
+    # aiohttp creates the future on first access; None if the connection is lost already.
+    closed = None if protocol is None else protocol.closed
+    if closed is None:
+        raise aiohttp.ClientPayloadError
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._content = response.content
-        protocol = None if response.connection is None else response.connection.protocol
-        # aiohttp creates the future on first access; None if the connection is lost already.
-        self._closed = None if protocol is None else protocol.closed
-        if self._closed is None:
-            raise aiohttp.ClientPayloadError
-        self._closed.add_done_callback(self._on_close)
+    def on_close(_: object) -> None:
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError())
 
-    def _on_close(self, closed: asyncio.Future[None]) -> None:
-        _forget(closed)
-        if not self._content.is_eof() and self._content.exception() is None:
-            self._content.set_exception(aiohttp.ClientPayloadError())
-
-    def end(self) -> None:
-        """Stop watching."""
-        if self._closed is not None:
-            self._closed.remove_done_callback(self._on_close)
-            # One callback stays: asyncio warns about a future whose exception was never retrieved.
-            self._closed.remove_done_callback(_forget)
-            self._closed.add_done_callback(_forget)
+    # One callback stays: asyncio warns about a future whose exception was never retrieved.
+    closed.remove_done_callback(_retrieve)
+    closed.add_done_callback(_retrieve)
+    closed.add_done_callback(on_close)
+    return partial(closed.remove_done_callback, on_close)
 
 
-def _forget(closed: asyncio.Future[None]) -> None:
+def _retrieve(closed: asyncio.Future[None]) -> None:
     if not closed.cancelled():
         closed.exception()
 
 
-def _failure_of(error: Exception, name: str, phase: Phase) -> EzeepError:
+def _failure_of(error: Exception, name: str, phase: Phase) -> errors.EzeepError:
     """The error for one of aiohttp.
 
     Some of those hold the headers of the request, with the token, or data of the server, which may be a token set: they
@@ -327,23 +314,25 @@ def _failure_of(error: Exception, name: str, phase: Phase) -> EzeepError:
     """
     if isinstance(error, aiohttp.ClientResponseError):
         if isinstance(error, aiohttp.ClientHttpProxyError):
-            return ConnectFailed(f"{name}: the proxy answered {error.status}", request_sent=False)
+            return errors.ConnectFailed(
+                f"{name}: the proxy responded with {error.status}", request_sent=False
+            )
         if error.request_info.method == "CONNECT":
-            return ConnectFailed(f"{name}: the response of the proxy is not HTTP", request_sent=False)
-        return UnexpectedResponse(f"{name}: the response is not HTTP that can be read")
-    failure: EzeepError
+            return errors.ConnectFailed(f"{name}: the response of the proxy is not HTTP", request_sent=False)
+        return errors.UnexpectedResponse(f"{name}: the response is not HTTP that can be read")
+    failure: errors.EzeepError
     cause = error
     if isinstance(error, _NOT_CONNECTED):
-        failure = ConnectFailed(f"{name}: {_describe(error)}", request_sent=False)
+        failure = errors.ConnectFailed(f"{name}: {_describe(error)}", request_sent=False)
     elif isinstance(error, UnicodeError):
-        failure = ConnectFailed(
+        failure = errors.ConnectFailed(
             f"{name}: the name of the host cannot be looked up: {error}", request_sent=False
         )
     elif isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
-        failure = Disconnected(f"{name}: {_CUT_SHORT}", request_sent=phase.sent)
+        failure = errors.Disconnected(f"{name}: {_CUT_SHORT}", request_sent=phase.sent)
         cause = type(error)(_CUT_SHORT)
     else:  # aiohttp's own retry is off (see `_make_session`), so this was one copy at most
-        failure = Disconnected(f"{name}: {_describe(error)}", request_sent=phase.sent)
+        failure = errors.Disconnected(f"{name}: {_describe(error)}", request_sent=phase.sent)
     failure.__cause__ = cause
     return failure
 

@@ -133,5 +133,4 @@ def to_plain(value: object) -> object:
 
 
 def excerpt(body: bytes) -> str:
-    """The first `EXCERPT` bytes of a body as text."""
     return body[:EXCERPT].decode("utf-8", "replace")

@@ -116,7 +116,6 @@ class LookAlikes:
             self.add(name)
 
     def add(self, name: str) -> None:
-        """Add a name."""
         for looks in looks_of(name):
             self._by_looks.setdefault(looks, {})[name] = None
 

@@ -49,7 +49,6 @@ class Request:
 
     @property
     def name(self) -> str:
-        """For logs and messages."""
         return f"{self.method} {self.route}"
 
 
@@ -86,18 +85,18 @@ def checked_text(
     if len(value) > longest:
         raise ValueError(f"{what} has at most {longest} characters, not {len(value)}")
     if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(f"{what} holds half a character, which cannot be sent: {shown}")
+        raise ValueError(f"{what} contains a surrogate code point, which cannot be sent: {shown}")
     return value
 
 
 def checked_name(value: object, what: str) -> str:
-    """A name: 1 to 255 characters without blanks at its ends, which the server may take off: two names would be one.
+    """A name: 1 to 255 characters without white space at its ends: a server may strip it, and two names would be one.
 
     Raises `ValueError`, before anything is sent.
     """
     name = checked_text(value, what, shortest=1)
     if name != name.strip():
-        raise ValueError(f"{what} has blanks at its ends: {name!r}")
+        raise ValueError(f"{what} has white space at its ends: {name!r}")
     return name
 
 
@@ -129,7 +128,7 @@ def checked_json(value: object) -> bytes:
         text = json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"json cannot be written as JSON: {error}") from error
+        raise ValueError(f"json cannot be encoded as JSON: {error}") from error
 
 
 # --- resources -----------------------------------------------------------------------------------------------------
@@ -143,11 +142,9 @@ class Collection:
     path: str
 
     def page(self, params: Mapping[str, str], body: bytes | None = None) -> Request:
-        """One page of the list."""
         return Request("GET", self.host, self.path, self.path, urlencode(params), body)
 
     def get(self, item: UUID | str) -> Request:
-        """One record."""
         return self._one("GET", item)
 
     def create(self, values: Mapping[str, object]) -> Request:
@@ -159,11 +156,9 @@ class Collection:
         return self._one("PATCH", item, encode(values))
 
     def put(self, item: UUID, values: Mapping[str, object]) -> Request:
-        """Replace the record."""
         return self._one("PUT", item, encode(values))
 
     def delete(self, item: UUID) -> Request:
-        """Delete the record."""
         return self._one("DELETE", item)
 
     def _one(self, method: str, item: UUID | str, body: bytes | None = None) -> Request:
@@ -191,12 +186,13 @@ def group_filter(group_id: UUID) -> bytes:
 
 
 def oauth_form(path: str, form: Mapping[str, str]) -> Request:
-    """A form for an OAuth endpoint."""
     try:
         body = urlencode(form).encode("ascii")
     except UnicodeEncodeError:
         body = b""
     if form and not body:  # not in the handler: the encoder's error holds the whole text
-        raise ValueError("the form holds half a character, which cannot be sent: check codes and passwords")
+        raise ValueError(
+            "the form contains a surrogate code point, which cannot be sent: check codes and passwords"
+        )
     secrets = tuple(Secret(form[name]) for name in _SECRET_FIELDS if form.get(name))
     return Request("POST", Host.ACCOUNT, path, path, "", body, FORM, idempotent=False, secrets=secrets)

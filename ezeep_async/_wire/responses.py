@@ -56,8 +56,6 @@ _CLASSES: dict[int, type[errors.ApiError]] = {
 
 @attrs.frozen
 class RawResponse:
-    """A response with its whole body."""
-
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     """Names without regard to case. A cookie in them may be a token."""
@@ -104,7 +102,6 @@ class RawResponse:
 
 
 def is_success(status: int) -> bool:
-    """Whether the status is 2xx."""
     return 200 <= status < 300
 
 
@@ -161,7 +158,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _redact_bytes(body: bytes, secrets: Iterable[str]) -> bytes:
-    """The body without the secrets, whichever of their letters JSON has as escapes."""
+    """The body without the secrets, also where JSON escapes some of their letters."""
     if secrets and b"\\" in body:
         body = _ESCAPE.sub(_without_escape, body)
     for secret in secrets:
@@ -216,10 +213,8 @@ def explain(body: object) -> tuple[str, dict[str, list[str]]]:
         body = cast("object", inner)
     if isinstance(body, str):
         return _title_of(body), {}
-    fields: dict[str, list[str]] = {}
     if isinstance(body, list):
-        _collect(NON_FIELD, cast("list[object]", body), fields)
-        return _sentence(fields), fields
+        body = cast("object", {NON_FIELD: body})
     values = cast("dict[str, object]", body) if isinstance(body, dict) else {}
     code = next(
         (str(values[key])[:LONGEST_CODE] for key in ("error", "code") if _is_code(values.get(key))), ""
@@ -229,9 +224,11 @@ def explain(body: object) -> tuple[str, dict[str, list[str]]]:
             return one_line(text if code in text.split() else with_code(code, text)), {}
     if isinstance(values.get("error"), str):
         return one_line(code), {}
+    fields: dict[str, list[str]] = {}
     for name, value in values.items():
         _collect(name, value, fields)
-    return _sentence(fields), fields
+    parts = (f"{'' if name == NON_FIELD else f'{name}: '}{' '.join(texts)}" for name, texts in fields.items())
+    return one_line("; ".join(parts)), fields
 
 
 def with_code(code: str, text: str) -> str:
@@ -267,14 +264,6 @@ def _collect(name: str, value: object, into: dict[str, list[str]], depth: int = 
             _collect(f"{name}[{index}]" if nested else name, inner, into, depth + 1)
     else:
         into.setdefault(name, []).append(one_line(str(value)))
-
-
-def _sentence(fields: Mapping[str, list[str]]) -> str:
-    parts = [
-        " ".join(texts) if name == NON_FIELD else f"{name}: {' '.join(texts)}"
-        for name, texts in fields.items()
-    ]
-    return one_line("; ".join(parts))
 
 
 def one_line(text: str) -> str:

@@ -22,8 +22,8 @@ def _check_whole_number(name: str, value: object, minimum: int) -> None:
 class Paginator(Generic[T]):
     """A listing. Iterate it for items, or `pages()` for pages; each iteration reads anew.
 
-    Creating it sends nothing. One page is read ahead. One reading raises `PaginationLoop` after a million rows or
-    512 MiB, whatever `count` the server sends: read a longer listing in parts, by `offset`.
+    Creating it sends nothing. One page is read ahead. Repeated rows are left out; a reading remembers the last 10 000 rows
+    for this. It raises `PaginationLoop` after a million rows or 512 MiB: read a longer listing in parts, by `offset`.
 
     Args:
         fetch: Fetches the page for a query.
@@ -70,7 +70,11 @@ class Paginator(Generic[T]):
 
     @property
     def duplicates(self) -> int:
-        """Repeated rows in the last reading. They were left out."""
+        """Repeated rows in the last reading. They were left out.
+
+        A row is recognized among the 10 000 rows after it. It moves further only if as many rows are inserted before it
+        during one reading.
+        """
         return self._drift.duplicates
 
     def __aiter__(self) -> AsyncIterator[T]:

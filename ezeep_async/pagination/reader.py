@@ -54,16 +54,12 @@ class Page(Generic[T]):
 
 @attrs.define
 class Drift:
-    """Signs that a listing changed during one reading."""
-
     detected: bool = False
     duplicates: int = 0
 
 
 @attrs.frozen
 class Listing(Generic[T]):
-    """What to list, and how."""
-
     fetch: Fetch[T]
     page_size: int
     concurrency: int
@@ -79,7 +75,6 @@ class KnownRows(Generic[T]):
         self._ids: set[int] = set()  # an int is hashed several times faster than a UUID
         self._pages: deque[set[int]] = deque()
         self.distinct = 0
-        """Rows that were new."""
 
     def new_of(self, rows: list[T]) -> list[T]:
         """The rows of one page that no page before it had."""
@@ -194,7 +189,6 @@ class PageIterator(Generic[T]):
         return Page(items, count, offset, raw)
 
     def _following(self, link: str) -> Params:
-        """The query of the next page."""
         try:
             query = dict(URL(link).query)
         except (ValueError, TypeError):
@@ -255,5 +249,4 @@ class ItemIterator(Generic[T]):
         return self._items.popleft()
 
     async def aclose(self) -> None:
-        """End the reading."""
         await self._pages.aclose()

@@ -176,6 +176,19 @@ async def test_8_5_without_opentelemetry(sandbox: Sandbox, monkeypatch: pytest.M
         await session.accounts.me()
 
 
+async def test_8_5_without_a_tracer_provider_no_span_is_made(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8-5: an application that sets up OpenTelemetry later gets spans from then on."""
+    async with open_session(sandbox, stored=sandbox.tokens()) as session:
+        tracing = session._core._sender._tracing
+        assert tracing is not None
+        assert not tracing.is_active
+        await session.accounts.me()
+        monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
+        assert tracing.is_active
+
+
 @pytest.mark.may_block
 def test_8_5_importing_the_package_does_not_import_it() -> None:
     code = "import sys, ezeep_async; sys.exit('opentelemetry' in sys.modules)"

@@ -6,9 +6,16 @@ from uuid import UUID
 
 import pytest
 
-from ezeep_async import PaginationLoop
-from ezeep_async.pagination.loop_guard import COUNT_SLACK_ROWS, MAX_PAGE_ROWS, MAX_READING_BYTES, LoopGuard
+from ezeep_async import PaginationLoop, User
+from ezeep_async.pagination.loop_guard import (
+    COUNT_SLACK_ROWS,
+    KNOWN_REQUESTS,
+    MAX_PAGE_ROWS,
+    MAX_READING_BYTES,
+    LoopGuard,
+)
 from ezeep_async.pagination.prefetch import PrefetchPlan
+from ezeep_async.pagination.reader import KNOWN_ROWS, KnownRows
 
 
 ENDS = (UUID(int=1), UUID(int=2))
@@ -22,6 +29,43 @@ def test_4_6_a_request_is_new_once_unless_it_was_forgotten() -> None:
     assert not guard.is_new({"offset": "0", "limit": "10"})
     guard.forget({"limit": "10", "offset": "0"})
     assert guard.is_new({"limit": "10", "offset": "0"})
+
+
+def test_4_6_only_the_last_requests_are_remembered() -> None:
+    """4-6: the memory of a reading is bounded."""
+    guard = LoopGuard(page_size=1, offset=0)
+    for offset in range(KNOWN_REQUESTS + 1):
+        assert guard.is_new({"offset": str(offset)})
+    assert not guard.is_new({"offset": "1"})
+    assert guard.is_new({"offset": "0"})
+
+
+def users(*numbers: int) -> list[User]:
+    return [User(id=UUID(int=number), groups=()) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("page", "new"),
+    [((4, 5), [4, 5]), ((3, 4), [4]), ((1, 2, 3), []), ((4, 4, 2, 5, 4), [4, 5]), ((), [])],
+)
+def test_4_3_the_rows_of_a_page_that_no_page_before_it_had(page: tuple[int, ...], new: list[int]) -> None:
+    """4-3: in their order, each once."""
+    known: KnownRows[User] = KnownRows()
+    known.new_of(users(1, 2, 3))
+    assert [user.id.int for user in known.new_of(users(*page))] == new
+    assert known.distinct == 3 + len(new)
+
+
+@pytest.mark.parametrize("page_size", [1, 100, 7000, 20_000])
+def test_4_3_a_repeated_row_is_found_within_a_bound_of_rows(page_size: int) -> None:
+    """4-3: the last pages are remembered, with at least so many rows and at most one page more."""
+    known: KnownRows[User] = KnownRows()
+    for first in range(0, 40_000, page_size):
+        known.new_of(users(*range(first, first + page_size)))
+        assert len(known._ids) < KNOWN_ROWS + page_size
+    last = known.distinct
+    assert known.new_of(users(last - KNOWN_ROWS)) == []
+    assert len(known.new_of(users(0))) == (last > KNOWN_ROWS + page_size)
 
 
 def test_4_6_a_repeated_page_is_a_loop() -> None:
