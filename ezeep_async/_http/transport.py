@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import platform
+import socket
 import urllib.request
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
@@ -17,7 +18,6 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from ezeep_async import errors
-from ezeep_async._http.connections import close_idle, new_socket, when_unused
 from ezeep_async._runtime import forks
 from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.requests import Host, Phase, Request
@@ -39,6 +39,63 @@ _NOT_CONNECTED = (
     aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ServerFingerprintMismatch
 )
 _phase: ContextVar[Phase] = ContextVar("ezeep_phase")
+
+
+def _new_socket(address: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
+    """Make a socket that a forked child does not touch. For aiohttp's `socket_factory`."""
+    sock = socket.socket(*address[:3])
+    forks.watch_socket(sock)
+    return sock
+
+
+def _when_unused(
+    loop: asyncio.AbstractEventLoop,
+    users: Collection[asyncio.Task[Any]],
+    drop: Callable[[], None],
+    # The globals of this module are gone when a session is collected at the end of the interpreter.
+    _running_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.get_running_loop,
+) -> None:
+    """Call `drop` when the tasks `users` have ended: on `loop` if it runs, else in this thread. Thread-safe."""
+    if loop.is_closed():
+        drop()
+        return
+
+    def drop_if_unused(_: object = None) -> None:
+        if all(task.done() for task in users):
+            drop()
+
+    def begin() -> None:
+        drop_if_unused()
+        for task in users:
+            task.add_done_callback(drop_if_unused)
+
+    try:
+        here = _running_loop()
+    except RuntimeError:
+        here = None
+    if here is loop or not loop.is_running():
+        begin()
+    else:
+        loop.call_soon_threadsafe(begin)
+
+
+def _close_idle(connector: Any, loop: Any) -> None:
+    """Close idle connections whose event loop does not run.
+
+    Private attributes of aiohttp and asyncio: `transport.close()` needs a running loop, and aiohttp has no synchronous
+    close (aio-libs/aiohttp#3736).
+    """
+    kept: dict[object, Collection[tuple[Any, float]]] = getattr(connector, "_conns", {})
+    for protocol, _ in [each for connections in kept.values() for each in connections]:
+        transport = protocol.transport
+        if (tls := getattr(transport, "_ssl_protocol", None)) is not None:
+            transport._closed = True
+            transport = tls._transport
+        if (sock := getattr(transport, "_sock", None)) is not None:
+            loop._remove_reader(sock.fileno())  # does nothing on a loop that is closed
+            sock.close()
+            transport._sock = None
+    kept.clear()
 
 
 class _Request(aiohttp.ClientRequest):
@@ -183,7 +240,7 @@ class Transport:
         if self._borrowed is None:
             # The limiter bounds the number of requests; they must never wait for the pool.
             return self._make_session(
-                aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, socket_factory=new_socket)
+                aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, socket_factory=_new_socket)
             )
         if self._borrowed.connector is None or self._borrowed.closed:
             raise errors.SessionClosed(_LENT_IS_CLOSED)
@@ -251,7 +308,7 @@ class Transport:
     def abandon(
         self,
         users: Collection[asyncio.Task[Any]] = (),
-        _when_unused: Callable[..., None] = when_unused,
+        _when_unused: Callable[..., None] = _when_unused,
     ) -> None:
         """Drop the connections of a session that was not closed, without waiting.
 
@@ -262,7 +319,7 @@ class Transport:
         else:
             _when_unused(self._loop, users, self._drop)
 
-    def _drop(self, _close_idle: Callable[..., None] = close_idle) -> None:
+    def _drop(self, _close_idle: Callable[..., None] = _close_idle) -> None:
         self._closed = True
         self._open_ones.discard(self)
         if self._session is None:
