@@ -1,9 +1,8 @@
-"""The entry point of `ezeep`: runs a command, and turns what went wrong into one sentence and an exit code.
+"""The entry point of `ezeep`: runs a command, and turns errors into one sentence and an exit code.
 
-Exit codes: 0 done, 1 an error (one sentence on standard error says which), 64 a command line that cannot be understood,
-129 SIGHUP, 130 Ctrl-C, 141 nobody reads the output any more, 143 SIGTERM. `ezeep provision` adds 2, changes are
-pending, and 3, a safety limit refused. So 2 means one thing, and 64 is what sysexits.h has for a command line
-(EX_USAGE).
+Exit codes: 0 done, 1 an error (one sentence on standard error), 64 an invalid command line (EX_USAGE of sysexits.h),
+129 SIGHUP, 130 Ctrl-C, 141 the reader of the output is gone, 143 SIGTERM. `ezeep provision` adds 2, changes are pending,
+and 3, a safety limit refused the plan.
 """
 
 from __future__ import annotations
@@ -30,24 +29,26 @@ from ezeep_async.cli.terminal.output import (
     sentence,
     write_error,
 )
+from ezeep_async.errors import EzeepError
 
 
 EXTRA = frozenset({"cyclopts", "rich", "segno"})
 """What the extra `cli` installs and this command imports."""
-
-
 USAGE = 64
-"""The exit code for a command line that cannot be understood."""
+"""The exit code of an invalid command line."""
 
 
 @clears_locals
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default that of the process, and return its exit code."""
-    is_shown = sys.stdout is not None  # pyright: ignore[reportUnnecessaryComparison]  # closed by whoever started it
+    is_shown = sys.stdout is not None  # pyright: ignore[reportUnnecessaryComparison]  # None if it was closed before the start
     _open_closed_streams()
     if not is_shown:
-        return _fail("standard output is closed, and nothing can be shown (>/dev/null throws it away)")
-    _prepare_streams()
+        return _fail("standard output is closed, and nothing can be shown (>/dev/null discards it)")
+    prepare_streams()
+    logger = logging.getLogger("ezeep_async")
+    if all(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+        logger.addHandler(_LogLines(logging.WARNING))
     with signals_end() as ending:
         try:
             code = _run(arguments)
@@ -57,12 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             forget(sys.stdout)
             code = 141
         except Exception:
-            # A fault of ours keeps its traceback, and that may quote anybody.
-            sys.excepthook = _show_fault
+            # A bug keeps its traceback, which may contain text from outside.
+            sys.excepthook = _show_bug
             raise
     if not ending.number:
         return 141 if code == 141 else finished(code)
-    # After SIGHUP the terminal may be gone. What cannot be shown must not decide on the exit code.
+    # After SIGHUP the terminal may be gone. The exit code reports the signal all the same.
     for stream in (sys.stdout, sys.stderr):
         if is_stuck(stream):
             forget(stream)
@@ -78,15 +79,15 @@ def _run(arguments: Sequence[str] | None) -> int:
         if error.name is None or error.name.partition(".")[0] not in EXTRA:
             raise
         return _fail("the command line needs more packages: pip install 'ezeep_async[cli]'")
-    from ezeep_async.errors import EzeepError
-
     try:
         code = app(arguments, print_error=False, exit_on_error=False, result_action="return_value")
     except CycloptsError as error:
-        if _may_have_a_secret(sys.argv[1:] if arguments is None else arguments):
+        given = sys.argv[1:] if arguments is None else arguments
+        if any(each == "--password" or each.startswith("--password=") for each in given):
+            # The message would repeat a password, into a log for example.
             return _fail(
-                "that cannot be understood. --password takes no value: it is asked for, or read from a pipe. If you gave "
-                "one, take it for known to others: everybody on a machine can read its command lines",
+                "the command line is invalid. --password takes no value: it is asked for, or read from a pipe. If you "
+                "gave one, change it: every user of a machine can read its command lines",
                 USAGE,
             )
         return _fail(f"{sentence(error)} (see ezeep --help)", USAGE)
@@ -101,15 +102,10 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _refused_by_the_system(error: OSError) -> int:
     if error.filename is None and is_stuck(sys.stdout):
-        return 1  # what was not taken is still in its buffer, and `finished` says that it is not whole
-    # What is larger than the buffer does not stay there.
+        return 1  # `finished` reports what is left in the buffer
+    # A document that is larger than the buffer does not stay there.
     is_of_output = error.filename is None and error.errno in FULL
     return _fail(incomplete(error) if is_of_output else sentence(error))
-
-
-def _may_have_a_secret(arguments: Sequence[str]) -> bool:
-    """Whether a password may be on the command line, wherever. It must not be said again, into a log for example."""
-    return any(each == "--password" or each.startswith("--password=") for each in arguments)
 
 
 def _fail(text: str, code: int = 1) -> int:
@@ -117,40 +113,32 @@ def _fail(text: str, code: int = 1) -> int:
     return code
 
 
-def _show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     lines = "".join(traceback.format_exception(kind, error, trace)).splitlines()
     write_error("".join(f"{clean(line)}\n" for line in lines))
 
 
 def _open_closed_streams() -> None:
-    """Put nothing where Python found a stream closed, so that there is something to read from and to write to.
+    """Open the null device for each standard stream that is closed.
 
-    From the lowest on: each gets the number that it should have, and no connection has it by accident.
+    In this order each gets the number that it should have, and no connection gets it by accident.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # to the end of the process
-
-
-def _prepare_streams() -> None:
-    prepare_streams()
-    logger = logging.getLogger("ezeep_async")
-    if all(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-        logger.addHandler(_LogLines(logging.WARNING))
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # until the process ends
 
 
 class _LogLines(logging.Handler):
-    """The log's errors as lines on standard error, in the form that `main` has for its own.
+    """Writes errors of the log, and warnings of the token stores, as lines on standard error.
 
-    And what the stores warn of: a file that others could read, locks that do not hold. Other warnings come back as
-    errors, and would be said twice.
+    Other warnings are about failures that also raise an error, which is reported.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to show it."""
+        """Whether to write the record."""
         is_of_a_store = record.name.startswith("ezeep_async.auth.stores")
         return (record.levelno >= logging.ERROR or is_of_a_store) and bool(super().filter(record))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one."""
+        """Write the record."""
         complain(record.getMessage())

@@ -16,11 +16,11 @@ def _no_control(_: object, path: Path | None) -> None:
 
 
 OutFile = Annotated[Path | None, Parameter(validator=_no_control)]
-"""A file that a command writes: a name with a line break at its end was never meant."""
+"""A file that a command writes. A name that ends with a line break is a mistake."""
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
-Yes = Annotated[bool, Parameter(name=("--yes", "-y"), help="Do not ask first.")]
+Yes = Annotated[bool, Parameter(name=("--yes", "-y"), help="Do not ask for confirmation.")]
 AllowExternal = Annotated[
     bool,
-    Parameter(help="Change groups too that another directory owns, such as Azure. It may change them back."),
+    Parameter(help="Also change groups of another directory, such as Azure. It may change them back."),
 ]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import FrameType
 
 import attrs
@@ -15,28 +15,30 @@ from ezeep_async._runtime.signals import ENDING_SIGNALS
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal arrived while no task was to be cancelled for it (see `cancel_on_signals`)."""
+    """A signal arrived while there was no task to cancel (see `cancel_on_signals`)."""
 
 
 @attrs.define(eq=False)
 class Ending:
-    """The handler of both signals during one command."""
+    """The signal handler of one command."""
 
     number: int = 0
     """The first signal that arrived; 0 for none."""
     task: asyncio.Task[object] | None = None
-    """The task that a signal cancels. Closing its session then waits for a token exchange."""
+    """The task that the first signal cancels. Closing its session then waits for a token exchange."""
+    stop: Callable[[], object] | None = None
+    """Called for each signal, instead of cancelling the task."""
 
     def __call__(self, number: int, _: FrameType | None) -> None:
-        """Handle the first signal. Later ones are ignored: they would interrupt the closing of the session."""
-        if self.number:
+        """Handle a signal. Later ones are ignored without `stop`: they would interrupt the closing of the session."""
+        is_first, self.number = not self.number, self.number or number
+        if not is_first and self.stop is None:
             return
-        self.number = number
         if self.task is None:
             raise Terminated
         # RuntimeError: the loop is closed, and only the last output is left to write.
         with contextlib.suppress(RuntimeError):
-            self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+            self.task.get_loop().call_soon_threadsafe(self.stop or self.task.cancel)
 
 
 _ending = Ending()
@@ -47,24 +49,34 @@ def signals_end() -> Generator[Ending]:
     """Let SIGTERM and SIGHUP end the block. Ignored signals stay ignored, as under `nohup`."""
     global _ending  # noqa: PLW0603  # a process has one set of signal handlers
     _ending = Ending()
-    if threading.current_thread() is not threading.main_thread():
+    with _handling(*(number for number in ENDING_SIGNALS if signal.getsignal(number) is signal.SIG_DFL)):
         yield _ending
-        return
-    handled = [number for number in ENDING_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
-    for number in handled:
-        signal.signal(number, _ending)
-    try:
-        yield _ending
-    finally:
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def ended_by(number: int) -> None:
-    """Record a signal that other code handled: it decides the exit code."""
-    _ending.number = _ending.number or number
 
 
 def cancel_on_signals() -> None:
     """From now on, let a signal cancel the running task instead of raising `Terminated` in the event loop."""
     _ending.task = asyncio.current_task()
+
+
+@contextlib.contextmanager
+def stop_on_signals(stop: Callable[[], object]) -> Generator[Ending]:
+    """Within the block, let each signal call `stop` in the event loop, also Ctrl-C, and cancel nothing."""
+    _ending.stop = stop
+    is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    try:
+        with _handling(*([] if is_ignored else [signal.SIGINT])):
+            yield _ending
+    finally:
+        _ending.stop = None
+
+
+@contextlib.contextmanager
+def _handling(*numbers: int) -> Generator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        numbers = ()  # Python does not allow it elsewhere
+    before = {number: signal.signal(number, _ending) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ezeep_async.provisioning.inputs.csv_tables import write_csv
 from ezeep_async.provisioning.inputs.desired import DesiredState
 from ezeep_async.provisioning.inputs.problems import InvalidInput, Problem
+from ezeep_async.provisioning.names import normalize_email, normalize_group_name
 from ezeep_async.provisioning.plans.changes import (
     Change,
     ChangeMemberships,
@@ -55,6 +56,8 @@ __all__ = [
     "Row",
     "TargetGroup",
     "Verify",
+    "normalize_email",
+    "normalize_group_name",
     "read_audit_log",
     "report_of",
     "write_csv",

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blockbuster import BlockBuster
 from helpers.organizations import people, write
 from helpers.people import Desk
 from helpers.support import put, reserved_port
 
 from ezeep_async import FileTokenStore
-from ezeep_async.cli.demo import target as place
+from ezeep_async.cli.demo import command
 from ezeep_async.sandbox import Sandbox
 
 
@@ -32,7 +33,14 @@ def _empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(place, "LATENCY", 0.0)
+    monkeypatch.setattr(command, "LATENCY_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def _relative_paths(_no_blocking: BlockBuster | None) -> None:
+    """A command may ask for its working directory in its event loop."""
+    if _no_blocking is not None:
+        _no_blocking.functions["os.getcwd"].deactivate()
 
 
 @pytest.fixture

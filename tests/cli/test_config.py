@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ezeep_async.cli.config import Configuration, config_path
+from ezeep_async.cli.config import Configuration
 
 
 SECRET = "s3cret"
@@ -42,8 +42,9 @@ def test_an_empty_name_of_the_file_is_none(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     if os.name == "posix" and os.uname().sysname == "Linux":
-        assert config_path({}) == tmp_path / "ezeep_async" / "config.toml"
-    assert config_path({"EZEEP_CONFIG": "~/x.toml"}) == Path.home() / "x.toml"
+        assert Configuration({}).path == tmp_path / "ezeep_async" / "config.toml"
+    (Path.home() / "x.toml").touch()
+    assert Configuration({"EZEEP_CONFIG": "~/x.toml"}).path == Path.home() / "x.toml"
     assert Configuration({}).get("client_id") is None  # no file, no settings
 
 

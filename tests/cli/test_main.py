@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ezeep_async.cli.main import EXTRA, main
-from ezeep_async.cli.terminal.screen import Screen, clean, sentence, to_json
+from ezeep_async.cli.terminal.output import clean, sentence
+from ezeep_async.cli.terminal.screen import Screen, to_json
 from ezeep_async.version import __version__
 
 
@@ -49,7 +50,7 @@ def test_the_demo_through_the_entry_point(capsys: Capture) -> None:
 
 def test_errors_become_sentences(capsys: Capture) -> None:
     assert main(["groups", "list"]) == 1
-    assert capsys.readouterr().err.startswith("ezeep: which client? Give --client-id, set EZEEP_CLIENT_ID, ")
+    assert capsys.readouterr().err.startswith("ezeep: no client id: give --client-id, set EZEEP_CLIENT_ID, ")
     assert main(["demo", "--csv", "absent.csv"]) == 1
     assert capsys.readouterr().err == "ezeep: absent.csv: No such file or directory\n"
 

@@ -1,15 +1,21 @@
-"""Runs the command as its users do: as a process of its own."""
+"""Runs the command: in a thread of this process, which is fast, or as a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import sys
+import tempfile
+import webbrowser
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from unittest import mock
 
 import attrs
+
+from ezeep_async.cli.main import main
 
 
 EZEEP = [sys.executable, "-m", "ezeep_async"]
@@ -69,9 +75,33 @@ async def ended(process: asyncio.subprocess.Process, stdin: str = "") -> Ran:
     return Ran(process.returncode, (out or b"").decode(), err.decode())
 
 
+async def ezeep_process(
+    *arguments: str, folder: Path | None = None, env: Mapping[str, str] | None = None, stdin: str = ""
+) -> Ran:
+    """Run the command to its end, in a process of its own."""
+    async with started(*arguments, folder=folder, env=env) as process:
+        return await ended(process, stdin)
+
+
 async def ezeep(
     *arguments: str, folder: Path | None = None, env: Mapping[str, str] | None = None, stdin: str = ""
 ) -> Ran:
-    """Run the command to its end."""
-    async with started(*arguments, folder=folder, env=env) as process:
-        return await ended(process, stdin)
+    """Run the command to its end, in a thread of this process: one at a time."""
+    return await asyncio.to_thread(_in_process, arguments, folder, env, stdin)
+
+
+def _in_process(
+    arguments: tuple[str, ...], folder: Path | None, env: Mapping[str, str] | None, stdin: str
+) -> Ran:
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as given,
+        mock.patch.multiple(sys, stdin=given, stdout=out, stderr=err),
+        mock.patch.dict(os.environ, environment(env)),
+        mock.patch.multiple(webbrowser, _tryorder=None, _browsers={}),  # they are of another BROWSER
+        contextlib.chdir(folder or Path.cwd()),
+    ):
+        given.write(stdin)
+        given.seek(0)
+        code = main(arguments)
+    return Ran(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))

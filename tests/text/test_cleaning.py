@@ -234,6 +234,6 @@ def test_backslashes_in_toml(tmp_path: Path, text: str) -> None:
 async def test_a_secret_is_not_asked_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is wrong with the other settings is said before."""
     monkeypatch.setattr("sys.stdin", None)  # no terminal
-    with pytest.raises(ValueError, match="which client"):
+    with pytest.raises(ValueError, match="no client id"):
         async with open_account(Connection(client_secret_file=Path("-"))):
             pass

@@ -1,4 +1,4 @@
-"""The person at the browser: opens the consent page, presses "Allow", and comes back with the redirect."""
+"""The person at the browser: opens the consent page of the sandbox and submits its form."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ from html.parser import HTMLParser
 import aiohttp
 from yarl import URL
 
-from ezeep_async.errors import AuthorizationDenied, ConnectFailed, UnexpectedResponse
-
-
-PATIENCE = aiohttp.ClientTimeout(total=30)
-_REDIRECTS = frozenset({302, 303})
+from ezeep_async import AuthorizationDenied
 
 
 class ConsentForm(HTMLParser):
-    """The form of a consent page: where it goes, its fields as they are filled in, and what the page says."""
+    """The form of a consent page: its action, its fields with their values, and the paragraphs of the page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.action: str | None = None
+        self.action = ""
         self.fields: dict[str, str] = {}
-        self._text: list[str] = []
+        self._paragraphs: list[str] = []
         self._in_paragraph = False
         self.feed(html)
         self.close()
@@ -29,59 +25,40 @@ class ConsentForm(HTMLParser):
     @property
     def message(self) -> str:
         """The paragraphs of the page, in one line."""
-        return " ".join(" ".join(self._text).split())
+        return " ".join("".join(self._paragraphs).split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
+        self._in_paragraph = self._in_paragraph or tag == "p"
         if tag == "form":
             self.action = values.get("action") or ""
         elif tag == "input" and (name := values.get("name")):
             self.fields[name] = values.get("value") or ""
-        elif tag == "p":
-            self._in_paragraph = True
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "p":
-            self._in_paragraph = False
+        self._in_paragraph = self._in_paragraph and tag != "p"
 
     def handle_data(self, data: str) -> None:
         if self._in_paragraph:
-            self._text.append(data)
+            self._paragraphs.append(data)
 
 
 async def allow(url: str) -> str:
-    """Give consent at `url` as the person whom the page suggests. Returns the address that the browser is sent to.
+    """Give consent at `url` as the person whom the page suggests, and return the address of the redirect.
 
-    Raises `AuthorizationDenied` when the page is an error, with what it says; `ConnectFailed`, `UnexpectedResponse`.
+    Raises `AuthorizationDenied` with the message of the page if it is an error.
     """
-    try:
-        async with aiohttp.ClientSession(timeout=PATIENCE) as browser:
-            async with browser.get(url, allow_redirects=False) as response:
-                if response.status in _REDIRECTS:  # an error that the application is told
-                    return response.headers["Location"]
-                form = await _page(response)
-            if form.action is None:
-                raise UnexpectedResponse("the consent page has no form")
-            target = URL(url).join(URL(form.action))
-            async with browser.post(
-                target, data={**form.fields, "decision": "approve"}, allow_redirects=False
-            ) as response:
-                if response.status not in _REDIRECTS:
-                    await _page(response)
-                    raise UnexpectedResponse(
-                        f"the consent page answered {response.status} and no redirect", status=response.status
-                    )
-                return response.headers["Location"]
-    except (aiohttp.ClientError, TimeoutError, KeyError) as error:
-        what = "no address to go to" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise ConnectFailed(f"the consent page cannot be used: {what}") from error
-
-
-async def _page(response: aiohttp.ClientResponse) -> ConsentForm:
-    form = ConsentForm((await response.read()).decode("utf-8", "replace"))
-    if response.status >= 400:
-        raise AuthorizationDenied(
-            f"the consent page answered {response.status}: {form.message or 'no explanation'}",
-            status=response.status,
-        )
-    return form
+    async with aiohttp.ClientSession() as browser:
+        async with browser.get(url, allow_redirects=False) as response:
+            if redirect := response.headers.get("Location"):  # an error that the application receives
+                return redirect
+            form = ConsentForm(await response.text())
+            if response.status >= 400:
+                raise AuthorizationDenied(
+                    f"the consent page answered {response.status}: {form.message}", status=response.status
+                )
+        data = {**form.fields, "decision": "approve"}
+        async with browser.post(
+            URL(url).join(URL(form.action)), data=data, allow_redirects=False
+        ) as response:
+            return response.headers["Location"]

@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from uuid import UUID
 
 from cyclopts import App
 
-from ezeep_async._wire.requests import as_uuid, checked_text
+from ezeep_async import Group
+from ezeep_async._wire.group_names import LookAlikes
 from ezeep_async.cli.connection import HERE, Connection, open_session
 from ezeep_async.cli.directory.lookup import (
+    all_groups,
+    as_id,
     choose_group,
     find_group,
-    namesakes,
-    note_look_alikes,
     read_directory,
     refuse_external,
+    with_name,
 )
-from ezeep_async.cli.directory.people import show_users
+from ezeep_async.cli.directory.users import show_users
 from ezeep_async.cli.options import AllowExternal, Json, Yes
-from ezeep_async.cli.terminal.prompts import check_somebody_there, confirmed
-from ezeep_async.cli.terminal.screen import Screen, complain, to_json, write_json
-from ezeep_async.models.groups import Group
-from ezeep_async.provisioning.names import normalize_group_name
-from ezeep_async.provisioning.plans.compare import only_organization
+from ezeep_async.cli.terminal.output import complain, write_json
+from ezeep_async.cli.terminal.prompts import check_can_ask, confirmed
+from ezeep_async.cli.terminal.screen import Screen, to_json
+from ezeep_async.provisioning import normalize_group_name
 from ezeep_async.provisioning.wording import counted
-from ezeep_async.session import EzeepSession
 
+
+LONGEST_NAME = 255
+"""Characters (docs/ezeep-api.md#groups)."""
 
 groups_app = App(name="groups", help="Groups of the organization. GROUP is an id, or exactly the name.")
-
-
-def facts_of(group: Group) -> dict[str, object]:
-    """A group, for people."""
-    return {
-        "id": group.id,
-        "name": group.name,
-        "description": group.description,
-        "members": group.num_members,
-        "printers": group.num_printers,
-        "origin": group.origin.provider,
-        "local printing": _yes_no(group.local_printing_enabled),
-        "my printers": _yes_no(group.myprinters_enabled),
-        "organization": group.organization_id,
-    }
 
 
 @groups_app.command(name="list")
@@ -87,28 +76,31 @@ async def create_group(
     as_json: Json = False,
     connection: Connection = HERE,
 ) -> None:
-    """Create a group, unless there is one of that name.
+    """Create a group, unless one with that name exists.
 
     Parameters
     ----------
     name
-        1 to 255 characters, none of them invisible. Blanks around them do not count.
+        1 to 255 visible characters. White space around the name is removed.
     organization_id
-        Where it belongs; by default where all the groups belong that there are.
+        The organization of the group; by default the one that all groups belong to.
     """
     screen = Screen()
-    name = checked_text(normalize_group_name(name), "the name", shortest=1)
+    name = _new_name(name)
+    organization = None if organization_id is None else as_id(organization_id)
+    if organization_id is not None and organization is None:
+        raise ValueError(f"--organization-id is a UUID, not {organization_id!r}")
     async with open_session(connection) as session:
-        organization = await _organization(session, organization_id)
-        there, alike = await namesakes(session, name, organization)
-        if there:
-            group, created = choose_group(there, name), False
+        groups = await all_groups(session)
+        organization = organization or _only_organization(groups)
+        groups = [group for group in groups if group.organization_id == organization]
+        if same := with_name(groups, name):
+            group, created = choose_group(same, name), False
         else:
             group, created = await session.groups.ensure(name, organization)
-    if created:
-        note_look_alikes(alike)
+            _note_look_alikes(groups, name)
     if not as_json:
-        screen.say(f"created {name!r}" if created else f"{group.name!r} was there already: nothing changed")
+        screen.say(f"created {name!r}" if created else f"{group.name!r} exists already: nothing changed")
     _show(screen, group, as_json)
 
 
@@ -122,27 +114,29 @@ async def rename_group(
     as_json: Json = False,
     connection: Connection = HERE,
 ) -> None:
-    """Give a group another name. Members and printers stay.
+    """Rename a group. Members and printers stay.
 
     Parameters
     ----------
     group
         The group's id, or exactly its name.
     name
-        Its new name, 1 to 255 characters, none of them invisible, that no other group of the organization has. Blanks around them do not count.
+        The new name: 1 to 255 visible characters, and not the name of another group. White space around it is removed.
     """
     screen = Screen()
-    name = checked_text(normalize_group_name(name), "the name", shortest=1)
+    name = _new_name(name)
     async with open_session(connection) as session:
         found = await find_group(session, group)
         refuse_external(found, allowed=allow_external)
-        # The server would not mind, and nobody could say any more which of them is meant.
-        there, alike = await namesakes(session, name, found.organization_id)
-        for other in there:
-            if other.id != found.id:
-                raise ValueError(f"there is a group {other.name!r} already")
+        others = [
+            each
+            for each in await all_groups(session)
+            if each.organization_id == found.organization_id and each.id != found.id
+        ]
+        if same := with_name(others, name):  # the server would allow it
+            raise ValueError(f"there is a group {same[0].name!r} already")
         renamed = await session.groups.update(found.id, name=name)
-    note_look_alikes(group for group in alike if group.id != found.id)
+    _note_look_alikes(others, name)
     if not as_json:
         screen.say(f"renamed {found.name!r} to {renamed.name!r}")
     _show(screen, renamed, as_json)
@@ -158,16 +152,16 @@ async def delete_group(
     yes: Yes = False,
     connection: Connection = HERE,
 ) -> int:
-    """Delete a group, after asking. One with members or printers is not deleted.
+    """Delete a group, after a confirmation. A group with members or printers is not deleted.
 
     Parameters
     ----------
     group
         The group's id, or exactly its name.
     force
-        Delete it also if it has members or printers. They lose it; there is no way back.
+        Also delete a group with members or printers. They lose it, and it cannot be restored.
     """
-    check_somebody_there(yes=yes)
+    check_can_ask(yes=yes)
     screen = Screen()
     async with open_session(connection) as session:
         found = await find_group(session, group)
@@ -178,7 +172,7 @@ async def delete_group(
             complain("nothing was deleted")
             return 1
         if not yes:
-            # A question may stand for an hour. What was said yes to is the group that it named.
+            # The question may have been open for an hour. The confirmation is for the group that it named.
             now = await session.groups.get(found.id)
             if (now.name, _used(now), now.origin) != (found.name, _used(found), found.origin):
                 raise ValueError(
@@ -206,10 +200,29 @@ async def list_members(group: str, /, *, as_json: Json = False, connection: Conn
     show_users(Screen(), users, people, as_json)
 
 
-async def _organization(session: EzeepSession, given: str | None) -> UUID:
-    if given is not None:
-        return as_uuid(given, "--organization-id")
-    return only_organization(await session.groups.list().collect(), "--organization-id")
+def _new_name(given: str) -> str:
+    """Return the name as it is stored. Invisible characters are refused later, by the SDK."""
+    name = normalize_group_name(given)
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise ValueError(f"the name has {len(name)} characters: a group name has 1 to {LONGEST_NAME}")
+    return name
+
+
+def _only_organization(groups: Iterable[Group]) -> UUID:
+    organizations = {group.organization_id for group in groups}
+    if len(organizations) != 1:
+        raise ValueError(
+            f"--organization-id is needed: the existing groups belong to {len(organizations)} organizations"
+        )
+    return organizations.pop()
+
+
+def _note_look_alikes(groups: Iterable[Group], name: str) -> None:
+    """Warn of groups whose names look the same as a new one."""
+    alike = LookAlikes(group.name for group in groups).of(name)
+    for group in groups:
+        if group.name in alike:
+            complain(f"there is also a group {group.name!r}, whose name looks the same: {group.id}")
 
 
 def _used(group: Group) -> str:
@@ -219,9 +232,17 @@ def _used(group: Group) -> str:
 def _show(screen: Screen, group: Group, as_json: bool) -> None:
     if as_json:
         write_json(to_json(group))
-    else:
-        screen.facts(facts_of(group))
-
-
-def _yes_no(value: bool) -> str:
-    return "yes" if value else "no"
+        return
+    screen.facts(
+        {
+            "id": group.id,
+            "name": group.name,
+            "description": group.description,
+            "members": group.num_members,
+            "printers": group.num_printers,
+            "origin": group.origin.provider,
+            "local printing": "yes" if group.local_printing_enabled else "no",
+            "my printers": "yes" if group.myprinters_enabled else "no",
+            "organization": group.organization_id,
+        }
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from cyclopts import App
 
+from ezeep_async import AccountUser, Group, User
 from ezeep_async.cli.connection import HERE, Connection, open_session
 from ezeep_async.cli.directory.lookup import (
+    UNKNOWN,
     choose_group,
     find_group,
     find_person,
@@ -15,10 +18,9 @@ from ezeep_async.cli.directory.lookup import (
     read_directory,
     refuse_external,
 )
-from ezeep_async.cli.directory.people import show_users, user_record
 from ezeep_async.cli.options import AllowExternal, Json
-from ezeep_async.cli.terminal.screen import Screen, to_json, write_json
-from ezeep_async.models.groups import Group
+from ezeep_async.cli.terminal.output import write_json
+from ezeep_async.cli.terminal.screen import Screen, to_json
 
 
 users_app = App(name="users", help="Users of the organization. USER is an id, or an e-mail address.")
@@ -56,9 +58,8 @@ async def show_user(user: str, /, *, as_json: Json = False, connection: Connecti
         found = await find_user(session, user)
         person = await find_person(session, found.id)
         if as_json:
-            write_json(to_json(user_record(found, person)))
+            write_json(to_json(_record(found, person)))
             return
-        # One listing, however many groups the user is in.
         names = {group.id: group.name async for group in session.groups.list()}
     screen.facts(
         {
@@ -85,9 +86,9 @@ async def groups_of_user(
     as_json: Json = False,
     connection: Connection = HERE,
 ) -> None:
-    """List the groups of a user: id, name, origin. With --add and --remove change them first, all in one write.
+    """List the groups of a user: id, name, origin. --add and --remove change them first, in one write.
 
-    Its other groups stay. Nothing is written where nothing changes.
+    The other groups of the user stay. Nothing is written if nothing changes.
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ async def groups_of_user(
     add
         A group to add the user to, by id or exact name. May be given several times.
     remove
-        A group to take the user out of, by id or exact name. May be given several times.
+        A group to remove the user from, by id or exact name. May be given several times.
     """
     screen = Screen()
     async with open_session(connection) as session:
@@ -105,7 +106,7 @@ async def groups_of_user(
         to_add, to_remove = _chosen(groups, add), _chosen(groups, remove)
         if both := to_add.keys() & to_remove.keys():
             raise ValueError(
-                f"both to add and to remove: {', '.join(repr(to_add[each].name) for each in both)}"
+                f"in --add and in --remove: {', '.join(repr(to_add[each].name) for each in both)}"
             )
         for group in (*to_add.values(), *to_remove.values()):
             refuse_external(group, allowed=allow_external)
@@ -113,14 +114,13 @@ async def groups_of_user(
             before, found = found, await session.users.change_groups(found.id, to_add, to_remove)
             if not as_json and not screen.plain:  # a pipe gets rows and nothing else
                 same = found.group_ids == before.group_ids
-                screen.say("was so already: nothing changed" if same else "changed")
+                screen.say("nothing to change" if same else "changed")
     theirs = sorted(
         (group for group in groups if group.id in found.group_ids), key=lambda group: group.name.casefold()
     )
     if as_json:
-        write_json(
-            to_json([{"id": group.id, "name": group.name, "origin": group.origin} for group in theirs])
-        )
+        records = [{"id": group.id, "name": group.name, "origin": group.origin} for group in theirs]
+        write_json(to_json(records))
         return
     screen.table(
         ("id", "name", "origin"), [(group.id, group.name, group.origin.provider) for group in theirs]
@@ -130,3 +130,29 @@ async def groups_of_user(
 def _chosen(groups: list[Group], names: tuple[str, ...]) -> dict[UUID, Group]:
     found = [choose_group(groups, name) for name in names]
     return {group.id: group for group in found}
+
+
+def show_users(
+    screen: Screen, users: Iterable[User], people: Mapping[UUID, AccountUser], as_json: bool
+) -> None:
+    """Show users with their names and addresses: a row each, or a record."""
+    rows = [(user, people.get(user.id, UNKNOWN)) for user in users]
+    if as_json:
+        write_json(to_json([_record(user, person) for user, person in rows]))
+        return
+    screen.table(
+        ("id", "e-mail", "name", "groups"),
+        [(user.id, person.email, person.display_name, len(user.group_ids)) for user, person in rows],
+    )
+
+
+def _record(user: User, person: AccountUser) -> dict[str, object]:
+    return {
+        "id": user.id,
+        "email": person.email,
+        "display_name": person.display_name,
+        "local_printing_enabled": user.local_printing_enabled,
+        "self_service_enabled": user.self_service_enabled,
+        "myprinters_enabled": user.myprinters_enabled,
+        "groups": user.groups,
+    }

@@ -1,4 +1,4 @@
-"""The other end of a login in the browser: waits on loopback for the redirect, and shows a page in return (RFC 8252)."""
+"""A listener on loopback for the redirect of a login in the browser, which gets a page in response (RFC 8252)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import errno
 import logging
 import os
-import secrets
 import socket
 from html import escape
 from types import TracebackType
@@ -16,24 +15,24 @@ from typing import Self
 from aiohttp import web
 from yarl import URL
 
+from ezeep_async import AuthorizationDenied, AuthorizationRequest, StateMismatch
 from ezeep_async._runtime.running_time import RunningTimeout
 from ezeep_async._text.redaction import Secret
-from ezeep_async.auth.app import AuthorizationRequest, without_entities
+from ezeep_async.auth.app import code_from_callback
 from ezeep_async.settings import is_loopback
 
 
-# What is no HTTP, or goes before it has its page, is answered or dropped, and nothing for the terminal.
+# aiohttp's messages about invalid requests and closed connections do not belong on the terminal.
 _quiet = logging.getLogger("ezeep_async.cli.login.loopback")
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
 
-SENDING = 5.0
-"""Seconds that the browser has to take its page."""
+PAGE_TIMEOUT_S = 5.0
+"""Seconds that the browser has to read its page."""
 LOOPBACKS = ("127.0.0.1", "::1")
 NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-"""What a machine says that has no addresses of this family."""
-_REDIRECTED = frozenset({"code", "error", "state"})
-"""Parameters of a login that comes back."""
+"""Errors of a machine that has no addresses of this family."""
+REDIRECT_PARAMETERS = frozenset({"code", "error", "state"})
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
@@ -74,40 +73,40 @@ p {{ margin: 0; color: var(--muted); }}
 
 
 def page(title: str, sentence: str, *, worked: bool) -> str:
-    """A page that needs nothing from anywhere."""
+    """Return a page that loads nothing."""
     mark, kind = ("&#10003;", "mark") if worked else ("&#10007;", "mark failed")
     return _PAGE.format(title=escape(title), sentence=escape(sentence), mark=mark, kind=kind)
 
 
 class RedirectListener:
-    """Waits on `redirect_uri` for the browser that comes back with the answer to `request`.
+    """Waits on `redirect_uri` for the redirect that belongs to `request`.
 
-    Whatever else arrives there, such as a forged redirect, is turned away, and the waiting goes on. After the one
-    answer nothing is served any more. Raises `ValueError` for an address that is not plain HTTP on loopback, `OSError`
-    when its port is taken.
+    Other requests, such as a forged redirect, are refused, and the wait continues. After the one redirect nothing is
+    served any more. Raises `ValueError` for an address that is not plain HTTP on loopback, `OSError` if its port is in
+    use.
     """
 
     def __init__(self, redirect_uri: str, request: AuthorizationRequest) -> None:
         try:
             self._address = address = URL(redirect_uri)
-            # A port of 0 is any that is free: another one than the browser is sent to.
+            # Port 0 is any free port: the browser would be sent to another one.
             is_usable = address.scheme == "http" and is_loopback(address.host) and bool(address.port)
         except ValueError:
             is_usable = False
         if not is_usable:
             raise ValueError(
-                f"nobody can listen for the browser at {redirect_uri}: only at http://127.0.0.1:PORT/... With "
-                "--no-browser the address that it comes back to is pasted"
+                f"cannot listen for the browser at {redirect_uri}: only at http://127.0.0.1:PORT/... Use --no-browser "
+                "to paste the address instead"
             )
         self._request = request
         self._runner = web.ServerRunner(
             web.Server(self._serve, access_log=None, logger=_quiet), shutdown_timeout=1.0
         )
-        self._came_back: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._redirect: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._page: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._shown = asyncio.Event()
         self.refusal = ""
-        """Why what came last, and looked like a login that comes back, was turned away; empty for nothing."""
+        """Why the last request that looked like a redirect was refused; empty for none."""
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
@@ -118,8 +117,8 @@ class RedirectListener:
             await self._runner.cleanup()
             raise OSError(
                 error.errno,
-                f"cannot listen there for the browser ({error.strerror}); --redirect-uri names another registered "
-                "address, --no-browser needs none",
+                f"cannot listen there for the browser ({error.strerror}). Use --redirect-uri with another registered "
+                "address, or --no-browser",
                 str(self._address),
             ) from error
         return self
@@ -129,65 +128,77 @@ class RedirectListener:
     ) -> None:
         if not self._page.done():
             self._page.set_result(
-                page("Not logged in", "The login was broken off at the terminal.", worked=False)
+                page("Not logged in", "The login was cancelled at the terminal.", worked=False)
             )
         await self._runner.cleanup()
 
-    async def redirect(self, timeout: float) -> str:  # noqa: ASYNC109  # how long a person may take, told to them
-        """The address that the browser came back to. Raises `TimeoutError` after that many seconds."""
+    async def redirect(self, timeout: float) -> str:  # noqa: ASYNC109  # an option of the command, named in its error
+        """Wait for the redirect, and return its address. Raises `TimeoutError` after `timeout` seconds."""
         with RunningTimeout(timeout):
-            return await asyncio.shield(self._came_back)
+            return await asyncio.shield(self._redirect)
 
     async def show(self, title: str, sentence: str, *, worked: bool) -> None:
-        """Give the waiting browser its page."""
+        """Send the page to the browser, which waits for it."""
         if not self._page.done():
             self._page.set_result(page(title, sentence, worked=worked))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SENDING):
+            async with asyncio.timeout(PAGE_TIMEOUT_S):
                 await self._shown.wait()
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        query = without_entities(request.rel_url.raw_query_string)
-        if (refused := self._refused(request, query)) is not None:
+        query = request.rel_url.raw_query_string
+        redirect = Secret(f"{self._address.with_query(None)}?{query}")
+        if (refused := self._refused(request, redirect)) is not None:
             title, sentence, status = refused
-            if request.method == "POST" or _REDIRECTED & URL(f"?{query}").query.keys():
+            if request.method == "POST" or REDIRECT_PARAMETERS & URL(f"?{query}").query.keys():
                 self.refusal = sentence
-            return _answer(page(title, sentence, worked=False), status)
-        self._came_back.set_result(Secret(f"{self._address.with_query(None)}?{query}"))
+            return _response(page(title, sentence, worked=False), status)
+        self._redirect.set_result(redirect)
         try:
-            response = _answer(await asyncio.shield(self._page))
+            response = _response(await asyncio.shield(self._page))
             await response.prepare(request)
             await response.write_eof()
             return response
         finally:
             self._shown.set()
 
-    def _refused(self, request: web.BaseRequest, query: str) -> tuple[str, str, int] | None:
-        """A title, a sentence and a status; None for what the login waits for."""
-        # A page of somebody else's can make the browser come here; under a name that it has bound to this machine, too.
-        if not _is_of_this_machine(request.host):
-            return "Not here", "This address is for this machine only.", 421
-        if request.path.rstrip("/") != self._address.path.rstrip("/"):
-            return "Nothing here", f"The login comes back to another address: {self._address.path}", 404
-        if request.method != "GET":
-            return "Not that way", f"The login comes back with a GET, and this was a {request.method}.", 405
-        if self._came_back.done():
-            return "Done already", "This login has had its answer.", 409
-        state = URL(f"?{query}").query.get("state", "")
-        if not secrets.compare_digest(state.encode(), self._request.state.encode()):
-            why = (
-                "does not belong to the login that waits at the terminal"
-                if state
-                else "has no state: it is not whole"
-            )
-            return "Not this login", f"This {why}. Nothing was accepted.", 400
+    def _refused(self, request: web.BaseRequest, redirect: str) -> tuple[str, str, int] | None:
+        """A title, a sentence and a status; None for the redirect of this login."""
+        path = self._address.path
+        checks = (
+            # Other web pages can send the browser here, also under a name that they have bound to this machine.
+            (_is_of_this_machine(request.host), "Not here", "This address is for this machine only.", 421),
+            (
+                request.path.rstrip("/") == path.rstrip("/"),
+                "Nothing here",
+                f"The redirect address is another one: {path}",
+                404,
+            ),
+            (
+                request.method == "GET",
+                "Not that way",
+                f"A redirect is a GET, and this was a {request.method}.",
+                405,
+            ),
+            (not self._redirect.done(), "Done already", "This login has its response.", 409),
+        )
+        for is_right, title, sentence, status in checks:
+            if not is_right:
+                return title, sentence, status
+        try:
+            code_from_callback(redirect, self._request)
+        except StateMismatch as error:
+            why = str(error)
+            return "Not this login", f"{why[0].upper()}{why[1:]}.", 400
+        except AuthorizationDenied:
+            pass  # also a response to this login
         return None
 
 
 def _sockets(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets at every address that a browser may take for `host`. Raises `OSError`.
+    """Listen at every address that a browser may use for `host`. Raises `OSError`.
 
-    Where another program has one of them, the code could go there.
+    If another program listens at one of them, it could receive the code.
     """
     is_name = host.rpartition(".")[2] == "localhost"
     sockets: list[socket.socket] = []
@@ -197,7 +208,7 @@ def _sockets(host: str, port: int) -> list[socket.socket]:
         try:
             sockets.append(socket.create_server((address, port), family=family))
         except OSError as error:
-            # With its number, as what it says in words differs from system to system.
+            # Named by its number: the text differs from system to system.
             problem = OSError(error.errno, f"{os.strerror(error.errno or 0)}: {address} port {port}")
             if error.errno not in NO_SUCH_ADDRESS:
                 for each in sockets:
@@ -216,5 +227,5 @@ def _is_of_this_machine(authority: str) -> bool:
         return False
 
 
-def _answer(text: str, status: int = 200) -> web.Response:
+def _response(text: str, status: int = 200) -> web.Response:
     return web.Response(text=text, status=status, content_type="text/html", headers=HEADERS)

@@ -1,4 +1,4 @@
-"""Applying a plan from the command line: show it, ask, do it, and say what became of it."""
+"""Applying a plan from the command line: show it, ask, apply it, and report the outcome."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated
 import attrs
 from cyclopts import Group, Parameter
 
+from ezeep_async import EzeepSession, Plan, Report, SafetyLimitExceeded
 from ezeep_async.cli.options import AtLeastOne, OutFile, Yes
 from ezeep_async.cli.provision.files import (
     check_not_read,
@@ -21,69 +22,55 @@ from ezeep_async.cli.provision.files import (
 )
 from ezeep_async.cli.provision.screen import (
     LINES_SHOWN,
-    Ran,
+    failure_message,
     follow,
+    limit_message,
     show_plan,
     show_report,
-    told_failures,
-    told_limit,
 )
-from ezeep_async.cli.terminal.output import Whole
+from ezeep_async.cli.terminal.output import complain, sentence, write_json
 from ezeep_async.cli.terminal.private_files import check_different
-from ezeep_async.cli.terminal.prompts import check_somebody_there, confirmed
-from ezeep_async.cli.terminal.screen import Screen, complain, sentence, to_json, write_json
-from ezeep_async.errors import SafetyLimitExceeded
-from ezeep_async.provisioning.plans.plan import Plan
-from ezeep_async.provisioning.runs.apply import Verify
-from ezeep_async.provisioning.runs.report import Report
-from ezeep_async.session import EzeepSession
+from ezeep_async.cli.terminal.prompts import check_can_ask, confirmed
+from ezeep_async.cli.terminal.screen import Screen, Whole, to_json
+from ezeep_async.provisioning import Verify
 
 
 FAILED = 1
-"""The exit code where something failed, or nothing could be done."""
+"""The exit code if something failed, or nothing could be done."""
 REFUSED = 3
-"""The exit code of what a safety limit refuses."""
+"""The exit code if a safety limit refuses the plan."""
 
 
 @Parameter(name="*", group=Group("Applying", sort_key=6))
 @attrs.frozen(kw_only=True)
 class Applying:
-    """The options that say how a plan is applied."""
+    """The options of applying a plan."""
 
     yes: Yes = False
     concurrency: AtLeastOne = 16
-    """How many changes are made at once, at most."""
+    """Maximum number of concurrent changes."""
     audit_log: OutFile = None
-    """Where every write is noted before it is sent, for undo. By default a new file in the user's state folder; in a
-    sandbox none."""
+    """The file to which each write is logged before it is sent, for undo. By default a new file in your state folder; none
+    in a sandbox."""
     no_audit_log: bool = False
-    """Keep no audit log. What was done cannot be taken back with undo then."""
+    """Write no audit log. The changes cannot be undone then."""
     report: Annotated[OutFile, Parameter(name="--report")] = None
-    """Write what became of each change into this file, a .csv or a .jsonl."""
+    """Write the outcome of each change to this file, a .csv or a .jsonl."""
 
     def check(self, given: Path) -> None:
-        """Find out what cannot work before anything is read. Blocks. Raises `ValueError` and `OSError`.
-
-        `given` is the file that is applied, or undone.
-        """
+        """Report what cannot work before anything is read. `given` is the input. Blocks. Raises `ValueError`, `OSError`."""
         if self.no_audit_log and self.audit_log is not None:
             raise ValueError("--audit-log and --no-audit-log exclude each other")
         check_readable(given)
         if self.report is not None:
-            # Each would destroy the other, and an audit log is what undo needs.
+            # Each would overwrite the other, and undo needs the audit log.
             check_different(self.report, "--report", self.audit_log, "--audit-log")
             check_not_read(self.report, "--report", given)
             check_report(self.report)
-        check_somebody_there(yes=self.yes)
-
-    def log(self, *, sandbox: bool) -> Path | None:
-        """Where the audit log is. Blocks. Raises `OSError`."""
-        if self.audit_log is not None or self.no_audit_log or sandbox:
-            return self.audit_log
-        return default_audit_log()
+        check_can_ask(yes=self.yes)
 
 
-CAREFUL = Applying()
+DEFAULTS = Applying()
 """No options."""
 
 
@@ -98,25 +85,28 @@ async def apply_plan(
     sandbox: bool,
     whole: str,
 ) -> int:
-    """Show the plan, ask, make the changes, and report them. Gives the exit code.
+    """Show the plan, ask, make the changes, and report them. Return the exit code.
 
-    `whole` is what shows all of a plan that is too long to be shown before the question.
+    `whole` is the command that shows all of a long plan.
     """
-    screen = Screen(beside=as_json)
+    screen = Screen(stderr=as_json)
     show_plan(screen, plan, most=LINES_SHOWN, rest=whole)
-    log: Path | None = None
+    log = applying.audit_log
+    report: Report | None = Report()
+    signal = 0
     try:
         plan.check_limits()
         if plan.is_empty:
-            ran = Ran(Report())
-        elif not await confirmed("Make these changes?", yes=applying.yes):
-            complain("nothing was changed")
-            return FAILED
+            log = None
         else:
-            log = await asyncio.to_thread(lambda: applying.log(sandbox=sandbox))
+            if not await confirmed("Make these changes?", yes=applying.yes):
+                complain("nothing was changed")
+                return FAILED
+            if log is None and not applying.no_audit_log and not sandbox:
+                log = await asyncio.to_thread(default_audit_log)
             if log is not None:
-                screen.say("The audit log is", Whole(log))  # who kills this has been told
-            ran = await follow(
+                screen.say("The audit log is", Whole(log))  # before the run, which may be killed
+            report, signal = await follow(
                 screen,
                 len(plan.changes),
                 lambda on_event: session.provisioning.apply(
@@ -129,55 +119,43 @@ async def apply_plan(
                 ),
             )
     except SafetyLimitExceeded as error:
-        complain(f"nothing was changed: {told_limit(error)}")
+        complain(f"nothing was changed: {limit_message(error)}")
         return REFUSED
-    kept = False
-    # A terminal that was closed shows nothing any more. What ended the run is still what the exit code says.
-    with contextlib.suppress(OSError) if ran.ended_by else contextlib.nullcontext():
-        kept = ran.report is not None and await _tell(
-            screen, ran.report, applying.report, log, as_json=as_json
-        )
-    if ran.ended_by:
+    is_written = False
+    # After a signal the terminal may be gone. The exit code still reports the signal.
+    with contextlib.suppress(OSError) if signal else contextlib.nullcontext():
+        if report is not None:
+            is_written = await _report(screen, report, applying.report, log, as_json=as_json)
+    if signal:
         complain("interrupted")
-        return 128 + ran.ended_by
-    return 0 if kept and ran.report is not None and ran.report.ok else FAILED
+        return 128 + signal
+    return 0 if is_written and report is not None and report.ok else FAILED
 
 
-async def _tell(
+async def _report(
     screen: Screen, report: Report, path: Path | None, log: Path | None, *, as_json: bool
 ) -> bool:
-    """Say what became of it, in all the places. Gives whether the report is in its file, where it has one."""
-    # The file first of all: whatever becomes of the screen, it is there.
-    problem = None if path is None else await asyncio.to_thread(_problem_of_writing, report, path)
+    """Write the report to its file, then show it. Return whether it could be written."""
+    problem = ""
+    if path is not None:
+        try:
+            await asyncio.to_thread(write_report, report, path)
+        except OSError as error:
+            problem, path = sentence(error), None
     try:
-        _show(screen, report, path if problem is None else None, log, as_json=as_json)
+        if as_json:
+            write_json(to_json(_record(report, log)))
+        if report.rows:
+            place = path or log
+            show_report(screen, report, f"all are in {place}" if place else "--report FILE keeps all of them")
+        if log is not None and any(row.ok for row in report.rows):
+            screen.say("To undo it:", Whole(f"ezeep provision undo {shlex.quote(str(log))}"))
+        if message := failure_message(report):
+            complain(message)
     finally:
-        if problem is not None:
+        if problem:
             complain(f"the report is not written: {problem}")
-    return problem is None
-
-
-def _show(screen: Screen, report: Report, path: Path | None, log: Path | None, *, as_json: bool) -> None:
-    if as_json:
-        write_json(to_json(_record(report, log)))
-    if report.rows:
-        rest = path or log
-        show_report(
-            screen, report, "--report FILE keeps all of them" if rest is None else f"all are in {rest}"
-        )
-    if log is not None and any(row.ok for row in report.rows):
-        screen.say("To take it back:", Whole(f"ezeep provision undo {shlex.quote(str(log))}"))
-    if failures := told_failures(report):
-        complain(failures)
-
-
-def _problem_of_writing(report: Report, path: Path) -> str | None:
-    """Write the report, or say why it cannot be: what was done has to be told all the same."""
-    try:
-        write_report(report, path)
-    except OSError as error:
-        return sentence(error)
-    return None
+    return not problem
 
 
 def _record(report: Report, log: Path | None) -> dict[str, object]:

@@ -12,30 +12,20 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable
 from typing import TextIO
 
+from ezeep_async._wire.group_names import is_invisible
 
-HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Categories of characters that control a terminal, change the direction of text, or are invisible."""
-FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and marks that are drawn as nothing."""
+
 FULL = frozenset(
     {errno.ENOSPC, errno.EFBIG, errno.EIO, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
 )
 """Errors of a write to a full disk or a file at its size limit."""
-WENT_WELL = frozenset({0, 2})
+SUCCESS_CODES = frozenset({0, 2})
 """Exit codes of success; 2 is a plan with pending changes."""
 DEFAULT_WIDTH = 80
 """Columns of a terminal of unknown width."""
-_QUOTES = "'\""
-
-
-class Whole(str):
-    """A text that people copy, such as an id, an address, a path or a command: never broken across lines."""
-
-    __slots__ = ()
 
 
 class _Characters(dict[int, str]):
@@ -47,7 +37,9 @@ class _Characters(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
-        is_hidden = unicodedata.category(character) in HIDDEN or character in FILLERS
+        category = unicodedata.category(character)
+        # Invisible marks, such as the selector of an emoji, belong to the character before them.
+        is_hidden = category == "Cf" or (category != "Mn" and is_invisible(character))
         self[code] = self._replace(character) if is_hidden else character
         return self[code]
 
@@ -132,13 +124,14 @@ def finished(code: int) -> int:
     """Flush standard output. Return `code`, or the exit code of a failed write if the command succeeded otherwise."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        forget(sys.stdout)
-        return 141 if code in WENT_WELL else code
     except OSError as error:
         forget(sys.stdout)
-        complain(incomplete(error))
-        return 1 if code in WENT_WELL else code
+        if isinstance(error, BrokenPipeError):
+            failure = 141
+        else:
+            failure = 1
+            complain(incomplete(error))
+        return failure if code in SUCCESS_CODES else code
     return code
 
 
@@ -165,7 +158,7 @@ def forget(stream: TextIO) -> None:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a stream is a terminal, independent of colour settings."""
+    """Whether a stream is a terminal, independent of color settings."""
     try:
         return stream.isatty()
     except ValueError:  # it is closed
@@ -183,64 +176,3 @@ def width_of(stream: TextIO) -> int:
         return os.get_terminal_size(stream.fileno()).columns or DEFAULT_WIDTH
     except (OSError, ValueError):
         return DEFAULT_WIDTH
-
-
-# --- lines ---------------------------------------------------------------------------------------------------------
-
-
-def wrapped(text: str, width: int, *more: str) -> Iterator[str]:
-    """Wrap clean text between words into lines of at most `width` columns; 0 means one line.
-
-    A `Whole`, quoted text, and a word longer than a line are not broken.
-    """
-    if not width or (not more and isinstance(text, Whole)):
-        yield " ".join(clean(part) for part in (text, *more))
-        return
-    indent = " " * (len(text) - len(text.lstrip(" ")))
-    line = ""
-    for word in chain.from_iterable(
-        _words(part) for part in (text.removeprefix(indent) if indent else text, *more) if part
-    ):
-        if not line:
-            line = indent + word
-        elif cells(line) + 1 + cells(word) <= width:
-            line += f" {word}"
-        else:
-            yield line.rstrip()
-            line = indent + word
-    yield line.rstrip()
-
-
-def _words(text: str) -> Iterator[str]:
-    if isinstance(text, Whole):
-        yield clean(text)
-        return
-    words = iter(clean(text).split(" "))
-    for word in words:
-        quote = word.lstrip("([")[:1]
-        if not quote or quote not in _QUOTES or _ends_quote(word.lstrip("([")[1:], quote):
-            yield word
-            continue
-        rest: list[str] = []
-        for other in words:
-            rest.append(other)
-            if _ends_quote(other, quote):
-                yield " ".join((word, *rest))
-                break
-        else:
-            yield word
-            yield from rest
-
-
-def _ends_quote(word: str, quote: str) -> bool:
-    return quote in word and not word.rpartition(quote)[2].strip(".,:;?!)]")
-
-
-def cells(text: str) -> int:
-    """Columns that a text occupies in a terminal."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
-    )

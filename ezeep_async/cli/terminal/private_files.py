@@ -55,10 +55,7 @@ def _target(path: Path) -> Path:
 
 def _is_replaceable(path: Path) -> bool:
     """Whether it is an ordinary file, or will be one. A device or a pipe is opened and written."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except FileNotFoundError:
-        return True
+    return not path.exists() or stat.S_ISREG(path.stat().st_mode)
 
 
 @contextlib.contextmanager

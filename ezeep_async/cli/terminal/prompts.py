@@ -1,8 +1,9 @@
-"""Asking the person at the terminal."""
+"""Questions to the person at the terminal."""
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import getpass
 import os
@@ -12,62 +13,56 @@ from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from ezeep_async._text.redaction import Secret
-from ezeep_async.cli.terminal.output import width_of, wrapped
+from ezeep_async.cli.terminal.output import width_of
+from ezeep_async.cli.terminal.screen import wrapped
 
+
+if sys.platform != "win32":
+    import termios
 
 T = TypeVar("T")
 
 
 async def ask_secret(prompt: str) -> str:
-    """A line that is not shown while it is typed; from a pipe, its next line. Raises `ValueError` for none."""
+    """Read a line that is not shown while it is typed; from a pipe, its next line. Raises `ValueError` for none."""
     if sys.stdin.isatty():
         with _terminal_restored():
-            answer = await beside(lambda: _getpass(prompt))
+            typed = await in_background(lambda: _getpass(prompt))
     else:
-        answer = await beside(_read_line)
-    return Secret(_given(answer, prompt))
+        typed = await in_background(_read_line)
+    return Secret(_given(typed, prompt))
 
 
 async def ask_line(prompt: str) -> str:
-    """A line. Raises `ValueError` for none."""
+    """Read a line. Raises `ValueError` for none."""
     sys.stdout.write(prompt)
     sys.stdout.flush()
-    return _given((await beside(_read_line)).strip(), prompt)
+    return _given((await in_background(_read_line)).strip(), prompt)
 
 
 async def confirmed(question: str, *, yes: bool) -> bool:
-    """Whether the person at the terminal says yes. `yes`: it was said already. See `check_somebody_there`."""
+    """Whether the person at the terminal says yes, or said so with `--yes`. See `check_can_ask`."""
     if yes:
         return True
-    _forget_what_was_typed()
+    if sys.platform != "win32":  # what was typed before the question does not answer it
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
     # On standard error: standard output may be on its way into a file.
     sys.stdout.flush()
     sys.stderr.write("\n".join(wrapped(question, width_of(sys.stderr), "[y/N]")) + " ")
     sys.stderr.flush()
-    return (await beside(_read_line)).strip().casefold() in {"y", "yes"}
+    return (await in_background(_read_line)).strip().casefold() in {"y", "yes"}
 
 
-def check_somebody_there(*, yes: bool) -> None:
-    """Raise `ValueError` where nobody can be asked, and --yes was not given."""
+def check_can_ask(*, yes: bool) -> None:
+    """Raise `ValueError` if the command must ask, and standard input is not a terminal."""
     if not yes and not sys.stdin.isatty():
-        raise ValueError(
-            "nothing was done: this has to be confirmed, and here is no terminal. --yes does not ask"
-        )
+        raise ValueError("not confirmed: standard input is not a terminal. Pass --yes to skip the question")
 
 
-def _forget_what_was_typed() -> None:
-    """An answer is one to the question: not what was typed before it was asked."""
-    try:
-        import termios
-    except ImportError:  # Windows
-        return
-    termios.tcflush(sys.stdin, termios.TCIFLUSH)
-
-
-def _given(answer: str, prompt: str) -> str:
-    if not answer:
+def _given(typed: str, prompt: str) -> str:
+    if not typed:
         raise ValueError(f"no answer to {prompt.strip(' :')!r}")
-    return answer
+    return typed
 
 
 def _getpass(prompt: str) -> str:
@@ -79,51 +74,36 @@ def _getpass(prompt: str) -> str:
 
 @contextlib.contextmanager
 def _terminal_restored() -> Generator[None]:
-    """When a signal ends the command while a secret is typed, nobody else lets the terminal show what is typed again."""
-    try:
-        import termios
-    except ImportError:  # Windows, where nothing is switched off
-        yield
-        return
-    before = termios.tcgetattr(sys.stdin)
+    """Let the terminal show what is typed again if a signal ends the command while a secret is typed."""
+    before = [] if sys.platform == "win32" else termios.tcgetattr(sys.stdin)
     try:
         yield
     except BaseException:
-        with contextlib.suppress(termios.error):  # after SIGHUP it may be gone
-            termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+        if sys.platform != "win32":
+            with contextlib.suppress(termios.error):  # after SIGHUP it may be gone
+                termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
         raise
 
 
-async def beside(function: Callable[[], T]) -> T:
-    """Run what blocks in a thread that nobody waits for when the program ends: it may be waiting for a person."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def finish(result: T | None, error: BaseException | None) -> None:
-        if not future.done():
-            if error is None:
-                future.set_result(result)  # type: ignore[arg-type]  # a T, where there is no error
-            else:
-                future.set_exception(error)
+async def in_background(function: Callable[[], T]) -> T:
+    """Run blocking code in a daemon thread: it may wait for a person, and then must not delay the end of the program."""
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def run() -> None:
-        result: T | None = None
-        problem: BaseException | None = None
+        future.set_running_or_notify_cancel()  # from here on a cancelled waiter does not cancel it
         try:
-            result = function()
-        except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
-            problem = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(finish, result, problem)
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001  # raised in the waiter
+            future.set_exception(error)
 
-    threading.Thread(target=run, name="ezeep-ask", daemon=True).start()
-    return await future
+    threading.Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(future)
 
 
 def _read_line() -> str:
-    """The next line of standard input, past Python's buffers.
+    """Return the next line of standard input, past Python's buffers.
 
-    Whoever blocks in those keeps their lock, and an interpreter that ends meanwhile stumbles over it.
+    A thread that blocks in those holds their lock, and the interpreter needs the lock at exit.
     """
     line = bytearray()
     while (byte := os.read(sys.stdin.fileno(), 1)) not in {b"", b"\n"}:

@@ -1,9 +1,10 @@
-"""Where the commands write: tables and a progress bar for a terminal, plain lines for everything else."""
+"""Output for people: styled text, tables and a progress bar in a terminal, plain lines everywhere else."""
 
 from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from uuid import UUID
 import attrs
 import segno
 from rich.box import HEAVY, SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
 from rich.panel import Panel
 from rich.progress import (
@@ -29,38 +31,57 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from ezeep_async.cli.terminal.output import (
-    Whole,
-    cells,
-    clean,
-    complain,
-    is_terminal,
-    sentence,
-    width_of,
-    wrapped,
-    write_document,
-    write_json,
-)
+from ezeep_async.cli.terminal.output import clean, is_terminal, width_of
 
-
-__all__ = ["Screen", "Steps", "clean", "complain", "sentence", "to_json", "write_document", "write_json"]
 
 PLAIN_STEPS = 4
-"""How often the plain output tells how far a run is."""
+"""Lines of progress in plain output."""
 LINES_AT_ONCE = 200
-"""How many styled lines are laid out together."""
+"""Styled lines that are rendered together."""
 WIDEST = 100_000
 """Columns: more than any table has."""
 QR_BORDER = 2
 DUMB_HEIGHT = 25
 PANEL_MARGIN = 10
-"""Columns that a panel takes beside its text."""
-ROOM_FOR_BAR = 60
-"""Columns of a terminal that has room for a bar, and for how long it takes."""
+"""Columns of a panel around its text."""
+WIDTH_FOR_BAR = 60
+"""Columns of a terminal that shows a bar, the rate and the remaining time."""
+
+_QUOTED = re.compile(r"""(?<![^\s(\[])(["']).*?\1(?=[.,:;?!)\]]*(?:\s|$))""")
+_KEPT_SPACE = "\N{BRAILLE PATTERN BLANK}"
+"""Stands for a space at which a line is not broken: `clean` leaves none of these in a text."""
+
+
+class Whole(str):
+    """A text that people copy, such as an id, an address, a path or a command: never broken across lines."""
+
+    __slots__ = ()
+
+
+def wrapped(text: str, width: int, *more: str) -> list[str]:
+    """Wrap clean text between words into lines of at most `width` columns; 0 means one line.
+
+    A `Whole`, quoted text, and a word longer than a line are not broken.
+    """
+    text = " ".join(_with_kept_spaces(part) for part in (text, *more) if part)
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    lines: list[str] = []
+    for word in text[len(indent) :].split(" "):
+        if lines and (not width or cell_len(f"{indent}{lines[-1]} {word}") <= width):
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return [(indent + line).rstrip().replace(_KEPT_SPACE, " ") for line in lines]
+
+
+def _with_kept_spaces(text: str) -> str:
+    if isinstance(text, Whole):
+        return clean(text).replace(" ", _KEPT_SPACE)
+    return _QUOTED.sub(lambda quoted: quoted[0].replace(" ", _KEPT_SPACE), clean(text))
 
 
 def to_json(value: object) -> str:
-    """Records, and lists of them, as JSON with the names of the wire."""
+    """Return records, and lists of them, as JSON with the names of the wire."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=_plain_value)
 
 
@@ -76,7 +97,7 @@ def _plain_value(value: object) -> object:
 
 
 def _qr_code(text: str, width: int) -> str:
-    """The picture, empty where a terminal of that width has no room for it."""
+    """The picture, empty if the terminal is too narrow or the text too long for it."""
     try:
         code = segno.make_qr(text, error="l")
     except segno.DataOverflowError:
@@ -86,16 +107,16 @@ def _qr_code(text: str, width: int) -> str:
     return lines.getvalue().rstrip("\n") if code.symbol_size(border=QR_BORDER)[0] <= width else ""
 
 
-class TellingConsole(Console):
-    """One that tells of a closed pipe, where rich's own ends the process with exit code 1."""
+class PipeConsole(Console):
+    """A console that raises for a closed pipe, where rich's own ends the process with exit code 1."""
 
     def on_broken_pipe(self) -> None:
-        """Leave it to `main`, which knows what to do about it."""
+        """Leave it to `main`."""
         raise BrokenPipeError
 
 
 class _Unfailing:
-    """A terminal that may be closed while a bar is shown: the run that it shows goes on, and has its report."""
+    """A terminal that may be closed while it shows a bar: the run goes on, and has its report."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -114,17 +135,15 @@ class _Unfailing:
 
 
 class _Rate(ProgressColumn):
-    """How many steps are made in a second."""
+    """Steps per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(
-            "" if speed is None else f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="dim"
-        )
+        return Text("" if speed is None else f"{speed:.{0 if speed >= 10 else 1}f}/s", style="dim")
 
 
 class Steps:
-    """A run's progress, shown as a bar or told in a few lines."""
+    """The progress of a run, as a bar or in a few lines."""
 
     def __init__(self, screen: Screen, total: int, bar: Progress | None) -> None:
         self._screen = screen
@@ -133,120 +152,110 @@ class Steps:
         self._task = None if bar is None else bar.add_task("", total=total, failed="")
 
     def done(self, done: int, failed: int = 0) -> None:
-        """So many steps are done, and so many of them in vain."""
+        """Show the number of finished steps, and how many of them failed."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, failed=f"{failed} failed" if failed else "")
         elif done * PLAIN_STEPS // self._total != (done - 1) * PLAIN_STEPS // self._total:
             self._screen.say(f"   {done} of {self._total} changes" + (f", {failed} failed" if failed else ""))
 
     def note(self, text: str) -> None:
-        """Something worth knowing happened."""
+        """Show a sentence among the steps."""
         self._screen.say(f"   {text}")
 
 
 class Screen:
-    """Standard output, as it suits who reads it.
+    """Standard output, for a terminal or in plain lines.
 
-    With `beside`, standard output is for a document, and people are told on standard error, if that is a terminal.
+    With `stderr=True`, standard output is for a document, and people read standard error, if that is a terminal.
     """
 
-    def __init__(self, *, plain: bool = False, beside: bool = False) -> None:
-        self._stream = sys.stderr if beside else sys.stdout
+    def __init__(self, *, plain: bool = False, stderr: bool = False) -> None:
+        self._stream = sys.stderr if stderr else sys.stdout
         self._width = width_of(self._stream)
-        # Whether it is a terminal is not a question of colours, which the environment forces or forbids.
-        self._console = TellingConsole(
+        # Colors, which the environment forces or forbids, do not decide whether it is a terminal.
+        self._console = PipeConsole(
             file=self._stream, highlight=False, force_terminal=is_terminal(self._stream), force_jupyter=False
         )
         if self._console.is_dumb_terminal:
-            self._console.size = ConsoleDimensions(self._width, DUMB_HEIGHT)  # else 80, whatever it has
-        self._beside = beside
+            self._console.size = ConsoleDimensions(self._width, DUMB_HEIGHT)  # rich assumes 80 columns
+        self._is_for_document = stderr
         self.plain = plain or not self._width
 
     def say(self, text: str, *more: str) -> None:
-        """A sentence, at once. What is `Whole` in it stays in one piece."""
-        if self.plain:
-            self._line(" ".join(clean(part) for part in (text, *more)))
-        else:
-            self._console.print(Text("\n".join(wrapped(text, self._width, *more))), soft_wrap=True)
+        """Show a sentence at once. A `Whole` in it stays in one piece."""
+        self._lines([(wrapped(text, 0 if self.plain else self._width, *more), "")])
         self.flush()
 
-    def _line(self, text: str) -> None:
-        """Clean text, with a line end."""
-        if not self._beside:
-            self._stream.write(text + "\n")
+    def styled(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Show lines, each with its style."""
+        width = 0 if self.plain else self._width
+        self._lines(
+            ([clean(line)] if isinstance(line, Whole) else wrapped(line, width), style)
+            for line, style in lines
+        )
+
+    def _lines(self, paragraphs: Iterable[tuple[Sequence[str], str]]) -> None:
+        """Show clean lines, each paragraph with its style."""
+        if self.plain:
+            for lines, _ in paragraphs:
+                if not self._is_for_document:
+                    self._stream.write("\n".join(lines) + "\n")
+            return
+        waiting = iter(paragraphs)
+        while some := list(islice(waiting, LINES_AT_ONCE)):
+            text = Text("\n").join(Text("\n".join(lines), style=style) for lines, style in some)
+            self._console.print(text, soft_wrap=True)
 
     def flush(self) -> None:
-        """Show now what was written. A pipe or a file would get it when there is more."""
+        """Write what a pipe or a file would get later."""
         self._stream.flush()
 
-    def styled(self, lines: Iterable[tuple[str, str]]) -> None:
-        """Lines, each with its style."""
-        if self.plain:
-            for line, _ in lines:
-                self._line(clean(line))
-            return
-        waiting = iter(lines)
-        while some := list(islice(waiting, LINES_AT_ONCE)):
-            self._console.print(
-                Text("\n").join(
-                    Text("\n".join(wrapped(line, self._width)), style=style) for line, style in some
-                ),
-                soft_wrap=True,
-            )
-
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """A table. Plain: a line for each row, tabs between its values.
+        """Show a table. Plain: a line for each row, tabs between its values.
 
-        In a terminal that has no room for it: the first value of a row in a line, the others below it.
+        In a terminal that is too narrow: the first value of a row in a line, the others below it.
         """
         if self.plain:
-            for row in rows:
-                self._line("\t".join(clean(value) for value in row))
+            self._lines((["\t".join(map(clean, row))], "") for row in rows)
             return
         rows = list(rows)
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for column in columns:
-            table.add_column(Text(column))
+        table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
         for row in rows:
             table.add_row(
                 *(Text(clean(value), justify="right" if isinstance(value, int) else "left") for value in row)
             )
-        if self._fits(table):
+        unlimited = self._console.options.update(max_width=WIDEST)
+        if self._console.measure(table, options=unlimited).maximum <= self._width:
             self._console.print(table)
             return
         for first, *others in rows:
-            told = [
+            values = [
                 f"{value} {name.removesuffix('s') if value == 1 else name}"
                 if isinstance(value, int)
                 else str(value)
                 for name, value in zip(columns[1:], others, strict=True)
             ]
-            lines = wrapped("  ", self._width, *(Whole(f"{each} ") for each in told if each))
+            lines = wrapped("  ", self._width, *(Whole(f"{each} ") for each in values if each))
             self._console.print(Text.assemble((clean(first), "bold"), "\n", "\n".join(lines)), soft_wrap=True)
 
-    def _fits(self, table: Table) -> bool:
-        boundless = self._console.options.update(max_width=WIDEST)
-        return self._console.measure(table, options=boundless).maximum <= self._width
-
     def facts(self, facts: Mapping[str, object]) -> None:
-        """Names and values. Plain: a line for each."""
+        """Show names and values. Plain: a line for each."""
         if self.plain:
-            for name, value in facts.items():
-                self._line(f"{name}: {clean(value)}")
+            self._lines(([f"{name}: {clean(value)}"], "") for name, value in facts.items())
             return
         longest = max(map(len, facts), default=0)
         for name, value in facts.items():
             label = f"  {name:{longest}}  "
             text = value if isinstance(value, str) else str(value)
-            lines = list(wrapped(text, max(1, self._width - len(label))))
+            lines = wrapped(text, max(1, self._width - len(label)))
             gap = "\n" + " " * len(label)
-            if len(label) + max(map(cells, lines)) > self._width:
+            if len(label) + max(map(cell_len, lines)) > self._width:
                 # Below its name, and as long as it is.
-                label, gap, lines = f"  {name}\n", "\n", list(wrapped(text, self._width))
+                label, gap, lines = f"  {name}\n", "\n", wrapped(text, self._width)
             self._console.print(Text.assemble((label, "dim"), gap.join(lines)), soft_wrap=True)
 
     def pairing(self, code: str, address: str) -> None:
-        """A code and an address for somebody at another machine; in a terminal large, and to be scanned."""
+        """Show the code and the address of a pairing; in a terminal large, and as a QR code."""
         if self.plain:
             self.facts({"code": code, "address": address})
             self.flush()
@@ -254,30 +263,30 @@ class Screen:
         self.say("Open this address and confirm the code:")
         self.say(Whole(address))
         large = " ".join(clean(code))
-        if cells(large) + PANEL_MARGIN > self._width:
+        if cell_len(large) + PANEL_MARGIN > self._width:
             self.say(Whole(code))
         else:
             self._console.print(
                 Panel(Text(large, style="bold", justify="center"), box=HEAVY, padding=(1, 4), expand=False)
             )
         if (self._console.encoding or "").lower().startswith("utf"):
-            # White on black whatever the theme: many readers see nothing in an inverted code.
+            # White on black in every theme: many readers do not recognize an inverted code.
             picture = _qr_code(address, self._width)
             self._console.print(Text(picture, style="bright_white on black", no_wrap=True))
 
     @contextmanager
     def steps(self, total: int) -> Generator[Steps]:
-        """Show how `total` steps are made. Plain: in a few lines."""
+        """Show the progress of `total` steps. Plain: in a few lines."""
         if self.plain or self._console.is_dumb_terminal:
             yield Steps(self, total, None)
             return
         columns: list[ProgressColumn] = [TextColumn("  "), MofNCompleteColumn()]
-        if self._width >= ROOM_FOR_BAR:
-            columns.insert(1, BarColumn(min(40, self._width - ROOM_FOR_BAR + 10)))
+        if self._width >= WIDTH_FOR_BAR:
+            columns.insert(1, BarColumn(min(40, self._width - WIDTH_FOR_BAR + 10)))
             columns += [_Rate(), TimeRemainingColumn(elapsed_when_finished=True)]
         columns.append(TextColumn("{task.fields[failed]}", style="yellow", markup=False))
         self._console.file = cast("TextIO", _Unfailing(self._stream))
-        # What goes to a file goes there also while a bar is shown.
+        # Output to a file goes there also while a bar is shown.
         to_bar = is_terminal(sys.stderr)
         try:
             with Progress(

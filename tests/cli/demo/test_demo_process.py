@@ -86,13 +86,6 @@ async def test_a_bad_file_is_one_sentence(tmp_path: Path, content: str, says: st
             ["--redirect-uri", "https://elsewhere.example/cb"],
             "This redirect URI is not registered for the client.",
         ),
-        (["--account-url", "http://account.example", "--api-url", "https://api.example"], "is not https"),
-        (["--account-url", "https://account.example", "--api-url", "https://api.example"], "on this machine"),
-        (["--account-url", "http://127.0.0.1:1"], "go together"),
-        (
-            ["--account-url", "http://127.0.0.1:1", "--api-url", "http://127.0.0.1:1"],
-            "the consent page cannot be used",
-        ),
         (["--token-file", "corrupt.json"], "corrupt.json is not a stored token set"),
         (["--token-file", "corrupt.json/below"], "corrupt.json/below cannot be"),
     ],

@@ -49,17 +49,6 @@ async def test_the_other_commands_from_a_second_terminal(tmp_path: Path) -> None
         assert len(json.loads(members.out)) == 8
         created = await ezeep("groups", "create", "Finance", "--json", env=env)
         assert json.loads(created.out)["name"] == "Finance"
-        ran = await ezeep(
-            "demo",
-            "--account-url",
-            env["EZEEP_ACCOUNT_URL"],
-            "--api-url",
-            env["EZEEP_API_URL"],
-            folder=tmp_path,
-        )
-        assert (ran.code, ran.err) == (0, "")
-        assert "groups created: 3" in ran.out
-        assert "refreshes: 1" in ran.out
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
         assert (process.returncode, err) == (130, b"ezeep: interrupted\n")
@@ -103,9 +92,9 @@ async def test_a_reader_that_goes_away_is_silence(tmp_path: Path) -> None:
     [
         (["users", "show", "nope"], "'nope' is neither an e-mail address nor the id of a user"),
         (["users", "groups", "nope"], "'nope' is neither an e-mail address nor the id of a user"),
-        (["groups", "rename", "x", ""], "the name must not be empty"),
-        (["groups", "create", ""], "the name must not be empty"),
-        (["groups", "create", "x" * 256], "at most 255 characters"),
+        (["groups", "rename", "x", ""], "the name has 0 characters: a group name has 1 to 255"),
+        (["groups", "create", ""], "the name has 0 characters: a group name has 1 to 255"),
+        (["groups", "create", "x" * 256], "the name has 256 characters: a group name has 1 to 255"),
         (["groups", "create", "x", "--organization-id", "nope"], "--organization-id is a UUID"),
         (["groups", "list"], "http://api.example"),
     ],
@@ -133,9 +122,9 @@ async def test_a_corrupt_token_file_is_left_as_it_is(tmp_path: Path) -> None:
 async def test_a_missing_environment_is_explained() -> None:
     assert "set EZEEP_CLIENT_ID" in (await ezeep("groups", "list")).refused()
     told = (await ezeep("users", "list", env={"EZEEP_CLIENT_ID": "app"})).refused()
-    assert "nobody is logged in" in told
+    assert "not logged in" in told
 
 
 async def test_nobody_logged_in_is_one_sentence(tmp_path: Path) -> None:
     env = {"EZEEP_CLIENT_ID": "app", "EZEEP_TOKEN_FILE": str(tmp_path / "absent.json")}
-    assert "nobody is logged in" in (await ezeep("groups", "list", env=env)).refused()
+    assert "not logged in" in (await ezeep("groups", "list", env=env)).refused()

@@ -33,7 +33,7 @@ async def test_export_plan_apply_is_a_round_trip(
 ) -> None:
     """With an empty plan in the middle: through a pipe, through a file, and after a change that was applied."""
     out = await ezeep("export", env=login)
-    assert (out.code, out.err) == (0, "ezeep: left out, as no line can say it: 'Test' (it has no members)\n")
+    assert (out.code, out.err) == (0, "ezeep: left out: 'Test' (it has no members)\n")
     plan = await ezeep("provision", "plan", "-", "--mode", mode, env=login, stdin=out.out)
     assert (plan.code, plan.err) == (0, "")
     assert plan.out.startswith("nothing to change: ")
@@ -140,7 +140,7 @@ async def test_two_groups_of_one_name_cannot_be_told_apart_in_a_file(
 ) -> None:
     sandbox.organization.add_group("Sales ")
     with pytest.raises(
-        AmbiguousName, match="2 groups are named 'Sales', and a file has only names: rename all but"
+        AmbiguousName, match="2 groups are named 'Sales', and the file contains only names: rename all but"
     ):
         await export()
     assert capsys.readouterr().out == ""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from helpers.browser import decide
-from helpers.command_line import ended, ezeep, started
+from helpers.command_line import ended, ezeep, ezeep_process, started
 from helpers.people import Desk, visit
 from helpers.support import TOKEN, put, reserved_port
 from yarl import URL
@@ -68,8 +68,8 @@ async def test_log_in_look_and_log_out(desk: Desk) -> None:
     assert (out.code, out.out) == (0, "Logged out\n")
     assert desk.token_files == []
     assert desk.sandbox.count("POST /oauth/revoke/") == 1
-    assert (await ezeep("logout", env=desk.environment)).out == "Nobody was logged in\n"
-    assert "nobody is logged in" in (await ezeep("whoami", env=desk.environment)).refused()
+    assert (await ezeep("logout", env=desk.environment)).out == "Not logged in\n"
+    assert "not logged in" in (await ezeep("whoami", env=desk.environment)).refused()
 
 
 async def test_what_does_not_belong_to_the_login_is_turned_away(desk: Desk) -> None:
@@ -93,13 +93,13 @@ async def test_what_does_not_belong_to_the_login_is_turned_away(desk: Desk) -> N
 @pytest.mark.parametrize(
     ("method", "path", "query", "told"),
     [
-        ("POST", "", "code=x&state=right", "comes back with a GET, and this was a POST."),
-        ("POST", "", "", "comes back with a GET, and this was a POST."),
-        ("GET", "", "code=x", "has no state: it is not whole."),
-        ("GET", "", "error=access_denied", "has no state: it is not whole."),
-        ("GET", "", "code=x&state=", "has no state: it is not whole."),
-        ("GET", "", "code=x&state=forged", "does not belong to the login that waits"),
-        ("GET", "other", "code=x&state=right", "comes back to another address: /"),
+        ("POST", "", "code=x&state=right", "A redirect is a GET, and this was a POST."),
+        ("POST", "", "", "A redirect is a GET, and this was a POST."),
+        ("GET", "", "code=x", "has no state: it is not whole"),
+        ("GET", "", "error=access_denied", "has no state: it is not whole"),
+        ("GET", "", "code=x&state=", "has no state: it is not whole"),
+        ("GET", "", "code=x&state=forged", "state is not the one of this login"),
+        ("GET", "other", "code=x&state=right", "The redirect address is another one: /"),
         ("GET", "favicon.ico", "", ""),
         ("GET", "favicon.ico", "v=1", ""),
     ],
@@ -135,8 +135,8 @@ async def test_the_last_refusal_is_said_at_the_end(desk: Desk) -> None:
         ran = await ended(process)
     complaint, end = ran.err.splitlines()
     assert complaint == (
-        "ezeep: nobody came back from the browser. What came last was refused: This has no state: it is not whole. "
-        "Nothing was accepted."
+        "ezeep: no login in the browser. The last request was refused: The redirect has no state: it is not whole, or "
+        "does not belong to this login. Use all of the address, or start again."
     )
     assert (ran.code, end) == (130, "ezeep: interrupted")
 
@@ -200,7 +200,7 @@ async def test_the_exchange_fails(desk: Desk) -> None:
 
 async def test_nobody_comes_back(desk: Desk) -> None:
     ran = await ezeep("login", "--timeout", "0.2", env=desk.environment)
-    assert ran.refused() == "nobody came back from the browser within 0.2 s"
+    assert ran.refused() == "no login in the browser within 0.2 s"
 
 
 async def test_a_port_that_is_taken_is_found_out_before_the_browser_opens(desk: Desk) -> None:
@@ -252,7 +252,7 @@ async def test_localhost_on_both_families(desk: Desk) -> None:
                 status, page = await visit(
                     str(forged.with_host("::1")), headers={"Host": f"localhost:{port}"}
                 )
-                assert (status, "does not belong" in page) == (400, True)
+                assert (status, "not the one of this login" in page) == (400, True)
             assert (await visit(str(came_back.with_host("127.0.0.1"))))[0] == 200
             assert (await ended(process)).code == 0
 
@@ -329,8 +329,8 @@ async def test_somebody_elses_login_is_not_replaced(desk: Desk) -> None:
 async def test_a_machine_without_a_keyring(desk: Desk) -> None:
     """2-11: found out before the browser opens; a file only if it is asked for."""
     env = desk.environment | {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
-    ran = await ezeep("login", "--keyring", env=env)
-    assert "Without --keyring the login is kept in a file" in ran.refused()
+    ran = await ezeep_process("login", "--keyring", env=env)
+    assert "Without --keyring the tokens are stored in a file" in ran.refused()
     assert not desk.browser_was_opened
     assert desk.token_files == []
 
@@ -360,6 +360,6 @@ async def test_the_keyring(desk: Desk, tmp_path: Path) -> None:
     assert ran.code == 0, ran
     assert "the system's keyring" in ran.out
     assert desk.token_files == []
-    assert (await ezeep("whoami", env=env)).code == 0
-    assert (await ezeep("logout", env=env)).code == 0
+    assert (await ezeep_process("whoami", env=env)).code == 0
+    assert (await ezeep_process("logout", env=env)).code == 0
     assert json.loads((tmp_path / "keyring.json").read_text()) == {}

@@ -40,8 +40,8 @@ async def test_a_pasted_address(desk: Desk) -> None:
     [
         ("", "no answer"),
         ("\n", "no answer"),
-        ("hello\n", "no code in it"),
-        ("http://127.0.0.1:8400/callback?code=x\n", "no state, so it is not whole"),
+        ("hello\n", "contains no code"),
+        ("http://127.0.0.1:8400/callback?code=x\n", "no state: it is not whole"),
         ("http://127.0.0.1:8400/callback?code=x&state=forged\n", "state"),
         ("code=x\n", "state"),
     ],

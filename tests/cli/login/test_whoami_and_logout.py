@@ -23,7 +23,7 @@ async def test_whoami_for_people(desk: Desk) -> None:
     await put(FileTokenStore(desk.home / "login.json"), desk.sandbox.tokens())
     ran = await ezeep("whoami", "--token-file", str(desk.home / "login.json"), env=desk.environment)
     assert ran.code == 0
-    assert "access token ends: " in ran.out
+    assert "access token expires: " in ran.out
     assert "(in 60 minutes)" in ran.out
     assert str(desk.sandbox.organization.organization_id) in ran.out
 
@@ -33,8 +33,8 @@ async def test_a_login_from_the_environment(desk: Desk) -> None:
     tokens = desk.sandbox.tokens()
     env = desk.environment | {"EZEEP_ACCESS_TOKEN": tokens.access_token}
     ran = await ezeep("whoami", env=env)
-    assert "login kept in: the environment, and is not renewed" in ran.out
-    assert "access token ends: unknown" in ran.out
+    assert "tokens stored in: the environment, and is not refreshed" in ran.out
+    assert "access token expires: unknown" in ran.out
     assert "read-only" in (await ezeep("login", env=env)).refused()
     assert not desk.browser_was_opened
 
@@ -44,10 +44,10 @@ async def test_logout_when_the_server_is_away(desk: Desk) -> None:
     await put(FileTokenStore(path), desk.sandbox.tokens())
     desk.sandbox.faults.add("POST /oauth/revoke/", status=503, times=None)
     arguments = ("logout", "--token-file", str(path))
-    assert "The login is still there" in (await ezeep(*arguments, env=desk.environment)).refused()
+    assert "The tokens are still stored" in (await ezeep(*arguments, env=desk.environment)).refused()
     assert path.exists()
     ran = await ezeep(*arguments, "--forget", env=desk.environment)
-    assert (ran.code, ran.out) == (0, "Forgotten here. The server could not be told\n")
+    assert (ran.code, ran.out) == (0, "Deleted here. The server did not revoke the tokens\n")
     assert not path.exists()
 
 
@@ -96,7 +96,7 @@ async def test_which_client(desk: Desk) -> None:
     env = {name: value for name, value in desk.environment.items() if name != "EZEEP_CLIENT_ID"}
     assert "--client-id" in (await ezeep("login", env=env)).refused()
     ran = await ezeep("whoami", "--client-id", "x", env=env)
-    assert "nobody is logged in" in ran.refused()
+    assert "not logged in" in ran.refused()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
@@ -126,7 +126,7 @@ async def test_a_logout_that_cannot_remove_the_login_says_so(desk: Desk) -> None
 async def test_nobody_is_logged_in(desk: Desk, command: tuple[str, ...]) -> None:
     """What to do about it is told in words of the command line."""
     ran = await ezeep(*command, env=desk.environment)
-    assert ran.refused() == "nobody is logged in: ezeep login begins a login"
+    assert ran.refused() == "not logged in: run ezeep login"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
@@ -140,7 +140,7 @@ async def test_a_wrong_token_file_is_left_as_it_is(desk: Desk, tmp_path: Path) -
     ran = await ezeep("groups", "list", "--token-file", "list.csv", env=desk.environment, folder=folder)
     assert "list.csv is not a stored token set" in ran.refused()
     ran = await ezeep("whoami", "--token-file", "typo/dir/login.json", env=desk.environment, folder=folder)
-    assert ran.refused() == "nobody is logged in: ezeep login begins a login"
+    assert ran.refused() == "not logged in: run ezeep login"
     assert [each.name for each in folder.iterdir()] == ["list.csv"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o664
     assert not desk.sandbox.requests
@@ -152,4 +152,4 @@ async def test_an_empty_token_file_is_nobody_logged_in(desk: Desk, tmp_path: Pat
     path.touch()
     env = desk.environment | {"EZEEP_TOKEN_FILE": f'"{path}"\n'}
     ran = await ezeep("logout", "--forget", env=env)
-    assert (ran.code, ran.out, ran.err) == (0, "Nobody was logged in\n", "")
+    assert (ran.code, ran.out, ran.err) == (0, "Not logged in\n", "")

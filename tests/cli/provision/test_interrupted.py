@@ -35,13 +35,13 @@ async def test_7_13_what_is_in_flight_ends_and_the_report_is_told(
         process.send_signal(number)
         assert process.stdout is not None
         said = b""
-        while b"stopping: what is in flight is waited for" not in said:
+        while b"stopping: waiting for the changes in flight" not in said:
             said += await process.stdout.readline()
         hold.release()
         ran = await ended(process)
     assert (ran.code, ran.err) == (code, "ezeep: interrupted\n")
     assert "users changed: 1" in ran.out
-    assert "not begun: 7" in ran.out
+    assert "not started: 7" in ran.out
     assert (tmp_path / "report.csv").read_text("utf-8").count(",not_started,") == 7
     assert sum("New" in groups for groups in memberships(sandbox).values()) == 1
     ran = await ezeep(*arguments, env=login, folder=tmp_path)
@@ -62,8 +62,8 @@ async def test_7_13_a_second_ctrl_c_breaks_off_what_is_in_flight(
         process.send_signal(signal.SIGINT)
         ran = await ended(process)
     assert ran.code == 130
-    assert ": unknown: it was broken off" in ran.out
-    assert "not begun: 2" in ran.out
+    assert ": unknown: cancelled" in ran.out
+    assert "not started: 2" in ran.out
 
 
 async def test_a_reader_that_goes_away_does_not_end_the_run(

@@ -38,7 +38,7 @@ async def test_7_2_a_kept_plan_takes_no_option_of_a_plan_not_even_with_its_defau
     for command in (["apply", "--yes"], ["plan"]):
         for option, value in OPTIONS.items():
             ran = await ezeep("provision", *command, "plan.json", option, *value, env=login)
-            assert ran.refused() == f"plan.json is a plan already: {option} would come too late. Plan again"
+            assert ran.refused() == f"plan.json is a saved plan: {option} cannot change it. Plan again"
     assert writes(sandbox) == 0
     ran = await ezeep("provision", "apply", "plan.json", "--yes", env=login)
     assert (ran.code, "memberships removed: 14" in ran.out) == (0, True)

@@ -121,7 +121,7 @@ async def test_a_file_is_applied_and_the_second_time_nothing_is_left(
     assert lines[0] == "+ group New"
     assert lines[8:10] == [f"The audit log is {log}", "   1 of 4 changes"]
     assert "memberships added: 3" in lines
-    assert lines[-1] == f"To take it back: ezeep provision undo {log}"
+    assert lines[-1] == f"To undo it: ezeep provision undo {log}"
     assert "\x1b" not in ran.out
     before = writes(sandbox)
     ran = await ezeep("provision", "apply", str(few), "--yes", env=login)
@@ -146,7 +146,7 @@ async def test_a_plan_that_was_kept_is_applied(
     shown = await ezeep("provision", "plan", str(path))
     assert (shown.code, shown.out.splitlines()[0]) == (2, "+ group New")
     late = await ezeep("provision", "apply", str(path), "--yes", "--mode", "exact", env=login)
-    assert "plan already: --mode would come too late" in late.refused()
+    assert "saved plan: --mode cannot change it" in late.refused()
     source = "-" if way == "pipe" else str(path)
     ran = await ezeep("provision", "apply", source, "-y", env=login, stdin=path.read_text("utf-8"))
     assert (ran.code, ran.err) == (0, "")
@@ -175,7 +175,7 @@ async def test_nobody_to_ask_is_no_yes(
     login: dict[str, str], sandbox: Sandbox, few: Path, command: str
 ) -> None:
     ran = await ezeep("provision", command, str(few), env=login)
-    assert "--yes does not ask" in ran.refused()
+    assert "Pass --yes to skip the question" in ran.refused()
     assert sandbox.requests == []
 
 
@@ -186,12 +186,12 @@ async def test_a_safety_limit_is_3_and_writes_nothing(
     exact = ("--mode", "exact")
     ran = await ezeep("provision", "plan", str(emptying), *exact, "--out", "plan.json", env=login)
     assert ran.code == 2
-    assert "apply would refuse this: 14 memberships would be removed, and at most 5 may be" in only_line(ran)
-    assert "14 from 'Reception'. Where this is meant, plan with --max-removals 14" in only_line(ran)
+    assert "apply would refuse this: the plan removes 14 memberships, and the limit is 5" in only_line(ran)
+    assert "14 from 'Reception'. If this is intended, plan with --max-removals 14" in only_line(ran)
     for source in ([str(emptying), *exact], ["plan.json"]):
         ran = await ezeep("provision", "apply", *source, "--yes", env=login)
         assert ran.code == 3
-        assert only_line(ran).startswith("ezeep: nothing was changed: 14 memberships would be removed")
+        assert only_line(ran).startswith("ezeep: nothing was changed: the plan removes 14 memberships")
     assert writes(sandbox) == 0
     assert not (tmp_path / "state").exists()
     ran = await ezeep("provision", "apply", str(emptying), *exact, "--yes", "--max-removals", "14", env=login)
@@ -221,7 +221,7 @@ async def test_failures_are_listed_and_the_rest_is_in_the_report(
     report = tmp_path / f"report.{suffix}"
     ran = await ezeep("provision", "apply", str(path), "--yes", "--report", str(report), env=login)
     assert ran.code == 1
-    assert only_line(ran) == "ezeep: 12 of 21 changes failed. The same again makes up for what is missing"
+    assert only_line(ran) == "ezeep: 12 of 21 changes failed. Run the same again to make the missing changes"
     lines = ran.out.splitlines()
     assert (
         sum(": add to 'New': failed: PATCH" in line and line.endswith("403 Forbidden") for line in lines)
@@ -294,7 +294,7 @@ async def test_trusting_the_plan_saves_the_reading(
         "--no-audit-log",
         env=login,
     )
-    assert (ran.code, "audit log" in ran.out, "take it back" in ran.out) == (0, False, False)
+    assert (ran.code, "audit log" in ran.out, "undo" in ran.out) == (0, False, False)
     assert (sandbox.count("GET /printing/v1/users/{id}/"), sandbox.peak_parallel > 0) == (0, True)
     assert sandbox.count(PATCH) == 3
 

@@ -93,7 +93,7 @@ async def test_what_was_done_is_told_where_the_report_cannot_be_written(
     ran = await ezeep(*arguments, env=login, folder=tmp_path)
     assert (ran.code, ran.err) == (1, says)
     assert "memberships added: 3\n" in ran.out
-    assert "To take it back: ezeep provision undo " in ran.out.splitlines()[-1]
+    assert "To undo it: ezeep provision undo " in ran.out.splitlines()[-1]
     assert in_new(sandbox) == 3
     few.write_text(few.read_text("utf-8").replace("New", "Newer"), "utf-8")
     ran = await ezeep(*arguments, "--json", env=login, folder=tmp_path)
@@ -114,7 +114,7 @@ async def test_failures_are_not_said_to_be_in_a_report_that_there_is_not(
     assert ran.code == 1
     assert "! and 2 more: --report FILE keeps all of them" in ran.out.splitlines()
     assert ran.err.splitlines() == [
-        "ezeep: 12 of 13 changes failed. The same again makes up for what is missing",
+        "ezeep: 12 of 13 changes failed. Run the same again to make the missing changes",
         "ezeep: the report is not written: r.csv: No space left on device",
     ]
 

@@ -124,11 +124,11 @@ async def test_7_13_ctrl_c_in_the_middle(login: dict[str, str], sandbox: Sandbox
     ) as terminal:
         await hold.arrived()
         terminal.type(CTRL_C)
-        await terminal.shows("stopping: what is in flight is waited for")
+        await terminal.shows("stopping: waiting for the changes in flight")
         hold.release()
         assert await terminal.ended() == 130
     assert re.search(r"users changed +1\n", terminal.text)
-    assert re.search(r"not begun +7\n", terminal.text)
+    assert re.search(r"not started +7\n", terminal.text)
     assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l")
     assert members(sandbox, "New") == 1
 

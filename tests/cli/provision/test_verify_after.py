@@ -70,7 +70,8 @@ async def test_what_stays_different_is_exit_code_1(
     assert f"! {users[9].id} is in 'Team' and should not be" in ran.out
     assert "memberships different afterwards: 2" in ran.out
     assert ran.err == (
-        "ezeep: 2 memberships different after the run, as others write too. The same again makes up for it\n"
+        "ezeep: 2 memberships different after the run, because of other writers. Run the same again to make the missing "
+        "changes\n"
     )
     with report.open(encoding="utf-8", newline="") as file:
         assert [row["outcome"] for row in csv.DictReader(file)].count("different") == 2

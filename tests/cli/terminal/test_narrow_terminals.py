@@ -8,13 +8,14 @@ import sys
 import pytest
 from helpers.people import Desk
 from helpers.terminal import at_a_terminal
+from rich.cells import cell_len
 
 from ezeep_async.cli.demo.command import demo
 from ezeep_async.cli.directory.groups import list_groups, show_group
 from ezeep_async.cli.directory.users import groups_of_user, list_users, show_user
 from ezeep_async.cli.login.commands import whoami
-from ezeep_async.cli.terminal.output import Whole, cells, wrapped
-from ezeep_async.cli.terminal.screen import Screen, complain
+from ezeep_async.cli.terminal.output import complain
+from ezeep_async.cli.terminal.screen import Screen, Whole, wrapped
 from ezeep_async.sandbox import Sandbox
 
 
@@ -119,9 +120,9 @@ async def test_the_demo_breaks_between_words(
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out).replace("\r", "\n")
     for line in shown.splitlines():
         # Longer are words only, such as an address.
-        assert cells(line) <= width or len(line.split()) == 1, line
+        assert cell_len(line) <= width or len(line.split()) == 1, line
     told = " ".join(shown.split())
-    assert "all access tokens expired half-way; the login was renewed once" in told
+    assert "all access tokens expired half-way; they were refreshed once" in told
     assert "4. The same again: nothing to change" in told
 
 

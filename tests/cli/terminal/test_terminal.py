@@ -102,7 +102,7 @@ def test_a_secret_is_not_shown_while_it_is_typed(tmp_path: Path, end: str) -> No
 def test_a_pairing_code_is_large_and_can_be_scanned(tmp_path: Path) -> None:
     """The code letter by letter, the address, and its QR code; then Ctrl-C, which ends the waiting."""
     with terminal(tmp_path, "login", "--sandbox", "--device") as shown:
-        text = shown.read_until("Waiting until somebody confirms it")
+        text = shown.read_until("Waiting at most 300 s for the confirmation")
         code = re.search(r"\?pairing_code=(\w+)", text)
         assert code is not None, text
         assert " ".join(code[1]) in text

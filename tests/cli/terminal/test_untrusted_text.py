@@ -18,8 +18,8 @@ from ezeep_async.cli.directory.groups import list_groups, show_group
 from ezeep_async.cli.directory.users import list_users, show_user
 from ezeep_async.cli.main import main
 from ezeep_async.cli.provision.commands import plan_file
-from ezeep_async.cli.terminal.output import clean, write_document, write_json
-from ezeep_async.cli.terminal.screen import Screen, complain, to_json
+from ezeep_async.cli.terminal.output import clean, complain, write_document, write_json
+from ezeep_async.cli.terminal.screen import Screen, to_json
 from ezeep_async.provisioning import ChangeMemberships, CreateGroup, InvitePerson, Plan, TargetGroup
 from ezeep_async.sandbox import Sandbox
 

@@ -8,7 +8,7 @@ import pytest
 from helpers.provisioned import add_team, emails
 
 from ezeep_async import EzeepError, EzeepSession
-from ezeep_async.cli.provision.screen import facts_of, told_failures
+from ezeep_async.cli.provision.screen import facts_of, failure_message
 from ezeep_async.provisioning import (
     Change,
     ChangeMemberships,
@@ -119,12 +119,10 @@ def test_the_screen_counts_users_people_and_failures_apart() -> None:
         "people invited already": 1,
         "users changed": 1,
         "memberships added": 1,
-        "users that were so already": 1,
+        "users without changes": 1,
         "failed": 1,
         "outcome unknown": 1,
     }
-    assert told_failures(report).startswith(
-        "1 of 5 changes failed, and of 1 it is not known whether it was made. "
-    )
+    assert failure_message(report).startswith("1 of 5 changes failed, and the outcome of 1 is unknown. ")
     with pytest.raises(ProvisioningFailed, match=r"2 of 5 changes were not made \(of 1 it is not known\): "):
         report.raise_for_failures()
