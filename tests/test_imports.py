@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import ezeep_async
+from ezeep_async import provisioning, sandbox, testing
 
 
 PACKAGE = Path(ezeep_async.__file__).parent
@@ -198,6 +199,39 @@ def test_nothing_imports_the_sandbox_and_its_kind() -> None:
     assert wrong == []
 
 
+SHARED_WITH_CLI = {
+    "_text",  # one set of rules for settings, text from outside, and secrets in tracebacks
+    "_runtime",  # signals and time limits, which the session and the command must handle in the same way
+    "_wire.group_names",  # one definition of invisible characters and of names that look alike
+    "auth.app.code_from_callback",  # one check of the state of a redirect
+    "auth.stores.atomic_files",  # one writer of files for their owner only
+    "auth.stores.paths",  # the user's folders
+    "auth.stores.private",
+    "provisioning.wording",
+    "settings.is_loopback",
+}
+"""Private modules and names that the command line imports as well. The others may change without it."""
+
+
+def test_the_command_line_imports_public_names() -> None:
+    """What a command needs is public, or listed above."""
+    public = {
+        f"{package.__name__}.{name}"
+        for package in (ezeep_async, provisioning, sandbox, testing)
+        for name in package.__all__
+    }
+    wrong = [
+        f"{path.relative_to(PACKAGE)}:{line}: {name}"
+        for path in FILES
+        if part_of(module_of(path)) == "cli"
+        for line, name in imports_of(path)
+        if is_from(name, "ezeep_async")
+        and name not in public
+        and not is_from(name.removeprefix("ezeep_async."), "cli", *SHARED_WITH_CLI)
+    ]
+    assert wrong == []
+
+
 def test_only_http_knows_the_aiohttp_client() -> None:
     """DESIGN: `http/` is the only importer of aiohttp's client; session and core name the type that is borrowed, and
     the sandbox and `ezeep login` have the server."""
@@ -211,7 +245,7 @@ def test_only_http_knows_the_aiohttp_client() -> None:
             if part in {"sandbox", "cli"} and is_from(name, "aiohttp.web"):
                 continue
             if module_of(path).endswith(
-                "cli.demo.consent"
+                "cli.demo.command"
             ):  # plays the person at the browser, beside the SDK
                 continue
             if part in types and name == "aiohttp":

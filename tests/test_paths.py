@@ -11,7 +11,7 @@ from helpers.support import open_session, put
 
 from ezeep_async import EzeepSession, FileTokenStore, KeyringTokenStore, ReadOnlyTokens
 from ezeep_async.auth.stores.paths import expanded
-from ezeep_async.cli.config import Configuration
+from ezeep_async.cli.connection import Configuration
 from ezeep_async.provisioning import DesiredState, read_audit_log
 from ezeep_async.provisioning.runs.audit import AuditLog
 from ezeep_async.sandbox import Sandbox

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cyclopts import App, Parameter
 
+from ezeep_async import __version__
 from ezeep_async.cli.terminal.screen import PipeConsole
-from ezeep_async.version import __version__
 
 
 def _shown_default(value: object) -> str | None:

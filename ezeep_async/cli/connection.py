@@ -1,16 +1,18 @@
-"""The client, the addresses and the token store of a command: from its options, the environment, or `config.toml`."""
+"""Options of several commands, and the session that they select with the environment and `config.toml`."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
-from collections.abc import AsyncGenerator
+import tomllib
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import attrs
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, validators
 from yarl import URL
 
 from ezeep_async import (
@@ -24,10 +26,9 @@ from ezeep_async import (
     ReauthorizationRequired,
     TokenStore,
 )
-from ezeep_async._text.cleaning import cleaned, variable
+from ezeep_async._text.cleaning import cleaned, refuse_control, variable
 from ezeep_async._text.text_files import NotText, text_of
-from ezeep_async.auth.stores.paths import expanded
-from ezeep_async.cli.config import LARGEST_FILE, Configuration
+from ezeep_async.auth.stores.paths import expanded, folder_for
 from ezeep_async.cli.signals import cancel_on_signals
 from ezeep_async.cli.terminal.prompts import ask_secret
 
@@ -37,6 +38,30 @@ if TYPE_CHECKING:
 
 REDIRECT_URI = "http://127.0.0.1:8400/callback"
 """The redirect address, unless another one is registered for the client."""
+PATHS = frozenset({"client_secret_file", "token_file"})
+SETTINGS = PATHS | {"client_id", "client_secret", "redirect_uri", "token_store", "account_url", "api_url"}
+LARGEST_FILE = 1024 * 1024
+"""Bytes that are read of a file."""
+_BACKSLASHES = (
+    "In double quotes TOML takes a backslash for the beginning of an escape (\\t is a tab): write a Windows path in single "
+    "quotes, as in 'C:\\temp\\login.json'"
+)
+
+
+def _no_control(_: object, path: Path | None) -> None:
+    if path is not None:
+        refuse_control(str(path), "the path")
+
+
+OutFile = Annotated[Path | None, Parameter(validator=_no_control)]
+"""A file that a command writes. A name that ends with a line break is a mistake."""
+AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+Json = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
+Yes = Annotated[bool, Parameter(name=("--yes", "-y"), help="Do not ask for confirmation.")]
+AllowExternal = Annotated[
+    bool,
+    Parameter(help="Also change groups of another directory, such as Azure. It may change them back."),
+]
 
 
 @Parameter(name="*", group=Group("Connection", sort_key=10))
@@ -219,3 +244,63 @@ def _free_address() -> str:
     """A redirect address with a free port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"http://127.0.0.1:{server.getsockname()[1]}/callback"
+
+
+# --- settings ------------------------------------------------------------------------------------------------------
+
+
+class Configuration:
+    """Settings by name: from the environment as `EZEEP_<NAME>`, else from the file. Raises `ValueError` for a bad file.
+
+    Messages do not show values from the file: they may be secrets. The configuration sources of cyclopts do, and they
+    do not report which source a value has.
+    """
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self.environ = dict(os.environ if environ is None else environ)
+        given = variable(self.environ, "EZEEP_CONFIG", is_path=True)
+        self.path = expanded(given) if given else folder_for("config") / "config.toml"
+        self._file = _read(self.path, required=given is not None)
+
+    def get(self, name: str) -> str | None:
+        """Return the value, None if it is not set."""
+        return self.in_environment(name) or self._file.get(name)
+
+    def in_environment(self, name: str) -> str | None:
+        """Return the value of the environment variable, None if it is not set or empty. Raises `ValueError`."""
+        return variable(self.environ, f"EZEEP_{name.upper()}", is_path=name in PATHS)
+
+
+def _read(path: Path, *, required: bool) -> Mapping[str, str]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE)
+    except FileNotFoundError:
+        if required:
+            raise
+        return {}
+    try:
+        values: dict[str, object] = tomllib.loads(text_of(content))
+    except (ValueError, RecursionError) as error:
+        # The parser's message, like that of `NotText`, contains a line number and nothing of the text.
+        problem = "too many brackets" if isinstance(error, RecursionError) else str(error)
+        hint = f". {_BACKSLASHES}" if isinstance(error, tomllib.TOMLDecodeError) and b"\\" in content else ""
+        raise ValueError(f"{path} cannot be read: {problem}{hint}") from None
+    if unknown := sorted(values.keys() - SETTINGS):
+        raise ValueError(f"{path} has settings that are not known: {', '.join(unknown)}")
+    if wrong := sorted(name for name, value in values.items() if not isinstance(value, str)):
+        raise ValueError(f"{path}: {', '.join(wrong)} must be text, in quotes")
+    return {name: _cleaned(value, name, path) for name, value in cast("dict[str, str]", values).items()}
+
+
+def _cleaned(value: str, name: str, path: Path) -> str:
+    if name not in PATHS:
+        return cleaned(value, f"{path}: {name}")
+    try:
+        if value.strip():
+            # Before it is cleaned: the tab at the end of "C:\t" is not white space around a path.
+            refuse_control(value, f"{path}: {name}")
+        clean = cleaned(value, f"{path}: {name}", is_path=True)
+    except ValueError as error:
+        raise ValueError(f"{error}. {_BACKSLASHES}") from None
+    return str(expanded(clean, path.parent)) if clean else ""

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Sequence
 from types import TracebackType
 
+from ezeep_async import EzeepError
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.cli.signals import signals_end
 from ezeep_async.cli.terminal.output import (
@@ -29,7 +30,6 @@ from ezeep_async.cli.terminal.output import (
     sentence,
     write_error,
 )
-from ezeep_async.errors import EzeepError
 
 
 EXTRA = frozenset({"cyclopts", "rich", "segno"})

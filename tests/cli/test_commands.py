@@ -12,8 +12,7 @@ import pytest
 
 from ezeep_async import AuthorizationDenied, EzeepError
 from ezeep_async.cli import main as main_module
-from ezeep_async.cli.demo.command import demo, problems_of
-from ezeep_async.cli.demo.consent import ConsentForm, allow
+from ezeep_async.cli.demo.command import ConsentForm, allow, demo, problems_of
 from ezeep_async.cli.demo.sandbox import sandbox as sandbox_command
 from ezeep_async.cli.directory.groups import create_group, list_groups, show_group
 from ezeep_async.cli.directory.users import list_users, show_user

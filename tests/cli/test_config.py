@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ezeep_async.cli.config import Configuration
+from ezeep_async.cli.connection import Configuration
 
 
 SECRET = "s3cret"

@@ -10,8 +10,7 @@ import pytest
 from helpers.support import open_session
 
 from ezeep_async import Endpoints, EzeepSession, OAuthApp, ReadOnlyTokens, Settings, TokenStoreCorrupt
-from ezeep_async.cli.config import Configuration
-from ezeep_async.cli.connection import Connection, open_account
+from ezeep_async.cli.connection import Configuration, Connection, open_account
 from ezeep_async.sandbox import Sandbox
 
 

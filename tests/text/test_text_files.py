@@ -11,8 +11,7 @@ import pytest
 
 from ezeep_async import FileTokenStore, Plan, ReadOnlyTokens, TokenSet
 from ezeep_async._text.text_files import NotText, is_blank, text_of
-from ezeep_async.cli.config import Configuration
-from ezeep_async.cli.connection import Connection, open_account
+from ezeep_async.cli.connection import Configuration, Connection, open_account
 from ezeep_async.provisioning import DesiredState, read_audit_log
 from ezeep_async.provisioning.runs.audit import AuditLog, AuditRecord
 

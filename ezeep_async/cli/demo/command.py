@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from html.parser import HTMLParser
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import aiohttp
 import attrs
+from yarl import URL
 
-from ezeep_async import DesiredState, EzeepSession, FileTokenStore, MemoryTokenStore, Plan, Report
-from ezeep_async.cli.demo.consent import allow
-from ezeep_async.cli.demo.sandbox import check_token_file
-from ezeep_async.cli.options import AtLeastOne
+from ezeep_async import (
+    AuthorizationDenied,
+    DesiredState,
+    EzeepSession,
+    FileTokenStore,
+    MemoryTokenStore,
+    Plan,
+    Report,
+)
+from ezeep_async.cli.demo.sandbox import Seed, Users, check_token_file
 from ezeep_async.cli.signals import cancel_on_signals
 from ezeep_async.cli.terminal.output import complain
 from ezeep_async.cli.terminal.screen import Screen, Steps
@@ -29,8 +38,8 @@ LATENCY_S = 0.05
 async def demo(
     *,
     csv: Path | None = None,
-    users: AtLeastOne = BUNDLED_USERS,
-    seed: int = BUNDLED_SEED,
+    users: Users = BUNDLED_USERS,
+    seed: Seed = BUNDLED_SEED,
     token_file: Path | None = None,
     redirect_uri: str | None = None,
     plain: bool = False,
@@ -41,10 +50,6 @@ async def demo(
     ----------
     csv
         Another file, with the columns group and member.
-    users
-        Number of users in the sandbox.
-    seed
-        Another number creates another organization.
     token_file
         Store the tokens in this file, not in memory.
     redirect_uri
@@ -188,3 +193,60 @@ def problems_of(report: Report, refreshes: int, writes_again: int) -> list[str]:
 
 def _times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
+
+
+# --- the person at the browser --------------------------------------------------------------------------------------
+
+
+class ConsentForm(HTMLParser):
+    """The form of a consent page: its action, its fields with their values, and the paragraphs of the page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.action = ""
+        self.fields: dict[str, str] = {}
+        self._paragraphs: list[str] = []
+        self._in_paragraph = False
+        self.feed(html)
+        self.close()
+
+    @property
+    def message(self) -> str:
+        """The paragraphs of the page, in one line."""
+        return " ".join("".join(self._paragraphs).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self._in_paragraph = self._in_paragraph or tag == "p"
+        if tag == "form":
+            self.action = values.get("action") or ""
+        elif tag == "input" and (name := values.get("name")):
+            self.fields[name] = values.get("value") or ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_paragraph = self._in_paragraph and tag != "p"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_paragraph:
+            self._paragraphs.append(data)
+
+
+async def allow(url: str) -> str:
+    """Give consent at `url` as the person whom the page suggests, and return the address of the redirect.
+
+    Raises `AuthorizationDenied` with the message of the page if it is an error.
+    """
+    async with aiohttp.ClientSession() as browser:
+        async with browser.get(url, allow_redirects=False) as response:
+            if redirect := response.headers.get("Location"):  # an error that the application receives
+                return redirect
+            form = ConsentForm(await response.text())
+            if response.status >= 400:
+                raise AuthorizationDenied(
+                    f"the consent page answered {response.status}: {form.message}", status=response.status
+                )
+        data = {**form.fields, "decision": "approve"}
+        async with browser.post(
+            URL(url).join(URL(form.action)), data=data, allow_redirects=False
+        ) as response:
+            return response.headers["Location"]

@@ -7,16 +7,23 @@ import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from ezeep_async import FileTokenStore, TokenStoreCorrupt, TokenStoreError
-from ezeep_async.cli.options import AtLeastOne
+from ezeep_async.cli.connection import AtLeastOne
 from ezeep_async.cli.signals import cancel_on_signals
 from ezeep_async.cli.terminal.output import complain, write_document, write_error
 from ezeep_async.sandbox import Sandbox
 
 
+Users = Annotated[AtLeastOne, Parameter(help="Number of users in the organization.")]
+Seed = Annotated[int, Parameter(help="Another number creates another organization.")]
+
+
 async def sandbox(
-    *, token_file: Path | None = None, users: AtLeastOne = 134, groups: AtLeastOne = 13, seed: int = 0
+    *, token_file: Path | None = None, users: Users = 134, groups: AtLeastOne = 13, seed: Seed = 0
 ) -> None:
     """Run a sandbox on loopback until Ctrl-C, and print the environment variables for it.
 
@@ -24,12 +31,8 @@ async def sandbox(
     ----------
     token_file
         Store tokens of the admin in this file. It is deleted when the sandbox ends.
-    users
-        Number of users in the organization.
     groups
         Number of groups in the organization.
-    seed
-        Another number creates another organization.
     """
     cancel_on_signals()
     async with Sandbox(users=users, groups=groups, seed=seed) as server, _tokens(server, token_file) as path:

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from ezeep_async import AccountUser, AmbiguousName, DesiredState, Group, InvalidInput, User
-from ezeep_async.cli.connection import HERE, Connection, open_session
+from ezeep_async.cli.connection import HERE, Connection, OutFile, open_session
 from ezeep_async.cli.directory.lookup import PAGES_AT_ONCE, all_groups, listed, read_directory, with_name
-from ezeep_async.cli.options import OutFile
+from ezeep_async.cli.files import write_private
 from ezeep_async.cli.terminal.output import complain, write_document
-from ezeep_async.cli.terminal.private_files import write_private
 from ezeep_async.provisioning import normalize_email, normalize_group_name, write_csv
 from ezeep_async.provisioning.wording import some
 

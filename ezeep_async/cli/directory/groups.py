@@ -9,8 +9,9 @@ from cyclopts import App
 
 from ezeep_async import Group
 from ezeep_async._wire.group_names import LookAlikes
-from ezeep_async.cli.connection import HERE, Connection, open_session
+from ezeep_async.cli.connection import HERE, AllowExternal, Connection, Json, Yes, open_session
 from ezeep_async.cli.directory.lookup import (
+    GroupName,
     all_groups,
     as_id,
     choose_group,
@@ -20,7 +21,6 @@ from ezeep_async.cli.directory.lookup import (
     with_name,
 )
 from ezeep_async.cli.directory.users import show_users
-from ezeep_async.cli.options import AllowExternal, Json, Yes
 from ezeep_async.cli.terminal.output import complain, write_json
 from ezeep_async.cli.terminal.prompts import check_can_ask, confirmed
 from ezeep_async.cli.terminal.screen import Screen, to_json
@@ -53,14 +53,8 @@ async def list_groups(*, as_json: Json = False, connection: Connection = HERE) -
 
 
 @groups_app.command(name="show")
-async def show_group(group: str, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
-    """Show one group.
-
-    Parameters
-    ----------
-    group
-        The group's id, or exactly its name.
-    """
+async def show_group(group: GroupName, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
+    """Show one group."""
     screen = Screen()
     async with open_session(connection) as session:
         found = await find_group(session, group)
@@ -106,7 +100,7 @@ async def create_group(
 
 @groups_app.command(name="rename")
 async def rename_group(
-    group: str,
+    group: GroupName,
     name: str,
     /,
     *,
@@ -118,8 +112,6 @@ async def rename_group(
 
     Parameters
     ----------
-    group
-        The group's id, or exactly its name.
     name
         The new name: 1 to 255 visible characters, and not the name of another group. White space around it is removed.
     """
@@ -144,7 +136,7 @@ async def rename_group(
 
 @groups_app.command(name="delete")
 async def delete_group(
-    group: str,
+    group: GroupName,
     /,
     *,
     force: bool = False,
@@ -156,8 +148,6 @@ async def delete_group(
 
     Parameters
     ----------
-    group
-        The group's id, or exactly its name.
     force
         Also delete a group with members or printers. They lose it, and it cannot be restored.
     """
@@ -185,14 +175,8 @@ async def delete_group(
 
 
 @groups_app.command(name="members")
-async def list_members(group: str, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
-    """List the members of a group: id, e-mail address, name, number of groups.
-
-    Parameters
-    ----------
-    group
-        The group's id, or exactly its name.
-    """
+async def list_members(group: GroupName, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
+    """List the members of a group: id, e-mail address, name, number of groups."""
     async with open_session(connection) as session:
         found = await find_group(session, group)
         users = await session.groups.members(found.id).collect()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from uuid import UUID
+
+from cyclopts import Parameter
 
 from ezeep_async import (
     AccountUser,
@@ -23,6 +25,8 @@ from ezeep_async.provisioning import normalize_email, normalize_group_name
 
 
 T = TypeVar("T", Group, User, AccountUser)
+GroupName = Annotated[str, Parameter(help="The group's id, or exactly its name.")]
+UserName = Annotated[str, Parameter(help="The user's id, or e-mail address.")]
 
 PAGES_AT_ONCE = 4
 """Concurrent requests of one listing."""

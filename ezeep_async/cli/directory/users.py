@@ -8,9 +8,10 @@ from uuid import UUID
 from cyclopts import App
 
 from ezeep_async import AccountUser, Group, User
-from ezeep_async.cli.connection import HERE, Connection, open_session
+from ezeep_async.cli.connection import HERE, AllowExternal, Connection, Json, open_session
 from ezeep_async.cli.directory.lookup import (
     UNKNOWN,
+    UserName,
     choose_group,
     find_group,
     find_person,
@@ -18,7 +19,6 @@ from ezeep_async.cli.directory.lookup import (
     read_directory,
     refuse_external,
 )
-from ezeep_async.cli.options import AllowExternal, Json
 from ezeep_async.cli.terminal.output import write_json
 from ezeep_async.cli.terminal.screen import Screen, to_json
 
@@ -45,14 +45,8 @@ async def list_users(
 
 
 @users_app.command(name="show")
-async def show_user(user: str, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
-    """Show one user, with the names of its groups.
-
-    Parameters
-    ----------
-    user
-        The user's id, or e-mail address.
-    """
+async def show_user(user: UserName, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
+    """Show one user, with the names of its groups."""
     screen = Screen()
     async with open_session(connection) as session:
         found = await find_user(session, user)
@@ -77,7 +71,7 @@ async def show_user(user: str, /, *, as_json: Json = False, connection: Connecti
 
 @users_app.command(name="groups")
 async def groups_of_user(
-    user: str,
+    user: UserName,
     /,
     *,
     add: tuple[str, ...] = (),
@@ -92,8 +86,6 @@ async def groups_of_user(
 
     Parameters
     ----------
-    user
-        The user's id, or e-mail address.
     add
         A group to add the user to, by id or exact name. May be given several times.
     remove

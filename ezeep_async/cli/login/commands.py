@@ -26,9 +26,8 @@ from ezeep_async import (
     TransportError,
     UnexpectedResponse,
 )
-from ezeep_async.cli.connection import HERE, Account, Connection, open_account
+from ezeep_async.cli.connection import HERE, Account, Connection, Json, open_account
 from ezeep_async.cli.login.loopback import RedirectListener
-from ezeep_async.cli.options import Json
 from ezeep_async.cli.terminal.output import complain, sentence, write_json
 from ezeep_async.cli.terminal.prompts import ask_line, ask_secret, in_background
 from ezeep_async.cli.terminal.screen import Screen, Whole, to_json

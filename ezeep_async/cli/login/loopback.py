@@ -48,25 +48,14 @@ _PAGE = """<!doctype html>
 <link rel="icon" href="data:,">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark; --ink: #1d2733; --muted: #5c6b7a; --page: #eef2f6; --card: #fff; --mark: #1a7f4b; }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --ink: #e8edf2; --muted: #a0adba; --page: #11171d; --card: #1b232c; --mark: #56c98c; }}
-}}
-body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; background: var(--page); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif; }}
-main {{ max-width: 26rem; margin: 1.5rem; padding: 2rem; border-radius: .75rem; background: var(--card); }}
-.mark {{ font-size: 2.5rem; line-height: 1; color: var(--mark); }}
-.failed {{ color: #c2402f; }}
-h1 {{ margin: .5rem 0; font-size: 1.4rem; line-height: 1.25; }}
-p {{ margin: 0; color: var(--muted); }}
+:root {{ color-scheme: light dark; }}
+body {{ max-width: 26rem; margin: 20vh auto; padding: 0 1.5rem; font: 1rem/1.5 system-ui, sans-serif; }}
 </style>
 </head>
 <body>
-<main>
-<div class="{kind}" aria-hidden="true">{mark}</div>
+<div style="font-size: 2.5rem; color: {color}" aria-hidden="true">{mark}</div>
 <h1>{title}</h1>
 <p>{sentence}</p>
-</main>
 </body>
 </html>
 """
@@ -74,8 +63,8 @@ p {{ margin: 0; color: var(--muted); }}
 
 def page(title: str, sentence: str, *, worked: bool) -> str:
     """Return a page that loads nothing."""
-    mark, kind = ("&#10003;", "mark") if worked else ("&#10007;", "mark failed")
-    return _PAGE.format(title=escape(title), sentence=escape(sentence), mark=mark, kind=kind)
+    mark, color = ("&#10003;", "#1a7f4b") if worked else ("&#10007;", "#c2402f")
+    return _PAGE.format(title=escape(title), sentence=escape(sentence), mark=mark, color=color)
 
 
 class RedirectListener:
@@ -149,10 +138,10 @@ class RedirectListener:
         query = request.rel_url.raw_query_string
         redirect = Secret(f"{self._address.with_query(None)}?{query}")
         if (refused := self._refused(request, redirect)) is not None:
-            title, sentence, status = refused
+            sentence, status = refused
             if request.method == "POST" or REDIRECT_PARAMETERS & URL(f"?{query}").query.keys():
                 self.refusal = sentence
-            return _response(page(title, sentence, worked=False), status)
+            return _response(page("Not this login", sentence, worked=False), status)
         self._redirect.set_result(redirect)
         try:
             response = _response(await asyncio.shield(self._page))
@@ -162,36 +151,22 @@ class RedirectListener:
         finally:
             self._shown.set()
 
-    def _refused(self, request: web.BaseRequest, redirect: str) -> tuple[str, str, int] | None:
-        """A title, a sentence and a status; None for the redirect of this login."""
-        path = self._address.path
-        checks = (
-            # Other web pages can send the browser here, also under a name that they have bound to this machine.
-            (_is_of_this_machine(request.host), "Not here", "This address is for this machine only.", 421),
-            (
-                request.path.rstrip("/") == path.rstrip("/"),
-                "Nothing here",
-                f"The redirect address is another one: {path}",
-                404,
-            ),
-            (
-                request.method == "GET",
-                "Not that way",
-                f"A redirect is a GET, and this was a {request.method}.",
-                405,
-            ),
-            (not self._redirect.done(), "Done already", "This login has its response.", 409),
-        )
-        for is_right, title, sentence, status in checks:
-            if not is_right:
-                return title, sentence, status
-        try:
-            code_from_callback(redirect, self._request)
-        except StateMismatch as error:
-            why = str(error)
-            return "Not this login", f"{why[0].upper()}{why[1:]}.", 400
-        except AuthorizationDenied:
-            pass  # also a response to this login
+    def _refused(self, request: web.BaseRequest, redirect: str) -> tuple[str, int] | None:
+        """A sentence and a status; None for the redirect of this login."""
+        # Other web pages can send the browser here, also under a name that they have bound to this machine.
+        if not _is_of_this_machine(request.host):
+            return "This address is for this machine only.", 421
+        if request.path.rstrip("/") != self._address.path.rstrip("/"):
+            return f"The redirect address is another one: {self._address.path}", 404
+        if request.method != "GET":
+            return f"A redirect is a GET, and this was a {request.method}.", 405
+        if self._redirect.done():
+            return "This login has its response.", 409
+        with contextlib.suppress(AuthorizationDenied):  # also a response to this login
+            try:
+                code_from_callback(redirect, self._request)
+            except StateMismatch as error:
+                return f"{error}.", 400
         return None
 
 
@@ -200,10 +175,9 @@ def _sockets(host: str, port: int) -> list[socket.socket]:
 
     If another program listens at one of them, it could receive the code.
     """
-    is_name = host.rpartition(".")[2] == "localhost"
     sockets: list[socket.socket] = []
     missing: OSError | None = None
-    for address in LOOPBACKS if is_name else (host,):
+    for address in LOOPBACKS if host.rpartition(".")[2] == "localhost" else (host,):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
             sockets.append(socket.create_server((address, port), family=family))

@@ -15,19 +15,11 @@ from uuid import UUID
 
 import attrs
 import segno
+from rich import progress
 from rich.box import HEAVY, SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
 from rich.panel import Panel
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -134,10 +126,10 @@ class _Unfailing:
             self._stream.flush()
 
 
-class _Rate(ProgressColumn):
+class _Rate(progress.ProgressColumn):
     """Steps per second."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: progress.Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:.{0 if speed >= 10 else 1}f}/s", style="dim")
 
@@ -145,7 +137,7 @@ class _Rate(ProgressColumn):
 class Steps:
     """The progress of a run, as a bar or in a few lines."""
 
-    def __init__(self, screen: Screen, total: int, bar: Progress | None) -> None:
+    def __init__(self, screen: Screen, total: int, bar: progress.Progress | None) -> None:
         self._screen = screen
         self._total = total
         self._bar = bar
@@ -280,16 +272,16 @@ class Screen:
         if self.plain or self._console.is_dumb_terminal:
             yield Steps(self, total, None)
             return
-        columns: list[ProgressColumn] = [TextColumn("  "), MofNCompleteColumn()]
+        columns: list[progress.ProgressColumn] = [progress.TextColumn("  "), progress.MofNCompleteColumn()]
         if self._width >= WIDTH_FOR_BAR:
-            columns.insert(1, BarColumn(min(40, self._width - WIDTH_FOR_BAR + 10)))
-            columns += [_Rate(), TimeRemainingColumn(elapsed_when_finished=True)]
-        columns.append(TextColumn("{task.fields[failed]}", style="yellow", markup=False))
+            columns.insert(1, progress.BarColumn(min(40, self._width - WIDTH_FOR_BAR + 10)))
+            columns += [_Rate(), progress.TimeRemainingColumn(elapsed_when_finished=True)]
+        columns.append(progress.TextColumn("{task.fields[failed]}", style="yellow", markup=False))
         self._console.file = cast("TextIO", _Unfailing(self._stream))
         # Output to a file goes there also while a bar is shown.
         to_bar = is_terminal(sys.stderr)
         try:
-            with Progress(
+            with progress.Progress(
                 *columns, console=self._console, redirect_stdout=False, redirect_stderr=to_bar
             ) as bar:
                 yield Steps(self, total, bar)

@@ -12,7 +12,7 @@ import pytest
 from helpers.command_line import Ran, ezeep
 from helpers.organizations import ADMIN, PATCH, memberships, people, write, writes
 
-from ezeep_async.cli.provision.files import read_input
+from ezeep_async.cli.files import read_input
 from ezeep_async.provisioning import DesiredState, Plan
 from ezeep_async.sandbox import Sandbox
 

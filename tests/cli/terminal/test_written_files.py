@@ -12,8 +12,7 @@ import pytest
 from helpers.command_line import Ran, ended, environment, ezeep
 
 from ezeep_async.auth.stores.private import make_folder, open_private
-from ezeep_async.cli.provision.files import read_input
-from ezeep_async.cli.terminal.private_files import write_private
+from ezeep_async.cli.files import read_input, write_private
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.state.seeding import SANDBOX_PASSWORD
 
