@@ -12,7 +12,7 @@ import pytest
 
 from ezeep_async import AuthorizationDenied, EzeepError
 from ezeep_async.cli import main as main_module
-from ezeep_async.cli.demo.command import ConsentForm, allow, demo, problems_of
+from ezeep_async.cli.demo.command import allow, demo, problems_of
 from ezeep_async.cli.demo.sandbox import sandbox as sandbox_command
 from ezeep_async.cli.directory.groups import create_group, list_groups, show_group
 from ezeep_async.cli.directory.users import list_users, show_user
@@ -131,15 +131,6 @@ async def test_an_error_that_the_application_is_told_comes_back_as_its_redirect(
 async def test_a_page_that_is_no_consent_page_is_an_error(sandbox: Sandbox) -> None:
     with pytest.raises(AuthorizationDenied, match="400: This client id is not registered"):
         await allow(f"{sandbox.endpoints.account}/oauth/authorize/")
-
-
-def test_a_form_is_read_as_a_browser_would() -> None:
-    form = ConsentForm(
-        '<p>Hello <b>you</b></p> not this <form action="/x/"><input name="a" value="&lt;1&gt;"><input type="submit">'
-        '<input name="b"></form>'
-    )
-    assert (form.action, form.fields, form.message) == ("/x/", {"a": "<1>", "b": ""}, "Hello you")
-    assert ConsentForm("<form>").action == ""
 
 
 # --- groups and users ----------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from html.parser import HTMLParser
+import re
+from html import unescape
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -67,8 +68,19 @@ async def demo(
         async with EzeepSession(app, store=store, endpoints=sandbox.endpoints) as session:
             if isinstance(store, FileTokenStore):
                 await check_token_file(store)
-            await _log_in(screen, session, sandbox)
-            await _show(screen, session)
+            request = session.oauth.authorization_request()
+            await session.oauth.complete(await allow(request.url), request)
+            me = await session.accounts.me()
+            screen.say(
+                f"1. Logged in at {sandbox.endpoints.account} as {me.email}, with an authorization code and PKCE"
+            )
+            groups = await session.groups.list().collect()
+            count = await session.users.list().count()
+            screen.say(f"2. The organization has {count} users and {len(groups)} groups")
+            screen.table(
+                ("group", "members", "origin"),
+                [(group.name, group.num_members, group.origin.provider) for group in groups],
+            )
             if csv is None and (users, seed) != (BUNDLED_USERS, BUNDLED_SEED):
                 desired = await _adapted(desired, session)
                 screen.say(
@@ -87,25 +99,6 @@ def _read(csv: Path | None) -> DesiredState:
         return DesiredState.from_csv(csv)
     with as_file(files("ezeep_async.cli").joinpath("data", "demo.csv")) as path:
         return DesiredState.from_csv(path)
-
-
-async def _log_in(screen: Screen, session: EzeepSession, sandbox: Sandbox) -> None:
-    request = session.oauth.authorization_request()
-    await session.oauth.complete(await allow(request.url), request)
-    me = await session.accounts.me()
-    screen.say(
-        f"1. Logged in at {sandbox.endpoints.account} as {me.email}, with an authorization code and PKCE"
-    )
-
-
-async def _show(screen: Screen, session: EzeepSession) -> None:
-    groups = await session.groups.list().collect()
-    users = await session.users.list().count()
-    screen.say(f"2. The organization has {users} users and {len(groups)} groups")
-    screen.table(
-        ("group", "members", "origin"),
-        [(group.name, group.num_members, group.origin.provider) for group in groups],
-    )
 
 
 async def _adapted(desired: DesiredState, session: EzeepSession) -> DesiredState:
@@ -195,44 +188,8 @@ def _times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
 
 
-# --- the person at the browser --------------------------------------------------------------------------------------
-
-
-class ConsentForm(HTMLParser):
-    """The form of a consent page: its action, its fields with their values, and the paragraphs of the page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.action = ""
-        self.fields: dict[str, str] = {}
-        self._paragraphs: list[str] = []
-        self._in_paragraph = False
-        self.feed(html)
-        self.close()
-
-    @property
-    def message(self) -> str:
-        """The paragraphs of the page, in one line."""
-        return " ".join("".join(self._paragraphs).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        self._in_paragraph = self._in_paragraph or tag == "p"
-        if tag == "form":
-            self.action = values.get("action") or ""
-        elif tag == "input" and (name := values.get("name")):
-            self.fields[name] = values.get("value") or ""
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in_paragraph = self._in_paragraph and tag != "p"
-
-    def handle_data(self, data: str) -> None:
-        if self._in_paragraph:
-            self._paragraphs.append(data)
-
-
 async def allow(url: str) -> str:
-    """Give consent at `url` as the person whom the page suggests, and return the address of the redirect.
+    """Submit the consent page of the sandbox as the person at the browser, and return the address of the redirect.
 
     Raises `AuthorizationDenied` with the message of the page if it is an error.
     """
@@ -240,13 +197,15 @@ async def allow(url: str) -> str:
         async with browser.get(url, allow_redirects=False) as response:
             if redirect := response.headers.get("Location"):  # an error that the application receives
                 return redirect
-            form = ConsentForm(await response.text())
-            if response.status >= 400:
-                raise AuthorizationDenied(
-                    f"the consent page answered {response.status}: {form.message}", status=response.status
-                )
-        data = {**form.fields, "decision": "approve"}
+            page = await response.text()
+        if response.status >= 400:
+            message = unescape(" ".join(re.findall(r"<p>(.*?)</p>", page)))
+            raise AuthorizationDenied(
+                f"the consent page answered {response.status}: {message}", status=response.status
+            )
+        inputs = [dict(re.findall(r'(\w+)="([^"]*)"', tag)) for tag in re.findall(r"<input[^>]*>", page)]
+        fields = {each["name"]: unescape(each.get("value", "")) for each in inputs}
         async with browser.post(
-            URL(url).join(URL(form.action)), data=data, allow_redirects=False
+            URL(url).with_query(None), data={**fields, "decision": "approve"}, allow_redirects=False
         ) as response:
             return response.headers["Location"]
