@@ -49,7 +49,7 @@ REPORT_CLOSING_AFTER_S = 2.0
 HOOK_TIMEOUT_S = 5.0
 """Seconds that closing waits for hooks."""
 NOT_LOGGED_IN = (
-    "nobody is logged in: the token store is empty. session.oauth.authorization_request() begins a login"
+    "not logged in: the token store is empty. Begin a login with session.oauth.authorization_request()"
 )
 
 

@@ -188,7 +188,7 @@ async def test_revoke_ends_the_login_here_and_there(sandbox: Sandbox, tmp_path) 
         await session.accounts.me()
         await session.oauth.revoke()
         assert await store.load() is None
-        with pytest.raises(ReauthorizationRequired, match="nobody is logged in"):
+        with pytest.raises(ReauthorizationRequired, match="not logged in"):
             await session.accounts.me()
         await session.oauth.revoke()
     assert sandbox.count(REVOKE) == 1

@@ -785,7 +785,7 @@ async def test_tokens_go_into_an_empty_store_only(sandbox: Sandbox) -> None:
 async def test_nobody_logged_in_is_said_plainly(sandbox: Sandbox) -> None:
     """An empty store: ReauthorizationRequired, and no request."""
     async with open_session(sandbox, MemoryTokenStore()) as session:
-        with pytest.raises(ReauthorizationRequired, match="nobody is logged in"):
+        with pytest.raises(ReauthorizationRequired, match="not logged in"):
             await session.accounts.me()
     assert not sandbox.requests
 

@@ -22,7 +22,7 @@ async def test_an_empty_token_file(sandbox: Sandbox, tmp_path: Path, content: by
     path = tmp_path / "login.json"
     path.write_bytes(content)
     async with open_session(sandbox, FileTokenStore(path)) as session:
-        with pytest.raises(ReauthorizationRequired, match="nobody is logged in"):
+        with pytest.raises(ReauthorizationRequired, match="not logged in"):
             await session.accounts.me()
         await session.oauth.revoke()
     path.write_bytes(content)

@@ -176,7 +176,7 @@ async def test_2_13_logout_reports_that_the_source_keeps_the_token(
     async with open_session(sandbox, store) as session:
         await session.oauth.revoke()
         assert "still in the given mapping" in caplog.text
-        with pytest.raises(ReauthorizationRequired, match="nobody is logged in"):
+        with pytest.raises(ReauthorizationRequired, match="not logged in"):
             await session.accounts.me()
         await store.clear()
         assert caplog.text.count("still in") == 1

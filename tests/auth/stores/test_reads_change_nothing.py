@@ -118,7 +118,7 @@ async def test_an_empty_store_creates_no_files(sandbox: Sandbox, tmp_path: Path,
     store = FileTokenStore(tmp_path / name)
     assert await store.load() is None
     async with open_session(sandbox, store) as session:
-        with pytest.raises(ReauthorizationRequired, match="nobody is logged in"):
+        with pytest.raises(ReauthorizationRequired, match="not logged in"):
             await session.accounts.me()
         await session.oauth.revoke()
         session.keep_alive()

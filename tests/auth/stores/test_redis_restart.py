@@ -141,12 +141,12 @@ async def test_a_later_save_or_logout_of_another_process_is_kept(
             assert await new_store().load() == theirs
         else:
             clock.steady += 3590.0
-            with pytest.raises(ReauthorizationRequired, match="nobody is logged in"):
+            with pytest.raises(ReauthorizationRequired, match="not logged in"):
                 await session.accounts.me()
             assert await new_store().load() is None
         await asyncio.to_thread(server.restart)
         clock.steady += 3590.0
-        with pytest.raises(ReauthorizationRequired, match="nobody is logged in"):
+        with pytest.raises(ReauthorizationRequired, match="not logged in"):
             await session.accounts.me()
         assert await new_store().load() is None
     assert sandbox.refreshes == 1

@@ -106,7 +106,7 @@ async def test_pairing_declined_and_forgotten(desk: Desk) -> None:
         first.release()
         assert "refused" in (await ended(process)).refused()
     ran = await ezeep("login", "--device", "--timeout", "0.1", env=desk.environment)
-    assert ran.refused() == "nobody confirmed the pairing within 0.1 s"
+    assert ran.refused() == "the pairing was not confirmed within 0.1 s. Start a new one"
 
 
 async def test_password(desk: Desk) -> None:
