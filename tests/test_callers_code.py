@@ -54,7 +54,7 @@ def other(server: Sandbox) -> Iterator[BlockingSession]:
 
 @exits
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_hook_that_exits_harms_nobody(
+def test_a_hook_that_exits_ends_no_other_task(
     server: Sandbox, other: BlockingSession, tmp_path: Path, error: BaseException, is_async: bool
 ) -> None:
     called: list[TokenSet] = []
@@ -157,9 +157,9 @@ async def test_a_hook_that_exits_leaves_an_application_its_loop(
     async with open_session(sandbox, on_token_rotated=hook) as session:
         await session.accounts.me()
         await session.oauth.refresh()
-    told = [record for record in caplog.records if "on_token_rotated raised" in record.message]
-    assert len(told) == 2
-    assert all(record.levelno == logging.ERROR for record in told)
+    logged = [record for record in caplog.records if "on_token_rotated raised" in record.message]
+    assert len(logged) == 2
+    assert all(record.levelno == logging.ERROR for record in logged)
 
 
 # --- token stores ----------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ async def test_a_hook_that_exits_leaves_an_application_its_loop(
 
 @attrs.define(eq=False)
 class Exiting(MemoryTokenStore):
-    """A store that raises at one place, as often as it is told."""
+    """A store that raises at one place, as often as requested."""
 
     place: str = ""
     error: BaseException = attrs.field(factory=SystemExit)
@@ -392,7 +392,7 @@ class WithReport(Exception):
 async def test_7_13_what_a_callback_raises_ends_the_run_as_it_is(
     sandbox: Sandbox, kind: type[BaseException]
 ) -> None:
-    """7-13: also a cancellation that nobody asked for, and exceptions that the report cannot be put on as usual."""
+    """7-13: also a CancelledError without a cancellation, and exceptions that the report cannot be put on as usual."""
 
     def on_event(event: object) -> None:
         raise kind
@@ -410,6 +410,6 @@ async def test_7_13_what_a_callback_raises_ends_the_run_as_it_is(
 
 @pytest.fixture(autouse=True)
 def _nothing_unraisable() -> Iterator[None]:
-    """A task whose exception nobody looked at would be told when it is collected: here, and not in another test."""
+    """asyncio reports an exception that was never retrieved when the task is collected: here, not in another test."""
     yield
     gc.collect()

@@ -254,7 +254,7 @@ def test_a_forgotten_blocking_session_is_closed_and_said_once(
     assert not transport.is_open
 
 
-@pytest.mark.parametrize("case", ["in the loop", "in a cycle", "after the loop", "beside the loop"])
+@pytest.mark.parametrize("case", ["in the loop", "in a cycle", "after the loop", "outside the loop"])
 def test_a_forgotten_async_session_is_closed_and_said_once(
     server: ThreadedSandbox, complaints: Callable[[], list[str]], case: str
 ) -> None:
@@ -273,7 +273,7 @@ def test_a_forgotten_async_session_is_closed_and_said_once(
         return session
 
     session = loop.run_until_complete(use())
-    if case == "beside the loop":
+    if case == "outside the loop":
         del session
         gc.collect()
     loop.run_until_complete(asyncio.sleep(0))

@@ -1,4 +1,4 @@
-"""1-5 and 1-7: shutdowns that cancel everything, again and again, in processes that renew a login."""
+"""1-5 and 1-7: shutdowns that cancel everything, again and again, in processes that refresh a token."""
 
 from __future__ import annotations
 
@@ -116,21 +116,21 @@ class _Stormy(MemoryTokenStore):
 
 @pytest.mark.parametrize("where", ["save", "unlock"])
 def test_1_5_a_storm_while_the_login_is_kept(where: str) -> None:
-    """1-5: the save is done again until it is done, the lock given back, the hook told: nothing is left half done."""
-    told: list[TokenSet] = []
+    """1-5: the save is repeated until it succeeds, the lock is released, and the hook is called."""
+    rotated: list[TokenSet] = []
     with sandbox_in_a_thread() as sandbox:
         store = _Stormy(expired(sandbox.tokens()), _Storm(7), where)
 
         async def main() -> None:
             async with open_session(
-                sandbox, store, on_token_rotated=lambda old, new: told.append(new)
+                sandbox, store, on_token_rotated=lambda old, new: rotated.append(new)
             ) as session:
                 await session.accounts.me()
 
         with contextlib.suppress(asyncio.CancelledError):
             asyncio.run(main())
         assert store._tokens is not None
-        assert [store._tokens] == told
+        assert [store._tokens] == rotated
         assert not store._lock.locked()
         assert store.attempts == (8 if where == "save" else 1)
         assert sandbox.refresh_requests == 1
@@ -160,7 +160,7 @@ def test_1_5_a_storm_over_the_last_save() -> None:
 
 
 def test_1_5_a_save_that_cancels_itself_is_not_repeated_for_ever() -> None:
-    """2-7: a store that raises `CancelledError` of its own accord has failed to store the login, and that is told."""
+    """2-7: a store that raises `CancelledError` by itself has failed to store the token set. That is reported."""
 
     class Broken(MemoryTokenStore):
         attempts = 0

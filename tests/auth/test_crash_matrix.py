@@ -112,7 +112,7 @@ def hook(step):
         die_before(Path, "replace")
     elif step == "before sending":
         die_before(TokenEndpoint, "send")
-    elif step == "answered":
+    elif step == "response received":
         die_before(FileTokenStore, "_save")
     elif step == "opened":
         die_before(os, "fdopen", lambda *args: in_save)
@@ -213,8 +213,8 @@ STEPS = [
     Step("before sending", sent=False, rotated=False, stored=False),
     Step("sent, and lost on the way", sent=True, rotated=False, stored=False),
     Step("sent, processed after the death", sent=True, rotated=True, stored=False),
-    Step("processed, not answered", sent=True, rotated=True, stored=False),
-    Step("answered", sent=True, rotated=True, stored=False),
+    Step("processed, no response", sent=True, rotated=True, stored=False),
+    Step("response received", sent=True, rotated=True, stored=False),
     Step("opened", sent=True, rotated=True, stored=False, leftovers=1),
     Step("half written", sent=True, rotated=True, stored=False, leftovers=1),
     Step("written", sent=True, rotated=True, stored=True, leftovers=1),
@@ -229,7 +229,7 @@ HOOK_EXITS = Step("hook exits", sent=True, rotated=True, stored=True)
 
 
 class Mortals:
-    """Processes that renew the login in a file, and die of it."""
+    """Processes that refresh the token set in a file, and are killed meanwhile."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdin is not None
@@ -391,7 +391,7 @@ def test_2_3_a_process_killed_at_any_step_of_a_refresh(
     server: Sandbox, mortals: Mortals, tmp_path: Path, step: Step
 ) -> None:
     """2-3: the file is whole, the lock free, and the next process works with one refresh at most. It asks for a person
-    only where the server rotated, the answer was not stored, and the server has no grace window.
+    only where the server rotated, the response was not stored, and the server has no grace window.
     """
     lost = step.loses and not server.behaviour.grace_window
     expected = Outcome(by_the_dead=step.sent, by_the_next=not step.stored, lost=lost)
@@ -403,7 +403,7 @@ def test_2_3_a_process_killed_at_any_step_of_a_refresh(
 def test_2_3_a_request_of_the_dead_that_the_server_processes_late(
     server: Sandbox, mortals: Mortals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reuse_protection: bool
 ) -> None:
-    """2-3: the next process renews first, then the server gets to what the dead one had sent: a used token. A server
+    """2-3: the next process refreshes first, then the server processes what the killed one had sent: a used token. A server
     without a grace window that protects against reuse ends the login then; no client can help it, and it is said.
     """
     monkeypatch.setattr(server.behaviour, "reuse_protection", reuse_protection)

@@ -1,4 +1,4 @@
-"""`tokens=` beside a store that is not empty: never in silence as another user."""
+"""`tokens=` with a store that is not empty: another user is never used silently."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_another_user_is_refused(tmp_path: Path, blocking: bool) -> None:
 async def test_what_is_known_of_two_token_sets(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, stored: TokenSet, given: TokenSet, outcome: str
 ) -> None:
-    """Equal values, one subject, two subjects, or nothing to tell by."""
+    """Equal values, one subject, two subjects, or no subject."""
     session = open_session(sandbox, MemoryTokenStore(stored), tokens=given)
     if outcome == "another":
         with pytest.raises(TokenStoreError, match="to another user"):

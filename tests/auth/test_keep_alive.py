@@ -1,4 +1,4 @@
-"""`session.keep_alive()`: an idle login is renewed in time, and once."""
+"""`session.keep_alive()`: an idle token set is refreshed in time, and once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_an_idle_login_lives_on(sandbox: Sandbox, clock: Clock) -> None:
 
 @pytest.mark.usefixtures("quick")
 async def test_it_is_off_by_default(sandbox: Sandbox, clock: Clock) -> None:
-    """Nothing runs that nobody asked for; an hour later a person has to log in."""
+    """Without it nothing runs; an hour later a person has to log in."""
     async with open_session(sandbox, stored=sandbox.tokens(), clock=clock) as session:
         await session.accounts.me()
         later(LIFE - 40, clock, sandbox)
@@ -73,7 +73,7 @@ async def test_two_sessions_on_one_file_make_one_refresh(
 
 @pytest.mark.usefixtures("quick")
 async def test_calls_at_the_same_instant_join_it(sandbox: Sandbox, clock: Clock) -> None:
-    """Its refresh is anybody's refresh."""
+    """Calls join its refresh."""
     async with open_session(sandbox, stored=sandbox.tokens(), clock=clock) as session:
         hold = sandbox.faults.hold(TOKEN)
         session.keep_alive()
@@ -98,7 +98,7 @@ async def test_a_login_of_half_a_second_is_kept_alive() -> None:
 
 @pytest.mark.usefixtures("quick")
 async def test_what_is_stored_is_looked_at_once_at_the_start(sandbox: Sandbox) -> None:
-    """An expired login is renewed at once; a good one is only read."""
+    """An expired token set is refreshed at once; a valid one is only read."""
     async with open_session(sandbox) as session:
         session.keep_alive()
         await until(lambda: sandbox.refreshes == 1)

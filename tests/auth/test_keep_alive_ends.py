@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-from helpers.keeping_alive import LIFE, later, steps, told
+from helpers.keeping_alive import LIFE, later, steps, warnings_of
 from helpers.support import TOKEN, Clock, expired, open_session, sandbox_in_a_thread, settle, until
 
 from ezeep_async import (
@@ -83,7 +83,7 @@ async def test_closing_does_not_wait_for_its_sleep(sandbox: Sandbox) -> None:
 
 @pytest.mark.usefixtures("quick")
 async def test_stopping_ends_it_and_not_its_refresh(sandbox: Sandbox) -> None:
-    """The renewal belongs to nobody who can be cancelled."""
+    """The refresh runs in a task that stopping does not cancel."""
     store = MemoryTokenStore(expired(sandbox.tokens()))
     old = await store.load()
     async with open_session(sandbox, store) as session:
@@ -100,7 +100,7 @@ async def test_stopping_ends_it_and_not_its_refresh(sandbox: Sandbox) -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("way", ["stop", "async with", "with"])
-async def test_stopped_it_renews_nothing(sandbox: Sandbox, clock: Clock, way: str) -> None:
+async def test_after_stop_nothing_is_refreshed(sandbox: Sandbox, clock: Clock, way: str) -> None:
     """By hand, and at the end of a block."""
     async with open_session(sandbox, stored=sandbox.tokens(), clock=clock) as session:
         if way == "stop":
@@ -155,7 +155,7 @@ def _unclosed(caught: list[warnings.WarningMessage]) -> bool:
 
 
 @pytest.mark.parametrize("with_handle", [True, False])
-async def test_a_session_that_nobody_closed_is_noticed(
+async def test_a_session_that_was_not_closed_is_noticed(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, with_handle: bool
 ) -> None:
     """It does not keep its session alive, not even one that a hook refers to; and it ends, asleep as it is."""
@@ -237,14 +237,14 @@ def kept() -> Iterator[list[EzeepSession]]:
 
 
 @pytest.mark.may_block
-@pytest.mark.parametrize("in_a_renewal", [False, True])
+@pytest.mark.parametrize("in_a_refresh", [False, True])
 def test_the_end_of_the_loop_ends_it_quietly(
-    caplog: pytest.LogCaptureFixture, kept: list[EzeepSession], in_a_renewal: bool
+    caplog: pytest.LogCaptureFixture, kept: list[EzeepSession], in_a_refresh: bool
 ) -> None:
-    """asyncio.run() winds up with the session still open: no task is destroyed, and a renewal comes to its end."""
+    """asyncio.run() winds up with the session still open: no task is destroyed, and a refresh ends."""
     with sandbox_in_a_thread() as sandbox:
         store = MemoryTokenStore(expired(sandbox.tokens()))
-        if in_a_renewal:
+        if in_a_refresh:
             sandbox.faults.add(TOKEN, delay_after=0.3)
 
         async def main() -> None:
@@ -252,7 +252,7 @@ def test_the_end_of_the_loop_ends_it_quietly(
             kept.append(session)
             session.keep_alive()
             await until(lambda: sandbox.refresh_requests == 1)
-            if not in_a_renewal:
+            if not in_a_refresh:
                 await until(lambda: session._core.refresher.due_in() > 0)
 
         asyncio.run(main(), debug=True)
@@ -262,4 +262,4 @@ def test_the_end_of_the_loop_ends_it_quietly(
         assert store._tokens.expires_in == LIFE
         assert not kept[0]._core._keep_alive.is_running
     assert "destroyed" not in caplog.text
-    assert told(caplog) == []
+    assert warnings_of(caplog) == []

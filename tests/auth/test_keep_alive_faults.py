@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 import attrs
 import pytest
-from helpers.keeping_alive import LIFE, later, steps, told
+from helpers.keeping_alive import LIFE, later, steps, warnings_of
 from helpers.support import TOKEN, Clock, expired, open_session, put, until
 
 from ezeep_async import (
@@ -41,8 +41,8 @@ async def test_a_server_that_is_down_is_asked_again_until_it_is_back(
         await until(lambda: sandbox.refreshes == 1)
         await until(lambda: handle.state == "running")
         await session.accounts.me()
-    assert len(told(caplog)) == 1
-    assert len(told(caplog, "the token refresh failed")) == 1
+    assert len(warnings_of(caplog)) == 1
+    assert len(warnings_of(caplog, "the token refresh failed")) == 1
     assert caplog.text.count("kept alive again") == 1
 
 
@@ -87,7 +87,7 @@ class _Breaks(MemoryTokenStore):
 async def test_a_store_that_fails_is_asked_again_until_it_works(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, where: str, error: Exception
 ) -> None:
-    """Whatever it raises, and wherever: told once, nothing is sent, and in the end the login lives."""
+    """Any error at any place: logged once, nothing is sent, and the token set is refreshed in the end."""
     store = _Breaks(expired(sandbox.tokens()))
     store.where, store.error = where, error
     session = open_session(sandbox, store)
@@ -98,8 +98,8 @@ async def test_a_store_that_fails_is_asked_again_until_it_works(
         assert sandbox.refresh_requests == 0
         store.error = None
         await until(lambda: sandbox.refreshes == 1)
-    assert len(told(caplog)) == 1
-    assert "the store is away" in told(caplog)[0]
+    assert len(warnings_of(caplog)) == 1
+    assert "the store is away" in warnings_of(caplog)[0]
     assert [record.exc_info for record in caplog.records if "not kept alive" in record.getMessage()] == [None]
 
 
@@ -114,7 +114,7 @@ async def test_a_look_into_a_store_that_fails_is_a_token_store_error(sandbox: Sa
 
 
 async def test_the_pauses_grow(sandbox: Sandbox) -> None:
-    """Five seconds, twice that with each failure, and a minute at most; a second after a renewal, and no storm."""
+    """Five seconds, twice that with each failure, and a minute at most; a second after a refresh."""
     store = _Breaks(sandbox.tokens())
     store.where, store.error = "load", TokenStoreError("the store is away")
     async with open_session(sandbox, store) as session:
@@ -137,7 +137,7 @@ async def test_the_pauses_grow(sandbox: Sandbox) -> None:
 async def test_after_a_logout_a_new_login_is_kept_alive(
     sandbox: Sandbox, clock: Clock, caplog: pytest.LogCaptureFixture, whose: str
 ) -> None:
-    """Told once; nothing is sent meanwhile; whoever logs in."""
+    """Logged once, and nothing is sent meanwhile. This session or another process logs in."""
     sandbox.behaviour.password_grant = True
     store = MemoryTokenStore(sandbox.tokens())
     async with open_session(sandbox, store, clock=clock) as session:
@@ -154,22 +154,22 @@ async def test_after_a_logout_a_new_login_is_kept_alive(
         later(LIFE - 40, clock, sandbox)
         await until(lambda: sandbox.refreshes == 1)
         await session.accounts.me()
-    assert len(told(caplog)) == 1
-    assert "a new login is waited for" in told(caplog)[0]
+    assert len(warnings_of(caplog)) == 1
+    assert "a new login is waited for" in warnings_of(caplog)[0]
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("kind", ["ended", "without a refresh token", "nobody"])
+@pytest.mark.parametrize("kind", ["ended", "without a refresh token", "empty"])
 async def test_where_a_person_is_needed_it_waits(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    """The server is asked once at most, the log tells it once, and a login by somebody else is taken up."""
+    """At most one request and one log line. A login by another process is adopted."""
     spent = sandbox.tokens()
     async with open_session(sandbox, stored=expired(spent)) as other:
         await other.accounts.me()
     sandbox.reset_counts()
     ended = attrs.evolve(expired(spent), refresh_token="") if "without" in kind else expired(spent)
-    store = MemoryTokenStore(None if kind == "nobody" else ended)
+    store = MemoryTokenStore(None if kind == "empty" else ended)
     async with open_session(sandbox, store) as session:
         handle = session.keep_alive()
         await until(lambda: handle.state == "waiting for a login")
@@ -178,7 +178,7 @@ async def test_where_a_person_is_needed_it_waits(
         await put(store, expired(sandbox.tokens()))
         await until(lambda: sandbox.refreshes == 1)
         await session.accounts.me()
-    assert len(told(caplog)) == 1
+    assert len(warnings_of(caplog)) == 1
 
 
 @pytest.mark.usefixtures("quick")

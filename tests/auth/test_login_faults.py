@@ -1,4 +1,4 @@
-"""What can still go wrong around a renewal: closes that are cut short, stores that misbehave, servers that babble."""
+"""Faults around a refresh or a login: cancelled closes, failing stores, wrong responses."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from ezeep_async.sandbox import Sandbox
 
 
 @pytest.mark.may_block
-def test_1_7_a_close_that_is_cut_short_does_not_cut_the_refresh() -> None:
-    """1-7: a close with a time limit at shutdown, then the end of the loop: the login is in the store."""
+def test_1_7_a_cancelled_close_does_not_cancel_the_refresh() -> None:
+    """1-7: a close with a time limit at shutdown, then the end of the loop: the token set is in the store."""
     with sandbox_in_a_thread() as sandbox:
         store = MemoryTokenStore(expired(sandbox.tokens()))
         sandbox.faults.add(TOKEN, delay_after=0.6)
@@ -111,17 +111,15 @@ class _Stubborn(MemoryTokenStore):
         await super().save(tokens)
 
 
-@pytest.mark.parametrize("somebody", ["logs in", "logs out"])
-async def test_2_9_a_late_save_never_undoes_what_somebody_did_meanwhile(
-    sandbox: Sandbox, somebody: str
-) -> None:
+@pytest.mark.parametrize("other", ["logs in", "logs out"])
+async def test_2_9_a_late_save_never_replaces_a_newer_token_set(sandbox: Sandbox, other: str) -> None:
     """2-9: the login that could not be stored in time is stored only over the one that it replaced."""
     store, clock = _Stubborn(expired(sandbox.tokens())), Clock()
     session = open_session(sandbox, store, clock=clock)
     store.full = True
     await session.accounts.me()
     store.full = False
-    theirs = sandbox.tokens() if somebody == "logs in" else None
+    theirs = sandbox.tokens() if other == "logs in" else None
     store._tokens = theirs
     clock.steady = 2.0
     await session.accounts.me()
@@ -241,7 +239,7 @@ async def test_whatever_a_store_raises_is_a_token_store_error(
 async def test_2_7_a_lock_that_cannot_be_given_back_undoes_nothing(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """2-7: the new login is stored, the call gets its answer, the hook is told, and the log says what went wrong."""
+    """2-7: the new token set is stored, the call succeeds, the hook is called, and the log reports the error."""
     store, seen = _Odd(expired(sandbox.tokens())), []
     store.where = "unlock"
     async with open_session(sandbox, store, on_token_rotated=lambda old, new: seen.append(new)) as session:
@@ -267,7 +265,7 @@ async def test_errors_of_a_store_that_cannot_be_copied_arrive_as_they_are(sandbo
 
 
 async def test_1_3_a_late_401_is_not_answered_with_a_token_that_has_ended(sandbox: Sandbox) -> None:
-    """1-3: refused late, when the replacement has ended as well: renewed, not sent to be refused again."""
+    """1-3: a 401 after the replacement has expired too: it is refreshed, not sent."""
     clock = Clock()
     async with open_session(sandbox, stored=sandbox.tokens(), clock=clock) as session:
         await session.accounts.me()
@@ -295,7 +293,7 @@ async def test_1_16_a_huge_leeway_makes_no_storm(sandbox: Sandbox) -> None:
 
 
 async def test_pairing_ends_with_an_error_that_no_person_can_mend(sandbox: Sandbox) -> None:
-    """A client that may not pair is told at once, and not after ten minutes."""
+    """A client that may not pair gets the error at once, not after ten minutes."""
     async with open_session(sandbox, MemoryTokenStore()) as session:
         pairing = await session.oauth.pair()
         await decide(pairing.auth_url)

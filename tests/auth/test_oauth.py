@@ -36,8 +36,8 @@ REVOKE = "POST /oauth/revoke/"
 
 
 @pytest.fixture
-async def nobody(sandbox: Sandbox):
-    """A session in which nobody is logged in."""
+async def empty(sandbox: Sandbox):
+    """A session without a token set."""
     async with open_session(sandbox, MemoryTokenStore()) as session:
         yield session
 
@@ -94,60 +94,60 @@ def test_an_app_without_a_redirect_uri_cannot_use_the_code_login() -> None:
         EzeepSession(OAuthApp("id")).oauth.authorization_request()
 
 
-async def test_the_whole_code_login(sandbox: Sandbox, nobody: EzeepSession) -> None:
+async def test_the_whole_code_login(sandbox: Sandbox, empty: EzeepSession) -> None:
     """From the consent page to the first call, with PKCE checked by the server."""
-    request = nobody.oauth.authorization_request()
+    request = empty.oauth.authorization_request()
     status, location = await decide(request.url)
     assert status == 302
-    tokens = await nobody.oauth.complete(location, request)
+    tokens = await empty.oauth.complete(location, request)
     assert isinstance(tokens, TokenSet)
-    assert (await nobody.accounts.me()).email == SANDBOX_ADMIN
+    assert (await empty.accounts.me()).email == SANDBOX_ADMIN
     assert sandbox.refresh_requests == 0
 
 
-async def test_a_code_works_once(nobody: EzeepSession) -> None:
+async def test_a_code_works_once(empty: EzeepSession) -> None:
     """The second exchange is refused, and the first login is kept."""
-    request = nobody.oauth.authorization_request()
+    request = empty.oauth.authorization_request()
     _, location = await decide(request.url)
     code = URL(location).query["code"]
-    await nobody.oauth.exchange_code(code, request.code_verifier)
+    await empty.oauth.exchange_code(code, request.code_verifier)
     with pytest.raises(AuthorizationDenied, match="invalid_grant") as caught:
-        await nobody.oauth.exchange_code(code, request.code_verifier)
+        await empty.oauth.exchange_code(code, request.code_verifier)
     assert code not in str(caught.value) + repr(caught.value.__cause__)
-    await nobody.accounts.me()
+    await empty.accounts.me()
 
 
-async def test_a_wrong_verifier_is_refused(nobody: EzeepSession) -> None:
+async def test_a_wrong_verifier_is_refused(empty: EzeepSession) -> None:
     """PKCE: the code alone is worth nothing."""
-    request = nobody.oauth.authorization_request()
+    request = empty.oauth.authorization_request()
     _, location = await decide(request.url)
     with pytest.raises(AuthorizationDenied):
-        await nobody.oauth.exchange_code(URL(location).query["code"], "w" * 43)
+        await empty.oauth.exchange_code(URL(location).query["code"], "w" * 43)
 
 
 @pytest.mark.parametrize("change", ["another", "", None])
-async def test_a_forged_state_is_refused(sandbox: Sandbox, nobody: EzeepSession, change: str | None) -> None:
+async def test_a_forged_state_is_refused(sandbox: Sandbox, empty: EzeepSession, change: str | None) -> None:
     """Another state, an empty one, none: StateMismatch, and nothing is sent."""
-    request = nobody.oauth.authorization_request()
+    request = empty.oauth.authorization_request()
     _, location = await decide(request.url)
     url = URL(location)
     query = {"code": url.query["code"]} | ({} if change is None else {"state": change})
     with pytest.raises(
         StateMismatch, match="not the one of this login" if change else "no state: it is not whole"
     ):
-        await nobody.oauth.complete(str(url.with_query(query)), request)
+        await empty.oauth.complete(str(url.with_query(query)), request)
     assert sandbox.count(TOKEN) == 0
 
 
-async def test_declining_is_an_error_of_its_own(nobody: EzeepSession) -> None:
+async def test_declining_is_an_error_of_its_own(empty: EzeepSession) -> None:
     """`?error=access_denied` becomes AuthorizationDenied; a redirect with nothing in it too."""
-    request = nobody.oauth.authorization_request()
+    request = empty.oauth.authorization_request()
     _, location = await decide(request.url, "deny")
     with pytest.raises(AuthorizationDenied, match="declined: access_denied: The person") as caught:
-        await nobody.oauth.complete(location, request)
+        await empty.oauth.complete(location, request)
     assert caught.value.error == "access_denied"
     with pytest.raises(AuthorizationDenied, match="no authorization code"):
-        await nobody.oauth.complete(f"http://127.0.0.1:8400/callback?state={request.state}", request)
+        await empty.oauth.complete(f"http://127.0.0.1:8400/callback?state={request.state}", request)
 
 
 async def test_an_unregistered_redirect_uri_never_redirects(sandbox: Sandbox) -> None:
@@ -175,7 +175,7 @@ async def test_a_cancelled_login_is_kept_all_the_same(sandbox: Sandbox) -> None:
 
 
 async def test_the_scope_of_a_refresh_may_be_empty(sandbox: Sandbox) -> None:
-    """An empty scope in a refresh answer is no loss of scope."""
+    """An empty scope in a refresh response keeps the scope."""
     async with open_session(sandbox) as session:
         assert (await session.oauth.refresh()).scope == "printing"
 
@@ -199,7 +199,7 @@ async def test_revoke_ends_the_login_here_and_there(sandbox: Sandbox, tmp_path) 
 
 @pytest.mark.parametrize("fault", [{"status": 503}, {"drop": "before"}])
 async def test_a_revoke_that_fails_keeps_the_login(sandbox: Sandbox, fault: dict[str, object]) -> None:
-    """The server was not told, so the store must not forget."""
+    """The server did not revoke the token set, so the store keeps it."""
     store = MemoryTokenStore(sandbox.tokens())
     sandbox.faults.add(REVOKE, **fault)
     async with open_session(sandbox, store) as session:
@@ -209,53 +209,53 @@ async def test_a_revoke_that_fails_keeps_the_login(sandbox: Sandbox, fault: dict
         await session.accounts.me()
 
 
-async def test_pairing_a_device(sandbox: Sandbox, nobody: EzeepSession) -> None:
+async def test_pairing_a_device(sandbox: Sandbox, empty: EzeepSession) -> None:
     """Ask until a person has confirmed in a browser."""
-    pairing = await nobody.oauth.pair(hardware_id="abc")
+    pairing = await empty.oauth.pair(hardware_id="abc")
     assert pairing.pairing_code not in repr(pairing)
     hold = sandbox.faults.hold(TOKEN, times=1)
-    waiting = asyncio.create_task(nobody.oauth.wait_for_pairing(pairing, interval=0.02, timeout=10))
+    waiting = asyncio.create_task(empty.oauth.wait_for_pairing(pairing, interval=0.02, timeout=10))
     await hold.arrived()
     hold.release()
     await decide(pairing.auth_url)
     await waiting
-    assert (await nobody.accounts.me()).email == SANDBOX_ADMIN
+    assert (await empty.accounts.me()).email == SANDBOX_ADMIN
 
 
-async def test_a_declined_pairing(nobody: EzeepSession) -> None:
+async def test_a_declined_pairing(empty: EzeepSession) -> None:
     """A definite refusal ends the polling."""
-    pairing = await nobody.oauth.pair()
+    pairing = await empty.oauth.pair()
     await decide(pairing.auth_url, "deny")
     with pytest.raises(AuthorizationDenied):
-        await nobody.oauth.wait_for_pairing(pairing, interval=0.01, timeout=5)
+        await empty.oauth.wait_for_pairing(pairing, interval=0.01, timeout=5)
 
 
-async def test_a_pairing_that_nobody_confirms(nobody: EzeepSession) -> None:
+async def test_a_pairing_that_nobody_confirms(empty: EzeepSession) -> None:
     """PairingTimeout, which is a TimeoutError too."""
-    pairing = await nobody.oauth.pair(mode="device")
+    pairing = await empty.oauth.pair(mode="device")
     with pytest.raises(PairingTimeout) as caught:
-        await nobody.oauth.wait_for_pairing(pairing, interval=0.02, timeout=0.1)
+        await empty.oauth.wait_for_pairing(pairing, interval=0.02, timeout=0.1)
     assert isinstance(caught.value, TimeoutError)
     assert isinstance(caught.value, AuthenticationError)
 
 
-async def test_a_pairing_is_looked_at_once_more_at_the_end(sandbox: Sandbox, nobody: EzeepSession) -> None:
+async def test_a_pairing_is_looked_at_once_more_at_the_end(sandbox: Sandbox, empty: EzeepSession) -> None:
     """An interval that does not fit any more is no reason to give up early: all of `timeout` is the person's."""
-    pairing = await nobody.oauth.pair()
+    pairing = await empty.oauth.pair()
     hold = sandbox.faults.hold(TOKEN, after=True, times=1)
-    waiting = asyncio.create_task(nobody.oauth.wait_for_pairing(pairing, interval=100.0, timeout=0.1))
+    waiting = asyncio.create_task(empty.oauth.wait_for_pairing(pairing, interval=100.0, timeout=0.1))
     await hold.arrived()
     await decide(pairing.auth_url)
     hold.release()
     await waiting
     assert sandbox.count(TOKEN) == 2
-    assert (await nobody.accounts.me()).email == SANDBOX_ADMIN
+    assert (await empty.accounts.me()).email == SANDBOX_ADMIN
 
 
-async def test_a_time_limit_of_none_is_one_look(sandbox: Sandbox, nobody: EzeepSession) -> None:
-    pairing = await nobody.oauth.pair()
+async def test_a_time_limit_of_none_is_one_look(sandbox: Sandbox, empty: EzeepSession) -> None:
+    pairing = await empty.oauth.pair()
     with pytest.raises(PairingTimeout):
-        await nobody.oauth.wait_for_pairing(pairing, timeout=0.0)
+        await empty.oauth.wait_for_pairing(pairing, timeout=0.0)
     assert sandbox.count(TOKEN) == 1
 
 
@@ -269,44 +269,44 @@ async def test_a_time_limit_of_none_is_one_look(sandbox: Sandbox, nobody: EzeepS
     ],
     ids=str,
 )
-async def test_what_is_no_refusal_means_ask_again(sandbox: Sandbox, nobody: EzeepSession, fault) -> None:
-    """How "not yet" looks is not documented: anything but a definite refusal goes on polling."""
-    pairing = await nobody.oauth.pair()
+async def test_what_is_no_refusal_means_ask_again(sandbox: Sandbox, empty: EzeepSession, fault) -> None:
+    """The response before the confirmation is not documented: only a definite refusal ends the polling."""
+    pairing = await empty.oauth.pair()
     await decide(pairing.auth_url)
     sandbox.faults.add(TOKEN, **fault)
-    await nobody.oauth.wait_for_pairing(pairing, interval=0.01, timeout=5)
+    await empty.oauth.wait_for_pairing(pairing, interval=0.01, timeout=5)
     assert sandbox.count(TOKEN) == 2
 
 
 async def test_slow_down_makes_the_interval_longer(
-    sandbox: Sandbox, nobody: EzeepSession, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, empty: EzeepSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RFC 8628 section 3.5."""
     monkeypatch.setattr("ezeep_async.auth.oauth.SLOW_DOWN_S", 100.0)
-    pairing = await nobody.oauth.pair()
+    pairing = await empty.oauth.pair()
     sandbox.faults.add(TOKEN, status=400, body='{"error": "slow_down"}')
     with pytest.raises(PairingTimeout):
-        await nobody.oauth.wait_for_pairing(pairing, interval=0.01, timeout=0.5)
+        await empty.oauth.wait_for_pairing(pairing, interval=0.01, timeout=0.5)
     assert sandbox.count(TOKEN) == 2  # the first, and the one at the end
 
 
-async def test_pairing_modes_are_checked(sandbox: Sandbox, nobody: EzeepSession) -> None:
+async def test_pairing_modes_are_checked(sandbox: Sandbox, empty: EzeepSession) -> None:
     """Before anything is sent."""
     with pytest.raises(ValueError, match="mode"):
-        await nobody.oauth.pair(mode="printer")
+        await empty.oauth.pair(mode="printer")
     assert not sandbox.requests
 
 
-async def test_the_password_grant(sandbox: Sandbox, nobody: EzeepSession) -> None:
+async def test_the_password_grant(sandbox: Sandbox, empty: EzeepSession) -> None:
     """For client ids that are enabled for it; refused plainly for the others, and for a wrong password."""
     with pytest.raises(AuthenticationError, match="unauthorized_client"):
-        await nobody.oauth.login_with_password(SANDBOX_ADMIN, SANDBOX_PASSWORD)
+        await empty.oauth.login_with_password(SANDBOX_ADMIN, SANDBOX_PASSWORD)
     sandbox.behaviour.password_grant = True
     with pytest.raises(AuthorizationDenied) as caught:
-        await nobody.oauth.login_with_password(SANDBOX_ADMIN, "wrong-horse")
+        await empty.oauth.login_with_password(SANDBOX_ADMIN, "wrong-horse")
     assert "wrong-horse" not in str(caught.value)
-    await nobody.oauth.login_with_password(SANDBOX_ADMIN, SANDBOX_PASSWORD)
-    assert (await nobody.accounts.me()).email == SANDBOX_ADMIN
+    await empty.oauth.login_with_password(SANDBOX_ADMIN, SANDBOX_PASSWORD)
+    assert (await empty.accounts.me()).email == SANDBOX_ADMIN
 
 
 async def test_a_client_secret_is_used(sandbox: Sandbox) -> None:
@@ -325,12 +325,12 @@ async def test_a_client_secret_is_used(sandbox: Sandbox) -> None:
 
 
 async def test_a_refresh_token_that_comes_as_a_cookie_is_explained(
-    sandbox: Sandbox, nobody: EzeepSession
+    sandbox: Sandbox, empty: EzeepSession
 ) -> None:
     """9-5: cookies are neither kept nor sent, and the error says so."""
     sandbox.faults.add(TOKEN, status=200, body="{}", headers={"Set-Cookie": "refresh_token=abc; Path=/"})
     with pytest.raises(OutcomeUnknown, match="cookie"):
-        await nobody.oauth.exchange_code("code")
+        await empty.oauth.exchange_code("code")
 
 
 async def test_oauth_works_on_a_session_that_was_not_entered(sandbox: Sandbox) -> None:
@@ -362,10 +362,10 @@ async def test_from_env(sandbox: Sandbox, tmp_path) -> None:
         assert (await session.accounts.me()).email == SANDBOX_ADMIN
 
 
-async def test_2_13_from_env_with_a_login_that_somebody_else_renews(
+async def test_2_13_from_env_with_a_token_that_another_process_refreshes(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """2-13: the token of the environment is used; that it is not renewed is said at the start."""
+    """2-13: the token of the environment is used; a warning at the start says that it is not refreshed."""
     environ = {
         "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id,
         "EZEEP_ACCESS_TOKEN": sandbox.tokens().access_token,
@@ -379,7 +379,7 @@ async def test_2_13_from_env_with_a_login_that_somebody_else_renews(
 
 @pytest.mark.parametrize("path", [REVOKE, "POST /oauth/pair/"])
 async def test_every_oauth_request_has_a_time_limit(sandbox: Sandbox, path: str) -> None:
-    """A server that never answers holds neither the caller nor the store's lock for longer than `refresh_timeout`."""
+    """A server that never responds holds neither the caller nor the store's lock for longer than `refresh_timeout`."""
     hold = sandbox.faults.hold(path)
     settings = attrs.evolve(QUICK, refresh_timeout=2.0)
     async with open_session(sandbox, stored=sandbox.tokens(), settings=settings) as session:
@@ -397,26 +397,26 @@ def _everything_in(error: BaseException | None) -> str:
     return text
 
 
-async def test_8_3_half_a_login_is_in_no_error(sandbox: Sandbox, nobody: EzeepSession) -> None:
-    """8-3: a truncated answer of the token endpoint holds tokens: they are in no message, attribute or cause."""
+async def test_8_3_half_a_login_is_in_no_error(sandbox: Sandbox, empty: EzeepSession) -> None:
+    """8-3: a truncated response of the token endpoint contains tokens: they are in no message, attribute or cause."""
     body = '{"access_token": "planted-access", "refresh_token": "planted-refresh", "expires_in": 36'
     sandbox.faults.add(TOKEN, times=None, status=200, body=body)
     with pytest.raises(OutcomeUnknown) as code_login:
-        await nobody.oauth.exchange_code("planted-code")
+        await empty.oauth.exchange_code("planted-code")
     async with open_session(sandbox) as session:
         with pytest.raises(TransientAuthError) as refresh:
             await session.oauth.refresh()
     sandbox.faults.add("POST /oauth/pair/", status=200, body='{"pairing_code": "planted-pairing"}')
     with pytest.raises(UnexpectedResponse) as pairing:
-        await nobody.oauth.pair()
+        await empty.oauth.pair()
     for caught in (code_login, refresh, pairing):
         assert "planted" not in _everything_in(caught.value)
 
 
-async def test_8_4_oauth_requests_have_an_id_too(sandbox: Sandbox, nobody: EzeepSession) -> None:
+async def test_8_4_oauth_requests_have_an_id_too(sandbox: Sandbox, empty: EzeepSession) -> None:
     """8-4: every request carries X-Request-ID, and the error names it."""
     with pytest.raises(AuthorizationDenied) as caught:
-        await nobody.oauth.exchange_code("nonsense")
+        await empty.oauth.exchange_code("nonsense")
     assert caught.value.request_id
     assert sandbox.requests[-1].headers["X-Request-ID"] == caught.value.request_id
 

@@ -1,4 +1,4 @@
-"""One renewal of the login, owned by nobody who can be cancelled: requirements 1-1 to 1-20."""
+"""One refresh at a time, which survives cancellation of its waiters: requirements 1-1 to 1-20."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def test_1_3_a_401_adopts_what_another_process_stored(sandbox: Sandbox) ->
 
 
 async def test_1_4_a_second_401_is_final(sandbox: Sandbox) -> None:
-    """1-4: refused again after a renewal: an error at once, two requests in all, one refresh."""
+    """1-4: a second 401 after a refresh: an error at once, two requests in all, one refresh."""
     sandbox.faults.add(ME, times=None, status=401)
     async with open_session(sandbox, stored=sandbox.tokens()) as session:
         with pytest.raises(AuthenticationError) as caught:
@@ -310,7 +310,7 @@ async def test_1_7_the_task_is_held_and_closing_waits_for_it(sandbox: Sandbox) -
 
 
 async def test_1_7_a_cancelled_close_goes_on(sandbox: Sandbox) -> None:
-    """1-7: whoever waits for the close may be cancelled; the close is not."""
+    """1-7: a waiter of the close may be cancelled; the close is not."""
     store = MemoryTokenStore(expired(sandbox.tokens()))
     session = open_session(sandbox, store)
     hold = sandbox.faults.hold(TOKEN)
@@ -374,16 +374,16 @@ async def test_1_9_storing_follows_the_value_of_the_token(sandbox: Sandbox) -> N
 async def test_1_10_a_hook_may_use_the_session(sandbox: Sandbox, kind: str) -> None:
     """1-10: it is called with the lock released, and may call and even refresh without a deadlock."""
     done = asyncio.Event()
-    answers: list[object] = []
+    results: list[object] = []
 
     async def work() -> None:
-        answers.append(await session.accounts.me())
-        if len(answers) == 1:
-            answers.append(await session.oauth.refresh())
+        results.append(await session.accounts.me())
+        if len(results) == 1:
+            results.append(await session.oauth.refresh())
         done.set()
 
     def sync_hook(old: TokenSet | None, new: TokenSet) -> None:
-        answers.append(asyncio.ensure_future(work()))
+        results.append(asyncio.ensure_future(work()))
 
     async def async_hook(old: TokenSet | None, new: TokenSet) -> None:
         await work()
@@ -427,7 +427,7 @@ class _ForgetfulLock(MemoryTokenStore):
 
 
 async def test_1_14_invalid_grant_looks_into_the_store_first() -> None:
-    """1-14: somebody else rotated meanwhile: use theirs, no error for the caller."""
+    """1-14: another process refreshed meanwhile: its token set is used, and the caller sees no error."""
     async with Sandbox(reuse_protection=False) as sandbox:
         store = _ForgetfulLock(expired(sandbox.tokens()))
         async with open_session(sandbox, store) as slow, open_session(sandbox, store) as fast:
@@ -455,7 +455,7 @@ async def test_1_14_invalid_grant_with_nothing_new_needs_a_person(sandbox: Sandb
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         {"status": 403, "body": "<html><title>Blocked</title></html>", "content_type": "text/html"},
         {"status": 400, "body": "", "content_type": None},
@@ -471,11 +471,11 @@ async def test_1_14_invalid_grant_with_nothing_new_needs_a_person(sandbox: Sandb
         {"status": 200, "body": "{}"},
         {"status": 400, "body": '{"error": "temporarily_unavailable"}'},
     ],
-    ids=lambda answer: f"{answer['status']}-{str(answer.get('body'))[:16]}",
+    ids=lambda response: f"{response['status']}-{str(response.get('body'))[:16]}",
 )
-async def test_1_15_only_an_oauth_error_ends_a_login(sandbox: Sandbox, answer: dict[str, object]) -> None:
+async def test_1_15_only_an_oauth_error_ends_a_login(sandbox: Sandbox, response: dict[str, object]) -> None:
     """1-15: everything else is a passing trouble; the stored login stays, and works when the trouble is over."""
-    fault = sandbox.faults.add(TOKEN, times=None, **answer)
+    fault = sandbox.faults.add(TOKEN, times=None, **response)
     store = MemoryTokenStore(expired(sandbox.tokens()))
     before = await store.load()
     async with open_session(sandbox, store) as session:
@@ -537,7 +537,7 @@ async def test_a_lost_answer_is_replayed_once(grace: float, protection: bool) ->
                 with pytest.raises(ReauthorizationRequired, match="response to a token refresh was lost"):
                     await session.accounts.me()
             assert sandbox.refresh_requests == 2
-            assert await survives("answer lost", sandbox, session) == bool(grace)
+            assert await survives("response lost", sandbox, session) == bool(grace)
 
 
 async def test_a_request_that_was_not_processed_survives_a_dropped_connection(sandbox: Sandbox) -> None:
@@ -573,7 +573,7 @@ async def test_1_16_a_login_stored_by_a_clock_that_is_off_works(sandbox: Sandbox
 
 
 async def test_1_16_the_leeway_is_at_most_a_fifth_of_the_life() -> None:
-    """1-16: a token of ten seconds is used for eight of them, and not renewed at every call."""
+    """1-16: a token of ten seconds is used for eight of them, and not refreshed at every call."""
     async with Sandbox(expires_in=10.0) as sandbox:
         clock = Clock()
         async with open_session(sandbox, clock=clock) as session:
@@ -586,7 +586,7 @@ async def test_1_16_the_leeway_is_at_most_a_fifth_of_the_life() -> None:
         assert sandbox.refresh_requests == 2
 
 
-async def test_1_16_a_token_that_ended_unnoticed_is_renewed_by_its_401(sandbox: Sandbox) -> None:
+async def test_1_16_a_token_that_expired_unnoticed_is_refreshed_after_its_401(sandbox: Sandbox) -> None:
     """1-16: after a suspend the steady clock has not moved; the 401 does what the clock did not."""
     async with open_session(sandbox, stored=sandbox.tokens()) as session:
         await session.accounts.me()
@@ -613,7 +613,7 @@ def test_1_17_one_store_in_two_loops_under_contention() -> None:
 
 
 @pytest.mark.parametrize("expires_in", [None, "3600", 3600.5, "soon", -1, True])
-async def test_1_18_odd_answers_of_the_token_endpoint(sandbox: Sandbox, expires_in: object) -> None:
+async def test_1_18_incomplete_responses_of_the_token_endpoint(sandbox: Sandbox, expires_in: object) -> None:
     """1-18: no refresh token keeps the old one; expires_in may be absent, text, a fraction or nonsense."""
     body = {"access_token": sandbox.tokens().access_token, "expires_in": expires_in, "scope": ""}
     import json
@@ -674,7 +674,7 @@ class _FullDisk(MemoryTokenStore):
 async def test_2_7_a_login_that_cannot_be_stored_is_used_and_told(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """2-7: the call gets its answer, a critical line is logged, storing is tried again, nothing is swallowed."""
+    """2-7: the call succeeds, a critical line is logged, and storing is retried."""
     store = _FullDisk(expired(sandbox.tokens()))
     store.full = True
     clock = Clock()
@@ -710,7 +710,7 @@ async def test_2_7_closing_with_a_login_that_was_never_stored_raises(sandbox: Sa
             raise LookupError
 
 
-async def test_2_7_a_newer_login_in_memory_is_renewed_rather_than_the_spent_one_in_the_store(
+async def test_2_7_the_newer_token_set_in_memory_is_refreshed_not_the_used_one_in_the_store(
     sandbox: Sandbox,
 ) -> None:
     """2-7: the store still has the spent token: the next refresh uses the one in memory."""
@@ -782,7 +782,7 @@ async def test_tokens_go_into_an_empty_store_only(sandbox: Sandbox) -> None:
         assert await store.load() == mine
 
 
-async def test_nobody_logged_in_is_said_plainly(sandbox: Sandbox) -> None:
+async def test_an_empty_store_raises_reauthorization_required(sandbox: Sandbox) -> None:
     """An empty store: ReauthorizationRequired, and no request."""
     async with open_session(sandbox, MemoryTokenStore()) as session:
         with pytest.raises(ReauthorizationRequired, match="not logged in"):
@@ -791,7 +791,7 @@ async def test_nobody_logged_in_is_said_plainly(sandbox: Sandbox) -> None:
 
 
 async def test_a_code_exchange_is_never_repeated(sandbox: Sandbox) -> None:
-    """9-4: after bytes were sent the answer is lost: OutcomeUnknown, one request."""
+    """9-4: after bytes were sent the response is lost: OutcomeUnknown, one request."""
     sandbox.faults.add(TOKEN, drop="after")
     async with open_session(sandbox, MemoryTokenStore()) as session:
         with pytest.raises(OutcomeUnknown, match="start again"):

@@ -1,4 +1,4 @@
-"""`TokenSet`: what is in it, what it shows, and how it is read from an answer."""
+"""`TokenSet`: its values, its repr, and how it is made from a response."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FROM_CODE = {
 
 
 def test_from_the_documented_answer() -> None:
-    """The seed document's two answers, one after the other: the empty scope of the second changes nothing."""
+    """The two responses of the seed document, one after the other: the empty scope of the second changes nothing."""
     first = TokenSet.from_response(FROM_CODE, now=NOW)
     assert (first.access_token, first.refresh_token, first.scope) == (
         "eyJ0eXAiO...",
@@ -35,8 +35,8 @@ def test_from_the_documented_answer() -> None:
     )
     assert first.expires_at == NOW + timedelta(hours=1)
     assert first.expires_in == 3600
-    answer = {**FROM_CODE, "access_token": "eyJ0eXAiOiJ...", "scope": "", "refresh_token": "vT5GTKk8..."}
-    second = TokenSet.from_response(answer, now=NOW, previous=first)
+    response = {**FROM_CODE, "access_token": "eyJ0eXAiOiJ...", "scope": "", "refresh_token": "vT5GTKk8..."}
+    second = TokenSet.from_response(response, now=NOW, previous=first)
     assert (second.refresh_token, second.scope) == ("vT5GTKk8...", "printing")
 
 
@@ -61,15 +61,15 @@ def test_1_18_expires_in_in_every_form(given: object, seconds: float | None) -> 
     assert tokens.expires_at == NOW + timedelta(seconds=seconds or 3600)
 
 
-@pytest.mark.parametrize("answer", [{}, {"access_token": ""}, {"access_token": 5}, {"access_token": None}])
-def test_an_answer_without_an_access_token(answer: dict[str, object]) -> None:
+@pytest.mark.parametrize("response", [{}, {"access_token": ""}, {"access_token": 5}, {"access_token": None}])
+def test_a_response_without_an_access_token(response: dict[str, object]) -> None:
     """It is not a login."""
     with pytest.raises(ValueError, match="access_token"):
-        TokenSet.from_response(answer)
+        TokenSet.from_response(response)
 
 
 def test_8_3_no_secret_in_the_repr() -> None:
-    """8-3: fingerprints, which tell two tokens apart and give nothing away."""
+    """8-3: fingerprints, which distinguish two tokens and reveal nothing."""
     tokens = TokenSet("secret-access", "secret-refresh", NOW)
     text = repr(tokens) + str(tokens) + f"{tokens}"
     assert "secret" not in text
@@ -99,7 +99,7 @@ def test_8_6_copies_are_equal() -> None:
 
 
 def test_both_stores_are_token_stores(tmp_path: Path) -> None:
-    """The protocol, as anybody else's store has to have it."""
+    """The protocol that a third-party store has to implement."""
     assert isinstance(MemoryTokenStore(), TokenStore)
     assert isinstance(FileTokenStore(tmp_path / "x"), TokenStore)
 

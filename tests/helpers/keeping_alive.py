@@ -15,7 +15,7 @@ LIFE = 3600.0
 
 
 async def steps(handle: KeepAlive, number: int = 6) -> None:
-    """Let it look around that many times: whatever it is about to do, it has done then."""
+    """Wait for so many of its steps."""
     done = 0
     real = handle._step
 
@@ -31,12 +31,12 @@ async def steps(handle: KeepAlive, number: int = 6) -> None:
 
 
 def later(seconds: float, clock: Clock, sandbox: Sandbox) -> None:
-    """Let time pass for client and server at once."""
+    """Advance the clocks of the client and of the server."""
     clock.steady += seconds
     sandbox.clock.advance(seconds)
 
 
-def told(caplog: pytest.LogCaptureFixture, text: str = "not kept alive") -> list[str]:
+def warnings_of(caplog: pytest.LogCaptureFixture, text: str = "not kept alive") -> list[str]:
     return [
         record.getMessage()
         for record in caplog.records

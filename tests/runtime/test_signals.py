@@ -1,4 +1,4 @@
-"""`finish_refresh_on`: what a program owes its token set when a signal ends it."""
+"""`finish_refresh_on`: the token set of a program that a signal ends."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def server() -> Iterator[ThreadedSandbox]:
 def run_until_signalled(
     server: ThreadedSandbox, path: Path, program: str, *numbers: int, release: bool = True
 ) -> tuple[int, str]:
-    """Send the signals while the server has answered a refresh, and the response is on its way. Code and output."""
+    """Send the signals while the response to a refresh is on its way. Code and output."""
     server.reset_counts()
     asyncio.run(put(FileTokenStore(path), expired(server.tokens())))
     hold = server.faults.hold(TOKEN, after=True, times=1)
@@ -161,7 +161,7 @@ def test_2_3_ctrl_c_any_number_of_times(server: ThreadedSandbox, tmp_path: Path,
     assert not is_lost(server, path)
 
 
-def test_2_3_a_program_that_cancels_its_main_task_owes_nothing_else(
+def test_2_3_a_program_that_cancels_its_main_task_needs_nothing_else(
     server: ThreadedSandbox, tmp_path: Path
 ) -> None:
     """2-3: as uvicorn, gunicorn and `loop.add_signal_handler` do it: they replace our handler, and end in order."""
