@@ -118,10 +118,7 @@ class CurrentTokens:
 
 
 def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, log: Log) -> None:
-    """Report that `tokens=` is not used, unless the stored token set is the same one or a successor of it.
-
-    Raises `TokenStoreError` if both are JWTs of different subjects. Logs a warning if the users are not known.
-    """
+    """Raise or log that `tokens=` is not used, unless the stored token set is the same one or a successor of it."""
     if stored.access_token and stored.access_token == given.access_token:
         return
     if given.mark in (stored.mark, *stored.lineage) or stored.mark in given.lineage:

@@ -71,14 +71,12 @@ class _Refusals:
         """Raise the earlier refusal of this refresh token, if it is final or its cool-down is not over."""
         error = self.errors.get(_digest(tokens.refresh_token))
         if isinstance(error, ReauthorizationRequired):
-            raise restated(
-                error,
-                f"{error}. The server refused it before. It is not sent again while the token store holds this token set",
-                type(error),
-            )
-        if error is not None and self.refresh_tokens.covers(tokens.refresh_token, now):
-            seconds = self.refresh_tokens.until - now
-            raise restated(error, f"{error}. It is not sent again for {seconds:.0f} s", type(error))
+            why = "The server refused it before. It is not sent again while the token store holds this token set"
+        elif error is not None and self.refresh_tokens.covers(tokens.refresh_token, now):
+            why = f"It is not sent again for {self.refresh_tokens.until - now:.0f} s"
+        else:
+            return
+        raise restated(error, f"{error}. {why}", type(error))
 
     def remember(self, tokens: TokenSet, error: AuthenticationError, now: float) -> None:
         # A copy, without the traceback.

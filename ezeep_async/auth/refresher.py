@@ -1,9 +1,4 @@
-"""The refresher: one token refresh at a time, in a task that survives the cancellation of its waiters.
-
-A refresh locks the store, loads it again, adopts a token set that another process stored meanwhile, checks that the store
-is writable, sends the request, saves, publishes, releases the lock, and then calls the hook. All callers that need the
-new token wait for the one task through `asyncio.shield`.
-"""
+"""One token refresh at a time, in a task that survives the cancellation of its waiters. See docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -140,17 +135,12 @@ class Refresher:
             return await self._load()
 
     async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:
-        """Wait for a refresh that is under way, and for hooks except `caller`, which may be one of them.
-
-        A refresh that still waits for the lock of the store is cancelled.
-
-        Raises `TokenPersistError` if the token set in memory could not be stored.
-        """
+        """Wait for what is under way, except for `caller`, which may be a hook. Raises `TokenPersistError`."""
         limit = self.exchanger.longest + STORE_MARGIN_S
         loop = asyncio.get_running_loop()  # tasks of a closed loop never end
         while pending := {task for task in self.under_way() if task.get_loop() is loop}:
             for task in pending:
-                if task.is_cancellable:
+                if task.is_cancellable:  # it waits for the lock of the store
                     task.cancel()
             done, _ = await asyncio.wait(pending, timeout=REPORT_CLOSING_AFTER_S)
             if done:

@@ -25,8 +25,7 @@ T = TypeVar("T")
 class ShieldedTask(ContainedTask[T]):
     """A task that other tasks do not cancel, nor `asyncio.run()` at its end, which then waits for it.
 
-    Its own time limits work: `asyncio.timeout` and task groups cancel from a callback of the event loop, where there is
-    no current task.
+    `asyncio.timeout` and task groups inside it work: they cancel from callbacks, where there is no current task.
     """
 
     has_timers = True
@@ -76,10 +75,7 @@ def cancellable() -> Generator[None]:
 async def wait_through(
     future: asyncio.Future[Any], limit: RunningLimit, at_most: float = float("inf")
 ) -> bool:
-    """Wait for what is left of `limit`, or `at_most` seconds of it. Return whether `future` is done.
-
-    Does not cancel `future`. In a shielded task, cancellations do not end the wait.
-    """
+    """`RunningLimit.wait` that cancellations do not end in a shielded task."""
     rest = max(0.0, limit.left - at_most)
     while not future.done() and limit.left > rest:
         await retry_if_cancelled(lambda: limit.wait(future, limit.left - rest))
@@ -87,15 +83,14 @@ async def wait_through(
 
 
 async def sleep_through(limit: RunningLimit, seconds: float) -> None:
-    """Use up so many seconds of `limit`. In a shielded task, cancellations do not end the wait."""
+    """`RunningLimit.sleep` that cancellations do not end in a shielded task."""
     await wait_through(asyncio.get_running_loop().create_future(), limit, seconds)
 
 
 async def retry_if_cancelled(act: Callable[[], Awaitable[T]]) -> T:
-    """Do it, in a shielded task again after each cancellation: for what may be done twice.
+    """Do it, in a shielded task again after each cancellation (by a signal handler that cancels all tasks).
 
-    Such a cancellation comes from a callback of the event loop, such as a signal handler that cancels all tasks, any
-    number of times. A `CancelledError` without a cancellation is raised: a retry would meet it again.
+    A `CancelledError` without a cancellation is raised: a retry would meet it again.
     """
     while True:
         try:

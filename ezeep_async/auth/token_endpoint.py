@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Protocol, cast
 
 import attrs
@@ -82,20 +83,9 @@ class TokenEndpoint:
         """Send the form of a grant, and return the token set. Raises `AuthenticationError`."""
         response = await self.post(TOKEN_PATH, form, limit)
         try:
-            body = json_object(response)
-            tokens = TokenSet.from_response(body, self._clock.now(), previous=previous)
+            return tokens_from(response, self._clock.now(), previous, self.log)
         except UnexpectedResponse as error:
             raise _unanswered(error) from error
-        except ValueError as error:
-            problem = _unreadable(response, f"{error}{_COOKIE_ONLY if _has_refresh_cookie(response) else ''}")
-        else:
-            if body.get("refresh_token") and usable_token(body["refresh_token"]) is None:
-                self.log.warning("the response has a refresh token that cannot be used")
-            elif not body.get("refresh_token") and _has_refresh_cookie(response):
-                self.log.warning("the response has no refresh token%s", _COOKIE_ONLY)
-            return tokens
-        # Outside of the handlers: the original error would be the context, and its frames hold the body.
-        raise _unanswered(problem) from problem
 
     async def post(
         self, path: str, form: Mapping[str, str], limit: RunningLimit | None = None
@@ -106,14 +96,11 @@ class TokenEndpoint:
         except (TransportError, UnexpectedResponse) as error:
             raise _unanswered(error) from error
         if not is_success(response.status):
-            raise _refusal(response, path, form)
+            raise refusal_from(response, path, form)
         return response
 
     async def send(self, request: Request, limit: RunningLimit) -> RawResponse:
-        """Send a request, and wait for what is left of `limit`. In a task of `auth.tasks` it cannot be cancelled.
-
-        Raises `ConnectFailed` if the server was not reached in time, and `RequestTimeout` if it did not respond in time.
-        """
+        """Send a request once, and wait for what is left of `limit`. In a shielded task it cannot be cancelled."""
         seconds = limit.left
         to_connect = min(self.connect_timeout, seconds)
         phase = Phase()
@@ -163,10 +150,9 @@ def restated(
 
 
 def json_object(response: RawResponse) -> dict[str, object]:
-    """Decode a response for which a token was used up, however it is written.
+    """Decode a response for which a token was used up: also in UTF-16, with invalid bytes, line breaks or numbers.
 
-    Accepts UTF-16, NaN, bytes that are not UTF-8, line breaks in strings, and numbers with thousands of digits. Raises
-    `UnexpectedResponse`, without the body and without the error of the decoder: both may contain a token.
+    Raises `UnexpectedResponse` without the body and the error of the decoder: both may contain a token.
     """
     body = response.body
     decoded: object = None
@@ -181,6 +167,24 @@ def json_object(response: RawResponse) -> dict[str, object]:
     if not isinstance(decoded, dict):
         raise _unreadable(response, "the response is not a JSON object with a token set")
     return cast("dict[str, object]", decoded)
+
+
+def tokens_from(response: RawResponse, now: datetime, previous: TokenSet | None, log: Log) -> TokenSet:
+    """The token set in a 2xx response. Raises `UnexpectedResponse` if there is none."""
+    body = json_object(response)
+    only_cookie = not body.get("refresh_token") and _has_refresh_cookie(response)
+    try:
+        tokens = TokenSet.from_response(body, now, previous=previous)
+    except ValueError as error:
+        problem = _unreadable(response, f"{error}{_COOKIE_ONLY if only_cookie else ''}")
+    else:
+        if only_cookie:
+            log.warning("the response has no refresh token%s", _COOKIE_ONLY)
+        elif body.get("refresh_token") and usable_token(body["refresh_token"]) is None:
+            log.warning("the response has a refresh token that cannot be used")
+        return tokens
+    # Outside of the handler: the original error would be the context, and its frames hold the body.
+    raise problem
 
 
 def pairing_from(response: RawResponse) -> tuple[str, str]:
@@ -223,7 +227,7 @@ def _error_code(response: RawResponse) -> str | None:
     return code if isinstance(code, str) and code not in _TEMPORARY else None
 
 
-def _refusal(response: RawResponse, path: str, form: Mapping[str, str]) -> AuthenticationError:
+def refusal_from(response: RawResponse, path: str, form: Mapping[str, str]) -> AuthenticationError:
     """The error for a response that is not 2xx. Its cause is the plain response."""
     code = _error_code(response)
     response = attrs.evolve(response, body=_TOKENS.sub(rb'\1"***"', response.body))
