@@ -34,7 +34,6 @@ from ezeep_async.session import EzeepSession
 C = TypeVar("C", bound="type[StoreChecks]")
 MakeStore = Callable[[], TokenStore]
 Event = threading.Event | synchronize.Event
-PutTokens = Callable[[TokenSet], object]
 Lock = Callable[[], AbstractAsyncContextManager[object]]
 Scenario = Callable[[], Coroutine[Any, Any, object]]
 
@@ -89,15 +88,19 @@ async def loop_rounds(number: int) -> None:
         await asyncio.sleep(0)
 
 
+def optional(store: TokenStore, name: str) -> Callable[..., object]:
+    """Return the method. Skips the test of a store without it."""
+    method: Callable[..., object] | None = getattr(store, name, None)
+    return method if method is not None else pytest.skip(f"this store has no {name}()")
+
+
 @asynccontextmanager
 async def lock_of(store: TokenStore, name: str | None) -> AsyncGenerator[Lock]:
     """The store's lock, or its shared lock `name`. Skips the test of a store without shared locks."""
     if name is None:
         yield store.lock
-    elif not hasattr(store, "shared_locks"):
-        pytest.skip("this store has no shared_locks()")
     else:
-        locks: object = store.shared_locks()
+        locks: object = optional(store, "shared_locks")()
         assert isinstance(locks, SharedLocks), "shared_locks() returns an object without hold() and aclose()"
         try:
             yield partial(locks.hold, name)
@@ -176,11 +179,6 @@ class StoreChecks:
         loop.slow_callback_duration = math.inf  # the log of slow callbacks contains arguments: tokens
         async with asyncio.timeout(4 * self.patience):
             await scenario()
-
-    def bind_of(self, store: TokenStore) -> Callable[[str, str], object]:
-        """Return its `bind`. Skips the test of a store without one."""
-        bind: Callable[[str, str], object] | None = getattr(store, "bind", None)
-        return bind if bind is not None else pytest.skip("this store has no bind()")
 
     @asynccontextmanager
     async def acquired(self, lock: Lock, when: str = "though it was free") -> AsyncGenerator[None]:
@@ -304,7 +302,7 @@ class CommonContract(StoreChecks):
     @pytest.mark.parametrize(("client", "account"), OTHER_OWNERS)
     def test_it_is_bound_to_one_client_and_host(self, client: str, account: str) -> None:
         """Two sessions of one client may share a store object. Those of two clients or account hosts may not."""
-        bind = self.bind_of(self.store)
+        bind = optional(self.store, "bind")
         bind(CLIENT, ACCOUNT)
         try:
             bind(CLIENT, ACCOUNT)

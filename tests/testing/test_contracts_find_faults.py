@@ -1,4 +1,4 @@
-"""The contract of token stores finds out what is wrong with a store: each of its tests can fail."""
+"""The contract of token stores finds faulty stores: each of its tests can fail."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def failures(
 
 
 @pytest.mark.parametrize(("name", "kind", "words"), WRONG, ids=labels_of(WRONG))
-def test_the_contract_finds_out_what_is_wrong(
+def test_the_contract_finds_faulty_stores(
     name: str, kind: type[Shelf], words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A test that no store can fail proves nothing."""
@@ -220,7 +220,7 @@ WRONG_FILES = [
 
 @pytest.mark.may_block
 @pytest.mark.parametrize(("name", "kind", "words"), WRONG_FILES, ids=labels_of(WRONG_FILES))
-def test_the_contract_finds_out_what_is_wrong_with_a_file(
+def test_the_contract_finds_faulty_file_stores(
     name: str, kind: type[FileTokenStore], words: str, tmp_path: Path
 ) -> None:
     """With the optional fixtures."""
@@ -250,7 +250,7 @@ WRONG_VAULTS = [
 
 
 @pytest.mark.parametrize(("name", "kind", "words"), WRONG_VAULTS, ids=labels_of(WRONG_VAULTS))
-def test_the_read_only_contract_finds_out_what_is_wrong(name: str, kind: type[Vault], words: str) -> None:
+def test_the_read_only_contract_finds_faulty_stores(name: str, kind: type[Vault], words: str) -> None:
     box: list[TokenSet] = []
     messages = failures(ReadOnlyTokenStoreContract, name, lambda: lambda: kind(box), put_login=box.append)
     assert messages

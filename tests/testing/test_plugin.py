@@ -1,4 +1,4 @@
-"""`ezeep_async.testing`: the sandbox as a fixture in a test run of somebody else, and from any thread."""
+"""`ezeep_async.testing`: the sandbox as a fixture in the test run of another project, and from any thread."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def test_a_blocking_session_and_a_sandbox_of_its_own(ezeep_sandbox, again):
 
 
 def test_one_asyncio_run_after_the_other(ezeep_sandbox: ThreadedSandbox):
-    async def look():
+    async def me():
         async with session_in(ezeep_sandbox) as session:
             return await session.accounts.me()
 
-    assert asyncio.run(look()) == asyncio.run(look())
+    assert asyncio.run(me()) == asyncio.run(me())
     assert ezeep_sandbox.count(ME) == 2
 
 
@@ -92,7 +92,7 @@ from ezeep_async.testing import TokenStoreContract
 
 
 class Drawer:
-    """Somebody's own store. What it keeps is in the class, so that all of them share it."""
+    """A store of another project. All of its objects share a mapping."""
 
     def __init__(self, shared):
         self.shared = shared
@@ -169,7 +169,7 @@ from ezeep_async import EzeepSession, MemoryTokenStore
 TOKEN = "POST /oauth/access_token/"
 
 
-async def renew_while_the_caller_goes_away(sandbox):
+async def refresh_with_its_caller_cancelled(sandbox):
     store = MemoryTokenStore(sandbox.tokens())
     sandbox.expire_access_tokens()
     hold = sandbox.faults.hold(TOKEN)
@@ -185,12 +185,12 @@ async def renew_while_the_caller_goes_away(sandbox):
 
 @pytest.mark.asyncio
 async def test_under_pytest_asyncio(ezeep_sandbox):
-    await renew_while_the_caller_goes_away(ezeep_sandbox)
+    await refresh_with_its_caller_cancelled(ezeep_sandbox)
 
 
 @pytest.mark.asyncio
 async def test_asked_for_in_the_running_loop(request):
-    await renew_while_the_caller_goes_away(request.getfixturevalue("ezeep_sandbox"))
+    await refresh_with_its_caller_cancelled(request.getfixturevalue("ezeep_sandbox"))
 
 
 @pytest.fixture
@@ -200,11 +200,11 @@ def anyio_backend():
 
 @pytest.mark.anyio
 async def test_under_anyio(ezeep_sandbox, anyio_backend):
-    await renew_while_the_caller_goes_away(ezeep_sandbox)
+    await refresh_with_its_caller_cancelled(ezeep_sandbox)
 
 
 def test_without_either(ezeep_sandbox):
-    asyncio.run(renew_while_the_caller_goes_away(ezeep_sandbox))
+    asyncio.run(refresh_with_its_caller_cancelled(ezeep_sandbox))
 """
 
 BARE = ("-p", "no:asyncio", "-p", "no:anyio", "-p", "no:timeout")
@@ -230,7 +230,7 @@ def _pytest(folder: Path, *options: str) -> tuple[int, str]:
 
 @pytest.mark.timeout(120)
 def test_tests_of_any_kind_without_a_plugin_for_asynchronous_ones(folder: Path) -> None:
-    """Blocking, `asyncio.run`, the marker, and the contract over a store of somebody else."""
+    """Blocking, `asyncio.run`, the marker, and the contract for a store of another project."""
     (folder / "test_code.py").write_text(WITHOUT_A_PLUGIN)
     (folder / "test_store.py").write_text(A_STORE)
     status, said = _pytest(folder, *BARE, "-v")

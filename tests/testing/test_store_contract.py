@@ -1,4 +1,4 @@
-"""The contract of token stores over every store that there is."""
+"""The contract of token stores, tested with every store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ezeep_async.testing.store_checks import token_set
 EXACT = timedelta(0)
 
 
-# --- our own -----------------------------------------------------------------------------------------------------------
+# --- of this package -----------------------------------------------------------------------------------------------------------
 
 
 class TestMemoryTokenStore(TokenStoreContract):
@@ -173,7 +173,7 @@ class TestReadOnlyTokensOfTheEnvironment(ReadOnlyTokenStoreContract):
         await self.assert_gives(make_store(), token_set(2))
 
 
-# --- somebody else's -----------------------------------------------------------------------------------------------------
+# --- of another project -----------------------------------------------------------------------------------------------------
 
 
 class TestShelf(TokenStoreContract):

@@ -162,7 +162,7 @@ class RedisServer:
 
         with contextlib.suppress(RedisError, OSError, LookupError, TypeError):
             found = await self._command(*command)
-            clients = found if isinstance(found, list) else [found]
+            clients = found if command[0] == "CLIENT LIST" else [found]
             return [f"{client['id']}@{client['addr']}" for client in clients]
         return None
 

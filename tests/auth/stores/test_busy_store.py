@@ -1,4 +1,4 @@
-"""2-8: waiting for a store that somebody else holds can be ended; what is at stake cannot."""
+"""2-8: waiting for a store that another process holds can be cancelled; a refresh that was sent cannot."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp
 client_id, account, api, path, inside = sys.argv[1:]
 
 
-class Told(FileTokenStore):
+class Reporting(FileTokenStore):
     def _try_lock(self, lock):
         taken = super()._try_lock(lock)
         print("waiting", flush=True)
@@ -32,7 +32,7 @@ class Told(FileTokenStore):
 
 
 async def main():
-    session = EzeepSession(OAuthApp(client_id), Told(path), endpoints=Endpoints(account, api))
+    session = EzeepSession(OAuthApp(client_id), Reporting(path), endpoints=Endpoints(account, api))
     if inside:
         async with session:
             await session.accounts.me()
@@ -80,8 +80,8 @@ def test_2_8_one_ctrl_c_ends_a_process_that_waits_for_the_lock(tmp_path: Path, i
         assert sandbox.refresh_requests == 1
 
 
-async def test_2_8_a_call_whose_session_closes_while_it_waits_is_told(sandbox: Sandbox) -> None:
-    """2-8: an error, and not a cancellation that nobody asked it for; the lock is free for the next one."""
+async def test_2_8_a_call_whose_session_closes_while_it_waits_gets_an_error(sandbox: Sandbox) -> None:
+    """2-8: it gets an error, not a cancellation that no caller requested; the lock is free for the next session."""
     store = MemoryTokenStore(expired(sandbox.tokens()))
     session = open_session(sandbox, store)
     async with store.lock():
@@ -128,12 +128,12 @@ def test_2_3_the_first_login_of_a_process_that_was_killed_is_adopted(tmp_path: P
     path.rename(path.with_name(f".{path.name}.0123456789abcdef.tmp"))
     path.with_name(f".{path.name}.0123456789abcdee.try").write_text("what only showed that there is room")
 
-    async def look() -> None:
+    async def check() -> None:
         async with store.lock():
             assert await store.load() == tokens
             await store.clear()
         async with store.lock():
             assert await store.load() is None
 
-    asyncio.run(look())
+    asyncio.run(check())
     assert [each.name for each in tmp_path.iterdir()] == ["login.json.lock"]

@@ -76,10 +76,10 @@ def test_2_1_eight_processes_make_one_refresh(path: Path, method: str) -> None:
         processes = [context.Process(target=call_at_expiry, args=arguments) for _ in range(8)]
         for process in processes:
             process.start()
-        answers = [results.get(timeout=60) for _ in processes]
+        outcomes = [results.get(timeout=60) for _ in processes]
         for process in processes:
             process.join(30)
-        assert [len(answer) for answer in answers] == [20] * 8, answers
+        assert [len(outcome) for outcome in outcomes] == [20] * 8, outcomes
         assert sandbox.refresh_requests == 1
 
 
@@ -270,15 +270,15 @@ async def test_2_2_the_steps_of_a_refresh_are_in_order(
         return new
 
     monkeypatch.setattr(Exchanger, "refresh", exchange)
-    told = asyncio.Event()
+    called = asyncio.Event()
 
     def hook(old: TokenSet | None, new: TokenSet) -> None:
-        done.append("tell")
-        told.set()
+        done.append("call the hook")
+        called.set()
 
     async with open_session(sandbox, FileTokenStore(path), on_token_rotated=hook) as session:
         await session.accounts.me()
-        await told.wait()
+        await called.wait()
     assert done == [
         "lock",
         "re-read",
@@ -290,7 +290,7 @@ async def test_2_2_the_steps_of_a_refresh_are_in_order(
         "persist",
         "publish",
         "unlock",
-        "tell",
+        "call the hook",
     ]
 
 

@@ -52,7 +52,7 @@ RESPONSES = {
     "token type with half a character": _json(token_type="\udfff"),
     "token type with an escape sequence": _json(token_type="\x1b[31mBearer"),
     "no token type": _json(token_type=None),
-    "a large value that nobody asked for": _json(profile="x" * 3_000_000),
+    "a large value that was not requested": _json(profile="x" * 3_000_000),
     "expires_in NaN": b'{"expires_in": NaN, ' + _json()[1:].replace(b'"expires_in": 3600, ', b""),
     "expires_in Infinity": _json().replace(b"3600", b"Infinity"),
     "expires_in 1e400": _json().replace(b"3600", b"1e400"),
@@ -93,7 +93,7 @@ async def test_a_response_with_something_odd_is_kept(sandbox: Sandbox, tmp_path:
 async def test_a_good_access_token_is_kept_without_a_usable_refresh_token(
     sandbox: Sandbox, tmp_path: Path, refresh_token: object
 ) -> None:
-    """The refresh token that was presented stays, as where the response has none."""
+    """The refresh token that was sent stays, as for a response without one."""
     store = FileTokenStore(tmp_path / "tokens.json")
     old = expired(sandbox.tokens())
     await put(store, old)
@@ -221,7 +221,7 @@ def _deep(levels: int) -> object:
 
 @pytest.mark.parametrize("note", ["x" * LARGEST_DOCUMENT, _deep(5000)], ids=["large", "deep"])
 async def test_what_else_is_in_the_file_does_not_make_it_unreadable(tmp_path: Path, note: object) -> None:
-    """What another version has put there is kept, unless the token set could not be read beside it."""
+    """What another version stored there is kept, unless the token set could not be read with it."""
     path = tmp_path / "tokens.json"
     store = FileTokenStore(path)
     tokens = TokenSet("a", "r", NOW)

@@ -73,7 +73,7 @@ async def test_a_restart_during_a_refresh_loses_nothing(
         assert await survives("Redis: restart without its data", sandbox, session)
 
 
-@pytest.mark.parametrize("is_over", [False, True], ids=["next call", "next renewal"])
+@pytest.mark.parametrize("is_over", [False, True], ids=["next call", "next refresh"])
 async def test_a_server_that_returns_empty_gets_the_token_set_again(
     sandbox: Sandbox,
     server: Server,

@@ -65,7 +65,7 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def nobodys_port() -> Iterator[int]:
+def unused_port() -> Iterator[int]:
     with reserved_port() as port:
         yield port
 
@@ -308,11 +308,11 @@ def test_2_1_eight_processes_make_one_refresh(server: Server, store: RedisTokenS
         processes = [context.Process(target=call_at_expiry, args=arguments) for _ in range(8)]
         for process in processes:
             process.start()
-        answers = [results.get(timeout=50) for _ in processes]
+        outcomes = [results.get(timeout=50) for _ in processes]
         for process in processes:
             process.join(30)
         results.close()
-        assert [len(answer) for answer in answers] == [20] * 8, answers
+        assert [len(outcome) for outcome in outcomes] == [20] * 8, outcomes
         assert sandbox.refresh_requests == 1
 
 
@@ -632,10 +632,10 @@ async def test_2_8_waiting_for_the_lock_is_cancellable_and_leaks_nothing(
 
 
 async def test_2_9_unreachable_is_not_busy(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, nobodys_port: int
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, unused_port: int
 ) -> None:
     """2-9: every method soon raises an error that differs from a busy lock."""
-    store = RedisTokenStore(f"redis://:hidden@127.0.0.1:{nobodys_port}/3", lock_timeout=60)
+    store = RedisTokenStore(f"redis://:hidden@127.0.0.1:{unused_port}/3", lock_timeout=60)
     with pytest.raises(TokenStoreError, match="Redis cannot be reached") as caught:
         async with store.lock():
             pass
@@ -661,14 +661,14 @@ async def test_2_9_a_server_that_does_not_respond() -> None:
 
 @pytest.mark.parametrize("trouble", ["replica", "full"])
 async def test_2_9_a_server_that_cannot_be_written(
-    sandbox: Sandbox, own_server: Server, nobodys_port: int, trouble: str
+    sandbox: Sandbox, own_server: Server, unused_port: int, trouble: str
 ) -> None:
     """2-2, 2-9: a read-only replica and a full server are detected before the refresh token is spent."""
     store = RedisTokenStore(own_server.address)
     tokens = expired(sandbox.tokens())
     await put(store, tokens)
     if trouble == "replica":
-        own_server.admin.replicaof("127.0.0.1", str(nobodys_port))
+        own_server.admin.replicaof("127.0.0.1", str(unused_port))
     else:
         own_server.admin.config_set("maxmemory-policy", "noeviction")
         own_server.admin.config_set("maxmemory", "1")
@@ -752,7 +752,7 @@ def test_an_invalid_address_is_refused_by_the_constructor(address: str) -> None:
     assert caught.value.__cause__ is None
 
 
-# --- answers that are lost ---------------------------------------------------------------------------------------------
+# --- lost responses ---------------------------------------------------------------------------------------------
 
 
 async def test_2_9_every_command_may_be_repeated(

@@ -85,7 +85,7 @@ async def _start(child: Stoppable, sandbox: Sandbox, server: Server) -> None:
 async def test_others_say_try_later_while_the_holder_is_stopped(
     child: Stoppable, sandbox: Sandbox, server: Server
 ) -> None:
-    """Its refresh token is presented by none of them. When it goes on, what it received is stored, and all work."""
+    """No other process sends its refresh token. When it continues, it stores the token set that it received, and all work."""
     await _stopped(child, sandbox, server, responded=True)
     async with _session(sandbox, server, 0.3) as other:
         for _ in range(2):
@@ -131,7 +131,7 @@ async def _killed(child: Stoppable, sandbox: Sandbox, server: Server, *, after: 
 
 @pytest.mark.usefixtures("tokens")
 async def test_a_killed_holder_is_not_waited_for(child: Stoppable, sandbox: Sandbox, server: Server) -> None:
-    """Its connection is gone: the refresh token that it may not have used is presented at once."""
+    """Its connection is gone: the refresh token that it may not have used is sent at once."""
     await _killed(child, sandbox, server, after=False)
     async with _session(sandbox, server, 20.0) as other:
         await asyncio.wait_for(other.accounts.me(), 10)
@@ -230,7 +230,7 @@ async def test_marks_of_another_state_and_of_an_unknown_connection(
 async def test_what_was_stored_after_the_load_is_adopted(
     sandbox: Sandbox, server: Server, tokens: TokenSet
 ) -> None:
-    """A holder that goes on just then has stored the next token set: the one that was loaded is not presented."""
+    """A holder that continues just then has stored the next token set: the one that was loaded is not sent."""
     new = sandbox.tokens()
 
     class Late(RedisTokenStore):

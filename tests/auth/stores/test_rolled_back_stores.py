@@ -49,7 +49,7 @@ async def test_2_9_a_store_that_goes_back_loses_no_login(
 
 
 async def test_2_9_a_token_that_is_still_good_is_stored_again_too(sandbox: Sandbox) -> None:
-    """2-9: a late 401, for the token to which the store has gone back: answered with the newer one, renewed by nobody."""
+    """2-9: a late 401 for the token set that the store was rolled back to: the call is replayed with the newer one, without a refresh."""
     store, clock = MemoryTokenStore(old := sandbox.tokens()), Clock()
     async with open_session(sandbox, store, clock=clock) as session:
         new = await session.oauth.refresh()
@@ -61,7 +61,7 @@ async def test_2_9_a_token_that_is_still_good_is_stored_again_too(sandbox: Sandb
 
 
 async def test_2_9_another_login_is_not_one_that_was_replaced(sandbox: Sandbox) -> None:
-    """2-9: what somebody else stores goes on to decide, after any number of renewals here."""
+    """2-9: a token set that another process stores takes effect, after any number of refreshes here."""
     store, clock = MemoryTokenStore(sandbox.tokens()), Clock()
     async with open_session(sandbox, store, clock=clock) as session:
         for _ in range(3):
