@@ -299,16 +299,27 @@ class TokenStoreContract(CommonContract):
 
     # --- sessions
 
-    async def test_concurrent_sessions_refresh_once(self) -> None:
-        """Two sessions, each with its own store, make ten calls each with an expired token: one refresh."""
-        old = await self.saved(self.store, expired(self.sandbox.tokens()))
-        async with self.sandbox:
-            async with self.session(self.store) as one, self.session(self.other) as two:
+    async def test_two_sessions_share_the_token_set(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Ten calls of each session cause one refresh of an expired or refused token. No logger logs a token."""
+        caplog.set_level(logging.DEBUG)
+        first = expired(self.sandbox.tokens())
+        async with self.sandbox, self.session(self.store, first) as one:
+            await self.assert_loads(self.other, first, "the first token set of a session")
+            async with self.session(self.other) as two:
                 await self.calls(one, two)
-            await self.assert_refreshed_once(old)
+                second = await self.refreshed(first, 1)
+                await two.oauth.refresh()
+                await self.calls(one, two)
+                third = await self.refreshed(second, 2)
+                self.sandbox.expire_access_tokens()
+                await self.calls(one, two)
+                fourth = await self.refreshed(third, 3)
+                await two.oauth.revoke()
+            await self.assert_loads(self.other, None, "an empty store after revoke()")
+        assert_no_token(caplog.text, "the log", first, second, third, fourth)
 
     async def test_a_refresh_with_all_callers_cancelled_is_saved(self) -> None:
-        """All callers are cancelled while the server responds: the new token set is saved."""
+        """All callers are cancelled while the server responds: the new token set is saved, and works."""
         old = await self.saved(self.store, expired(self.sandbox.tokens()))
         hold = self.sandbox.faults.hold("POST /oauth/access_token/", times=1)
         async with self.sandbox:
@@ -319,45 +330,10 @@ class TokenStoreContract(CommonContract):
                     call.cancel()
                 await asyncio.wait(calls)
                 hold.release()
-            await self.assert_refreshed_once(old)
-
-    async def test_a_refused_access_token_is_refreshed_once(self) -> None:
-        """Ten calls get a 401: one refresh, and one replay of each call."""
-        old = await self.saved(self.store, self.sandbox.tokens())
-        self.sandbox.expire_access_tokens()
-        async with self.sandbox:
-            async with self.session(self.store) as session:
+            await self.refreshed(old, 1)
+            async with self.session(self.other) as session:
                 await self.calls(session)
-            assert self.sandbox.count("GET /v1/users/me/") <= 2 * CALLS, "a call was sent more than twice"
-            await self.assert_refreshed_once(old)
-
-    async def test_a_token_set_refreshed_elsewhere_is_adopted(self) -> None:
-        """A session loads the token set that another session refreshed, and does not refresh itself."""
-        await self.saved(self.store, self.sandbox.tokens())
-        async with self.sandbox, self.session(self.store) as one, self.session(self.other) as two:
-            await self.calls(one, two, each=1)
-            await two.oauth.refresh()
-            await self.calls(one, two)
-        sent = self.sandbox.refresh_requests
-        assert sent == 1, "a session did not load the token set that another session saved"
-
-    async def test_first_tokens_and_revocation_go_through_the_store(self) -> None:
-        """`tokens=` is saved to an empty store, and `oauth.revoke()` clears it."""
-        tokens = self.sandbox.tokens()
-        async with self.sandbox, self.session(self.store, tokens) as session:
-            await self.assert_loads(self.other, tokens, "the first token set of a session")
-            await session.oauth.revoke()
-        await self.assert_loads(self.other, None, "an empty store after revoke()")
-
-    async def test_no_token_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
-        """No logger logs one at any level during a save, a refresh and a revocation."""
-        caplog.set_level(logging.DEBUG)
-        old = await self.saved(self.store, expired(self.sandbox.tokens()))
-        async with self.sandbox, self.session(self.store) as session:
-            await self.calls(session)
-            new = await self.store.load()
-            await session.oauth.revoke()
-        assert_no_token(caplog.text, "the log", old, new or old)
+            await self.refreshed(old, 1)
 
 
 @without_plugin
@@ -381,17 +357,12 @@ class ReadOnlyTokenStoreContract(CommonContract):
         patience: Seconds after which a lock that should be free counts as lost. Default: 10.
     """
 
-    async def test_it_loads_the_token_set_of_its_source(self, put_login: PutTokens) -> None:
-        """Every store object loads what was written there."""
-        await asyncio.to_thread(put_login, token_set())
-        for _ in range(2):
-            await self.assert_gives(self.make_store(), token_set())
-
-    async def test_a_replaced_token_set_is_loaded(self, put_login: PutTokens) -> None:
-        """Every load reads the source: another program refreshes the token set there."""
+    async def test_every_load_reads_the_source(self, put_login: PutTokens) -> None:
+        """Every store object loads what was written there last: another program refreshes the token set."""
         for number in (1, 2, 3):
             await asyncio.to_thread(put_login, token_set(number))
-            await self.assert_gives(self.store, token_set(number))
+            for store in (self.store, self.make_store()):
+                await self.assert_gives(store, token_set(number))
 
     async def test_nothing_can_be_saved(self, put_login: PutTokens) -> None:
         """`check_writable` raises `TokenStoreError`, `save` `TokenPersistError`; the token set does not change."""
@@ -404,26 +375,22 @@ class ReadOnlyTokenStoreContract(CommonContract):
                 await store.save(token_set(2))
         await self.assert_gives(store, token_set(1))
 
-    async def test_a_session_works_until_its_token_expires(self, put_login: PutTokens) -> None:
-        """Nothing has to be saved as long as the access token is valid."""
-        await asyncio.to_thread(put_login, self.sandbox.tokens())
-        async with self.sandbox, self.session(self.make_store()) as session:
-            try:
-                await session.accounts.me()
-            except EzeepError as error:
-                raise AssertionError(f"a call with a valid access token failed: {error!r}") from error
-
-    @pytest.mark.parametrize("how", ["has expired", "was refused"])
-    async def test_a_token_set_that_cannot_be_saved_is_not_refreshed(
-        self, put_login: PutTokens, how: str
-    ) -> None:
-        """The call raises before the refresh: the refresh token stays valid for the program that owns it."""
+    async def test_a_session_never_refreshes(self, put_login: PutTokens) -> None:
+        """Calls work until the access token is refused or expires. The refresh token stays valid for its owner."""
         tokens = self.sandbox.tokens()
-        await asyncio.to_thread(put_login, expired(tokens) if how == "has expired" else tokens)
+        await asyncio.to_thread(put_login, tokens)
         async with self.sandbox:
-            self.sandbox.expire_access_tokens()
             async with self.session(self.make_store()) as session:
-                with raises(TokenStoreError, f"a call with an access token that {how}", tokens):
+                try:
+                    await session.accounts.me()
+                except EzeepError as error:
+                    raise AssertionError(f"a call with a valid access token failed: {error!r}") from error
+                self.sandbox.expire_access_tokens()
+                with raises(TokenStoreError, "a call with an access token that was refused", tokens):
+                    await session.accounts.me()
+            await asyncio.to_thread(put_login, expired(tokens))
+            async with self.session(self.make_store()) as session:
+                with raises(TokenStoreError, "a call with an access token that has expired", tokens):
                     await session.accounts.me()
             assert self.sandbox.refresh_requests == 0, "a refresh was sent whose result could not be saved"
             async with self.session(MemoryTokenStore(expired(tokens))) as owner:

@@ -236,7 +236,7 @@ def test_tests_of_any_kind_without_a_plugin_for_asynchronous_ones(folder: Path) 
     status, said = _pytest(folder, *BARE, "-v")
     assert status == 0, said
     assert len(re.findall(r"test_code.py::\S+ PASSED", said)) == 6, said
-    assert len(re.findall(r"TestDrawer::\S.* PASSED", said)) > 25, said
+    assert len(re.findall(r"TestDrawer::\S.* PASSED", said)) > 20, said
     assert "failed" not in said
 
 
@@ -245,12 +245,12 @@ def test_what_is_wrong_is_said_in_words(folder: Path) -> None:
     """A store without a lock, and markers that are not understood."""
     (folder / "test_wrong.py").write_text(WRONG)
     status, said = _pytest(
-        folder, *BARE, "-k", "one_task_at_a_time or excludes_another_task or refresh_once or marker"
+        folder, *BARE, "-k", "one_task_at_a_time or excludes_another_task or two_sessions or marker"
     )
     assert status == 1, said
     assert "two tasks held the lock at the same time" in said
     assert "the lock was acquired while another task held it" in said
-    assert "2 refreshes of one token set" in said or "calls failed" in said
+    assert "2 refreshes of 1 token sets" in said or "calls failed" in said
     assert "the marker ezeep_sandbox takes keywords only" in said
     assert "unexpected keyword argument 'user'" in said
 

@@ -164,7 +164,7 @@ class TestReadOnlyTokensOfTheEnvironment(ReadOnlyTokenStoreContract):
 
         return put
 
-    async def test_a_replaced_token_set_is_loaded(self, make_store, put_login) -> None:  # type: ignore[override]
+    async def test_every_load_reads_the_source(self, make_store, put_login) -> None:  # type: ignore[override]
         """Only by a new store: another program cannot change the environment of a process, so it is read once."""
         put_login(token_set(1))
         store = make_store()
