@@ -163,9 +163,9 @@ class StoreChecks:
 
     @pytest.fixture(autouse=True)
     def _stores(self, make_store: MakeStore) -> None:
-        self.use(make_store)
+        self.use_stores(make_store)
 
-    def use(self, make_store: MakeStore) -> None:
+    def use_stores(self, make_store: MakeStore) -> None:
         """Make two stores with one token set, as in two processes."""
         self.make_store = make_store
         self.store = make_store()
@@ -258,12 +258,12 @@ class StoreChecks:
 
     # --- sessions
 
-    def session(self, store: TokenStore, tokens: TokenSet | None = None) -> EzeepSession:
+    def session_with(self, store: TokenStore, tokens: TokenSet | None = None) -> EzeepSession:
         """A session of the sandbox with this store."""
         app = self.sandbox.oauth_app
         return EzeepSession(app, store=store, tokens=tokens, endpoints=self.sandbox.endpoints)
 
-    async def calls(self, *sessions: EzeepSession) -> None:
+    async def make_calls(self, *sessions: EzeepSession) -> None:
         """Make concurrent calls of each session, all of which succeed."""
         calls = [session.accounts.me() for session in sessions for _ in range(CALLS)]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)

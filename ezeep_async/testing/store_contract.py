@@ -303,16 +303,16 @@ class TokenStoreContract(CommonContract):
         """Ten calls of each session cause one refresh of an expired or refused token. No logger logs a token."""
         caplog.set_level(logging.DEBUG)
         first = expired(self.sandbox.tokens())
-        async with self.sandbox, self.session(self.store, first) as one:
+        async with self.sandbox, self.session_with(self.store, first) as one:
             await self.assert_loads(self.other, first, "the first token set of a session")
-            async with self.session(self.other) as two:
-                await self.calls(one, two)
+            async with self.session_with(self.other) as two:
+                await self.make_calls(one, two)
                 second = await self.refreshed(first, 1)
                 await two.oauth.refresh()
-                await self.calls(one, two)
+                await self.make_calls(one, two)
                 third = await self.refreshed(second, 2)
                 self.sandbox.expire_access_tokens()
-                await self.calls(one, two)
+                await self.make_calls(one, two)
                 fourth = await self.refreshed(third, 3)
                 await two.oauth.revoke()
             await self.assert_loads(self.other, None, "an empty store after revoke()")
@@ -323,7 +323,7 @@ class TokenStoreContract(CommonContract):
         old = await self.saved(self.store, expired(self.sandbox.tokens()))
         hold = self.sandbox.faults.hold("POST /oauth/access_token/", times=1)
         async with self.sandbox:
-            async with self.session(self.store) as session:
+            async with self.session_with(self.store) as session:
                 calls = [asyncio.create_task(session.accounts.me()) for _ in range(CALLS)]
                 await asyncio.wait_for(hold.arrived(), self.patience)
                 for call in calls:
@@ -331,8 +331,8 @@ class TokenStoreContract(CommonContract):
                 await asyncio.wait(calls)
                 hold.release()
             await self.refreshed(old, 1)
-            async with self.session(self.other) as session:
-                await self.calls(session)
+            async with self.session_with(self.other) as session:
+                await self.make_calls(session)
             await self.refreshed(old, 1)
 
 
@@ -380,7 +380,7 @@ class ReadOnlyTokenStoreContract(CommonContract):
         tokens = self.sandbox.tokens()
         await asyncio.to_thread(put_login, tokens)
         async with self.sandbox:
-            async with self.session(self.make_store()) as session:
+            async with self.session_with(self.make_store()) as session:
                 try:
                     await session.accounts.me()
                 except EzeepError as error:
@@ -389,11 +389,11 @@ class ReadOnlyTokenStoreContract(CommonContract):
                 with raises(TokenStoreError, "a call with an access token that was refused", tokens):
                     await session.accounts.me()
             await asyncio.to_thread(put_login, expired(tokens))
-            async with self.session(self.make_store()) as session:
+            async with self.session_with(self.make_store()) as session:
                 with raises(TokenStoreError, "a call with an access token that has expired", tokens):
                     await session.accounts.me()
             assert self.sandbox.refresh_requests == 0, "a refresh was sent whose result could not be saved"
-            async with self.session(MemoryTokenStore(expired(tokens))) as owner:
+            async with self.session_with(MemoryTokenStore(expired(tokens))) as owner:
                 await owner.accounts.me()
 
     async def assert_gives(self, store: TokenStore, tokens: TokenSet) -> None:

@@ -176,7 +176,7 @@ def failures(
     }
     for case in cases:
         tests = contract()
-        tests.use(make_store())
+        tests.use_stores(make_store())
         try:
             method(tests, **fixtures, **case)
         except (AssertionError, RuntimeError) as error:

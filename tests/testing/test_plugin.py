@@ -155,7 +155,7 @@ def test_a_marker_with_a_position(ezeep_sandbox):
 
 
 @pytest.mark.ezeep_sandbox(user=10)
-def test_a_marker_with_a_slip(ezeep_sandbox):
+def test_a_marker_with_an_unknown_keyword(ezeep_sandbox):
     pass
 """
 

@@ -98,7 +98,7 @@ async def test_2_8_a_call_whose_session_closes_while_it_waits_gets_an_error(sand
     assert sandbox.refresh_requests == 1
 
 
-async def test_1_7_closing_says_what_it_waits_for(
+async def test_1_7_closing_reports_what_it_waits_for(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1-7: a silent account service holds up the close, and a person at the terminal learns why."""
@@ -118,8 +118,8 @@ async def test_1_7_closing_says_what_it_waits_for(
 
 
 @pytest.mark.may_block
-def test_2_3_the_first_login_of_a_process_that_was_killed_is_adopted(tmp_path: Path) -> None:
-    """2-3: written whole, and killed before it was in its place: there is no older one, and this is the login."""
+def test_2_3_the_first_token_set_of_a_killed_process_is_adopted(tmp_path: Path) -> None:
+    """2-3: the process died after the write and before the rename. There is no older token set, so this one counts."""
     with sandbox_in_a_thread() as sandbox:
         tokens = sandbox.tokens()
     path = tmp_path / "login.json"

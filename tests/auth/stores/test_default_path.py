@@ -1,4 +1,4 @@
-"""`FileTokenStore.for_app`: the usual place for a login, one file for each client id and account host."""
+"""`FileTokenStore.for_app`: the default path of a token set, one file for each client id and account host."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_no_two_share_a_file_on_any_file_system(folder: Path) -> None:
 
 
 def test_the_name_is_the_same_tomorrow_and_says_what_it_is(folder: Path) -> None:
-    """A login must be found again by the next version: these names are fixed."""
+    """The next version must find the token set: these names are fixed."""
     app = OAuthApp("My-App.42")
     assert FileTokenStore.for_app(app).path == folder / "my-app-42-96050877b031ad4c.json"
     assert FileTokenStore.for_app(app, Endpoints()).path == FileTokenStore.for_app(app).path
@@ -61,7 +61,7 @@ def test_what_a_file_store_takes_is_passed_on() -> None:
     assert store._lock_timeout == 3.0
 
 
-async def test_a_login_is_found_again(sandbox: Sandbox, folder: Path) -> None:
+async def test_a_token_set_is_found_again(sandbox: Sandbox, folder: Path) -> None:
     """Stored by one session, used by the next one, and not by another client's."""
     app, endpoints = sandbox.oauth_app, sandbox.endpoints
     async with open_session(

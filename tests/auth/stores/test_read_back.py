@@ -143,7 +143,7 @@ def test_what_no_store_could_keep_is_refused_when_it_is_made(make: Callable[[], 
 
 
 @pytest.mark.parametrize("value", ["soon", 5, None])
-def test_an_end_that_is_no_time(value: Any) -> None:
+def test_an_expiry_that_is_not_a_time(value: Any) -> None:
     """Said when it is made, not when it is stored."""
     with pytest.raises(TypeError, match="expires_at"):
         TokenSet("a", "r", value)
@@ -166,7 +166,7 @@ async def test_a_lineage_as_stores_keep_it_does_not_lose_a_refresh(sandbox: Sand
 
 
 @pytest.mark.parametrize("lineage", ["mark", [None], 5])
-def test_a_lineage_that_is_none_is_refused(lineage: Any) -> None:
+def test_a_lineage_of_another_type_is_refused(lineage: Any) -> None:
     with pytest.raises(TypeError):
         TokenSet("access", "refresh", NOW, lineage=lineage)
 

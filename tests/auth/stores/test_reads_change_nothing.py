@@ -147,7 +147,7 @@ async def test_a_good_token_set_is_used_without_a_change(sandbox: Sandbox, tmp_p
 
 
 @pytest.mark.may_block
-async def test_a_killed_first_login_is_still_found(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_the_first_token_set_of_a_killed_process_is_found(sandbox: Sandbox, tmp_path: Path) -> None:
     """Without token file and lock file, the complete temporary file of a killed writer becomes the token file."""
     path = tmp_path / "login.json"
     await put(FileTokenStore(path), sandbox.tokens())

@@ -183,7 +183,7 @@ async def test_a_forked_child_does_not_keep_the_connection_of_a_holder(
             os.close(read)
 
 
-async def test_a_holder_whose_lock_was_lost_does_not_present_the_token_again(
+async def test_a_holder_whose_lock_was_lost_does_not_send_the_token_again(
     sandbox: Sandbox, server: Server, tokens: TokenSet
 ) -> None:
     """Its response is lost, and another process has the lock: a replay would end the token set of that process."""

@@ -1,4 +1,4 @@
-"""A store that goes back to a login that was replaced: a replica without the last write, a backup that is put back."""
+"""A store that is rolled back to a replaced token set: a replica without the last write, a restored backup."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ async def _works(session: EzeepSession) -> None:
 
 
 @pytest.mark.parametrize("writes", [1, 3])
-async def test_2_9_a_store_that_goes_back_loses_no_login(
+async def test_2_9_a_rolled_back_store_loses_no_token_set(
     sandbox: Sandbox, tmp_path: Path, writes: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """2-9: what this process has spent is older than what it got for it: its login is used, and stored again."""
+    """2-9: the token set of this process replaced the stored one: it is used, and stored again."""
     path = tmp_path / "login.json"
     await put(FileTokenStore(path), sandbox.tokens())
     old = path.read_bytes()
@@ -60,7 +60,7 @@ async def test_2_9_a_token_that_is_still_good_is_stored_again_too(sandbox: Sandb
     assert sandbox.count(TOKEN) == 1
 
 
-async def test_2_9_another_login_is_not_one_that_was_replaced(sandbox: Sandbox) -> None:
+async def test_2_9_another_token_set_is_not_one_that_was_replaced(sandbox: Sandbox) -> None:
     """2-9: a token set that another process stores takes effect, after any number of refreshes here."""
     store, clock = MemoryTokenStore(sandbox.tokens()), Clock()
     async with open_session(sandbox, store, clock=clock) as session:
@@ -98,7 +98,7 @@ class _Full(MemoryTokenStore):
         await super().save(tokens)
 
 
-async def test_1_14_invalid_grant_never_brings_back_the_spent_login(sandbox: Sandbox) -> None:
+async def test_1_14_invalid_grant_never_restores_the_spent_token_set(sandbox: Sandbox) -> None:
     """1-14, 2-7: ours is refused, and could not be stored: the one in the store is the spent one, and no way out."""
     store = _Full(expired(sandbox.tokens()))
     session = open_session(sandbox, store)
