@@ -227,9 +227,10 @@ class TokenStoreContract(CommonContract):
 
     async def test_clear_removes_the_token_set(self) -> None:
         """No store object loads it afterwards, and another one can be saved. A logout may be repeated."""
-        for number in (1, 2):
-            tokens = await self.saved(self.store, token_set(number))
-            await self.assert_loads(self.other, tokens, "a token set that was saved after clear()")
+        for tokens in (None, token_set(1), token_set(2)):
+            if tokens is not None:
+                await self.saved(self.store, tokens)
+                await self.assert_loads(self.other, tokens, "a token set that was saved after clear()")
             for _ in range(2):
                 try:
                     async with self.acquired(self.store.lock):

@@ -24,7 +24,7 @@ T = TypeVar("T")
 logger = logging.getLogger("ezeep_async.auth.stores")
 
 SCHEMA_VERSION = 1
-LARGEST_DOCUMENT = 1024 * 1024
+LARGEST_DOCUMENT_BYTES = 1024 * 1024
 """Bytes. A typical document has about 500."""
 ADVICE = "move it away and log in again"
 
@@ -229,7 +229,7 @@ def as_text(
     encode = partial(json.dumps, indent=indent, separators=(",", ":") if indent is None else None)
     with contextlib.suppress(RecursionError):
         text = encode(with_tokens(document, tokens, owner))
-        if len(text) <= LARGEST_DOCUMENT:
+        if len(text) <= LARGEST_DOCUMENT_BYTES:
             return text
     logger.warning(
         "unknown keys that are stored with the token set are too large or too deep, and are dropped"

@@ -20,7 +20,7 @@ from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async._text.cleaning import check_kind, checked_seconds, cleaned_path
 from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.app import OAuthApp
-from ezeep_async.auth.stores.document import LARGEST_DOCUMENT, ThreadedStore, as_text, parsed, tokens_in
+from ezeep_async.auth.stores.document import LARGEST_DOCUMENT_BYTES, ThreadedStore, as_text, parsed, tokens_in
 from ezeep_async.auth.stores.file_locks import FileLocks
 from ezeep_async.auth.stores.paths import expanded, folder_for
 from ezeep_async.auth.stores.private import (
@@ -40,7 +40,7 @@ from ezeep_async.settings import Endpoints
 
 logger = logging.getLogger("ezeep_async.auth.stores")
 
-LOCK_TIMEOUT = 120.0
+LOCK_TIMEOUT_S = 120.0
 """Seconds. Longer than a refresh and its retry take with the default `refresh_timeout`: a waiter must not give up while
 the owner of the lock works. Raise both together."""
 
@@ -71,7 +71,7 @@ class FileTokenStore(ThreadedStore):
         address, or if the lock times out.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, lock_timeout: float = LOCK_TIMEOUT) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, lock_timeout: float = LOCK_TIMEOUT_S) -> None:
         self._path = expanded(cleaned_path(path, "the token file"))
         self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
         self._place = str(self._path)
@@ -79,7 +79,7 @@ class FileTokenStore(ThreadedStore):
 
     @classmethod
     def for_app(
-        cls, app: OAuthApp, endpoints: Endpoints | None = None, *, lock_timeout: float = LOCK_TIMEOUT
+        cls, app: OAuthApp, endpoints: Endpoints | None = None, *, lock_timeout: float = LOCK_TIMEOUT_S
     ) -> Self:
         """Create the store at the default path: in the user's state folder, one file per client id and account address.
 
@@ -179,7 +179,7 @@ class FileTokenStore(ThreadedStore):
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
                     raise TokenStoreError(f"{problem}: it is not a regular file")
-                text = os.read(descriptor, LARGEST_DOCUMENT)
+                text = os.read(descriptor, LARGEST_DOCUMENT_BYTES)
             finally:
                 os.close(descriptor)
         document = self._decoded(text)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from ezeep_async._text.cleaning import cleaned_path
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.stores.document import ThreadedStore, as_text
-from ezeep_async.auth.stores.file import LOCK_TIMEOUT, FileTokenStore
+from ezeep_async.auth.stores.file import LOCK_TIMEOUT_S, FileTokenStore
 from ezeep_async.auth.stores.file_locks import FileLocks
 from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.auth.stores.threads import in_thread_for
@@ -28,7 +28,7 @@ SERVICE = "ezeep_async"
 """The service name that keyrings list the entries under."""
 RESPONSE_TIMEOUT_S = 60.0
 """Seconds. Long, because a person may have to unlock the keyring."""
-TYPICAL_SIZE = 512
+PROBE_CHARACTERS = 512
 """Characters of a small token set. A probe is at least as large, because some keyrings have a limit."""
 NO_LIBRARY = "the keyring library is not installed: pip install 'ezeep_async[keyring]'"
 WHAT_TO_DO = (
@@ -74,7 +74,7 @@ class KeyringTokenStore(ThreadedStore):
         name: str = "login",
         *,
         folder: str | os.PathLike[str] | None = None,
-        lock_timeout: float = LOCK_TIMEOUT,
+        lock_timeout: float = LOCK_TIMEOUT_S,
     ) -> None:
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise TypeError(f"name is a str, not {type(name).__name__}")
@@ -100,7 +100,7 @@ class KeyringTokenStore(ThreadedStore):
         Raises:
             TokenStoreError: There is no usable keyring, it does not respond within 60 s, or it does not keep the entry.
         """
-        await self._unchanging(lambda: self._probe(TYPICAL_SIZE))
+        await self._unchanging(lambda: self._probe(PROBE_CHARACTERS))
 
     def lock(self) -> AbstractAsyncContextManager[object]:
         """Hold the lock that the processes of this user share."""
@@ -142,7 +142,7 @@ class KeyringTokenStore(ThreadedStore):
     def _check_writable(self) -> None:
         size = len(self._read() or "")
         with _not_written(f"{self._place} cannot be written, so the token is not refreshed"):
-            self._probe(max(TYPICAL_SIZE, size))
+            self._probe(max(PROBE_CHARACTERS, size))
 
     def _read(self) -> str | None:
         return _use(lambda backend: backend.get_password(SERVICE, self._name))

@@ -14,7 +14,7 @@ from ezeep_async._text.redaction import clears_locals
 from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.stores.document import (
     FIELD_NAMES,
-    LARGEST_DOCUMENT,
+    LARGEST_DOCUMENT_BYTES,
     SCHEMA_VERSION,
     DocumentStore,
     check,
@@ -151,7 +151,7 @@ class ReadOnlyTokens(DocumentStore):
             return self._source
         try:
             with self._source.open("rb") as file:
-                text = file.read(LARGEST_DOCUMENT)
+                text = file.read(LARGEST_DOCUMENT_BYTES)
         except OSError as error:
             raise TokenStoreError(f"{self._place} cannot be read: {error.strerror or error}") from error
         if is_blank(text):

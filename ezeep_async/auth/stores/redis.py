@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ezeep_async.auth.stores")
 
-LEASE = 90.0
+LEASE_S = 90.0
 """Seconds. Longer than a refresh and its retry take, so that the lock outlasts them even if it is never extended."""
-LOCK_TIMEOUT = 120.0
+LOCK_TIMEOUT_S = 120.0
 """Seconds. Longer than the lease, so that a waiter outlasts a holder that was killed."""
 SUSPENDED_S = 900.0
 """Seconds during which other processes do not use the refresh token of a holder that was suspended in a refresh."""
@@ -176,8 +176,8 @@ class RedisTokenStore(DocumentStore):
         key: str = "ezeep:login",
         *,
         encryption_key: str | bytes | Sequence[str | bytes] | None = None,
-        lease: float = LEASE,
-        lock_timeout: float = LOCK_TIMEOUT,
+        lease: float = LEASE_S,
+        lock_timeout: float = LOCK_TIMEOUT_S,
     ) -> None:
         if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise TypeError(f"key is a str, not {type(key).__name__}")

@@ -24,7 +24,7 @@ from ezeep_async import (
     TokenStoreCorrupt,
     TransientAuthError,
 )
-from ezeep_async.auth.stores.document import LARGEST_DOCUMENT, as_text, parsed, tokens_in, with_tokens
+from ezeep_async.auth.stores.document import LARGEST_DOCUMENT_BYTES, as_text, parsed, tokens_in, with_tokens
 from ezeep_async.auth.tokens import LATEST, LONGEST_TEXT, LONGEST_TOKEN
 from ezeep_async.sandbox import Sandbox
 
@@ -219,7 +219,7 @@ def _deep(levels: int) -> object:
     return value
 
 
-@pytest.mark.parametrize("note", ["x" * LARGEST_DOCUMENT, _deep(5000)], ids=["large", "deep"])
+@pytest.mark.parametrize("note", ["x" * LARGEST_DOCUMENT_BYTES, _deep(5000)], ids=["large", "deep"])
 async def test_what_else_is_in_the_file_does_not_make_it_unreadable(tmp_path: Path, note: object) -> None:
     """What another version stored there is kept, unless the token set could not be read with it."""
     path = tmp_path / "tokens.json"

@@ -31,7 +31,7 @@ from ezeep_async import (
     TokenStoreCorrupt,
     TokenStoreError,
 )
-from ezeep_async.auth.stores.redis import LEASE, LOCK_TIMEOUT, RedisTokenStore
+from ezeep_async.auth.stores.redis import LEASE_S, LOCK_TIMEOUT_S, RedisTokenStore
 from ezeep_async.sandbox import Sandbox
 
 
@@ -480,8 +480,8 @@ async def test_2_9_the_lease_is_extended_while_it_is_held(server: Server, store:
 
 def test_2_9_the_lease_is_longer_than_the_longest_exchange() -> None:
     """2-8, 2-9: a refresh and its retry fit into the lease, and a waiter outlasts the lease of a dead holder."""
-    assert LEASE > 2 * Settings().refresh_timeout
-    assert LOCK_TIMEOUT > LEASE
+    assert LEASE_S > 2 * Settings().refresh_timeout
+    assert LOCK_TIMEOUT_S > LEASE_S
     with pytest.raises(ValueError, match="lease"):
         RedisTokenStore("redis://127.0.0.1", lease=0)
 

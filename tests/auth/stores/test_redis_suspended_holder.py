@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes are stopped by signals"),
 ]
 
-LEASE = 0.2
+LEASE_S = 0.2
 LOCK = "{ezeep:login}:lock"
 MARK = "{ezeep:login}:refresh"
 
@@ -52,7 +52,7 @@ async def tokens(server: Server, sandbox: Sandbox) -> AsyncIterator[TokenSet]:
 
 
 def _store(server: Server) -> RedisTokenStore:
-    return RedisTokenStore(server.address, lease=LEASE, lock_timeout=20)
+    return RedisTokenStore(server.address, lease=LEASE_S, lock_timeout=20)
 
 
 def _session(sandbox: Sandbox, server: Server, refresh_timeout: float) -> EzeepSession:
@@ -77,7 +77,7 @@ async def _start(child: Stoppable, sandbox: Sandbox, server: Server) -> None:
     job = {"account": where.account, "api": where.api, "client_id": sandbox.oauth_app.client_id}
     settings = {"refresh_timeout": 5.0, "deadline": 30.0}
     await asyncio.to_thread(
-        lambda: child.start(call="refresh", redis=server.address, lease=LEASE, settings=settings, **job)
+        lambda: child.start(call="refresh", redis=server.address, lease=LEASE_S, settings=settings, **job)
     )
 
 
