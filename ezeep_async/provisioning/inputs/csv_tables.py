@@ -39,10 +39,9 @@ class _Header:
 def read_table(body: bytes, collector: Collector) -> None:
     """Read the content of a CSV file (format: `DesiredState.from_csv`), without its BOM."""
     lines = body.splitlines()
-    while lines and not lines[-1].strip(_BLANK):
-        lines.pop()
-    first = next((number for number, line in enumerate(lines, 1) if line.strip(_BLANK + b'"')), None)
-    if first is None:
+    # Spreadsheets write blank rows before the header, with or without quotes.
+    filled = (number for number, line in enumerate(lines, 1) if line.replace(b'""', b"").strip(_BLANK))
+    if (first := next(filled, None)) is None:
         collector.note_problem(None, "the file is empty: add the header group,member or member,groups")
     elif (header := _read_header(lines, first, collector)) is not None:
         _read_rows(lines, first + 1, header, collector)
@@ -104,8 +103,9 @@ def _read_rows(lines: Sequence[bytes], first: int, header: _Header, collector: C
             if _is_open(error):
                 count = _lines_of_row(lines, number, header.delimiter)
                 first = number + count
-                hint = ": is the file cut off?" if number == len(lines) else ""
-                message = f"this row has {_LINE_BREAK}" if count else f"a quote is not closed{hint}"
+                message = f"this row has {_LINE_BREAK}" if count else "a quote is not closed"
+                if not count and not any(lines[at].strip(_BLANK) for at in range(number, len(lines))):
+                    message += ": is the file cut off?"
             collector.note_problem(number, message)
         else:
             # Files that were joined repeat the header, with or without a BOM.
