@@ -1,4 +1,4 @@
-"""7-8, 7-15: "failed" is what was certainly not written, "unknown" what may have been, and undo goes by that."""
+"""7-8, 7-15: "failed" is certainly not written, "unknown" may be written, and undo relies on the difference."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def a_session(sandbox: Sandbox, settings: Settings = ONCE) -> EzeepSession:
 
 
 def echo(user_id: UUID, *groups: UUID) -> str:
-    """An answer that says that the user has these groups."""
+    """A response in which the user has these groups."""
     listed = ", ".join(f'{{"group_id": "{group}"}}' for group in groups)
     return f'{{"id": "{user_id}", "groups": [{listed}]}}'
 
@@ -37,8 +37,10 @@ def echo(user_id: UUID, *groups: UUID) -> str:
 
 
 @pytest.mark.parametrize("verify", ["fresh", "trust-plan"])
-async def test_7_11_a_404_to_the_write_alone_takes_nobody_for_gone(sandbox: Sandbox, verify) -> None:
-    """7-11: a proxy that answers every PATCH with its own page: all are members still, and every row says so."""
+async def test_7_11_a_404_to_the_write_alone_does_not_mean_that_the_user_is_gone(
+    sandbox: Sandbox, verify
+) -> None:
+    """7-11: a proxy rejects every PATCH with its own page. All users are still members, and every row has failed."""
     add_team(sandbox, 8)
     async with a_session(sandbox) as session:
         plan = await session.provisioning.plan(
@@ -52,7 +54,7 @@ async def test_7_11_a_404_to_the_write_alone_takes_nobody_for_gone(sandbox: Sand
     assert len(members(sandbox, "Team")) == 8
 
 
-async def test_7_11_who_cannot_be_read_after_a_404_is_not_taken_for_gone(sandbox: Sandbox) -> None:
+async def test_7_11_a_user_who_cannot_be_read_after_a_404_is_not_gone(sandbox: Sandbox) -> None:
     add_team(sandbox, 8)
     async with a_session(sandbox) as session:
         plan = await session.provisioning.plan(
@@ -64,7 +66,7 @@ async def test_7_11_who_cannot_be_read_after_a_404_is_not_taken_for_gone(sandbox
     assert report.counts == {"failed": 1}
 
 
-async def test_7_11_who_went_between_the_reading_and_the_write_is_absent(sandbox: Sandbox) -> None:
+async def test_7_11_a_user_who_is_deleted_between_the_read_and_the_write_is_absent(sandbox: Sandbox) -> None:
     add_team(sandbox, 8)
     async with a_session(sandbox) as session:
         plan = await session.provisioning.plan(
@@ -77,7 +79,7 @@ async def test_7_11_who_went_between_the_reading_and_the_write_is_absent(sandbox
     assert report.ok
 
 
-async def test_7_11_a_404_to_a_deletion_alone_takes_no_group_for_gone(sandbox: Sandbox) -> None:
+async def test_7_11_a_404_to_a_deletion_alone_does_not_mean_that_the_group_is_gone(sandbox: Sandbox) -> None:
     group = sandbox.organization.add_group("Empty")
     plan = Plan(changes=(DeleteGroup(group.id, "Empty"),), mode="undo")
     async with a_session(sandbox) as session:
@@ -91,10 +93,10 @@ async def test_7_11_a_404_to_a_deletion_alone_takes_no_group_for_gone(sandbox: S
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 500])
-async def test_7_15_a_write_was_answered_and_reading_after_it_fails(
+async def test_7_15_a_read_that_fails_after_a_successful_write(
     sandbox: Sandbox, tmp_path: Path, status: int
 ) -> None:
-    """7-15: carried out, with another answer than what was written: unknown, and undo takes it back."""
+    """7-15: the response has other groups than were written. The outcome is unknown, and undo reverts it."""
     log = tmp_path / "audit.jsonl"
     user = sandbox.organization.listed_users()[3]
     async with a_session(sandbox) as session:
@@ -108,7 +110,7 @@ async def test_7_15_a_write_was_answered_and_reading_after_it_fails(
     assert members(sandbox, "Team") == set()
 
 
-async def test_7_15_a_removal_was_answered_and_the_user_is_not_found_after_it(
+async def test_7_15_a_user_who_is_not_found_after_a_successful_removal(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     log = tmp_path / "audit.jsonl"
@@ -127,7 +129,7 @@ async def test_7_15_a_removal_was_answered_and_the_user_is_not_found_after_it(
     assert team.id in user.groups
 
 
-async def test_7_15_the_first_write_was_answered_and_the_second_refused(
+async def test_7_15_the_first_write_succeeds_and_the_second_is_rejected(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     log = tmp_path / "audit.jsonl"
@@ -161,10 +163,10 @@ async def test_7_15_the_first_write_was_answered_and_the_second_refused(
         ({"drop": "before"}, "unknown"),
     ],
 )
-async def test_7_15_a_refusal_after_an_attempt_says_whether_that_was_perhaps_carried_out(
+async def test_7_15_a_rejection_after_an_earlier_attempt_that_may_have_been_carried_out(
     sandbox: Sandbox, tmp_path: Path, first: dict[str, object], outcome: str
 ) -> None:
-    """7-15: a 429 and a 503 never are, and then nothing is taken back that others have made since."""
+    """7-15: a 429 or 503 never was carried out, so undo keeps what other writers have made since."""
     log = tmp_path / "audit.jsonl"
     team = sandbox.organization.add_group("Team")
     user = sandbox.organization.listed_users()[3]
@@ -178,7 +180,7 @@ async def test_7_15_a_refusal_after_an_attempt_says_whether_that_was_perhaps_car
         assert (await session.provisioning.undo(log)).is_empty is (outcome == "failed")
 
 
-async def test_7_15_reading_that_fails_says_nothing_of_a_write(sandbox: Sandbox) -> None:
+async def test_7_15_a_failed_read_is_not_an_unknown_write(sandbox: Sandbox) -> None:
     async with a_session(sandbox) as session:
         for fault in ({"drop": "after"}, {"status": 504}):
             sandbox.faults.add(GET_USER, **fault)  # type: ignore[arg-type]
@@ -187,8 +189,8 @@ async def test_7_15_reading_that_fails_says_nothing_of_a_write(sandbox: Sandbox)
             assert not caught.value.may_have_happened
 
 
-async def test_7_13_a_write_that_the_sessions_end_broke_off_is_unknown(sandbox: Sandbox) -> None:
-    """7-13: closed while the write was under way: it arrived."""
+async def test_7_13_a_write_that_the_end_of_the_session_interrupts_is_unknown(sandbox: Sandbox) -> None:
+    """7-13: the session is closed during the write, which has arrived."""
     async with a_session(sandbox) as session:
         plan = await session.provisioning.plan(new_team(sandbox, 1))
         hold = sandbox.faults.hold(PATCH_USER)

@@ -28,7 +28,7 @@ GROUPS = {"Sales": 0, "Support": 1, "Night shift": 2, "Day shift": 3}
 
 
 def desired_for(sandbox: Sandbox, people: int = 40) -> DesiredState:
-    """Everybody in some of four groups, two of which are new."""
+    """All people in some of four groups, two of which are new."""
     emails = [person.email for person in sandbox.organization.listed_people()[:people]]
     return DesiredState.from_mapping(
         {name: [e for n, e in enumerate(emails) if n % 4 <= number] for name, number in GROUPS.items()}
@@ -46,7 +46,7 @@ def memberships(sandbox: Sandbox) -> dict[UUID, frozenset[str]]:
 async def test_the_organization_is_as_desired_and_the_second_run_writes_nothing_7_10(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-10: the same input again makes no writes; 7-4: what nobody named stays."""
+    """7-10: the same input again makes no writes. 7-4: groups that the input does not name stay."""
     before = memberships(sandbox)
     desired = desired_for(sandbox)
     report = await session.provisioning.apply(await session.provisioning.plan(desired))
@@ -80,7 +80,7 @@ async def test_one_write_for_each_changed_user(sandbox: Sandbox, session: EzeepS
 
 
 async def test_groups_come_first_7_14(sandbox: Sandbox, session: EzeepSession) -> None:
-    """7-14: create before add."""
+    """7-14: groups are created before members are added."""
     events: list[Event] = []
     plan = await session.provisioning.plan(desired_for(sandbox))
     await session.provisioning.apply(plan, on_event=events.append)
@@ -108,8 +108,8 @@ async def test_no_more_tasks_than_workers_7_12(sandbox: Sandbox, session: EzeepS
         await session.provisioning.apply(plan, concurrency=0)
 
 
-async def test_one_failure_stops_nobody_7_8(sandbox: Sandbox) -> None:
-    """7-8: the others are done, and running it again makes up for the one."""
+async def test_one_failure_does_not_stop_other_changes_7_8(sandbox: Sandbox) -> None:
+    """7-8: the other changes are made, and a second run makes the failed one."""
     desired = desired_for(sandbox)
     async with EzeepSession(
         sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=Settings(retries=0)
@@ -151,13 +151,15 @@ async def test_a_group_that_cannot_be_created_costs_only_its_own_memberships(
             names = {group.name for group in row.change.add}
             assert names - {"Night shift"} <= after[row.change.user_id]
             assert row.ok == ("Night shift" not in names)
-    told = [str(row.error) for row in report.failures[1:]]
-    assert set(told) == {"'Night shift' could not be created"}
+    reported = [str(row.error) for row in report.failures[1:]]
+    assert set(reported) == {"'Night shift' could not be created"}
     with pytest.raises(ProvisioningFailed, match=r"and \d+ more$"):
         report.raise_for_failures()
 
 
-async def test_a_group_that_came_into_being_is_adopted(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_a_group_that_was_created_since_the_plan_is_adopted(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Night shift": []}))
     sandbox.organization.add_group("Night shift")
     report = await session.provisioning.apply(plan)
@@ -169,7 +171,7 @@ async def test_a_group_that_came_into_being_is_adopted(sandbox: Sandbox, session
 async def test_many_new_groups_take_one_more_listing(
     sandbox: Sandbox, session: EzeepSession, concurrency: int
 ) -> None:
-    """Of one page: before the first creation, with the lock held, and at the end for twins."""
+    """One page each: before the first write, with the lock held, and at the end to find duplicates."""
     plan = await session.provisioning.plan(
         DesiredState.from_mapping({f"Team {number}": [] for number in range(60)})
     )
@@ -179,11 +181,11 @@ async def test_many_new_groups_take_one_more_listing(
     assert sandbox.count("GET /printing/v1/groups/") == 3
 
 
-async def test_a_lost_answer_is_an_unknown_outcome(
+async def test_a_lost_response_is_an_unknown_outcome(
     session: EzeepSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def lost(*_: object) -> object:
-        raise OutcomeUnknown("the answer was lost")
+        raise OutcomeUnknown("the response was lost")
 
     monkeypatch.setattr(session.groups.inner, "ensure_absent", lost)
     plan = Plan(changes=(CreateGroup("Night shift", ORGANIZATION_ID),))
@@ -192,7 +194,9 @@ async def test_a_lost_answer_is_an_unknown_outcome(
     assert not report.ok
 
 
-async def test_what_others_added_since_the_plan_stays(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_memberships_that_other_writers_added_since_the_plan_stay(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
     plan = await session.provisioning.plan(desired_for(sandbox))
     late = sandbox.organization.add_group("Late")
     for user in sandbox.organization.listed_users():
@@ -201,7 +205,7 @@ async def test_what_others_added_since_the_plan_stays(sandbox: Sandbox, session:
     assert all("Late" in names for names in memberships(sandbox).values())
 
 
-async def test_an_error_of_the_callback_ends_the_run_as_itself(
+async def test_an_error_of_the_callback_ends_the_run_unchanged(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     def broken(_: Event) -> None:

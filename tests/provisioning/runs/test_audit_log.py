@@ -1,4 +1,4 @@
-"""7-9, 7-15: the audit log. Every write is on the disk before it is sent, and its outcome after the answer."""
+"""7-9, 7-15: the audit log. Every write is on the disk before it is sent, and its outcome after the response."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def log(tmp_path: Path) -> Path:
 
 
 def read(log: Path) -> list[AuditRecord]:
-    """What the log says about changes."""
+    """The records of changes."""
     return [record for record in read_audit_log(log) if record.operation != "run"]
 
 
 # --- what is in it -------------------------------------------------------------------------------------------------
 
 
-async def test_7_9_a_write_is_noted_before_it_is_processed(
+async def test_7_9_a_write_is_logged_before_it_is_processed(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
-    """7-9: looked at while the sandbox holds the requests."""
+    """7-9: the log is read while the sandbox holds the requests."""
     plan = await session.provisioning.plan(new_team(sandbox, 6))
     groups = sandbox.faults.hold(POST_GROUP)
     users = sandbox.faults.hold(PATCH_USER)
@@ -98,18 +98,18 @@ async def test_7_15_each_record_has_before_and_after(
     assert {record.name for record in read(log)} == {emails(sandbox)[n] for n in (0, 2, 3)}
 
 
-async def test_7_9_what_is_not_written_is_not_begun(
+async def test_7_9_a_change_without_a_write_has_no_start_in_the_log(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
-    """7-9: no "started" for what somebody else has done, nor for what could not be read."""
+    """7-9: no "started" for changes that other writers have made, and for users who could not be read."""
     plan = await session.provisioning.plan(new_team(sandbox, 3))
     group = sandbox.organization.add_group("Team")
     sandbox.organization.listed_users()[0].groups.add(group.id)
     gone = str(sandbox.organization.listed_users()[1].id)
     sandbox.faults.add(GET_USER, status=403, when=lambda request: gone in request.path)
     await session.provisioning.apply(plan, audit_log=log)
-    told = [(record.operation, record.outcome) for record in read(log) if str(record.user_id) != gone]
-    assert sorted(told) == [
+    reported = [(record.operation, record.outcome) for record in read(log) if str(record.user_id) != gone]
+    assert sorted(reported) == [
         ("change_memberships", "started"),
         ("change_memberships", "unchanged"),
         ("change_memberships", "updated"),
@@ -120,10 +120,10 @@ async def test_7_9_what_is_not_written_is_not_begun(
     assert "403" in failed.error
 
 
-async def test_two_runs_in_one_file_are_told_apart(
+async def test_two_runs_in_one_file_have_their_own_ids(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
-    """Also when they run at the same time: no line is torn by the other run."""
+    """Also when they run at the same time: neither run interrupts a line of the other."""
     plans = [await session.provisioning.plan(new_team(sandbox, 20, name)) for name in ("A", "B")]
     reports = await asyncio.gather(*[session.provisioning.apply(plan, audit_log=log) for plan in plans])
     runs = Counter(record.run_id for record in read(log))
@@ -131,10 +131,10 @@ async def test_two_runs_in_one_file_are_told_apart(
     assert len(log.read_text().splitlines()) == 86
 
 
-async def test_the_log_names_people_and_is_nobody_elses_business(
+async def test_the_log_is_readable_by_its_owner_only(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
-    """8-3: 0600 from birth, whatever the umask; and no token in it."""
+    """8-3: mode 0600 from its first moment, with any umask, and no token in it: it contains addresses."""
     tokens = sandbox.tokens()
     old = os.umask(0)
     try:
@@ -148,10 +148,10 @@ async def test_the_log_names_people_and_is_nobody_elses_business(
     assert not any(secret in log.read_text() for secret in {*secrets, tokens.refresh_token})
 
 
-async def test_7_9_every_line_is_on_the_disk_before_the_caller_goes_on(
+async def test_7_9_every_line_is_on_the_disk_before_the_write_returns(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """7-9: fsync comes after the line and before the return; callers that come together share one."""
+    """7-9: fsync comes after the line and before the return. Concurrent callers share one."""
     seen: list[int] = []
     real = os.fsync
 
@@ -189,10 +189,10 @@ def record_number(number: int, run_id: str) -> AuditRecord:
 
 
 @pytest.mark.parametrize("kind", ["directory", "no such folder", "a file in the way", "full"])
-async def test_7_9_a_log_that_cannot_be_written_is_found_out_first(
+async def test_7_9_a_log_that_cannot_be_written_is_found_before_the_first_write(
     sandbox: Sandbox, session: EzeepSession, tmp_path: Path, kind: str
 ) -> None:
-    """7-9: nothing has been written anywhere."""
+    """7-9: nothing was written to the organization."""
     (tmp_path / "file").touch()
     path = {
         "directory": tmp_path,
@@ -207,10 +207,10 @@ async def test_7_9_a_log_that_cannot_be_written_is_found_out_first(
 
 
 @pytest.mark.parametrize("there", [False, True])
-async def test_7_2_a_run_that_is_refused_leaves_no_log(
+async def test_7_2_a_run_that_is_refused_writes_no_log(
     sandbox: Sandbox, session: EzeepSession, log: Path, there: bool
 ) -> None:
-    """7-2, 7-15: nothing was done, and there is nothing to take back."""
+    """7-2, 7-15: nothing was changed, so there is nothing to undo."""
     plan = await session.provisioning.plan(new_team(sandbox, 3))
     sandbox.organization.add_group("Team", origin={"provider": "Azure", "foreign_id": "x"})
     if there:
@@ -220,10 +220,10 @@ async def test_7_2_a_run_that_is_refused_leaves_no_log(
     assert [path.read_bytes() for path in log.parent.iterdir()] == ([b'{"run_id":"earlier'] if there else [])
 
 
-async def test_7_9_a_log_that_breaks_in_mid_run_stops_the_writing(
+async def test_7_9_a_log_that_fails_during_the_run_stops_the_writes(
     sandbox: Sandbox, session: EzeepSession, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """7-9: what was sent is noted as begun; what cannot be noted is not sent."""
+    """7-9: every write that was sent has its start in the log. A write that cannot be logged is not sent."""
     plan = await session.provisioning.plan(new_team(sandbox, 20))
     real, count = os.fsync, 0
 
@@ -249,10 +249,10 @@ async def test_7_9_a_log_that_breaks_in_mid_run_stops_the_writing(
 # --- damaged -------------------------------------------------------------------------------------------------------
 
 
-async def test_7_9_a_torn_last_line_is_passed_over_and_nothing_is_lost_after_it(
+async def test_7_9_an_incomplete_last_line_is_skipped_and_nothing_is_lost_after_it(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
-    """7-9: torn at every byte."""
+    """7-9: the line ends at every byte."""
     plan = await session.provisioning.plan(new_team(sandbox, 2, "A"))
     await session.provisioning.apply(plan, audit_log=log)
     whole = log.read_bytes()
@@ -274,7 +274,7 @@ async def test_7_9_a_torn_last_line_is_passed_over_and_nothing_is_lost_after_it(
 @pytest.mark.parametrize(
     "content", [b"group,member\nSales,a\n", b"[]\n", b"null\n", b"\xff\xfe\n", b'{"other": 1}\n', b"\0\0\0\n"]
 )
-def test_a_file_that_is_no_log_is_refused(log: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_log_is_refused(log: Path, content: bytes) -> None:
     log.write_bytes(content)
     with pytest.raises(AuditLogError, match="line 1"):
         read(log)

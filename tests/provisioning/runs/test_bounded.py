@@ -1,4 +1,4 @@
-"""7-12: a hundred thousand changes: as many tasks as workers, each change once, and nothing that grows with the plan."""
+"""7-12: a hundred thousand changes: as many tasks as workers, and each change is made once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEAM = UUID(int=1)
 
 
 class FakeUsers:
-    """Takes a turn of the loop for each change, as a socket would, and counts who is in here at once."""
+    """Takes a turn of the loop for each change, as a socket would, and counts the concurrent calls."""
 
     def __init__(self) -> None:
         self.changed: Counter[UUID] = Counter()
@@ -66,8 +66,8 @@ def a_run(users: FakeUsers, plan: Plan, concurrency: int, **options: Any) -> Run
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("concurrency", [1, 16])
-async def test_7_12_as_many_tasks_as_workers(concurrency: int) -> None:
-    """7-12: and a few: the run itself, and who waits for it."""
+async def test_7_12_there_are_as_many_tasks_as_workers(concurrency: int) -> None:
+    """7-12: and a few others: the run and its waiters."""
     users, plan = FakeUsers(), a_plan()
     report = await a_run(users, plan, concurrency).to_report()
     assert users.peak == concurrency
@@ -79,17 +79,17 @@ async def test_7_12_as_many_tasks_as_workers(concurrency: int) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_7_12_more_workers_than_changes_are_not_started() -> None:
+async def test_7_12_no_more_workers_than_changes_are_started() -> None:
     users = FakeUsers()
     await a_run(users, a_plan(3), 10_000).to_report()
     assert users.peak == 3
 
 
 @pytest.mark.timeout(120)
-async def test_7_12_no_task_is_started_for_what_there_is_no_change_of(
+async def test_7_12_kinds_without_changes_start_no_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """7-12: one for the run, and one for each change where there are fewer of its kind than workers."""
+    """7-12: one task for the run and, with fewer changes than workers, one for each change."""
     started = 0
 
     class Counted(ContainedTask[Any]):
@@ -104,8 +104,8 @@ async def test_7_12_no_task_is_started_for_what_there_is_no_change_of(
 
 
 @pytest.mark.timeout(120)
-async def test_7_13_cancelled_in_the_middle_of_many() -> None:
-    """7-13: whatever the number, those that had begun are done, and the report has a row for each change."""
+async def test_7_13_a_run_of_many_changes_is_cancelled() -> None:
+    """7-13: changes that have begun are completed, and the report has a row for each change."""
     users, plan = FakeUsers(), a_plan()
     events: list[int] = []
 

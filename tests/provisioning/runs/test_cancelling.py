@@ -1,4 +1,4 @@
-"""7-13: a run that is ended from outside. What is in flight ends, nothing else begins, and the report is on the error."""
+"""7-13: a cancelled run. Changes in flight end, no other begins, and the exception carries the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ezeep_async.sandbox.faults import Hold
 
 WORKERS = 3
 TURNS = 20
-"""Of the loop, in which a cancellation has come everywhere."""
+"""Turns of the loop after which a cancellation has reached every task."""
 Start = Callable[[Hold, Callable[[], Awaitable[Report]]], Awaitable[BaseException]]
 
 
@@ -66,7 +66,7 @@ async def by_wait_for(hold: Hold, apply: Callable[[], Awaitable[Report]]) -> Bas
 
 
 async def by_anyio(hold: Hold, apply: Callable[[], Awaitable[Report]]) -> BaseException:
-    """anyio makes nothing of the error that comes out: the report has to be taken inside of the scope."""
+    """anyio drops the exception, so the report is read inside the scope."""
     caught: list[BaseException] = []
     with anyio.CancelScope() as scope:
 
@@ -87,7 +87,7 @@ async def by_anyio(hold: Hold, apply: Callable[[], Awaitable[Report]]) -> BaseEx
 
 
 @pytest.mark.parametrize("start", [by_task, by_timeout, by_wait_for, by_anyio])
-async def test_7_13_what_is_in_flight_ends_and_nothing_else_begins(
+async def test_7_13_changes_in_flight_end_and_no_other_begins(
     sandbox: Sandbox, session: EzeepSession, tmp_path: Path, start: Start
 ) -> None:
     plan = await session.provisioning.plan(new_team(sandbox, 20))
@@ -109,7 +109,7 @@ async def test_7_13_what_is_in_flight_ends_and_nothing_else_begins(
     (await session.provisioning.apply(again)).raise_for_failures()
 
 
-async def test_7_13_a_run_that_is_cancelled_among_its_groups_changes_no_user(
+async def test_7_13_a_run_that_is_cancelled_during_its_creations_changes_no_user(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     plan = await session.provisioning.plan(new_team(sandbox, 5))
@@ -126,10 +126,10 @@ async def test_7_13_a_run_that_is_cancelled_among_its_groups_changes_no_user(
     assert report.counts == {"created": 1, "not_started": 5}
 
 
-async def test_7_13_a_second_cancellation_cuts_off_what_is_in_flight(
+async def test_7_13_a_second_cancellation_cancels_the_changes_in_flight(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-13: it may be made or not: unknown."""
+    """7-13: each may have been made, so its outcome is unknown."""
     plan = await session.provisioning.plan(new_team(sandbox, 20))
     hold = sandbox.faults.hold(PATCH_USER)
     task = asyncio.ensure_future(session.provisioning.apply(plan, concurrency=WORKERS))
@@ -147,7 +147,7 @@ async def test_7_13_a_second_cancellation_cuts_off_what_is_in_flight(
     await session.aclose()
 
 
-async def test_7_13_cancelled_before_the_first_write_nothing_is_written(
+async def test_7_13_a_cancellation_before_the_first_write_writes_nothing(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     plan = await session.provisioning.plan(new_team(sandbox))
@@ -163,8 +163,8 @@ async def test_7_13_cancelled_before_the_first_write_nothing_is_written(
     assert (sandbox.count(POST_GROUP), state(sandbox)) == (0, before)
 
 
-async def test_7_13_cancelled_in_the_moment_it_begins(sandbox: Sandbox, session: EzeepSession) -> None:
-    """7-13: at every one of the first turns of the loop after the checks: what was not begun does not begin."""
+async def test_7_13_a_cancellation_at_the_start_of_the_run(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-13: in each of the first turns of the loop after the checks. No change begins after it."""
     add_team(sandbox, 6)
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": emails(sandbox, 30)}))
     for turns in range(6):
@@ -182,7 +182,7 @@ async def test_7_13_cancelled_in_the_moment_it_begins(sandbox: Sandbox, session:
         assert sandbox.count(PATCH_USER) <= WORKERS
 
 
-def test_a_report_is_found_on_what_an_error_came_from() -> None:
+def test_a_report_is_found_on_causes_and_contexts() -> None:
     report = Report()
     cause = asyncio.CancelledError()
     cause.report = report  # type: ignore[attr-defined]
@@ -242,7 +242,7 @@ SCRIPT = """
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
 @pytest.mark.parametrize("mode", ["asyncio", "run_sync"])
 def test_7_13_ctrl_c_leaves_a_report_and_a_complete_log(mode: str, tmp_path: Path) -> None:
-    """7-13: a real SIGINT to a real process: what it has begun is finished and told."""
+    """7-13: a real SIGINT to a real process. What it has begun is completed and reported."""
     log = tmp_path / "audit.jsonl"
     with sandbox_in_a_thread(users=30) as sandbox:
         tokens, where = sandbox.tokens(), sandbox.endpoints
@@ -274,8 +274,8 @@ def test_7_13_ctrl_c_leaves_a_report_and_a_complete_log(mode: str, tmp_path: Pat
         out, err = process.communicate(timeout=40)
         assert err == ""
         updated = sandbox.count(PATCH_USER)
-        told = [("created", 1), ("not_started", 20 - updated), ("updated", updated)]
-        assert out.strip() == str(told)
+        reported = [("created", 1), ("not_started", 20 - updated), ("updated", updated)]
+        assert out.strip() == str(reported)
         assert 8 <= updated <= 10
         records = list(read_audit_log(log))
     assert len(records) == 2 * (updated + 1) + 1
@@ -283,8 +283,8 @@ def test_7_13_ctrl_c_leaves_a_report_and_a_complete_log(mode: str, tmp_path: Pat
 
 
 @pytest.mark.may_block
-def test_the_blocking_twin_does_it_all(tmp_path: Path) -> None:
-    """5-1: plan, apply and undo, without an await."""
+def test_the_blocking_twin_plans_applies_and_undoes(tmp_path: Path) -> None:
+    """5-1: without an await."""
     with sandbox_in_a_thread() as sandbox:
         before = state(sandbox)
         with run_sync(

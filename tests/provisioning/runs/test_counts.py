@@ -1,4 +1,4 @@
-"""Every number that a plan or a report says: distinct users and groups, and not rows of the input."""
+"""The numbers of plans and reports: distinct users and groups, not rows of the input."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SALES = TargetGroup("Sales", GROUP)
 
 
 def in_several_ways(sandbox: Sandbox, many: int) -> list[str]:
-    """So many people, each by the address, by the address in other case, and by the id."""
+    """People, each by the address, by the address in upper case, and by the id."""
     organization = sandbox.organization
     users = organization.listed_users()[:many]
     addresses = [organization.people[user.id].email for user in users]
@@ -50,7 +50,7 @@ async def test_memberships_that_are_in_place(sandbox: Sandbox, session: EzeepSes
     assert Plan.from_json(plan.to_json()).summary() == plan.summary()
 
 
-async def test_memberships_of_people_who_are_waited_for_are_not_in_place(
+async def test_memberships_of_waiting_people_are_not_in_place(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     add_team(sandbox, 2)
@@ -81,7 +81,7 @@ async def test_a_person_named_in_several_ways_is_one_membership(
 
 
 async def test_a_plan_that_names_a_group_or_a_user_twice(sandbox: Sandbox, session: EzeepSession) -> None:
-    """A plan that was made by hand, or edited."""
+    """A plan that was edited by hand."""
     team = add_team(sandbox, 0)
     user = sandbox.organization.listed_users()[0]
     target = TargetGroup("Team", team.id)
@@ -101,7 +101,7 @@ def row(change: Change, outcome: Outcome, **more) -> Row:
     return Row(change=change, outcome=outcome, **more)
 
 
-def test_the_screen_counts_users_people_and_failures_apart() -> None:
+def test_the_screen_counts_users_people_and_failures_separately() -> None:
     report = Report(
         (
             row(InvitePerson("a@example.com"), "unchanged"),

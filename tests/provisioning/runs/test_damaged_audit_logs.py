@@ -1,4 +1,4 @@
-"""7-9, 7-15: the audit log spoils no other file, hides no damage, and undo says what it leaves."""
+"""7-9, 7-15: the audit log overwrites no other file, damage is refused, and undo reports what it does not revert."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ async def applied(session: EzeepSession, log: Path, desired: DesiredState, **opt
     ],
     ids=["CSV", "CSV after blank lines", "an empty object", "a plan", "a record", "binary"],
 )
-async def test_7_9_a_file_of_something_else_is_left_as_it_is(
+async def test_7_9_a_file_with_other_content_is_not_changed(
     sandbox: Sandbox, session: EzeepSession, log: Path, content: bytes
 ) -> None:
-    """7-9: the input, a plan, a report: nothing is written, neither there nor to the organization."""
+    """7-9: an input, a plan, a report. Nothing is written to the file or to the organization."""
     log.write_bytes(content)
     plan = await session.provisioning.plan(new_team(sandbox))
     with pytest.raises(AuditLogError, match="something else"):
@@ -55,7 +55,7 @@ async def test_7_9_a_file_of_something_else_is_left_as_it_is(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"run', b'{"run_id":"abc', b'{\n{"run_id":"abc'])
-async def test_7_9_what_a_killed_run_left_of_its_first_line_is_a_log(
+async def test_7_9_an_incomplete_first_line_of_a_killed_run_is_a_log(
     sandbox: Sandbox, session: EzeepSession, log: Path, content: bytes
 ) -> None:
     log.write_bytes(content)
@@ -70,7 +70,7 @@ async def test_7_9_what_a_killed_run_left_of_its_first_line_is_a_log(
 async def test_7_9_a_damaged_line_is_refused_unless_it_is_the_last_of_its_run(
     sandbox: Sandbox, session: EzeepSession, log: Path, number: int
 ) -> None:
-    """7-9: a line that lost its end, or a byte, in the middle of a run is named. It may be the one that matters."""
+    """7-9: a line in the middle of a run that lost its end, or a byte, is named. Undo would not revert its change."""
     await applied(session, log, new_team(sandbox, 3))
     lines = log.read_bytes().splitlines(keepends=True)
     assert len(lines) == 9
@@ -80,7 +80,7 @@ async def test_7_9_a_damaged_line_is_refused_unless_it_is_the_last_of_its_run(
             await session.provisioning.undo(log)
 
 
-async def test_7_9_two_damaged_lines_of_one_run_are_one_too_many(
+async def test_7_9_two_damaged_lines_of_one_run_are_refused(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
     await applied(session, log, new_team(sandbox, 3))
@@ -90,10 +90,10 @@ async def test_7_9_two_damaged_lines_of_one_run_are_one_too_many(
         await session.provisioning.undo(log)
 
 
-async def test_7_9_the_last_line_of_a_killed_run_may_stand_between_those_of_others(
+async def test_7_9_the_incomplete_line_of_a_killed_run_may_stand_between_lines_of_another(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
-    """7-9: two runs in one file, one of them killed in the middle of a line."""
+    """7-9: two concurrent runs in one file. One was killed in the middle of a line."""
     await applied(session, log, new_team(sandbox, 3, "A"))
     first = log.read_bytes().splitlines(keepends=True)
     log.unlink()
@@ -110,7 +110,7 @@ async def test_7_9_the_last_line_of_a_killed_run_may_stand_between_those_of_othe
 async def test_7_15_undo_names_the_other_runs_of_the_log(
     sandbox: Sandbox, session: EzeepSession, log: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """7-15: a run that came to half, and the one that finished it: only the last is taken back, and undo says so."""
+    """7-15: one run made half of the changes, another the rest. Undo reverts only the last run, and says so."""
     sandbox.faults.add(PATCH_USER, status=403, times=3)
     half = await applied(session, log, new_team(sandbox, 6))
     assert half.counts == {"created": 1, "failed": 3, "updated": 3}
@@ -125,17 +125,17 @@ async def test_7_15_undo_names_the_other_runs_of_the_log(
     assert Plan.from_json(plan.to_json()).notes == plan.notes
     (await session.provisioning.apply(plan)).raise_for_failures()
     assert len(members(sandbox, "Team")) == 3
-    # Who says which run is meant knows of the others.
+    # With a run id, the other runs are not named.
     other = await session.provisioning.undo(log, half.run_id, delete_groups=True)
     assert other.notes == ()
     (await session.provisioning.apply(other)).raise_for_failures()
     assert "Team" not in names(sandbox)
 
 
-async def test_7_15_one_run_has_nothing_to_be_said_of_it(
+async def test_7_15_a_log_of_one_run_gives_no_note(
     sandbox: Sandbox, session: EzeepSession, log: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """7-15: nor beside a run that came to nothing."""
+    """7-15: also with a second run that changed nothing."""
     await applied(session, log, new_team(sandbox, 3))
     begun = json.loads(log.read_text().splitlines()[0]) | {"run_id": "dead"}
     with log.open("a") as file:

@@ -1,4 +1,4 @@
-"""7-2: what happens between plan and apply. Harmless changes are merged; harmful ones are named, and nothing is written."""
+"""7-2: changes between plan and apply. Harmless ones are merged; harmful ones are named, and nothing is written."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ AZURE = {"provider": "Azure", "foreign_id": "x"}
 
 
 async def planned(sandbox: Sandbox, session: EzeepSession) -> Plan:
-    """Two come into a group, two go out of it, and there is a new one."""
+    """Members are added to two existing groups and to a new one."""
     add_team(sandbox, 6)
     people = emails(sandbox)
     return await session.provisioning.plan(
@@ -62,7 +62,9 @@ async def test_7_2_other_groups_of_the_users_are_kept(sandbox: Sandbox, session:
     assert all(late.id in groups and sales.id not in groups for groups in state(sandbox).values())
 
 
-async def test_7_2_what_is_done_already_is_not_written(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_7_2_an_addition_that_is_in_place_is_not_written(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Sales": emails(sandbox, 30)}))
     for user in sandbox.organization.listed_users():
         user.groups.add(group_named(sandbox, "Sales").id)
@@ -71,9 +73,7 @@ async def test_7_2_what_is_done_already_is_not_written(sandbox: Sandbox, session
     assert (report.ok, writes(sandbox), report.memberships_added) == (True, [], 0)
 
 
-async def test_7_2_a_removal_that_is_done_already_is_not_written(
-    sandbox: Sandbox, session: EzeepSession
-) -> None:
+async def test_7_2_a_removal_that_is_in_place_is_not_written(sandbox: Sandbox, session: EzeepSession) -> None:
     add_team(sandbox, 4)
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": []}), mode="exact")
     for user in sandbox.organization.listed_users():
@@ -83,10 +83,10 @@ async def test_7_2_a_removal_that_is_done_already_is_not_written(
 
 
 @pytest.mark.parametrize("spelling", ["Team", " Team ", "Caf\u00e9"])
-async def test_7_2_a_group_that_came_into_being_is_adopted(
+async def test_7_2_a_group_that_was_created_since_the_plan_is_adopted(
     sandbox: Sandbox, session: EzeepSession, spelling: str
 ) -> None:
-    """7-2, 7-10: whoever made it, there is one, and everybody is in it."""
+    """7-2, 7-10: there is one group, and all members are in it."""
     name = spelling.strip().replace("\u00e9", "e\u0301")
     plan = await session.provisioning.plan(new_team(sandbox, name=name))
     group = sandbox.organization.add_group(spelling)
@@ -97,8 +97,10 @@ async def test_7_2_a_group_that_came_into_being_is_adopted(
     assert names(sandbox).count(spelling) == 1
 
 
-async def test_7_2_a_group_that_nobody_named_may_go(sandbox: Sandbox, session: EzeepSession) -> None:
-    """7-2: with both ways of writing. The users who were in it would be refused with it."""
+async def test_7_2_a_group_that_the_plan_does_not_name_may_be_deleted(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    """7-2: with both values of `verify`. The server rejects a write that contains a deleted group."""
     for verify in ("fresh", "trust-plan"):
         other = add_team(sandbox, 8, "Other")
         plan = await session.provisioning.plan(new_team(sandbox, name=f"For {verify}"))
@@ -107,8 +109,8 @@ async def test_7_2_a_group_that_nobody_named_may_go(sandbox: Sandbox, session: E
         assert report.counts == {"created": 1, "updated": 8}
 
 
-async def test_7_2_people_who_are_gone_fail_alone(sandbox: Sandbox, session: EzeepSession) -> None:
-    """7-11: who was to be taken out is absent; who was to be added could not be."""
+async def test_7_2_users_who_are_gone_stop_no_other_change(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-11: a removal of a deleted user is already absent; an addition has failed."""
     add_team(sandbox, 3)
     people = emails(sandbox)
     plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": people[1:5]}), mode="exact")
@@ -153,21 +155,21 @@ HARM: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.parametrize(("harm", "told"), HARM.values(), ids=HARM)
+@pytest.mark.parametrize(("harm", "problem"), HARM.values(), ids=HARM)
 async def test_7_2_harmful_drift_is_named_and_nothing_is_written(
-    sandbox: Sandbox, session: EzeepSession, harm: Change, told: str
+    sandbox: Sandbox, session: EzeepSession, harm: Change, problem: str
 ) -> None:
     plan = await planned(sandbox, session)
     harm(sandbox)
     before, groups = state(sandbox), names(sandbox)
     with pytest.raises(StalePlan, match=r"Plan again$") as caught:
         await session.provisioning.apply(plan)
-    assert told in caught.value.drift
-    assert told in str(caught.value)
+    assert problem in caught.value.drift
+    assert problem in str(caught.value)
     assert (writes(sandbox), state(sandbox), names(sandbox)) == ([], before, groups)
 
 
-async def test_7_2_everything_that_is_wrong_is_named_at_once(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_7_2_all_harmful_changes_are_named_at_once(sandbox: Sandbox, session: EzeepSession) -> None:
     plan = await planned(sandbox, session)
     rename(sandbox)
     group_named(sandbox, "Sales").origin = AZURE
@@ -177,15 +179,15 @@ async def test_7_2_everything_that_is_wrong_is_named_at_once(sandbox: Sandbox, s
     assert len(caught.value.drift) == 3
 
 
-async def test_7_2_a_change_of_another_groups_name_is_no_harm(
-    sandbox: Sandbox, session: EzeepSession
-) -> None:
+async def test_7_2_the_new_name_of_another_group_is_harmless(sandbox: Sandbox, session: EzeepSession) -> None:
     plan = await planned(sandbox, session)
     group_named(sandbox, "Support").name = "Help"
     assert (await session.provisioning.apply(plan)).ok
 
 
-async def test_7_2_external_is_no_drift_where_it_is_allowed(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_7_2_an_external_group_is_harmless_where_it_is_allowed(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
     add_team(sandbox, 1)
     plan = await session.provisioning.plan(
         DesiredState.from_mapping({"Team": emails(sandbox, 3)}), allow_external=True
@@ -255,7 +257,7 @@ async def test_7_15_undo_reads_groups_and_users_at_the_same_time(
 
 
 def shift(sandbox: Sandbox, listing: str, times: int, change: Callable[[], object]) -> None:
-    """Change what is listed, each time just before the second page of it is answered: a row is skipped."""
+    """Change what is listed, each time just before the response with its second page: a row is skipped."""
     left = times
 
     def under_the_reading(request: RecordedRequest) -> bool:
@@ -274,7 +276,7 @@ def remove_first_group(sandbox: Sandbox) -> None:
 
 
 def many_groups(sandbox: Sandbox) -> dict[str, list[str]]:
-    """So many that they are two pages, and one person for each; and some that nobody is in."""
+    """Two pages of groups with one member each, and some groups without members."""
     for number in range(140):
         sandbox.organization.add_group("?" if number < 10 else f"Group {number}")
     person = emails(sandbox, 1)
@@ -285,17 +287,19 @@ def many_groups(sandbox: Sandbox) -> dict[str, list[str]]:
     }
 
 
-async def test_7_2_a_group_that_a_reading_skips_is_no_drift(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_7_2_a_group_that_one_reading_skips_is_not_gone(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
     plan = await session.provisioning.plan(DesiredState.from_mapping(many_groups(sandbox)))
     shift(sandbox, LIST_GROUPS, 1, lambda: remove_first_group(sandbox))
     (await session.provisioning.apply(plan)).raise_for_failures()
     assert len(state(sandbox)[sandbox.organization.listed_users()[0].id]) > 130
 
 
-async def test_7_2_nobody_is_taken_out_of_a_group_that_a_reading_skips(
+async def test_7_2_a_group_that_one_reading_skips_keeps_its_members(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-2: writing by the plan leaves out groups that are gone, and only those."""
+    """7-2: `trust-plan` leaves out groups that are gone, and only those."""
     many_groups(sandbox)
     user = sandbox.organization.listed_users()[0]
     user.groups.replace(group.id for group in sandbox.organization.groups.values() if group.name != "?")
@@ -306,7 +310,7 @@ async def test_7_2_nobody_is_taken_out_of_a_group_that_a_reading_skips(
     assert state(sandbox)[user.id] == before | {team(sandbox)}
 
 
-async def test_7_15_undo_counts_no_group_as_gone_that_a_reading_skips(
+async def test_7_15_undo_does_not_treat_a_skipped_group_as_gone(
     sandbox: Sandbox, session: EzeepSession, tmp_path: Path
 ) -> None:
     before = state(sandbox)
@@ -318,10 +322,10 @@ async def test_7_15_undo_counts_no_group_as_gone_that_a_reading_skips(
 
 
 @pytest.mark.parametrize("listing", [LIST_GROUPS, LIST_USERS, LIST_PEOPLE])
-async def test_7_1_exact_is_not_planned_by_a_listing_that_never_holds_still(
+async def test_7_1_exact_is_not_planned_from_a_listing_that_keeps_changing(
     sandbox: Sandbox, session: EzeepSession, listing: str
 ) -> None:
-    """7-1: somebody may be missing in it. "add" goes on with the last reading: what is missed, the next run does."""
+    """7-1: a row may be missing. "add" uses the last reading, because the next run adds what was missed."""
     desired = DesiredState.from_mapping({name: [] for name in many_groups(sandbox)})
     late = sandbox.organization.add_user
     change = (lambda: remove_first_group(sandbox)) if listing == LIST_GROUPS else late
@@ -335,8 +339,8 @@ async def test_7_1_exact_is_not_planned_by_a_listing_that_never_holds_still(
     assert sandbox.count(listing) == 12
 
 
-async def test_7_1_each_reading_begins_afresh(sandbox: Sandbox, session: EzeepSession) -> None:
-    """7-1: a group that was there under a reading that is thrown away is not in the plan."""
+async def test_7_1_each_reading_starts_from_nothing(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-1: a group that only a discarded reading has seen is not in the plan."""
     gone = sandbox.organization.add_group("Gone")
     many_groups(sandbox)
 

@@ -1,4 +1,4 @@
-"""7-7: a plan that was kept sends no second mail."""
+"""7-7: a saved plan sends no second invitation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_7_7_a_plan_that_is_applied_again_invites_once(sandbox: Sandbox, s
 
 
 @pytest.mark.parametrize("spelled", [NEW, NEW.upper()])
-async def test_7_7_who_has_an_account_by_then_is_not_invited(
+async def test_7_7_a_person_who_has_an_account_by_then_is_not_invited(
     sandbox: Sandbox, session: EzeepSession, spelled: str
 ) -> None:
     plan = await kept(session)
@@ -39,10 +39,8 @@ async def test_7_7_who_has_an_account_by_then_is_not_invited(
     assert sandbox.count(INVITE) == 0
 
 
-async def test_7_7_an_invitation_that_was_taken_back_is_sent_again(
-    sandbox: Sandbox, session: EzeepSession
-) -> None:
-    """7-7: only an open one counts."""
+async def test_7_7_a_revoked_invitation_is_sent_again(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-7: only an open invitation counts."""
     plan = await kept(session)
     await session.provisioning.apply(plan)
     for invitation in sandbox.organization.invitations.values():
@@ -51,7 +49,7 @@ async def test_7_7_an_invitation_that_was_taken_back_is_sent_again(
     assert sandbox.count(INVITE) == 2
 
 
-async def test_7_7_a_plan_that_was_written_by_hand_is_compared_without_regard_to_case(
+async def test_7_7_addresses_of_a_plan_are_compared_without_case(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     report = await session.provisioning.apply(Plan(changes=(InvitePerson(emails(sandbox, 1)[0].upper()),)))

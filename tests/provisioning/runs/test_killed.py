@@ -1,7 +1,7 @@
-"""7-9: a run that is killed with SIGKILL at fifty moments, and run again: the same end, no group twice, nobody left out.
+"""7-9: a run that is killed with SIGKILL at fifty moments, and run again: same result, no duplicate group, no member missing.
 
 The moments are requests: the process dies when its n-th one arrives, which is then processed or is not. And others are
-inside the process: when a line of the audit log is half on the disk, or whole, and what it tells is not sent yet. Nothing
+inside the process: when a line of the audit log is half on the disk, or whole, and its write is not sent yet. Nothing
 here waits for a time. Afterwards both runs are undone, and everything is as it was.
 """
 
@@ -51,7 +51,7 @@ DEATHS = 50
 USERS = 12
 ROUTES = (LIST_GROUPS, LIST_USERS, LIST_PEOPLE, POST_GROUP, GET_USER, PATCH_USER)
 REQUESTS = 3 + 1 + 2 + 2 * 10
-"""Of a whole run: planning, the check, two groups, and ten users; who one is does not count."""
+"""Requests of a whole run: planning, the check, two groups, and ten users; without the request for the own user."""
 
 CHILD = """
 import asyncio, itertools, json, os, signal, sys
@@ -97,7 +97,7 @@ for line in sys.stdin:
 
 
 class Mortals:
-    """Processes that run a job, and die of it."""
+    """Processes that run a job and are killed."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdin is not None
@@ -110,7 +110,7 @@ class Mortals:
         return int(self._stdout.readline())
 
     def end(self) -> int:
-        """What the last one ended with."""
+        """The output of the last process."""
         return int(self._stdout.readline())
 
 
@@ -122,7 +122,7 @@ def mortals() -> Iterator[Mortals]:
 
 
 class Death:
-    """Kills the process whose request number `moment` arrives, whatever it is about."""
+    """Kills the process when its request number `moment` arrives."""
 
     def __init__(self, sandbox: Sandbox, moment: int, *, processed: bool) -> None:
         self.pid: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -140,7 +140,7 @@ class Death:
 
 
 def desired_for(sandbox: Sandbox) -> dict[str, list[str]]:
-    """Two groups to create, one to fill and to empty; ten people to write."""
+    """Two groups to create, one to change; ten users to write."""
     people = emails(sandbox)
     return {"Team": people[3:7], "New": people[:9], "Newer": people[6:10]}
 
@@ -190,7 +190,7 @@ def _session(sandbox: Sandbox) -> EzeepSession:
 
 
 async def _until_idle(sandbox: Sandbox) -> None:
-    """Until the server is done with what had arrived."""
+    """Wait until the server has processed what had arrived."""
     for task in list(sandbox._tasks):
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.shield(task), 5)
@@ -219,7 +219,7 @@ def start(mortals: Mortals, sandbox: Sandbox, log: Path, verify: str, *at_the_di
 
 @contextlib.contextmanager
 def an_organization(chance: random.Random, number: int, log: Path) -> Iterator[Sandbox]:
-    """One in which the run dies in the block. It is then run again, and both are undone."""
+    """An organization whose run is killed in the block. It is then run again, and both runs are undone."""
     with sandbox_in_a_thread(users=USERS, groups=4, seed=number) as sandbox:
         add_team(sandbox, 5)
         for user in sandbox.organization.listed_users():
@@ -240,7 +240,7 @@ def an_organization(chance: random.Random, number: int, log: Path) -> Iterator[S
 
 @pytest.mark.parametrize("number", range(DEATHS))
 def test_7_9_killed_and_run_again(mortals: Mortals, tmp_path: Path, number: int) -> None:
-    """7-9, 7-10, 7-15: the end is that of one run, and the log has all that is needed to take it back."""
+    """7-9, 7-10, 7-15: the result is that of one run, and the log has all that undo needs."""
     chance = random.Random(number)
     # Each moment of a run comes at least once, and each half of them.
     moment, processed = number % REQUESTS + 1, number % 2 == (number // REQUESTS) % 2
@@ -258,7 +258,7 @@ def test_7_9_killed_and_run_again(mortals: Mortals, tmp_path: Path, number: int)
 def test_7_9_killed_at_the_disk_and_run_again(
     mortals: Mortals, tmp_path: Path, moment: int, how: str, verify: str
 ) -> None:
-    """7-9: in the n-th turn of the disk: what the line says was not sent, or has not been answered for the log."""
+    """7-9: during the n-th append to the log: before its write was sent, or before its outcome was logged."""
     log = tmp_path / "audit.jsonl"
     with an_organization(random.Random(moment), moment, log) as sandbox:
         start(mortals, sandbox, log, verify, moment, how)

@@ -1,4 +1,4 @@
-"""7-8: what becomes of each change is in its row, whatever becomes of the others."""
+"""7-8: each change has its outcome in its row, independent of the other changes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ONCE = Settings(retries=0, connect_timeout=2.0, read_timeout=5.0)
 
 
 def once(sandbox: Sandbox) -> EzeepSession:
-    """A session that sends everything once."""
+    """A session without retries."""
     return EzeepSession(
         sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=ONCE
     )
@@ -81,10 +81,10 @@ def of_user(sandbox: Sandbox, number: int = 2):
         (GET_USER, {"body": "no JSON"}, "failed"),
     ],
 )
-async def test_7_8_one_failure_stops_nobody(
+async def test_7_8_one_failure_does_not_stop_other_changes(
     sandbox: Sandbox, route: str, fault: dict[str, object], outcome: str
 ) -> None:
-    """7-8: the others are done. "unknown" is what may have been written, and nothing else: reading writes nothing."""
+    """7-8: the other changes are made. Only a write that may have been carried out is "unknown", never a read."""
     desired = new_team(sandbox)
     async with once(sandbox) as session:
         plan = await session.provisioning.plan(desired)
@@ -99,7 +99,7 @@ async def test_7_8_one_failure_stops_nobody(
         lines = {line.member: (line.outcome, line.error) for line in report.lines(desired, plan)}
         assert lines.pop(emails(sandbox, 3)[2]) == (outcome, str(row.error))
         assert set(lines.values()) == {("added", "")}
-        # Running it again makes up for it.
+        # A second run makes the missing change.
         (await session.provisioning.apply(await session.provisioning.plan(desired))).raise_for_failures()
         assert (await session.provisioning.plan(desired)).is_empty
         assert members(sandbox, "Team") == set(emails(sandbox, 8))
@@ -125,7 +125,7 @@ async def test_7_8_attempts_and_request_ids_are_those_of_the_write(
 async def test_7_8_request_ids_are_the_servers_where_it_has_its_own(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """7-8, 8-4: of whatever kind the change is, and however it came out; in the audit log too."""
+    """7-8, 8-4: for each kind of change and each outcome, in the audit log too."""
     real = server._respond
 
     def respond(*arguments: Any) -> Any:
@@ -146,13 +146,13 @@ async def test_7_8_request_ids_are_the_servers_where_it_has_its_own(
     assert report.counts == {"created": 1, "unknown": 1, "invited": 1, "failed": 1, "updated": 3}
     assert undone.counts == {"updated": 3, "deleted": 1}
     assert [row for row in (*report.rows, *undone.rows) if not row.request_id.startswith("srv-")] == []
-    told = {record.request_id for record in read_audit_log(tmp_path / "log")}
-    assert told - {""} == {row.request_id for row in report.rows}
+    reported = {record.request_id for record in read_audit_log(tmp_path / "log")}
+    assert reported - {""} == {row.request_id for row in report.rows}
 
 
 @pytest.mark.parametrize("drop", ["before", "after"])
-async def test_7_10_a_group_whose_answer_was_lost_is_there_once(sandbox: Sandbox, drop) -> None:
-    """7-10: and everybody is in it."""
+async def test_7_10_a_group_whose_response_was_lost_exists_once(sandbox: Sandbox, drop) -> None:
+    """7-10: and all members are in it."""
     async with once(sandbox) as session:
         plan = await session.provisioning.plan(new_team(sandbox))
         sandbox.faults.add(POST_GROUP, drop=drop)
@@ -162,7 +162,7 @@ async def test_7_10_a_group_whose_answer_was_lost_is_there_once(sandbox: Sandbox
     assert members(sandbox, "Team") == set(emails(sandbox, 8))
 
 
-async def test_7_10_a_group_whose_answers_stay_lost_is_unknown(sandbox: Sandbox) -> None:
+async def test_7_10_a_group_whose_responses_are_all_lost_is_unknown(sandbox: Sandbox) -> None:
     async with once(sandbox) as session:
         plan = await session.provisioning.plan(new_team(sandbox))
         sandbox.faults.add(POST_GROUP, drop="before", times=None)
@@ -172,10 +172,10 @@ async def test_7_10_a_group_whose_answers_stay_lost_is_unknown(sandbox: Sandbox)
     assert {str(row.error) for row in report.rows[1:]} == {"'Team' could not be created"}
 
 
-async def test_a_group_that_could_not_be_created_costs_nothing_else_of_a_user(
+async def test_a_group_that_could_not_be_created_prevents_no_other_change_of_a_user(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-8: additions to other groups and removals are made, and the row is a failure all the same."""
+    """7-8: additions to other groups and removals are made, although the row has failed."""
     add_team(sandbox, 2)
     people = emails(sandbox)
     plan = await session.provisioning.plan(
@@ -186,7 +186,7 @@ async def test_a_group_that_could_not_be_created_costs_nothing_else_of_a_user(
     assert report.counts["failed"] == 4
     assert members(sandbox, "Team") == set()
     assert {*people[:2]} == members(sandbox, "Test")
-    # What was made is counted, and told line by line.
+    # What was made is counted, and reported line by line.
     desired = DesiredState.from_mapping({"Test": people[:2], "New": people[:3]})
     lines = [(line.group, line.member, line.outcome) for line in report.lines(desired, plan)]
     assert lines == [("Test", who, "added") for who in people[:2]] + [
@@ -195,10 +195,10 @@ async def test_a_group_that_could_not_be_created_costs_nothing_else_of_a_user(
     assert (report.users_changed, report.memberships_added, report.memberships_removed) == (2, 2, 2)
 
 
-async def test_7_8_the_report_tells_what_was_done_and_not_what_was_planned(
+async def test_7_8_the_report_has_what_was_done_and_not_what_was_planned(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-8: others had done half of it in the meantime."""
+    """7-8: other writers had made half of the changes in the meantime."""
     add_team(sandbox, 4)
     sales, team = sandbox.organization.add_group("A"), group_named(sandbox, "Team")
     users, people = sandbox.organization.listed_users(), emails(sandbox, 4)
@@ -210,16 +210,16 @@ async def test_7_8_the_report_tells_what_was_done_and_not_what_was_planned(
     report = await session.provisioning.apply(plan)
     assert report.counts == {"updated": 4}
     assert (report.users_changed, report.memberships_added, report.memberships_removed) == (4, 3, 1)
-    told = {(line.group, line.member): line.outcome for line in report.lines(desired, plan)}
-    assert [told["A", who] for who in people] == ["unchanged", "added", "added", "added"]
+    reported = {(line.group, line.member): line.outcome for line in report.lines(desired, plan)}
+    assert [reported["A", who] for who in people] == ["unchanged", "added", "added", "added"]
     first = report.rows[0]
     assert ([group.name for group in first.added], [group.name for group in first.removed]) == ([], ["Team"])
 
 
-async def test_groups_of_one_name_are_told_apart_by_their_ids(
+async def test_groups_with_the_same_name_are_distinguished_by_their_ids(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """Names need not be unique: two targets of one name are two groups."""
+    """Names need not be unique: two targets with one name are two groups."""
     twins = [sandbox.organization.add_group("Twin") for _ in range(2)]
     user = sandbox.organization.listed_users()[0]
     change = ChangeMemberships(user.id, "a", tuple(TargetGroup("Twin", twin.id) for twin in twins))
@@ -233,7 +233,7 @@ async def test_groups_of_one_name_are_told_apart_by_their_ids(
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("verify", "most"), [("fresh", 2.05), ("trust-plan", 1.05)])
 async def test_requests_for_each_changed_user(verify, most: float) -> None:
-    """Two, or one, and hardly anything besides: planning and the checks before the first write included."""
+    """Two or one, and few others: planning and the checks before the first write included."""
     async with Sandbox(users=600, groups=20) as sandbox, once(sandbox) as session:
         desired = DesiredState.from_mapping({f"Team {n}": emails(sandbox) for n in range(3)})
         sandbox.reset_counts()
@@ -246,10 +246,10 @@ async def test_requests_for_each_changed_user(verify, most: float) -> None:
         assert (await session.provisioning.plan(desired)).is_empty
 
 
-async def test_7_3_trusting_the_plan_still_compares_the_answer(
+async def test_7_3_trusting_the_plan_still_compares_the_response(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-3: the plan is trusted for what the user had; what it has then is looked at."""
+    """7-3: the plan is trusted for the groups before the write; the groups after it are compared."""
     plan = await session.provisioning.plan(new_team(sandbox, 3))
     user = sandbox.organization.listed_users()[0]
     body = b'{"id": "%s", "groups": []}' % str(user.id).encode()
@@ -260,7 +260,7 @@ async def test_7_3_trusting_the_plan_still_compares_the_answer(
     assert members(sandbox, "Team") == set(emails(sandbox, 3))
 
 
-async def test_an_unknown_way_of_verifying_is_refused(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_an_unknown_value_of_verify_is_refused(sandbox: Sandbox, session: EzeepSession) -> None:
     with pytest.raises(ValueError, match="verify must be one of 'fresh', 'trust-plan'"):
         await session.provisioning.apply(Plan(changes=(CreateGroup("x", UUID(int=1)),)), verify="none")  # type: ignore[arg-type]
     for concurrency in (0, -1, True, 1.5, "2"):
@@ -272,7 +272,7 @@ async def test_an_unknown_way_of_verifying_is_refused(sandbox: Sandbox, session:
 # --- order and events ----------------------------------------------------------------------------------------------
 
 
-async def test_7_14_groups_are_there_before_the_first_user_is_read(
+async def test_7_14_groups_exist_before_the_first_user_is_read(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     desired = DesiredState.from_mapping({f"Team {n}": [*emails(sandbox, 3)] for n in range(5)})
@@ -288,10 +288,10 @@ async def test_7_14_groups_are_there_before_the_first_user_is_read(
     (await running).raise_for_failures()
 
 
-async def test_7_15_events_come_one_by_one_and_count_to_the_end(
+async def test_7_15_events_are_numbered_to_the_end(
     sandbox: Sandbox, session: EzeepSession, tmp_path: Path
 ) -> None:
-    """7-15: failures are events too, and no number comes twice, also while lines of the audit log are written."""
+    """7-15: failures are events too, and each number occurs once, also while lines of the audit log are written."""
     events: list[Event] = []
     sandbox.faults.add(PATCH_USER, status=403, nth=3)
     plan = await session.provisioning.plan(new_team(sandbox, 40))
@@ -309,7 +309,7 @@ async def test_7_15_events_come_one_by_one_and_count_to_the_end(
 async def test_7_13_a_callback_that_raises_ends_the_run_and_leaves_a_report(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """What is in flight ends, nothing else begins, and the error has the report with it."""
+    """Changes in flight end, no other begins, and the exception carries the report."""
 
     def broken(event: Event) -> None:
         if event.done == 5:
@@ -322,8 +322,8 @@ async def test_7_13_a_callback_that_raises_ends_the_run_and_leaves_a_report(
     assert report is not None
     team = group_named(sandbox, "Team").id
     done = {user for user, groups in state(sandbox).items() if team in groups}
-    told = {row.change.user_id for row in report.rows if row.outcome == "updated"}  # type: ignore[union-attr]
-    assert told == done
+    reported = {row.change.user_id for row in report.rows if row.outcome == "updated"}  # type: ignore[union-attr]
+    assert reported == done
     assert 4 <= len(done) <= 8
     assert report.counts["not_started"] == 40 - len(done)
 
@@ -334,10 +334,10 @@ async def test_an_empty_plan_sends_nothing(sandbox: Sandbox, session: EzeepSessi
     assert not sandbox.requests
 
 
-async def test_lines_of_one_person_under_two_names_say_the_same(
+async def test_lines_with_the_address_and_the_id_of_a_person_have_the_same_outcome(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-8: one entry for each line of the input; an address and an id may mean the same person."""
+    """7-8: one entry for each line of the input. An address and an id may belong to one person."""
     first, second = sandbox.organization.listed_users()[:2]
     one, two = emails(sandbox, 2)
     desired = DesiredState.from_mapping({"A": [first.id, two], "B": [one, second.id], "C": [one, first.id]})

@@ -1,4 +1,4 @@
-"""7-13: somebody who presses Ctrl-C again and again still gets the report."""
+"""7-13: a run that is cancelled again and again still has a report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ezeep_async.sandbox import Sandbox
 async def test_7_13_any_number_of_cancellations_leaves_a_report(
     sandbox: Sandbox, session: EzeepSession, times: int, turns: int
 ) -> None:
-    """7-13: at once, or a few turns of the loop apart. What is in flight is cut off by the second."""
+    """7-13: at once, or some turns of the loop apart. The second one cancels the changes in flight."""
     plan = await session.provisioning.plan(new_team(sandbox, 20))
     hold = sandbox.faults.hold(PATCH_USER)
     task = asyncio.ensure_future(session.provisioning.apply(plan, concurrency=3))

@@ -1,4 +1,4 @@
-"""7-10: two runs of one input at the same time. What no client can prevent is told."""
+"""7-10: two runs of one input at the same time. What no client can prevent is reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def another(sandbox: Sandbox) -> EzeepSession:
 async def test_two_runs_of_one_input_create_each_group_once(
     sandbox: Sandbox, session: EzeepSession, verify: Verify
 ) -> None:
-    """Both looked before either had created. The sessions share no token store, only the process."""
+    """Both read the groups before either created one. The sessions share no token store, only the process."""
     desired = DesiredState.from_mapping({f"Team {n}": emails(sandbox, 2) for n in range(5)})
     async with another(sandbox) as other:
         plans = [await each.provisioning.plan(desired) for each in (session, other)]
@@ -41,10 +41,10 @@ async def test_two_runs_of_one_input_create_each_group_once(
     assert {len(sandbox.organization.members(group.id)) for group in made} == {2}
 
 
-async def test_7_10_what_appears_while_it_is_created_is_told_whatever_its_spelling(
+async def test_7_10_a_group_that_another_writer_creates_at_the_same_time_is_reported(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-10: in its own organization; those of others are no twins."""
+    """7-10: with surrounding white space too."""
     plan = await session.provisioning.plan(new_team(sandbox, 2))
     hold = sandbox.faults.hold(POST_GROUP)
     running = asyncio.ensure_future(session.provisioning.apply(plan))
@@ -56,10 +56,10 @@ async def test_7_10_what_appears_while_it_is_created_is_told_whatever_its_spelli
     assert str(group_named(sandbox, "Team").id) in warning
 
 
-async def test_7_10_a_run_on_its_own_has_no_warnings(
+async def test_7_10_a_run_without_other_writers_has_no_warnings(
     sandbox: Sandbox, session: EzeepSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """7-10: one listing more, where groups were created, and none where not."""
+    """7-10: a run lists the groups after its creations, and not without creations."""
     report = await session.provisioning.apply(await session.provisioning.plan(new_team(sandbox, 2)))
     assert (report.warnings, report.summary(), caplog.text) == ((), "1 created, 2 updated", "")
     plan = await session.provisioning.plan(new_team(sandbox, 4))
@@ -68,7 +68,7 @@ async def test_7_10_a_run_on_its_own_has_no_warnings(
     assert sandbox.count(LIST_GROUPS) == 1
 
 
-async def test_7_10_a_look_that_fails_is_told_and_stops_nobody(
+async def test_7_10_a_failed_listing_after_the_creations_is_reported_and_stops_no_change(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     plan = await session.provisioning.plan(new_team(sandbox, 2))
@@ -82,8 +82,10 @@ async def test_7_10_a_look_that_fails_is_told_and_stops_nobody(
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_7_13_cancelled_while_it_looks(sandbox: Sandbox, session: EzeepSession, times: int) -> None:
-    """7-13: a second cancellation cuts off the look too, and what was created is in the report."""
+async def test_7_13_a_cancellation_during_the_listing_after_the_creations(
+    sandbox: Sandbox, session: EzeepSession, times: int
+) -> None:
+    """7-13: a second cancellation cancels the listing, and the created group is in the report."""
     plan = await session.provisioning.plan(new_team(sandbox, 2))
     sandbox.reset_counts()
     hold = sandbox.faults.hold(LIST_GROUPS, when=lambda _: sandbox.count(POST_GROUP) > 0)

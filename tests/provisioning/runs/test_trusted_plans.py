@@ -1,4 +1,4 @@
-"""7-3: `verify="trust-plan"` looks once, with few requests, and believes only what it saw."""
+"""7-3: `verify="trust-plan"` lists the users once, and reads those who changed since the plan."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ async def trusting(session: EzeepSession, plan: Plan, **options):
     return report
 
 
-async def test_7_3_what_others_changed_before_the_run_stays(
+async def test_7_3_what_other_writers_changed_before_the_run_stays(
     sandbox: Sandbox, session: EzeepSession, tmp_path: Path
 ) -> None:
-    """7-3: and only those whom they changed are read. Undo takes back what the run did, and no more."""
+    """7-3: only changed users are read. Undo reverts what the run did, and nothing else."""
     log = tmp_path / "audit.jsonl"
     theirs, lost = (sandbox.organization.add_group(name) for name in ("Theirs", "Lost"))
     user = sandbox.organization.listed_users()[3]
@@ -45,8 +45,8 @@ async def test_7_3_what_others_changed_before_the_run_stays(
     assert set(user.groups) == before
 
 
-async def test_7_3_who_is_not_in_the_listing_is_read(sandbox: Sandbox, session: EzeepSession) -> None:
-    """7-3: a listing that shifts under the reading may skip somebody."""
+async def test_7_3_a_user_who_is_not_in_the_listing_is_read(sandbox: Sandbox, session: EzeepSession) -> None:
+    """7-3: a listing that changes while it is read may skip a user."""
     plan = await session.provisioning.plan(new_team(sandbox, 6))
     user = sandbox.organization.listed_users()[3]
     sandbox.faults.add(LIST_USERS, body=b'{"count": 0, "next": null, "previous": null, "results": []}')
@@ -57,7 +57,7 @@ async def test_7_3_who_is_not_in_the_listing_is_read(sandbox: Sandbox, session: 
 
 
 @pytest.mark.parametrize(("many", "reads", "listed"), [(2, 2, 1), (3, 0, 3)])
-async def test_7_3_few_users_are_read_where_listing_all_takes_more_requests(
+async def test_7_3_few_users_are_read_if_listing_all_takes_more_requests(
     many: int, reads: int, listed: int
 ) -> None:
     """7-3: of 250 users, two are read one by one; for three, the three pages cost no more."""
@@ -76,7 +76,7 @@ async def test_7_3_few_users_are_read_where_listing_all_takes_more_requests(
 async def test_7_3_two_changes_of_one_user_do_not_undo_each_other(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """7-3: in a plan that was made by hand. After the first, the plan is not believed any more."""
+    """7-3: in a plan that was edited by hand. After the first change, the user is read."""
     one, two = (sandbox.organization.add_group(name) for name in ("One", "Two"))
     user = sandbox.organization.listed_users()[0]
     before = frozenset[UUID](user.groups)
@@ -88,7 +88,7 @@ async def test_7_3_two_changes_of_one_user_do_not_undo_each_other(
     assert {one.id, two.id} <= set(user.groups)
 
 
-async def test_7_3_a_group_that_was_deleted_meanwhile_is_not_written(
+async def test_7_3_a_group_that_was_deleted_since_the_plan_is_not_written(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     gone = add_team(sandbox, 3, "Gone")

@@ -1,4 +1,4 @@
-"""7-15: what a run did is taken back by its audit log: that, and nothing of what others did."""
+"""7-15: undo reverts what a run did, by its audit log, and nothing that other writers did."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_7_15_after_undo_everything_is_as_it_was(
     assert (again.is_empty, again.summary()) == (True, "nothing to change")
 
 
-async def test_7_15_what_was_taken_back_already_is_not_in_the_plan(
+async def test_7_15_changes_that_are_reverted_already_are_not_in_the_plan(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
     team = add_team(sandbox, 4)
@@ -80,8 +80,8 @@ async def test_7_15_what_was_taken_back_already_is_not_in_the_plan(
     await applied(
         session, log, DesiredState.from_mapping({"Team": people[2:6], "New": people[:3]}), mode="exact"
     )
-    users[0].groups.add(team.id)  # was taken out
-    users[4].groups.discard(team.id)  # was added
+    users[0].groups.add(team.id)  # the run removed it
+    users[4].groups.discard(team.id)  # the run added it
     users[2].groups.discard(group_named(sandbox, "New").id)
     plan = await session.provisioning.undo(log)
     changes = [change for change in plan.changes if isinstance(change, ChangeMemberships)]
@@ -113,7 +113,9 @@ async def test_7_15_the_users_of_the_run_are_read_in_few_requests(log: Path, lis
         assert sandbox.count(LIST_USERS) + sandbox.count(GET_USER) <= 8
 
 
-async def test_7_15_what_others_did_since_stays(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
+async def test_7_15_what_other_writers_did_since_stays(
+    sandbox: Sandbox, session: EzeepSession, log: Path
+) -> None:
     team = add_team(sandbox, 4)
     other = sandbox.organization.add_group("Other")
     users = sandbox.organization.listed_users()
@@ -130,10 +132,10 @@ async def test_7_15_what_others_did_since_stays(sandbox: Sandbox, session: Ezeep
     assert state(sandbox) == expected
 
 
-async def test_7_15_what_others_did_in_mid_write_stays(
+async def test_7_15_what_other_writers_did_between_two_writes_stays(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
-    """7-15: the run wrote, somebody else wrote over it, the run merged and wrote again. Only its own part is undone."""
+    """7-15: another writer overwrote the user, and the run merged and wrote again. Only its own part is reverted."""
     team = sandbox.organization.add_group("Team")
     theirs = sandbox.organization.add_group("Theirs")
     lost = add_team(sandbox, 1, "Lost")
@@ -156,8 +158,8 @@ async def test_7_15_what_others_did_in_mid_write_stays(
     assert not {team.id, lost.id} & set(user.groups)
 
 
-async def test_7_15_a_write_that_was_refused_is_not_taken_back(sandbox: Sandbox, log: Path) -> None:
-    """7-15: somebody else has made the membership since, and it is theirs."""
+async def test_7_15_a_rejected_write_is_not_reverted(sandbox: Sandbox, log: Path) -> None:
+    """7-15: another writer has added the membership since."""
     async with EzeepSession(
         sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=Settings(retries=0)
     ) as session:
@@ -174,10 +176,10 @@ async def test_7_15_a_write_that_was_refused_is_not_taken_back(sandbox: Sandbox,
         assert {user for user in five if team.id in state(sandbox)[user]} == refused
 
 
-async def test_7_5_what_was_allowed_can_be_taken_back(
+async def test_7_5_changes_of_external_groups_can_be_reverted(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
-    """7-5: a run that was allowed to change groups of another directory can be undone."""
+    """7-5: the run was allowed to change groups of another directory."""
     sandbox.organization.add_group("Azure", origin={"provider": "Azure", "foreign_id": "x"})
     before = state(sandbox)
     await applied(session, log, DesiredState.from_mapping({"Azure": emails(sandbox, 2)}), allow_external=True)
@@ -186,17 +188,17 @@ async def test_7_5_what_was_allowed_can_be_taken_back(
     assert state(sandbox) == before
 
 
-async def test_7_15_more_than_the_share_may_go_that_came(
+async def test_7_15_undo_may_remove_all_that_the_run_added(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
-    """7-15: taking back a thousand additions is no mass removal by accident. Oneself among them."""
+    """7-15: reverting many additions is no accidental mass removal. The own user is among them."""
     await applied(session, log, DesiredState.from_mapping({"New": emails(sandbox)}))
     await undone(session, log, delete_groups=True)
     assert "New" not in names(sandbox)
 
 
-async def test_7_14_groups_that_are_used_are_kept(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
-    """7-14: emptied before it is deleted, and not deleted while somebody else's members or printers are in it."""
+async def test_7_14_groups_in_use_are_kept(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
+    """7-14: a group is emptied before it is deleted, and kept while it has other members or printers."""
     await applied(
         session, log, DesiredState.from_mapping({name: emails(sandbox, 2) for name in ("A", "B", "C", "D")})
     )
@@ -226,10 +228,10 @@ async def test_7_11_a_group_that_is_gone_when_it_is_deleted(
     assert report.ok
 
 
-async def test_7_15_groups_are_kept_unless_they_are_meant(
+async def test_7_15_groups_are_kept_unless_their_deletion_is_requested(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
-    """7-15: and those that the run found are never deleted."""
+    """7-15: groups that existed before the run are never deleted."""
     sandbox.organization.add_group("Found")
     await applied(session, log, DesiredState.from_mapping({"New": emails(sandbox, 1), "Found": []}))
     await undone(session, log)
@@ -239,7 +241,7 @@ async def test_7_15_groups_are_kept_unless_they_are_meant(
     assert "New" not in names(sandbox)
 
 
-async def test_7_15_the_last_run_or_the_one_that_is_named(
+async def test_7_15_undo_reverts_the_last_run_or_the_named_one(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
     before = state(sandbox)
@@ -258,7 +260,7 @@ async def test_7_15_the_last_run_or_the_one_that_is_named(
         await session.provisioning.undo(log, "nonsense")
 
 
-async def test_7_15_a_run_that_came_to_nothing_hides_nothing(
+async def test_7_15_a_run_without_changes_hides_no_earlier_run(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
     plan = await session.provisioning.plan(new_team(sandbox, 3, "A"))
@@ -272,7 +274,7 @@ async def test_7_15_a_run_that_came_to_nothing_hides_nothing(
 async def test_7_15_a_run_with_nothing_to_do_has_a_log_and_an_empty_undo(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
-    """7-15: a job that applies and then undoes does not fail in the night in which nothing changed."""
+    """7-15: undo after a run that changed nothing is no error."""
     plan = await session.provisioning.plan(DesiredState.from_mapping({}))
     sandbox.reset_counts()
     report = await session.provisioning.apply(plan, audit_log=log)
@@ -291,24 +293,28 @@ async def test_7_15_a_run_with_nothing_to_do_has_a_log_and_an_empty_undo(
     assert (await session.provisioning.undo(log, last.run_id)).is_empty
 
 
-async def test_7_9_a_run_with_nothing_to_do_spoils_no_other_file(session: EzeepSession, log: Path) -> None:
+async def test_7_9_a_run_with_nothing_to_do_overwrites_no_other_file(
+    session: EzeepSession, log: Path
+) -> None:
     log.write_bytes(b"group,member\n")
     with pytest.raises(AuditLogError, match="something else"):
         await session.provisioning.apply(Plan(), audit_log=log)
     assert log.read_bytes() == b"group,member\n"
 
 
-async def test_7_15_runs_whose_lines_are_mixed(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
-    """7-15: two at once in one file: the whole of the one that wrote last, not the end of it."""
+async def test_7_15_two_concurrent_runs_in_one_log(
+    sandbox: Sandbox, session: EzeepSession, log: Path
+) -> None:
+    """7-15: the whole run that wrote last is reverted, not only its last lines."""
     plans = [await session.provisioning.plan(new_team(sandbox, 20, name)) for name in ("A", "B")]
     await asyncio.gather(*[session.provisioning.apply(plan, audit_log=log) for plan in plans])
     assert (await session.provisioning.undo(log)).removals == 20
 
 
-async def test_7_15_a_creation_whose_end_is_not_known_is_taken_back(
+async def test_7_15_a_creation_with_an_unknown_outcome_is_reverted(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
-    """7-15: the process was killed while it waited for the answer. The group is there, and nobody uses it."""
+    """7-15: the process was killed while it waited for the response. The group exists and is not used."""
     plan = await session.provisioning.plan(new_team(sandbox, 3, "A"))
     hold = sandbox.faults.hold(POST_GROUP, after=True)
     running = asyncio.ensure_future(session.provisioning.apply(plan, audit_log=log))
@@ -331,10 +337,10 @@ def _another(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("theirs_first", [True, False])
-async def test_7_15_a_creation_that_was_not_made_takes_no_group_of_others(
+async def test_7_15_a_creation_that_was_not_made_deletes_no_group_of_others(
     sandbox: Sandbox, session: EzeepSession, log: Path, theirs_first: bool
 ) -> None:
-    """7-15: the request never arrived, and another organization has a group of that name."""
+    """7-15: the request never arrived, and another organization has a group with the name."""
     desired = new_team(sandbox, 3, "A")
     if theirs_first:
         _another(sandbox)
@@ -348,7 +354,7 @@ async def test_7_15_a_creation_that_was_not_made_takes_no_group_of_others(
 
 
 async def test_7_15_undo_does_not_trust_its_plan(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
-    """7-15: what the run left is not what there is now: others would lose what they added since."""
+    """7-15: other writers would lose what they added since the run."""
     await applied(session, log, new_team(sandbox, 3, "A"))
     before = state(sandbox)
     undo = await session.provisioning.undo(log)
@@ -380,8 +386,10 @@ async def test_a_file_without_a_run_is_refused(session: EzeepSession, log: Path,
     verify=st.sampled_from(["fresh", "trust-plan"]),
 )
 @settings(max_examples=max(1, settings().max_examples // 4))
-def test_7_15_apply_and_undo_are_nothing(tmp_path_factory, wanted, existing, mode, verify) -> None:
-    """7-15: any organization, any wish: undone, it is what it was."""
+def test_7_15_apply_and_undo_restore_any_organization(
+    tmp_path_factory, wanted, existing, mode, verify
+) -> None:
+    """7-15: with any memberships and any input."""
     log = tmp_path_factory.mktemp("audit") / "audit.jsonl"
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""7-15: `LoggedRun`, from the records of a log to a plan: what may have been written counts, and the rest does not."""
+"""7-15: `LoggedRun`, from the records of a log to a plan. What may have been written counts."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def record(outcome: str, before: Iterable[UUID] = (), after: Iterable[UUID] = ()
         ([record("started", [], [GROUP]), record("failed", attempts=3)], [], []),
         ([record("started", [], [GROUP]), record("unknown")], [], [GROUP]),
         ([record("started", [GROUP], []), record("updated", [GROUP], [TWIN])], [GROUP], []),
-        # Two changes of one user, in a plan that was made by hand: what is left of both.
+        # Two changes of one user, in a plan that was edited by hand: the sum of both.
         ([record("started", [], [GROUP]), record("started", [GROUP], [TWIN])], [], [TWIN]),
         ([record("started", [GROUP], []), record("started", [], [GROUP])], [], []),
-        # The same again, as somebody else had taken it back in the meantime.
+        # The same again, because another writer had reverted it in the meantime.
         ([record("started", [GROUP], []), record("started", [GROUP], [])], [GROUP], []),
     ],
 )
@@ -61,7 +61,7 @@ def test_7_15_what_may_have_been_written_counts_and_the_rest_does_not(
     assert [group.id for change in changes for group in change.remove] == remove
 
 
-def test_7_15_groups_that_are_gone_are_passed_over() -> None:
+def test_7_15_groups_that_are_gone_are_skipped() -> None:
     run = LoggedRun([record("started", [GROUP], [TWIN])])
     plan = run.undo([a_group(TWIN, "Twin")], {USER: frozenset([TWIN])}, delete_groups=False)
     (change,) = plan.changes
@@ -86,10 +86,10 @@ def creation(outcome: str, **more) -> AuditRecord:
         (" A", ORGANIZATION_ID, (), []),
     ],
 )
-def test_7_15_a_lost_creation_is_the_group_that_was_not_there_before(
+def test_7_15_a_creation_with_a_lost_response_is_the_group_that_did_not_exist_before(
     name: str, organization_id: UUID, namesakes: tuple[UUID, ...], deleted: list[UUID]
 ) -> None:
-    """7-15: of exactly that name, in that organization."""
+    """7-15: with exactly that name, in that organization."""
     begin = attrs.evolve(record("started"), operation="run", user_id=None, namesakes=namesakes)
     groups = [a_group(GROUP, name, organization_id)]
     plan = LoggedRun([begin, creation("started")]).undo(groups, {}, delete_groups=True)

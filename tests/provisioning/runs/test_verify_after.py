@@ -33,7 +33,7 @@ pytestmark = pytest.mark.may_block  # the audit log
 
 
 def disturb(sandbox: Sandbox, team: UUID, numbers: dict[int, bool]) -> Callable[[Event], None]:
-    """A callback that puts users into a group, or out of it, as another writer might, after the last change."""
+    """A callback that adds users to a group, or removes them, as another writer might, after the last change."""
     users = [*sandbox.organization.listed_users()]
 
     def undo(event: Event) -> None:
@@ -67,7 +67,7 @@ async def test_what_others_undid_is_written_again(
     assert state(sandbox) == before
 
 
-async def test_without_it_nothing_is_listed_and_nothing_is_found(
+async def test_without_verify_after_nothing_is_listed_and_nothing_is_found(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     team = add_team(sandbox, 4)
@@ -80,7 +80,7 @@ async def test_without_it_nothing_is_listed_and_nothing_is_found(
 
 
 @pytest.mark.parametrize("mode", ["add", "exact"])
-async def test_one_listing_where_nothing_is_wrong(sandbox: Sandbox, session: EzeepSession, mode: str) -> None:
+async def test_one_listing_if_nothing_differs(sandbox: Sandbox, session: EzeepSession, mode: str) -> None:
     add_team(sandbox, 4)
     desired = DesiredState.from_mapping(
         {"Team": emails(sandbox)[2:8], "New": emails(sandbox, 3), "Empty": []}
@@ -109,7 +109,7 @@ async def test_a_new_group_is_verified_too(sandbox: Sandbox, session: EzeepSessi
     ]
 
 
-async def test_what_is_not_in_the_plan_is_reported_and_left_alone(
+async def test_differences_outside_the_plan_are_reported_and_not_repaired(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     team = add_team(sandbox, 4)
@@ -145,7 +145,7 @@ async def test_what_is_not_in_the_plan_is_reported_and_left_alone(
     assert report.ok
 
 
-async def test_a_writer_that_does_not_rest_leaves_a_report_that_is_not_ok(
+async def test_a_writer_that_keeps_undoing_a_change_leaves_a_report_that_is_not_ok(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     team = add_team(sandbox, 2)
@@ -172,7 +172,7 @@ async def test_a_writer_that_does_not_rest_leaves_a_report_that_is_not_ok(
 async def test_two_sessions_that_write_to_the_same_users_at_once(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
-    """Read, merge and write of another process, which knows nothing of our turns."""
+    """Read, merge and write of another session at the same time."""
     add_team(sandbox, 10)
     other_group = sandbox.organization.add_group("Other")
     users = [*sandbox.organization.listed_users()][:20]
@@ -223,7 +223,7 @@ async def test_users_that_are_gone_are_no_differences(sandbox: Sandbox, session:
     assert sandbox.organization.num_members(team.id) == 4
 
 
-async def test_a_listing_that_fails_is_said_and_the_report_is_not_ok(
+async def test_a_failed_listing_is_reported_and_the_report_is_not_ok(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
     plan = await session.provisioning.plan(new_team(sandbox, 3))
@@ -236,7 +236,9 @@ async def test_a_listing_that_fails_is_said_and_the_report_is_not_ok(
         report.raise_for_failures()
 
 
-async def test_a_run_that_is_cancelled_while_it_verifies(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_a_run_that_is_cancelled_during_its_verification(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
     plan = await session.provisioning.plan(new_team(sandbox, 3))
     hold = sandbox.faults.hold(LIST_USERS)
     running = asyncio.ensure_future(session.provisioning.apply(plan, verify_after=True))
