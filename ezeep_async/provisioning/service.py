@@ -119,8 +119,9 @@ class Provisioning:
         that was killed.
 
         If the caller is cancelled, the changes in flight end, no other begins, and the exception carries the report: see
-        `report_of`. A `TimeoutError` of `asyncio.timeout` has that exception as its cause. anyio's `fail_after` and
-        `move_on_after` drop it, so catch the cancellation inside their scope, and raise it again.
+        `report_of`. A second cancellation cancels the changes in flight; their outcome is "unknown". A `TimeoutError` of
+        `asyncio.timeout` has the cancellation as its cause. anyio's `fail_after` and `move_on_after` drop it, so catch it
+        inside their scope, and raise it again.
 
         Args:
             plan: The plan, of `plan`, `undo` or `Plan.from_json`.
@@ -140,6 +141,7 @@ class Provisioning:
             StalePlan: A change since the plan was made contradicts it. Nothing was written.
             SafetyLimitExceeded: The plan removes too many of the current memberships. Nothing was written.
             InvalidInput: The name of a new group has invisible characters. Nothing was written.
+            InconsistentListing: The groups changed during each of three readings. Nothing was written.
             AuditLogError: The log cannot be written, or the file is something else. Nothing was written.
             ValueError: An argument is invalid, or `verify` is "trust-plan" for a plan of `undo`.
 
@@ -196,6 +198,7 @@ class Provisioning:
 
         Raises:
             AuditLogError: The file is not an audit log, is damaged, or has no such run.
+            InconsistentListing: The groups changed during each of three readings.
             OSError: The file cannot be read.
         """
         path = expanded(cleaned_path(audit_log, "audit_log"))
