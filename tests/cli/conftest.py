@@ -51,7 +51,7 @@ def desk(sandbox: Sandbox, tmp_path: Path) -> Iterator[Desk]:
 
 @pytest.fixture
 async def login(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment of somebody who is logged in at the sandbox; also that of this process."""
+    """The environment of a user who is logged in at the sandbox; also that of this process."""
     path = tmp_path / "login.json"
     await put(FileTokenStore(path), sandbox.tokens())
     environment = {

@@ -1,4 +1,4 @@
-"""Streams that are closed, homes that nobody knows: one sentence each."""
+"""Closed streams and unknown home folders: one sentence each."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def in_a_shell(arguments: str, **env: str) -> Ran:
         "login --client-id x --client-secret-file -",
     ],
 )
-def test_closed_standard_input_is_no_answer(arguments: str) -> None:
+def test_closed_standard_input_answers_no_question(arguments: str) -> None:
     assert "no answer to" in in_a_shell(f"{arguments} <&-").refused()
 
 
-def test_closed_standard_input_holds_no_table() -> None:
+def test_closed_standard_input_is_refused_as_a_table() -> None:
     assert in_a_shell("provision plan - --client-id x <&-").refused()
 
 
@@ -66,23 +66,23 @@ def test_everything_is_closed() -> None:
 
 
 @pytest.mark.parametrize("option", ["--token-file", "--client-secret-file"])
-async def test_the_home_of_nobody(option: str) -> None:
+async def test_an_unknown_home(option: str) -> None:
     ran = await ezeep("whoami", "--client-id", "x", option, "~nosuchuser/x")
     assert ran.refused().startswith("~nosuchuser/x: ")
 
 
-async def test_the_home_of_nobody_in_the_configuration(tmp_path: Path) -> None:
+async def test_an_unknown_home_in_the_configuration(tmp_path: Path) -> None:
     assert "~nosuchuser" in (await ezeep("whoami", env={"EZEEP_CONFIG": "~nosuchuser/x"})).refused()
     (tmp_path / "config.toml").write_text('client_id = "x"\ntoken_file = "~nosuchuser/x"\n')
     ran = await ezeep("whoami", env={"EZEEP_CONFIG": str(tmp_path / "config.toml")})
     assert "~nosuchuser" in ran.refused()
 
 
-# Somebody who is in no list of users, as in many containers, and has no HOME.
+# A user who is in no user database, as in many containers, and has no HOME.
 _HOMELESS = """
 import os, pwd, sys
-def nobody(_): raise KeyError("no such user")
-pwd.getpwuid = nobody
+def unknown(_): raise KeyError("no such user")
+pwd.getpwuid = unknown
 from ezeep_async.cli.main import main
 sys.exit(main())
 """
@@ -91,7 +91,7 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("known", "missing"), [((), "XDG_CONFIG_HOME"), (("XDG_CONFIG_HOME",), "XDG_STATE_HOME")]
 )
-def test_nobody_without_a_home(tmp_path: Path, known: tuple[str, ...], missing: str) -> None:
+def test_a_user_without_a_home(tmp_path: Path, known: tuple[str, ...], missing: str) -> None:
     env = {
         name: value for name, value in environment().items() if name != "HOME" and not name.startswith("XDG_")
     } | {name: str(tmp_path) for name in known}
@@ -107,7 +107,7 @@ def test_nobody_without_a_home(tmp_path: Path, known: tuple[str, ...], missing: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_stores_refuse_the_home_of_nobody() -> None:
+def test_stores_refuse_an_unknown_home() -> None:
     for make in (
         lambda: FileTokenStore("~nosuchuser/x"),
         lambda: KeyringTokenStore(folder="~nosuchuser"),

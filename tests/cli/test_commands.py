@@ -35,19 +35,19 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_the_demo_in_plain_lines(capsys: Capture) -> None:
     assert await demo() == 0
-    told = capsys.readouterr().out
-    assert "half-way: all access tokens expire" in told
-    assert "69 of 138 changes" in told
-    assert "refreshes: 1" in told
+    shown = capsys.readouterr().out
+    assert "half-way: all access tokens expire" in shown
+    assert "69 of 138 changes" in shown
+    assert "refreshes: 1" in shown
 
 
 async def test_the_demo_in_a_terminal(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal(monkeypatch)
     assert await demo() == 0
-    told = capsys.readouterr().out
-    assert "138/138" in told
-    assert "they were refreshed once" in told
-    assert "\x1b[" in told
+    shown = capsys.readouterr().out
+    assert "138/138" in shown
+    assert "they were refreshed once" in shown
+    assert "\x1b[" in shown
 
 
 async def test_plain_is_plain_in_a_terminal_too(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,11 +59,11 @@ async def test_plain_is_plain_in_a_terminal_too(capsys: Capture, monkeypatch: py
 @pytest.mark.parametrize(("users", "seed"), [(134, 1), (5, 0), (1, 3), (300, 0)])
 async def test_another_organization_gets_the_files_pattern(capsys: Capture, users: int, seed: int) -> None:
     assert await demo(users=users, seed=seed) == 0
-    told = capsys.readouterr().out
-    assert "its pattern is applied to this one" in told
-    changed = int(told.partition("users changed: ")[2].split()[0])
+    shown = capsys.readouterr().out
+    assert "its pattern is applied to this one" in shown
+    changed = int(shown.partition("users changed: ")[2].split()[0])
     assert 0.9 * users <= changed <= users
-    assert "refreshes: 1" in told
+    assert "refreshes: 1" in shown
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
@@ -74,9 +74,9 @@ async def test_the_one_refresh_is_seen_however_little_there_is_to_do(
     people = ["second.user@example.com", "first.user@example.com"][:rows]
     path.write_text("group,member\n" + "".join(f"Sales,{person}\n" for person in people), "utf-8")
     assert await demo(csv=path) == 0
-    told = capsys.readouterr().out
-    assert "refreshes: 1" in told
-    assert f"memberships added: {rows}" in told
+    shown = capsys.readouterr().out
+    assert "refreshes: 1" in shown
+    assert f"memberships added: {rows}" in shown
 
 
 def test_the_bundled_file_fits_the_organization_that_it_is_made_for() -> None:
@@ -121,7 +121,7 @@ def test_the_verdict() -> None:
 # --- the browser ---------------------------------------------------------------------------------------------------
 
 
-async def test_an_error_that_the_application_is_told_comes_back_as_its_redirect(sandbox: Sandbox) -> None:
+async def test_an_error_for_the_application_is_a_redirect(sandbox: Sandbox) -> None:
     url = f"{sandbox.endpoints.account}/oauth/authorize/?response_type=token&client_id={sandbox.oauth_app.client_id}"
     assert "error=unsupported_response_type" in await allow(
         f"{url}&redirect_uri={sandbox.oauth_app.redirect_uri}"
@@ -166,9 +166,9 @@ async def test_users(capsys: Capture, sandbox: Sandbox) -> None:
     assert len(listed) == sandbox.organization.num_members(group.id)
     assert all("@" in user["email"] for user in listed)
     await show_user(listed[0]["id"])
-    told = capsys.readouterr().out
-    assert f"e-mail: {listed[0]['email']}\n" in told
-    assert "Sales" in told
+    shown = capsys.readouterr().out
+    assert f"e-mail: {listed[0]['email']}\n" in shown
+    assert "Sales" in shown
     await show_user(listed[0]["id"], as_json=True)
     assert json.loads(capsys.readouterr().out)["email"] == listed[0]["email"]
 
@@ -194,15 +194,15 @@ async def test_tables_in_a_terminal(
     group = sandbox.organization.add_group("[red]Print\x1b[2J\x07 room")
     await list_groups()
     await show_group(str(group.id))
-    told = capsys.readouterr().out
-    assert told.count("[red]Print\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER} room") == 2
-    assert "\x1b[2J" not in told
+    shown = capsys.readouterr().out
+    assert shown.count("[red]Print\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER} room") == 2
+    assert "\x1b[2J" not in shown
 
 
 # --- the sandbox ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_login_that_cannot_be_removed_is_not_left_in_silence(capsys: Capture, tmp_path: Path) -> None:
+async def test_a_token_file_that_cannot_be_deleted_is_reported(capsys: Capture, tmp_path: Path) -> None:
     serving = asyncio.create_task(sandbox_command(token_file=Path("login.json"), users=3))
     while "serving" not in capsys.readouterr().err:
         await asyncio.sleep(0.01)
@@ -213,7 +213,7 @@ async def test_a_login_that_cannot_be_removed_is_not_left_in_silence(capsys: Cap
     assert f"{tmp_path / 'login.json'} is still there: " in capsys.readouterr().err
 
 
-async def test_the_sandbox_command_serves_until_it_is_told_to_end(capsys: Capture, tmp_path: Path) -> None:
+async def test_the_sandbox_command_serves_until_it_is_cancelled(capsys: Capture, tmp_path: Path) -> None:
     serving = asyncio.create_task(sandbox_command(token_file=Path("login.json"), users=3))
     while "serving" not in (err := capsys.readouterr().err):
         await asyncio.sleep(0.01)

@@ -27,8 +27,8 @@ def test_version_and_help(capsys: Capture) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"ezeep {__version__}\n"
     assert main([]) == 0
-    told = capsys.readouterr().out
-    assert all(command in told for command in ("demo", "groups", "users", "sandbox"))
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in ("demo", "groups", "users", "sandbox"))
     assert main(["groups", "create", "--help"]) == 0
 
 
@@ -69,7 +69,7 @@ def test_ends_that_are_no_errors(
     assert capsys.readouterr().err == ("ezeep: interrupted\n" if code == 130 else "")
 
 
-def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what people can do something about is made short."""
     from ezeep_async.cli import app
 
@@ -133,7 +133,7 @@ def test_without_yaml_a_yaml_file_is_one_sentence(tmp_path: Path) -> None:
         ["hunter2", "--password"],
     ],
 )
-def test_a_password_on_the_command_line_is_not_said_again(capsys: Capture, given: list[str]) -> None:
+def test_a_password_on_the_command_line_is_not_repeated(capsys: Capture, given: list[str]) -> None:
     """8-3: wherever it stands, and whatever it looks like."""
     assert main(["login", *given]) == 64
     captured = capsys.readouterr()
@@ -179,12 +179,12 @@ def test_json_of_times() -> None:
     assert to_json(datetime(2021, 7, 22, tzinfo=UTC)) == '"2021-07-22T00:00:00+00:00"'
 
 
-def test_a_broken_pipe_is_told_to_the_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_pipe_reaches_the_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     shown = Screen()
     monkeypatch.setattr(shown._console, "_write_buffer", _broken)
     with pytest.raises(BrokenPipeError):
-        shown.say("nobody reads this")
+        shown.say("no one reads this")
 
 
 def _broken() -> None:

@@ -36,7 +36,7 @@ COMMANDS = {
 
 @pytest.fixture
 async def due(login: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> dict[str, str]:
-    """The environment of somebody whose access token has ended."""
+    """The environment of a user whose access token has expired."""
     await put(FileTokenStore(tmp_path / "login.json"), expired(sandbox.tokens()))
     return login
 
@@ -87,7 +87,7 @@ async def test_2_3_a_command_that_ignores_ctrl_c_ends_too(
     assert await works(sandbox, tmp_path)
 
 
-async def test_2_3_a_signal_after_ctrl_c_cuts_nothing_off(
+async def test_2_3_a_signal_after_ctrl_c_interrupts_nothing(
     due: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:
     hold = sandbox.faults.hold(TOKEN, after=True, times=1)

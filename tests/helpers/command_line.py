@@ -23,7 +23,7 @@ EZEEP = [sys.executable, "-m", "ezeep_async"]
 
 @attrs.frozen
 class Ran:
-    """The result of a command."""
+    """The outcome of a command."""
 
     code: int
     out: str
@@ -68,8 +68,18 @@ async def started(
             await process.communicate()
 
 
-async def ended(process: asyncio.subprocess.Process, stdin: str = "") -> Ran:
-    """Send the rest of its input and wait for its end."""
+@contextlib.asynccontextmanager
+async def running(*arguments: str, env: Mapping[str, str] | None = None) -> AsyncIterator[asyncio.Task[Ran]]:
+    """The command while it runs, in a thread of this process. It must end by itself."""
+    task = asyncio.create_task(ezeep(*arguments, env=env))
+    yield task
+    await task
+
+
+async def ended(process: asyncio.subprocess.Process | asyncio.Task[Ran], stdin: str = "") -> Ran:
+    """The outcome of a command, with the rest of its input."""
+    if isinstance(process, asyncio.Task):
+        return await process
     out, err = await process.communicate(stdin.encode())
     assert process.returncode is not None
     return Ran(process.returncode, (out or b"").decode(), err.decode())

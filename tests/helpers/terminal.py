@@ -67,7 +67,7 @@ class Terminal:
     def _read(self) -> None:
         try:
             self.raw += os.read(self._master, 65536).decode("utf-8", "replace")
-        except OSError:  # nobody is at the other end any more
+        except OSError:  # the other end is closed
             asyncio.get_running_loop().remove_reader(self._master)
         self._came.set()
 

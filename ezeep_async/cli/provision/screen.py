@@ -73,10 +73,10 @@ async def follow(
                 return report_of(cancelled)
 
         def stop() -> None:
+            task.cancel()  # before the note: the next signal may come as soon as it is read
             with contextlib.suppress(OSError):
                 steps.note("stopping: waiting for the changes in flight")
                 screen.flush()
-            task.cancel()
 
         task = asyncio.ensure_future(run())
         with stop_on_signals(stop) as ending:

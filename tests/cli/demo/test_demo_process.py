@@ -19,8 +19,8 @@ def facts(out: str) -> dict[str, str]:
 async def test_the_main_job_in_an_empty_directory(tmp_path: Path) -> None:
     ran = await ezeep("demo", folder=tmp_path)
     assert (ran.code, ran.err) == (0, "")
-    told = facts(ran.out)
-    assert {name: told[name] for name in list(told) if name not in {"requests sent", "seconds"}} == {
+    shown = facts(ran.out)
+    assert {name: shown[name] for name in list(shown) if name not in {"requests sent", "seconds"}} == {
         "rows read": "350",
         "duplicates merged": "14",
         "groups created": "4",
@@ -29,15 +29,15 @@ async def test_the_main_job_in_an_empty_directory(tmp_path: Path) -> None:
         "refreshes": "1",
         "failures": "0",
     }
-    # Reading, two for each user, four groups with a look for each, the renewal, and what was replayed after it.
-    assert 285 <= int(told["requests sent"]) <= 330
+    # Reading, two for each user, four groups with a search for each, the refresh, and the replays after it.
+    assert 285 <= int(shown["requests sent"]) <= 330
     assert "The same again: nothing to change: 336 memberships as they should be, 0 writes" in ran.out
     assert "\x1b" not in ran.out
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_file_of_ones_own_and_a_login_in_a_file(tmp_path: Path) -> None:
-    """The login stays in the file, for its owner only, and nothing of it is shown."""
+async def test_a_file_of_ones_own_and_tokens_in_a_file(tmp_path: Path) -> None:
+    """The tokens stay in the file, for its owner only, and are not shown."""
     (tmp_path / "mine.csv").write_text("group;member\nSales;second.user@example.com\n", "utf-8")
     ran = await ezeep("demo", "--csv", "mine.csv", "--token-file", "login.json", folder=tmp_path)
     assert (ran.code, ran.err) == (0, "")
@@ -47,11 +47,11 @@ async def test_a_file_of_ones_own_and_a_login_in_a_file(tmp_path: Path) -> None:
     stored_token = json.loads(path.read_text("utf-8"))["token"]
     assert not any(stored_token[name] in ran.out for name in ("access_token", "refresh_token"))
     stored = path.read_bytes()
-    # Another sandbox, another address: the login in the file is somebody else's, and stays.
+    # Another sandbox, another address: the tokens in the file belong to the other one, and stay.
     again = await ezeep("demo", "--token-file", "login.json", folder=tmp_path)
-    told = again.refused()
-    assert "holds a token set of http://127.0.0.1:" in told
-    assert "give --token-file a file that does not exist yet" in told
+    shown = again.refused()
+    assert "holds a token set of http://127.0.0.1:" in shown
+    assert "give --token-file a file that does not exist yet" in shown
     assert path.read_bytes() == stored
 
 

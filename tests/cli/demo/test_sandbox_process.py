@@ -63,7 +63,7 @@ async def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
         assert not (tmp_path / "login.json").exists()
 
 
-async def test_a_login_that_somebody_else_put_there_stays(tmp_path: Path) -> None:
+async def test_tokens_that_another_process_stored_stay(tmp_path: Path) -> None:
     login = tmp_path / "login.json"
     async with serving(tmp_path, "--token-file", "login.json") as (process, _):
         other = login.read_bytes().replace(b"http://127.0.0.1:", b"http://127.0.0.2:")
@@ -100,7 +100,7 @@ async def test_a_reader_that_goes_away_is_silence(tmp_path: Path) -> None:
     ],
 )
 async def test_bad_input_is_one_sentence(tmp_path: Path, arguments: list[str], says: str) -> None:
-    """Before any request: nobody answers at these addresses."""
+    """Before any request: no server listens at these addresses."""
     env = {"EZEEP_CLIENT_ID": "app", "EZEEP_TOKEN_FILE": str(tmp_path / "login.json")}
     if arguments == ["groups", "list"]:
         env["EZEEP_API_URL"] = "http://api.example"
@@ -121,10 +121,10 @@ async def test_a_corrupt_token_file_is_left_as_it_is(tmp_path: Path) -> None:
 
 async def test_a_missing_environment_is_explained() -> None:
     assert "set EZEEP_CLIENT_ID" in (await ezeep("groups", "list")).refused()
-    told = (await ezeep("users", "list", env={"EZEEP_CLIENT_ID": "app"})).refused()
-    assert "not logged in" in told
+    shown = (await ezeep("users", "list", env={"EZEEP_CLIENT_ID": "app"})).refused()
+    assert "not logged in" in shown
 
 
-async def test_nobody_logged_in_is_one_sentence(tmp_path: Path) -> None:
+async def test_not_logged_in_is_one_sentence(tmp_path: Path) -> None:
     env = {"EZEEP_CLIENT_ID": "app", "EZEEP_TOKEN_FILE": str(tmp_path / "absent.json")}
     assert "not logged in" in (await ezeep("groups", "list", env=env)).refused()

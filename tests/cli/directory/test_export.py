@@ -109,7 +109,7 @@ async def test_what_it_writes(capsys: Capture, sandbox: Sandbox, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("login")
-async def test_somebody_who_may_not_see_the_directory_exports_ids(capsys: Capture, sandbox: Sandbox) -> None:
+async def test_without_access_to_the_directory_ids_are_exported(capsys: Capture, sandbox: Sandbox) -> None:
     sandbox.faults.add("GET /v1/users/", status=403, times=None)
     await export()
     rows = rows_of(capsys.readouterr().out)

@@ -88,7 +88,9 @@ async def test_rename(capsys: Capture, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("login")
-async def test_a_name_that_nobody_could_tell_from_another_is_taken(capsys: Capture, sandbox: Sandbox) -> None:
+async def test_a_name_that_differs_only_in_blanks_and_accents_is_in_use(
+    capsys: Capture, sandbox: Sandbox
+) -> None:
     """7-1: `ezeep provision` compares without blanks around names, and however their accents are composed."""
     composed, apart = "Caf\N{LATIN SMALL LETTER E WITH ACUTE}", "Cafe\N{COMBINING ACUTE ACCENT}"
     kept = sandbox.organization.add_group(f"{apart} ")

@@ -1,4 +1,4 @@
-"""`ezeep groups delete`: what the question said is what the answer is to."""
+"""`ezeep groups delete`: the confirmation is for what the question named."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from helpers.browser import decide
-from helpers.command_line import ended, ezeep, ezeep_process, started
+from helpers.command_line import ended, ezeep, ezeep_process, running, started
 from helpers.people import Desk, visit
 from helpers.support import TOKEN, put, reserved_port
 from yarl import URL
@@ -38,9 +38,9 @@ async def stored(desk: Desk) -> TokenSet:
 # --- in the browser ------------------------------------------------------------------------------------------------
 
 
-async def test_log_in_look_and_log_out(desk: Desk) -> None:
-    """1-1, 2-14, 9-4: state and PKCE, a friendly page, one request; the login is there for the next command."""
-    async with started("login", env=desk.environment) as process:
+async def test_log_in_whoami_and_log_out(desk: Desk) -> None:
+    """1-1, 2-14, 9-4: state and PKCE, a friendly page, one request; the tokens are stored for the next command."""
+    async with running("login", env=desk.environment) as process:
         came_back = await desk.came_back()
         status, page = await visit(came_back)
         ran = await ended(process)
@@ -57,11 +57,11 @@ async def test_log_in_look_and_log_out(desk: Desk) -> None:
     assert str(path) in ran.out
 
     who = await ezeep("whoami", "--json", env=desk.environment)
-    told = json.loads(who.out)
+    shown = json.loads(who.out)
     person = desk.sandbox.organization.people[desk.sandbox.organization.admin_id]
-    assert (told["email"], told["id"]) == (person.email, str(person.id))
-    assert told["organization_id"] == str(desk.sandbox.organization.organization_id)
-    assert told["access_token_ends"] == tokens.expires_at.isoformat()
+    assert (shown["email"], shown["id"]) == (person.email, str(person.id))
+    assert shown["organization_id"] == str(desk.sandbox.organization.organization_id)
+    assert shown["access_token_ends"] == tokens.expires_at.isoformat()
     assert tokens.access_token not in who.out
 
     out = await ezeep("logout", env=desk.environment)
@@ -72,9 +72,9 @@ async def test_log_in_look_and_log_out(desk: Desk) -> None:
     assert "not logged in" in (await ezeep("whoami", env=desk.environment)).refused()
 
 
-async def test_what_does_not_belong_to_the_login_is_turned_away(desk: Desk) -> None:
+async def test_what_does_not_belong_to_the_login_is_refused(desk: Desk) -> None:
     """9-4: a forged state, another path, another method, another name for this machine; the real answer still counts."""
-    async with started("login", env=desk.environment) as process:
+    async with running("login", env=desk.environment) as process:
         came_back = URL(await desk.came_back())
         forged = came_back.update_query(state="forged")
         assert (await visit(str(forged)))[0] == 400
@@ -91,7 +91,7 @@ async def test_what_does_not_belong_to_the_login_is_turned_away(desk: Desk) -> N
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "query", "told"),
+    ("method", "path", "query", "says"),
     [
         ("POST", "", "code=x&state=right", "A redirect is a GET, and this was a POST."),
         ("POST", "", "", "A redirect is a GET, and this was a POST."),
@@ -104,13 +104,13 @@ async def test_what_does_not_belong_to_the_login_is_turned_away(desk: Desk) -> N
         ("GET", "favicon.ico", "v=1", ""),
     ],
 )
-async def test_what_was_refused_is_remembered(method: str, path: str, query: str, told: str) -> None:
+async def test_what_was_refused_is_remembered(method: str, path: str, query: str, says: str) -> None:
     """Not what other visitors of the port want, such as an icon."""
     with reserved_port() as port:
         async with RedirectListener(f"http://127.0.0.1:{port}/", REQUEST) as listener:
             assert (await visit(f"http://127.0.0.1:{port}/{path}?{query}", method=method))[0] >= 400
-            assert told in listener.refusal
-            assert bool(told) == bool(listener.refusal)
+            assert says in listener.refusal
+            assert bool(says) == bool(listener.refusal)
 
 
 @pytest.mark.parametrize("ampersand", ["&amp;", "&AMP;amp;"])
@@ -126,7 +126,7 @@ async def test_an_address_that_went_through_a_page(ampersand: str) -> None:
     assert code_from_callback(came_back, REQUEST) == "a+b%20c"
 
 
-async def test_the_last_refusal_is_said_at_the_end(desk: Desk) -> None:
+async def test_the_last_refusal_is_reported_at_the_end(desk: Desk) -> None:
     """However the waiting ends."""
     async with started("login", env=desk.environment) as process:
         came_back = URL(await desk.came_back())
@@ -142,7 +142,7 @@ async def test_the_last_refusal_is_said_at_the_end(desk: Desk) -> None:
 
 
 async def test_the_address_is_shown_at_once_in_a_pipe(desk: Desk) -> None:
-    """Whoever reads there is who opens it."""
+    """The program that reads the pipe opens it."""
     async with started("login", env=desk.environment) as process:
         assert process.stdout is not None
         await process.stdout.readline()
@@ -154,7 +154,7 @@ async def test_the_address_is_shown_at_once_in_a_pipe(desk: Desk) -> None:
 async def test_one_request_is_served(desk: Desk) -> None:
     """A second browser with the same answer gets nothing, during the exchange and after it."""
     hold = desk.sandbox.faults.hold(TOKEN)
-    async with started("login", env=desk.environment) as process:
+    async with running("login", env=desk.environment) as process:
         came_back = await desk.came_back()
         first = asyncio.create_task(visit(came_back))
         await hold.arrived()
@@ -169,14 +169,14 @@ async def test_one_request_is_served(desk: Desk) -> None:
 
 async def test_with_the_slash_that_the_documents_have(desk: Desk) -> None:
     """API document, "OAuth2": the browser comes back to `<redirect_uri>/?code=...`."""
-    async with started("login", env=desk.environment) as process:
+    async with running("login", env=desk.environment) as process:
         came_back = URL(await desk.came_back())
         assert (await visit(str(came_back.with_path("/callback/", keep_query=True))))[0] == 200
         assert (await ended(process)).code == 0
 
 
 async def test_declined(desk: Desk) -> None:
-    async with started("login", env=desk.environment) as process:
+    async with running("login", env=desk.environment) as process:
         status, page = await visit(await desk.came_back("deny"))
         ran = await ended(process)
     assert status == 200
@@ -186,11 +186,11 @@ async def test_declined(desk: Desk) -> None:
 
 
 async def test_the_exchange_fails(desk: Desk) -> None:
-    """The page says what became of it, not what was hoped for."""
+    """The page shows the outcome of the exchange."""
     desk.sandbox.faults.add(
         TOKEN, status=400, body=b'{"error": "invalid_grant", "error_description": "<b>spent</b>"}'
     )
-    async with started("login", env=desk.environment) as process:
+    async with running("login", env=desk.environment) as process:
         _, page = await visit(await desk.came_back())
         ran = await ended(process)
     assert "Not logged in" in page
@@ -198,7 +198,7 @@ async def test_the_exchange_fails(desk: Desk) -> None:
     assert "the login was refused" in ran.refused()
 
 
-async def test_nobody_comes_back(desk: Desk) -> None:
+async def test_the_time_for_the_browser_ends(desk: Desk) -> None:
     ran = await ezeep("login", "--timeout", "0.2", env=desk.environment)
     assert ran.refused() == "no login in the browser within 0.2 s"
 
@@ -214,13 +214,13 @@ async def test_a_port_that_is_taken_is_found_out_before_the_browser_opens(desk: 
 
 
 @pytest.mark.parametrize("address", ["https://127.0.0.1:8400/callback", "http://app.example/callback"])
-async def test_an_address_that_nobody_can_listen_at(desk: Desk, address: str) -> None:
+async def test_an_address_at_which_nothing_can_listen(desk: Desk, address: str) -> None:
     ran = await ezeep("login", "--redirect-uri", address, env=desk.environment)
     assert "--no-browser" in ran.refused()
     assert not desk.browser_was_opened
 
 
-async def test_without_a_browser_the_way_out_is_told(desk: Desk) -> None:
+async def test_without_a_browser_other_ways_are_named(desk: Desk) -> None:
     env = desk.environment | {"BROWSER": "/absent/browser %s", "PATH": "/absent"}
     async with started("login", env=env) as process:
         assert process.stdout is not None
@@ -245,7 +245,7 @@ async def test_localhost_on_both_families(desk: Desk) -> None:
     with reserved_port() as port:
         address = f"http://localhost:{port}/"
         desk.sandbox.behaviour.redirect_uris = (address,)
-        async with started("login", "--redirect-uri", address, env=desk.environment) as process:
+        async with running("login", "--redirect-uri", address, env=desk.environment) as process:
             came_back = URL(await desk.came_back())
             forged = came_back.update_query(state="forged")
             if has_ipv6():
@@ -313,7 +313,7 @@ async def test_a_store_that_cannot_be_written_is_found_out_before_the_browser_op
     assert not desk.browser_was_opened
 
 
-async def test_somebody_elses_login_is_not_replaced(desk: Desk) -> None:
+async def test_tokens_of_another_client_are_not_replaced(desk: Desk) -> None:
     """2-12"""
     path = desk.home / "theirs.json"
     store = FileTokenStore(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from helpers.command_line import ended, started
+from helpers.command_line import ended, running
 from helpers.people import Desk, visit
 from yarl import URL
 
@@ -13,7 +13,7 @@ from yarl import URL
 @pytest.mark.timeout(60)
 async def test_garbage_at_the_port_is_nothing_for_the_terminal(desk: Desk) -> None:
     """9-4: no traceback for what is no HTTP, and the login goes on."""
-    async with started("login", env=desk.environment) as process:
+    async with running("login", env=desk.environment) as process:
         came_back = await desk.came_back()
         url = URL(came_back)
         for garbage in (

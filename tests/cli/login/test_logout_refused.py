@@ -11,8 +11,8 @@ from ezeep_async import FileTokenStore
 
 
 @pytest.mark.timeout(60)
-async def test_a_login_of_a_refused_client_can_be_forgotten(desk: Desk) -> None:
-    """With `--forget`, and not without it: the server was told nothing."""
+async def test_tokens_of_a_refused_client_can_be_deleted(desk: Desk) -> None:
+    """With `--forget`, and not without it: the server revoked nothing."""
     path = desk.home / "login.json"
     await put(FileTokenStore(path), desk.sandbox.tokens())
     desk.sandbox.faults.add("POST /oauth/revoke/", status=401, times=None, body='{"error": "invalid_client"}')

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from helpers.browser import decide
-from helpers.command_line import ended, ezeep, started
+from helpers.command_line import ended, ezeep, running, started
 from helpers.people import Desk, visit
 from helpers.support import TOKEN
 from yarl import URL
@@ -46,7 +46,7 @@ async def test_a_pasted_address(desk: Desk) -> None:
         ("code=x\n", "state"),
     ],
 )
-async def test_what_is_no_answer_to_this_login(desk: Desk, pasted: str, sentence: str) -> None:
+async def test_an_address_that_does_not_belong_to_this_login(desk: Desk, pasted: str, sentence: str) -> None:
     ran = await ezeep("login", "--no-browser", env=desk.environment, stdin=pasted)
     assert ran.code == 1
     assert sentence in ran.err
@@ -82,8 +82,8 @@ async def test_a_query_alone_is_enough(desk: Desk) -> None:
 
 
 async def test_pairing(desk: Desk) -> None:
-    """The code and the address are shown; the login arrives once somebody has confirmed."""
-    first = desk.sandbox.faults.hold(TOKEN, times=1)  # so that nobody has to wait for the second
+    """The code and the address are shown; the tokens arrive after the confirmation."""
+    first = desk.sandbox.faults.hold(TOKEN, times=1)  # so that no second request is waited for
     async with started("login", "--device", env=desk.environment) as process:
         assert process.stdout is not None
         code = (await process.stdout.readline()).decode().partition("code: ")[2].strip()
@@ -189,6 +189,19 @@ async def test_where_the_clients_secret_may_come_from(desk: Desk, way: str) -> N
     assert SECRET not in ran.out + ran.err
 
 
+@pytest.mark.parametrize("content", ["", "\ufeff \r\n"])
+@pytest.mark.parametrize("way", ["option", "config"])
+async def test_an_empty_file_is_not_a_client_without_a_secret(desk: Desk, way: str, content: str) -> None:
+    path = desk.home / "secret.txt"
+    path.write_text(content, "utf-8")
+    options = ["--client-secret-file", str(path)] if way == "option" else []
+    if way == "config":
+        desk.config.write_text(f'client_secret_file = "{path}"\n')
+    ran = await ezeep("whoami", *options, env=desk.environment)
+    assert ran.refused() == f"{path} is empty: write the client secret into it"
+    assert not desk.sandbox.requests
+
+
 async def test_a_wrong_secret_of_the_client(desk: Desk) -> None:
     desk.sandbox.behaviour.client_secret = SECRET
     desk.sandbox.behaviour.password_grant = True
@@ -209,7 +222,7 @@ async def test_everything_from_the_configuration_file(desk: Desk) -> None:
         "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
         + 'token_file = "here.json"\n'
     )
-    async with started("login", env=env) as process:
+    async with running("login", env=env) as process:
         await visit(await desk.came_back())
         assert (await ended(process)).code == 0
     assert (desk.config.parent / "here.json").exists()

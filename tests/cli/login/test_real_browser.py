@@ -36,7 +36,7 @@ pytestmark = [
 
 
 class Browser:
-    """A person at a browser. Its steps block, and run beside the event loop."""
+    """A person at a browser. Its steps block, and run in threads."""
 
     def __init__(self, profile: Path) -> None:
         options = webdriver.ChromeOptions()
@@ -119,7 +119,7 @@ async def test_decline(desk: Desk, browser: Browser) -> None:
     assert await do(browser.complaints) == []
 
 
-async def test_somebody_whom_nobody_knows_and_then_oneself_by_keyboard(desk: Desk, browser: Browser) -> None:
+async def test_an_unknown_user_and_then_oneself_by_keyboard(desk: Desk, browser: Browser) -> None:
     """The form explains, keeps what was typed, and works without a mouse."""
     person = desk.sandbox.organization.people[desk.sandbox.organization.admin_id]
 

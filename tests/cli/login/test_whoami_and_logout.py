@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.browser import decide
-from helpers.command_line import ended, ezeep, started
+from helpers.command_line import ended, ezeep, running, started
 from helpers.people import Desk, visit
 from helpers.support import put
 
@@ -28,8 +28,8 @@ async def test_whoami_for_people(desk: Desk) -> None:
     assert str(desk.sandbox.organization.organization_id) in ran.out
 
 
-async def test_a_login_from_the_environment(desk: Desk) -> None:
-    """2-13: used as it is, and told so."""
+async def test_an_access_token_from_the_environment(desk: Desk) -> None:
+    """2-13: used as it is, and reported so."""
     tokens = desk.sandbox.tokens()
     env = desk.environment | {"EZEEP_ACCESS_TOKEN": tokens.access_token}
     ran = await ezeep("whoami", env=env)
@@ -62,7 +62,7 @@ async def test_in_a_sandbox_of_its_own(desk: Desk, command: tuple[str, ...]) -> 
 
 async def test_login_in_a_sandbox_of_its_own(desk: Desk) -> None:
     """The whole flow with nothing but this command."""
-    async with started("login", "--sandbox", env=desk.alone) as process:
+    async with running("login", "--sandbox", env=desk.alone) as process:
         assert (await visit(await desk.came_back()))[0] == 200
         ran = await ended(process)
     assert ran.code == 0, ran
@@ -100,8 +100,8 @@ async def test_which_client(desk: Desk) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
-async def test_2_5_a_file_that_others_could_read_is_told(desk: Desk, tmp_path: Path) -> None:
-    """2-5: a warning that nobody sees warns nobody. The command only reads, and leaves the mode as it is."""
+async def test_2_5_a_file_that_others_could_read_is_reported(desk: Desk, tmp_path: Path) -> None:
+    """2-5: the warning is shown. The command only reads, and leaves the mode as it is."""
     path = tmp_path / "login.json"
     await put(FileTokenStore(path), desk.sandbox.tokens())
     path.chmod(0o644)
@@ -112,7 +112,7 @@ async def test_2_5_a_file_that_others_could_read_is_told(desk: Desk, tmp_path: P
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-async def test_a_logout_that_cannot_remove_the_login_says_so(desk: Desk) -> None:
+async def test_a_logout_that_cannot_delete_the_tokens_says_so(desk: Desk) -> None:
     env = desk.environment | {"EZEEP_ACCESS_TOKEN": desk.sandbox.tokens().access_token}
     ran = await ezeep("logout", env=env)
     assert ran.code == 0
@@ -123,8 +123,8 @@ async def test_a_logout_that_cannot_remove_the_login_says_so(desk: Desk) -> None
 
 
 @pytest.mark.parametrize("command", [("whoami",), ("groups", "list")])
-async def test_nobody_is_logged_in(desk: Desk, command: tuple[str, ...]) -> None:
-    """What to do about it is told in words of the command line."""
+async def test_not_logged_in(desk: Desk, command: tuple[str, ...]) -> None:
+    """The message names the command to run."""
     ran = await ezeep(*command, env=desk.environment)
     assert ran.refused() == "not logged in: run ezeep login"
 
@@ -146,7 +146,7 @@ async def test_a_wrong_token_file_is_left_as_it_is(desk: Desk, tmp_path: Path) -
     assert not desk.sandbox.requests
 
 
-async def test_an_empty_token_file_is_nobody_logged_in(desk: Desk, tmp_path: Path) -> None:
+async def test_an_empty_token_file_means_not_logged_in(desk: Desk, tmp_path: Path) -> None:
     """For a logout too. The file stays."""
     path = tmp_path / "login.json"
     path.touch()

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(120)  # several processes one after the other
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-async def test_7_13_what_is_in_flight_ends_and_the_report_is_told(
+async def test_7_13_changes_in_flight_end_and_the_report_is_shown(
     login: dict[str, str], sandbox: Sandbox, tmp_path: Path, number: int, code: int
 ) -> None:
     """And the same again does the rest."""
@@ -48,7 +48,7 @@ async def test_7_13_what_is_in_flight_ends_and_the_report_is_told(
     assert (ran.code, "users changed: 7" in ran.out) == (0, True)
 
 
-async def test_7_13_a_second_ctrl_c_breaks_off_what_is_in_flight(
+async def test_7_13_a_second_ctrl_c_cancels_changes_in_flight(
     login: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "some.csv", {"New": people(sandbox, 3)})

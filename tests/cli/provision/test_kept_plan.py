@@ -1,4 +1,4 @@
-"""`ezeep provision` with a plan that was kept: its rules are in it, and no option changes them afterwards."""
+"""`ezeep provision` with a plan that was kept: its rules are saved with it, and no option changes them later."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OPTIONS = {
 async def test_7_2_a_kept_plan_takes_no_option_of_a_plan_not_even_with_its_default(
     login: dict[str, str], sandbox: Sandbox, emptying: Path
 ) -> None:
-    """--mode add says that nobody is taken out. A plan that takes people out must not be applied under it."""
+    """--mode add removes no memberships. A plan that removes some must not be applied under it."""
     assert {"--" + name.replace("_", "-") for name in Planning.__annotations__} == set(OPTIONS)
     arguments = ("--mode", "exact", "--max-removals", "99", "--out", "plan.json")
     ran = await ezeep("provision", "plan", str(emptying), *arguments, env=login)

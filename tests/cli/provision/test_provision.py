@@ -31,7 +31,7 @@ def only_line(ran: Ran) -> str:
 async def test_a_plan_is_shown_and_nothing_is_written(
     login: dict[str, str], sandbox: Sandbox, few: Path
 ) -> None:
-    """2: changes are pending; 0: nothing to do; in plain text, as nobody reads it at a terminal."""
+    """2: changes are pending; 0: nothing to do; in plain text, because the output is not a terminal."""
     ran = await ezeep("provision", "plan", str(few), env=login)
     assert (ran.code, ran.err) == (2, "")
     assert ran.out.splitlines() == [
@@ -171,7 +171,7 @@ async def test_rows_from_standard_input(login: dict[str, str], sandbox: Sandbox,
 
 
 @pytest.mark.parametrize("command", ["apply", "undo"])
-async def test_nobody_to_ask_is_no_yes(
+async def test_without_a_terminal_there_is_no_confirmation(
     login: dict[str, str], sandbox: Sandbox, few: Path, command: str
 ) -> None:
     ran = await ezeep("provision", command, str(few), env=login)
@@ -215,7 +215,7 @@ async def test_a_plan_that_does_not_fit_any_more_is_1(
 async def test_failures_are_listed_and_the_rest_is_in_the_report(
     login: dict[str, str], sandbox: Sandbox, tmp_path: Path, suffix: str
 ) -> None:
-    """7-8: one failing row stops nobody; the exit code is 1; the first ten are shown."""
+    """7-8: a failing row does not stop the others; the exit code is 1; the first ten are shown."""
     path = write(tmp_path / "many.csv", {"New": people(sandbox, 20)})
     sandbox.faults.add(PATCH, status=403, times=12)
     report = tmp_path / f"report.{suffix}"
@@ -270,13 +270,34 @@ async def test_the_report_as_json_and_nothing_beside_it(
         folder=tmp_path,
     )
     assert (ran.code, ran.err) == (0, "")
-    told = json.loads(ran.out)
-    assert (told["ok"], told["counts"], told["memberships_added"]) == (True, {"created": 1, "updated": 3}, 3)
-    assert told["audit_log"] == "log.jsonl"
-    assert told["run_id"] == json.loads((tmp_path / "log.jsonl").read_text("utf-8").splitlines()[0])["run_id"]
-    assert len(told["rows"]) == 4
+    shown = json.loads(ran.out)
+    assert (shown["ok"], shown["counts"], shown["memberships_added"]) == (
+        True,
+        {"created": 1, "updated": 3},
+        3,
+    )
+    assert shown["audit_log"] == "log.jsonl"
+    assert (
+        shown["run_id"] == json.loads((tmp_path / "log.jsonl").read_text("utf-8").splitlines()[0])["run_id"]
+    )
+    assert len(shown["rows"]) == 4
     ran = await ezeep("provision", "apply", str(few), "--yes", "--json", "--no-audit-log", env=login)
     assert (ran.code, ran.err, json.loads(ran.out)["rows"]) == (0, "", [])
+
+
+async def test_the_help_of_apply_lists_its_exit_codes() -> None:
+    ran = await ezeep("provision", "apply", "--help")
+    codes = " ".join(ran.out.partition("Exit codes: ")[2].split())
+    for code in (
+        "0 all",
+        "1 a change",
+        "3 a safety",
+        "129 SIGHUP",
+        "130 Ctrl-C",
+        "141 the reader",
+        "143 SIGTERM",
+    ):
+        assert code in codes
 
 
 async def test_trusting_the_plan_saves_the_reading(

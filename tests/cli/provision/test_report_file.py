@@ -1,4 +1,4 @@
-"""`ezeep provision --report` and `--out`: no file that is needed is overwritten, and what was done is told anyway."""
+"""`ezeep provision --report` and `--out`: no file that is needed is overwritten, and the outcome is reported anyway."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_the_file_that_is_read_is_not_overwritten(
 
 
 @needs_a_full_device
-async def test_what_was_done_is_told_where_the_report_cannot_be_written(
+async def test_the_outcome_is_shown_if_the_report_cannot_be_written(
     login: dict[str, str], sandbox: Sandbox, few: Path, tmp_path: Path
 ) -> None:
     """All of it, then the file with what is wrong with it; the exit code is 1."""
@@ -98,8 +98,8 @@ async def test_what_was_done_is_told_where_the_report_cannot_be_written(
     few.write_text(few.read_text("utf-8").replace("New", "Newer"), "utf-8")
     ran = await ezeep(*arguments, "--json", env=login, folder=tmp_path)
     assert (ran.code, ran.err) == (1, says)
-    told = json.loads(ran.out)
-    assert (told["ok"], told["memberships_added"]) == (True, 3)
+    shown = json.loads(ran.out)
+    assert (shown["ok"], shown["memberships_added"]) == (True, 3)
 
 
 @needs_a_full_device

@@ -39,7 +39,7 @@ def members(sandbox: Sandbox, name: str) -> int:
     )
 
 
-async def test_a_plan_is_in_colour(login: dict[str, str], some: Path) -> None:
+async def test_a_plan_is_in_color(login: dict[str, str], some: Path) -> None:
     """Green comes, red goes, whom it is about is dim, yellow is not done."""
     arguments = ("provision", "plan", str(some), "--mode", "exact")
     async with at_a_terminal(*arguments, env=login) as terminal:
@@ -158,7 +158,7 @@ async def test_a_terminal_that_is_closed_leaves_the_report(
     assert (tmp_path / "report.csv").read_text("utf-8").count(",not_started,") in {6, 7}
 
 
-async def test_the_document_goes_one_way_and_people_are_told_another(
+async def test_the_document_and_the_messages_have_a_stream_each(
     login: dict[str, str], sandbox: Sandbox, some: Path, tmp_path: Path
 ) -> None:
     """--json > file at a terminal: the diff, the question and the bar are seen all the same."""

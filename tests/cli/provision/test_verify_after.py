@@ -34,7 +34,7 @@ async def planned(sandbox: Sandbox, login: dict[str, str], tmp_path: Path, mode:
 async def applied(
     sandbox: Sandbox, login: dict[str, str], kept: str, *options: str, leaves: int, joins: int
 ) -> Ran:
-    """Apply it, while somebody else takes one user out of the group and puts another one in."""
+    """Apply it, while another writer removes one user from the group and adds another one."""
     users = [*sandbox.organization.listed_users()]
     team = next(group.id for group in sandbox.organization.groups.values() if group.name == "Team")
     hold = sandbox.faults.hold(LIST_USERS)
@@ -78,8 +78,8 @@ async def test_what_stays_different_is_exit_code_1(
     ran = await ezeep(
         "provision", "apply", str(tmp_path / "team.csv"), "--mode", "exact", "-y", "--json", env=login
     )
-    told = json.loads(ran.out)
-    assert (ran.code, told["ok"], told["differences"], told["unverified"]) == (0, True, [], "")
+    shown = json.loads(ran.out)
+    assert (ran.code, shown["ok"], shown["differences"], shown["unverified"]) == (0, True, [], "")
 
 
 @pytest.mark.parametrize(

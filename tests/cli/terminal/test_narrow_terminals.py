@@ -55,7 +55,7 @@ async def test_ids_and_addresses_are_in_one_piece(
     shown = capsys.readouterr().out
     assert all(str(each.id) in shown and each.name in shown for each in organization.groups.values())
     group = next(iter(organization.groups.values()))
-    for command, told in (
+    for command, expected in (
         (show_group(group.name), (group.id, group.organization_id)),
         (show_user(str(user.id)), (user.id, organization.people[user.id].email)),
         (groups_of_user(str(user.id)), user.groups),
@@ -63,7 +63,7 @@ async def test_ids_and_addresses_are_in_one_piece(
     ):
         await command
         shown = capsys.readouterr().out
-        assert all(str(each) in shown for each in told), (shown, told)
+        assert all(str(each) in shown for each in expected), (shown, expected)
 
 
 @pytest.mark.parametrize("length", [10, 60, 3000, 10_000])
@@ -88,7 +88,7 @@ def test_a_path_and_a_command_with_spaces(
     command = "ezeep provision undo '/home/me/My Files/2026 audit.jsonl'"
     screen = Screen()
     screen.say("To take it back, whenever that is:", Whole(command))
-    screen.facts({"login kept in": Whole("/home/me/My Files/login.json"), "name": "Somebody Else"})
+    screen.facts({"tokens stored in": Whole("/home/me/My Files/login.json"), "name": "Another Person"})
     screen.flush()
     shown = capsys.readouterr().out
     assert command in shown
@@ -121,9 +121,9 @@ async def test_the_demo_breaks_between_words(
     for line in shown.splitlines():
         # Longer are words only, such as an address.
         assert cell_len(line) <= width or len(line.split()) == 1, line
-    told = " ".join(shown.split())
-    assert "all access tokens expired half-way; they were refreshed once" in told
-    assert "4. The same again: nothing to change" in told
+    shown = " ".join(shown.split())
+    assert "all access tokens expired half-way; they were refreshed once" in shown
+    assert "4. The same again: nothing to change" in shown
 
 
 @pytest.mark.parametrize(

@@ -68,31 +68,31 @@ async def test_names_in_every_form(
         assert KEPT in shown
         assert is_harmless(shown), shown
     await export()
-    told = capsys.readouterr()
-    assert is_harmless(told.out.replace("\r\n", "\n") if columns else "")
-    assert is_harmless(told.err)
+    shown = capsys.readouterr()
+    assert is_harmless(shown.out.replace("\r\n", "\n") if columns else "")
+    assert is_harmless(shown.err)
 
 
 @pytest.mark.usefixtures("hostile")
 async def test_json_is_escaped_and_says_the_same(capsys: Capture, sandbox: Sandbox) -> None:
     """In a pipe too: it may end at a terminal."""
     await list_groups(as_json=True)
-    told = capsys.readouterr().out
-    assert is_harmless(told)
-    assert HOSTILE in [group["name"] for group in json.loads(told)]
+    shown = capsys.readouterr().out
+    assert is_harmless(shown)
+    assert HOSTILE in [group["name"] for group in json.loads(shown)]
     await list_users(as_json=True)
-    told = capsys.readouterr().out
-    assert is_harmless(told)
-    assert f"{HOSTILE}@example.com" in [user["email"] for user in json.loads(told)]
+    shown = capsys.readouterr().out
+    assert is_harmless(shown)
+    assert f"{HOSTILE}@example.com" in [user["email"] for user in json.loads(shown)]
 
 
 def test_json_of_every_character(capsys: Capture) -> None:
     """Half a character too, which no encoding has."""
     everything = "".join(map(chr, (*range(0x3200), *range(0xD7F0, 0xE010), *range(0xFE00, 0x10010), 0xE0041)))
     write_json(to_json({"text": everything}))
-    told = capsys.readouterr().out
-    assert is_harmless(told)
-    assert json.loads(told) == {"text": json.loads(json.dumps(everything))}
+    shown = capsys.readouterr().out
+    assert is_harmless(shown)
+    assert json.loads(shown) == {"text": json.loads(json.dumps(everything))}
     assert "é東\N{PRINTER}" in clean("é東\N{PRINTER}")
 
 
@@ -111,9 +111,9 @@ def test_log_lines_and_errors(capsys: Capture) -> None:
     complain(HOSTILE)
     assert main(["groups", HOSTILE]) == 64
     assert main(["provision", "plan", "--sandbox", f"no{HOSTILE}.csv"]) == 1
-    told = capsys.readouterr().err
-    assert is_harmless(told), told
-    assert len(told.splitlines()) == told.count("ezeep: ") == 5
+    shown = capsys.readouterr().err
+    assert is_harmless(shown), shown
+    assert len(shown.splitlines()) == shown.count("ezeep: ") == 5
 
 
 def test_a_pairing_from_a_hostile_server(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,10 +153,10 @@ async def test_a_plan_of_others(
     (tmp_path / "plan.json").write_text(plan.to_json(), "utf-8")
     for as_json in (False, True):
         assert await plan_file(tmp_path / "plan.json", as_json=as_json) == 2
-        told = capsys.readouterr()
-        assert is_harmless(told.out + told.err), told
-        assert as_json or told.out.count(KEPT) == 8
-    assert Plan.from_json(told.out) == plan
+        shown = capsys.readouterr()
+        assert is_harmless(shown.out + shown.err), shown
+        assert as_json or shown.out.count(KEPT) == 8
+    assert Plan.from_json(shown.out) == plan
 
 
 def test_a_fault_keeps_its_traceback_and_no_commands() -> None:
