@@ -1,0 +1,1 @@
+"""`ezeep demo` and `ezeep sandbox`."""

@@ -47,16 +47,11 @@ async def demo(
 ) -> int:
     """Provision a few hundred memberships in a sandbox on this machine, in a few seconds.
 
-    Parameters
-    ----------
-    csv
-        Another file, with the columns group and member.
-    token_file
-        Store the tokens in this file, not in memory.
-    redirect_uri
-        The redirect address. One that is not registered shows how a login is refused.
-    plain
-        Lines instead of tables and a progress bar, as when the output is not a terminal.
+    Args:
+        csv: Another file, with the columns group and member.
+        token_file: Store the tokens in this file, not in memory.
+        redirect_uri: The redirect address. One that is not registered shows how a login is refused.
+        plain: Lines instead of tables and a progress bar, as when the output is not a terminal.
     """
     cancel_on_signals()
     screen = Screen(plain=plain)

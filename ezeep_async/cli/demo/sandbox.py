@@ -27,12 +27,9 @@ async def sandbox(
 ) -> None:
     """Run a sandbox on loopback until Ctrl-C, and print the environment variables for it.
 
-    Parameters
-    ----------
-    token_file
-        Store tokens of the admin in this file. It is deleted when the sandbox ends.
-    groups
-        Number of groups in the organization.
+    Args:
+        token_file: Store tokens of the admin in this file. It is deleted when the sandbox ends.
+        groups: Number of groups in the organization.
     """
     cancel_on_signals()
     async with Sandbox(users=users, groups=groups, seed=seed) as server, _tokens(server, token_file) as path:

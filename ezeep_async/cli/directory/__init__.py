@@ -1,0 +1,1 @@
+"""`ezeep groups`, `users` and `export`."""

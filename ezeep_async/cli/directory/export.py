@@ -25,12 +25,10 @@ async def export(
     A member is an e-mail address, or an id if the address is unknown or not unique. Without changes to the file, plan
     finds nothing to do, also with --mode exact. Groups without members are left out: the file cannot contain them.
 
-    Parameters
-    ----------
-    out
-        The file; by default standard output.
-    include_external
-        Also write groups of another directory, such as Azure. plan and apply then need --allow-external.
+    Args:
+        out: The file; by default standard output.
+        include_external: Also write groups of another directory, such as Azure. plan and apply then need
+            --allow-external.
     """
     async with open_session(connection) as session:
         # Complete listings: --mode exact would remove a member whose row is missing.

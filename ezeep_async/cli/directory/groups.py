@@ -72,12 +72,9 @@ async def create_group(
 ) -> None:
     """Create a group, unless one with that name exists.
 
-    Parameters
-    ----------
-    name
-        1 to 255 visible characters. White space around the name is removed.
-    organization_id
-        The organization of the group; by default the one that all groups belong to.
+    Args:
+        name: 1 to 255 visible characters. White space around the name is removed.
+        organization_id: The organization of the group; by default the one that all groups belong to.
     """
     screen = Screen()
     name = _new_name(name)
@@ -110,10 +107,9 @@ async def rename_group(
 ) -> None:
     """Rename a group. Members and printers stay.
 
-    Parameters
-    ----------
-    name
-        The new name: 1 to 255 visible characters, and not the name of another group. White space around it is removed.
+    Args:
+        name: The new name: 1 to 255 visible characters, and not the name of another group. White space around it is
+            removed.
     """
     screen = Screen()
     name = _new_name(name)
@@ -146,10 +142,8 @@ async def delete_group(
 ) -> int:
     """Delete a group, after a confirmation. A group with members or printers is not deleted.
 
-    Parameters
-    ----------
-    force
-        Also delete a group with members or printers. They lose it, and it cannot be restored.
+    Args:
+        force: Also delete a group with members or printers. They lose it, and it cannot be restored.
     """
     check_can_ask(yes=yes)
     screen = Screen()

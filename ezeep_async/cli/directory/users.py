@@ -32,10 +32,8 @@ async def list_users(
 ) -> None:
     """List users: id, e-mail address, name, number of groups.
 
-    Parameters
-    ----------
-    group
-        The id of a group, or exactly its name: only its members.
+    Args:
+        group: The id of a group, or exactly its name: only its members.
     """
     async with open_session(connection) as session:
         group_id = None if group is None else (await find_group(session, group)).id
@@ -84,12 +82,9 @@ async def groups_of_user(
 
     The other groups of the user stay. Nothing is written if nothing changes.
 
-    Parameters
-    ----------
-    add
-        A group to add the user to, by id or exact name. May be given several times.
-    remove
-        A group to remove the user from, by id or exact name. May be given several times.
+    Args:
+        add: A group to add the user to, by id or exact name. May be given several times.
+        remove: A group to remove the user from, by id or exact name. May be given several times.
     """
     screen = Screen()
     async with open_session(connection) as session:

@@ -1,0 +1,1 @@
+"""`ezeep login`, `logout` and `whoami`."""

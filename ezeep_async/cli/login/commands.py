@@ -48,20 +48,15 @@ async def login(
 ) -> None:
     """Log in, by default in a browser, and store the access token and the refresh token for the other commands.
 
-    Parameters
-    ----------
-    no_browser
-        Show the address to open in any browser, and ask for the address that the browser ends at.
-    device
-        Pair this machine: show a code, and wait until it is confirmed in a browser on another machine.
-    password
-        Ask for user name and password, or read the password from a pipe. Only for clients that may use passwords.
-    username
-        The user name for --password.
-    redirect_uri
-        The redirect address that is registered for the client. Else EZEEP_REDIRECT_URI, or the configuration file.
-    timeout
-        Seconds to wait for the browser, or for the confirmation of the code.
+    Args:
+        no_browser: Show the address to open in any browser, and ask for the address that the browser ends at.
+        device: Pair this machine: show a code, and wait until it is confirmed in a browser on another machine.
+        password: Ask for user name and password, or read the password from a pipe. Only for clients that may use
+            passwords.
+        username: The user name for --password.
+        redirect_uri: The redirect address that is registered for the client. Else EZEEP_REDIRECT_URI, or the
+            configuration file.
+        timeout: Seconds to wait for the browser, or for the confirmation of the code.
     """
     if no_browser + device + password > 1:
         raise ValueError("--no-browser, --device and --password exclude each other")
@@ -181,10 +176,8 @@ async def _pair(screen: Screen, session: EzeepSession, seconds: float) -> None:
 async def logout(*, forget: bool = False, connection: Connection = HERE) -> None:
     """Log out: revoke the tokens at the server, and delete them here.
 
-    Parameters
-    ----------
-    forget
-        Delete the tokens here even if the server cannot revoke them. There they stay valid until they expire.
+    Args:
+        forget: Delete the tokens here even if the server cannot revoke them. There they stay valid until they expire.
     """
     screen = Screen()
     async with open_account(connection) as account, account.session() as session:

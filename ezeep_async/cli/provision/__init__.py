@@ -1,0 +1,1 @@
+"""`ezeep provision`."""

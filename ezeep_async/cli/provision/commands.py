@@ -140,13 +140,10 @@ async def plan_file(
 ) -> int:
     """Show the changes that make the file true: + added, - removed, ~ the user, ! not changed.
 
-    Parameters
-    ----------
-    file
-        A .csv with the columns group and member (an e-mail address or a user id), a .json, a .yaml, or a saved plan; - is
-        CSV from standard input.
-    out
-        Save the plan to this file, for ezeep provision apply.
+    Args:
+        file: A .csv with the columns group and member (an e-mail address or a user id), a .json, a .yaml, or a saved
+            plan; - is CSV from standard input.
+        out: Save the plan to this file, for ezeep provision apply.
     """
     if out is not None:
         await asyncio.to_thread(check_not_read, out, "--out", file)
@@ -180,17 +177,13 @@ async def apply_file(
 ) -> int:
     """Make the changes: show them, ask, and apply them. A failed change does not stop the others, and is listed at the end.
 
-    Parameters
-    ----------
-    file
-        As for ezeep provision plan, which is run first. Or a plan that was saved with --out, or with --json.
-    verify
-        fresh reads each user before writing it, and keeps what others have changed since the plan was made. trust-plan
-        relies on the plan for users whose groups are unchanged: half as many requests, but changes that others make
-        during the run are overwritten.
-    verify_after
-        List all users after the last change, repeat changes that other writers undid, and report what stays different. The
-        default for a plan in mode exact.
+    Args:
+        file: As for ezeep provision plan, which is run first. Or a plan that was saved with --out, or with --json.
+        verify: fresh reads each user before writing it, and keeps what others have changed since the plan was made.
+            trust-plan relies on the plan for users whose groups are unchanged: half as many requests, but changes that
+            others make during the run are overwritten.
+        verify_after: List all users after the last change, repeat changes that other writers undid, and report what
+            stays different. The default for a plan in mode exact.
     """
     await asyncio.to_thread(applying.check, file)
     given = await _read(file, planning)
@@ -224,16 +217,11 @@ async def undo_log(
 ) -> int:
     """Undo a run of apply: show the changes, ask, and apply them. What others have changed since the run stays.
 
-    Parameters
-    ----------
-    log
-        The audit log of the run. apply shows its path.
-    run_id
-        The run, in a log of several; by default the last one.
-    delete_groups
-        Also delete groups that the run created, if they have no members and no printers.
-    dry_run
-        Only show the changes.
+    Args:
+        log: The audit log of the run. apply shows its path.
+        run_id: The run, in a log of several; by default the last one.
+        delete_groups: Also delete groups that the run created, if they have no members and no printers.
+        dry_run: Only show the changes.
     """
     if not dry_run:
         await asyncio.to_thread(applying.check, log)
