@@ -153,40 +153,42 @@ async def open_account(connection: Connection, *, redirect_uri: str | None = Non
 def _check_together(connection: Connection) -> None:
     if connection.keyring and connection.token_file is not None:
         raise ValueError("--keyring and --token-file exclude each other")
-    given = {
-        "--client-id": connection.client_id,
-        "--client-secret-file": connection.client_secret_file,
-        "--account-url": connection.account_url,
-        "--api-url": connection.api_url,
-    }
-    if connection.sandbox and (useless := [name for name, value in given.items() if value is not None]):
+    names = ("client_id", "client_secret_file", "account_url", "api_url")
+    given = [_option(name) for name in names if getattr(connection, name) is not None]
+    if connection.sandbox and given:
         raise ValueError(
-            f"--sandbox has a client and addresses of its own: remove {' and '.join(useless)}, or --sandbox"
+            f"--sandbox has a client and addresses of its own: remove {' and '.join(given)}, or --sandbox"
         )
 
 
 def _find(connection: Connection, redirect_uri: str | None) -> Account:
     configuration = Configuration()
-    client_id = _text_option("client_id", connection.client_id) or configuration.get("client_id")
+
+    def setting(name: str, option: str | None) -> str | None:
+        return _text_option(name, option) or configuration.get(name)
+
+    client_id = setting("client_id", connection.client_id)
     if not client_id:
         raise ValueError(
             f"no client id: give --client-id, set EZEEP_CLIENT_ID, or write client_id into {configuration.path} "
             "(--sandbox needs none)"
         )
-    app = OAuthApp(
-        client_id,
-        "" if _prompts_for_secret(connection) else _secret(connection, configuration),
-        _text_option("redirect_uri", redirect_uri) or configuration.get("redirect_uri") or REDIRECT_URI,
-    )
+    secret = "" if _prompts_for_secret(connection) else _secret(connection, configuration)
+    app = OAuthApp(client_id, secret, setting("redirect_uri", redirect_uri) or REDIRECT_URI)
     default = Endpoints()
-    account_url = _text_option("account_url", connection.account_url) or configuration.get("account_url")
-    api_url = _text_option("api_url", connection.api_url) or configuration.get("api_url")
-    endpoints = Endpoints(account_url or default.account, api_url or default.api)
+    endpoints = Endpoints(
+        setting("account_url", connection.account_url) or default.account,
+        setting("api_url", connection.api_url) or default.api,
+    )
     return Account(app, endpoints, _store(connection, configuration, app, endpoints))
 
 
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def _text_option(name: str, value: str | None) -> str:
-    return "" if value is None else cleaned(value, "--" + name.replace("_", "-"))
+    return "" if value is None else cleaned(value, _option(name))
 
 
 def _prompts_for_secret(connection: Connection) -> bool:

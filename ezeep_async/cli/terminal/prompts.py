@@ -90,7 +90,8 @@ async def in_background(function: Callable[[], T]) -> T:
     future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def run() -> None:
-        future.set_running_or_notify_cancel()  # from here on a cancelled waiter does not cancel it
+        if not future.set_running_or_notify_cancel():  # from here on, a cancelled waiter does not cancel it
+            return
         try:
             future.set_result(function())
         except BaseException as error:  # noqa: BLE001  # raised in the waiter
