@@ -1,0 +1,1 @@
+"""Listings, read page by page."""

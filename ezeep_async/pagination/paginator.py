@@ -59,12 +59,12 @@ class Paginator(Generic[T]):
 
     @property
     def drift(self) -> bool:
-        """Whether the last reading showed signs of a change: `count` moved or disagrees with the rows, a row was
-        repeated, or a page before the last was empty.
+        """Whether the last reading showed signs of a change.
 
-        True may also mean that the server contradicts itself. False is no proof: when one row is deleted before the
-        current offset and another is added after it, a row is skipped and nothing shows it. Use
-        `collect(consistent=True)`, which reads at least twice.
+        Signs are: `count` moved or disagrees with the rows, a row was repeated, or a page before the last was empty. True
+        may also mean that the server contradicts itself. False is no proof: when one row is deleted before the current
+        offset and another is added after it, a row is skipped and nothing shows it. Use `collect(consistent=True)`, which
+        reads at least twice.
         """
         return self._drift.detected
 

@@ -26,6 +26,7 @@ class PrefetchPlan:
         self._step = self._offset = 0
 
     def restart(self, step: int, offset: int) -> None:
+        """Plan pages of `step` rows, from `offset` on."""
         self._step, self._offset = step, offset
 
     def fits(self, following: Params, rows: int) -> bool:
@@ -37,6 +38,7 @@ class PrefetchPlan:
         return self.advance() if self._offset < count else None
 
     def advance(self) -> Params:
+        """Return the next page to request, also beyond `count`."""
         params = {"limit": str(self._step), "offset": str(self._offset)}
         self._offset += self._step
         return params
@@ -81,6 +83,7 @@ class PagesInFlight(Generic[R]):
         return cancelled
 
     async def aclose(self) -> None:
+        """Cancel all requests, and wait until they have ended."""
         self.cancel()
         if self._running:
             await asyncio.wait(self._running)

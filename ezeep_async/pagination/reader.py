@@ -28,7 +28,9 @@ class HasId(Protocol):
     """A record with an id, by which duplicates are found."""
 
     @property
-    def id(self) -> UUID: ...
+    def id(self) -> UUID:
+        """Id of the record."""
+        ...
 
 
 T = TypeVar("T", bound=HasId)
@@ -54,12 +56,16 @@ class Page(Generic[T]):
 
 @attrs.define
 class Drift:
+    """Signs that a listing changed during one reading."""
+
     detected: bool = False
     duplicates: int = 0
 
 
 @attrs.frozen
 class Listing(Generic[T]):
+    """What to list, and how."""
+
     fetch: Fetch[T]
     page_size: int
     concurrency: int
@@ -249,4 +255,5 @@ class ItemIterator(Generic[T]):
         return self._items.popleft()
 
     async def aclose(self) -> None:
+        """End the reading."""
         await self._pages.aclose()

@@ -66,7 +66,7 @@ BROKEN_LATE: dict[str, Play] = {
 @pytest.mark.parametrize("fault", BROKEN_LATE)
 async def test_3_7_what_breaks_in_a_later_packet_ends_the_call_at_once(fault: str) -> None:
     """3-7: long before any time limit: with all its slots in such calls a session would stand still. Nor has the
-    renewal of a login to wait for its limit, and nothing is left for asyncio to complain of."""
+    token refresh to wait for its limit, and nothing is left for asyncio to complain of."""
     complaints: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     play = BROKEN_LATE[fault]
@@ -88,7 +88,7 @@ async def test_3_7_what_breaks_in_a_later_packet_ends_the_call_at_once(fault: st
 
 
 async def test_3_7_a_connection_that_was_read_in_pieces_serves_on() -> None:
-    """3-7: answers in two parts are whole, the connection is kept, and its end, a reset, is no complaint of asyncio's."""
+    """3-7: responses in two parts are whole, the connection is kept, and its end, a reset, is no complaint of asyncio's."""
     complaints: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     answer = http(GROUP)
@@ -112,7 +112,7 @@ async def test_3_7_a_connection_that_was_read_in_pieces_serves_on() -> None:
 
 @pytest.mark.parametrize("value", [False, True, 0, "x"])
 def test_3_13_certificates_are_checked_whatever_is_given(value: object) -> None:
-    """3-13: `False`, with which aiohttp looks at no certificate, is refused before a session can be made of it."""
+    """3-13: `False`, with which aiohttp checks no certificate, is refused before a session can be made of it."""
     with pytest.raises(ValueError, match=r"ssl_context must be an ssl\.SSLContext"):
         Settings(ssl_context=value)  # type: ignore[arg-type]
 
@@ -121,7 +121,7 @@ def test_3_13_certificates_are_checked_whatever_is_given(value: object) -> None:
 
 
 async def test_3_7_an_earlier_attempt_that_left_is_not_forgotten() -> None:
-    """3-7: `request_sent` is False only when no attempt left: the last one, which found nobody, does not speak for all."""
+    """3-7: `request_sent` is False only when no attempt left: the last one, which found no server, does not speak for all."""
 
     async def go_away(exchange: Exchange) -> None:
         server._server.close()
@@ -139,7 +139,7 @@ async def test_3_7_an_earlier_attempt_that_left_is_not_forgotten() -> None:
         assert caught.value.request_sent is False
 
 
-async def test_8_4_an_answer_that_cannot_be_read_counts_its_requests() -> None:
+async def test_8_4_a_response_that_cannot_be_read_counts_its_requests() -> None:
     """8-4: nonsense after two 503s took three requests: `attempts` says so."""
     busy = says(http(b"{}", status="503 Busy"))
     nonsense = says(http(b"nonsense", status="201 Created"))
@@ -165,7 +165,7 @@ async def silent(exchange: Exchange) -> None:
 @pytest.mark.parametrize("play", [silent, says(b"garbage\r\n\r\n"), says(b"", keep=False)])
 async def test_3_7_a_proxy_that_makes_no_tunnel_is_no_connection(play: Play) -> None:
     """3-7: whether it is silent, talks nonsense or hangs up: `connect_timeout` holds, and nothing was sent, which a
-    creation is told as well."""
+    creation is reported as well."""
     async with PlayServer(*[play] * 9) as proxy:
         settings = quick(
             proxy=proxy.url, connect_timeout=0.2, deadline=3600.0, read_timeout=3600.0, retries=0
@@ -180,7 +180,7 @@ async def test_3_7_a_proxy_that_makes_no_tunnel_is_no_connection(play: Play) -> 
 
 
 async def test_3_7_a_name_that_is_not_found_in_time_is_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """3-7: `connect_timeout` is for the look-up, too."""
+    """3-7: `connect_timeout` covers the DNS lookup too."""
 
     async def slow(*_: object, **__: object) -> None:
         await asyncio.sleep(3600)

@@ -75,7 +75,7 @@ async def test_3_7_an_oversized_body_is_not_read_to_its_end(fault: str) -> None:
 
 @pytest.mark.parametrize("fault", OVERSIZED)
 async def test_1_15_nor_one_of_the_token_endpoint(fault: str) -> None:
-    """1-15: there it is `TransientAuthError`, and the login works when the server does."""
+    """1-15: there it is `TransientAuthError`, and the token set works when the server does."""
     play = OVERSIZED[fault]
     async with PlayServer(play, play) as server, session_on(server.url) as session:
         with bounded(BOUND), pytest.raises(TransientAuthError):
@@ -94,7 +94,7 @@ MANY = 500_000
     ],
 )
 async def test_8_1_a_page_of_nothing_but_mistakes_costs_one_mistake(element: bytes, problem: str) -> None:
-    """8-1: half a million rows that do not fit are told by the first one, not by half a million errors."""
+    """8-1: half a million rows that do not fit are reported by the first one, not by half a million errors."""
     rows = b'{"results":[' + b",".join([element] * MANY) + b"]}"
     async with PlayServer(says(http(rows))) as server, session_on(server.url, retries=0) as session:
         with bounded(BOUND), pytest.raises(UnexpectedResponse, match=problem):
@@ -165,7 +165,7 @@ async def test_3_8_a_large_error_is_kept_as_an_excerpt(status: int) -> None:
 
 
 async def test_1_15_a_refusal_of_a_megabyte_is_no_refusal() -> None:
-    """1-15: what says `invalid_grant` in a megabyte is no RFC 6749 error, and ends no login."""
+    """1-15: what says `invalid_grant` in a megabyte is no RFC 6749 error, and does not end the token set."""
     body = b'{"error":"invalid_grant","error_description":"' + b"x" * MEGABYTE + b'"}'
     async with PlayServer(says(http(body, status="400 Bad Request"))) as server:
         async with session_on(server.url) as session:

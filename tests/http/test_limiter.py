@@ -1,4 +1,4 @@
-"""The limiter: never too many, never a slot lost, and the server decides the pace."""
+"""The limiter: never too many, never a slot lost, and the server decides the rate."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ async def test_6_7_a_server_that_takes_more_is_followed_fast() -> None:
 
 
 async def test_6_7_a_costly_refusal_is_not_risked_soon() -> None:
-    """6-7: after a pause of half a second nothing is risked for ten times as long, however many successes come."""
+    """6-7: after a cool-down of half a second nothing is risked for ten times as long, however many successes come."""
     limiter = Limiter(8)
     await refused(limiter, 3, pause=0.5)
     for _ in range(1000):
@@ -226,7 +226,7 @@ async def test_calls_of_the_background_let_the_others_go_first() -> None:
     assert order.index("bulk") == 7
 
 
-async def test_6_7_nobody_starts_during_the_pause() -> None:
+async def test_6_7_no_request_starts_during_the_cool_down() -> None:
     """6-7: a 429 keeps everyone waiting, those that come later too."""
     limiter = Limiter(4)
     begun = now()
@@ -236,7 +236,7 @@ async def test_6_7_nobody_starts_during_the_pause() -> None:
 
 
 async def test_6_7_a_longer_pause_that_comes_later_counts() -> None:
-    """6-7: a second 429 during the pause makes it longer, not shorter."""
+    """6-7: a second 429 during the cool-down makes it longer, not shorter."""
     limiter = Limiter(4)
     begun = now()
     limiter.throttled(0.03, begun)
@@ -344,7 +344,7 @@ async def test_6_7_released_and_cancelled_in_the_same_moment() -> None:
 
 
 async def test_6_7_waiters_cancelled_during_a_pause_leave_nothing() -> None:
-    """6-7: giving up during a cool-down leaves no slot taken and nobody stuck."""
+    """6-7: giving up during a cool-down leaves no slot taken and no waiter stuck."""
     limiter = Limiter(2)
     limiter.throttled(0.03, now())
     tasks = [asyncio.create_task(limiter.acquire()) for _ in range(5)]
@@ -413,7 +413,7 @@ async def test_6_7_a_slot_is_free_while_its_call_backs_off(sandbox: Sandbox) -> 
 
 
 async def test_6_7_the_two_hosts_do_not_hold_each_other_up(sandbox: Sandbox) -> None:
-    """6-7: the limiter is keyed by host: a 429 of one does not pause the other."""
+    """6-7: the limiter is keyed by host: a 429 of one does not throttle the other."""
     sandbox.faults.add(GROUPS, status=429, retry_after=30)
     async with EzeepSession(
         sandbox.oauth_app,

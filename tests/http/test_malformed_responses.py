@@ -1,7 +1,7 @@
-"""Answers that are no HTTP, or HTTP at its worst: one clear error within the time limit, and the next call works.
+"""Responses that are no HTTP, or HTTP at its worst: one clear error within the time limit, and the next call works.
 
-Each fault is tried on a read, on a creation and on a renewal of the login, on a connection that was in use before.
-Requirements 3-7, 3-15; REQUIREMENTS 1-12 for the login, as DESIGN.md changes it.
+Each fault is tried on a read, on a creation and on a token refresh, on a connection that was in use before.
+Requirements 3-7, 3-15; REQUIREMENTS 1-12 for the token set, as DESIGN.md changes it.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ async def a_creation(play: Play) -> None:
 
 
 async def a_renewal(play: Play) -> None:
-    """The login is presented at most once more; what stays broken is `TransientAuthError`, and the login works as soon
+    """The refresh token is presented at most once more; what stays broken is `TransientAuthError`, and the token set works as soon
     as the server does."""
     async with PlayServer(play, play) as server, session_on(server.url, **LIMITS) as session:
         with pytest.raises(TransientAuthError) as caught:
@@ -151,8 +151,8 @@ async def a_renewal(play: Play) -> None:
 
 
 @pytest.mark.parametrize("fault", FRAMING)
-async def test_3_7_1_15_a_broken_answer_is_one_clear_error(fault: str) -> None:
-    """3-7, 3-15, 1-15: within the time limit, and the next call works, over the same pool, and gets its own answer."""
+async def test_3_7_1_15_a_broken_response_is_one_clear_error(fault: str) -> None:
+    """3-7, 3-15, 1-15: within the time limit, and the next call works, over the same pool, and gets its own response."""
     async with asyncio.TaskGroup() as together:
         for kind in (a_read, a_creation, a_renewal):
             together.create_task(kind(FRAMING[fault]))
@@ -197,7 +197,7 @@ async def test_3_9_a_body_that_was_compressed_all_the_same_is_read(encoding: str
 
 
 class Late:
-    """An answer, and when the connection is idle another one."""
+    """A response, and when the connection is idle another one."""
 
     def __init__(self) -> None:
         self._idle = asyncio.Event()
@@ -211,7 +211,7 @@ class Late:
         return True
 
     async def has_come(self) -> None:
-        """Now the connection is idle: until the other answer has arrived."""
+        """Now the connection is idle: until the other response has arrived."""
         self._idle.set()
         await self._sent.wait()
         await settle()
@@ -225,9 +225,9 @@ class AtOnce(Late):
 
 
 @pytest.mark.parametrize("kind", [Late, AtOnce])
-async def test_3_7_an_answer_that_nobody_asked_for_belongs_to_no_call(kind: type[Late]) -> None:
-    """3-7: what a server sends on an idle connection is not the answer to the next request: it is dropped, with
-    its connection, and nothing was sent on it. Reads, creations and renewals of the login go on over another."""
+async def test_3_7_a_response_that_was_not_requested_belongs_to_no_call(kind: type[Late]) -> None:
+    """3-7: what a server sends on an idle connection is not the response to the next request: it is dropped, with
+    its connection, and nothing was sent on it. Reads, creations and token refreshes use another."""
 
     async def read(session: EzeepSession) -> Group:
         return await session.groups.get(ID)
@@ -287,7 +287,7 @@ async def test_3_7_a_server_that_speaks_first_is_no_endless_loop() -> None:
 @pytest.mark.filterwarnings("ignore:Sending a large body")  # what aiohttp thinks of one is not the point here
 @pytest.mark.parametrize("closes", [False, True])
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_3_7_an_answer_before_the_request_was_read_is_the_answer(method: str, closes: bool) -> None:
+async def test_3_7_a_response_before_the_request_was_read_is_the_response(method: str, closes: bool) -> None:
     """3-7: 413 to a large body that the server does not read: the call ends with it, and not at its deadline."""
     large = {"groups": ["x" * 1000] * 20_000}
 
@@ -309,7 +309,7 @@ async def test_3_7_an_answer_before_the_request_was_read_is_the_answer(method: s
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
 @pytest.mark.parametrize("asked", [["9" * 400], ["1e400"], ["0", "900"], ["900", "0"], ["soon", "900"]])
 async def test_6_2_a_very_long_retry_after_is_no_short_one(status: str, asked: list[str]) -> None:
-    """6-2: more than any number holds, or said twice: the error at once, and nobody comes back early."""
+    """6-2: more than any number holds, or said twice: the error at once, and no request is sent early."""
     requests = 0
 
     async def refuse(exchange: Exchange) -> None:

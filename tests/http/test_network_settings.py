@@ -69,7 +69,7 @@ async def test_3_13_an_own_authority_is_trusted_at_both_hosts(sandbox: Sandbox, 
 
 
 async def test_3_13_an_unknown_authority_is_refused_at_both_hosts(sandbox: Sandbox) -> None:
-    """3-13: without it nothing is sent, and the login is not lost."""
+    """3-13: without it nothing is sent, and the token set is not lost."""
     async with behind_tls(sandbox, trustme.CA()) as endpoints:
         settings = quick(retries=0, refresh_timeout=2.0)
         for tokens, expected in (
@@ -88,7 +88,7 @@ async def test_3_13_an_unknown_authority_is_refused_at_both_hosts(sandbox: Sandb
 async def test_3_13_the_environment_names_the_proxy_of_both_hosts(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    """3-13: `trust_env` takes HTTP_PROXY, with or without its scheme; without the switch nobody looks."""
+    """3-13: `trust_env` takes HTTP_PROXY, with or without its scheme; without the setting the environment is not read."""
     async with Stub(answers(lambda: web.json_response({"detail": "proxied"}, status=403))) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.replace("http://", scheme))
         async with open_session(sandbox, stored=sandbox.tokens(), settings=quick(trust_env=True)) as session:

@@ -55,7 +55,7 @@ LOST = [fin, rst, half_a_head, half_a_body, rst_in_the_body]
 
 
 async def well_and_fin(exchange: Exchange) -> None:
-    """The connection is closed behind an answer that promised to keep it."""
+    """The connection is closed behind a response that promised to keep it."""
     await exchange.answer()
 
 
@@ -66,7 +66,7 @@ async def well_and_rst(exchange: Exchange) -> None:
 
 
 async def well_and_a_timeout(exchange: Exchange) -> None:
-    """Some servers say good-bye to idle connections with an answer."""
+    """Some servers say good-bye to idle connections with a response."""
     await exchange.answer()
     await asyncio.sleep(0.01)
     await exchange.send(http(b"", "Connection: close", status="408 Request Timeout"))
@@ -96,7 +96,7 @@ def body_for(method: str) -> dict[str, str] | None:
 @pytest.mark.parametrize("borrowed", [False, True], ids=["owned", "borrowed"])
 @pytest.mark.parametrize("lost", LOST)
 async def test_3_5_6_11_without_retries_there_is_one_copy(lost: Play, borrowed: bool) -> None:
-    """3-5, 6-11: one request on a kept connection, one copy, of every method, whatever became of the answer."""
+    """3-5, 6-11: one request on a kept connection, one copy, of every method, whatever happened to the response."""
     for method in METHODS:
         if method == "HEAD" and lost in {half_a_body, rst_in_the_body}:
             continue  # it has no body
@@ -152,7 +152,7 @@ async def test_3_5_a_connection_that_was_closed_while_idle_costs_no_copy(
 
 @pytest.mark.parametrize("lost", LOST)
 async def test_3_6_a_deletion_that_is_repeated_is_repeated_by_us(lost: Play) -> None:
-    """3-6: the copy after a lost answer is our own second attempt, so that its 404 is known for a success."""
+    """3-6: the copy after a lost response is our own second attempt, so that its 404 is known for a success."""
 
     async def gone(exchange: Exchange) -> bool:
         await exchange.send(http(b'{"detail": "Not found."}', status="404 Not Found"))

@@ -29,7 +29,7 @@ GROUPS = "GET /printing/v1/groups/"
 
 
 async def test_6_10_the_counts_agree_with_the_server(sandbox: Sandbox) -> None:
-    """6-10: calls, requests, retries, refusals and renewals, as the server saw them."""
+    """6-10: calls, requests, retries, refusals and token refreshes, as the server saw them."""
     sandbox.faults.add(GROUP, status=503, retry_after=0)
     sandbox.faults.add(GROUP, nth=2, status=429, retry_after=0)
     group = next(iter(sandbox.organization.groups))
@@ -160,7 +160,7 @@ async def test_8_5_errors_are_named_and_not_quoted(sandbox: Sandbox, exported: I
     assert "secret" not in "".join(span.to_json() for span in exported.get_finished_spans())
 
 
-async def test_8_5_renewals_are_seen(sandbox: Sandbox, exported: InMemorySpanExporter) -> None:
+async def test_8_5_token_refreshes_have_spans(sandbox: Sandbox, exported: InMemorySpanExporter) -> None:
     async with open_session(sandbox) as session:
         await session.accounts.me()
     assert "POST /oauth/access_token/" in {span.name for span in spans(exported, SpanKind.CLIENT)}

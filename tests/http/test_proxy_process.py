@@ -115,7 +115,7 @@ async def test_3_13_both_hosts_are_reached_through_the_proxy(
 async def test_3_13_a_proxy_that_refuses_us_is_an_error_without_the_password(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture, tls: bool
 ) -> None:
-    """3-13: 407 at the API and at the token endpoint; nothing reaches the server, and the login is not lost."""
+    """3-13: 407 at the API and at the token endpoint; nothing reaches the server, and the token set is not lost."""
     caplog.set_level(logging.DEBUG)
     async with proxy_process("who:other") as proxy, PlayServer(tls=server_tls if tls else None) as server:
         options: dict[str, Any] = {"proxy": proxy.url.replace("//", f"//who:{PASSWORD}@"), "retries": 0}
@@ -190,7 +190,7 @@ async def test_3_13_an_address_in_the_environment_that_is_none_is_told_without_t
 
 @pytest.mark.parametrize("through", [False, True], ids=["direct", "proxied"])
 async def test_3_13_a_self_signed_server_is_refused_at_both_hosts(through: bool) -> None:
-    """3-13: nothing is sent, and the login is not lost; there is no switch that turns the check off."""
+    """3-13: nothing is sent, and the token set is not lost; there is no switch that turns the check off."""
     stranger = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(stranger)
     async with proxy_process() as proxy, PlayServer(tls=stranger) as server:

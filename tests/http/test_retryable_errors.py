@@ -51,7 +51,7 @@ def group(sandbox: Sandbox) -> UUID:
 
 
 def back_off(error: Exception) -> bool | float:
-    """What stamina is told: whether, and after how many seconds where the server has said so."""
+    """What stamina gets: whether, and after how many seconds where the server has said so."""
     if isinstance(error, EzeepError) and error.retryable:
         return True if error.retry_after is None else error.retry_after
     return False
@@ -75,7 +75,7 @@ async def test_6_12_stamina_drives_a_call(
 
 
 async def test_6_12_stamina_leaves_alone_what_would_do_harm(session: EzeepSession, sandbox: Sandbox) -> None:
-    """6-12: a creation whose answer was lost, and one that was refused, are not made again by `on=is_retryable`."""
+    """6-12: a creation whose response was lost, and one that was refused, are not made again by `on=is_retryable`."""
     create = stamina.AsyncRetryingCaller(attempts=5, wait_initial=0.0, wait_jitter=0.0).on(is_retryable)
     sandbox.faults.add(CREATE, drop="after")
     with pytest.raises(OutcomeUnknown):
@@ -133,7 +133,7 @@ async def test_6_12_tenacity_drives_a_call_and_waits_as_long_as_was_asked(
 async def test_6_12_each_error_knows_whether_its_call_may_be_made_again(
     session: EzeepSession, sandbox: Sandbox, group: UUID, status: int, read: bool, creation: bool
 ) -> None:
-    """6-12: it depends on the answer, and on whether the call does harm twice."""
+    """6-12: it depends on the response, and on whether the call does harm twice."""
     sandbox.faults.add(READ, status=status, times=None)
     sandbox.faults.add(CREATE, status=status, times=None)
     with pytest.raises(EzeepError) as caught:
@@ -160,10 +160,10 @@ async def test_6_12_retry_after_is_told_and_travels(
         assert (error.retry_after, is_retryable(error)) == (86400, True)
 
 
-async def test_6_12_a_login_that_could_not_be_renewed_just_now_may_be_tried_again(
+async def test_6_12_a_refresh_that_failed_for_now_may_be_retried(
     session: EzeepSession, sandbox: Sandbox, group: UUID
 ) -> None:
-    """6-12: `TransientAuthError` is retryable, and tells what the token endpoint asked for."""
+    """6-12: `TransientAuthError` is retryable, with the `Retry-After` of the token endpoint."""
     sandbox.expire_access_tokens()
     sandbox.faults.add(TOKEN, status=503, retry_after=30, times=None)
     with pytest.raises(TransientAuthError) as caught:

@@ -87,7 +87,7 @@ async def test_6_13_reads_are_repeated(
 async def test_6_13_reads_survive_lost_connections(
     session: EzeepSession, sandbox: Sandbox, group: UUID, drop: Any
 ) -> None:
-    """6-13: a read is repeated after a cut connection."""
+    """6-13: a read is repeated after a lost connection."""
     sandbox.faults.add(READ, drop=drop, times=2)
     assert (await session.groups.get(group)).id == group
     assert sandbox.count(READ) == 3
@@ -97,7 +97,7 @@ async def test_6_13_reads_survive_lost_connections(
 async def test_6_13_setting_a_users_groups_may_be_repeated(
     session: EzeepSession, sandbox: Sandbox, group: UUID, drop: Any
 ) -> None:
-    """6-13: setting is harmless to repeat, so a lost answer is no failure."""
+    """6-13: setting is harmless to repeat, so a lost response is no failure."""
     user = next(iter(sandbox.organization.users))
     sandbox.faults.add(WRITE, drop=drop)
     assert (await session.users.set_groups(user, [group])).group_ids == {group}
@@ -225,11 +225,11 @@ async def test_6_4_a_429_is_waited_out_for_creations_too(
     assert sandbox.count(CREATE) == 4
 
 
-# --- writes whose answer was lost
+# --- writes whose response was lost
 
 
 @pytest.mark.parametrize("drop", ["before", "after"])
-async def test_6_4_a_creation_whose_answer_was_lost_is_not_repeated(
+async def test_6_4_a_creation_whose_response_was_lost_is_not_repeated(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, drop: Any
 ) -> None:
     """6-4: `OutcomeUnknown`, with its cause, after one request."""
@@ -254,7 +254,7 @@ async def test_6_4_a_creation_that_a_proxy_gave_up_on_is_unknown(
     assert sandbox.count(CREATE) == 1
 
 
-async def test_6_13_a_creation_answered_500_is_a_server_error(
+async def test_6_13_a_creation_with_a_500_response_is_a_server_error(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
     """6-13: 500 is `ServerError`, once; 422 is `BadRequest`."""
@@ -268,7 +268,7 @@ async def test_6_13_a_creation_answered_500_is_a_server_error(
 
 
 async def test_6_4_a_creation_that_was_slow_is_unknown(sandbox: Sandbox, organization: UUID) -> None:
-    """6-4: no answer within the read timeout: it may have happened."""
+    """6-4: no response within the read timeout: it may have happened."""
     sandbox.faults.add(CREATE, delay_after=3)
     async with session_with(sandbox, read_timeout=0.2) as session:
         with pytest.raises(OutcomeUnknown) as caught:
@@ -280,7 +280,7 @@ async def test_6_4_a_creation_that_was_slow_is_unknown(sandbox: Sandbox, organiz
 async def test_6_4_a_creation_that_never_left_is_no_unknown_outcome(
     sandbox: Sandbox, organization: UUID
 ) -> None:
-    """6-4, 3-7: a deadline that ends while the login is being renewed: nothing was sent, and that is said."""
+    """6-4, 3-7: a deadline that ends during the token refresh: nothing was sent, and that is said."""
     async with session_with(sandbox, deadline=0.2) as session:
         await session.groups.list().first()
         sandbox.expire_access_tokens()
@@ -313,7 +313,7 @@ async def test_6_13_other_requests_are_repeated_only_on_demand(
 
 
 async def test_6_5_the_deadline_covers_attempts_and_pauses(sandbox: Sandbox, group: UUID) -> None:
-    """6-5: a pause that would end after the deadline is not begun."""
+    """6-5: a delay that would end after the deadline is not begun."""
     sandbox.faults.add(READ, status=503, retry_after=5, times=None)
     async with session_with(sandbox, deadline=2.0) as session:
         begun = now()
@@ -343,7 +343,7 @@ async def test_6_5_many_slow_attempts_share_one_deadline(sandbox: Sandbox, group
 
 
 async def test_6_5_a_cool_down_of_the_session_is_no_timeout(sandbox: Sandbox, group: UUID) -> None:
-    """6-5: waiting for a slot during somebody else's 429 does not count."""
+    """6-5: waiting for a slot during the cool-down of another call's 429 does not count."""
     other = list(sandbox.organization.groups)[1]
     sandbox.faults.add(READ, status=429, retry_after=2.5, when=lambda seen: str(other) in seen.path)
     async with session_with(sandbox, deadline=2.0) as session:
@@ -356,7 +356,7 @@ async def test_6_5_a_cool_down_of_the_session_is_no_timeout(sandbox: Sandbox, gr
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 async def test_6_11_without_retries_one_attempt(sandbox: Sandbox, group: UUID, status: int) -> None:
-    """6-11: `retries=0` is one request, whatever the answer."""
+    """6-11: `retries=0` is one request, whatever the response."""
     sandbox.faults.add(READ, status=status, retry_after=0, times=None)
     async with session_with(sandbox, retries=0) as session:
         with pytest.raises(ApiError) as caught:
@@ -368,7 +368,7 @@ async def test_6_11_without_retries_one_attempt(sandbox: Sandbox, group: UUID, s
 async def test_6_11_without_retries_a_cut_connection_is_raised(
     sandbox: Sandbox, group: UUID, drop: Any
 ) -> None:
-    """6-11: nor after a cut connection, of a kept one either."""
+    """6-11: nor after a lost connection, of a kept one either."""
     async with session_with(sandbox, retries=0) as session:
         await session.groups.get(group)
         sandbox.faults.add(READ, drop=drop, times=None)
@@ -584,7 +584,7 @@ async def test_1_19_a_creation_is_replayed_once_after_a_401(
 
 
 async def test_1_19_without_retries_too(sandbox: Sandbox, organization: UUID) -> None:
-    """1-19, 6-11: the replay belongs to the login, not to the retries."""
+    """1-19, 6-11: the replay belongs to the token refresh, not to the retries."""
     async with session_with(sandbox, retries=0) as session:
         await session.groups.list().first()
         sandbox.expire_access_tokens()
@@ -592,10 +592,10 @@ async def test_1_19_without_retries_too(sandbox: Sandbox, organization: UUID) ->
     assert sandbox.count(CREATE) == 2
 
 
-async def test_1_19_a_replay_whose_answer_is_lost_is_unknown(
+async def test_1_19_a_replay_whose_response_is_lost_is_unknown(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
-    """1-19, 6-4: after the one replay a lost answer is `OutcomeUnknown`, with no third request."""
+    """1-19, 6-4: after the one replay a lost response is `OutcomeUnknown`, with no third request."""
     sandbox.expire_access_tokens()
     sandbox.faults.add(CREATE, drop="after", nth=2)
     with pytest.raises(OutcomeUnknown):
@@ -613,7 +613,7 @@ async def test_1_2_a_herd_of_401_is_one_refresh(session: EzeepSession, sandbox: 
 
 
 async def test_8_4_errors_carry_the_servers_id() -> None:
-    """8-4: what the server calls the request is what its operators can look up."""
+    """8-4: what the server calls the request is what its operators can search for."""
     reply = answers(
         lambda: web.json_response({"detail": "no"}, status=404, headers={"X-Request-ID": "srv-1"})
     )

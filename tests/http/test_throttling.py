@@ -65,7 +65,7 @@ async def test_6_8_a_thousand_writes_while_the_server_takes_five_then_three_then
 @pytest.mark.timeout(30)
 async def test_6_2_a_storm_of_429_is_one_pause() -> None:
     """6-2, 6-7: 1000 calls meet a server that refuses everybody for two seconds: as many as may be under way are
-    refused, once; nobody comes before `Retry-After` is over; and then they do not all come at once."""
+    refused, once; no request starts before `Retry-After` is over; and then they do not all come at once."""
     arrived: list[tuple[float, int]] = []
     open_from = 0.0
 
@@ -114,7 +114,7 @@ async def test_6_2_after_the_pause_they_come_back_by_halves(sandbox: Sandbox) ->
 
 
 async def test_6_12_without_retries_a_refusal_still_slows_the_others_down() -> None:
-    """6-7, 6-11: `retries=0` repeats nothing. The pace is kept all the same: the others wait out what was asked for."""
+    """6-7, 6-11: `retries=0` repeats nothing. The cool-down applies all the same: the others wait out what was asked for."""
     arrived: list[float] = []
 
     async def handler(seen: Any) -> web.Response:

@@ -191,10 +191,10 @@ async def test_3_5_the_switch_is_off_on_borrowed_connections_too() -> None:
 # --- deletions
 
 
-async def test_3_6_a_deletion_whose_answer_was_lost_ends_well(
+async def test_3_6_a_deletion_whose_response_was_lost_ends_well(
     session: EzeepSession, sandbox: Sandbox
 ) -> None:
-    """3-6: first attempt carried out but unanswered, second finds nothing: success."""
+    """3-6: first attempt carried out without a response, second finds nothing: success."""
     group = next(iter(sandbox.organization.groups))
     sandbox.faults.add("DELETE /printing/v1/groups/{id}/", drop="after")
     await session.groups.delete(group)
@@ -258,8 +258,8 @@ async def test_3_7_tls_that_fails_is_connect_failed() -> None:
                 await session.groups.get(ID)
 
 
-async def test_3_7_a_lost_answer_is_disconnected(session: EzeepSession, sandbox: Sandbox) -> None:
-    """3-7: a cut connection is `Disconnected`, and never said to be unsent."""
+async def test_3_7_a_lost_response_is_disconnected(session: EzeepSession, sandbox: Sandbox) -> None:
+    """3-7: a lost connection is `Disconnected`, and never said to be unsent."""
     sandbox.faults.add("GET /printing/v1/groups/{id}/", drop="after", times=None)
     with pytest.raises(Disconnected) as caught:
         await session.groups.get(ID)
@@ -267,8 +267,8 @@ async def test_3_7_a_lost_answer_is_disconnected(session: EzeepSession, sandbox:
     assert isinstance(caught.value.__cause__, aiohttp.ClientError | OSError)
 
 
-async def test_3_7_a_slow_answer_is_a_timeout() -> None:
-    """3-7: no answer in time is `RequestTimeout`."""
+async def test_3_7_a_slow_response_is_a_timeout() -> None:
+    """3-7: no response in time is `RequestTimeout`."""
     release = asyncio.Event()
 
     async def wait(seen: Seen) -> web.Response:
@@ -354,7 +354,7 @@ async def test_3_9_json_is_known_by_its_content(content_type: str | None) -> Non
 
 
 async def test_3_9_html_with_200_is_unexpected_with_an_excerpt() -> None:
-    """3-9: a login page instead of an answer is an `UnexpectedResponse` that shows its beginning."""
+    """3-9: a login page instead of a response is an `UnexpectedResponse` that shows its beginning."""
     async with (
         Stub(
             answers(lambda: web.Response(text="<html>Please log in</html>", content_type="text/html"))
@@ -368,7 +368,7 @@ async def test_3_9_html_with_200_is_unexpected_with_an_excerpt() -> None:
         assert len(stub.seen) == 1
 
 
-async def test_8_4_an_unexpected_answer_names_the_request_that_it_belongs_to() -> None:
+async def test_8_4_an_unexpected_response_names_the_request_that_it_belongs_to() -> None:
     """8-4: where the server sends no id, the error has the one that we sent."""
     async with Stub(answers(lambda: web.Response(text="<html>"))) as stub, session_on(stub.url) as session:
         with pytest.raises(UnexpectedResponse) as caught:
@@ -377,7 +377,7 @@ async def test_8_4_an_unexpected_answer_names_the_request_that_it_belongs_to() -
 
 
 async def test_8_3_a_page_that_repeats_the_bearer_does_not_get_it_into_the_error() -> None:
-    """8-3: the excerpt of an answer that is no JSON shows no token."""
+    """8-3: the excerpt of a response that is no JSON shows no token."""
 
     def echo(seen: Seen) -> web.Response:
         return web.Response(text=f"<html>You sent {seen.headers['Authorization']}</html>")
@@ -396,7 +396,7 @@ async def test_3_9_empty_is_none(status: int) -> None:
         assert await session.request("GET", "/x/") is None
 
 
-async def test_3_7_an_answer_without_end_is_refused() -> None:
+async def test_3_7_a_response_without_end_is_refused() -> None:
     """3-7: a body beyond every measure is not read to its end."""
 
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"
@@ -579,7 +579,7 @@ async def test_3_16_9_3_what_is_false_arrives(session: EzeepSession, sandbox: Sa
 
 
 async def test_8_3_no_secret_in_logs_or_reprs(caplog: pytest.LogCaptureFixture) -> None:
-    """8-3: at DEBUG, with failures, neither token is in the log, nor in what the session looks like."""
+    """8-3: at DEBUG, with failures, neither token is in the log, nor in the repr of the session."""
     replies = answers(
         lambda: web.Response(status=503, headers={"Retry-After": "0"}), lambda: web.json_response(GROUP)
     )

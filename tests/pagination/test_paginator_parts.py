@@ -110,7 +110,7 @@ def test_4_6_the_bytes_of_one_reading_are_limited() -> None:
 
 
 def test_4_9_the_plan_steps_by_the_rows_that_arrived_up_to_the_count() -> None:
-    """4-9: and goes on beyond it where it is told to advance."""
+    """4-9: and goes on beyond it where it advances."""
     plan = PrefetchPlan()
     plan.restart(step=5, offset=5)
     assert [plan.next_params(12) for _ in range(3)] == [

@@ -48,7 +48,7 @@ def test_8_1_the_documents_own_pages_decode(name: str) -> None:
     assert page.next == json.loads(body)["next"]
 
 
-def test_8_1_a_users_groups_have_the_wires_shape_and_a_set_beside_it() -> None:
+def test_8_1_a_users_groups_have_the_wires_shape_and_a_set() -> None:
     """8-1: `groups` is as on the wire, `group_ids` the frozenset of it."""
     user = decode(json.dumps({"id": ID, "groups": [{"group_id": OTHER}, {"group_id": ORG}]}).encode(), User)
     assert user.id == UUID(ID)
@@ -164,14 +164,14 @@ def test_8_1_the_path_leads_into_the_page() -> None:
 
 @pytest.mark.parametrize("body", [{"id": ID}, {"id": ID, "groups": None}])
 def test_7_3_missing_memberships_are_refused(body: object) -> None:
-    """7-3: memberships that were not sent never look like an empty set, which a merge would write back."""
+    """7-3: memberships that were not sent are never taken for an empty set, which a merge would write back."""
     with pytest.raises(UnexpectedResponse):
         decode(json.dumps(body).encode(), User)
 
 
 @pytest.mark.parametrize("body", [b"<html><title>Oops</title></html>", b"plain", b"{", b"\xff\xfe", b"[1,]"])
 def test_3_9_what_is_not_json_is_an_unexpected_response_with_an_excerpt(body: bytes) -> None:
-    """3-9: an HTML page, or anything else that is no JSON, is told from an answer."""
+    """3-9: an HTML page, or anything else that is no JSON, is distinguished from a response."""
     with pytest.raises(UnexpectedResponse) as caught:
         decode(body, Group)
     assert caught.value.excerpt == body.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Answers that are no: the class for the status, every shape of body, and nothing secret."""
+"""Error responses: the class for the status, every shape of body, and nothing secret."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CLASSES = {
 
 @pytest.mark.parametrize("status", CLASSES)
 def test_3_8_one_class_per_decision(status: int) -> None:
-    """3-8: the class tells what a caller can do; status, attempts and request id are on it."""
+    """3-8: the class says what a caller can do; status, attempts and request id are on it."""
     error = failure(status)
     assert type(error) is CLASSES[status]
     assert (error.status, error.attempts, error.request_id) == (status, 3, "our-id")
@@ -118,7 +118,7 @@ def test_6_10_headers_are_visible_without_regard_to_case() -> None:
 
 
 def test_9_5_cookies_are_left_out_of_the_headers() -> None:
-    """9-5: a cookie, which may be a login, is not kept in an error."""
+    """9-5: a cookie, which may be a token, is not kept in an error."""
     headers = CIMultiDict([("Set-Cookie", "refresh=abc"), ("set-cookie", "b=c"), ("X-A", "1")])
     error: Any = error_from(RawResponse(403, headers, b""), NAME, 3)
     assert {name.lower() for name in error.headers} == {"x-a"}
@@ -135,14 +135,14 @@ def test_9_5_cookies_are_left_out_of_the_headers() -> None:
         {SECRET: ["bad"]},
     ],
 )
-def test_8_3_secrets_that_the_server_repeats_are_blacked_out(body: object) -> None:
+def test_8_3_secrets_that_the_server_repeats_are_redacted(body: object) -> None:
     """8-3: a server that echoes the bearer does not get it into message, body or field errors."""
     error = failure(400, body)
     shown = f"{error} {error!r} {error.body} {error.field_errors} {error.args} {vars(error)}"
     assert SECRET not in shown
 
 
-def test_8_3_secrets_in_the_answers_headers_are_blacked_out() -> None:
+def test_8_3_secrets_in_the_headers_of_the_response_are_redacted() -> None:
     """8-3: a server that echoes the bearer in a header does not get it into the error either."""
     error = failure(403, headers={"X-Debug": f"auth=Bearer {SECRET}", "X-Plain": "1"})
     assert SECRET not in str(dict(error.headers))
@@ -150,7 +150,7 @@ def test_8_3_secrets_in_the_answers_headers_are_blacked_out() -> None:
 
 
 def test_8_4_the_servers_request_id_wins() -> None:
-    """8-4: errors carry the server's id if it answered with one, else ours."""
+    """8-4: errors carry the server's id if it sent one, else ours."""
     assert failure(500, headers={"X-Request-Id": "theirs"}).request_id == "theirs"
     assert failure(500).request_id == "our-id"
     assert failure(302, headers={"X-Request-ID": "theirs"}).request_id == "theirs"

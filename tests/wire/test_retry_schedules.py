@@ -99,7 +99,7 @@ def test_6_5_no_schedule_passes_the_deadline(
 def test_6_4_no_schedule_repeats_an_unsafe_write_that_may_have_happened(
     script: list[Attempt], policy: Settings, random: float
 ) -> None:
-    """6-4: a request that must not be sent twice is sent again only where the server certainly did nothing."""
+    """6-4: a request that must not be sent twice is retried only where the server certainly did nothing."""
     for failure in play(script, policy, idempotent=False, random=random).repeated:
         assert not may_have_happened(failure)
         assert getattr(failure, "status", 429) in {429, 503}
@@ -120,6 +120,6 @@ def test_6_11_no_schedule_has_more_attempts_than_are_allowed(
 def test_6_13_what_the_server_refuses_for_good_is_not_sent_again(
     script: list[Attempt], policy: Settings, random: float
 ) -> None:
-    """6-13: 400, 403, 404, 409, 422 and answers that are none of this API."""
+    """6-13: 400, 403, 404, 409, 422 and responses that are none of this API."""
     for failure in play(script, policy, idempotent=True, random=random).repeated:
         assert getattr(failure, "status", 429) not in {400, 403, 404, 405, 409, 410, 412, 422, 501, 200}

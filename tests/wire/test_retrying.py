@@ -108,7 +108,7 @@ def test_6_2_a_retry_after_beyond_the_limit_is_not_waited_for(status: int) -> No
 def test_6_2_never_before_retry_after(
     status: int, seconds: float, attempt: int, idempotent: bool, rng: float
 ) -> None:
-    """6-2: property: whatever else is true, nobody comes back earlier than was asked for."""
+    """6-2: property: whatever else is true, no retry is earlier than Retry-After."""
     text = f"{seconds:.6f}"
     wait = delay(answered(status, text), attempt=attempt, idempotent=idempotent, rng=lambda: rng)
     assert wait is None or wait >= float(text)
@@ -180,7 +180,7 @@ def test_6_4_a_creation_is_repeated_when_nothing_left_this_machine() -> None:
     rng=st.floats(0, 1, exclude_max=True),
 )
 def test_6_4_never_an_unsafe_repeat(failure: EzeepError, attempt: int, retries: int, rng: float) -> None:
-    """6-4: property: what may have been carried out, and must not be twice, is never sent again."""
+    """6-4: property: what may have been carried out, and must not be twice, is never retried."""
     assert delay(failure, attempt=attempt, retries=retries, idempotent=False, rng=lambda: rng) is None
 
 
@@ -216,7 +216,7 @@ def test_6_13_a_500_is_retried_only_where_that_is_harmless() -> None:
 @pytest.mark.parametrize(
     "failure", [UnexpectedResponse("x", status=200), UnexpectedRedirect("x", status=301)]
 )
-def test_6_13_answers_that_make_no_sense_are_not_retried(failure: EzeepError) -> None:
+def test_6_13_responses_that_make_no_sense_are_not_retried(failure: EzeepError) -> None:
     """6-13: a redirect and a page of HTML are not retried."""
     assert delay(failure) is None
 
