@@ -59,20 +59,16 @@ class Window:
 
 
 class Limiter:
-    """A semaphore whose size adapts to the server. First come, first served, but for every fourth slot. For one event loop.
-
-    `per_second` is the highest number of starts per second, evenly spaced; unused starts are not saved up.
-    """
+    """A semaphore whose size adapts to the server, for one event loop. First come, first served, but for every fourth slot."""
 
     def __init__(self, limit: int, per_second: float | None = None) -> None:
         self._window = Window(limit)
-        self._interval = 0.0 if per_second is None else 1.0 / per_second
+        self._interval = 0.0 if per_second is None else 1.0 / per_second  # unused starts are not saved up
         self._not_before = 0.0
         self._waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._background: OrderedDict[asyncio.Future[None], None] = OrderedDict()
-        self._served = 0
         self._timer: asyncio.TimerHandle | None = None
-        self.active = 0
+        self._served = self.active = 0
 
     @property
     def limit(self) -> int:

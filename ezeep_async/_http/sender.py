@@ -106,9 +106,6 @@ class Sender:
         self._id_prefix = uuid.uuid4().hex[:20]
         self._closed = False
 
-    def limiter(self, host: Host) -> Limiter:
-        return self._limiters[host]
-
     def stats(self) -> Stats:
         in_flight = sum(limiter.active for limiter in self._limiters.values())
         waiting = sum(limiter.waiting for limiter in self._limiters.values())
@@ -214,9 +211,9 @@ class Sender:
                 if tracing is None:
                     response = await self._transport.send(request, headers, phase=attempt)
                 else:
-                    with tracing.attempt(request, call.attempt) as span:
+                    with tracing.attempt(request, call.attempt) as responded:
                         response = await self._transport.send(request, headers, phase=attempt)
-                        span.responded(response.status)
+                        responded(response.status)
         except TimeoutError:
             limit = attempt.limit
             return errors.RequestTimeout(
@@ -325,9 +322,9 @@ async def send_oauth(
     try:
         if tracing is None:
             return await transport.send(request, headers, phase=phase, timed=False)
-        with tracing.attempt(request, 1) as span:
+        with tracing.attempt(request, 1) as responded:
             response = await transport.send(request, headers, phase=phase, timed=False)
-            span.responded(response.status)
+            responded(response.status)
             return response
     except (errors.TransportError, errors.UnexpectedResponse) as error:
         error.request_id = headers["X-Request-ID"]

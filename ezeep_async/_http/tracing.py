@@ -6,9 +6,10 @@ Names and attributes follow the semantic conventions for HTTP client spans. No U
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from yarl import URL
 
@@ -16,6 +17,14 @@ from ezeep_async._wire.requests import Host, Request
 from ezeep_async.settings import Endpoints
 from ezeep_async.version import __version__
 
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanKind
+
+
+T = TypeVar("T")
+
+SpanBlock = AbstractContextManager[Callable[[int], None]]
 
 logger = logging.getLogger("ezeep_async.http")
 
@@ -26,26 +35,26 @@ class Tracing:
     def __init__(self, endpoints: Endpoints) -> None:
         from opentelemetry import context, trace
 
-        self.context, self.trace = context, trace
-        self.tracer = trace.get_tracer("ezeep_async", __version__)
-        self.has_failed = False
+        self._context, self._trace = context, trace
+        self._tracer = trace.get_tracer("ezeep_async", __version__)
+        self._has_failed = False
         self._servers = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
 
     @property
     def is_active(self) -> bool:
         """Whether the application has a tracer provider. Without one spans cost time and go nowhere."""
         return not (
-            isinstance(self.tracer, self.trace.ProxyTracer)
-            and isinstance(self.trace.get_tracer_provider(), self.trace.ProxyTracerProvider)
+            isinstance(self._tracer, self._trace.ProxyTracer)
+            and isinstance(self._trace.get_tracer_provider(), self._trace.ProxyTracerProvider)
         )
 
-    def call(self, request: Request, request_id: str) -> Span:
+    def call(self, request: Request, request_id: str) -> SpanBlock:
         """A span around one call with all its attempts and delays."""
         attributes = {"url.template": request.route, "ezeep.request_id": request_id}
-        return Span(self, f"ezeep {request.name}", "INTERNAL", attributes)
+        return self._span(f"ezeep {request.name}", self._trace.SpanKind.INTERNAL, attributes)
 
-    def attempt(self, request: Request, number: int) -> Span:
-        """A span around one request."""
+    def attempt(self, request: Request, number: int) -> SpanBlock:
+        """A span around one request. Call its result with the status of the response."""
         server = self._servers[request.host]
         attributes: dict[str, str | int] = {
             "http.request.method": request.method,
@@ -55,57 +64,45 @@ class Tracing:
         }
         if number > 1:
             attributes["http.request.resend_count"] = number - 1
-        return Span(self, request.name, "CLIENT", attributes)
+        return self._span(request.name, self._trace.SpanKind.CLIENT, attributes)
 
+    @contextmanager
+    def _span(
+        self, name: str, kind: SpanKind, attributes: Mapping[str, str | int]
+    ) -> Generator[Callable[[int], None]]:
+        trace = self._trace
+        span = self._guarded(partial(self._tracer.start_span, name, kind=kind, attributes=attributes))
+        if span is None:
+            yield lambda _: None
+            return
 
-class Span:
-    """A span around a block of code. Exceptions of the application's tracer are logged and never fail a call."""
+        def fail(error: str) -> None:
+            span.set_attribute("error.type", error)
+            span.set_status(trace.Status(trace.StatusCode.ERROR))
 
-    def __init__(self, tracing: Tracing, name: str, kind: str, attributes: Mapping[str, str | int]) -> None:
-        self._tracing = tracing
-        self._name = name
-        self._kind = kind
-        self._attributes = attributes
-        self._span: Any = None
-        self._context: Any = None
+        def responded(status: int) -> None:
+            self._guarded(lambda: span.set_attribute("http.response.status_code", status))
+            if status >= 400:
+                self._guarded(lambda: fail(str(status)))
 
-    def __enter__(self) -> Self:
-        self._guarded(self._start)
-        return self
-
-    def _start(self) -> None:
-        trace = self._tracing.trace
-        kind = trace.SpanKind[self._kind]
-        self._span = self._tracing.tracer.start_span(self._name, kind=kind, attributes=self._attributes)
-        self._context = self._tracing.context.attach(trace.set_span_in_context(self._span))
-
-    def responded(self, status: int) -> None:
-        self._guarded(lambda: self._span.set_attribute("http.response.status_code", status))
-        if status >= 400:
-            self._guarded(lambda: self._fail(str(status)))
-
-    def _fail(self, error: str) -> None:
-        trace = self._tracing.trace
-        self._span.set_attribute("error.type", error)
-        self._span.set_status(trace.Status(trace.StatusCode.ERROR))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            # Only the class of an exception: its text and traceback may hold personal data.
-            self._guarded(lambda: self._fail(kind.__name__))
-        self._guarded(self._end)
-
-    def _end(self) -> None:
-        self._tracing.context.detach(self._context)
-        self._span.end()
-
-    def _guarded(self, act: Callable[[], object]) -> None:
+        context = self._context.attach(trace.set_span_in_context(span))
         try:
-            if self._span is not None or act == self._start:
-                act()
+            yield responded
+        except BaseException as error:
+            # Only the class of an exception: its text and traceback may hold personal data.
+            kind_of_error = type(error).__name__
+            self._guarded(lambda: fail(kind_of_error))
+            raise
+        finally:
+            self._context.detach(context)
+            self._guarded(span.end)
+
+    def _guarded(self, act: Callable[[], T]) -> T | None:
+        """Log exceptions of the application's tracer: they never fail a call."""
+        try:
+            return act()
         except BaseException:  # a span processor may even call `sys.exit`
-            level = logging.DEBUG if self._tracing.has_failed else logging.ERROR
-            self._tracing.has_failed = True
+            level = logging.DEBUG if self._has_failed else logging.ERROR
+            self._has_failed = True
             logger.log(level, "the tracer failed; the request is not affected", exc_info=True)
+            return None

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-import attrs
-
 from ezeep_async.errors import ApiError, EzeepError, RateLimited, TransportError
 from ezeep_async.settings import Settings
 
@@ -19,6 +17,8 @@ FIRST_THROTTLE_DELAY = 0.05
 LONGEST_THROTTLE_DELAY = 2.0
 """Short, because a 429 also halves the concurrency of the session."""
 THROTTLES_PER_RETRY = 2
+RETRY_BUDGET = 20.0
+TOKENS_PER_SUCCESS = 0.2
 
 LONGEST_RETRY_AFTER = 1e9
 """Seconds (31 years): `asyncio.sleep` and JSON still accept this number."""
@@ -112,26 +112,18 @@ def retry_delay(
     return None if spent + delay >= policy.deadline else delay
 
 
-@attrs.define
 class RetryBudget:
-    """A token bucket that limits retries against a failing server."""
+    """Limits retries against a failing server: a token bucket that successes refill."""
 
-    capacity: float = 20.0
-    refill: float = 0.2
-    """Tokens that one success returns."""
-    level: float = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.level = self.capacity
+    def __init__(self) -> None:
+        self._tokens = RETRY_BUDGET
 
     def take(self) -> bool:
         """Take a token for a retry. Returns False if the bucket is empty."""
-        if self.level < 1:
+        if self._tokens < 1:
             return False
-        self.level -= 1
+        self._tokens -= 1
         return True
 
     def success(self) -> None:
-        """Return tokens after a successful call."""
-        if self.level < self.capacity:
-            self.level = min(self.capacity, self.level + self.refill)
+        self._tokens = min(RETRY_BUDGET, self._tokens + TOKENS_PER_SUCCESS)

@@ -108,6 +108,6 @@ async def test_6_4_a_name_that_the_server_would_change_is_refused_unsent(
         session.groups.create(name, organization),
         session.groups.update(existing, name=name),
     ):
-        with pytest.raises(ValueError, match=r"name (has blanks|must not be empty)"):
+        with pytest.raises(ValueError, match=r"name (has white space|must not be empty)"):
             await call
     assert sandbox.requests == []
