@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Literal, Protocol, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
@@ -11,8 +10,6 @@ import attrs
 
 
 R_co = TypeVar("R_co", covariant=True)
-
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class SentRequest(TypedDict, total=False):
@@ -149,7 +146,7 @@ class ApiError(EzeepError):
         message: str,
         *,
         status: int = 0,
-        headers: Mapping[str, str] = NO_HEADERS,
+        headers: Mapping[str, str] | None = None,
         body: object = None,
         field_errors: Mapping[str, Sequence[str]] | None = None,
         retry_after: float | None = None,
@@ -157,7 +154,7 @@ class ApiError(EzeepError):
     ) -> None:
         super().__init__(message, **request)
         self.status = status
-        self.headers: Mapping[str, str] = dict(headers) if headers is NO_HEADERS else headers
+        self.headers: Mapping[str, str] = {} if headers is None else headers
         self.body = body
         self.retry_after = retry_after
         self.field_errors: dict[str, list[str]] = {k: list(v) for k, v in (field_errors or {}).items()}

@@ -48,7 +48,8 @@ class UserCalls(Calls[User]):
 
     async def set_groups(self, user_id: UUID, group_ids: frozenset[UUID]) -> tuple[User, RawResponse]:
         """Replace the groups of a user, in a turn of its own."""
-        return await self._turns.run(_name_of(user_id), lambda turn: self._write(user_id, group_ids, turn))
+        name = "user", str(user_id)
+        return await self._turns.run(name, lambda turn: self._write(user_id, group_ids, turn))
 
     async def change_groups(
         self,
@@ -105,7 +106,7 @@ class UserCalls(Calls[User]):
                 error.may_have_happened = error.may_have_happened or written
                 raise
 
-        return await self._turns.run(_name_of(user_id), merge)
+        return await self._turns.run(("user", str(user_id)), merge)
 
     async def _write(self, user_id: UUID, group_ids: frozenset[UUID], turn: Turn) -> tuple[User, RawResponse]:
         groups = memberships(group_ids)
@@ -128,10 +129,6 @@ class UserCalls(Calls[User]):
         }
         put = USERS.put(user_id, values)
         return await turn.write(lambda: send_for(self.api, put, User))
-
-
-def _name_of(user_id: UUID) -> tuple[str, str]:
-    return "user", str(user_id)
 
 
 def _ids(group_ids: Iterable[UUID | str]) -> frozenset[UUID]:
