@@ -29,14 +29,8 @@ class ContainedTask(asyncio.Task[T]):
     first step. Wait for it with `asyncio.shield` or `asyncio.wait`: a direct `await` raises `Exiting`.
     """
 
-    def __init__(
-        self,
-        coroutine: Coroutine[Any, Any, T],
-        *,
-        loop: asyncio.AbstractEventLoop | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(contained(coroutine), loop=loop or asyncio.get_running_loop(), name=name)
+    def __init__(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> None:
+        super().__init__(contained(coroutine), loop=asyncio.get_running_loop(), name=name)
         # A task that is cancelled before its first step never awaits the coroutine, which Python then warns about.
         self.add_done_callback(lambda _: coroutine.close())
 
