@@ -53,7 +53,6 @@ class Core:
         self.app = app
         self.endpoints = endpoints
         self._store = store
-        self._first_tokens = tokens
         self._transport = Transport(endpoints, settings, http)
         try:
             tracing = Tracing(endpoints)
@@ -73,8 +72,8 @@ class Core:
         self._sender = Sender(self._transport, self.refresher, settings, tracing=tracing)
         self._exclusive = Exclusive(store, endpoints.api, settings.deadline, settings.shared_locks)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._opening = asyncio.Lock()
-        self._opened = False
+        self._to_open: tuple[asyncio.Lock, TokenSet | None] | None = (asyncio.Lock(), tokens)
+        """What the opening needs; None once the session is open."""
         self._closing: asyncio.Future[None] | None = None
         self._keep_alive: KeepAlive | None = None
 
@@ -82,7 +81,7 @@ class Core:
     def state(self) -> str:
         if self._closing is not None:
             return "closed"
-        return "open" if self._opened else "new"
+        return "open" if self._to_open is None else "new"
 
     @property
     def stats(self) -> Stats:
@@ -90,31 +89,31 @@ class Core:
 
     def disown(self) -> None:
         """Leave everything to the parent process: after a fork, in the child."""
-        self._opened = False
+        self._to_open = (asyncio.Lock(), None)  # the next call goes through `open`, which refuses it
         self._transport.disown()
         self.refresher.is_inherited = True
 
     def is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         """Whether this session was opened on that event loop, in this process, and not closed."""
-        return self._opened and self._loop is loop and self._closing is None
+        return self.state == "open" and self._loop is loop
 
     @clears_locals
     async def open(self) -> None:
         """Bind the store, and give it the first token set. Once; raises `SessionClosed` after the close."""
         self._check_open()
         self._check_loop()
-        if self._opened:
+        if self._to_open is None:
             return
-        async with self._opening:
-            if self._opened:
+        lock, tokens = self._to_open
+        async with lock:
+            if self.state != "new":  # another caller had the lock
                 return
             if (bind := getattr(self._store, "bind", None)) is not None:
                 with as_store_errors():
                     bind(self.app.client_id, self.endpoints.account)
-            if self._first_tokens is not None:
-                await self.refresher.put_if_empty(self._first_tokens)
-                self._first_tokens = None
-            self._opened = True
+            if tokens is not None:
+                await self.refresher.put_if_empty(tokens)
+            self._to_open = None
 
     def _check_open(self) -> None:
         if self.refresher.is_inherited:
@@ -177,14 +176,14 @@ class Core:
     async def send(self, request: Request, /) -> RawResponse:
         """Return the 2xx response. Raises an `EzeepError` for every other outcome."""
         with Clearing():  # not `clears_locals`: another coroutine for each call
-            if not self._opened or self._closing is not None:
+            if self._to_open is not None or self._closing is not None:
                 await self.open()
             self._check_loop()
             return await self._sender.send(request)
 
     @asynccontextmanager
     async def exclusive(self, *name: str) -> AsyncGenerator[Lost, None]:
-        if not self._opened or self._closing is not None:
+        if self._to_open is not None or self._closing is not None:
             await self.open()
         self._check_loop()
         async with self._exclusive.hold(*name) as lost:
