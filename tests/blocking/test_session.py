@@ -359,8 +359,7 @@ def test_5_4_a_refresh_survives_ctrl_c(server: Sandbox, tmp_path: Path) -> None:
         pause.wait(0.01)
     process.send_signal(signal.SIGINT)
     pause.wait(0.2)
-    server_loop = hold._waiting[0].get_loop()
-    server_loop.call_soon_threadsafe(hold.release)
+    hold.release()
     _, err = process.communicate(timeout=15)
     assert "KeyboardInterrupt" in err
     assert server.refreshes == 1
@@ -491,7 +490,7 @@ def test_5_1_background_calls_have_a_lower_priority(server: Sandbox) -> None:
         _until(lambda: session.stats.waiting == 1)
         ends.append(pool.submit(session.users.get, person))
         _until(lambda: session.stats.waiting == 2)
-        hold._waiting[0].get_loop().call_soon_threadsafe(hold.release)
+        hold.release()
         for end in ends:
             end.result(10)
     paths = [seen.path for seen in server.requests]

@@ -136,7 +136,7 @@ async def test_the_last_refusal_is_reported_at_the_end(desk: Desk) -> None:
     complaint, end = ran.err.splitlines()
     assert complaint == (
         "ezeep: no login in the browser. The last request was refused: the redirect has no state: it is not whole, or "
-        "does not belong to this login. Use all of the address, or start again."
+        "does not belong to this login. Use the complete address, or start again."
     )
     assert (ran.code, end) == (130, "ezeep: interrupted")
 

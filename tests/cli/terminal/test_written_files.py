@@ -229,4 +229,4 @@ def test_an_empty_plan_is_said_to_be_empty(
 async def test_an_empty_log_is_said_to_be_empty(login: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").touch()
     ran = await ezeep("provision", "undo", "log.jsonl", "--yes", env=login, folder=tmp_path)
-    assert ran.refused() == "the audit log is empty: no run has written anything to it"
+    assert ran.refused() == "the audit log is empty: no run has written to it"
