@@ -184,8 +184,8 @@ class RunningLimit:
             self.left -= seconds - alarm.stop()
         return future.done()
 
-    async def wait_all(self, futures: Iterable[asyncio.Future[Any]]) -> bool:
-        """Wait for each of them. Return whether at least one is done."""
+    async def wait_for_progress(self, futures: Iterable[asyncio.Future[Any]]) -> bool:
+        """Wait until all of them are done or the budget is used up. Return whether at least one is done."""
         return any([await self.wait(future) for future in futures])
 
     async def sleep(self, seconds: float) -> None:

@@ -45,7 +45,7 @@ class CurrentTokens:
         return self._clock.monotonic() < self._refresh_at
 
     def due_in(self, share: float = 0.0) -> float:
-        """Seconds until `share` (0 to 1) of the leeway has passed; minus infinity without a token set."""
+        """Seconds until the refresh is due (`share` 0), until expiry (1), or between; minus infinity without tokens."""
         leeway = 0.0 if self.tokens is None else self.leeway_of(self.tokens)
         return self._refresh_at + share * leeway - self._clock.monotonic()
 
@@ -78,7 +78,7 @@ class CurrentTokens:
         return min(self._leeway, (tokens.expires_in or DEFAULT_LIFETIME) / 5)
 
     def will_replace(self, new: TokenSet, stored: TokenSet | None) -> None:
-        """Record that `new` replaces the stored token set and the one in memory."""
+        """Record that `new` replaces the stored token set and the one in memory. Call it before `put(new)`."""
         self._still_stored = None if stored is None else stored.refresh_token
         for old in (stored, self.tokens):
             if old and old.refresh_token not in {new.refresh_token, *self._replaced}:
@@ -87,7 +87,12 @@ class CurrentTokens:
     def newest(self, stored: TokenSet | None, log: Log) -> TokenSet | None:
         """Return the newer token set, and record whether it has to be stored.
 
-        That is the stored one, unless ours replaced it and could not be stored, or was stored and is gone again.
+        That is the stored one, with two exceptions:
+
+        - Ours could not be stored, and the store still has what ours replaced, which may be nothing.
+        - The store went back to a token set that ours replaced.
+
+        An empty store means otherwise that another process logged out.
         """
         if self.tokens is None:
             return stored

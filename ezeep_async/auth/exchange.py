@@ -19,7 +19,7 @@ from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.retrying import backoff
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.logs import Log
-from ezeep_async.auth.tasks import cancellable, sleep_through
+from ezeep_async.auth.tasks import cancellable, retry_if_cancelled, sleep_through
 from ezeep_async.auth.token_endpoint import TokenEndpoint, is_ambiguous, is_unprocessed, restated
 from ezeep_async.auth.tokens import EarlierHolder, LeasedStore, TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import AuthenticationError, ReauthorizationRequired, TransientAuthError
@@ -31,10 +31,11 @@ SHORTEST_ATTEMPT_S = 0.1
 """Seconds. An attempt with less time would fail for that reason, and hide why the attempts before it failed."""
 POLL_S = 0.2
 """Seconds between two checks whether an earlier holder of the lock has stored its token set."""
-MAX_REVOKED_TOKENS = 32
-"""Refresh tokens that are remembered for one store."""
+MAX_REFUSED_TOKENS = 32
+"""Refused refresh tokens that are remembered for one store."""
 FIRST_COOL_DOWN_S = 1.0
-"""Seconds without another request after the first temporary refusal. Each further refusal doubles it."""
+"""Seconds without another request after the first refusal that is not final, such as `invalid_client`, and after the
+first rejected replacement of an access token. Each further one doubles it."""
 LONGEST_COOL_DOWN_S = 60.0
 """Limit of that doubling, in seconds. After as many seconds without a refusal it starts again."""
 
@@ -81,7 +82,7 @@ class _Refusals:
     def remember(self, tokens: TokenSet, error: AuthenticationError, now: float) -> None:
         # A copy, without the traceback.
         self.errors[_digest(tokens.refresh_token)] = restated(error, str(error), type(error))
-        while len(self.errors) > MAX_REVOKED_TOKENS:
+        while len(self.errors) > MAX_REFUSED_TOKENS:
             del self.errors[next(iter(self.errors))]
         if not isinstance(error, ReauthorizationRequired):
             self.refresh_tokens.begin(tokens.refresh_token, now)
@@ -125,8 +126,12 @@ class Exchanger:
         """Seconds that the requests of one refresh take at most: one exchange, and one replay of it."""
         return 2 * self._endpoint.timeout
 
-    def is_useless(self, access_token: str) -> bool:
-        """Whether this access token replaced a rejected one, was rejected too, and its cool-down is not over."""
+    def is_refresh_useless(self, access_token: str) -> bool:
+        """Whether this access token replaced a rejected one, was rejected too, and its cool-down is not over.
+
+        Its caller then gets it back, and raises the 401. Otherwise a server that rejects every access token would use
+        up one refresh token for each call.
+        """
         return self._refusals.access_tokens.covers(access_token, self._clock.monotonic())
 
     def rejected_again(self, access_token: str) -> None:
@@ -143,7 +148,7 @@ class Exchanger:
         self._refusals.check(current, self._clock.monotonic())
         with as_store_errors():
             await self._store.check_writable()
-        earlier = await self._begun()
+        earlier = await self._begin_refresh()
         if earlier == "suspended" and (theirs := await self._wait_for_earlier(current, reload)):
             return theirs, False
         try:
@@ -166,7 +171,8 @@ class Exchanger:
             self._refusals.remember(current, error, self._clock.monotonic())
             raise
 
-    async def _begun(self) -> EarlierHolder | None:
+    async def _begin_refresh(self) -> EarlierHolder | None:
+        """Mark this refresh as begun. Return the state of an earlier holder; if "suspended", nothing is marked."""
         if self._leased is None:
             return None
         with as_store_errors():
@@ -183,7 +189,7 @@ class Exchanger:
                 await limit.sleep(POLL_S)
             if theirs := await _stored_by_others(current, reload):
                 return theirs
-            if await self._begun() != "suspended":
+            if await self._begin_refresh() != "suspended":
                 return None
         raise TransientAuthError(
             "another process began to refresh this token set and does not continue (is it suspended?). The refresh token "
@@ -230,7 +236,7 @@ class Exchanger:
                 if not is_unprocessed(failure) or attempt >= ATTEMPTS or delay > left:
                     raise failure
                 await (limit.sleep(delay) if lost is None else sleep_through(limit, delay))
-            if self._leased is not None and not await self._leased.is_still_locked():
+            if self._leased is not None and not await retry_if_cancelled(self._leased.is_still_locked):
                 raise failure
 
 

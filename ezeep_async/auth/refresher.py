@@ -1,4 +1,23 @@
-"""One token refresh at a time, in a task that survives the cancellation of its waiters. See docs/architecture.md."""
+"""One token refresh at a time, in a task that survives the cancellation of its waiters.
+
+The steps of a refresh, in this order (docs/requirements.md, 2-2):
+
+1. `_join` starts the task, or joins the one that runs.
+2. `_replace` locks the store and loads. `CurrentTokens.newest` chooses between the stored token set and ours.
+3. `_run_refresh` keeps that one if its access token can be used: another process has refreshed it meanwhile. Otherwise
+   `Exchanger.refresh` checks that the store can be written, and sends the refresh token.
+4. `_replace` records which token sets the new one replaces, and saves it.
+5. `_replace` puts it into memory, whether it was saved or not.
+6. The lock is released. Then the hook is called, in a task of its own.
+
+A login and a repeated save run the same `_replace`; a logout holds the same lock. Two rules keep the token set:
+
+- From the request until the new token set is in memory, nothing cancels the task. Waiters and the end of the event
+  loop cannot (`ShieldedTask`). What a signal handler cancels is repeated (`retry_if_cancelled`). Only the waits for the
+  lock and for another process are `cancellable`.
+- An issued token set is in memory before a caller sees it, or an error of its save. `is_unsaved` is True until the
+  store has it, or a newer one.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +121,7 @@ class Refresher:
         if tokens is not None and tokens.access_token != rejected and self._current.is_fresh:
             return tokens.access_token
         new = await self._join(rejected=rejected)
-        if new.access_token == rejected and not self.exchanger.is_useless(rejected):
+        if new.access_token == rejected and not self.exchanger.is_refresh_useless(rejected):
             # It joined a refresh that began before the 401 arrived.
             new = await self._join(rejected=rejected)
         return new.access_token
@@ -150,7 +169,7 @@ class Refresher:
                 "token set",
                 limit,
             )
-            if not await RunningLimit(limit).wait_all(pending):
+            if not await RunningLimit(limit).wait_for_progress(pending):
                 self.log.error("closing: %d token tasks did not end within %g s", len(pending), limit)
                 break
         if hooks := self._hook_tasks - {caller}:
@@ -166,14 +185,19 @@ class Refresher:
     # --- the one refresh -------------------------------------------------------------------------------------------
 
     async def _join(self, *, rejected: str | None, force: bool = False) -> TokenSet:
+        """Wait for the refresh that is under way, whatever it was started for. Start one if there is none.
+
+        `rejected` and `force` count only for the caller that starts it.
+        """
         task = self._refresh
-        if task is None:
+        if task is None or task.done():  # done: its callbacks have not run yet
             task = self._refresh = self._start(self._run_refresh(rejected, force=force), "ezeep-refresh")
             task.add_done_callback(self._refresh_ended)
         return await wait_shielded(task)
 
     def _refresh_ended(self, task: asyncio.Task[TokenSet]) -> None:
-        self._refresh = None
+        if self._refresh is task:
+            self._refresh = None
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # One warning for repeated failures of one kind: during an outage every call may fail.
@@ -189,7 +213,7 @@ class Refresher:
                 may_use = not force and left > self._current.leeway_of(current)
             else:
                 is_other = current.access_token != rejected
-                may_use = left > 0 and (is_other or self.exchanger.is_useless(rejected))
+                may_use = left > 0 and (is_other or self.exchanger.is_refresh_useless(rejected))
             if may_use and current.access_token:
                 return current, False
             if not current.refresh_token:
@@ -205,7 +229,15 @@ class Refresher:
     async def _replace(
         self, get_tokens: Callable[[TokenSet | None], Awaitable[tuple[TokenSet, bool]]]
     ) -> TokenSet:
-        """Keep what `get_tokens` returns for the newest token set, and whether that was issued now."""
+        """With the store locked, load, pass the newest token set to `get_tokens`, and put its result into memory.
+
+        `get_tokens` returns a token set, and whether the server issued it now. The token set is saved if it was, or if
+        it is still unsaved. A `TokenStoreError` of the save is logged and not raised: the old refresh token is used up,
+        so the new token set is used, and saved again later.
+
+        The order matters. `will_replace` reads the old token set from memory, so it precedes `put`. `put` runs even if
+        the save fails.
+        """
         async with locked(self._store, self.log):
             stored = await self._load()
             old = self._current.newest(stored, self.log)
@@ -220,7 +252,6 @@ class Refresher:
                 if not isinstance(error, TokenStoreError):  # a store may raise SystemExit: the waiters get it
                     raise
             finally:
-                # Also if it cannot be saved: the old one is used up.
                 self._current.put(new, issued_now=is_issued_now)
         # After the release of the lock: the hook may use the session.
         if is_issued_now and (old is None or old.access_token != new.access_token):

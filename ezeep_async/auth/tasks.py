@@ -25,7 +25,12 @@ T = TypeVar("T")
 class ShieldedTask(ContainedTask[T]):
     """A task that other tasks do not cancel, nor `asyncio.run()` at its end, which then waits for it.
 
-    `asyncio.timeout` and task groups inside it work: they cancel from callbacks, where there is no current task.
+    Two things can cancel it:
+
+    - A callback of the event loop, where there is no current task, unless `has_timers` is False. So `asyncio.timeout`
+      and task groups inside it work. A signal handler looks the same: code that must not be interrupted uses
+      `retry_if_cancelled`.
+    - Any code, while `is_cancellable` is True (see `cancellable`).
     """
 
     has_timers = True
@@ -40,7 +45,7 @@ class ShieldedTask(ContainedTask[T]):
         return super().cancel(msg) if by_timer or self.is_cancellable else False
 
     def abort(self) -> bool:
-        """Cancel it after all."""
+        """Cancel it unconditionally: what it has in flight is lost."""
         return super().cancel()
 
 

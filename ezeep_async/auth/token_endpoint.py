@@ -67,8 +67,9 @@ class SendOnce(Protocol):
 class TokenEndpoint:
     """Sends forms to the OAuth endpoints.
 
-    `timeout` limits one request, `connect_timeout` the part of it until the server is reached. Both are in seconds of
-    running time, so a response that arrived while the process was suspended is read.
+    `timeout` limits one exchange: all requests that share a `RunningLimit`. `connect_timeout` limits the part of one
+    request until the server is reached. Both are in seconds of running time, so a response that arrived while the
+    process was suspended is read.
     """
 
     _send: SendOnce

@@ -21,7 +21,7 @@ from ezeep_async.errors import EzeepError, TokenStoreError
 STORE_METHODS = ("load", "save", "clear", "lock", "check_writable")
 """Methods that every `TokenStore` has."""
 DEFAULT_LIFETIME = 3600.0
-"""Assumed lifetime in seconds of an access token whose response has no `expires_in` (API document, "OAuth2")."""
+"""Assumed lifetime in seconds of an access token whose response has no `expires_in` (docs/ezeep-api.md#oauth2)."""
 LONGEST_TOKEN = 65536
 """Characters. No known server accepts longer ones in a header, and token stores have limits."""
 LONGEST_TEXT = 4096

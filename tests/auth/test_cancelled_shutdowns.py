@@ -136,6 +136,33 @@ def test_1_5_a_storm_while_the_login_is_kept(where: str) -> None:
         assert sandbox.refresh_requests == 1
 
 
+def test_1_5_a_storm_between_a_lost_response_and_its_replay() -> None:
+    """1-5, 1-12: the refresh token may be used up, so it is replayed, also after cancellations."""
+
+    class Leased(_Stormy):
+        async def begin_refresh(self) -> None:
+            pass
+
+        async def is_still_locked(self) -> bool:
+            self.storm.now()
+            await asyncio.sleep(0.001)
+            return True
+
+    with sandbox_in_a_thread() as sandbox:
+        store = Leased(expired(sandbox.tokens()), _Storm(7), "replay")
+        sandbox.faults.add(TOKEN, status=502)
+
+        async def main() -> None:
+            async with open_session(sandbox, store) as session:
+                await session.oauth.refresh()
+
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(main())
+        assert store.storm.left == 0
+        assert store._tokens is not None
+        assert store._tokens.expires_at.timestamp() > time.time()
+
+
 def test_1_5_a_storm_over_the_last_save() -> None:
     """1-5, 2-7: what could not be stored is stored by the close, however often that is cancelled."""
 

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import warnings
+from collections.abc import AsyncGenerator
 
 import anyio
 import attrs
@@ -101,6 +102,38 @@ async def test_1_3_a_401_adopts_what_another_process_stored(sandbox: Sandbox) ->
     assert sandbox.refresh_requests == 0
 
 
+class SlowToRelease(MemoryTokenStore):
+    """Its lock is released when `gate` is done."""
+
+    def __init__(self, tokens: TokenSet) -> None:
+        super().__init__(tokens)
+        self.gate = asyncio.get_running_loop().create_future()
+        self.releasing = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def lock(self) -> AsyncGenerator[None]:
+        async with super().lock():
+            yield
+            self.releasing.set()
+            await self.gate
+
+
+async def test_1_2_a_401_while_a_refresh_ends_starts_another_one(sandbox: Sandbox) -> None:
+    """1-2, 1-6: the task has ended, its callbacks have not run, and its token set has the rejected token."""
+    tokens = sandbox.tokens()
+    store = SlowToRelease(tokens)
+    async with open_session(sandbox, store) as session:
+        refresher = session._core.refresher
+        loading = asyncio.create_task(refresher.access_token())
+        await store.releasing.wait()
+        store.gate.set_result(None)
+        # Runs in the same iteration of the event loop as the last step of the refresh, and after it.
+        replacing = asyncio.create_task(refresher.replacement_for(tokens.access_token))
+        assert await loading == tokens.access_token
+        assert await replacing != tokens.access_token
+    assert sandbox.refreshes == 1
+
+
 async def test_1_4_a_second_401_is_final(sandbox: Sandbox) -> None:
     """1-4: a second 401 after a refresh: an error at once, two requests in all, one refresh."""
     sandbox.faults.add(ME, times=None, status=401)
@@ -108,7 +141,7 @@ async def test_1_4_a_second_401_is_final(sandbox: Sandbox) -> None:
         with pytest.raises(AuthenticationError) as caught:
             await session.accounts.me()
     assert caught.value.status == 401
-    assert sandbox.count(ME) == 2
+    assert caught.value.attempts == sandbox.count(ME) == 2
     assert sandbox.refresh_requests == 1
 
 
