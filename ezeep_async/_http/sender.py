@@ -237,6 +237,7 @@ class Sender:
             f"{refused} (with a token that was refreshed for it)", status=401, request_id=refused.request_id
         )
         error.__cause__ = refused
+        error.attempts = refused.attempts
         return error
 
     def _is_done_already(self, call: _Call, failure: errors.EzeepError) -> bool:
