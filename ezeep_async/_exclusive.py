@@ -31,7 +31,8 @@ CHECK_CLOSED_LOOPS_S = 5.0
 """Seconds between two checks whether the holder's event loop was closed: such a holder never releases the lock."""
 
 Name = tuple[str, ...]
-Turn = asyncio.Future[None]
+QueuePlace = asyncio.Future[None]
+"""Done when its owner is first in the queue, which means that it holds the lock."""
 Lost = Callable[[], bool]
 
 
@@ -41,50 +42,50 @@ class _Queues:
     def __init__(self) -> None:
         # Held for a few dictionary operations, never over an await: callers may be on several threads.
         self._guard = threading.Lock()
-        self._turns: dict[Name, deque[Turn]] = {}
+        self._queues: dict[Name, deque[QueuePlace]] = {}
 
     def __len__(self) -> int:
-        return len(self._turns)
+        return len(self._queues)
 
-    async def enter(self, name: Name) -> Turn:
+    async def enter(self, name: Name) -> QueuePlace:
         """Wait for the lock. `leave` must follow."""
-        turn: Turn = asyncio.get_running_loop().create_future()
+        place: QueuePlace = asyncio.get_running_loop().create_future()
         with self._guard:
-            self._turns.setdefault(name, deque()).append(turn)
+            self._queues.setdefault(name, deque()).append(place)
         try:
-            while self._first(name) is not turn:
-                await asyncio.wait({turn}, timeout=CHECK_CLOSED_LOOPS_S)
+            while self._first(name) is not place:
+                await asyncio.wait({place}, timeout=CHECK_CLOSED_LOOPS_S)
         except BaseException:
-            self.leave(name, turn)
+            self.leave(name, place)
             raise
-        return turn
+        return place
 
-    def leave(self, name: Name, turn: Turn) -> None:
+    def leave(self, name: Name, place: QueuePlace) -> None:
         """Release the lock, or stop waiting for it."""
         with self._guard:
-            turns = self._turns.get(name)
-            if turns is None or turn not in turns:  # a forked child has queues of its own
+            queue = self._queues.get(name)
+            if queue is None or place not in queue:  # a forked child has queues of its own
                 return
-            turns.remove(turn)
+            queue.remove(place)
         while (first := self._first(name)) is not None:
             with contextlib.suppress(RuntimeError):  # its loop was closed just now: `_first` drops it
                 first.get_loop().call_soon_threadsafe(_give, first)
                 return
 
-    def _first(self, name: Name) -> Turn | None:
+    def _first(self, name: Name) -> QueuePlace | None:
         with self._guard:
-            turns = self._turns.get(name)
-            while turns and turns[0].get_loop().is_closed():
-                turns.popleft()
-            if turns:
-                return turns[0]
-            self._turns.pop(name, None)
+            queue = self._queues.get(name)
+            while queue and queue[0].get_loop().is_closed():
+                queue.popleft()
+            if queue:
+                return queue[0]
+            self._queues.pop(name, None)
             return None
 
 
-def _give(turn: Turn) -> None:
-    if not turn.done():
-        turn.set_result(None)
+def _give(place: QueuePlace) -> None:
+    if not place.done():
+        place.set_result(None)
 
 
 queues = _Queues()
@@ -123,10 +124,10 @@ class Exclusive:
             ConcurrentModification: Another process held the shared lock for longer than `patience`.
             SessionClosed: The session was closed.
         """
-        place = (self._api, *name)
-        turn = await queues.enter(place)
+        full_name = (self._api, *name)
+        place = await queues.enter(full_name)
         try:
-            manager, held = await self._acquire_shared(place)
+            manager, held = await self._acquire_shared(full_name)
             try:
                 yield lambda: held is not None and held.lost
             finally:
@@ -137,7 +138,7 @@ class Exclusive:
                         # No error: the write succeeded, and its caller must learn that.
                         logger.warning("a shared lock could not be released", exc_info=True)
         finally:
-            queues.leave(place, turn)
+            queues.leave(full_name, place)
 
     async def aclose(self) -> None:
         """End waits for shared locks with `SessionClosed`, and close these locks."""
@@ -154,14 +155,14 @@ class Exclusive:
                 logger.warning("the shared locks of the token store could not be closed", exc_info=True)
 
     async def _acquire_shared(
-        self, place: Name
+        self, name: Name
     ) -> tuple[AbstractAsyncContextManager[HeldLock | None] | None, HeldLock | None]:
         """Acquire the shared lock. No manager if the store has no shared locks, or they cannot be used now."""
         limit = asyncio.timeout(self._patience)
         try:
             if (locks := self._usable_locks()) is None:
                 return None, None
-            manager = locks.hold(json.dumps(place))
+            manager = locks.hold(json.dumps(name))
             self._waiting.add(limit)
             async with limit:
                 held = await manager.__aenter__()
@@ -174,7 +175,7 @@ class Exclusive:
                         "the session was closed while it waited for another process"
                     ) from None
                 raise ConcurrentModification(
-                    f"{place[1]} {place[-1]}: another process has held its lock for more than {self._patience:g} s. "
+                    f"{name[1]} {name[-1]}: another process has held its lock for more than {self._patience:g} s. "
                     "Nothing was written: check whether that process is suspended, and try again"
                 ) from None
             self._not_before = time.monotonic() + RETRY_AFTER_FAILURE_S

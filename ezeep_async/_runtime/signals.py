@@ -15,7 +15,10 @@ import attrs
 
 
 LONGEST_WAIT_S = 75.0
-"""Longest delay of a signal: an exchange, its retry and the token store, with default settings."""
+"""Longest delay of a signal: an exchange, its replay and the token store, with default settings.
+
+It does not follow `refresh_timeout`: with more than about 32 s, a signal can end the process during the exchange.
+"""
 ENDING_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
 )  # Windows has no SIGHUP
@@ -35,13 +38,13 @@ class _Exchange:
 # Any thread changes these two, by atomic operations only. A lock is not possible: the thread that a signal handler
 # interrupts might hold it.
 _under_way: set[_Exchange] = set()
-_held_back: dict[int, float] = {}
+_deferred: dict[int, float] = {}
 """Signals that wait for an exchange, with the end of the wait (`time.monotonic`)."""
 
 
 @contextlib.contextmanager
 def exchange_under_way() -> Generator[None]:
-    """Hold back the signals of `finish_refresh_on` for the block."""
+    """Defer the signals of `finish_refresh_on` until the end of the block."""
     exchange = _Exchange(asyncio.get_running_loop())
     _under_way.add(exchange)
     try:
@@ -52,7 +55,7 @@ def exchange_under_way() -> Generator[None]:
 
 @contextlib.contextmanager
 def exchange_suspended() -> Generator[None]:
-    """Hold no signals back for the block: the exchange of this task only waits, and has not sent its request."""
+    """Defer no signals during the block: the exchange of this task only waits, and has not sent its request."""
     task = asyncio.current_task()
     mine = [each for each in list(_under_way) if each.task is task]
     for each in mine:
@@ -65,7 +68,7 @@ def exchange_suspended() -> Generator[None]:
 
 def _end(exchange: _Exchange) -> None:
     _under_way.discard(exchange)
-    for number in list(_held_back):
+    for number in list(_deferred):
         _send_later(number, 0.0)
 
 
@@ -75,9 +78,10 @@ def finish_refresh_on(*signals: int) -> None:
     A refresh token works once. A process that a signal ends between the request and the saving of the response loses
     the token set, and a person must log in again. Call this once at the start of a program, blocking or asyncio.
 
-    While a refresh, a login or a logout is under way, the signal is held back for at most 75 seconds; otherwise it takes
-    effect at once. Its effect stays what it was: it ends the process, or calls the handler that was installed before. A
-    signal that arrives again while it is held back has no further effect. Ignored signals stay ignored, as under `nohup`.
+    While a refresh, a login or a logout is under way, the signal is deferred for at most 75 seconds, which is enough if
+    `Settings.refresh_timeout` is at most 32; otherwise it takes effect at once. Its effect stays what it was: it ends
+    the process, or calls the handler that was installed before. A signal that arrives again while it is deferred has no
+    further effect. Ignored signals stay ignored, as under `nohup`.
 
     A handler that is installed later replaces this one: `loop.add_signal_handler`, uvicorn and gunicorn do so when they
     start. Those shut down in order, and closing a session waits for its refresh, so they do not need this function.
@@ -110,14 +114,14 @@ class _Finishing:
         self._before = before
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        is_new = number not in _held_back
+        is_new = number not in _deferred
         # Before the check: an exchange that ends meanwhile on another thread sends the signal again.
-        end = _held_back.setdefault(number, time.monotonic() + LONGEST_WAIT_S)
+        end = _deferred.setdefault(number, time.monotonic() + LONGEST_WAIT_S)
         if end > time.monotonic() and _is_under_way():
             if is_new:
                 _send_later(number, LONGEST_WAIT_S)
             return
-        _held_back.pop(number, None)
+        _deferred.pop(number, None)
         if self._before is not None:
             self._before(number, frame)
             return
@@ -142,7 +146,7 @@ def _send_later(number: int, seconds: float) -> None:
 
 
 def _send(number: int) -> None:
-    if number not in _held_back:
+    if number not in _deferred:
         return
     main = threading.main_thread().ident
     if hasattr(signal, "pthread_kill") and main is not None:

@@ -180,7 +180,7 @@ except asyncio.CancelledError: sys.exit(9)
 
 
 @pytest.mark.parametrize("program", [BLOCKING, ASYNC], ids=["blocking", "asyncio"])
-def test_a_server_that_hangs_holds_the_signal_back_for_a_bounded_time(
+def test_a_server_that_hangs_defers_the_signal_for_a_bounded_time(
     server: ThreadedSandbox, tmp_path: Path, program: str
 ) -> None:
     program = "signals.LONGEST_WAIT_S = 0.2\n" + program.format(numbers="")
@@ -236,24 +236,24 @@ def test_a_forked_child_does_not_wait_for_an_exchange_of_its_parent() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{-signal.SIGTERM}\n", "")
 
 
-@pytest.mark.parametrize("is_held_back", [True, False])
-def test_an_exchange_that_waits_for_others_holds_no_signal_back(is_held_back: bool) -> None:
+@pytest.mark.parametrize("is_deferred", [True, False])
+def test_an_exchange_that_waits_for_others_defers_no_signal(is_deferred: bool) -> None:
     """As for a process that was suspended in mid refresh: nothing is lost."""
     done = run_script(f"""
         finish_refresh_on()
         async def main():
             with signals.exchange_under_way():
-                if {is_held_back}: signal.raise_signal(signal.SIGTERM)
+                if {is_deferred}: signal.raise_signal(signal.SIGTERM)
                 print("goes on", flush=True)
                 with signals.exchange_suspended():
-                    if not {is_held_back}: signal.raise_signal(signal.SIGTERM)
+                    if not {is_deferred}: signal.raise_signal(signal.SIGTERM)
                     await asyncio.sleep(15)
         asyncio.run(main())
     """)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "goes on\n", "")
 
 
-def test_an_exchange_that_has_waited_holds_signals_back_again() -> None:
+def test_an_exchange_that_has_waited_defers_signals_again() -> None:
     done = run_script("""
         finish_refresh_on()
         async def main():
@@ -278,7 +278,7 @@ def test_a_child_that_was_forked_while_its_parent_waits_can_be_ended() -> None:
         async def main():
             with signals.exchange_under_way():
                 signal.pthread_kill(main_thread, signal.SIGTERM)
-                while not signals._held_back:
+                while not signals._deferred:
                     await asyncio.sleep(0.001)
                 if not (pid := os.fork()):
                     signal.raise_signal(signal.SIGTERM)
