@@ -26,9 +26,11 @@ class EzeepError(Exception):
 
     Attributes:
         request_id: Id of the request from the server, or else the one that the client sent, or None.
-        attempts: Requests that were sent for this call; 0 for errors that belong to no request.
+        attempts: Requests that were sent for this call; 0 for errors that belong to no request, such as those of a
+            token refresh.
         items_so_far: Items that a failed listing had read, or None if no listing failed.
-        resume_offset: `offset=` with which to list the remaining items, or None if the server does not page by offset.
+        resume_offset: `offset=` after the rows that were read, or None if no listing failed. Useful only if the server
+            pages by offset.
         retryable: Whether the same call may succeed later and can be repeated without harm.
         retry_after: Seconds that the server asked to wait before a retry, or None.
         may_have_happened: Whether this write, in any of its attempts, was perhaps carried out.
@@ -318,14 +320,19 @@ class PaginationLoop(EzeepError):
     loop.
 
     Note:
-        Raised for a link to a page that was already read, and for two consecutive equal pages with the same `count`.
-        Also raised when one reading exceeds ten times the largest `count` plus 10,000 rows, 1,000,000 rows or 512 MiB,
-        and for a page of more than 10,000 rows that is ten times larger than requested.
+        Raised for a link to a page that was already read, for two consecutive equal pages with the same `count`, and
+        for more repeated rows in succession than there were different rows before them. Also raised when one reading
+        exceeds ten times the largest `count` plus 10,000 rows, 1,000,000 rows or 512 MiB, and for a page of more than
+        10,000 rows that is ten times larger than requested.
     """
 
 
 class InconsistentListing(EzeepError):
-    """No two consecutive readings of the listing were equal: it changes, or the server contradicts itself."""
+    """The listing keeps changing, or the server contradicts itself. Try again later.
+
+    Each of three readings showed that the listing changes, or, for `collect(consistent=True)`, no two consecutive
+    readings agreed.
+    """
 
 
 class ConcurrentModification(EzeepError):

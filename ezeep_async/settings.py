@@ -169,13 +169,15 @@ class Settings:
 
     The time that a call waits for a slot of the limiter does not count."""
     retries: int = attrs.field(default=4, validator=_count)
-    """Retries of one call after its first attempt; 0 or more. Default: 4.
+    """Retries of one call after its first attempt, and twice as many after a 429; 0 or more. Default: 4.
 
-    With 0 no request is repeated. To retry in your own code, use `is_retryable(error)` and `error.retry_after`."""
+    With 0 no failed request is retried; a 401 is still replayed once with a new token. To retry in your own code, use
+    `is_retryable(error)` and `error.retry_after`."""
     max_retry_after: float = attrs.field(default=120.0, validator=_not_negative)
     """Longest `Retry-After` in seconds to wait for; 0 or more. Default: 120.
 
-    A longer one raises `RateLimited` at once, and later calls to the same host wait this long before they start."""
+    A longer one is not waited for: the error (`RateLimited` or `ServerError`) is raised at once. After a 429, later
+    calls to the same host wait this long before they start."""
     concurrency: int = attrs.field(default=32, validator=_positive_count)
     """Concurrent API requests of one session to each host; 1 or more. Default: 32."""
     requests_per_second: float | None = attrs.field(
@@ -187,10 +189,10 @@ class Settings:
 
     At most a fifth of the token's lifetime is used."""
     refresh_timeout: float = attrs.field(default=30.0, validator=_positive)
-    """Seconds for one request to the OAuth endpoints; more than 0. Default: 30.
+    """Seconds for one token refresh, its retries included, or one other OAuth request; more than 0. Default: 30.
 
-    Does not depend on the time limits of the waiters. A token refresh whose response was lost is repeated once, with
-    the same limit."""
+    Does not depend on the time limits of the waiters. The replay of a token refresh whose response was lost has the
+    same time again."""
     proxy: str | None = attrs.field(
         default=None,
         converter=_clean_proxy,
