@@ -35,87 +35,136 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ezeep_async.auth.stores")
 
 LEASE_S = 90.0
-"""Seconds. Longer than a refresh and its retry take, so that the lock outlasts them even if it is never extended."""
+"""Seconds. Longer than a refresh and its replay take, so that the lock outlasts them even if it is never extended.
+
+It does not follow `refresh_timeout`: with more than about 40 s, pass a longer `lease`.
+"""
 LOCK_TIMEOUT_S = 120.0
 """Seconds. Longer than the lease, so that a waiter outlasts a holder that was killed."""
 SUSPENDED_S = 900.0
 """Seconds during which other processes do not use the refresh token of a holder that was suspended in a refresh."""
 
-# KEYS: the token set, the lock, the probe, the mark of a refresh (see RedisTokenStore.__init__).
-# The lock holds the token of its owner and expires. The token set is a hash: `login` is the document, `generation` a name
-# for this state of it. Each script may run twice with the same arguments, because the client repeats a command whose
-# response was lost.
+# The keys, in the order of RedisTokenStore.__init__:
+#
+#   token_set  a hash: `login` is the document, `generation` a random name for this state of it
+#   lock       the token of its owner; expires after the lease
+#   probe      written and removed by `check_writable`
+#   mark       a hash: which `owner` refreshes which `generation`, on which `connection`. It outlives the lock, because
+#              the owner may too, with a response that it has not read.
+#
+# What `token_set` means:
+#
+#   generation  login
+#   -           -      empty: never used, or the server has lost its data. A blank string instead of the hash, such as a
+#                      placeholder of a deployment, is empty too. Every other value is refused.
+#   set         -      removed within the last day, not lost: no older token set replaces it
+#   set         set    a token set
+#
+# `base` is the generation that the owner of the lock has loaded, "" for an empty store. Each script may run twice with
+# the same arguments, because the client repeats a command whose response was lost.
+_KEYS = "local token_set, lock, probe, mark = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\n"
 
-_ACQUIRE = """
-if redis.call('set', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-if redis.call('get', KEYS[2]) == ARGV[1] then return redis.call('pexpire', KEYS[2], ARGV[2]) end
+_ACQUIRE = (
+    _KEYS
+    + """local owner, lease = ARGV[1], ARGV[2]
+if redis.call('set', lock, owner, 'NX', 'PX', lease) then return 1 end
+if redis.call('get', lock) == owner then return redis.call('pexpire', lock, lease) end
 return 0
 """
+)
 # Checks that the server can be written, with a key that is removed again.
-_PROBE = """
-if ARGV[1] ~= '' and redis.call('get', KEYS[2]) ~= ARGV[1] then return 'lapsed' end
-redis.call('set', KEYS[3], string.rep('0', 8192), 'PX', 1000)
-redis.call('del', KEYS[3])
+_PROBE = (
+    _KEYS
+    + """local owner = ARGV[1]
+if owner ~= '' and redis.call('get', lock) ~= owner then return 'lapsed' end
+redis.call('set', probe, string.rep('0', 8192), 'PX', 1000)
+redis.call('del', probe)
 return 'done'
 """
-_EXTEND = """
-if redis.call('get', KEYS[2]) == ARGV[1] then return redis.call('pexpire', KEYS[2], ARGV[2]) end
+)
+_EXTEND = (
+    _KEYS
+    + """local owner, lease = ARGV[1], ARGV[2]
+if redis.call('get', lock) == owner then return redis.call('pexpire', lock, lease) end
 return 0
 """
-_RELEASE = """
-if redis.call('hget', KEYS[4], 'owner') == ARGV[1] then redis.call('del', KEYS[4]) end
-if redis.call('get', KEYS[2]) == ARGV[1] then return redis.call('del', KEYS[2]) end
+)
+_RELEASE = (
+    _KEYS
+    + """local owner = ARGV[1]
+if redis.call('hget', mark, 'owner') == owner then redis.call('del', mark) end
+if redis.call('get', lock) == owner then return redis.call('del', lock) end
 return 0
 """
-# Marks which holder refreshes which generation, on which connection. The mark outlives the lock, because the holder may
-# too, with a response that it has not read.
-_BEGIN = """
-if redis.call('get', KEYS[2]) ~= ARGV[1] then return {'lapsed', ''} end
-if (redis.call('hget', KEYS[1], 'generation') or '') ~= ARGV[2] then return {'moved', ''} end
-local mark = redis.call('hmget', KEYS[4], 'owner', 'generation', 'connection')
-if mark[1] and mark[1] ~= ARGV[1] and mark[2] == ARGV[2] and mark[1] ~= ARGV[5] then return {mark[1], mark[3]} end
-redis.call('hset', KEYS[4], 'owner', ARGV[1], 'generation', ARGV[2], 'connection', ARGV[3])
-redis.call('pexpire', KEYS[4], ARGV[4])
+)
+# The first line that applies:
+#
+#   the lock is not ours                                      lapsed
+#   the stored generation is not `base`                       moved (for the caller like "suspended": it loads again)
+#   the mark is of another owner than `gone`, and for `base`  that owner and its connection; nothing is marked
+#   otherwise                                                 marked
+_BEGIN = (
+    _KEYS
+    + """local owner, base, connection, lifetime, gone = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if redis.call('get', lock) ~= owner then return {'lapsed', ''} end
+if (redis.call('hget', token_set, 'generation') or '') ~= base then return {'moved', ''} end
+local found = redis.call('hmget', mark, 'owner', 'generation', 'connection')
+if found[1] and found[1] ~= owner and found[2] == base and found[1] ~= gone then return {found[1], found[3]} end
+redis.call('hset', mark, 'owner', owner, 'generation', base, 'connection', connection)
+redis.call('pexpire', mark, lifetime)
 return {'', ''}
 """
-# A blank string, such as a placeholder of a deployment, is an empty store. Any other string is refused.
-_LOAD = """
-local found = redis.pcall('hmget', KEYS[1], 'generation', 'login')
+)
+_LOAD = (
+    _KEYS
+    + """local found = redis.pcall('hmget', token_set, 'generation', 'login')
 if found.err then
-  local text = redis.pcall('get', KEYS[1])
+  local text = redis.pcall('get', token_set)
   return {'', '', type(text) == 'string' and not string.find(text, '%S')}
 end
-local may_be_empty = found[1] or found[2] or redis.call('exists', KEYS[1]) == 0
+local may_be_empty = found[1] or found[2] or redis.call('exists', token_set) == 0
 return {found[1] or '', found[2] or '', may_be_empty and 1 or 0}
 """
-# A lapsed lock does not matter if the server has neither a token set, nor the trace of a removed one, nor a lock: it was
-# restarted without its data. It does not matter either if no other holder has taken over the refresh: see _BEGIN.
-_SAVE = """
-local generation = redis.pcall('hget', KEYS[1], 'generation')
+)
+# The first line that applies:
+#
+#   the stored generation is `new`                       done: this is the second run
+#   the lock is not ours, and none of these holds:       lapsed
+#     - there is neither `token_set` nor `lock`: the server was restarted without its data
+#     - the mark is ours and the stored generation is `base`: no other holder has taken over the refresh
+#   a generation is stored that is not `base`            superseded (`base` "*" replaces every one)
+#   otherwise                                            done: stored, and the mark is removed
+_SAVE = (
+    _KEYS
+    + """local owner, base, new, document = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local generation = redis.pcall('hget', token_set, 'generation')
 local placeholder = false
 if type(generation) == 'table' then
-  local text = redis.pcall('get', KEYS[1])
+  local text = redis.pcall('get', token_set)
   if type(text) ~= 'string' or string.find(text, '%S') then return generation end
   generation, placeholder = false, true
 end
-if generation == ARGV[3] then return 'done' end
-if redis.call('get', KEYS[2]) ~= ARGV[1] and redis.call('exists', KEYS[1], KEYS[2]) > 0
-   and (redis.call('hget', KEYS[4], 'owner') ~= ARGV[1] or generation ~= ARGV[2]) then return 'lapsed' end
-if generation and ARGV[2] ~= '*' and generation ~= ARGV[2] then return 'superseded' end
-if placeholder then redis.call('del', KEYS[1]) end
-redis.call('hset', KEYS[1], 'generation', ARGV[3], 'login', ARGV[4])
-redis.call('persist', KEYS[1])
-redis.call('del', KEYS[4])
+if generation == new then return 'done' end
+if redis.call('get', lock) ~= owner and redis.call('exists', token_set, lock) > 0
+   and (redis.call('hget', mark, 'owner') ~= owner or generation ~= base) then return 'lapsed' end
+if generation and base ~= '*' and generation ~= base then return 'superseded' end
+if placeholder then redis.call('del', token_set) end
+redis.call('hset', token_set, 'generation', new, 'login', document)
+redis.call('persist', token_set)
+redis.call('del', mark)
 return 'done'
 """
-# The remaining generation shows for a day that the token set was removed, not lost: no older one replaces it.
-_CLEAR = """
-if redis.call('get', KEYS[2]) ~= ARGV[1] then return 'lapsed' end
-redis.call('del', KEYS[1])
-redis.call('hset', KEYS[1], 'generation', ARGV[2])
-redis.call('expire', KEYS[1], 86400)
+)
+_CLEAR = (
+    _KEYS
+    + """local owner, new = ARGV[1], ARGV[2]
+if redis.call('get', lock) ~= owner then return 'lapsed' end
+redis.call('del', token_set)
+redis.call('hset', token_set, 'generation', new)
+redis.call('expire', token_set, 86400)
 return 'done'
 """
+)
 
 
 @attrs.define(eq=False)
@@ -154,7 +203,8 @@ class RedisTokenStore(DocumentStore):
         key: Redis key of the token set. Each token set needs its own.
         encryption_key: Key made by `cryptography.fernet.Fernet.generate_key()`, or several. The first one encrypts, all of
             them decrypt. None stores the token set unencrypted.
-        lease: Seconds after which the lock of a dead holder expires. Greater than 0.
+        lease: Seconds after which the lock of a dead holder expires. Greater than 0; more than twice
+            `Settings.refresh_timeout`, so that a refresh never outlasts it.
         lock_timeout: Seconds to wait for the lock. Not negative, and longer than `lease`.
 
     Raises:
