@@ -8,7 +8,8 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -205,10 +206,16 @@ asyncio.run(main())
 """
 
 
-def _locked_by_another_user(folder: Path, path: Path) -> str:
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that other users reach. Each start of pytest makes the parents of `tmp_path` private again."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def _locked_by_another_user(path: Path) -> str:
     """Return the error that another user than root gets from `lock()`."""
-    for each in [folder, *folder.parents][:4]:
-        each.chmod(each.stat().st_mode | 0o011)
     ran = subprocess.run(
         [sys.executable, "-c", AS_ANOTHER_USER, str(path)],
         capture_output=True,
@@ -221,12 +228,12 @@ def _locked_by_another_user(folder: Path, path: Path) -> str:
 
 @as_root
 @pytest.mark.may_block
-def test_a_lock_file_of_another_user_is_named(tmp_path: Path) -> None:
+def test_a_lock_file_of_another_user_is_named(reachable: Path) -> None:
     """The error names the lock file, not the token file."""
-    os.chown(tmp_path, OTHER_UID, OTHER_UID)
-    lock = tmp_path / "login.json.lock"
+    os.chown(reachable, OTHER_UID, OTHER_UID)
+    lock = reachable / "login.json.lock"
     lock.touch(mode=0o600)
-    message = _locked_by_another_user(tmp_path, tmp_path / "login.json")
+    message = _locked_by_another_user(reachable / "login.json")
     assert message.startswith(
         f"the lock file {lock} of the token file cannot be created or opened: Permission denied"
     )
@@ -236,12 +243,10 @@ def test_a_lock_file_of_another_user_is_named(tmp_path: Path) -> None:
 
 @as_root
 @pytest.mark.may_block
-def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
-    folder = tmp_path / "of root"
-    folder.mkdir(mode=0o755)
-    message = _locked_by_another_user(folder, folder / "below" / "login.json")
+def test_a_folder_without_write_permission_is_named(reachable: Path) -> None:
+    message = _locked_by_another_user(reachable / "below" / "login.json")
     assert message.startswith(
-        f"the folder {folder / 'below'} of the token file cannot be created or opened: Permission"
+        f"the folder {reachable / 'below'} of the token file cannot be created or opened: Permission"
     )
 
 
