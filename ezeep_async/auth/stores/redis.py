@@ -44,6 +44,7 @@ LOCK_TIMEOUT_S = 120.0
 SUSPENDED_S = 900.0
 """Seconds during which other processes do not use the refresh token of a holder that was suspended in a refresh."""
 
+
 # The keys, in the order of RedisTokenStore.__init__:
 #
 #   token_set  a hash: `login` is the document, `generation` a random name for this state of it
@@ -62,50 +63,44 @@ SUSPENDED_S = 900.0
 #
 # `base` is the generation that the owner of the lock has loaded, "" for an empty store. Each script may run twice with
 # the same arguments, because the client repeats a command whose response was lost.
-_KEYS = "local token_set, lock, probe, mark = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\n"
+def _script(body: str) -> str:
+    """Give names to the keys of a script."""
+    return f"local token_set, lock, probe, mark = KEYS[1], KEYS[2], KEYS[3], KEYS[4]{body}"
 
-_ACQUIRE = (
-    _KEYS
-    + """local owner, lease = ARGV[1], ARGV[2]
+
+_ACQUIRE = _script("""
+local owner, lease = ARGV[1], ARGV[2]
 if redis.call('set', lock, owner, 'NX', 'PX', lease) then return 1 end
 if redis.call('get', lock) == owner then return redis.call('pexpire', lock, lease) end
 return 0
-"""
-)
+""")
 # Checks that the server can be written, with a key that is removed again.
-_PROBE = (
-    _KEYS
-    + """local owner = ARGV[1]
+_PROBE = _script("""
+local owner = ARGV[1]
 if owner ~= '' and redis.call('get', lock) ~= owner then return 'lapsed' end
 redis.call('set', probe, string.rep('0', 8192), 'PX', 1000)
 redis.call('del', probe)
 return 'done'
-"""
-)
-_EXTEND = (
-    _KEYS
-    + """local owner, lease = ARGV[1], ARGV[2]
+""")
+_EXTEND = _script("""
+local owner, lease = ARGV[1], ARGV[2]
 if redis.call('get', lock) == owner then return redis.call('pexpire', lock, lease) end
 return 0
-"""
-)
-_RELEASE = (
-    _KEYS
-    + """local owner = ARGV[1]
+""")
+_RELEASE = _script("""
+local owner = ARGV[1]
 if redis.call('hget', mark, 'owner') == owner then redis.call('del', mark) end
 if redis.call('get', lock) == owner then return redis.call('del', lock) end
 return 0
-"""
-)
+""")
 # The first line that applies:
 #
 #   the lock is not ours                                      lapsed
 #   the stored generation is not `base`                       moved (for the caller like "suspended": it loads again)
 #   the mark is of another owner than `gone`, and for `base`  that owner and its connection; nothing is marked
 #   otherwise                                                 marked
-_BEGIN = (
-    _KEYS
-    + """local owner, base, connection, lifetime, gone = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+_BEGIN = _script("""
+local owner, base, connection, lifetime, gone = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('get', lock) ~= owner then return {'lapsed', ''} end
 if (redis.call('hget', token_set, 'generation') or '') ~= base then return {'moved', ''} end
 local found = redis.call('hmget', mark, 'owner', 'generation', 'connection')
@@ -113,19 +108,16 @@ if found[1] and found[1] ~= owner and found[2] == base and found[1] ~= gone then
 redis.call('hset', mark, 'owner', owner, 'generation', base, 'connection', connection)
 redis.call('pexpire', mark, lifetime)
 return {'', ''}
-"""
-)
-_LOAD = (
-    _KEYS
-    + """local found = redis.pcall('hmget', token_set, 'generation', 'login')
+""")
+_LOAD = _script("""
+local found = redis.pcall('hmget', token_set, 'generation', 'login')
 if found.err then
   local text = redis.pcall('get', token_set)
   return {'', '', type(text) == 'string' and not string.find(text, '%S')}
 end
 local may_be_empty = found[1] or found[2] or redis.call('exists', token_set) == 0
 return {found[1] or '', found[2] or '', may_be_empty and 1 or 0}
-"""
-)
+""")
 # The first line that applies:
 #
 #   the stored generation is `new`                       done: this is the second run
@@ -134,9 +126,8 @@ return {found[1] or '', found[2] or '', may_be_empty and 1 or 0}
 #     - the mark is ours and the stored generation is `base`: no other holder has taken over the refresh
 #   a generation is stored that is not `base`            superseded (`base` "*" replaces every one)
 #   otherwise                                            done: stored, and the mark is removed
-_SAVE = (
-    _KEYS
-    + """local owner, base, new, document = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+_SAVE = _script("""
+local owner, base, new, document = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local generation = redis.pcall('hget', token_set, 'generation')
 local placeholder = false
 if type(generation) == 'table' then
@@ -153,18 +144,15 @@ redis.call('hset', token_set, 'generation', new, 'login', document)
 redis.call('persist', token_set)
 redis.call('del', mark)
 return 'done'
-"""
-)
-_CLEAR = (
-    _KEYS
-    + """local owner, new = ARGV[1], ARGV[2]
+""")
+_CLEAR = _script("""
+local owner, new = ARGV[1], ARGV[2]
 if redis.call('get', lock) ~= owner then return 'lapsed' end
 redis.call('del', token_set)
 redis.call('hset', token_set, 'generation', new)
 redis.call('expire', token_set, 86400)
 return 'done'
-"""
-)
+""")
 
 
 @attrs.define(eq=False)
