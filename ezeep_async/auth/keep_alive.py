@@ -15,13 +15,13 @@ from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import EzeepError, ReauthorizationRequired
 
 
-LONGEST_SLEEP = 30.0
+LONGEST_SLEEP_S = 30.0
 """Seconds between two checks of the clock, at most. Timers of an event loop stop while the machine is suspended."""
-SHORTEST_SLEEP = 1.0
+SHORTEST_SLEEP_S = 1.0
 """Seconds between two refreshes, at least, whatever lifetime the server gives its tokens."""
-FIRST_PAUSE = 5.0
+FIRST_PAUSE_S = 5.0
 """Seconds after the first failure. Each further failure doubles it."""
-LONGEST_PAUSE = 60.0
+LONGEST_PAUSE_S = 60.0
 """Limit of that doubling, in seconds."""
 SPREAD = 0.25
 """Share of the leeway over which several processes on one store spread their refreshes."""
@@ -138,23 +138,23 @@ class KeepAlive:
                 await refresher.access_token()  # at once; saves a token set that could not be stored before
             left = refresher.due_in(self._share)
             if left > 0:
-                return min(left, LONGEST_SLEEP)
+                return min(left, LONGEST_SLEEP_S)
             # Before the attempt, so that a login during the attempt is noticed.
             self._seen = await kept.stored()
             if self._refused == (self._seen,):
-                return LONGEST_SLEEP
+                return LONGEST_SLEEP_S
             await refresher.access_token()
         except ReauthorizationRequired as error:
             self._refused = (self._seen,)
             self._warn(error, "a new login is waited for")
-            return LONGEST_SLEEP
+            return LONGEST_SLEEP_S
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # third-party stores and hooks must not end it
             self._failures += 1
             self._warn(error, "the refresh is retried")
-            return min(FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE)
+            return min(FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE_S)
         self._succeeded()
         self._share = random.uniform(0, SPREAD)  # noqa: S311  # not a secret
-        return SHORTEST_SLEEP
+        return SHORTEST_SLEEP_S
 
     def _warn(self, error: BaseException, what_now: str) -> None:
         if self._failing_with is not type(error):

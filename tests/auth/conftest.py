@@ -8,7 +8,7 @@ from helpers.support import Clock
 from ezeep_async.auth import keep_alive
 
 
-PAUSES = {"LONGEST_SLEEP": 0.01, "SHORTEST_SLEEP": 0.005, "FIRST_PAUSE": 0.005, "LONGEST_PAUSE": 0.02}
+PAUSES = {"LONGEST_SLEEP_S": 0.01, "SHORTEST_SLEEP_S": 0.005, "FIRST_PAUSE_S": 0.005, "LONGEST_PAUSE_S": 0.02}
 
 
 @pytest.fixture

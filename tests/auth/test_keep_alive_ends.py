@@ -167,7 +167,7 @@ async def test_a_session_that_was_not_closed_is_noticed(
         return pauses[-1]
 
     monkeypatch.setattr(KeepAlive, "_step", noted)
-    monkeypatch.setattr(keep_alive, "SHORTEST_SLEEP", 0.005)
+    monkeypatch.setattr(keep_alive, "SHORTEST_SLEEP_S", 0.005)
 
     class App:
         """Its session refers to it, and it to the session."""

@@ -81,7 +81,7 @@ async def test_the_keep_alive_asks_nothing_of_a_dead_token_set(
     sandbox: Sandbox, dead: MemoryTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits for another token set."""
-    monkeypatch.setattr("ezeep_async.auth.keep_alive.LONGEST_SLEEP", 0.005)
+    monkeypatch.setattr("ezeep_async.auth.keep_alive.LONGEST_SLEEP_S", 0.005)
     async with open_session(sandbox, dead) as session:
         with pytest.raises(ReauthorizationRequired):
             await session.accounts.me()

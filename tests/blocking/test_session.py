@@ -430,8 +430,8 @@ def test_a_memory_store_refuses_a_refresh_in_another_process(
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let keep_alive read the test's clock every 10 ms."""
-    monkeypatch.setattr(keep_alive, "LONGEST_SLEEP", 0.01)
-    monkeypatch.setattr(keep_alive, "SHORTEST_SLEEP", 0.01)
+    monkeypatch.setattr(keep_alive, "LONGEST_SLEEP_S", 0.01)
+    monkeypatch.setattr(keep_alive, "SHORTEST_SLEEP_S", 0.01)
 
 
 def _until(condition) -> None:

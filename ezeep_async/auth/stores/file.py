@@ -41,7 +41,7 @@ from ezeep_async.settings import Endpoints
 logger = logging.getLogger("ezeep_async.auth.stores")
 
 LOCK_TIMEOUT_S = 120.0
-"""Seconds. Longer than a refresh and its retry take with the default `refresh_timeout`: a waiter must not give up while
+"""Seconds. Longer than a refresh and its replay take with the default `refresh_timeout`: a waiter must not give up while
 the owner of the lock works. Raise both together."""
 
 

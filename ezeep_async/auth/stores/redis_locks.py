@@ -39,7 +39,17 @@ BATCH = 64
 # Three keys for each request: the lock, the reservation of its first waiter, and a record of its release. Without the
 # reservation, a holder that releases a lock and wants it back would win against the waiter's next attempt every time.
 # The client repeats a command whose response was lost, so each request must give the same result when it runs twice.
+# The first line that applies to a request:
+#
+#   action           lock                           result
+#   release          ours                           deleted, 1
+#   release          otherwise                      1 if this is the second run, 0 if the lock was lost
+#   acquire, extend  ours                           extended, 1
+#   extend           otherwise                      0: the lock was lost
+#   acquire          held, or reserved for another  0; reserved for us unless it is for another
+#   acquire          otherwise                      acquired, 1
 _SCRIPT = """
+local lease, reservation_time, released_time = ARGV[1], ARGV[2], ARGV[3]
 local out = {}
 for i = 1, #KEYS / 3 do
   local lock, reservation, released = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
@@ -50,18 +60,18 @@ for i = 1, #KEYS / 3 do
     if first == me then redis.call('del', reservation) end
     if holder == me then
       redis.call('del', lock)
-      redis.call('set', released, '', 'PX', ARGV[3])
+      redis.call('set', released, '', 'PX', released_time)
       out[i] = 1
     else
       out[i] = redis.call('exists', released)
     end
   elseif holder == me then
-    out[i] = redis.call('pexpire', lock, ARGV[1])
+    out[i] = redis.call('pexpire', lock, lease)
   elseif action == 'acquire' then
     if holder or (first and first ~= me) then
-      if not first or first == me then redis.call('set', reservation, me, 'PX', ARGV[2]) end
+      if not first or first == me then redis.call('set', reservation, me, 'PX', reservation_time) end
     else
-      redis.call('set', lock, me, 'PX', ARGV[1])
+      redis.call('set', lock, me, 'PX', lease)
       redis.call('del', reservation)
       out[i] = 1
     end
