@@ -25,7 +25,7 @@ T = TypeVar("T")
 class ShieldedTask(ContainedTask[T]):
     """A task that other tasks do not cancel, nor `asyncio.run()` at its end, which then waits for it.
 
-    Two things can cancel it:
+    Besides `abort`, two things can cancel it:
 
     - A callback of the event loop, where there is no current task, unless `has_timers` is False. So `asyncio.timeout`
       and task groups inside it work. A signal handler looks the same: code that must not be interrupted uses

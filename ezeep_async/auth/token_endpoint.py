@@ -36,7 +36,7 @@ PAIR_PATH = "/oauth/pair/"
 REVOKE_PATH = "/oauth/revoke/"
 
 MAYBE_PROCESSED = frozenset({500, 502, 504})
-"""Statuses after which the server may have used up what was sent."""
+"""Statuses after which the server may have used up what was sent. A replay of a used-up token does no further harm."""
 
 # RFC 6749 section 4.1.2.1 has these two for temporary failures; some servers use them at the token endpoint too.
 _TEMPORARY = frozenset({"temporarily_unavailable", "server_error"})
