@@ -66,7 +66,7 @@ class KeepAlive:
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._stopped = False
-        self._share = random.uniform(0, SPREAD)  # noqa: S311  # not a secret
+        self._share = random.uniform(0, SPREAD)  # noqa: S311  # jitter, not a secret
         self._failures = 0
         self._failing_with: type[BaseException] | None = None
         self._seen: TokenSet | None = None
@@ -153,7 +153,7 @@ class KeepAlive:
             self._warn(error, "the refresh is retried")
             return min(FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE_S)
         self._succeeded()
-        self._share = random.uniform(0, SPREAD)  # noqa: S311  # not a secret
+        self._share = random.uniform(0, SPREAD)  # noqa: S311  # jitter, not a secret
         return SHORTEST_SLEEP_S
 
     def _warn(self, error: BaseException, what_now: str) -> None:
