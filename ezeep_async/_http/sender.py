@@ -16,7 +16,7 @@ import attrs
 from ezeep_async import errors
 from ezeep_async._http.limiter import Limiter
 from ezeep_async._http.stats import Stats
-from ezeep_async._http.time_limits import Attempt, TimeLimits
+from ezeep_async._http.time_limits import Attempt
 from ezeep_async._http.tracing import Tracing
 from ezeep_async._http.transport import Transport
 from ezeep_async._text.redaction import Secret
@@ -98,7 +98,6 @@ class Sender:
         self._settings = settings
         self._budget = RetryBudget()
         self._limiters = {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}
-        self._time_limits = TimeLimits()
         self._random = rng
         self._tracing = tracing
         self._counts = Stats()
@@ -190,9 +189,7 @@ class Sender:
     async def _try_once(self, call: _Call, tracing: Tracing | None) -> RawResponse | errors.EzeepError:
         """One attempt within the rest of the deadline: the 2xx response, or the failure."""
         request, settings = call.request, self._settings
-        call.sending = attempt = Attempt(
-            self._time_limits, settings.deadline - call.spent, settings.read_timeout
-        )
+        call.sending = attempt = Attempt(settings.deadline - call.spent, settings.read_timeout)
         try:
             with attempt:
                 refusal, call.refusal = call.refusal, None

@@ -84,12 +84,16 @@ class _Limit:
 
     def start(self, seconds: float) -> None:
         """Start, or start again, with `seconds` of running time."""
-        clock = self._clock
-        self.end = clock.now() + seconds
+        now = self._clock.now()
+        self.end_at(now + seconds, now)
+
+    def end_at(self, end: float, now: float) -> None:
+        """Start, or start again, with an end in running time."""
+        self.end = end
         self.passes = FINAL_PASSES
-        clock.limits.add(self)
-        if self.end < clock.next_tick:
-            clock.tick_in(seconds)
+        self._clock.limits.add(self)
+        if end < self._clock.next_tick:
+            self._clock.tick_in(end - now)
 
     def stop(self) -> float:
         """Stop it, and return the seconds that were left: 0 or less if it had ended."""
@@ -106,7 +110,7 @@ class RunningTimeout(_Limit):
     With `started=False` it counts from the first `restart()`.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_seconds", "_started", "_task", "used")
+    __slots__ = ("_began", "_cancelling", "_expired", "_seconds", "_started", "_task", "used")
 
     def __init__(self, seconds: float, *, started: bool = True) -> None:
         super().__init__()
@@ -121,8 +125,9 @@ class RunningTimeout(_Limit):
         self._task = asyncio.current_task()
         assert self._task is not None  # noqa: S101  # a coroutine of the SDK runs in a task
         self._cancelling = self._task.cancelling()
+        self._began = now = self._clock.now()
         if self._started:
-            self.start(self._seconds)
+            self.end_at(now + self._seconds, now)
         return self
 
     def restart(self) -> None:
@@ -140,8 +145,8 @@ class RunningTimeout(_Limit):
     ) -> None:
         # Break the reference cycle with the task: what is in a cycle is finalized late.
         task, self._task = self._task, None
-        if self._started:
-            self.used = self._seconds - self.stop()
+        self._clock.limits.discard(self)
+        self.used = self._clock.now() - self._began
         # As in asyncio.timeout: if others cancelled the task too, it stays cancelled.
         expired = self._expired and task is not None and task.uncancel() <= self._cancelling
         task = None

@@ -52,7 +52,6 @@ class Request:
         return f"{self.method} {self.route}"
 
 
-@attrs.define(eq=False)
 class Phase:
     """Whether a request has left this machine. Set while it is sent."""
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 import pytest
 
-from ezeep_async._http.time_limits import Attempt, TimeLimits
+from ezeep_async._http.time_limits import Attempt
 from ezeep_async._runtime.running_time import SLICE_S
 
 
 async def test_3_7_each_attempt_ends_at_its_own_time() -> None:
     """3-7: the longest first, the shortest last: each raises `TimeoutError` in its order."""
-    limits, ended = TimeLimits(), []
+    ended: list[float] = []
 
     async def wait(seconds: float) -> None:
-        with pytest.raises(TimeoutError), Attempt(limits, seconds, 60):
+        with pytest.raises(TimeoutError), Attempt(seconds, 60):
             await asyncio.Event().wait()
         ended.append(seconds)
 
@@ -26,8 +27,7 @@ async def test_3_7_each_attempt_ends_at_its_own_time() -> None:
 
 async def test_3_7_the_read_timeout_begins_when_the_request_is_sent_and_with_each_part() -> None:
     """3-7: and it never extends the deadline."""
-    limits = TimeLimits()
-    with pytest.raises(TimeoutError), Attempt(limits, 60, 0.05) as attempt:
+    with pytest.raises(TimeoutError), Attempt(60, 0.05) as attempt:
         assert not attempt.sent
         await asyncio.sleep(0.1)
         attempt.progressed()
@@ -36,7 +36,7 @@ async def test_3_7_the_read_timeout_begins_when_the_request_is_sent_and_with_eac
         attempt.progressed()
         await asyncio.Event().wait()
     assert (attempt.limit, attempt.used >= 0.18) == ("read_timeout", True)
-    with pytest.raises(TimeoutError), Attempt(limits, 0.05, 60) as attempt:
+    with pytest.raises(TimeoutError), Attempt(0.05, 60) as attempt:
         attempt.progressed()
         await asyncio.Event().wait()
     assert attempt.limit == "deadline"
@@ -44,17 +44,17 @@ async def test_3_7_the_read_timeout_begins_when_the_request_is_sent_and_with_eac
 
 async def test_3_7_a_cancellation_from_outside_stays_one() -> None:
     """3-7: also when the time is over in the same moment."""
-    limits = TimeLimits()
+
+    attempt = Attempt(0.01, 60)
 
     async def wait() -> None:
-        with Attempt(limits, 0.01, 60):
+        with attempt:
             await asyncio.Event().wait()
 
     task = asyncio.create_task(wait())
     await asyncio.sleep(0)
     task.cancel()
-    for attempt in limits._attempts:
-        attempt.expire()
+    attempt.expire()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert task.cancelled()
@@ -62,9 +62,8 @@ async def test_3_7_a_cancellation_from_outside_stays_one() -> None:
 
 async def test_3_7_a_stop_of_the_process_counts_as_one_slice() -> None:
     """3-7: time in which the event loop did not run is not counted, and what arrived meanwhile is read."""
-    limits = TimeLimits()
     arrived = asyncio.Event()
-    with Attempt(limits, 3 * SLICE_S, 60):
+    with Attempt(3 * SLICE_S, 60):
         asyncio.get_running_loop().call_later(4 * SLICE_S, arrived.set)
         await asyncio.sleep(0)
         time.sleep(5 * SLICE_S)
@@ -72,11 +71,11 @@ async def test_3_7_a_stop_of_the_process_counts_as_one_slice() -> None:
 
 
 async def test_the_timer_ends_when_nothing_is_sent() -> None:
-    """An idle session wakes up once, and no more."""
-    limits = TimeLimits()
-    with Attempt(limits, 60, 60):
-        assert limits._handle is not None
-    await asyncio.sleep(SLICE_S + 0.1)
-    assert limits._handle is None
-    with pytest.raises(TimeoutError), Attempt(limits, 0.01, 60):
+    """An idle session does not wake up."""
+    with Attempt(60, 60) as attempt:
+        assert attempt._clock.next_tick <= attempt._clock.now() + SLICE_S
+    await asyncio.sleep(2 * SLICE_S + 0.1)
+    assert attempt._clock.next_tick == math.inf
+    assert all(timer.when() < asyncio.get_running_loop().time() for timer in attempt._clock._timers)
+    with pytest.raises(TimeoutError), Attempt(0.01, 60):
         await asyncio.Event().wait()
