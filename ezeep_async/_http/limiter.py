@@ -17,21 +17,27 @@ PROBE_AFTER_COOL_DOWNS = 10.0
 
 
 class Window:
-    """The number of requests that may be under way at once: additive increase, multiplicative decrease.
+    """The number of requests that may be under way at once. It adapts to the server's 429 responses.
 
-    A 429 halves the limit. The requests of that window that were not refused are the capacity of the server, as far as
-    it is known. Up to it, each success raises the limit by one. Then one more request is probed. After a good probe the
-    limit doubles with each window of successes, until the next 429.
+    A 429 halves the limit. Of the requests that overlapped with it, the number that was accepted is the known capacity.
+    Below the capacity each success adds one. At it, `PROBE_AFTER_SUCCESSES` allow one request more. If that is accepted,
+    the limit doubles with each full window of successes, until the next 429.
     """
 
     def __init__(self, highest: int) -> None:
-        self._highest = self._halved = self._capacity = self.limit = highest
-        self._successes = self._accepted = 0
+        self._highest = self._capacity = self.limit = highest
+        self._halved = highest
+        """Half of the limit at the first 429 of the overlapping requests: the others do not halve it again."""
+        self._accepted = 0
+        """Of the requests that overlapped with the last 429, those that were not refused until now."""
+        self._refused_at = 0.0
+        """Loop time of that first 429. A later request belongs to the next window."""
+        self._successes = 0
         self._doubling = False
-        self._refused_at = self._no_probe_before = 0.0
+        self._no_probe_before = 0.0
 
-    def succeeded(self) -> bool:
-        """Count a request that was not refused. Returns whether the limit was raised."""
+    def not_refused(self) -> bool:
+        """Count a request that was not throttled: also a 4xx. Returns whether the limit was raised."""
         if self.limit >= self._highest:
             return False
         if self.limit < self._capacity:
@@ -46,7 +52,10 @@ class Window:
         return True
 
     def throttled(self, now: float, started: float, active: int, cool_down: float) -> None:
-        """Count a 429 to a request that started at `started`. Requests that were under way together halve once."""
+        """Count a 429 to a request that started at `started`. Overlapping requests halve the limit once.
+
+        `active` counts the requests under way, this one included.
+        """
         self._no_probe_before = max(self._no_probe_before, now + PROBE_AFTER_COOL_DOWNS * cool_down)
         if started >= self._refused_at:
             self._refused_at, self._accepted = now, active
@@ -78,15 +87,15 @@ class Limiter:
     def waiting(self) -> int:
         return len(self._waiters) + len(self._background)
 
-    async def acquire(self, *, first: bool = False, background: bool = False) -> None:
-        """Wait for a slot. `first` is for retries: it puts the call at the head of its queue."""
+    async def acquire(self, *, at_head: bool = False, background: bool = False) -> None:
+        """Wait for a slot. `at_head` is for retries: it puts the call at the head of its queue."""
         if self.active < self._window.limit and not self.waiting and not self._seconds_to_wait():
             self._start()
             return
         waiter = asyncio.get_running_loop().create_future()
         queue = self._background if background else self._waiters
         queue[waiter] = None
-        if first:
+        if at_head:
             queue.move_to_end(waiter, last=False)
         self._dispatch()
         try:
@@ -101,12 +110,16 @@ class Limiter:
         self.active -= 1
         self._dispatch()
 
-    def succeeded(self) -> None:
-        if self._window.succeeded():
+    def not_refused(self) -> None:
+        """Count a request that was not throttled."""
+        if self._window.not_refused():
             self._dispatch()
 
     def throttled(self, cool_down: float, started: float) -> None:
-        """Count a 429 to a request that started at `started` (loop time). No request starts for `cool_down` seconds."""
+        """Count a 429 to a request that started at `started` (loop time). No request starts for `cool_down` seconds.
+
+        Call it before `release()`: `active` must still count the refused request.
+        """
         now = asyncio.get_running_loop().time()
         self._not_before = max(self._not_before, now + cool_down)
         self._window.throttled(now, started, self.active, cool_down)

@@ -22,7 +22,13 @@ from ezeep_async._http.transport import Transport
 from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.requests import Host, Phase, Request
 from ezeep_async._wire.responses import RawResponse, error_from, is_success
-from ezeep_async._wire.retrying import RetryBudget, may_be_repeated, may_have_happened, retry_delay
+from ezeep_async._wire.retrying import (
+    RetryBudget,
+    is_response_lost,
+    may_be_repeated,
+    may_have_happened,
+    retry_delay,
+)
 from ezeep_async.settings import Settings
 
 
@@ -68,17 +74,20 @@ class _Call:
     spent: float = 0.0
     """Seconds of the deadline that are used up."""
     token: str = attrs.field(default="", repr=False)
-    refusal: errors.AuthenticationError | None = None
-    """The 401 that the next attempt replays."""
     replayed: bool = False
+    """Whether there was a 401, so that the call has its replay."""
     ambiguous: bool = False
-    """Whether an earlier attempt may have been carried out."""
+    """Whether an attempt that failed may have been carried out."""
     sending: Attempt | None = None
 
     def may_have_happened(self, *, interrupted: bool = False) -> bool:
         """Whether any attempt may have changed something on the server."""
         left = interrupted and self.sending is not None and self.sending.sent
         return self.request.method != "GET" and (self.ambiguous or left)
+
+    def is_already_deleted(self, failure: errors.EzeepError) -> bool:
+        """Whether a 404 to DELETE means success, because an earlier attempt may have deleted the record."""
+        return self.request.method == "DELETE" and self.ambiguous and isinstance(failure, errors.NotFound)
 
 
 class Sender:
@@ -153,14 +162,16 @@ class Sender:
         """The send loop: take a slot, try once, then return, raise, or back off and repeat."""
         limiter = self._limiters[call.request.host]
         is_background = _in_background.get()
+        rejected: errors.AuthenticationError | None = None
         while True:
             call.attempt += 1
-            await limiter.acquire(first=call.attempt > 1, background=is_background)
+            await limiter.acquire(at_head=call.attempt > 1, background=is_background)
             try:
                 started = asyncio.get_running_loop().time()
-                outcome = await self._try_once(call, tracing)
+                outcome = await self._try_once(call, rejected, tracing)
+                rejected = None
                 if isinstance(outcome, RawResponse):
-                    limiter.succeeded()
+                    limiter.not_refused()
                     self._budget.success()
                     if logger.isEnabledFor(logging.DEBUG):
                         took = asyncio.get_running_loop().time() - started
@@ -174,11 +185,13 @@ class Sender:
                         )
                     return outcome if call.attempt == 1 else attrs.evolve(outcome, attempts=call.attempt)
                 if isinstance(outcome, errors.AuthenticationError) and not call.replayed:
-                    call.replayed, call.refusal = True, outcome
+                    call.replayed, rejected = True, outcome
                     continue
-                if self._is_done_already(call, outcome):
+                if call.is_already_deleted(outcome):
+                    logger.info("%s: already absent: an earlier attempt deleted it", call.request.name)
                     return RawResponse(204, {}, b"", call.request_id, attempts=call.attempt)
-                # Before the slot is released, so that a 429 stops the next waiter.
+                call.ambiguous = call.ambiguous or may_have_happened(outcome)
+                # Before the slot is released: a 429 stops the next waiter, and counts this request as active.
                 delay = self._delay_after(call, outcome, limiter, started)
             finally:
                 limiter.release()
@@ -186,20 +199,25 @@ class Sender:
             if not isinstance(outcome, errors.RateLimited):  # after a 429 the limiter makes every call wait
                 await asyncio.sleep(delay)
 
-    async def _try_once(self, call: _Call, tracing: Tracing | None) -> RawResponse | errors.EzeepError:
-        """One attempt within the rest of the deadline: the 2xx response, or the failure."""
+    async def _try_once(
+        self, call: _Call, rejected: errors.AuthenticationError | None, tracing: Tracing | None
+    ) -> RawResponse | errors.EzeepError:
+        """One attempt within the rest of the deadline: the 2xx response, or the failure.
+
+        `rejected` is the 401 of the attempt before, whose token is replaced. Errors of the token source and of the store
+        are raised, neither returned nor retried.
+        """
         request, settings = call.request, self._settings
         call.sending = attempt = Attempt(settings.deadline - call.spent, settings.read_timeout)
         try:
             with attempt:
-                refusal, call.refusal = call.refusal, None
-                if refusal is None:
+                if rejected is None:
                     call.token = await self._tokens.access_token()
                 else:
-                    rejected = call.token
-                    call.token = await self._tokens.replacement_for(rejected)
-                    if call.token == rejected:
-                        return refusal
+                    before = call.token
+                    call.token = await self._tokens.replacement_for(before)
+                    if call.token == before:
+                        return rejected
                 self._counts.requests += 1
                 self._counts.retries += call.attempt > 1
                 headers = {"Authorization": Secret(f"Bearer {call.token}"), "X-Request-ID": call.request_id}
@@ -228,27 +246,20 @@ class Sender:
         refused = error_from(response, f"{request.method} {request.path}", call.attempt)
         if response.status != 401:
             return refused
+        message = str(refused)
         if call.replayed:
             self._tokens.rejected_again(call.token)
-        error = errors.AuthenticationError(
-            f"{refused} (with a token that was refreshed for it)", status=401, request_id=refused.request_id
-        )
+            message += ": the server rejected a new token too"
+        error = errors.AuthenticationError(message, status=401, request_id=refused.request_id)
+        error.attempts = call.attempt
         error.__cause__ = refused
         error.attempts = refused.attempts
         return error
 
-    def _is_done_already(self, call: _Call, failure: errors.EzeepError) -> bool:
-        """Whether a 404 to DELETE means success, because an earlier attempt may have deleted the record."""
-        if call.request.method == "DELETE" and call.ambiguous and isinstance(failure, errors.NotFound):
-            logger.info("%s: already absent: an earlier attempt deleted it", call.request.name)
-            return True
-        call.ambiguous = call.ambiguous or may_have_happened(failure, idempotent=call.request.idempotent)
-        return False
-
     def _delay_after(
         self, call: _Call, failure: errors.EzeepError, limiter: Limiter, started: float
     ) -> float:
-        """Seconds to wait before the next attempt. Raises the final error when there is none."""
+        """Adapt the limiter, and return the seconds until the next attempt. Raises the final error if there is none."""
         delay = retry_delay(
             failure,
             attempt=call.attempt - call.replayed,
@@ -270,7 +281,7 @@ class Sender:
                     asked,
                 )
         elif isinstance(failure, errors.ApiError) and failure.status < 500:
-            limiter.succeeded()
+            limiter.not_refused()
         if delay is None or not (throttled or self._budget.take()):
             raise self._final(call, failure)
         logger.info(
@@ -291,7 +302,7 @@ class Sender:
         if isinstance(failure, errors.TransportError) and call.ambiguous and failure.request_sent is False:
             failure.request_sent = None  # this attempt did not leave; an earlier one may have
         unreadable = isinstance(failure, errors.UnexpectedResponse) and not 300 <= failure.status < 400
-        if not idempotent and (call.ambiguous or unreadable):
+        if not idempotent and (is_response_lost(failure) or unreadable):
             unknown = errors.OutcomeUnknown(
                 f"{call.request.name}: the response was lost, so it may or may not have been carried out: {failure}",
                 request_id=getattr(failure, "request_id", None) or call.request_id,

@@ -1,4 +1,7 @@
-"""Which failure is retried, and when. Pure functions, except that a `Retry-After` date is compared with the clock."""
+"""Which failure is retried, and when. The loop is in `_http/sender.py`, the cool-down in `_http/limiter.py`.
+
+Pure functions, except that a `Retry-After` date is compared with the clock.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,22 @@ from ezeep_async.errors import ApiError, EzeepError, RateLimited, TransportError
 from ezeep_async.settings import Settings
 
 
-FIRST_DELAY = 0.5
-LONGEST_DELAY = 8.0
-FIRST_THROTTLE_DELAY = 0.05
-LONGEST_THROTTLE_DELAY = 2.0
+FIRST_DELAY_S = 0.5
+LONGEST_DELAY_S = 8.0
+FIRST_THROTTLE_DELAY_S = 0.05
+LONGEST_THROTTLE_DELAY_S = 2.0
 """Short, because a 429 also halves the concurrency of the session."""
 THROTTLES_PER_RETRY = 2
-RETRY_BUDGET = 20.0
-TOKENS_PER_SUCCESS = 0.2
+"""Attempts that may end in a 429, for each configured retry. All failures of a call count as attempts."""
+RETRY_CREDITS = 20.0
+"""Retries of one session that may follow each other without a success. Retries after a 429 take none."""
+CREDITS_PER_SUCCESS = 0.2
 
-LONGEST_RETRY_AFTER = 1e9
-"""Seconds (31 years): `asyncio.sleep` and JSON still accept this number."""
+LONGEST_RETRY_AFTER_S = 1e9
+"""31 years: `asyncio.sleep` and JSON still accept this number."""
 
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?([eE]\+?[0-9]+)?")
-# 408: the server gave up waiting for the request. 500, 502, 504: it may have been processed.
-_RETRIED_IF_HARMLESS = frozenset({408, 500, 502, 504})
-_AMBIGUOUS = frozenset({502, 504})
+_RETRIED_IF_IDEMPOTENT = frozenset({408, 500, 502, 504})
 
 
 def retry_after_of(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -40,24 +43,25 @@ def retry_after_of(headers: Mapping[str, str], now: datetime | None = None) -> f
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
     """Seconds from a `Retry-After` header: a number or one of the three HTTP dates (RFC 9110 sections 5.6.7, 10.2.3).
 
-    A date in the past is 0, an invalid value None. At most `LONGEST_RETRY_AFTER`.
+    A date in the past is 0, an invalid value None. At most `LONGEST_RETRY_AFTER_S`.
     """
     if value is None:
         return None
     value = value.strip()
     if _NUMBER.fullmatch(value):
         # 400 digits are infinity for `float`, which is limited here.
-        return min(float(value), LONGEST_RETRY_AFTER)
+        return min(float(value), LONGEST_RETRY_AFTER_S)
     try:
         when = parsedate_to_datetime(value)
     except (ValueError, IndexError, OverflowError, TypeError):
         return None
     when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
-    return max(0.0, (when - (datetime.now(UTC) if now is None else now)).total_seconds())
+    seconds = (when - (datetime.now(UTC) if now is None else now)).total_seconds()
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER_S)
 
 
 def backoff(
-    attempt: int, random: Callable[[], float], first: float = FIRST_DELAY, longest: float = LONGEST_DELAY
+    attempt: int, random: Callable[[], float], first: float = FIRST_DELAY_S, longest: float = LONGEST_DELAY_S
 ) -> float:
     """Exponential backoff with full jitter: a random delay of up to 0.5 s, 1 s, 2 s, ..."""
     return random() * min(longest, first * 2.0 ** (attempt - 1))
@@ -70,17 +74,27 @@ def never_processed(failure: EzeepError) -> bool:
     return isinstance(failure, ApiError) and failure.status in {429, 503}
 
 
-def may_have_happened(failure: EzeepError, *, idempotent: bool = False) -> bool:
-    """Whether the request may have been carried out despite this failure."""
+def may_have_happened(failure: EzeepError) -> bool:
+    """Whether the request may have been carried out: no response, a 408, or a 5xx other than 503."""
+    if never_processed(failure):
+        return False
+    return isinstance(failure, TransportError) or (
+        isinstance(failure, ApiError) and (failure.status == 408 or failure.status >= 500)
+    )
+
+
+def is_response_lost(failure: EzeepError) -> bool:
+    """Whether the request left, and the server's own response is missing: there is none, or a gateway's 502 or 504."""
     if isinstance(failure, TransportError):
         return failure.request_sent is not False
-    statuses = _RETRIED_IF_HARMLESS if idempotent else _AMBIGUOUS
-    return isinstance(failure, ApiError) and failure.status in statuses
+    return isinstance(failure, ApiError) and failure.status in {502, 504}
 
 
 def may_be_repeated(failure: EzeepError, *, idempotent: bool) -> bool:
     """Whether a retry can help and is safe."""
-    return never_processed(failure) or (idempotent and may_have_happened(failure, idempotent=True))
+    if not idempotent or isinstance(failure, TransportError):
+        return idempotent or never_processed(failure)
+    return never_processed(failure) or getattr(failure, "status", None) in _RETRIED_IF_IDEMPOTENT
 
 
 def retry_delay(
@@ -102,7 +116,7 @@ def retry_delay(
         return None
     retry_after = failure.retry_after
     if retry_after is None:
-        bounds = (FIRST_THROTTLE_DELAY, LONGEST_THROTTLE_DELAY) if throttled else (FIRST_DELAY, LONGEST_DELAY)
+        bounds = (FIRST_THROTTLE_DELAY_S, LONGEST_THROTTLE_DELAY_S) if throttled else ()
         delay = backoff(attempt, random, *bounds)
     elif retry_after > policy.max_retry_after:
         return None
@@ -113,17 +127,17 @@ def retry_delay(
 
 
 class RetryBudget:
-    """Limits retries against a failing server: a token bucket that successes refill."""
+    """Limits retries against a failing server: a retry takes one credit, a success returns a part of one."""
 
     def __init__(self) -> None:
-        self._tokens = RETRY_BUDGET
+        self._credits = RETRY_CREDITS
 
     def take(self) -> bool:
-        """Take a token for a retry. Returns False if the bucket is empty."""
-        if self._tokens < 1:
+        """Take a credit for a retry. Returns False if none is left."""
+        if self._credits < 1:
             return False
-        self._tokens -= 1
+        self._credits -= 1
         return True
 
     def success(self) -> None:
-        self._tokens = min(RETRY_BUDGET, self._tokens + TOKENS_PER_SUCCESS)
+        self._credits = min(RETRY_CREDITS, self._credits + CREDITS_PER_SUCCESS)

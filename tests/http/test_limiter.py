@@ -82,7 +82,7 @@ async def test_6_7_a_retry_goes_ahead_of_those_that_never_went() -> None:
     await limiter.acquire()
     late = asyncio.create_task(limiter.acquire())
     await settle()
-    early = asyncio.create_task(limiter.acquire(first=True))
+    early = asyncio.create_task(limiter.acquire(at_head=True))
     await settle()
     limiter.release()
     await settle()
@@ -125,7 +125,7 @@ async def refused(limiter: Limiter, number: int, pause: float = 0.0) -> None:
         limiter.throttled(pause, started)
         limiter.release()
     for _ in range(total - number):
-        limiter.succeeded()
+        limiter.not_refused()
         limiter.release()
 
 
@@ -152,7 +152,7 @@ async def test_6_7_all_refused_says_nothing_about_how_many() -> None:
 def successes_until_raised(limiter: Limiter) -> int:
     before, count = limiter.limit, 0
     while limiter.limit == before:
-        limiter.succeeded()
+        limiter.not_refused()
         count += 1
     return count
 
@@ -200,7 +200,7 @@ async def test_6_7_a_costly_refusal_is_not_risked_soon() -> None:
     limiter = Limiter(8)
     await refused(limiter, 3, pause=0.5)
     for _ in range(1000):
-        limiter.succeeded()
+        limiter.not_refused()
     assert limiter.limit == 5
 
 
@@ -295,7 +295,7 @@ async def test_6_7_growth_lets_waiters_in_at_once() -> None:
     await settle()
     assert not waiter.done()
     for _ in range(20):
-        limiter.succeeded()
+        limiter.not_refused()
     await settle()
     assert waiter.done()
 
@@ -367,7 +367,7 @@ async def test_6_7_stress_no_slot_is_lost(seed: int) -> None:
 
     async def call() -> None:
         nonlocal under_way
-        await limiter.acquire(first=rng.random() < 0.2)
+        await limiter.acquire(at_head=rng.random() < 0.2)
         try:
             under_way += 1
             assert under_way <= limit
@@ -377,7 +377,7 @@ async def test_6_7_stress_no_slot_is_lost(seed: int) -> None:
             if rng.random() < 0.2:
                 limiter.throttled(rng.choice([0.0, 0.0005]), started)
             else:
-                limiter.succeeded()
+                limiter.not_refused()
         finally:
             under_way -= 1
             limiter.release()
