@@ -17,7 +17,7 @@ from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._wire.group_names import LookAlikes, checked_new_name, shown
 from ezeep_async._wire.requests import GROUPS, as_uuid, checked_flag, checked_name, checked_text
 from ezeep_async._wire.responses import RawResponse
-from ezeep_async.errors import AmbiguousName, ApiError, OutcomeUnknown, Sought
+from ezeep_async.errors import AmbiguousName, ApiError, EzeepError, OutcomeUnknown, Sought
 from ezeep_async.models.groups import Group
 from ezeep_async.models.unset import UNSET, Unset
 from ezeep_async.models.users import User
@@ -115,7 +115,7 @@ class GroupCalls(Calls[Group]):
                     ensured = await self._ensure(name, organization_id, fields, shared.turn)
                 except BaseException as error:
                     # Later callers may not rely on this listing, unless it is certain that nothing was created.
-                    if not isinstance(error, ApiError) or _is_ambiguous(error):
+                    if not isinstance(error, ApiError) or error.may_have_happened:
                         shared.end()
                     if not isinstance(error, TurnLost) or lost_turns == LOST_TURNS:
                         raise
@@ -167,23 +167,28 @@ class GroupCalls(Calls[Group]):
         await shared.close()
 
     async def _ensure(self, name: str, organization_id: UUID, fields: GroupFields, turn: Turn) -> Ensured:
-        creations_left = CREATIONS
+        lost = 0
         while True:
             try:
                 group, response = await turn.write(lambda: self.create(name, organization_id, **fields))
+                return Ensured(group, True, response.attempts, response.request_id)
             except (OutcomeUnknown, ApiError) as error:
-                if isinstance(error, ApiError) and not _is_ambiguous(error):
+                if not error.may_have_happened:
+                    error.may_have_happened = lost > 0
                     raise
+                lost += 1
                 logger.info(
                     "the response to creating group %r was lost (%s): looking the group up", name, error
                 )
-                if (found := await self._find_one(name, organization_id)) is not None:
-                    return Ensured(found, True)
-                creations_left -= 1
-                if not creations_left:
+                try:
+                    found = await self._find_one(name, organization_id)
+                except EzeepError as failure:
+                    failure.may_have_happened = True
                     raise
-            else:
-                return Ensured(group, True, response.attempts, response.request_id)
+                if found is not None:
+                    return Ensured(found, True)
+                if lost == CREATIONS:
+                    raise
 
     async def _find_one(self, name: str, organization_id: UUID) -> Group | None:
         everywhere = await listed(Paginator(self.fetch_page))
@@ -271,11 +276,6 @@ class _SharedTurn:
             self._began = time.monotonic()
             self._ready.set_result(None)
             await self._left.wait()
-
-
-def _is_ambiguous(error: ApiError) -> bool:
-    """Whether a creation with this error response may have been carried out. After a 503 it was not."""
-    return (error.status == 408 or error.status >= 500) and not error.retryable
 
 
 _CHECKS: dict[str, Callable[[object, str], object]] = {

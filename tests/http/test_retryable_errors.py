@@ -144,6 +144,22 @@ async def test_6_12_each_error_knows_whether_its_call_may_be_made_again(
     assert is_retryable(caught.value) is creation
 
 
+@pytest.mark.parametrize("route", [CREATE, WRITE])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 422, 429, 500, 501, 502, 503, 504, 524])
+async def test_6_4_each_error_knows_whether_its_write_may_have_been_carried_out(
+    session: EzeepSession, sandbox: Sandbox, group: UUID, status: int, route: str
+) -> None:
+    """6-4: after a 408 and each 5xx but 503, whether or not the write does harm twice."""
+    sandbox.faults.add(route, status=status, times=None)
+    with pytest.raises(EzeepError) as caught:
+        if route == CREATE:
+            await session.groups.create("x", sandbox.organization.organization_id)
+        else:
+            await session.users.set_groups(next(iter(sandbox.organization.users)), [group])
+    assert caught.value.may_have_happened is (status in {408, 500, 501, 502, 504, 524})
+    assert isinstance(caught.value, OutcomeUnknown) is (route == CREATE and status in {502, 504})
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_6_12_retry_after_is_told_and_travels(
     session: EzeepSession, sandbox: Sandbox, group: UUID, status: int

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from helpers.stub_servers import no_jitter, quick
 
-from ezeep_async import DesiredState, EzeepSession, MemoryTokenStore, ServerError
+from ezeep_async import DesiredState, EzeepError, EzeepSession, MemoryTokenStore, ServerError
 from ezeep_async.resources import groups
 from ezeep_async.sandbox import Sandbox
 
@@ -92,6 +92,30 @@ async def test_6_4_a_look_up_that_goes_wrong_makes_no_second_group(
     calls = [session.groups.ensure("Finance", organization) for _ in range(CALLERS)]
     results = await asyncio.gather(*calls)
     assert {group.id for group, _ in results} == set(made(sandbox))
+    assert len(made(sandbox)) == 1
+
+
+@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 429}, {"status": 500}, {"drop": "before"}])
+async def test_6_4_after_a_look_up_that_fails_for_good_the_next_caller_lists_again(
+    session: EzeepSession, sandbox: Sandbox, organization: UUID, fault: dict[str, Any]
+) -> None:
+    """6-4: the first caller, whose creation was lost, gets the error. It says that a group may have been created."""
+    sandbox.faults.add(CREATE, drop="after")
+    # Two first look-ups, and the listing of the turn that the callers share, come before.
+    sandbox.faults.add(LIST, times=None, when=lambda request: sandbox.count(LIST) == 4, **fault)
+    async with EzeepSession(
+        sandbox.oauth_app,
+        tokens=sandbox.tokens(),
+        endpoints=sandbox.endpoints,
+        settings=quick(retries=0),
+    ) as once:
+        first, second = await asyncio.gather(
+            *[once.groups.ensure("Finance", organization) for _ in range(2)], return_exceptions=True
+        )
+    assert isinstance(first, EzeepError)
+    assert first.may_have_happened
+    assert not isinstance(second, BaseException)
+    assert (second[0].id, second[1]) == (made(sandbox)[0], False)
     assert len(made(sandbox)) == 1
 
 
