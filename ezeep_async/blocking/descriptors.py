@@ -206,7 +206,8 @@ class BlockingPaginator(Generic[T]):
     def drift(self) -> bool:
         """Whether the responses of the last reading show that the listing changed meanwhile.
 
-        False is no proof: a row can move between two pages unnoticed. Use `collect(consistent=True)` to be sure.
+        False is no proof: a row can move between two pages unnoticed. Use `collect(consistent=True)`, which
+        reads at least twice.
         """
         return self._source.drift
 

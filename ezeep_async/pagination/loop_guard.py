@@ -36,8 +36,8 @@ class LoopGuard:
         self._bytes = 0
         self._largest_count: int | None = None
 
-    def is_new(self, params: Mapping[str, str]) -> bool:
-        """Record a request. False if this reading has sent the same one before."""
+    def record(self, params: Mapping[str, str]) -> bool:
+        """Record a request. Returns False if this reading has sent the same one before."""
         key = frozenset(params.items())
         if key in self._requested:
             return False
@@ -78,7 +78,8 @@ class LoopGuard:
 
     def _check_repetition(self, page: tuple[tuple[UUID, UUID], int, int | None], new_rows: int) -> None:
         self._repeated_rows = 0 if new_rows else self._repeated_rows + page[1]
-        # Rows inserted at lower offsets repeat known rows too: with another count, and at most all of them.
+        # A page without new rows is no loop by itself: rows that were inserted before the offset cause one too. It is one
+        # if it equals the page before, `count` included, or if more rows repeat in succession than are known.
         if not new_rows and (page == self._last or self._repeated_rows > self._new_rows):
             raise PaginationLoop("the server repeats a page: it does not follow limit and offset")
         self._last = page

@@ -66,7 +66,7 @@ class Paginator(Generic[T]):
         offset and another is added after it, a row is skipped and nothing shows it. Use `collect(consistent=True)`, which
         reads at least twice.
         """
-        return self._drift.detected
+        return bool(self._drift)
 
     @property
     def duplicates(self) -> int:
@@ -115,7 +115,7 @@ class Paginator(Generic[T]):
         previous: list[T] | None = None
         for _ in range(MAX_READINGS):
             items, drift = await self._read()
-            if drift.detected:
+            if drift:
                 previous = None
             elif items == previous:
                 return items

@@ -1,4 +1,4 @@
-"""One reading of a listing, page by page.
+"""`PageIterator`: one reading of a listing, page by page.
 
 Of the address in `next` only the query is used, on our own address. The next page begins where the last one ended.
 """
@@ -56,10 +56,13 @@ class Page(Generic[T]):
 
 @attrs.define
 class Drift:
-    """Signs that a listing changed during one reading."""
+    """Signs that a listing changed during one reading. True if there are any."""
 
     detected: bool = False
     duplicates: int = 0
+
+    def __bool__(self) -> bool:
+        return self.detected
 
 
 @attrs.frozen
@@ -88,6 +91,7 @@ class KnownRows(Generic[T]):
         added = set(ids)
         if len(added) < len(ids) or not self._ids.isdisjoint(added):
             added -= self._ids
+            # Reversed, so that the first of equal rows wins. `pop` leaves the later ones out.
             first = dict(zip(reversed(ids), reversed(rows), strict=True))
             rows = [first.pop(each) for each in ids if each in added and each in first]
         self._ids |= added
@@ -99,9 +103,11 @@ class KnownRows(Generic[T]):
 
 
 class PageIterator(Generic[T]):
-    """One reading of a listing. It cancels its requests when it is closed or dropped.
+    """One reading of a listing. It cancels its prefetched requests when it is closed or dropped.
 
-    Raises `RuntimeError` when two tasks use it, and when it is used again after an error.
+    Raises `RuntimeError` when two tasks use it, and when it is used again after an error. `aclose()` from another task
+    ends a waiting `__anext__` with `CancelledError`, except for the first page: that request runs in the task of the
+    caller, which gets the page.
     """
 
     def __init__(self, listing: Listing[T], drift: Drift | None = None) -> None:
@@ -147,7 +153,7 @@ class PageIterator(Generic[T]):
             self._reading = False
 
     async def aclose(self) -> None:
-        """End the reading. Cancel its requests, and wait until they have ended."""
+        """End the reading. Cancel its prefetched requests, and wait until they have ended."""
         self._end()
         await self._in_flight.aclose()
 
@@ -165,7 +171,7 @@ class PageIterator(Generic[T]):
         if self._next is None:
             self._done = True
             raise StopAsyncIteration
-        if not self._guard.is_new(self._next):
+        if not self._guard.record(self._next):
             raise PaginationLoop("the server leads back to a page that was read already")
         return await self._listing.fetch(self._next)
 
@@ -188,7 +194,7 @@ class PageIterator(Generic[T]):
             self._end()
             if self._count is not None and max(self._count - self._listing.offset, 0) != self._known.distinct:
                 self.drift.detected = True
-        else:
+        elif not self._done:  # closed by another task meanwhile
             self._read_ahead(self._following(body.next), len(rows))
         if self._listing.keep is not None:
             items = [item for item in items if self._listing.keep(item)]
@@ -206,6 +212,11 @@ class PageIterator(Generic[T]):
         return query
 
     def _read_ahead(self, following: Params, rows: int) -> None:
+        """Start the next requests, after a page of `rows` rows whose link is `following`.
+
+        Invariant: the requests in flight are consecutive pages, and the first begins at `_offset`. There are several only
+        if the server sends `count` and a link of exactly `limit` and `offset`.
+        """
         plan, listing = self._plan, self._listing
         if self._in_flight:
             if not plan.fits(following, rows):
@@ -227,7 +238,7 @@ class PageIterator(Generic[T]):
             self._start(plan.advance())
 
     def _start(self, params: Params) -> None:
-        if self._guard.is_new(params):
+        if self._guard.record(params):
             self._next = None
             self._in_flight.start(params)
         else:

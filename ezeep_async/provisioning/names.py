@@ -19,7 +19,12 @@ _HYPHENATED_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 def normalize_email(text: str) -> str:
     """Normalize an address for comparison: trimmed, case-folded, NFC."""
-    if text.isascii():  # most addresses; much faster
+    return fold(text)
+
+
+def fold(text: str) -> str:
+    """Normalize a text for comparison without regard to case: trimmed, case-folded, NFC."""
+    if text.isascii():  # most texts; much faster
         return text.strip().lower()
     # NFD first: composed and decomposed forms must fold to the same text (Unicode standard, D145).
     folded = unicodedata.normalize("NFD", text.strip()).casefold()

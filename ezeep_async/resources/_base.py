@@ -66,7 +66,7 @@ def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Reques
 
 
 async def listed(listing: Paginator[R]) -> list[R]:
-    """All items, for decisions that rest on the absence of an item: see `read_settled`."""
+    """All items of a reading without signs of drift. An item can still be missing: see `Paginator.drift`."""
     return await read_settled(listing, lambda item: item)
 
 
@@ -82,7 +82,7 @@ async def read_settled(listing: Paginator[R], take: Callable[[R], T], *, strict:
         async with listing.pages() as pages:
             async for page in pages:
                 taken += map(take, page.items)
-        if not pages.drift.detected:
+        if not pages.drift:
             return taken
     message = f"the listing changed during each of {MAX_READINGS} readings: a row may be missing"
     if strict:

@@ -555,8 +555,24 @@ async def test_1_4_a_second_401_is_final(session: EzeepSession, sandbox: Sandbox
     with pytest.raises(AuthenticationError) as caught:
         await session.groups.get(group)
     assert caught.value.status == 401
+    assert caught.value.attempts == 2
+    assert "rejected a new token too" in str(caught.value)
     assert sandbox.count(READ) == 2
     assert sandbox.refresh_requests == 1
+
+
+async def test_1_4_a_401_that_is_not_replayed_says_nothing_of_a_new_token(
+    session: EzeepSession, sandbox: Sandbox, group: UUID
+) -> None:
+    """1-4: a token that has just been issued is not refreshed again: one request, and its 401."""
+    sandbox.faults.add(READ, status=401, times=None)
+    with pytest.raises(AuthenticationError):
+        await session.groups.get(group)
+    sandbox.reset_counts()
+    with pytest.raises(AuthenticationError) as caught:
+        await session.groups.get(group)
+    assert (caught.value.attempts, sandbox.count(READ), sandbox.refresh_requests) == (1, 1, 0)
+    assert "new token" not in str(caught.value)
 
 
 async def test_1_4_a_401_between_retries_counts_once(

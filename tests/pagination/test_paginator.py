@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 from helpers.stub_servers import Seen, Stub, no_jitter, nothing_running, page, session_on, user
+from helpers.support import until
 
 from ezeep_async import (
     EzeepSession,
@@ -439,6 +440,29 @@ async def test_4_8_aclose_ends_the_reading_at_once(concurrency: int) -> None:
         assert [t for t in asyncio.all_tasks() - before if "RequestHandler" not in repr(t)] == []
         await pages.aclose()
         assert [each async for each in pages] == []
+
+
+@BOTH
+@pytest.mark.parametrize("pages_read", [0, 1])
+async def test_4_8_aclose_by_another_task(concurrency: int, pages_read: int) -> None:
+    """4-8: the first page arrives, and nothing is requested after it; waiting for a later one is cancelled."""
+    listing = Listing(200)
+    listing.delay = 0.05
+    async with served(listing) as session, nothing_running():
+        pages = session.users.list(page_size=10, concurrency=concurrency).pages()
+        for _ in range(pages_read):
+            await pages.__anext__()
+        waiting = asyncio.create_task(pages.__anext__())
+        await until(lambda: listing.active > 0)
+        await pages.aclose()
+        if pages_read:
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        else:
+            assert numbers((await waiting).items) == list(range(10))
+            assert [each async for each in pages] == []
+            await asyncio.sleep(0.05)
+            assert [query["offset"] for query in listing.seen] == ["0"]
 
 
 async def test_4_8_one_page_is_read_ahead() -> None:

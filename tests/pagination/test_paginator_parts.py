@@ -25,19 +25,19 @@ OTHER_ENDS = (UUID(int=3), UUID(int=4))
 def test_4_6_a_request_is_new_once_unless_it_was_forgotten() -> None:
     """4-6: the order of the parameters does not matter."""
     guard = LoopGuard(page_size=10, offset=0)
-    assert guard.is_new({"limit": "10", "offset": "0"})
-    assert not guard.is_new({"offset": "0", "limit": "10"})
+    assert guard.record({"limit": "10", "offset": "0"})
+    assert not guard.record({"offset": "0", "limit": "10"})
     guard.forget({"limit": "10", "offset": "0"})
-    assert guard.is_new({"limit": "10", "offset": "0"})
+    assert guard.record({"limit": "10", "offset": "0"})
 
 
 def test_4_6_only_the_last_requests_are_remembered() -> None:
     """4-6: the memory of a reading is bounded."""
     guard = LoopGuard(page_size=1, offset=0)
     for offset in range(KNOWN_REQUESTS + 1):
-        assert guard.is_new({"offset": str(offset)})
-    assert not guard.is_new({"offset": "1"})
-    assert guard.is_new({"offset": "0"})
+        assert guard.record({"offset": str(offset)})
+    assert not guard.record({"offset": "1"})
+    assert guard.record({"offset": "0"})
 
 
 def users(*numbers: int) -> list[User]:

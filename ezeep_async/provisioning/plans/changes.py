@@ -109,7 +109,10 @@ Change = CreateGroup | InvitePerson | ChangeMemberships | DeleteGroup
 KINDS: dict[str, type[Change]] = {
     each.kind: each for each in (CreateGroup, InvitePerson, ChangeMemberships, DeleteGroup)
 }
-"""In the order of execution: groups are created before members are added, and emptied before they are deleted (7-14)."""
+"""In the order of execution: groups are created before members are added, and emptied before they are deleted.
+
+docs/requirements.md, 7-14
+"""
 
 
 @attrs.frozen

@@ -15,7 +15,7 @@ from ezeep_async.errors import AmbiguousName, ExternalGroup, MissingPeople, Safe
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.inputs.desired import DesiredState, has_emails
 from ezeep_async.provisioning.inputs.problems import InvalidInput, Problem
-from ezeep_async.provisioning.names import normalize_email, normalize_group_name
+from ezeep_async.provisioning.names import fold, normalize_group_name
 from ezeep_async.provisioning.plans.changes import (
     Change,
     ChangeMemberships,
@@ -40,7 +40,10 @@ UNSEEN = "the account directory does not list this user, so the input may contai
 
 @attrs.frozen
 class Protection:
-    """Patterns of users (e-mail addresses) or groups (names) whose memberships are not removed (requirement 7-7)."""
+    """Patterns of users (e-mail addresses) or groups (names) whose memberships are not removed.
+
+    docs/requirements.md, 7-7
+    """
 
     argument: str
     """Name of the argument, for messages."""
@@ -57,7 +60,7 @@ class Protection:
 
     def match(self, record_id: UUID, text: str) -> str | None:
         """Return the reason why the user or group is protected; None if it is not."""
-        text = normalize_email(text)
+        text = fold(text)
         whole = {str(record_id), text}
         for pattern in self.patterns:
             # Compare the whole text first: brackets in a name are not always a glob.
@@ -77,7 +80,7 @@ class Protection:
 def _pattern(given: object, argument: str) -> str:
     if not isinstance(given, str | UUID):
         raise ValueError(f"{argument} must contain ids and globs, not {given!r}")  # noqa: TRY004  # one class for bad arguments
-    text = normalize_email(str(given))
+    text = fold(str(given))
     if not text:
         raise ValueError(f"{argument} contains a blank pattern: remove it")
     try:
@@ -102,7 +105,9 @@ class Rules:
 
 
 def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
-    """Return the smallest plan that makes `desired` true.
+    """Return the changes that bring the organization to `desired`.
+
+    Removals that are held back, and people who are skipped, invited or waiting, keep it from being reached at once.
 
     Raises:
         AmbiguousName: Several groups or users match a name or an address.
@@ -153,8 +158,8 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
         waiting=tuple(found.waiting),
         held_back=tuple(found.held_back),
         notes=tuple(notes),
-        kept_users=found.kept_users,
-        kept_groups=found.kept_groups,
+        kept_users=found.protected_users,
+        kept_groups=found.protected_groups,
         allow_external=rules.allow_external,
     )
 
@@ -170,14 +175,15 @@ class _Found:
     skipped: list[str] = attrs.field(factory=list[str])
     waiting: list[str] = attrs.field(factory=list[str])
     held_back: list[HeldBack] = attrs.field(factory=list[HeldBack])
-    kept_users: dict[UUID, str] = attrs.field(factory=dict[UUID, str])
-    kept_groups: dict[UUID, str] = attrs.field(factory=dict[UUID, str])
+    protected_users: dict[UUID, str] = attrs.field(factory=dict[UUID, str])
+    """With the reason, as `protected_groups`."""
+    protected_groups: dict[UUID, str] = attrs.field(factory=dict[UUID, str])
 
 
 def _find_groups(
     names: Iterable[str], groups: Iterable[Group], rules: Rules
 ) -> tuple[dict[str, TargetGroup], list[CreateGroup]]:
-    """Map each name to its group, and create those that do not exist."""
+    """Map each name to its group, and return a `CreateGroup` for each name without one."""
     by_name: dict[str, list[Group]] = {}
     for group in groups:
         if rules.organization_id in {None, group.organization_id}:
@@ -306,25 +312,25 @@ def _find_removals(
     rules.protect_groups.warn_of_unused({group.id: group.name for group in now.groups})
     for group_id, target in named.items():
         if reason := rules.protect_groups.match(group_id, target.name):
-            found.kept_groups[group_id] = reason
+            found.protected_groups[group_id] = reason
     for user_id, groups in now.users.items():
         present = sorted(groups & named.keys(), key=order.__getitem__)
         email = now.emails.get(user_id, "")
-        if present and (reason := _kept(user_id, email, now, rules)):
-            found.kept_users[user_id] = reason
+        if present and (reason := _protection_of(user_id, email, now, rules)):
+            found.protected_users[user_id] = reason
         # Only administrators see other people in the directory. Others cannot match the addresses of the input.
         unseen = UNSEEN if by_email and user_id not in now.emails else None
         for group_id in present:
             if user_id in members[group_id]:
                 continue
-            if reason := found.kept_groups.get(group_id) or found.kept_users.get(user_id) or unseen:
+            if reason := found.protected_groups.get(group_id) or found.protected_users.get(user_id) or unseen:
                 found.held_back.append(HeldBack(email or str(user_id), named[group_id].name, reason))
                 members[group_id].add(user_id)
             else:
                 found.removals.setdefault(user_id, []).append(named[group_id])
 
 
-def _kept(user_id: UUID, email: str, now: Snapshot, rules: Rules) -> str | None:
+def _protection_of(user_id: UUID, email: str, now: Snapshot, rules: Rules) -> str | None:
     if user_id == now.me:
         return OWN_USER
     if now.admins == frozenset({user_id}):

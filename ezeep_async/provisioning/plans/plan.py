@@ -46,16 +46,16 @@ class Plan:
     mode: Mode = "add"
     """"add": no memberships are removed. "exact": the named groups keep only the named members. "undo": reverts a run."""
     memberships: int = 0
-    """Distinct memberships of the input, without people who are skipped, invited or waiting."""
+    """Number of distinct memberships in the input, without people who are skipped, invited or waiting."""
     groups: frozenset[UUID] = frozenset()
     """Ids of the named groups that existed when the plan was made."""
     members: Mapping[UUID, frozenset[UUID]] = attrs.field(
         factory=dict[UUID, frozenset[UUID]], hash=False, repr=False
     )
-    """Ids of `groups` to the user ids that each should have after the run, protected members included. In mode "add" a
-    group may have others too. Empty in a plan of `undo` and in a plan saved by an earlier version."""
+    """Who should be in each of `groups` after the run: group ids to user ids, protected members included. In mode "add"
+    a group may have others too. Empty in a plan of `undo` and in a plan saved by an earlier version."""
     members_now: int = 0
-    """Memberships that `groups` had when the plan was made."""
+    """Number of memberships that `groups` had when the plan was made."""
     max_removals: float = 0.10
     """Below 1: share of `members_now`, at least five removals. From 1: number of removals. 0: none."""
     skipped: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ class Plan:
     @property
     def additions(self) -> int:
         """Number of memberships that are added."""
-        return len({(change.user_id, group) for change in self._memberships for group in change.add})
+        return len({(change.user_id, group) for change in self._membership_changes for group in change.add})
 
     @property
     def removals(self) -> int:
@@ -124,7 +124,7 @@ class Plan:
         numbers = (
             ("create", kinds["create_group"], "group"),
             ("invite", kinds["invite_person"], "person"),
-            ("change", len({change.user_id for change in self._memberships}), "user"),
+            ("change", len({change.user_id for change in self._membership_changes}), "user"),
             ("add", self.additions, "membership"),
             ("remove", self.removals, "membership"),
             ("delete", kinds["delete_group"], "group"),
@@ -201,13 +201,13 @@ class Plan:
         return plan
 
     @property
-    def _memberships(self) -> list[ChangeMemberships]:
+    def _membership_changes(self) -> list[ChangeMemberships]:
         return [change for change in self.changes if isinstance(change, ChangeMemberships)]
 
     @property
     def _removed(self) -> set[tuple[UUID, TargetGroup]]:
         """Distinct, because a plan that was edited by hand may contain duplicates."""
-        return {(change.user_id, group) for change in self._memberships for group in change.remove}
+        return {(change.user_id, group) for change in self._membership_changes for group in change.remove}
 
 
 def removal_limit(max_removals: float, members_now: int) -> int:

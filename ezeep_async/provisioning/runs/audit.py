@@ -1,4 +1,4 @@
-"""The audit log: each write before it is sent, and its outcome, as lines of JSON (requirements 7-9, 7-15)."""
+"""The audit log: each write before it is sent, and its outcome, as lines of JSON (docs/requirements.md, 7-9 and 7-15)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a run and its undo read before the first write, and the checks of a plan against it (requirements 7-2, 7-5 to 7-7)."""
+"""What a run and its undo read before the first write, and the checks of a plan against it.
+
+docs/requirements.md, 7-2 and 7-5 to 7-7
+"""
 
 from __future__ import annotations
 
