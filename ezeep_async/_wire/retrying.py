@@ -20,9 +20,9 @@ FIRST_THROTTLE_DELAY_S = 0.05
 LONGEST_THROTTLE_DELAY_S = 2.0
 """Short, because a 429 also halves the concurrency of the session."""
 THROTTLES_PER_RETRY = 2
-"""Attempts that may end in a 429, for each configured retry. All failures of a call count as attempts."""
+"""After a 429 a call has this many retries for each configured one. One counter serves all failures of the call."""
 RETRY_CREDITS = 20.0
-"""Retries of one session that may follow each other without a success. Retries after a 429 take none."""
+"""Retries of one session without a success between them. A retry after a 429 takes none."""
 CREDITS_PER_SUCCESS = 0.2
 
 LONGEST_RETRY_AFTER_S = 1e9
@@ -92,9 +92,10 @@ def is_response_lost(failure: EzeepError) -> bool:
 
 def may_be_repeated(failure: EzeepError, *, idempotent: bool) -> bool:
     """Whether a retry can help and is safe."""
-    if not idempotent or isinstance(failure, TransportError):
-        return idempotent or never_processed(failure)
-    return never_processed(failure) or getattr(failure, "status", None) in _RETRIED_IF_IDEMPOTENT
+    may_help = isinstance(failure, TransportError) or (
+        isinstance(failure, ApiError) and failure.status in _RETRIED_IF_IDEMPOTENT
+    )
+    return never_processed(failure) or (idempotent and may_help)
 
 
 def retry_delay(

@@ -111,7 +111,7 @@ class PageIterator(Generic[T]):
     """
 
     def __init__(self, listing: Listing[T], drift: Drift | None = None) -> None:
-        self.drift = drift or Drift()
+        self.drift = Drift() if drift is None else drift
         self._listing = listing
         self._guard = LoopGuard(listing.page_size, listing.offset)
         self._plan = PrefetchPlan()

@@ -15,7 +15,7 @@ from ezeep_async.pagination.loop_guard import (
     LoopGuard,
 )
 from ezeep_async.pagination.prefetch import PrefetchPlan
-from ezeep_async.pagination.reader import KNOWN_ROWS, KnownRows
+from ezeep_async.pagination.reader import KNOWN_ROWS, Drift, KnownRows
 
 
 ENDS = (UUID(int=1), UUID(int=2))
@@ -54,6 +54,12 @@ def test_4_3_the_rows_of_a_page_that_no_page_before_it_had(page: tuple[int, ...]
     known.new_of(users(1, 2, 3))
     assert [user.id.int for user in known.new_of(users(*page))] == new
     assert known.distinct == 3 + len(new)
+
+
+def test_4_4_drift_is_true_if_there_are_signs() -> None:
+    """4-4: duplicates are among them, but are counted apart."""
+    assert not Drift()
+    assert Drift(detected=True, duplicates=1)
 
 
 @pytest.mark.parametrize("page_size", [1, 100, 7000, 20_000])

@@ -215,7 +215,12 @@ def test_6_13_a_500_is_retried_only_where_that_is_harmless() -> None:
 
 
 @pytest.mark.parametrize(
-    "failure", [UnexpectedResponse("x", status=200), UnexpectedRedirect("x", status=301)]
+    "failure",
+    [
+        UnexpectedResponse("x", status=200),
+        UnexpectedResponse("x", status=502),
+        UnexpectedRedirect("x", status=301),
+    ],
 )
 def test_6_13_responses_that_make_no_sense_are_not_retried(failure: EzeepError) -> None:
     """6-13: a redirect and a page of HTML are not retried."""
