@@ -225,7 +225,7 @@ class Faults:
         self._holds.clear()
 
     async def apply(
-        self, request: RecordedRequest, process: Callable[[], web.Response]
+        self, request: RecordedRequest, process: Callable[[], web.Response], latency: float
     ) -> web.Response | None:
         """The response of a request, processed or not; None: its connection is to be closed."""
         due = [fault for fault in self._faults if fault.counts(request)]
@@ -239,6 +239,8 @@ class Faults:
         drop = effect.get("drop")
         if drop == "before":
             return None
+        if latency > 0:
+            await asyncio.sleep(latency)
         response = None
         if effect.get("status") is None or effect.get("processed", False) or drop == "after":
             response = process()  # not interrupted by a client that disconnects

@@ -259,9 +259,8 @@ class Sandbox:
             self._parallel -= 1
 
     async def _serve(self, request: web.BaseRequest, record: RecordedRequest) -> web.StreamResponse:
-        if self.behaviour.latency > 0 and _is_protected(record):
-            await asyncio.sleep(self.behaviour.latency)
-        response = await self.faults.apply(record, partial(self._process, request, record))
+        latency = self.behaviour.latency if _is_protected(record) else 0.0
+        response = await self.faults.apply(record, partial(self._process, request, record), latency)
         return _disconnect(request) if response is None else _respond(request, record, response)
 
     def _process(self, request: web.BaseRequest, record: RecordedRequest) -> web.Response:

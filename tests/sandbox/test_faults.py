@@ -31,6 +31,19 @@ async def test_nth_and_times(server, client):
     assert server.count("GET /v1/users/me/") == 9
 
 
+async def test_faults_and_holds_come_before_the_latency(server, client):
+    server.behaviour.latency = 30.0
+    fault = server.faults.add("GET /v1/users/me/", times=None, drop="before")
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await client("GET", ME)
+    fault.remove()
+    hold = server.faults.hold("GET /v1/users/me/")
+    request = asyncio.create_task(client("GET", ME))
+    await hold.arrived()
+    request.cancel()
+    await asyncio.wait([request])
+
+
 async def test_first_of_two_due_faults_applies(server, client):
     first = server.faults.add("GET /v1/users/me/", status=500)
     second = server.faults.add("GET /v1/users/me/", nth=2, status=502)

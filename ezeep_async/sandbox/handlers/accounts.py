@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -29,6 +30,7 @@ routes = RouteTable()
 _USERS = "/v1/users/"
 _INVITATIONS = "/v1/userinvitations/"
 _roles = typed(Annotated[tuple[Literal["admin", "user"], ...], msgspec.Meta(min_length=1)])
+_DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _WRONG_FORMAT = "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
 
 
@@ -63,7 +65,12 @@ def update_person(state: State, request: RecordedRequest, caller: Person) -> web
         return address
 
     name = text(longest=150)
-    parsers = {"first_name": name, "last_name": name, "email": free_email, "roles": _roles}
+    parsers = {
+        "first_name": name,
+        "last_name": name,
+        "email": free_email,
+        "roles": lambda value: tuple(dict.fromkeys(_roles(value))),
+    }
     fields = json_fields(request, parsers)
     if set(fields.get("roles", person.roles)) != set(person.roles):
         require_admin(caller)
@@ -121,7 +128,9 @@ def send_again(state: State, request: RecordedRequest, caller: Person) -> web.Re
 
 def _expire_date(value: Any) -> str:
     try:
-        moment = datetime.fromisoformat(value if "T" in value else "")
+        if _DATETIME.fullmatch(value) is None:  # `fromisoformat` accepts more formats than the service
+            raise ValueError
+        moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         raise WrongField(_WRONG_FORMAT) from None
     return _stamp(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))

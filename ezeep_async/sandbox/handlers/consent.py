@@ -21,6 +21,9 @@ from ezeep_async.sandbox.tokens import SCOPE, Pairing
 
 routes = RouteTable()
 _AUTHORIZE_PATH = "/oauth/authorize/"
+_OWN_FIELDS = {"csrf_token", "username", "decision"}
+"""Fields of the form that no query parameter may set."""
+_SUGGESTIONS = 20
 _PAGE = Template(files("ezeep_async.sandbox").joinpath("data", "page.html").read_text("utf-8"))
 
 
@@ -90,6 +93,7 @@ def _form(
 ) -> web.Response:
     """The page with the form; again, with an error, after an e-mail address that is not in the organization."""
     token = secrets.token_urlsafe(24)
+    carried = {name: value for name, value in carried.items() if name not in _OWN_FIELDS}
     state.forms[token] = carried
     title = "Allow this application?"
     asks = "An application asks to manage groups and users of your organization, in your name."
@@ -106,12 +110,17 @@ def _form(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
         for name, value in {**carried, "csrf_token": token}.items()
     )
+    people = "".join(
+        f'<option value="{escape(person.email)}">'
+        for person in state.organization.listed_people()[:_SUGGESTIONS]
+    )
     content = f"""<p>{asks}</p>
 {error}
 <form method="post" action="{request.route}">
 {hidden}
 <label for="username">Who is logged in</label>
-<input id="username" name="username" type="email" required value="{escape(username or "")}">
+<input id="username" name="username" type="email" list="people" required value="{escape(username or "")}">
+<datalist id="people">{people}</datalist>
 <button name="decision" value="approve">Allow</button>
 <button name="decision" value="deny" formnovalidate>Decline</button>
 </form>"""

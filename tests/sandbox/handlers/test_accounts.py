@@ -25,6 +25,7 @@ async def test_update(server, client):
     assert person["display_name"] == "Ana"
     assert {name: person[name] for name in change} == change
     assert await client("GET", path) == (200, person)
+    assert (await client("PATCH", path, json={"roles": ["user", "user"]}))[1]["roles"] == ["user"]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,19 @@ async def test_invitations(server, client):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["tomorrow", "2021-07-22", "2021-13-22T15:15:33", 5, None, "2021-07-22 15:15:33"]
+    "wrong",
+    [
+        "tomorrow",
+        "2021-07-22",
+        "2021-13-22T15:15:33",
+        5,
+        None,
+        "2021-07-22 15:15:33",
+        "20210722T151533",
+        "2021-07-22T15",
+        "2021-07-22T15:15:33,5",
+        "2021-W29-4T15:15:33",
+    ],
 )
 async def test_invitation_dates(client, wrong):
     status, errors = await client("POST", INVITATIONS, json={"email": "a@example.org", "expire_date": wrong})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -72,6 +73,8 @@ async def test_consent_page(server, client):
     assert form.buttons == ["approve", "deny"]
     assert form.fields["username"] == SANDBOX_ADMIN
     assert form.fields["state"] == "s&t=<a>"
+    suggested = [person.email for person in server.organization.listed_people()[:20]]
+    assert re.findall('<option value="(.*?)">', await response.text()) == suggested
     assert form.fetched == ["data:,"]  # no icon either: browsers would request one
 
 
@@ -121,8 +124,15 @@ async def test_login_as_another_person_without_pkce(server, client):
     assert (await client("GET", "/v1/users/me/"))[1]["id"] == str(person.id)
 
 
-async def test_decline(server, client):
-    response = await pressed(client, await opened(client, query(server)), "deny")
+async def test_query_parameters_with_the_names_of_form_fields_are_ignored(server, client):
+    params = query(server, username="unknown", csrf_token="forged", decision="deny")
+    response = await pressed(client, await opened(client, params), "approve")
+    assert "code" in URL(response.headers["Location"]).query
+
+
+@pytest.mark.parametrize("changes", [{}, {"username": ""}], ids=["admin", "no address"])
+async def test_decline(server, client, changes):
+    response = await pressed(client, await opened(client, query(server)), "deny", **changes)
     back = URL(response.headers["Location"])
     assert (response.status, back.query["error"], back.query["state"]) == (302, "access_denied", "s&t=<a>")
     assert "code" not in back.query
