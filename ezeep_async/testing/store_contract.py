@@ -132,42 +132,40 @@ class TokenStoreContract(CommonContract):
         finally:
             if process.pid is not None:
                 process.kill()
+                process.join()
 
     def test_the_lock_excludes_event_loops_in_other_threads(self) -> None:
         """An asynchronous session and a `run_sync` session of one process may share a store object."""
         reports = threading.Event(), threading.Event()
-        with LoopThread() as thread:
-            start = partial(thread.begin, partial(enter_elsewhere, lambda: self.store, None, *reports))
+        with LoopThread() as one, LoopThread() as two:
+            start = partial(one.begin, partial(enter_elsewhere, lambda: self.store, None, *reports))
             anyio.run(self.assert_excludes_elsewhere, None, start, *reports, "another thread")
+            use = partial(self.limited, partial(self.use_in_turn, [self.store] * 2, []))
+            for call in [thread.begin(use) for thread in (one, two)]:
+                assert call.done.acquire(timeout=5 * self.patience), "the lock never wakes a waiter"
+                call.outcome()
 
     async def test_one_task_at_a_time_holds_the_lock(self) -> None:
         """Six tasks on two store objects acquire it twice each."""
-        holders = 0
+        await self.use_in_turn([self.store, self.other] * 3, [])
 
-        async def hold_twice(store: TokenStore) -> None:
-            nonlocal holders
-            for _ in range(2):
-                async with self.acquired(store.lock, "while others use it in turn"):
-                    holders += 1
-                    await yield_to_others(store)
-                    assert holders == 1, "two tasks held the lock at the same time"
-                    holders -= 1
-
-        await asyncio.gather(*[hold_twice(store) for store in [self.store, self.other] * 3])
-
-    async def test_a_cancelled_waiter_does_not_release_the_lock(self) -> None:
+    @either_lock
+    async def test_a_cancelled_waiter_does_not_release_the_lock(self, name: str | None) -> None:
         """The holder keeps the lock, and the next waiter acquires it afterwards."""
-        for rounds in (*CANCEL_AFTER_LOOP_ROUNDS, None):
-            order: list[str] = []
-            async with self.acquired(self.store.lock, "after a waiter was cancelled"):
-                waiting = asyncio.create_task(enter(self.other.lock, [], stay=True))
-                await (yield_to_others(self.store) if rounds is None else loop_rounds(rounds))
-                await self.cancel(waiting)
-                later = asyncio.create_task(enter(self.other.lock, order))
-                await yield_to_others(self.store)
-                order.append("out")
-            await self.assert_ends(later, "the lock is not acquired any more after a waiter was cancelled")
-            assert order == ["out", "in"], "a cancelled waiter released the lock of another task"
+        async with lock_of(self.store, name) as one, lock_of(self.other, name) as two:
+            for rounds in (*CANCEL_AFTER_LOOP_ROUNDS, None):
+                order: list[str] = []
+                async with self.acquired(one, "after a waiter was cancelled"):
+                    waiting = asyncio.create_task(enter(two, [], stay=True))
+                    await (yield_to_others(self.store) if rounds is None else loop_rounds(rounds))
+                    await self.cancel(waiting)
+                    later = asyncio.create_task(enter(two, order))
+                    await yield_to_others(self.store)
+                    order.append("out")
+                await self.assert_ends(
+                    later, "the lock is not acquired any more after a waiter was cancelled"
+                )
+                assert order == ["out", "in"], "a cancelled waiter released the lock of another task"
 
     @either_lock
     async def test_a_waiter_cancelled_on_its_turn_passes_the_lock_on(self, name: str | None) -> None:
@@ -220,8 +218,15 @@ class TokenStoreContract(CommonContract):
         one, two = self.store, self.other
         for store in (one, two):
             await self.assert_loads(store, None, "an empty store")
-        less = attrs.evolve(token_set(2), refresh_token="", expires_in=None)
-        for writer, reader, tokens in ((one, two, token_set(1)), (two, one, less), (one, two, token_set(3))):
+        full = attrs.evolve(token_set(1), scope="first", token_type="First")  # noqa: S106  # no token
+        less = attrs.evolve(token_set(2), refresh_token="", scope="", expires_in=None)
+        more, last = token_set(3), token_set(4)
+        for writer, reader, tokens in (
+            (one, two, full),
+            (one, two, less),
+            (two, one, more),
+            (one, two, last),
+        ):
             await self.saved(writer, tokens)
             await self.assert_loads(reader, tokens, "what another store object saved")
 
@@ -291,7 +296,8 @@ class TokenStoreContract(CommonContract):
         tokens = await self.saved(self.store, token_set(1))
         with raises(TokenStoreError, f"load() {what}", tokens):
             optional(self.other, "bind")(client, account)
-            await self.other.load()
+            async with self.acquired(self.other.lock):
+                await self.other.load()
         with raises(TokenStoreError, f"replacement {what}", tokens, token_set(2)):
             optional(self.other, "bind")(client, account)
             async with self.acquired(self.other.lock):
@@ -313,7 +319,10 @@ class TokenStoreContract(CommonContract):
                 await self.make_calls(one, two)
                 third = await self.refreshed(second, 2)
                 self.sandbox.expire_access_tokens()
+                before = self.sandbox.count("GET /v1/users/me/")
                 await self.make_calls(one, two)
+                sent = self.sandbox.count("GET /v1/users/me/") - before
+                assert sent <= 2 * 2 * CALLS, "a call was sent more than twice"
                 fourth = await self.refreshed(third, 3)
                 await two.oauth.revoke()
             await self.assert_loads(self.other, None, "an empty store after revoke()")
@@ -383,7 +392,7 @@ class ReadOnlyTokenStoreContract(CommonContract):
         async with self.sandbox:
             async with self.session_with(self.make_store()) as session:
                 try:
-                    await session.accounts.me()
+                    await asyncio.gather(*[session.accounts.me() for _ in range(3)])
                 except EzeepError as error:
                     raise AssertionError(f"a call with a valid access token failed: {error!r}") from error
                 self.sandbox.expire_access_tokens()
@@ -399,7 +408,8 @@ class ReadOnlyTokenStoreContract(CommonContract):
 
     async def assert_gives(self, store: TokenStore, tokens: TokenSet) -> None:
         """Fail unless the store loads these tokens, the refresh token if it has one."""
-        found = await store.load()
+        async with self.acquired(store.lock):
+            found = await store.load()
         assert found is not None, "load() gives None for the token set of the source"
         assert_no_token(f"{store!r} {store}", "repr or str of the store", tokens)
         assert found.access_token == tokens.access_token, "load() gives another token set than the source has"

@@ -206,6 +206,26 @@ class Merges(Shelf):
         await super().save(tokens)
 
 
+class MergesTheScope(Shelf):
+    async def save(self, tokens: TokenSet, /) -> None:
+        old = await self.load()
+        await super().save(tokens if old is None else attrs.evolve(tokens, scope=tokens.scope or old.scope))
+
+
+class ShowsWhatItLoaded(Shelf):
+    async def load(self) -> TokenSet | None:
+        self.loaded = await super().load()
+        return self.loaded
+
+    async def save(self, tokens: TokenSet, /) -> None:
+        await super().save(tokens)
+        self.loaded = None
+
+    def __repr__(self) -> str:
+        loaded = getattr(self, "loaded", None)
+        return f"<{loaded.access_token}>" if loaded is not None else "<>"
+
+
 class RemembersWhatItLoaded(Shelf):
     seen: TokenSet | None = None
 
@@ -371,6 +391,34 @@ class LendsLocksToOne(Shelf):
 
     def shared_locks(self) -> ShelfLocks:
         return ShelfLocks(set())
+
+
+class _SlowLocks(ShelfLocks):
+    @asynccontextmanager
+    async def hold(self, name: str, /) -> AsyncIterator[None]:
+        await asyncio.sleep(0.02)
+        yield
+
+
+class LendsSlowLocksThatExcludeNone(Shelf):
+    def shared_locks(self) -> ShelfLocks:
+        return _SlowLocks(self.place.names)
+
+
+class _LocksThatWaitersRelease(ShelfLocks):
+    @asynccontextmanager
+    async def hold(self, name: str, /) -> AsyncIterator[None]:
+        try:
+            async with super().hold(name):
+                yield
+        except asyncio.CancelledError:
+            self.names.discard(name)
+            raise
+
+
+class LendsLocksThatWaitersRelease(Shelf):
+    def shared_locks(self) -> ShelfLocks:
+        return _LocksThatWaitersRelease(self.place.names)
 
 
 class _LeakingLocks(ShelfLocks):
