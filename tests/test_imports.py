@@ -305,8 +305,9 @@ def test_only_the_portal_knows_about_threads() -> None:
     wrong = [
         where
         for path in FILES
-        # A store's lock between processes is tried with one.
-        if part_of(module_of(path)) not in {"blocking", "cli", "testing"}
+        # The contract tests a store's lock between processes.
+        if part_of(module_of(path)) not in {"blocking", "cli"}
+        and module_of(path) not in {"testing.store_checks", "testing.store_contract"}
         for name, where in outside(path)
         if is_from(name, "concurrent", "anyio.from_thread", "multiprocessing")
     ]

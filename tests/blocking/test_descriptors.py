@@ -249,19 +249,28 @@ def test_each_loop_is_a_new_reading(groups: BlockingGroups) -> None:
 
 
 def test_the_other_methods_of_the_paginator() -> None:
+    fetched: list[int] = []
+    repeated = 0
+
     async def fetch(params: Mapping[str, str]) -> tuple[PageBody[Item], bytes]:
         offset, limit = int(params["offset"]), int(params["limit"])
+        fetched.append(offset)
         end = min(6, offset + limit)
         following = f"https://localhost/?limit={limit}&offset={end}" if end < 6 else None
-        return PageBody(items(offset, end), 6, following), b"{}"
+        return PageBody(items(max(0, offset - repeated), end), 6, following), b"{}"
 
     aio = pagination.Paginator(fetch, page_size=2)
     paginator = BlockingPaginator(aio, "session.groups.list(...)")
     assert paginator.collect() == items(0, 6)
+    assert fetched == [0, 2, 4]
     assert paginator.collect(consistent=True) == items(0, 6)
+    assert fetched == [0, 2, 4] * 3
     assert paginator.first() == items(0, 1)[0]
     assert paginator.count() == 6
     assert (paginator.drift, paginator.duplicates) == (False, 0)
+    repeated = 1
+    assert paginator.collect() == items(0, 6)
+    assert (paginator.drift, paginator.duplicates) == (True, 1)
     assert repr(paginator) == "<BlockingPaginator of session.groups.list(...)>"
 
 

@@ -78,7 +78,7 @@ def usable(tokens: TokenSet, *, is_stored: bool = False) -> None:
     assert tokens.expires_in is None or 0 < tokens.expires_in < float("inf")
     assert min(60.0, (tokens.expires_in or 3600.0) / 5) > 0
     f"Bearer {tokens.access_token}".encode("ascii")
-    oauth_form(TOKEN_PATH, {"grant_type": "refresh_token", "refresh_token": tokens.refresh_token})
+    oauth_form(TOKEN_PATH, {"scope": tokens.scope, "refresh_token": tokens.refresh_token})
     assert tokens_in(json.loads(json.dumps(with_tokens({}, tokens, None))), "here") == tokens
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from aiohttp import web
@@ -65,12 +65,7 @@ def update_person(state: State, request: RecordedRequest, caller: Person) -> web
         return address
 
     name = text(longest=150)
-    parsers = {
-        "first_name": name,
-        "last_name": name,
-        "email": free_email,
-        "roles": lambda value: tuple(dict.fromkeys(_roles(value))),
-    }
+    parsers = {"first_name": name, "last_name": name, "email": free_email, "roles": _distinct_roles}
     fields = json_fields(request, parsers)
     if set(fields.get("roles", person.roles)) != set(person.roles):
         require_admin(caller)
@@ -124,6 +119,10 @@ def send_again(state: State, request: RecordedRequest, caller: Person) -> web.Re
     invitation.updated = _stamp(state.clock.now())
     invitation.delivery_status = "SENT"
     return json_response({"id": invitation.id})
+
+
+def _distinct_roles(value: object) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(cast("tuple[str, ...]", _roles(value))))
 
 
 def _expire_date(value: Any) -> str:
