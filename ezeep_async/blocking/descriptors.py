@@ -97,16 +97,17 @@ def plain(func: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Twin[S],
 
 
 def listing(
-    func: Callable[Concatenate[S, P], Paginator[T]],
+    func: Callable[Concatenate[S, P], Paginator[T]], item: type[T] | None = None
 ) -> Callable[Concatenate[Twin[S], P], BlockingPaginator[T]]:
-    """Return a `BlockingPaginator` instead of a `Paginator`."""
+    """Return a `BlockingPaginator` instead of a `Paginator`. `item` replaces a type variable in the signature."""
 
     def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> BlockingPaginator[T]:
         aio, called = _async_form(instance)
         return BlockingPaginator(func(aio, *args, **kwargs), f"{called}.{func.__name__}(...)")
 
     signature = inspect.signature(func)
-    signature = signature.replace(return_annotation=f"Blocking{signature.return_annotation}")
+    returned = signature.return_annotation if item is None else f"Paginator[{item.__name__}]"
+    signature = signature.replace(return_annotation=f"Blocking{returned}")
     vars(body)["__signature__"] = signature
     return _method(func, body)
 

@@ -18,6 +18,8 @@ from ezeep_async.auth.oauth import OAuth
 from ezeep_async.blocking import portal
 from ezeep_async.blocking.descriptors import call, listing, on_loop, plain
 from ezeep_async.errors import BlockingCallError, SessionClosed, TokenStoreError
+from ezeep_async.models.accounts import AccountUser, Invitation
+from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.service import Provisioning
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
@@ -117,7 +119,7 @@ class _BlockingResource(Generic[A]):
 class BlockingGroups(_BlockingResource[Groups]):
     """Groups and their members; the blocking form of `Groups`."""
 
-    list = listing(Groups.list)
+    list = listing(Groups.list, Group)
     get = call(Groups.get)
     create = call(Groups.create)
     update = call(Groups.update)
@@ -149,7 +151,7 @@ class BlockingUsers(_BlockingResource[Users]):
 class BlockingInvitations(_BlockingResource[Invitations]):
     """Invitations to the organization; the blocking form of `Invitations`."""
 
-    list = listing(Invitations.list)
+    list = listing(Invitations.list, Invitation)
     create = call(Invitations.create)
     find = call(Invitations.find)
     resend = call(Invitations.resend)
@@ -158,7 +160,7 @@ class BlockingInvitations(_BlockingResource[Invitations]):
 class BlockingAccounts(_BlockingResource[Accounts]):
     """Account users; the blocking form of `Accounts`."""
 
-    list = listing(Accounts.list)
+    list = listing(Accounts.list, AccountUser)
     get = call(Accounts.get)
     me = call(Accounts.me)
     update = call(Accounts.update)

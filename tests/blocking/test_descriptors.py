@@ -23,7 +23,8 @@ from ezeep_async._wire.converter import PageBody
 from ezeep_async.blocking import descriptors as blocking
 from ezeep_async.blocking import portal
 from ezeep_async.blocking.descriptors import BlockingPaginator, call, listing, plain
-from ezeep_async.blocking.session import BlockingUsers
+from ezeep_async.blocking.session import BlockingAccounts, BlockingInvitations, BlockingUsers
+from ezeep_async.blocking.session import BlockingGroups as SessionGroups
 from ezeep_async.errors import BlockingCallError, NotFound, SessionClosed
 from ezeep_async.pagination import paginator as pagination
 from ezeep_async.pagination.reader import Page
@@ -159,8 +160,20 @@ def test_5_8_a_listings_signature_differs_only_in_its_return_annotation(groups: 
     assert mine.return_annotation == "BlockingPaginator"
 
 
-def test_5_8_a_listings_return_annotation_keeps_the_item_type() -> None:
-    assert inspect.signature(BlockingUsers.list).return_annotation == "BlockingPaginator[User]"
+@pytest.mark.parametrize(
+    ("method", "item"),
+    [
+        (BlockingUsers.list, "User"),
+        (SessionGroups.list, "Group"),
+        (SessionGroups.members, "User"),
+        (BlockingAccounts.list, "AccountUser"),
+        (BlockingInvitations.list, "Invitation"),
+    ],
+)
+def test_5_8_a_listings_return_annotation_keeps_the_item_type(
+    method: Callable[..., object], item: str
+) -> None:
+    assert inspect.signature(method).return_annotation == f"BlockingPaginator[{item}]"
 
 
 def test_names_and_docstrings_are_those_of_a_method(groups: BlockingGroups) -> None:
