@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import inspect
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ezeep_async._runtime import forks
 from ezeep_async._runtime.contained_tasks import ContainedTask
@@ -41,7 +42,10 @@ class ShieldedTask(ContainedTask[T]):
     def cancel(self, msg: object = None) -> bool:
         """Cancel it, if its own time limit or `is_cancellable` allows it. Return whether it was."""
         loop = self.get_loop()
-        by_timer = self.has_timers and loop.is_running() and asyncio.current_task(loop) in {None, self}
+        # Before its first step it has no time limits, so a callback that cancels it is not one of them.
+        coroutine = cast("Coroutine[Any, Any, T]", self.get_coro())
+        has_timers = self.has_timers and inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
+        by_timer = has_timers and loop.is_running() and asyncio.current_task(loop) in {None, self}
         return super().cancel(msg) if by_timer or self.is_cancellable else False
 
     def abort(self) -> bool:

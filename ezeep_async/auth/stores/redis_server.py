@@ -17,7 +17,7 @@ from ezeep_async._runtime.running_time import RunningTimeout
 from ezeep_async._text.cleaning import cleaned
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.stores.threads import completed
-from ezeep_async.auth.tasks import start_self_timed
+from ezeep_async.auth.tasks import retry_if_cancelled, start_self_timed
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
 
 
@@ -167,9 +167,16 @@ class RedisServer:
         return None
 
     async def _command(self, *command: str | int, limit: float = RESPONSE_TIMEOUT_S) -> Any:
-        async with self.connected() as client:
+        async def attempt() -> Any:
             with RunningTimeout(limit):
                 return await client.execute_command(*command)
+
+        async with self.connected() as client:
+            try:
+                return await retry_if_cancelled(attempt)
+            except asyncio.CancelledError:
+                # `asyncio.run()` at its end cancels the task that `asyncio.wait_for` starts inside redis (Python 3.11).
+                return await retry_if_cancelled(attempt)
 
     def _redacted(self, error: Exception) -> str:
         """Return the message of Redis without the repeated arguments, which may include the password."""
