@@ -20,11 +20,12 @@ from ezeep_async._http.time_limits import Attempt
 from ezeep_async._http.tracing import Tracing
 from ezeep_async._http.transport import Transport
 from ezeep_async._text.redaction import Secret
-from ezeep_async._wire.requests import Host, Phase, Request
+from ezeep_async._wire.requests import SAFE_METHODS, Host, Phase, Request
 from ezeep_async._wire.responses import RawResponse, error_from, is_success
 from ezeep_async._wire.retrying import (
     RetryBudget,
     is_response_lost,
+    is_unreadable,
     may_be_repeated,
     may_have_happened,
     retry_delay,
@@ -83,7 +84,7 @@ class _Call:
     def may_have_happened(self, *, interrupted: bool = False) -> bool:
         """Whether any attempt may have changed something on the server."""
         left = interrupted and self.sending is not None and self.sending.sent
-        return self.request.method != "GET" and (self.ambiguous or left)
+        return self.request.method not in SAFE_METHODS and (self.ambiguous or left)
 
     def is_already_deleted(self, failure: errors.EzeepError) -> bool:
         """Whether a 404 to DELETE means success, because an earlier attempt may have deleted the record."""
@@ -253,7 +254,6 @@ class Sender:
         error = errors.AuthenticationError(message, status=401, request_id=refused.request_id)
         error.attempts = call.attempt
         error.__cause__ = refused
-        error.attempts = refused.attempts
         return error
 
     def _delay_after(
@@ -301,8 +301,7 @@ class Sender:
             failure.request_id = failure.request_id or call.request_id
         if isinstance(failure, errors.TransportError) and call.ambiguous and failure.request_sent is False:
             failure.request_sent = None  # this attempt did not leave; an earlier one may have
-        unreadable = isinstance(failure, errors.UnexpectedResponse) and not 300 <= failure.status < 400
-        if not idempotent and (is_response_lost(failure) or unreadable):
+        if not idempotent and (is_response_lost(failure) or is_unreadable(failure)):
             unknown = errors.OutcomeUnknown(
                 f"{call.request.name}: the response was lost, so it may or may not have been carried out: {failure}",
                 request_id=getattr(failure, "request_id", None) or call.request_id,

@@ -15,7 +15,7 @@ from yarl import URL
 
 from ezeep_async import errors
 from ezeep_async._wire.converter import EXCERPT, decode_json, excerpt
-from ezeep_async._wire.requests import Request
+from ezeep_async._wire.requests import SAFE_METHODS, Request
 from ezeep_async._wire.retrying import retry_after_of
 
 
@@ -196,6 +196,7 @@ def decode_response(request: Request, response: RawResponse, read: Callable[[byt
             request_id=response.request_id,
             attempts=response.attempts,
         )
+        problem.may_have_happened = request.method not in SAFE_METHODS
     raise problem
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from ezeep_async.errors import ApiError, EzeepError, RateLimited, TransportError
+from ezeep_async.errors import ApiError, EzeepError, RateLimited, TransportError, UnexpectedResponse
 from ezeep_async.settings import Settings
 
 
@@ -75,12 +75,19 @@ def never_processed(failure: EzeepError) -> bool:
 
 
 def may_have_happened(failure: EzeepError) -> bool:
-    """Whether the request may have been carried out: no response, a 408, or a 5xx other than 503."""
+    """Whether the request may have been carried out: no readable response, a 408, or a 5xx other than 503."""
     if never_processed(failure):
         return False
-    return isinstance(failure, TransportError) or (
-        isinstance(failure, ApiError) and (failure.status == 408 or failure.status >= 500)
+    return (
+        isinstance(failure, TransportError)
+        or is_unreadable(failure)
+        or (isinstance(failure, ApiError) and (failure.status == 408 or failure.status >= 500))
     )
+
+
+def is_unreadable(failure: EzeepError) -> bool:
+    """Whether the response says nothing about the request. A redirect does: it is not followed."""
+    return isinstance(failure, UnexpectedResponse) and not 300 <= failure.status < 400
 
 
 def is_response_lost(failure: EzeepError) -> bool:

@@ -323,3 +323,28 @@ async def test_6_2_a_very_long_retry_after_is_no_short_one(status: str, asked: l
     assert requests == 1
     assert caught.value.retry_after is not None
     assert 900 <= caught.value.retry_after < float("inf")
+
+
+@pytest.mark.parametrize(
+    ("response", "happened"),
+    [
+        (http(b"not JSON"), True),
+        (http(b"{}"), True),
+        (b"SSH-2.0-server\r\n\r\n", True),
+        (http(b"", "Location: /elsewhere/", status="302 Found"), False),
+    ],
+)
+async def test_3_15_a_write_whose_response_cannot_be_read_may_have_happened(
+    response: bytes, happened: bool
+) -> None:
+    """A redirect is not followed, so nothing was carried out. A read never changes anything."""
+    async with (
+        PlayServer(says(response), says(response)) as server,
+        session_on(server.url, **LIMITS) as session,
+    ):
+        with pytest.raises(UnexpectedResponse) as written:
+            await session.groups.update(ID, name="g")
+        with pytest.raises(UnexpectedResponse) as read:
+            await session.groups.get(ID)
+
+    assert [each.value.may_have_happened for each in (written, read)] == [happened, False]
