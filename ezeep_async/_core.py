@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import aiohttp
@@ -181,13 +181,11 @@ class Core:
             self._check_loop()
             return await self._sender.send(request)
 
-    @asynccontextmanager
-    async def exclusive(self, *name: str) -> AsyncGenerator[Lost, None]:
+    async def exclusive(self, *name: str) -> AbstractAsyncContextManager[Lost]:
         if self._to_open is not None or self._closing is not None:
             await self.open()
         self._check_loop()
-        async with self._exclusive.hold(*name) as lost:
-            yield lost
+        return self._exclusive.hold(*name)
 
     # A default argument, as the module's globals are gone when it is collected at the end of the interpreter.
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:

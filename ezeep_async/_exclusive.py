@@ -127,7 +127,7 @@ class Exclusive:
         full_name = (self._api, *name)
         place = await queues.enter(full_name)
         try:
-            manager, held = await self._acquire_shared(full_name)
+            manager, held = await self._acquire_shared(full_name) if self._shared else (None, None)
             try:
                 yield lambda: held is not None and held.lost
             finally:

@@ -42,8 +42,8 @@ class Api(Protocol):
         """Return the 2xx response. Raises an `EzeepError` for every other outcome."""
         ...
 
-    def exclusive(self, *name: str) -> AbstractAsyncContextManager[Callable[[], bool]]:
-        """Hold the lock of `name`. Yields a function that returns whether the lock was lost since."""
+    def exclusive(self, *name: str) -> Awaitable[AbstractAsyncContextManager[Callable[[], bool]]]:
+        """The lock of `name`. Holding it gives a function that returns whether the lock was lost since."""
         ...
 
 
@@ -195,8 +195,7 @@ class Turn:
             )
         task = ContainedTask(work())
         self.has_written = True
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        self._writes = {*self.in_flight, task}
         return await asyncio.shield(task)
 
 
@@ -229,7 +228,7 @@ class Turns:
         A caller that is cancelled while it waits or reads writes nothing. A write in flight is completed, and the next
         turn begins after it.
         """
-        manager = self._api.exclusive(*name)
+        manager = await self._api.exclusive(*name)
         turn = Turn(await manager.__aenter__())
 
         async def release_after(writes: set[asyncio.Task[object]]) -> None:
