@@ -282,6 +282,20 @@ async def test_6_4_ensure_gives_up_after_three_creations(
     assert named(sandbox, "Finance") == 0
 
 
+async def test_6_4_ensure_after_a_failed_lookup_creates_no_second_group(
+    session: EzeepSession, sandbox: Sandbox, organization: UUID
+) -> None:
+    """6-4: the response is lost and the lookup is refused: the next caller lists again."""
+    lost = sandbox.faults.add(CREATE, drop="after")
+    sandbox.faults.add("GET /printing/v1/groups/", when=lambda _: lost.hits > 0, status=403)
+    calls = [session.groups.ensure("Finance", organization) for _ in range(2)]
+    refused, found = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(refused, PermissionDenied)
+    assert refused.may_have_happened
+    assert isinstance(found, tuple)
+    assert named(sandbox, "Finance") == 1
+
+
 async def test_ensure_of_an_ambiguous_name_is_refused(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:

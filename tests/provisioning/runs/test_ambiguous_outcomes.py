@@ -7,7 +7,18 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from helpers.provisioned import GET_USER, PATCH_USER, add_team, emails, group_named, members, names, new_team
+from helpers.provisioned import (
+    GET_USER,
+    LIST_GROUPS,
+    PATCH_USER,
+    POST_GROUP,
+    add_team,
+    emails,
+    group_named,
+    members,
+    names,
+    new_team,
+)
 
 from ezeep_async import EzeepError, EzeepSession, Plan, Settings
 from ezeep_async.provisioning import ChangeMemberships, DeleteGroup, DesiredState
@@ -178,6 +189,19 @@ async def test_7_15_a_rejection_after_an_earlier_attempt_that_may_have_been_carr
         assert (report.counts, report.rows[0].attempts) == ({outcome: 1}, 2)
         user.groups.add(team.id)
         assert (await session.provisioning.undo(log)).is_empty is (outcome == "failed")
+
+
+async def test_7_15_a_creation_whose_lookup_fails_is_unknown(sandbox: Sandbox, tmp_path: Path) -> None:
+    """7-15: the response to the creation is lost, and the listing that should show the group is refused."""
+    async with a_session(sandbox) as session:
+        plan = await session.provisioning.plan(new_team(sandbox, 1))
+        lost = sandbox.faults.add(POST_GROUP, drop="after")
+        sandbox.faults.add(LIST_GROUPS, when=lambda _: lost.hits > 0, status=403)
+        report = await session.provisioning.apply(plan, audit_log=tmp_path / "log")
+        assert report.rows[0].outcome == "unknown"
+        undo = await session.provisioning.undo(tmp_path / "log", delete_groups=True)
+        await session.provisioning.apply(undo)
+    assert "Team" not in names(sandbox)
 
 
 async def test_7_15_a_failed_read_is_not_an_unknown_write(sandbox: Sandbox) -> None:
