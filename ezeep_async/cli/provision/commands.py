@@ -290,12 +290,12 @@ async def _apply(
     screen = Screen(stderr=as_json)
     show_plan(screen, plan, most=LINES_SHOWN, rest=whole)
     log = applying.audit_log
-    report: Report | None = Report()
+    report: Report | None
     signal = 0
     try:
         plan.check_limits()
         if plan.is_empty:
-            log = None
+            report = await session.provisioning.apply(plan, audit_log=log)  # a given log can be undone
         else:
             if not await confirmed("Make these changes?", yes=applying.yes):
                 complain("nothing was changed")

@@ -367,3 +367,13 @@ async def test_undo_shows_what_is_left_to_take_back(
     assert (ran.code, ran.out, ran.err) == (0, "nothing to change\n", "")
     ran = await ezeep("provision", "undo", log, "-y", env=login)
     assert (ran.code, ran.out, writes(sandbox)) == (0, "nothing to change\n", before)
+
+
+async def test_7_15_a_run_with_nothing_to_do_can_be_undone(login: dict[str, str], tmp_path: Path) -> None:
+    """7-15: a job may undo the audit log that it named, whatever the run had to do."""
+    (tmp_path / "none.csv").write_text("group,member\n", "utf-8")
+    log = str(tmp_path / "audit.jsonl")
+    ran = await ezeep("provision", "apply", str(tmp_path / "none.csv"), "-y", "--audit-log", log, env=login)
+    assert (ran.code, ran.out) == (0, "nothing to change: 0 memberships as they should be\n")
+    ran = await ezeep("provision", "undo", log, "-y", env=login)
+    assert (ran.code, ran.out, ran.err) == (0, "nothing to change\n", "")
