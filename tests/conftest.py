@@ -68,7 +68,7 @@ def _no_blocking(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]
 
 @pytest.fixture(autouse=True)
 def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    """8-3, 3-1, 9-5: a test fails when a secret is told or a token goes astray, whatever else it is about."""
+    """8-3, 3-1, 9-5: every test fails when a secret is shown or a token is sent to the wrong host."""
     watching = installed(monkeypatch)
     yield watching
     assert watching.complaints() == []

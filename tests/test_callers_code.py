@@ -209,7 +209,7 @@ PLACES = ["lock", "locked", "load", "check_writable", "save", "saved", "unlockin
     ("place", "error"),
     [*((place, SystemExit(3)) for place in PLACES), ("save", KeyboardInterrupt()), ("unlocking", Stop())],
 )
-def test_a_store_that_exits_tells_its_caller_and_keeps_the_token_set(
+def test_a_store_that_exits_raises_in_its_caller_and_keeps_the_token_set(
     server: Sandbox, other: BlockingSession, place: str, error: BaseException
 ) -> None:
     store = Exiting(server.tokens(), place=place, error=error)

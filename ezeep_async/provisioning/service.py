@@ -129,7 +129,7 @@ class Provisioning:
             on_event: Called in the event loop after each change. Its exception ends the run, and carries the report.
             audit_log: File to which each write is appended before it is sent, and its outcome after the response. `undo`
                 reads it. A plan that is refused writes nothing to it.
-            verify: "fresh" reads each user before its write. "trust-plan" lists all users once and reads only those who
+            verify: "fresh" reads each user before its write. "trust-plan" lists all users once and reads only users that
                 changed since the plan: half as many requests, but what other writers change during the run is overwritten.
             verify_after: Whether to list all users after the last write, repeat changes of the plan that other writers have
                 undone, and list again, three times at most. Memberships that still differ are in `Report.differences`.

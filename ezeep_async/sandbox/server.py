@@ -122,11 +122,6 @@ class Sandbox:
             raise RuntimeError("the Sandbox is not open: use `async with Sandbox() as sandbox`")
         return f"http://127.0.0.1:{self._ports[host]}"
 
-    @property
-    def organisation(self) -> Organization:
-        """The earlier name of `organization`."""
-        return self.organization
-
     # --- tokens
 
     @property

@@ -55,7 +55,7 @@ async def test_it_is_off_by_default(sandbox: Sandbox, clock: Clock) -> None:
 async def test_two_sessions_on_one_file_make_one_refresh(
     sandbox: Sandbox, clock: Clock, tmp_path: Path
 ) -> None:
-    """Whoever comes second finds what the first one fetched."""
+    """The second session finds the token set that the first one stored."""
     path = tmp_path / "login.json"
     async with (
         open_session(sandbox, FileTokenStore(path), tokens=sandbox.tokens(), clock=clock) as one,

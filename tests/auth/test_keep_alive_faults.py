@@ -27,10 +27,10 @@ pytestmark = pytest.mark.usefixtures("debug_mode")
 @pytest.mark.parametrize(
     "trouble", [{"status": 503, "retry_after": 3600.0}, {"status": 500}, {"drop": "before"}], ids=str
 )
-async def test_a_server_that_is_down_is_asked_again_until_it_is_back(
+async def test_refreshes_are_retried_until_the_server_is_back(
     sandbox: Sandbox, clock: Clock, caplog: pytest.LogCaptureFixture, trouble: dict[str, object]
 ) -> None:
-    """Told once, by each of the two that notice; and in the end the login lives."""
+    """The keep-alive and the refresh each log one warning. The token set works once the server is back."""
     caplog.set_level(logging.INFO, logger="ezeep_async.auth")
     fault = sandbox.faults.add(TOKEN, times=None, **trouble)
     async with open_session(sandbox, clock=clock) as session:

@@ -230,7 +230,7 @@ async def test_a_declined_pairing(empty: EzeepSession) -> None:
         await empty.oauth.wait_for_pairing(pairing, interval=0.01, timeout=5)
 
 
-async def test_a_pairing_that_nobody_confirms(empty: EzeepSession) -> None:
+async def test_an_unconfirmed_pairing_times_out(empty: EzeepSession) -> None:
     """PairingTimeout, which is a TimeoutError too."""
     pairing = await empty.oauth.pair(mode="device")
     with pytest.raises(PairingTimeout) as caught:

@@ -704,7 +704,7 @@ class _FullDisk(MemoryTokenStore):
         await super().save(tokens)
 
 
-async def test_2_7_a_login_that_cannot_be_stored_is_used_and_told(
+async def test_2_7_a_token_set_that_cannot_be_stored_is_used_and_logged(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """2-7: the call succeeds, a critical line is logged, and storing is retried."""

@@ -48,7 +48,7 @@ async def test_a_dead_refresh_token_is_presented_once(sandbox: Sandbox, dead: Me
 
 
 async def test_a_new_token_set_is_used_at_once(sandbox: Sandbox, dead: MemoryTokenStore) -> None:
-    """Whoever stored it: another process, or this session by a login."""
+    """Another process stores it, or this session after a log-in."""
     sandbox.behaviour.password_grant = True
     async with open_session(sandbox, dead) as session:
         with pytest.raises(ReauthorizationRequired):

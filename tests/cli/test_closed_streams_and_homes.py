@@ -43,7 +43,7 @@ def in_a_shell(arguments: str, **env: str) -> Ran:
         "login --client-id x --client-secret-file -",
     ],
 )
-def test_closed_standard_input_answers_no_question(arguments: str) -> None:
+def test_a_question_on_closed_standard_input_is_an_error(arguments: str) -> None:
     assert "no answer to" in in_a_shell(f"{arguments} <&-").refused()
 
 

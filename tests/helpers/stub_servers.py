@@ -132,7 +132,7 @@ class Stub:
             self.active -= 1
 
 
-def answers(*replies: web.StreamResponse | Callable[[], web.StreamResponse]) -> Handler:
+def respond_with(*replies: web.StreamResponse | Callable[[], web.StreamResponse]) -> Handler:
     """A handler that gives one reply after the other, and the last one for ever."""
     left = list(replies)
 

@@ -262,7 +262,9 @@ async def test_8_1_ten_thousand_levels_are_an_error_of_ours(fault: str) -> None:
 
 @pytest.mark.parametrize("levels", [31, 33, 500, 10_000])
 @pytest.mark.parametrize("opening", [b"[", b'{"detail":', b'{"x":'])
-async def test_3_8_8_6_a_deep_error_can_be_told_and_sent_on(levels: int, opening: bytes) -> None:
+async def test_3_8_8_6_an_error_with_a_deeply_nested_body_prints_and_pickles(
+    levels: int, opening: bytes
+) -> None:
     """3-8, 8-6: however deep an error's body is: `NotFound`, which pickles and prints."""
     body = nested(opening, b"]" if opening == b"[" else b"}", levels)
     async with PlayServer(says(http(body, status="404 No"))) as server, session_on(server.url) as session:
@@ -333,7 +335,7 @@ async def test_8_1_what_is_odd_but_plain_is_read(body: bytes, tokens: bytes) -> 
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "200 OK"])
-async def test_8_6_headers_that_are_no_text_can_be_told(status: str) -> None:
+async def test_8_6_an_error_with_headers_that_are_not_utf8_can_be_printed(status: str) -> None:
     """8-6, 8-4: bytes in a request id that are no UTF-8 do not keep an error from being written down."""
     headers = ("X-Request-ID: \xff\xfe", "X-Other: \xff", "Retry-After: \xff")
     async with PlayServer(says(http(b"<html>", *headers, status=status))) as server:

@@ -274,7 +274,7 @@ async def test_6_7_the_ceiling_knows_no_bursts_and_no_lost_turns() -> None:
         limiter.release()
 
     await call()
-    await asyncio.sleep(0.1)  # ten turns that nobody took: they are not saved up
+    await asyncio.sleep(0.1)  # time for ten unused starts: they are not saved up
     calls = [asyncio.create_task(call()) for _ in range(12)]
     await settle()
     for each in calls[1::3]:

@@ -90,7 +90,7 @@ FRAMING: dict[str, Play] = {
     "no gzip": says(http(b"no gzip", "Content-Encoding: gzip")),
     "gzip cut short": says(http(gzip.compress(GROUP)[:-20], "Content-Encoding: gzip")),
     "deflate cut short": says(http(zlib.compress(GROUP)[:-9], "Content-Encoding: deflate")),
-    "br that nobody can read": says(http(b"\x0b\x02\x80{}\x03", "Content-Encoding: br")),
+    "br that cannot be decoded": says(http(b"\x0b\x02\x80{}\x03", "Content-Encoding: br")),
     "status 999": says(http(GROUP, status="999 What")),
     "status 000": says(http(GROUP, status="000 What")),
     "a redirect to nowhere": says(http(b"", "Location: http://[::1", status="302 Found")),
@@ -103,7 +103,7 @@ def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     no_jitter(monkeypatch)
 
 
-async def renew(session: EzeepSession) -> str:
+async def refresh(session: EzeepSession) -> str:
     return (await session.oauth.refresh()).access_token
 
 
@@ -136,7 +136,7 @@ async def a_creation(play: Play) -> None:
         assert len(server.requests) == 3
 
 
-async def a_renewal(play: Play) -> None:
+async def a_refresh(play: Play) -> None:
     """The refresh token is presented at most once more; what stays broken is `TransientAuthError`, and the token set works as soon
     as the server does."""
     async with PlayServer(play, play) as server, session_on(server.url, **LIMITS) as session:
@@ -146,7 +146,7 @@ async def a_renewal(play: Play) -> None:
         presented = len(server.requests)
         assert 1 <= presented <= 2
         server.plays.clear()
-        assert await renew(session) == "access-2"
+        assert await refresh(session) == "access-2"
         assert len(server.requests) == presented + 1
 
 
@@ -154,7 +154,7 @@ async def a_renewal(play: Play) -> None:
 async def test_3_7_1_15_a_broken_response_is_one_clear_error(fault: str) -> None:
     """3-7, 3-15, 1-15: within the time limit, and the next call works, over the same pool, and gets its own response."""
     async with asyncio.TaskGroup() as together:
-        for kind in (a_read, a_creation, a_renewal):
+        for kind in (a_read, a_creation, a_refresh):
             together.create_task(kind(FRAMING[fault]))
 
 
@@ -177,7 +177,7 @@ async def test_3_7_old_and_talkative_servers_are_understood(
     async with PlayServer(says(whole(GROUP), keep=kept), says(whole(NEXT), keep=kept)) as server:
         async with session_on(server.url, **LIMITS) as session:
             assert (await session.groups.get(ID)).name == "g"
-            assert await renew(session) == "access-2"
+            assert await refresh(session) == "access-2"
             assert len(server.requests) == 2, name
 
 
@@ -189,11 +189,11 @@ async def test_3_9_a_body_that_was_compressed_all_the_same_is_read(encoding: str
     async with PlayServer(says(http(pack(GROUP), header)), says(http(pack(NEXT), header))) as server:
         async with session_on(server.url, **LIMITS) as session:
             assert (await session.groups.get(ID)).name == "g"
-            assert await renew(session) == "access-2"
+            assert await refresh(session) == "access-2"
             assert "Accept-Encoding: identity" in server.requests[0].head
 
 
-# --- answers that nobody asked for
+# --- unsolicited responses
 
 
 class Late:
@@ -235,7 +235,7 @@ async def test_3_7_a_response_that_was_not_requested_belongs_to_no_call(kind: ty
     async def create(session: EzeepSession) -> Group:
         return await session.groups.create("x", ID)
 
-    for call in (read, create, renew):
+    for call in (read, create, refresh):
         play = kind()
         async with PlayServer(play) as server, session_on(server.url) as session:
             await session.groups.get(ID)
@@ -281,7 +281,7 @@ async def test_3_7_a_server_that_speaks_first_is_no_endless_loop() -> None:
         await asyncio.sleep(0.02)
 
 
-# --- answers before their time
+# --- responses before the request is complete
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body")  # what aiohttp thinks of one is not the point here

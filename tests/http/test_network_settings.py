@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import trustme
 from aiohttp import web
-from helpers.stub_servers import Stub, answers, quick
+from helpers.stub_servers import Stub, quick, respond_with
 from helpers.support import ME, expired, open_session
 
 from ezeep_async import ConnectFailed, Endpoints, EzeepError, EzeepSession, Settings, TransientAuthError
@@ -89,7 +89,7 @@ async def test_3_13_the_environment_names_the_proxy_of_both_hosts(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     """3-13: `trust_env` takes HTTP_PROXY, with or without its scheme; without the setting the environment is not read."""
-    async with Stub(answers(lambda: web.json_response({"detail": "proxied"}, status=403))) as proxy:
+    async with Stub(respond_with(lambda: web.json_response({"detail": "proxied"}, status=403))) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.replace("http://", scheme))
         async with open_session(sandbox, stored=sandbox.tokens(), settings=quick(trust_env=True)) as session:
             with pytest.raises(EzeepError):

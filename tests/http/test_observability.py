@@ -142,10 +142,10 @@ async def test_8_5_a_span_for_the_call_and_one_for_each_attempt(
     assert "http.request.resend_count" not in first.attributes
     assert second.attributes["http.request.resend_count"] == 1
     assert second.attributes["server.address"] == "127.0.0.1"
-    told = "".join(span.to_json() for span in exported.get_finished_spans())
-    assert str(group) not in told
+    exports = "".join(span.to_json() for span in exported.get_finished_spans())
+    assert str(group) not in exports
     tokens = await session._core._store.load()
-    assert tokens.access_token not in told
+    assert tokens.access_token not in exports
 
 
 async def test_8_5_errors_are_named_and_not_quoted(sandbox: Sandbox, exported: InMemorySpanExporter) -> None:
@@ -164,8 +164,8 @@ async def test_8_5_token_refreshes_have_spans(sandbox: Sandbox, exported: InMemo
     async with open_session(sandbox) as session:
         await session.accounts.me()
     assert "POST /oauth/access_token/" in {span.name for span in spans(exported, SpanKind.CLIENT)}
-    told = "".join(span.to_json() for span in exported.get_finished_spans())
-    assert "refresh_token" not in told
+    exports = "".join(span.to_json() for span in exported.get_finished_spans())
+    assert "refresh_token" not in exports
 
 
 async def test_8_5_without_opentelemetry(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

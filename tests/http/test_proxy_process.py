@@ -59,7 +59,7 @@ async def call_both(session: EzeepSession) -> None:
     assert (await session.oauth.refresh()).access_token == "access-2"
 
 
-def told(error: BaseException | None) -> str:
+def shown(error: BaseException | None) -> str:
     """An error with everything behind it."""
     parts: list[str] = []
     while error is not None:
@@ -127,7 +127,7 @@ async def test_3_13_a_proxy_that_refuses_us_is_an_error_without_the_password(
             with pytest.raises(TransientAuthError, match="407") as refused:
                 await session.oauth.refresh()
         assert server.connections == 0
-    assert PASSWORD not in told(caught.value) + told(refused.value) + caplog.text
+    assert PASSWORD not in shown(caught.value) + shown(refused.value) + caplog.text
 
 
 async def test_3_13_a_proxy_that_is_not_there_is_an_error_without_the_password() -> None:
@@ -140,7 +140,7 @@ async def test_3_13_a_proxy_that_is_not_there_is_an_error_without_the_password()
             with pytest.raises(TransientAuthError) as refused:
                 await session.oauth.refresh()
         assert caught.value.request_sent is False
-        assert PASSWORD not in told(caught.value) + told(refused.value)
+        assert PASSWORD not in shown(caught.value) + shown(refused.value)
         assert server.connections == 0
 
 
@@ -170,7 +170,7 @@ async def test_3_13_the_environment_is_honoured(
 @pytest.mark.parametrize(
     "address", [f"http://who:{PASSWORD}@[bad", f"socks5://who:{PASSWORD}@127.0.0.1:9", f"who:{PASSWORD}@:x"]
 )
-async def test_3_13_an_address_in_the_environment_that_is_none_is_told_without_the_password(
+async def test_3_13_an_invalid_address_in_the_environment_is_reported_without_the_password(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     """3-13: as with `Settings(proxy=...)`: a `ValueError` that says what would do."""
@@ -180,7 +180,7 @@ async def test_3_13_an_address_in_the_environment_that_is_none_is_told_without_t
             for call in (lambda: session.groups.get(ID), session.oauth.refresh):
                 with pytest.raises(ValueError, match="http://proxy") as caught:
                     await call()
-                assert PASSWORD not in told(caught.value)
+                assert PASSWORD not in shown(caught.value)
     with pytest.raises(ValueError, match="http://proxy"):
         Settings(proxy=address)
 
@@ -251,7 +251,7 @@ async def test_3_13_a_client_certificate_reaches_both_hosts(
 
 
 async def test_3_2_3_13_a_redirecting_proxy_gets_nothing_more() -> None:
-    """3-2: a proxy that answers CONNECT with a redirect is an error, and sees no bearer."""
+    """3-2: a proxy that redirects CONNECT is an error, and sees no bearer."""
 
     async def redirect(exchange: Exchange) -> None:
         await exchange.send(http(b"", "Location: http://127.0.0.1:9/", status="302 Found"))

@@ -26,7 +26,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-def told(error: BaseException) -> str:
+def shown(error: BaseException) -> str:
     """Everything that an error shows, in this process and after pickling."""
     chain = "".join(traceback.format_exception(error))
     return f"{error!r} {vars(error)!r} {chain} {pickle.dumps(error)!r}"
@@ -72,7 +72,7 @@ async def test_8_3_an_incomplete_response_is_not_quoted(fault: str, caplog: pyte
                 with pytest.raises(EzeepError) as caught:
                     await call()
                 for secret in secrets:
-                    assert secret not in told(caught.value)
+                    assert secret not in shown(caught.value)
             assert len(server.requests) >= 4
     for secret in secrets:
         assert secret not in caplog.text
@@ -113,6 +113,6 @@ async def test_8_3_a_token_in_a_header_name_is_redacted() -> None:
     async with PlayServer(says(body)) as server, session_on(server.url) as session:
         with pytest.raises(NotFound) as caught:
             await session.groups.get(ID)
-        assert ACCESS not in told(caught.value)
+        assert ACCESS not in shown(caught.value)
         assert ACCESS not in str(dict(caught.value.headers))
         assert caught.value.headers["X-***"] == "1"

@@ -161,7 +161,7 @@ async def test_6_4_each_error_knows_whether_its_write_may_have_been_carried_out(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_6_12_retry_after_is_told_and_travels(
+async def test_6_12_retry_after_is_reported_and_pickled(
     session: EzeepSession, sandbox: Sandbox, group: UUID, status: int
 ) -> None:
     """6-12, 8-6: in seconds, with a 429 and a 503, after pickling too; None where the server said nothing."""

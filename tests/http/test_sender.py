@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from aiohttp import web
-from helpers.stub_servers import Stub, answers, no_jitter, nothing_running, quick, session_on
+from helpers.stub_servers import Stub, no_jitter, nothing_running, quick, respond_with, session_on
 from helpers.support import until
 
 from ezeep_async import (
@@ -118,7 +118,7 @@ async def test_6_13_refusals_are_not_repeated(
 
 async def test_6_13_a_server_that_comes_up_late_is_reached() -> None:
     """6-13: connect errors are repeated: the server may be listening by the next attempt."""
-    async with Stub(answers(lambda: web.json_response({"ok": 1}))) as early:
+    async with Stub(respond_with(lambda: web.json_response({"ok": 1}))) as early:
         url = early.url
     attempts = 0
     async with session_on(url) as session:
@@ -630,7 +630,7 @@ async def test_1_2_a_herd_of_401_is_one_refresh(session: EzeepSession, sandbox: 
 
 async def test_8_4_errors_carry_the_servers_id() -> None:
     """8-4: what the server calls the request is what its operators can search for."""
-    reply = answers(
+    reply = respond_with(
         lambda: web.json_response({"detail": "no"}, status=404, headers={"X-Request-ID": "srv-1"})
     )
     async with Stub(reply) as stub, session_on(stub.url) as session:

@@ -153,8 +153,8 @@ def test_3_12_on_another_loop_every_kind_of_call_says_so(call: str) -> None:
 
 
 @pytest.mark.may_block
-@pytest.mark.parametrize("use", ["never", "entered", "lent", "read", "renewed"])
-def test_3_11_forgetting_to_close_is_told_where_there_is_something_to_close(
+@pytest.mark.parametrize("use", ["never", "entered", "lent", "read", "refreshed"])
+def test_3_11_an_unclosed_session_warns_if_it_has_connections(
     use: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """3-11: one `ResourceWarning` that names our class when connections were made, and nothing otherwise; aiohttp itself
@@ -165,7 +165,7 @@ def test_3_11_forgetting_to_close_is_told_where_there_is_something_to_close(
             session = session_on(server.url, http=http if use == "lent" else None)
             if use == "entered":
                 await session.__aenter__()
-            elif use == "renewed":
+            elif use == "refreshed":
                 await session.oauth.refresh()
             elif use != "never":
                 await session.groups.get(ID)

@@ -19,11 +19,11 @@ from helpers.stub_servers import (
     RawServer,
     Seen,
     Stub,
-    answers,
     login,
     no_jitter,
     page,
     quick,
+    respond_with,
     session_on,
     user,
 )
@@ -357,7 +357,7 @@ async def test_3_9_html_with_200_is_unexpected_with_an_excerpt() -> None:
     """3-9: a login page instead of a response is an `UnexpectedResponse` that shows its beginning."""
     async with (
         Stub(
-            answers(lambda: web.Response(text="<html>Please log in</html>", content_type="text/html"))
+            respond_with(lambda: web.Response(text="<html>Please log in</html>", content_type="text/html"))
         ) as stub,
         session_on(stub.url) as session,
     ):
@@ -370,7 +370,10 @@ async def test_3_9_html_with_200_is_unexpected_with_an_excerpt() -> None:
 
 async def test_8_4_an_unexpected_response_names_the_request_that_it_belongs_to() -> None:
     """8-4: where the server sends no id, the error has the one that we sent."""
-    async with Stub(answers(lambda: web.Response(text="<html>"))) as stub, session_on(stub.url) as session:
+    async with (
+        Stub(respond_with(lambda: web.Response(text="<html>"))) as stub,
+        session_on(stub.url) as session,
+    ):
         with pytest.raises(UnexpectedResponse) as caught:
             await session.groups.get(ID)
         assert caught.value.request_id == stub.seen[0].headers["X-Request-ID"]
@@ -392,7 +395,10 @@ async def test_8_3_a_page_that_repeats_the_bearer_does_not_get_it_into_the_error
 @pytest.mark.parametrize("status", [200, 204, 205])
 async def test_3_9_empty_is_none(status: int) -> None:
     """3-9: 204, and a 200 with nothing in it, are None."""
-    async with Stub(answers(lambda: web.Response(status=status))) as stub, session_on(stub.url) as session:
+    async with (
+        Stub(respond_with(lambda: web.Response(status=status))) as stub,
+        session_on(stub.url) as session,
+    ):
         assert await session.request("GET", "/x/") is None
 
 
@@ -423,7 +429,7 @@ def test_3_11_a_session_can_be_made_without_a_loop() -> None:
 
 async def test_3_11_aclose_may_be_called_twice() -> None:
     """3-11: closing is idempotent, at once and together, and without ever having been open."""
-    async with Stub(answers(lambda: web.json_response(GROUP))) as stub:
+    async with Stub(respond_with(lambda: web.json_response(GROUP))) as stub:
         session = session_on(stub.url)
         async with session:
             await session.groups.get(ID)
@@ -436,7 +442,7 @@ async def test_3_11_aclose_may_be_called_twice() -> None:
 
 async def test_3_11_after_the_close_calls_raise_session_closed() -> None:
     """3-11: every kind of call, and entering again."""
-    async with Stub(answers(lambda: web.json_response(GROUP))) as stub:
+    async with Stub(respond_with(lambda: web.json_response(GROUP))) as stub:
         async with session_on(stub.url) as session:
             await session.groups.get(ID)
         for call in (
@@ -452,7 +458,7 @@ async def test_3_11_after_the_close_calls_raise_session_closed() -> None:
 
 async def test_3_11_a_session_opens_with_its_first_call() -> None:
     """3-11: lazily: `async with` is not needed for a call."""
-    async with Stub(answers(lambda: web.json_response(GROUP))) as stub:
+    async with Stub(respond_with(lambda: web.json_response(GROUP))) as stub:
         session = session_on(stub.url)
         assert (await session.groups.get(ID)).name == "g"
         await session.aclose()
@@ -463,7 +469,7 @@ def test_3_11_forgetting_to_close_is_one_warning_that_names_us(caplog: pytest.Lo
     """3-11: one `ResourceWarning` with our class's name, no noise of aiohttp's."""
 
     async def main() -> None:
-        async with Stub(answers(lambda: web.json_response(GROUP))) as stub:
+        async with Stub(respond_with(lambda: web.json_response(GROUP))) as stub:
             session = session_on(stub.url)
             await session.groups.get(ID)
             del session
@@ -481,7 +487,7 @@ def test_3_11_forgetting_to_close_is_one_warning_that_names_us(caplog: pytest.Lo
 
 async def test_3_11_a_borrowed_session_is_used_and_never_closed() -> None:
     """3-11: its connections are used; it stays open, and works after ours is closed."""
-    async with Stub(answers(lambda: web.json_response(GROUP))) as stub, aiohttp.ClientSession() as http:
+    async with Stub(respond_with(lambda: web.json_response(GROUP))) as stub, aiohttp.ClientSession() as http:
         async with session_on(stub.url, http=http) as session:
             await session.groups.get(ID)
             await session.groups.create("x", ORG)
@@ -534,7 +540,7 @@ def test_3_12_another_loop_is_a_clear_error() -> None:
     """3-12: a session that was opened on another loop says so."""
 
     async def start() -> tuple[EzeepSession, Stub]:
-        stub = await Stub(answers(lambda: web.json_response(GROUP))).__aenter__()
+        stub = await Stub(respond_with(lambda: web.json_response(GROUP))).__aenter__()
         session = session_on(stub.url)
         await session.groups.get(ID)
         return session, stub
@@ -580,7 +586,7 @@ async def test_3_16_9_3_what_is_false_arrives(session: EzeepSession, sandbox: Sa
 
 async def test_8_3_no_secret_in_logs_or_reprs(caplog: pytest.LogCaptureFixture) -> None:
     """8-3: at DEBUG, with failures, neither token is in the log, nor in the repr of the session."""
-    replies = answers(
+    replies = respond_with(
         lambda: web.Response(status=503, headers={"Retry-After": "0"}), lambda: web.json_response(GROUP)
     )
     with caplog.at_level(logging.DEBUG):
@@ -593,7 +599,7 @@ async def test_8_3_no_secret_in_logs_or_reprs(caplog: pytest.LogCaptureFixture) 
 
 async def test_3_13_a_proxy_is_used_for_both_hosts(sandbox: Sandbox) -> None:
     """3-13: `proxy` and `proxy_auth` are used for API and token endpoint, and the password is shown nowhere."""
-    async with Stub(answers(lambda: web.json_response({"detail": "proxied"}, status=403))) as proxy:
+    async with Stub(respond_with(lambda: web.json_response({"detail": "proxied"}, status=403))) as proxy:
         settings = quick(proxy=proxy.url.replace("http://", "http://who:topsecret@"), retries=0)
         assert "topsecret" not in repr(settings)
         async with EzeepSession(

@@ -227,5 +227,5 @@ def test_4_8_early_exits_say_nothing_in_development_mode() -> None:
         timeout=60,
         check=False,
     )
-    told: list[Any] = [line for line in done.stderr.splitlines() if "took" not in line]
-    assert (done.returncode, done.stdout, told) == (0, "read\n", [])
+    lines: list[Any] = [line for line in done.stderr.splitlines() if "took" not in line]
+    assert (done.returncode, done.stdout, lines) == (0, "read\n", [])

@@ -184,7 +184,7 @@ async def test_find_is_exact(session: EzeepSession, sandbox: Sandbox) -> None:
     for name in ("Desk", "desk", "Desk ", "Desk", "Frontdesk"):
         sandbox.organization.add_group(name)
     assert [group.name for group in await session.groups.find("Desk")] == ["Desk", "Desk"]
-    assert await session.groups.find("Nobody") == []
+    assert await session.groups.find("Absent") == []
 
 
 async def test_members_are_the_users_of_the_group(session: EzeepSession, sandbox: Sandbox) -> None:

@@ -62,7 +62,7 @@ async def lost_invitation(session: EzeepSession, email: str = "new@example.com")
         ({"body": "<html>"}, "created"),
     ],
 )
-async def test_6_4_reconcile_tells_whether_the_group_is_there(
+async def test_6_4_reconcile_reports_whether_the_group_exists(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, fault: Any, outcome: str
 ) -> None:
     """6-4: looked up by name and organization; nothing is written."""
@@ -76,7 +76,7 @@ async def test_6_4_reconcile_tells_whether_the_group_is_there(
     assert sandbox.count(CREATE) == writes == 1
 
 
-async def test_6_4_several_groups_are_told(
+async def test_6_4_several_groups_are_reported(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
     """6-4: names are not unique: several groups are the outcome `several`."""
@@ -98,7 +98,7 @@ async def test_6_4_a_group_of_that_name_elsewhere_does_not_count(
 
 
 @pytest.mark.parametrize(("drop", "outcome"), [("before", "absent"), ("after", "created")])
-async def test_6_4_reconcile_tells_whether_the_invitation_is_there(
+async def test_6_4_reconcile_reports_whether_the_invitation_exists(
     session: EzeepSession, sandbox: Sandbox, drop: Any, outcome: str
 ) -> None:
     """6-4: looked up by its address; no second mail is sent."""
@@ -199,4 +199,4 @@ def test_6_4_the_blocking_twin_reconciles() -> None:
                 blocking.groups.create("Lost", organization)
             result = caught.value.reconcile(blocking)
             assert result.outcome == "created"
-            assert blocking.invitations.find("nobody@example.com") == []
+            assert blocking.invitations.find("absent@example.com") == []

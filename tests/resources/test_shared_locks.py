@@ -175,7 +175,7 @@ async def test_setting_and_removing_wait_for_each_other_too(sandbox: Sandbox) ->
 # --- holders that die, stop, or keep the lock
 
 
-async def test_a_killed_holder_blocks_nobody(sandbox: Sandbox, where: str) -> None:
+async def test_a_killed_holder_blocks_no_other_process(sandbox: Sandbox, where: str) -> None:
     await begin(sandbox, where)
     user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
     hold = sandbox.faults.hold(READ, after=True, times=1)
@@ -534,7 +534,7 @@ async def _take(locks: file_locks.FileLocks) -> None:
         pass
 
 
-def test_a_thread_whose_event_loop_was_closed_blocks_nobody() -> None:
+def test_a_lock_holder_whose_event_loop_was_closed_blocks_no_other_thread() -> None:
     """A loop that was closed in the middle of a turn can neither work nor give the lock back."""
 
     def leave_behind() -> None:

@@ -68,7 +68,7 @@ def printed(error: BaseException) -> str:
     return "".join(plain.format()) + file.getvalue()
 
 
-def nothing_told(error: BaseException, watch: Watch) -> None:
+def assert_no_secret_in(error: BaseException, watch: Watch) -> None:
     text = printed(error)
     leaked = [secret for secret in watch.secrets | SECRETS if secret in text]
     assert leaked == [], text
@@ -202,7 +202,7 @@ def test_arguments_that_do_not_fit_are_not_shown() -> None:
 def test_arguments_that_are_refused_are_not_shown(make: Callable[[], object], watch: Watch) -> None:
     with pytest.raises(Exception) as caught:
         make()
-    nothing_told(caught.value, watch)
+    assert_no_secret_in(caught.value, watch)
 
 
 LOGINS: dict[str, Callable[[EzeepSession], Awaitable[object]]] = {
@@ -249,7 +249,7 @@ async def test_a_login_that_fails(sandbox: Sandbox, watch: Watch, trouble: str) 
         for login in LOGINS.values():
             with pytest.raises(Exception) as caught:
                 await login(session)
-            nothing_told(caught.value, watch)
+            assert_no_secret_in(caught.value, watch)
 
 
 @pytest.mark.may_block
@@ -258,7 +258,7 @@ def test_a_login_that_fails_in_blocking_code(watch: Watch) -> None:
         for login in LOGINS.values():
             with pytest.raises(Exception) as caught:
                 login(session)  # type: ignore[arg-type]
-            nothing_told(caught.value, watch)
+            assert_no_secret_in(caught.value, watch)
 
 
 CALLS: dict[str, dict[str, Any]] = {
@@ -283,7 +283,7 @@ async def test_a_call_that_fails(sandbox: Sandbox, watch: Watch, fault: str, *, 
             with pytest.raises(Exception) as caught:
                 async with asyncio.timeout(0.5):
                     await session.groups.create("Finance", group.organization_id)
-    nothing_told(caught.value, watch)
+    assert_no_secret_in(caught.value, watch)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ async def test_a_refresh_that_fails(
         with pytest.raises((Exception, asyncio.CancelledError)) as caught:
             async with asyncio.timeout(0.5):
                 await call()
-        nothing_told(caught.value, watch)
+        assert_no_secret_in(caught.value, watch)
     await session.aclose()
 
 
@@ -315,7 +315,7 @@ async def test_a_token_file_that_cannot_be_used(tmp_path: Path, watch: Watch, co
         with pytest.raises(Exception) as caught:
             async with store.lock():
                 await act()
-        nothing_told(caught.value, watch)
+        assert_no_secret_in(caught.value, watch)
 
 
 @pytest.mark.may_block
@@ -335,6 +335,6 @@ def test_a_fault_inside_a_command(
     monkeypatch.setattr("ezeep_async.cli.terminal.prompts._read_line", lambda: given or PASSWORD)
     with pytest.raises(ZeroDivisionError) as caught:
         main(["login", "--password", "--username", "user"])
-    nothing_told(caught.value, watch)
+    assert_no_secret_in(caught.value, watch)
     assert "login" in {frame.name for frame in traceback.extract_tb(caught.value.__traceback__)}
     assert not isinstance(caught.value, AuthorizationDenied)

@@ -35,7 +35,7 @@ failures = st.one_of(
     st.builds(answered, st.sampled_from(STATUSES), st.none() | st.floats(0, 200)),
     st.builds(Disconnected, st.just("gone"), request_sent=st.sampled_from([True, False, None])),
     st.builds(RequestTimeout, st.just("late"), request_sent=st.sampled_from([True, False, None])),
-    st.builds(ConnectFailed, st.just("nobody"), request_sent=st.just(False)),
+    st.builds(ConnectFailed, st.just("refused"), request_sent=st.just(False)),
     st.builds(UnexpectedResponse, st.just("odd"), status=st.just(200)),
 )
 attempts = st.lists(st.builds(Attempt, st.floats(0, 40), failures, st.booleans()), min_size=1, max_size=30)

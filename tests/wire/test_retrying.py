@@ -129,7 +129,9 @@ def test_6_2_never_before_a_date_either(when: int, rng: float) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("value", ["0", "5", None])
-def test_6_3_callers_that_were_told_the_same_spread_out(status: int, value: str | None) -> None:
+def test_6_3_callers_with_the_same_retry_after_wake_at_different_times(
+    status: int, value: str | None
+) -> None:
     """6-3: 100 wake times, all different, none early, no tenth of the range crowded or empty."""
     rng = random.Random(7)
     failure = answered(status, value)

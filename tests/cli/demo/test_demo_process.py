@@ -65,7 +65,7 @@ async def test_a_file_of_ones_own_and_tokens_in_a_file(tmp_path: Path) -> None:
         ("group,member\nSales,second.user@example.com\nSupport,second.us", "mine.csv, line 3: the member"),
         ("group,member\nSales,second.user@example.com\nSupp", "mine.csv, line 3: the header has 2 columns"),
         ("", "the file is empty"),
-        ("group,member\nSales,nobody@example.com\n", "not in the organization: nobody@example.com"),
+        ("group,member\nSales,absent@example.com\n", "not in the organization: absent@example.com"),
         ("group,member\nWVD Printers,second.user@example.com\n", "another directory owns these groups"),
     ],
 )

@@ -135,9 +135,7 @@ async def test_4_4_a_row_that_a_reading_skips_is_read_again(capsys: Capture, san
 
 
 @pytest.mark.usefixtures("login")
-async def test_two_groups_of_one_name_cannot_be_told_apart_in_a_file(
-    capsys: Capture, sandbox: Sandbox
-) -> None:
+async def test_two_groups_of_one_name_cannot_be_exported(capsys: Capture, sandbox: Sandbox) -> None:
     sandbox.organization.add_group("Sales ")
     with pytest.raises(
         AmbiguousName, match="2 groups are named 'Sales', and the file contains only names: rename all but"

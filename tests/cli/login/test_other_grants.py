@@ -166,7 +166,7 @@ async def test_where_the_clients_secret_may_come_from(desk: Desk, way: str) -> N
     """From the environment, a file, a pipe, the configuration; never from the command line, and never said."""
     desk.sandbox.behaviour.client_secret = SECRET
     desk.sandbox.behaviour.password_grant = True
-    env, options, stdin = dict(desk.environment), ["--username", "nobody@example.com"], ""
+    env, options, stdin = dict(desk.environment), ["--username", "absent@example.com"], ""
     (desk.home / "secret.txt").write_text(SECRET + "\n")
     if way == "environment":
         env["EZEEP_CLIENT_SECRET"] = SECRET

@@ -131,7 +131,7 @@ async def test_an_unknown_user_and_then_oneself_by_keyboard(desk: Desk, browser:
     async with started("login", env=desk.environment) as process:
         address = await desk.opened()
         await do(lambda: browser.open(address))
-        await do(lambda: type_name("nobody@example.org"))
+        await do(lambda: type_name("absent@example.org"))
         complaint = await do(lambda: browser.wait_for_text("[role=alert]"))
         assert "No person in this organization" in complaint
         await do(lambda: type_name(person.email))

@@ -50,7 +50,7 @@ async def test_a_plan_is_shown_and_nothing_is_written(
     ("arguments", "says"),
     [
         (["absent.csv"], "absent.csv: No such file or directory"),
-        (["bad.csv"], "bad.csv, line 2: the member 'nobody' is neither an e-mail address nor a user id"),
+        (["bad.csv"], "bad.csv, line 2: the member 'nomail' is neither an e-mail address nor a user id"),
         (["strange.csv"], "not in the organization: who@example.com"),
         (["azure.csv"], "another directory owns these groups"),
         (["few.csv", "--no-create-groups"], "no such group: 'New'"),
@@ -61,7 +61,7 @@ async def test_a_plan_is_shown_and_nothing_is_written(
 async def test_what_cannot_be_planned_is_one_sentence_and_1(
     login: dict[str, str], tmp_path: Path, few: Path, arguments: list[str], says: str
 ) -> None:
-    (tmp_path / "bad.csv").write_text("group,member\nNew,nobody\n", "utf-8")
+    (tmp_path / "bad.csv").write_text("group,member\nNew,nomail\n", "utf-8")
     write(tmp_path / "strange.csv", {"New": ["who@example.com"]})
     write(tmp_path / "azure.csv", {"WVD Printers": [ADMIN]})
     ran = await ezeep("provision", "plan", *arguments, env=login, folder=tmp_path)

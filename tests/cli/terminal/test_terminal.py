@@ -82,7 +82,7 @@ def terminal(folder: Path, *arguments: str) -> Iterator[Terminal]:
 @pytest.mark.parametrize("end", ["answer", "ctrl-c", "sigterm"])
 def test_a_secret_is_not_shown_while_it_is_typed(tmp_path: Path, end: str) -> None:
     """And the terminal shows again afterwards what is typed, however it ended."""
-    with terminal(tmp_path, "login", "--sandbox", "--password", "--username", "nobody@example.com") as shown:
+    with terminal(tmp_path, "login", "--sandbox", "--password", "--username", "absent@example.com") as shown:
         assert "Password: " in shown.read_until("Password: ")
         while shown.shows_what_is_typed():
             time.sleep(0.01)

@@ -75,7 +75,7 @@ def test_every_bad_row_is_reported_at_once_with_file_and_line() -> None:
         b"Sales,\n"
         b"Sales,a@example.com,x\n"
         b"Sales\n"
-        b"Sales,nobody\n"
+        b"Sales,nomail\n"
         b"Sales,a@b@example.com\n"
         b"Sales,54e3a324-cc89-4722-8338\n"
         b"Sa\xffles,a@example.com\n"
@@ -105,7 +105,7 @@ def test_every_bad_row_is_reported_at_once_with_file_and_line() -> None:
 
 
 def test_a_row_with_two_faults_has_two_problems() -> None:
-    assert len(problems("group,member\n,nobody\n")) == 2
+    assert len(problems("group,member\n,nomail\n")) == 2
 
 
 @pytest.mark.parametrize(
@@ -164,10 +164,10 @@ def test_from_mapping_checks_and_normalizes_the_same_way() -> None:
     assert state.groups == {"Sales": ("a@example.com", str(someone)), "Empty": ()}
     assert (state.rows, state.duplicates) == (3, 1)
     with pytest.raises(InvalidInput) as caught:
-        DesiredState.from_mapping({"": ["a@example.com"], "Sales": ["nobody", " "]})
+        DesiredState.from_mapping({"": ["a@example.com"], "Sales": ["nomail", " "]})
     assert [str(problem) for problem in caught.value.problems] == [
         "mapping: the group name is blank",
-        "mapping: the member 'nobody' is neither an e-mail address nor a user id",
+        "mapping: the member 'nomail' is neither an e-mail address nor a user id",
         "mapping: the member is blank",
     ]
 

@@ -74,23 +74,23 @@ def test_all_problems_of_a_mapping_are_reported_with_lines(form: Format) -> None
         """{
           "": ["a@example.com"],
           "Sales": [
-            "nobody",
+            "nomail",
             ["a@example.com"], {"a": {"b": []}},
             ""
           ],
           "Finance": {"a@example.com": true},
           "Legal": ["a@example.com"],
-          "Sa\\u0001les": "nobody"
+          "Sa\\u0001les": "nomail"
         }""",
     ) == [
         "line 2: the group name is blank",
-        "line 4: the member 'nobody' is neither an e-mail address nor a user id",
+        "line 4: the member 'nomail' is neither an e-mail address nor a user id",
         "line 5: the member must be text, not a list",
         "line 5: the member must be text, not a mapping",
         "line 6: the member is blank",
         "line 8: the members of 'Finance' must be a list ([] for none), not a mapping",
         "line 10: the group name 'Sa\\x01les' has a control character",
-        "line 10: the member 'nobody' is neither an e-mail address nor a user id",
+        "line 10: the member 'nomail' is neither an e-mail address nor a user id",
     ]
 
 
@@ -103,7 +103,7 @@ def test_all_problems_of_records_are_reported_with_lines(form: Format) -> None:
           {"group": "Sales"},
           {"mail": {"a": []}, "member": "a@example.com"},
           {"group": "Sales", "groups": ["Sales"], "member": "a@example.com"},
-          {"member": "nobody",
+          {"member": "nomail",
            "groups": ["", ["x"], "Sales"]},
           {"member": ["a@example.com"], "groups": "Sales"},
           {"member": "a@example.com", "Member": "b@example.com", "group": "Sales"},
@@ -114,7 +114,7 @@ def test_all_problems_of_records_are_reported_with_lines(form: Format) -> None:
         f"line 2: a record needs {either}; this one has group",
         f"line 3: a record needs {either}; this one has mail, member",
         f"line 4: a record needs {either}; this one has group, groups, member",
-        "line 5: the member 'nobody' is neither an e-mail address nor a user id",
+        "line 5: the member 'nomail' is neither an e-mail address nor a user id",
         "line 6: the group name is blank",
         "line 6: the group name must be text, not a list",
         "line 7: the member must be text, not a list",
@@ -164,7 +164,7 @@ def test_json_syntax_errors_are_reported_with_lines(text: str, expected: str) ->
 
 @both
 def test_problems_before_a_syntax_error_are_reported(form: Format) -> None:
-    assert [line.partition(":")[0] for line in problems(form, '{"Sales": ["nobody",\n"",\n')] == [
+    assert [line.partition(":")[0] for line in problems(form, '{"Sales": ["nomail",\n"",\n')] == [
         "line 1",
         "line 2",
         "line 3",
@@ -195,13 +195,13 @@ def test_a_deep_document_is_refused(form: Format, text: str) -> None:
 
 @both
 def test_each_line_that_is_not_utf8_is_reported_and_the_rest_is_read(form: Format) -> None:
-    assert problems(form, b'{"Sales": ["a\xff@example.com",\r\n"nobody",\r"\xc3\n"]}')[:2] == [
+    assert problems(form, b'{"Sales": ["a\xff@example.com",\r\n"nomail",\r"\xc3\n"]}')[:2] == [
         "line 1: byte 14 is not UTF-8: save it as UTF-8",
         "line 3: byte 2 is not UTF-8: save it as UTF-8",
     ]
-    assert problems(form, b'{"S\xe4les": ["a@example.com",\n"nobody"]}') == [
+    assert problems(form, b'{"S\xe4les": ["a@example.com",\n"nomail"]}') == [
         "line 1: byte 4 is not UTF-8: save it as UTF-8",
-        "line 2: the member 'nobody' is neither an e-mail address nor a user id",
+        "line 2: the member 'nomail' is neither an e-mail address nor a user id",
     ]
 
 
@@ -284,4 +284,4 @@ def test_json_is_not_read_as_yaml() -> None:
 
 @both
 def test_a_string_truncated_after_a_backslash_is_a_syntax_error(form: Format) -> None:
-    assert problems(form, '{"Sales": ["nobody\\')[-1].startswith("line 1: not ")
+    assert problems(form, '{"Sales": ["nomail\\')[-1].startswith("line 1: not ")

@@ -42,13 +42,13 @@ def test_5_1_without_an_event_loop_pairs_mean_the_same() -> None:
     state = DesiredState.from_pairs(iter(rows))
     assert state == asyncio.run(DesiredState.from_rows(rows))
     assert (state.rows, state.duplicates) == (3, 1)
-    with pytest.raises(InvalidInput, match="pairs, line 2: the member 'nobody' is neither"):
-        DesiredState.from_pairs([("Sales", "b@example.com"), ("Sales", "nobody")])
+    with pytest.raises(InvalidInput, match="pairs, line 2: the member 'nomail' is neither"):
+        DesiredState.from_pairs([("Sales", "b@example.com"), ("Sales", "nomail")])
 
 
 async def test_each_invalid_row_is_reported_with_its_number() -> None:
     rows = [
-        ("Sales", "nobody"),
+        ("Sales", "nomail"),
         "Sales",
         None,
         ("Sales",),
@@ -59,7 +59,7 @@ async def test_each_invalid_row_is_reported_with_its_number() -> None:
     with pytest.raises(InvalidInput) as caught:
         await DesiredState.from_rows(one_by_one(*rows))
     assert [str(problem) for problem in caught.value.problems] == [
-        "rows, line 1: the member 'nobody' is neither an e-mail address nor a user id",
+        "rows, line 1: the member 'nomail' is neither an e-mail address nor a user id",
         "rows, line 2: a row must be a pair of group and member, not 'Sales'",
         "rows, line 3: a row must be a pair of group and member, not None",
         "rows, line 4: a row must be a pair of group and member, not ('Sales',)",
@@ -71,7 +71,7 @@ async def test_each_invalid_row_is_reported_with_its_number() -> None:
 
 async def test_an_exception_from_the_rows_propagates() -> None:
     async def broken() -> AsyncIterator[tuple[str, str]]:
-        yield "Sales", "nobody"
+        yield "Sales", "nomail"
         raise OSError("the connection is gone")
 
     with pytest.raises(OSError, match="the connection is gone"):
@@ -119,7 +119,7 @@ async def test_a_hundred_thousand_invalid_rows_are_counted_and_not_kept() -> Non
     tracemalloc.start()
     try:
         with pytest.raises(InvalidInput) as caught:
-            await DesiredState.from_rows(("Sales", f"nobody {number}") for number in range(100_000))
+            await DesiredState.from_rows(("Sales", f"nomail {number}") for number in range(100_000))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

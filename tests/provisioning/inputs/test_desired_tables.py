@@ -56,20 +56,20 @@ def test_a_member_in_no_group_adds_no_row() -> None:
 def test_every_bad_row_per_member_is_reported_with_its_line() -> None:
     found = problems(
         "member,groups\n"
-        "nobody,\n"  # 2: checked although it is in no group
+        "nomail,\n"  # 2: checked although it is in no group
         "a@example.com,Sales;;Finance\n"  # 3
         "a@example.com,Sales;\n"  # 4: what comes after the last one may have been a group
         ",Sales\n"  # 5
-        f"nobody,{'S' * 256};Sa\x01les\n"  # 6: three
+        f"nomail,{'S' * 256};Sa\x01les\n"  # 6: three
         "a@example.com\n"  # 7
         "a@example.com,Sales\n"
     )
     assert found == [
-        "people.csv, line 2: the member 'nobody' is neither an e-mail address nor a user id",
+        "people.csv, line 2: the member 'nomail' is neither an e-mail address nor a user id",
         "people.csv, line 3: the group name is blank",
         "people.csv, line 4: the group name is blank",
         "people.csv, line 5: the member is blank",
-        "people.csv, line 6: the member 'nobody' is neither an e-mail address nor a user id",
+        "people.csv, line 6: the member 'nomail' is neither an e-mail address nor a user id",
         "people.csv, line 6: the group name has 256 characters, at most 255 are allowed",
         "people.csv, line 6: the group name 'Sa\\x01les' has a control character",
         "people.csv, line 7: the header has 2 columns, and this row has 1 column",
@@ -105,7 +105,7 @@ def test_a_header_with_other_columns_is_repeated_in_the_problem(header: str) -> 
 
 
 def test_unknown_columns_and_invalid_rows_are_reported_together() -> None:
-    found = problems("group,member,note\nSales,nobody,x\n,a@example.com,y\nSales,a@example.com,z\n")
+    found = problems("group,member,note\nSales,nomail,x\n,a@example.com,y\nSales,a@example.com,z\n")
     assert [line.partition(": ")[0] for line in found] == [f"people.csv, line {n}" for n in (1, 2, 3)]
 
 
@@ -173,13 +173,13 @@ def test_partly_filled_rows_are_problems(text: str, expected: str) -> None:
 @pytest.mark.parametrize("cell", ["Sales{}East", "Sales{}", "{}", "A{}{}B", "a b{}c"])
 def test_a_line_break_inside_a_cell_is_named(cell: str, line_end: str) -> None:
     """One problem, at the line where the row begins; the rows after it are read."""
-    rows = ["group,member", f'"{cell.format(line_end, line_end)}",a@example.com', "Sales,nobody"]
+    rows = ["group,member", f'"{cell.format(line_end, line_end)}",a@example.com', "Sales,nomail"]
     found = problems(line_end.join(rows))
     number = 3 + cell.count("{}")
     broken = "this row has a line break inside a quoted cell: names and addresses have none, so remove it"
     assert found == [
         f"people.csv, line 2: {broken}",
-        f"people.csv, line {number}: the member 'nobody' is neither an e-mail address nor a user id",
+        f"people.csv, line {number}: the member 'nomail' is neither an e-mail address nor a user id",
     ]
 
 
@@ -283,7 +283,7 @@ def test_a_group_with_no_members_is_left_out() -> None:
 def test_write_csv_writes_nothing_if_a_name_is_invalid() -> None:
     file = io.StringIO()
     with pytest.raises(InvalidInput) as caught:
-        write_csv({"Sales": ["a@example.com"], "Two\nlines": ["a@example.com"], "": ["nobody"]}, file)
+        write_csv({"Sales": ["a@example.com"], "Two\nlines": ["a@example.com"], "": ["nomail"]}, file)
     assert caught.value.count == 3
     assert file.getvalue() == ""
 

@@ -129,7 +129,7 @@ def test_a_deep_document_is_refused(loader: str) -> None:
 
 def test_from_yaml_reads_any_suffix(tmp_path: Path) -> None:
     path = tmp_path / "people.txt"
-    path.write_text("Sales: [a@example.com]\nLegal: [nobody]\n", "utf-8")
+    path.write_text("Sales: [a@example.com]\nLegal: [nomail]\n", "utf-8")
     with pytest.raises(InvalidInput, match=r"people\.txt, line 2: "):
         DesiredState.from_yaml(path)
     path.write_text("Sales: [a@example.com]\n", "utf-8")

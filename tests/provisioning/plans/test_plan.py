@@ -108,11 +108,11 @@ async def test_nothing_to_do_is_an_empty_plan(sandbox: Sandbox, session: EzeepSe
 
 
 async def test_missing_people_are_all_named(session: EzeepSession) -> None:
-    people = [f"nobody.{number}@example.com" for number in range(12)]
+    people = [f"absent.{number}@example.com" for number in range(12)]
     with pytest.raises(MissingPeople) as caught:
         await session.provisioning.plan(DesiredState.from_mapping({"Sales": people}))
     assert caught.value.people == tuple(people)
-    assert str(caught.value).endswith("nobody.9@example.com and 2 more")
+    assert str(caught.value).endswith("absent.9@example.com and 2 more")
     with pytest.raises(MissingPeople):
         await session.provisioning.plan(DesiredState.from_mapping({"Sales": [UUID(int=7)]}))
 

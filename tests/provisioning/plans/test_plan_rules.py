@@ -108,9 +108,9 @@ async def test_additions_and_removals_of_a_user_are_one_change(
 
 async def test_7_16_missing_people_are_skipped_and_named(sandbox: Sandbox, session: EzeepSession) -> None:
     """7-16: no invitation is sent with on_missing="skip"."""
-    desired = DesiredState.from_mapping({"Team": [*emails(sandbox, 2), "Nobody@example.com", UUID(int=3)]})
+    desired = DesiredState.from_mapping({"Team": [*emails(sandbox, 2), "Absent@example.com", UUID(int=3)]})
     plan = await session.provisioning.plan(desired, on_missing="skip")
-    assert plan.skipped == ("nobody@example.com", str(UUID(int=3)))
+    assert plan.skipped == ("absent@example.com", str(UUID(int=3)))
     assert not any(isinstance(change, InvitePerson) for change in plan.changes)
     assert plan.summary().endswith("(2 people skipped)")
     report = await session.provisioning.apply(plan)

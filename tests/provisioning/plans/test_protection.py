@@ -71,11 +71,11 @@ async def test_7_7_a_pattern_without_a_match_is_logged(
 ) -> None:
     """7-7: it may be misspelled."""
     _team(sandbox, 2, "Team")
-    options = {"protect_users": ["nobody@*", "*@example.com"], "protect_groups": ["Teem", "Team"]}
+    options = {"protect_users": ["absent@*", "*@example.com"], "protect_groups": ["Teem", "Team"]}
     with caplog.at_level(logging.WARNING, "ezeep_async.provisioning"):
         await _emptied(session, sandbox, "Team", **options)
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
-        "protect_users contains 'nobody@*'",
+        "protect_users contains 'absent@*'",
         "protect_groups contains 'teem'",
     ]
 

@@ -1,4 +1,4 @@
-"""7-3: `verify="trust-plan"` lists the users once, and reads those who changed since the plan."""
+"""7-3: `verify="trust-plan"` lists the users once, and reads only users that changed since the plan."""
 
 from __future__ import annotations
 
