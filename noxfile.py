@@ -47,8 +47,8 @@ def quick(session: nox.Session) -> None:
 
 
 for version in nox.project.python_versions(PYPROJECT):
-    nox.session(tests.func, name=f"tests-{version}", python=version)
-    nox.session(quick.func, name=f"quick-{version}", python=version)
+    nox.session(name=f"tests-{version}", python=version)(tests.func)
+    nox.session(name=f"quick-{version}", python=version)(quick.func)
 
 
 @nox.session

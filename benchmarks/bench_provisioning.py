@@ -113,7 +113,7 @@ async def provision(server: Server, tokens: TokenSet, verify: str) -> None:
     """This package: plan and apply."""
     async with EzeepSession(server.app, tokens=tokens, endpoints=server.endpoints) as session:
         plan = await session.provisioning.plan(DesiredState.from_mapping(server.desired))
-        report = await session.provisioning.apply(plan, concurrency=WORKERS, verify=verify)  # type: ignore[arg-type]
+        report = await session.provisioning.apply(plan, concurrency=WORKERS, verify=verify)
         report.raise_for_failures()
 
 
@@ -152,7 +152,7 @@ class Script:
         groups, people = await asyncio.gather(
             self.listed(f"{self._api}groups/"), self.listed(f"{self._account}users/")
         )
-        return {g["name"]: g["id"] for g in groups}, {p["email"].lower(): p["id"] for p in people}  # type: ignore[misc, union-attr]
+        return {g["name"]: g["id"] for g in groups}, {p["email"].lower(): p["id"] for p in people}
 
     async def add(self, user_id: str, group_ids: set[str]) -> None:
         url = f"{self._api}users/{user_id}/"
@@ -212,7 +212,7 @@ def timed(server: Server, work: Callable[[TokenSet], Awaitable[None]]) -> Run:
     """Reset, run, count."""
     tokens = server.reset()
     wall, cpu = time.perf_counter(), time.process_time()
-    asyncio.run(work(tokens))  # type: ignore[arg-type]
+    asyncio.run(work(tokens))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Run(wall, cpu, *server.counted())
 

@@ -168,7 +168,7 @@ class Exclusive:
                 held = await manager.__aenter__()
         except SessionClosed:
             raise
-        except Exception as error:  # noqa: BLE001  # any library may be behind a store
+        except Exception as error:  # noqa: BLE001  # a third-party store may raise anything
             if limit.expired():
                 if self._closed:
                     raise SessionClosed(

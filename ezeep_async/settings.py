@@ -32,7 +32,7 @@ def is_loopback(host: str | None) -> bool:
 def _base_url(value: str) -> str:
     """Validate a base URL and remove its trailing slash."""
     try:
-        url = URL(cleaned(value, "an endpoint") if isinstance(value, str) else value)  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        url = URL(cleaned(value, "an endpoint") if isinstance(value, str) else value)
     except (ValueError, TypeError) as error:
         raise ValueError(f"not a URL: {value!r}. Pass one such as 'https://api2.ezeep.com'") from error
     if url.user is not None or url.password is not None:

@@ -146,4 +146,4 @@ def test_a_store_that_delegates_is_one() -> None:
         def __getattr__(self, name: str) -> object:
             return getattr(MemoryTokenStore(), name)
 
-    EzeepSession(APP, Delegate())  # type: ignore[arg-type]
+    EzeepSession(APP, Delegate())

@@ -35,7 +35,7 @@ async def test_a_test_that_blocks_the_loop_fails(tmp_path: Path) -> None:
     store = FileTokenStore(tmp_path / "login.json")
     assert await store.load() is None
     with pytest.raises(BlockingError):
-        store._save(None)  # type: ignore[arg-type]
+        store._save(None)
 
 
 async def test_8_3_an_exposed_secret_is_found(sandbox: Sandbox, watch: Watch) -> None:
@@ -182,9 +182,7 @@ async def test_warnings_are_errors() -> None:
         warnings.warn("anything", stacklevel=1)
 
 
-@pytest.mark.skipif(
-    "NOX_CURRENT_SESSION" not in os.environ, reason="outside nox the checkout is what is tested"
-)
+@pytest.mark.skipif("NOX_CURRENT_SESSION" not in os.environ, reason="only nox tests the built package")
 def test_nox_tests_the_built_package() -> None:
     """A file that is missing from the wheel must not be found in the checkout."""
     assert ".nox" in Path(ezeep_async.__file__).parts
@@ -231,7 +229,7 @@ def test_a_child_process_can_be_interrupted() -> None:
 
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
-@pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 def test_a_child_process_can_be_interrupted_when_the_tests_run_in_the_background() -> None:
     test = f"{__file__}::{test_a_child_process_can_be_interrupted.__name__}"
     command = shlex.join([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test])

@@ -63,7 +63,7 @@ def test_zero_is_valid_for_some_settings(name: str) -> None:
 def test_counts_are_integers(name: str) -> None:
     """`retries` and `concurrency` refuse fractions."""
     with pytest.raises(ValueError, match=name):
-        Settings(**{name: 1.5})  # type: ignore[arg-type]
+        Settings(**{name: 1.5})
 
 
 @pytest.mark.parametrize("value", [0, -1, "1", True])
@@ -79,9 +79,9 @@ def test_settings_are_frozen_and_named() -> None:
     """Settings cannot be changed, and take keyword arguments only."""
     settings = Settings()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        settings.retries = 1  # type: ignore[misc]
+        settings.retries = 1
     with pytest.raises(TypeError):
-        Settings(1.0)  # type: ignore[misc]
+        Settings(1.0)
     assert Settings(retries=1) == Settings(retries=1)
 
 
@@ -194,7 +194,7 @@ def test_a_trailing_slash_is_ignored() -> None:
 def test_endpoints_are_frozen() -> None:
     """Endpoints cannot be changed."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        Endpoints().api = "https://evil.example"  # type: ignore[misc]
+        Endpoints().api = "https://evil.example"
 
 
 def test_endpoints_from_the_environment() -> None:

@@ -38,7 +38,7 @@ class _Grave(tzinfo):
         self._cycle = datetime(1, 1, 1, tzinfo=self)
 
 
-_grave = _Grave()  # type: ignore[abstract]  # no datetime is ever converted with it
+_grave = _Grave()  # type: ignore[abstract]  # no method of tzinfo is called
 _watched: weakref.WeakSet[Inherited] = weakref.WeakSet()
 _loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -95,7 +95,7 @@ def _after_fork_in_child() -> None:
         # https://docs.python.org/3/library/asyncio-extending.html#task-lifetime-support
         asyncio._unregister_task(task)
         # asyncio has no public switch for its warning about a pending task that is finalized.
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # see above
     # The process may be out of descriptors, and a loop may have an unknown selector. Neither must break the fork.
     if sockets:
         with contextlib.suppress(OSError):

@@ -44,7 +44,7 @@ def refuse_control(value: str, name: str) -> None:
 
 def cleaned_path(path: str | os.PathLike[str], name: str) -> Path:
     """Return a path, cleaned if it is a str. A `Path` keeps its white space. Raises `TypeError` and `ValueError`."""
-    if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
         raise TypeError(f"{name} is a str or a pathlib.Path, not {type(path).__name__}")
     clean = cleaned(text, name, is_path=True)
     if not clean:
@@ -73,7 +73,7 @@ def variable(environ: Mapping[str, str], name: str, *, is_path: bool = False) ->
 
 def checked_seconds(value: float, name: str) -> float:
     """Return a number of seconds, at least 0. Raises `TypeError` if it is not a number, `ValueError` if it is negative."""
-    if not isinstance(value, int | float) or isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+    if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} is a number of seconds, not {type(value).__name__}")
     if not value >= 0:
         raise ValueError(f"{name} is a number of seconds from 0 up, not {value!r}")

@@ -59,7 +59,7 @@ def clears_locals(function: Callable[P, R]) -> Callable[P, R]:
 
 def clears_arguments(cls: C) -> C:
     """`clears_locals` for the `__init__` of a class with secret arguments, such as attrs generates."""
-    setattr(cls, "__init__", clears_locals(vars(cls)["__init__"]))  # noqa: B010  # type checkers know no such method of a type
+    setattr(cls, "__init__", clears_locals(vars(cls)["__init__"]))  # noqa: B010  # type checkers refuse to assign a method
     return cls
 
 

@@ -78,7 +78,7 @@ def checked_text(
     """A text within the API's limits. Raises `ValueError`, before anything is sent; a `secret` is not in its message."""
     shown = type(value).__name__ if secret else repr(value)
     if not isinstance(value, str):
-        raise ValueError(f"{what} is a text, not {shown}")  # noqa: TRY004  # one class for bad arguments
+        raise ValueError(f"{what} is a text, not {shown}")
     if len(value.strip()) < shortest:
         raise ValueError(f"{what} must not be empty")
     if len(value) > longest:
@@ -102,19 +102,19 @@ def checked_name(value: object, what: str) -> str:
 def checked_flag(value: object, what: str) -> bool:
     """True or False. Raises `ValueError`, before anything is sent."""
     if not isinstance(value, bool):
-        raise ValueError(f"{what} is True or False, not {value!r}")  # noqa: TRY004  # one class for bad arguments
+        raise ValueError(f"{what} is True or False, not {value!r}")
     return value
 
 
 def checked_params(params: object) -> dict[str, str | int]:
     """Parameters for a query. Raises `ValueError`, before anything is sent."""
     if not isinstance(params, Mapping):
-        raise ValueError(f"params is a mapping, not {params!r}")  # noqa: TRY004  # one class for bad arguments
+        raise ValueError(f"params is a mapping, not {params!r}")
     checked: dict[str, str | int] = {}
     for key, value in cast("Mapping[object, object]", params).items():
         name = checked_text(key, "the name of a parameter")
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise ValueError(f"the parameter {name!r} is a text or a whole number, not {value!r}")  # noqa: TRY004
+            raise ValueError(f"the parameter {name!r} is a text or a whole number, not {value!r}")
         checked_text(str(value), f"the parameter {name!r}", longest=LONGEST_TARGET)
         checked[name] = value
     return checked

@@ -76,7 +76,7 @@ class OAuthApp:
 
 def _setting(value: str, name: str, *, shortest: int = 0) -> str:
     # Messages never contain the value: it may be a secret.
-    text = cleaned(value, name) if isinstance(value, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+    text = cleaned(value, name) if isinstance(value, str) else None
     if text is None or len(text) < shortest:
         raise ValueError(f"{name} is a text{' that is not empty' if shortest else ''}")
     return text

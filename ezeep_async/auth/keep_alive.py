@@ -97,7 +97,7 @@ class KeepAlive:
         """Stop it. A refresh that is under way continues. Thread-safe; further calls do nothing."""
         was_running, self._stopped = self.is_running, True
         if was_running:
-            try:  # noqa: SIM105  # needs no globals, see `_getpid`
+            try:  # noqa: SIM105  # contextlib may be cleared at exit, see `_getpid`
                 self._loop.call_soon_threadsafe(self._task.cancel)
             except RuntimeError:  # the loop is closed, and the task has ended with it
                 pass

@@ -176,8 +176,8 @@ class OAuth:
             RFC 6749 section 4.3.
         """
         checked_text(username, "username", shortest=1)
-        if not isinstance(password, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-            raise ValueError("password must be a str")  # noqa: TRY004  # one class for invalid arguments
+        if not isinstance(password, str):
+            raise ValueError("password must be a str")
         await self._prepare()
         form = self._grant("password", username=username, password=Secret(password))
         return await self._refresher.log_in(lambda: self._endpoint.tokens(form))
@@ -213,7 +213,7 @@ class OAuth:
         self,
         pairing: Pairing,
         interval: float = 5.0,
-        timeout: float = 600.0,  # noqa: ASYNC109  # it raises an error of its own, PairingTimeout
+        timeout: float = 600.0,  # noqa: ASYNC109  # it raises PairingTimeout, with the pairing
     ) -> TokenSet:
         """Poll until a person has confirmed the pairing, and store the token set.
 

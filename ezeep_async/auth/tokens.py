@@ -40,7 +40,7 @@ def fingerprint(secret: str) -> str:
 
 
 def _utc(value: datetime) -> datetime:
-    if not isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+    if not isinstance(value, datetime):
         raise TypeError(f"expires_at is a datetime, not {type(value).__name__}")
     if value.utcoffset() is None:
         raise ValueError(
@@ -113,7 +113,7 @@ def _lineage(value: Iterable[str] | None) -> tuple[str, ...]:
     if isinstance(value, str):
         raise TypeError("lineage is a tuple of str, not a str")
     marks = () if value is None else tuple(value)
-    if not all(isinstance(mark, str) for mark in marks):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+    if not all(isinstance(mark, str) for mark in marks):
         raise TypeError("lineage is a tuple of str")
     return marks
 

@@ -52,7 +52,7 @@ class Twin(Protocol[S_co]):
 
 
 def _async_form(instance: Twin[S]) -> tuple[S, str]:
-    return instance._aio, instance._called  # pyright: ignore[reportPrivateUsage]  # the two are one thing
+    return instance._aio, instance._called  # pyright: ignore[reportPrivateUsage]  # the descriptors belong to the twin classes
 
 
 def _method(func: Callable[..., object], body: Callable[P, R]) -> Callable[P, R]:

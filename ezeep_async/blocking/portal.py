@@ -362,18 +362,18 @@ def _end_of_interpreter() -> SessionClosed:
 
 
 def _after_fork_in_child() -> None:
-    global _current, _lock  # noqa: PLW0603  # see current()
+    global _current, _lock  # noqa: PLW0603  # one portal per process
     _lock = threading.RLock()  # another thread of the parent process may hold the old one
     _current = None
 
 
 def _at_exit() -> None:
-    global _exiting  # noqa: PLW0603  # see current()
+    global _exiting  # noqa: PLW0603  # one portal per process
     _exiting = True
     if _current is not None:
         try:
             _current.close()
-        except BaseException:  # noqa: BLE001  # Ctrl-C; an earlier one may have ended the program
+        except BaseException:  # noqa: BLE001  # Ctrl-C: the interpreter is exiting already
             logger.warning(
                 "interrupted while sessions close, perhaps during a token refresh: a second interruption stops the wait"
             )

@@ -74,7 +74,7 @@ class _SharedSession:
         owner = self._portal
         if owner is None or owner.closing or self._closed:
             return None
-        return owner if self._session._is_open_on(owner.loop) else None  # pyright: ignore[reportPrivateUsage]  # one implementation in several modules
+        return owner if self._session._is_open_on(owner.loop) else None  # pyright: ignore[reportPrivateUsage]  # the async session that this one wraps
 
     def __repr__(self) -> str:
         return repr(self._session)

@@ -84,8 +84,8 @@ class Provisioning:
             ValueError: An argument is invalid, a group does not exist and may not be created, or several organizations have
                 groups and `organization_id` is needed.
         """
-        if not isinstance(desired, DesiredState):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-            raise ValueError("desired must be a DesiredState: use DesiredState.from_mapping for a mapping")  # noqa: TRY004  # one class for bad arguments
+        if not isinstance(desired, DesiredState):
+            raise ValueError("desired must be a DesiredState: use DesiredState.from_mapping for a mapping")
         rules = Rules(
             mode=_one_of(mode, ("add", "exact"), "mode"),
             organization_id=None if organization_id is None else as_uuid(organization_id, "organization_id"),
@@ -150,11 +150,11 @@ class Provisioning:
             that share a token store take turns. Another writer that read a user before this run wrote it can still undo
             the change. `verify_after` finds that, unless it happens after the last listing.
         """
-        if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
             raise ValueError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
         _one_of(verify, ("fresh", "trust-plan"), "verify")
-        if not isinstance(plan, Plan):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-            raise ValueError("plan must be a Plan: session.provisioning.plan makes one of a DesiredState")  # noqa: TRY004  # one class for bad arguments
+        if not isinstance(plan, Plan):
+            raise ValueError("plan must be a Plan: session.provisioning.plan makes one of a DesiredState")
         checked_flag(verify_after, "verify_after")
         if on_event is not None and (not callable(on_event) or inspect.iscoroutinefunction(on_event)):
             raise ValueError(f"on_event must be a plain function, which is not awaited, not {on_event!r}")

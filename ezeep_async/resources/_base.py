@@ -55,7 +55,7 @@ async def send_for(api: Api, request: Request, kind: type[T]) -> tuple[T, RawRes
 
 def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Request]) -> Fetch[R]:
     """A function that fetches one page of `kind`."""
-    body_kind = PageBody[kind]  # type: ignore[valid-type]  # a type made at run time
+    body_kind = PageBody[kind]  # type: ignore[valid-type]  # a generic type made at run time
 
     async def fetch(params: Params) -> RawPage[R]:
         page: PageBody[R]

@@ -14,7 +14,7 @@ from ezeep_async.resources._base import Api, Calls, Listed
 
 def _checked_roles(value: object, what: str) -> list[str]:
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise ValueError(f'{what} is {value!r}: pass a list, such as ["user"]')  # noqa: TRY004  # one class for bad arguments
+        raise ValueError(f'{what} is {value!r}: pass a list, such as ["user"]')
     # Checked and sent from one list: an iterator can be read only once.
     return [checked_text(role, "a role", shortest=1) for role in cast("Iterable[object]", value)]
 

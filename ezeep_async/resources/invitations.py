@@ -23,7 +23,7 @@ class InvitationCalls(Calls[Invitation]):
         """Create an invitation."""
         if "@" not in checked_text(email, "email", shortest=3):
             raise ValueError(f"email is {email!r}: pass an e-mail address")
-        if expire_date is not None and not isinstance(expire_date, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        if expire_date is not None and not isinstance(expire_date, datetime):
             raise ValueError(f"expire_date is {expire_date!r}: pass a datetime")
         until = datetime.now(UTC) + DEFAULT_LIFETIME if expire_date is None else expire_date
         if until.tzinfo is not None:

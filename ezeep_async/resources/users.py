@@ -132,8 +132,8 @@ class UserCalls(Calls[User]):
 
 
 def _ids(group_ids: Iterable[UUID | str]) -> frozenset[UUID]:
-    if isinstance(group_ids, str | UUID | bytes) or not isinstance(group_ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-        raise ValueError(f"group_ids is {group_ids!r}: pass a list of ids")  # noqa: TRY004  # one class for bad arguments
+    if isinstance(group_ids, str | UUID | bytes) or not isinstance(group_ids, Iterable):
+        raise ValueError(f"group_ids is {group_ids!r}: pass a list of ids")
     return frozenset(as_uuid(group_id, "group_id") for group_id in group_ids)
 
 

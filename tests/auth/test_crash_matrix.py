@@ -31,7 +31,7 @@ from ezeep_async.sandbox import Sandbox
 pytestmark = [
     pytest.mark.may_block,
     pytest.mark.timeout(60),
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed by signals"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork and SIGKILL"),
 ]
 
 KILLS = 3
@@ -350,7 +350,7 @@ class Outcome:
 
 def _die_and_go_on(mortals: Mortals, step: Step, path: Path, sandbox: Sandbox) -> Outcome:
     _on_loop_of(sandbox, sandbox.reset_counts)
-    old: TokenSet = expired(_on_loop_of(sandbox, sandbox.tokens))  # type: ignore[arg-type]
+    old: TokenSet = expired(_on_loop_of(sandbox, sandbox.tokens))
     asyncio.run(put(FileTokenStore(path), old))
 
     assert _kill(mortals, step, path, sandbox) == -signal.SIGKILL
@@ -378,7 +378,7 @@ def _die_and_go_on(mortals: Mortals, step: Step, path: Path, sandbox: Sandbox) -
         assert sandbox.refresh_requests == by_the_dead + by_the_next
     else:
         assert asyncio.run(FileTokenStore(path).load()) == old, "a dead login is not deleted"
-        asyncio.run(put(FileTokenStore(path), _on_loop_of(sandbox, sandbox.tokens)))  # type: ignore[arg-type]  # a person logs in
+        asyncio.run(put(FileTokenStore(path), _on_loop_of(sandbox, sandbox.tokens)))  # a person logs in
         assert asyncio.run(_next_process(path, sandbox))
     if not works or by_the_next:
         assert _leftovers(path) == [], "a save removes what the dead process left"
@@ -408,7 +408,7 @@ def test_2_3_a_request_of_the_dead_that_the_server_processes_late(
     """
     monkeypatch.setattr(server.behaviour, "reuse_protection", reuse_protection)
     path = tmp_path / "login.json"
-    asyncio.run(put(FileTokenStore(path), expired(_on_loop_of(server, server.tokens))))  # type: ignore[arg-type]
+    asyncio.run(put(FileTokenStore(path), expired(_on_loop_of(server, server.tokens))))
     hold = server.faults.hold(TOKEN, times=1)
     pid = mortals.start(STEPS[3], path, server)
     _on_loop_of(server, hold.arrived)
@@ -432,7 +432,7 @@ def test_2_3_a_process_stopped_in_mid_refresh_beyond_its_limit(
     """
     _on_loop_of(server, server.reset_counts)
     path = tmp_path / "login.json"
-    asyncio.run(put(FileTokenStore(path), expired(_on_loop_of(server, server.tokens))))  # type: ignore[arg-type]
+    asyncio.run(put(FileTokenStore(path), expired(_on_loop_of(server, server.tokens))))
     hold = server.faults.hold(TOKEN, after=after, times=1)
     where, settings = server.endpoints, {"refresh_timeout": 0.3}
     job = {"client_id": server.oauth_app.client_id, "account": where.account, "api": where.api}
@@ -467,7 +467,7 @@ def test_2_3_a_process_that_is_asked_to_end_at_any_step(
         return
     _on_loop_of(server, server.reset_counts)
     path = tmp_path / "login.json"
-    asyncio.run(put(FileTokenStore(path), expired(_on_loop_of(server, server.tokens))))  # type: ignore[arg-type]
+    asyncio.run(put(FileTokenStore(path), expired(_on_loop_of(server, server.tokens))))
     code = 3 if step is HOOK_EXITS else 143 if program == "command" else -signal.SIGTERM
     assert _kill(mortals, step, path, server, signal.SIGTERM, program) == code
     assert server.refreshes == 1

@@ -24,7 +24,7 @@ from ezeep_async.testing import ThreadedSandbox
 pytestmark = [
     pytest.mark.may_block,
     pytest.mark.timeout(60),
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="forks"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork"),
 ]
 
 FORKING = Path(__file__).parents[1] / "helpers" / "forking.py"

@@ -328,13 +328,13 @@ def test_8_3_a_token_of_a_wrong_type_is_not_shown() -> None:
     """8-3: bytes are what some stores give, and they are a token all the same."""
     for bad in (b"planted-token", ["planted-token"], "planted\ntoken", "planted-tökén"):
         with pytest.raises((TypeError, ValueError)) as caught:
-            TokenSet(bad, "r", datetime.now(UTC) + timedelta(hours=1))  # type: ignore[arg-type]
+            TokenSet(bad, "r", datetime.now(UTC) + timedelta(hours=1))
         assert "planted" not in str(caught.value)
 
 
 def test_an_app_takes_text_only() -> None:
     """No secret is none; what is no text is refused without showing it."""
-    assert OAuthApp("id", None).client_secret == ""  # type: ignore[arg-type]
+    assert OAuthApp("id", None).client_secret == ""
     for arguments in ((b"planted",), ("id", b"planted"), ("",), (None,)):
         with pytest.raises(ValueError, match="is a text") as caught:
             OAuthApp(*arguments)
@@ -348,5 +348,5 @@ async def test_a_code_is_a_text(sandbox: Sandbox, arguments: tuple[object]) -> N
         with pytest.raises(ValueError, match="code"):
             await session.oauth.exchange_code(*arguments)
         with pytest.raises(ValueError, match=r"username|password"):
-            await session.oauth.login_with_password("name", None)  # type: ignore[arg-type]
+            await session.oauth.login_with_password("name", None)
     assert not sandbox.requests

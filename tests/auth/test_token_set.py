@@ -85,7 +85,7 @@ def test_8_3_the_repr_of_a_store_in_memory_does_not_depend_on_its_token_set() ->
 def test_times_are_aware_and_utc() -> None:
     """A naive time is refused; another zone becomes UTC."""
     with pytest.raises(ValueError, match="aware"):
-        TokenSet("a", "r", datetime(2026, 1, 1))  # noqa: DTZ001
+        TokenSet("a", "r", datetime(2026, 1, 1))  # noqa: DTZ001  # no time zone on purpose
     local = NOW.astimezone(timezone(timedelta(hours=2)))
     assert TokenSet("a", "r", local).expires_at.tzinfo is UTC
 

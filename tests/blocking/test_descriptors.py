@@ -1,7 +1,5 @@
 """Blocking methods and paginators: signatures of the async ones, and no request left running."""
 
-# pyright: reportPrivateUsage=false
-
 from __future__ import annotations
 
 import asyncio
@@ -325,7 +323,7 @@ def test_a_reading_that_is_collected_is_closed(
     groups: BlockingGroups, paginator: Paginator, kind: str
 ) -> None:
     cycle: list[object] = [iter(groups.list()) if kind == "items" else groups.list().pages()]
-    next(cycle[0])  # type: ignore[call-overload]
+    next(cycle[0])
     cycle.append(cycle)
     assert paginator.running
     del cycle
@@ -395,7 +393,7 @@ def test_a_listing_that_is_not_read_sends_nothing_and_is_freed(
     assert not paginator.closed
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_5_3_a_listing_from_before_a_fork_is_refused_and_its_sockets_are_not_touched(
     groups: BlockingGroups, paginator: Paginator

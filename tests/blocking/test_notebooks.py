@@ -49,7 +49,7 @@ async def test_5_1_a_cell_uses_a_blocking_session() -> None:
     with sandbox_in_a_thread(users=3, groups=1) as sandbox:
         names: dict[str, object] = {"run_sync": run_sync, "session": open_session(sandbox)}
         exec("with run_sync(session) as blocking: people = blocking.users.list().collect()", names)
-    assert len(names["people"]) == 3  # type: ignore[arg-type]
+    assert len(names["people"]) == 3
 
 
 async def add() -> int:
@@ -86,7 +86,7 @@ async def test_5_1_a_module_that_a_coroutine_imports_is_no_cell(
     (tmp_path / "blocks_at_import.py").write_text(ANSWER + "portal.run('await f()', answer)\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(BlockingCallError):
-        import blocks_at_import  # noqa: F401
+        import blocks_at_import  # noqa: F401  # the import is what is tested
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

@@ -144,7 +144,7 @@ def test_wrong_arguments_raise_type_error_and_leave_no_unawaited_coroutine() -> 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(TypeError):
-            portal.run("await f()", add, 1, c=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+            portal.run("await f()", add, 1, c=3)
         gc.collect()
 
 
@@ -174,7 +174,7 @@ async def test_5_1_a_worker_thread_of_an_async_program_may_call() -> None:
 # --- interruptions and the end of the loop -------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_5_4_an_exception_of_a_signal_handler_cancels_the_call() -> None:
     """Celery's soft time limit, for example, is an exception raised by a signal handler."""
 

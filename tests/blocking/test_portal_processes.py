@@ -17,7 +17,7 @@ from ezeep_async.blocking import portal
 
 
 HANG = 15  # time limit in seconds; nothing here is expected to take long
-FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
 
 async def add(a: int, b: int = 0) -> int:
@@ -260,7 +260,7 @@ def interrupted(body: str) -> list[str]:
             timer.cancel()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to a single process")
 def test_5_4_ctrl_c_cancels_the_coroutine_waits_for_its_cleanup_and_is_raised_again() -> None:
     assert interrupted("""
         async def work():
@@ -278,7 +278,7 @@ def test_5_4_ctrl_c_cancels_the_coroutine_waits_for_its_cleanup_and_is_raised_ag
     """) == ["cleaned up", "interrupted CancelledError", "still works", "0"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to a single process")
 def test_5_4_a_second_ctrl_c_ends_the_wait() -> None:
     assert interrupted("""
         async def work():
@@ -293,7 +293,7 @@ def test_5_4_a_second_ctrl_c_ends_the_wait() -> None:
     """) == ["interrupted"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to a single process")
 def test_5_4_the_wait_for_the_cleanup_is_bounded() -> None:
     assert interrupted("""
         portal.CLEANUP_TIMEOUT_S = 0.1

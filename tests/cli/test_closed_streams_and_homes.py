@@ -17,7 +17,7 @@ from ezeep_async import FileTokenStore, KeyringTokenStore, ReadOnlyTokens
 pytestmark = [
     pytest.mark.may_block,
     pytest.mark.timeout(60),
-    pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX"),
+    pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell"),
 ]
 
 

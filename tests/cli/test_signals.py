@@ -21,7 +21,9 @@ from ezeep_async.sandbox import Sandbox
 
 pytestmark = [
     pytest.mark.timeout(60),
-    pytest.mark.skipif(sys.platform == "win32", reason="one process cannot send these to another"),
+    pytest.mark.skipif(
+        sys.platform == "win32", reason="Windows cannot send these signals to another process"
+    ),
 ]
 
 COMMANDS = {
@@ -78,7 +80,7 @@ async def test_2_3_a_command_that_ignores_ctrl_c_ends_too(
         [*EZEEP, "groups", "list"],
         env=environment(due),
         stdout=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509  # the child only ignores a signal
     )
     await hold.arrived()
     process.terminate()
@@ -111,7 +113,7 @@ async def test_nohup_still_ignores_a_hangup(due: dict[str, str], sandbox: Sandbo
             [*EZEEP, *arguments],
             env=environment(due),
             stdout=subprocess.DEVNULL,
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # noqa: PLW1509
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # noqa: PLW1509  # the child only ignores a signal
         )
         await hold.arrived()
         process.send_signal(signal.SIGHUP)

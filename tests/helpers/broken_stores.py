@@ -23,11 +23,11 @@ from ezeep_async import (
 
 
 class LacksAMethod(Shelf):
-    check_writable = None  # type: ignore[assignment]
+    check_writable = None
 
 
 class AwaitsItsLock(Shelf):
-    async def lock(self):  # type: ignore[override]
+    async def lock(self):
         return super().lock()
 
 
@@ -479,5 +479,5 @@ class LendsLocksTiedToATask(Shelf):
 class LendsLocksInItsProcessOnly(FileTokenStore):
     names: ClassVar[set[str]] = set()
 
-    def shared_locks(self) -> ShelfLocks:  # type: ignore[override]
+    def shared_locks(self) -> ShelfLocks:
         return ShelfLocks(self.names)

@@ -25,7 +25,7 @@ async def steps(handle: KeepAlive, number: int = 6) -> None:
         done += 1
         return pause
 
-    handle._step = counted  # type: ignore[method-assign]
+    handle._step = counted
     await until(lambda: done >= number)
     del handle._step
 

@@ -118,7 +118,7 @@ def stoppable() -> Iterator[Stoppable]:
         try:
             yield child
         finally:
-            process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
+            process.stdin.close()
             if child.pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGKILL)

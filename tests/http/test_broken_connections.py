@@ -114,7 +114,7 @@ async def test_3_7_a_connection_that_was_read_in_pieces_serves_on() -> None:
 def test_3_13_certificates_are_checked_whatever_is_given(value: object) -> None:
     """3-13: `False`, with which aiohttp checks no certificate, is refused before a session can be made of it."""
     with pytest.raises(ValueError, match=r"ssl_context must be an ssl\.SSLContext"):
-        Settings(ssl_context=value)  # type: ignore[arg-type]
+        Settings(ssl_context=value)
 
 
 # --- errors that tell the truth

@@ -267,7 +267,7 @@ async def test_6_7_the_ceiling_knows_no_bursts_and_no_lost_turns() -> None:
         starts.append(now())
         start()
 
-    limiter._start = recorded  # type: ignore[method-assign]
+    limiter._start = recorded
 
     async def call() -> None:
         await limiter.acquire()

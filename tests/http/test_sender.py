@@ -130,7 +130,7 @@ async def test_6_13_a_server_that_comes_up_late_is_reached() -> None:
             attempts += 1
             return await send(*args, **options)
 
-        transport.send = counted  # type: ignore[method-assign]
+        transport.send = counted
         with pytest.raises(ConnectFailed) as caught:
             await session.request("GET", "/x/")
         assert attempts == caught.value.attempts == 5

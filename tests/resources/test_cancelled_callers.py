@@ -55,7 +55,7 @@ async def by_task(call: Call, arrived: Awaitable[object]) -> None:
 async def by_scope(call: Call, arrived: Awaitable[object]) -> None:
     """Cancel as anyio does: again at every await."""
     async with anyio.create_task_group() as group:
-        group.start_soon(call)  # pyright: ignore[reportArgumentType]
+        group.start_soon(call)
         await arrived
         group.cancel_scope.cancel()
     assert group.cancel_scope.cancelled_caught

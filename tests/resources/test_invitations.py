@@ -53,14 +53,14 @@ async def test_aware_dates_are_sent_in_utc_without_an_offset(session: EzeepSessi
 
 async def test_naive_dates_are_sent_as_they_are(session: EzeepSession, sandbox: Sandbox) -> None:
     """A date without a time zone is sent as it is."""
-    await session.invitations.create("new@example.com", datetime(2031, 7, 22, 15, 15, 33))  # noqa: DTZ001
+    await session.invitations.create("new@example.com", datetime(2031, 7, 22, 15, 15, 33))  # noqa: DTZ001  # no time zone on purpose
     assert sent(sandbox) == "2031-07-22T15:15:33"
 
 
 async def test_resend_gives_nothing(session: EzeepSession, sandbox: Sandbox) -> None:
     """`resend` returns None, and sends one PATCH of the invitation."""
     invitation = await session.invitations.create("new@example.com")
-    assert await session.invitations.resend(invitation.id) is None  # type: ignore[func-returns-value]
+    assert await session.invitations.resend(invitation.id) is None
     assert sandbox.requests[-1].key == "PATCH /v1/userinvitations/{id}/"
     with pytest.raises(NotFound):
         await session.invitations.resend(uuid4())

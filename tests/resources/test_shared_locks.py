@@ -275,7 +275,7 @@ async def _take_and_leave(locks, session: EzeepSession, user: UUID) -> None:
         pass
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs signals of POSIX")
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs POSIX signals")
 async def test_a_waiter_gives_up_on_a_stopped_process_after_one_deadline(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -408,7 +408,7 @@ async def test_without_a_usable_folder_one_warning_and_the_write(
     assert "login.json.locks" in caplog.text
 
 
-@pytest.mark.skipif(os.name != "posix", reason="links, owners and umasks of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX links, owners and umasks")
 async def test_a_lock_file_with_a_second_name_is_left_alone(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -435,7 +435,7 @@ async def test_a_lock_file_with_a_second_name_is_left_alone(
     )  # fmt: skip
 
 
-@pytest.mark.skipif(os.name != "posix", reason="umasks of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX umasks")
 async def test_lock_files_can_be_used_again_whatever_the_umask_is(sandbox: Sandbox, tmp_path: Path) -> None:
     where = str(tmp_path / "login.json")
     await begin(sandbox, where)
@@ -510,7 +510,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 async def test_a_forked_child_keeps_no_lock_of_its_parent(tmp_path: Path) -> None:
     path = tmp_path / "login.json"
     process = await asyncio.create_subprocess_exec(

@@ -91,7 +91,7 @@ async def test_bad_ids_are_refused_before_any_request(
             await call()
     for wrong in ("", "x", 5):
         with pytest.raises(ValueError, match="UUID"):
-            await session.users.list(group=wrong).collect()  # type: ignore[arg-type]
+            await session.users.list(group=wrong).collect()
     assert sandbox.requests == []
 
 

@@ -22,7 +22,9 @@ from ezeep_async.testing import ThreadedSandbox
 pytestmark = [
     pytest.mark.may_block,
     pytest.mark.timeout(60),
-    pytest.mark.skipif(sys.platform == "win32", reason="one process cannot send these to another"),
+    pytest.mark.skipif(
+        sys.platform == "win32", reason="Windows cannot send these signals to another process"
+    ),
 ]
 
 PREAMBLE = """

@@ -374,7 +374,7 @@ def test_it_is_a_plain_sandbox_where_it_has_no_thread() -> None:
     asyncio.run(use())
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_leaves_it_alone() -> None:
     """The child of a test that forks comes to the end of the block too: the sandbox is still there for its parent."""

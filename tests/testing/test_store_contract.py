@@ -164,7 +164,7 @@ class TestReadOnlyTokensOfTheEnvironment(ReadOnlyTokenStoreContract):
 
         return put
 
-    async def test_every_load_reads_the_source(self, make_store, put_login) -> None:  # type: ignore[override]
+    async def test_every_load_reads_the_source(self, make_store, put_login) -> None:
         """Only by a new store: another program cannot change the environment of a process, so it is read once."""
         put_login(token_set(1))
         store = make_store()

@@ -93,7 +93,7 @@ async def test_what_is_around_a_value_does_not_count(
 ) -> None:
     wanted = {"client_id": ID, "client_secret": SECRET, "redirect_uri": "http://127.0.0.1:8400/callback"}
     values = {name: around.format(value) for name, value in wanted.items()}
-    app = await way(values, tmp_path, monkeypatch)  # type: ignore[misc]
+    app = await way(values, tmp_path, monkeypatch)
     assert of_app(app) == (ID, SECRET, wanted["redirect_uri"])
 
 
@@ -109,7 +109,7 @@ async def test_a_control_character_is_refused_with_the_name_of_the_setting(
         "redirect_uri": "http://127.0.0.1/",
     }
     with pytest.raises(ValueError, match=r"client_secret|CLIENT_SECRET|the secret in .*secret") as caught:
-        await way(values, tmp_path, monkeypatch)  # type: ignore[misc]
+        await way(values, tmp_path, monkeypatch)
     assert "control character" in str(caught.value)
     assert SECRET not in str(caught.value)
 
@@ -155,7 +155,7 @@ def test_a_token_file_has_the_name_that_was_meant(tmp_path: Path) -> None:
         session = EzeepSession.from_env(
             {"EZEEP_CLIENT_ID": ID, "EZEEP_TOKEN_FILE": around.format(tmp_path / "f")}
         )
-        assert session._core._store.path == tmp_path / "f"  # type: ignore[attr-defined]
+        assert session._core._store.path == tmp_path / "f"
 
 
 @pytest.mark.parametrize("character", ["\u200b", "\u2060", "\ufeff", "\u202e", "\u00ad"])

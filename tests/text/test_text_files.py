@@ -87,7 +87,7 @@ async def test_a_mark_and_line_ends_do_not_count(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(text.replace("\n", line_end).encode(encoding))
-    result = await read(path)  # type: ignore[misc]
+    result = await read(path)
     assert (result.access_token if isinstance(result, TokenSet) else result) == found
 
 
@@ -102,7 +102,7 @@ async def test_another_encoding_has_the_same_advice_everywhere(
     with pytest.raises(
         Exception, match=r"(this is UTF-16|byte \d+ is not UTF-8): save it as UTF-8"
     ) as caught:
-        await read(path)  # type: ignore[misc]
+        await read(path)
     assert type(caught.value).__module__.startswith(("ezeep_async", "builtins"))
     assert not isinstance(caught.value, UnicodeError)
 

@@ -176,7 +176,7 @@ def test_arguments_that_do_not_fit_are_not_shown() -> None:
         def __init__(self, one: str) -> None: ...
 
     with pytest.raises(TypeError) as caught:
-        Wants(CODE, PASSWORD)  # type: ignore[call-arg]
+        Wants(CODE, PASSWORD)
     assert CODE not in printed(caught.value)
 
 
@@ -188,7 +188,7 @@ def test_arguments_that_do_not_fit_are_not_shown() -> None:
     [
         lambda: OAuthApp("", CLIENT_SECRET),
         lambda: OAuthApp("id", CLIENT_SECRET + "\ud800"),
-        lambda: TokenSet(CODE + "\n", VERIFIER, None),  # type: ignore[arg-type]
+        lambda: TokenSet(CODE + "\n", VERIFIER, None),
         lambda: TokenSet.from_response({"refresh_token": VERIFIER}),
         lambda: Settings(proxy=f"socks5://user:{PASSWORD}@proxy.example"),
         lambda: Settings(proxy_auth=("user", PASSWORD), retries=-1),
@@ -209,7 +209,7 @@ LOGINS: dict[str, Callable[[EzeepSession], Awaitable[object]]] = {
     "a code": lambda session: session.oauth.exchange_code(CODE, VERIFIER),
     "half a code": lambda session: session.oauth.exchange_code(CODE + "\ud800", VERIFIER),
     "half a verifier": lambda session: session.oauth.exchange_code(CODE, VERIFIER + "\ud800"),
-    "no code": lambda session: session.oauth.exchange_code(CODE.encode(), VERIFIER),  # type: ignore[arg-type]
+    "no code": lambda session: session.oauth.exchange_code(CODE.encode(), VERIFIER),
     "a password": lambda session: session.oauth.login_with_password("user@example.com", PASSWORD),
     "half a password": lambda session: session.oauth.login_with_password("user", PASSWORD + "\ud800"),
     "a pairing": lambda session: session.oauth.wait_for_pairing(
@@ -257,7 +257,7 @@ def test_a_login_that_fails_in_blocking_code(watch: Watch) -> None:
     with sandbox_in_a_thread() as sandbox, run_sync(session_in(sandbox)) as session:
         for login in LOGINS.values():
             with pytest.raises(Exception) as caught:
-                login(session)  # type: ignore[arg-type]
+                login(session)
             assert_no_secret_in(caught.value, watch)
 
 

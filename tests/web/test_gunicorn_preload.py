@@ -24,7 +24,7 @@ from ezeep_async.sandbox import SANDBOX_ADMIN
 pytestmark = [
     pytest.mark.may_block,
     pytest.mark.timeout(60),
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="forks"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork"),
 ]
 
 APP = """

@@ -76,7 +76,7 @@ class KeyringTokenStore(ThreadedStore):
         folder: str | os.PathLike[str] | None = None,
         lock_timeout: float = LOCK_TIMEOUT_S,
     ) -> None:
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        if not isinstance(name, str):
             raise TypeError(f"name is a str, not {type(name).__name__}")
         if not name:
             raise ValueError("the name of the keyring entry must not be empty")
@@ -151,7 +151,7 @@ class KeyringTokenStore(ThreadedStore):
         return self._decoded(self._read() or "")
 
     def _is_unused(self) -> bool:
-        return self._guard._is_unused() and self._document() is None  # pyright: ignore[reportPrivateUsage]  # see __init__
+        return self._guard._is_unused() and self._document() is None  # pyright: ignore[reportPrivateUsage]  # the guard is part of this store
 
     def _load(self) -> TokenSet | None:
         return self._tokens(self._document())
@@ -189,7 +189,7 @@ def _use(function: Callable[[_Backend], T], *hidden: str) -> T:
         raise TokenStoreError(NO_LIBRARY) from None
     try:
         return function(cast("_Backend", keyring.get_keyring()))
-    except Exception as error:  # noqa: BLE001  # backends let out what their libraries raise: D-Bus, pywin32, OSError
+    except Exception as error:  # noqa: BLE001  # backends raise the errors of D-Bus, pywin32 and the system
         problem = f"{type(error).__name__}: {error}"
     if any(secret in problem for secret in hidden):
         problem = problem.partition(":")[0]

@@ -217,7 +217,7 @@ class RedisTokenStore(DocumentStore):
         lease: float = LEASE_S,
         lock_timeout: float = LOCK_TIMEOUT_S,
     ) -> None:
-        if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        if not isinstance(key, str):
             raise TypeError(f"key is a str, not {type(key).__name__}")
         if not checked_seconds(lease, "lease"):
             raise ValueError("lease is a number of seconds above 0")
@@ -398,7 +398,7 @@ class RedisTokenStore(DocumentStore):
                 raise TokenStoreError(
                     f"{self._place} is busy: in use by another process for more than {self._lock_timeout:g} s"
                 )
-            await limit.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
+            await limit.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
             pause = min(pause * 1.5, 0.25)
 
     async def _extend(self, hold: _Hold, over: asyncio.Future[None]) -> None:

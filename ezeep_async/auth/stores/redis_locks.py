@@ -163,7 +163,7 @@ class RedisLocks:
     async def _acquire(self, held: _Held) -> None:
         pause = FIRST_PAUSE_S
         while not await self._request("acquire", held):
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # not a secret
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
     async def _release(self, held: _Held) -> None:

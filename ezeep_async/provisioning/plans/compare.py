@@ -54,7 +54,7 @@ class Protection:
     def of(cls, given: Iterable[str | UUID], argument: str) -> Self:
         """Check and normalize the patterns. Raises `ValueError` for a single text and for blank patterns."""
         if isinstance(given, str | UUID):
-            raise ValueError(f"{argument} must be a list of patterns, not {given!r}")  # noqa: TRY004  # one class for bad arguments
+            raise ValueError(f"{argument} must be a list of patterns, not {given!r}")
         patterns = [_pattern(each, argument) for each in given]
         return cls(argument, tuple(patterns))
 
@@ -79,7 +79,7 @@ class Protection:
 
 def _pattern(given: object, argument: str) -> str:
     if not isinstance(given, str | UUID):
-        raise ValueError(f"{argument} must contain ids and globs, not {given!r}")  # noqa: TRY004  # one class for bad arguments
+        raise ValueError(f"{argument} must contain ids and globs, not {given!r}")
     text = fold(str(given))
     if not text:
         raise ValueError(f"{argument} contains a blank pattern: remove it")

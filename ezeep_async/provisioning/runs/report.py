@@ -293,7 +293,7 @@ def _opened(file: IO[Any] | str | os.PathLike[str], mode: str, **options: str) -
     if not isinstance(file, str | os.PathLike):
         yield file
         return
-    with open(expanded(cleaned_path(file, "file")), mode, opener=open_private, **options) as opened:  # type: ignore[call-overload]
+    with open(expanded(cleaned_path(file, "file")), mode, opener=open_private, **options) as opened:  # type: ignore[call-overload]  # the mode is a variable
         yield opened
 
 

@@ -46,7 +46,7 @@ asyncio.run(main())
 
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("inside", ["inside", ""])
 def test_2_8_one_ctrl_c_ends_a_process_that_waits_for_the_lock(tmp_path: Path, inside: str) -> None:
     """2-8: nothing has been sent, and nothing is lost: the close does not wait, nor does the end of the loop."""

@@ -420,7 +420,7 @@ def test_a_file_cannot_be_read(path: Path) -> None:
     with pytest.raises(TokenStoreError, match=r"login\.json cannot be read"):
         asyncio.run(FileTokenStore(path).load())
     with pytest.raises(TokenStoreError):
-        asyncio.run(put(FileTokenStore(path / "x" / ".." / ".." / "login.json"), None))  # type: ignore[arg-type]
+        asyncio.run(put(FileTokenStore(path / "x" / ".." / ".." / "login.json"), None))
     blocked = path.with_name("file")
     blocked.write_text("")
     with pytest.raises(TokenStoreError, match=r"cannot be"):

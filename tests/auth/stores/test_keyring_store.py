@@ -36,7 +36,7 @@ from ezeep_async.sandbox import Sandbox
 class InMemory(KeyringBackend):
     """A working keyring; `limit` is the longest value that it accepts, `refuses` the error of every write."""
 
-    priority = 1  # type: ignore[assignment]
+    priority = 1
 
     def __init__(self) -> None:
         super().__init__()

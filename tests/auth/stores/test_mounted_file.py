@@ -50,9 +50,7 @@ def _can_mount() -> bool:
 
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
-@pytest.mark.skipif(
-    not _can_mount(), reason="this user may not mount anything, not in a namespace of its own either"
-)
+@pytest.mark.skipif(not _can_mount(), reason="needs the right to mount, at least in a user namespace")
 def test_2_7_a_file_that_is_a_mount_point_is_refused_before_its_token_is_spent(tmp_path: Path) -> None:
     """2-7: as with `docker run -v login.json:/app/login.json`: no request is sent, and the refresh token still works."""
     host, path = tmp_path / "host.json", tmp_path / "login.json"

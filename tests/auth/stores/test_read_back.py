@@ -133,7 +133,7 @@ async def test_an_access_token_that_cannot_be_used(
         lambda: TokenSet("a", "r", NOW, scope="s" * (LONGEST_TEXT + 1)),
         lambda: TokenSet("a", "r", NOW, token_type="\x00"),
         lambda: attrs.evolve(TokenSet("a", "r", NOW), scope="a\tb"),
-        lambda: TokenSet("a", "r", datetime(2026, 1, 1)),  # noqa: DTZ001
+        lambda: TokenSet("a", "r", datetime(2026, 1, 1)),  # noqa: DTZ001  # no time zone on purpose
     ],
 )
 def test_what_no_store_could_keep_is_refused_when_it_is_made(make: Callable[[], TokenSet]) -> None:

@@ -27,7 +27,9 @@ from ezeep_async.sandbox import Sandbox
 
 
 OTHER_UID = 65534
-as_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+as_root = pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="needs root: only root can change the owner of a file"
+)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, int, int, bytes]]:

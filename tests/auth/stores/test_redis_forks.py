@@ -16,7 +16,7 @@ from ezeep_async import RedisTokenStore
 pytestmark = [
     pytest.mark.may_block,
     pytest.mark.timeout(60),
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="forks"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
 ]
 

@@ -379,7 +379,7 @@ def test_2_8_a_killed_holder_frees_the_lock_with_its_lease(server: Server, store
 
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be suspended here")
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
 def test_2_9_a_suspended_holder_cannot_overwrite(
     server: Server, store: RedisTokenStore, sandbox_tokens: TokenSet
 ) -> None:
@@ -428,7 +428,7 @@ def test_one_store_for_two_loops_in_two_threads(store: RedisTokenStore) -> None:
 
 
 @pytest.mark.may_block
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_2_9_a_forked_child_holds_nothing_of_its_parents(
     server: Server, store: RedisTokenStore, sandbox_tokens: TokenSet

@@ -22,7 +22,7 @@ from ezeep_async.sandbox import Sandbox
 pytestmark = [
     pytest.mark.may_block,
     pytest.mark.timeout(60),
-    pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes are stopped by signals"),
+    pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP"),
 ]
 
 LEASE_S = 0.2

@@ -22,7 +22,7 @@ def test_8_3_the_environment_is_in_no_signature() -> None:
 
 
 @pytest.mark.may_block
-@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX file modes")
 def test_2_5_every_folder_that_is_made_is_private(sandbox: Sandbox, tmp_path: Path) -> None:
     """2-5: the folders above it too, under umask 000."""
     umask = os.umask(0)

@@ -78,7 +78,7 @@ asyncio.run(main())
 
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("method", ["load", "probe", "check_writable"])
 @pytest.mark.parametrize("end", ["time", "signal"])
 def test_2_11_a_keyring_that_hangs_delays_neither_cancellation_nor_exit(

@@ -262,7 +262,7 @@ async def test_localhost_on_both_families(desk: Desk) -> None:
 async def test_a_port_of_localhost_that_another_program_has(taken: str, name: str) -> None:
     """At one address only: a browser may take that one, and give it the code."""
     if not has_ipv6():
-        pytest.skip("this machine has one address")
+        pytest.skip("needs IPv6 on loopback")
     family = socket.AF_INET6 if ":" in taken else socket.AF_INET
     with socket.create_server((taken, 0), family=family) as other:
         address = f"http://{name}:{other.getsockname()[1]}/"

@@ -99,7 +99,7 @@ async def test_which_client(desk: Desk) -> None:
     assert "not logged in" in ran.refused()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX file modes")
 async def test_2_5_a_file_that_others_could_read_is_reported(desk: Desk, tmp_path: Path) -> None:
     """2-5: the warning is shown. The command only reads, and leaves the mode as it is."""
     path = tmp_path / "login.json"
@@ -129,7 +129,7 @@ async def test_not_logged_in(desk: Desk, command: tuple[str, ...]) -> None:
     assert ran.refused() == "not logged in: run ezeep login"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX file modes")
 async def test_a_wrong_token_file_is_left_as_it_is(desk: Desk, tmp_path: Path) -> None:
     """Neither its mode changes, nor do folders and lock files appear."""
     folder = tmp_path / "work"

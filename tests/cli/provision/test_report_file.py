@@ -17,7 +17,7 @@ from ezeep_async.sandbox import Sandbox
 pytestmark = pytest.mark.timeout(120)  # several processes one after the other
 
 FULL = Path("/dev/full")
-needs_a_full_device = pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+needs_a_full_device = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
 
 
 def in_new(sandbox: Sandbox) -> int:

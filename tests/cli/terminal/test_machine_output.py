@@ -25,7 +25,7 @@ NAME = "Zürich 東京 \N{PRINTER}"
 """A group's name that cp1252 does not have."""
 PLANNING = Planning(on_missing="skip")
 FULL = Path("/dev/full")
-needs_full = pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ _SMALL_DISK = (
         ("users list", False),
     ],
 )
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
 async def test_what_is_cut_short_is_an_error(
     login: dict[str, str], few: Path, tmp_path: Path, command: str, unbuffered: bool
 ) -> None:

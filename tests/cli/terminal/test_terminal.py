@@ -17,7 +17,7 @@ import pytest
 from helpers.command_line import EZEEP, environment
 
 
-pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
+pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
 termios = pytest.importorskip("termios")
 
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(60)]

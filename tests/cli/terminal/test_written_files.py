@@ -44,7 +44,7 @@ def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of the size of files")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
 @pytest.mark.parametrize("command", ["export", "plan"])
 async def test_what_was_there_stays_until_the_new_file_is_whole(
     login: dict[str, str], few: Path, tmp_path: Path, command: str
@@ -100,7 +100,7 @@ async def test_links_and_devices_stay_what_they_are(login: dict[str, str], tmp_p
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 async def test_a_full_device_is_named(login: dict[str, str]) -> None:
     ran = await ezeep("export", "--out", "/dev/full", env=login)
     assert ran.refused() == "/dev/full: No space left on device"
@@ -129,7 +129,7 @@ _WITHOUT_UMASK = (
 )
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX file modes")
 async def test_nothing_that_is_kept_inherits_the_umask(sandbox: Sandbox, few: Path, tmp_path: Path) -> None:
     """Token file, lock file, audit log, kept plan, report, and every folder of the state directory."""
     env = {
@@ -167,7 +167,7 @@ async def test_nothing_that_is_kept_inherits_the_umask(sandbox: Sandbox, few: Pa
     assert {mode for path, mode in modes.items() if (tmp_path / path).is_file()} == {0o600}, modes
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX file modes")
 @pytest.mark.may_block
 def test_a_umask_takes_nothing_away_from_the_owner(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
@@ -183,7 +183,9 @@ def test_a_umask_takes_nothing_away_from_the_owner(tmp_path: Path) -> None:
     assert modes == {"b": 0o700, "file": 0o600, "log": 0o600}
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="needs root: only root can change the owner of a file"
+)
 @pytest.mark.may_block
 def test_root_leaves_a_file_to_its_owner(tmp_path: Path) -> None:
     out = tmp_path / "people.csv"

@@ -32,7 +32,7 @@ async def test_rows_mean_what_a_mapping_means() -> None:
     state = await DesiredState.from_rows(one_by_one(*rows))
     assert list(state.groups.items()) == [("Sales", ("b@example.com",)), ("Finance", (str(someone),))]
     assert (state.rows, state.duplicates) == (3, 1)
-    assert await DesiredState.from_rows(iter(rows)) == state  # type: ignore[arg-type]  # a list of two is a pair too
+    assert await DesiredState.from_rows(iter(rows)) == state  # a list of two is a pair too
     assert await DesiredState.from_rows([]) == DesiredState({})
 
 

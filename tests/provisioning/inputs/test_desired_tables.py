@@ -331,7 +331,7 @@ def test_a_row_per_member_in_every_dialect(
     """A file of the standard library means the same as the mapping."""
     rows = [(member, groups) for member, groups in rows if not set(member) & set(',;"<>')]
     text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=line_end)  # type: ignore[arg-type]
+    writer = csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=line_end)
     writer.writerow(("member", "groups"))
     writer.writerows((protected(member), protected(";".join(groups))) for member, groups in rows)
     wanted: dict[str, list[str]] = {}

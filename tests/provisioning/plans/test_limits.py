@@ -55,7 +55,7 @@ async def test_7_6_an_invalid_limit_is_refused_before_any_request(
     sandbox: Sandbox, session: EzeepSession, value: object
 ) -> None:
     with pytest.raises(ValueError, match="max_removals"):
-        await session.provisioning.plan(DesiredState.from_mapping({"Sales": []}), max_removals=value)  # type: ignore[arg-type]
+        await session.provisioning.plan(DesiredState.from_mapping({"Sales": []}), max_removals=value)
     assert not sandbox.requests
 
 
@@ -139,7 +139,7 @@ async def test_7_7_the_rules_of_an_edited_plan_are_enforced(
     plan = await session.provisioning.plan(desired, mode="exact", protect_groups=["team"])
     assert plan.is_empty
     free = await session.provisioning.plan(desired, mode="exact")
-    changes = tuple(attrs.evolve(change, user_id=me) for change in free.changes[:1])  # type: ignore[call-arg]
+    changes = tuple(attrs.evolve(change, user_id=me) for change in free.changes[:1])
     for edited in (
         attrs.evolve(plan, changes=free.changes, mode=mode),
         attrs.evolve(free, changes=changes, mode=mode, kept_users={}),

@@ -167,7 +167,7 @@ async def test_the_organization_of_new_groups_must_be_unique(session: EzeepSessi
 async def test_bad_arguments_are_refused_before_any_request(sandbox: Sandbox, session: EzeepSession) -> None:
     desired = DesiredState.from_mapping({"Sales": []})
     with pytest.raises(ValueError, match="mode"):
-        await session.provisioning.plan(desired, mode="replace")  # type: ignore[arg-type]
+        await session.provisioning.plan(desired, mode="replace")
     with pytest.raises(ValueError, match="organization_id is a UUID"):
         await session.provisioning.plan(desired, organization_id="nope")
     assert not sandbox.requests

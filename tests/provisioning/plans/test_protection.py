@@ -62,7 +62,7 @@ async def test_7_7_a_value_that_is_not_a_pattern_is_refused(session: EzeepSessio
     """7-7: before anything is read."""
     with pytest.raises(ValueError, match=r"protect_users (must )?contain"):
         await session.provisioning.plan(
-            DesiredState.from_mapping({"Sales": []}), mode="exact", protect_users=[pattern]  # type: ignore[list-item]
+            DesiredState.from_mapping({"Sales": []}), mode="exact", protect_users=[pattern]
         )  # fmt: skip
 
 
@@ -165,18 +165,18 @@ async def test_a_flag_must_be_a_bool(
 ) -> None:
     """ "false" is true in Python."""
     with pytest.raises(ValueError, match="is True or False"):
-        await session.provisioning.plan(DesiredState.from_mapping({"Sales": []}), **options)  # type: ignore[arg-type]
+        await session.provisioning.plan(DesiredState.from_mapping({"Sales": []}), **options)
     assert sandbox.requests == []
 
 
 async def test_arguments_of_other_types_are_refused(sandbox: Sandbox, session: EzeepSession) -> None:
     """A mapping in place of a `DesiredState`, and a callback that would never be awaited."""
     with pytest.raises(ValueError, match="from_mapping"):
-        await session.provisioning.plan({"Sales": []})  # type: ignore[arg-type]
+        await session.provisioning.plan({"Sales": []})
 
     async def follow(_: object) -> None:
         pass
 
     with pytest.raises(ValueError, match="not awaited"):
-        await session.provisioning.apply(Plan(), on_event=follow)  # type: ignore[arg-type]
+        await session.provisioning.apply(Plan(), on_event=follow)
     assert sandbox.requests == []

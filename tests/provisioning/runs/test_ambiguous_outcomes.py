@@ -183,7 +183,7 @@ async def test_7_15_a_rejection_after_an_earlier_attempt_that_may_have_been_carr
     user = sandbox.organization.listed_users()[3]
     async with a_session(sandbox, AGAIN) as session:
         plan = await session.provisioning.plan(DesiredState.from_mapping({"Team": [user.id]}))
-        sandbox.faults.add(PATCH_USER, **first)  # type: ignore[arg-type]
+        sandbox.faults.add(PATCH_USER, **first)
         sandbox.faults.add(PATCH_USER, nth=2, status=400)
         report = await session.provisioning.apply(plan, audit_log=log)
         assert (report.counts, report.rows[0].attempts) == ({outcome: 1}, 2)
@@ -207,7 +207,7 @@ async def test_7_15_a_creation_whose_lookup_fails_is_unknown(sandbox: Sandbox, t
 async def test_7_15_a_failed_read_is_not_an_unknown_write(sandbox: Sandbox) -> None:
     async with a_session(sandbox) as session:
         for fault in ({"drop": "after"}, {"status": 504}):
-            sandbox.faults.add(GET_USER, **fault)  # type: ignore[arg-type]
+            sandbox.faults.add(GET_USER, **fault)
             with pytest.raises(EzeepError) as caught:
                 await session.users.get(sandbox.organization.listed_users()[0].id)
             assert not caught.value.may_have_happened

@@ -82,7 +82,7 @@ async def test_7_15_each_record_has_before_and_after(
     )
     report = await session.provisioning.apply(plan, audit_log=log)
     after = state(sandbox)
-    rows = {row.change.user_id: row for row in report.rows}  # type: ignore[union-attr]
+    rows = {row.change.user_id: row for row in report.rows}
     for record in read(log):
         assert record.user_id is not None
         assert frozenset(record.before or ()) == before[record.user_id]

@@ -117,7 +117,7 @@ async def test_7_13_a_run_of_many_changes_is_cancelled() -> None:
     task = asyncio.ensure_future(a_run(users, plan, 16, on_event=follow).to_report())
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
-    report = caught.value.report  # type: ignore[attr-defined]
+    report = caught.value.report
     assert len(report.rows) == MANY
     assert events == list(range(1, len(users.changed) + 1))
     assert 50_000 <= len(users.changed) <= 50_000 + 2 * 16

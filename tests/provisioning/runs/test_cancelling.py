@@ -185,7 +185,7 @@ async def test_7_13_a_cancellation_at_the_start_of_the_run(sandbox: Sandbox, ses
 def test_a_report_is_found_on_causes_and_contexts() -> None:
     report = Report()
     cause = asyncio.CancelledError()
-    cause.report = report  # type: ignore[attr-defined]
+    cause.report = report
     try:
         try:
             raise cause
@@ -239,7 +239,7 @@ SCRIPT = """
 
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to a single process")
 @pytest.mark.parametrize("mode", ["asyncio", "run_sync"])
 def test_7_13_ctrl_c_leaves_a_report_and_a_complete_log(mode: str, tmp_path: Path) -> None:
     """7-13: a real SIGINT to a real process. What it has begun is completed and reported."""

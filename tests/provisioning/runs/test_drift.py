@@ -105,7 +105,7 @@ async def test_7_2_a_group_that_the_plan_does_not_name_may_be_deleted(
         other = add_team(sandbox, 8, "Other")
         plan = await session.provisioning.plan(new_team(sandbox, name=f"For {verify}"))
         sandbox.organization.remove_group(other.id)
-        report = await session.provisioning.apply(plan, verify=verify)  # type: ignore[arg-type]
+        report = await session.provisioning.apply(plan, verify=verify)
         assert report.counts == {"created": 1, "updated": 8}
 
 
@@ -118,8 +118,8 @@ async def test_7_2_users_who_are_gone_stop_no_other_change(sandbox: Sandbox, ses
     for user in gone:
         sandbox.organization.remove_user(user)
     for verify in ("trust-plan", "fresh"):
-        report = await session.provisioning.apply(plan, verify=verify)  # type: ignore[arg-type]
-        outcomes = {row.change.member: row.outcome for row in report.rows}  # type: ignore[union-attr]
+        report = await session.provisioning.apply(plan, verify=verify)
+        outcomes = {row.change.member: row.outcome for row in report.rows}
         assert outcomes[people[0]] == "already_absent"
         assert outcomes[people[3]] == "failed"
     assert members(sandbox, "Team") == {people[1], people[2], people[4]}

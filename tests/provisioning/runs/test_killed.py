@@ -44,7 +44,7 @@ from ezeep_async.sandbox.records import RecordedRequest
 pytestmark = [
     pytest.mark.may_block,
     pytest.mark.timeout(60),
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed by signals"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork and SIGKILL"),
 ]
 
 DEATHS = 50

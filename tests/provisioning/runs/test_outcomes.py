@@ -88,7 +88,7 @@ async def test_7_8_one_failure_does_not_stop_other_changes(
     desired = new_team(sandbox)
     async with once(sandbox) as session:
         plan = await session.provisioning.plan(desired)
-        sandbox.faults.add(route, when=of_user(sandbox), **fault)  # type: ignore[arg-type]
+        sandbox.faults.add(route, when=of_user(sandbox), **fault)
         report = await session.provisioning.apply(plan)
         assert report.counts == {"created": 1, "updated": 7, outcome: 1}
         (row,) = report.failures
@@ -262,10 +262,10 @@ async def test_7_3_trusting_the_plan_still_compares_the_response(
 
 async def test_an_unknown_value_of_verify_is_refused(sandbox: Sandbox, session: EzeepSession) -> None:
     with pytest.raises(ValueError, match="verify must be one of 'fresh', 'trust-plan'"):
-        await session.provisioning.apply(Plan(changes=(CreateGroup("x", UUID(int=1)),)), verify="none")  # type: ignore[arg-type]
+        await session.provisioning.apply(Plan(changes=(CreateGroup("x", UUID(int=1)),)), verify="none")
     for concurrency in (0, -1, True, 1.5, "2"):
         with pytest.raises(ValueError, match="concurrency"):
-            await session.provisioning.apply(Plan(), concurrency=concurrency)  # type: ignore[arg-type]
+            await session.provisioning.apply(Plan(), concurrency=concurrency)
     assert not sandbox.requests
 
 
@@ -322,7 +322,7 @@ async def test_7_13_a_callback_that_raises_ends_the_run_and_leaves_a_report(
     assert report is not None
     team = group_named(sandbox, "Team").id
     done = {user for user, groups in state(sandbox).items() if team in groups}
-    reported = {row.change.user_id for row in report.rows if row.outcome == "updated"}  # type: ignore[union-attr]
+    reported = {row.change.user_id for row in report.rows if row.outcome == "updated"}
     assert reported == done
     assert 4 <= len(done) <= 8
     assert report.counts["not_started"] == 40 - len(done)

@@ -252,7 +252,7 @@ async def test_7_15_undo_reverts_the_last_run_or_the_named_one(
     last = await session.provisioning.undo(log)
     named = await session.provisioning.undo(log, reports[1].run_id)
     assert last == attrs.evolve(named, made_at=last.made_at, notes=last.notes)
-    assert {group.name for change in last.changes for group in change.remove} == {"B"}  # type: ignore[union-attr]
+    assert {group.name for change in last.changes for group in change.remove} == {"B"}
     for report in reports:
         await undone(session, log, run_id=report.run_id)
     assert state(sandbox) == before | {}

@@ -85,7 +85,7 @@ async def test_one_listing_if_nothing_differs(sandbox: Sandbox, session: EzeepSe
     desired = DesiredState.from_mapping(
         {"Team": emails(sandbox)[2:8], "New": emails(sandbox, 3), "Empty": []}
     )
-    plan = await session.provisioning.plan(desired, mode=mode)  # type: ignore[arg-type]
+    plan = await session.provisioning.plan(desired, mode=mode)
     sandbox.reset_counts()
     report = await session.provisioning.apply(plan, verify_after=True)
     assert (report.ok, report.warnings) == (True, ())
