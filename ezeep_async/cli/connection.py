@@ -73,17 +73,17 @@ class Connection:
     """The client id that is registered with ezeep. Else EZEEP_CLIENT_ID, or client_id in the configuration file."""
     # The hyphen alone is a value here.
     client_secret_file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None
-    """A file that contains the client secret, if the client has one; - prompts for it. Else EZEEP_CLIENT_SECRET, or the
-    configuration file."""
+    """A file that contains the client secret; - prompts for it. Only for clients that have a secret. Else
+    EZEEP_CLIENT_SECRET, or the configuration file."""
     token_file: Path | None = None
-    """The file of the access token and the refresh token. Else EZEEP_TOKEN_FILE, or a file for each client in your state
-    folder."""
+    """Store the access token and the refresh token in this file. Else EZEEP_TOKEN_FILE, or a file for each client in
+    your state folder."""
     keyring: bool = False
     """Store the tokens in the keyring of the system."""
     account_url: str | None = None
-    """Another account service. Else EZEEP_ACCOUNT_URL."""
+    """The URL of another account service. Else EZEEP_ACCOUNT_URL."""
     api_url: str | None = None
-    """Another printing service. Else EZEEP_API_URL."""
+    """The URL of another printing service. Else EZEEP_API_URL."""
     sandbox: bool = False
     """Use a sandbox that starts and ends with this command."""
 

@@ -1,7 +1,7 @@
 """The entry point of `ezeep`: runs a command, and turns errors into one sentence and an exit code.
 
 Exit codes: 0 done, 1 an error (one sentence on standard error), 64 an invalid command line (EX_USAGE of sysexits.h),
-129 SIGHUP, 130 Ctrl-C, 141 the reader of the output is gone, 143 SIGTERM. `ezeep provision` adds 2, changes are pending,
+129 SIGHUP, 130 Ctrl-C, 141 the output was closed (broken pipe), 143 SIGTERM. `ezeep provision` adds 2, changes are pending,
 and 3, a safety limit refused the plan.
 """
 

@@ -48,10 +48,10 @@ async def demo(
     """Provision a few hundred memberships in a sandbox on this machine, in a few seconds.
 
     Args:
-        csv: Another file, with the columns group and member.
+        csv: Use this file, with the columns group and member, instead of the built-in one.
         token_file: Store the tokens in this file, not in memory.
-        redirect_uri: The redirect address. One that is not registered shows how a login is refused.
-        plain: Lines instead of tables and a progress bar, as when the output is not a terminal.
+        redirect_uri: The redirect address. An address that is not registered shows a refused login.
+        plain: Print lines instead of tables and a progress bar, as when the output is not a terminal.
     """
     cancel_on_signals()
     screen = Screen(plain=plain)

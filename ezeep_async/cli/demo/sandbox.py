@@ -19,7 +19,10 @@ from ezeep_async.sandbox import Sandbox
 
 
 Users = Annotated[AtLeastOne, Parameter(help="Number of users in the organization.")]
-Seed = Annotated[int, Parameter(help="Another number creates another organization.")]
+Seed = Annotated[
+    int,
+    Parameter(help="Seed of the generated users and groups. Another number generates another organization."),
+]
 
 
 async def sandbox(

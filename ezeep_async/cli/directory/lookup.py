@@ -25,7 +25,7 @@ from ezeep_async.provisioning import normalize_email, normalize_group_name
 
 
 T = TypeVar("T", Group, User, AccountUser)
-GroupName = Annotated[str, Parameter(help="The group's id, or exactly its name.")]
+GroupName = Annotated[str, Parameter(help="The group's id or exact name.")]
 UserName = Annotated[str, Parameter(help="The user's id, or e-mail address.")]
 
 PAGES_AT_ONCE = 4

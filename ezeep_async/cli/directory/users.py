@@ -33,7 +33,7 @@ async def list_users(
     """List users: id, e-mail address, name, number of groups.
 
     Args:
-        group: The id of a group, or exactly its name: only its members.
+        group: List only the members of this group. An id or an exact name.
     """
     async with open_session(connection) as session:
         group_id = None if group is None else (await find_group(session, group)).id
@@ -44,7 +44,7 @@ async def list_users(
 
 @users_app.command(name="show")
 async def show_user(user: UserName, /, *, as_json: Json = False, connection: Connection = HERE) -> None:
-    """Show one user, with the names of its groups."""
+    """Show one user, with the names of the user's groups."""
     screen = Screen()
     async with open_session(connection) as session:
         found = await find_user(session, user)

@@ -49,7 +49,7 @@ async def login(
     """Log in, by default in a browser, and store the access token and the refresh token for the other commands.
 
     Args:
-        no_browser: Show the address to open in any browser, and ask for the address that the browser ends at.
+        no_browser: Show an address to open in any browser, and ask for the address to which the browser is redirected.
         device: Pair this machine: show a code, and wait until it is confirmed in a browser on another machine.
         password: Ask for user name and password, or read the password from a pipe. Only for clients that may use
             passwords.

@@ -85,13 +85,13 @@ class Planning:
     allow_external: bool | None = None
     """Also change groups of another directory, such as Azure. It may change them back."""
     max_removals: float | None = None
-    """The maximum of removed memberships: a share of those that the groups of the file have (by default 0.1, and always at
-    least five), or a number from 1 up; 0 for none."""
+    """Maximum number of memberships to remove. Below 1: a share of the current memberships of the groups in the file
+    (default 0.1); five removals are always allowed. From 1 up: a number. 0: none."""
     protect_user: tuple[str, ...] | None = None
-    """A user who is removed from no group: an id, an e-mail address, or a pattern such as '*@board.example.com'. May be
-    given several times. You, and an only administrator, are always protected."""
+    """Never remove this user from a group: an id, an e-mail address, or a pattern such as '*@board.example.com'. May be
+    given several times. You and the only administrator are always protected."""
     protect_group: tuple[str, ...] | None = None
-    """A group from which no member is removed: an id, a name, or a pattern. May be given several times."""
+    """Never remove a member from this group: an id, a name, or a pattern. May be given several times."""
 
     def given(self) -> dict[str, Any]:
         """The options that were given, whatever their value."""
@@ -138,7 +138,7 @@ async def plan_file(
     as_json: Json = False,
     connection: Connection = HERE,
 ) -> int:
-    """Show the changes that make the file true: + added, - removed, ~ the user, ! not changed.
+    """Show the changes that apply would make: ~ user, + added, - removed, ! not changed.
 
     Args:
         file: A .csv with the columns group and member (an e-mail address or a user id), a .json, a .yaml, or a saved
@@ -160,8 +160,8 @@ async def plan_file(
 
 @provision_app.command(
     name="apply",
-    help_epilogue="Exit codes: 0 all changes are made, 1 a change failed or did not last, or nothing could be done, 3 a safety "
-    "limit refused the plan and nothing was changed, 129 SIGHUP, 130 Ctrl-C, 141 the reader of the output is gone, "
+    help_epilogue="Exit codes: 0 all changes are made, 1 a change failed or was undone by another writer, or nothing could be done, 3 a safety "
+    "limit refused the plan and nothing was changed, 129 SIGHUP, 130 Ctrl-C, 141 the output was closed (broken pipe), "
     "143 SIGTERM. Run the same command again to make the missing changes.",
 )
 async def apply_file(
