@@ -45,7 +45,7 @@ def refuse_control(value: str, name: str) -> None:
 def cleaned_path(path: str | os.PathLike[str], name: str) -> Path:
     """Return a path, cleaned if it is a str. A `Path` keeps its white space. Raises `TypeError` and `ValueError`."""
     if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
-        raise TypeError(f"{name} is a str or a pathlib.Path, not {type(path).__name__}")
+        raise TypeError(f"{name} must be a str or a pathlib.Path, not {type(path).__name__}")
     clean = cleaned(text, name, is_path=True)
     if not clean:
         raise ValueError(f"{name} needs a name: the path is empty")
@@ -74,9 +74,9 @@ def variable(environ: Mapping[str, str], name: str, *, is_path: bool = False) ->
 def checked_seconds(value: float, name: str) -> float:
     """Return a number of seconds, at least 0. Raises `TypeError` if it is not a number, `ValueError` if it is negative."""
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} is a number of seconds, not {type(value).__name__}")
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not value >= 0:
-        raise ValueError(f"{name} is a number of seconds from 0 up, not {value!r}")
+        raise ValueError(f"{name} must be a number of seconds from 0 up, not {value!r}")
     return value
 
 
@@ -84,4 +84,4 @@ def check_kind(value: object, kind: type, name: str, advice: str) -> None:
     """Raise `TypeError` with advice for an argument of another class. The message does not contain the value."""
     if not isinstance(value, kind):
         found = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-        raise TypeError(f"{name} is of the class {kind.__name__}, and not {found}: {advice}")
+        raise TypeError(f"{name} must be an instance of {kind.__name__}, not {found}: {advice}")

@@ -69,7 +69,7 @@ def as_uuid(value: UUID | str, what: str) -> UUID:
     try:
         return UUID(value)
     except (ValueError, AttributeError, TypeError):
-        raise ValueError(f"{what} is a UUID, not {value!r}") from None
+        raise ValueError(f"{what} must be a UUID, not {value!r}") from None
 
 
 def checked_text(
@@ -78,11 +78,11 @@ def checked_text(
     """A text within the API's limits. Raises `ValueError`, before anything is sent; a `secret` is not in its message."""
     shown = type(value).__name__ if secret else repr(value)
     if not isinstance(value, str):
-        raise ValueError(f"{what} is a text, not {shown}")
+        raise ValueError(f"{what} must be a str, not {shown}")
     if len(value.strip()) < shortest:
         raise ValueError(f"{what} must not be empty")
     if len(value) > longest:
-        raise ValueError(f"{what} has at most {longest} characters, not {len(value)}")
+        raise ValueError(f"{what} must have at most {longest} characters, not {len(value)}")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError(f"{what} contains a surrogate code point, which cannot be sent: {shown}")
     return value
@@ -102,19 +102,19 @@ def checked_name(value: object, what: str) -> str:
 def checked_flag(value: object, what: str) -> bool:
     """True or False. Raises `ValueError`, before anything is sent."""
     if not isinstance(value, bool):
-        raise ValueError(f"{what} is True or False, not {value!r}")
+        raise ValueError(f"{what} must be True or False, not {value!r}")
     return value
 
 
 def checked_params(params: object) -> dict[str, str | int]:
     """Parameters for a query. Raises `ValueError`, before anything is sent."""
     if not isinstance(params, Mapping):
-        raise ValueError(f"params is a mapping, not {params!r}")
+        raise ValueError(f"params must be a mapping, not {params!r}")
     checked: dict[str, str | int] = {}
     for key, value in cast("Mapping[object, object]", params).items():
         name = checked_text(key, "the name of a parameter")
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise ValueError(f"the parameter {name!r} is a text or a whole number, not {value!r}")
+            raise ValueError(f"the parameter {name!r} must be a str or an int, not {value!r}")
         checked_text(str(value), f"the parameter {name!r}", longest=LONGEST_TARGET)
         checked[name] = value
     return checked

@@ -78,7 +78,7 @@ def _setting(value: str, name: str, *, shortest: int = 0) -> str:
     # Messages never contain the value: it may be a secret.
     text = cleaned(value, name) if isinstance(value, str) else None
     if text is None or len(text) < shortest:
-        raise ValueError(f"{name} is a text{' that is not empty' if shortest else ''}")
+        raise ValueError(f"{name} must be a str{' that is not empty' if shortest else ''}")
     return text
 
 
@@ -112,7 +112,7 @@ def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
     query = _query_of(callback_url)
     if not (state := query.get("state")):
         raise StateMismatch(
-            "the redirect has no state: it is not whole, or does not belong to this login. Use the complete address, or "
+            "the redirect has no state: it is incomplete, or does not belong to this login. Use the complete address, or "
             "start again",
             error="state_mismatch",
         )

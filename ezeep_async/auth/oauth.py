@@ -201,7 +201,7 @@ class OAuth:
             UnexpectedResponse: The response has no pairing code.
         """
         if mode not in {"user", "device"}:
-            raise ValueError(f'mode is "user" or "device", not {mode!r}')
+            raise ValueError(f'mode must be "user" or "device", not {mode!r}')
         form = {"mode": mode, "scope": self._app.scope}
         if hardware_id is not None:
             form["hardware_id"] = hardware_id

@@ -41,7 +41,7 @@ def fingerprint(secret: str) -> str:
 
 def _utc(value: datetime) -> datetime:
     if not isinstance(value, datetime):
-        raise TypeError(f"expires_at is a datetime, not {type(value).__name__}")
+        raise TypeError(f"expires_at must be a datetime, not {type(value).__name__}")
     if value.utcoffset() is None:
         raise ValueError(
             "expires_at must be an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)"
@@ -101,7 +101,7 @@ def _without(
     def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         # The message never contains the value: it may be secret.
         if not isinstance(value, str):
-            raise TypeError(f"{attribute.name} is a str, not {type(value).__name__}")
+            raise TypeError(f"{attribute.name} must be a str, not {type(value).__name__}")
         if (problem := problem_of(value)) is not None:
             raise ValueError(f"{attribute.name} has {problem}")
 
@@ -111,10 +111,10 @@ def _without(
 def _lineage(value: Iterable[str] | None) -> tuple[str, ...]:
     """Third-party stores may give a list, or None from a row that is older than the column."""
     if isinstance(value, str):
-        raise TypeError("lineage is a tuple of str, not a str")
+        raise TypeError("lineage must be a tuple of str, not a str")
     marks = () if value is None else tuple(value)
     if not all(isinstance(mark, str) for mark in marks):
-        raise TypeError("lineage is a tuple of str")
+        raise TypeError("lineage must be a tuple of str")
     return marks
 
 

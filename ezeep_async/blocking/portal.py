@@ -237,7 +237,7 @@ class Portal:
             raise _end_of_interpreter()
         if self.inherited:
             raise SessionClosed(
-                "this belongs to the parent process of a fork: create it again in this process"
+                "this object belongs to the parent process of a fork: create it again in this process"
             )
         if not self.usable:
             raise SessionClosed("the background event loop has ended: call again to start another")

@@ -152,7 +152,7 @@ async def open_account(connection: Connection, *, redirect_uri: str | None = Non
 
 def _check_together(connection: Connection) -> None:
     if connection.keyring and connection.token_file is not None:
-        raise ValueError("--keyring and --token-file exclude each other")
+        raise ValueError("--keyring and --token-file cannot be used together")
     names = ("client_id", "client_secret_file", "account_url", "api_url")
     given = [_option(name) for name in names if getattr(connection, name) is not None]
     if connection.sandbox and given:
@@ -234,7 +234,7 @@ def _store(
     if kind == "keyring":
         return KeyringTokenStore(_keyring_name(app, endpoints))
     if kind not in {"", "file"}:
-        raise ValueError(f"token_store is file or keyring, not {kind!r}")
+        raise ValueError(f"token_store must be file or keyring, not {kind!r}")
     return FileTokenStore(path) if path else FileTokenStore.for_app(app, endpoints)
 
 

@@ -55,7 +55,7 @@ class LoopGuard:
     ) -> None:
         """Check one page: the ids of its first and last row, its rows, and those that no page before it had."""
         if rows > max(MAX_PAGE_ROWS, 10 * self._page_size):
-            raise PaginationLoop(f"the server sent a page of {rows} rows: it does not follow limit")
+            raise PaginationLoop(f"the server sent a page of {rows} rows: it ignores limit")
         self._rows += rows
         self._new_rows += new_rows
         self._bytes += body_bytes
@@ -69,8 +69,8 @@ class LoopGuard:
         ):
             raise PaginationLoop(
                 f"the server sends rows without end, or the listing is too large: {self._rows} rows and {self._bytes} "
-                f"bytes so far, for a count of {largest}. One reading has at most {MAX_READING_ROWS} rows and "
-                f"{MAX_READING_BYTES} bytes: if the listing is longer, read on from offset={self._offset}"
+                f"bytes so far, and a count of {largest}. One reading has at most {MAX_READING_ROWS} rows and "
+                f"{MAX_READING_BYTES} bytes: if the listing is longer, continue from offset={self._offset}"
             )
         if ends is not None:
             self._check_repetition((ends, rows, count), new_rows)
@@ -81,5 +81,5 @@ class LoopGuard:
         # A page without new rows is no loop by itself: rows that were inserted before the offset cause one too. It is one
         # if it equals the page before, `count` included, or if more rows repeat in succession than are known.
         if not new_rows and (page == self._last or self._repeated_rows > self._new_rows):
-            raise PaginationLoop("the server repeats a page: it does not follow limit and offset")
+            raise PaginationLoop("the server repeats a page: it ignores limit and offset")
         self._last = page

@@ -135,7 +135,7 @@ class PageIterator(Generic[T]):
             )
         if self._failed:
             # Not StopAsyncIteration: after an error or a timeout the rows so far would look complete.
-            raise RuntimeError("this reading broke off after an error: call pages() again")
+            raise RuntimeError("this reading ended with an error: call pages() again")
         if self._done:
             raise StopAsyncIteration
         self._reading = True
@@ -172,7 +172,7 @@ class PageIterator(Generic[T]):
             self._done = True
             raise StopAsyncIteration
         if not self._guard.record(self._next):
-            raise PaginationLoop("the server leads back to a page that was read already")
+            raise PaginationLoop("a next link of the server points to a page that was read already")
         return await self._listing.fetch(self._next)
 
     def _accept(self, body: PageBody[T], raw: bytes) -> Page[T]:

@@ -15,7 +15,7 @@ Paging = Literal["offset", "page"]
 def _texts(_: object, attribute: attrs.Attribute[tuple[str, ...]], value: object) -> None:
     # A str is a sequence of str too.
     if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{attribute.name} has to be a tuple of str, not {type(value).__name__}")
+        raise TypeError(f"{attribute.name} must be a tuple of str, not {type(value).__name__}")
 
 
 @attrs.define(kw_only=True)

@@ -43,7 +43,7 @@ class WrongField(Exception):
 def _encode_memberships(value: object) -> object:
     if type(value) is Memberships:  # isinstance of an abstract class takes longer than the rest
         return [{"group_id": group_id} for group_id in value]
-    raise TypeError(f"no JSON for {type(value).__name__}")
+    raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
 
 
 encode = msgspec.json.Encoder(enc_hook=_encode_memberships).encode

@@ -58,7 +58,7 @@ class Sandbox:
         for name, value in {"users": users, "groups": groups, "seed": seed}.items():
             check_kind(value, int, name, "a whole number")
             if name != "seed" and value < 0:
-                raise ValueError(f"{name} is a whole number from 0 up, not {value}")
+                raise ValueError(f"{name} must be a whole number from 0 up, not {value}")
         self.behaviour = Behaviour(**behaviour)
         self.clock = Clock()
         self.organization = Organization(seed)

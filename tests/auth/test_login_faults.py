@@ -336,7 +336,7 @@ def test_an_app_takes_text_only() -> None:
     """No secret is none; what is no text is refused without showing it."""
     assert OAuthApp("id", None).client_secret == ""
     for arguments in ((b"planted",), ("id", b"planted"), ("",), (None,)):
-        with pytest.raises(ValueError, match="is a text") as caught:
+        with pytest.raises(ValueError, match="must be a str") as caught:
             OAuthApp(*arguments)
         assert "planted" not in str(caught.value)
 

@@ -133,7 +133,7 @@ async def test_a_forged_state_is_refused(sandbox: Sandbox, empty: EzeepSession, 
     url = URL(location)
     query = {"code": url.query["code"]} | ({} if change is None else {"state": change})
     with pytest.raises(
-        StateMismatch, match="not the one of this login" if change else "no state: it is not whole"
+        StateMismatch, match="not the one of this login" if change else "no state: it is incomplete"
     ):
         await empty.oauth.complete(str(url.with_query(query)), request)
     assert sandbox.count(TOKEN) == 0

@@ -171,7 +171,7 @@ def test_errors_in_one_line() -> None:
 
 
 def test_json_of_what_has_none_is_a_fault() -> None:
-    with pytest.raises(TypeError, match="no JSON for object"):
+    with pytest.raises(TypeError, match="object cannot be encoded as JSON"):
         to_json([object()])
 
 

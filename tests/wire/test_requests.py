@@ -152,7 +152,7 @@ def test_the_group_filter_is_as_documented() -> None:
 )
 def test_ids_that_are_none_are_refused(value: object) -> None:
     """Section 9, 8-1: what is not a UUID is a `ValueError` that names the argument."""
-    with pytest.raises(ValueError, match="group_id is a UUID"):
+    with pytest.raises(ValueError, match="group_id must be a UUID"):
         as_uuid(value, "group_id")
 
 

@@ -77,7 +77,7 @@ class KeyringTokenStore(ThreadedStore):
         lock_timeout: float = LOCK_TIMEOUT_S,
     ) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"name is a str, not {type(name).__name__}")
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
         if not name:
             raise ValueError("the name of the keyring entry must not be empty")
         self._name = name
@@ -164,7 +164,7 @@ class KeyringTokenStore(ThreadedStore):
         with _not_written(f"{self._place} could not be written"):
             _use(lambda backend: backend.set_password(SERVICE, self._name, new), new, *secrets_of)
             if self._read() != new:
-                raise TokenStoreError("it does not hold what was put there")
+                raise TokenStoreError("the value that was read is not the value that was written")
 
     def _clear(self) -> None:
         self._document()  # an entry of another owner is not removed

@@ -218,9 +218,9 @@ class RedisTokenStore(DocumentStore):
         lock_timeout: float = LOCK_TIMEOUT_S,
     ) -> None:
         if not isinstance(key, str):
-            raise TypeError(f"key is a str, not {type(key).__name__}")
+            raise TypeError(f"key must be a str, not {type(key).__name__}")
         if not checked_seconds(lease, "lease"):
-            raise ValueError("lease is a number of seconds above 0")
+            raise ValueError("lease must be a number of seconds above 0")
         # The hash tag puts all keys of a token set into one slot of a cluster.
         stem = key if "{" in key else f"{{{key}}}"
         others = (f"{stem}:{each}" for each in ("lock", "probe", "refresh"))
@@ -248,7 +248,9 @@ class RedisTokenStore(DocumentStore):
             hold.generation = generation
         newest = self._newest_unsaved(generation)
         if document is None and not generation and hold is not None and newest is not None:
-            logger.warning("%s is gone: the server has lost it. The newest is stored again", self._place)
+            logger.warning(
+                "%s is gone: the server lost its data. The newest token set is stored again", self._place
+            )
             await self.save(newest)
             return newest
         return self._tokens(document)

@@ -76,7 +76,7 @@ class RedisServer:
             # Without the value: bytes may be an address with a password.
             kind = type(server)
             raise TypeError(
-                f"server is an address or a redis.asyncio.Redis, not {kind.__module__}.{kind.__name__}"
+                f"server must be an address or a redis.asyncio.Redis, not {kind.__module__}.{kind.__name__}"
             )
         self._borrowed_by: Place | None = None
         self._password = options.get("password")

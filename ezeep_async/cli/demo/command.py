@@ -196,7 +196,7 @@ async def allow(url: str) -> str:
         if response.status >= 400:
             message = unescape(" ".join(re.findall(r"<p>(.*?)</p>", page)))
             raise AuthorizationDenied(
-                f"the consent page answered {response.status}: {message}", status=response.status
+                f"the consent page responded with {response.status}: {message}", status=response.status
             )
         inputs = [dict(re.findall(r'(\w+)="([^"]*)"', tag)) for tag in re.findall(r"<input[^>]*>", page)]
         fields = {each["name"]: unescape(each.get("value", "")) for each in inputs}

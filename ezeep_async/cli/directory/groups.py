@@ -80,7 +80,7 @@ async def create_group(
     name = _new_name(name)
     organization = None if organization_id is None else as_id(organization_id)
     if organization_id is not None and organization is None:
-        raise ValueError(f"--organization-id is a UUID, not {organization_id!r}")
+        raise ValueError(f"--organization-id must be a UUID, not {organization_id!r}")
     async with open_session(connection) as session:
         groups = await all_groups(session)
         organization = organization or _only_organization(groups)
@@ -122,7 +122,7 @@ async def rename_group(
             if each.organization_id == found.organization_id and each.id != found.id
         ]
         if same := with_name(others, name):  # the server would allow it
-            raise ValueError(f"there is a group {same[0].name!r} already")
+            raise ValueError(f"a group named {same[0].name!r} exists already")
         renamed = await session.groups.update(found.id, name=name)
     _note_look_alikes(others, name)
     if not as_json:
@@ -151,7 +151,7 @@ async def delete_group(
         found = await find_group(session, group)
         refuse_external(found, allowed=allow_external)
         if (found.num_members or found.num_printers) and not force:
-            raise ValueError(f"group {found.name!r} has {_used(found)}: --force deletes it all the same")
+            raise ValueError(f"group {found.name!r} has {_used(found)}: pass --force to delete it anyway")
         if not await confirmed(f"Delete group {found.name!r} with {_used(found)}?", yes=yes):
             complain("nothing was deleted")
             return 1

@@ -59,7 +59,7 @@ async def login(
         timeout: Seconds to wait for the browser, or for the confirmation of the code.
     """
     if no_browser + device + password > 1:
-        raise ValueError("--no-browser, --device and --password exclude each other")
+        raise ValueError("--no-browser, --device and --password cannot be used together")
     if username is not None and not password:
         raise ValueError("--username is only for --password")
     screen = Screen()
@@ -162,7 +162,9 @@ def _completed(pasted: str, request: AuthorizationRequest) -> str:
     """Return the redirect address for a pasted one, of which only the query matters. Raises `ValueError`."""
     found = re.search(r"(?:^|[?#&;\s])((?:code|error|state)=\S*)", pasted.strip("\"'<> "))
     if found is None or not re.search(r"\b(?:code|error)=", found[1]):
-        raise ValueError("that is not the address after a login: it contains no code")
+        raise ValueError(
+            "this is not the address after a login: it contains no code. Paste the complete address"
+        )
     return f"{request.redirect_uri}?{found[1]}"
 
 

@@ -117,7 +117,7 @@ class Applying:
     def check(self, given: Path) -> None:
         """Report what cannot work before anything is read. `given` is the input. Blocks. Raises `ValueError`, `OSError`."""
         if self.no_audit_log and self.audit_log is not None:
-            raise ValueError("--audit-log and --no-audit-log exclude each other")
+            raise ValueError("--audit-log and --no-audit-log cannot be used together")
         check_files(given, self.report, self.audit_log)
         check_can_ask(yes=self.yes)
 

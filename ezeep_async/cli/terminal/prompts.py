@@ -61,7 +61,7 @@ def check_can_ask(*, yes: bool) -> None:
 
 def _given(typed: str, prompt: str) -> str:
     if not typed:
-        raise ValueError(f"no answer to {prompt.strip(' :')!r}")
+        raise ValueError(f"standard input ended: no answer to {prompt.strip(' :')!r}")
     return typed
 
 

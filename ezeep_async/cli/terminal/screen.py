@@ -85,7 +85,7 @@ def _plain_value(value: object) -> object:
         return value.isoformat()
     if isinstance(value, UUID):
         return str(value)
-    raise TypeError(f"no JSON for {type(value).__name__}")
+    raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
 
 
 def _qr_code(text: str, width: int) -> str:

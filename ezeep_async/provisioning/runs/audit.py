@@ -79,7 +79,7 @@ class AuditLog:
                 return
         except OSError as error:
             raise AuditLogError(f"the audit log {self.path} cannot be read: {error}") from error
-        raise AuditLogError(f"{self.path} contains something else than an audit log: use another file")
+        raise AuditLogError(f"{self.path} is not an audit log: use another file")
 
     def _is_audit_log(self) -> bool:
         if not self.path.is_file():

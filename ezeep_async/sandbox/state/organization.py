@@ -235,7 +235,7 @@ class Organization:
         """
         user_id = self.new_id() if user_id is None else user_id
         if user_id in self.users:
-            raise ValueError(f"there is a user {user_id} already: give another user_id")
+            raise ValueError(f"the user {user_id} exists already: give another user_id")
         if user_id not in self.people:
             if email is None:
                 email = f"{first_name}.{last_name}.{user_id.hex[:12]}@example.com".lower()

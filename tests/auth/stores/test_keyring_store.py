@@ -278,7 +278,7 @@ async def test_2_7_a_keyring_that_does_not_store_is_detected(
 ) -> None:
     """2-7: `save` reads the entry again."""
     monkeypatch.setattr(backend, "set_password", lambda *args: None)
-    with pytest.raises(TokenPersistError, match="does not hold what was put there"):
+    with pytest.raises(TokenPersistError, match="is not the value that was written"):
         await put(store, sandbox.tokens())
 
 

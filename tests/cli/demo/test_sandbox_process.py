@@ -95,7 +95,7 @@ async def test_a_reader_that_goes_away_is_silence(tmp_path: Path) -> None:
         (["groups", "rename", "x", ""], "the name has 0 characters: a group name has 1 to 255"),
         (["groups", "create", ""], "the name has 0 characters: a group name has 1 to 255"),
         (["groups", "create", "x" * 256], "the name has 256 characters: a group name has 1 to 255"),
-        (["groups", "create", "x", "--organization-id", "nope"], "--organization-id is a UUID"),
+        (["groups", "create", "x", "--organization-id", "nope"], "--organization-id must be a UUID"),
         (["groups", "list"], "http://api.example"),
     ],
 )

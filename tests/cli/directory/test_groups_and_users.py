@@ -76,7 +76,7 @@ async def test_rename(capsys: Capture, sandbox: Sandbox) -> None:
     assert (sales.name, sandbox.organization.num_members(sales.id)) == ("Vertrieb", members)
     await rename_group("Vertrieb", "Vertrieb", as_json=True)
     assert json.loads(capsys.readouterr().out)["id"] == str(sales.id)
-    with pytest.raises(ValueError, match="there is a group 'Support' already"):
+    with pytest.raises(ValueError, match="a group named 'Support' exists already"):
         await rename_group("Vertrieb", "Support")
     with pytest.raises(ValueError, match="the name has 0 characters"):
         await rename_group("Vertrieb", " ")
@@ -94,7 +94,7 @@ async def test_a_name_that_differs_only_in_blanks_and_accents_is_in_use(
     """7-1: `ezeep provision` compares without blanks around names, and however their accents are composed."""
     composed, apart = "Caf\N{LATIN SMALL LETTER E WITH ACUTE}", "Cafe\N{COMBINING ACUTE ACCENT}"
     kept = sandbox.organization.add_group(f"{apart} ")
-    with pytest.raises(ValueError, match=f"there is a group '{apart} ' already"):
+    with pytest.raises(ValueError, match=f"a group named '{apart} ' exists already"):
         await rename_group("Sales", composed)
     await create_group(composed)
     assert capsys.readouterr().out.startswith(f"'{apart} ' exists already: nothing changed\nid: {kept.id}\n")
@@ -109,7 +109,7 @@ async def test_a_name_that_differs_only_in_blanks_and_accents_is_in_use(
 async def test_delete(capsys: Capture, sandbox: Sandbox) -> None:
     """7-14: what is used is not deleted, and what another directory owns neither, unless that is said."""
     for name, used in (("Sales", "9 members and 0 printers"), ("Support", "10 members and 2 printers")):
-        with pytest.raises(ValueError, match=f"'{name}' has {used}: --force deletes it all the same"):
+        with pytest.raises(ValueError, match=f"'{name}' has {used}: pass --force to delete it anyway"):
             await delete_group(name, yes=True)
     with pytest.raises(ExternalGroup):
         await delete_group("WVD Printers", yes=True, force=True)

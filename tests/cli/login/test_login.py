@@ -95,9 +95,9 @@ async def test_what_does_not_belong_to_the_login_is_refused(desk: Desk) -> None:
     [
         ("POST", "", "code=x&state=right", "A redirect is a GET, and this was a POST."),
         ("POST", "", "", "A redirect is a GET, and this was a POST."),
-        ("GET", "", "code=x", "has no state: it is not whole"),
-        ("GET", "", "error=access_denied", "has no state: it is not whole"),
-        ("GET", "", "code=x&state=", "has no state: it is not whole"),
+        ("GET", "", "code=x", "has no state: it is incomplete"),
+        ("GET", "", "error=access_denied", "has no state: it is incomplete"),
+        ("GET", "", "code=x&state=", "has no state: it is incomplete"),
         ("GET", "", "code=x&state=forged", "state is not the one of this login"),
         ("GET", "other", "code=x&state=right", "The redirect address is another one: /"),
         ("GET", "favicon.ico", "", ""),
@@ -135,7 +135,7 @@ async def test_the_last_refusal_is_reported_at_the_end(desk: Desk) -> None:
         ran = await ended(process)
     complaint, end = ran.err.splitlines()
     assert complaint == (
-        "ezeep: no login in the browser. The last request was refused: the redirect has no state: it is not whole, or "
+        "ezeep: no login in the browser. The last request was refused: the redirect has no state: it is incomplete, or "
         "does not belong to this login. Use the complete address, or start again."
     )
     assert (ran.code, end) == (130, "ezeep: interrupted")

@@ -41,7 +41,7 @@ async def test_a_pasted_address(desk: Desk) -> None:
         ("", "no answer"),
         ("\n", "no answer"),
         ("hello\n", "contains no code"),
-        ("http://127.0.0.1:8400/callback?code=x\n", "no state: it is not whole"),
+        ("http://127.0.0.1:8400/callback?code=x\n", "no state: it is incomplete"),
         ("http://127.0.0.1:8400/callback?code=x&state=forged\n", "state"),
         ("code=x\n", "state"),
     ],

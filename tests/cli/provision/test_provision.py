@@ -251,7 +251,7 @@ async def test_a_report_that_could_not_be_written_is_said_before(
     ran = await ezeep("provision", "apply", str(few), "-y", "--audit-log", "absent/log", env=login)
     assert "absent/log cannot be written" in only_line(ran)
     ran = await ezeep("provision", "apply", str(few), "-y", "--audit-log", "a", "--no-audit-log", env=login)
-    assert "exclude each other" in ran.refused()
+    assert "cannot be used together" in ran.refused()
     assert writes(sandbox) == 0
 
 

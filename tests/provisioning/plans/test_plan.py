@@ -168,7 +168,7 @@ async def test_bad_arguments_are_refused_before_any_request(sandbox: Sandbox, se
     desired = DesiredState.from_mapping({"Sales": []})
     with pytest.raises(ValueError, match="mode"):
         await session.provisioning.plan(desired, mode="replace")
-    with pytest.raises(ValueError, match="organization_id is a UUID"):
+    with pytest.raises(ValueError, match="organization_id must be a UUID"):
         await session.provisioning.plan(desired, organization_id="nope")
     assert not sandbox.requests
 

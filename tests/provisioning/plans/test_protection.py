@@ -164,7 +164,7 @@ async def test_a_flag_must_be_a_bool(
     sandbox: Sandbox, session: EzeepSession, options: dict[str, object]
 ) -> None:
     """ "false" is true in Python."""
-    with pytest.raises(ValueError, match="is True or False"):
+    with pytest.raises(ValueError, match="must be True or False"):
         await session.provisioning.plan(DesiredState.from_mapping({"Sales": []}), **options)
     assert sandbox.requests == []
 
