@@ -153,3 +153,8 @@ def _send(number: int) -> None:
         signal.pthread_kill(main, number)
     else:
         signal.raise_signal(number)
+
+
+if hasattr(os, "register_at_fork"):
+    # The child did not get the signals that its parent holds back.
+    os.register_at_fork(after_in_child=_held_back.clear)

@@ -293,6 +293,28 @@ def test_a_child_that_was_forked_while_its_parent_waits_can_be_ended() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, f"{-signal.SIGTERM}\n", "")
 
 
+def test_a_child_does_not_get_a_signal_that_its_parent_holds_back() -> None:
+    done = run_script("""
+        finish_refresh_on()
+        async def exchange():
+            with signals.exchange_under_way():
+                await asyncio.sleep(0)
+        async def main():
+            with signals.exchange_under_way():
+                signal.raise_signal(signal.SIGTERM)
+                if not (pid := os.fork()):
+                    thread = threading.Thread(target=lambda: asyncio.run(exchange()))
+                    thread.start()
+                    thread.join()
+                    time.sleep(0.5)
+                    os._exit(1)
+                print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+            await asyncio.sleep(15)
+        asyncio.run(main())
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "1\n", "")
+
+
 def test_what_cannot_be_handled_is_refused() -> None:
     refused: list[BaseException] = []
 
