@@ -157,4 +157,4 @@ def _send(number: int) -> None:
 
 if hasattr(os, "register_at_fork"):
     # The child did not get the signals that its parent holds back.
-    os.register_at_fork(after_in_child=_held_back.clear)
+    os.register_at_fork(after_in_child=_deferred.clear)
