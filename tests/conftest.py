@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -35,10 +36,33 @@ settings.load_profile(PROFILE := os.environ.get("HYPOTHESIS_PROFILE", "default")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ten thousand examples take as long as they take: no test has a time limit then, whatever its marker says."""
-    if PROFILE == "long":
-        for item in items:
+    """A test with a Redis server is slow. With the profile `long` no test has a time limit, whatever its marker says."""
+    for item in items:
+        if any("redis" in name for name in getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+        if PROFILE == "long":
             item.add_marker(pytest.mark.timeout(0), append=False)
+
+
+_quick_test: str | None = None
+"""The running test, unless it has the marker `slow`."""
+
+
+def _refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
+    if _quick_test is not None and event in {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}:
+        raise AssertionError(f"{_quick_test} starts a process: it needs the marker `slow`")
+
+
+sys.addaudithook(_refuse_processes)
+
+
+@pytest.fixture(autouse=True)
+def _no_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Only tests with the marker `slow`, which `nox -s quick` leaves out, start processes."""
+    global _quick_test  # noqa: PLW0603  # an audit hook cannot be removed
+    _quick_test = None if request.node.get_closest_marker("slow") else request.node.nodeid
+    yield
+    _quick_test = None
 
 
 def pytest_configure() -> None:

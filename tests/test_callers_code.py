@@ -22,7 +22,7 @@ from ezeep_async.sandbox import Sandbox
 from ezeep_async.testing import ThreadedSandbox
 
 
-pytestmark = pytest.mark.may_block
+pytestmark = [pytest.mark.may_block, pytest.mark.slow]
 
 
 class Stop(BaseException):

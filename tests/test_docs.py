@@ -91,6 +91,7 @@ def test_requirement_ids_exist() -> None:
     assert unknown == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", [n for n, text in enumerate(SNIPPETS) if "input(" not in text and "pytest" not in text]
 )
@@ -105,6 +106,7 @@ def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path
     assert done.stdout
 
 
+@pytest.mark.slow
 def test_the_nightly_job_reports_after_sigterm(server, environment: dict[str, str], tmp_path: Path) -> None:
     """7-13: the change in flight is completed, the report of the changes that did not start is in its file."""
     (snippet,) = [text for text in SNIPPETS if "add_signal_handler" in text]
@@ -143,6 +145,7 @@ def test_errors_are_documented() -> None:
     assert [each.__name__ for each in errors if f"`{each.__name__}`" not in text] == []
 
 
+@pytest.mark.slow
 def test_what_it_shows_of_itself(environment: dict[str, str], tmp_path: Path) -> None:
     """6-10, 8-4: the retry in the log, and in the counts."""
     (snippet,) = [text for text in SNIPPETS if "session.stats" in text]
@@ -153,6 +156,7 @@ def test_what_it_shows_of_itself(environment: dict[str, str], tmp_path: Path) ->
     assert stats.startswith("Stats(calls=1, failed=0, requests=2, retries=1, ")
 
 
+@pytest.mark.slow
 def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> None:
     """A browser approves, the address is pasted, the login is in the file."""
     (tmp_path / "login.json").unlink()
@@ -170,6 +174,7 @@ def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> 
     assert (tmp_path / "login.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_tests_of_ones_own_run(tmp_path: Path) -> None:
     """With no plugin for asynchronous tests, and warnings as errors."""

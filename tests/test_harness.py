@@ -219,6 +219,7 @@ async def test_the_evidence_is_what_was_measured(
 _SIGINT_IS_DEFAULT = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 def test_a_child_process_can_be_interrupted() -> None:
     said = subprocess.run(
@@ -227,6 +228,7 @@ def test_a_child_process_can_be_interrupted() -> None:
     assert said == "True\n"
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")

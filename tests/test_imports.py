@@ -99,6 +99,7 @@ def test_every_part_has_its_place() -> None:
     assert {part for part in parts if level_of(part) < 0} == set()
 
 
+@pytest.mark.slow
 def test_imports_point_one_way() -> None:
     """DESIGN: errors, models, settings <- wire <- auth, http <- paging, resources <- session, provisioning <- the rest."""
     wrong = [

@@ -20,6 +20,7 @@ from ezeep_async.sandbox import Sandbox
 APP = OAuthApp("client-100%s-of-us")
 
 
+@pytest.mark.slow
 def test_an_error_is_seen_once_where_no_logging_is_configured() -> None:
     """As an exception: Python's handler of last resort has nothing to add."""
     script = (
@@ -33,6 +34,7 @@ def test_an_error_is_seen_once_where_no_logging_is_configured() -> None:
     assert ran.stderr.startswith("Traceback")
 
 
+@pytest.mark.slow
 def test_logging_that_is_configured_gets_the_line() -> None:
     script = (
         "import asyncio, logging\nfrom ezeep_async import EzeepSession, OAuthApp\nlogging.basicConfig()\n"

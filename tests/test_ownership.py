@@ -29,7 +29,7 @@ from ezeep_async.sandbox import SANDBOX_ADMIN
 from ezeep_async.testing import ThreadedSandbox
 
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(60), pytest.mark.slow]
 
 BLOCKING = "a BlockingSession was not closed: use `with run_sync(...)`, or call its close()"
 ASYNC = "an EzeepSession was not closed: use `async with`, or await its aclose()"

@@ -42,6 +42,7 @@ print(json.dumps([found, threading.active_count(), heavy]))
 """
 
 
+@pytest.mark.slow
 def test_8_8_importing_starts_nothing() -> None:
     """8-8: no network, thread, process, event loop or written file; no optional dependency is imported."""
     out = subprocess.check_output([sys.executable, "-c", IMPORTING], text=True)

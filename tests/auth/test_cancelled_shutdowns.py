@@ -49,6 +49,7 @@ async def _still_logged_in(sandbox: Sandbox, path: Path) -> None:
         await session.accounts.me()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("signals", [1, 2, 5])
 def test_1_5_a_process_that_cancels_everything_at_each_signal_keeps_its_login(

@@ -29,6 +29,7 @@ from ezeep_async.sandbox import Sandbox
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.may_block,
     pytest.mark.timeout(60),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork and SIGKILL"),

@@ -22,6 +22,7 @@ from ezeep_async.testing import ThreadedSandbox
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.may_block,
     pytest.mark.timeout(60),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork"),

@@ -42,6 +42,7 @@ def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
 
 
+@pytest.mark.slow
 async def test_the_same_tokens_at_each_start(
     sandbox: Sandbox, new_store: Callable[[], TokenStore], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -71,6 +71,7 @@ async def test_two_sessions_on_one_file_make_one_refresh(
         assert one._core.refresher.tokens == two._core.refresher.tokens
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 async def test_calls_at_the_same_instant_join_it(sandbox: Sandbox, clock: Clock) -> None:
     """Calls join its refresh."""

@@ -154,6 +154,7 @@ def _unclosed(caught: list[warnings.WarningMessage]) -> bool:
     return any("EzeepSession was not closed" in str(warning.message) for warning in caught)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_handle", [True, False])
 async def test_a_session_that_was_not_closed_is_noticed(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, with_handle: bool
@@ -236,6 +237,7 @@ def kept() -> Iterator[list[EzeepSession]]:
         gc.collect()
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.parametrize("in_a_refresh", [False, True])
 def test_the_end_of_the_loop_ends_it_quietly(

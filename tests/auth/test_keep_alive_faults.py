@@ -113,6 +113,7 @@ async def test_a_look_into_a_store_that_fails_is_a_token_store_error(sandbox: Sa
             await session._core.stored()
 
 
+@pytest.mark.slow
 async def test_the_pauses_grow(sandbox: Sandbox) -> None:
     """Five seconds, twice that with each failure, and a minute at most; a second after a refresh."""
     store = _Breaks(sandbox.tokens())

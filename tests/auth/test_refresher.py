@@ -39,6 +39,7 @@ USERS = "GET /printing/v1/users/"
 pytestmark = pytest.mark.usefixtures("debug_mode")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("callers", [200, 1000])
 async def test_1_1_many_callers_over_an_expired_token_make_one_refresh(
     sandbox: Sandbox, callers: int
@@ -50,6 +51,7 @@ async def test_1_1_many_callers_over_an_expired_token_make_one_refresh(
     assert sandbox.refresh_requests == 1
 
 
+@pytest.mark.slow
 async def test_1_1_two_hundred_real_calls_make_one_refresh(sandbox: Sandbox) -> None:
     """1-1: the same with requests on the wire."""
     async with open_session(sandbox) as session:
@@ -58,6 +60,7 @@ async def test_1_1_two_hundred_real_calls_make_one_refresh(sandbox: Sandbox) -> 
     assert (sandbox.refresh_requests, sandbox.refreshes) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(90)
 async def test_1_2_a_herd_of_401_makes_one_refresh(sandbox: Sandbox) -> None:
     """1-2: 200 calls refused for the same token: one refresh, each replayed once."""
@@ -204,6 +207,7 @@ CANCELLERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cancel", CANCELLERS, ids=lambda function: function.__name__[4:])
 @pytest.mark.parametrize("after", [False, True], ids=["before_the_server_rotates", "after_it_rotated"])
 @pytest.mark.parametrize(("grace", "protection"), [(0.0, True), (0.0, False), (120.0, True), (120.0, False)])
@@ -487,6 +491,7 @@ async def test_1_14_invalid_grant_with_nothing_new_needs_a_person(sandbox: Sandb
     assert spent.refresh_token not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "response",
     [
@@ -628,6 +633,7 @@ async def test_1_16_a_token_that_expired_unnoticed_is_refreshed_after_its_401(sa
     assert sandbox.refresh_requests == 1
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 def test_1_17_one_store_in_two_loops_under_contention() -> None:
     """1-17: the same store in two successive asyncio.run(), each with fifty sessions that contend for its lock."""
@@ -672,6 +678,7 @@ async def test_1_19_a_creation_refused_for_its_token_is_sent_again_once(sandbox:
     assert [group.name for group in sandbox.organization.groups.values()].count("Rotated") == 1
 
 
+@pytest.mark.slow
 async def test_1_20_two_tenants_never_see_each_others_tokens() -> None:
     """1-20: interleaved, refreshed and expired: each server only ever gets its own bearer."""
     async with Sandbox(seed=1) as one, Sandbox(seed=2) as two:

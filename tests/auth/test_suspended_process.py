@@ -82,6 +82,7 @@ async def _idle(sandbox: Sandbox) -> None:
     await asyncio.wait_for(asyncio.gather(*sandbox._tasks, return_exceptions=True), 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["refresh", "close", "blocking"])
 def test_a_response_that_arrived_during_the_stop_is_read(
     child: Stoppable, server: Sandbox, path: Path, call: str
@@ -99,6 +100,7 @@ def test_a_response_that_arrived_during_the_stop_is_read(
     assert (server.refresh_requests, server.refreshes) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_limit_does_not_count_the_stop(child: Stoppable, server: Sandbox, path: Path) -> None:
     """Stopped for longer than the limit, and the server responds after the process went on."""
     hold = server.faults.hold(TOKEN, after=True, times=1)
@@ -112,6 +114,7 @@ def test_a_limit_does_not_count_the_stop(child: Stoppable, server: Sandbox, path
     assert (server.refresh_requests, server.refreshes) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["read_timeout", "deadline"])
 def test_the_limits_of_ordinary_calls(child: Stoppable, server: Sandbox, path: Path, limit: str) -> None:
     """A creation whose response arrived during the stop has its outcome."""
@@ -128,6 +131,7 @@ def test_the_limits_of_ordinary_calls(child: Stoppable, server: Sandbox, path: P
     assert server.count(CREATE) == 1
 
 
+@pytest.mark.slow
 def test_the_wait_for_a_pairing(child: Stoppable, server: Sandbox, path: Path) -> None:
     """A person confirms after the process went on: the pairing is still asked for."""
     _start(child, "pair", path, server)

@@ -393,6 +393,7 @@ def test_a_listing_that_is_not_read_sends_nothing_and_is_freed(
     assert not paginator.closed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_5_3_a_listing_from_before_a_fork_is_refused_and_its_sockets_are_not_touched(

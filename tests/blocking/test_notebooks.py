@@ -89,6 +89,7 @@ async def test_5_1_a_module_that_a_coroutine_imports_is_no_cell(
         import blocks_at_import  # noqa: F401  # the import is what is tested
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_5_1_a_script_around_the_loop_is_no_cell(loop: str) -> None:
     """Its own module is below the loop, however the loop is made."""

@@ -16,6 +16,9 @@ import pytest
 from ezeep_async.blocking import portal
 
 
+pytestmark = pytest.mark.slow
+
+
 HANG = 15  # time limit in seconds; nothing here is expected to take long
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 

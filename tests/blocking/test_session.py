@@ -219,6 +219,7 @@ def _in_child(session: BlockingSession, results) -> None:
         results.put(repr(error))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_5_3_a_forked_child_opens_its_own_session(server: Sandbox, tmp_path: Path) -> None:
     """5-3: calls in the parent, the child and the parent again work, with one refresh for all."""
@@ -236,6 +237,7 @@ def test_5_3_a_forked_child_opens_its_own_session(server: Sandbox, tmp_path: Pat
     assert server.refresh_requests == 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("is_over", [False, True])
 def test_5_3_a_token_set_in_memory_is_not_refreshed_by_a_child(server: Sandbox, is_over: bool) -> None:
@@ -297,6 +299,7 @@ def _start(server: Sandbox, mode: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["exit", "daemon"])
 def test_5_5_exit_with_an_open_session(server: Sandbox, mode: str) -> None:
     """5-5: exit code 0, no traceback, no hang."""
@@ -306,6 +309,7 @@ def test_5_5_exit_with_an_open_session(server: Sandbox, mode: str) -> None:
     assert SANDBOX_ADMIN in out
 
 
+@pytest.mark.slow
 def test_5_4_ctrl_c_cancels_the_call_and_the_session_still_works(server: Sandbox) -> None:
     """5-4: the coroutine is cancelled, KeyboardInterrupt is raised, the next call works."""
     process = _start(server, "interrupt")
@@ -323,6 +327,7 @@ def test_5_4_ctrl_c_cancels_the_call_and_the_session_still_works(server: Sandbox
     assert (out.split(), err) == (["interrupted", "13"], "")
 
 
+@pytest.mark.slow
 def test_5_4_a_refresh_survives_ctrl_c(server: Sandbox, tmp_path: Path) -> None:
     """5-4, 1-5: Ctrl-C during a refresh ends the process; the new token set is in the file."""
     path = tmp_path / "login.json"
@@ -376,6 +381,7 @@ UNCLOSED = """
 """
 
 
+@pytest.mark.slow
 def test_5_4_a_refresh_survives_ctrl_c_twice_without_with(server: Sandbox, tmp_path: Path) -> None:
     """5-4, 5-5: the first Ctrl-C ends the program, the second comes while its exit waits for the refresh."""
     path = tmp_path / "login.json"
@@ -520,6 +526,7 @@ def _keep_alive_in_child(session: BlockingSession, handle: keep_alive.KeepAlive,
         results.put(repr(error))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_5_3_a_forked_child_starts_its_own_keep_alive(server: Sandbox, tmp_path: Path) -> None:

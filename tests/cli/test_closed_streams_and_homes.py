@@ -15,6 +15,7 @@ from ezeep_async import FileTokenStore, KeyringTokenStore, ReadOnlyTokens
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.may_block,
     pytest.mark.timeout(60),
     pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell"),

@@ -56,6 +56,7 @@ async def test_plain_is_plain_in_a_terminal_too(capsys: Capture, monkeypatch: py
     assert "\x1b" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("users", "seed"), [(134, 1), (5, 0), (1, 3), (300, 0)])
 async def test_another_organization_gets_the_files_pattern(capsys: Capture, users: int, seed: int) -> None:
     assert await demo(users=users, seed=seed) == 0

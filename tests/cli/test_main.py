@@ -103,6 +103,7 @@ def test_every_package_of_the_extra_is_one_that_is_missed() -> None:
     assert packages == EXTRA | {"pyyaml"}  # which is missed where there is YAML: below
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", sorted(EXTRA))
 def test_without_the_extra(package: str) -> None:
     """Whichever of its packages is missing."""
@@ -111,6 +112,7 @@ def test_without_the_extra(package: str) -> None:
     assert ran.stderr == "ezeep: the command line needs more packages: pip install 'ezeep_async[cli]'\n"
 
 
+@pytest.mark.slow
 def test_without_yaml_a_yaml_file_is_one_sentence(tmp_path: Path) -> None:
     """Nothing else needs it."""
     for name, content in (("people.yaml", "Sales: []\n"), ("people.csv", "group,member\n")):

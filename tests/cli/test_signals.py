@@ -20,6 +20,7 @@ from ezeep_async.sandbox import Sandbox
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(60),
     pytest.mark.skipif(
         sys.platform == "win32", reason="Windows cannot send these signals to another process"

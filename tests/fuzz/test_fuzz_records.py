@@ -40,6 +40,7 @@ def decoded(body: bytes, kind: Any) -> Any:
     return decode(body, kind)
 
 
+@pytest.mark.slow
 @KINDS
 @given(data=st.data())
 def test_8_1_fuzz_records_and_pages(kind: Any, data: st.DataObject) -> None:
@@ -101,6 +102,7 @@ def test_8_1_fuzz_wrong_types_are_named_by_their_path(kind: Any, data: st.DataOb
     )
 
 
+@pytest.mark.slow
 @KINDS
 @given(data=st.data(), new=st.dictionaries(st.text(max_size=10), json_values, min_size=1, max_size=3))
 def test_8_1_fuzz_unknown_fields_are_ignored(kind: Any, data: st.DataObject, new: dict[str, Any]) -> None:

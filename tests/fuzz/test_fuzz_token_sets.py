@@ -95,6 +95,7 @@ async def test_1_18_fuzz_token_responses(status: int, given: dict[str, str], bod
         assert "PLANTED" not in repr(tokens)
 
 
+@pytest.mark.slow
 @given(answer=st.dictionaries(st.sampled_from([*ANSWER]), json_values))
 def test_1_18_fuzz_token_set_from_response(answer: dict[str, Any]) -> None:
     """1-18: any mapping: a token set, or `ValueError`, as documented."""

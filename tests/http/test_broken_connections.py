@@ -63,6 +63,7 @@ BROKEN_LATE: dict[str, Play] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", BROKEN_LATE)
 async def test_3_7_what_breaks_in_a_later_packet_ends_the_call_at_once(fault: str) -> None:
     """3-7: long before any time limit: with all its slots in such calls a session would stand still. Nor has the

@@ -86,6 +86,7 @@ async def test_1_15_nor_one_of_the_token_endpoint(fault: str) -> None:
 MANY = 500_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("element", "problem"),
     [
@@ -177,6 +178,7 @@ async def test_1_15_a_refusal_of_a_megabyte_is_no_refusal() -> None:
 # --- bodies that grow
 
 
+@pytest.mark.slow
 async def test_3_8_a_long_name_is_not_repeated_for_each_of_its_mistakes() -> None:
     """3-8: 40 kB of a field's name around 20 000 mistakes would be 800 MB of names."""
     body = b'{"' + b"K" * 40_000 + b'":[' + b",".join([b'{"":1}'] * 20_000) + b"]}"

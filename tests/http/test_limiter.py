@@ -356,6 +356,7 @@ async def test_6_7_waiters_cancelled_during_a_pause_leave_nothing() -> None:
     assert limiter.active == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 async def test_6_7_stress_no_slot_is_lost(seed: int) -> None:
     """6-7: under random cancellations, refusals and successes all that live are served, all slots come back, nothing
@@ -457,6 +458,7 @@ async def test_6_7_settings_concurrency_is_kept_on_the_wire(sandbox: Sandbox, li
     assert sandbox.peak_parallel == limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_background", [True, False])
 async def test_a_single_call_does_not_wait_behind_a_job(sandbox: Sandbox, in_background: bool) -> None:
     """Fairness: of 100 writes that wait when the single call comes, few go first, with `background()` or without."""
@@ -491,6 +493,7 @@ class Compared(asyncio.Future[None]):
     __hash__ = asyncio.Future.__hash__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [False, True])
 async def test_6_7_cancelling_many_waiters_is_not_quadratic(
     background: bool, monkeypatch: pytest.MonkeyPatch

@@ -150,6 +150,7 @@ async def a_refresh(play: Play) -> None:
         assert len(server.requests) == presented + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FRAMING)
 async def test_3_7_1_15_a_broken_response_is_one_clear_error(fault: str) -> None:
     """3-7, 3-15, 1-15: within the time limit, and the next call works, over the same pool, and gets its own response."""

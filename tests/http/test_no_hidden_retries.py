@@ -210,6 +210,7 @@ REDIRECTED: dict[str, Call] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("call", REDIRECTED)
 async def test_3_2_no_redirect_is_followed_by_any_call(call: str, status: int) -> None:

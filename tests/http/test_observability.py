@@ -189,6 +189,7 @@ async def test_8_5_without_a_tracer_provider_no_span_is_made(
         assert tracing.is_active
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 def test_8_5_importing_the_package_does_not_import_it() -> None:
     code = "import sys, ezeep_async; sys.exit('opentelemetry' in sys.modules)"

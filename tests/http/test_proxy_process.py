@@ -71,6 +71,7 @@ def shown(error: BaseException | None) -> str:
 # --- proxies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize(
     ("where", "borrowed"),
@@ -111,6 +112,7 @@ async def test_3_13_both_hosts_are_reached_through_the_proxy(
     assert PASSWORD not in shown + caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 async def test_3_13_a_proxy_that_refuses_us_is_an_error_without_the_password(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture, tls: bool
@@ -144,6 +146,7 @@ async def test_3_13_a_proxy_that_is_not_there_is_an_error_without_the_password()
         assert server.connections == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("bypass", ["127.0.0.1", "example.com"])
 async def test_3_13_the_environment_is_honoured(
@@ -188,6 +191,7 @@ async def test_3_13_an_invalid_address_in_the_environment_is_reported_without_th
 # --- certificates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("through", [False, True], ids=["direct", "proxied"])
 async def test_3_13_a_self_signed_server_is_refused_at_both_hosts(through: bool) -> None:
     """3-13: nothing is sent, and the token set is not lost; there is no switch that turns the check off."""
@@ -216,6 +220,7 @@ async def test_3_13_a_certificate_for_another_name_is_refused(authority: trustme
         assert server.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("through", [False, True], ids=["direct", "proxied"])
 @pytest.mark.parametrize("given", [False, True], ids=["without", "with"])
 async def test_3_13_a_client_certificate_reaches_both_hosts(

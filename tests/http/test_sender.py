@@ -377,6 +377,7 @@ async def test_6_11_without_retries_a_cut_connection_is_raised(
     assert sandbox.count(READ) == 2
 
 
+@pytest.mark.slow
 async def test_6_6_a_storm_of_500_is_not_doubled(sandbox: Sandbox, group: UUID) -> None:
     """6-6: 300 calls to a server that fails: at most 20 requests more than calls."""
     sandbox.faults.add(READ, status=500, times=None)
@@ -496,6 +497,7 @@ async def test_closing_ends_a_back_off_with_session_closed(sandbox: Sandbox, gro
         await call
 
 
+@pytest.mark.slow
 async def test_closing_ends_listings_with_session_closed(sandbox: Sandbox) -> None:
     """DESIGN "Wire": so does a listing, read ahead or several pages at once, and leaves nothing running."""
     for concurrency in (1, 4):
@@ -619,6 +621,7 @@ async def test_1_19_a_replay_whose_response_is_lost_is_unknown(
     assert sandbox.count(CREATE) == 2
 
 
+@pytest.mark.slow
 async def test_1_2_a_herd_of_401_is_one_refresh(session: EzeepSession, sandbox: Sandbox, group: UUID) -> None:
     """1-2: 100 calls in flight, all refused: one refresh, each replayed once."""
     await session.groups.list().first()

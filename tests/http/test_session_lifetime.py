@@ -200,6 +200,7 @@ def test_3_11_a_session_made_outside_a_loop_opens_inside_one() -> None:
     assert "new" in repr(EzeepSession(OAuthApp("client")))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("borrowed", [False, True], ids=["owned", "borrowed"])
 async def test_3_10_a_thousand_calls_wait_for_ten_slots_without_a_timeout(borrowed: bool) -> None:

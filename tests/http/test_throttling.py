@@ -30,6 +30,7 @@ async def large() -> AsyncIterator[Sandbox]:
         yield server
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("retry_after", [None, 0, 0.05])
 async def test_6_8_a_thousand_writes_while_the_server_takes_five_then_three_then_twenty(

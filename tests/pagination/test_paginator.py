@@ -87,6 +87,7 @@ def numbers(users: list[User]) -> list[int]:
 # --- 4-1, 4-2: stepping
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("cap", [1, 5, 100])
 async def test_4_1_a_silent_cap_loses_nothing(
@@ -291,6 +292,7 @@ ENDLESS: dict[str, Callable[[int, int], tuple[list[int], str | None]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("kind", ENDLESS)
 async def test_4_6_an_endless_listing_ends_whatever_its_count(
@@ -394,6 +396,7 @@ async def test_4_8_an_exception_in_the_loop_leaves_nothing_running(concurrency: 
     assert listing.active == 0
 
 
+@pytest.mark.slow
 @BOTH
 async def test_4_8_cancelling_leaves_nothing_running(concurrency: int) -> None:
     """4-8: no request is in flight after a cancellation."""
@@ -409,6 +412,7 @@ async def test_4_8_cancelling_leaves_nothing_running(concurrency: int) -> None:
     assert listing.active == 0
 
 
+@pytest.mark.slow
 @BOTH
 async def test_4_8_a_page_that_fails_leaves_nothing_running(concurrency: int) -> None:
     """4-8: no request is in flight after a page failed while others were in flight."""
@@ -495,6 +499,7 @@ async def test_4_8_concurrency_is_bounded() -> None:
     assert most <= 4
 
 
+@pytest.mark.slow
 def test_4_8_in_debug_mode_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """4-8: early exits under asyncio's debug mode log no warning or error."""
 
@@ -768,6 +773,7 @@ def endless(seen: Seen) -> web.Response:
     return page(rows, 3, f"?limit=500&offset={offset + 500}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 4])
 async def test_4_6_rows_without_end_have_an_end(concurrency: int) -> None:
     """4-6: far more rows than the server counted are `PaginationLoop`, with the rows so far."""
@@ -779,6 +785,7 @@ async def test_4_6_rows_without_end_have_an_end(concurrency: int) -> None:
     assert len(stub.seen) == 21
 
 
+@pytest.mark.slow
 async def test_4_6_a_page_far_above_the_limit_is_refused() -> None:
     """4-6: a page may have ten thousand rows, or ten times the requested limit."""
     rows = [user(number) for number in range(10_001)]

@@ -216,6 +216,7 @@ def readings(server: Server) -> list[set[int]]:
     return seen
 
 
+@pytest.mark.slow
 @given(
     rows=row_counts, size=sizes, concurrency=concurrencies, turns=turns,
     what=changes("insert") | changes("delete") | BOTH_KINDS,
@@ -326,6 +327,7 @@ def test_4_10_the_rows_before_a_loop_are_kept(links: list[str], concurrency: int
 # --- leaving early
 
 
+@pytest.mark.slow
 @given(
     rows=st.integers(1, 40),
     size=sizes,

@@ -62,6 +62,7 @@ def test_4_4_drift_is_true_if_there_are_signs() -> None:
     assert Drift(detected=True, duplicates=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page_size", [1, 100, 7000, 20_000])
 def test_4_3_a_repeated_row_is_found_within_a_bound_of_rows(page_size: int) -> None:
     """4-3: the last pages are remembered, with at least so many rows and at most one page more."""

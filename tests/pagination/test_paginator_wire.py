@@ -216,6 +216,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 def test_4_8_early_exits_say_nothing_in_development_mode() -> None:
     """4-8: in a process with `-W error`, `-X dev` and PYTHONASYNCIODEBUG nothing is printed."""

@@ -137,6 +137,7 @@ def simulated(plan: Plan, now: Model, numbers_of: Mapping[UUID, int]) -> Model:
     return after
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @given(cases, st.data())
 @settings(max_examples=settings().max_examples * 3)

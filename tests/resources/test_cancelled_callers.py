@@ -111,6 +111,7 @@ def writes(sandbox: Sandbox) -> list[str]:
     return [seen.method for seen in sandbox.requests if seen.method != "GET"]
 
 
+@pytest.mark.slow
 @WAYS
 async def test_7_3_cancelled_while_it_reads_nothing_is_written(
     sandbox: Sandbox, session: EzeepSession, reading_call: tuple[str, Call], cancel: Any

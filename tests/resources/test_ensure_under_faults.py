@@ -68,6 +68,7 @@ def made(sandbox: Sandbox) -> list[UUID]:
     return [group.id for group in sandbox.organization.groups.values() if group.name == "Finance"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_6_4_fifty_at_once_end_with_one_group(
@@ -82,6 +83,7 @@ async def test_6_4_fifty_at_once_end_with_one_group(
     assert sum(created for _, created in results) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["cut before", "cut after", "500 before", "503 before", "504 before"])
 async def test_6_4_a_look_up_that_goes_wrong_makes_no_second_group(
     session: EzeepSession, sandbox: Sandbox, organization: UUID, fault: str
@@ -119,6 +121,7 @@ async def test_6_4_after_a_look_up_that_fails_for_good_the_next_caller_lists_aga
     assert len(made(sandbox)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [LIST, CREATE])
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("fault", ["none", "cut before", "cut after", "500 after"])

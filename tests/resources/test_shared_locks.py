@@ -87,6 +87,7 @@ async def begin(sandbox: Sandbox, where: str) -> None:
 # --- nothing is lost
 
 
+@pytest.mark.slow
 async def test_processes_lose_no_membership(sandbox: Sandbox, where: str) -> None:
     await begin(sandbox, where)
     users, groups = users_of(sandbox)[:5], new_groups(sandbox, 80)
@@ -100,6 +101,7 @@ async def test_processes_lose_no_membership(sandbox: Sandbox, where: str) -> Non
     assert memberships(sandbox) == 80
 
 
+@pytest.mark.slow
 async def test_processes_create_each_group_once(sandbox: Sandbox, where: str) -> None:
     await begin(sandbox, where)
     names = [f"Team {number}" for number in range(6)]
@@ -190,6 +192,7 @@ async def test_a_killed_holder_blocks_no_other_process(sandbox: Sandbox, where: 
             assert (await adding).group_ids == {second}
 
 
+@pytest.mark.slow
 async def test_a_holder_that_stops_beyond_its_lease_before_its_write_reads_again(
     sandbox: Sandbox, redis_address: str
 ) -> None:
@@ -208,6 +211,7 @@ async def test_a_holder_that_stops_beyond_its_lease_before_its_write_reads_again
     assert sandbox.organization.users[user].groups == {first, second}
 
 
+@pytest.mark.slow
 async def test_a_holder_that_stops_beyond_its_lease_in_its_write_says_so(
     sandbox: Sandbox, redis_address: str
 ) -> None:
@@ -275,6 +279,7 @@ async def _take_and_leave(locks, session: EzeepSession, user: UUID) -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs POSIX signals")
 async def test_a_waiter_gives_up_on_a_stopped_process_after_one_deadline(
     sandbox: Sandbox, tmp_path: Path
@@ -297,6 +302,7 @@ async def test_a_waiter_gives_up_on_a_stopped_process_after_one_deadline(
     assert sandbox.organization.users[user].groups == {first}
 
 
+@pytest.mark.slow
 async def test_a_session_that_closes_waits_for_no_other_process(sandbox: Sandbox, tmp_path: Path) -> None:
     where = str(tmp_path / "login.json")
     await begin(sandbox, where)
@@ -463,6 +469,7 @@ async def test_a_folder_that_was_removed_is_made_again(sandbox: Sandbox, tmp_pat
         assert folder.is_dir()
 
 
+@pytest.mark.slow
 async def test_a_redis_server_that_is_gone_stops_no_write(
     sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -510,6 +517,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 async def test_a_forked_child_keeps_no_lock_of_its_parent(tmp_path: Path) -> None:
     path = tmp_path / "login.json"

@@ -256,6 +256,7 @@ async def test_7_3_nothing_to_change_is_no_write(
     assert len(sandbox.requests) <= 3
 
 
+@pytest.mark.slow
 async def test_7_3_fifty_additions_to_one_user_are_all_kept(session: EzeepSession, sandbox: Sandbox) -> None:
     """7-3: 50 concurrent additions to one user: none is lost, each is written once."""
     user = next(iter(sandbox.organization.users))

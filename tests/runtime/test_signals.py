@@ -20,6 +20,7 @@ from ezeep_async.testing import ThreadedSandbox
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.may_block,
     pytest.mark.timeout(60),
     pytest.mark.skipif(

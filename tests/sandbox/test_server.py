@@ -206,6 +206,7 @@ async def test_closing_with_half_a_body(caplog):
     assert not caplog.records
 
 
+@pytest.mark.slow
 async def test_many_connections_at_once(server, client):
     client.token = server.tokens().access_token
     responses = await asyncio.gather(*(client("GET", f"{USERS}{USER}/") for _ in range(500)))

@@ -200,6 +200,7 @@ def failures(
     return messages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind", "words"), WRONG, ids=labels_of(WRONG))
 def test_the_contract_finds_faulty_stores(
     name: str, kind: type[Shelf], words: str, caplog: pytest.LogCaptureFixture

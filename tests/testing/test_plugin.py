@@ -230,6 +230,7 @@ def _pytest(folder: Path, *options: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_tests_of_any_kind_without_a_plugin_for_asynchronous_ones(folder: Path) -> None:
     """Blocking, `asyncio.run`, the marker, and the contract for a store of another project."""
@@ -242,6 +243,7 @@ def test_tests_of_any_kind_without_a_plugin_for_asynchronous_ones(folder: Path) 
     assert "failed" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_what_is_wrong_is_said_in_words(folder: Path) -> None:
     """A store without a lock, and markers that are not understood."""
@@ -257,6 +259,7 @@ def test_what_is_wrong_is_said_in_words(folder: Path) -> None:
     assert "unexpected keyword argument 'user'" in said
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_tests_under_the_plugins_for_asynchronous_ones(folder: Path) -> None:
     """The same fixture under pytest-asyncio and under anyio's plugin, holds included."""
@@ -267,6 +270,7 @@ def test_tests_under_the_plugins_for_asynchronous_ones(folder: Path) -> None:
     assert "4 passed" in said, said
 
 
+@pytest.mark.slow
 def test_the_package_does_not_import_pytest() -> None:
     """Neither with its front nor with the sandbox: only tests need it."""
     script = "import sys, ezeep_async, ezeep_async.sandbox, ezeep_async.blocking.session; assert 'pytest' not in sys.modules"
@@ -374,6 +378,7 @@ def test_it_is_a_plain_sandbox_where_it_has_no_thread() -> None:
     asyncio.run(use())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_leaves_it_alone() -> None:

@@ -241,6 +241,7 @@ def session_in(sandbox: Sandbox, **options: Any) -> EzeepSession:
     return EzeepSession(app, endpoints=sandbox.endpoints, settings=LIMITS, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", TROUBLE)
 async def test_a_login_that_fails(sandbox: Sandbox, watch: Watch, trouble: str) -> None:
     if TROUBLE[trouble]:
@@ -252,6 +253,7 @@ async def test_a_login_that_fails(sandbox: Sandbox, watch: Watch, trouble: str) 
             assert_no_secret_in(caught.value, watch)
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 def test_a_login_that_fails_in_blocking_code(watch: Watch) -> None:
     with sandbox_in_a_thread() as sandbox, run_sync(session_in(sandbox)) as session:
@@ -270,6 +272,7 @@ CALLS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", CALLS)
 @pytest.mark.parametrize("borrowed", [False, True], ids=["owned", "borrowed"])
 async def test_a_call_that_fails(sandbox: Sandbox, watch: Watch, fault: str, *, borrowed: bool) -> None:
@@ -286,6 +289,7 @@ async def test_a_call_that_fails(sandbox: Sandbox, watch: Watch, fault: str, *, 
     assert_no_secret_in(caught.value, watch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", [{"status": 400, "body": '{"error": "invalid_grant"}'}, {"drop": "after"}, {"delay": 2.0}]
 )

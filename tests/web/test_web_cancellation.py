@@ -21,7 +21,7 @@ from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.faults import Hold
 
 
-pytestmark = pytest.mark.usefixtures("debug_mode")
+pytestmark = [pytest.mark.usefixtures("debug_mode"), pytest.mark.slow]
 
 
 @pytest.fixture

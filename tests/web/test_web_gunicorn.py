@@ -24,6 +24,7 @@ from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(60),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork: gunicorn forks its workers"),
 ]

@@ -86,6 +86,7 @@ def test_the_cookie_of_a_site_on_https(tmp_path: Path) -> None:
     assert Logins(tmp_path, app).cookie_flags()["secure"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["another", "", None])
 async def test_a_forged_state_is_refused(
     site: Site, browser: Browser, sandbox: Sandbox, change: str | None

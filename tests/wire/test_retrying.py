@@ -265,6 +265,7 @@ def test_6_6_the_budget_does_not_grow_beyond_its_size() -> None:
     assert sum(budget.take() for _ in range(100)) == 20
 
 
+@pytest.mark.slow
 @given(st.lists(st.booleans(), max_size=500))
 def test_6_6_retries_are_a_fifth_of_the_successes_at_most(calls: list[bool]) -> None:
     """6-6: property: over any history, retries <= 20 + a fifth of the successes."""

@@ -78,6 +78,7 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[str, str], s
     keyring.set_keyring(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "  \n", "\ufeff", "{}"])
 async def test_an_empty_keyring_entry(
     sandbox: Sandbox, tmp_path: Path, entries: dict[tuple[str, str], str], text: str

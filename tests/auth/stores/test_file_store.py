@@ -61,6 +61,7 @@ async def test_a_token_set_survives_its_session(sandbox: Sandbox, path: Path) ->
     assert await FileTokenStore(path).load() is None
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("method", ["spawn", "fork"])
@@ -305,6 +306,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 def test_2_8_a_killed_holder_frees_the_lock(path: Path) -> None:
     """2-8: after SIGKILL of its holder, the next process gets the lock without a clean-up."""

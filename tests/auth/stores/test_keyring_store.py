@@ -137,6 +137,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 def test_2_8_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
     """2-8: the lock works between processes and ends with its process. 2-11: it does not import keyring."""
@@ -219,6 +220,7 @@ async def test_2_11_without_the_library(
         await store.save(sandbox.tokens())
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 def test_2_11_the_package_never_imports_keyring() -> None:
     """2-11: neither the package nor the module of the store."""

@@ -48,6 +48,7 @@ def _can_mount() -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(not _can_mount(), reason="needs the right to mount, at least in a user namespace")

@@ -228,6 +228,7 @@ def _locked_by_another_user(path: Path) -> str:
     return ran.stdout
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.may_block
 def test_a_lock_file_of_another_user_is_named(reachable: Path) -> None:
@@ -243,6 +244,7 @@ def test_a_lock_file_of_another_user_is_named(reachable: Path) -> None:
     assert f"Remove {lock}" in message
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.may_block
 def test_a_folder_without_write_permission_is_named(reachable: Path) -> None:

@@ -26,6 +26,7 @@ def server(redis: Server) -> RedisServer:
     return RedisServer(redis.address, "the token set", ("stored", "lock"))
 
 
+@pytest.mark.slow
 async def test_a_release_that_runs_twice_does_not_count_as_a_lost_lock(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,9 @@ from ezeep_async import EzeepSession, ReauthorizationRequired, RedisTokenStore, 
 from ezeep_async.sandbox import Sandbox
 
 
+pytestmark = pytest.mark.slow
+
+
 fernet = pytest.importorskip("cryptography.fernet", reason="the extra redis is not installed")
 KEY = fernet.Fernet.generate_key()
 

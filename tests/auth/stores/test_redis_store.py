@@ -88,6 +88,7 @@ def _connections(server: Server) -> int:
 # --- the contract ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_token_set_survives_its_session(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:
@@ -293,6 +294,7 @@ async def test_2_12_unknown_keys_stay_on_rewriting(
 # --- processes ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("method", ["spawn", "fork"])
@@ -352,6 +354,7 @@ def _holder(server: Server, lease: float) -> Iterator[subprocess.Popen]:
             process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
 def test_2_8_a_killed_holder_frees_the_lock_with_its_lease(server: Server, store: RedisTokenStore) -> None:
@@ -377,6 +380,7 @@ def test_2_8_a_killed_holder_frees_the_lock_with_its_lease(server: Server, store
         asyncio.run(take())
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
@@ -427,6 +431,7 @@ def test_one_store_for_two_loops_in_two_threads(store: RedisTokenStore) -> None:
     assert most == 1
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -659,6 +664,7 @@ async def test_2_9_a_server_that_does_not_respond() -> None:
             await RedisTokenStore(f"redis://127.0.0.1:{port}?socket_timeout=0.1").load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["replica", "full"])
 async def test_2_9_a_server_that_cannot_be_written(
     sandbox: Sandbox, own_server: Server, unused_port: int, trouble: str
@@ -681,6 +687,7 @@ async def test_2_9_a_server_that_cannot_be_written(
     assert sandbox.refresh_requests == 0
 
 
+@pytest.mark.slow
 async def test_2_9_the_server_restarts_during_a_refresh(
     sandbox: Sandbox, own_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -701,6 +708,7 @@ async def test_2_9_the_server_restarts_during_a_refresh(
         assert await survives("Redis: restart with its data", sandbox, again)
 
 
+@pytest.mark.slow
 async def test_2_7_the_server_stops_during_a_refresh(
     sandbox: Sandbox, own_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -725,6 +733,7 @@ async def test_2_7_the_server_stops_during_a_refresh(
     assert sandbox.refresh_requests == 1
 
 
+@pytest.mark.slow
 async def test_a_password_is_needed_and_never_shown(tmp_path: Path, sandbox: Sandbox) -> None:
     """A wrong one, none, and the right one. No message and no repr contains it."""
     guarded = await asyncio.to_thread(Server, tmp_path, "--requirepass", "correct-horse")

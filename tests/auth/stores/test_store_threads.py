@@ -76,6 +76,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")

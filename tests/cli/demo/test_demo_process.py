@@ -101,6 +101,7 @@ async def test_bad_input_is_one_sentence_and_loses_nothing(
     assert corrupt.read_bytes() == b'{"version": 1, "token": {"acc'
 
 
+@pytest.mark.slow
 async def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *EZEEP, "demo", cwd=tmp_path, env=environment(), stdout=-1, stderr=-1
@@ -115,6 +116,7 @@ async def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
     assert (await process.wait(), err) == (130, b"ezeep: interrupted\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["cyclopts", "rich"])
 async def test_without_the_extra_it_says_what_to_install(tmp_path: Path, missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['ezeep', 'demo']; import runpy; "

@@ -38,6 +38,7 @@ async def serving(folder: Path, *arguments: str) -> AsyncIterator[tuple[Process,
         await process.communicate()
 
 
+@pytest.mark.slow
 async def test_the_other_commands_from_a_second_terminal(tmp_path: Path) -> None:
     async with serving(tmp_path, "--token-file", "login.json") as (process, env):
         login = tmp_path / "login.json"
@@ -55,6 +56,7 @@ async def test_the_other_commands_from_a_second_terminal(tmp_path: Path) -> None
         assert not login.exists()
 
 
+@pytest.mark.slow
 async def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
     async with serving(tmp_path, "--token-file", "login.json", "--users", "7") as (process, _):
         process.terminate()
@@ -63,6 +65,7 @@ async def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
         assert not (tmp_path / "login.json").exists()
 
 
+@pytest.mark.slow
 async def test_tokens_that_another_process_stored_stay(tmp_path: Path) -> None:
     login = tmp_path / "login.json"
     async with serving(tmp_path, "--token-file", "login.json") as (process, _):
@@ -76,6 +79,7 @@ async def test_tokens_that_another_process_stored_stay(tmp_path: Path) -> None:
     assert login.read_bytes() == other
 
 
+@pytest.mark.slow
 async def test_a_reader_that_goes_away_is_silence(tmp_path: Path) -> None:
     async with serving(tmp_path, "--token-file", "login.json", "--users", "2000") as (_, env):
         command = " ".join(map(shlex.quote, [*EZEEP, "users", "list"]))

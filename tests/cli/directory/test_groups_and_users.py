@@ -120,6 +120,7 @@ async def test_delete(capsys: Capture, sandbox: Sandbox) -> None:
     assert not {"Test", "Sales"} & {group.name for group in sandbox.organization.groups.values()}
 
 
+@pytest.mark.slow
 async def test_delete_asks(login: dict[str, str], sandbox: Sandbox) -> None:
     ran = await ezeep("groups", "delete", "Test", env=login)
     assert "Pass --yes to skip the question" in ran.refused()

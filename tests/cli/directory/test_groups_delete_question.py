@@ -8,6 +8,9 @@ from helpers.terminal import at_a_terminal
 from ezeep_async.sandbox import Sandbox
 
 
+pytestmark = pytest.mark.slow
+
+
 QUESTION = "Delete group 'Project' with {members} and 0 printers? [y/N] "
 DELETE = "DELETE /printing/v1/groups/{id}/"
 

@@ -22,7 +22,7 @@ from ezeep_async.auth.app import AuthorizationRequest, code_from_callback
 from ezeep_async.cli.login.loopback import RedirectListener
 
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.slow]
 
 
 REQUEST = AuthorizationRequest("https://account.example.com/", "right", "verifier")

@@ -9,6 +9,9 @@ from helpers.command_line import ended, started
 from helpers.people import Desk, visit
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.mark.timeout(60)
 async def test_a_browser_that_stays_open_is_not_waited_for(desk: Desk) -> None:
     """The code is exchanged as soon as it is there, as with BROWSER="google-chrome %s", and the command ends."""

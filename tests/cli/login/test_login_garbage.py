@@ -10,6 +10,9 @@ from helpers.people import Desk, visit
 from yarl import URL
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.mark.timeout(60)
 async def test_garbage_at_the_port_is_nothing_for_the_terminal(desk: Desk) -> None:
     """9-4: no traceback for what is no HTTP, and the login goes on."""

@@ -24,6 +24,7 @@ SECRET = "s3cret-of-the-client"
 # --- the other ways --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_pasted_address(desk: Desk) -> None:
     async with started("login", "--no-browser", env=desk.environment) as process:
         assert process.stdout is not None
@@ -71,6 +72,7 @@ def test_an_address_as_people_paste_it(pasted: str) -> None:
     assert code_from_callback(_completed(pasted, request), request) == "x+y"
 
 
+@pytest.mark.slow
 async def test_a_query_alone_is_enough(desk: Desk) -> None:
     """People copy what they can."""
     async with started("login", "--no-browser", env=desk.environment) as process:
@@ -81,6 +83,7 @@ async def test_a_query_alone_is_enough(desk: Desk) -> None:
     assert ran.code == 0, ran
 
 
+@pytest.mark.slow
 async def test_pairing(desk: Desk) -> None:
     """The code and the address are shown; the tokens arrive after the confirmation."""
     first = desk.sandbox.faults.hold(TOKEN, times=1)  # so that no second request is waited for
@@ -96,6 +99,7 @@ async def test_pairing(desk: Desk) -> None:
     assert len(desk.token_files) == 1
 
 
+@pytest.mark.slow
 async def test_pairing_declined_and_forgotten(desk: Desk) -> None:
     first = desk.sandbox.faults.hold(TOKEN, times=1)
     async with started("login", "--device", env=desk.environment) as process:
@@ -211,6 +215,7 @@ async def test_a_wrong_secret_of_the_client(desk: Desk) -> None:
     assert "wr0ng-one" not in ran.out + ran.err
 
 
+@pytest.mark.slow
 async def test_everything_from_the_configuration_file(desk: Desk) -> None:
     env = desk.alone
     settings = {

@@ -60,6 +60,7 @@ async def test_in_a_sandbox_of_its_own(desk: Desk, command: tuple[str, ...]) -> 
     assert desk.token_files == []
 
 
+@pytest.mark.slow
 async def test_login_in_a_sandbox_of_its_own(desk: Desk) -> None:
     """The whole flow with nothing but this command."""
     async with running("login", "--sandbox", env=desk.alone) as process:
@@ -69,6 +70,7 @@ async def test_login_in_a_sandbox_of_its_own(desk: Desk) -> None:
     assert "Logged in as" in ran.out
 
 
+@pytest.mark.slow
 async def test_login_in_a_sandbox_of_its_own_with_a_pasted_address(desk: Desk) -> None:
     async with started("login", "--sandbox", "--no-browser", env=desk.alone) as process:
         assert process.stdout is not None

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.timeout(120)  # several processes one after the other
 # --- ended early ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
@@ -48,6 +49,7 @@ async def test_7_13_changes_in_flight_end_and_the_report_is_shown(
     assert (ran.code, "users changed: 7" in ran.out) == (0, True)
 
 
+@pytest.mark.slow
 async def test_7_13_a_second_ctrl_c_cancels_changes_in_flight(
     login: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -66,6 +68,7 @@ async def test_7_13_a_second_ctrl_c_cancels_changes_in_flight(
     assert "not started: 2" in ran.out
 
 
+@pytest.mark.slow
 async def test_a_reader_that_goes_away_does_not_end_the_run(
     login: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:

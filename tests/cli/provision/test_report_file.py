@@ -49,6 +49,7 @@ async def test_7_15_the_report_does_not_overwrite_an_audit_log(
     assert in_new(sandbox) == 0
 
 
+@pytest.mark.slow
 async def test_the_file_that_is_read_is_not_overwritten(
     login: dict[str, str], sandbox: Sandbox, few: Path, tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ async def test_failures_are_not_said_to_be_in_a_report_that_there_is_not(
     ]
 
 
+@pytest.mark.slow
 @needs_a_full_device
 async def test_neither_the_report_nor_the_screen(
     login: dict[str, str], sandbox: Sandbox, tmp_path: Path

@@ -12,7 +12,7 @@ from helpers.terminal import at_a_terminal
 from ezeep_async.sandbox import Sandbox
 
 
-pytestmark = pytest.mark.timeout(120)  # several processes one after the other
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # several processes one after the other
 
 PATCH = "PATCH /printing/v1/users/{id}/"
 CTRL_C = "\x03"

@@ -21,6 +21,9 @@ from ezeep_async.cli.provision.commands import Planning, plan_file
 from ezeep_async.sandbox import Sandbox
 
 
+pytestmark = pytest.mark.slow
+
+
 NAME = "Zürich 東京 \N{PRINTER}"
 """A group's name that cp1252 does not have."""
 PLANNING = Planning(on_missing="skip")

@@ -97,6 +97,7 @@ def test_a_path_and_a_command_with_spaces(
     assert capsys.readouterr().err == f"ezeep: there is no {command}, whatever others say\n"
 
 
+@pytest.mark.slow
 async def test_login_at_a_narrow_terminal(desk: Desk) -> None:
     """The address to open, over the real terminal: no line end in it."""
     async with at_a_terminal("login", "--no-browser", env=desk.environment, columns=20) as terminal:
@@ -109,6 +110,7 @@ async def test_login_at_a_narrow_terminal(desk: Desk) -> None:
 # --- sentences -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 async def test_the_demo_breaks_between_words(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, width: int

@@ -20,7 +20,7 @@ from helpers.command_line import EZEEP, environment
 pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
 termios = pytest.importorskip("termios")
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(60), pytest.mark.slow]
 
 SECRET = "s3cret"
 

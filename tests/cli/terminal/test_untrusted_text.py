@@ -159,6 +159,7 @@ async def test_a_plan_of_others(
     assert Plan.from_json(shown.out) == plan
 
 
+@pytest.mark.slow
 def test_a_fault_keeps_its_traceback_and_no_commands() -> None:
     script = (
         "import sys\nfrom ezeep_async.cli import app, main\n"

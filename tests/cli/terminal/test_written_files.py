@@ -44,6 +44,7 @@ def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
 @pytest.mark.parametrize("command", ["export", "plan"])
 async def test_what_was_there_stays_until_the_new_file_is_whole(
@@ -129,6 +130,7 @@ _WITHOUT_UMASK = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX file modes")
 async def test_nothing_that_is_kept_inherits_the_umask(sandbox: Sandbox, few: Path, tmp_path: Path) -> None:
     """Token file, lock file, audit log, kept plan, report, and every folder of the state directory."""

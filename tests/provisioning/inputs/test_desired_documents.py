@@ -247,6 +247,7 @@ def test_from_json_reads_any_suffix(tmp_path: Path) -> None:
     assert DesiredState.from_json(path) == DesiredState.from_json(str(path)) == parse("json", MAPPING)
 
 
+@pytest.mark.slow
 def test_without_the_extra_only_yaml_raises_import_error(tmp_path: Path) -> None:
     """In a process of its own, where PyYAML cannot be imported."""
     path = tmp_path / "people.yaml"
@@ -266,6 +267,7 @@ def test_without_the_extra_only_yaml_raises_import_error(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.slow
 def test_yaml_is_not_imported_with_the_package() -> None:
     code = "import sys, ezeep_async, ezeep_async.provisioning; sys.exit('yaml' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

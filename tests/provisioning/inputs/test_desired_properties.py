@@ -63,6 +63,7 @@ def fresh(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+@pytest.mark.slow
 @given(GROUPS, DUMPS)
 def test_a_dumped_mapping_round_trips(groups: dict[str, list[str]], dump: Any) -> None:
     form, write = dump
@@ -98,6 +99,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(JSON_VALUES, st.sampled_from([None, 1]))
 def test_valid_json_has_no_syntax_error(value: Any, indent: int | None) -> None:
     """Output of the standard library is never reported as "not JSON"."""

@@ -96,6 +96,7 @@ async def test_other_tasks_run_while_rows_are_read(waits: bool) -> None:
     assert turns >= 10
 
 
+@pytest.mark.slow
 async def test_a_hundred_thousand_rows_in_flat_memory_7_12() -> None:
     """7-12: memory grows with the groups. The rows alone would take more than twice the limit."""
 
@@ -115,6 +116,7 @@ async def test_a_hundred_thousand_rows_in_flat_memory_7_12() -> None:
     assert len(texts) == 10_000
 
 
+@pytest.mark.slow
 async def test_a_hundred_thousand_invalid_rows_are_counted_and_not_kept() -> None:
     tracemalloc.start()
     try:

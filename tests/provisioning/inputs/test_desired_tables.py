@@ -302,6 +302,7 @@ MEMBERS = st.emails(domains=st.just("example.com")) | st.uuids().map(str)
 GROUPS = st.dictionaries(NAMES, st.lists(MEMBERS.filter(lambda text: not set(text) & set(',;"<>'))))
 
 
+@pytest.mark.slow
 @given(GROUPS)
 @example(
     {

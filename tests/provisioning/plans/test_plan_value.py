@@ -82,6 +82,7 @@ FULL = Plan(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @given(plans)
 @settings(max_examples=settings().max_examples * 2)

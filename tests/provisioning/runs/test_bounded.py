@@ -64,6 +64,7 @@ def a_run(users: FakeUsers, plan: Plan, concurrency: int, **options: Any) -> Run
     return Run(Writer(api, Preflight()), plan, concurrency, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("concurrency", [1, 16])
 async def test_7_12_there_are_as_many_tasks_as_workers(concurrency: int) -> None:
@@ -103,6 +104,7 @@ async def test_7_12_kinds_without_changes_start_no_task(
     assert started == 1 + 3
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_7_13_a_run_of_many_changes_is_cancelled() -> None:
     """7-13: changes that have begun are completed, and the report has a row for each change."""

@@ -237,6 +237,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to a single process")

@@ -42,6 +42,7 @@ from ezeep_async.sandbox.records import RecordedRequest
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.may_block,
     pytest.mark.timeout(60),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork and SIGKILL"),

@@ -230,6 +230,7 @@ async def test_groups_with_the_same_name_are_distinguished_by_their_ids(
 # --- how much it costs ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("verify", "most"), [("fresh", 2.05), ("trust-plan", 1.05)])
 async def test_requests_for_each_changed_user(verify, most: float) -> None:
