@@ -16,6 +16,7 @@ from ezeep_async.sandbox import Sandbox
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.may_block,
     pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

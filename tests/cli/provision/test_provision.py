@@ -294,7 +294,7 @@ async def test_the_help_of_apply_lists_its_exit_codes() -> None:
         "3 a safety",
         "129 SIGHUP",
         "130 Ctrl-C",
-        "141 the reader",
+        "141 the output was closed",
         "143 SIGTERM",
     ):
         assert code in codes

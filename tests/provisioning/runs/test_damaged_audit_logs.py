@@ -27,7 +27,7 @@ async def applied(session: EzeepSession, log: Path, desired: DesiredState, **opt
     return await session.provisioning.apply(plan, audit_log=log)
 
 
-# --- a file of something else --------------------------------------------------------------------------------------
+# --- a file of not an audit log --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ async def test_7_9_a_file_with_other_content_is_not_changed(
     """7-9: an input, a plan, a report. Nothing is written to the file or to the organization."""
     log.write_bytes(content)
     plan = await session.provisioning.plan(new_team(sandbox))
-    with pytest.raises(AuditLogError, match="something else"):
+    with pytest.raises(AuditLogError, match="not an audit log"):
         await session.provisioning.apply(plan, audit_log=log)
     assert log.read_bytes() == content
     assert writes(sandbox) == []

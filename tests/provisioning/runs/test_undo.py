@@ -297,7 +297,7 @@ async def test_7_9_a_run_with_nothing_to_do_overwrites_no_other_file(
     session: EzeepSession, log: Path
 ) -> None:
     log.write_bytes(b"group,member\n")
-    with pytest.raises(AuditLogError, match="something else"):
+    with pytest.raises(AuditLogError, match="not an audit log"):
         await session.provisioning.apply(Plan(), audit_log=log)
     assert log.read_bytes() == b"group,member\n"
 
