@@ -27,6 +27,7 @@ from ezeep_async.errors import (
     AuthorizationDenied,
     OutcomeUnknown,
     PairingTimeout,
+    UnexpectedResponse,
 )
 from ezeep_async.settings import Endpoints
 
@@ -245,6 +246,8 @@ class OAuth:
                 if isinstance(error, AuthorizationDenied) and lost and error.error != "access_denied":
                     # The lost response may have contained the token set. Its code, which works once, is then invalid.
                     raise _lost("pairing", lost) from error
+                if error.status is None and isinstance(error.__cause__, UnexpectedResponse):
+                    raise _lost("pairing", error) from error  # a success, whose token set cannot be decoded
                 if not _is_pending(error):
                     raise
                 lost = error if is_ambiguous(error) else lost

@@ -53,6 +53,17 @@ async def test_1_12_a_lost_pairing_response_is_reported(sandbox: Sandbox, fault:
             await session.oauth.wait_for_pairing(pairing, interval=0.01, timeout=5)
 
 
+async def test_1_12_a_pairing_response_that_cannot_be_decoded_is_reported_at_once(sandbox: Sandbox) -> None:
+    """1-12: a success ends the polling, whatever its body is."""
+    async with open_session(sandbox, MemoryTokenStore()) as session:
+        pairing = await session.oauth.pair()
+        before = sandbox.count(TOKEN)
+        sandbox.faults.add(TOKEN, status=200, body="<html>", times=10)
+        with pytest.raises(OutcomeUnknown, match="start again"):
+            await session.oauth.wait_for_pairing(pairing, interval=0.01, timeout=0.05)
+        assert sandbox.count(TOKEN) == before + 1
+
+
 async def test_1_12_a_declined_pairing_is_declined_after_a_lost_response(sandbox: Sandbox) -> None:
     """1-12: the server's `access_denied` is final."""
     async with open_session(sandbox, MemoryTokenStore()) as session:
