@@ -180,8 +180,7 @@ class Transport:
                 proxy_headers=proxy.headers,
             ) as response:
                 body = await self._read(response, request.name, phase)
-                # Everything secret that was sent; the server may repeat it.
-                secrets = (Secret(headers["Authorization"].partition(" ")[2]), *request.secrets)
+                secrets = (*_secrets_in(headers["Authorization"]), *request.secrets)
                 return RawResponse(response.status, response.headers, body, headers["X-Request-ID"], secrets)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = _failure_of(error, request.name, phase)
@@ -332,6 +331,14 @@ class Transport:
             if self._loop is not None and not self._loop.is_running():
                 _close_idle(connector, self._loop)
             connector._close()
+
+
+def _secrets_in(authorization: str) -> tuple[str, ...]:
+    """What the server may repeat of this header: its credentials, and the client secret in them."""
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme != "Basic":
+        return (Secret(credentials),)
+    return Secret(credentials), Secret(base64.b64decode(credentials).decode().partition(":")[2])
 
 
 def _end_when_lost(response: aiohttp.ClientResponse) -> Callable[[], object]:

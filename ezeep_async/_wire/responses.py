@@ -40,6 +40,7 @@ _WINDOW = 8 * EXCERPT
 """Bytes of a body that are searched for what was secret, to keep an excerpt: six may make one letter."""
 _LONGEST_ESCAPE = len(r"\u0041")
 _ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_PERCENT = re.compile(r"%[0-9A-F]{2}")
 _SECRET_HEADERS = ("Set-Cookie", "Location", "Authorization", "Proxy-Authorization")
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _CLASSES: dict[int, type[errors.ApiError]] = {
@@ -179,7 +180,9 @@ def _without_escape(escape: re.Match[bytes]) -> bytes:
 def _spellings(secret: str) -> set[str]:
     """How a text may stand in JSON, with all that must be escaped, or all that may be, and in a URL."""
     in_json = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True))
-    return {secret, *in_json, quote(secret, safe=""), quote_plus(secret)} - {""}
+    in_url = quote(secret, safe=""), quote_plus(secret)
+    in_lower_case = (_PERCENT.sub(lambda escape: escape[0].lower(), text) for text in in_url)
+    return {secret, *in_json, *in_url, *in_lower_case} - {""}
 
 
 def decode_response(request: Request, response: RawResponse, read: Callable[[bytes], T]) -> T:

@@ -6,15 +6,13 @@ import json
 import logging
 import pickle
 import traceback
+from urllib.parse import quote
 
 import pytest
 from helpers.raw_server import ID, Exchange, Play, PlayServer, http, says
-from helpers.stub_servers import ACCESS, REFRESH, no_jitter, session_on
+from helpers.stub_servers import ACCESS, REFRESH, login, no_jitter, quick, session_on
 
-from ezeep_async import (
-    EzeepError,
-    NotFound,
-)
+from ezeep_async import Endpoints, EzeepError, EzeepSession, NotFound, OAuthApp
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +114,28 @@ async def test_8_3_a_token_in_a_header_name_is_redacted() -> None:
         assert ACCESS not in shown(caught.value)
         assert ACCESS not in str(dict(caught.value.headers))
         assert caught.value.headers["X-***"] == "1"
+
+
+CLIENT_SECRET = "the/client+secret=of&tests"
+URL_FORM = quote(CLIENT_SECRET, safe="")
+
+
+@pytest.mark.parametrize("form", [CLIENT_SECRET, URL_FORM, URL_FORM.lower()])
+async def test_8_3_the_client_secret_is_redacted(form: str, caplog: pytest.LogCaptureFixture) -> None:
+    """8-3: the server knows it, from the header. Some servers write URLs in lower case."""
+    caplog.set_level(logging.DEBUG)
+    body = json.dumps({"error": "invalid_client", "error_description": f"wrong: {form}"}).encode()
+    answer = says(http(body, f"X-Echo: {form}", status="401 No"))
+    async with PlayServer(*[answer] * 9) as server:
+        session = EzeepSession(
+            OAuthApp("client", CLIENT_SECRET),
+            tokens=login(),
+            endpoints=Endpoints(account=server.url, api=server.url),
+            settings=quick(retries=0),
+        )
+        async with session:
+            for call in (session.oauth.refresh, lambda: session.oauth.exchange_code("code", "v" * 50)):
+                with pytest.raises(EzeepError, match=r"\*\*\*") as caught:
+                    await call()
+                assert form not in told(caught.value)
+    assert form not in caplog.text
