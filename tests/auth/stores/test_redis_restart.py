@@ -99,7 +99,7 @@ async def test_a_server_that_returns_empty_gets_the_token_set_again(
             await next_process.accounts.me()
         await session.accounts.me()
     assert (sandbox.refresh_requests, sandbox.refreshes) == (1 + is_over,) * 2
-    assert caplog.text.count("the server has lost it") == 1
+    assert caplog.text.count("the server lost its data") == 1
 
 
 async def test_an_unsaved_token_set_outlives_its_session(
