@@ -3,75 +3,79 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from ezeep_async._http.stats import Stats
-from ezeep_async._runtime.signals import finish_refresh_on
-from ezeep_async.auth.app import AuthorizationRequest, OAuthApp
-from ezeep_async.auth.keep_alive import KeepAlive
-from ezeep_async.auth.oauth import Pairing
-from ezeep_async.auth.shared_locks import HeldLock, SharedLocks
-from ezeep_async.auth.stores.file import FileTokenStore
-from ezeep_async.auth.stores.keyring import KeyringTokenStore
-from ezeep_async.auth.stores.readonly import ReadOnlyTokens
-from ezeep_async.auth.stores.redis import RedisTokenStore
-from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
-from ezeep_async.blocking.descriptors import BlockingPaginator
-from ezeep_async.blocking.session import BlockingSession, run_sync
-from ezeep_async.errors import (
-    AmbiguousName,
-    ApiError,
-    AuditLogError,
-    AuthenticationError,
-    AuthorizationDenied,
-    BadRequest,
-    BlockingCallError,
-    ConcurrentModification,
-    Conflict,
-    ConnectFailed,
-    Disconnected,
-    ExternalGroup,
-    EzeepError,
-    InconsistentListing,
-    InsecureEndpoint,
-    MissingPeople,
-    NotFound,
-    OutcomeUnknown,
-    PaginationLoop,
-    PairingTimeout,
-    PermissionDenied,
-    RateLimited,
-    ReauthorizationRequired,
-    RequestTimeout,
-    SafetyLimitExceeded,
-    ServerError,
-    SessionClosed,
-    Sought,
-    StalePlan,
-    StateMismatch,
-    TokenPersistError,
-    TokenStoreCorrupt,
-    TokenStoreError,
-    TransientAuthError,
-    TransportError,
-    UnexpectedRedirect,
-    UnexpectedResponse,
-    is_retryable,
-)
-from ezeep_async.models.accounts import AccountUser, Invitation
-from ezeep_async.models.groups import Group, Origin
-from ezeep_async.models.reconciled import Reconciled
-from ezeep_async.models.unset import UNSET, Unset
-from ezeep_async.models.users import GroupRef, User
-from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.pagination.reader import Page
-from ezeep_async.provisioning.inputs.desired import DesiredState
-from ezeep_async.provisioning.inputs.problems import InvalidInput
-from ezeep_async.provisioning.plans.plan import Plan
-from ezeep_async.provisioning.runs.report import ProvisioningFailed, Report, report_of
-from ezeep_async.session import EzeepSession
-from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
 
+
+if TYPE_CHECKING:
+    from ezeep_async._http.stats import Stats
+    from ezeep_async._runtime.signals import finish_refresh_on
+    from ezeep_async.auth.app import AuthorizationRequest, OAuthApp
+    from ezeep_async.auth.keep_alive import KeepAlive
+    from ezeep_async.auth.oauth import Pairing
+    from ezeep_async.auth.shared_locks import HeldLock, SharedLocks
+    from ezeep_async.auth.stores.file import FileTokenStore
+    from ezeep_async.auth.stores.keyring import KeyringTokenStore
+    from ezeep_async.auth.stores.readonly import ReadOnlyTokens
+    from ezeep_async.auth.stores.redis import RedisTokenStore
+    from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
+    from ezeep_async.blocking.descriptors import BlockingPaginator
+    from ezeep_async.blocking.session import BlockingSession, run_sync
+    from ezeep_async.errors import (
+        AmbiguousName,
+        ApiError,
+        AuditLogError,
+        AuthenticationError,
+        AuthorizationDenied,
+        BadRequest,
+        BlockingCallError,
+        ConcurrentModification,
+        Conflict,
+        ConnectFailed,
+        Disconnected,
+        ExternalGroup,
+        EzeepError,
+        InconsistentListing,
+        InsecureEndpoint,
+        MissingPeople,
+        NotFound,
+        OutcomeUnknown,
+        PaginationLoop,
+        PairingTimeout,
+        PermissionDenied,
+        RateLimited,
+        ReauthorizationRequired,
+        RequestTimeout,
+        SafetyLimitExceeded,
+        ServerError,
+        SessionClosed,
+        Sought,
+        StalePlan,
+        StateMismatch,
+        TokenPersistError,
+        TokenStoreCorrupt,
+        TokenStoreError,
+        TransientAuthError,
+        TransportError,
+        UnexpectedRedirect,
+        UnexpectedResponse,
+        is_retryable,
+    )
+    from ezeep_async.models.accounts import AccountUser, Invitation
+    from ezeep_async.models.groups import Group, Origin
+    from ezeep_async.models.reconciled import Reconciled
+    from ezeep_async.models.unset import UNSET, Unset
+    from ezeep_async.models.users import GroupRef, User
+    from ezeep_async.pagination.paginator import Paginator
+    from ezeep_async.pagination.reader import Page
+    from ezeep_async.provisioning.inputs.desired import DesiredState
+    from ezeep_async.provisioning.inputs.problems import InvalidInput
+    from ezeep_async.provisioning.plans.plan import Plan
+    from ezeep_async.provisioning.runs.report import ProvisioningFailed, Report, report_of
+    from ezeep_async.session import EzeepSession
+    from ezeep_async.settings import Endpoints, Settings
 
 # Without it, a program that configures no logging would print each logged error through `logging.lastResort`.
 logging.getLogger("ezeep_async").addHandler(logging.NullHandler())
@@ -155,3 +159,48 @@ __all__ = [
     "report_of",
     "run_sync",
 ]
+
+# A public name is imported when it is first used (PEP 562), so that a program pays only for the parts it uses.
+_NAMES = {
+    "_http.stats": "Stats",
+    "_runtime.signals": "finish_refresh_on",
+    "auth.app": "AuthorizationRequest OAuthApp",
+    "auth.keep_alive": "KeepAlive",
+    "auth.oauth": "Pairing",
+    "auth.shared_locks": "HeldLock SharedLocks",
+    "auth.stores.file": "FileTokenStore",
+    "auth.stores.keyring": "KeyringTokenStore",
+    "auth.stores.readonly": "ReadOnlyTokens",
+    "auth.stores.redis": "RedisTokenStore",
+    "auth.tokens": "MemoryTokenStore TokenSet TokenStore",
+    "blocking.descriptors": "BlockingPaginator",
+    "blocking.session": "BlockingSession run_sync",
+    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse is_retryable",
+    "models.accounts": "AccountUser Invitation",
+    "models.groups": "Group Origin",
+    "models.reconciled": "Reconciled",
+    "models.unset": "UNSET Unset",
+    "models.users": "GroupRef User",
+    "pagination.paginator": "Paginator",
+    "pagination.reader": "Page",
+    "provisioning.inputs.desired": "DesiredState",
+    "provisioning.inputs.problems": "InvalidInput",
+    "provisioning.plans.plan": "Plan",
+    "provisioning.runs.report": "ProvisioningFailed Report report_of",
+    "session": "EzeepSession",
+    "settings": "Endpoints Settings",
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name in ("errors", "provisioning"):  # `import ezeep_async` alone has always been enough for them
+        return import_module(f"{__name__}.{name}")
+    if (module := _MODULES.get(name)) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

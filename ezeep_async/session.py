@@ -6,9 +6,9 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cached_property, partial
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, Unpack
 from urllib.parse import unquote
 
 import aiohttp
@@ -36,17 +36,18 @@ from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
 from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.auth.refresher import TokenHook
-from ezeep_async.auth.stores.file import FileTokenStore
-from ezeep_async.auth.stores.readonly import ReadOnlyTokens
 from ezeep_async.auth.tokens import STORE_METHODS, MemoryTokenStore, TokenSet, TokenStore
 from ezeep_async.errors import OutcomeUnknown, TokenStoreError
 from ezeep_async.models.reconciled import Reconciled
-from ezeep_async.provisioning.service import Provisioning
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
 from ezeep_async.settings import Endpoints, Settings
+
+
+if TYPE_CHECKING:
+    from ezeep_async.provisioning.service import Provisioning
 
 
 class SessionOptions(TypedDict, total=False):
@@ -171,7 +172,13 @@ class EzeepSession:
         self.groups = Groups(core, self.users)
         self.accounts = Accounts(core)
         self.invitations = Invitations(core)
-        self.provisioning = Provisioning(self.groups, self.users, self.accounts, self.invitations)
+
+    @cached_property
+    def provisioning(self) -> Provisioning:
+        """Plan and apply group memberships. Imported at its first use: most programs do not provision."""
+        from ezeep_async.provisioning.service import Provisioning
+
+        return Provisioning(self.groups, self.users, self.accounts, self.invitations)
 
     @classmethod
     @clears_locals
@@ -203,8 +210,12 @@ class EzeepSession:
         )
         token_file = variable(environ, "EZEEP_TOKEN_FILE", is_path=True)
         if token_file is not None:
+            from ezeep_async.auth.stores.file import FileTokenStore
+
             options.setdefault("store", FileTokenStore(token_file))
         elif variable(environ, "EZEEP_ACCESS_TOKEN") is not None:
+            from ezeep_async.auth.stores.readonly import ReadOnlyTokens
+
             options.setdefault("store", ReadOnlyTokens.from_env(environ))
         options.setdefault("endpoints", Endpoints.from_env(environ))
         return cls(app, **options)

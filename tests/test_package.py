@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -52,6 +53,41 @@ def test_8_8_importing_starts_nothing() -> None:
 def test_8_7_the_package_has_the_marker_for_type_checkers() -> None:
     """8-7: PEP 561. `nox -s typing` checks the samples in tests/typing against the installed wheel."""
     assert resources.files(ezeep_async).joinpath("py.typed").is_file()
+
+
+def test_public_names_are_imported_when_they_are_used() -> None:
+    """`import ezeep_async` imports no part of it, and every public name is where the front says that it is."""
+    script = """if True:
+        import sys, ezeep_async
+        parts = sorted(name for name in sys.modules if name.startswith("ezeep_async."))
+        assert parts == ["ezeep_async.version"], parts
+        assert "aiohttp" not in sys.modules
+        assert set(ezeep_async._MODULES) | {"__version__"} == set(ezeep_async.__all__)
+        assert set(ezeep_async.__all__) <= set(dir(ezeep_async))
+        names = {}
+        exec("from ezeep_async import *", names)
+        assert set(ezeep_async.__all__) <= set(names)
+        assert ezeep_async.errors.NotFound is ezeep_async.NotFound
+        try:
+            ezeep_async.absent
+        except AttributeError as error:
+            print(error)
+    """
+    out = subprocess.check_output([sys.executable, "-W", "error", "-c", script], text=True)
+    assert out == "module 'ezeep_async' has no attribute 'absent'\n"
+
+
+def test_type_checkers_see_the_names_that_are_imported_late() -> None:
+    """The imports for type checkers name the same objects."""
+    tree = ast.parse(Path(ezeep_async.__file__).read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    typed = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed == {name: f"ezeep_async.{module}" for name, module in ezeep_async._MODULES.items()}
 
 
 def test_8_10_supported_pythons() -> None:
