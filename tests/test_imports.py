@@ -205,11 +205,10 @@ SHARED_WITH_CLI = {
     "_runtime",  # signals and time limits, which the session and the command must handle in the same way
     "_wire.group_names",  # one definition of invisible characters and of names that look alike
     "auth.app.code_from_callback",  # one check of the state of a redirect
-    "auth.stores.atomic_files",  # one writer of files for their owner only
     "auth.stores.paths",  # the user's folders
-    "auth.stores.private",
-    "provisioning.wording",
-    "settings.is_loopback",
+    "auth.stores.private",  # one writer of files for their owner only
+    "provisioning.wording",  # lists and numbers in sentences
+    "settings.is_loopback",  # one definition of an address of this machine
 }
 """Private modules and names that the command line imports as well. The others may change without it."""
 

@@ -55,6 +55,7 @@ def test_8_7_the_package_has_the_marker_for_type_checkers() -> None:
     assert resources.files(ezeep_async).joinpath("py.typed").is_file()
 
 
+@pytest.mark.slow
 def test_public_names_are_imported_when_they_are_used() -> None:
     """`import ezeep_async` imports no part of it, and every public name is where the front says that it is."""
     script = """if True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ezeep_async.version import __version__
+from ezeep_async import __version__
 
 
 def main() -> int:
