@@ -357,6 +357,40 @@ def test_no_file_is_longer_than_500_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= LONGEST
 
 
+WIDE = {
+    "Settings": "options that users pass by name",
+    "Behaviour": "options of `Sandbox` that users pass by name",
+    "BehaviourOptions": "their types",
+    "Plan": "the document of a saved plan",
+    "AuditRecord": "one line of the audit log",
+}
+"""Classes whose attributes are a public document, with the reason."""
+
+
+def test_no_class_has_more_than_12_attributes() -> None:
+    """A class with more has several subjects."""
+    found = {}
+    for path in FILES:
+        for each in ast.walk(tree_of(path)):
+            if isinstance(each, ast.ClassDef):
+                names = {
+                    node.target.id
+                    for node in each.body
+                    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+                }
+                names |= {
+                    node.attr
+                    for node in ast.walk(each)
+                    if isinstance(node, ast.Attribute)
+                    and isinstance(node.ctx, ast.Store)
+                    and isinstance(node.value, ast.Name)
+                    and node.value.id == "self"
+                }
+                if len(names) > 12:
+                    found[each.name] = sorted(names)
+    assert found.keys() == WIDE.keys(), found
+
+
 def test_the_reader_sees_imports_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rules above can fail: imports in functions, relative ones, and those for type checkers are seen."""
     source = (
