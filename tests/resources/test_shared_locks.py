@@ -177,6 +177,7 @@ async def test_setting_and_removing_wait_for_each_other_too(sandbox: Sandbox) ->
 # --- holders that die, stop, or keep the lock
 
 
+@pytest.mark.slow
 async def test_a_killed_holder_blocks_no_other_process(sandbox: Sandbox, where: str) -> None:
     await begin(sandbox, where)
     user, (first, second) = users_of(sandbox)[0], new_groups(sandbox, 2)
