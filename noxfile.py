@@ -43,7 +43,8 @@ def tests(session: nox.Session) -> None:
 def quick(session: nox.Session) -> None:
     """The suite without processes, browsers, servers and long runs. `quick-3.12` runs it on Python 3.12."""
     session.install(EVERYTHING, *_group("tests"))
-    session.run("python", "-m", "pytest", *WORKERS, "-m", "not slow", *session.posargs, env=INSTALLED)
+    env = {**INSTALLED, "HYPOTHESIS_PROFILE": "quick"}
+    session.run("python", "-m", "pytest", *WORKERS, "-m", "not slow", *session.posargs, env=env)
 
 
 for version in nox.project.python_versions(PYPROJECT):

@@ -31,6 +31,7 @@ with contextlib.suppress(ImportError):
 settings.register_profile(
     "default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
 settings.register_profile("long", settings.get_profile("default"), max_examples=10_000)
 settings.load_profile(PROFILE := os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -133,6 +133,7 @@ def test_every_class_has_its_own_docstring() -> None:
     assert len({cls.__doc__ for cls in CLASSES.values()}) == len(CLASSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("name", TREE)
 def test_8_6_every_error_pickles(name: str, protocol: int) -> None:

@@ -111,6 +111,7 @@ def test_imports_point_one_way() -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_provisioning_follows_the_order_of_the_work() -> None:
     """Inputs, plans, runs, service: a step knows nothing of the steps after it."""
 

@@ -22,6 +22,7 @@ from ezeep_async.sandbox import Sandbox
 pytestmark = pytest.mark.usefixtures("debug_mode")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 async def test_an_idle_login_lives_on(sandbox: Sandbox, clock: Clock) -> None:
     """No call for five lifetimes: one refresh in each, and the call that comes at last works."""
@@ -51,6 +52,7 @@ async def test_it_is_off_by_default(sandbox: Sandbox, clock: Clock) -> None:
             await session.accounts.me()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 async def test_two_sessions_on_one_file_make_one_refresh(
     sandbox: Sandbox, clock: Clock, tmp_path: Path
@@ -87,6 +89,7 @@ async def test_calls_at_the_same_instant_join_it(sandbox: Sandbox, clock: Clock)
     assert sandbox.refresh_requests == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 async def test_a_login_of_half_a_second_is_kept_alive() -> None:
     """In real time: the leeway is a fifth of the life, and so is what else is waited for."""

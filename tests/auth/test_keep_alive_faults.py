@@ -23,6 +23,7 @@ from ezeep_async.sandbox import SANDBOX_ADMIN, SANDBOX_PASSWORD, Sandbox
 pytestmark = pytest.mark.usefixtures("debug_mode")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     "trouble", [{"status": 503, "retry_after": 3600.0}, {"status": 500}, {"drop": "before"}], ids=str
@@ -77,6 +78,7 @@ class _Breaks(MemoryTokenStore):
         self._fail("bind")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("where", ["load", "check_writable", "lock", "bind"])
 @pytest.mark.parametrize(
@@ -133,6 +135,7 @@ async def test_the_pauses_grow(sandbox: Sandbox) -> None:
         )  # no longer: a suspended machine is to be noticed soon
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("whose", ["this session", "another process"])
 async def test_after_a_logout_a_new_login_is_kept_alive(
@@ -159,6 +162,7 @@ async def test_after_a_logout_a_new_login_is_kept_alive(
     assert "a new login is waited for" in warnings_of(caplog)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("kind", ["ended", "without a refresh token", "empty"])
 async def test_where_a_person_is_needed_it_waits(

@@ -31,6 +31,7 @@ from ezeep_async import (
 from ezeep_async.sandbox import Sandbox
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 def test_1_7_a_cancelled_close_does_not_cancel_the_refresh() -> None:
     """1-7: a close with a time limit at shutdown, then the end of the loop: the token set is in the store."""
@@ -56,6 +57,7 @@ def test_1_7_a_cancelled_close_does_not_cancel_the_refresh() -> None:
         assert sandbox.refresh_requests == 1
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_1_5_the_end_of_the_loop_waits_for_a_save() -> None:

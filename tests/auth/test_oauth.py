@@ -278,6 +278,7 @@ async def test_what_is_no_refusal_means_ask_again(sandbox: Sandbox, empty: Ezeep
     assert sandbox.count(TOKEN) == 2
 
 
+@pytest.mark.slow
 async def test_slow_down_makes_the_interval_longer(
     sandbox: Sandbox, empty: EzeepSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,6 +378,7 @@ async def test_2_13_from_env_with_a_token_that_another_process_refreshes(
         assert (await session.accounts.me()).email == SANDBOX_ADMIN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [REVOKE, "POST /oauth/pair/"])
 async def test_every_oauth_request_has_a_time_limit(sandbox: Sandbox, path: str) -> None:
     """A server that never responds holds neither the caller nor the store's lock for longer than `refresh_timeout`."""

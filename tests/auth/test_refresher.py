@@ -232,6 +232,7 @@ async def test_1_5_no_canceller_stops_a_refresh(cancel, after: bool, grace: floa
             assert await survives(fault, sandbox, session)
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.parametrize("inside_the_session", [True, False])
 def test_1_5_keyboard_interrupt_ends_the_loop_and_not_the_refresh(inside_the_session: bool) -> None:
@@ -323,6 +324,7 @@ async def test_1_6_a_failed_refresh_is_not_kept(sandbox: Sandbox) -> None:
     assert sandbox.refreshes == 1
 
 
+@pytest.mark.slow
 async def test_1_7_the_task_is_held_and_closing_waits_for_it(sandbox: Sandbox) -> None:
     """1-7: with no waiter left and a garbage collection, the refresh goes on; aclose() ends after it has stored."""
     store = MemoryTokenStore(expired(sandbox.tokens()))
@@ -369,6 +371,7 @@ def test_1_8_the_time_for_a_refresh_is_at_least_thirty_seconds() -> None:
     assert Settings().refresh_timeout >= 30
 
 
+@pytest.mark.slow
 async def test_1_8_a_waiters_limit_does_not_shorten_the_refresh(sandbox: Sandbox) -> None:
     """1-8: the deadline of a call ends the call; the refresh has its own."""
     settings = attrs.evolve(QUICK, deadline=0.2)
@@ -380,6 +383,7 @@ async def test_1_8_a_waiters_limit_does_not_shorten_the_refresh(sandbox: Sandbox
     assert sandbox.refresh_requests == 1
 
 
+@pytest.mark.slow
 async def test_1_8_an_exchange_that_never_ends_is_given_up_inside(sandbox: Sandbox) -> None:
     """1-8: the limit is on the exchange itself: one replay, then an error, for all waiters alike."""
     settings = attrs.evolve(QUICK, refresh_timeout=0.3, connect_timeout=0.2)
@@ -535,6 +539,7 @@ async def test_1_15_a_refused_client_is_no_lost_login(sandbox: Sandbox) -> None:
     assert type(caught.value) is AuthenticationError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_refused_refresh_is_tried_again_within_its_time(sandbox: Sandbox, status: int) -> None:
     """A 429 and a 503 were not processed: asked again as the server says, with the same token."""
@@ -544,6 +549,7 @@ async def test_a_refused_refresh_is_tried_again_within_its_time(sandbox: Sandbox
     assert (sandbox.refresh_requests, sandbox.refreshes) == (3, 1)
 
 
+@pytest.mark.slow
 async def test_a_server_that_cannot_be_reached_keeps_the_login(
     sandbox: Sandbox, unused_tcp_port: int
 ) -> None:

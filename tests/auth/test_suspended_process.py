@@ -206,6 +206,7 @@ async def test_a_restarted_limit_begins_again() -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["_tick", "now", "tick_in"])
 async def test_a_signal_handler_that_raises_in_the_timer_stops_no_limit(
     monkeypatch: pytest.MonkeyPatch, where: str

@@ -318,6 +318,7 @@ def test_an_error_of_the_listing_is_raised_and_leaves_no_request_running(
     assert caught.tb  # keeps the frames of the loop alive: the reading was not closed by their collection
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["items", "pages"])
 def test_a_reading_that_is_collected_is_closed(
     groups: BlockingGroups, paginator: Paginator, kind: str

@@ -41,6 +41,7 @@ async def test_the_demo_in_plain_lines(capsys: Capture) -> None:
     assert "refreshes: 1" in shown
 
 
+@pytest.mark.slow
 async def test_the_demo_in_a_terminal(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal(monkeypatch)
     assert await demo() == 0

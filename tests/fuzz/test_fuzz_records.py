@@ -66,6 +66,7 @@ def test_8_1_fuzz_records_and_pages(kind: Any, data: st.DataObject) -> None:
         hash(record if not whole else tuple(record.results))
 
 
+@pytest.mark.slow
 @given(body=bodies(*PAGES.values()))
 def test_8_1_fuzz_plain_json(body: bytes) -> None:
     """8-1: `session.request` gives JSON, None for nothing, or `UnexpectedResponse`."""
@@ -77,6 +78,7 @@ def test_8_1_fuzz_plain_json(body: bytes) -> None:
         assert value is None or isinstance(value, str | int | float | list | dict)
 
 
+@pytest.mark.slow
 @KINDS
 @given(data=st.data())
 def test_8_1_fuzz_wrong_types_are_named_by_their_path(kind: Any, data: st.DataObject) -> None:

@@ -108,6 +108,7 @@ def test_1_18_fuzz_token_set_from_response(answer: dict[str, Any]) -> None:
         usable(tokens)
 
 
+@pytest.mark.slow
 @given(status=statuses, given=headers, body=bodies(ANSWER, *REFUSALS), path=oauth_paths, data=st.data())
 async def test_1_15_fuzz_refused_grants(
     status: int, given: dict[str, str], body: bytes, path: str, data: st.DataObject
@@ -235,6 +236,7 @@ def test_2_an_invalid_stored_lifetime_counts_as_unknown(value: str) -> None:
     usable(tokens)
 
 
+@pytest.mark.slow
 @given(
     values=st.dictionaries(
         st.sampled_from(["access_token", "refresh_token", "expires_at", "expires_in", "scope", "token_type"]),

@@ -88,6 +88,7 @@ async def test_3_7_what_breaks_in_a_later_packet_ends_the_call_at_once(fault: st
     assert not complaints
 
 
+@pytest.mark.slow
 async def test_3_7_a_connection_that_was_read_in_pieces_serves_on() -> None:
     """3-7: responses in two parts are whole, the connection is kept, and its end, a reset, is no complaint of asyncio's."""
     complaints: list[object] = []
@@ -163,6 +164,7 @@ async def silent(exchange: Exchange) -> None:
     await asyncio.sleep(3600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("play", [silent, says(b"garbage\r\n\r\n"), says(b"", keep=False)])
 async def test_3_7_a_proxy_that_makes_no_tunnel_is_no_connection(play: Play) -> None:
     """3-7: whether it is silent, talks nonsense or hangs up: `connect_timeout` holds, and nothing was sent, which a

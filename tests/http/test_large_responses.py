@@ -73,6 +73,7 @@ async def test_3_7_an_oversized_body_is_not_read_to_its_end(fault: str) -> None:
         assert (await session.groups.get(ID)).name == "g"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", OVERSIZED)
 async def test_1_15_nor_one_of_the_token_endpoint(fault: str) -> None:
     """1-15: there it is `TransientAuthError`, and the token set works when the server does."""
@@ -148,6 +149,7 @@ async def test_8_1_the_first_mistake_is_the_one_that_is_named() -> None:
         assert caught.value.path == "$.results[1].groups[1].group_id"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 404])
 async def test_3_8_a_large_error_is_kept_as_an_excerpt(status: int) -> None:
     """3-8: an error of 12 MB is not taken apart field by field: its beginning is kept, as text."""
@@ -213,6 +215,7 @@ async def test_3_7_8_1_a_large_body_is_not_made_larger(fault: str) -> None:
         assert (await session.groups.get(ID)).name == "g"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["200 OK", "404 No"])
 @pytest.mark.parametrize("escaped", [False, True])
 async def test_8_3_no_excerpt_ends_in_half_a_token(status: str, escaped: bool) -> None:

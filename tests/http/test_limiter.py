@@ -429,6 +429,7 @@ async def test_6_7_the_two_hosts_do_not_hold_each_other_up(sandbox: Sandbox) -> 
         waits.cancel()
 
 
+@pytest.mark.slow
 async def test_6_7_a_429_pauses_the_others_of_its_host(sandbox: Sandbox) -> None:
     """6-7: after a 429 with `Retry-After: 1` nothing reaches that host for a second."""
     sandbox.faults.add(GROUPS, status=429, retry_after=1)
@@ -443,6 +444,7 @@ async def test_6_7_a_429_pauses_the_others_of_its_host(sandbox: Sandbox) -> None
         await first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 4])
 async def test_6_7_settings_concurrency_is_kept_on_the_wire(sandbox: Sandbox, limit: int) -> None:
     """6-7: the server never sees more at once than `Settings.concurrency`."""

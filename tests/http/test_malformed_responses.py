@@ -225,6 +225,7 @@ class AtOnce(Late):
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Late, AtOnce])
 async def test_3_7_a_response_that_was_not_requested_belongs_to_no_call(kind: type[Late]) -> None:
     """3-7: what a server sends on an idle connection is not the response to the next request: it is dropped, with
@@ -285,6 +286,7 @@ async def test_3_7_a_server_that_speaks_first_is_no_endless_loop() -> None:
 # --- responses before the request is complete
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Sending a large body")  # what aiohttp thinks of one is not the point here
 @pytest.mark.parametrize("closes", [False, True])
 @pytest.mark.parametrize("method", ["POST", "PATCH"])

@@ -68,6 +68,7 @@ async def test_3_13_an_own_authority_is_trusted_at_both_hosts(sandbox: Sandbox, 
     assert sandbox.refreshes == 1
 
 
+@pytest.mark.slow
 async def test_3_13_an_unknown_authority_is_refused_at_both_hosts(sandbox: Sandbox) -> None:
     """3-13: without it nothing is sent, and the token set is not lost."""
     async with behind_tls(sandbox, trustme.CA()) as endpoints:

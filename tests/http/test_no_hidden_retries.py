@@ -93,6 +93,7 @@ def body_for(method: str) -> dict[str, str] | None:
     return {"name": "x"} if method in {"PUT", "PATCH", "POST"} else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("borrowed", [False, True], ids=["owned", "borrowed"])
 @pytest.mark.parametrize("lost", LOST)
 async def test_3_5_6_11_without_retries_there_is_one_copy(lost: Play, borrowed: bool) -> None:
@@ -112,6 +113,7 @@ async def test_3_5_6_11_without_retries_there_is_one_copy(lost: Play, borrowed: 
             assert server.lines[2:] == ["GET /again/"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("borrowed", [False, True], ids=["owned", "borrowed"])
 @pytest.mark.parametrize("lost", LOST)
 async def test_3_5_with_retries_every_copy_is_an_attempt_that_is_counted(lost: Play, borrowed: bool) -> None:
@@ -129,6 +131,7 @@ async def test_3_5_with_retries_every_copy_is_an_attempt_that_is_counted(lost: P
                 assert session.stats.requests == len(server.requests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("borrowed", [False, True], ids=["owned", "borrowed"])
 @pytest.mark.parametrize("closing", [well_and_fin, well_and_rst, well_and_a_timeout])
 @pytest.mark.parametrize("pause", [0.0, 0.05], ids=["at once", "later"])

@@ -132,6 +132,7 @@ async def test_3_13_a_proxy_that_refuses_us_is_an_error_without_the_password(
     assert PASSWORD not in shown(caught.value) + shown(refused.value) + caplog.text
 
 
+@pytest.mark.slow
 async def test_3_13_a_proxy_that_is_not_there_is_an_error_without_the_password() -> None:
     """3-13: `ConnectFailed`, nothing sent."""
     async with PlayServer() as server:

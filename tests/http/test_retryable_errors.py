@@ -144,6 +144,7 @@ async def test_6_12_each_error_knows_whether_its_call_may_be_made_again(
     assert is_retryable(caught.value) is creation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", [CREATE, WRITE])
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 422, 429, 500, 501, 502, 503, 504, 524])
 async def test_6_4_each_error_knows_whether_its_write_may_have_been_carried_out(

@@ -165,6 +165,7 @@ async def test_6_10_each_retry_is_logged(
 # --- Retry-After
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 async def test_6_2_retry_after_is_waited_out(
     session: EzeepSession, sandbox: Sandbox, group: UUID, status: int
@@ -176,6 +177,7 @@ async def test_6_2_retry_after_is_waited_out(
     assert now() - begun >= 0.3
 
 
+@pytest.mark.slow
 async def test_6_1_retry_after_as_a_date(session: EzeepSession, sandbox: Sandbox, group: UUID) -> None:
     """6-1: an HTTP date is waited for; one that has passed is no wait."""
     date = (datetime.now(UTC) + timedelta(seconds=2)).strftime("%a, %d %b %Y %H:%M:%S GMT")
@@ -322,6 +324,7 @@ async def test_6_5_the_deadline_covers_attempts_and_pauses(sandbox: Sandbox, gro
         assert now() - begun < 0.5
 
 
+@pytest.mark.slow
 async def test_6_5_the_deadline_ends_a_slow_attempt(sandbox: Sandbox, group: UUID) -> None:
     """6-5: the deadline ends an attempt that the read timeout would have let go on."""
     sandbox.faults.add(READ, delay=5, times=None)
@@ -332,6 +335,7 @@ async def test_6_5_the_deadline_ends_a_slow_attempt(sandbox: Sandbox, group: UUI
         assert 0.25 < now() - begun < 1
 
 
+@pytest.mark.slow
 async def test_6_5_many_slow_attempts_share_one_deadline(sandbox: Sandbox, group: UUID) -> None:
     """6-5: it is one deadline for all attempts, not one for each."""
     sandbox.faults.add(READ, delay=5, times=None)
@@ -342,6 +346,7 @@ async def test_6_5_many_slow_attempts_share_one_deadline(sandbox: Sandbox, group
         assert now() - begun < 1
 
 
+@pytest.mark.slow
 async def test_6_5_a_cool_down_of_the_session_is_no_timeout(sandbox: Sandbox, group: UUID) -> None:
     """6-5: waiting for a slot during the cool-down of another call's 429 does not count."""
     other = list(sandbox.organization.groups)[1]
@@ -389,6 +394,7 @@ async def test_6_6_a_storm_of_500_is_not_doubled(sandbox: Sandbox, group: UUID) 
     assert 300 <= sandbox.count(READ) <= 320
 
 
+@pytest.mark.slow
 async def test_6_6_successes_fill_the_budget_again(sandbox: Sandbox, group: UUID) -> None:
     """6-6: after a storm, good calls buy retries back."""
     fault = sandbox.faults.add(READ, status=500, times=None)
@@ -418,6 +424,7 @@ async def test_6_6_429_is_not_paid_for(sandbox: Sandbox, group: UUID) -> None:
 # --- cancelling and closing
 
 
+@pytest.mark.slow
 async def test_6_9_cancelling_a_back_off_is_immediate(
     session: EzeepSession, sandbox: Sandbox, group: UUID
 ) -> None:

@@ -152,6 +152,7 @@ def test_3_12_on_another_loop_every_kind_of_call_says_so(call: str) -> None:
         first.close()
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.parametrize("use", ["never", "entered", "lent", "read", "refreshed"])
 def test_3_11_an_unclosed_session_warns_if_it_has_connections(

@@ -16,6 +16,9 @@ from ezeep_async import EzeepSession, RateLimited, Settings
 from ezeep_async.sandbox import Sandbox
 
 
+pytestmark = pytest.mark.slow
+
+
 WRITE = "PATCH /printing/v1/users/{id}/"
 PHASES = (5, 3, 20)
 

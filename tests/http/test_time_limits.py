@@ -12,6 +12,9 @@ from ezeep_async._http.time_limits import Attempt
 from ezeep_async._runtime.running_time import SLICE_S
 
 
+pytestmark = pytest.mark.slow
+
+
 async def test_3_7_each_attempt_ends_at_its_own_time() -> None:
     """3-7: the longest first, the shortest last: each raises `TimeoutError` in its order."""
     ended: list[float] = []

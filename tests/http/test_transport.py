@@ -248,6 +248,7 @@ async def test_3_7_a_name_that_does_not_resolve_is_connect_failed() -> None:
         assert caught.value.request_sent is False
 
 
+@pytest.mark.slow
 async def test_3_7_tls_that_fails_is_connect_failed() -> None:
     """3-7: so is TLS."""
     async with RawServer(lambda number: "ok") as server:
@@ -417,6 +418,7 @@ async def test_3_7_a_response_without_end_is_refused() -> None:
 # --- the session's life
 
 
+@pytest.mark.slow
 def test_3_11_a_session_can_be_made_without_a_loop() -> None:
     """3-11: the constructor needs no loop, and what was never used says nothing."""
     with warnings.catch_warnings(record=True) as caught:
@@ -464,6 +466,7 @@ async def test_3_11_a_session_opens_with_its_first_call() -> None:
         await session.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 def test_3_11_forgetting_to_close_is_one_warning_that_names_us(caplog: pytest.LogCaptureFixture) -> None:
     """3-11: one `ResourceWarning` with our class's name, no noise of aiohttp's."""

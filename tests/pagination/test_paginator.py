@@ -367,6 +367,7 @@ async def test_4_7_invalid_sizes_are_refused(session: EzeepSession, sandbox: San
 # --- 4-8: leaving early
 
 
+@pytest.mark.slow
 @BOTH
 async def test_4_8_break_leaves_nothing_running(concurrency: int, caplog: pytest.LogCaptureFixture) -> None:
     """4-8: after a `break` no request is in flight 100 ms later, and only the read-ahead was sent."""
@@ -384,6 +385,7 @@ async def test_4_8_break_leaves_nothing_running(concurrency: int, caplog: pytest
     assert [record for record in caplog.records if record.name == "asyncio" and record.levelno > 20] == []
 
 
+@pytest.mark.slow
 @BOTH
 async def test_4_8_an_exception_in_the_loop_leaves_nothing_running(concurrency: int) -> None:
     """4-8: no request is in flight after an exception in the body of the loop."""
@@ -446,6 +448,7 @@ async def test_4_8_aclose_ends_the_reading_at_once(concurrency: int) -> None:
         assert [each async for each in pages] == []
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("pages_read", [0, 1])
 async def test_4_8_aclose_by_another_task(concurrency: int, pages_read: int) -> None:
@@ -479,6 +482,7 @@ async def test_4_8_one_page_is_read_ahead() -> None:
             assert len(listing.seen) == 2
 
 
+@pytest.mark.slow
 async def test_4_8_concurrency_is_bounded() -> None:
     """4-8, 4-9: never more pages in flight or waiting than `concurrency`."""
     listing = Listing(200)

@@ -31,6 +31,7 @@ def test_4_6_a_request_is_new_once_unless_it_was_forgotten() -> None:
     assert guard.record({"limit": "10", "offset": "0"})
 
 
+@pytest.mark.slow
 def test_4_6_only_the_last_requests_are_remembered() -> None:
     """4-6: the memory of a reading is bounded."""
     guard = LoopGuard(page_size=1, offset=0)

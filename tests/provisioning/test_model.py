@@ -26,6 +26,9 @@ from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.state.organization import ORGANIZATION_ID
 
 
+pytestmark = pytest.mark.slow
+
+
 PEOPLE = 8
 EXISTING = ("A", "B", "C", "D")
 NAMES = (*EXISTING, "New", "Newer")

@@ -23,7 +23,7 @@ LIST = "GET /printing/v1/groups/"
 CREATE = "POST /printing/v1/groups/"
 READ = "GET /printing/v1/users/{id}/"
 PATCH = "PATCH /printing/v1/users/{id}/"
-pytestmark = pytest.mark.usefixtures("debug_mode")
+pytestmark = [pytest.mark.usefixtures("debug_mode"), pytest.mark.slow]
 
 Call = Callable[[], Awaitable[object]]
 

@@ -215,6 +215,7 @@ async def test_ensure_changes_nothing_on_a_group_that_exists(
     assert sandbox.count(PATCH) == 0
 
 
+@pytest.mark.slow
 async def test_ensure_50_at_once_is_one_group(
     session: EzeepSession, sandbox: Sandbox, organization: UUID
 ) -> None:
@@ -343,6 +344,7 @@ async def test_8_6_records_can_be_compared_hashed_and_pickled(session: EzeepSess
         assert hash(record) == hash(copy.deepcopy(record))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["", "<html>", '{"id":', "{}", '{"id": "x"}'])
 async def test_6_4_a_creation_with_an_undecodable_response(
     sandbox: Sandbox, session: EzeepSession, organization: UUID, body: str

@@ -161,6 +161,7 @@ async def test_8_6_the_error_does_not_hold_its_session(sandbox: Sandbox, organiz
     assert error.sought is not None
 
 
+@pytest.mark.slow
 async def test_6_4_a_request_that_is_carried_out_late_is_found_late(
     sandbox: Sandbox, organization: UUID
 ) -> None:

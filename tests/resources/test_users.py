@@ -108,6 +108,7 @@ async def test_one_id_instead_of_several_is_refused(
 # --- the group filter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("honoured", [True, False])
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_a_groups_users_are_checked_one_by_one(

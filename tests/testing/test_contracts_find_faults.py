@@ -235,6 +235,7 @@ WRONG_FILES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.parametrize(("name", "kind", "words"), WRONG_FILES, ids=labels_of(WRONG_FILES))
 def test_the_contract_finds_faulty_file_stores(

@@ -24,6 +24,9 @@ from ezeep_async.testing import ReadOnlyTokenStoreContract, TokenStoreContract
 from ezeep_async.testing.store_checks import token_set
 
 
+pytestmark = pytest.mark.slow
+
+
 EXACT = timedelta(0)
 
 

@@ -308,6 +308,7 @@ async def test_a_refresh_that_fails(
     await session.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", ['{"version": 9, "token": {"refresh_token": "%s"}}', '{"x": "%s"', "%s\x00"]
 )
@@ -322,6 +323,7 @@ async def test_a_token_file_that_cannot_be_used(tmp_path: Path, watch: Watch, co
         assert_no_secret_in(caught.value, watch)
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.parametrize("given", ["", PASSWORD + "\n"])
 def test_a_fault_inside_a_command(

@@ -21,6 +21,9 @@ from ezeep_async.auth.app import code_challenge
 from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 
 
+pytestmark = pytest.mark.slow
+
+
 def _grants(sandbox: Sandbox) -> list[str | None]:
     return [request.grant_type for request in sandbox.requests if request.key == TOKEN]
 
@@ -86,7 +89,6 @@ def test_the_cookie_of_a_site_on_https(tmp_path: Path) -> None:
     assert Logins(tmp_path, app).cookie_flags()["secure"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("change", ["another", "", None])
 async def test_a_forged_state_is_refused(
     site: Site, browser: Browser, sandbox: Sandbox, change: str | None

@@ -71,6 +71,7 @@ RESPONSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", RESPONSES.values(), ids=RESPONSES.keys())
 async def test_a_response_with_something_odd_is_kept(sandbox: Sandbox, tmp_path: Path, body: bytes) -> None:
     """Its tokens are stored, and the next process reads them."""

@@ -152,6 +152,7 @@ async def test_2_13_an_access_token_alone_is_enough(sandbox: Sandbox) -> None:
     assert sandbox.count("GET /v1/users/me/") == 2
 
 
+@pytest.mark.slow
 async def test_2_13_nothing_is_stored_and_a_code_is_refused_before_it_is_spent(
     sandbox: Sandbox,
 ) -> None:

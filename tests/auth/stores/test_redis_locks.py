@@ -13,6 +13,9 @@ from ezeep_async.auth.stores.redis_locks import RedisLocks
 from ezeep_async.auth.stores.redis_server import RedisServer
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("redis"))
@@ -26,7 +29,6 @@ def server(redis: Server) -> RedisServer:
     return RedisServer(redis.address, "the token set", ("stored", "lock"))
 
 
-@pytest.mark.slow
 async def test_a_release_that_runs_twice_does_not_count_as_a_lost_lock(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

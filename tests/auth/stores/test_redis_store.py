@@ -35,6 +35,9 @@ from ezeep_async.auth.stores.redis import LEASE_S, LOCK_TIMEOUT_S, RedisTokenSto
 from ezeep_async.sandbox import Sandbox
 
 
+pytestmark = pytest.mark.slow
+
+
 redis = pytest.importorskip("redis", reason="the extra redis is not installed")
 redis_asyncio = pytest.importorskip("redis.asyncio")
 
@@ -88,7 +91,6 @@ def _connections(server: Server) -> int:
 # --- the contract ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 async def test_a_token_set_survives_its_session(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:
@@ -105,6 +107,7 @@ async def test_a_token_set_survives_its_session(
     assert await RedisTokenStore(server.address, "another").load() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", " \n"])
 @pytest.mark.parametrize("kind", ["hash", "text"])
 async def test_an_empty_value_is_an_empty_store(
@@ -294,7 +297,6 @@ async def test_2_12_unknown_keys_stay_on_rewriting(
 # --- processes ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("method", ["spawn", "fork"])
@@ -354,7 +356,6 @@ def _holder(server: Server, lease: float) -> Iterator[subprocess.Popen]:
             process.kill()
 
 
-@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
 def test_2_8_a_killed_holder_frees_the_lock_with_its_lease(server: Server, store: RedisTokenStore) -> None:
@@ -380,7 +381,6 @@ def test_2_8_a_killed_holder_frees_the_lock_with_its_lease(server: Server, store
         asyncio.run(take())
 
 
-@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
@@ -431,7 +431,6 @@ def test_one_store_for_two_loops_in_two_threads(store: RedisTokenStore) -> None:
     assert most == 1
 
 
-@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -470,6 +469,7 @@ def test_2_9_a_forked_child_holds_nothing_of_its_parents(
 # --- the lock and its lease --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_2_9_the_lease_is_extended_while_it_is_held(server: Server, store: RedisTokenStore) -> None:
     """2-9: held for three times the lease, the lock is still held; it is free after its release."""
     short = RedisTokenStore(server.address, lease=1.0)
@@ -511,6 +511,7 @@ async def test_2_9_a_lapsed_holder_cannot_write(
     assert await store.load() == theirs
 
 
+@pytest.mark.slow
 async def test_2_9_a_lapsed_holder_in_one_store_object(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:
@@ -636,6 +637,7 @@ async def test_2_8_waiting_for_the_lock_is_cancellable_and_leaks_nothing(
 # --- a server in trouble -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_2_9_unreachable_is_not_busy(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, unused_port: int
 ) -> None:
@@ -655,6 +657,7 @@ async def test_2_9_unreachable_is_not_busy(
     assert "hidden" not in str(caught.value) + repr(store) + caplog.text
 
 
+@pytest.mark.slow
 async def test_2_9_a_server_that_does_not_respond() -> None:
     """2-9: it accepts the connection and sends nothing: it is unreachable."""
     silent = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
@@ -664,7 +667,6 @@ async def test_2_9_a_server_that_does_not_respond() -> None:
             await RedisTokenStore(f"redis://127.0.0.1:{port}?socket_timeout=0.1").load()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["replica", "full"])
 async def test_2_9_a_server_that_cannot_be_written(
     sandbox: Sandbox, own_server: Server, unused_port: int, trouble: str
@@ -687,7 +689,6 @@ async def test_2_9_a_server_that_cannot_be_written(
     assert sandbox.refresh_requests == 0
 
 
-@pytest.mark.slow
 async def test_2_9_the_server_restarts_during_a_refresh(
     sandbox: Sandbox, own_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -708,7 +709,6 @@ async def test_2_9_the_server_restarts_during_a_refresh(
         assert await survives("Redis: restart with its data", sandbox, again)
 
 
-@pytest.mark.slow
 async def test_2_7_the_server_stops_during_a_refresh(
     sandbox: Sandbox, own_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -733,7 +733,6 @@ async def test_2_7_the_server_stops_during_a_refresh(
     assert sandbox.refresh_requests == 1
 
 
-@pytest.mark.slow
 async def test_a_password_is_needed_and_never_shown(tmp_path: Path, sandbox: Sandbox) -> None:
     """A wrong one, none, and the right one. No message and no repr contains it."""
     guarded = await asyncio.to_thread(Server, tmp_path, "--requirepass", "correct-horse")

@@ -20,6 +20,7 @@ from ezeep_async.sandbox import Sandbox
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.may_block,
     pytest.mark.timeout(60),
     pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP"),
@@ -81,7 +82,6 @@ async def _start(child: Stoppable, sandbox: Sandbox, server: Server) -> None:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("tokens")
 async def test_others_say_try_later_while_the_holder_is_stopped(
     child: Stoppable, sandbox: Sandbox, server: Server
@@ -101,7 +101,6 @@ async def test_others_say_try_later_while_the_holder_is_stopped(
         assert await survives("Redis: holder stopped beyond its lease, response arrived", sandbox, other)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("tokens")
 @pytest.mark.parametrize("responded", [True, False])
 async def test_others_wait_for_a_holder_that_goes_on(
@@ -157,7 +156,6 @@ async def test_a_person_is_asked_for_after_two_refusals(
         assert sandbox.refresh_requests == requests
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("tokens")
 async def test_a_forked_child_does_not_keep_the_connection_of_a_holder(
     sandbox: Sandbox, server: Server

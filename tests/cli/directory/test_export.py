@@ -27,6 +27,7 @@ def rows_of(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["add", "exact"])
 async def test_export_plan_apply_is_a_round_trip(
     login: dict[str, str], sandbox: Sandbox, tmp_path: Path, mode: str

@@ -82,6 +82,7 @@ async def test_login_in_a_sandbox_of_its_own_with_a_pasted_address(desk: Desk) -
     assert "Logged in as" in ran.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("password", [SANDBOX_PASSWORD, "wr0ng-one"])
 async def test_login_in_a_sandbox_of_its_own_with_a_password(desk: Desk, password: str) -> None:
     """The right one logs in."""

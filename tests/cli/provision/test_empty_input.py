@@ -11,7 +11,7 @@ from helpers.organizations import writes
 from ezeep_async.sandbox import Sandbox
 
 
-pytestmark = pytest.mark.timeout(120)  # several processes one after the other
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # many commands, one after the other
 
 EMPTY = {
     "empty.csv": "group,member\n",

@@ -12,7 +12,7 @@ from ezeep_async.cli.provision.commands import Planning
 from ezeep_async.sandbox import Sandbox
 
 
-pytestmark = pytest.mark.timeout(120)  # several processes one after the other
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # many commands, one after the other
 
 OPTIONS = {
     "--mode": ["add"],

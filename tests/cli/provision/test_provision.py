@@ -129,6 +129,7 @@ async def test_a_file_is_applied_and_the_second_time_nothing_is_left(
     assert writes(sandbox) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["out", "json", "pipe"])
 async def test_a_plan_that_was_kept_is_applied(
     login: dict[str, str], sandbox: Sandbox, few: Path, tmp_path: Path, way: str
@@ -320,6 +321,7 @@ async def test_trusting_the_plan_saves_the_reading(
     assert sandbox.count(PATCH) == 3
 
 
+@pytest.mark.slow
 async def test_7_15_undo_has_no_plan_to_trust(
     login: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ async def test_what_stays_different_is_exit_code_1(
     assert (ran.code, shown["ok"], shown["differences"], shown["unverified"]) == (0, True, [], "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "options", "listings"),
     [

@@ -37,6 +37,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
 # --- what is copied ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("login")
 @each_width
 async def test_ids_and_addresses_are_in_one_piece(

@@ -319,6 +319,7 @@ def test_write_csv_round_trips_any_names(groups: dict[str, list[str]]) -> None:
     assert parse(written({name: list(members) for name, members in read.items()})).groups == read
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(MEMBERS, st.lists(NAMES.filter(lambda name: ";" not in name))), min_size=1),
     st.sampled_from(",;"),

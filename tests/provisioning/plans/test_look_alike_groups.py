@@ -74,6 +74,7 @@ async def test_other_ways_to_look_the_same(
     assert "there is a group" in note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Day shift", "Night shift 2", "Nightshift", "N\u00efght shift"], ids=ascii)
 async def test_other_names_are_not_noted(sandbox: Sandbox, session: EzeepSession, name: str) -> None:
     sandbox.organization.add_group("Night shift")
@@ -156,6 +157,7 @@ INVISIBLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INVISIBLE, ids=ascii)
 async def test_a_group_with_an_invisible_character_in_its_name_is_not_created(
     sandbox: Sandbox, session: EzeepSession, name: str

@@ -90,6 +90,7 @@ async def test_7_11_a_user_who_is_deleted_between_the_read_and_the_write_is_abse
     assert report.ok
 
 
+@pytest.mark.slow
 async def test_7_11_a_404_to_a_deletion_alone_does_not_mean_that_the_group_is_gone(sandbox: Sandbox) -> None:
     group = sandbox.organization.add_group("Empty")
     plan = Plan(changes=(DeleteGroup(group.id, "Empty"),), mode="undo")
@@ -163,6 +164,7 @@ async def test_7_15_the_first_write_succeeds_and_the_second_is_rejected(
 # --- several attempts ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "outcome"),
     [

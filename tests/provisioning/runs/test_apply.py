@@ -91,6 +91,7 @@ async def test_groups_come_first_7_14(sandbox: Sandbox, session: EzeepSession) -
     assert {event.total for event in events} == {len(plan.changes)}
 
 
+@pytest.mark.slow
 async def test_no_more_tasks_than_workers_7_12(sandbox: Sandbox, session: EzeepSession) -> None:
     """7-12: the number of live tasks follows `concurrency`, not the number of rows."""
     sandbox.behaviour.latency = 0.002

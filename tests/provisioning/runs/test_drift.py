@@ -287,6 +287,7 @@ def many_groups(sandbox: Sandbox) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.slow
 async def test_7_2_a_group_that_one_reading_skips_is_not_gone(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:

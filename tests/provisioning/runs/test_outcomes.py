@@ -60,6 +60,7 @@ def of_user(sandbox: Sandbox, number: int = 2):
 # --- failures ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("route", "fault", "outcome"),
     [
@@ -105,6 +106,7 @@ async def test_7_8_one_failure_does_not_stop_other_changes(
         assert members(sandbox, "Team") == set(emails(sandbox, 8))
 
 
+@pytest.mark.slow
 async def test_7_8_attempts_and_request_ids_are_those_of_the_write(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:

@@ -91,6 +91,7 @@ async def test_7_15_changes_that_are_reverted_already_are_not_in_the_plan(
     assert (plan.additions, plan.removals, plan.removal_limit) == (1, 3, 3)
 
 
+@pytest.mark.slow
 async def test_7_15_users_that_are_gone_are_named(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
     add_team(sandbox, 6)
     people, users = emails(sandbox), [*sandbox.organization.listed_users()]
@@ -376,6 +377,7 @@ async def test_a_file_without_a_run_is_refused(session: EzeepSession, log: Path,
 # --- any run -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @given(
     wanted=st.dictionaries(

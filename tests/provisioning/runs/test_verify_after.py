@@ -169,6 +169,7 @@ async def test_a_writer_that_keeps_undoing_a_change_leaves_a_report_that_is_not_
     assert "should be" in str(difference)
 
 
+@pytest.mark.slow
 async def test_two_sessions_that_write_to_the_same_users_at_once(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:

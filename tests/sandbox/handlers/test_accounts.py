@@ -93,6 +93,7 @@ async def test_invitations(server, client):
     assert (await client("PATCH", f"{INVITATIONS}{USER}/"))[0] == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -141,6 +141,7 @@ def test_adding_and_removing():
         made.remove_user(UUID(int=1))
 
 
+@pytest.mark.slow
 async def test_ten_thousand_users(client_for):
     """Creation and all pages of a large organization."""
     before = time.perf_counter()
