@@ -44,7 +44,9 @@ def quick(session: nox.Session) -> None:
     """The suite without processes, browsers, servers and long runs. `quick-3.12` runs it on Python 3.12."""
     session.install(EVERYTHING, *_group("tests"))
     env = {**INSTALLED, "HYPOTHESIS_PROFILE": "quick"}
-    session.run("python", "-m", "pytest", *WORKERS, "-m", "not slow", *session.posargs, env=env)
+    # One process a core: these tests do not wait for others.
+    workers = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
+    session.run("python", "-m", "pytest", *workers, "-m", "not slow", *session.posargs, env=env)
 
 
 for version in nox.project.python_versions(PYPROJECT):
