@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 from uuid import UUID, uuid4
 
 import attrs
@@ -28,6 +30,8 @@ STARTED = "started"
 """Outcome in the line before a write."""
 RUN = "run"
 """Operation of the first line of a run."""
+APPEND_S = 0.05
+"""Longer than an append of another run takes until its last byte can be read."""
 _LINE_START = b'{"run_id":'
 _RUN_ID = re.compile(rb'\{"run_id":"([^"]*)"')
 
@@ -146,14 +150,19 @@ class AuditLog:
 
     def _append(self, content: bytes) -> None:
         with open(self.path, "a+b", opener=open_private) as file:  # Path.open() takes no opener
-            end = file.seek(0, os.SEEK_END)
-            if end:
-                file.seek(end - 1)
-                if file.read(1) != b"\n":
+            if not _ends_a_line(file):
+                time.sleep(APPEND_S)  # another run may be in the middle of an append
+                if not _ends_a_line(file):
                     file.write(b"\n")  # ends the line that a killed process left
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 1))
+    return not end or file.read(1) == b"\n"
 
 
 def read_audit_log(path: str | os.PathLike[str]) -> Iterator[AuditRecord]:

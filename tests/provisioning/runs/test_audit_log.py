@@ -25,6 +25,7 @@ from helpers.provisioned import (
 
 from ezeep_async import AuditLogError, EzeepSession, StalePlan
 from ezeep_async.provisioning import AuditRecord, DesiredState, read_audit_log
+from ezeep_async.provisioning.runs import audit
 from ezeep_async.provisioning.runs.audit import AuditLog
 from ezeep_async.sandbox import Sandbox
 
@@ -129,6 +130,23 @@ async def test_two_runs_in_one_file_have_their_own_ids(
     runs = Counter(record.run_id for record in read(log))
     assert runs == {report.run_id: 42 for report in reports}
     assert len(log.read_text().splitlines()) == 86
+
+
+async def test_a_line_that_another_run_is_writing_is_not_ended(
+    sandbox: Sandbox, session: EzeepSession, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """7-9: a reader can see the first part of an append. Only what stays incomplete gets a line end."""
+    await session.provisioning.apply(
+        await session.provisioning.plan(new_team(sandbox, 2, "A")), audit_log=log
+    )
+    whole = log.read_bytes()
+    log.write_bytes(whole[:-20])
+    monkeypatch.setattr(audit.time, "sleep", lambda _: log.write_bytes(whole))
+    await session.provisioning.apply(
+        await session.provisioning.plan(new_team(sandbox, 2, "B")), audit_log=log
+    )
+    assert log.read_bytes().startswith(whole + b"{")
+    assert b"\n\n" not in log.read_bytes()
 
 
 async def test_the_log_is_readable_by_its_owner_only(
