@@ -1,7 +1,7 @@
 """What the parts of a session share: connections, token set, send loop, and their lifetime.
 
-The parts refer to the core, and the core to none of them: it is collected with the last of them, and warns if it was not
-closed.
+The resources hold a reference to the core, and the core holds none to them. When the last resource is garbage collected, the
+core is too, and its `__del__` warns if the session was not closed.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from helpers.support import expired, open_session
 from helpers.watch import Watch
 
 import ezeep_async
-from ezeep_async import EzeepError, FileTokenStore, OAuthApp, ServerError, Settings
+from ezeep_async import EzeepError, FileTokenStore, OAuthApp, ServerError, Settings, TokenSet
 from ezeep_async._http.transport import Transport
 from ezeep_async._wire.converter import encode
 from ezeep_async.provisioning.runs.audit import AuditLog, AuditRecord
@@ -35,7 +35,7 @@ async def test_a_test_that_blocks_the_loop_fails(tmp_path: Path) -> None:
     store = FileTokenStore(tmp_path / "login.json")
     assert await store.load() is None
     with pytest.raises(BlockingError):
-        store._save(None)
+        store._save(TokenSet("access", "refresh", datetime.now(UTC)))
 
 
 async def test_8_3_an_exposed_secret_is_found(sandbox: Sandbox, watch: Watch) -> None:

@@ -94,14 +94,14 @@ def level_of(part: str) -> int:
 
 
 def test_every_part_has_its_place() -> None:
-    """DESIGN "The house": a new file or folder is given a layer here."""
+    """Every module and folder at the top of the package has a layer in `LAYERS` (docs/architecture.md#layers)."""
     parts = {part_of(module_of(path)) for path in FILES} - {"__init__", "__main__"}
     assert {part for part in parts if level_of(part) < 0} == set()
 
 
 @pytest.mark.slow
 def test_imports_point_one_way() -> None:
-    """DESIGN: errors, models, settings <- wire <- auth, http <- paging, resources <- session, provisioning <- the rest."""
+    """errors, models, settings <- wire <- auth, http <- paging, resources <- session, provisioning <- the rest."""
     wrong = [
         where
         for module, target, where in own_imports()
@@ -140,7 +140,7 @@ def test_nothing_imports_the_packages_front() -> None:
 
 
 def test_auth_and_http_do_not_know_each_other() -> None:
-    """DESIGN: they are siblings; the session puts them together."""
+    """they are siblings; the session puts them together."""
     wrong = [
         where
         for module, target, where in own_imports()
@@ -150,7 +150,7 @@ def test_auth_and_http_do_not_know_each_other() -> None:
 
 
 def test_paging_and_resources_know_neither_login_nor_connections() -> None:
-    """DESIGN: listings and resources sit on wire, and get what sends from the session."""
+    """listings and resources sit on wire, and get what sends from the session."""
     wrong = [
         where
         for module, target, where in own_imports()
@@ -161,7 +161,7 @@ def test_paging_and_resources_know_neither_login_nor_connections() -> None:
 
 
 def test_models_errors_and_settings_know_nothing_above_them() -> None:
-    """DESIGN: the bottom layer imports itself only; errors and models not even settings."""
+    """the bottom layer imports itself only; errors and models not even settings."""
     wrong = [
         where
         for module, target, where in own_imports()
@@ -172,7 +172,7 @@ def test_models_errors_and_settings_know_nothing_above_them() -> None:
 
 @pytest.mark.parametrize("part", ["_wire", "models", "errors", "settings"])
 def test_the_wire_does_no_io(part: str) -> None:
-    """DESIGN: `wire/`, `models/` and `errors.py` import neither asyncio nor anyio nor aiohttp."""
+    """`wire/`, `models/` and `errors.py` import neither asyncio nor anyio nor aiohttp."""
     wrong = [
         where
         for path in FILES
@@ -184,7 +184,7 @@ def test_the_wire_does_no_io(part: str) -> None:
 
 
 def test_nothing_imports_the_sandbox_and_its_kind() -> None:
-    """DESIGN: nothing in the SDK imports `sandbox/`, `testing.py`, `cli/`, but they themselves; `testing` serves the
+    """nothing in the SDK imports `sandbox/`, `testing/`, `cli/`, but they themselves; `testing` serves the
     sandbox, and the command line demonstrates with it."""
     may = {
         "sandbox": {"sandbox"},
@@ -234,7 +234,7 @@ def test_the_command_line_imports_public_names() -> None:
 
 
 def test_only_http_knows_the_aiohttp_client() -> None:
-    """DESIGN: `http/` is the only importer of aiohttp's client; session and core name the type that is borrowed, and
+    """`http/` is the only importer of aiohttp's client; session and core name the type that is borrowed, and
     the sandbox and `ezeep login` have the server."""
     types = {"session", "_core"}
     wrong = []
@@ -257,7 +257,7 @@ def test_only_http_knows_the_aiohttp_client() -> None:
 
 @pytest.mark.parametrize("module", ["session", "_core"])
 def test_what_borrows_the_client_only_names_its_type(module: str) -> None:
-    """DESIGN: outside `http/` aiohttp is there for one annotation: `aiohttp.ClientSession`, never called."""
+    """outside `http/` aiohttp is there for one annotation: `aiohttp.ClientSession`, never called."""
     path = PACKAGE / f"{module}.py"
     tree = tree_of(path)
     used = {
@@ -275,7 +275,7 @@ def test_what_borrows_the_client_only_names_its_type(module: str) -> None:
 
 
 def test_only_the_converter_knows_the_decoders() -> None:
-    """DESIGN: of the SDK, only two modules of `_wire` import cattrs and msgspec."""
+    """of the SDK, only two modules of `_wire` import cattrs and msgspec."""
     wrong = [
         where
         for path in FILES
@@ -288,7 +288,7 @@ def test_only_the_converter_knows_the_decoders() -> None:
 
 
 def test_the_sandbox_needs_no_cattrs() -> None:
-    """DESIGN: `structuring.py` is the only cattrs module, the sandbox included."""
+    """`structuring.py` is the only cattrs module, the sandbox included."""
     wrong = [
         where
         for path in FILES
@@ -300,7 +300,7 @@ def test_the_sandbox_needs_no_cattrs() -> None:
 
 
 def test_only_the_portal_knows_about_threads() -> None:
-    """DESIGN: `portal.py` is the only module that makes loops, and starts threads; but for those in which stores block,
+    """`portal.py` is the only module that makes loops, and starts threads; but for those in which stores block,
     which must not be those of the loop's executor: its workers may all be waiting for the session.
     """
     wrong = [
@@ -329,7 +329,7 @@ def test_only_the_portal_knows_about_threads() -> None:
 
 
 def test_extras_are_imported_where_they_are_used() -> None:
-    """DESIGN: keyring, redis and the command line's libraries are never imported with the package."""
+    """keyring, redis and the command line's libraries are never imported with the package."""
     wrong = []
     for path in FILES:
         if part_of(module_of(path)) == "cli":
@@ -354,7 +354,7 @@ def test_extras_are_imported_where_they_are_used() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_file_is_longer_than_500_lines(path: Path) -> None:
-    """DESIGN: a file that wants to pass 400 lines is two files."""
+    """A longer file has several subjects: split it."""
     assert len(path.read_text().splitlines()) <= LONGEST
 
 

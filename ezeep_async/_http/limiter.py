@@ -19,9 +19,10 @@ PROBE_AFTER_COOL_DOWNS = 10.0
 class Window:
     """The number of requests that may be under way at once. It adapts to the server's 429 responses.
 
-    A 429 halves the limit. Of the requests that overlapped with it, the number that was accepted is the known capacity.
-    Below the capacity each success adds one. At it, `PROBE_AFTER_SUCCESSES` allow one request more. If that is accepted,
-    the limit doubles with each full window of successes, until the next 429.
+    The first 429 among overlapping requests halves the limit. The capacity is the number of those requests that got no
+    429; if all got one, it is half of the limit. Below the capacity each success raises the limit by one. At it,
+    `PROBE_AFTER_SUCCESSES` successes allow one more request. If that is accepted, the limit doubles with each full window
+    of successes, until the next 429.
     """
 
     def __init__(self, highest: int) -> None:

@@ -149,7 +149,8 @@ class Sender:
                 error.may_have_happened = True
             raise
         except asyncio.CancelledError:
-            # close() cancels the calls in flight; to their callers that is an error, not a cancellation.
+            # close() empties `_calls` and cancels each task once: to its caller that is an error. If a cancellation is left
+            # when that one is taken back, the caller was cancelled too, and that wins.
             if self._closed and task not in self._calls and task.uncancel() <= cancelled_before:
                 self._counts.failed += 1
                 closed = errors.SessionClosed("the EzeepSession was closed during the call")
@@ -197,7 +198,7 @@ class Sender:
             finally:
                 limiter.release()
             call.spent += delay
-            if not isinstance(outcome, errors.RateLimited):  # after a 429 the limiter makes every call wait
+            if not isinstance(outcome, errors.RateLimited):  # after a 429 `acquire` waits
                 await asyncio.sleep(delay)
 
     async def _try_once(

@@ -20,9 +20,12 @@ FIRST_THROTTLE_DELAY_S = 0.05
 LONGEST_THROTTLE_DELAY_S = 2.0
 """Short, because a 429 also halves the concurrency of the session."""
 THROTTLES_PER_RETRY = 2
-"""After a 429 a call has this many retries for each configured one. One counter serves all failures of the call."""
+"""While the latest failure is a 429, a call may have `retries` times this many retries.
+
+Attempts are counted together: after more than `retries` 429 responses, a following 500 is final.
+"""
 RETRY_CREDITS = 20.0
-"""Retries of one session without a success between them. A retry after a 429 takes none."""
+"""Credits of a session at its start, and at most. A retry takes one, except after a 429."""
 CREDITS_PER_SUCCESS = 0.2
 
 LONGEST_RETRY_AFTER_S = 1e9

@@ -72,9 +72,9 @@ class _Refusals:
         """Raise the earlier refusal of this refresh token, if it is final or its cool-down is not over."""
         error = self.errors.get(_digest(tokens.refresh_token))
         if isinstance(error, ReauthorizationRequired):
-            why = "The server refused it before. It is not sent again while the token store holds this token set"
+            why = "The server refused it before. It is not used while the token store holds this token set"
         elif error is not None and self.refresh_tokens.covers(tokens.refresh_token, now):
-            why = f"It is not sent again for {self.refresh_tokens.until - now:.0f} s"
+            why = f"It is not used for {self.refresh_tokens.until - now:.0f} s"
         else:
             return
         raise restated(error, f"{error}. {why}", type(error))
@@ -235,6 +235,7 @@ class Exchanger:
                 left = limit.left - SHORTEST_ATTEMPT_S
                 if not is_unprocessed(failure) or attempt >= ATTEMPTS or delay > left:
                     raise failure
+                # Before an ambiguous attempt the token is unused, and a signal handler may end the wait. Afterwards not.
                 await (limit.sleep(delay) if lost is None else sleep_through(limit, delay))
             if self._leased is not None and not await retry_if_cancelled(self._leased.is_still_locked):
                 raise failure

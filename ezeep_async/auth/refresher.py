@@ -12,9 +12,10 @@ The steps of a refresh, in this order (docs/requirements.md, 2-2):
 
 A login and a repeated save run the same `_replace`; a logout holds the same lock. Two rules keep the token set:
 
-- From the request until the new token set is in memory, nothing cancels the task. Waiters and the end of the event
-  loop cannot (`ShieldedTask`). What a signal handler cancels is repeated (`retry_if_cancelled`). Only the waits for the
-  lock and for another process are `cancellable`.
+- From the request until the new token set is in memory, no cancellation takes effect. Those of waiters and of the end
+  of the event loop are ignored (`ShieldedTask`). A step that a signal handler cancels is repeated
+  (`retry_if_cancelled`). The waits for the lock and for another process are `cancellable`, and a signal handler may end
+  the wait before a retry of an unused token.
 - An issued token set is in memory before a caller sees it, or an error of its save. `is_unsaved` is True until the
   store has it, or a newer one.
 """
@@ -131,7 +132,10 @@ class Refresher:
         self.exchanger.rejected_again(access_token)
 
     async def refresh(self) -> TokenSet:
-        """Refresh now, even if the token is fresh. Joins a refresh that is under way."""
+        """Refresh now, even if the token is fresh.
+
+        If a refresh is under way, returns its result, which may be a token set that another process stored.
+        """
         return await self._join(rejected=None, force=True)
 
     async def log_in(self, get_tokens: Callable[[], Awaitable[TokenSet]]) -> TokenSet:

@@ -22,7 +22,7 @@ def _check_whole_number(name: str, value: object, minimum: int) -> None:
 class Paginator(Generic[T]):
     """A listing. Iterate it for items, or `pages()` for pages; each iteration reads anew.
 
-    Creating it sends nothing. One page is read ahead. Repeated rows are left out; a reading remembers the last 10 000 rows
+    Creating it sends nothing. While you handle a page, the next one is requested, or up to `concurrency` pages. Repeated rows are left out; a reading remembers the last 10 000 rows
     for this. It raises `PaginationLoop` after a million rows or 512 MiB: read a longer listing in parts, by `offset`.
 
     Args:
@@ -59,7 +59,7 @@ class Paginator(Generic[T]):
 
     @property
     def drift(self) -> bool:
-        """Whether the last reading showed signs of a change.
+        """Whether the reading that was started last showed signs of a change.
 
         Signs are: `count` moved or disagrees with the rows, a row was repeated, or a page before the last was empty. True
         may also mean that the server contradicts itself. False is no proof: when one row is deleted before the current

@@ -1,6 +1,7 @@
 """`PageIterator`: one reading of a listing, page by page.
 
-Of the address in `next` only the query is used, on our own address. The next page begins where the last one ended.
+Only the query of a `next` link is used, never its host or path: the token must not go to another host. `offset` is computed
+from the rows that arrived, so the next page begins where the last one ended.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class PageIterator(Generic[T]):
         self._in_flight = PagesInFlight(listing.fetch)
         self._offset = listing.offset
         self._next: Params | None = {"limit": str(listing.page_size), "offset": str(listing.offset)}
-        """The page to request when none is in flight; None at the end."""
+        """The page that `__anext__` requests itself: the first one, or one that the guard refused. Otherwise None."""
         self._known: KnownRows[T] = KnownRows()
         self._count: int | None = None
         self._done = False

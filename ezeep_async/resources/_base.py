@@ -172,7 +172,10 @@ class TurnLost(ConcurrentModification):
 
 
 class Turn:
-    """The exclusive right to write one name. It ends with its block, and after the writes in flight."""
+    """Permission to write one user or group while its lock is held (`_exclusive.py`).
+
+    It ends with its block, and after the writes in flight.
+    """
 
     def __init__(self, lost: Callable[[], bool]) -> None:
         self.lost = lost

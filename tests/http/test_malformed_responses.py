@@ -1,7 +1,7 @@
 """Responses that are no HTTP, or HTTP at its worst: one clear error within the time limit, and the next call works.
 
 Each fault is tried on a read, on a creation and on a token refresh, on a connection that was in use before.
-Requirements 3-7, 3-15; REQUIREMENTS 1-12 for the token set, as DESIGN.md changes it.
+Requirements 3-7, 3-15, and 1-12 for the token set.
 """
 
 from __future__ import annotations

@@ -480,7 +480,7 @@ async def test_6_9_cancelled_calls_give_their_slots_back(sandbox: Sandbox, group
 
 
 async def test_closing_ends_calls_in_flight_with_session_closed(sandbox: Sandbox, group: UUID) -> None:
-    """DESIGN "Wire": calls in flight, in a back-off, or waiting for a slot end with `SessionClosed`, not cancelled."""
+    """Calls in flight, in a back-off, or waiting for a slot end with `SessionClosed`, not cancelled."""
     hold = sandbox.faults.hold(READ)
     session = session_with(sandbox, concurrency=3)
     calls = [asyncio.create_task(session.groups.get(group)) for _ in range(6)]
@@ -494,7 +494,7 @@ async def test_closing_ends_calls_in_flight_with_session_closed(sandbox: Sandbox
 
 
 async def test_closing_ends_a_back_off_with_session_closed(sandbox: Sandbox, group: UUID) -> None:
-    """DESIGN "Wire": a call that waits for its next attempt is in flight too."""
+    """A call that waits for its next attempt is in flight too."""
     sandbox.faults.add(READ, status=503, retry_after=30)
     session = session_with(sandbox, deadline=60.0)
     call = asyncio.create_task(session.groups.get(group))
@@ -506,7 +506,7 @@ async def test_closing_ends_a_back_off_with_session_closed(sandbox: Sandbox, gro
 
 @pytest.mark.slow
 async def test_closing_ends_listings_with_session_closed(sandbox: Sandbox) -> None:
-    """DESIGN "Wire": so does a listing, read ahead or several pages at once, and leaves nothing running."""
+    """So does a listing, read ahead or several pages at once, and leaves nothing running."""
     for concurrency in (1, 4):
         hold = sandbox.faults.hold(
             "GET /printing/v1/users/", when=lambda seen: seen.query.get("offset") != "0"
@@ -522,7 +522,7 @@ async def test_closing_ends_listings_with_session_closed(sandbox: Sandbox) -> No
 
 
 async def test_closing_does_not_swallow_the_callers_own_cancellation(sandbox: Sandbox, group: UUID) -> None:
-    """DESIGN "Wire": a call that is cancelled by its owner at the moment of closing is cancelled."""
+    """A call that is cancelled by its owner at the moment of closing is cancelled."""
     hold = sandbox.faults.hold(READ)
     session = session_with(sandbox)
     call = asyncio.create_task(session.groups.get(group))

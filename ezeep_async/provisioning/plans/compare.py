@@ -107,7 +107,8 @@ class Rules:
 def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
     """Return the changes that bring the organization to `desired`.
 
-    Removals that are held back, and people who are skipped, invited or waiting, keep it from being reached at once.
+    The organization may still differ from `desired` after the run: protected members stay, and people who are skipped,
+    invited or waiting are not added.
 
     Raises:
         AmbiguousName: Several groups or users match a name or an address.
@@ -212,6 +213,7 @@ def _find_groups(
     organization_id = rules.organization_id
     if missing and organization_id is None:
         organization_id = only_organization(groups)
+    # With missing groups it is never None: `only_organization` raises. The condition is for the type checker.
     return targets, [CreateGroup(name, organization_id) for name in missing if organization_id is not None]
 
 
@@ -306,7 +308,7 @@ def _find_removals(
     *,
     by_email: bool,
 ) -> None:
-    """Remove members who are not desired. Adds protected ones to `members` instead."""
+    """Fill the removals with members who are not desired. Protected ones are held back and added to `members`."""
     order = {group_id: position for position, group_id in enumerate(named)}
     rules.protect_users.warn_of_unused({user_id: now.emails.get(user_id, "") for user_id in now.users})
     rules.protect_groups.warn_of_unused({group.id: group.name for group in now.groups})
