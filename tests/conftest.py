@@ -37,11 +37,9 @@ settings.load_profile(PROFILE := os.environ.get("HYPOTHESIS_PROFILE", "default")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test with a Redis server is slow. With the profile `long` no test has a time limit, whatever its marker says."""
-    for item in items:
-        if any("redis" in name for name in getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.slow)
-        if PROFILE == "long":
+    """With the profile `long` no test has a time limit, whatever its marker says."""
+    if PROFILE == "long":
+        for item in items:
             item.add_marker(pytest.mark.timeout(0), append=False)
 
 

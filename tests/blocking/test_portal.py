@@ -63,6 +63,8 @@ def test_calls_of_several_threads_run_concurrently() -> None:
 
 
 def test_5_7_the_coroutine_sees_the_context_variables_of_the_caller() -> None:
+    """5-7: they are copied into each call."""
+
     async def read() -> str:
         await asyncio.sleep(0)
         return await asyncio.create_task(asyncio.sleep(0, VARIABLE.get()))
@@ -84,6 +86,7 @@ class Own(Exception):
 
 
 def test_5_9_an_error_keeps_its_type_and_its_traceback_shows_caller_and_coroutine() -> None:
+    """5-9: the traceback names both."""
     error = Own("here")
 
     async def fail_inside() -> None:

@@ -56,6 +56,7 @@ def assert_clean(done: subprocess.CompletedProcess[str], stdout: str) -> None:
 
 
 def test_5_6_importing_starts_no_thread_and_the_first_call_starts_one() -> None:
+    """5-6: no thread and no event loop at import."""
     assert_clean(
         run_script("""
             before = threading.active_count()

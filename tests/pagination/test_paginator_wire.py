@@ -39,7 +39,7 @@ COUNTS = ["true", "string", "missing", "null", "negative", "too many", "nonsense
 
 
 def written(count: int | None, how: str) -> dict[str, object]:
-    """`count` as it is written in the response."""
+    """The text of `count` in the response."""
     return {
         "true": {"count": count},
         "string": {"count": str(count)},

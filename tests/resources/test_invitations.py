@@ -52,7 +52,7 @@ async def test_aware_dates_are_sent_in_utc_without_an_offset(session: EzeepSessi
 
 
 async def test_naive_dates_are_sent_as_they_are(session: EzeepSession, sandbox: Sandbox) -> None:
-    """A date without a time zone is sent as it is."""
+    """A date without a time zone is sent without one."""
     await session.invitations.create("new@example.com", datetime(2031, 7, 22, 15, 15, 33))  # noqa: DTZ001  # no time zone on purpose
     assert sent(sandbox) == "2031-07-22T15:15:33"
 

@@ -232,6 +232,7 @@ async def test_a_holder_that_stops_beyond_its_lease_in_its_write_says_so(
         assert await other.outcome() == ["ConcurrentModification"]
 
 
+@pytest.mark.slow
 async def test_a_server_that_forgot_the_lock_during_a_write_is_noticed(
     sandbox: Sandbox, redis_address: str
 ) -> None:
@@ -252,6 +253,7 @@ async def test_a_server_that_forgot_the_lock_during_a_write_is_noticed(
     assert sandbox.organization.users[user].groups == {group}
 
 
+@pytest.mark.slow
 async def test_a_holder_that_works_for_longer_than_its_lease_keeps_the_lock(
     sandbox: Sandbox, redis_address: str
 ) -> None:

@@ -215,7 +215,9 @@ async def test_many_connections_at_once(server, client):
 
 async def test_nothing_blocks_the_loop(client_for):
     """From creation to closing."""
-    blockbuster = pytest.importorskip("blockbuster")
+    blockbuster = pytest.importorskip(
+        "blockbuster", reason="blockbuster, which finds blocking calls, is not installed"
+    )
     with blockbuster.blockbuster_ctx("ezeep_async"):
         async with Sandbox() as server:
             client = client_for(server)

@@ -73,7 +73,7 @@ class TestKeyringTokenStore(TokenStoreContract):
     @pytest.fixture
     def make_store(self, tmp_path: Path):
         keyring = pytest.importorskip("keyring", reason="the extra keyring is not installed")
-        backend = pytest.importorskip("keyring.backend")
+        backend = pytest.importorskip("keyring.backend", reason="the extra keyring is not installed")
         entries: dict[tuple[str, str], str] = {}
 
         class InMemory(backend.KeyringBackend):
@@ -120,7 +120,7 @@ class TestRedisTokenStoreWithEncryption(TokenStoreContract):
 
     @pytest.fixture
     def make_store(self, redis_address: str, request: pytest.FixtureRequest):
-        fernet = pytest.importorskip("cryptography.fernet")
+        fernet = pytest.importorskip("cryptography.fernet", reason="the extra redis is not installed")
         key = fernet.Fernet.generate_key()
         return lambda: RedisTokenStore(redis_address, f"encrypted:{request.node.nodeid}", encryption_key=key)
 

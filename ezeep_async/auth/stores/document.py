@@ -119,7 +119,7 @@ class ThreadedStore(DocumentStore, ABC):
 
 
 def owner_of(client_id: str, account: str) -> Owner:
-    """Return the owner as it is stored, which is without the client id itself."""
+    """Return the owner in the stored form: a digest instead of the client id."""
     return hashlib.sha256(client_id.encode()).hexdigest()[:16], account
 
 

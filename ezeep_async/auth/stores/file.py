@@ -143,7 +143,7 @@ class FileTokenStore(ThreadedStore):
     def _try_lock(self, lock: BaseFileLock) -> bool:
         path, target = Path(lock.lock_file), self._target()
         if not os.path.lexists(path):
-            self._document()  # no lock file is created beside a file that is not a token file
+            self._document()  # raises before the lock file is created, if this is not a token file
         try:
             make_folder(target.parent)
             lock.acquire(blocking=False)

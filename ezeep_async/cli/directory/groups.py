@@ -179,7 +179,7 @@ async def list_members(group: GroupName, /, *, as_json: Json = False, connection
 
 
 def _new_name(given: str) -> str:
-    """Return the name as it is stored. Invisible characters are refused later, by the SDK."""
+    """Return the name in its stored form. Invisible characters are refused later, by the SDK."""
     name = normalize_group_name(given)
     if not 1 <= len(name) <= LONGEST_NAME:
         raise ValueError(f"the name has {len(name)} characters: a group name has 1 to {LONGEST_NAME}")

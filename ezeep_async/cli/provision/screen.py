@@ -73,7 +73,7 @@ async def follow(
                 return report_of(cancelled)
 
         def stop() -> None:
-            task.cancel()  # before the note: the next signal may come as soon as it is read
+            task.cancel()  # before the note, because its reader may send the next signal
             with contextlib.suppress(OSError):
                 steps.note("stopping: waiting for the changes in flight")
                 screen.flush()

@@ -57,7 +57,7 @@ async def test_5_3_a_child_does_not_release_a_shared_lock_of_its_parent(server: 
 @pytest.mark.parametrize("borrowed", [False, True])
 async def test_5_3_a_child_has_no_connection_of_its_parent(server: Server, borrowed: bool) -> None:
     """It would read responses that the parent waits for."""
-    redis = pytest.importorskip("redis.asyncio")
+    redis = pytest.importorskip("redis.asyncio", reason="the extra redis is not installed")
     client = redis.Redis.from_url(server.address)
     store = RedisTokenStore(client if borrowed else server.address)
     async with store.lock():

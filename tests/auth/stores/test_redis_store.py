@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 
 
 redis = pytest.importorskip("redis", reason="the extra redis is not installed")
-redis_asyncio = pytest.importorskip("redis.asyncio")
+redis_asyncio = pytest.importorskip("redis.asyncio", reason="the extra redis is not installed")
 
 REFRESH_TOKEN = "POST /oauth/access_token/"
 
@@ -821,7 +821,7 @@ async def test_nothing_can_be_read_in_redis_with_an_encryption_key(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:
     """No token, host or field name is readable. Another key, or none, raises an error; the value is not changed."""
-    fernet = pytest.importorskip("cryptography.fernet").Fernet
+    fernet = pytest.importorskip("cryptography.fernet", reason="the extra redis is not installed").Fernet
     key, new = fernet.generate_key(), fernet.generate_key().decode()
     tokens = sandbox.tokens()
     sealed = RedisTokenStore(server.address, encryption_key=key)
@@ -851,7 +851,7 @@ async def test_an_unencrypted_token_set_is_refused_with_an_encryption_key(
     sandbox: Sandbox, server: Server, store: RedisTokenStore
 ) -> None:
     """A program that can write to Redis cannot plant a token set."""
-    fernet = pytest.importorskip("cryptography.fernet").Fernet
+    fernet = pytest.importorskip("cryptography.fernet", reason="the extra redis is not installed").Fernet
     await store.save(sandbox.tokens())
     with pytest.raises(TokenStoreCorrupt, match="without one"):
         await RedisTokenStore(server.address, encryption_key=fernet.generate_key()).load()
@@ -859,7 +859,7 @@ async def test_an_unencrypted_token_set_is_refused_with_an_encryption_key(
 
 def test_an_invalid_encryption_key_is_refused_and_not_shown() -> None:
     """The constructor raises the error."""
-    pytest.importorskip("cryptography.fernet")
+    pytest.importorskip("cryptography.fernet", reason="the extra redis is not installed")
     with pytest.raises(ValueError, match="generate_key") as caught:
         RedisTokenStore("redis://127.0.0.1", encryption_key="my-hidden-key")
     assert "hidden" not in str(caught.value)

@@ -86,7 +86,7 @@ def test_2_11_a_keyring_that_hangs_delays_neither_cancellation_nor_exit(
     tmp_path: Path, method: str, end: str
 ) -> None:
     """2-11: the timeout raises a clear error, one Ctrl-C ends the wait, and the program exits."""
-    pytest.importorskip("keyring")
+    pytest.importorskip("keyring", reason="the extra keyring is not installed")
     command = [sys.executable, "-c", HANGING, end, str(tmp_path), method]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout is not None

@@ -29,7 +29,7 @@ async def test_whoami_for_people(desk: Desk) -> None:
 
 
 async def test_an_access_token_from_the_environment(desk: Desk) -> None:
-    """2-13: used as it is, and reported so."""
+    """2-13: it is used without a refresh, and the command says so."""
     tokens = desk.sandbox.tokens()
     env = desk.environment | {"EZEEP_ACCESS_TOKEN": tokens.access_token}
     ran = await ezeep("whoami", env=env)
@@ -104,7 +104,7 @@ async def test_which_client(desk: Desk) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX file modes")
 async def test_2_5_a_file_that_others_could_read_is_reported(desk: Desk, tmp_path: Path) -> None:
-    """2-5: the warning is shown. The command only reads, and leaves the mode as it is."""
+    """2-5: the warning is shown. The command only reads: it does not change the mode."""
     path = tmp_path / "login.json"
     await put(FileTokenStore(path), desk.sandbox.tokens())
     path.chmod(0o644)

@@ -18,7 +18,7 @@ from helpers.command_line import EZEEP, environment
 
 
 pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
-termios = pytest.importorskip("termios")
+termios = pytest.importorskip("termios", reason="needs a POSIX terminal")
 
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(60), pytest.mark.slow]
 
