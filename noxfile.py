@@ -180,7 +180,12 @@ def build(session: nox.Session) -> None:
         wheel = _build(session, folder)
         assert list(Path(folder).glob("*.tar.gz")), "no source distribution"
         names = zipfile.ZipFile(wheel).namelist()
-        for name in ("py.typed", "sandbox/data/users_page_1.json", "cli/data/demo.csv"):
+        for name in (
+            "py.typed",
+            "sandbox/data/users_page_1.json",
+            "sandbox/openapi.yaml",
+            "cli/data/demo.csv",
+        ):
             assert f"ezeep_async/{name}" in names, f"{name} is not in the wheel"
         session.log(f"{wheel.name}: {len(names)} files")
 

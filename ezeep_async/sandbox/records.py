@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 
 
 Host = Literal["account", "api"]
+DESCRIPTION_PATH = "/openapi.json"
 TOKEN_PATH = "/oauth/access_token/"  # noqa: S105  # a path
 
 

@@ -16,9 +16,9 @@ from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
 from ezeep_async.sandbox.faults import Faults, retry_after_text
-from ezeep_async.sandbox.handlers import accounts, consent, printing, token_endpoint
+from ezeep_async.sandbox.handlers import accounts, consent, description, printing, token_endpoint
 from ezeep_async.sandbox.handlers.routes import RouteTable, State
-from ezeep_async.sandbox.records import Host, RecordedRequest
+from ezeep_async.sandbox.records import DESCRIPTION_PATH, Host, RecordedRequest
 from ezeep_async.sandbox.replies import Refused, method_not_allowed, refused
 from ezeep_async.sandbox.state.organization import Organization, Person
 from ezeep_async.sandbox.state.seeding import populate
@@ -27,8 +27,8 @@ from ezeep_async.settings import Endpoints
 
 
 _ROUTES: dict[Host, RouteTable] = {
-    "account": RouteTable(token_endpoint.routes | consent.routes | accounts.routes),
-    "api": printing.routes,
+    "account": RouteTable(token_endpoint.routes | consent.routes | accounts.routes | description.routes),
+    "api": RouteTable(printing.routes | description.routes),
 }
 _OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
 """A request for any other host comes from a page whose name was pointed at this machine (DNS rebinding)."""
@@ -71,7 +71,9 @@ class Sandbox:
         """Scripted failures and holds."""
         self._parallel = 0
         self._grants = Grants(self.behaviour, self.clock)
-        self._state = State(self.organization, self.behaviour, self.clock, self._grants)
+        self._state = State(
+            self.organization, self.behaviour, self.clock, self._grants, lambda: self.endpoints
+        )
         self._runners: list[web.ServerRunner] = []
         self._ports: dict[Host, int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -234,6 +236,8 @@ class Sandbox:
 
     def _template(self, host: Host, path: str) -> str | None:
         """The route of a path, with or without its trailing slash."""
+        if path == DESCRIPTION_PATH:
+            return path
         path = path if path.endswith("/") else f"{path}/"
         parent, _, last = path[:-1].rpartition("/")
         templates = [path, f"{parent}/{{id}}/"] if last else [path]
@@ -261,7 +265,7 @@ class Sandbox:
     def _process(self, request: web.BaseRequest, record: RecordedRequest) -> web.Response:
         if record.route is None:
             return consent.message_page("Not found", "There is no such page.", 404)
-        if not record.path.endswith("/"):
+        if not record.path.endswith("/") and record.route != DESCRIPTION_PATH:
             url = request.rel_url
             query = f"?{url.raw_query_string}" if url.raw_query_string else ""
             return web.Response(
@@ -289,7 +293,7 @@ class Sandbox:
 
 
 def _is_protected(record: RecordedRequest) -> bool:
-    return record.route is not None and not record.route.startswith("/oauth/")
+    return record.route is not None and not record.route.startswith(("/oauth/", DESCRIPTION_PATH))
 
 
 def _disconnect(request: web.BaseRequest) -> web.Response:

@@ -11,6 +11,7 @@ from aiohttp import web
 from ezeep_async.sandbox.behaviour import Behaviour, Clock
 from ezeep_async.sandbox.state.organization import Organization
 from ezeep_async.sandbox.tokens import Grants
+from ezeep_async.settings import Endpoints
 
 
 Handler = Callable[..., web.Response]
@@ -26,6 +27,7 @@ class State:
     behaviour: Behaviour
     clock: Clock
     grants: Grants
+    endpoints: Callable[[], Endpoints]
     forms: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict[str, dict[str, str]], repr=False)
     """The open consent forms: anti-forgery value, hidden fields."""
 
