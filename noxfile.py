@@ -115,6 +115,13 @@ def loops(session: nox.Session, kind: str) -> None:
 
 
 @nox.session
+def openapi(session: nox.Session) -> None:
+    """The responses of a sandbox against its OpenAPI description, by schemathesis; `-- --max-examples 300` for more."""
+    session.install(".[yaml]", *_group("openapi"))
+    session.run("python", "tests/sandbox/openapi/run.py", *session.posargs, env=INSTALLED)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, spelling, and the words that CONTRIBUTING.md replaces."""
     session.install(*_group("lint"))

@@ -179,7 +179,7 @@ def _json_object(request: RecordedRequest) -> dict[str, object]:
     except msgspec.ValidationError:
         errors = {"non_field_errors": ["Invalid data. Expected a dictionary."]}
         raise Refused(json_response(errors, 400)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refused(400, f"JSON parse error - {error}") from None
 
 

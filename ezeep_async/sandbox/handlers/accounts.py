@@ -130,9 +130,9 @@ def _expire_date(value: Any) -> str:
         if _DATETIME.fullmatch(value) is None:  # `fromisoformat` accepts more formats than the service
             raise ValueError
         moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        return _stamp(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+    except (TypeError, ValueError, OverflowError):
         raise WrongField(_WRONG_FORMAT) from None
-    return _stamp(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
 
 
 def _stamp(moment: datetime) -> str:

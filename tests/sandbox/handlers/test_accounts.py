@@ -107,6 +107,8 @@ async def test_invitations(server, client):
         "2021-07-22T15",
         "2021-07-22T15:15:33,5",
         "2021-W29-4T15:15:33",
+        "0001-01-01T00:00:00+01:00",  # no such time in UTC
+        "9999-12-31T23:59:59-01:00",
     ],
 )
 async def test_invitation_dates(client, wrong):

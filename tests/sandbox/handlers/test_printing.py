@@ -101,6 +101,8 @@ async def test_bodies_that_are_not_json_objects(client):
     assert error["detail"].startswith("JSON parse error")
     status, error = await client("POST", GROUPS, data=b'{"name": "\xff"}', headers=headers)
     assert (status, error["detail"][:16]) == (400, "JSON parse error")
+    status, error = await client("POST", GROUPS, data=b'{"a":' * 100_000, headers=headers)
+    assert (status, error["detail"][:16]) == (400, "JSON parse error")
     assert (await client("POST", GROUPS, json=[1]))[1].keys() == {"non_field_errors"}
     assert (await client("POST", GROUPS, data={"name": "form"}))[0] == 415
 
