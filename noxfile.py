@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -119,6 +120,18 @@ def openapi(session: nox.Session) -> None:
     """The responses of a sandbox against its OpenAPI description, by schemathesis; `-- --max-examples 300` for more."""
     session.install(".[yaml]", *_group("openapi"))
     session.run("python", "tests/sandbox/openapi/run.py", *session.posargs, env=INSTALLED)
+
+
+CALLS = json.loads(Path("benchmarks/calls.json").read_text())
+
+
+# Of one version: the calls inside asyncio differ, the SDK's own are the same in all.
+@nox.session(python=CALLS["python"])
+def calls(session: nox.Session) -> None:
+    """Function calls of a page and of a request, against benchmarks/calls.json; `-- --update` writes that file."""
+    packages = [f"{name}=={version}" for name, version in CALLS["packages"].items()]
+    session.install(".[otel]", *(["--upgrade"] if "--update" in session.posargs else packages))
+    session.run("python", "benchmarks/count_calls.py", *session.posargs, env=INSTALLED)
 
 
 @nox.session
