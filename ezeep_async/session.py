@@ -29,6 +29,7 @@ from ezeep_async._wire.requests import (
     checked_json,
     checked_params,
     checked_text,
+    origins,
 )
 from ezeep_async._wire.responses import decode_response
 from ezeep_async.auth.app import OAuthApp
@@ -186,8 +187,8 @@ class EzeepSession:
         """Create a session from environment variables.
 
         Reads `EZEEP_CLIENT_ID`, `EZEEP_CLIENT_SECRET`, `EZEEP_REDIRECT_URI`, `EZEEP_TOKEN_FILE`, `EZEEP_ACCESS_TOKEN`,
-        `EZEEP_ACCOUNT_URL` and `EZEEP_API_URL`. Without a token file, `EZEEP_ACCESS_TOKEN` is used until it expires and
-        is never refreshed (see `ReadOnlyTokens`).
+        `EZEEP_ACCOUNT_URL`, `EZEEP_API_URL` and `EZEEP_PRINT_URL`. Without a token file, `EZEEP_ACCESS_TOKEN` is used
+        until it expires and is never refreshed (see `ReadOnlyTokens`).
 
         Args:
             environ: Environment variables; `os.environ` by default.
@@ -313,7 +314,7 @@ class EzeepSession:
 
         Args:
             method: HTTP method in any case, other than CONNECT and TRACE.
-            path_or_url: A path on the API host that starts with `/`, or a URL on one of the two hosts.
+            path_or_url: A path on the API host that starts with `/`, or a URL on one of the hosts in `Endpoints`.
             params: Query parameters, added to those in `path_or_url`.
             json: Body to encode as JSON; None for no body.
             idempotent: Whether the request may be retried. None: only GET, HEAD and OPTIONS are.
@@ -380,15 +381,14 @@ class EzeepSession:
         url = URL(path_or_url)
         host, path = Host.API, url.raw_path
         if url.absolute:
-            endpoints = self._core.endpoints
-            for candidate, base in ((Host.API, URL(endpoints.api)), (Host.ACCOUNT, URL(endpoints.account))):
+            for candidate, base in origins(self._core.endpoints).items():
                 prefix = base.raw_path.rstrip("/")
                 if url.origin() == base.origin() and path.startswith(prefix + "/") and url.user is None:
                     host, path = candidate, path[len(prefix) :]
                     break
             else:
                 raise ValueError(
-                    f"{url.host or path_or_url!r} is not one of the two endpoints: the token is sent to no other host"
+                    f"{url.host or path_or_url!r} is not one of the endpoints: the token is sent to no other host"
                 )
         if not path.startswith("/") or path.startswith("//") or path_or_url.startswith("//"):
             raise ValueError(f"{path_or_url!r} is not a path: start it with one slash")

@@ -11,9 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from yarl import URL
-
-from ezeep_async._wire.requests import Host, Request
+from ezeep_async._wire.requests import Request, origins
 from ezeep_async.settings import Endpoints
 from ezeep_async.version import __version__
 
@@ -38,7 +36,7 @@ class Tracing:
         self._context, self._trace = context, trace
         self._tracer = trace.get_tracer("ezeep_async", __version__)
         self._has_failed = False
-        self._servers = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
+        self._servers = origins(endpoints)
 
     @property
     def is_active(self) -> bool:

@@ -20,7 +20,7 @@ from yarl import URL
 from ezeep_async import errors
 from ezeep_async._runtime import forks
 from ezeep_async._text.redaction import Secret
-from ezeep_async._wire.requests import Host, Phase, Request
+from ezeep_async._wire.requests import Host, Phase, Request, origins
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
@@ -139,7 +139,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
         self._is_inherited = False
-        self._bases = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
+        self._bases = origins(endpoints)
         self._proxies: dict[Host, _Proxy] = {}
         # With each request, as a borrowed connector knows nothing of it.
         self._ssl = True if settings.ssl_context is None else settings.ssl_context
@@ -190,7 +190,7 @@ class Transport:
         raise failure
 
     def url(self, request: Request) -> URL:
-        """The full URL, always on one of the two configured origins."""
+        """The full URL, always on one of the configured origins."""
         base = self._bases[request.host]
         path = request.path if base.raw_path == "/" else base.raw_path + request.path
         if not request.query:

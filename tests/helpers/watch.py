@@ -4,7 +4,7 @@ Secrets are the tokens, codes and verifiers that the sandbox and the client make
 what is sent as Basic credentials. Exposed is what appears in log lines (at DEBUG, whatever level a test has set), in errors
 with their attributes and causes, in warnings, in the repr of every public object, in the output of the command, in the
 audit logs of provisioning, and in the headers of requests, except in the two headers for secrets: `Authorization` may go
-to the two hosts of a session, and `Proxy-Authorization` to a proxy.
+to the hosts of a session, and `Proxy-Authorization` to a proxy.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Watch:
     output: list[str] = attrs.field(factory=list[str])
     """Everything that a person could have read."""
     origins: set[URL] = attrs.field(factory=set[URL])
-    """The two hosts of every session."""
+    """The hosts of every session."""
     authorized: list[URL] = attrs.field(factory=list[URL])
     """Where requests with `Authorization` were sent."""
     past_the_proxy: list[URL] = attrs.field(factory=list[URL])
