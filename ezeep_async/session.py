@@ -43,12 +43,14 @@ from ezeep_async.models.reconciled import Reconciled
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.printers import Printers
 from ezeep_async.resources.users import Users
 from ezeep_async.settings import Endpoints, Settings
 
 
 if TYPE_CHECKING:
     from ezeep_async.provisioning.service import Provisioning
+    from ezeep_async.resources.printing import Printing
 
 
 class SessionOptions(TypedDict, total=False):
@@ -111,6 +113,8 @@ class EzeepSession:
         groups: Groups and their members.
         accounts: Account users: names, e-mail addresses, roles.
         invitations: Invitations to the organization.
+        printers: Printers of the logged-in user.
+        printing: Print documents, and follow their jobs.
         provisioning: Plan and apply group memberships.
 
     Note:
@@ -173,6 +177,15 @@ class EzeepSession:
         self.groups = Groups(core, self.users)
         self.accounts = Accounts(core)
         self.invitations = Invitations(core)
+        self.printers = Printers(core)
+
+    @cached_property
+    def printing(self) -> Printing:
+        """Print documents, and follow their jobs. Imported at its first use: most programs do not print."""
+        from ezeep_async.resources.printing import Printing
+
+        core = self._core
+        return Printing(core, core.storage(), self.printers, core.settings.deadline)
 
     @cached_property
     def provisioning(self) -> Provisioning:

@@ -140,7 +140,8 @@ class Transport:
         self._closed = False
         self._is_inherited = False
         self._bases = origins(endpoints)
-        self._proxies: dict[Host, _Proxy] = {}
+        self._proxies: dict[Host | URL, _Proxy] = {}
+        """Proxy of each host, and of each other origin."""
         # With each request, as a borrowed connector knows nothing of it.
         self._ssl = True if settings.ssl_context is None else settings.ssl_context
         self._timeout = aiohttp.ClientTimeout(
@@ -187,6 +188,43 @@ class Transport:
         finally:
             _phase.reset(context)
         # Outside of the handler, without the original as context: see `_failure_of`.
+        raise failure
+
+    async def put(
+        self,
+        url: URL,
+        body: aiohttp.Payload,
+        headers: Mapping[str, str],
+        *,
+        name: str,
+        secrets: tuple[str, ...],
+        phase: Phase,
+    ) -> RawResponse:
+        """Send a PUT without a token to an address of the storage, and read the whole response.
+
+        Over the same connections as `send`: their session has no cookies and no default credentials. Raises as `send`.
+        """
+        session = self._session_now()
+        origin = url.origin()
+        proxy = self._proxies.get(origin) or self._proxies.setdefault(origin, self._proxy_for(origin))
+        context = _phase.set(phase)
+        try:
+            async with session.put(
+                url,
+                data=body,
+                headers={**headers, **proxy.request_headers},
+                allow_redirects=False,
+                timeout=self._timeout,
+                ssl=self._ssl,
+                proxy=proxy.url,
+                proxy_headers=proxy.headers,
+            ) as response:
+                content = await self._read(response, name, phase)
+                return RawResponse(response.status, response.headers, content, secrets=secrets)
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            failure = _failure_of(error, name, phase)
+        finally:
+            _phase.reset(context)
         raise failure
 
     def url(self, request: Request) -> URL:

@@ -52,6 +52,9 @@ class Request:
     content_type: str = JSON
     idempotent: bool = True
     """Whether repeating the request has no further effect."""
+    once: bool = False
+    """Whether a 408, a 5xx, or a 503 without `Retry-After`, may come from a proxy after the request was carried out, so that
+    it must not be repeated: a second copy is on paper."""
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """Secrets in the body, which the server may repeat."""
 
