@@ -101,7 +101,9 @@ class Printing:
             return list(self.printers.values())
         user = self.organization.users.get(person.id)
         groups = () if user is None else user.groups
-        return [printer for printer in self.printers.values() if any(each in groups for each in printer.groups)]
+        return [
+            printer for printer in self.printers.values() if any(each in groups for each in printer.groups)
+        ]
 
     # --- uploads and jobs
 
@@ -126,7 +128,10 @@ class Printing:
         number = self._random.randrange(1_000_000, 10_000_000)
         job_id = f"node-d000009:{printer.name}_tpcb_{len(self.jobs) + 41}_{number}#1000000001:3"
         job = SandboxJob(
-            printed=printed(job_id), clock=self.clock, seconds=self.behaviour.job_seconds, queued=printer.is_queue
+            printed=printed(job_id),
+            clock=self.clock,
+            seconds=self.behaviour.job_seconds,
+            queued=printer.is_queue,
         )
         due = [outcome for outcome in self._outcomes if outcome.counts(job.printed)]
         if due:
