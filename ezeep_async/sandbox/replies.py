@@ -29,8 +29,8 @@ Parse = Callable[[Any], object]
 class Refused(Exception):  # control flow of the handlers
     """Ends a handler with an error response."""
 
-    def __init__(self, response: web.Response) -> None:
-        super().__init__(response.status)
+    def __init__(self, response: web.Response, text: str = "") -> None:
+        super().__init__(text or response.status)
         self.response = response
 
 

@@ -11,11 +11,14 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 from multidict import CIMultiDict
+from yarl import URL
 
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.app import OAuthApp
+from ezeep_async.auth.oauth import Pairing
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
+from ezeep_async.sandbox.delivery import deliver_when_ended
 from ezeep_async.sandbox.faults import Faults, retry_after_text
 from ezeep_async.sandbox.handlers import (
     accounts,
@@ -30,7 +33,7 @@ from ezeep_async.sandbox.handlers.routes import RouteTable, State
 from ezeep_async.sandbox.handlers.storage import LARGEST_BLOB
 from ezeep_async.sandbox.records import Host, RecordedRequest
 from ezeep_async.sandbox.replies import Refused, method_not_allowed, refused, storage_error
-from ezeep_async.sandbox.state.jobs import Printed
+from ezeep_async.sandbox.state.jobs import Printed, SandboxJob
 from ezeep_async.sandbox.state.organization import Organization, Person
 from ezeep_async.sandbox.state.printers import example_printers
 from ezeep_async.sandbox.state.printing import Printing
@@ -111,6 +114,7 @@ class Sandbox:
         )
         for printer_name, fields in example_printers(printers):
             self.printing.add_printer(printer_name, **fields)
+        self.printing.on_job = self._deliver
         self._runners: list[web.ServerRunner] = []
         self._ports: dict[Host, int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -146,8 +150,10 @@ class Sandbox:
         Raises:
             AssertionError: The storage host received credentials: see `Storage.leaks`.
         """
-        for task in self._tasks:
+        tasks = [*self._tasks]
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         while self._runners:
             await self._runners.pop().cleanup()
         # Closed transports release their sockets in the next rounds of the loop.
@@ -224,6 +230,58 @@ class Sandbox:
         """Expire all access tokens that were issued so far: requests with them get a 401. Refresh tokens stay valid."""
         self._grants.expire_access_tokens()
 
+    # --- decisions of a person
+
+    def approve(self, url: str, *, user: UUID | str | None = None, allow: bool = True) -> str:
+        """Decide on the consent page, as a person does in a browser.
+
+        Args:
+            url: Address of the page, such as `AuthorizationRequest.url`.
+            user: Id or e-mail address of the person. Default: the admin.
+            allow: False: the person declines.
+
+        Returns:
+            The address that the browser is redirected to: with a code, or with an error.
+
+        Raises:
+            KeyError: There is no such person.
+            ValueError: The page shows an error, and does not redirect.
+        """
+        person = self._person(user) if allow else None
+        try:
+            redirect = consent.authorization(self._state, URL(url).query, person)
+        except Refused as refusal:
+            redirect = refusal
+        if (location := redirect.response.headers.get("Location")) is None:
+            raise ValueError(f"the consent page refuses the request: {redirect}")
+        return location
+
+    def confirm(self, pairing: Pairing | str, *, user: UUID | str | None = None, allow: bool = True) -> None:
+        """Decide about the pairing of a device, as a person does in a browser.
+
+        Args:
+            pairing: What `session.oauth.pair` returned, or the address in it.
+            user: Id or e-mail address of the person. Default: the admin.
+            allow: False: the person declines.
+
+        Raises:
+            KeyError: There is no such person.
+            ValueError: The pairing is unknown, or it was decided already.
+        """
+        url = pairing if isinstance(pairing, str) else pairing.auth_url
+        person = self._person(user) if allow else None
+        try:
+            consent.settle_pairing(self._state, URL(url).query, person)
+        except Refused as refusal:
+            raise ValueError(f"the pairing page refuses the request: {refusal}") from None
+
+    def _person(self, user: UUID | str | None) -> Person:
+        if not isinstance(user, str):
+            return self.organization.people[self.organization.admin_id if user is None else user]
+        if (person := self.organization.person_with_email(user)) is None:
+            raise KeyError(user)
+        return person
+
     # --- recorded requests
 
     def count(self, route: str) -> int:
@@ -281,6 +339,13 @@ class Sandbox:
         return key
 
     # --- requests
+
+    def _deliver(self, job: SandboxJob) -> None:
+        """Deliver the event of a job when it has ended, if there is an endpoint."""
+        if self.webhooks.endpoints:
+            task = asyncio.get_running_loop().create_task(deliver_when_ended(job, self.webhooks))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _handle(self, host: Host, request: web.BaseRequest) -> web.StreamResponse:
         task = cast("asyncio.Task[Any]", asyncio.current_task())

@@ -81,7 +81,7 @@ class ThreadedSandbox(Sandbox):
     Open it once: `with ThreadedSandbox(users=10) as sandbox`. It keeps running across any number of `asyncio.run`.
 
     Every thread may, during requests too: read what was recorded (`count`, `requests`, `refreshes`...), use
-    `tokens`, `expire_access_tokens`, `reset_counts`, `clock.advance` and `faults`, set fields of `behaviour`, and
+    `tokens`, `approve`, `confirm`, `expire_access_tokens`, `reset_counts`, `clock.advance` and `faults`, set fields of `behaviour`, and
     await `hold.arrived()` in its own event loop. The records of `organization` are not thread-safe: change
     them before the requests, or with `call`.
 

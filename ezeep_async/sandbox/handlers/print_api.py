@@ -16,8 +16,7 @@ from ezeep_async.sandbox.state.jobs import Printed
 from ezeep_async.sandbox.state.organization import Person
 from ezeep_async.sandbox.state.printers import SandboxPrinter
 from ezeep_async.sandbox.state.printing import Upload
-from ezeep_async.sandbox.state.storage import Content
-from ezeep_async.sandbox.uploads import unwrapped
+from ezeep_async.sandbox.state.storage import Content, unwrapped
 
 
 routes = RouteTable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -116,14 +117,19 @@ class SandboxJob:
         return self.printed.job_id
 
     @property
+    def seconds_left(self) -> float:
+        """Time until its final status, in seconds; infinite in a queue."""
+        if self._ended:
+            return 0.0
+        if self.queued:
+            return math.inf
+        return max(0.0, self.seconds - (self.clock.now() - self.started).total_seconds())
+
+    @property
     def progress(self) -> float:
         """The elapsed part of its time, from 0 to 1."""
-        if self._ended:
-            return 1.0
-        if self.queued:
-            return 0.0
-        elapsed = (self.clock.now() - self.started).total_seconds()
-        return 1.0 if elapsed >= self.seconds else elapsed / self.seconds
+        left = self.seconds_left
+        return 0.0 if math.isinf(left) else 1 - left / self.seconds if left else 1.0
 
     @property
     def is_final(self) -> bool:

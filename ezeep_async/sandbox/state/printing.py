@@ -42,6 +42,8 @@ class Printing:
     """What PrepareUpload or a print by URL gave a `fileid`."""
     web: dict[str, bytes] = attrs.field(init=False, factory=dict[str, bytes], repr=False)
     """The documents that the sandbox finds at addresses. It connects to none; others give `b""`."""
+    on_job: Callable[[SandboxJob], object] = attrs.field(init=False, default=lambda _: None, repr=False)
+    """Called with each new job."""
     _outcomes: list[Outcome] = attrs.field(init=False, factory=list[Outcome], repr=False)
     _random: random.Random = attrs.field(init=False, repr=False)
 
@@ -138,6 +140,7 @@ class Printing:
             due[0].hits += 1
             job.outcome = due[0]
         self.jobs[job_id] = job
+        self.on_job(job)
         return job
 
     def script(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from datetime import datetime, timedelta
+from email.message import Message
 from urllib.parse import urlencode
 
 import attrs
@@ -95,3 +96,26 @@ class Storage:
         """Expire all URLs that were signed so far: requests with them get a 403."""
         for signed in self._signed.values():
             signed.expired = True
+
+
+def unwrapped(data: bytes, content_type: str) -> bytes:
+    """Return a document without the multipart frame that it was uploaded in, if there is one.
+
+    Args:
+        data: The stored bytes.
+        content_type: Their content type.
+
+    Returns:
+        The first part of a `multipart/form-data` body, or the data unchanged.
+    """
+    header = Message()
+    header["Content-Type"] = content_type
+    boundary = header.get_boundary()
+    if header.get_content_type() != "multipart/form-data" or boundary is None:
+        return data
+    # Split by hand: the parsers of the standard library change line endings of binary parts.
+    delimiter = b"--" + boundary.encode("latin-1", "replace")
+    start = data.find(delimiter)
+    begin = data.find(b"\r\n\r\n", start)
+    end = data.find(b"\r\n" + delimiter, begin + 2)
+    return data[begin + 4 : end] if -1 not in {start, begin, end} else data
