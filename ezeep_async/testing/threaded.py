@@ -81,21 +81,28 @@ class ThreadedSandbox(Sandbox):
     Open it once: `with ThreadedSandbox(users=10) as sandbox`. It keeps running across any number of `asyncio.run`.
 
     Every thread may, during requests too: read what was recorded (`count`, `requests`, `refreshes`...), use
-    `tokens`, `expire_access_tokens`, `reset_counts`, `clock.advance` and `faults`, set fields of `behaviour`, and
+    `tokens`, `approve`, `confirm`, `expire_access_tokens`, `reset_counts`, `clock.advance` and `faults`, set fields of `behaviour`, and
     await `hold.arrived()` in its own event loop. The records of `organization` are not thread-safe: change
     them before the requests, or with `call`.
 
     Args:
         users: Number of printing users, 0 or more.
         groups: Number of groups, 0 or more.
+        printers: Number of printers, 0 or more.
         seed: Seed of all ids, names and memberships.
         **behaviour: Fields of `Behaviour`.
     """
 
     def __init__(
-        self, *, users: int = 134, groups: int = 13, seed: int = 0, **behaviour: Unpack[BehaviourOptions]
+        self,
+        *,
+        users: int = 134,
+        groups: int = 13,
+        printers: int = 4,
+        seed: int = 0,
+        **behaviour: Unpack[BehaviourOptions],
     ) -> None:
-        super().__init__(users=users, groups=groups, seed=seed, **behaviour)
+        super().__init__(users=users, groups=groups, printers=printers, seed=seed, **behaviour)
         self._thread = LoopThread()
         self.faults = Faults(self._known_route, partial(_Hold, thread=self._thread))
 
