@@ -56,7 +56,7 @@ class Order:
     def request(self, document: Mapping[str, str], secrets: tuple[str, ...] = ()) -> Request:
         """Print `document`, which is a `fileid` or a `fileurl`."""
         values: dict[str, object] = {
-            **document,
+            **{name: str(value) for name, value in document.items()},  # a `Secret` is not encoded
             "type": self.type,
             "printerid": str(self.printer_id),
             "printanddelete": self.delete_after,

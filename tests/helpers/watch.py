@@ -43,8 +43,10 @@ from ezeep_async import (
 from ezeep_async._http.transport import USER_AGENT, Transport
 from ezeep_async._wire.requests import Request
 from ezeep_async._wire.responses import RawResponse
+from ezeep_async._wire.uploads import StoragePut, UploadTarget
 from ezeep_async.blocking.session import BlockingSession
 from ezeep_async.provisioning.runs.audit import AuditLog
+from ezeep_async.sandbox.state.storage import Storage
 from ezeep_async.sandbox.tokens import Grants
 
 
@@ -70,7 +72,9 @@ SHOWN = (
     RedisTokenStore,
     Request,
     Settings,
+    StoragePut,
     TokenSet,
+    UploadTarget,
 )
 """Objects that people print."""
 
@@ -129,6 +133,12 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Watch:
         watch.secrets.update(each for each in found if each is not None and len(each) >= SHORTEST)
 
     after(Grants, "_issue", lambda _, tokens: secret(tokens.access_token, tokens.refresh_token))
+    # Only the signature: its owner knows everything else in the address of an upload.
+    after(
+        Storage,
+        "sign",
+        lambda _, url: secret(URL(url).query["sig"], url.partition("sig=")[2].partition("&")[0]),
+    )
     after(Grants, "authorize", lambda _, code: secret(code))
     after(AuthorizationRequest, "__init__", lambda request, _: secret(request.code_verifier))
     after(OAuthApp, "__init__", lambda app, _: secret(app.client_secret))
@@ -245,6 +255,8 @@ def _watch_requests(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
 
     def look(request: ClientRequest, tunnel: bool) -> None:
         origin = request.url.origin()
+        # The signature in the address of an upload is for the storage, which is none of the hosts.
+        url = request.url if origin in watch.origins else request.url.with_query(None)
         for name, value in request.headers.items():
             match name.lower():
                 case "authorization":
@@ -256,7 +268,7 @@ def _watch_requests(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
                 case "cookie":
                     watch.cookies.append(origin)
                 case _:
-                    watch.output.append(f"{request.method} {request.url} with {name}: {value}")
+                    watch.output.append(f"{request.method} {url} with {name}: {value}")
 
     monkeypatch.setattr(ClientRequest, "send", send)
 
