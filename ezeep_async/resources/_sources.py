@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
@@ -66,7 +67,9 @@ async def open_source(source: object) -> Source:
     if isinstance(source, io.TextIOBase):
         raise TypeError('source is a text file: open it with mode "rb"')
     if isinstance(source, _Readable):
-        return await _FileSource.of(source)
+        # A file object with async methods, such as anyio's, or an asyncio.StreamReader.
+        is_async = inspect.iscoroutinefunction(source.read)
+        return _StreamSource(_AsyncFileChunks(source)) if is_async else await _FileSource.of(source)
     if isinstance(source, AsyncIterable):
         return _StreamSource(_AsyncChunks(aiter(cast("AsyncIterable[object]", source))))
     if isinstance(source, Iterable):
@@ -123,7 +126,8 @@ class _FileSource:
             if not (hasattr(file, "seekable") and hasattr(file, "tell") and file.seekable() is True):
                 return None
             start = file.tell()
-            size = file.seek(0, os.SEEK_END) - start
+            file.seek(0, os.SEEK_END)
+            size = file.tell() - start
             file.seek(start)
             return start, max(0, size)
 
@@ -158,11 +162,18 @@ class _FileChunks:
 
     async def more(self, want: int) -> list[Part]:
         chunk = await asyncio.to_thread(self._file.read, want)
-        if hasattr(chunk, "__await__"):  # a file object with async methods, such as anyio's
-            chunk = await chunk
         if chunk is None:
             raise ValueError("source is a file in non-blocking mode: pass its content instead")
         part = _checked(chunk)
+        return [part] if part else []
+
+
+class _AsyncFileChunks:
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    async def more(self, want: int) -> list[Part]:
+        part = _checked(await self._file.read(want))
         return [part] if part else []
 
 

@@ -255,8 +255,9 @@ def _watch_requests(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
 
     def look(request: ClientRequest, tunnel: bool) -> None:
         origin = request.url.origin()
-        # The signature in the address of an upload is for the storage, which is none of the hosts.
-        url = request.url if origin in watch.origins else request.url.with_query(None)
+        # The signature in the address of an upload is for the storage.
+        is_upload = request.url.path.startswith("/userstorage/")
+        url = request.url.with_query(None) if is_upload else request.url
         for name, value in request.headers.items():
             match name.lower():
                 case "authorization":
