@@ -1,7 +1,7 @@
 """Uploads to the storage of the print service: another origin, which gets no token.
 
-A request has two time limits: `read_timeout` for each wait without progress, and `deadline` for all its attempts. There is no
-limit for the whole upload, which consists of many requests and depends on the size of the document.
+A request has two time limits: one for each wait without progress, and `deadline` for all its attempts. There is no limit for
+the whole upload, which consists of many requests and depends on the size of the document.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from ezeep_async.settings import Settings
 
 CHUNK = 64 * 1024
 """Bytes that are written at once: the limit of aiohttp's write buffer, so that memory is bounded and progress is seen."""
+SLOWEST = 32 * 1024
+"""Bytes per second that a request may be as slow as. The system takes megabytes at once for sending, so there is no progress
+to be seen while they are on their way: this time is added to `read_timeout`."""
 
 logger = logging.getLogger("ezeep_async.http")
 
@@ -95,7 +98,8 @@ class Storage:
             await limiter.acquire(at_head=attempt > 1)
             try:
                 started = asyncio.get_running_loop().time()
-                limits = Attempt(self._settings.deadline - spent, self._settings.read_timeout)
+                patience = self._settings.read_timeout + request.size / SLOWEST
+                limits = Attempt(self._settings.deadline - spent, patience)
                 outcome = await self._try_once(request, limits, attempt)
                 spent += limits.used
                 if isinstance(outcome, RawResponse):
@@ -119,7 +123,8 @@ class Storage:
                 response = await self._exchange(request, limits, number)
         except TimeoutError:
             return errors.RequestTimeout(
-                f"{request.name}: no progress within the {limits.limit} of {getattr(self._settings, limits.limit):g} s",
+                f"{request.name}: no progress within the {limits.limit} of {getattr(self._settings, limits.limit):g} s "
+                f"for {request.size} bytes",
                 request_sent=limits.sent,
             )
         except (errors.TransportError, errors.UnexpectedResponse) as error:

@@ -35,6 +35,11 @@ class StoragePut:
     """The body, in pieces that are not copied together."""
 
     @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum(map(len, self.parts))
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """The parts of the address that the storage may repeat."""
         return (self.url, *secrets_of_url(self.url))
