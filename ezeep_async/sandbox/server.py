@@ -125,13 +125,14 @@ class Sandbox:
         if self._ports:
             raise RuntimeError("a Sandbox can be opened once: create another one")
         try:
-            for host in _ROUTES:
+            for number, host in enumerate(_ROUTES):
+                port = self.behaviour.port + number if self.behaviour.port else 0
                 server = web.Server(partial(self._handle, host), access_log=None)
                 runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_TIMEOUT_S)
                 self._runners.append(runner)
                 await runner.setup()
                 # The backlog is for tests that begin with thousands of connections at once.
-                await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+                await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
                 self._ports[host] = int(runner.addresses[0][1])
             self.storage.origin = self._origin("blobs")
         except BaseException:
