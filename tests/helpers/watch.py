@@ -17,7 +17,6 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import attrs
 import pytest
@@ -46,7 +45,6 @@ from ezeep_async._wire.requests import Request
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.blocking.session import BlockingSession
 from ezeep_async.provisioning.runs.audit import AuditLog
-from ezeep_async.sandbox.state.storage import Storage
 from ezeep_async.sandbox.tokens import Grants
 
 
@@ -132,9 +130,6 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
     after(Grants, "_issue", lambda _, tokens: secret(tokens.access_token, tokens.refresh_token))
     after(Grants, "authorize", lambda _, code: secret(code))
-    after(
-        Storage, "sign", lambda _, url: secret(sig := URL(url).query["sig"], quote(sig, safe=""), quote(sig))
-    )
     after(AuthorizationRequest, "__init__", lambda request, _: secret(request.code_verifier))
     after(OAuthApp, "__init__", lambda app, _: secret(app.client_secret))
     after(OAuthApp, "basic_authorization", lambda _, header: app_secret(secret, header))
