@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from aiohttp import web
@@ -235,8 +235,7 @@ def _options(properties: object) -> dict[str, object]:
     if not isinstance(properties, dict):
         raise _refused(_INVALID_PARAMETER, "properties is no object.")
     options: dict[str, object] = {}
-    given: dict[str, object] = properties
-    for name, value in given.items():
+    for name, value in cast("dict[str, object]", properties).items():
         known = _SPELLING.get(name.lower())
         # By the exact type: a bool is an int too.
         if known is not None and type(value) is not _OPTIONS[known]:
