@@ -90,7 +90,7 @@ def printers_page(body: bytes) -> PageBody[Printer]:
 
 def supported_types(body: bytes) -> frozenset[str]:
     """The file types in a configuration. The list ends with a separator, so its last item is empty."""
-    system = _mapping(_mapping(decode_plain(body)).get("System"))
+    system = mapping(mapping(decode_plain(body)).get("System"))
     listed = system.get("FILEEXT")
     if not isinstance(listed, str):
         raise UnexpectedResponse("the configuration has no list of file types", path="$.System.FILEEXT")
@@ -102,7 +102,7 @@ def printer_properties(body: bytes, printer_id: UUID) -> PrinterProperties | Non
 
     The documents contradict themselves and the service: names are null, lists contain null or are absent.
     """
-    rows = [_mapping(row) for row in _list(decode_plain(body)) if isinstance(row, dict)]
+    rows = mappings(decode_plain(body))
     same = [row for row in rows if _text(row.get("Id")).casefold() == str(printer_id)]
     row = next(iter(same or rows), None)
     if row is None:
@@ -115,11 +115,11 @@ def printer_properties(body: bytes, printer_id: UUID) -> PrinterProperties | Non
             _integer(paper.get("YRes")) / TENTHS_PER_MM,
             paper.get("Default") is True,
         )
-        for paper in _mappings(row.get("PaperFormats"))
+        for paper in mappings(row.get("PaperFormats"))
     ]
     trays = [
         Tray(_integer(tray.get("Index")), _text(tray.get("Name")), tray.get("Default") is True)
-        for tray in _mappings(row.get("Trays"))
+        for tray in mappings(row.get("Trays"))
     ]
     color = row.get("ColorSupported", row.get("Color"))
     return PrinterProperties(
@@ -147,7 +147,7 @@ def _orientations(row: Mapping[str, object]) -> tuple[str, ...]:
 
 def status_in(value: object) -> JobStatus | None:
     """The status in a response of `Status`, or in that of an error: it has a `code` instead. None if there is none."""
-    fields = _mapping(value)
+    fields = mapping(value)
     code = _code(fields.get("jobstatus"))
     if code is not None:
         numbers = (_integer(fields.get(f"job{name}")) for name in ("pagesprinted", "pagestotal", "position"))
@@ -166,12 +166,12 @@ def read_status(body: bytes) -> JobStatus:
 
 def job_id_in(value: object) -> str | None:
     """The id of the job in a response of `Print`."""
-    return _text(_mapping(value).get("jobid")) or None
+    return _text(mapping(value).get("jobid")) or None
 
 
 def file_id_in(value: object) -> str | None:
     """The id of the file in a response of `Print`: that of a document that the service still fetches."""
-    return _text(_mapping(value).get("fileid")) or None
+    return _text(mapping(value).get("fileid")) or None
 
 
 def queued_page(body: bytes) -> PageBody[QueuedJob]:
@@ -189,12 +189,14 @@ def _queued(row: Mapping[str, object]) -> QueuedJob:
     return QueuedJob(uuid5(NAMESPACE_OID, encode(row).decode()), row)
 
 
-def _mapping(value: object) -> Mapping[str, object]:
+def mapping(value: object) -> Mapping[str, object]:
+    """The object itself, or an empty one for what is none."""
     return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
-def _mappings(value: object) -> list[Mapping[str, object]]:
-    return [_mapping(each) for each in _list(value) if isinstance(each, dict)]
+def mappings(value: object) -> list[Mapping[str, object]]:
+    """The objects in a list, which may contain null."""
+    return [cast("dict[str, object]", each) for each in _list(value) if isinstance(each, dict)]
 
 
 def _list(value: object) -> list[object]:

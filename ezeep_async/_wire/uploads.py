@@ -12,7 +12,7 @@ from yarl import URL
 
 from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.converter import decode_plain
-from ezeep_async._wire.printing import secrets_of_url
+from ezeep_async._wire.printing import mapping, secrets_of_url
 from ezeep_async.errors import InsecureEndpoint, UnexpectedResponse
 from ezeep_async.settings import is_loopback
 
@@ -89,10 +89,8 @@ def upload_target(body: bytes) -> UploadTarget:
 
     Raises `InsecureEndpoint` for an address that is not https, but for loopback.
     """
-    values = decode_plain(body)
-    file_id, address = (
-        (values.get("fileid"), values.get("sasUri")) if isinstance(values, dict) else (None, None)
-    )
+    values = mapping(decode_plain(body))
+    file_id, address = values.get("fileid"), values.get("sasUri")
     if not isinstance(file_id, str) or not file_id:
         raise UnexpectedResponse("the response has no id of a file", path="$.fileid")
     try:
@@ -103,7 +101,8 @@ def upload_target(body: bytes) -> UploadTarget:
         host, expiry, userless, url = None, None, False, URL()
     if not isinstance(address, str) or not host or not userless:
         raise UnexpectedResponse("the response has no address for the upload", path="$.sasUri")
-    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
+    scheme = url.scheme.lower()
+    if scheme != "https" and not (scheme == "http" and is_loopback(host)):
         raise InsecureEndpoint(
             f"the address for the upload, on {host}, is not https: the document is not sent. Check the print service"
         )

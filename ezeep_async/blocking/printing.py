@@ -171,8 +171,8 @@ def _printing(
 
     def body(instance: Any, /, *args: P.args, **kwargs: P.kwargs) -> BlockingPrintJob:
         printing = cast("BlockingPrinting", instance)
-        expression = f"await {printing._called}.{name}(...)"
-        bound = signature.bind(printing._aio, *args, **kwargs)
+        expression = f"await session.printing.{name}(...)"
+        bound = signature.bind(printing.source(), *args, **kwargs)
         source = bound.arguments.get("source")
 
         async def start(source: object) -> PrintJob:
@@ -184,7 +184,7 @@ def _printing(
             job = _read_here(expression, source, start)
         else:
             job = portal.run(expression, start, source)
-        return BlockingPrintJob(job, printing._source)
+        return BlockingPrintJob(job, printing.source)
 
     return shaped(func, body)
 
@@ -198,11 +198,12 @@ class BlockingPrinting:
     _called = "session.printing"
 
     def __init__(self, printing: Callable[[], Printing]) -> None:
-        self._source = printing
+        self.source = printing
+        """Internal: the async form, on the event loop of this process."""
 
     @property
     def _aio(self) -> Printing:
-        return self._source()
+        return self.source()
 
     print_file = _printing(Printing.print_file)
     print_url = _printing(Printing.print_url)

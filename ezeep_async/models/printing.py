@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import attrs
@@ -52,7 +52,8 @@ def _is_side(value: object) -> bool:
 
 def _is_paper(value: object) -> bool:
     if isinstance(value, tuple):
-        return len(value) == 2 and all(map(_is_side, value))
+        sides = cast("tuple[object, ...]", value)
+        return len(sides) == 2 and all(map(_is_side, sides))
     return _is_text(value)
 
 

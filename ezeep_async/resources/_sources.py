@@ -63,7 +63,7 @@ async def open_source(source: object) -> Source:
     if isinstance(source, str | os.PathLike):
         return await _FileSource.open(Path(cast("str", source)))
     if isinstance(source, bytes | bytearray | memoryview):
-        return _BytesSource(memoryview(source).cast("B"))
+        return _BytesSource(memoryview(cast("bytes", source)).cast("B"))
     if isinstance(source, io.TextIOBase):
         raise TypeError('source is a text file: open it with mode "rb"')
     if isinstance(source, _Readable):
@@ -275,7 +275,9 @@ def _checked(chunk: object) -> Part:
     if isinstance(chunk, bytes):
         return chunk
     if isinstance(chunk, bytearray | memoryview):
-        return bytes(chunk)  # a copy: its owner may write the next chunk into the same buffer
+        return bytes(
+            cast("bytearray", chunk)
+        )  # a copy: its owner may write the next chunk into the same buffer
     if isinstance(chunk, str):
         raise TypeError("source gives text: it must give bytes")
     raise TypeError(f"source must give bytes, not {type(chunk).__name__}")

@@ -75,7 +75,7 @@ class PrintJob:
     printer_id: UUID
     is_queue: bool = False
     """Whether the job waits in a pull queue for its release. False for a printer that was given as an id with `check=False`."""
-    _printing: Printing = attrs.field(kw_only=True, repr=False, eq=False)
+    _printing: Printing = attrs.field(alias="printing", kw_only=True, repr=False, eq=False)
 
     async def status(self) -> JobStatus:
         """Read the status of the job.
