@@ -47,7 +47,7 @@ class StoragePut:
 
 @attrs.frozen
 class UploadTarget:
-    """The answer to `PrepareUpload`: where one document is uploaded to, with the right to write it in the address."""
+    """The response of `PrepareUpload`: where one document is uploaded to, with the right to write it in the address."""
 
     file_id: str
     url: Secret

@@ -381,8 +381,11 @@ class Printing:
                 file_id = _still_fetching(error, document if repeats else {})
                 if file_id is None:
                     raise _refused(error) from None
-            except (ApiError, OutcomeUnknown) as error:
-                raise _failure(error, is_queue) from error
+            except OutcomeUnknown as error:
+                raise _lost(error, is_queue) from error.__cause__
+            except ApiError as error:
+                # What was not processed, and what concerns the token, is no refusal of the job.
+                raise (error if error.status in {401, 429, 503} else _refused(error)) from error.__cause__
             repeats += 1
             document = {"fileid": file_id}
             delay = backoff(repeats, random.random)
@@ -400,21 +403,19 @@ class Printing:
         try:
             body = decode_response(request, response, decode_plain)
         except UnexpectedResponse as error:
-            raise _unknown(error, is_queue) from error
+            raise _unknown(error, is_queue, error) from error
         if (job_id := job_id_in(body)) is not None:
             return PrintJob(job_id, printer_id, is_queue, printing=self)
         if (status := status_in(body)) is not None:
             raise failed("the print service refused the job", status)
-        raise _unknown(
-            UnexpectedResponse(
-                f"{request.name}: the response has no id of a job",
-                status=response.status,
-                excerpt=response.redacted_excerpt(),
-                request_id=response.request_id,
-                attempts=response.attempts,
-            ),
-            is_queue,
+        empty = UnexpectedResponse(
+            f"{request.name}: the response has no id of a job",
+            status=response.status,
+            excerpt=response.redacted_excerpt(),
+            request_id=response.request_id,
+            attempts=response.attempts,
         )
+        raise _unknown(empty, is_queue, empty) from empty
 
 
 def _still_fetching(error: Conflict, repeated: Mapping[str, str]) -> str | None:
@@ -434,19 +435,17 @@ def _refused(error: ApiError) -> EzeepError:
     return refusal
 
 
-def _failure(error: ApiError | OutcomeUnknown, is_queue: bool) -> EzeepError:
-    if isinstance(error, ApiError):
-        # What was not processed, and what concerns the token, is no refusal of the job.
-        return error if error.status in {401, 429, 503} else _refused(error)
+def _lost(error: OutcomeUnknown, is_queue: bool) -> EzeepError:
+    """The error for a lost response. A 5xx with a code of the print service is a refusal, but not that of a gateway."""
     cause = error.__cause__
     if isinstance(cause, ApiError) and cause.status not in _GATEWAY:
         refusal = _refused(cause)
         if isinstance(refusal, PrintFailed):
             return refusal
-    return _unknown(error, is_queue)
+    return _unknown(error, is_queue, cause or error)
 
 
-def _unknown(error: EzeepError, is_queue: bool) -> OutcomeUnknown:
+def _unknown(error: EzeepError, is_queue: bool, cause: BaseException) -> OutcomeUnknown:
     """The error for a job that may have been accepted, with what to do."""
     find_out = (
         "Look for it in session.printing.queued()"
@@ -454,7 +453,8 @@ def _unknown(error: EzeepError, is_queue: bool) -> OutcomeUnknown:
         else "A person has to look at the printer: the API lists no jobs of a printer"
     )
     return OutcomeUnknown(
-        f"the document may or may not be printed: {error}. {find_out}. Do not print again before",
+        f"the document may or may not be printed, as the response of the print service was lost: {cause}. {find_out}. Do not "
+        "print again before",
         request_id=error.request_id,
         attempts=error.attempts,
     )

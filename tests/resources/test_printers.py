@@ -54,7 +54,7 @@ async def test_a_name_of_several_printers(session: EzeepSession, sandbox: Sandbo
 async def test_a_name_that_no_printer_has(session: EzeepSession, sandbox: Sandbox) -> None:
     """`NotFound` with status 404 and similar names."""
     with pytest.raises(NotFound, match="'Front desk laser'") as caught:
-        await session.printers.find("front desk lazer")
+        await session.printers.find("front desk laser")
     assert caught.value.status == 404
     with pytest.raises(NotFound) as caught:
         await session.printers.find("Zzz")

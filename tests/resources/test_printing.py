@@ -355,7 +355,7 @@ async def test_a_download_that_does_not_end(sandbox: Sandbox) -> None:
 async def test_the_second_412_needs_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """The documents do not say what it contains."""
     monkeypatch.setattr("random.random", lambda: 0.0)
-    answers = iter(
+    replies = iter(
         [
             (412, {"fileid": "ERI_1", "sasUri": ""}),
             (412, {}),
@@ -365,7 +365,7 @@ async def test_the_second_412_needs_no_id(monkeypatch: pytest.MonkeyPatch) -> No
     )
 
     def serve(seen: Seen) -> web.Response:
-        status, body = next(answers)
+        status, body = next(replies)
         return web.json_response(body, status=status)
 
     async with Stub(serve) as stub, session_on(stub.url) as session:
