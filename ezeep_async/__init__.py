@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ezeep_async.auth.stores.redis import RedisTokenStore
     from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
     from ezeep_async.blocking.descriptors import BlockingPaginator
+    from ezeep_async.blocking.printing import BlockingPrintJob
     from ezeep_async.blocking.session import BlockingSession, run_sync
     from ezeep_async.errors import (
         AmbiguousName,
@@ -39,12 +40,14 @@ if TYPE_CHECKING:
         EzeepError,
         InconsistentListing,
         InsecureEndpoint,
+        JobTimeout,
         MissingPeople,
         NotFound,
         OutcomeUnknown,
         PaginationLoop,
         PairingTimeout,
         PermissionDenied,
+        PrintFailed,
         RateLimited,
         ReauthorizationRequired,
         RequestTimeout,
@@ -61,10 +64,15 @@ if TYPE_CHECKING:
         TransportError,
         UnexpectedRedirect,
         UnexpectedResponse,
+        UnsupportedFileType,
+        UnsupportedOption,
+        UploadExpired,
         is_retryable,
     )
     from ezeep_async.models.accounts import AccountUser, Invitation
     from ezeep_async.models.groups import Group, Origin
+    from ezeep_async.models.printers import PaperFormat, Printer, PrinterProperties, Tray
+    from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
     from ezeep_async.models.reconciled import Reconciled
     from ezeep_async.models.unset import UNSET, Unset
     from ezeep_async.models.users import GroupRef, User
@@ -74,6 +82,7 @@ if TYPE_CHECKING:
     from ezeep_async.provisioning.inputs.problems import InvalidInput
     from ezeep_async.provisioning.plans.plan import Plan
     from ezeep_async.provisioning.runs.report import ProvisioningFailed, Report, report_of
+    from ezeep_async.resources.printing import PrintJob
     from ezeep_async.session import EzeepSession
     from ezeep_async.settings import Endpoints, Settings
 
@@ -92,6 +101,7 @@ __all__ = [
     "BadRequest",
     "BlockingCallError",
     "BlockingPaginator",
+    "BlockingPrintJob",
     "BlockingSession",
     "ConcurrentModification",
     "Conflict",
@@ -110,6 +120,8 @@ __all__ = [
     "InsecureEndpoint",
     "InvalidInput",
     "Invitation",
+    "JobStatus",
+    "JobTimeout",
     "KeepAlive",
     "KeyringTokenStore",
     "MemoryTokenStore",
@@ -123,9 +135,16 @@ __all__ = [
     "Paginator",
     "Pairing",
     "PairingTimeout",
+    "PaperFormat",
     "PermissionDenied",
     "Plan",
+    "PrintFailed",
+    "PrintJob",
+    "PrintOptions",
+    "Printer",
+    "PrinterProperties",
     "ProvisioningFailed",
+    "QueuedJob",
     "RateLimited",
     "ReadOnlyTokens",
     "ReauthorizationRequired",
@@ -149,9 +168,13 @@ __all__ = [
     "TokenStoreError",
     "TransientAuthError",
     "TransportError",
+    "Tray",
     "UnexpectedRedirect",
     "UnexpectedResponse",
     "Unset",
+    "UnsupportedFileType",
+    "UnsupportedOption",
+    "UploadExpired",
     "User",
     "__version__",
     "finish_refresh_on",
@@ -174,10 +197,13 @@ _NAMES = {
     "auth.stores.redis": "RedisTokenStore",
     "auth.tokens": "MemoryTokenStore TokenSet TokenStore",
     "blocking.descriptors": "BlockingPaginator",
+    "blocking.printing": "BlockingPrintJob",
     "blocking.session": "BlockingSession run_sync",
-    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse is_retryable",
+    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",
     "models.accounts": "AccountUser Invitation",
     "models.groups": "Group Origin",
+    "models.printers": "PaperFormat Printer PrinterProperties Tray",
+    "models.printing": "JobStatus PrintOptions QueuedJob",
     "models.reconciled": "Reconciled",
     "models.unset": "UNSET Unset",
     "models.users": "GroupRef User",
@@ -187,6 +213,7 @@ _NAMES = {
     "provisioning.inputs.problems": "InvalidInput",
     "provisioning.plans.plan": "Plan",
     "provisioning.runs.report": "ProvisioningFailed Report report_of",
+    "resources.printing": "PrintJob",
     "session": "EzeepSession",
     "settings": "Endpoints Settings",
 }

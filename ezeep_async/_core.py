@@ -18,6 +18,7 @@ import attrs
 from ezeep_async._exclusive import Exclusive, Lost
 from ezeep_async._http.sender import Sender, send_oauth
 from ezeep_async._http.stats import Stats
+from ezeep_async._http.storage import Storage
 from ezeep_async._http.tracing import Tracing
 from ezeep_async._http.transport import Transport
 from ezeep_async._runtime import forks
@@ -180,6 +181,14 @@ class Core:
                 await self.open()
             self._check_loop()
             return await self._sender.send(request)
+
+    @property
+    def settings(self) -> Settings:
+        return self._sender.settings
+
+    def storage(self) -> Storage:
+        """A client for uploads to the storage of the print service."""
+        return self._sender.storage()
 
     async def exclusive(self, *name: str) -> AbstractAsyncContextManager[Lost]:
         if self._to_open is not None or self._closing is not None:

@@ -29,6 +29,7 @@ from ezeep_async._wire.requests import (
     checked_json,
     checked_params,
     checked_text,
+    origins,
 )
 from ezeep_async._wire.responses import decode_response
 from ezeep_async.auth.app import OAuthApp
@@ -42,12 +43,14 @@ from ezeep_async.models.reconciled import Reconciled
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.printers import Printers
 from ezeep_async.resources.users import Users
 from ezeep_async.settings import Endpoints, Settings
 
 
 if TYPE_CHECKING:
     from ezeep_async.provisioning.service import Provisioning
+    from ezeep_async.resources.printing import Printing
 
 
 class SessionOptions(TypedDict, total=False):
@@ -110,6 +113,8 @@ class EzeepSession:
         groups: Groups and their members.
         accounts: Account users: names, e-mail addresses, roles.
         invitations: Invitations to the organization.
+        printers: Printers of the logged-in user.
+        printing: Print documents, and follow their jobs.
         provisioning: Plan and apply group memberships.
 
     Note:
@@ -172,6 +177,15 @@ class EzeepSession:
         self.groups = Groups(core, self.users)
         self.accounts = Accounts(core)
         self.invitations = Invitations(core)
+        self.printers = Printers(core)
+
+    @cached_property
+    def printing(self) -> Printing:
+        """Print documents, and follow their jobs. Imported at its first use: most programs do not print."""
+        from ezeep_async.resources.printing import Printing
+
+        core = self._core
+        return Printing(core, core.storage(), self.printers, core.settings.deadline)
 
     @cached_property
     def provisioning(self) -> Provisioning:
@@ -186,8 +200,8 @@ class EzeepSession:
         """Create a session from environment variables.
 
         Reads `EZEEP_CLIENT_ID`, `EZEEP_CLIENT_SECRET`, `EZEEP_REDIRECT_URI`, `EZEEP_TOKEN_FILE`, `EZEEP_ACCESS_TOKEN`,
-        `EZEEP_ACCOUNT_URL` and `EZEEP_API_URL`. Without a token file, `EZEEP_ACCESS_TOKEN` is used until it expires and
-        is never refreshed (see `ReadOnlyTokens`).
+        `EZEEP_ACCOUNT_URL`, `EZEEP_API_URL` and `EZEEP_PRINT_URL`. Without a token file, `EZEEP_ACCESS_TOKEN` is used
+        until it expires and is never refreshed (see `ReadOnlyTokens`).
 
         Args:
             environ: Environment variables; `os.environ` by default.
@@ -313,7 +327,7 @@ class EzeepSession:
 
         Args:
             method: HTTP method in any case, other than CONNECT and TRACE.
-            path_or_url: A path on the API host that starts with `/`, or a URL on one of the two hosts.
+            path_or_url: A path on the API host that starts with `/`, or a URL on one of the hosts in `Endpoints`.
             params: Query parameters, added to those in `path_or_url`.
             json: Body to encode as JSON; None for no body.
             idempotent: Whether the request may be retried. None: only GET, HEAD and OPTIONS are.
@@ -380,15 +394,14 @@ class EzeepSession:
         url = URL(path_or_url)
         host, path = Host.API, url.raw_path
         if url.absolute:
-            endpoints = self._core.endpoints
-            for candidate, base in ((Host.API, URL(endpoints.api)), (Host.ACCOUNT, URL(endpoints.account))):
+            for candidate, base in origins(self._core.endpoints).items():
                 prefix = base.raw_path.rstrip("/")
                 if url.origin() == base.origin() and path.startswith(prefix + "/") and url.user is None:
                     host, path = candidate, path[len(prefix) :]
                     break
             else:
                 raise ValueError(
-                    f"{url.host or path_or_url!r} is not one of the two endpoints: the token is sent to no other host"
+                    f"{url.host or path_or_url!r} is not one of the endpoints: the token is sent to no other host"
                 )
         if not path.startswith("/") or path.startswith("//") or path_or_url.startswith("//"):
             raise ValueError(f"{path_or_url!r} is not a path: start it with one slash")

@@ -52,13 +52,14 @@ def _base_url(value: str) -> str:
 @clears_arguments
 @attrs.frozen
 class Endpoints:
-    """Base URLs of the two services.
+    """Base URLs of the three services.
 
     A trailing slash is ignored. URLs must use https; http is allowed for loopback addresses.
 
     Args:
         account: Base URL of the account service.
-        api: Base URL of the printing API.
+        api: Base URL of the printing API: groups, users, printers and their administration.
+        print: Base URL of the print API: printers of the logged-in user, uploads and print jobs.
 
     Raises:
         InsecureEndpoint: A URL uses http for a host that is not loopback, or another scheme.
@@ -72,11 +73,13 @@ class Endpoints:
     """OAuth2, account users and invitations. Default: `https://account.ezeep.com`."""
     api: str = attrs.field(default="https://api2.ezeep.com", converter=_base_url)
     """Groups, users and other printing resources. Default: `https://api2.ezeep.com`."""
+    print: str = attrs.field(default="https://printapi.ezeep.com", converter=_base_url)
+    """Printers of the logged-in user, and print jobs. Default: `https://printapi.ezeep.com`."""
 
     @classmethod
     @clears_locals
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Create endpoints from `EZEEP_ACCOUNT_URL` and `EZEEP_API_URL`.
+        """Create endpoints from `EZEEP_ACCOUNT_URL`, `EZEEP_API_URL` and `EZEEP_PRINT_URL`.
 
         Args:
             environ: Environment variables; `os.environ` by default.
@@ -89,8 +92,9 @@ class Endpoints:
             ValueError: As for `Endpoints`.
         """
         environ = os.environ if environ is None else environ
-        given = {"account": variable(environ, "EZEEP_ACCOUNT_URL"), "api": variable(environ, "EZEEP_API_URL")}
-        return cls(**{name: value for name, value in given.items() if value})
+        names = {field.name: f"EZEEP_{field.name.upper()}_URL" for field in attrs.fields(cls)}
+        given = {field: variable(environ, name) for field, name in names.items()}
+        return cls(**{field: value for field, value in given.items() if value})
 
 
 def _must_be(
@@ -199,13 +203,13 @@ class Settings:
         validator=attrs.validators.optional(_proxy),
         repr=_without_password,
     )
-    """URL of an HTTP proxy for both hosts, such as `http://proxy.example:3128`, or None. Default: None."""
+    """URL of an HTTP proxy for all hosts, such as `http://proxy.example:3128`, or None. Default: None."""
     proxy_auth: tuple[str, str] | None = attrs.field(
         default=None, validator=attrs.validators.optional(_two_strings), repr=False
     )
     """User name and password for the proxy, if its URL does not contain them. Default: None."""
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=attrs.validators.optional(_tls))
-    """TLS context for both hosts, for a private certificate authority or a client certificate. Default: None."""
+    """TLS context for all hosts, for a private certificate authority or a client certificate. Default: None."""
     shared_locks: bool = attrs.field(default=True, validator=_flag)
     """Lock changes of a user's groups, and `groups.ensure`, across processes. Default: True.
 

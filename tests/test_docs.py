@@ -47,13 +47,14 @@ def environment(server, tmp_path: Path) -> dict[str, str]:
         "EZEEP_REDIRECT_URI": server.oauth_app.redirect_uri,
         "EZEEP_ACCOUNT_URL": server.endpoints.account,
         "EZEEP_API_URL": server.endpoints.api,
+        "EZEEP_PRINT_URL": server.endpoints.print,
         "EZEEP_TOKEN_FILE": str(tmp_path / "login.json"),
     }
 
 
 def test_2_14_the_first_example_has_a_token_store() -> None:
     """2-14: the first example is asynchronous, has a token store, and is short."""
-    assert len(SNIPPETS) == 9
+    assert len(SNIPPETS) >= 10
     assert "FileTokenStore(" in SNIPPETS[0]
     body = SNIPPETS[0].split("def main", 1)[1].split("\n\n\n")[0]
     assert len(body.splitlines()) <= 10
@@ -96,7 +97,8 @@ def test_requirement_ids_exist() -> None:
     "number", [n for n, text in enumerate(SNIPPETS) if "input(" not in text and "pytest" not in text]
 )
 def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path) -> None:
-    """With warnings as errors, in a folder with a token file and a CSV file."""
+    """With warnings as errors, in a folder with a token file, a CSV file and a document."""
+    (tmp_path / "invoice.pdf").write_bytes(b"%PDF-1.4 a page")
     (tmp_path / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", SNIPPETS[number]],

@@ -12,7 +12,7 @@ import pytest
 from multidict import CIMultiDict
 
 import ezeep_async
-from ezeep_async import errors
+from ezeep_async import JobStatus, errors
 
 
 TREE: dict[str, tuple[str, ...]] = {
@@ -49,6 +49,11 @@ TREE: dict[str, tuple[str, ...]] = {
     "SafetyLimitExceeded": ("EzeepError",),
     "StalePlan": ("EzeepError",),
     "AuditLogError": ("EzeepError",),
+    "PrintFailed": ("EzeepError",),
+    "JobTimeout": ("EzeepError", "TimeoutError"),
+    "UnsupportedFileType": ("EzeepError", "ValueError"),
+    "UnsupportedOption": ("EzeepError", "ValueError"),
+    "UploadExpired": ("EzeepError",),
     "SessionClosed": ("EzeepError",),
     "BlockingCallError": ("EzeepError", "RuntimeError"),
     "InsecureEndpoint": ("EzeepError",),
@@ -92,6 +97,12 @@ def full(name: str) -> Any:
         made = cls("message", people=["a", "b"])
     elif issubclass(cls, errors.SafetyLimitExceeded):
         made = cls("message", removals=7, limit=5, by_group={"Sales": 7})
+    elif issubclass(cls, errors.PrintFailed | errors.JobTimeout):
+        made = cls("message", status=JobStatus(3011, "ERROR|", 1, 4, 2))
+    elif issubclass(cls, errors.UnsupportedFileType):
+        made = cls("message", type="zpl", supported=["pdf"])
+    elif issubclass(cls, errors.UnsupportedOption):
+        made = cls("message", option="paper", available=["A4"])
     elif issubclass(cls, errors.StalePlan):
         made = cls("message", drift=["a is gone", "b is gone"])
     else:

@@ -107,8 +107,9 @@ def test_3_13_certificate_verification_cannot_be_disabled() -> None:
 
 
 def test_default_endpoints() -> None:
-    """The defaults are the two hosts of ezeep Blue."""
+    """The defaults are the hosts of ezeep Blue."""
     assert Endpoints() == Endpoints(account="https://account.ezeep.com", api="https://api2.ezeep.com")
+    assert Endpoints().print == "https://printapi.ezeep.com"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_3_3_https_and_loopback(url: str) -> None:
         "",
     ],
 )
-@pytest.mark.parametrize("host", ["account", "api"])
+@pytest.mark.parametrize("host", ["account", "api", "print"])
 def test_3_3_insecure_endpoints_are_refused(url: str, host: str) -> None:
     """3-3: every other URL raises `ValueError` with a message of one line."""
     with pytest.raises(ValueError) as caught:
@@ -198,11 +199,12 @@ def test_endpoints_are_frozen() -> None:
 
 
 def test_endpoints_from_the_environment() -> None:
-    """`EZEEP_ACCOUNT_URL` and `EZEEP_API_URL` are read; an unset or empty one leaves the default."""
+    """`EZEEP_ACCOUNT_URL`, `EZEEP_API_URL` and `EZEEP_PRINT_URL` are read; an unset or empty one leaves the default."""
     assert Endpoints.from_env({}) == Endpoints()
     assert Endpoints.from_env({"EZEEP_API_URL": ""}) == Endpoints()
     given = {"EZEEP_ACCOUNT_URL": "http://127.0.0.1:1", "EZEEP_API_URL": "http://127.0.0.1:2"}
     assert Endpoints.from_env(given) == Endpoints(account="http://127.0.0.1:1", api="http://127.0.0.1:2")
+    assert Endpoints.from_env({"EZEEP_PRINT_URL": "http://127.0.0.1:3"}).print == "http://127.0.0.1:3"
     with pytest.raises(InsecureEndpoint):
         Endpoints.from_env({"EZEEP_API_URL": "http://x.example"})
 

@@ -14,8 +14,10 @@ from typing import Protocol
 import attrs
 
 from ezeep_async import errors
+from ezeep_async._http.in_flight import InFlight
 from ezeep_async._http.limiter import Limiter
 from ezeep_async._http.stats import Stats
+from ezeep_async._http.storage import Storage
 from ezeep_async._http.time_limits import Attempt
 from ezeep_async._http.tracing import Tracing
 from ezeep_async._http.transport import Transport
@@ -24,6 +26,7 @@ from ezeep_async._wire.requests import SAFE_METHODS, Host, Phase, Request
 from ezeep_async._wire.responses import RawResponse, error_from, is_success
 from ezeep_async._wire.retrying import (
     RetryBudget,
+    is_ambiguous,
     is_response_lost,
     is_unreadable,
     may_be_repeated,
@@ -105,15 +108,14 @@ class Sender:
     ) -> None:
         self._transport = transport
         self._tokens = tokens
-        self._settings = settings
+        self.settings = settings
         self._budget = RetryBudget()
         self._limiters = {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}
         self._random = rng
         self._tracing = tracing
         self._counts = Stats()
-        self._calls: set[asyncio.Task[object]] = set()
+        self._in_flight = InFlight()
         self._id_prefix = uuid.uuid4().hex[:20]
-        self._closed = False
 
     def stats(self) -> Stats:
         in_flight = sum(limiter.active for limiter in self._limiters.values())
@@ -122,19 +124,15 @@ class Sender:
 
     def close(self) -> None:
         """Refuse new calls, and end those in flight with `SessionClosed`."""
-        self._closed = True
-        calls, self._calls = self._calls, set()
-        for task in calls:
-            task.cancel()
+        self._in_flight.close()
+
+    def storage(self) -> Storage:
+        """A client for uploads, with the same settings. Its uploads end with the calls of this sender."""
+        return Storage(self._transport, self.settings, self._in_flight, self._tracing, self._random)
 
     async def send(self, request: Request) -> RawResponse:
         """Return the 2xx response to `request`. Raises an `EzeepError` for everything else."""
-        if self._closed:
-            raise errors.SessionClosed("this EzeepSession is closed")
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # a coroutine of aiohttp runs in a task
-        self._calls.add(task)
-        cancelled_before = task.cancelling()
+        task, cancelled_before = self._in_flight.enter()
         self._counts.calls += 1
         call = _Call(request, f"{self._id_prefix}{self._counts.calls:012x}")
         tracing = self._tracing if self._tracing is not None and self._tracing.is_active else None
@@ -149,16 +147,14 @@ class Sender:
                 error.may_have_happened = True
             raise
         except asyncio.CancelledError:
-            # close() empties `_calls` and cancels each task once: to its caller that is an error. If a cancellation is left
-            # when that one is taken back, the caller was cancelled too, and that wins.
-            if self._closed and task not in self._calls and task.uncancel() <= cancelled_before:
+            if self._in_flight.was_closed(task, cancelled_before):
                 self._counts.failed += 1
                 closed = errors.SessionClosed("the EzeepSession was closed during the call")
                 closed.may_have_happened = call.may_have_happened(interrupted=True)
                 raise closed from None
             raise
         finally:
-            self._calls.discard(task)
+            self._in_flight.leave(task)
 
     async def _run(self, call: _Call, tracing: Tracing | None) -> RawResponse:
         """The send loop: take a slot, try once, then return, raise, or back off and repeat."""
@@ -209,7 +205,7 @@ class Sender:
         `rejected` is the 401 of the attempt before, whose token is replaced. Errors of the token source and of the store
         are raised, neither returned nor retried.
         """
-        request, settings = call.request, self._settings
+        request, settings = call.request, self.settings
         call.sending = attempt = Attempt(settings.deadline - call.spent, settings.read_timeout)
         try:
             with attempt:
@@ -247,6 +243,8 @@ class Sender:
         request = call.request
         refused = error_from(response, f"{request.method} {request.path}", call.attempt)
         if response.status != 401:
+            if request.once and isinstance(refused, errors.ApiError):
+                refused.may_have_happened = is_ambiguous(refused)
             return refused
         message = str(refused)
         if call.replayed:
@@ -266,13 +264,13 @@ class Sender:
             attempt=call.attempt - call.replayed,
             idempotent=call.request.idempotent,
             spent=call.spent,
-            policy=self._settings,
+            policy=self.settings,
             random=self._random,
         )
         throttled = isinstance(failure, errors.RateLimited)
         if throttled:
             self._counts.throttled += 1
-            asked = min(failure.retry_after or 0.0, self._settings.max_retry_after)
+            asked = min(failure.retry_after or 0.0, self.settings.max_retry_after)
             limiter.throttled(asked if delay is None else delay, started)
             if failure.retry_after is not None and asked < failure.retry_after:
                 logger.warning(

@@ -14,7 +14,7 @@ class Stats:
     failed: int = 0
     """Calls that ended with an error."""
     requests: int = 0
-    """Requests to the API, including retries. Token requests are not included."""
+    """Requests to the API, including retries. Token requests and uploads are not included."""
     retries: int = 0
     """Requests that repeated a failed one."""
     throttled: int = 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from yarl import URL
 
-from ezeep_async._wire.requests import Host, Request
+from ezeep_async._wire.requests import Request, origins
 from ezeep_async.settings import Endpoints
 from ezeep_async.version import __version__
 
@@ -38,7 +38,7 @@ class Tracing:
         self._context, self._trace = context, trace
         self._tracer = trace.get_tracer("ezeep_async", __version__)
         self._has_failed = False
-        self._servers = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
+        self._servers = origins(endpoints)
 
     @property
     def is_active(self) -> bool:
@@ -55,16 +55,19 @@ class Tracing:
 
     def attempt(self, request: Request, number: int) -> SpanBlock:
         """A span around one request. Call its result with the status of the response."""
-        server = self._servers[request.host]
+        return self.exchange(request.name, request.method, request.route, self._servers[request.host], number)
+
+    def exchange(self, name: str, method: str, route: str, server: URL, number: int) -> SpanBlock:
+        """A span around one request to `server`, of whose URL only host and port are shown."""
         attributes: dict[str, str | int] = {
-            "http.request.method": request.method,
-            "url.template": request.route,
+            "http.request.method": method,
+            "url.template": route,
             "server.address": server.host or "",
             "server.port": server.port or 0,
         }
         if number > 1:
             attributes["http.request.resend_count"] = number - 1
-        return self._span(request.name, self._trace.SpanKind.CLIENT, attributes)
+        return self._span(name, self._trace.SpanKind.CLIENT, attributes)
 
     @contextmanager
     def _span(

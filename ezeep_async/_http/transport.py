@@ -20,7 +20,7 @@ from yarl import URL
 from ezeep_async import errors
 from ezeep_async._runtime import forks
 from ezeep_async._text.redaction import Secret
-from ezeep_async._wire.requests import Host, Phase, Request
+from ezeep_async._wire.requests import Host, Phase, Request, origins
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
@@ -139,8 +139,9 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
         self._is_inherited = False
-        self._bases = {Host.ACCOUNT: URL(endpoints.account), Host.API: URL(endpoints.api)}
-        self._proxies: dict[Host, _Proxy] = {}
+        self._bases = origins(endpoints)
+        self._proxies: dict[Host | URL, _Proxy] = {}
+        """Proxy of each host, and of each other origin."""
         # With each request, as a borrowed connector knows nothing of it.
         self._ssl = True if settings.ssl_context is None else settings.ssl_context
         self._timeout = aiohttp.ClientTimeout(
@@ -189,8 +190,45 @@ class Transport:
         # Outside of the handler, without the original as context: see `_failure_of`.
         raise failure
 
+    async def put(
+        self,
+        url: URL,
+        body: aiohttp.Payload,
+        headers: Mapping[str, str],
+        *,
+        name: str,
+        secrets: tuple[str, ...],
+        phase: Phase,
+    ) -> RawResponse:
+        """Send a PUT without a token to an address of the storage, and read the whole response.
+
+        Over the same connections as `send`: their session has no cookies and no default credentials. Raises as `send`.
+        """
+        session = self._session_now()
+        origin = url.origin()
+        proxy = self._proxies.get(origin) or self._proxies.setdefault(origin, self._proxy_for(origin))
+        context = _phase.set(phase)
+        try:
+            async with session.put(
+                url,
+                data=body,
+                headers={**headers, **proxy.request_headers},
+                allow_redirects=False,
+                timeout=self._timeout,
+                ssl=self._ssl,
+                proxy=proxy.url,
+                proxy_headers=proxy.headers,
+            ) as response:
+                content = await self._read(response, name, phase)
+                return RawResponse(response.status, response.headers, content, secrets=secrets)
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            failure = _failure_of(error, name, phase)
+        finally:
+            _phase.reset(context)
+        raise failure
+
     def url(self, request: Request) -> URL:
-        """The full URL, always on one of the two configured origins."""
+        """The full URL, always on one of the configured origins."""
         base = self._bases[request.host]
         path = request.path if base.raw_path == "/" else base.raw_path + request.path
         if not request.query:

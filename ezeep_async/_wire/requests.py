@@ -10,16 +10,24 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import attrs
+from yarl import URL
 
 from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.converter import encode, to_plain
+from ezeep_async.settings import Endpoints
 
 
 class Host(enum.Enum):
-    """The two hosts that receive access tokens."""
+    """The hosts that receive access tokens. The values are the fields of `Endpoints`."""
 
-    ACCOUNT = "account"
     API = "api"
+    ACCOUNT = "account"
+    PRINT = "print"
+
+
+def origins(endpoints: Endpoints) -> dict[Host, URL]:
+    """The base URL of each host. Of several hosts at one address, the first in `Host` counts for a full URL."""
+    return {host: URL(getattr(endpoints, host.value)) for host in Host}
 
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -44,6 +52,9 @@ class Request:
     content_type: str = JSON
     idempotent: bool = True
     """Whether repeating the request has no further effect."""
+    once: bool = False
+    """Whether a 408, a 5xx, or a 503 without `Retry-After`, may come from a proxy after the request was carried out, so that
+    it must not be repeated: a second copy is on paper."""
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """Secrets in the body, which the server may repeat."""
 

@@ -41,6 +41,9 @@ _WINDOW = 8 * EXCERPT
 _LONGEST_ESCAPE = len(r"\u0041")
 _ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
+_SIGNATURE = re.compile(r"(?<=\bsig=)[^&\"'\s<>]+")
+"""The signature in an address of the storage, which the server sends in responses, and which gives access to a document."""
+_SIGNATURE_BYTES = re.compile(_SIGNATURE.pattern.encode())
 _SECRET_HEADERS = ("Set-Cookie", "Location", "Authorization", "Proxy-Authorization")
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _CLASSES: dict[int, type[errors.ApiError]] = {
@@ -154,6 +157,8 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         for form in _spellings(secret):
             text = text.replace(form, "***")
+    if "sig=" in text:
+        text = _SIGNATURE.sub("***", text)
     # Bytes of a header that are not UTF-8 come as surrogates, which no encoding takes.
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
@@ -165,7 +170,7 @@ def _redact_bytes(body: bytes, secrets: Iterable[str]) -> bytes:
     for secret in secrets:
         for form in _spellings(secret):
             body = body.replace(form.encode(), b"***")
-    return body
+    return _SIGNATURE_BYTES.sub(b"***", body) if b"sig=" in body else body
 
 
 def _without_escape(escape: re.Match[bytes]) -> bytes:
@@ -248,7 +253,9 @@ def _is_code(value: object) -> bool:
 
 
 def _title_of(text: str) -> str:
-    """What a page from a proxy says in its title; a plain text as it is."""
+    """What a page from a proxy says in its title, or the storage as its code; a plain text as it is."""
+    if code := re.search(r"<Code>(\w{1,60})</Code>", text, re.ASCII):
+        return code[1]
     if title := re.search(r"<title>([^<]{1,200})</title>", text, re.IGNORECASE):
         return one_line(title[1])
     return "" if text.lstrip().startswith("<") else one_line(text)

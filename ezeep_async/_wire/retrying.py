@@ -74,7 +74,7 @@ def never_processed(failure: EzeepError) -> bool:
     """Whether the server certainly did nothing: not reached, 429 or 503."""
     if isinstance(failure, TransportError):
         return failure.request_sent is False
-    return isinstance(failure, ApiError) and failure.status in {429, 503}
+    return isinstance(failure, ApiError) and failure.status in {429, 503} and not failure.may_have_happened
 
 
 def may_have_happened(failure: EzeepError) -> bool:
@@ -88,6 +88,13 @@ def may_have_happened(failure: EzeepError) -> bool:
     )
 
 
+def is_ambiguous(failure: ApiError) -> bool:
+    """Whether an error response leaves open whether a request that is sent `once` was carried out."""
+    if failure.status == 503:
+        return failure.retry_after is None
+    return failure.status == 408 or failure.status >= 500
+
+
 def is_unreadable(failure: EzeepError) -> bool:
     """Whether the response says nothing about the request. A redirect does: it is not followed."""
     return isinstance(failure, UnexpectedResponse) and not 300 <= failure.status < 400
@@ -97,7 +104,7 @@ def is_response_lost(failure: EzeepError) -> bool:
     """Whether the request left, and the server's own response is missing: there is none, or a gateway's 502 or 504."""
     if isinstance(failure, TransportError):
         return failure.request_sent is not False
-    return isinstance(failure, ApiError) and failure.status in {502, 504}
+    return isinstance(failure, ApiError) and (failure.status in {502, 504} or failure.may_have_happened)
 
 
 def may_be_repeated(failure: EzeepError, *, idempotent: bool) -> bool:

@@ -55,7 +55,7 @@ def _async_form(instance: Twin[S]) -> tuple[S, str]:
     return instance._aio, instance._called  # pyright: ignore[reportPrivateUsage]  # the descriptors belong to the twin classes
 
 
-def _method(func: Callable[..., object], body: Callable[P, R]) -> Callable[P, R]:
+def shaped(func: Callable[..., object], body: Callable[P, R]) -> Callable[P, R]:
     """Give `body` the signature, name and docstring of `func`, for `help()` and editors."""
     functools.update_wrapper(body, func)
     body.__qualname__ = f"Blocking{func.__qualname__.removeprefix('Ezeep')}"
@@ -71,7 +71,7 @@ def call(func: Callable[Concatenate[S, P], Awaitable[R]]) -> Callable[Concatenat
         aio, called = _async_form(instance)
         return portal.run(f"await {called}.{name}(...)", func, aio, *args, **kwargs)
 
-    return _method(func, clears_locals(body))
+    return shaped(func, clears_locals(body))
 
 
 def on_loop(func: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Twin[S], P], R]:
@@ -84,7 +84,7 @@ def on_loop(func: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Twin[S
         aio, called = _async_form(instance)
         return portal.run(f"{called}.{func.__name__}(...)", run, aio)
 
-    return _method(func, body)
+    return shaped(func, body)
 
 
 def plain(func: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Twin[S], P], R]:
@@ -93,7 +93,7 @@ def plain(func: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Twin[S],
     def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
         return func(_async_form(instance)[0], *args, **kwargs)
 
-    return _method(func, clears_locals(body))
+    return shaped(func, clears_locals(body))
 
 
 def listing(
@@ -109,7 +109,7 @@ def listing(
     returned = signature.return_annotation if item is None else f"Paginator[{item.__name__}]"
     signature = signature.replace(return_annotation=f"Blocking{returned}")
     vars(body)["__signature__"] = signature
-    return _method(func, body)
+    return shaped(func, body)
 
 
 class BlockingPages(Generic[T]):

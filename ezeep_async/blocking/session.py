@@ -17,6 +17,7 @@ from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.blocking import portal
 from ezeep_async.blocking.descriptors import call, listing, on_loop, plain
+from ezeep_async.blocking.printing import BlockingPrinting
 from ezeep_async.errors import BlockingCallError, SessionClosed, TokenStoreError
 from ezeep_async.models.accounts import AccountUser, Invitation
 from ezeep_async.models.groups import Group
@@ -24,6 +25,7 @@ from ezeep_async.provisioning.service import Provisioning
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.printers import Printers
 from ezeep_async.resources.users import Users
 from ezeep_async.session import EzeepSession
 
@@ -167,6 +169,15 @@ class BlockingAccounts(_BlockingResource[Accounts]):
     delete = call(Accounts.delete)
 
 
+class BlockingPrinters(_BlockingResource[Printers]):
+    """Printers of the logged-in user; the blocking form of `Printers`."""
+
+    list = listing(Printers.list)
+    get = call(Printers.get)
+    find = call(Printers.find)
+    properties = call(Printers.properties)
+
+
 class BlockingOAuth(_BlockingResource[OAuth]):
     """Log in, pair a device, refresh and revoke tokens; the blocking form of `OAuth`."""
 
@@ -212,6 +223,8 @@ class BlockingSession:
         self.users = BlockingUsers(shared, "users")
         self.accounts = BlockingAccounts(shared, "accounts")
         self.invitations = BlockingInvitations(shared, "invitations")
+        self.printers = BlockingPrinters(shared, "printers")
+        self.printing = BlockingPrinting(lambda: shared.session().printing)
         self.provisioning = BlockingProvisioning(shared, "provisioning")
 
     request = call(EzeepSession.request)

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 REDIRECT_URI = "http://127.0.0.1:8400/callback"
 """The redirect address, unless another one is registered for the client."""
 PATHS = frozenset({"client_secret_file", "token_file"})
-SETTINGS = PATHS | {"client_id", "client_secret", "redirect_uri", "token_store", "account_url", "api_url"}
+URLS = ("account_url", "api_url", "print_url")
+SETTINGS = PATHS | {"client_id", "client_secret", "redirect_uri", "token_store", *URLS}
 LARGEST_FILE = 1024 * 1024
 """Bytes that are read of a file."""
 _BACKSLASHES = (
@@ -84,6 +85,8 @@ class Connection:
     """The URL of another account service. Else EZEEP_ACCOUNT_URL."""
     api_url: str | None = None
     """The URL of another printing service. Else EZEEP_API_URL."""
+    print_url: str | None = None
+    """The URL of another service for print jobs. Else EZEEP_PRINT_URL."""
     sandbox: bool = False
     """Use a sandbox that starts and ends with this command."""
 
@@ -153,7 +156,7 @@ async def open_account(connection: Connection, *, redirect_uri: str | None = Non
 def _check_together(connection: Connection) -> None:
     if connection.keyring and connection.token_file is not None:
         raise ValueError("--keyring and --token-file cannot be used together")
-    names = ("client_id", "client_secret_file", "account_url", "api_url")
+    names = ("client_id", "client_secret_file", *URLS)
     given = [_option(name) for name in names if getattr(connection, name) is not None]
     if connection.sandbox and given:
         raise ValueError(
@@ -179,6 +182,7 @@ def _find(connection: Connection, redirect_uri: str | None) -> Account:
     endpoints = Endpoints(
         setting("account_url", connection.account_url) or default.account,
         setting("api_url", connection.api_url) or default.api,
+        setting("print_url", connection.print_url) or default.print,
     )
     return Account(app, endpoints, _store(connection, configuration, app, endpoints))
 

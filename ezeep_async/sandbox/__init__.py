@@ -4,32 +4,50 @@
         print(sandbox.endpoints, sandbox.oauth_app, sandbox.tokens())
 
 It behaves as the service does: refresh tokens work once, pages are capped silently, `next` links are `http://`, a
-write replaces all memberships of a user. `Sandbox.faults` adds failures of the network.
+write replaces all memberships of a user, print jobs go through their statuses. `Sandbox.faults` adds failures of the
+network, `Sandbox.printed` has the printed documents.
 """
 
 from __future__ import annotations
 
-from ezeep_async.sandbox.behaviour import Behaviour, Clock
+from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
 from ezeep_async.sandbox.faults import Fault, Faults, Hold
 from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.server import Sandbox
+from ezeep_async.sandbox.state.jobs import Outcome, Printed, SandboxJob
 from ezeep_async.sandbox.state.organization import Invitation, Organization, Person, SandboxGroup, SandboxUser
+from ezeep_async.sandbox.state.printers import Paper, SandboxPrinter, Tray
+from ezeep_async.sandbox.state.printing import Printing
 from ezeep_async.sandbox.state.seeding import SANDBOX_ADMIN, SANDBOX_PASSWORD
+from ezeep_async.sandbox.state.storage import Storage
+from ezeep_async.sandbox.state.webhooks import Delivery, WebhookEndpoint, Webhooks
 
 
 __all__ = [
     "SANDBOX_ADMIN",
     "SANDBOX_PASSWORD",
     "Behaviour",
+    "BehaviourOptions",
     "Clock",
+    "Delivery",
     "Fault",
     "Faults",
     "Hold",
     "Invitation",
     "Organization",
+    "Outcome",
+    "Paper",
     "Person",
+    "Printed",
+    "Printing",
     "RecordedRequest",
     "Sandbox",
     "SandboxGroup",
+    "SandboxJob",
+    "SandboxPrinter",
     "SandboxUser",
+    "Storage",
+    "Tray",
+    "WebhookEndpoint",
+    "Webhooks",
 ]

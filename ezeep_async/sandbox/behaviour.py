@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Literal, TypedDict
 
 import attrs
 
 
 Paging = Literal["offset", "page"]
+_LONGEST_WAIT_S = 3600.0
+"""Longest time without a check; the event loop refuses an infinite one."""
 
 
 def _texts(_: object, attribute: attrs.Attribute[tuple[str, ...]], value: object) -> None:
@@ -65,6 +71,19 @@ class Behaviour:
     """Whether the client may use the password grant."""
     pairing_interval: float = 0.0
     """A token request for a pending pairing within these seconds gets `slow_down`. 0: never."""
+    job_seconds: float = 1.0
+    """Seconds from the Print request to the final status of a job, by `Sandbox.clock`. 0: at its first status."""
+    url_not_ready: int = 0
+    """Number of 412 responses to a print by URL, the first one included, before the document is fetched."""
+    upload_expires_in: float = 3600.0
+    """Lifetime of the URL for an upload, in seconds. Its expiry is a whole second, the earlier one."""
+    keep_documents: bool = True
+    """False: uploads are counted and not kept, for large ones. `Printed.content` and `RecordedRequest.body` are empty."""
+    port: int = 0
+    """Port of the account host; the management API, the print API and the storage have the following ones. It is read
+    when the sandbox opens. 0: free ports."""
+    printers_by_group: bool = False
+    """True: people may print to the printers of their groups only, as in an organization with assignments."""
 
 
 class BehaviourOptions(TypedDict, total=False):
@@ -89,12 +108,19 @@ class BehaviourOptions(TypedDict, total=False):
     redirect_uris: tuple[str, ...]
     password_grant: bool
     pairing_interval: float
+    job_seconds: float
+    url_not_ready: int
+    upload_expires_in: float
+    keep_documents: bool
+    port: int
+    printers_by_group: bool
 
 
 class Clock:
     """The time of the sandbox: real time, plus what `advance` added."""
 
     def __init__(self) -> None:
+        self._wakers: set[Callable[[], object]] = set()
         # Monotonic: a correction of the system time must not expire tokens.
         self._zero = datetime.now(UTC) - timedelta(seconds=time.monotonic())
 
@@ -109,3 +135,26 @@ class Clock:
             seconds: How far, in seconds.
         """
         self._zero += timedelta(seconds=seconds)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the waiters check again what they wait for. Any thread may call it."""
+        for waker in [*self._wakers]:
+            waker()
+
+    async def wait_for(self, seconds_left: Callable[[], float]) -> None:
+        """Wait until no time is left.
+
+        Args:
+            seconds_left: Returns the seconds that are left; called again when the clock was moved.
+        """
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+        waker = partial(loop.call_soon_threadsafe, changed.set)
+        self._wakers.add(waker)
+        try:
+            while (seconds := seconds_left()) > 0:
+                changed.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), min(seconds, _LONGEST_WAIT_S))
+        finally:
+            self._wakers.discard(waker)

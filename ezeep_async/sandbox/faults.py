@@ -11,7 +11,7 @@ import attrs
 from aiohttp import web
 
 from ezeep_async.sandbox.records import RecordedRequest
-from ezeep_async.sandbox.replies import JSON, encode
+from ezeep_async.sandbox.replies import JSON, encode, storage_error
 
 
 Condition = Callable[[RecordedRequest], bool]
@@ -20,7 +20,7 @@ Condition = Callable[[RecordedRequest], bool]
 class Effect(TypedDict, total=False):
     """What a fault does to a request. `Faults.add` documents the keys."""
 
-    drop: Literal["before", "after"] | None
+    drop: Literal["upload", "before", "after"] | None
     delay: float
     delay_after: float
     status: int | None
@@ -29,6 +29,7 @@ class Effect(TypedDict, total=False):
     headers: Mapping[str, str] | None
     content_type: str | None
     processed: bool
+    code: int
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -63,14 +64,24 @@ class Fault(_Script):
 
     effect: Effect
 
-    def respond(self, response: web.Response | None) -> web.Response:
+    @property
+    def interrupts_upload(self) -> bool:
+        """Whether it closes the connection before the body is read."""
+        return self.effect.get("drop") == "upload"
+
+    def respond(self, request: RecordedRequest, response: web.Response | None) -> web.Response:
         """The response with this fault: its own, or the real one with its changes."""
         effect = self.effect
         status, body = effect.get("status"), effect.get("body")
         if response is None or status is not None:
             response = web.Response(status=status or 200)
-            if body is None:
-                body = encode({"detail": responses.get(response.status, "Error")})
+            phrase = responses.get(response.status, "Error")
+            if body is None and request.host == "blobs":
+                response = storage_error(response.status, phrase.title().replace(" ", ""), phrase)
+            elif body is None and (code := effect.get("code")) is not None:
+                body = encode({"code": code, "message": f"Error {code}."})
+            elif body is None:
+                body = encode({"detail": phrase})
         if body is not None:
             response.body = body.encode() if isinstance(body, str) else body
             response.headers.popall("Content-Type", None)
@@ -165,7 +176,7 @@ class Faults:
             when: Only requests for which it returns true are counted and fail.
             **effect: What happens to them:
                 `drop`: Close the connection `"before"` the request is processed, or `"after"` that instead of
-                responding.
+                responding; with `"upload"` already before its body is read. Such requests have no body for `when`.
                 `delay`: Seconds to wait before the request is processed.
                 `delay_after`: Seconds to wait after it was processed.
                 `status`: Status of the response. The request is not processed, unless `processed`.
@@ -174,6 +185,7 @@ class Faults:
                 `headers`: Further headers of the response, or of the real one without `status`.
                 `content_type`: Content type that goes with `body` or `status`; default JSON. None: no such header.
                 `processed`: Process the request although `status` is given.
+                `code`: Error code of the print API in the body. Its `status` is 400 by default.
 
         Returns:
             The fault, which counts its requests and can be removed.
@@ -186,6 +198,8 @@ class Faults:
             raise TypeError(
                 f"a fault has no {', '.join(sorted(unknown))}: the effects are {', '.join(Effect.__annotations__)}"
             )
+        if "code" in effect:
+            effect = {"status": 400, **effect}
         fault = Fault(
             route=self._check_route(route),
             nth=nth,
@@ -224,11 +238,18 @@ class Faults:
             hold.release()
         self._holds.clear()
 
+    def interrupts(self, request: RecordedRequest) -> bool:
+        """Whether the connection of a request is to be closed before its body is read."""
+        due = [fault for fault in self._faults if fault.interrupts_upload and fault.counts(request)]
+        if due:
+            due[0].hits += 1
+        return bool(due)
+
     async def apply(
         self, request: RecordedRequest, process: Callable[[], web.Response], latency: float
     ) -> web.Response | None:
         """The response of a request, processed or not; None: its connection is to be closed."""
-        due = [fault for fault in self._faults if fault.counts(request)]
+        due = [fault for fault in self._faults if not fault.interrupts_upload and fault.counts(request)]
         fault = due[0] if due else None
         effect = Effect() if fault is None else fault.effect
         if fault is not None:
@@ -249,7 +270,7 @@ class Faults:
         await self._hold(request, after=True)
         if drop == "after":
             return None
-        return response if fault is None else fault.respond(response)
+        return response if fault is None else fault.respond(request, response)
 
     async def _hold(self, request: RecordedRequest, *, after: bool) -> None:
         for hold in self._holds:

@@ -9,7 +9,7 @@ import attrs
 from multidict import CIMultiDict
 
 
-Host = Literal["account", "api"]
+Host = Literal["account", "api", "print", "blobs"]
 DESCRIPTION_PATH = "/openapi.json"
 TOKEN_PATH = "/oauth/access_token/"  # noqa: S105  # a path
 
@@ -20,13 +20,16 @@ class RecordedRequest:
 
     method: str
     host: Host
-    """The server that received it: the account server or the printing API."""
+    """The server that received it: accounts, the management API, the print API, or the blob storage."""
     path: str
     query: dict[str, str] = attrs.field(repr=False)
     route: str | None
     """The template, such as `/printing/v1/users/{id}/`; None where no such route exists."""
     headers: CIMultiDict[str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=False)
+    body: bytes = attrs.field(default=b"", repr=False)
+    """The body. Empty for uploads without the behaviour `keep_documents`."""
+    size: int = 0
+    """Length of the body in bytes."""
     status: int | None = None
     """Status of the response. None before it, and if the connection was dropped."""
 

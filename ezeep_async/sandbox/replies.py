@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
-from uuid import UUID
+from uuid import UUID, uuid4
+from xml.sax.saxutils import escape
 
 import msgspec
 from aiohttp import web
@@ -28,8 +29,8 @@ Parse = Callable[[Any], object]
 class Refused(Exception):  # control flow of the handlers
     """Ends a handler with an error response."""
 
-    def __init__(self, response: web.Response) -> None:
-        super().__init__(response.status)
+    def __init__(self, response: web.Response, text: str = "") -> None:
+        super().__init__(text or response.status)
         self.response = response
 
 
@@ -106,6 +107,16 @@ def _number(text: str | None, default: int, *, smallest: int) -> int:
 def refused(status: int, text: str, headers: Mapping[str, str] | None = None) -> Refused:
     """The framework's error with one sentence."""
     return Refused(json_response({"detail": text}, status, headers))
+
+
+def storage_error(status: int, code: str, text: str, detail: str | None = None) -> web.Response:
+    """An error of the blob storage: XML, with the code in a header too."""
+    more = (
+        "" if detail is None else f"<AuthenticationErrorDetail>{escape(detail)}</AuthenticationErrorDetail>"
+    )
+    body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{escape(text)}</Message>{more}</Error>'
+    headers = {"Content-Type": "application/xml", "x-ms-error-code": code, "x-ms-request-id": str(uuid4())}
+    return web.Response(status=status, body=body.encode(), headers=headers)
 
 
 def method_not_allowed(method: str, allowed: Collection[str]) -> Refused:

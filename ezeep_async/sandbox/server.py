@@ -1,9 +1,10 @@
-"""`Sandbox`: two HTTP servers on loopback, and a record of the requests that they received."""
+"""`Sandbox`: HTTP servers on loopback, and a record of the requests that they received."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 from typing import Any, Self, Unpack, cast
 from uuid import UUID, uuid4
@@ -15,47 +16,78 @@ from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
+from ezeep_async.sandbox.decisions import Decisions
+from ezeep_async.sandbox.delivery import deliver_when_ended
 from ezeep_async.sandbox.faults import Faults, retry_after_text
-from ezeep_async.sandbox.handlers import accounts, consent, description, printing, token_endpoint
+from ezeep_async.sandbox.handlers import (
+    accounts,
+    consent,
+    description,
+    print_api,
+    print_jobs,
+    printing,
+    storage,
+    token_endpoint,
+)
 from ezeep_async.sandbox.handlers.routes import RouteTable, State
+from ezeep_async.sandbox.handlers.storage import LARGEST_BLOB
 from ezeep_async.sandbox.records import DESCRIPTION_PATH, Host, RecordedRequest
-from ezeep_async.sandbox.replies import Refused, method_not_allowed, refused
+from ezeep_async.sandbox.replies import Refused, method_not_allowed, refused, storage_error
+from ezeep_async.sandbox.state.jobs import Printed, SandboxJob
 from ezeep_async.sandbox.state.organization import Organization, Person
+from ezeep_async.sandbox.state.printers import example_printers
+from ezeep_async.sandbox.state.printing import Printing
 from ezeep_async.sandbox.state.seeding import populate
+from ezeep_async.sandbox.state.storage import Storage
+from ezeep_async.sandbox.state.webhooks import Webhooks
 from ezeep_async.sandbox.tokens import Grants
 from ezeep_async.settings import Endpoints
 
 
 _ROUTES: dict[Host, RouteTable] = {
     "account": RouteTable(token_endpoint.routes | consent.routes | accounts.routes | description.routes),
-    "api": RouteTable(printing.routes | description.routes),
+    "api": RouteTable(printing.routes | print_jobs.routes | description.routes),
+    "print": print_api.routes,
+    "blobs": storage.routes,
 }
+_PRINT_SPELLING = {template.lower(): template for template in print_api.routes}
+"""The last part of these paths is not case-sensitive, and their slash is optional."""
+
+_NOT_ALLOWED = {"blobs": storage.method_not_allowed}
 _OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
 """A request for any other host comes from a page whose name was pointed at this machine (DNS rebinding)."""
 _CLOSE_TIMEOUT_S = 0.2
 """Seconds that closing waits for responses that are being sent."""
 
 
-class Sandbox:
+class Sandbox(Decisions):
     """Serve the ezeep API on loopback, with its own organization, in the event loop of the caller.
 
     Open it once, with `async with`. The same arguments give the same organization, ids included.
 
     Args:
-        users: Number of printing users, 0 or more.
+        users: Number of printing users, 0 or more. The first one is the admin.
         groups: Number of groups, 0 or more.
+        printers: Number of printers, 0 or more. The second one is a queue for pull printing.
         seed: Seed of all ids, names and memberships.
         **behaviour: Fields of `Behaviour`. The attribute `behaviour` changes them later.
 
     Raises:
         TypeError: An argument is of another type, or there is no such field.
-        ValueError: `users` or `groups` is negative.
+        ValueError: `users`, `groups` or `printers` is negative.
     """
 
     def __init__(
-        self, *, users: int = 134, groups: int = 13, seed: int = 0, **behaviour: Unpack[BehaviourOptions]
+        self,
+        *,
+        users: int = 134,
+        groups: int = 13,
+        printers: int = 4,
+        seed: int = 0,
+        **behaviour: Unpack[BehaviourOptions],
     ) -> None:
-        for name, value in {"users": users, "groups": groups, "seed": seed}.items():
+        given = {"users": users, "groups": groups, "printers": printers, "seed": seed}
+        for name, value in given.items():
             check_kind(value, int, name, "a whole number")
             if name != "seed" and value < 0:
                 raise ValueError(f"{name} must be a whole number from 0 up, not {value}")
@@ -65,15 +97,25 @@ class Sandbox:
         populate(self.organization, users=users, groups=groups)
         self.requests: list[RecordedRequest] = []
         """All requests, in order of arrival."""
-        self.peak_parallel = 0
-        """Largest number of concurrent requests at the printing API."""
+        self.peaks = Counter[Host]()
+        """Largest number of concurrent requests at each host."""
         self.faults = Faults(self._known_route)
         """Scripted failures and holds."""
-        self._parallel = 0
+        self._parallel = Counter[Host]()
         self._grants = Grants(self.behaviour, self.clock)
         self._state = State(
-            self.organization, self.behaviour, self.clock, self._grants, lambda: self.endpoints
+            self.organization,
+            self.behaviour,
+            self.clock,
+            self._grants,
+            Printing(self.organization, self.behaviour, self.clock),
+            Storage(self.behaviour, self.clock),
+            Webhooks(),
+            lambda: self.endpoints,
         )
+        for printer_name, fields in example_printers(printers):
+            self.printing.add_printer(printer_name, **fields)
+        self.printing.on_job = self._deliver
         self._runners: list[web.ServerRunner] = []
         self._ports: dict[Host, int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -84,45 +126,84 @@ class Sandbox:
         if self._ports:
             raise RuntimeError("a Sandbox can be opened once: create another one")
         try:
-            for host in _ROUTES:
+            for number, host in enumerate(_ROUTES):
+                port = self.behaviour.port + number if self.behaviour.port else 0
                 server = web.Server(partial(self._handle, host), access_log=None)
                 runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_TIMEOUT_S)
                 self._runners.append(runner)
                 await runner.setup()
                 # The backlog is for tests that begin with thousands of connections at once.
-                await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+                await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
                 self._ports[host] = int(runner.addresses[0][1])
+            self.storage.origin = self._origin("blobs")
         except BaseException:
             await self.aclose()
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        # An error of the caller is more useful than the complaint of `aclose`.
+        with suppress(*[AssertionError] if error is not None else []):
+            await self.aclose()
 
     async def aclose(self) -> None:
-        """Close both servers, and the connections of requests that are held or delayed."""
-        for task in self._tasks:
+        """Close all servers, and the connections of requests that are held or delayed.
+
+        Raises:
+            AssertionError: The storage host received credentials: see `Storage.leaks`.
+        """
+        tasks = [*self._tasks]
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         while self._runners:
             await self._runners.pop().cleanup()
         # Closed transports release their sockets in the next rounds of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
+        if self.storage.leaks:
+            raise AssertionError(
+                f"the storage host received credentials, which belong to other hosts: {self.storage.leaks}. "
+                "If a test expects that, it calls sandbox.storage.leaks.clear()"
+            )
 
     @property
     def endpoints(self) -> Endpoints:
-        """The addresses of the two hosts, which differ in their port.
+        """The addresses of the three hosts, which differ in their port. The storage host has one of its own.
 
         Raises:
             RuntimeError: The sandbox is not open.
         """
-        return Endpoints(account=self._origin("account"), api=self._origin("api"))
+        return Endpoints(
+            account=self._origin("account"), api=self._origin("api"), print=self._origin("print")
+        )
 
     def _origin(self, host: Host) -> str:
         if host not in self._ports:
             raise RuntimeError("the Sandbox is not open: use `async with Sandbox() as sandbox`")
         return f"http://127.0.0.1:{self._ports[host]}"
+
+    # --- printing
+
+    @property
+    def printing(self) -> Printing:
+        """Printers, uploads and jobs."""
+        return self._state.printing
+
+    @property
+    def storage(self) -> Storage:
+        """The blob storage that documents are uploaded to."""
+        return self._state.storage
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Webhook endpoints, and what was delivered to them."""
+        return self._state.webhooks
+
+    @property
+    def printed(self) -> list[Printed]:
+        """The documents of all Print requests that created a job, in order; also those in a queue."""
+        return self.printing.printed
 
     # --- tokens
 
@@ -179,6 +260,11 @@ class Sandbox:
         return Counter(f"{request.method} {request.path}" for request in self.requests if request.key is None)
 
     @property
+    def peak_parallel(self) -> int:
+        """Largest number of concurrent requests at the management API."""
+        return self.peaks["api"]
+
+    @property
     def refresh_requests(self) -> int:
         """Number of token requests with `grant_type=refresh_token`."""
         return sum(request.grant_type == "refresh_token" for request in self.requests)
@@ -191,7 +277,8 @@ class Sandbox:
     def reset_counts(self) -> None:
         """Reset all recorded requests and counts. Tokens, faults and the organization do not change."""
         self.requests.clear()
-        self._grants.refreshes = self.peak_parallel = 0
+        self.peaks.clear()
+        self._grants.refreshes = 0
 
     def _known_route(self, key: str) -> str:
         method, _, template = key.partition(" ")
@@ -203,14 +290,18 @@ class Sandbox:
 
     # --- requests
 
+    def _deliver(self, job: SandboxJob) -> None:
+        """Deliver the event of a job when it has ended, if there is an endpoint."""
+        if self.webhooks.endpoints:
+            task = asyncio.get_running_loop().create_task(deliver_when_ended(job, self.webhooks))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
     async def _handle(self, host: Host, request: web.BaseRequest) -> web.StreamResponse:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._tasks.add(task)
         try:
-            body = await request.read()
-            if not self._is_addressed(host, request):
-                text = f"Misdirected request: this is the sandbox at {self._origin(host)}."
-                return web.Response(status=421, text=text)
+            addressed = self._is_addressed(host, request)
             record = RecordedRequest(
                 method=request.method,
                 host=host,
@@ -218,10 +309,18 @@ class Sandbox:
                 query=dict(request.query),
                 route=self._template(host, request.path),
                 headers=CIMultiDict(request.headers),
-                body=body,
             )
+            if addressed and self.faults.interrupts(record):
+                self.requests.append(record)
+                return _disconnect(request)
+            await self._read(request, record)
+            if not addressed:
+                text = f"Misdirected request: this is the sandbox at {self._origin(host)}."
+                return web.Response(status=421, text=text)
             self.requests.append(record)
-            return await (self._serve(request, record) if host == "account" else self._limit(request, record))
+            if host == "blobs" and self._grants.occur_in(record):
+                self.storage.leaks.append(record)
+            return await self._limit(request, record)
         except ConnectionError:  # the client disconnected
             return _disconnect(request)
         finally:
@@ -236,6 +335,11 @@ class Sandbox:
 
     def _template(self, host: Host, path: str) -> str | None:
         """The route of a path, with or without its trailing slash."""
+        if host == "print":
+            parent, _, last = path.rstrip("/").rpartition("/")
+            return _PRINT_SPELLING.get(f"{parent}/{last}/".lower()) if parent == "/sfapi" else None
+        if host == "blobs":
+            return "/userstorage/{id}" if path.count("/") == 2 and path.startswith("/userstorage/") else None
         if path == DESCRIPTION_PATH:
             return path
         path = path if path.endswith("/") else f"{path}/"
@@ -243,19 +347,34 @@ class Sandbox:
         templates = [path, f"{parent}/{{id}}/"] if last else [path]
         return next((template for template in templates if template in _ROUTES[host]), None)
 
+    async def _read(self, request: web.BaseRequest, record: RecordedRequest) -> None:
+        """Read the body, or count it where it is not kept."""
+        if record.host != "blobs":
+            record.body = await request.read()
+            record.size = len(record.body)
+            return
+        keep = self.behaviour.keep_documents or record.query.get("comp") == "blocklist"
+        body = bytearray()
+        async for chunk in request.content.iter_any():
+            record.size += len(chunk)
+            if keep and record.size <= LARGEST_BLOB:
+                body += chunk
+        record.body = bytes(body)
+
     async def _limit(self, request: web.BaseRequest, record: RecordedRequest) -> web.StreamResponse:
-        """Serve a request of the printing API, or refuse it if there are too many concurrent ones."""
-        behaviour = self.behaviour
-        if behaviour.max_parallel is not None and self._parallel >= behaviour.max_parallel:
+        """Serve a request, or refuse it if there are too many concurrent ones at a host with a rate limit."""
+        behaviour, host = self.behaviour, record.host
+        limit = behaviour.max_parallel if host in {"api", "print"} else None
+        if limit is not None and self._parallel[host] >= limit:
             seconds = behaviour.retry_after
             headers = {} if seconds is None else {"Retry-After": retry_after_text(seconds)}
             return _respond(request, record, refused(429, behaviour.rate_limit_error, headers).response)
-        self._parallel += 1
-        self.peak_parallel = max(self.peak_parallel, self._parallel)
+        self._parallel[host] += 1
+        self.peaks[host] = max(self.peaks[host], self._parallel[host])
         try:
             return await self._serve(request, record)
         finally:
-            self._parallel -= 1
+            self._parallel[host] -= 1
 
     async def _serve(self, request: web.BaseRequest, record: RecordedRequest) -> web.StreamResponse:
         latency = self.behaviour.latency if _is_protected(record) else 0.0
@@ -263,9 +382,12 @@ class Sandbox:
         return _disconnect(request) if response is None else _respond(request, record, response)
 
     def _process(self, request: web.BaseRequest, record: RecordedRequest) -> web.Response:
+        if record.route is None and record.host == "blobs":
+            return storage_error(400, "InvalidUri", "The request URI is invalid.")
         if record.route is None:
             return consent.message_page("Not found", "There is no such page.", 404)
-        if not record.path.endswith("/") and record.route != DESCRIPTION_PATH:
+        described = record.route == DESCRIPTION_PATH
+        if record.host in {"account", "api"} and not described and not record.path.endswith("/"):
             url = request.rel_url
             query = f"?{url.raw_query_string}" if url.raw_query_string else ""
             return web.Response(
@@ -275,7 +397,7 @@ class Sandbox:
             caller = [self._owner(record)] if _is_protected(record) else []
             handlers = _ROUTES[record.host][record.route]
             if record.method not in handlers:
-                raise method_not_allowed(record.method, handlers)
+                raise _NOT_ALLOWED.get(record.host, method_not_allowed)(record.method, handlers)
             return handlers[record.method](self._state, record, *caller)
         except Refused as error:
             return error.response
@@ -293,7 +415,8 @@ class Sandbox:
 
 
 def _is_protected(record: RecordedRequest) -> bool:
-    return record.route is not None and not record.route.startswith(("/oauth/", DESCRIPTION_PATH))
+    unprotected = ("/oauth/", DESCRIPTION_PATH)
+    return record.route is not None and record.host != "blobs" and not record.route.startswith(unprotected)
 
 
 def _disconnect(request: web.BaseRequest) -> web.Response:

@@ -12,6 +12,7 @@ import attrs
 from ezeep_async.auth.app import code_challenge
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.sandbox.behaviour import Behaviour, Clock
+from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.replies import Refused, json_response
 
 
@@ -116,6 +117,13 @@ class Grants:
         if pair is None or pair.revoked or not pair.family.alive:
             return None
         return pair.family.user_id if self.clock.now() < pair.tokens.expires_at else None
+
+    def occur_in(self, request: RecordedRequest) -> bool:
+        """Whether a request has credentials: a header for them, or one of the tokens anywhere."""
+        if request.headers.keys() & {"Authorization", "Proxy-Authorization", "Cookie"}:
+            return True
+        sent = "\n".join([request.path, *request.query.values(), *request.headers.values()])
+        return any(token in sent for token in [*self._access, *self._refresh])
 
     def expire_access_tokens(self) -> None:
         """Expire all access tokens that were issued so far. Refresh tokens stay valid."""

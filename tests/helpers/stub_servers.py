@@ -39,11 +39,11 @@ def quick(**changes: Any) -> Settings:
 def session_on(
     url: str, *, tokens: TokenSet | None = None, http: Any = None, **settings: Any
 ) -> EzeepSession:
-    """A session whose two hosts are both at `url`."""
+    """A session whose hosts are all at `url`."""
     return EzeepSession(
         OAuthApp("client"),
         tokens=login() if tokens is None else tokens,
-        endpoints=Endpoints(account=url, api=url),
+        endpoints=Endpoints(account=url, api=url, print=url),
         settings=quick(**settings),
         http=http,
     )

@@ -4,7 +4,7 @@ Secrets are the tokens, codes and verifiers that the sandbox and the client make
 what is sent as Basic credentials. Exposed is what appears in log lines (at DEBUG, whatever level a test has set), in errors
 with their attributes and causes, in warnings, in the repr of every public object, in the output of the command, in the
 audit logs of provisioning, and in the headers of requests, except in the two headers for secrets: `Authorization` may go
-to the two hosts of a session, and `Proxy-Authorization` to a proxy.
+to the hosts of a session, and `Proxy-Authorization` to a proxy.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ from ezeep_async import (
 from ezeep_async._http.transport import USER_AGENT, Transport
 from ezeep_async._wire.requests import Request
 from ezeep_async._wire.responses import RawResponse
+from ezeep_async._wire.uploads import StoragePut, UploadTarget
 from ezeep_async.blocking.session import BlockingSession
 from ezeep_async.provisioning.runs.audit import AuditLog
+from ezeep_async.sandbox.state.storage import Storage
 from ezeep_async.sandbox.tokens import Grants
 
 
@@ -70,7 +72,9 @@ SHOWN = (
     RedisTokenStore,
     Request,
     Settings,
+    StoragePut,
     TokenSet,
+    UploadTarget,
 )
 """Objects that people print."""
 
@@ -83,7 +87,7 @@ class Watch:
     output: list[str] = attrs.field(factory=list[str])
     """Everything that a person could have read."""
     origins: set[URL] = attrs.field(factory=set[URL])
-    """The two hosts of every session."""
+    """The hosts of every session."""
     authorized: list[URL] = attrs.field(factory=list[URL])
     """Where requests with `Authorization` were sent."""
     past_the_proxy: list[URL] = attrs.field(factory=list[URL])
@@ -129,6 +133,12 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Watch:
         watch.secrets.update(each for each in found if each is not None and len(each) >= SHORTEST)
 
     after(Grants, "_issue", lambda _, tokens: secret(tokens.access_token, tokens.refresh_token))
+    # Only the signature: its owner knows everything else in the address of an upload.
+    after(
+        Storage,
+        "sign",
+        lambda _, url: secret(URL(url).query["sig"], url.partition("sig=")[2].partition("&")[0]),
+    )
     after(Grants, "authorize", lambda _, code: secret(code))
     after(AuthorizationRequest, "__init__", lambda request, _: secret(request.code_verifier))
     after(OAuthApp, "__init__", lambda app, _: secret(app.client_secret))
@@ -245,6 +255,9 @@ def _watch_requests(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
 
     def look(request: ClientRequest, tunnel: bool) -> None:
         origin = request.url.origin()
+        # The signature in the address of an upload is for the storage.
+        is_upload = request.url.path.startswith("/userstorage/")
+        url = request.url.with_query(None) if is_upload else request.url
         for name, value in request.headers.items():
             match name.lower():
                 case "authorization":
@@ -256,7 +269,7 @@ def _watch_requests(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
                 case "cookie":
                     watch.cookies.append(origin)
                 case _:
-                    watch.output.append(f"{request.method} {request.url} with {name}: {value}")
+                    watch.output.append(f"{request.method} {url} with {name}: {value}")
 
     monkeypatch.setattr(ClientRequest, "send", send)
 

@@ -1,4 +1,4 @@
-"""`session.request`: calls without a method of their own, to the two origins only."""
+"""`session.request`: calls without a method of their own, to the configured origins only."""
 
 from __future__ import annotations
 
@@ -32,12 +32,21 @@ async def test_8_2_a_path_goes_to_the_api_host(session: EzeepSession, sandbox: S
 
 
 async def test_8_2_full_addresses_of_both_hosts(session: EzeepSession, sandbox: Sandbox) -> None:
-    """A full address on one of the two origins is sent there."""
+    """A full address on one of the origins is sent there."""
     me = await session.request("GET", f"{sandbox.endpoints.account}/v1/users/me/")
     page = await session.request("GET", f"{sandbox.endpoints.api}/printing/v1/users/?limit=3")
     assert me["roles"] == ["admin"]
     assert len(page["results"]) == 3
     assert [seen.host for seen in sandbox.requests] == ["account", "api"]
+
+
+async def test_a_full_address_of_the_print_api() -> None:
+    """The print API is a third origin, with a path prefix as for the others."""
+    async with Stub(echo) as stub:
+        endpoints = Endpoints(api=stub.url + "/api", print=stub.url + "/print")
+        async with EzeepSession(OAuthApp("client"), tokens=login(), endpoints=endpoints) as session:
+            await session.request("GET", f"{endpoints.print}/sfapi/GetPrinter/")
+    assert [seen.path for seen in stub.seen] == ["/print/sfapi/GetPrinter/"]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class Client:
         """The response itself, its body read."""
         endpoints = self.sandbox.endpoints
         base = endpoints.api if path.startswith("/printing/") else endpoints.account
+        base = endpoints.print if path.startswith("/sfapi/") else base
         headers = dict(options.pop("headers", {}))
         if auth == "bearer":
             self.token = self.token or self.sandbox.tokens().access_token

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, assert_type
 from uuid import UUID
@@ -13,19 +14,27 @@ from ezeep_async import (
     AccountUser,
     ApiError,
     BlockingPaginator,
+    BlockingPrintJob,
     BlockingSession,
     DesiredState,
     EzeepSession,
     FileTokenStore,
     Group,
     Invitation,
+    JobStatus,
     MemoryTokenStore,
     OAuthApp,
     OutcomeUnknown,
     Page,
     Paginator,
     Pairing,
+    PaperFormat,
     Plan,
+    Printer,
+    PrinterProperties,
+    PrintJob,
+    PrintOptions,
+    QueuedJob,
     RateLimited,
     Reconciled,
     Report,
@@ -33,6 +42,7 @@ from ezeep_async import (
     Sought,
     TokenSet,
     TokenStore,
+    Tray,
     User,
     finish_refresh_on,
     is_retryable,
@@ -94,6 +104,49 @@ async def asynchronous(identifier: UUID) -> None:
         assert_type(session.keep_alive(), KeepAlive)
         async with session.keep_alive() as handle:
             assert_type(handle, KeepAlive)
+
+
+async def printing(session: EzeepSession, identifier: UUID, chunks: AsyncIterator[bytes]) -> None:
+    assert_type(session.printers.list(), Paginator[Printer])
+    printer = await session.printers.find("Laser")
+    assert_type(printer, Printer)
+    assert_type(await session.printers.get(str(identifier)), Printer)
+    properties = await session.printers.properties(printer)
+    assert_type(properties, PrinterProperties)
+    assert_type(properties.papers, tuple[PaperFormat, ...])
+    assert_type(properties.trays, tuple[Tray, ...])
+    options = PrintOptions(copies=2, duplex="long-edge", paper=(101.6, 152), tray=259, pages="1-2,5")
+
+    def report(sent: int, total: int | None) -> None:
+        assert_type(total, int | None)
+
+    for source in ("a.pdf", Path("a.pdf"), b"", bytearray(), memoryview(b""), [b""], io.BytesIO(), chunks):
+        job = await session.printing.print_file(source, printer, options, name="a", on_progress=report)
+        assert_type(job, PrintJob)
+    job = await session.printing.print_url("https://x.example/a.pdf", identifier, type="pdf", check=False)
+    assert_type(job.id, str)
+    assert_type(await job.wait(), JobStatus)
+    assert_type(await session.printing.wait(job.id, 1.0, None), JobStatus)
+    async for status in job.watch():
+        assert_type(status.is_final, bool)
+    assert_type(session.printing.watch(job.id), AsyncIterator[JobStatus])
+    assert_type(await session.printing.supported_types(), frozenset[str])
+    assert_type(session.printing.queued(), Paginator[QueuedJob])
+
+
+def blocking_printing(session: BlockingSession, identifier: UUID) -> None:
+    assert_type(session.printers.list(), BlockingPaginator[Printer])
+    printer = session.printers.find("Laser")
+    assert_type(printer, Printer)
+    job = session.printing.print_file([b"a", b"b"], printer, PrintOptions(copies=2), type="pdf")
+    assert_type(job, BlockingPrintJob)
+    assert_type(session.printing.print_url("https://x.example/a.pdf", identifier), BlockingPrintJob)
+    assert_type(job.wait(timeout=10), JobStatus)
+    assert_type(job.watch(), Iterator[JobStatus])
+    assert_type(session.printing.status(job.id), JobStatus)
+    for status in session.printing.watch(job.id):
+        assert_type(status, JobStatus)
+    assert_type(session.printing.queued(), BlockingPaginator[QueuedJob])
 
 
 async def provisioning(session: EzeepSession, identifier: UUID) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ezeep_async import EzeepSession, OAuthApp, Settings, run_sync
+from ezeep_async import EzeepSession, OAuthApp, PrintOptions, Settings, run_sync
 
 
 async def asynchronous(session: EzeepSession) -> None:
@@ -17,6 +17,16 @@ async def asynchronous(session: EzeepSession) -> None:
     await session.accounts.update("id", password="x")  # wrong
     await session.provisioning.plan({"Sales": []})  # wrong
     await session.provisioning.apply("plan.json")  # wrong
+    printer = await session.printers.find("Laser")
+    await session.printing.print_file("a.pdf")  # wrong
+    await session.printing.print_file(5, printer)  # wrong
+    await session.printing.print_file(["text"], printer)  # wrong
+    await session.printing.print_file("a.pdf", printer, {"copies": 2})  # wrong
+    await session.printing.print_file("a.pdf", printer, None, "name")  # wrong
+    await session.printing.print_url("https://x.example/a.pdf", printer, on_progress=print)  # wrong
+    await session.printing.watch("job")  # wrong
+    PrintOptions(duplex="long")  # wrong
+    PrintOptions(paper=(1, 2, 3))  # wrong
     EzeepSession("client")  # wrong
     Settings(10.0)  # wrong
     Settings(timeout=1.0)  # wrong
@@ -28,6 +38,9 @@ def blocking(session: EzeepSession) -> None:
         twin.groups.create("name")  # wrong
         twin.groups.ensure("name", "organization", colour="red")  # wrong
         twin.users.list(pages=3)  # wrong
-        twin.printers  # wrong
+        twin.printing.print_file("a.pdf")  # wrong
+        twin.printing.status(5)  # wrong
+        twin.printing.print_file("a.pdf", "printer").wait(timeout="1")  # wrong
+        twin.printer  # wrong
         twin.provisioning.undo()  # wrong
     run_sync(OAuthApp("client"))  # wrong

@@ -41,24 +41,35 @@ def show(state: State, request: RecordedRequest) -> web.Response:
 @routes.add("POST", _AUTHORIZE_PATH)
 def decide(state: State, request: RecordedRequest) -> web.Response:
     """Redirect to the application, with a code or an error."""
-    carried, person = _decision(state, request)
-    _check(state, carried)
+    raise authorization(state, *_decision(state, request))
+
+
+def authorization(state: State, query: Mapping[str, str], person: Person | None) -> Refused:
+    """The redirect to the application for the decision about a request; None: the person declined."""
+    _check(state, query)
     if person is None:
-        raise _redirect(carried, error="access_denied", error_description="The person declined.")
-    code = state.grants.authorize(person.id, carried["redirect_uri"], carried.get("code_challenge"))
-    raise _redirect(carried, code=code)
+        return _redirect(query, error="access_denied", error_description="The person declined.")
+    code = state.grants.authorize(person.id, query["redirect_uri"], query.get("code_challenge"))
+    return _redirect(query, code=code)
 
 
 @routes.add("POST", PAIRING_PATH)
 def decide_pairing(state: State, request: RecordedRequest) -> web.Response:
     """Approve or deny the pairing. The device learns it with its next request."""
     carried, person = _decision(state, request)
-    pairing = _pending(state, carried)
+    settle_pairing(state, carried, person)
+    if person is None:
+        return message_page("Declined", "The device was not connected. You can close this page.")
+    return message_page("Connected", "Your device is connected. You can close this page.")
+
+
+def settle_pairing(state: State, query: Mapping[str, str], person: Person | None) -> None:
+    """Approve a pairing for that person; None: deny it."""
+    pairing = _pending(state, query)
     if person is None:
         pairing.state = "denied"
-        return message_page("Declined", "The device was not connected. You can close this page.")
-    pairing.state, pairing.user_id = "approved", person.id
-    return message_page("Connected", "Your device is connected. You can close this page.")
+    else:
+        pairing.state, pairing.user_id = "approved", person.id
 
 
 def _check(state: State, query: Mapping[str, str]) -> None:
@@ -167,7 +178,7 @@ def _page(title: str, content: str, status: int) -> web.Response:
 
 
 def _refusal(sentence: str, status: int = 400) -> Refused:
-    return Refused(message_page("That did not work", sentence, status))
+    return Refused(message_page("That did not work", sentence, status), sentence)
 
 
 def _redirect(query: Mapping[str, str], **fields: str) -> Refused:

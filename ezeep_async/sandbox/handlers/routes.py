@@ -10,6 +10,9 @@ from aiohttp import web
 
 from ezeep_async.sandbox.behaviour import Behaviour, Clock
 from ezeep_async.sandbox.state.organization import Organization
+from ezeep_async.sandbox.state.printing import Printing
+from ezeep_async.sandbox.state.storage import Storage
+from ezeep_async.sandbox.state.webhooks import Webhooks
 from ezeep_async.sandbox.tokens import Grants
 from ezeep_async.settings import Endpoints
 
@@ -27,6 +30,9 @@ class State:
     behaviour: Behaviour
     clock: Clock
     grants: Grants
+    printing: Printing
+    storage: Storage
+    webhooks: Webhooks
     endpoints: Callable[[], Endpoints]
     forms: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict[str, dict[str, str]], repr=False)
     """The open consent forms: anti-forgery value, hidden fields."""

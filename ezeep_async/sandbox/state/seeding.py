@@ -69,10 +69,11 @@ def _add_groups(organization: Organization, count: int) -> None:
 def _add_users(organization: Organization, count: int) -> None:
     organization.admin_id = _ADMIN_ID
     for person in msgspec.convert(_ACCOUNTS, list[Person]):
-        # With few users the directory still has an admin, who then is no printing user.
+        # The directory has an admin even without printing users.
         if person.id == _ADMIN_ID or count >= len(_EXAMPLES) + len(_ACCOUNTS):
             organization.add_person(person)
-    examples = [*_EXAMPLES][:count]
+    # The admin, whose id comes after those of the documented page, is always a printing user.
+    examples = [*_EXAMPLES][: max(count - 1, 0)]
     further = _further_ids(organization, count - len(examples))
     for number, user_id in enumerate(examples + further, start=1):
         first = organization.random.choice(_NAMES["first_names"])

@@ -1,0 +1,485 @@
+"""`session.printing`: print documents, and follow their jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Mapping
+from uuid import UUID
+
+import attrs
+from yarl import URL
+
+from ezeep_async._text.redaction import Secret
+from ezeep_async._wire.converter import decode_plain
+from ezeep_async._wire.print_options import wire_properties
+from ezeep_async._wire.printing import (
+    CONFIGURATION,
+    QUEUED_JOBS,
+    Order,
+    file_id_in,
+    job_id_in,
+    queued_page,
+    read_status,
+    secrets_of_url,
+    status_in,
+    status_request,
+    supported_types,
+)
+from ezeep_async._wire.requests import LONGEST_TARGET, Request, checked_flag, checked_text
+from ezeep_async._wire.responses import RawResponse, decode_response
+from ezeep_async._wire.retrying import backoff
+from ezeep_async.errors import (
+    ApiError,
+    Conflict,
+    EzeepError,
+    OutcomeUnknown,
+    PrintFailed,
+    RequestTimeout,
+    UnexpectedResponse,
+    UnsupportedFileType,
+)
+from ezeep_async.models.printers import Printer
+from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
+from ezeep_async.pagination.paginator import Paginator
+from ezeep_async.pagination.prefetch import Params
+from ezeep_async.pagination.reader import RawPage
+from ezeep_async.resources._base import Api
+from ezeep_async.resources._job_status import JobWatch, failed, wait_for_end
+from ezeep_async.resources._shared_reads import SharedReads
+from ezeep_async.resources._sources import (
+    PrintSource,
+    Progress,
+    base_name,
+    open_source,
+    type_from_name,
+)
+from ezeep_async.resources._uploads import Storage, upload
+from ezeep_async.resources.printers import Printers, printer_id_of
+
+
+logger = logging.getLogger("ezeep_async.resources")
+
+_GATEWAY = frozenset({502, 504})
+
+
+@attrs.frozen
+class PrintJob:
+    """A document that the print service has accepted.
+
+    The id alone is enough for `session.printing.status(job_id)` in another process.
+    """
+
+    id: str
+    printer_id: UUID
+    is_queue: bool = False
+    """Whether the job waits in a pull queue for its release. False for a printer that was given as an id with `check=False`."""
+    _printing: Printing = attrs.field(alias="printing", kw_only=True, repr=False, eq=False)
+
+    async def status(self) -> JobStatus:
+        """Read the status of the job.
+
+        Returns:
+            The status, also that of a failed job.
+        """
+        return await self._printing.status(self.id)
+
+    async def wait(self, interval: float = 2.0, timeout: float | None = 120.0) -> JobStatus:  # noqa: ASYNC109  # it raises JobTimeout, with the status
+        """Wait until the document is printed.
+
+        A job of a pull queue is accepted once it is stored, and ends when a person releases it. For such a job the status is
+        read once and returned, whatever it is.
+
+        Args:
+            interval: Seconds between two readings of the status, more than 0.
+            timeout: Seconds to wait, more than 0; None for no limit.
+
+        Returns:
+            The final status.
+
+        Raises:
+            PrintFailed: The job ended with an error, which is in `error.status`.
+            JobTimeout: The job has not ended. The last status is in `error.status`.
+        """
+        if self.is_queue:
+            return await self.status()
+        return await self._printing.wait(self.id, interval, timeout)
+
+    def watch(self, interval: float = 2.0, timeout: float | None = None) -> AsyncIterator[JobStatus]:
+        """Iterate over the changes of the status. A job of a pull queue gives one status.
+
+        Args:
+            interval: Seconds between two readings of the status, more than 0.
+            timeout: Seconds for the whole iteration, more than 0; None for no limit.
+
+        Returns:
+            An iterator that ends with a final status, also that of a failed job. It raises `JobTimeout` when the time is over.
+        """
+        return JobWatch(self._printing.status, self.id, interval, timeout, once=self.is_queue)
+
+
+class Printing:
+    """Print documents, and follow their jobs.
+
+    Note:
+        docs/ezeep-api.md#print-jobs
+    """
+
+    def __init__(self, api: Api, storage: Storage, printers: Printers, deadline: float) -> None:
+        self._api = api
+        self._storage = storage
+        self._printers = printers
+        self._deadline = deadline
+        self._types: SharedReads[frozenset[str]] = SharedReads(float("inf"))
+
+    async def supported_types(self) -> frozenset[str]:
+        """Return the file types that the service prints, such as "pdf". Read once in a session.
+
+        Returns:
+            The types in lower case, without a dot.
+        """
+
+        async def read() -> frozenset[str]:
+            return decode_response(CONFIGURATION, await self._api.send(CONFIGURATION), supported_types)
+
+        return await self._types.get("", read)
+
+    async def print_file(
+        self,
+        source: PrintSource,
+        printer_or_id: Printer | UUID | str,
+        options: PrintOptions | None = None,
+        *,
+        name: str | None = None,
+        type: str | None = None,  # noqa: A002  # the name that the API has
+        delete_after: bool = True,
+        check: bool = True,
+        on_progress: Progress | None = None,
+    ) -> PrintJob:
+        """Upload a document and print it.
+
+        The document is read and uploaded in parts, so memory is bounded for any size. More than 8 MiB are uploaded in
+        blocks, four at a time. `Settings.deadline` and the retries hold for each block, not for the whole upload.
+
+        The document is printed at most once by this call. A caller that is cancelled, or whose call ends with
+        `OutcomeUnknown`, does not know whether it is printed.
+
+        Args:
+            source: A path, the bytes of a document, a binary file object (from its position on, and left open), or an iterable
+                or async iterable of bytes.
+            printer_or_id: The printer, or its id.
+            options: How to print; None for the settings of the printer.
+            name: Name of the document for people; 1 to 255 characters. The base name by default where `source` is a path.
+            type: File type, such as "pdf". By default the ending of `name`, or of the path.
+            delete_after: Whether the service deletes the uploaded document after printing.
+            check: Whether to check the type, the printer and the options before the upload. What is read for that is kept: the
+                types for the session, printers for 60 seconds.
+            on_progress: Called after each part with the bytes that are uploaded, and all bytes of the document, or None where the
+                size is unknown. An exception from it ends the upload.
+
+        Returns:
+            The job. `await job.wait()` waits until it is printed.
+
+        Raises:
+            UnsupportedFileType: The service does not print this type.
+            UnsupportedOption: The printer does not have what an option names.
+            NotFound: The user has no such printer.
+            PrintFailed: The service refused the job. The code is in `error.status`.
+            OutcomeUnknown: The response was lost, so the document may or may not be printed.
+            UploadExpired: The address of the upload expired, and the source cannot be read again.
+            InsecureEndpoint: The service named an address for the upload that is not https.
+            OSError: The file cannot be read.
+            TypeError: `source` is a text file, or gives no bytes.
+            ValueError: The type is not known, the document is empty, or an argument is invalid.
+        """
+        document = await open_source(source)
+        try:
+            path = base_name(source)
+            alias = path if name is None else name
+            order, is_queue = await self._order(
+                printer_or_id, options, alias, [name, path], type, delete_after, check
+            )
+            file_id = await upload(self._api, self._storage, document, on_progress)
+        finally:
+            await document.aclose()
+        return await self._print(order, {"fileid": file_id}, is_queue)
+
+    async def print_url(
+        self,
+        url: str,
+        printer_or_id: Printer | UUID | str,
+        options: PrintOptions | None = None,
+        *,
+        name: str | None = None,
+        type: str | None = None,  # noqa: A002  # the name that the API has
+        delete_after: bool = True,
+        check: bool = True,
+    ) -> PrintJob:
+        """Print a document that the print service downloads itself.
+
+        While it downloads, the request is repeated with the id of the file, within `Settings.deadline`.
+
+        Args:
+            url: Address of the document, http or https. It must be reachable from the internet, and contain all credentials that
+                it takes. Its query and its password are treated as secrets.
+            printer_or_id: The printer, or its id.
+            options: How to print; None for the settings of the printer.
+            name: Name of the document for people; 1 to 255 characters.
+            type: File type, such as "pdf". By default the ending of `name`, or of the path of `url`.
+            delete_after: Whether the service deletes its copy after printing.
+            check: Whether to check the type, the printer and the options first, as `print_file` does.
+
+        Returns:
+            The job. `await job.wait()` waits until it is printed.
+
+        Raises:
+            UnsupportedFileType: The service does not print this type.
+            UnsupportedOption: The printer does not have what an option names.
+            NotFound: The user has no such printer.
+            PrintFailed: The service refused the job. The code is in `error.status`.
+            RequestTimeout: The service had not downloaded the document within `Settings.deadline`. Nothing was printed.
+            OutcomeUnknown: The response was lost, so the document may or may not be printed.
+            ValueError: `url` is no such address, the type is not known, or an argument is invalid.
+        """
+        address = _checked_url(url)
+        order, is_queue = await self._order(
+            printer_or_id, options, name, [name, URL(address).name], type, delete_after, check
+        )
+        return await self._print(order, {"fileurl": address}, is_queue)
+
+    async def status(self, job_id: str) -> JobStatus:
+        """Read the status of a job.
+
+        Args:
+            job_id: Id of the job, as `PrintJob.id` has it: not quoted.
+
+        Returns:
+            The status, also that of a failed or unknown job.
+        """
+        request = status_request(checked_text(job_id, "job_id", shortest=1, longest=LONGEST_TARGET))
+        try:
+            response = await self._api.send(request)
+        except ApiError as error:
+            # A malformed id has the code 87, whatever the HTTP status is.
+            status = status_in(error.body) if error.status in {400, 404, 409, 410, 412, 422} else None
+            if status is None:
+                raise
+            return status
+        return decode_response(request, response, read_status)
+
+    async def wait(self, job_id: str, interval: float = 2.0, timeout: float | None = 120.0) -> JobStatus:  # noqa: ASYNC109  # it raises JobTimeout, with the status
+        """Wait until a job has ended.
+
+        A status that cannot be read for the moment is read again.
+
+        Args:
+            job_id: Id of the job.
+            interval: Seconds between two readings of the status, more than 0.
+            timeout: Seconds to wait, more than 0; None for no limit.
+
+        Returns:
+            The final status.
+
+        Raises:
+            PrintFailed: The job ended with an error, which is in `error.status`.
+            JobTimeout: The job has not ended. The last status is in `error.status`.
+        """
+        return await wait_for_end(JobWatch(self.status, job_id, interval, timeout))
+
+    def watch(
+        self, job_id: str, interval: float = 2.0, timeout: float | None = None
+    ) -> AsyncIterator[JobStatus]:
+        """Iterate over the changes of the status of a job.
+
+        Args:
+            job_id: Id of the job.
+            interval: Seconds between two readings of the status, more than 0.
+            timeout: Seconds for the whole iteration, more than 0; None for no limit.
+
+        Returns:
+            An iterator that ends with a final status, also that of a failed job. It raises `JobTimeout` when the time is over.
+        """
+        return JobWatch(self.status, job_id, interval, timeout)
+
+    def queued(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[QueuedJob]:
+        """List the user's jobs that wait in pull queues for their release. Nothing is sent before the listing is iterated.
+
+        Jobs cannot be released or deleted here: the API documents that it is possible, but not how.
+
+        Args:
+            page_size: Rows to request per page, 1 to 100.
+            concurrency: Pages to request at the same time, at least 1.
+            offset: Rows to skip, at least 0.
+
+        Returns:
+            A listing, in the order of the server.
+
+        Note:
+            docs/ezeep-api.md#print-jobs. The fields of a job are not documented: see `QueuedJob.raw`.
+        """
+        return Paginator(self._fetch_queued, page_size=page_size, concurrency=concurrency, offset=offset)
+
+    async def _fetch_queued(self, params: Params) -> RawPage[QueuedJob]:
+        request = QUEUED_JOBS.page({"status": "INQUEUE", **params})
+        response = await self._api.send(request)
+        return decode_response(request, response, queued_page), response.body
+
+    # --- printing ------------------------------------------------------------------------------------------------------
+
+    async def _order(
+        self,
+        printer_or_id: Printer | UUID | str,
+        options: PrintOptions | None,
+        alias: str | None,
+        names: list[str | None],
+        file_type: str | None,
+        delete_after: bool,
+        check: bool,
+    ) -> tuple[Order, bool]:
+        """What to print, checked, and whether the printer is a queue."""
+        printer_id = printer_id_of(printer_or_id)
+        options = PrintOptions() if options is None else options
+        if not isinstance(options, PrintOptions):  # pyright: ignore[reportUnnecessaryIsInstance]  # programs without a type checker
+            raise TypeError(f"options must be PrintOptions, not {type(options).__name__}")
+        checked_flag(delete_after, "delete_after")
+        if alias is not None:
+            checked_text(alias, "name", shortest=1)
+        endings = _file_types(file_type, names)
+        if not checked_flag(check, "check"):
+            properties = wire_properties(options, None)
+            is_queue = isinstance(printer_or_id, Printer) and printer_or_id.is_queue
+            return Order(printer_id, endings[0], properties, alias, delete_after), is_queue
+        supported = await self.supported_types()
+        known = next((each for each in endings if each in supported), None)
+        if known is None:
+            raise UnsupportedFileType(
+                f"the print service does not print files of the type {endings[0]!r}. It prints: {', '.join(sorted(supported))}",
+                type=endings[0],
+                supported=supported,
+            )
+        printer = (
+            printer_or_id if isinstance(printer_or_id, Printer) else await self._printers.get(printer_id)
+        )
+        properties = {}
+        if options != PrintOptions():
+            properties = wire_properties(options, await self._printers.properties(printer_id))
+        return Order(printer_id, known, properties, alias, delete_after), printer.is_queue
+
+    async def _print(self, order: Order, document: Mapping[str, str], is_queue: bool) -> PrintJob:
+        """Send the job, which happens once. Repeated only while the service says that it has nothing to print yet."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        secrets = tuple(each for value in document.values() for each in secrets_of_url(value))
+        repeats = 0
+        while True:
+            request = order.request(document, secrets)
+            try:
+                response = await self._api.send(request)
+                return self._job(request, response, order.printer_id, is_queue)
+            except Conflict as error:
+                file_id = _still_fetching(error, document if repeats else {})
+                if file_id is None:
+                    raise _refused(error) from None
+            except OutcomeUnknown as error:
+                raise _lost(error, is_queue) from error.__cause__
+            except ApiError as error:
+                # What was not processed, and what concerns the token, is no refusal of the job.
+                raise (error if error.status in {401, 429, 503} else _refused(error)) from error.__cause__
+            repeats += 1
+            document = {"fileid": file_id}
+            delay = backoff(repeats, random.random)
+            if loop.time() - started + delay >= self._deadline:
+                raise RequestTimeout(
+                    f"the print service had not fetched the document within the deadline of {self._deadline:g} s. Nothing was "
+                    "printed. Print again, or check that the address can be reached from the internet",
+                    request_sent=True,
+                    attempts=repeats,
+                )
+            logger.info("the print service still fetches the document: asking again in %.1f s", delay)
+            await asyncio.sleep(delay)
+
+    def _job(self, request: Request, response: RawResponse, printer_id: UUID, is_queue: bool) -> PrintJob:
+        try:
+            body = decode_response(request, response, decode_plain)
+        except UnexpectedResponse as error:
+            raise _unknown(error, is_queue, error) from error
+        if (job_id := job_id_in(body)) is not None:
+            return PrintJob(job_id, printer_id, is_queue, printing=self)
+        if (status := status_in(body)) is not None:
+            raise failed("the print service refused the job", status)
+        empty = UnexpectedResponse(
+            f"{request.name}: the response has no id of a job",
+            status=response.status,
+            excerpt=response.redacted_excerpt(),
+            request_id=response.request_id,
+            attempts=response.attempts,
+        )
+        raise _unknown(empty, is_queue, empty) from empty
+
+
+def _still_fetching(error: Conflict, repeated: Mapping[str, str]) -> str | None:
+    """The file id to ask for again, if the service says that it does not have the document yet."""
+    if error.status != 412 or (file_id_in(error.body) is None and status_in(error.body) is not None):
+        return None
+    return file_id_in(error.body) or repeated.get("fileid")
+
+
+def _refused(error: ApiError) -> EzeepError:
+    """The error for a response that has no job: `PrintFailed` if it has a code of the print service."""
+    status = status_in(error.body)
+    if status is None or job_id_in(error.body) is not None:
+        return error
+    refusal = failed("the print service refused the job", status)
+    refusal.request_id, refusal.attempts = error.request_id, error.attempts
+    return refusal
+
+
+def _lost(error: OutcomeUnknown, is_queue: bool) -> EzeepError:
+    """The error for a lost response. A 5xx with a code of the print service is a refusal, but not that of a gateway."""
+    cause = error.__cause__
+    if isinstance(cause, ApiError) and cause.status not in _GATEWAY:
+        refusal = _refused(cause)
+        if isinstance(refusal, PrintFailed):
+            return refusal
+    return _unknown(error, is_queue, cause or error)
+
+
+def _unknown(error: EzeepError, is_queue: bool, cause: BaseException) -> OutcomeUnknown:
+    """The error for a job that may have been accepted, with what to do."""
+    find_out = (
+        "Look for it in session.printing.queued()"
+        if is_queue
+        else "A person has to look at the printer: the API lists no jobs of a printer"
+    )
+    return OutcomeUnknown(
+        f"the document may or may not be printed, as the response of the print service was lost: {cause}. {find_out}. Do not "
+        "print again before",
+        request_id=error.request_id,
+        attempts=error.attempts,
+    )
+
+
+def _file_types(given: str | None, names: list[str | None]) -> list[str]:
+    """The types that a document may have: the given one, or the endings of its names. Raises `ValueError`."""
+    if given is not None:
+        named = checked_text(given, "type", shortest=1, longest=20).strip().lower().removeprefix(".")
+        if not named.isascii() or not named.isalnum():
+            raise ValueError(f'type must be the ending of a file name, such as "pdf", not {given!r}')
+        return [named]
+    found = [ending for each in names if each and (ending := type_from_name(each)) is not None]
+    if not found:
+        raise ValueError('the type of the document is not known: pass type="pdf" or the like')
+    return found
+
+
+def _checked_url(url: str) -> Secret:
+    """An address for the service to download. No message shows its query."""
+    checked_text(url, "url", shortest=1, longest=LONGEST_TARGET, secret=True)
+    try:
+        parsed = URL(url)
+    except ValueError:
+        parsed = URL()
+    if parsed.scheme not in {"http", "https"} or not parsed.host or any(map(str.isspace, url)):
+        raise ValueError("url must be an http:// or https:// address of a document")
+    return Secret(url)
