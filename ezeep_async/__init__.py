@@ -47,6 +47,8 @@ if TYPE_CHECKING:
         PermissionDenied,
         RateLimited,
         ReauthorizationRequired,
+        ReportFailed,
+        ReportTimeout,
         RequestTimeout,
         SafetyLimitExceeded,
         ServerError,
@@ -64,10 +66,14 @@ if TYPE_CHECKING:
         is_retryable,
     )
     from ezeep_async.models.accounts import AccountUser, Invitation
+    from ezeep_async.models.assignments import AssignedGroup, PrinterAssignment
+    from ezeep_async.models.connectors import Connector, Driver
     from ezeep_async.models.groups import Group, Origin
     from ezeep_async.models.reconciled import Reconciled
+    from ezeep_async.models.reports import PrintReport
     from ezeep_async.models.unset import UNSET, Unset
     from ezeep_async.models.users import GroupRef, User
+    from ezeep_async.models.webhooks import Webhook, WebhookEvent, WebhookPrintJob
     from ezeep_async.pagination.paginator import Paginator
     from ezeep_async.pagination.reader import Page
     from ezeep_async.provisioning.inputs.desired import DesiredState
@@ -85,6 +91,7 @@ __all__ = [
     "AccountUser",
     "AmbiguousName",
     "ApiError",
+    "AssignedGroup",
     "AuditLogError",
     "AuthenticationError",
     "AuthorizationDenied",
@@ -96,8 +103,10 @@ __all__ = [
     "ConcurrentModification",
     "Conflict",
     "ConnectFailed",
+    "Connector",
     "DesiredState",
     "Disconnected",
+    "Driver",
     "Endpoints",
     "ExternalGroup",
     "EzeepError",
@@ -125,6 +134,8 @@ __all__ = [
     "PairingTimeout",
     "PermissionDenied",
     "Plan",
+    "PrintReport",
+    "PrinterAssignment",
     "ProvisioningFailed",
     "RateLimited",
     "ReadOnlyTokens",
@@ -132,6 +143,8 @@ __all__ = [
     "Reconciled",
     "RedisTokenStore",
     "Report",
+    "ReportFailed",
+    "ReportTimeout",
     "RequestTimeout",
     "SafetyLimitExceeded",
     "ServerError",
@@ -153,6 +166,9 @@ __all__ = [
     "UnexpectedResponse",
     "Unset",
     "User",
+    "Webhook",
+    "WebhookEvent",
+    "WebhookPrintJob",
     "__version__",
     "finish_refresh_on",
     "is_retryable",
@@ -175,12 +191,16 @@ _NAMES = {
     "auth.tokens": "MemoryTokenStore TokenSet TokenStore",
     "blocking.descriptors": "BlockingPaginator",
     "blocking.session": "BlockingSession run_sync",
-    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse is_retryable",
+    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied RateLimited ReauthorizationRequired ReportFailed ReportTimeout RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse is_retryable",
     "models.accounts": "AccountUser Invitation",
+    "models.assignments": "AssignedGroup PrinterAssignment",
+    "models.connectors": "Connector Driver",
     "models.groups": "Group Origin",
     "models.reconciled": "Reconciled",
+    "models.reports": "PrintReport",
     "models.unset": "UNSET Unset",
     "models.users": "GroupRef User",
+    "models.webhooks": "Webhook WebhookEvent WebhookPrintJob",
     "pagination.paginator": "Paginator",
     "pagination.reader": "Page",
     "provisioning.inputs.desired": "DesiredState",

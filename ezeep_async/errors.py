@@ -8,6 +8,8 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async.models.reports import PrintReport
+
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -167,7 +169,13 @@ class BadRequest(ApiError):
 
 
 class PermissionDenied(ApiError):
-    """The logged-in user does not have the permission for this call (403)."""
+    """The logged-in user, or the app, does not have the permission for this call (403).
+
+    Attributes:
+        scope: OAuth scope that the call needs in addition to `printing`, such as `webhooks`; None for no other one.
+    """
+
+    scope: str | None = None
 
 
 class NotFound(ApiError):
@@ -406,6 +414,18 @@ class StalePlan(EzeepError):
     def __init__(self, message: str, *, drift: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.drift = tuple(drift)
+
+
+class ReportFailed(EzeepError):
+    """The status of a report on printed jobs is neither "pending" nor "succeeded". `report` has it; create another one."""
+
+    def __init__(self, message: str, *, report: PrintReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class ReportTimeout(ReportFailed, TimeoutError):
+    """A report on printed jobs was not ready in time. `report` is the last one that was read. Wait for it again."""
 
 
 class AuditLogError(EzeepError):

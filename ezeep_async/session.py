@@ -49,6 +49,10 @@ from ezeep_async.settings import Endpoints, Settings
 
 if TYPE_CHECKING:
     from ezeep_async.provisioning.service import Provisioning
+    from ezeep_async.resources.assignments import PrinterAssignments
+    from ezeep_async.resources.connectors import Connectors, Drivers
+    from ezeep_async.resources.reports import Reports
+    from ezeep_async.resources.webhooks import Webhooks
 
 
 class SessionOptions(TypedDict, total=False):
@@ -111,6 +115,11 @@ class EzeepSession:
         groups: Groups and their members.
         accounts: Account users: names, e-mail addresses, roles.
         invitations: Invitations to the organization.
+        printer_assignments: Which groups may use which printer.
+        connectors: What connects printers with ezeep.
+        drivers: The printer drivers that ezeep knows.
+        webhooks: Endpoints that ezeep posts events to.
+        reports: Reports on printed jobs.
         provisioning: Plan and apply group memberships.
 
     Note:
@@ -180,6 +189,41 @@ class EzeepSession:
         from ezeep_async.provisioning.service import Provisioning
 
         return Provisioning(self.groups, self.users, self.accounts, self.invitations)
+
+    @cached_property
+    def printer_assignments(self) -> PrinterAssignments:
+        """Which groups may use which printer."""
+        from ezeep_async.resources.assignments import PrinterAssignments
+
+        return PrinterAssignments(self._core)
+
+    @cached_property
+    def connectors(self) -> Connectors:
+        """What connects printers with ezeep."""
+        from ezeep_async.resources.connectors import Connectors
+
+        return Connectors(self._core)
+
+    @cached_property
+    def drivers(self) -> Drivers:
+        """The printer drivers that ezeep knows."""
+        from ezeep_async.resources.connectors import Drivers
+
+        return Drivers(self._core)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Endpoints that ezeep posts events to."""
+        from ezeep_async.resources.webhooks import Webhooks
+
+        return Webhooks(self._core)
+
+    @cached_property
+    def reports(self) -> Reports:
+        """Reports on printed jobs."""
+        from ezeep_async.resources.reports import Reports
+
+        return Reports(self._core)
 
     @classmethod
     @clears_locals

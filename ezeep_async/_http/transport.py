@@ -21,7 +21,7 @@ from ezeep_async import errors
 from ezeep_async._runtime import forks
 from ezeep_async._text.redaction import Secret
 from ezeep_async._wire.requests import Host, Phase, Request, origins
-from ezeep_async._wire.responses import RawResponse
+from ezeep_async._wire.responses import RawResponse, is_success
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
 
@@ -179,7 +179,7 @@ class Transport:
                 proxy=proxy.url,
                 proxy_headers=proxy.headers,
             ) as response:
-                body = await self._read(response, request.name, phase)
+                body = await self._read(response, request, phase)
                 secrets = (*_secrets_in(headers["Authorization"]), *request.secrets)
                 return RawResponse(response.status, response.headers, body, headers["X-Request-ID"], secrets)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
@@ -198,14 +198,20 @@ class Transport:
         # Path and query are quoted already.
         return URL(f"{base.scheme}://{base.raw_authority}{path}?{request.query}", encoded=True)
 
-    async def _read(self, response: aiohttp.ClientResponse, name: str, phase: Phase) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, request: Request, phase: Phase) -> bytes:
+        sink = request.sink if is_success(response.status) else None
+        if sink is not None:
+            await sink.begin()
         chunks: list[bytes] = []
-        size = 0 if response.method == "HEAD" else response.content_length or 0
+        size = 0 if response.method == "HEAD" or sink is not None else response.content_length or 0
         content = response.content
         stop = None if content.is_eof() else _end_when_lost(response)
         try:
             while size <= LARGEST_BODY and (chunk := await content.readany()):
                 phase.progressed()
+                if sink is not None:
+                    await sink.write(chunk)
+                    continue
                 size = len(chunk) if not chunks else size + len(chunk)
                 chunks.append(chunk)
         except RuntimeError as error:
@@ -217,9 +223,10 @@ class Transport:
         if size > LARGEST_BODY:
             response.close()
             raise errors.UnexpectedResponse(
-                f"{name}: the response is larger than {LARGEST_BODY} bytes", status=response.status
+                f"{request.name}: the response is larger than {LARGEST_BODY} bytes", status=response.status
             )
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return body if request.redact is None else request.redact(body)
 
     def _session_now(self) -> aiohttp.ClientSession:
         if self._closed:

@@ -22,17 +22,21 @@ from ezeep_async.sandbox.delivery import deliver_when_ended
 from ezeep_async.sandbox.faults import Faults, retry_after_text
 from ezeep_async.sandbox.handlers import (
     accounts,
+    administration,
     consent,
     print_api,
     print_jobs,
     printing,
+    reports,
     storage,
     token_endpoint,
+    webhooks,
 )
 from ezeep_async.sandbox.handlers.routes import RouteTable, State
 from ezeep_async.sandbox.handlers.storage import LARGEST_BLOB
 from ezeep_async.sandbox.records import Host, RecordedRequest
 from ezeep_async.sandbox.replies import Refused, method_not_allowed, refused, storage_error
+from ezeep_async.sandbox.state.administration import Administration
 from ezeep_async.sandbox.state.jobs import Printed, SandboxJob
 from ezeep_async.sandbox.state.organization import Organization, Person
 from ezeep_async.sandbox.state.printers import example_printers
@@ -46,7 +50,9 @@ from ezeep_async.settings import Endpoints
 
 _ROUTES: dict[Host, RouteTable] = {
     "account": RouteTable(token_endpoint.routes | consent.routes | accounts.routes),
-    "api": RouteTable(printing.routes | print_jobs.routes),
+    "api": RouteTable(
+        printing.routes | print_jobs.routes | administration.routes | webhooks.routes | reports.routes
+    ),
     "print": print_api.routes,
     "blobs": storage.routes,
 }
@@ -118,6 +124,11 @@ class Sandbox:
         self._runners: list[web.ServerRunner] = []
         self._ports: dict[Host, int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def administration(self) -> Administration:
+        """Connectors, drivers and reports."""
+        return self._state.administration
 
     # --- opening and closing
 
@@ -211,11 +222,12 @@ class Sandbox:
         uris = self.behaviour.redirect_uris
         return OAuthApp(token_endpoint.CLIENT_ID, self.behaviour.client_secret, uris[0] if uris else None)
 
-    def tokens(self, user_id: UUID | None = None) -> TokenSet:
+    def tokens(self, user_id: UUID | None = None, scope: str = "printing") -> TokenSet:
         """Issue a new token set.
 
         Args:
             user_id: The person who owns it. Default: the admin.
+            scope: Its scopes, separated by spaces.
 
         Returns:
             A token set of a new token family.
@@ -224,7 +236,7 @@ class Sandbox:
             KeyError: There is no such person.
         """
         owner = self.organization.admin_id if user_id is None else user_id
-        return self._grants.issue(self.organization.people[owner].id)
+        return self._grants.issue(self.organization.people[owner].id, scope)
 
     def expire_access_tokens(self) -> None:
         """Expire all access tokens that were issued so far: requests with them get a 401. Refresh tokens stay valid."""
@@ -390,9 +402,13 @@ class Sandbox:
             return _PRINT_SPELLING.get(f"{parent}/{last}/".lower()) if parent == "/sfapi" else None
         if host == "blobs":
             return "/userstorage/{id}" if path.count("/") == 2 and path.startswith("/userstorage/") else None
-        path = path if path.endswith("/") else f"{path}/"
-        parent, _, last = path[:-1].rpartition("/")
-        templates = [path, f"{parent}/{{id}}/"] if last else [path]
+        parent, _, last = path.removesuffix("/").rpartition("/")
+        if path.endswith("/"):
+            templates = [path, f"{parent}/{{id}}/"] if last else [path]
+        else:  # webhooks and reports, or a path that is redirected
+            grandparent = parent.rpartition("/")[0]
+            templates = [path, f"{path}/", f"{parent}/{{id}}", f"{grandparent}/{{id}}/{last}"]
+            templates += [f"{parent}/{{id}}/"] if last else []
         return next((template for template in templates if template in _ROUTES[host]), None)
 
     async def _read(self, request: web.BaseRequest, record: RecordedRequest) -> None:
