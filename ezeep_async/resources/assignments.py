@@ -173,7 +173,7 @@ class _Merge:
             new = decode_response(request, response, lambda body: decode(body, PrinterAssignment))
         except UnexpectedResponse:
             new = None
-        if new is not None and new.group_ids == current.group_ids | added:
+        if new is not None and (new.id, new.group_ids) == (self._printer_id, current.group_ids | added):
             return new
         logger.info(
             "printer %s: the response has other groups than were written; reading the printer again",

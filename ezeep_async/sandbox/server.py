@@ -450,7 +450,8 @@ class Sandbox:
             return storage_error(400, "InvalidUri", "The request URI is invalid.")
         if record.route is None:
             return consent.message_page("Not found", "There is no such page.", 404)
-        if record.host in {"account", "api"} and not record.path.endswith("/"):
+        has_slash = record.host in {"account", "api"} and record.route.endswith("/")
+        if has_slash and not record.path.endswith("/"):
             url = request.rel_url
             query = f"?{url.raw_query_string}" if url.raw_query_string else ""
             return web.Response(

@@ -104,7 +104,10 @@ async def test_other_processes_request_again_too(sandbox: Sandbox, tmp_path: Pat
     assert json.loads(path.read_text())["token"]["grant"] == "client_credentials"
     await put(FileTokenStore(path), expired(tokens))
     sandbox.reset_counts()
-    async with session_on(sandbox, FileTokenStore(path)) as one, session_on(sandbox, FileTokenStore(path)) as two:
+    async with (
+        session_on(sandbox, FileTokenStore(path)) as one,
+        session_on(sandbox, FileTokenStore(path)) as two,
+    ):
         await asyncio.gather(one.accounts.me(), two.accounts.me())
     assert sandbox.count(TOKEN) == 1
 
@@ -135,7 +138,9 @@ async def test_a_login_of_a_person_replaces_it(sandbox: Sandbox) -> None:
 async def test_a_refresh_token_that_the_server_sends_is_not_used(sandbox: Sandbox) -> None:
     """RFC 6749 section 4.4.3: there should be none. The secret gives the next token set all the same."""
     sandbox.faults.add(
-        TOKEN, status=200, body='{"access_token": "first-of-two", "refresh_token": "unexpected", "expires_in": 3600}'
+        TOKEN,
+        status=200,
+        body='{"access_token": "first-of-two", "refresh_token": "unexpected", "expires_in": 3600}',
     )
     async with session_on(sandbox) as session:
         assert (await session.oauth.login_with_client_credentials()).refresh_token == ""

@@ -43,7 +43,9 @@ def test_other_scopes_are_refused(given: Any) -> None:
 
 def test_an_authorization_request_takes_several_scopes() -> None:
     """As the app does; without any it asks for those of the app."""
-    session = EzeepSession(OAuthApp("id", redirect_uri="https://app.example/", scope=["printing", "reporting"]))
+    session = EzeepSession(
+        OAuthApp("id", redirect_uri="https://app.example/", scope=["printing", "reporting"])
+    )
     for scope, sent in ((None, "printing reporting"), (BOTH, BOTH), (["webhooks"], "webhooks")):
         request = session.oauth.authorization_request(scope=scope)
         assert URL(request.url).query["scope"] == sent

@@ -17,6 +17,10 @@ async def asynchronous(session: EzeepSession) -> None:
     await session.accounts.update("id", password="x")  # wrong
     await session.provisioning.plan({"Sales": []})  # wrong
     await session.provisioning.apply("plan.json")  # wrong
+    await session.printer_assignments.assign(5)  # wrong
+    await session.webhooks.create("name", "https://x")  # wrong
+    await session.reports.create("2026-10-01", "2026-11-01", ",")  # wrong
+    session.drivers.list()  # wrong
     EzeepSession("client")  # wrong
     Settings(10.0)  # wrong
     Settings(timeout=1.0)  # wrong
@@ -30,4 +34,5 @@ def blocking(session: EzeepSession) -> None:
         twin.users.list(pages=3)  # wrong
         twin.printers  # wrong
         twin.provisioning.undo()  # wrong
+        twin.reports.wait()  # wrong
     run_sync(OAuthApp("client"))  # wrong
