@@ -344,11 +344,11 @@ class InconsistentListing(EzeepError):
 
 
 class ConcurrentModification(EzeepError):
-    """Another writer changed the same user, or created the same group, at the same time.
+    """Another writer changed the same user or printer, or created the same group, at the same time.
 
     Read the current state, compare, and write again. Raised in three cases:
 
-    - The groups of the user differ from those that were set.
+    - The groups of the user or printer differ from those that were set.
     - Another process held the lock for longer than one call may take. Nothing was written.
     - This process was suspended during its write and lost the lock (`RedisTokenStore`). `may_have_happened` is true.
     """

@@ -230,8 +230,8 @@ class EzeepSession:
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Unpack[SessionOptions]) -> Self:
         """Create a session from environment variables.
 
-        Reads `EZEEP_CLIENT_ID`, `EZEEP_CLIENT_SECRET`, `EZEEP_REDIRECT_URI`, `EZEEP_TOKEN_FILE`, `EZEEP_ACCESS_TOKEN`,
-        `EZEEP_ACCOUNT_URL`, `EZEEP_API_URL` and `EZEEP_PRINT_URL`. Without a token file, `EZEEP_ACCESS_TOKEN` is used
+        Reads `EZEEP_CLIENT_ID`, `EZEEP_CLIENT_SECRET`, `EZEEP_REDIRECT_URI`, `EZEEP_SCOPE`, `EZEEP_TOKEN_FILE`,
+        `EZEEP_ACCESS_TOKEN`, `EZEEP_ACCOUNT_URL`, `EZEEP_API_URL` and `EZEEP_PRINT_URL`. Without a token file, `EZEEP_ACCESS_TOKEN` is used
         until it expires and is never refreshed (see `ReadOnlyTokens`).
 
         Args:
@@ -251,7 +251,10 @@ class EzeepSession:
         if client_id is None:
             raise ValueError("EZEEP_CLIENT_ID is not set: set it to the client id of your OAuth2 application")
         app = OAuthApp(
-            client_id, variable(environ, "EZEEP_CLIENT_SECRET"), variable(environ, "EZEEP_REDIRECT_URI")
+            client_id,
+            variable(environ, "EZEEP_CLIENT_SECRET"),
+            variable(environ, "EZEEP_REDIRECT_URI"),
+            variable(environ, "EZEEP_SCOPE") or "printing",
         )
         token_file = variable(environ, "EZEEP_TOKEN_FILE", is_path=True)
         if token_file is not None:

@@ -102,3 +102,10 @@ async def test_an_old_refresh_token_is_always_tried(sandbox: Sandbox) -> None:
     async with open_session(sandbox, MemoryTokenStore(old)) as session:
         await asyncio.gather(session.accounts.me(), session.accounts.me())
     assert sandbox.count(TOKEN) == sandbox.refreshes == 1
+
+
+def test_scopes_from_the_environment() -> None:
+    """`EZEEP_SCOPE`; without it, or empty, `printing`."""
+    for text, scope in ((None, "printing"), ("", "printing"), (' "printing  webhooks"\n', BOTH)):
+        environ = {"EZEEP_CLIENT_ID": "id"} | ({} if text is None else {"EZEEP_SCOPE": text})
+        assert EzeepSession.from_env(environ)._core.app.scope == scope

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Any
 
 from aiohttp import web
 
@@ -30,7 +31,7 @@ _REPORTS = "/reporting/reports"
 def create_report(state: State, request: RecordedRequest, caller: Person) -> web.Response:
     """Start a report: pending for `report_polls` requests."""
     _check(state, request, caller)
-    defaults: dict[str, object] = {"csv_delimiter": ",", "timestamp_offset": 0}
+    defaults: dict[str, Any] = {"csv_delimiter": ",", "timestamp_offset": 0}
     defaults |= dict.fromkeys(("file_name_obfuscated", "user_email_blank", "user_name_blank"), True)
     fields = {**defaults, **json_fields(request, _PARSERS, required=["start", "end"])}
     report = SandboxReport(
