@@ -116,7 +116,7 @@ async def run(case: Case) -> Sets:
         )
 
 
-@settings(max_examples=60)
+@settings(max_examples=max(settings.default.max_examples // 2, 1))
 @given(cases)
 @pytest.mark.may_block
 @pytest.mark.timeout(120)

@@ -131,8 +131,8 @@ async def test_a_delivered_event_arrives(
         async with EzeepSession(sandbox.oauth_app, tokens=tokens, endpoints=sandbox.endpoints) as session:
             body = {"type": "pdf", "fileurl": "https://files.example.com/a.pdf", "alias": "invoice 7.pdf"}
             printer = str(next(iter(sandbox.printing.printers)))
-            url = f"{sandbox.endpoints.print}/sfapi/Print/"
-            await session.request("POST", url, json={**body, "printerid": printer})
+            target = f"{sandbox.endpoints.print}/sfapi/Print/"
+            await session.request("POST", target, json={**body, "printerid": printer})
         await until(lambda: sandbox.webhooks.deliveries)
     assert [each.status for each in sandbox.webhooks.deliveries] == [204]
     out = capsys.readouterr().out
