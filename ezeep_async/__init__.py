@@ -50,6 +50,8 @@ if TYPE_CHECKING:
         PrintFailed,
         RateLimited,
         ReauthorizationRequired,
+        ReportFailed,
+        ReportTimeout,
         RequestTimeout,
         SafetyLimitExceeded,
         ServerError,
@@ -70,12 +72,16 @@ if TYPE_CHECKING:
         is_retryable,
     )
     from ezeep_async.models.accounts import AccountUser, Invitation
+    from ezeep_async.models.assignments import AssignedGroup, PrinterAssignment
+    from ezeep_async.models.connectors import Connector, Driver
     from ezeep_async.models.groups import Group, Origin
     from ezeep_async.models.printers import PaperFormat, Printer, PrinterProperties, Tray
     from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
     from ezeep_async.models.reconciled import Reconciled
+    from ezeep_async.models.reports import PrintReport
     from ezeep_async.models.unset import UNSET, Unset
     from ezeep_async.models.users import GroupRef, User
+    from ezeep_async.models.webhooks import Webhook, WebhookEvent, WebhookPrintJob
     from ezeep_async.pagination.paginator import Paginator
     from ezeep_async.pagination.reader import Page
     from ezeep_async.provisioning.inputs.desired import DesiredState
@@ -94,6 +100,7 @@ __all__ = [
     "AccountUser",
     "AmbiguousName",
     "ApiError",
+    "AssignedGroup",
     "AuditLogError",
     "AuthenticationError",
     "AuthorizationDenied",
@@ -106,8 +113,10 @@ __all__ = [
     "ConcurrentModification",
     "Conflict",
     "ConnectFailed",
+    "Connector",
     "DesiredState",
     "Disconnected",
+    "Driver",
     "Endpoints",
     "ExternalGroup",
     "EzeepError",
@@ -141,7 +150,9 @@ __all__ = [
     "PrintFailed",
     "PrintJob",
     "PrintOptions",
+    "PrintReport",
     "Printer",
+    "PrinterAssignment",
     "PrinterProperties",
     "ProvisioningFailed",
     "QueuedJob",
@@ -151,6 +162,8 @@ __all__ = [
     "Reconciled",
     "RedisTokenStore",
     "Report",
+    "ReportFailed",
+    "ReportTimeout",
     "RequestTimeout",
     "SafetyLimitExceeded",
     "ServerError",
@@ -176,6 +189,9 @@ __all__ = [
     "UnsupportedOption",
     "UploadExpired",
     "User",
+    "Webhook",
+    "WebhookEvent",
+    "WebhookPrintJob",
     "__version__",
     "finish_refresh_on",
     "is_retryable",
@@ -199,14 +215,18 @@ _NAMES = {
     "blocking.descriptors": "BlockingPaginator",
     "blocking.printing": "BlockingPrintJob",
     "blocking.session": "BlockingSession run_sync",
-    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",
+    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired ReportFailed ReportTimeout RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",
     "models.accounts": "AccountUser Invitation",
+    "models.assignments": "AssignedGroup PrinterAssignment",
+    "models.connectors": "Connector Driver",
     "models.groups": "Group Origin",
     "models.printers": "PaperFormat Printer PrinterProperties Tray",
     "models.printing": "JobStatus PrintOptions QueuedJob",
     "models.reconciled": "Reconciled",
+    "models.reports": "PrintReport",
     "models.unset": "UNSET Unset",
     "models.users": "GroupRef User",
+    "models.webhooks": "Webhook WebhookEvent WebhookPrintJob",
     "pagination.paginator": "Paginator",
     "pagination.reader": "Page",
     "provisioning.inputs.desired": "DesiredState",

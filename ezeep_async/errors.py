@@ -8,6 +8,8 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async.models.reports import PrintReport
+
 
 if TYPE_CHECKING:
     from ezeep_async.models.printing import JobStatus
@@ -170,7 +172,13 @@ class BadRequest(ApiError):
 
 
 class PermissionDenied(ApiError):
-    """The logged-in user does not have the permission for this call (403)."""
+    """The logged-in user, or the app, does not have the permission for this call (403).
+
+    Attributes:
+        scope: OAuth scope that the call needs in addition to `printing`, such as `webhooks`; None for no other one.
+    """
+
+    scope: str | None = None
 
 
 class NotFound(ApiError):
@@ -339,11 +347,11 @@ class InconsistentListing(EzeepError):
 
 
 class ConcurrentModification(EzeepError):
-    """Another writer changed the same user, or created the same group, at the same time.
+    """Another writer changed the same user or printer, or created the same group, at the same time.
 
     Read the current state, compare, and write again. Raised in three cases:
 
-    - The groups of the user differ from those that were set.
+    - The groups of the user or printer differ from those that were set.
     - Another process held the lock for longer than one call may take. Nothing was written.
     - This process was suspended during its write and lost the lock (`RedisTokenStore`). `may_have_happened` is true.
     """
@@ -409,6 +417,18 @@ class StalePlan(EzeepError):
     def __init__(self, message: str, *, drift: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.drift = tuple(drift)
+
+
+class ReportFailed(EzeepError):
+    """The status of a report on printed jobs is neither "pending" nor "succeeded". `report` has it; create another one."""
+
+    def __init__(self, message: str, *, report: PrintReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class ReportTimeout(ReportFailed, TimeoutError):
+    """A report on printed jobs was not ready in time. `report` is the last one that was read. Wait for it again."""
 
 
 class AuditLogError(EzeepError):

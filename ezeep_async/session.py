@@ -50,7 +50,11 @@ from ezeep_async.settings import Endpoints, Settings
 
 if TYPE_CHECKING:
     from ezeep_async.provisioning.service import Provisioning
+    from ezeep_async.resources.assignments import PrinterAssignments
+    from ezeep_async.resources.connectors import Connectors, Drivers
     from ezeep_async.resources.printing import Printing
+    from ezeep_async.resources.reports import Reports
+    from ezeep_async.resources.webhooks import Webhooks
 
 
 class SessionOptions(TypedDict, total=False):
@@ -115,6 +119,11 @@ class EzeepSession:
         invitations: Invitations to the organization.
         printers: Printers of the logged-in user.
         printing: Print documents, and follow their jobs.
+        printer_assignments: Which groups may use which printer.
+        connectors: What connects printers with ezeep.
+        drivers: The printer drivers that ezeep knows.
+        webhooks: Endpoints that ezeep posts events to.
+        reports: Reports on printed jobs.
         provisioning: Plan and apply group memberships.
 
     Note:
@@ -194,13 +203,48 @@ class EzeepSession:
 
         return Provisioning(self.groups, self.users, self.accounts, self.invitations)
 
+    @cached_property
+    def printer_assignments(self) -> PrinterAssignments:
+        """Which groups may use which printer."""
+        from ezeep_async.resources.assignments import PrinterAssignments
+
+        return PrinterAssignments(self._core)
+
+    @cached_property
+    def connectors(self) -> Connectors:
+        """What connects printers with ezeep."""
+        from ezeep_async.resources.connectors import Connectors
+
+        return Connectors(self._core)
+
+    @cached_property
+    def drivers(self) -> Drivers:
+        """The printer drivers that ezeep knows."""
+        from ezeep_async.resources.connectors import Drivers
+
+        return Drivers(self._core)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Endpoints that ezeep posts events to."""
+        from ezeep_async.resources.webhooks import Webhooks
+
+        return Webhooks(self._core)
+
+    @cached_property
+    def reports(self) -> Reports:
+        """Reports on printed jobs."""
+        from ezeep_async.resources.reports import Reports
+
+        return Reports(self._core)
+
     @classmethod
     @clears_locals
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Unpack[SessionOptions]) -> Self:
         """Create a session from environment variables.
 
-        Reads `EZEEP_CLIENT_ID`, `EZEEP_CLIENT_SECRET`, `EZEEP_REDIRECT_URI`, `EZEEP_TOKEN_FILE`, `EZEEP_ACCESS_TOKEN`,
-        `EZEEP_ACCOUNT_URL`, `EZEEP_API_URL` and `EZEEP_PRINT_URL`. Without a token file, `EZEEP_ACCESS_TOKEN` is used
+        Reads `EZEEP_CLIENT_ID`, `EZEEP_CLIENT_SECRET`, `EZEEP_REDIRECT_URI`, `EZEEP_SCOPE`, `EZEEP_TOKEN_FILE`,
+        `EZEEP_ACCESS_TOKEN`, `EZEEP_ACCOUNT_URL`, `EZEEP_API_URL` and `EZEEP_PRINT_URL`. Without a token file, `EZEEP_ACCESS_TOKEN` is used
         until it expires and is never refreshed (see `ReadOnlyTokens`).
 
         Args:
@@ -220,7 +264,10 @@ class EzeepSession:
         if client_id is None:
             raise ValueError("EZEEP_CLIENT_ID is not set: set it to the client id of your OAuth2 application")
         app = OAuthApp(
-            client_id, variable(environ, "EZEEP_CLIENT_SECRET"), variable(environ, "EZEEP_REDIRECT_URI")
+            client_id,
+            variable(environ, "EZEEP_CLIENT_SECRET"),
+            variable(environ, "EZEEP_REDIRECT_URI"),
+            variable(environ, "EZEEP_SCOPE") or "printing",
         )
         token_file = variable(environ, "EZEEP_TOKEN_FILE", is_path=True)
         if token_file is not None:

@@ -80,7 +80,7 @@ WRONG: list[tuple[str, Callable[[Any], object], Any]] = [
     ("MemoryTokenStore takes a TokenSet", MemoryTokenStore, {"access_token": SECRET}),
     ("MemoryTokenStore takes a TokenSet", MemoryTokenStore, SECRET),
     ("redirect_uri must be a str", lambda x: OAuthApp("client", redirect_uri=x), 8400),
-    ("scope must be a str", lambda x: OAuthApp("client", scope=x), ["printing"]),
+    ("scope must be a str", lambda x: OAuthApp("client", scope=x), [5]),
     ("client_secret must be a str", lambda x: OAuthApp("client", x), 5),
     ("not a URL", lambda x: Endpoints(account=x), None),
     ("trust_env must be True or False", lambda x: Settings(trust_env=x), "yes"),

@@ -21,7 +21,7 @@ LAYERS = [
     {"errors", "models", "settings", "version", "_runtime", "_text"},
     {"_wire"},
     {"auth", "_http"},
-    {"pagination", "resources"},
+    {"pagination", "resources", "webhooks"},
     {"_exclusive"},
     {"_core", "session", "provisioning"},
     {"blocking", "cli", "sandbox", "testing"},
@@ -366,6 +366,7 @@ WIDE = {
     "BehaviourOptions": "their types",
     "Plan": "the document of a saved plan",
     "AuditRecord": "one line of the audit log",
+    "WebhookPrintJob": "the print job in an event",
 }
 """Classes whose attributes are a public document, with the reason."""
 

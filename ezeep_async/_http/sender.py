@@ -221,6 +221,8 @@ class Sender:
                 headers = {"Authorization": Secret(f"Bearer {call.token}"), "X-Request-ID": call.request_id}
                 if request.body is not None:
                     headers["Content-Type"] = request.content_type
+                if request.sink is not None:
+                    headers["Accept"] = "*/*"
                 if tracing is None:
                     response = await self._transport.send(request, headers, phase=attempt)
                 else:

@@ -20,8 +20,8 @@ from yarl import URL
 from ezeep_async import errors
 from ezeep_async._runtime import forks
 from ezeep_async._text.redaction import Secret
-from ezeep_async._wire.requests import Host, Phase, Request, origins
-from ezeep_async._wire.responses import RawResponse
+from ezeep_async._wire.requests import Host, Phase, Request, Sink, origins
+from ezeep_async._wire.responses import RawResponse, is_success
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
 
@@ -180,7 +180,10 @@ class Transport:
                 proxy=proxy.url,
                 proxy_headers=proxy.headers,
             ) as response:
-                body = await self._read(response, request.name, phase)
+                sink = request.sink if is_success(response.status) else None
+                body = await self._read(response, request.name, phase, sink)
+                if request.redact is not None:
+                    body = request.redact(body)
                 secrets = (*_secrets_in(headers["Authorization"]), *request.secrets)
                 return RawResponse(response.status, response.headers, body, headers["X-Request-ID"], secrets)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
@@ -236,14 +239,21 @@ class Transport:
         # Path and query are quoted already.
         return URL(f"{base.scheme}://{base.raw_authority}{path}?{request.query}", encoded=True)
 
-    async def _read(self, response: aiohttp.ClientResponse, name: str, phase: Phase) -> bytes:
+    async def _read(
+        self, response: aiohttp.ClientResponse, name: str, phase: Phase, sink: Sink | None = None
+    ) -> bytes:
+        if sink is not None:
+            await sink.begin()
         chunks: list[bytes] = []
-        size = 0 if response.method == "HEAD" else response.content_length or 0
+        size = 0 if response.method == "HEAD" or sink is not None else response.content_length or 0
         content = response.content
         stop = None if content.is_eof() else _end_when_lost(response)
         try:
             while size <= LARGEST_BODY and (chunk := await content.readany()):
                 phase.progressed()
+                if sink is not None:
+                    await sink.write(chunk)
+                    continue
                 size = len(chunk) if not chunks else size + len(chunk)
                 chunks.append(chunk)
         except RuntimeError as error:

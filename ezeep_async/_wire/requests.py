@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterable, Mapping
-from typing import cast
-from urllib.parse import urlencode
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, cast
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import attrs
@@ -38,9 +39,21 @@ FORM = "application/x-www-form-urlencoded"
 _SECRET_FIELDS = ("code", "code_verifier", "refresh_token", "password", "pairing_code", "token")
 
 
+class Sink(Protocol):
+    """Takes the body of a 2xx response piece by piece, so that it is never whole in memory."""
+
+    async def begin(self) -> None:
+        """Forget what an earlier attempt has written."""
+        ...
+
+    async def write(self, piece: bytes, /) -> None:
+        """Take the next piece."""
+        ...
+
+
 @attrs.frozen
 class Request:
-    """One request. The path is quoted and ends in a slash: without it the server redirects."""
+    """One request. The path is quoted. It ends in a slash, but for webhooks and reports: the server redirects otherwise."""
 
     method: str
     host: Host
@@ -57,6 +70,10 @@ class Request:
     it must not be repeated: a second copy is on paper."""
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """Secrets in the body, which the server may repeat."""
+    redact: Callable[[bytes], bytes] | None = attrs.field(default=None, repr=False)
+    """Removes secrets that the server sends from the body of any response, before anything else sees it."""
+    sink: Sink | None = attrs.field(default=None, repr=False)
+    """Where the body of a 2xx response goes. None: into the `RawResponse`."""
 
     @property
     def name(self) -> str:
@@ -81,6 +98,13 @@ def as_uuid(value: UUID | str, what: str) -> UUID:
         return UUID(value)
     except (ValueError, AttributeError, TypeError):
         raise ValueError(f"{what} must be a UUID, not {value!r}") from None
+
+
+def as_id(value: object, what: str) -> UUID:
+    """Parse an id, or take that of a record. Raises `ValueError`, before anything is sent."""
+    return as_uuid(
+        value if isinstance(value, UUID | str) else cast("UUID", getattr(value, "id", value)), what
+    )
 
 
 def checked_text(
@@ -146,20 +170,22 @@ def checked_json(value: object) -> bytes:
 
 @attrs.frozen
 class Collection:
-    """A resource with a list at `path` and one record at `path<id>/`."""
+    """A resource with a list at `path`, and one record at `path<id>/`, or at `path/<id>` if `path` has no slash at its end."""
 
     host: Host
     path: str
+    redact: Callable[[bytes], bytes] | None = None
 
     def page(self, params: Mapping[str, str], body: bytes | None = None) -> Request:
-        return Request("GET", self.host, self.path, self.path, urlencode(params), body)
+        return self._all("GET", body, query=urlencode(params))
 
     def get(self, item: UUID | str) -> Request:
         return self._one("GET", item)
 
-    def create(self, values: Mapping[str, object]) -> Request:
+    def create(self, values: Mapping[str, object], secrets: tuple[str, ...] = ()) -> Request:
         """Create a record. Not idempotent: a repetition creates another one."""
-        return Request("POST", self.host, self.path, self.path, body=encode(values), idempotent=False)
+        request = self._all("POST", encode(values))
+        return attrs.evolve(request, idempotent=False, secrets=secrets)
 
     def patch(self, item: UUID, values: Mapping[str, object]) -> Request:
         """Set the given fields. Idempotent: the values are absolute."""
@@ -168,18 +194,38 @@ class Collection:
     def put(self, item: UUID, values: Mapping[str, object]) -> Request:
         return self._one("PUT", item, encode(values))
 
-    def delete(self, item: UUID) -> Request:
-        return self._one("DELETE", item)
+    def delete(self, item: UUID, body: bytes | None = None) -> Request:
+        return self._one("DELETE", item, body)
+
+    def _all(self, method: str, body: bytes | None, query: str = "") -> Request:
+        return Request(method, self.host, self.path, self.path, query, body, redact=self.redact)
 
     def _one(self, method: str, item: UUID | str, body: bytes | None = None) -> Request:
-        route = f"{self.path}{{id}}/"
-        return Request(method, self.host, f"{self.path}{item}/", route, body=body)
+        path, end = (self.path, "/") if self.path.endswith("/") else (f"{self.path}/", "")
+        text = str(item) if isinstance(item, UUID) else quote(item, safe="")
+        return Request(
+            method, self.host, f"{path}{text}{end}", f"{path}{{id}}{end}", body=body, redact=self.redact
+        )
 
 
 GROUPS = Collection(Host.API, "/printing/v1/groups/")
 USERS = Collection(Host.API, "/printing/v1/users/")
 ACCOUNTS = Collection(Host.ACCOUNT, "/v1/users/")
 INVITATIONS = Collection(Host.ACCOUNT, "/v1/userinvitations/")
+ASSIGNMENTS = Collection(Host.API, "/printing/v1/assignments/")
+CONNECTORS = Collection(Host.API, "/printing/v1/connectors/")
+DRIVERS = Collection(Host.API, "/printing/v1/drivers/")
+VENDORS = Request("GET", Host.API, "/printing/v1/drivers/vendors/", "/printing/v1/drivers/vendors/")
+_PASSWORD = re.compile(rb'("basic_?password"\s*:\s*)"(?:\\.|[^"\\])*"?', re.IGNORECASE | re.DOTALL)
+WEBHOOKS = Collection(Host.API, "/webhooks/endpoints", lambda body: _PASSWORD.sub(rb'\1"***"', body))
+"""The server repeats passwords in clear text (docs/ezeep-api.md#webhooks)."""
+REPORTS = Collection(Host.API, "/reporting/reports")
+
+
+def report_download(report_id: str, sink: Sink) -> Request:
+    """The request for the content of a report. Assumed: ezeep documents that a download exists, not its address."""
+    path = REPORTS.get(report_id).path + "/download"
+    return Request("GET", REPORTS.host, path, REPORTS.path + "/{id}/download", sink=sink)
 
 
 def memberships(group_ids: Iterable[UUID]) -> list[dict[str, str]]:

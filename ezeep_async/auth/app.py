@@ -6,6 +6,9 @@ import base64
 import hashlib
 import re
 import secrets
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from typing import cast
 
 import attrs
 from multidict import MultiMapping
@@ -31,10 +34,12 @@ class OAuthApp:
         client_id: Client id. Not empty.
         client_secret: Client secret; may be empty.
         redirect_uri: One of the addresses registered for the client, exactly. None: no login in a browser.
-        scope: OAuth scopes, separated by spaces.
+        scope: OAuth scopes: text with spaces between them, or an iterable of str. Known are `printing`, `reporting`,
+            `webhooks` and `webhooks.readonly`.
 
     Raises:
-        ValueError: A value is not a str or has a control character, or the client id is empty.
+        ValueError: A value is not a str or has a control character, the client id is empty, or a scope contains white
+            space.
 
     Note:
         docs/ezeep-api.md#oauth2
@@ -44,19 +49,20 @@ class OAuthApp:
     client_secret: str = attrs.field(repr=False)
     redirect_uri: str | None
     scope: str
+    """The scopes, separated by spaces."""
 
     def __init__(
         self,
         client_id: str,
         client_secret: str | None = "",
         redirect_uri: str | None = None,
-        scope: str = "printing",
+        scope: str | Iterable[str] = "printing",
     ) -> None:
         given = {
             "client_id": _setting(client_id, "client_id", shortest=1),
             "client_secret": _setting("" if client_secret is None else client_secret, "client_secret"),
             "redirect_uri": _setting("" if redirect_uri is None else redirect_uri, "redirect_uri") or None,
-            "scope": _setting(scope, "scope"),
+            "scope": scope_text(scope),
         }
         for name, value in given.items():
             object.__setattr__(self, name, value)  # the class is frozen
@@ -72,6 +78,20 @@ class OAuthApp:
         """
         credentials = f"{self.client_id}:{self.client_secret}".encode()
         return "Basic " + base64.b64encode(credentials).decode("ascii")
+
+
+def scope_text(scope: str | Iterable[str]) -> str:
+    """Scopes as a request has them: separated by one space, each once (RFC 6749 section 3.3). Raises `ValueError`."""
+    if isinstance(scope, str):
+        return " ".join(dict.fromkeys(_setting(scope, "scope").split()))
+    if isinstance(scope, bytes) or not isinstance(scope, Iterable):
+        raise ValueError("scope must be a str, or an iterable of str")
+    scopes = list(cast("Iterable[object]", scope))
+    texts = [_setting(cast("str", each), "a scope", shortest=1) for each in scopes]
+    if any(len(text.split()) != 1 for text in texts):
+        raise ValueError("a scope contains white space: pass each scope as a str of its own")
+    # A set has another order in each process.
+    return " ".join(dict.fromkeys(sorted(texts) if isinstance(scope, AbstractSet) else texts))
 
 
 def _setting(value: str, name: str, *, shortest: int = 0) -> str:

@@ -21,7 +21,14 @@ from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.logs import Log
 from ezeep_async.auth.tasks import cancellable, retry_if_cancelled, sleep_through
 from ezeep_async.auth.token_endpoint import TokenEndpoint, is_ambiguous, is_unprocessed, restated
-from ezeep_async.auth.tokens import EarlierHolder, LeasedStore, TokenSet, TokenStore, as_store_errors
+from ezeep_async.auth.tokens import (
+    CLIENT_CREDENTIALS,
+    EarlierHolder,
+    LeasedStore,
+    TokenSet,
+    TokenStore,
+    as_store_errors,
+)
 from ezeep_async.errors import AuthenticationError, ReauthorizationRequired, TransientAuthError
 
 
@@ -148,6 +155,8 @@ class Exchanger:
         self._refusals.check(current, self._clock.monotonic())
         with as_store_errors():
             await self._store.check_writable()
+        if current.grant == CLIENT_CREDENTIALS:
+            return await self._request_again(current), True
         earlier = await self._begin_refresh()
         if earlier == "suspended" and (theirs := await self._wait_for_earlier(current, reload)):
             return theirs, False
@@ -170,6 +179,16 @@ class Exchanger:
                 ) from error
             self._refusals.remember(current, error, self._clock.monotonic())
             raise
+
+    async def _request_again(self, current: TokenSet) -> TokenSet:
+        """The next token set of a partner app. Nothing is used up, so another process cannot be in the way."""
+        try:
+            tokens = await self._exchange(current)
+        except AuthenticationError as error:
+            if not isinstance(error, TransientAuthError):
+                self._refusals.remember(current, error, self._clock.monotonic())
+            raise
+        return attrs.evolve(tokens, refresh_token="")
 
     async def _begin_refresh(self) -> EarlierHolder | None:
         """Mark this refresh as begun. Return the state of an earlier holder; if "suspended", nothing is marked."""
@@ -197,14 +216,17 @@ class Exchanger:
         )
 
     async def _exchange(self, current: TokenSet) -> TokenSet:
-        """Send the refresh token.
+        """Send the refresh token, or for a partner app the grant that needs none.
 
         Failures before the request was sent, 429 and 503 are retried within the time limit. A lost response, and 500, 502
         and 504, are replayed once: the token may be used up, so that can only help. Nothing is repeated after the lock
         was lost: another holder may have the next token set.
         """
         form = {"grant_type": "refresh_token", "scope": current.scope}
-        form["refresh_token"] = Secret(current.refresh_token)
+        if current.grant == CLIENT_CREDENTIALS:
+            form["grant_type"] = CLIENT_CREDENTIALS
+        else:
+            form["refresh_token"] = Secret(current.refresh_token)
         limit = RunningLimit(self._endpoint.timeout)
         attempt = 0
         lost: AuthenticationError | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import attrs
 from yarl import URL
@@ -11,7 +11,13 @@ from yarl import URL
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async._text.redaction import Secret, clears_locals
 from ezeep_async._wire.requests import checked_text
-from ezeep_async.auth.app import AuthorizationRequest, OAuthApp, code_challenge, code_from_callback
+from ezeep_async.auth.app import (
+    AuthorizationRequest,
+    OAuthApp,
+    code_challenge,
+    code_from_callback,
+    scope_text,
+)
 from ezeep_async.auth.refresher import Refresher
 from ezeep_async.auth.token_endpoint import (
     PAIR_PATH,
@@ -21,7 +27,7 @@ from ezeep_async.auth.token_endpoint import (
     is_unprocessed,
     pairing_from,
 )
-from ezeep_async.auth.tokens import TokenSet
+from ezeep_async.auth.tokens import CLIENT_CREDENTIALS, TokenSet
 from ezeep_async.errors import (
     AuthenticationError,
     AuthorizationDenied,
@@ -72,7 +78,7 @@ class OAuth:
         state: str | None = None,
         social: str | None = None,
         prompt: str | None = None,
-        scope: str | None = None,
+        scope: str | Iterable[str] | None = None,
     ) -> AuthorizationRequest:
         """Create the address of the consent page, with a random state and PKCE.
 
@@ -80,7 +86,7 @@ class OAuth:
             state: Value that comes back in the redirect; random by default. Not empty.
             social: Identity provider: `"azure"` opens the page of Microsoft directly.
             prompt: `"none"` omits the account picker of the identity provider.
-            scope: OAuth scopes; those of the app by default.
+            scope: OAuth scopes, as for `OAuthApp`; those of the app by default.
 
         Returns:
             The request. Keep it until the redirect arrives, and pass it to `complete`.
@@ -102,7 +108,7 @@ class OAuth:
             "response_type": "code",
             "client_id": app.client_id,
             "redirect_uri": app.redirect_uri,
-            "scope": app.scope if scope is None else scope,
+            "scope": app.scope if scope is None else scope_text(scope),
             "state": state,
             "code_challenge": code_challenge(verifier),
             "code_challenge_method": "S256",
@@ -182,6 +188,36 @@ class OAuth:
         await self._prepare()
         form = self._grant("password", username=username, password=Secret(password))
         return await self._refresher.log_in(lambda: self._endpoint.tokens(form))
+
+    @clears_locals
+    async def login_with_client_credentials(self) -> TokenSet:
+        """Get a token set for the app itself, without a person, and store it. Only for partner apps, with a secret.
+
+        The server issues no refresh token. When the access token expires, the session requests another one with the
+        client id and secret, in place of a refresh: one request at a time, with the store locked. The stored token set
+        records this, so other processes that share the store do the same.
+
+        Returns:
+            The stored token set. Its `grant` is `"client_credentials"`, and its `refresh_token` is empty.
+
+        Raises:
+            ValueError: The app has no client secret.
+            AuthenticationError: The server rejected the client, or does not allow it this grant.
+            TransientAuthError: There was no usable response. Call again.
+
+        Note:
+            docs/ezeep-api.md#client-credentials, RFC 6749 section 4.4.
+        """
+        if not self._app.client_secret:
+            raise ValueError("a login of the app itself needs OAuthApp(client_secret=...)")
+        await self._prepare()
+        form = self._grant(CLIENT_CREDENTIALS)
+
+        async def get_tokens() -> TokenSet:
+            # A server that issues a refresh token here contradicts RFC 6749: asking again needs none.
+            return attrs.evolve(await self._endpoint.tokens(form), grant=CLIENT_CREDENTIALS, refresh_token="")
+
+        return await self._refresher.log_in(get_tokens)
 
     @clears_locals
     async def pair(self, mode: str = "user", hardware_id: str | None = None) -> Pairing:

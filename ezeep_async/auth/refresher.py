@@ -42,7 +42,7 @@ from ezeep_async.auth.tasks import (
     wait_shielded,
 )
 from ezeep_async.auth.token_endpoint import TokenEndpoint
-from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
+from ezeep_async.auth.tokens import CLIENT_CREDENTIALS, TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import (
     OPENED_BEFORE_FORK,
     ReauthorizationRequired,
@@ -220,7 +220,7 @@ class Refresher:
                 may_use = left > 0 and (is_other or self.exchanger.is_refresh_useless(rejected))
             if may_use and current.access_token:
                 return current, False
-            if not current.refresh_token:
+            if not current.refresh_token and current.grant != CLIENT_CREDENTIALS:
                 raise ReauthorizationRequired(
                     "the access token has expired and there is no refresh token: log in again"
                 )

@@ -84,7 +84,13 @@ class TokenEndpoint:
         """Send the form of a grant, and return the token set. Raises `AuthenticationError`."""
         response = await self.post(TOKEN_PATH, form, limit)
         try:
-            return tokens_from(response, self._clock.now(), previous, self.log)
+            return tokens_from(
+                response,
+                self._clock.now(),
+                previous,
+                self.log,
+                requested_scope=form.get("scope") or "printing",
+            )
         except UnexpectedResponse as error:
             raise _unanswered(error) from error
 
@@ -170,12 +176,19 @@ def json_object(response: RawResponse) -> dict[str, object]:
     return cast("dict[str, object]", decoded)
 
 
-def tokens_from(response: RawResponse, now: datetime, previous: TokenSet | None, log: Log) -> TokenSet:
+def tokens_from(
+    response: RawResponse,
+    now: datetime,
+    previous: TokenSet | None,
+    log: Log,
+    *,
+    requested_scope: str = "printing",
+) -> TokenSet:
     """The token set in a 2xx response. Raises `UnexpectedResponse` if there is none."""
     body = json_object(response)
     only_cookie = not body.get("refresh_token") and _has_refresh_cookie(response)
     try:
-        tokens = TokenSet.from_response(body, now, previous=previous)
+        tokens = TokenSet.from_response(body, now, previous=previous, requested_scope=requested_scope)
     except ValueError as error:
         problem = _unreadable(response, f"{error}{_COOKIE_ONLY if only_cookie else ''}")
     else:

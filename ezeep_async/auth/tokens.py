@@ -30,6 +30,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 """Latest `expires_at`: a later one could not be stored or read on every system."""
 _END_OF_TIME = 253402300800.0
+CLIENT_CREDENTIALS = "client_credentials"
+"""`TokenSet.grant` of a partner app (RFC 6749 section 4.4)."""
 LINEAGE = 8
 """Length of `TokenSet.lineage`."""
 
@@ -131,6 +133,8 @@ class TokenSet:
         token_type: As in the response of the token endpoint.
         expires_in: Lifetime of the access token when it was issued, in seconds. None for unknown or unusable values.
         lineage: Fingerprints of earlier token sets. Keep it with the other fields.
+        grant: `"client_credentials"` for a token set that is requested again with the client's secret when it expires;
+            empty for one of a person. Keep it with the other fields.
 
     Raises:
         TypeError: A value has the wrong type.
@@ -148,6 +152,8 @@ class TokenSet:
     """Lifetime of the access token when it was issued, in seconds; None if unknown."""
     lineage: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True, converter=_lineage)
     """Fingerprints of refresh tokens that this set replaced: the first one and the latest ones."""
+    grant: str = attrs.field(default="", kw_only=True, validator=_without(_text_problem))
+    """How the next token set is got: `"client_credentials"`, or empty for the refresh token."""
 
     @property
     def mark(self) -> str:
@@ -157,7 +163,12 @@ class TokenSet:
     @classmethod
     @clears_locals
     def from_response(
-        cls, response: Mapping[str, object], now: datetime | None = None, *, previous: TokenSet | None = None
+        cls,
+        response: Mapping[str, object],
+        now: datetime | None = None,
+        *,
+        previous: TokenSet | None = None,
+        requested_scope: str = "printing",
     ) -> Self:
         """Create a token set from a response of the token endpoint.
 
@@ -168,6 +179,8 @@ class TokenSet:
             now: When the response arrived; the current time by default.
             previous: The token set that this one replaces. Its refresh token is kept if the response has none, its scope
                 if the response has none or an empty one, as after a refresh at ezeep.
+            requested_scope: The scope for a response that has none or an empty one, if there is no `previous`: that of
+                the request (RFC 6749 section 5.1).
 
         Returns:
             The new token set.
@@ -191,9 +204,10 @@ class TokenSet:
             access_token=access,
             refresh_token=refresh or (previous.refresh_token if previous else ""),
             expires_at=begin + lifetime if begin.year < LATEST.year - 100 else LATEST,
-            scope=scope or (previous.scope if previous else "printing"),
+            scope=scope or (previous.scope if previous else requested_scope),
             token_type=usable_text(response.get("token_type")) or "Bearer",
             expires_in=expires_in,
+            grant=previous.grant if previous else "",
         )
         return new if previous is None else attrs.evolve(new, lineage=_lineage_after(previous, new))
 
@@ -212,8 +226,9 @@ class TokenStore(Protocol):
     `lock()` guards a whole refresh: everything that may refresh the same token set must acquire it, in this process and
     in others. `load` and `save` are called with the lock held. All methods run on the event loop and must not block it.
 
-    A store that keeps the fields of a token set one by one must keep `lineage` too. Without it, a session with `tokens=`
-    cannot recognize their successor and logs a warning at each start.
+    A store that keeps the fields of a token set one by one must keep `lineage` and `grant` too. Without `lineage`, a session
+    with `tokens=` cannot recognize their successor and logs a warning at each start. Without `grant`, a partner app has to
+    call `login_with_client_credentials` again whenever its token expires.
 
     Optional methods:
 

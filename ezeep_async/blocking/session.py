@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable
+from functools import cached_property
 from types import TracebackType
 from typing import ClassVar, Generic, Self, TypeVar
 
@@ -23,10 +24,14 @@ from ezeep_async.models.accounts import AccountUser, Invitation
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.service import Provisioning
 from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.assignments import PrinterAssignments
+from ezeep_async.resources.connectors import Connectors, Drivers
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.printers import Printers
+from ezeep_async.resources.reports import Reports
 from ezeep_async.resources.users import Users
+from ezeep_async.resources.webhooks import Webhooks
 from ezeep_async.session import EzeepSession
 
 
@@ -178,6 +183,46 @@ class BlockingPrinters(_BlockingResource[Printers]):
     properties = call(Printers.properties)
 
 
+class BlockingPrinterAssignments(_BlockingResource[PrinterAssignments]):
+    """Which groups may use which printer; the blocking form of `PrinterAssignments`."""
+
+    list = listing(PrinterAssignments.list)
+    assign = call(PrinterAssignments.assign)
+    remove = call(PrinterAssignments.remove)
+
+
+class BlockingConnectors(_BlockingResource[Connectors]):
+    """What connects printers with ezeep; the blocking form of `Connectors`."""
+
+    list = listing(Connectors.list)
+
+
+class BlockingDrivers(_BlockingResource[Drivers]):
+    """The printer drivers that ezeep knows; the blocking form of `Drivers`."""
+
+    vendors = call(Drivers.vendors)
+    list = listing(Drivers.list)
+
+
+class BlockingWebhooks(_BlockingResource[Webhooks]):
+    """Endpoints that ezeep posts events to; the blocking form of `Webhooks`."""
+
+    list = listing(Webhooks.list)
+    create = call(Webhooks.create)
+    get = call(Webhooks.get)
+    update = call(Webhooks.update)
+    delete = call(Webhooks.delete)
+
+
+class BlockingReports(_BlockingResource[Reports]):
+    """Reports on printed jobs; the blocking form of `Reports`."""
+
+    create = call(Reports.create)
+    get = call(Reports.get)
+    wait = call(Reports.wait)
+    download = call(Reports.download)
+
+
 class BlockingOAuth(_BlockingResource[OAuth]):
     """Log in, pair a device, refresh and revoke tokens; the blocking form of `OAuth`."""
 
@@ -185,6 +230,7 @@ class BlockingOAuth(_BlockingResource[OAuth]):
     complete = call(OAuth.complete)
     exchange_code = call(OAuth.exchange_code)
     login_with_password = call(OAuth.login_with_password)
+    login_with_client_credentials = call(OAuth.login_with_client_credentials)
     pair = call(OAuth.pair)
     wait_for_pairing = call(OAuth.wait_for_pairing)
     refresh = call(OAuth.refresh)
@@ -226,6 +272,31 @@ class BlockingSession:
         self.printers = BlockingPrinters(shared, "printers")
         self.printing = BlockingPrinting(lambda: shared.session().printing)
         self.provisioning = BlockingProvisioning(shared, "provisioning")
+
+    @cached_property
+    def printer_assignments(self) -> BlockingPrinterAssignments:
+        """Which groups may use which printer."""
+        return BlockingPrinterAssignments(self._shared, "printer_assignments")
+
+    @cached_property
+    def connectors(self) -> BlockingConnectors:
+        """What connects printers with ezeep."""
+        return BlockingConnectors(self._shared, "connectors")
+
+    @cached_property
+    def drivers(self) -> BlockingDrivers:
+        """The printer drivers that ezeep knows."""
+        return BlockingDrivers(self._shared, "drivers")
+
+    @cached_property
+    def webhooks(self) -> BlockingWebhooks:
+        """Endpoints that ezeep posts events to."""
+        return BlockingWebhooks(self._shared, "webhooks")
+
+    @cached_property
+    def reports(self) -> BlockingReports:
+        """Reports on printed jobs."""
+        return BlockingReports(self._shared, "reports")
 
     request = call(EzeepSession.request)
     keep_alive = on_loop(EzeepSession.keep_alive)

@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
+import attrs
+
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._wire.converter import PageBody, decode
 from ezeep_async._wire.requests import Collection, Request
@@ -51,6 +53,29 @@ async def send_for(api: Api, request: Request, kind: type[T]) -> tuple[T, RawRes
     """Send, and decode the body. Return the record and its response."""
     response = await api.send(request)
     return decode_response(request, response, lambda body: decode(body, kind)), response
+
+
+async def create_for(
+    api: Api, request: Request, kind: type[T], sought: Sought | None = None
+) -> tuple[T, RawResponse]:
+    """Send a creation, as `send_for`. Raises `OutcomeUnknown` also for a 2xx response that cannot be decoded.
+
+    `sought` is what `OutcomeUnknown.reconcile` searches for.
+    """
+    try:
+        return await send_for(api, request, kind)
+    except OutcomeUnknown as error:
+        error.sought = sought
+        raise
+    except UnexpectedResponse as error:
+        if not is_success(error.status):
+            raise
+        raise OutcomeUnknown(
+            f"the creation was carried out, but its response cannot be decoded: {error}",
+            request_id=error.request_id,
+            attempts=error.attempts,
+            sought=sought,
+        ) from error
 
 
 def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Request]) -> Fetch[R]:
@@ -114,31 +139,22 @@ class Calls(Generic[R]):
         values = {name: checks[name](value, name) for name, value in fields.items() if value is not UNSET}
         if not values:
             raise ValueError("nothing to update: pass at least one field")
-        return (await send_for(self.api, self._collection.patch(item, values), self._kind))[0]
+        return await self.patch(item, values)
+
+    async def patch(self, item: UUID, values: Mapping[str, object], secrets: tuple[str, ...] = ()) -> R:
+        """Set fields that were checked. `secrets` are among the values, and are redacted in errors."""
+        request = attrs.evolve(self._collection.patch(item, values), secrets=secrets)
+        return (await send_for(self.api, request, self._kind))[0]
 
     async def delete(self, item: UUID) -> RawResponse:
         """Delete one record."""
         return await self.api.send(self._collection.delete(item))
 
-    async def post(self, values: Mapping[str, object], sought: Sought) -> tuple[R, RawResponse]:
-        """Create a record. Raises `OutcomeUnknown` also for a 2xx response that cannot be decoded.
-
-        `sought` is what `OutcomeUnknown.reconcile` searches for.
-        """
-        try:
-            return await send_for(self.api, self._collection.create(values), self._kind)
-        except OutcomeUnknown as error:
-            error.sought = sought
-            raise
-        except UnexpectedResponse as error:
-            if not is_success(error.status):
-                raise
-            raise OutcomeUnknown(
-                f"the creation was carried out, but its response cannot be decoded: {error}",
-                request_id=error.request_id,
-                attempts=error.attempts,
-                sought=sought,
-            ) from error
+    async def post(
+        self, values: Mapping[str, object], sought: Sought | None = None, secrets: tuple[str, ...] = ()
+    ) -> tuple[R, RawResponse]:
+        """Create a record, see `create_for`. `secrets` are among the values, and are redacted in errors."""
+        return await create_for(self.api, self._collection.create(values, secrets), self._kind, sought)
 
 
 class Listed(Generic[R]):

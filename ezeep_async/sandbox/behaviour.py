@@ -33,6 +33,8 @@ class Behaviour:
 
     expires_in: float = 3600.0
     """Lifetime of an access token, in seconds."""
+    refresh_expires_in: float | None = 3600.0
+    """Lifetime of a refresh token, in seconds. None: without end."""
     grace_window: float = 0.0
     """Seconds for which a used refresh token gives the same new token set again."""
     reuse_protection: bool = True
@@ -69,6 +71,20 @@ class Behaviour:
     """The registered redirect URIs. The first one is that of `Sandbox.oauth_app`."""
     password_grant: bool = False
     """Whether the client may use the password grant."""
+    client_credentials_grant: bool = False
+    """Whether the client may use the client credentials grant, as partner apps do. Its tokens are the admin's."""
+    scopes: tuple[str, ...] = attrs.field(
+        default=("printing", "reporting", "webhooks", "webhooks.readonly"), validator=_texts
+    )
+    """The scopes that the client may ask for."""
+    blank_scopes: bool = False
+    """Whether `scope` is empty in the response to every grant, not only to a refresh."""
+    assignments_put: Literal["replace", "add"] = "replace"
+    """What a PUT of assignments does with the groups that the printer has: the documents do not say."""
+    bare_webhook_list: bool = False
+    """Whether the list of webhooks is one list, and not a page."""
+    report_polls: int = 1
+    """Number of status requests for which a new report is pending."""
     pairing_interval: float = 0.0
     """A token request for a pending pairing within these seconds gets `slow_down`. 0: never."""
     job_seconds: float = 1.0
@@ -90,6 +106,7 @@ class BehaviourOptions(TypedDict, total=False):
     """The keywords of `Sandbox` that make its `Behaviour`."""
 
     expires_in: float
+    refresh_expires_in: float | None
     grace_window: float
     reuse_protection: bool
     honour_group_filter: bool
@@ -107,6 +124,12 @@ class BehaviourOptions(TypedDict, total=False):
     client_secret: str
     redirect_uris: tuple[str, ...]
     password_grant: bool
+    client_credentials_grant: bool
+    scopes: tuple[str, ...]
+    blank_scopes: bool
+    assignments_put: Literal["replace", "add"]
+    bare_webhook_list: bool
+    report_polls: int
     pairing_interval: float
     job_seconds: float
     url_not_ready: int

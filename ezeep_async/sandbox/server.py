@@ -21,18 +21,22 @@ from ezeep_async.sandbox.delivery import deliver_when_ended
 from ezeep_async.sandbox.faults import Faults, retry_after_text
 from ezeep_async.sandbox.handlers import (
     accounts,
+    administration,
     consent,
     description,
     print_api,
     print_jobs,
     printing,
+    reports,
     storage,
     token_endpoint,
+    webhooks,
 )
 from ezeep_async.sandbox.handlers.routes import RouteTable, State
 from ezeep_async.sandbox.handlers.storage import LARGEST_BLOB
 from ezeep_async.sandbox.records import DESCRIPTION_PATH, Host, RecordedRequest
 from ezeep_async.sandbox.replies import Refused, method_not_allowed, refused, storage_error
+from ezeep_async.sandbox.state.administration import Administration
 from ezeep_async.sandbox.state.jobs import Printed, SandboxJob
 from ezeep_async.sandbox.state.organization import Organization, Person
 from ezeep_async.sandbox.state.printers import example_printers
@@ -46,7 +50,14 @@ from ezeep_async.settings import Endpoints
 
 _ROUTES: dict[Host, RouteTable] = {
     "account": RouteTable(token_endpoint.routes | consent.routes | accounts.routes | description.routes),
-    "api": RouteTable(printing.routes | print_jobs.routes | description.routes),
+    "api": RouteTable(
+        printing.routes
+        | print_jobs.routes
+        | administration.routes
+        | webhooks.routes
+        | reports.routes
+        | description.routes
+    ),
     "print": print_api.routes,
     "blobs": storage.routes,
 }
@@ -119,6 +130,11 @@ class Sandbox(Decisions):
         self._runners: list[web.ServerRunner] = []
         self._ports: dict[Host, int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def administration(self) -> Administration:
+        """Connectors, drivers and reports."""
+        return self._state.administration
 
     # --- opening and closing
 
@@ -213,11 +229,12 @@ class Sandbox(Decisions):
         uris = self.behaviour.redirect_uris
         return OAuthApp(token_endpoint.CLIENT_ID, self.behaviour.client_secret, uris[0] if uris else None)
 
-    def tokens(self, user_id: UUID | None = None) -> TokenSet:
+    def tokens(self, user_id: UUID | None = None, scope: str = "printing") -> TokenSet:
         """Issue a new token set.
 
         Args:
             user_id: The person who owns it. Default: the admin.
+            scope: Its scopes, separated by spaces.
 
         Returns:
             A token set of a new token family.
@@ -226,7 +243,7 @@ class Sandbox(Decisions):
             KeyError: There is no such person.
         """
         owner = self.organization.admin_id if user_id is None else user_id
-        return self._grants.issue(self.organization.people[owner].id)
+        return self._grants.issue(self.organization.people[owner].id, scope)
 
     def expire_access_tokens(self) -> None:
         """Expire all access tokens that were issued so far: requests with them get a 401. Refresh tokens stay valid."""
@@ -342,9 +359,13 @@ class Sandbox(Decisions):
             return "/userstorage/{id}" if path.count("/") == 2 and path.startswith("/userstorage/") else None
         if path == DESCRIPTION_PATH:
             return path
-        path = path if path.endswith("/") else f"{path}/"
-        parent, _, last = path[:-1].rpartition("/")
-        templates = [path, f"{parent}/{{id}}/"] if last else [path]
+        parent, _, last = path.removesuffix("/").rpartition("/")
+        if path.endswith("/"):
+            templates = [path, f"{parent}/{{id}}/"] if last else [path]
+        else:  # webhooks and reports, or a path that is redirected
+            grandparent = parent.rpartition("/")[0]
+            templates = [path, f"{path}/", f"{parent}/{{id}}", f"{grandparent}/{{id}}/{last}"]
+            templates += [f"{parent}/{{id}}/"] if last else []
         return next((template for template in templates if template in _ROUTES[host]), None)
 
     async def _read(self, request: web.BaseRequest, record: RecordedRequest) -> None:
@@ -386,8 +407,8 @@ class Sandbox(Decisions):
             return storage_error(400, "InvalidUri", "The request URI is invalid.")
         if record.route is None:
             return consent.message_page("Not found", "There is no such page.", 404)
-        described = record.route == DESCRIPTION_PATH
-        if record.host in {"account", "api"} and not described and not record.path.endswith("/"):
+        has_slash = record.host in {"account", "api"} and record.route.endswith("/")
+        if has_slash and not record.path.endswith("/"):
             url = request.rel_url
             query = f"?{url.raw_query_string}" if url.raw_query_string else ""
             return web.Response(

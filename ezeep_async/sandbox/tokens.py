@@ -16,7 +16,6 @@ from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.replies import Refused, json_response
 
 
-REFRESH_TOKEN_LIFETIME = timedelta(seconds=3600)
 SCOPE = "printing"
 
 
@@ -55,6 +54,7 @@ class _Code:
     user_id: UUID
     redirect_uri: str
     challenge: str | None
+    scope: str
     used: bool = False
 
 
@@ -62,6 +62,7 @@ class _Code:
 class Pairing:
     """A device that waits for the decision of a person."""
 
+    scope: str = SCOPE
     state: Literal["pending", "approved", "denied", "used"] = "pending"
     user_id: UUID | None = None
     asked_at: datetime | None = None
@@ -82,20 +83,23 @@ class Grants:
 
     # --- tokens
 
-    def issue(self, user_id: UUID) -> TokenSet:
-        return self._issue(Family(user_id))
+    def issue(self, user_id: UUID, scope: str = SCOPE) -> TokenSet:
+        return self._issue(Family(user_id), scope)
 
-    def _issue(self, family: Family) -> TokenSet:
+    def _issue(self, family: Family, scope: str) -> TokenSet:
         now, seconds = self.clock.now(), self.behaviour.expires_in
         access_token, refresh_token = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         expires_at = now + timedelta(seconds=seconds)
-        tokens = TokenSet(access_token, refresh_token, expires_at, scope=SCOPE, expires_in=seconds)
+        tokens = TokenSet(access_token, refresh_token, expires_at, scope=scope, expires_in=seconds)
         pair = _Pair(family, tokens, now)
         self._access[access_token] = self._refresh[refresh_token] = pair
         return tokens
 
-    def refresh(self, refresh_token: str) -> TokenSet:
-        """Rotate a refresh token. It is used then, and its access token is invalid."""
+    def refresh(self, refresh_token: str, scope: str = "") -> TokenSet:
+        """Rotate a refresh token. It is used then, and its access token is invalid.
+
+        `scope` may leave out scopes of the old token set (RFC 6749 section 6).
+        """
         now = self.clock.now()
         pair = self._refresh.get(refresh_token)
         if pair is None or not pair.family.alive:
@@ -106,9 +110,13 @@ class Grants:
             if self.behaviour.reuse_protection:
                 pair.family.alive = False
             raise oauth_error("invalid_grant", "The refresh token was used already.")
-        if now >= pair.issued_at + REFRESH_TOKEN_LIFETIME:
+        lifetime = self.behaviour.refresh_expires_in
+        if lifetime is not None and now >= pair.issued_at + timedelta(seconds=lifetime):
             raise oauth_error("invalid_grant", "The refresh token has expired.")
-        pair.revoked, pair.used_at, pair.successor = True, now, self._issue(pair.family)
+        if not set(scope.split()) <= set(pair.tokens.scope.split()):
+            raise oauth_error("invalid_scope", "The scope exceeds that of the refresh token.")
+        successor = self._issue(pair.family, scope or pair.tokens.scope)
+        pair.revoked, pair.used_at, pair.successor = True, now, successor
         self.refreshes += 1
         return pair.successor
 
@@ -125,6 +133,11 @@ class Grants:
         sent = "\n".join([request.path, *request.query.values(), *request.headers.values()])
         return any(token in sent for token in [*self._access, *self._refresh])
 
+    def scopes(self, access_token: str) -> frozenset[str]:
+        """The scopes of a token, whether it is valid or not."""
+        pair = self._access.get(access_token)
+        return frozenset(() if pair is None else pair.tokens.scope.split())
+
     def expire_access_tokens(self) -> None:
         """Expire all access tokens that were issued so far. Refresh tokens stay valid."""
         for pair in [*self._access.values()]:  # tests call this from other threads
@@ -138,10 +151,10 @@ class Grants:
 
     # --- codes
 
-    def authorize(self, user_id: UUID, redirect_uri: str, challenge: str | None) -> str:
+    def authorize(self, user_id: UUID, redirect_uri: str, challenge: str | None, scope: str = SCOPE) -> str:
         """Issue an authorization code, which does not expire."""
         code = secrets.token_urlsafe(24)
-        self._codes[code] = _Code(user_id, redirect_uri, challenge)
+        self._codes[code] = _Code(user_id, redirect_uri, challenge, scope)
         return code
 
     def redeem(self, code: str, redirect_uri: str | None, verifier: str | None) -> TokenSet:
@@ -156,13 +169,13 @@ class Grants:
         ):
             raise oauth_error("invalid_grant", "code_verifier does not match the code_challenge.")
         known.used = True
-        return self.issue(known.user_id)
+        return self.issue(known.user_id, known.scope)
 
     # --- pairing
 
-    def begin_pairing(self) -> str:
+    def begin_pairing(self, scope: str = SCOPE) -> str:
         code = secrets.token_hex(5)
-        self.pairings[code] = Pairing()
+        self.pairings[code] = Pairing(scope)
         return code
 
     def redeem_pairing(self, code: str) -> TokenSet:
@@ -180,4 +193,4 @@ class Grants:
                 raise oauth_error("slow_down", "Send fewer requests.")
             raise oauth_error("authorization_pending", "The pairing is not confirmed yet.")
         pairing.state = "used"
-        return self.issue(pairing.user_id)
+        return self.issue(pairing.user_id, pairing.scope)

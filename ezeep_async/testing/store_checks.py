@@ -270,7 +270,7 @@ class StoreChecks:
             assert found is expected, f"load() gives {found!r} for {what}"
             return
         assert_no_token(f"{store!r} {store}", "repr or str of the store", found)
-        for name in ("access_token", "refresh_token", "scope", "token_type", "expires_in"):
+        for name in ("access_token", "refresh_token", "scope", "token_type", "expires_in", "grant"):
             value, wanted = getattr(found, name), getattr(expected, name)
             assert value == wanted, (
                 f"{what}: {name} was {str(wanted)[:40]!r}, load() gives {str(value)[:40]!r}"

@@ -55,6 +55,7 @@ TOKEN_SETS: dict[str, dict[str, Any]] = {
     "an unusual scope": {"scope": "printing urn:example:a/b?c=1&d='2' ~!", "token_type": "urn:example:mac"},
     "no scope": {"scope": ""},
     "no refresh token": {"refresh_token": ""},
+    "client credentials": {"refresh_token": "", "grant": "client_credentials"},
     "tokens of 8 kB": {"access_token": "a" * 8192, "refresh_token": "r" * 8192},
     "every character": {"access_token": TOKEN_CHARACTERS, "refresh_token": TOKEN_CHARACTERS[::-1]},
     "microseconds": {"expires_at": datetime(2031, 5, 6, 7, 8, 9, 999999, UTC)},

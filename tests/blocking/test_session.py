@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import inspect
 import json
@@ -41,15 +42,24 @@ from ezeep_async.auth import keep_alive
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.blocking.session import (
     BlockingAccounts,
+    BlockingConnectors,
+    BlockingDrivers,
     BlockingGroups,
     BlockingInvitations,
     BlockingOAuth,
+    BlockingPrinterAssignments,
+    BlockingReports,
     BlockingUsers,
+    BlockingWebhooks,
 )
 from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.assignments import PrinterAssignments
+from ezeep_async.resources.connectors import Connectors, Drivers
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.reports import Reports
 from ezeep_async.resources.users import Users
+from ezeep_async.resources.webhooks import Webhooks
 from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 
 
@@ -62,6 +72,11 @@ TWINS = [
     (Users, BlockingUsers),
     (Accounts, BlockingAccounts),
     (Invitations, BlockingInvitations),
+    (PrinterAssignments, BlockingPrinterAssignments),
+    (Connectors, BlockingConnectors),
+    (Drivers, BlockingDrivers),
+    (Webhooks, BlockingWebhooks),
+    (Reports, BlockingReports),
 ]
 
 
@@ -99,6 +114,27 @@ def test_every_resource_works_without_await(server: Sandbox, blocking: BlockingS
         blocking.groups.get(group.id)
 
 
+def test_the_administration_works_without_await(server: Sandbox, tmp_path: Path) -> None:
+    """5-1: assignments, connectors, drivers, webhooks and reports."""
+    group = next(iter(server.organization.groups))
+    printer = server.printing.add_printer("P").id
+    tokens = server.tokens(scope="printing webhooks reporting")
+    with run_sync(open_session(server, MemoryTokenStore(tokens))) as blocking:
+        assert blocking.printer_assignments.assign(printer, group).group_ids == {group}
+        assert [each.id for each in blocking.printer_assignments.list(group=group)] == [printer]
+        assert blocking.printer_assignments.remove(printer, group).groups == ()
+        assert [each.type for each in blocking.connectors.list(type="Virtual")] == ["Virtual"]
+        vendor = blocking.drivers.vendors()[0]
+        assert {driver.vendor for driver in blocking.drivers.list(vendor)} == {vendor}
+        webhook = blocking.webhooks.create("A", "https://hooks.example.com/", ["printjob_failed"])
+        assert blocking.webhooks.update(webhook.id, "B") == blocking.webhooks.get(webhook.id)
+        assert [each.name for each in blocking.webhooks.list()] == ["B"]
+        assert blocking.webhooks.delete(webhook.id) is None
+        report = blocking.reports.create("2026-10-01", "2026-11-01")
+        assert blocking.reports.wait(report.id, interval=0.01) == blocking.reports.get(report.id)
+        assert blocking.reports.download(report.id, tmp_path / "report.csv") == 58
+
+
 def test_listings_cross_the_thread_by_page(server: Sandbox, blocking: BlockingSession) -> None:
     """4-12: iteration, pages, collect, first and count work, and a loop that is left early stops the requests."""
     users = blocking.users.list(page_size=10)
@@ -128,6 +164,10 @@ def test_5_8_the_blocking_session_has_the_same_attributes(server: Sandbox) -> No
     """5-8: oauth, groups, users, accounts, invitations, request."""
     session = EzeepSession(server.oauth_app)
     public = {name for name in vars(session) if not name.startswith("_")} | {"request", "aclose"}
+    public |= {
+        name for name, part in vars(EzeepSession).items() if isinstance(part, functools.cached_property)
+    }
+    assert {"reports", "webhooks", "provisioning"} <= public
     twin = run_sync(session)
     assert {name for name in public if hasattr(twin, name)} == public
 

@@ -33,7 +33,11 @@ class Client:
     ) -> aiohttp.ClientResponse:
         """The response itself, its body read."""
         endpoints = self.sandbox.endpoints
-        base = endpoints.api if path.startswith("/printing/") else endpoints.account
+        base = (
+            endpoints.api
+            if path.startswith(("/printing/", "/webhooks/", "/reporting/"))
+            else endpoints.account
+        )
         base = endpoints.print if path.startswith("/sfapi/") else base
         headers = dict(options.pop("headers", {}))
         if auth == "bearer":

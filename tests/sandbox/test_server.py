@@ -95,7 +95,7 @@ async def test_8_9_unknown_routes(client_for):
     """8-9: 404, and counted; each host serves its own paths only."""
     async with Sandbox(users=1) as server:
         client = client_for(server)
-        for path in ("/", "/v1/", "/v1/users/x/y/", "/printing/v1/assignments/", "/v1/users/{id}/"):
+        for path in ("/", "/v1/", "/v1/users/x/y/", "/printing/v1/queues/", "/v1/users/{id}/"):
             status, _ = await client("GET", path)
             assert status == 404
         async with client.session.post(server.endpoints.api + "/oauth/access_token/") as response:
@@ -104,7 +104,7 @@ async def test_8_9_unknown_routes(client_for):
             "GET /": 1,
             "GET /v1/": 1,
             "GET /v1/users/x/y/": 1,
-            "GET /printing/v1/assignments/": 1,
+            "GET /printing/v1/queues/": 1,
             "POST /oauth/access_token/": 1,
         }
         assert server.counts == {"GET /v1/users/{id}/": 1}

@@ -159,7 +159,8 @@ async def test_only_forms(server, client):
 async def test_wrong_token_requests(client):
     for fields, expected in (
         ({}, "invalid_request"),
-        ({"grant_type": "client_credentials"}, "unsupported_grant_type"),
+        ({"grant_type": "implicit"}, "unsupported_grant_type"),
+        ({"grant_type": "client_credentials"}, "unauthorized_client"),
         ({"grant_type": "refresh_token"}, "invalid_request"),
         ({"grant_type": "refresh_token", "refresh_token": "nonsense"}, "invalid_grant"),
         ({"grant_type": "authorization_code", "code": "nonsense"}, "invalid_grant"),

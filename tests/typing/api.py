@@ -6,6 +6,7 @@ import io
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any, assert_type
 from uuid import UUID
@@ -13,10 +14,13 @@ from uuid import UUID
 from ezeep_async import (
     AccountUser,
     ApiError,
+    AssignedGroup,
     BlockingPaginator,
     BlockingPrintJob,
     BlockingSession,
+    Connector,
     DesiredState,
+    Driver,
     EzeepSession,
     FileTokenStore,
     Group,
@@ -29,21 +33,27 @@ from ezeep_async import (
     Paginator,
     Pairing,
     PaperFormat,
+    PermissionDenied,
     Plan,
     Printer,
+    PrinterAssignment,
     PrinterProperties,
     PrintJob,
     PrintOptions,
+    PrintReport,
     QueuedJob,
     RateLimited,
     Reconciled,
     Report,
+    ReportFailed,
     Settings,
     Sought,
     TokenSet,
     TokenStore,
     Tray,
     User,
+    Webhook,
+    WebhookPrintJob,
     finish_refresh_on,
     is_retryable,
     run_sync,
@@ -60,6 +70,7 @@ from ezeep_async.provisioning import (
     report_of,
 )
 from ezeep_async.sandbox import Sandbox
+from ezeep_async.webhooks import parse_event, verify_basic
 
 
 def stores(path: str) -> list[TokenStore]:
@@ -99,6 +110,7 @@ async def asynchronous(identifier: UUID) -> None:
         assert_type(await session.accounts.update(identifier, roles=["user"]), AccountUser)
         assert_type(await session.invitations.create("a@example.com"), Invitation)
         assert_type(await session.oauth.pair(), Pairing)
+        assert_type(await session.oauth.login_with_client_credentials(), TokenSet)
         assert_type(await session.oauth.refresh(), TokenSet)
         assert_type(await session.request("GET", "/x/", params={"limit": 1}), Any)
         assert_type(session.keep_alive(), KeepAlive)
@@ -147,6 +159,48 @@ def blocking_printing(session: BlockingSession, identifier: UUID) -> None:
     for status in session.printing.watch(job.id):
         assert_type(status, JobStatus)
     assert_type(session.printing.queued(), BlockingPaginator[QueuedJob])
+
+
+async def administration(session: EzeepSession, identifier: UUID, group: Group) -> None:
+    assert_type(OAuthApp("client", scope=["printing", "webhooks"]), OAuthApp)
+    assignments = session.printer_assignments
+    assert_type(assignments.list(group=group), Paginator[PrinterAssignment])
+    assignment = await assignments.assign(identifier, "text", group)
+    assert_type(assignment, PrinterAssignment)
+    assert_type(assignment.groups, tuple[AssignedGroup, ...])
+    assert_type(assignment.group_ids, frozenset[UUID])
+    assert_type(await assignments.remove(assignment, identifier), PrinterAssignment)
+    assert_type(session.connectors.list(type="TPHub"), Paginator[Connector])
+    assert_type(await session.drivers.vendors(), list[str])
+    assert_type(session.drivers.list("vendor"), Paginator[Driver])
+    assert_type(session.webhooks.list(), Paginator[Webhook])
+    webhook = await session.webhooks.create(
+        "x", "https://x", ["y"], username="a", password="b", disabled=True
+    )
+    assert_type(webhook.id, UUID)
+    assert_type(await session.webhooks.update(webhook.id, topics=("x",), disabled=False), Webhook)
+    report = await session.reports.create(date(2026, 10, 1), "2026-11-01", delimiter=";", blank_names=False)
+    assert_type(report, PrintReport)
+    assert_type(report.id, str)
+    assert_type(await session.reports.wait(report.id, interval=1, timeout=5), PrintReport)
+    assert_type(await session.reports.download(report.id, Path("report.csv")), int)
+    event = parse_event(b"{}")
+    assert_type(event.printjob, WebhookPrintJob)
+    assert_type(event.topic, str | None)
+    assert_type(verify_basic({"Authorization": "x"}, "a", "b"), bool)
+
+
+def blocking_administration(session: BlockingSession, identifier: UUID, error: Exception) -> None:
+    assert_type(session.printer_assignments.list(), BlockingPaginator[PrinterAssignment])
+    assert_type(session.printer_assignments.assign(identifier, "text"), PrinterAssignment)
+    assert_type(session.connectors.list(), BlockingPaginator[Connector])
+    assert_type(session.drivers.list("vendor"), BlockingPaginator[Driver])
+    assert_type(session.webhooks.get("id"), Webhook)
+    assert_type(session.reports.download("id", "report.csv"), int)
+    if isinstance(error, ReportFailed):
+        assert_type(error.report, PrintReport | None)
+    if isinstance(error, PermissionDenied):
+        assert_type(error.scope, str | None)
 
 
 async def provisioning(session: EzeepSession, identifier: UUID) -> None:

@@ -27,6 +27,10 @@ async def asynchronous(session: EzeepSession) -> None:
     await session.printing.watch("job")  # wrong
     PrintOptions(duplex="long")  # wrong
     PrintOptions(paper=(1, 2, 3))  # wrong
+    await session.printer_assignments.assign(5)  # wrong
+    await session.webhooks.create("name", "https://x")  # wrong
+    await session.reports.create("2026-10-01", "2026-11-01", ",")  # wrong
+    session.drivers.list()  # wrong
     EzeepSession("client")  # wrong
     Settings(10.0)  # wrong
     Settings(timeout=1.0)  # wrong
@@ -43,4 +47,5 @@ def blocking(session: EzeepSession) -> None:
         twin.printing.print_file("a.pdf", "printer").wait(timeout="1")  # wrong
         twin.printer  # wrong
         twin.provisioning.undo()  # wrong
+        twin.reports.wait()  # wrong
     run_sync(OAuthApp("client"))  # wrong

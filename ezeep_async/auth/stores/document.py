@@ -193,6 +193,7 @@ def parse_token_set(
                 "Bearer" if token_type is None else token_type,
                 seconds(values.get("expires_in")),
                 lineage=_lineage(values.get("lineage")),
+                grant=usable_text(values.get("grant")) or "",
             )
     raise TokenStoreCorrupt(f"{where} holds {problem}")
 
@@ -210,6 +211,7 @@ def with_tokens(document: dict[str, object], tokens: TokenSet, owner: Owner | No
             "scope": tokens.scope,
             "token_type": tokens.token_type,
             **({"lineage": list(tokens.lineage)} if tokens.lineage else {}),
+            **({"grant": tokens.grant} if tokens.grant else {}),
         },
         **({} if owner is None else {"client": owner[0], "account": owner[1]}),
     }

@@ -49,7 +49,8 @@ def authorization(state: State, query: Mapping[str, str], person: Person | None)
     _check(state, query)
     if person is None:
         return _redirect(query, error="access_denied", error_description="The person declined.")
-    code = state.grants.authorize(person.id, query["redirect_uri"], query.get("code_challenge"))
+    scope = query.get("scope") or SCOPE
+    code = state.grants.authorize(person.id, query["redirect_uri"], query.get("code_challenge"), scope)
     return _redirect(query, code=code)
 
 
@@ -83,7 +84,7 @@ def _check(state: State, query: Mapping[str, str]) -> None:
         raise _redirect(query, error="invalid_request", error_description="response_type is missing.")
     if response_type != "code":
         raise _redirect(query, error="unsupported_response_type")
-    if not set(query.get("scope", "").split()) <= {SCOPE}:
+    if not set(query.get("scope", "").split()) <= {*state.behaviour.scopes}:
         raise _redirect(query, error="invalid_scope")
     # Without a method it would be "plain" (RFC 7636 section 4.3), which protects nothing.
     method, challenge = query.get("code_challenge_method"), query.get("code_challenge")

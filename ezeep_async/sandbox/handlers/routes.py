@@ -9,6 +9,9 @@ import attrs
 from aiohttp import web
 
 from ezeep_async.sandbox.behaviour import Behaviour, Clock
+from ezeep_async.sandbox.records import RecordedRequest
+from ezeep_async.sandbox.replies import refused
+from ezeep_async.sandbox.state.administration import Administration
 from ezeep_async.sandbox.state.organization import Organization
 from ezeep_async.sandbox.state.printing import Printing
 from ezeep_async.sandbox.state.storage import Storage
@@ -36,6 +39,18 @@ class State:
     endpoints: Callable[[], Endpoints]
     forms: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict[str, dict[str, str]], repr=False)
     """The open consent forms: anti-forgery value, hidden fields."""
+    administration: Administration = attrs.field(
+        init=False,
+        default=attrs.Factory(lambda self: Administration(self.organization.seed), takes_self=True),
+    )
+
+
+def require_scope(state: State, request: RecordedRequest, *scopes: str) -> None:
+    """Refuse access tokens with none of the scopes (RFC 6750 section 3.1)."""
+    token = request.headers.get("Authorization", "").partition(" ")[2].strip()
+    if not state.grants.scopes(token) & {*scopes}:
+        header = f'Bearer error="insufficient_scope", scope="{scopes[-1]}"'
+        raise refused(403, "The token has not the scope for this.", {"WWW-Authenticate": header})
 
 
 class RouteTable(dict[str, dict[str, Handler]]):

@@ -33,40 +33,45 @@ class _Form(dict[str, str]):
 def token(state: State, request: RecordedRequest) -> web.Response:
     """The token endpoint (RFC 6749 section 3.2)."""
     grants, fields = state.grants, _fields(state, request)
+    scope = fields.get("scope", SCOPE)
     match fields["grant_type"]:
         case "authorization_code":
             redirect_uri, verifier = fields.get("redirect_uri"), fields.get("code_verifier")
             tokens = grants.redeem(fields["code"], redirect_uri, verifier)
         case "refresh_token":
-            tokens = grants.refresh(fields["refresh_token"])
+            tokens = grants.refresh(fields["refresh_token"], fields.get("scope", ""))
         case "pairing_code":
             tokens = grants.redeem_pairing(fields["pairing_code"])
         case "password":
-            tokens = _password(state, fields)
+            tokens = _password(state, fields, scope)
+        case "client_credentials":
+            if not state.behaviour.client_credentials_grant:
+                raise oauth_error("unauthorized_client", "This client may not use client credentials.")
+            tokens = grants.issue(state.organization.admin_id, scope)
         case _:
             raise oauth_error("unsupported_grant_type", "This grant type is not known.")
     # A repeated response within the grace window has the full lifetime, as in the real framework.
     seconds = state.behaviour.expires_in
-    return json_response(
-        {
-            "access_token": tokens.access_token,
-            "token_type": tokens.token_type,
-            "expires_in": int(seconds) if seconds == int(seconds) else seconds,
-            # Documented for refreshes: empty, which is no loss of scope.
-            "scope": "" if fields["grant_type"] == "refresh_token" else SCOPE,
-            "refresh_token": tokens.refresh_token,
-        },
-        headers={"Cache-Control": "no-store", "Pragma": "no-cache"},
-    )
+    # Documented for refreshes: empty, which is no loss of scope.
+    is_blank = state.behaviour.blank_scopes or fields["grant_type"] == "refresh_token"
+    response: dict[str, object] = {
+        "access_token": tokens.access_token,
+        "token_type": tokens.token_type,
+        "expires_in": int(seconds) if seconds == int(seconds) else seconds,
+        "scope": "" if is_blank else tokens.scope,
+    }
+    if fields["grant_type"] != "client_credentials":  # RFC 6749 section 4.4.3
+        response["refresh_token"] = tokens.refresh_token
+    return json_response(response, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
 
 
-def _password(state: State, fields: _Form) -> TokenSet:
+def _password(state: State, fields: _Form, scope: str) -> TokenSet:
     if not state.behaviour.password_grant:
         raise oauth_error("unauthorized_client", "This client may not use the password grant.")
     person = state.organization.person_with_email(fields["username"])
     if person is None or fields["password"] != SANDBOX_PASSWORD:
         raise oauth_error("invalid_grant", "User name or password is wrong.")
-    return state.grants.issue(person.id)
+    return state.grants.issue(person.id, scope)
 
 
 @routes.add("POST", "/oauth/revoke/")
@@ -81,9 +86,10 @@ def revoke(state: State, request: RecordedRequest) -> web.Response:
 @routes.add("POST", "/oauth/pair/")
 def pair(state: State, request: RecordedRequest) -> web.Response:
     """Start a pairing: a code for the device, an address for the person."""
-    if _fields(state, request).get("mode", "user") not in {"user", "device"}:
+    fields = _fields(state, request)
+    if fields.get("mode", "user") not in {"user", "device"}:
         raise oauth_error("invalid_request", "mode is user or device.")
-    code = state.grants.begin_pairing()
+    code = state.grants.begin_pairing(fields.get("scope", SCOPE))
     url = f"http://{request.headers['Host']}{PAIRING_PATH}?{urlencode({'pairing_code': code})}"
     return json_response({"pairing_code": code, "auth_url": url})
 
@@ -103,6 +109,6 @@ def _fields(state: State, request: RecordedRequest, *, authenticate: bool = True
         raise oauth_error(
             "invalid_request", "Send a form: application/x-www-form-urlencoded, each field once."
         )
-    if not set(fields.get("scope", "").split()) <= {SCOPE}:
-        raise oauth_error("invalid_scope", f"The one scope is {SCOPE}.")
+    if not set(fields.get("scope", "").split()) <= {*state.behaviour.scopes}:
+        raise oauth_error("invalid_scope", f"The scopes are {' '.join(state.behaviour.scopes)}.")
     return _Form({name: value for name, value in fields.items() if value})
