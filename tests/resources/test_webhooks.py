@@ -25,6 +25,7 @@ from ezeep_async import (
     UnexpectedResponse,
     Webhook,
 )
+from ezeep_async._text.redaction import Secret
 from ezeep_async.sandbox import Sandbox
 
 
@@ -98,7 +99,7 @@ async def test_9_3_an_update_sends_what_is_given(session: EzeepSession, sandbox:
     assert made.authentication_scheme is None
     await session.webhooks.update(made.id, topics=(), disabled=False)
     assert json.loads(sandbox.requests[-1].body) == {"topics": [], "disabled": False}
-    await session.webhooks.update(made.id, password=PASSWORD)
+    await session.webhooks.update(made.id, password=Secret(PASSWORD))
     assert json.loads(sandbox.requests[-1].body) == {
         "basic_password": PASSWORD,
         "authentication_scheme": "basic",

@@ -60,7 +60,7 @@ async def _tokens(server: Sandbox, token_file: Path | None) -> AsyncGenerator[Pa
     store.bind(server.oauth_app.client_id, server.endpoints.account)
     await check_token_file(store)
     async with store.lock():
-        await store.save(server.tokens())
+        await store.save(server.tokens(scope=" ".join(server.behaviour.scopes)))
     try:
         yield store.path
     finally:
