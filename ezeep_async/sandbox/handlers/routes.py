@@ -33,10 +33,10 @@ class State:
     printing: Printing
     storage: Storage
     webhooks: Webhooks
-    forms: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict[str, dict[str, str]], repr=False)
-    """The open consent forms: anti-forgery value, hidden fields."""
     page_token: str = attrs.field(init=False, factory=secrets.token_urlsafe, repr=False)
     """The anti-forgery value of the page for people."""
+    forms: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict[str, dict[str, str]], repr=False)
+    """The open consent forms: anti-forgery value, hidden fields."""
 
 
 class RouteTable(dict[str, dict[str, Handler]]):
