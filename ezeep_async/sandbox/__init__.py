@@ -10,7 +10,7 @@ network, `Sandbox.printed` has the printed documents.
 
 from __future__ import annotations
 
-from ezeep_async.sandbox.behaviour import Behaviour, Clock
+from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
 from ezeep_async.sandbox.faults import Fault, Faults, Hold
 from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.server import Sandbox
@@ -27,6 +27,7 @@ __all__ = [
     "SANDBOX_ADMIN",
     "SANDBOX_PASSWORD",
     "Behaviour",
+    "BehaviourOptions",
     "Clock",
     "Delivery",
     "Fault",

@@ -95,6 +95,11 @@ class Behaviour:
     """Lifetime of the URL for an upload, in seconds. Its expiry is a whole second, the earlier one."""
     keep_documents: bool = True
     """False: uploads are counted and not kept, for large ones. `Printed.content` and `RecordedRequest.body` are empty."""
+    port: int = 0
+    """Port of the account host; the management API, the print API and the storage have the following ones. It is read
+    when the sandbox opens. 0: free ports."""
+    page: bool = False
+    """Whether the account host serves a page for people at `/`, as `ezeep sandbox` does. Its requests are not recorded."""
     printers_by_group: bool = False
     """True: people may print to the printers of their groups only, as in an organization with assignments."""
 
@@ -132,6 +137,8 @@ class BehaviourOptions(TypedDict, total=False):
     url_not_ready: int
     upload_expires_in: float
     keep_documents: bool
+    port: int
+    page: bool
     printers_by_group: bool
 
 

@@ -61,8 +61,8 @@ def event(job: SandboxJob) -> dict[str, object]:
                 "duplex": options.get("duplex", False),
                 "copies": options.get("copies", 1),
                 "paper": options.get("paper", "A4"),
-                "total_printed_pages": printed.pages if succeeded else 0,
-                "co2_impact": printed.pages if succeeded else 0,
+                "total_printed_pages": job.total if succeeded else 0,
+                "co2_impact": job.total if succeeded else 0,
             }
         }
     }

@@ -11,13 +11,12 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 from multidict import CIMultiDict
-from yarl import URL
 
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.app import OAuthApp
-from ezeep_async.auth.oauth import Pairing
 from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
+from ezeep_async.sandbox.decisions import Decisions
 from ezeep_async.sandbox.delivery import deliver_when_ended
 from ezeep_async.sandbox.faults import Faults, retry_after_text
 from ezeep_async.sandbox.handlers import (
@@ -34,6 +33,7 @@ from ezeep_async.sandbox.handlers import (
 )
 from ezeep_async.sandbox.handlers.routes import RouteTable, State
 from ezeep_async.sandbox.handlers.storage import LARGEST_BLOB
+from ezeep_async.sandbox.page import serving as page
 from ezeep_async.sandbox.records import Host, RecordedRequest
 from ezeep_async.sandbox.replies import Refused, method_not_allowed, refused, storage_error
 from ezeep_async.sandbox.state.administration import Administration
@@ -66,7 +66,7 @@ _CLOSE_TIMEOUT_S = 0.2
 """Seconds that closing waits for responses that are being sent."""
 
 
-class Sandbox:
+class Sandbox(Decisions):
     """Serve the ezeep API on loopback, with its own organization, in the event loop of the caller.
 
     Open it once, with `async with`. The same arguments give the same organization, ids included.
@@ -136,13 +136,14 @@ class Sandbox:
         if self._ports:
             raise RuntimeError("a Sandbox can be opened once: create another one")
         try:
-            for host in _ROUTES:
+            for number, host in enumerate(_ROUTES):
+                port = self.behaviour.port + number if self.behaviour.port else 0
                 server = web.Server(partial(self._handle, host), access_log=None)
                 runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_TIMEOUT_S)
                 self._runners.append(runner)
                 await runner.setup()
                 # The backlog is for tests that begin with thousands of connections at once.
-                await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+                await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
                 self._ports[host] = int(runner.addresses[0][1])
             self.storage.origin = self._origin("blobs")
         except BaseException:
@@ -210,6 +211,11 @@ class Sandbox:
         return self._state.webhooks
 
     @property
+    def page_token(self) -> str:
+        """The value that a form of the page for people must have."""
+        return self._state.page_token
+
+    @property
     def printed(self) -> list[Printed]:
         """The documents of all Print requests that created a job, in order; also those in a queue."""
         return self.printing.printed
@@ -241,58 +247,6 @@ class Sandbox:
     def expire_access_tokens(self) -> None:
         """Expire all access tokens that were issued so far: requests with them get a 401. Refresh tokens stay valid."""
         self._grants.expire_access_tokens()
-
-    # --- decisions of a person
-
-    def approve(self, url: str, *, user: UUID | str | None = None, allow: bool = True) -> str:
-        """Decide on the consent page, as a person does in a browser.
-
-        Args:
-            url: Address of the page, such as `AuthorizationRequest.url`.
-            user: Id or e-mail address of the person. Default: the admin.
-            allow: False: the person declines.
-
-        Returns:
-            The address that the browser is redirected to: with a code, or with an error.
-
-        Raises:
-            KeyError: There is no such person.
-            ValueError: The page shows an error, and does not redirect.
-        """
-        person = self._person(user) if allow else None
-        try:
-            redirect = consent.authorization(self._state, URL(url).query, person)
-        except Refused as refusal:
-            redirect = refusal
-        if (location := redirect.response.headers.get("Location")) is None:
-            raise ValueError(f"the consent page refuses the request: {redirect}")
-        return location
-
-    def confirm(self, pairing: Pairing | str, *, user: UUID | str | None = None, allow: bool = True) -> None:
-        """Decide about the pairing of a device, as a person does in a browser.
-
-        Args:
-            pairing: What `session.oauth.pair` returned, or the address in it.
-            user: Id or e-mail address of the person. Default: the admin.
-            allow: False: the person declines.
-
-        Raises:
-            KeyError: There is no such person.
-            ValueError: The pairing is unknown, or it was decided already.
-        """
-        url = pairing if isinstance(pairing, str) else pairing.auth_url
-        person = self._person(user) if allow else None
-        try:
-            consent.settle_pairing(self._state, URL(url).query, person)
-        except Refused as refusal:
-            raise ValueError(f"the pairing page refuses the request: {refusal}") from None
-
-    def _person(self, user: UUID | str | None) -> Person:
-        if not isinstance(user, str):
-            return self.organization.people[self.organization.admin_id if user is None else user]
-        if (person := self.organization.person_with_email(user)) is None:
-            raise KeyError(user)
-        return person
 
     # --- recorded requests
 
@@ -364,6 +318,8 @@ class Sandbox:
         self._tasks.add(task)
         try:
             addressed = self._is_addressed(host, request)
+            if host == "account" and addressed and self.behaviour.page and page.is_page(request.path):
+                return await page.respond(self, request)
             record = RecordedRequest(
                 method=request.method,
                 host=host,

@@ -80,10 +80,10 @@ class ThreadedSandbox(Sandbox):
 
     Open it once: `with ThreadedSandbox(users=10) as sandbox`. It keeps running across any number of `asyncio.run`.
 
-    Every thread may, during requests too: read what was recorded (`count`, `requests`, `refreshes`...), use
-    `tokens`, `approve`, `confirm`, `expire_access_tokens`, `reset_counts`, `clock.advance` and `faults`, set fields of `behaviour`, and
-    await `hold.arrived()` in its own event loop. The records of `organization` are not thread-safe: change
-    them before the requests, or with `call`.
+    Every thread may, during requests too: read what was recorded (`count`, `requests`, `printed`, `refreshes`...), use
+    `tokens`, `approve`, `confirm`, `expire_access_tokens`, `reset_counts`, `clock.advance`, `printing.script` and
+    `faults`, end or release a print job, set fields of `behaviour`, and await `hold.arrived()` in its own event loop. The
+    records of `organization` and the printers are not thread-safe: change them before the requests, or with `call`.
 
     Args:
         users: Number of printing users, 0 or more.
@@ -120,7 +120,9 @@ class ThreadedSandbox(Sandbox):
     ) -> None:
         try:
             if self._thread.usable:  # a forked child has nothing to close
-                self._thread.complete("sandbox", self.aclose, CLEANUP_TIMEOUT_S)
+                self._thread.complete(
+                    "sandbox", partial(self.__aexit__, kind, error, trace), CLEANUP_TIMEOUT_S
+                )
         finally:
             self._thread.__exit__(kind, error, trace)
 

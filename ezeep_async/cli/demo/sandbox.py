@@ -9,44 +9,69 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from ezeep_async import FileTokenStore, TokenStoreCorrupt, TokenStoreError
 from ezeep_async.cli.connection import AtLeastOne
 from ezeep_async.cli.signals import cancel_on_signals
 from ezeep_async.cli.terminal.output import complain, write_document, write_error
-from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox import BehaviourOptions, Sandbox
 
 
 Users = Annotated[AtLeastOne, Parameter(help="Number of users in the organization.")]
 Seed = Annotated[
     int,
-    Parameter(help="Seed of the generated users and groups. Another number generates another organization."),
+    Parameter(help="Seed of the generated records. Another number generates another organization."),
 ]
+Port = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=65535 - 3))]
+Seconds = Annotated[float, Parameter(validator=validators.Number(gte=0))]
 
 
 async def sandbox(
-    *, token_file: Path | None = None, users: Users = 134, groups: AtLeastOne = 13, seed: Seed = 0
+    *,
+    token_file: Path | None = None,
+    port: Port | None = None,
+    redirect_uri: Annotated[list[str] | None, Parameter(negative=())] = None,
+    users: Users = 134,
+    groups: AtLeastOne = 13,
+    printers: AtLeastOne = 4,
+    seed: Seed = 0,
+    expires_in: Seconds = 3600.0,
+    job_seconds: Seconds = 1.0,
 ) -> None:
     """Run a sandbox on loopback until Ctrl-C, and print the environment variables for it.
 
+    A page at EZEEP_ACCOUNT_URL shows groups, printers, printed documents and requests, and has buttons for faults.
+
     Args:
         token_file: Store tokens of the admin in this file. It is deleted when the sandbox ends.
+        port: First of four consecutive ports: accounts, management, printing, uploads. Without it they are free ones.
+        redirect_uri: Redirect address of the client; http://127.0.0.1:8400/callback without it. May be repeated.
         groups: Number of groups in the organization.
+        printers: Number of printers in the organization.
+        expires_in: Lifetime of access tokens, in seconds.
+        job_seconds: Seconds that a print job takes.
     """
     cancel_on_signals()
-    async with Sandbox(users=users, groups=groups, seed=seed) as server, _tokens(server, token_file) as path:
+    options = BehaviourOptions(page=True, port=port or 0, expires_in=expires_in, job_seconds=job_seconds)
+    if redirect_uri:
+        options["redirect_uris"] = tuple(redirect_uri)
+    async with (
+        Sandbox(users=users, groups=groups, printers=printers, seed=seed, **options) as server,
+        _tokens(server, token_file) as path,
+    ):
         environment = {
             "EZEEP_CLIENT_ID": server.oauth_app.client_id,
             "EZEEP_REDIRECT_URI": server.oauth_app.redirect_uri or "",
             "EZEEP_ACCOUNT_URL": server.endpoints.account,
             "EZEEP_API_URL": server.endpoints.api,
+            "EZEEP_PRINT_URL": server.endpoints.print,
         }
         if path is not None:
             environment["EZEEP_TOKEN_FILE"] = str(path)
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
         write_document("".join(lines))
-        write_error("serving until Ctrl-C\n")
+        write_error(f"serving until Ctrl-C, with a page at {server.endpoints.account}/\n")
         await asyncio.Event().wait()
 
 

@@ -85,6 +85,11 @@ class Outcome:
         self.calls += 1
         return self.calls >= self.nth and (self.times is None or self.calls < self.nth + self.times)
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether it still applies to a coming job."""
+        return not self.removed and (self.times is None or self.calls < self.nth + self.times - 1)
+
     def remove(self) -> None:
         """Apply to no further job."""
         self.removed = True
@@ -103,6 +108,8 @@ class SandboxJob:
     """Whether it waits in a queue for pull printing."""
     expired: bool = False
     """Whether it left the queue without being printed."""
+    total: int = attrs.field(init=False)
+    """Number of its pages, copies included."""
     created: datetime = attrs.field(init=False)
     started: datetime = attrs.field(init=False)
     """When its statuses began: at the Print request, or at the release from a queue."""
@@ -110,6 +117,7 @@ class SandboxJob:
 
     def __attrs_post_init__(self) -> None:
         self.created = self.started = self.clock.now()
+        self.total = self.printed.pages  # once: it searches the document
 
     @property
     def id(self) -> str:
@@ -149,7 +157,7 @@ class SandboxJob:
     @property
     def pages(self) -> tuple[int, int]:
         """Printed pages, and all pages; without a status both are 0."""
-        (code, _), total = self.status, self.printed.pages
+        (code, _), total = self.status, self.total
         if code in {0, 129}:
             return int(total * self.progress), total
         return (0, total) if self.is_final else (0, 0)

@@ -45,6 +45,8 @@ class Printing:
     on_job: Callable[[SandboxJob], object] = attrs.field(init=False, default=lambda _: None, repr=False)
     """Called with each new job."""
     _outcomes: list[Outcome] = attrs.field(init=False, factory=list[Outcome], repr=False)
+    _unfinished: list[SandboxJob] = attrs.field(init=False, factory=list[SandboxJob], repr=False)
+    """The jobs whose end was not noticed yet."""
     _random: random.Random = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -54,7 +56,7 @@ class Printing:
     @property
     def printed(self) -> list[Printed]:
         """The documents of all jobs, in the order of the Print requests."""
-        return [job.printed for job in self.jobs.values()]
+        return [job.printed for job in [*self.jobs.values()]]  # tests read this from other threads
 
     # --- printers
 
@@ -140,6 +142,7 @@ class Printing:
             due[0].hits += 1
             job.outcome = due[0]
         self.jobs[job_id] = job
+        self._unfinished.append(job)
         self.on_job(job)
         return job
 
@@ -170,13 +173,19 @@ class Printing:
         self._outcomes.append(outcome)
         return outcome
 
+    @property
+    def pending_outcomes(self) -> list[Outcome]:
+        """The scripted outcomes that still apply to a coming job."""
+        return [outcome for outcome in self._outcomes if outcome.is_pending]
+
     def position(self, job: SandboxJob) -> int:
         """Return the place of a job in the queue of its printer, from 1; 0: it has ended.
 
         Args:
             job: The job.
         """
-        if job.is_final:
+        self._unfinished = [each for each in self._unfinished if not each.is_final]
+        if job not in self._unfinished:
             return 0
-        waiting = [each for each in self.jobs.values() if each.printed.printer is job.printed.printer]
-        return 1 + sum(not each.is_final for each in waiting[: waiting.index(job)])
+        before = self._unfinished[: self._unfinished.index(job)]
+        return 1 + sum(each.printed.printer is job.printed.printer for each in before)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shlex
 import signal
+import socket
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,8 +28,8 @@ async def serving(folder: Path, *arguments: str) -> AsyncIterator[tuple[Process,
     assert process.stdout is not None
     assert process.stderr is not None
     try:
-        assert await process.stderr.readline() == b"serving until Ctrl-C\n"
-        lines = 5 if "--token-file" in arguments else 4
+        assert (await process.stderr.readline()).startswith(b"serving until Ctrl-C, with a page at http://")
+        lines = 6 if "--token-file" in arguments else 5
         exports = [shlex.split((await process.stdout.readline()).decode()) for _ in range(lines)]
         assert all(export[0] == "export" for export in exports)
         yield process, dict(export[1].split("=", 1) for export in exports)
@@ -63,6 +64,28 @@ async def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
         _, err = await process.communicate()
         assert (process.returncode, err) == (143, b"ezeep: interrupted\n")
         assert not (tmp_path / "login.json").exists()
+
+
+@pytest.mark.slow
+async def test_ports_and_redirect_addresses(tmp_path: Path) -> None:
+    """A sandbox at a fixed address, for an application that is configured once."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    if port > 65000:
+        port -= 1000
+    options = [
+        *("--port", str(port)),
+        *("--redirect-uri", "http://127.0.0.1:9/a", "--redirect-uri", "http://127.0.0.1:9/b"),
+        *("--users", "1", "--printers", "2", "--expires-in", "60", "--job-seconds", "0"),
+    ]
+    async with serving(tmp_path, "--token-file", "login.json", *options) as (_, env):
+        urls = [env[f"EZEEP_{host}_URL"] for host in ("ACCOUNT", "API", "PRINT")]
+        assert urls == [f"http://127.0.0.1:{port + number}" for number in range(3)]
+        assert env["EZEEP_REDIRECT_URI"] == "http://127.0.0.1:9/a"
+        listed = await ezeep("users", "list", "--json", env=env)
+        assert len(json.loads(listed.out)) == 1
+        refused = (await ezeep("sandbox", "--port", str(port), folder=tmp_path)).refused()
+        assert f"127.0.0.1, port {port}" in refused or f"('127.0.0.1', {port})" in refused
 
 
 @pytest.mark.slow

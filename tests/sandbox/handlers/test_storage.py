@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from io import BytesIO
@@ -13,6 +14,7 @@ import pytest
 
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.handlers import storage
+from ezeep_async.testing import ThreadedSandbox
 
 
 BLOB = {"x-ms-blob-type": "BlockBlob"}
@@ -281,6 +283,21 @@ async def test_tokens_in_other_places_make_closing_fail(client_for, session):
         assert client.token not in str(caught.value)
         assert len(server.storage.leaks) == 2
         server.storage.leaks.clear()
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError])
+def test_credentials_at_a_sandbox_in_another_thread(error):
+    """Closing fails there too, and does not hide an error of the test."""
+
+    async def leak(url):
+        async with aiohttp.ClientSession() as session:
+            await Uploads(url, session)(headers={**BLOB, "Authorization": "x"})
+
+    with pytest.raises(error or AssertionError):
+        with ThreadedSandbox(users=1) as server:
+            asyncio.run(leak(server.storage.sign("ERI_x")))
+            if error is not None:
+                raise error
 
 
 async def test_an_error_of_the_test_is_not_hidden(client_for, session):
