@@ -47,8 +47,6 @@ if TYPE_CHECKING:
         PermissionDenied,
         RateLimited,
         ReauthorizationRequired,
-        ReportFailed,
-        ReportTimeout,
         RequestTimeout,
         SafetyLimitExceeded,
         ServerError,
@@ -80,6 +78,7 @@ if TYPE_CHECKING:
     from ezeep_async.provisioning.inputs.problems import InvalidInput
     from ezeep_async.provisioning.plans.plan import Plan
     from ezeep_async.provisioning.runs.report import ProvisioningFailed, Report, report_of
+    from ezeep_async.resources.reports import ReportFailed, ReportTimeout
     from ezeep_async.session import EzeepSession
     from ezeep_async.settings import Endpoints, Settings
 
@@ -191,7 +190,7 @@ _NAMES = {
     "auth.tokens": "MemoryTokenStore TokenSet TokenStore",
     "blocking.descriptors": "BlockingPaginator",
     "blocking.session": "BlockingSession run_sync",
-    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied RateLimited ReauthorizationRequired ReportFailed ReportTimeout RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse is_retryable",
+    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse is_retryable",
     "models.accounts": "AccountUser Invitation",
     "models.assignments": "AssignedGroup PrinterAssignment",
     "models.connectors": "Connector Driver",
@@ -207,6 +206,7 @@ _NAMES = {
     "provisioning.inputs.problems": "InvalidInput",
     "provisioning.plans.plan": "Plan",
     "provisioning.runs.report": "ProvisioningFailed Report report_of",
+    "resources.reports": "ReportFailed ReportTimeout",
     "session": "EzeepSession",
     "settings": "Endpoints Settings",
 }

@@ -12,7 +12,7 @@ import pytest
 from multidict import CIMultiDict
 
 import ezeep_async
-from ezeep_async import PrintReport, errors
+from ezeep_async import errors
 
 
 TREE: dict[str, tuple[str, ...]] = {
@@ -48,8 +48,6 @@ TREE: dict[str, tuple[str, ...]] = {
     "MissingPeople": ("EzeepError",),
     "SafetyLimitExceeded": ("EzeepError",),
     "StalePlan": ("EzeepError",),
-    "ReportFailed": ("EzeepError",),
-    "ReportTimeout": ("ReportFailed", "TimeoutError"),
     "AuditLogError": ("EzeepError",),
     "SessionClosed": ("EzeepError",),
     "BlockingCallError": ("EzeepError", "RuntimeError"),
@@ -94,8 +92,6 @@ def full(name: str) -> Any:
         made = cls("message", people=["a", "b"])
     elif issubclass(cls, errors.SafetyLimitExceeded):
         made = cls("message", removals=7, limit=5, by_group={"Sales": 7})
-    elif issubclass(cls, errors.ReportFailed):
-        made = cls("message", report=PrintReport(report_id="r7", status="failed"))
     elif issubclass(cls, errors.StalePlan):
         made = cls("message", drift=["a is gone", "b is gone"])
     else:
