@@ -199,9 +199,12 @@ class Transport:
         return URL(f"{base.scheme}://{base.raw_authority}{path}?{request.query}", encoded=True)
 
     async def _read(self, response: aiohttp.ClientResponse, request: Request, phase: Phase) -> bytes:
-        sink = request.sink if is_success(response.status) else None
+        sink = request.sink
         if sink is not None:
-            await sink.begin()
+            if is_success(response.status):
+                await sink.begin()
+            else:
+                sink = None  # the body of an error goes into the response
         chunks: list[bytes] = []
         size = 0 if response.method == "HEAD" or sink is not None else response.content_length or 0
         content = response.content

@@ -275,6 +275,7 @@ class _FileSink:
 
     def _open_file(self) -> IO[bytes]:
         if self._file is None:
+            self._path = Path(os.path.realpath(self._path))  # a symbolic link stays one
             number, name = tempfile.mkstemp(".part", f".{self._path.name}.", self._path.parent)
             self._file, self._part = os.fdopen(number, "wb"), Path(name)
         return self._file

@@ -267,6 +267,19 @@ async def test_the_raw_page_has_no_password() -> None:
                 assert PASSWORD not in repr(page)
 
 
+async def test_a_call_without_a_method_shows_no_password_either(
+    session: EzeepSession, sandbox: Sandbox
+) -> None:
+    """`session.request`, and with it `ezeep api`: neither in what it returns nor in its errors."""
+    await session.webhooks.create("A", URL, TOPICS, username="hook", password=PASSWORD)
+    page = await session.request("GET", "/webhooks/endpoints")
+    assert [each["basic_password"] for each in page["results"]] == ["***"]
+    sandbox.faults.add("GET /webhooks/endpoints", status=409, body=json.dumps([ECHO]))
+    with pytest.raises(EzeepError) as caught:
+        await session.request("GET", f"{sandbox.endpoints.api}/webhooks/endpoints")
+    assert "a-long" not in repr(vars(caught.value)) + str(caught.value)
+
+
 # --- scopes
 
 
