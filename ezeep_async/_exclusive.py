@@ -1,4 +1,4 @@
-"""Locks for one user, or for creating groups in one organization.
+"""Locks for one user, for one printer, or for creating groups in one organization.
 
 They always hold in this process. If the token store has shared locks, they hold between processes too.
 """

@@ -177,15 +177,24 @@ class Collection:
     redact: Callable[[bytes], bytes] | None = None
 
     def page(self, params: Mapping[str, str], body: bytes | None = None) -> Request:
-        return self._all("GET", body, query=urlencode(params))
+        return Request("GET", self.host, self.path, self.path, urlencode(params), body, redact=self.redact)
 
     def get(self, item: UUID | str) -> Request:
         return self._one("GET", item)
 
     def create(self, values: Mapping[str, object], secrets: tuple[str, ...] = ()) -> Request:
         """Create a record. Not idempotent: a repetition creates another one."""
-        request = self._all("POST", encode(values))
-        return attrs.evolve(request, idempotent=False, secrets=secrets)
+        body = encode(values)
+        return Request(
+            "POST",
+            self.host,
+            self.path,
+            self.path,
+            body=body,
+            idempotent=False,
+            secrets=secrets,
+            redact=self.redact,
+        )
 
     def patch(self, item: UUID, values: Mapping[str, object]) -> Request:
         """Set the given fields. Idempotent: the values are absolute."""
@@ -196,9 +205,6 @@ class Collection:
 
     def delete(self, item: UUID, body: bytes | None = None) -> Request:
         return self._one("DELETE", item, body)
-
-    def _all(self, method: str, body: bytes | None, query: str = "") -> Request:
-        return Request(method, self.host, self.path, self.path, query, body, redact=self.redact)
 
     def _one(self, method: str, item: UUID | str, body: bytes | None = None) -> Request:
         path, end = (self.path, "/") if self.path.endswith("/") else (f"{self.path}/", "")

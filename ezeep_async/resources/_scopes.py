@@ -25,7 +25,9 @@ class ScopedApi:
             return await self._api.send(request)
         except PermissionDenied as error:
             error.scope = self._readonly if request.method in SAFE_METHODS else self._scope
-            advice = f"ask for it with OAuthApp(scope='printing {error.scope}'), and log in again"
+            advice = (
+                f"ask for it with OAuthApp(scope='printing {error.scope}') or EZEEP_SCOPE, and log in again"
+            )
             error.args = (f"{error}. If the app lacks the scope {error.scope!r}: {advice}", *error.args[1:])
             raise
 

@@ -57,7 +57,8 @@ def _checked_username(value: object, what: str) -> str:
 
 
 def _checked_password(value: object, what: str) -> str:
-    return checked_text(value, what, shortest=1, secret=True)
+    # A plain str: the encoder takes no subclass, such as a secret type of the caller.
+    return str(checked_text(value, what, shortest=1, secret=True))
 
 
 _CHECKS: dict[str, Callable[[object, str], object]] = {

@@ -19,12 +19,13 @@ from ezeep_async import (
     NotFound,
     Paginator,
     PermissionDenied,
+    PrinterAssignment,
     User,
 )
 from ezeep_async.provisioning import normalize_email, normalize_group_name
 
 
-T = TypeVar("T", Group, User, AccountUser)
+T = TypeVar("T", Group, User, AccountUser, PrinterAssignment)
 GroupName = Annotated[str, Parameter(help="The group's id or exact name.")]
 UserName = Annotated[str, Parameter(help="The user's id, or e-mail address.")]
 

@@ -173,6 +173,11 @@ class Printing:
         self._outcomes.append(outcome)
         return outcome
 
+    @property
+    def pending_outcomes(self) -> list[Outcome]:
+        """The scripted outcomes that still apply to a coming job."""
+        return [outcome for outcome in self._outcomes if outcome.is_pending]
+
     def position(self, job: SandboxJob) -> int:
         """Return the place of a job in the queue of its printer, from 1; 0: it has ended.
 

@@ -28,7 +28,7 @@ async def serving(folder: Path, *arguments: str) -> AsyncIterator[tuple[Process,
     assert process.stdout is not None
     assert process.stderr is not None
     try:
-        assert await process.stderr.readline() == b"serving until Ctrl-C\n"
+        assert (await process.stderr.readline()).startswith(b"serving until Ctrl-C, with a page at http://")
         lines = 6 if "--token-file" in arguments else 5
         exports = [shlex.split((await process.stdout.readline()).decode()) for _ in range(lines)]
         assert all(export[0] == "export" for export in exports)
