@@ -82,6 +82,8 @@ class Behaviour:
     port: int = 0
     """Port of the account host; the management API, the print API and the storage have the following ones. It is read
     when the sandbox opens. 0: free ports."""
+    page: bool = False
+    """Whether the account host serves a page for people at `/`, as `ezeep sandbox` does. Its requests are not recorded."""
     printers_by_group: bool = False
     """True: people may print to the printers of their groups only, as in an organization with assignments."""
 
@@ -113,6 +115,7 @@ class BehaviourOptions(TypedDict, total=False):
     upload_expires_in: float
     keep_documents: bool
     port: int
+    page: bool
     printers_by_group: bool
 
 

@@ -30,6 +30,7 @@ from ezeep_async.sandbox.handlers import (
 )
 from ezeep_async.sandbox.handlers.routes import RouteTable, State
 from ezeep_async.sandbox.handlers.storage import LARGEST_BLOB
+from ezeep_async.sandbox.page import serving as page
 from ezeep_async.sandbox.records import Host, RecordedRequest
 from ezeep_async.sandbox.replies import Refused, method_not_allowed, refused, storage_error
 from ezeep_async.sandbox.state.jobs import Printed, SandboxJob
@@ -199,6 +200,11 @@ class Sandbox(Decisions):
         return self._state.webhooks
 
     @property
+    def page_token(self) -> str:
+        """The value that a form of the page for people must have."""
+        return self._state.page_token
+
+    @property
     def printed(self) -> list[Printed]:
         """The documents of all Print requests that created a job, in order; also those in a queue."""
         return self.printing.printed
@@ -300,6 +306,8 @@ class Sandbox(Decisions):
         self._tasks.add(task)
         try:
             addressed = self._is_addressed(host, request)
+            if host == "account" and addressed and self.behaviour.page and page.is_page(request.path):
+                return await page.respond(self, request)
             record = RecordedRequest(
                 method=request.method,
                 host=host,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -32,6 +33,8 @@ class State:
     printing: Printing
     storage: Storage
     webhooks: Webhooks
+    page_token: str = attrs.field(init=False, factory=secrets.token_urlsafe, repr=False)
+    """The anti-forgery value of the page for people."""
     forms: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict[str, dict[str, str]], repr=False)
     """The open consent forms: anti-forgery value, hidden fields."""
 

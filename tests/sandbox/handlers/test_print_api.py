@@ -109,6 +109,14 @@ async def test_printers(client, server):
     assert printers == (await client("GET", GET_PRINTER))[1]
 
 
+async def test_printers_of_an_older_service(client, server):
+    """They have no `is_queue`."""
+    next(iter(server.printing.printers.values())).is_queue = None
+    _, printers = await client("GET", GET_PRINTER)
+    assert [each.get("is_queue") for each in printers] == [None, True, False, False]
+    assert "is_queue" not in printers[0]
+
+
 async def test_the_same_seed_gives_the_same_printers():
     first, second, other = (Sandbox(users=1, printers=9, seed=seed).printing.printers for seed in (5, 5, 6))
     assert [*first] == [*second] != [*other]
