@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 from helpers.stub_servers import Seen, Stub, no_jitter, nothing_running, session_on
 from helpers.support import QUICK
+from helpers.watch import Watch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -459,13 +460,26 @@ async def test_cookies_of_the_storage_are_not_kept() -> None:
         ({"fileid": 5}, UnexpectedResponse),
     ],
 )
-async def test_an_address_that_is_refused(changes: dict[str, Any], error: type[EzeepError]) -> None:
-    """Nothing is uploaded, and no error shows the address."""
-    async with storage_stub(lambda _: web.Response(status=201), **changes) as stub:
-        found = await upload_to(stub)
-        assert type(found) is error
-        assert "AAAABBBBCCCC" not in f"{found} {vars(found)}"
+async def test_an_address_that_is_refused(
+    changes: dict[str, Any], error: type[EzeepError], watch: Watch
+) -> None:
+    """Nothing is uploaded, and neither an error nor the variables in its traceback show the address."""
+    watch.secrets.add("AAAABBBBCCCC")
+    async with (
+        storage_stub(lambda _: web.Response(status=201), **changes) as stub,
+        session_on(stub.url) as session,
+    ):
+        with pytest.raises(error):
+            await session.printing.print_file(b"abc", LASER, type="pdf", check=False)
         assert [seen.path for seen in stub.seen] == ["/sfapi/PrepareUpload/"]
+
+
+async def test_a_signed_address_in_a_header() -> None:
+    """Also in the target of a redirect."""
+    location = "https://x.example/sig=AAAABBBBCCCC"
+    async with Stub(lambda _: web.Response(status=302, headers={"Location": location})) as stub:
+        error = await upload_to(stub)
+    assert "AAAABBBBCCCC" not in str(error)
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 500])
