@@ -196,7 +196,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Ratios against peers in the same run. Not a test: nothing fails here."""
-    session.install(".")
-    for script in sorted(Path("benchmarks").glob("bench_*.py")):
-        session.run("python", str(script), *session.posargs)
+    """Costs beside peers, with the figures of docs/performance.md. Not a test. `-- --quick`: a short look; `-- pace`: another one."""
+    session.install(".[cli,fast]", *_group("bench"))
+    given = session.posargs or ["--out", "docs"]
+    if (other := Path("benchmarks", f"bench_{given[0]}.py")).exists():
+        session.run("python", str(other), *given[1:])
+    else:
+        session.run("python", "benchmarks/run.py", *given)
