@@ -187,7 +187,7 @@ WORKS = [
         unit="call",
         units=300_000,
         n=300_000,
-        base=SDK,
+        base="",
         entries=entries(SDK),
         targets=(Target(SDK, "", "cpu", 0.5e-6),),
     ),
