@@ -32,6 +32,7 @@ COLORS = {
 ORDER = [
     "SDK",
     "SDK, run_sync",
+    "SDK, async for",
     "SDK on uvloop",
     "requests",
     "httpx + Authlib",

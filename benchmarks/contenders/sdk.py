@@ -53,11 +53,13 @@ class Sdk:
         self._plan: Plan | None = None
 
     async def list(self, _: Job) -> int:
-        return len([user async for user in self._session.users.list(page_size=PAGE)])
+        return len(await self._session.users.list(page_size=PAGE).collect())
 
     async def list_concurrently(self, _: Job) -> int:
-        listing = self._session.users.list(page_size=PAGE, concurrency=CONCURRENT_PAGES)
-        return len([user async for user in listing])
+        return len(await self._session.users.list(page_size=PAGE, concurrency=CONCURRENT_PAGES).collect())
+
+    async def iterate(self, _: Job) -> int:
+        return len([user async for user in self._session.users.list(page_size=PAGE)])
 
     async def stream(self, _: Job) -> int:
         return sum([len(page.items) async for page in self._session.users.list(page_size=PAGE).pages()])
@@ -135,6 +137,7 @@ async def contender(base: str) -> AsyncIterator[dict[str, Work]]:
         yield {
             "list": sdk.list,
             "list concurrently": sdk.list_concurrently,
+            "iterate": sdk.iterate,
             "stream": sdk.stream,
             "stream concurrently": sdk.stream_concurrently,
             "gets": sdk.gets,
