@@ -120,6 +120,15 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def rounded(value: Any) -> Any:
+    """The same with four significant digits: more is noise."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    return [rounded(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
 def main() -> None:
     """Measure, print, and write."""
     options = parsed()
@@ -127,7 +136,7 @@ def main() -> None:
     print(table.text(results))
     if options.out is None:
         return
-    (options.out / "performance.json").write_text(json.dumps(results, indent=1) + "\n")
+    (options.out / "performance.json").write_text(json.dumps(rounded(results), indent=1) + "\n")
     page = options.out / "performance.md"
     page.write_text(table.inserted(page.read_text(), results))
     if importlib.util.find_spec("matplotlib") is None:
