@@ -8,6 +8,8 @@ and 3, a safety limit refused the plan.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import logging
 import os
 import sys
@@ -80,7 +82,11 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise
         return _fail("the command line needs more packages: pip install 'ezeep_async[cli]'")
     try:
-        code = app(arguments, print_error=False, exit_on_error=False, result_action="return_value")
+        command, bound, _ = app.parse_args(arguments, print_error=False, exit_on_error=False)
+        code = command(*bound.args, **bound.kwargs)
+        if inspect.iscoroutine(code):  # not for --help and --version
+            with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+                code = runner.run(code)
     except CycloptsError as error:
         given = sys.argv[1:] if arguments is None else arguments
         if any(each == "--password" or each.startswith("--password=") for each in given):
@@ -98,6 +104,16 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (EzeepError, ValueError) as error:
         return _fail(sentence(error))
     return code if isinstance(code, int) else 0
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    """Create an event loop of uvloop where it is installed: the extra `fast`."""
+    if sys.platform != "win32":
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            return uvloop.new_event_loop()
+    return asyncio.new_event_loop()
 
 
 def _refused_by_the_system(error: OSError) -> int:
