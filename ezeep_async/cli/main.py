@@ -7,7 +7,6 @@ and 3, a safety limit refused the plan.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import logging
@@ -15,7 +14,9 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.util import find_spec
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ezeep_async import EzeepError
 from ezeep_async._text.redaction import clears_locals
@@ -32,6 +33,10 @@ from ezeep_async.cli.terminal.output import (
     sentence,
     write_error,
 )
+
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 EXTRA = frozenset({"cyclopts", "rich", "segno"})
@@ -54,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with signals_end() as ending:
         try:
             code = _run(arguments)
-        except (KeyboardInterrupt, asyncio.CancelledError):
+        except _interruptions():
             code = _fail("interrupted", 130)
         except BrokenPipeError:
             forget(sys.stdout)
@@ -77,6 +82,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         from cyclopts import CycloptsError
 
         from ezeep_async.cli.app import app
+
+        if find_spec("segno") is None:  # imported late, in the middle of a login
+            raise ModuleNotFoundError(name="segno")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in EXTRA:
             raise
@@ -85,6 +93,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         command, bound, _ = app.parse_args(arguments, print_error=False, exit_on_error=False)
         code = command(*bound.args, **bound.kwargs)
         if inspect.iscoroutine(code):  # not for --help and --version
+            import asyncio
+
             with asyncio.Runner(loop_factory=_new_event_loop) as runner:
                 code = runner.run(code)
     except CycloptsError as error:
@@ -108,12 +118,21 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
     """Create an event loop of uvloop where it is installed: the extra `fast`."""
+    import asyncio
+
     if sys.platform != "win32":
         with contextlib.suppress(ImportError):
             import uvloop
 
             return uvloop.new_event_loop()
     return asyncio.new_event_loop()
+
+
+def _interruptions() -> tuple[type[BaseException], ...]:
+    """Exceptions of an interrupted command. Called after an exception: `ezeep --help` does without asyncio."""
+    import asyncio
+
+    return KeyboardInterrupt, asyncio.CancelledError
 
 
 def _refused_by_the_system(error: OSError) -> int:

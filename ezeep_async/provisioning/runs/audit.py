@@ -18,7 +18,6 @@ from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._text.cleaning import cleaned_path
 from ezeep_async._text.text_files import UTF8_BOM, NotText, line_of, without_bom
 from ezeep_async._wire.converter import decode, encode
-from ezeep_async._wire.structuring import unstructure
 from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.auth.stores.private import open_private
 from ezeep_async.errors import AuditLogError, UnexpectedResponse
@@ -62,6 +61,10 @@ class AuditRecord:
     attempts: int = 0
     request_id: str = ""
     error: str = ""
+
+
+_FIELDS = tuple(field.name for field in attrs.fields(AuditRecord))
+"""In this order: a line begins with the id of its run."""
 
 
 class AuditLog:
@@ -131,7 +134,7 @@ class AuditLog:
         """Append a line, and wait until it is on the disk. Lines that arrive during an append share the next one."""
         if self._pid != os.getpid():
             raise AuditLogError(f"the run of the audit log {self.path} belongs to the parent process")
-        self._lines.append(encode(unstructure(record)) + b"\n")
+        self._lines.append(encode({name: getattr(record, name) for name in _FIELDS}) + b"\n")
         if self._next_append is None:
             self._next_append = ContainedTask(self._append_lines())
         # A cancelled caller does not interrupt the append: others may wait for it.
