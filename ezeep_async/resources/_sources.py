@@ -63,7 +63,8 @@ async def open_source(source: object) -> Source:
     if isinstance(source, str | os.PathLike):
         return await _FileSource.open(Path(cast("str", source)))
     if isinstance(source, bytes | bytearray | memoryview):
-        return _BytesSource(memoryview(cast("bytes", source)).cast("B"))
+        view = memoryview(cast("bytes", source))
+        return _BytesSource(view.cast("B") if view.c_contiguous else memoryview(view.tobytes()))
     if isinstance(source, io.TextIOBase):
         raise TypeError('source is a text file: open it with mode "rb"')
     if isinstance(source, _Readable):

@@ -176,7 +176,7 @@ class Printing:
             check: Whether to check the type, the printer and the options before the upload. What is read for that is kept: the
                 types for the session, printers for 60 seconds.
             on_progress: Called after each part with the bytes that are uploaded, and all bytes of the document, or None where the
-                size is unknown. An exception from it ends the upload.
+                size is unknown. It starts from 0 again if the address of the upload expires. An exception from it ends the upload.
 
         Returns:
             The job. `await job.wait()` waits until it is printed.
@@ -370,7 +370,7 @@ class Printing:
         """Send the job, which happens once. Repeated only while the service says that it has nothing to print yet."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        secrets = tuple(each for value in document.values() for each in secrets_of_url(value))
+        secrets = secrets_of_url(document["fileurl"]) if "fileurl" in document else ()
         repeats = 0
         while True:
             request = order.request(document, secrets)

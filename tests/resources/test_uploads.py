@@ -112,6 +112,7 @@ SOURCES: dict[str, Any] = {
     "bytearray": bytearray,
     "memoryview": memoryview,
     "memoryview of a part": lambda data: memoryview(b"x" + data)[1:],
+    "every second byte": lambda data: memoryview(bytes(byte for each in data for byte in (each, 0)))[::2],
     "list": lambda data: list(pieces(data, 700)),
     "generator": lambda data: pieces(data, 300),
     "one large piece": lambda data: iter([data]),
