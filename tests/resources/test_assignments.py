@@ -178,6 +178,19 @@ async def test_a_printer_is_searched_once(
     assert stored(sandbox, printers[230]) == set(groups[:2])
 
 
+async def test_many_printers_are_searched_together(
+    session: EzeepSession, sandbox: Sandbox, groups: list[UUID]
+) -> None:
+    """Concurrent changes of all printers read the list once, and then one page for each printer."""
+    printers = [sandbox.printing.add_printer(f"P{number}").id for number in range(250)]
+    await asyncio.gather(
+        *(session.printer_assignments.assign(printer, groups[0]) for printer in reversed(printers))
+    )
+    assert all(stored(sandbox, printer) == {groups[0]} for printer in printers)
+    assert sandbox.count(PUT) == 250
+    assert sandbox.count(LIST) <= 3 + 250
+
+
 async def test_an_unknown_printer(session: EzeepSession, sandbox: Sandbox, groups: list[UUID]) -> None:
     with pytest.raises(NotFound, match="not in the list") as caught:
         await session.printer_assignments.assign(unknown := uuid4(), groups[0])
