@@ -20,7 +20,7 @@ from yarl import URL
 from ezeep_async import errors
 from ezeep_async._runtime import forks
 from ezeep_async._text.redaction import Secret
-from ezeep_async._wire.requests import Host, Phase, Request, origins
+from ezeep_async._wire.requests import Host, Phase, Request, Sink, origins
 from ezeep_async._wire.responses import RawResponse, is_success
 from ezeep_async.settings import Endpoints, Settings
 from ezeep_async.version import __version__
@@ -179,7 +179,9 @@ class Transport:
                 proxy=proxy.url,
                 proxy_headers=proxy.headers,
             ) as response:
-                body = await self._read(response, request, phase)
+                body = await self._read(response, request.name, phase, request.sink)
+                if request.redact is not None:
+                    body = request.redact(body)
                 secrets = (*_secrets_in(headers["Authorization"]), *request.secrets)
                 return RawResponse(response.status, response.headers, body, headers["X-Request-ID"], secrets)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
@@ -198,8 +200,10 @@ class Transport:
         # Path and query are quoted already.
         return URL(f"{base.scheme}://{base.raw_authority}{path}?{request.query}", encoded=True)
 
-    async def _read(self, response: aiohttp.ClientResponse, request: Request, phase: Phase) -> bytes:
-        sink = request.sink
+    async def _read(
+        self, response: aiohttp.ClientResponse, name: str, phase: Phase, sink: Sink | None = None
+    ) -> bytes:
+        """Read the body, or write that of a 2xx response to `sink`."""
         if sink is not None:
             if is_success(response.status):
                 await sink.begin()
@@ -226,10 +230,9 @@ class Transport:
         if size > LARGEST_BODY:
             response.close()
             raise errors.UnexpectedResponse(
-                f"{request.name}: the response is larger than {LARGEST_BODY} bytes", status=response.status
+                f"{name}: the response is larger than {LARGEST_BODY} bytes", status=response.status
             )
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return body if request.redact is None else request.redact(body)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _session_now(self) -> aiohttp.ClientSession:
         if self._closed:
