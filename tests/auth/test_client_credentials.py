@@ -195,6 +195,30 @@ async def test_a_store_that_cannot_be_written(sandbox: Sandbox, tmp_path: Path) 
     assert sandbox.count(TOKEN) == 0
 
 
+class _FailsOnce(MemoryTokenStore):
+    fails = False
+
+    async def save(self, tokens: TokenSet, /) -> None:
+        if self.fails:
+            self.fails = False
+            raise TokenPersistError("the disk is full")
+        await super().save(tokens)
+
+
+async def test_a_token_set_that_could_not_be_stored_is_used_and_stored_later(sandbox: Sandbox) -> None:
+    """The same custody as after a refresh: in memory first, and in the store at the latest when the session closes."""
+    store = _FailsOnce()
+    await put(store, expired(await logged_in(sandbox, store)))
+    sandbox.reset_counts()
+    async with session_on(sandbox, store) as session:
+        store.fails = True
+        await session.accounts.me()
+        current = session._core.refresher.tokens
+        assert await store.load() != current
+    assert await store.load() == current
+    assert sandbox.count(TOKEN) == 1
+
+
 async def test_a_cancelled_caller_does_not_stop_the_request(sandbox: Sandbox) -> None:
     """The same task as a refresh: it ends, and its token set is stored."""
     store = MemoryTokenStore()
