@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from contextlib import AbstractAsyncContextManager
 
 import attrs
@@ -40,7 +39,7 @@ class _Queues:
     def __init__(self) -> None:
         # Held for a few dictionary operations, never over an await: callers may be on several threads.
         self._guard = threading.Lock()
-        self._queues: dict[Name, deque[QueuePlace]] = {}
+        self._queues: dict[Name, list[QueuePlace]] = {}
 
     def __len__(self) -> int:
         return len(self._queues)
@@ -49,7 +48,7 @@ class _Queues:
         """Wait for the lock. `leave` must follow."""
         place: QueuePlace = asyncio.get_running_loop().create_future()
         with self._guard:
-            queue = self._queues.setdefault(name, deque())
+            queue = self._queues.setdefault(name, [])
             queue.append(place)
             if queue[0] is place:
                 return place
@@ -80,7 +79,7 @@ class _Queues:
         with self._guard:
             queue = self._queues.get(name)
             while queue and queue[0].get_loop().is_closed():
-                queue.popleft()
+                queue.pop(0)
             if queue:
                 return queue[0]
             self._queues.pop(name, None)

@@ -67,10 +67,11 @@ def as_uuid(value: UUID | str, what: str) -> UUID:
     """Parse an id. Raises `ValueError` if it is not a UUID."""
     if isinstance(value, UUID):
         return value
-    try:
-        return msgspec.convert(value, UUID)  # four times as fast, for the usual two forms
-    except msgspec.ValidationError:
-        pass
+    if isinstance(value, str):  # not bytes, which msgspec accepts
+        try:
+            return msgspec.convert(value, UUID)  # the two usual forms, in a quarter of the time of UUID()
+        except msgspec.ValidationError:
+            pass
     try:
         return UUID(value)
     except (ValueError, AttributeError, TypeError):

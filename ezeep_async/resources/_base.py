@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
@@ -192,10 +193,10 @@ class Turn:
     def __init__(self, lost: Callable[[], bool]) -> None:
         self.lost = lost
         self.has_written = False
-        self._writes: set[asyncio.Task[object]] = set()
+        self._writes: set[asyncio.Task[None]] = set()
 
     @property
-    def in_flight(self) -> set[asyncio.Task[object]]:
+    def in_flight(self) -> set[asyncio.Task[None]]:
         """Writes in flight."""
         return {task for task in self._writes if not task.done()}
 
@@ -210,15 +211,19 @@ class Turn:
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         # Not by the loop's task factory, which may start the task at once.
         task = asyncio.Task(_carry_out(work, outcome), loop=outcome.get_loop())
+        # A task that is cancelled before its first step has no outcome.
+        task.add_done_callback(partial(_ended, outcome, self._writes))
         self._writes.add(task)
-
-        def ended(_: object) -> None:
-            self._writes.discard(task)
-            outcome.cancel()  # where the task was cancelled before its first step
-
-        task.add_done_callback(ended)
         self.has_written = True
-        return await outcome
+        try:
+            return await outcome
+        finally:
+            del outcome  # the traceback of its exception refers to this frame
+
+
+def _ended(outcome: asyncio.Future[T], writes: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+    outcome.cancel()
+    writes.discard(task)
 
 
 async def _carry_out(work: Callable[[], Coroutine[object, object, T]], outcome: asyncio.Future[T]) -> None:
@@ -240,7 +245,7 @@ async def _carry_out(work: Callable[[], Coroutine[object, object, T]], outcome: 
         if not outcome.cancelled():
             outcome.set_result(result)
     finally:
-        del outcome  # the traceback of its exception refers to this frame
+        del outcome  # as in `Turn.write`
 
 
 class Turns:
@@ -303,7 +308,7 @@ class _Taken:
         if error is None and turn.has_written and turn.lost():
             raise lost_in_write(self._name)
 
-    async def _release_after(self, writes: set[asyncio.Task[object]]) -> None:
+    async def _release_after(self, writes: set[asyncio.Task[None]]) -> None:
         try:
             await asyncio.wait(writes)
         finally:
