@@ -7,7 +7,7 @@ import base64
 import platform
 import socket
 import urllib.request
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, ClassVar
@@ -99,20 +99,22 @@ def _close_idle(connector: Any, loop: Any) -> None:
 
 
 class _Request(aiohttp.ClientRequest):
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+    # Both are no coroutine functions: each would be one more step of every request.
+
+    def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         # aiohttp would take data that arrived on the idle connection for the response to this request
         # (aio-libs/aiohttp#13656).
         if conn.protocol is not None and conn.protocol.should_close:
             raise aiohttp.ClientConnectionError("the server sent data without a request")
         _phase.get().progressed()
-        return await super().send(conn)
+        return super().send(conn)
 
 
 class _LentRequest(_Request):
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+    def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         if conn.transport is not None:
             forks.watch_connection(conn.transport)
-        return await super().send(conn)
+        return super().send(conn)
 
 
 @attrs.frozen
@@ -169,7 +171,8 @@ class Transport:
         proxy = self._proxies[request.host]
         context = _phase.set(phase)
         try:
-            async with session.request(
+            # Without `async with`: its end would release the connection again, and wait for the upload.
+            response = await session.request(
                 request.method,
                 self.url(request),
                 data=request.body,
@@ -179,13 +182,18 @@ class Transport:
                 ssl=self._ssl,
                 proxy=proxy.url,
                 proxy_headers=proxy.headers,
-            ) as response:
+            )
+            try:
                 sink = request.sink if is_success(response.status) else None
                 body = await self._read(response, request.name, phase, sink)
-                if request.redact is not None:
-                    body = request.redact(body)
-                secrets = (*_secrets_in(headers["Authorization"]), *request.secrets)
-                return RawResponse(response.status, response.headers, body, headers["X-Request-ID"], secrets)
+            finally:
+                # aiohttp closes it, and releases the connection, at the end of the body.
+                if not response.closed:
+                    response.close()
+            if request.redact is not None:
+                body = request.redact(body)
+            secrets = (*_secrets_in(headers["Authorization"]), *request.secrets)
+            return RawResponse(response.status, response.headers, body, headers["X-Request-ID"], secrets)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = _failure_of(error, request.name, phase)
         finally:

@@ -18,7 +18,7 @@ from ezeep_async._wire.converter import encode, to_plain
 from ezeep_async.settings import Endpoints
 
 
-class Host(enum.Enum):
+class Host(enum.StrEnum):
     """The hosts that receive access tokens. The values are the fields of `Endpoints`."""
 
     API = "api"
@@ -51,9 +51,12 @@ class Sink(Protocol):
         ...
 
 
-@attrs.frozen
+@attrs.define  # not frozen: that takes three times as long to create
 class Request:
-    """One request. The path is quoted. It ends in a slash, but for webhooks and reports: the server redirects otherwise."""
+    """One request, never changed. The path is quoted.
+
+    It ends in a slash, but for webhooks and reports: the server redirects otherwise.
+    """
 
     method: str
     host: Host

@@ -146,6 +146,7 @@ def test_the_group_filter_is_as_documented() -> None:
         5,
         None,
         b"x",
+        ID.bytes,
         [],
         ID.hex[:-1] + "g",
     ],
@@ -160,6 +161,7 @@ def test_ids_that_are_none_are_refused(value: object) -> None:
 def test_ids_are_taken_as_uuid_or_text(value: UUID) -> None:
     """Ids may be UUIDs or their text, in capitals too, and come out the same."""
     assert as_uuid(value, "x") == as_uuid(str(value), "x") == as_uuid(str(value).upper(), "x") == value
+    assert as_uuid(value.hex, "x") == as_uuid(value.urn, "x") == as_uuid(f"{{{value}}}", "x") == value
     assert GROUPS.get(as_uuid(str(value).upper(), "x")).path == f"/printing/v1/groups/{value}/"
 
 
