@@ -88,18 +88,21 @@ class KnownRows(Generic[T]):
 
     def new_of(self, rows: list[T]) -> list[T]:
         """The rows of one page that no page before it had."""
+        known, older = self._ids, self._older
         ids = [row.id.int for row in rows]
-        page = set(ids)
-        if len(page) < len(ids) or not (self._ids.isdisjoint(page) and self._older.isdisjoint(page)):
+        if not known.isdisjoint(ids) or (older and not older.isdisjoint(ids)):
+            rows = [row for row in rows if row.id.int not in known and row.id.int not in older]
+            ids = [row.id.int for row in rows]
+        before = len(known)
+        known.update(ids)
+        if len(known) - before < len(ids):  # a row is in this page twice
             first: dict[int, T] = {}
             for each, row in zip(ids, rows, strict=True):
-                if each not in self._ids and each not in self._older:
-                    first.setdefault(each, row)
-            page, rows = set(first), list(first.values())
-        self._ids |= page
-        self.distinct += len(page)
-        if len(self._ids) >= KNOWN_ROWS:
-            self._older, self._ids = self._ids, set()
+                first.setdefault(each, row)
+            rows = list(first.values())
+        self.distinct += len(rows)
+        if len(known) >= KNOWN_ROWS:
+            self._older, self._ids = known, set()
         return rows
 
 
