@@ -95,10 +95,13 @@ def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Reques
     """A function that fetches one page of `kind`."""
     body_kind = PageBody[kind]  # type: ignore[valid-type]  # a generic type made at run time
 
+    def decoded(body: bytes) -> PageBody[R]:
+        return decode(body, body_kind)
+
     async def fetch(params: Params) -> RawPage[R]:
-        page: PageBody[R]
-        page, response = await send_for(api, request_for(params), body_kind)
-        return page, response.body
+        request = request_for(params)
+        response = await api.send(request)
+        return partial(decode_response, request, response, decoded), response.body
 
     return fetch
 
