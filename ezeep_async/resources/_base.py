@@ -91,12 +91,19 @@ async def create_for(
         ) from error
 
 
-def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Request]) -> Fetch[R]:
-    """A function that fetches one page of `kind`."""
+def page_fetcher(
+    api: Api,
+    kind: type[R],
+    request_for: Callable[[Params], Request],
+    decode_page: Callable[[bytes], PageBody[R]] | None = None,
+) -> Fetch[R]:
+    """A function that fetches one page of `kind`. `decode_page` is for responses that are no pages as usual."""
     body_kind = PageBody[kind]  # type: ignore[valid-type]  # a generic type made at run time
 
-    def decoded(body: bytes) -> PageBody[R]:
+    def decode_usual(body: bytes) -> PageBody[R]:
         return decode(body, body_kind)
+
+    decoded = decode_usual if decode_page is None else decode_page
 
     async def fetch(params: Params) -> RawPage[R]:
         request = request_for(params)

@@ -85,8 +85,8 @@ class AssignmentCalls:
         """Read the page that the printer was on; None if it is not there."""
         if (place := self._places.get(printer_id)) is None:
             return None
-        body, _ = await self.fetch_page({"limit": str(PAGE_SIZE), "offset": str(place)})
-        return _row(body.results, printer_id)
+        decode_page, _ = await self.fetch_page({"limit": str(PAGE_SIZE), "offset": str(place)})
+        return _row(decode_page().results, printer_id)
 
     async def _read_from(self, offset: int, printer_id: UUID) -> tuple[PrinterAssignment | None, bool]:
         """Read the list until the printer is found. Return it, and whether the list changed meanwhile."""

@@ -44,8 +44,7 @@ from ezeep_async.models.printers import Printer
 from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.pagination.prefetch import Params
-from ezeep_async.pagination.reader import RawPage
-from ezeep_async.resources._base import Api
+from ezeep_async.resources._base import Api, page_fetcher
 from ezeep_async.resources._job_status import JobWatch, failed, wait_for_end
 from ezeep_async.resources._shared_reads import SharedReads
 from ezeep_async.resources._sources import (
@@ -318,12 +317,8 @@ class Printing:
         Note:
             docs/ezeep-api.md#print-jobs. The fields of a job are not documented: see `QueuedJob.raw`.
         """
-        return Paginator(self._fetch_queued, page_size=page_size, concurrency=concurrency, offset=offset)
-
-    async def _fetch_queued(self, params: Params) -> RawPage[QueuedJob]:
-        request = QUEUED_JOBS.page({"status": "INQUEUE", **params})
-        response = await self._api.send(request)
-        return decode_response(request, response, queued_page), response.body
+        fetch = page_fetcher(self._api, QueuedJob, _queued_jobs, queued_page)
+        return Paginator(fetch, page_size=page_size, concurrency=concurrency, offset=offset)
 
     # --- printing ------------------------------------------------------------------------------------------------------
 
@@ -483,3 +478,7 @@ def _checked_url(url: str) -> Secret:
     if parsed.scheme not in {"http", "https"} or not parsed.host or any(map(str.isspace, url)):
         raise ValueError("url must be an http:// or https:// address of a document")
     return Secret(url)
+
+
+def _queued_jobs(params: Params) -> Request:
+    return QUEUED_JOBS.page({"status": "INQUEUE", **params})
