@@ -70,8 +70,9 @@ async def sandbox(
         if path is not None:
             environment["EZEEP_TOKEN_FILE"] = str(path)
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
+        lines.append(f"# a page for people: {server.endpoints.account}/\n")
         write_document("".join(lines))
-        write_error(f"serving until Ctrl-C, with a page at {server.endpoints.account}/\n")
+        write_error("serving until Ctrl-C\n")
         await asyncio.Event().wait()
 
 

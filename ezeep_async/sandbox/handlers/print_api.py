@@ -80,17 +80,11 @@ def get_configuration(_: State, __: RecordedRequest, ___: Person) -> web.Respons
 
 @routes.add("GET", _BASE + "GetPrinter/")
 def get_printers(state: State, _: RecordedRequest, caller: Person) -> web.Response:
-    return json_response(
-        [
-            {
-                "id": printer.id,
-                "location": printer.location,
-                "name": printer.name,
-                "is_queue": printer.is_queue,
-            }
-            for printer in state.printing.printers_of(caller)
-        ]
-    )
+    printers: list[dict[str, object]] = []
+    for printer in state.printing.printers_of(caller):
+        shown: dict[str, object] = {"id": printer.id, "location": printer.location, "name": printer.name}
+        printers.append(shown if printer.is_queue is None else {**shown, "is_queue": printer.is_queue})
+    return json_response(printers)
 
 
 @routes.add("GET", _BASE + "GetPrinterProperties/")

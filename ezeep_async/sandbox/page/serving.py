@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 _PAGE = Template(files("ezeep_async.sandbox").joinpath("data", "sandbox.html").read_text("utf-8"))
 _DOCUMENTS = "/sandbox/documents/"
-_INTERVAL_S = 0.25
-"""Seconds between two looks for changes, while a page is open."""
+_INTERVAL_S = 0.2
+"""Shortest time between two checks for changes, while a page is open."""
+_LARGEST_SHARE = 0.05
+"""Part of the time that these checks may take, with many users."""
 _SHOWN_TYPES = {
     "pdf": "application/pdf",
     "png": "image/png",
@@ -76,13 +78,17 @@ async def _events(sandbox: Sandbox, request: web.BaseRequest) -> web.StreamRespo
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     await response.prepare(request)
     sent: dict[str, str] = {}
+    clock = asyncio.get_running_loop().time
     while request.transport is not None and not request.transport.is_closing():
-        for name, part in view.parts(sandbox).items():
+        started = clock()
+        parts = view.parts(sandbox)
+        pause = max(_INTERVAL_S, (clock() - started) / _LARGEST_SHARE)
+        for name, part in parts.items():
             if sent.get(name) != part:
                 lines = "".join(f"data: {line}\n" for line in part.splitlines())
                 await response.write(f"event: {name}\n{lines}\n".encode())
                 sent[name] = part
-        await asyncio.sleep(_INTERVAL_S)
+        await asyncio.sleep(pause)
     return response
 
 

@@ -135,7 +135,7 @@ class Printing:
             printed=printed(job_id),
             clock=self.clock,
             seconds=self.behaviour.job_seconds,
-            queued=printer.is_queue,
+            queued=bool(printer.is_queue),
         )
         due = [outcome for outcome in self._outcomes if outcome.counts(job.printed)]
         if due:
