@@ -120,16 +120,21 @@ class BehaviourOptions(TypedDict, total=False):
 
 
 class Clock:
-    """The time of the sandbox: real time, plus what `advance` added."""
+    """The time of the sandbox: real time, plus what `advance` added, until `stop`."""
 
     def __init__(self) -> None:
         self._wakers: set[Callable[[], object]] = set()
+        self._stopped_at: datetime | None = None
         # Monotonic: a correction of the system time must not expire tokens.
         self._zero = datetime.now(UTC) - timedelta(seconds=time.monotonic())
 
     def now(self) -> datetime:
         """Return the current time, in UTC."""
-        return self._zero + timedelta(seconds=time.monotonic())
+        return self._stopped_at or self._zero + timedelta(seconds=time.monotonic())
+
+    def stop(self) -> None:
+        """Stop the time: only `advance` moves it from now on."""
+        self._stopped_at = self.now()
 
     def advance(self, seconds: float) -> None:
         """Move the time forward.
@@ -137,7 +142,10 @@ class Clock:
         Args:
             seconds: How far, in seconds.
         """
-        self._zero += timedelta(seconds=seconds)
+        if self._stopped_at is None:
+            self._zero += timedelta(seconds=seconds)
+        else:
+            self._stopped_at += timedelta(seconds=seconds)
         self.wake()
 
     def wake(self) -> None:
