@@ -402,7 +402,9 @@ class Printing:
         if (job_id := job_id_in(body)) is not None:
             return PrintJob(job_id, printer_id, is_queue, printing=self)
         if (status := status_in(body)) is not None:
-            raise failed("the print service refused the job", status)
+            refusal = failed("the print service refused the job", status)
+            refusal.request_id, refusal.attempts = response.request_id, response.attempts
+            raise refusal
         empty = UnexpectedResponse(
             f"{request.name}: the response has no id of a job",
             status=response.status,
