@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import cast
 from urllib.parse import urlencode
@@ -27,6 +28,7 @@ JSON = "application/json"
 LONGEST_TARGET = 8192
 """Characters of a URL, and of one parameter in it."""
 FORM = "application/x-www-form-urlencoded"
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SECRET_FIELDS = ("code", "code_verifier", "refresh_token", "password", "pairing_code", "token")
 
 
@@ -70,6 +72,14 @@ def as_uuid(value: UUID | str, what: str) -> UUID:
         return UUID(value)
     except (ValueError, AttributeError, TypeError):
         raise ValueError(f"{what} must be a UUID, not {value!r}") from None
+
+
+def id_text(value: UUID | str, what: str) -> str:
+    """An id as the API writes it. Raises `ValueError` if it is not a UUID."""
+    # Most ids are written like that already: three times as fast as a UUID and its text.
+    if isinstance(value, str) and _ID.fullmatch(value):
+        return value
+    return str(as_uuid(value, what))
 
 
 def checked_text(
@@ -150,11 +160,11 @@ class Collection:
         """Create a record. Not idempotent: a repetition creates another one."""
         return Request("POST", self.host, self.path, self.path, body=encode(values), idempotent=False)
 
-    def patch(self, item: UUID, values: Mapping[str, object]) -> Request:
+    def patch(self, item: UUID | str, values: Mapping[str, object]) -> Request:
         """Set the given fields. Idempotent: the values are absolute."""
         return self._one("PATCH", item, encode(values))
 
-    def put(self, item: UUID, values: Mapping[str, object]) -> Request:
+    def put(self, item: UUID | str, values: Mapping[str, object]) -> Request:
         return self._one("PUT", item, encode(values))
 
     def delete(self, item: UUID) -> Request:
@@ -171,7 +181,7 @@ ACCOUNTS = Collection(Host.ACCOUNT, "/v1/users/")
 INVITATIONS = Collection(Host.ACCOUNT, "/v1/userinvitations/")
 
 
-def memberships(group_ids: Iterable[UUID]) -> list[dict[str, str]]:
+def memberships(group_ids: Iterable[UUID | str]) -> list[dict[str, str]]:
     """Group ids as a user record has them. Sorted, so that equal sets give equal bytes."""
     return [{"group_id": text} for text in sorted(str(group_id) for group_id in group_ids)]
 
