@@ -183,9 +183,8 @@ class Transport:
             try:
                 body = await self._read(response, request.name, phase)
             finally:
-                if (
-                    not response.closed
-                ):  # aiohttp closes it, and releases the connection, at the end of the body
+                # At the end of the body aiohttp has closed it, and released the connection.
+                if not response.closed:
                     response.close()
             secrets = (*_secrets_in(headers["Authorization"]), *request.secrets)
             return RawResponse(response.status, response.headers, body, headers["X-Request-ID"], secrets)
