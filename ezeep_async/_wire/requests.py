@@ -36,6 +36,7 @@ JSON = "application/json"
 LONGEST_TARGET = 8192
 """Characters of a URL, and of one parameter in it."""
 FORM = "application/x-www-form-urlencoded"
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SECRET_FIELDS = ("code", "code_verifier", "refresh_token", "password", "pairing_code", "token")
 
 
@@ -108,6 +109,14 @@ def as_id(value: object, what: str) -> UUID:
     return as_uuid(
         value if isinstance(value, UUID | str) else cast("UUID", getattr(value, "id", value)), what
     )
+
+
+def id_text(value: UUID | str, what: str) -> str:
+    """An id as the API writes it. Raises `ValueError` if it is not a UUID."""
+    # Most ids are written like that already: three times as fast as a UUID and its text.
+    if isinstance(value, str) and _ID.fullmatch(value):
+        return value
+    return str(as_uuid(value, what))
 
 
 def checked_text(
@@ -199,11 +208,11 @@ class Collection:
             redact=self.redact,
         )
 
-    def patch(self, item: UUID, values: Mapping[str, object]) -> Request:
+    def patch(self, item: UUID | str, values: Mapping[str, object]) -> Request:
         """Set the given fields. Idempotent: the values are absolute."""
         return self._one("PATCH", item, encode(values))
 
-    def put(self, item: UUID, values: Mapping[str, object]) -> Request:
+    def put(self, item: UUID | str, values: Mapping[str, object]) -> Request:
         return self._one("PUT", item, encode(values))
 
     def delete(self, item: UUID, body: bytes | None = None) -> Request:
@@ -245,7 +254,7 @@ def report_download(report_id: str, sink: Sink) -> Request:
     return Request("GET", REPORTS.host, path, REPORTS.path + "/{id}/download", sink=sink)
 
 
-def memberships(group_ids: Iterable[UUID]) -> list[dict[str, str]]:
+def memberships(group_ids: Iterable[UUID | str]) -> list[dict[str, str]]:
     """Group ids as a user record has them. Sorted, so that equal sets give equal bytes."""
     return [{"group_id": text} for text in sorted(str(group_id) for group_id in group_ids)]
 

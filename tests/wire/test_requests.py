@@ -19,6 +19,7 @@ from ezeep_async._wire.requests import (
     as_uuid,
     checked_text,
     group_filter,
+    id_text,
     memberships,
     oauth_form,
 )
@@ -142,6 +143,7 @@ def test_the_group_filter_is_as_documented() -> None:
         f"{ID}/",
         f"{ID}?x=1",
         f"{ID}#",
+        f"{ID}x",
         str(ID)[:-1],
         5,
         None,
@@ -155,6 +157,8 @@ def test_ids_that_are_none_are_refused(value: object) -> None:
     """Section 9, 8-1: what is not a UUID is a `ValueError` that names the argument."""
     with pytest.raises(ValueError, match="group_id must be a UUID"):
         as_uuid(value, "group_id")
+    with pytest.raises(ValueError, match="group_id must be a UUID"):
+        id_text(value, "group_id")
 
 
 @given(st.uuids())
@@ -163,6 +167,21 @@ def test_ids_are_taken_as_uuid_or_text(value: UUID) -> None:
     assert as_uuid(value, "x") == as_uuid(str(value), "x") == as_uuid(str(value).upper(), "x") == value
     assert as_uuid(value.hex, "x") == as_uuid(value.urn, "x") == as_uuid(f"{{{value}}}", "x") == value
     assert GROUPS.get(as_uuid(str(value).upper(), "x")).path == f"/printing/v1/groups/{value}/"
+
+
+@given(st.uuids())
+def test_an_id_has_one_text(value: UUID) -> None:
+    """Paths, names of locks and bodies have the form of the API, whatever the caller passes."""
+    for given_id in (
+        value,
+        str(value),
+        str(value).upper(),
+        value.hex,
+        value.urn,
+        f"{{{value}}}",
+        f"{value.hex}-",
+    ):
+        assert id_text(given_id, "x") == str(value)
 
 
 @given(st.text(max_size=10))
