@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -64,7 +63,7 @@ def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Reques
     async def fetch(params: Params) -> RawPage[R]:
         request = request_for(params)
         response = await api.send(request)
-        return partial(decode_response, request, response, decoded), response.body
+        return lambda: decode_response(request, response, decoded), response.body
 
     return fetch
 
