@@ -22,8 +22,8 @@ def _check_whole_number(name: str, value: object, minimum: int) -> None:
 class Paginator(Generic[T]):
     """A listing. Iterate it for items, or `pages()` for pages; each iteration reads anew.
 
-    Creating it sends nothing. While you handle a page, the next one is requested, or up to `concurrency` pages. Repeated rows are left out; a reading remembers the last 10 000 rows
-    for this. It raises `PaginationLoop` after a million rows or 512 MiB: read a longer listing in parts, by `offset`.
+    Creating it sends nothing. While you await something else, the next page is requested, or up to `concurrency` pages.
+    Repeated rows are left out; a reading remembers the last 10 000 rows for this. It raises `PaginationLoop` after a million rows or 512 MiB: read a longer listing in parts, by `offset`.
 
     Args:
         fetch: Fetches the page for a query.

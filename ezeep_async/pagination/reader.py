@@ -36,8 +36,8 @@ class HasId(Protocol):
 T = TypeVar("T", bound=HasId)
 
 RawPage = tuple[Callable[[], PageBody[T]], bytes]
-"""A function that decodes a page, and the body of its response. Pages that wait for their turn are not decoded yet: a
-hundred thousand small objects that live longer than a moment cost the garbage collector more than the decoder."""
+"""A function that decodes a page, and the body of its response. A page is decoded when its turn comes: many small objects
+that wait are work for the garbage collector."""
 Fetch = Callable[[Params], Coroutine[Any, Any, RawPage[T]]]
 
 
@@ -110,8 +110,8 @@ class PageIterator(Generic[T]):
     """One reading of a listing. It cancels its prefetched requests when it is closed or dropped.
 
     Raises `RuntimeError` when two tasks use it, and when it is used again after an error. `aclose()` from another task
-    ends a waiting `__anext__` with `CancelledError`, except for the first page: that request runs in the task of the
-    caller, which gets the page.
+    ends a `__anext__` that waits for a prefetched page with `CancelledError`. The first page, and a page that was not
+    prefetched yet, are requested in the task of the caller, which gets the page.
     """
 
     def __init__(self, listing: Listing[T], drift: Drift | None = None) -> None:

@@ -108,7 +108,7 @@ def page_fetcher(
     async def fetch(params: Params) -> RawPage[R]:
         request = request_for(params)
         response = await api.send(request)
-        return partial(decode_response, request, response, decoded), response.body
+        return lambda: decode_response(request, response, decoded), response.body
 
     return fetch
 

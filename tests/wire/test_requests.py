@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
@@ -208,3 +209,18 @@ def test_names_have_1_to_255_characters() -> None:
     for bad in ("", " ", "x" * 256, None, 5):
         with pytest.raises(ValueError, match="name"):
             checked_text(bad, "name", shortest=1)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"limit": "100", "offset": "0"},
+        {"cursor": "cD0yMDI0LTA1+/=="},
+        {"a&b": "c d", "e": ""},
+        {"limit": "\uff11", "offset": "é"},
+        {},
+    ],
+)
+def test_4_11_the_query_of_a_page_is_quoted(params: dict[str, str]) -> None:
+    """4-11: whatever the parameters of a `next` link are."""
+    assert USERS.page(params).query == urlencode(params)
