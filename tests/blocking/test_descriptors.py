@@ -263,12 +263,13 @@ def test_the_other_methods_of_the_paginator() -> None:
     fetched: list[int] = []
     repeated = 0
 
-    async def fetch(params: Mapping[str, str]) -> tuple[PageBody[Item], bytes]:
+    async def fetch(params: Mapping[str, str]) -> tuple[Callable[[], PageBody[Item]], bytes]:
         offset, limit = int(params["offset"]), int(params["limit"])
         fetched.append(offset)
         end = min(6, offset + limit)
         following = f"https://localhost/?limit={limit}&offset={end}" if end < 6 else None
-        return PageBody(items(max(0, offset - repeated), end), 6, following), b"{}"
+        rows = items(max(0, offset - repeated), end)
+        return lambda: PageBody(rows, 6, following), b"{}"
 
     aio = pagination.Paginator(fetch, page_size=2)
     paginator = BlockingPaginator(aio, "session.groups.list(...)")

@@ -76,7 +76,7 @@ async def tried(session: EzeepSession, source: object) -> PrintJob | EzeepError:
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=settings().max_examples)
 @given(SCRIPT, st.sampled_from([10, 4500]), st.booleans())
 async def test_faults_at_every_step(script: list[tuple[str, int, int]], size: int, is_stream: bool) -> None:
     """At most one print, one clear outcome that is true, and no token at the storage (the sandbox checks that)."""
