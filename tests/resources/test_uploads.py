@@ -347,6 +347,7 @@ class Slow(io.BytesIO):
         return super().read(size)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_blocks")
 async def test_a_file_is_not_rewound_during_a_read(session: EzeepSession, sandbox: Sandbox) -> None:
     """A read that is under way in a thread would move the position afterwards."""
