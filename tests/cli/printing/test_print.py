@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -369,3 +370,16 @@ async def test_without_a_login(login: dict[str, str], sandbox: Sandbox) -> None:
         ran = await ezeep("print", "one.txt", "--printer", printer, *more, env=login)
         assert (ran.code, "run ezeep login" in ran.err) == (1, True), ran
     assert sandbox.printed == []
+
+
+async def test_the_commands_of_the_documents(login: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
+    """Each line of docs/command-line.md does what its comment says."""
+    page = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text("utf-8")
+    block = page.split("## Printing\n\n```sh\n")[1].split("```")[0]
+    for name in ("invoice.pdf", "letter.docx"):
+        (tmp_path / name).write_bytes(b"a document")
+    for line in block.splitlines():
+        _, _, command = line.rpartition("| ")
+        ran = await ezeep(*shlex.split(command, comments=True)[1:], env=login, stdin="from a pipe")
+        assert (ran.code, ran.err) == (0, ""), line
+    assert sorted(printed.type for printed in sandbox.printed) == ["docx", "pdf", "pdf", "txt"]
