@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ezeep_async import (
     EzeepError,
     EzeepSession,
     InsecureEndpoint,
+    PermissionDenied,
     Printer,
     PrintJob,
     ServerError,
@@ -112,6 +114,7 @@ SOURCES: dict[str, Any] = {
     "bytearray": bytearray,
     "memoryview": memoryview,
     "memoryview of a part": lambda data: memoryview(b"x" + data)[1:],
+    "every second byte": lambda data: memoryview(bytes(byte for each in data for byte in (each, 0)))[::2],
     "list": lambda data: list(pieces(data, 700)),
     "generator": lambda data: pieces(data, 300),
     "one large piece": lambda data: iter([data]),
@@ -335,6 +338,34 @@ async def test_an_address_that_expires(
     assert sandbox.count(PREPARE) == 2
     assert seen[-1] == 5500
     assert len(sandbox.printed) == 1
+
+
+class Slow(io.BytesIO):
+    """A file whose reads take a while, in their thread."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        time.sleep(0.03)
+        return super().read(size)
+
+
+@pytest.mark.usefixtures("small_blocks")
+async def test_a_file_is_not_rewound_during_a_read(session: EzeepSession, sandbox: Sandbox) -> None:
+    """A read that is under way in a thread would move the position afterwards."""
+    for nth in (1, 2):
+        sandbox.faults.add(PUT, nth=nth, status=403)
+        await printed(session, Slow(content(5500)))
+        assert sandbox.printed[-1].content == content(5500)
+
+
+async def test_a_refusal_in_the_callers_code_is_no_expiry(session: EzeepSession, sandbox: Sandbox) -> None:
+    """`PermissionDenied` that `on_progress` raises is raised unchanged."""
+
+    def fail(sent: int, total: int | None) -> None:
+        raise PermissionDenied("mine", status=403)
+
+    with pytest.raises(PermissionDenied, match="mine"):
+        await printed(session, b"abc", on_progress=fail)
+    assert sandbox.count(PREPARE) == 1
 
 
 @pytest.mark.slow

@@ -224,10 +224,10 @@ ECHO = {"endpoint_id": str(UUID(int=1)), "name": "A", "basic_username": "hook", 
 @pytest.mark.parametrize("status", [200, 201, 400, 403, 404, 409, 422, 500])
 @pytest.mark.parametrize("ascii_only", [False, True])
 @pytest.mark.parametrize("broken", ["", "truncated", "wrong shape"])
-async def test_the_password_that_the_server_repeats_is_in_no_error(
+async def test_9_7_the_password_that_the_server_repeats_is_in_no_error(
     status: int, ascii_only: bool, broken: str
 ) -> None:
-    """Neither that of a call, nor that of another webhook in a response; as it is, escaped, and cut in two."""
+    """9-7: neither that of a call, nor that of another webhook in a response; as it is, escaped, and cut in two."""
     record = ECHO | ({"name": 5} if broken == "wrong shape" else {})
     text = json.dumps([record], ensure_ascii=ascii_only)
     if broken == "truncated":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _PAGE = Template(files("ezeep_async.sandbox").joinpath("data", "sandbox.html").read_text("utf-8"))
 _DOCUMENTS = "/sandbox/documents/"
-_INTERVAL_S = 0.25
+_INTERVAL_S = 0.2
 """Shortest time between two checks for changes, while a page is open."""
 _LARGEST_SHARE = 0.05
 """Part of the time that these checks may take, with many users."""

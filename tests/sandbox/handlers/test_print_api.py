@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from io import BytesIO
 from urllib.parse import quote, urlsplit
 
@@ -370,6 +371,19 @@ async def test_unknown_and_malformed_job_ids(work, client, server):
     client.token = server.tokens(person.id).access_token
     assert person.id != server.organization.admin_id
     assert (await work.status(job_id))["jobstatus"] == 2
+
+
+async def test_too_many_at_once(server, client):
+    """The limit holds for each host of its own."""
+    server.behaviour.max_parallel = 1
+    hold = server.faults.hold("GET /sfapi/GetPrinter/")
+    waiting = asyncio.create_task(client("GET", GET_PRINTER))
+    await hold.arrived()
+    assert (await client("GET", GET_PRINTER))[0] == 429
+    assert (await client("GET", "/printing/v1/printjobs/"))[0] == 200
+    hold.release()
+    assert (await waiting)[0] == 200
+    assert (server.peaks["print"], server.peaks["api"]) == (1, 1)
 
 
 async def test_error_codes_by_script(work, server):

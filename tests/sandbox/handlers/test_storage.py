@@ -270,6 +270,15 @@ async def test_lost_connections(put, server, blob, drop, content):
     assert await put(b"again") == (201, None)
 
 
+async def test_the_second_upload_is_lost(put, server):
+    """Each request counts once."""
+    fault = server.faults.add(PUT, drop="upload", nth=2, times=None)
+    assert await put() == (201, None)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await put()
+    assert (fault.calls, fault.hits) == (server.count(PUT), server.count(PUT) - 1)
+
+
 async def test_a_connection_that_is_lost_in_a_large_body(put, server, blob):
     server.faults.add(PUT, drop="upload", times=None)
     with pytest.raises(aiohttp.ClientConnectionError):
