@@ -249,8 +249,12 @@ def compare(options: argparse.Namespace) -> None:
         )
     for mine in ("ezeep_async", "ezeep_async, trust-plan"):
         run = runs[mine][0]
+        cpu = statistics.median(
+            ours.cpu / theirs.cpu for ours, theirs in zip(runs[mine], runs["concurrent script"], strict=True)
+        )
         print(
             f"{mine}: {run.requests / options.users:.3f} requests per changed user; "
+            f"{cpu:.2f} x the CPU of the concurrent script, "
             f"{rates[mine] / rates['concurrent script']:.2f} x the concurrent script's rate, "
             f"{rates[mine] / rates['sequential script']:.1f} x the sequential one's"
         )
