@@ -92,7 +92,10 @@ class Writer:
         error: EzeepError | None = None
         result: object
         try:
-            outcome, result = await self._write(change, begin)
+            if isinstance(change, ChangeMemberships):
+                outcome, result = await self._change_memberships(change, begin)
+            else:
+                outcome, result = await self._write(change, begin)
         except EzeepError as raised:
             error = result = raised
             may_have_happened = raised.may_have_happened or isinstance(raised, UnexpectedResponse)
@@ -106,8 +109,9 @@ class Writer:
             group_id = self.known.created.get(change.name)
         made = result if isinstance(result, MembershipChange) else None
         if made is not None and isinstance(change, ChangeMemberships):
-            added = self._among(change.add, made.user.group_ids - made.before)
-            removed = self._among(change.remove, made.before - made.user.group_ids)
+            after = made.user.group_ids
+            added = self._among(change.add, after - made.before)
+            removed = self._among(change.remove, made.before - after) if change.remove else ()
             # The possible part of the change is made, although another group could not be created.
             if (error := self._not_created(change)) is not None:
                 outcome = "failed"
@@ -135,10 +139,10 @@ class Writer:
             # The log has its start, which is enough for undo.
             logger.critical("%s: %s, which is not in the audit log: %s", row.change, row.outcome, error)
 
-    async def _write(self, change: Change, begin: Begin) -> tuple[Outcome, object]:
+    async def _write(
+        self, change: CreateGroup | InvitePerson | DeleteGroup, begin: Begin
+    ) -> tuple[Outcome, object]:
         """Make a change, unless it is not needed. Return its outcome, and the result with the attempts and request id."""
-        if isinstance(change, ChangeMemberships):
-            return await self._change_memberships(change, begin)
         if isinstance(change, CreateGroup):
             return await self._create(change, begin)
         if isinstance(change, InvitePerson):
@@ -193,6 +197,8 @@ class Writer:
         return not begun
 
     def _not_created(self, change: ChangeMemberships) -> EzeepError | None:
+        if all(group.id for group in change.add):
+            return None
         names = [repr(group.name) for group in change.add if self.known.id_of(group) is None]
         return EzeepError(f"{', '.join(names)} could not be created") if names else None
 

@@ -62,7 +62,7 @@ class Preflight:
 
     def ids_of(self, groups: Iterable[TargetGroup]) -> frozenset[UUID]:
         """Ids of the groups that exist."""
-        return frozenset(group_id for group in groups if (group_id := self.id_of(group)) is not None)
+        return frozenset([group_id for group in groups if (group_id := self.id_of(group)) is not None])
 
 
 async def preflight(resources: Resources, plan: Plan, *, trust: bool) -> Preflight:
@@ -90,7 +90,9 @@ async def preflight(resources: Resources, plan: Plan, *, trust: bool) -> Preflig
     by_name = defaultdict[str, list[Group]](list)
     for group in groups:
         by_name[normalize_group_name(group.name)].append(group)
-    targets = dict.fromkeys(group for change in memberships for group in (*change.add, *change.remove))
+    # By identity first: a plan has few groups, each in many changes, and hashing one takes longer.
+    mentioned = {id(group): group for each in memberships for group in (*each.add, *each.remove)}
+    targets = dict.fromkeys(mentioned.values())
     created, problems = _created_since(plan, targets, by_name)
     problems += _problems(
         plan, targets, {group.id: group for group in groups}, me.result().id if me else None
