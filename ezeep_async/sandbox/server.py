@@ -287,6 +287,10 @@ class Sandbox(Decisions):
         """Largest number of concurrent requests at the management API."""
         return self.peaks["api"]
 
+    @peak_parallel.setter
+    def peak_parallel(self, peak: int) -> None:
+        self.peaks["api"] = peak
+
     @property
     def refresh_requests(self) -> int:
         """Number of token requests with `grant_type=refresh_token`."""

@@ -57,7 +57,7 @@ async def test_6_7_never_more_than_the_limit_at_once() -> None:
     assert limiter.active == 0
 
 
-async def test_6_7_a_slot_at_once_passes_nobody() -> None:
+async def test_6_7_a_slot_at_once_is_not_taken_before_a_waiter() -> None:
     """6-7: not above the limit, not before a waiter, and not during a cool-down."""
     limiter = Limiter(1)
     assert limiter.acquire_at_once()

@@ -19,7 +19,7 @@ from aiohttp import web
 from helpers.stub_servers import Seen, Stub, no_jitter, nothing_running, session_on
 from helpers.support import QUICK
 from helpers.watch import Watch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ezeep_async import (
@@ -215,7 +215,6 @@ async def test_an_error_of_a_source_is_raised_unchanged(session: EzeepSession, s
     assert sandbox.count(PRINT) == 0
 
 
-@settings(max_examples=50)
 @given(st.lists(st.integers(0, 5000), max_size=20), st.integers(0, 6))
 async def test_blocks_of_a_stream(sizes: list[int], rewinds: int) -> None:
     """All blocks but the last one are full, and a stream that was rewound repeats itself."""
@@ -348,6 +347,7 @@ class Slow(io.BytesIO):
         return super().read(size)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_blocks")
 async def test_a_file_is_not_rewound_during_a_read(session: EzeepSession, sandbox: Sandbox) -> None:
     """A read that is under way in a thread would move the position afterwards."""
