@@ -130,7 +130,7 @@ def checked_text(
         raise ValueError(f"{what} must not be empty")
     if len(value) > longest:
         raise ValueError(f"{what} must have at most {longest} characters, not {len(value)}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError(f"{what} contains a surrogate code point, which cannot be sent: {shown}")
     return value
 
