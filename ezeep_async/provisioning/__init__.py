@@ -8,6 +8,7 @@ from ezeep_async.provisioning.inputs.problems import InvalidInput, Problem
 from ezeep_async.provisioning.names import normalize_email, normalize_group_name
 from ezeep_async.provisioning.plans.changes import (
     Change,
+    ChangeAssignments,
     ChangeMemberships,
     CreateGroup,
     DeleteGroup,
@@ -20,6 +21,7 @@ from ezeep_async.provisioning.plans.plan import Mode, Plan
 from ezeep_async.provisioning.runs.apply import Event, OnEvent, Verify
 from ezeep_async.provisioning.runs.audit import AuditRecord, read_audit_log
 from ezeep_async.provisioning.runs.report import (
+    AssignmentDifference,
     Difference,
     Line,
     Outcome,
@@ -32,8 +34,10 @@ from ezeep_async.provisioning.service import Provisioning
 
 
 __all__ = [
+    "AssignmentDifference",
     "AuditRecord",
     "Change",
+    "ChangeAssignments",
     "ChangeMemberships",
     "CreateGroup",
     "DeleteGroup",

@@ -152,8 +152,8 @@ def _read_row(cells: list[str], header: _Header, number: int, collector: Collect
     item = check(_member_of(cell) if header.item == MEMBER else unprotected(cell), number)
     if several and named.strip():
         names = [collector.check_group(name, number) for name in named.split(GROUP_SEPARATOR)]
-    for name in names:
-        collector.add_pair(name, item, table)
+    for group in names:
+        collector.add_pair(group, item, table)
 
 
 def _column_names(text: str, delimiter: str) -> list[str]:
