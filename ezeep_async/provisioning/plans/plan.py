@@ -236,6 +236,16 @@ class Plan:
         yield from (f"! {person}: not a user yet, waiting" for person in self.waiting)
         yield from (f"! {each}" for each in self.held_back)
 
+    def to_html(self) -> str:
+        """Return the plan as one HTML page, for the person who approves it.
+
+        The page has the changes by group, the totals and the safety limits. It needs no other file, runs no script, and can
+        be printed.
+        """
+        from ezeep_async.provisioning.plans.page import plan_page
+
+        return plan_page(self)
+
     def to_json(self) -> str:
         """Return the plan as JSON, for `from_json` in a later process or on another machine."""
         fields = cast("dict[str, object]", unstructure(self))
