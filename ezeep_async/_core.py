@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
@@ -27,7 +28,6 @@ from ezeep_async._wire.requests import Request
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.auth.logs import log_of
 from ezeep_async.auth.refresher import Refresher, TokenHook
 from ezeep_async.auth.tasks import start_uncancellable
@@ -35,6 +35,10 @@ from ezeep_async.auth.token_endpoint import TokenEndpoint
 from ezeep_async.auth.tokens import TokenSet, TokenStore, as_store_errors
 from ezeep_async.errors import OPENED_BEFORE_FORK, SessionClosed
 from ezeep_async.settings import Endpoints, Settings
+
+
+if TYPE_CHECKING:
+    from ezeep_async.auth.keep_alive import KeepAlive
 
 
 class Core:
@@ -140,6 +144,8 @@ class Core:
             ) from None
         self._check_loop()
         if self._keep_alive is None or not self._keep_alive.is_running:
+            from ezeep_async.auth.keep_alive import KeepAlive  # most programs do not use it
+
             self._keep_alive = KeepAlive(self)
         return self._keep_alive
 

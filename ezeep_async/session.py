@@ -34,24 +34,24 @@ from ezeep_async._wire.requests import (
 from ezeep_async._wire.responses import decode_response
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
-from ezeep_async.auth.keep_alive import KeepAlive
-from ezeep_async.auth.oauth import OAuth
 from ezeep_async.auth.refresher import TokenHook
 from ezeep_async.auth.tokens import STORE_METHODS, MemoryTokenStore, TokenSet, TokenStore
 from ezeep_async.errors import OutcomeUnknown, TokenStoreError
-from ezeep_async.models.reconciled import Reconciled
-from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.groups import Groups
-from ezeep_async.resources.invitations import Invitations
-from ezeep_async.resources.printers import Printers
 from ezeep_async.resources.users import Users
 from ezeep_async.settings import Endpoints, Settings
 
 
 if TYPE_CHECKING:
+    from ezeep_async.auth.keep_alive import KeepAlive
+    from ezeep_async.auth.oauth import OAuth
+    from ezeep_async.models.reconciled import Reconciled
     from ezeep_async.provisioning.service import Provisioning
+    from ezeep_async.resources.accounts import Accounts
     from ezeep_async.resources.assignments import PrinterAssignments
     from ezeep_async.resources.connectors import Connectors, Drivers
+    from ezeep_async.resources.invitations import Invitations
+    from ezeep_async.resources.printers import Printers
     from ezeep_async.resources.printing import Printing
     from ezeep_async.resources.reports import Reports
     from ezeep_async.resources.webhooks import Webhooks
@@ -181,16 +181,43 @@ class EzeepSession:
             on_token_rotated,
             clock,
         )
-        self.oauth = OAuth(app, core.endpoints, core.token_endpoint, core.refresher, core.open)
         self.users = Users(core)
         self.groups = Groups(core, self.users)
-        self.accounts = Accounts(core)
-        self.invitations = Invitations(core)
-        self.printers = Printers(core)
+
+    # What many programs do not use is imported at its first use.
+
+    @cached_property
+    def oauth(self) -> OAuth:
+        """Log in, pair a device, refresh and revoke tokens."""
+        from ezeep_async.auth.oauth import OAuth
+
+        core = self._core
+        return OAuth(core.app, core.endpoints, core.token_endpoint, core.refresher, core.open)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """Account users: names, e-mail addresses, roles."""
+        from ezeep_async.resources.accounts import Accounts
+
+        return Accounts(self._core)
+
+    @cached_property
+    def invitations(self) -> Invitations:
+        """Invitations to the organization."""
+        from ezeep_async.resources.invitations import Invitations
+
+        return Invitations(self._core)
+
+    @cached_property
+    def printers(self) -> Printers:
+        """The printers that the logged-in user may print to."""
+        from ezeep_async.resources.printers import Printers
+
+        return Printers(self._core)
 
     @cached_property
     def printing(self) -> Printing:
-        """Print documents, and follow their jobs. Imported at its first use: most programs do not print."""
+        """Print documents, and follow their jobs."""
         from ezeep_async.resources.printing import Printing
 
         core = self._core
@@ -198,7 +225,7 @@ class EzeepSession:
 
     @cached_property
     def provisioning(self) -> Provisioning:
-        """Plan and apply the members and printers of groups. Imported at its first use: most programs do not provision."""
+        """Plan and apply the members and printers of groups."""
         from ezeep_async.provisioning.service import Provisioning
 
         return Provisioning(
@@ -417,6 +444,8 @@ class EzeepSession:
         Raises:
             ValueError: The write did not create a group or an invitation.
         """
+        from ezeep_async.models.reconciled import Reconciled
+
         sought = unknown.sought
         if sought is None:
             raise ValueError(

@@ -10,10 +10,12 @@ import sys
 import tomllib
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import ezeep_async
+from ezeep_async import provisioning
 
 
 pytestmark = pytest.mark.may_block
@@ -78,9 +80,37 @@ def test_public_names_are_imported_when_they_are_used() -> None:
     assert out == "module 'ezeep_async' has no attribute 'absent'\n"
 
 
-def test_type_checkers_see_the_names_that_are_imported_late() -> None:
-    """The imports for type checkers name the same objects."""
-    tree = ast.parse(Path(ezeep_async.__file__).read_text())
+RARELY_USED = {
+    "cattrs",
+    "filelock",
+    "ezeep_async.auth.keep_alive",
+    "ezeep_async.auth.oauth",
+    "ezeep_async.auth.stores.file_locks",
+    "ezeep_async.blocking",
+    "ezeep_async.provisioning",
+    "ezeep_async.sandbox",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("names", "later"),
+    [
+        ("EzeepSession, OAuthApp, FileTokenStore", RARELY_USED),
+        ("DesiredState, Plan, Report, InvalidInput", {"cattrs", "yaml", "aiohttp", "ezeep_async.session"}),
+    ],
+)
+def test_names_import_only_what_they_need(names: str, later: set[str]) -> None:
+    """What these names use rarely is imported when it is used."""
+    script = f"import sys; from ezeep_async import {names}; print(sorted({later} & set(sys.modules)))"
+    out = subprocess.check_output([sys.executable, "-W", "error", "-c", script], text=True)
+    assert out == "[]\n"
+
+
+@pytest.mark.parametrize("package", [ezeep_async, provisioning])
+def test_type_checkers_see_the_names_that_are_imported_late(package: ModuleType) -> None:
+    """The imports for type checkers name the same objects, and completion offers them."""
+    tree = ast.parse(Path(str(package.__file__)).read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     typed = {
         alias.name: node.module
@@ -88,7 +118,11 @@ def test_type_checkers_see_the_names_that_are_imported_late() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert typed == {name: f"ezeep_async.{module}" for name, module in ezeep_async._MODULES.items()}
+    assert typed == {name: f"{package.__name__}.{module}" for name, module in package._MODULES.items()}
+    assert {*package._MODULES} == {*package.__all__} - {"__version__"}
+    assert {*package.__all__} <= {*dir(package)}
+    with pytest.raises(AttributeError, match="absent"):
+        package.absent
 
 
 def test_8_10_supported_pythons() -> None:

@@ -13,15 +13,14 @@ from types import FrameType
 
 import attrs
 
+from ezeep_async._runtime.ending_signals import ENDING_SIGNALS
+
 
 LONGEST_WAIT_S = 75.0
 """Longest delay of a signal: an exchange, its replay and the token store, with default settings.
 
 It does not follow `refresh_timeout`: with more than about 32 s, a signal can end the process during the exchange.
 """
-ENDING_SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
-)  # Windows has no SIGHUP
 
 _Handler = Callable[[int, FrameType | None], object]
 

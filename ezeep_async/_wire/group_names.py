@@ -6,8 +6,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from ezeep_async._wire.requests import checked_name
-
 
 _IGNORABLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
@@ -64,6 +62,8 @@ def checked_new_name(value: object, what: str) -> str:
     Raises:
         ValueError: The name cannot be used.
     """
+    from ezeep_async._wire.requests import checked_name  # the rest of this module is used without requests
+
     name = checked_name(value, what)
     if (problem := invisible_problem(name)) is not None:
         raise ValueError(f"{what} {problem}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App, Parameter
 
 from ezeep_async import __version__
+from ezeep_async.cli.terminal.help import HelpFormatter
 from ezeep_async.cli.terminal.screen import PipeConsole
 
 
@@ -16,6 +17,8 @@ def _shown_default(value: object) -> str | None:
 app = App(
     name="ezeep",
     help="Groups and users of an ezeep Blue organization, and a sandbox to try everything in.",
+    help_format="plaintext",
+    help_formatter=HelpFormatter(),
     version=f"ezeep {__version__}",
     console=PipeConsole(),  # for --help and --version
     suppress_keyboard_interrupt=False,  # `main` reports it

@@ -1,4 +1,7 @@
-"""Options of several commands, and the session that they select with the environment and `config.toml`."""
+"""Options of several commands, and the session that they select with the environment and `config.toml`.
+
+The parts of the SDK are imported where they are used, because the help of every command imports this module.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import attrs
 from cyclopts import Group, Parameter, validators
-from yarl import URL
 
-from ezeep_async import (
-    Endpoints,
-    EzeepSession,
-    FileTokenStore,
-    KeyringTokenStore,
-    MemoryTokenStore,
-    OAuthApp,
-    ReadOnlyTokens,
-    ReauthorizationRequired,
-    TokenStore,
-)
+from ezeep_async import ReauthorizationRequired
 from ezeep_async._text.cleaning import cleaned, refuse_control, variable
 from ezeep_async._text.text_files import NotText, text_of
 from ezeep_async.auth.stores.paths import expanded, folder_for
@@ -34,6 +26,7 @@ from ezeep_async.cli.terminal.prompts import ask_secret
 
 
 if TYPE_CHECKING:
+    from ezeep_async import Endpoints, EzeepSession, OAuthApp, TokenStore
     from ezeep_async.sandbox import Sandbox
 
 REDIRECT_URI = "http://127.0.0.1:8400/callback"
@@ -107,6 +100,8 @@ class Account:
     @property
     def place(self) -> str:
         """Where the token set is stored, for people."""
+        from ezeep_async import FileTokenStore, KeyringTokenStore, MemoryTokenStore
+
         if isinstance(self.store, FileTokenStore):
             return str(self.store.path)
         if isinstance(self.store, KeyringTokenStore):
@@ -117,6 +112,8 @@ class Account:
 
     def session(self) -> EzeepSession:
         """Create a session. In a sandbox its admin is logged in."""
+        from ezeep_async import EzeepSession
+
         tokens = None if self.sandbox is None else self.sandbox.tokens()
         return EzeepSession(self.app, self.store, tokens, self.endpoints)
 
@@ -165,6 +162,8 @@ def _check_together(connection: Connection) -> None:
 
 
 def _find(connection: Connection, redirect_uri: str | None) -> Account:
+    from ezeep_async import Endpoints, OAuthApp
+
     configuration = Configuration()
 
     def setting(name: str, option: str | None) -> str | None:
@@ -222,6 +221,8 @@ def _store(
     connection: Connection, configuration: Configuration | None, app: OAuthApp, endpoints: Endpoints
 ) -> TokenStore:
     """The store that the options name, else the environment, else the file."""
+    from ezeep_async import FileTokenStore, KeyringTokenStore, MemoryTokenStore, ReadOnlyTokens
+
     path = "" if connection.token_file is None else str(connection.token_file)
     kind = "keyring" if connection.keyring else ""
     if configuration is None:
@@ -243,6 +244,8 @@ def _store(
 
 
 def _keyring_name(app: OAuthApp, endpoints: Endpoints) -> str:
+    from yarl import URL
+
     return f"{app.client_id} at {URL(endpoints.account).authority}"
 
 

@@ -7,12 +7,12 @@ and 3, a safety limit refused the plan.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.util import find_spec
 from types import TracebackType
 
 from ezeep_async import EzeepError
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with signals_end() as ending:
         try:
             code = _run(arguments)
-        except (KeyboardInterrupt, asyncio.CancelledError):
+        except _interruptions():
             code = _fail("interrupted", 130)
         except BrokenPipeError:
             forget(sys.stdout)
@@ -75,6 +75,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         from cyclopts import CycloptsError
 
         from ezeep_async.cli.app import app
+
+        if find_spec("segno") is None:  # imported late, in the middle of a login
+            raise ModuleNotFoundError(name="segno")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in EXTRA:
             raise
@@ -98,6 +101,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (EzeepError, ValueError) as error:
         return _fail(sentence(error))
     return code if isinstance(code, int) else 0
+
+
+def _interruptions() -> tuple[type[BaseException], ...]:
+    """Exceptions of an interrupted command. Called after an exception: `ezeep --help` does without asyncio."""
+    import asyncio
+
+    return KeyboardInterrupt, asyncio.CancelledError
 
 
 def _refused_by_the_system(error: OSError) -> int:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
 import threading
 from collections.abc import Callable, Generator
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import attrs
 
-from ezeep_async._runtime.signals import ENDING_SIGNALS
+from ezeep_async._runtime.ending_signals import ENDING_SIGNALS
+
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Terminated(KeyboardInterrupt):
@@ -55,6 +59,8 @@ def signals_end() -> Generator[Ending]:
 
 def cancel_on_signals() -> None:
     """From now on, let a signal cancel the running task instead of raising `Terminated` in the event loop."""
+    import asyncio  # slow to import, and `ezeep --help` does without
+
     _ending.task = asyncio.current_task()
 
 

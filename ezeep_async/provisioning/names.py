@@ -85,9 +85,11 @@ def _name_problem(name: str, what: str) -> str | None:
 
 
 def _is_email(text: str) -> bool:
-    # C: control, format and unassigned characters; Z: separators.
-    return (
-        len(text) <= LONGEST_EMAIL
-        and _EMAIL.fullmatch(text) is not None
-        and not any(unicodedata.category(character)[0] in "CZ" for character in text)
-    )
+    return len(text) <= LONGEST_EMAIL and _EMAIL.fullmatch(text) is not None and not _has_hidden(text)
+
+
+def _has_hidden(text: str) -> bool:
+    """Whether a text has control, format or unassigned characters (categories C), or separators (Z)."""
+    if text.isascii():  # most texts; much faster
+        return " " in text or not text.isprintable()
+    return any(unicodedata.category(character)[0] in "CZ" for character in text)

@@ -97,6 +97,40 @@ def _without(package: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "later"),
+    [
+        (["--help"], {"asyncio", "msgspec", "yarl"}),
+        (["groups", "--help"], {"msgspec", "yarl"}),
+        (["provision", "plan", "--help"], {"yarl", "cattrs"}),
+        (["login", "--help"], {"msgspec", "yarl"}),
+        (["sandbox", "--help"], {"msgspec", "yarl"}),
+    ],
+)
+def test_help_imports_no_client_and_no_markdown(arguments: list[str], later: set[str]) -> None:
+    later |= {"aiohttp", "pygments", "rich.markdown", "rich.progress", "segno"}
+    script = (
+        "import sys\nfrom ezeep_async.cli.main import main\n"
+        f"main({arguments})\nprint(sorted({later} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_paragraphs_of_help_fill_the_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the docstring of an option breaks its lines does not show."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["provision", "plan", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "that all groups belong to." in shown
+    assert "EZEEP_CLIENT_SECRET, or the configuration file." in shown
+    assert main(["provision", "--help"]) == 0
+    assert "\n    ezeep export --out people.csv\n" in capsys.readouterr().out
+
+
 def test_every_package_of_the_extra_is_one_that_is_missed() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     packages = {each.partition(">")[0] for each in project["optional-dependencies"]["cli"]}

@@ -12,16 +12,13 @@ import stat
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Self
-
-from filelock import BaseFileLock, FileLock, Timeout
+from typing import TYPE_CHECKING, Self
 
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async._text.cleaning import check_kind, checked_seconds, cleaned_path
 from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.stores.document import LARGEST_DOCUMENT_BYTES, ThreadedStore, as_text, parsed, tokens_in
-from ezeep_async.auth.stores.file_locks import FileLocks
 from ezeep_async.auth.stores.paths import expanded, folder_for
 from ezeep_async.auth.stores.private import (
     FILE_MODE,
@@ -37,6 +34,11 @@ from ezeep_async.auth.tokens import TokenSet
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 from ezeep_async.settings import Endpoints
 
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+    from ezeep_async.auth.stores.file_locks import FileLocks
 
 logger = logging.getLogger("ezeep_async.auth.stores")
 
@@ -129,6 +131,8 @@ class FileTokenStore(ThreadedStore):
 
     def shared_locks(self) -> FileLocks:
         """Return locks for single users and for creating groups, in at most 128 small files in the folder `<path>.locks`."""
+        from ezeep_async.auth.stores.file_locks import FileLocks
+
         return FileLocks(self._target)
 
     # --- in worker threads
@@ -137,10 +141,14 @@ class FileTokenStore(ThreadedStore):
         return Path(os.path.realpath(self._path))
 
     def _new_lock(self) -> BaseFileLock:
+        from filelock import FileLock  # slow to import, and not needed to read the file
+
         # thread_local=False: one worker thread locks it, another one releases it.
         return FileLock(_lock_of(self._target()), mode=FILE_MODE, thread_local=False)
 
     def _try_lock(self, lock: BaseFileLock) -> bool:
+        from filelock import Timeout
+
         path, target = Path(lock.lock_file), self._target()
         if not os.path.lexists(path):
             self._document()  # raises before the lock file is created, if this is not a token file

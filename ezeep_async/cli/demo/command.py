@@ -7,26 +7,21 @@ import re
 from html import unescape
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import aiohttp
 import attrs
-from yarl import URL
 
-from ezeep_async import (
-    AuthorizationDenied,
-    DesiredState,
-    EzeepSession,
-    FileTokenStore,
-    MemoryTokenStore,
-    Plan,
-    Report,
-)
+from ezeep_async import AuthorizationDenied, DesiredState
 from ezeep_async.cli.demo.sandbox import Seed, Users, check_token_file
 from ezeep_async.cli.signals import cancel_on_signals
 from ezeep_async.cli.terminal.output import complain
 from ezeep_async.cli.terminal.screen import Screen, Steps
-from ezeep_async.provisioning import Event
-from ezeep_async.sandbox import Sandbox
+
+
+if TYPE_CHECKING:
+    from ezeep_async import EzeepSession, Plan, Report
+    from ezeep_async.provisioning import Event
+    from ezeep_async.sandbox import Sandbox
 
 
 BUNDLED_USERS = 134
@@ -54,6 +49,9 @@ async def demo(
         plain: Print lines instead of tables and a progress bar, as when the output is not a terminal.
     """
     cancel_on_signals()
+    from ezeep_async import EzeepSession, FileTokenStore, MemoryTokenStore
+    from ezeep_async.sandbox import Sandbox  # slow to import
+
     screen = Screen(plain=plain)
     # The file first: its errors are reported before anything starts.
     desired = await asyncio.to_thread(_read, csv)
@@ -188,6 +186,9 @@ async def allow(url: str) -> str:
 
     Raises `AuthorizationDenied` with the message of the page if it is an error.
     """
+    import aiohttp
+    from yarl import URL
+
     async with aiohttp.ClientSession() as browser:
         async with browser.get(url, allow_redirects=False) as response:
             if redirect := response.headers.get("Location"):  # an error that the application receives

@@ -7,15 +7,19 @@ import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
 
-from ezeep_async import FileTokenStore, TokenStoreCorrupt, TokenStoreError
+from ezeep_async import TokenStoreCorrupt, TokenStoreError
 from ezeep_async.cli.connection import AtLeastOne
 from ezeep_async.cli.signals import cancel_on_signals
 from ezeep_async.cli.terminal.output import complain, write_document, write_error
-from ezeep_async.sandbox import BehaviourOptions, Sandbox
+
+
+if TYPE_CHECKING:
+    from ezeep_async import FileTokenStore
+    from ezeep_async.sandbox import Sandbox
 
 
 Users = Annotated[AtLeastOne, Parameter(help="Number of users in the organization.")]
@@ -51,6 +55,8 @@ async def sandbox(
         job_seconds: Seconds that a print job takes.
     """
     cancel_on_signals()
+    from ezeep_async.sandbox import BehaviourOptions, Sandbox  # slow to import
+
     options = BehaviourOptions(port=port or 0, expires_in=expires_in, job_seconds=job_seconds)
     if redirect_uri:
         options["redirect_uris"] = tuple(redirect_uri)
@@ -79,6 +85,8 @@ async def _tokens(server: Sandbox, token_file: Path | None) -> AsyncGenerator[Pa
     if token_file is None:
         yield None
         return
+    from ezeep_async import FileTokenStore
+
     store = await asyncio.to_thread(FileTokenStore, str(token_file))
     store.bind(server.oauth_app.client_id, server.endpoints.account)
     await check_token_file(store)

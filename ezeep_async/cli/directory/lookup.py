@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 from uuid import UUID
 
 from cyclopts import Parameter
@@ -13,15 +13,17 @@ from ezeep_async import (
     AccountUser,
     AmbiguousName,
     ExternalGroup,
-    EzeepSession,
     Group,
     InconsistentListing,
     NotFound,
-    Paginator,
     PermissionDenied,
     User,
 )
 from ezeep_async.provisioning import normalize_email, normalize_group_name
+
+
+if TYPE_CHECKING:
+    from ezeep_async import EzeepSession, Paginator
 
 
 T = TypeVar("T", Group, User, AccountUser)

@@ -6,20 +6,16 @@ import asyncio
 import re
 import webbrowser
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 from cyclopts import Parameter, validators
-from yarl import URL
 
 from ezeep_async import (
     AccountUser,
     ApiError,
     AuthenticationError,
-    AuthorizationRequest,
     EzeepError,
-    EzeepSession,
-    KeyringTokenStore,
     PermissionDenied,
     TokenStoreError,
     TransientAuthError,
@@ -27,10 +23,14 @@ from ezeep_async import (
     UnexpectedResponse,
 )
 from ezeep_async.cli.connection import HERE, Account, Connection, Json, open_account
-from ezeep_async.cli.login.loopback import RedirectListener
 from ezeep_async.cli.terminal.output import complain, sentence, write_json
 from ezeep_async.cli.terminal.prompts import ask_line, ask_secret, in_background
 from ezeep_async.cli.terminal.screen import Screen, Whole, to_json
+
+
+if TYPE_CHECKING:
+    from ezeep_async import AuthorizationRequest, EzeepSession
+    from ezeep_async.cli.login.loopback import RedirectListener
 
 
 Seconds = Annotated[float, Parameter(validator=validators.Number(gt=0, lte=86400))]
@@ -69,6 +69,8 @@ async def login(
 
             screen.say(f"A sandbox: no real data. The password of every user is {SANDBOX_PASSWORD!r}")
         await _check_store(account)
+        from ezeep_async import EzeepSession
+
         async with EzeepSession(account.app, account.store, endpoints=account.endpoints) as session:
             if device:
                 await _pair(screen, session, timeout)
@@ -92,6 +94,8 @@ async def login(
 
 async def _check_store(account: Account) -> None:
     """Before the browser opens: check that the new token set can be stored (2-11)."""
+    from ezeep_async import KeyringTokenStore
+
     store = account.store
     try:
         if isinstance(store, KeyringTokenStore):
@@ -109,6 +113,10 @@ async def _check_store(account: Account) -> None:
 
 
 async def _in_browser(screen: Screen, session: EzeepSession, account: Account, seconds: float) -> None:
+    from yarl import URL
+
+    from ezeep_async.cli.login.loopback import RedirectListener
+
     request = session.oauth.authorization_request()
     async with RedirectListener(account.app.redirect_uri or "", request) as listener:
         screen.say(f"Opening {URL(request.url).host} in the browser. If none opens, open this address:")

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import attrs
 from cyclopts import App, Group, Parameter
 
-from ezeep_async import DesiredState, EzeepSession, Plan, Report, SafetyLimitExceeded
+from ezeep_async import Plan, SafetyLimitExceeded
 from ezeep_async.cli.connection import HERE, AtLeastOne, Connection, Json, OutFile, Yes, open_session
 from ezeep_async.cli.files import (
     check_files,
@@ -32,9 +32,13 @@ from ezeep_async.cli.provision.screen import (
 from ezeep_async.cli.terminal.output import complain, sentence, write_json
 from ezeep_async.cli.terminal.prompts import check_can_ask, confirmed, in_background
 from ezeep_async.cli.terminal.screen import Screen, Whole, to_json
-from ezeep_async.provisioning import OnMissing, Verify
 
 
+if TYPE_CHECKING:
+    from ezeep_async import DesiredState, EzeepSession, Report
+
+
+Verify = Literal["fresh", "trust-plan"]
 FAILED = 1
 """The exit code if something failed, or nothing could be done."""
 PENDING = 2
@@ -79,7 +83,7 @@ class Planning:
     """The organization of new groups; by default the one that all groups belong to."""
     no_create_groups: bool | None = None
     """Report a group that does not exist as an error."""
-    on_missing: OnMissing | None = None
+    on_missing: Literal["error", "skip", "invite"] | None = None
     """Members who are not in the organization: stop (error, the default), skip them, or invite them. Invited people get
     their groups when the same command runs again after they have joined."""
     allow_external: bool | None = None

@@ -7,12 +7,17 @@ import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from ezeep_async import Plan, Report, SafetyLimitExceeded, report_of
+from ezeep_async import SafetyLimitExceeded
 from ezeep_async.cli.signals import stop_on_signals
 from ezeep_async.cli.terminal.screen import Screen, Whole
-from ezeep_async.provisioning import Event, OnEvent
 from ezeep_async.provisioning.wording import counted, some
+
+
+if TYPE_CHECKING:
+    from ezeep_async import Plan, Report
+    from ezeep_async.provisioning import Event, OnEvent
 
 
 STYLES = {"+": "green", "-": "red", "!": "yellow", "~": "dim"}
@@ -70,6 +75,8 @@ async def follow(
             try:
                 return await start(on_event)
             except asyncio.CancelledError as cancelled:
+                from ezeep_async import report_of
+
                 return report_of(cancelled)
 
         def stop() -> None:

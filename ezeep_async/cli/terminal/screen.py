@@ -7,15 +7,13 @@ import json
 import re
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
-from typing import TextIO, cast
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import attrs
-import segno
-from rich import progress
 from rich.box import HEAVY, SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
@@ -24,6 +22,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ezeep_async.cli.terminal.output import clean, is_terminal, width_of
+
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 PLAIN_STEPS = 4
@@ -36,8 +38,6 @@ QR_BORDER = 2
 DUMB_HEIGHT = 25
 PANEL_MARGIN = 10
 """Columns of a panel around its text."""
-WIDTH_FOR_BAR = 60
-"""Columns of a terminal that shows a bar, the rate and the remaining time."""
 
 _QUOTED = re.compile(r"""(?<![^\s(\[])(["']).*?\1(?=[.,:;?!)\]]*(?:\s|$))""")
 _KEPT_SPACE = "\N{BRAILLE PATTERN BLANK}"
@@ -90,6 +90,8 @@ def _plain_value(value: object) -> object:
 
 def _qr_code(text: str, width: int) -> str:
     """The picture, empty if the terminal is too narrow or the text too long for it."""
+    import segno  # slow to import, and only a pairing needs it
+
     try:
         code = segno.make_qr(text, error="l")
     except segno.DataOverflowError:
@@ -107,37 +109,10 @@ class PipeConsole(Console):
         raise BrokenPipeError
 
 
-class _Unfailing:
-    """A terminal that may be closed while it shows a bar: the run goes on, and has its report."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        with suppress(OSError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            self._stream.flush()
-
-
-class _Rate(progress.ProgressColumn):
-    """Steps per second."""
-
-    def render(self, task: progress.Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.{0 if speed >= 10 else 1}f}/s", style="dim")
-
-
 class Steps:
     """The progress of a run, as a bar or in a few lines."""
 
-    def __init__(self, screen: Screen, total: int, bar: progress.Progress | None) -> None:
+    def __init__(self, screen: Screen, total: int, bar: Progress | None) -> None:
         self._screen = screen
         self._total = total
         self._bar = bar
@@ -272,18 +247,7 @@ class Screen:
         if self.plain or self._console.is_dumb_terminal:
             yield Steps(self, total, None)
             return
-        columns: list[progress.ProgressColumn] = [progress.TextColumn("  "), progress.MofNCompleteColumn()]
-        if self._width >= WIDTH_FOR_BAR:
-            columns.insert(1, progress.BarColumn(min(40, self._width - WIDTH_FOR_BAR + 10)))
-            columns += [_Rate(), progress.TimeRemainingColumn(elapsed_when_finished=True)]
-        columns.append(progress.TextColumn("{task.fields[failed]}", style="yellow", markup=False))
-        self._console.file = cast("TextIO", _Unfailing(self._stream))
-        # Output to a file goes there also while a bar is shown.
-        to_bar = is_terminal(sys.stderr)
-        try:
-            with progress.Progress(
-                *columns, console=self._console, redirect_stdout=False, redirect_stderr=to_bar
-            ) as bar:
-                yield Steps(self, total, bar)
-        finally:
-            self._console.file = self._stream
+        from ezeep_async.cli.terminal.bar import progress_bar
+
+        with progress_bar(self._console, self._width) as bar:
+            yield Steps(self, total, bar)

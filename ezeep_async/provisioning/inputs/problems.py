@@ -115,6 +115,8 @@ class Collector:
         if not isinstance(text, str):
             self.note_problem(line, f"the {what} must be text, not {shortened(repr(text))}")
             return None
+        if text.isascii() and (found := known.get(text)) is not None:  # it is normalized already
+            return found
         normalized = normalize(text)
         if normalized not in known:
             if (problem := problem_of(normalized)) is not None:

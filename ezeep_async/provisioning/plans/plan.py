@@ -13,10 +13,8 @@ import attrs
 
 from ezeep_async._text.text_files import is_blank, text_of
 from ezeep_async._wire.converter import decode_json, encode
-from ezeep_async._wire.structuring import register_union, structure, unstructure
 from ezeep_async.errors import SafetyLimitExceeded, UnexpectedResponse
 from ezeep_async.provisioning.plans.changes import (
-    KINDS,
     Change,
     ChangeAssignments,
     ChangeMemberships,
@@ -38,8 +36,6 @@ PRINTER_FIELDS: Mapping[str, object] = {"printers": {}, "assignments": 0, "assig
 """What versions 1 and 2 do not have, and its values in a plan without printers."""
 MIN_REMOVALS_OF_SHARE = 5
 """Removals that a share always allows, because a share of few memberships rounds to none."""
-
-register_union(Change, "kind", KINDS)
 
 
 @attrs.frozen(kw_only=True)
@@ -248,6 +244,8 @@ class Plan:
 
     def to_json(self) -> str:
         """Return the plan as JSON, for `from_json` in a later process or on another machine."""
+        from ezeep_async.provisioning.plans.saved import unstructure
+
         fields = cast("dict[str, object]", unstructure(self))
         version = VERSION
         if not self.has_printers:
@@ -266,6 +264,8 @@ class Plan:
         Raises:
             ValueError: The text is not a plan, or is damaged. The message contains the JSON path.
         """
+        from ezeep_async.provisioning.plans.saved import structure
+
         if is_blank(text):
             raise ValueError("this is not a plan: it is empty")
         try:

@@ -97,7 +97,10 @@ class Writer:
         error: EzeepError | None = None
         result: object
         try:
-            outcome, result = await self._write(change, begin)
+            if isinstance(change, Regrouping):
+                outcome, result = await self._regroup(change, begin)
+            else:
+                outcome, result = await self._write(change, begin)
         except EzeepError as raised:
             error = result = raised
             may_have_happened = raised.may_have_happened or isinstance(raised, UnexpectedResponse)
@@ -111,8 +114,9 @@ class Writer:
             group_id = self.known.created.get(change.name)
         made = result if isinstance(result, Made) else None
         if made is not None and isinstance(change, Regrouping):
-            added = self._among(change.add, made.after - made.before)
-            removed = self._among(change.remove, made.before - made.after)
+            after = made.after
+            added = self._among(change.add, after - made.before)
+            removed = self._among(change.remove, made.before - after) if change.remove else ()
             # The possible part of the change is made, although another group could not be created.
             if (error := self._not_created(change)) is not None:
                 outcome = "failed"
@@ -140,10 +144,10 @@ class Writer:
             # The log has its start, which is enough for undo.
             logger.critical("%s: %s, which is not in the audit log: %s", row.change, row.outcome, error)
 
-    async def _write(self, change: Change, begin: Begin) -> tuple[Outcome, object]:
+    async def _write(
+        self, change: CreateGroup | InvitePerson | DeleteGroup, begin: Begin
+    ) -> tuple[Outcome, object]:
         """Make a change, unless it is not needed. Return its outcome, and the result with the attempts and request id."""
-        if isinstance(change, Regrouping):
-            return await self._regroup(change, begin)
         if isinstance(change, CreateGroup):
             return await self._create(change, begin)
         if isinstance(change, InvitePerson):
@@ -206,6 +210,8 @@ class Writer:
         return not begun
 
     def _not_created(self, change: Regrouping) -> EzeepError | None:
+        if all(group.id for group in change.add):
+            return None
         names = [repr(group.name) for group in change.add if self.known.id_of(group) is None]
         return EzeepError(f"{', '.join(names)} could not be created") if names else None
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 from uuid import UUID, uuid4
 
 import attrs
@@ -18,7 +18,6 @@ from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._text.cleaning import cleaned_path
 from ezeep_async._text.text_files import UTF8_BOM, NotText, line_of, without_bom
 from ezeep_async._wire.converter import decode, encode
-from ezeep_async._wire.structuring import unstructure
 from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.auth.stores.private import open_private
 from ezeep_async.errors import AuditLogError, UnexpectedResponse
@@ -70,6 +69,10 @@ class AuditRecord:
     error: str = ""
     printer_id: UUID | None = None
     """Only in lines about printers."""
+
+
+_FIELDS = tuple(field.name for field in attrs.fields(AuditRecord))
+"""In this order: a line begins with the id of its run."""
 
 
 class AuditLog:
@@ -140,7 +143,7 @@ class AuditLog:
         """Append a line, and wait until it is on the disk. Lines that arrive during an append share the next one."""
         if self._pid != os.getpid():
             raise AuditLogError(f"the run of the audit log {self.path} belongs to the parent process")
-        fields = cast("dict[str, object]", unstructure(record))
+        fields = {name: getattr(record, name) for name in _FIELDS}
         if record.printer_id is None:
             del fields["printer_id"]
         self._lines.append(encode(fields) + b"\n")

@@ -1,0 +1,49 @@
+"""Help texts, without a Markdown parser: that takes longer to import than the rest of `ezeep --help` takes."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpPanel
+    from cyclopts.help.formatters import DefaultFormatter
+    from rich.console import Console, ConsoleOptions
+
+_LINE_BREAK = re.compile(r"(?<=\S)\n *(?=\S)")
+"""A line break inside a paragraph of a docstring, with the indentation of the next line. Blank lines stay."""
+
+
+class HelpFormatter:
+    """Formats help as cyclopts does, for `help_format="plaintext"`, with paragraphs that fill the lines."""
+
+    @cached_property
+    def _formatter(self) -> DefaultFormatter:
+        from cyclopts.help.formatters import DefaultFormatter
+
+        return DefaultFormatter()
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Show a panel."""
+        for entry in panel.entries:
+            _join_lines(entry.description)
+        self._formatter(console, options, panel)
+
+    def render_usage(self, console: Console, options: ConsoleOptions, usage: object) -> None:
+        """Show the usage."""
+        self._formatter.render_usage(console, options, usage)
+
+    def render_description(self, console: Console, options: ConsoleOptions, description: object) -> None:
+        """Show the description."""
+        _join_lines(description)
+        self._formatter.render_description(console, options, description)
+
+
+def _join_lines(description: object) -> None:
+    text = getattr(description, "primary_renderable", None)
+    if isinstance(text, Text):
+        text.plain = _LINE_BREAK.sub(" ", text.plain)
