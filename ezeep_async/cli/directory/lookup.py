@@ -23,10 +23,10 @@ from ezeep_async.provisioning import normalize_email, normalize_group_name
 
 
 if TYPE_CHECKING:
-    from ezeep_async import EzeepSession, Paginator
+    from ezeep_async import EzeepSession, Paginator, PrinterAssignment
 
 
-T = TypeVar("T", Group, User, AccountUser)
+T = TypeVar("T", Group, User, AccountUser, "PrinterAssignment")
 GroupName = Annotated[str, Parameter(help="The group's id or exact name.")]
 UserName = Annotated[str, Parameter(help="The user's id, or e-mail address.")]
 
