@@ -66,7 +66,7 @@ def member_problem(member: str) -> str | None:
     """
     if not member:
         return "the member is blank"
-    if is_hyphenated_uuid(member) or _is_email(member):
+    if _HYPHENATED_UUID.fullmatch(member) or _is_email(member):
         return None
     return f"the member {shortened(member)!r} is neither an e-mail address nor a user id"
 

@@ -148,8 +148,10 @@ def _read_row(cells: list[str], header: _Header, number: int, collector: Collect
     several = header.named == GROUPS
     # The group of a row is checked first: its problem comes first.
     names = [] if several else [collector.check_group(named, number)]
-    check, table = collector.part(header.item)
-    item = check(_member_of(cell) if header.item == MEMBER else unprotected(cell), number)
+    if header.item == MEMBER:
+        item, table = collector.check_member(_member_of(cell), number), collector.groups
+    else:
+        item, table = collector.check_printer(unprotected(cell), number), collector.printers
     if several and named.strip():
         names = [collector.check_group(name, number) for name in named.split(GROUP_SEPARATOR)]
     for group in names:

@@ -128,12 +128,11 @@ def _read_mapping(children: Iterator[Node], collector: Collector) -> None:
 
 def _read_group(key: Node, value: Node, collector: Collector) -> None:
     name = collector.check_group(key.plain, key.line)
-    is_long = any(child.text.strip().casefold() in _PARTS for child in value.children or ())
-    hint = (
-        f"; members and printers of groups stand below {GROUPS!r}"
-        if is_long and value.kind == "mapping"
-        else ""
-    )
+    hint = ""
+    if value.kind == "mapping" and any(
+        child.text.strip().casefold() in _PARTS for child in value.children or ()
+    ):
+        hint = f"; members and printers of groups stand below {GROUPS!r}"
     _read_list(MEMBER, key, value, name, collector, hint)
 
 
