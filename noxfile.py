@@ -20,7 +20,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 WRONG = "wrong_calls.py"
-EVERYTHING = ".[cli,redis,keyring,otel,yaml]"
+EVERYTHING = ".[cli,redis,keyring,otel,yaml,fast]"
 
 
 def _group(name: str) -> list[str]:
@@ -108,7 +108,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.parametrize("kind", ["eager", "uvloop", "debug"])
 def loops(session: nox.Session, kind: str) -> None:
     """The suite on eager tasks (Python 3.12), on uvloop, and in asyncio's debug mode: `nox -s "loops(kind='eager')"`."""
-    session.install(EVERYTHING, *_group("tests"), *(["uvloop"] if kind == "uvloop" else []))
+    session.install(EVERYTHING, *_group("tests"))
     env = {"EVENT_LOOP": kind, "PYTHONSAFEPATH": "1"}
     if kind == "debug":
         env["PYTHONASYNCIODEBUG"] = "1"
@@ -169,7 +169,9 @@ def typing(session: nox.Session) -> None:
         wheel = _build(session, folder)
         session.install(*_group("typing"))
         # The interpreter's own name for the package: extras cannot be asked of a bare path on every installer.
-        session.install("--force-reinstall", f"ezeep_async[cli,redis,keyring,otel,yaml] @ {wheel.as_uri()}")
+        session.install(
+            "--force-reinstall", f"ezeep_async[cli,redis,keyring,otel,yaml,fast] @ {wheel.as_uri()}"
+        )
         session.run("mypy", "ezeep_async", "noxfile.py")
         session.run("pyright", "ezeep_async", "noxfile.py")
         # From elsewhere, so that the installed wheel is what is seen, and not this folder.
@@ -219,7 +221,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Ratios against peers in the same run. Not a test: nothing fails here."""
-    session.install(".")
-    for script in sorted(Path("benchmarks").glob("bench_*.py")):
-        session.run("python", str(script), *session.posargs)
+    """Costs beside peers, with the figures of docs/performance.md. Not a test. `-- --quick`: a short look; `-- pace`: another one."""
+    session.install(".[cli,fast]", *_group("bench"))
+    given = session.posargs or ["--out", "docs"]
+    if (other := Path("benchmarks", f"bench_{given[0]}.py")).exists():
+        session.run("python", str(other), *given[1:])
+    else:
+        session.run("python", "benchmarks/run.py", *given)

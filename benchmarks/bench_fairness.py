@@ -1,6 +1,6 @@
 """How long one call takes while a job of 1000 writes has the same session busy, beside a session that is idle.
 
-    python benchmarks/bench_fairness.py [--rounds 5] [--writes 1000] [--latency 0.05] [--concurrency 8]
+    nox -s bench -- fairness [--rounds 5] [--writes 1000] [--latency 0.05] [--concurrency 8]
 
 The server is the sandbox in a process of its own. The single call comes ten times during each job, whether the one before
 has been answered or not: with the job begun all at once, and with the job in `session.background()`. Printed are medians

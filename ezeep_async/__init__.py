@@ -50,8 +50,6 @@ if TYPE_CHECKING:
         PrintFailed,
         RateLimited,
         ReauthorizationRequired,
-        ReportFailed,
-        ReportTimeout,
         RequestTimeout,
         SafetyLimitExceeded,
         ServerError,
@@ -89,6 +87,7 @@ if TYPE_CHECKING:
     from ezeep_async.provisioning.plans.plan import Plan
     from ezeep_async.provisioning.runs.report import ProvisioningFailed, Report, report_of
     from ezeep_async.resources.printing import PrintJob
+    from ezeep_async.resources.reports import ReportFailed, ReportTimeout
     from ezeep_async.session import EzeepSession
     from ezeep_async.settings import Endpoints, Settings
 
@@ -215,7 +214,7 @@ _NAMES = {
     "blocking.descriptors": "BlockingPaginator",
     "blocking.printing": "BlockingPrintJob",
     "blocking.session": "BlockingSession run_sync",
-    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired ReportFailed ReportTimeout RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",
+    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",
     "models.accounts": "AccountUser Invitation",
     "models.assignments": "AssignedGroup PrinterAssignment",
     "models.connectors": "Connector Driver",
@@ -234,6 +233,7 @@ _NAMES = {
     "provisioning.plans.plan": "Plan",
     "provisioning.runs.report": "ProvisioningFailed Report report_of",
     "resources.printing": "PrintJob",
+    "resources.reports": "ReportFailed ReportTimeout",
     "session": "EzeepSession",
     "settings": "Endpoints Settings",
 }

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
 
-from ezeep_async._exclusive import Exclusive, Lost
+from ezeep_async._exclusive import Exclusive, Held
 from ezeep_async._http.sender import Sender, send_oauth
 from ezeep_async._http.stats import Stats
 from ezeep_async._http.storage import Storage
@@ -196,11 +195,12 @@ class Core:
         """A client for uploads to the storage of the print service."""
         return self._sender.storage()
 
-    async def exclusive(self, *name: str) -> AbstractAsyncContextManager[Lost]:
+    async def exclusive(self, *name: str) -> Held:
+        """Acquire the lock of `name`. The caller must release it."""
         if self._to_open is not None or self._closing is not None:
             await self.open()
         self._check_loop()
-        return self._exclusive.hold(*name)
+        return await self._exclusive.acquire(*name)
 
     # A default argument, as the module's globals are gone when it is collected at the end of the interpreter.
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:

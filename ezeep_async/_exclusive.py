@@ -1,4 +1,4 @@
-"""Locks for one user, or for creating groups in one organization.
+"""Locks for one user, for one printer, or for creating groups in one organization.
 
 They always hold in this process. If the token store has shared locks, they hold between processes too.
 """
@@ -12,9 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import attrs
 
@@ -33,7 +31,6 @@ CHECK_CLOSED_LOOPS_S = 5.0
 Name = tuple[str, ...]
 QueuePlace = asyncio.Future[None]
 """Done when its owner is first in the queue, which means that it holds the lock."""
-Lost = Callable[[], bool]
 
 
 class _Queues:
@@ -42,7 +39,7 @@ class _Queues:
     def __init__(self) -> None:
         # Held for a few dictionary operations, never over an await: callers may be on several threads.
         self._guard = threading.Lock()
-        self._queues: dict[Name, deque[QueuePlace]] = {}
+        self._queues: dict[Name, list[QueuePlace]] = {}
 
     def __len__(self) -> int:
         return len(self._queues)
@@ -51,7 +48,10 @@ class _Queues:
         """Wait for the lock. `leave` must follow."""
         place: QueuePlace = asyncio.get_running_loop().create_future()
         with self._guard:
-            self._queues.setdefault(name, deque()).append(place)
+            queue = self._queues.setdefault(name, [])
+            queue.append(place)
+            if queue[0] is place:
+                return place
         try:
             while self._first(name) is not place:
                 await asyncio.wait({place}, timeout=CHECK_CLOSED_LOOPS_S)
@@ -67,6 +67,9 @@ class _Queues:
             if queue is None or place not in queue:  # a forked child has queues of its own
                 return
             queue.remove(place)
+            if not queue:
+                del self._queues[name]
+                return
         while (first := self._first(name)) is not None:
             with contextlib.suppress(RuntimeError):  # its loop was closed just now: `_first` drops it
                 first.get_loop().call_soon_threadsafe(_give, first)
@@ -76,7 +79,7 @@ class _Queues:
         with self._guard:
             queue = self._queues.get(name)
             while queue and queue[0].get_loop().is_closed():
-                queue.popleft()
+                queue.pop(0)
             if queue:
                 return queue[0]
             self._queues.pop(name, None)
@@ -101,6 +104,32 @@ if hasattr(os, "register_at_fork"):
 
 
 @attrs.define(eq=False, repr=False)
+class Held:
+    """A lock that the caller holds. Not a context manager: each write would pay for its generator."""
+
+    _name: Name
+    _place: QueuePlace
+    _manager: AbstractAsyncContextManager[HeldLock | None] | None = None
+    """Releases the shared lock. None without one."""
+    _shared: HeldLock | None = None
+
+    def lost(self) -> bool:
+        """Whether the shared lock was lost since."""
+        return self._shared is not None and self._shared.lost
+
+    async def release(self) -> None:
+        """Release the lock. Call it once, whatever happened while it was held."""
+        try:
+            if self._manager is not None:
+                await self._manager.__aexit__(None, None, None)
+        except Exception:
+            # No error: the write succeeded, and its caller must learn that.
+            logger.warning("a shared lock could not be released", exc_info=True)
+        finally:
+            queues.leave(self._name, self._place)
+
+
+@attrs.define(eq=False, repr=False)
 class Exclusive:
     """The locks of one session."""
 
@@ -114,9 +143,8 @@ class Exclusive:
     _closed: bool = False
     _waiting: set[asyncio.Timeout] = attrs.field(init=False, factory=set[asyncio.Timeout])
 
-    @asynccontextmanager
-    async def hold(self, *name: str) -> AsyncGenerator[Lost, None]:
-        """Hold the lock of `name` at this API host. Gives a function that returns whether the shared lock was lost since.
+    async def acquire(self, *name: str) -> Held:
+        """Acquire the lock of `name` at this API host. The caller must release it.
 
         Callers of one process wait in a queue, and only the first of them acquires the shared lock.
 
@@ -126,19 +154,13 @@ class Exclusive:
         """
         full_name = (self._api, *name)
         place = await queues.enter(full_name)
+        if not self._shared:
+            return Held(full_name, place)
         try:
-            manager, held = await self._acquire_shared(full_name) if self._shared else (None, None)
-            try:
-                yield lambda: held is not None and held.lost
-            finally:
-                if manager is not None:
-                    try:
-                        await manager.__aexit__(None, None, None)
-                    except Exception:
-                        # No error: the write succeeded, and its caller must learn that.
-                        logger.warning("a shared lock could not be released", exc_info=True)
-        finally:
+            return Held(full_name, place, *await self._acquire_shared(full_name))
+        except BaseException:
             queues.leave(full_name, place)
+            raise
 
     async def aclose(self) -> None:
         """End waits for shared locks with `SessionClosed`, and close these locks."""

@@ -8,8 +8,6 @@ from uuid import UUID
 
 import attrs
 
-from ezeep_async.models.reports import PrintReport
-
 
 if TYPE_CHECKING:
     from ezeep_async.models.printing import JobStatus
@@ -135,9 +133,7 @@ class TokenPersistError(TokenStoreError):
 
 
 class ApiError(EzeepError):
-    """The server responded with an error status.
-
-    Raised directly for a status that no subclass represents.
+    """The server responded with an error status. Raised directly for one that no subclass represents.
 
     Attributes:
         status: HTTP status code.
@@ -172,11 +168,7 @@ class BadRequest(ApiError):
 
 
 class PermissionDenied(ApiError):
-    """The logged-in user, or the app, does not have the permission for this call (403).
-
-    Attributes:
-        scope: OAuth scope that the call needs in addition to `printing`, such as `webhooks`; None for no other one.
-    """
+    """The logged-in user or the app lacks the permission for this call (403). `scope` is an OAuth scope to ask for."""
 
     scope: str | None = None
 
@@ -428,18 +420,6 @@ class StalePlan(EzeepError):
     def __init__(self, message: str, *, drift: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.drift = tuple(drift)
-
-
-class ReportFailed(EzeepError):
-    """The status of a report on printed jobs is neither "pending" nor "succeeded". `report` has it; create another one."""
-
-    def __init__(self, message: str, *, report: PrintReport | None = None) -> None:
-        super().__init__(message)
-        self.report = report
-
-
-class ReportTimeout(ReportFailed, TimeoutError):
-    """A report on printed jobs was not ready in time. `report` is the last one that was read. Wait for it again."""
 
 
 class AuditLogError(EzeepError):

@@ -23,6 +23,7 @@ from ezeep_async._wire.converter import decode_plain
 from ezeep_async._wire.requests import (
     LONGEST_TARGET,
     SAFE_METHODS,
+    WEBHOOKS,
     Host,
     Request,
     checked_flag,
@@ -210,7 +211,7 @@ class EzeepSession:
 
     @cached_property
     def printers(self) -> Printers:
-        """The printers that the logged-in user may print to."""
+        """Printers of the logged-in user."""
         from ezeep_async.resources.printers import Printers
 
         return Printers(self._core)
@@ -409,7 +410,7 @@ class EzeepSession:
             idempotent: Whether the request may be retried. None: only GET, HEAD and OPTIONS are.
 
         Returns:
-            The decoded JSON, or None if the response is empty.
+            The decoded JSON, or None if the response is empty. Passwords of webhooks are replaced by "***".
 
         Raises:
             ValueError: An argument is invalid. Nothing was sent.
@@ -427,7 +428,8 @@ class EzeepSession:
         if idempotent is None:
             idempotent = method in SAFE_METHODS
         checked_flag(idempotent, "idempotent")
-        request = Request(method, host, path, path, query, body, idempotent=idempotent)
+        redact = WEBHOOKS.redact if path.startswith(WEBHOOKS.path) else None
+        request = Request(method, host, path, path, query, body, idempotent=idempotent, redact=redact)
         return decode_response(request, await self._core.send(request), decode_plain)
 
     async def reconcile(self, unknown: OutcomeUnknown, /) -> Reconciled:

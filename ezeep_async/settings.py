@@ -211,7 +211,7 @@ class Settings:
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=attrs.validators.optional(_tls))
     """TLS context for all hosts, for a private certificate authority or a client certificate. Default: None."""
     shared_locks: bool = attrs.field(default=True, validator=_flag)
-    """Lock changes of a user's groups, and `groups.ensure`, across processes. Default: True.
+    """Lock changes of the groups of a user or a printer, and `groups.ensure`, across processes. Default: True.
 
     The lock is shared by the processes that use the same token store, if the store supports locks. With False, only
     the sessions of one process wait for each other."""

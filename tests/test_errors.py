@@ -12,7 +12,7 @@ import pytest
 from multidict import CIMultiDict
 
 import ezeep_async
-from ezeep_async import JobStatus, PrintReport, errors
+from ezeep_async import JobStatus, errors
 
 
 TREE: dict[str, tuple[str, ...]] = {
@@ -48,8 +48,6 @@ TREE: dict[str, tuple[str, ...]] = {
     "MissingPeople": ("EzeepError",),
     "SafetyLimitExceeded": ("EzeepError",),
     "StalePlan": ("EzeepError",),
-    "ReportFailed": ("EzeepError",),
-    "ReportTimeout": ("ReportFailed", "TimeoutError"),
     "AuditLogError": ("EzeepError",),
     "PrintFailed": ("EzeepError",),
     "JobTimeout": ("EzeepError", "TimeoutError"),
@@ -105,8 +103,6 @@ def full(name: str) -> Any:
         made = cls("message", type="zpl", supported=["pdf"])
     elif issubclass(cls, errors.UnsupportedOption):
         made = cls("message", option="paper", available=["A4"])
-    elif issubclass(cls, errors.ReportFailed):
-        made = cls("message", report=PrintReport(report_id="r7", status="failed"))
     elif issubclass(cls, errors.StalePlan):
         made = cls("message", drift=["a is gone", "b is gone"])
     else:

@@ -88,10 +88,16 @@ class Limiter:
     def waiting(self) -> int:
         return len(self._waiters) + len(self._background)
 
+    def acquire_at_once(self) -> bool:
+        """Take a slot if no wait is needed. Returns whether it did."""
+        if self._waiters or self._background or self.active >= self._window.limit or self._seconds_to_wait():
+            return False
+        self._start()
+        return True
+
     async def acquire(self, *, at_head: bool = False, background: bool = False) -> None:
         """Wait for a slot. `at_head` is for retries: it puts the call at the head of its queue."""
-        if self.active < self._window.limit and not self.waiting and not self._seconds_to_wait():
-            self._start()
+        if self.acquire_at_once():
             return
         waiter = asyncio.get_running_loop().create_future()
         queue = self._background if background else self._waiters
@@ -109,7 +115,8 @@ class Limiter:
 
     def release(self) -> None:
         self.active -= 1
-        self._dispatch()
+        if self._waiters or self._background:
+            self._dispatch()
 
     def not_refused(self) -> None:
         """Count a request that was not throttled."""

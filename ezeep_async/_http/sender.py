@@ -135,7 +135,7 @@ class Sender:
         task, cancelled_before = self._in_flight.enter()
         self._counts.calls += 1
         call = _Call(request, f"{self._id_prefix}{self._counts.calls:012x}")
-        tracing = self._tracing if self._tracing is not None and self._tracing.is_active else None
+        tracing = None if self._tracing is None else self._tracing.if_active()
         try:
             if tracing is None:
                 return await self._run(call, None)
@@ -163,7 +163,8 @@ class Sender:
         rejected: errors.AuthenticationError | None = None
         while True:
             call.attempt += 1
-            await limiter.acquire(at_head=call.attempt > 1, background=is_background)
+            if not limiter.acquire_at_once():
+                await limiter.acquire(at_head=call.attempt > 1, background=is_background)
             try:
                 started = asyncio.get_running_loop().time()
                 outcome = await self._try_once(call, rejected, tracing)
@@ -182,6 +183,8 @@ class Sender:
                             call.request_id,
                         )
                     return outcome if call.attempt == 1 else attrs.evolve(outcome, attempts=call.attempt)
+                if call.sending is not None:
+                    call.spent += call.sending.used
                 if isinstance(outcome, errors.AuthenticationError) and not call.replayed:
                     call.replayed, rejected = True, outcome
                     continue
@@ -237,8 +240,6 @@ class Sender:
             )
         except (errors.TransportError, errors.UnexpectedResponse) as error:
             return error
-        finally:
-            call.spent += attempt.used
         return response if is_success(response.status) else self._error_for(call, response)
 
     def _error_for(self, call: _Call, response: RawResponse) -> errors.EzeepError:

@@ -27,4 +27,4 @@ class Attempt(Phase, RunningTimeout):
         now = self._clock.now()
         end, deadline = now + self._read_timeout, self._began + self._seconds
         self.limit = "read_timeout" if end < deadline else "deadline"
-        self.end_at(min(end, deadline), now)
+        self.end_at(min(deadline, end), now)

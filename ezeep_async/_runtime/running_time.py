@@ -37,7 +37,8 @@ class _Clock:
     def now(self) -> float:
         """Seconds of running time."""
         seen = self.loop.time()
-        self._time += min(seen - self._seen, SLICE_S)
+        passed = seen - self._seen
+        self._time += min(SLICE_S, passed)
         self._seen = seen
         return self._time
 
@@ -68,19 +69,25 @@ _of_thread = threading.local()
 """`clock` refers to the clock that the thread used last. Limits and timers keep that alive."""
 
 
+def _running_clock() -> _Clock:
+    """The clock of the running event loop."""
+    loop = asyncio.get_running_loop()
+    latest: weakref.ref[_Clock] | None = getattr(_of_thread, "clock", None)
+    clock = None if latest is None else latest()
+    if clock is None or clock.loop is not loop:
+        clock = _Clock(loop)
+        _of_thread.clock = weakref.ref(clock)
+    return clock
+
+
 class _Limit:
     """Calls `expire` from a callback of the event loop when its running time is over."""
 
     __slots__ = ("_clock", "end", "passes")
 
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        latest: weakref.ref[_Clock] | None = getattr(_of_thread, "clock", None)
-        clock = None if latest is None else latest()
-        if clock is None or clock.loop is not loop:
-            clock = _Clock(loop)
-            _of_thread.clock = weakref.ref(clock)
-        self._clock = clock
+    _clock: _Clock
+    end: float
+    passes: int
 
     def start(self, seconds: float) -> None:
         """Start, or start again, with `seconds` of running time."""
@@ -110,25 +117,28 @@ class RunningTimeout(_Limit):
     With `started=False` it counts from the first `restart()`.
     """
 
-    __slots__ = ("_began", "_cancelling", "_expired", "_seconds", "_started", "_task", "used")
+    __slots__ = ("_began", "_cancelling", "_expired", "_seconds", "_started", "_task")
 
     def __init__(self, seconds: float, *, started: bool = True) -> None:
-        super().__init__()
+        self._clock = _running_clock()
         self._seconds = seconds
         self._started = started
         self._expired = False
         self._task: asyncio.Task[Any] | None = None
-        self.used = 0.0
-        """Seconds of running time that the block took. Set when it has ended."""
 
     def __enter__(self) -> Self:
-        self._task = asyncio.current_task()
-        assert self._task is not None  # noqa: S101  # a coroutine of the SDK runs in a task
-        self._cancelling = self._task.cancelling()
+        self._task = task = asyncio.current_task(self._clock.loop)
+        assert task is not None  # noqa: S101  # a coroutine of the SDK runs in a task
+        self._cancelling = task.cancelling()
         self._began = now = self._clock.now()
         if self._started:
             self.end_at(now + self._seconds, now)
         return self
+
+    @property
+    def used(self) -> float:
+        """Seconds of running time since the block began."""
+        return self._clock.now() - self._began
 
     def restart(self) -> None:
         """Start again, with the full time."""
@@ -146,7 +156,6 @@ class RunningTimeout(_Limit):
         # Break the reference cycle with the task: what is in a cycle is finalized late.
         task, self._task = self._task, None
         self._clock.limits.discard(self)
-        self.used = self._clock.now() - self._began
         # As in asyncio.timeout: if others cancelled the task too, it stays cancelled.
         expired = self._expired and task is not None and task.uncancel() <= self._cancelling
         task = None
@@ -160,7 +169,7 @@ class _Alarm(_Limit):
     __slots__ = ("over",)
 
     def __init__(self) -> None:
-        super().__init__()
+        self._clock = _running_clock()
         self.over: asyncio.Future[Any] = self._clock.loop.create_future()
 
     def expire(self) -> None:

@@ -152,8 +152,12 @@ def status_in(value: object) -> JobStatus | None:
     if code is not None:
         numbers = (_integer(fields.get(f"job{name}")) for name in ("pagesprinted", "pagestotal", "position"))
         return JobStatus(code, _text(fields.get("jobstatusstring")), *numbers)
-    code = _code(fields.get("code"))
-    return None if code is None else JobStatus(code, _text(fields.get("message")))
+    number = fields.get("code")
+    if not isinstance(number, int) or isinstance(
+        number, bool
+    ):  # text is the code of another part of the service
+        return None
+    return JobStatus(number, _text(fields.get("message")))
 
 
 def read_status(body: bytes) -> JobStatus:

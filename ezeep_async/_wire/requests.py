@@ -18,7 +18,7 @@ from ezeep_async._wire.converter import encode, to_plain
 from ezeep_async.settings import Endpoints
 
 
-class Host(enum.Enum):
+class Host(enum.StrEnum):
     """The hosts that receive access tokens. The values are the fields of `Endpoints`."""
 
     API = "api"
@@ -36,6 +36,7 @@ JSON = "application/json"
 LONGEST_TARGET = 8192
 """Characters of a URL, and of one parameter in it."""
 FORM = "application/x-www-form-urlencoded"
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SECRET_FIELDS = ("code", "code_verifier", "refresh_token", "password", "pairing_code", "token")
 
 
@@ -51,9 +52,12 @@ class Sink(Protocol):
         ...
 
 
-@attrs.frozen
+@attrs.define  # not frozen: that takes three times as long to create
 class Request:
-    """One request. The path is quoted. It ends in a slash, but for webhooks and reports: the server redirects otherwise."""
+    """One request, never changed. The path is quoted.
+
+    It ends in a slash, but for webhooks and reports: the server redirects otherwise.
+    """
 
     method: str
     host: Host
@@ -105,6 +109,14 @@ def as_id(value: object, what: str) -> UUID:
     return as_uuid(
         value if isinstance(value, UUID | str) else cast("UUID", getattr(value, "id", value)), what
     )
+
+
+def id_text(value: UUID | str, what: str) -> str:
+    """An id as the API writes it. Raises `ValueError` if it is not a UUID."""
+    # Most ids are written like that already: three times as fast as a UUID and its text.
+    if isinstance(value, str) and _ID.fullmatch(value):
+        return value
+    return str(as_uuid(value, what))
 
 
 def checked_text(
@@ -177,28 +189,34 @@ class Collection:
     redact: Callable[[bytes], bytes] | None = None
 
     def page(self, params: Mapping[str, str], body: bytes | None = None) -> Request:
-        return self._all("GET", body, query=urlencode(params))
+        return Request("GET", self.host, self.path, self.path, _query(params), body, redact=self.redact)
 
     def get(self, item: UUID | str) -> Request:
         return self._one("GET", item)
 
     def create(self, values: Mapping[str, object], secrets: tuple[str, ...] = ()) -> Request:
         """Create a record. Not idempotent: a repetition creates another one."""
-        request = self._all("POST", encode(values))
-        return attrs.evolve(request, idempotent=False, secrets=secrets)
+        body = encode(values)
+        return Request(
+            "POST",
+            self.host,
+            self.path,
+            self.path,
+            body=body,
+            idempotent=False,
+            secrets=secrets,
+            redact=self.redact,
+        )
 
-    def patch(self, item: UUID, values: Mapping[str, object]) -> Request:
+    def patch(self, item: UUID | str, values: Mapping[str, object]) -> Request:
         """Set the given fields. Idempotent: the values are absolute."""
         return self._one("PATCH", item, encode(values))
 
-    def put(self, item: UUID, values: Mapping[str, object]) -> Request:
+    def put(self, item: UUID | str, values: Mapping[str, object]) -> Request:
         return self._one("PUT", item, encode(values))
 
     def delete(self, item: UUID, body: bytes | None = None) -> Request:
         return self._one("DELETE", item, body)
-
-    def _all(self, method: str, body: bytes | None, query: str = "") -> Request:
-        return Request(method, self.host, self.path, self.path, query, body, redact=self.redact)
 
     def _one(self, method: str, item: UUID | str, body: bytes | None = None) -> Request:
         path, end = (self.path, "/") if self.path.endswith("/") else (f"{self.path}/", "")
@@ -206,6 +224,14 @@ class Collection:
         return Request(
             method, self.host, f"{path}{text}{end}", f"{path}{{id}}{end}", body=body, redact=self.redact
         )
+
+
+def _query(params: Mapping[str, str]) -> str:
+    # Four times faster than `urlencode` for the query of nearly every page, which is two numbers.
+    text = "".join([*params, *params.values()])
+    if text.isascii() and text.isalnum():
+        return "&".join([f"{name}={value}" for name, value in params.items()])
+    return urlencode(params)
 
 
 GROUPS = Collection(Host.API, "/printing/v1/groups/")
@@ -228,7 +254,7 @@ def report_download(report_id: str, sink: Sink) -> Request:
     return Request("GET", REPORTS.host, path, REPORTS.path + "/{id}/download", sink=sink)
 
 
-def memberships(group_ids: Iterable[UUID]) -> list[dict[str, str]]:
+def memberships(group_ids: Iterable[UUID | str]) -> list[dict[str, str]]:
     """Group ids as a user record has them. Sorted, so that equal sets give equal bytes."""
     return [{"group_id": text} for text in sorted(str(group_id) for group_id in group_ids)]
 

@@ -158,4 +158,5 @@ class RetryBudget:
         return True
 
     def success(self) -> None:
-        self._credits = min(RETRY_CREDITS, self._credits + CREDITS_PER_SUCCESS)
+        if self._credits < RETRY_CREDITS:
+            self._credits = min(RETRY_CREDITS, self._credits + CREDITS_PER_SUCCESS)

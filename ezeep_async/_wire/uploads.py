@@ -33,16 +33,13 @@ class StoragePut:
     headers: Mapping[str, str]
     parts: Sequence[Part] = attrs.field(repr=False)
     """The body, in pieces that are not copied together."""
+    secrets: tuple[str, ...] = attrs.field(repr=False)
+    """The parts of the address that the storage may repeat."""
 
     @property
     def size(self) -> int:
         """Bytes of the body."""
         return sum(map(len, self.parts))
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The parts of the address that the storage may repeat."""
-        return (self.url, *secrets_of_url(self.url))
 
 
 @attrs.frozen
@@ -53,17 +50,17 @@ class UploadTarget:
     url: Secret
     expires: datetime | None
     """End of that right, by the clock of the storage. None if the address does not say it."""
+    secrets: tuple[str, ...] = attrs.field(repr=False)
 
     def put_blob(self, parts: Sequence[Part]) -> StoragePut:
         """Upload a whole document."""
         headers = {"x-ms-blob-type": "BlockBlob", "x-ms-blob-content-type": "application/octet-stream"}
-        return StoragePut("PUT blob", self.url, headers, parts)
+        return StoragePut("PUT blob", self.url, headers, parts, self.secrets)
 
     def put_block(self, number: int, part: Part) -> StoragePut:
         """Upload one block. It belongs to the document once the list of blocks is put."""
-        return StoragePut(
-            "PUT block", self._with(f"comp=block&blockid={quote(_block_id(number), safe='')}"), {}, [part]
-        )
+        url = self._with(f"comp=block&blockid={quote(_block_id(number), safe='')}")
+        return StoragePut("PUT block", url, {}, [part], self.secrets)
 
     def put_block_list(self, count: int) -> StoragePut:
         """Make a document of the blocks.
@@ -73,7 +70,7 @@ class UploadTarget:
         listed = "".join(f"<Latest>{_block_id(number)}</Latest>" for number in range(count))
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'.encode()
         headers = {"Content-Type": "application/xml", "x-ms-blob-content-type": "application/octet-stream"}
-        return StoragePut("PUT block list", self._with("comp=blocklist"), headers, [body])
+        return StoragePut("PUT block list", self._with("comp=blocklist"), headers, [body], self.secrets)
 
     def _with(self, query: str) -> Secret:
         return Secret(f"{self.url}&{query}" if "?" in self.url else f"{self.url}?{query}")
@@ -106,7 +103,8 @@ def upload_target(body: bytes) -> UploadTarget:
         raise InsecureEndpoint(
             f"the address for the upload, on {host}, is not https: the document is not sent. Check the print service"
         )
-    return UploadTarget(file_id, Secret(address.partition("#")[0]), _time(expiry))
+    signed = Secret(address.partition("#")[0])
+    return UploadTarget(file_id, signed, _time(expiry), (signed, *secrets_of_url(signed)))
 
 
 def _time(text: str | None) -> datetime | None:

@@ -325,11 +325,7 @@ def current() -> Portal:
 
 def called_from_event_loop() -> bool:
     """Return whether this thread runs an event loop, which a blocking call would stop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    return asyncio._get_running_loop() is not None  # get_running_loop() raises, which takes ten times as long
 
 
 def _in_notebook_cell() -> bool:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._wire.uploads import Part
 from ezeep_async.blocking import portal
 from ezeep_async.blocking.descriptors import Twin, call, listing, shaped
@@ -106,7 +107,8 @@ class _Exchange(Generic[R]):
     async def step(self, parts: list[Part] | None = None) -> bool:
         """Give the next parts, none of them at the end. Return whether more are wanted."""
         if self._task is None:
-            self._task = asyncio.ensure_future(self._run())
+            # `on_progress` of the caller may exit: that must not end the event loop.
+            self._task = ContainedTask(self._run())
         if parts is not None:
             self._given, self._has_ended = parts, not parts
             self._is_hungry.clear()
@@ -121,7 +123,7 @@ class _Exchange(Generic[R]):
     async def outcome(self) -> R:
         """Return the result of the call, which has ended."""
         assert self._task is not None  # noqa: S101  # a step was made
-        return await self._task
+        return self._task.result()
 
     async def aclose(self) -> None:
         """Cancel the call, and wait for its end."""

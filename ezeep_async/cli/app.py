@@ -46,6 +46,23 @@ COMMANDS = {
         "List, show, create, rename and delete groups, and list their members.",
     ),
     "users": ("directory.users:users_app", "List and show users, and change the groups of one."),
+    "assignments": (
+        "administration.assignments:assignments_app",
+        "List printers with their groups, and assign printers to groups.",
+    ),
+    "connectors": (
+        "administration.connectors:connectors",
+        "List the connectors of the organization: hubs, print servers and virtual ones.",
+    ),
+    "webhooks": (
+        "administration.webhooks:webhooks_app",
+        "List, create and delete endpoints that ezeep posts events to.",
+    ),
+    "reports": ("administration.reports:reports_app", "Store reports on printed jobs as CSV."),
+    "api": (
+        "administration.api:api",
+        "Send a request with the stored token, and print the JSON of the response.",
+    ),
     "sandbox": (
         "demo.sandbox:sandbox",
         "Run a sandbox on loopback until Ctrl-C, and print the environment variables for it.",

@@ -33,7 +33,7 @@ REDIRECT_URI = "http://127.0.0.1:8400/callback"
 """The redirect address, unless another one is registered for the client."""
 PATHS = frozenset({"client_secret_file", "token_file"})
 URLS = ("account_url", "api_url", "print_url")
-SETTINGS = PATHS | {"client_id", "client_secret", "redirect_uri", "token_store", *URLS}
+SETTINGS = PATHS | {"client_id", "client_secret", "redirect_uri", "scope", "token_store", *URLS}
 LARGEST_FILE = 1024 * 1024
 """Bytes that are read of a file."""
 _BACKSLASHES = (
@@ -80,6 +80,8 @@ class Connection:
     """The URL of another printing service. Else EZEEP_API_URL."""
     print_url: str | None = None
     """The URL of another service for print jobs. Else EZEEP_PRINT_URL."""
+    scope: str | None = None
+    """The OAuth scopes that a login asks for, such as "printing webhooks reporting". Else EZEEP_SCOPE, or printing."""
     sandbox: bool = False
     """Use a sandbox that starts and ends with this command."""
 
@@ -114,7 +116,9 @@ class Account:
         """Create a session. In a sandbox its admin is logged in."""
         from ezeep_async import EzeepSession
 
-        tokens = None if self.sandbox is None else self.sandbox.tokens()
+        tokens = None
+        if self.sandbox is not None:
+            tokens = self.sandbox.tokens(scope=" ".join(self.sandbox.behaviour.scopes))
         return EzeepSession(self.app, self.store, tokens, self.endpoints)
 
 
@@ -135,7 +139,8 @@ async def open_account(connection: Connection, *, redirect_uri: str | None = Non
 
         redirect_uri = _text_option("redirect_uri", redirect_uri) or _free_address()
         async with Sandbox(redirect_uris=(redirect_uri,), password_grant=True) as sandbox:
-            app, endpoints = sandbox.oauth_app, sandbox.endpoints
+            scope = _text_option("scope", connection.scope) or sandbox.oauth_app.scope
+            app, endpoints = attrs.evolve(sandbox.oauth_app, scope=scope), sandbox.endpoints
             yield Account(app, endpoints, _store(connection, None, app, endpoints), sandbox)
         return
     account = await asyncio.to_thread(_find, connection, redirect_uri)
@@ -176,7 +181,12 @@ def _find(connection: Connection, redirect_uri: str | None) -> Account:
             "(--sandbox needs none)"
         )
     secret = "" if _prompts_for_secret(connection) else _secret(connection, configuration)
-    app = OAuthApp(client_id, secret, setting("redirect_uri", redirect_uri) or REDIRECT_URI)
+    app = OAuthApp(
+        client_id,
+        secret,
+        setting("redirect_uri", redirect_uri) or REDIRECT_URI,
+        setting("scope", connection.scope) or "printing",
+    )
     default = Endpoints()
     endpoints = Endpoints(
         setting("account_url", connection.account_url) or default.account,

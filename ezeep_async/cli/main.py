@@ -7,6 +7,8 @@ and 3, a safety limit refused the plan.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import logging
 import os
 import sys
@@ -14,6 +16,7 @@ import traceback
 from collections.abc import Sequence
 from importlib.util import find_spec
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ezeep_async import EzeepError
 from ezeep_async._text.redaction import clears_locals
@@ -30,6 +33,10 @@ from ezeep_async.cli.terminal.output import (
     sentence,
     write_error,
 )
+
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 EXTRA = frozenset({"cyclopts", "rich", "segno"})
@@ -83,7 +90,13 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise
         return _fail("the command line needs more packages: pip install 'ezeep_async[cli]'")
     try:
-        code = app(arguments, print_error=False, exit_on_error=False, result_action="return_value")
+        command, bound, _ = app.parse_args(arguments, print_error=False, exit_on_error=False)
+        code = command(*bound.args, **bound.kwargs)
+        if inspect.iscoroutine(code):  # not for --help and --version
+            import asyncio
+
+            with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+                code = runner.run(code)
     except CycloptsError as error:
         given = sys.argv[1:] if arguments is None else arguments
         if any(each == "--password" or each.startswith("--password=") for each in given):
@@ -101,6 +114,18 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (EzeepError, ValueError) as error:
         return _fail(sentence(error))
     return code if isinstance(code, int) else 0
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    """Create an event loop of uvloop where it is installed: the extra `fast`."""
+    import asyncio
+
+    if sys.platform != "win32":
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            return uvloop.new_event_loop()
+    return asyncio.new_event_loop()
 
 
 def _interruptions() -> tuple[type[BaseException], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from uuid import UUID
 
 import attrs
@@ -15,8 +14,15 @@ class GroupRef:
     group_id: UUID
 
 
+class _WithGroupIds:
+    """A place for `User.group_ids`. A `cached_property` in a class with slots makes all its attributes slower to read."""
+
+    __slots__ = ("_group_ids",)
+    _group_ids: frozenset[UUID]
+
+
 @attrs.frozen(kw_only=True)
-class User:
+class User(_WithGroupIds):
     """A user of the printing API. Name and e-mail address are in `AccountUser`, under the same id."""
 
     id: UUID
@@ -26,7 +32,12 @@ class User:
     # No default: a write replaces the whole set, so a missing field must not look like an empty set.
     groups: tuple[GroupRef, ...]
 
-    @cached_property
+    @property
     def group_ids(self) -> frozenset[UUID]:
         """Ids of the groups that the user is in."""
-        return frozenset(ref.group_id for ref in self.groups)
+        try:
+            return self._group_ids
+        except AttributeError:
+            ids = frozenset(ref.group_id for ref in self.groups)
+            object.__setattr__(self, "_group_ids", ids)
+            return ids

@@ -22,8 +22,8 @@ def _check_whole_number(name: str, value: object, minimum: int) -> None:
 class Paginator(Generic[T]):
     """A listing. Iterate it for items, or `pages()` for pages; each iteration reads anew.
 
-    Creating it sends nothing. While you handle a page, the next one is requested, or up to `concurrency` pages. Repeated rows are left out; a reading remembers the last 10 000 rows
-    for this. It raises `PaginationLoop` after a million rows or 512 MiB: read a longer listing in parts, by `offset`.
+    Creating it sends nothing. While you await something else, the next page is requested, or up to `concurrency` pages.
+    Repeated rows are left out; a reading remembers the last 10 000 rows for this. It raises `PaginationLoop` after a million rows or 512 MiB: read a longer listing in parts, by `offset`.
 
     Args:
         fetch: Fetches the page for a query.
@@ -136,8 +136,9 @@ class Paginator(Generic[T]):
             EzeepError: The page could not be read.
         """
         if self._listing.keep is None:
-            body, _ = await self._listing.fetch({"limit": "1", "offset": str(self._listing.offset)})
-            return body.results[0] if body.results else None
+            decode, _ = await self._listing.fetch({"limit": "1", "offset": str(self._listing.offset)})
+            rows = decode().results
+            return rows[0] if rows else None
         async with self.pages() as pages:
             async for page in pages:
                 if page.items:
@@ -157,12 +158,12 @@ class Paginator(Generic[T]):
             EzeepError: A page could not be read.
         """
         one_row = {"limit": "1", "offset": "0"}
-        count = (await self._listing.fetch(one_row))[0].count
+        count = (await self._listing.fetch(one_row))[0]().count
         if count is not None and count < 0:
             count = None
         if count is not None and self._unfiltered is not None:
             # The same count without the filter: every row matches, or the server ignored the filter.
-            count = None if (await self._unfiltered(one_row))[0].count == count else count
+            count = None if (await self._unfiltered(one_row))[0]().count == count else count
         if count is not None:
             return count
         listing = self._listing

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Generic, TypeVar
 
-from ezeep_async._runtime.contained_tasks import ContainedTask, Exiting
+from ezeep_async._runtime.contained_tasks import Exiting, contained
 
 
 R = TypeVar("R")
@@ -44,28 +44,61 @@ class PrefetchPlan:
         return params
 
 
+async def _contained(fetch: Callable[[Params], Coroutine[Any, Any, R]], params: Params) -> R:
+    """`contained`, without a coroutine that is never awaited if the task is cancelled before its first step."""
+    return await contained(fetch(params))
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Retrieve the exception of a page that was dropped, which asyncio would log."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _drop(task: asyncio.Task[Any], _retrieve: Callable[..., None] = _retrieve) -> None:
+    """Cancel the request for a page that is not needed."""
+    if task.done():
+        _retrieve(task)
+    else:
+        task.cancel()
+        task.add_done_callback(_retrieve)
+
+
 class PagesInFlight(Generic[R]):
     """Requests for pages, in the order of the listing. Dropping this object cancels them."""
 
     def __init__(self, fetch: Callable[[Params], Coroutine[Any, Any, R]]) -> None:
         self._fetch = fetch
         self._queue: deque[tuple[Params, asyncio.Task[R]]] = deque()
-        self._running: set[asyncio.Task[R]] = set()
+        self._unsent: Params | None = None
+        """The request of `start_soon`, until it is sent."""
+        self._cancelled: set[asyncio.Task[R]] = set()
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + (self._unsent is not None)
 
     def start(self, params: Params) -> None:
         """Send a request in a task of its own."""
         # The task refers to the fetch function only, so that this object can be dropped while the task runs.
-        task = ContainedTask(self._fetch(params))
-        task.add_done_callback(_retrieve)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task = asyncio.Task(_contained(self._fetch, params), loop=asyncio.get_running_loop())
         self._queue.append((params, task))
+
+    def start_soon(self, params: Params) -> None:
+        """Send the only request as soon as the event loop runs: in a task, or in `take`, which is cheaper."""
+        self._unsent = params
+        asyncio.get_running_loop().call_soon(self._start_now)
+
+    def _start_now(self) -> None:
+        """Send the request of `start_soon` in a task, unless that was done or cancelled."""
+        params, self._unsent = self._unsent, None
+        if params is not None:
+            self.start(params)
 
     async def take(self) -> R:
         """Wait for the response to the first request in the queue."""
+        params, self._unsent = self._unsent, None
+        if params is not None:
+            return await self._fetch(params)
         _, task = self._queue[0]
         try:
             return await task
@@ -78,36 +111,39 @@ class PagesInFlight(Generic[R]):
     def cancel(self) -> list[Params]:
         """Cancel all requests, and return them."""
         cancelled = [params for params, _ in self._queue]
+        if self._unsent is not None:
+            cancelled.append(self._unsent)
+            self._unsent = None
         while self._queue:
-            self._queue.popleft()[1].cancel()
+            _, task = self._queue.popleft()
+            if not task.done():
+                self._cancelled.add(task)
+                task.add_done_callback(self._cancelled.discard)
+            _drop(task)
         return cancelled
 
     async def aclose(self) -> None:
         """Cancel all requests, and wait until they have ended."""
         self.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
+        if self._cancelled:
+            await asyncio.wait(self._cancelled)
 
-    # A default argument: the globals of the module may be gone when the interpreter exits.
+    # Default arguments: the globals of the module may be gone when the interpreter exits.
     def __del__(
-        self, _running_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.get_running_loop
+        self,
+        _running_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.get_running_loop,
+        _drop: Callable[..., None] = _drop,
     ) -> None:
         # `break` in `async for` does not close the iterator. It is dropped, and its requests must end.
         for _, task in self._queue:
             loop = task.get_loop()
-            if task.done() or loop.is_closed():
+            if loop.is_closed() and not task.done():
                 continue
             try:
                 here = _running_loop()
             except RuntimeError:
                 here = None
             if here is loop or not loop.is_running():
-                task.cancel()
+                _drop(task)
             else:  # collected in another thread
-                loop.call_soon_threadsafe(task.cancel)
-
-
-def _retrieve(task: asyncio.Task[object]) -> None:
-    """Retrieve the exception of a page that was dropped, which asyncio would log."""
-    if not task.cancelled():
-        task.exception()
+                loop.call_soon_threadsafe(_drop, task)

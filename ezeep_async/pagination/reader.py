@@ -6,8 +6,7 @@ from the rows that arrived, so the next page begins where the last one ended.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 from uuid import UUID
@@ -36,8 +35,9 @@ class HasId(Protocol):
 
 T = TypeVar("T", bound=HasId)
 
-RawPage = tuple[PageBody[T], bytes]
-"""A decoded page as the server sent it, and the body of its response."""
+RawPage = tuple[Callable[[], PageBody[T]], bytes]
+"""A function that decodes a page, and the body of its response. A page is decoded when its turn comes: many small objects
+that wait are work for the garbage collector."""
 Fetch = Callable[[Params], Coroutine[Any, Any, RawPage[T]]]
 
 
@@ -79,27 +79,30 @@ class Listing(Generic[T]):
 
 
 class KnownRows(Generic[T]):
-    """The ids of the last `KNOWN_ROWS` rows, and of the pages that they came with."""
+    """The ids of at least the last `KNOWN_ROWS` rows, and of at most twice as many."""
 
     def __init__(self) -> None:
         self._ids: set[int] = set()  # an int is hashed several times faster than a UUID
-        self._pages: deque[set[int]] = deque()
+        self._older: set[int] = set()
         self.distinct = 0
 
     def new_of(self, rows: list[T]) -> list[T]:
         """The rows of one page that no page before it had."""
+        known, older = self._ids, self._older
         ids = [row.id.int for row in rows]
-        added = set(ids)
-        if len(added) < len(ids) or not self._ids.isdisjoint(added):
-            added -= self._ids
-            # Reversed, so that the first of equal rows wins. `pop` leaves the later ones out.
-            first = dict(zip(reversed(ids), reversed(rows), strict=True))
-            rows = [first.pop(each) for each in ids if each in added and each in first]
-        self._ids |= added
-        self._pages.append(added)
-        self.distinct += len(added)
-        while len(self._ids) - len(self._pages[0]) >= KNOWN_ROWS:
-            self._ids -= self._pages.popleft()
+        if not known.isdisjoint(ids) or (older and not older.isdisjoint(ids)):
+            rows = [row for row in rows if row.id.int not in known and row.id.int not in older]
+            ids = [row.id.int for row in rows]
+        before = len(known)
+        known.update(ids)
+        if len(known) - before < len(ids):  # a row is in this page twice
+            first: dict[int, T] = {}
+            for each, row in zip(ids, rows, strict=True):
+                first.setdefault(each, row)
+            rows = list(first.values())
+        self.distinct += len(rows)
+        if len(known) >= KNOWN_ROWS:
+            self._older, self._ids = known, set()
         return rows
 
 
@@ -107,8 +110,8 @@ class PageIterator(Generic[T]):
     """One reading of a listing. It cancels its prefetched requests when it is closed or dropped.
 
     Raises `RuntimeError` when two tasks use it, and when it is used again after an error. `aclose()` from another task
-    ends a waiting `__anext__` with `CancelledError`, except for the first page: that request runs in the task of the
-    caller, which gets the page.
+    ends a `__anext__` that waits for a prefetched page with `CancelledError`. The first page, and a page that was not
+    prefetched yet, are requested in the task of the caller, which gets the page.
     """
 
     def __init__(self, listing: Listing[T], drift: Drift | None = None) -> None:
@@ -141,7 +144,8 @@ class PageIterator(Generic[T]):
             raise StopAsyncIteration
         self._reading = True
         try:
-            return self._accept(*await self._fetch_next())
+            decode, raw = await self._fetch_next()
+            return self._accept(decode(), raw)
         except StopAsyncIteration:
             raise
         except BaseException as error:
@@ -224,12 +228,12 @@ class PageIterator(Generic[T]):
                 # The server's page size changed, or a row was deleted: the planned pages would leave a gap.
                 for dropped in self._in_flight.cancel():
                     self._guard.forget(dropped)
-                self._start(following)
+                self._start(following, alone=True)
                 return
         elif listing.concurrency > 1 and self._count is not None and set(following) == {"limit", "offset"}:
             plan.restart(rows, self._offset)
         else:  # any other parameter means that the server does not page by offset
-            self._start(following)
+            self._start(following, alone=True)
             return
         while len(self._in_flight) < listing.concurrency and (params := plan.next_params(self._count or 0)):
             self._start(params)
@@ -238,10 +242,10 @@ class PageIterator(Generic[T]):
             plan.restart(rows, self._offset)
             self._start(plan.advance())
 
-    def _start(self, params: Params) -> None:
+    def _start(self, params: Params, *, alone: bool = False) -> None:
         if self._guard.record(params):
             self._next = None
-            self._in_flight.start(params)
+            (self._in_flight.start_soon if alone else self._in_flight.start)(params)
         else:
             # The page that leads into the loop is returned first. The next step raises.
             self._next = params
@@ -256,15 +260,16 @@ class ItemIterator(Generic[T]):
 
     def __init__(self, pages: PageIterator[T]) -> None:
         self._pages = pages
-        self._items: deque[T] = deque()
+        self._items: Iterator[T] = iter(())
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
-        while not self._items:
-            self._items.extend((await self._pages.__anext__()).items)
-        return self._items.popleft()
+        while True:
+            for item in self._items:  # the cheapest way to take one item
+                return item
+            self._items = iter((await self._pages.__anext__()).items)
 
     async def aclose(self) -> None:
         """End the reading."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
+from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -37,6 +38,18 @@ LOST_TURNS = 3
 """Restarts of work whose lock was lost before it wrote anything."""
 
 
+class Lock(Protocol):
+    """A lock that the caller holds."""
+
+    def lost(self) -> bool:
+        """Whether another process may have held it since."""
+        ...
+
+    def release(self) -> Awaitable[None]:
+        """Release it. Call it once, whatever happened while it was held."""
+        ...
+
+
 class Api(Protocol):
     """What a resource needs of its session."""
 
@@ -44,8 +57,8 @@ class Api(Protocol):
         """Return the 2xx response. Raises an `EzeepError` for every other outcome."""
         ...
 
-    def exclusive(self, *name: str) -> Awaitable[AbstractAsyncContextManager[Callable[[], bool]]]:
-        """The lock of `name`. Holding it gives a function that returns whether the lock was lost since."""
+    def exclusive(self, *name: str) -> Awaitable[Lock]:
+        """Acquire the lock of `name`. The caller must release it."""
         ...
 
 
@@ -78,14 +91,24 @@ async def create_for(
         ) from error
 
 
-def page_fetcher(api: Api, kind: type[R], request_for: Callable[[Params], Request]) -> Fetch[R]:
-    """A function that fetches one page of `kind`."""
+def page_fetcher(
+    api: Api,
+    kind: type[R],
+    request_for: Callable[[Params], Request],
+    decode_page: Callable[[bytes], PageBody[R]] | None = None,
+) -> Fetch[R]:
+    """A function that fetches one page of `kind`. `decode_page` is for responses that are no pages as usual."""
     body_kind = PageBody[kind]  # type: ignore[valid-type]  # a generic type made at run time
 
+    def decode_usual(body: bytes) -> PageBody[R]:
+        return decode(body, body_kind)
+
+    decoded = decode_usual if decode_page is None else decode_page
+
     async def fetch(params: Params) -> RawPage[R]:
-        page: PageBody[R]
-        page, response = await send_for(api, request_for(params), body_kind)
-        return page, response.body
+        request = request_for(params)
+        response = await api.send(request)
+        return lambda: decode_response(request, response, decoded), response.body
 
     return fetch
 
@@ -196,26 +219,59 @@ class Turn:
     def __init__(self, lost: Callable[[], bool]) -> None:
         self.lost = lost
         self.has_written = False
-        self._writes: set[asyncio.Task[object]] = set()
+        self._writes: set[asyncio.Task[None]] = set()
 
     @property
-    def in_flight(self) -> set[asyncio.Task[object]]:
+    def in_flight(self) -> set[asyncio.Task[None]]:
         """Writes in flight."""
         return {task for task in self._writes if not task.done()}
 
     async def write(self, work: Callable[[], Coroutine[object, object, T]]) -> T:
         """Run `work`, which sends a write. Once begun, it is completed also when its caller is cancelled."""
-        # anyio cancels a task only where it waits: a caller that is cancelled already must not send.
-        await asyncio.sleep(0)
         if self.lost():
             raise TurnLost(
                 "nothing was written: the lock shared with other processes was lost before the write, because this "
                 "process was suspended, or the lock's server forgot it. Try again"
             )
-        task = ContainedTask(work())
+        # Not `asyncio.shield`, which takes the event loop two more iterations.
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        # Not by the loop's task factory, which may start the task at once.
+        task = asyncio.Task(_carry_out(work, outcome), loop=outcome.get_loop())
+        # A task that is cancelled before its first step has no outcome.
+        task.add_done_callback(partial(_ended, outcome, self._writes))
+        self._writes.add(task)
         self.has_written = True
-        self._writes = {*self.in_flight, task}
-        return await asyncio.shield(task)
+        try:
+            return await outcome
+        finally:
+            del outcome  # the traceback of its exception refers to this frame
+
+
+def _ended(outcome: asyncio.Future[T], writes: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+    outcome.cancel()
+    writes.discard(task)
+
+
+async def _carry_out(work: Callable[[], Coroutine[object, object, T]], outcome: asyncio.Future[T]) -> None:
+    """Run `work` in a task of its own, and give its outcome to the caller that waits, if it still does.
+
+    No exception leaves the task: asyncio raises `SystemExit` and `KeyboardInterrupt` of a task out of the event loop.
+    """
+    # anyio cancels a task only where it waits: a caller that was cancelled before must not send.
+    if outcome.cancelled():
+        return
+    try:
+        result = await work()
+    except asyncio.CancelledError:
+        outcome.cancel()
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # raised again in the caller
+        if not outcome.cancelled():
+            outcome.set_exception(error)
+    else:
+        if not outcome.cancelled():
+            outcome.set_result(result)
+    finally:
+        del outcome  # as in `Turn.write`
 
 
 class Turns:
@@ -223,7 +279,8 @@ class Turns:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._in_flight: set[asyncio.Task[None]] = set()
+        self.ending: set[asyncio.Task[None]] = set()
+        """Turns whose caller was cancelled during a write."""
 
     async def run(self, name: tuple[str, ...], work: Callable[[Turn], Coroutine[object, object, T]]) -> T:
         """Run `work` in a turn of its own, again if the lock was lost before anything was written.
@@ -240,38 +297,50 @@ class Turns:
         async with self.take(name) as turn:
             return await work(turn)
 
-    @asynccontextmanager
-    async def take(self, name: tuple[str, ...]) -> AsyncGenerator[Turn, None]:
+    def take(self, name: tuple[str, ...]) -> _Taken:
         """A block that holds the lock of `name`.
 
         A caller that is cancelled while it waits or reads writes nothing. A write in flight is completed, and the next
         turn begins after it.
         """
-        manager = await self._api.exclusive(*name)
-        turn = Turn(await manager.__aenter__())
+        return _Taken(self._api, name, self.ending)
 
-        async def release_after(writes: set[asyncio.Task[object]]) -> None:
-            try:
-                await asyncio.wait(writes)
-            finally:
-                await manager.__aexit__(None, None, None)
-            for task in writes:
-                if not task.cancelled():
-                    task.exception()  # retrieved: the cancelled caller does not
-            if turn.lost():
-                logger.warning(_LOST, name[0], name[-1])
 
+class _Taken:
+    """The block of one turn. Not a generator: that would be a tenth of a write's time."""
+
+    __slots__ = ("_api", "_ending", "_lock", "_name", "_turn")
+
+    def __init__(self, api: Api, name: tuple[str, ...], ending: set[asyncio.Task[None]]) -> None:
+        self._api = api
+        self._name = name
+        self._ending = ending
+
+    async def __aenter__(self) -> Turn:
+        self._lock = lock = await self._api.exclusive(*self._name)
+        self._turn = turn = Turn(lock.lost)
+        return turn
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        turn = self._turn
+        if writes := turn.in_flight:
+            ending = ContainedTask(self._release_after(writes))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+        else:
+            await self._lock.release()
+        if error is None and turn.has_written and turn.lost():
+            raise lost_in_write(self._name)
+
+    async def _release_after(self, writes: set[asyncio.Task[None]]) -> None:
         try:
-            yield turn
+            await asyncio.wait(writes)
         finally:
-            if writes := turn.in_flight:
-                ending = ContainedTask(release_after(writes))
-                self._in_flight.add(ending)
-                ending.add_done_callback(self._in_flight.discard)
-            else:
-                await manager.__aexit__(None, None, None)
-        if turn.has_written and turn.lost():
-            raise lost_in_write(name)
+            await self._lock.release()
+        if self._turn.lost():
+            logger.warning(_LOST, self._name[0], self._name[-1])
 
 
 def lost_in_write(name: tuple[str, ...]) -> ConcurrentModification:

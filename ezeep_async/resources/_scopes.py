@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable
 
 from ezeep_async._wire.requests import SAFE_METHODS, Request
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import PermissionDenied
-from ezeep_async.resources._base import Api
+from ezeep_async.resources._base import Api, Lock
 
 
 class ScopedApi:
@@ -25,10 +24,12 @@ class ScopedApi:
             return await self._api.send(request)
         except PermissionDenied as error:
             error.scope = self._readonly if request.method in SAFE_METHODS else self._scope
-            advice = f"ask for it with OAuthApp(scope='printing {error.scope}'), and log in again"
+            advice = (
+                f"ask for it with OAuthApp(scope='printing {error.scope}') or EZEEP_SCOPE, and log in again"
+            )
             error.args = (f"{error}. If the app lacks the scope {error.scope!r}: {advice}", *error.args[1:])
             raise
 
-    def exclusive(self, *name: str) -> Awaitable[AbstractAsyncContextManager[Callable[[], bool]]]:
+    def exclusive(self, *name: str) -> Awaitable[Lock]:
         """See `Api.exclusive`."""
         return self._api.exclusive(*name)

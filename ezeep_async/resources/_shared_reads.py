@@ -38,7 +38,7 @@ class SharedReads(Generic[T]):
             self._reads[key] = now, task
             if len(self._reads) > MOST_KEPT:
                 self._reads.pop(next(iter(self._reads)))
-        return await asyncio.shield(task)
+        return task.result() if task.done() else await asyncio.shield(task)
 
 
 def _has_failed(task: asyncio.Task[Any]) -> bool:

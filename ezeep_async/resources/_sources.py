@@ -63,7 +63,8 @@ async def open_source(source: object) -> Source:
     if isinstance(source, str | os.PathLike):
         return await _FileSource.open(Path(cast("str", source)))
     if isinstance(source, bytes | bytearray | memoryview):
-        return _BytesSource(memoryview(cast("bytes", source)).cast("B"))
+        view = memoryview(cast("bytes", source))
+        return _BytesSource(view.cast("B") if view.c_contiguous else memoryview(view.tobytes()))
     if isinstance(source, io.TextIOBase):
         raise TypeError('source is a text file: open it with mode "rb"')
     if isinstance(source, _Readable):
@@ -105,7 +106,8 @@ class _FileSource:
         self._owned = owned
         self._start: int | None = None
         self.total: int | None = None
-        self._stream = _StreamSource(_FileChunks(file))
+        self._chunks = _FileChunks(file)
+        self._stream = _StreamSource(self._chunks)
 
     @classmethod
     async def open(cls, path: Path) -> _FileSource:
@@ -141,8 +143,9 @@ class _FileSource:
         if self._start is None:
             await self._stream.rewind()
         else:
+            await self._chunks.settle()
             await asyncio.to_thread(self._file.seek, self._start)
-            self._stream = _StreamSource(_FileChunks(self._file))
+            self._stream = _StreamSource(self._chunks)
 
     async def aclose(self) -> None:
         if self._owned:
@@ -159,9 +162,16 @@ class _ChunkReader(Protocol):
 class _FileChunks:
     def __init__(self, file: Any) -> None:
         self._file = file
+        self._reading: asyncio.Future[object] | None = None
+
+    async def settle(self) -> None:
+        """Wait for the read of a cancelled task: it goes on in its thread, and moves the position of the file."""
+        if self._reading is not None:
+            await asyncio.wait({self._reading})
 
     async def more(self, want: int) -> list[Part]:
-        chunk = await asyncio.to_thread(self._file.read, want)
+        self._reading = asyncio.get_running_loop().run_in_executor(None, self._file.read, want)
+        chunk = await asyncio.shield(self._reading)
         if chunk is None:
             raise ValueError("source is a file in non-blocking mode: pass its content instead")
         part = _checked(chunk)

@@ -40,18 +40,18 @@ async def upload(api: Api, storage: Storage, source: Source, on_progress: Progre
     target = await _prepare(api)
     try:
         await _Upload(storage, source, target, on_progress).run()
-    except (PermissionDenied, UploadExpired) as error:
-        logger.info("the address of an upload has expired (%s): it starts again with a new one", error)
+    except _Refused as refused:
+        logger.info("the address of an upload has expired (%s): it starts again with a new one", refused)
     else:
         return target.file_id
     await source.rewind()
     target = await _prepare(api)
     try:
         await _Upload(storage, source, target, on_progress).run()
-    except PermissionDenied as error:
+    except _Refused as refused:
         raise UploadExpired(
-            f"the storage refused a second address for the upload: {error}. Print again later"
-        ) from error
+            f"the second address for the upload was refused too: {refused}. Print again later"
+        ) from refused.__cause__
     return target.file_id
 
 
@@ -62,6 +62,10 @@ async def _prepare(api: Api) -> UploadTarget:
     return decode_response(
         PREPARE_UPLOAD, attrs.evolve(response, body=b""), lambda _: upload_target(response.body)
     )
+
+
+class _Refused(Exception):  # never seen by a caller
+    """The address has expired: the storage refuses it, or its time is over."""
 
 
 class _Upload:
@@ -113,10 +117,11 @@ class _Upload:
 
     async def _put(self, request: StoragePut, size: int) -> None:
         if self._until is not None and asyncio.get_running_loop().time() >= self._until:
-            raise UploadExpired(
-                "the address of the upload expired before the whole document was sent. Print again"
-            )
-        await self._storage.put(request)
+            raise _Refused("its time was over before the whole document was sent")
+        try:
+            await self._storage.put(request)
+        except PermissionDenied as error:
+            raise _Refused(str(error)) from error
         self._sent += size
         if size and self._on_progress is not None:
             self._on_progress(self._sent, self._source.total)

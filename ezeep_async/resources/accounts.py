@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 from uuid import UUID
 
-from ezeep_async._wire.requests import ACCOUNTS, as_uuid, checked_text
+from ezeep_async._wire.requests import ACCOUNTS, as_uuid, checked_text, id_text
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.unset import UNSET, Unset
 from ezeep_async.resources._base import Api, Calls, Listed
@@ -50,7 +50,7 @@ class Accounts(Listed[AccountUser]):
         Raises:
             NotFound: No such account exists.
         """
-        return (await self._calls.get(as_uuid(user_id, "user_id")))[0]
+        return (await self._calls.get(id_text(user_id, "user_id")))[0]
 
     async def me(self) -> AccountUser:
         """Read the account of the logged-in user.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from uuid import UUID
@@ -58,29 +59,49 @@ class AssignmentCalls:
         self._turns = Turns(api)
         self._places: dict[UUID, int] = {}
         """The offset of the page that each printer was on, for the next search."""
+        self._search = asyncio.Lock()
+        self._searched = 0
+        """The rows that the last search has read."""
 
     async def read(self, printer_id: UUID) -> PrinterAssignment:
         """Search the list for one printer: no request for a single one is documented."""
-        if (place := self._places.get(printer_id)) is not None:
-            body, _ = await self.fetch_page({"limit": str(PAGE_SIZE), "offset": str(place)})
-            if (found := _row(body.results, printer_id)) is not None:
+        if (found := await self._read_known_place(printer_id)) is not None:
+            return found
+        # One search at a time: it finds the places of many printers, and the next search begins after them.
+        async with self._search:
+            if (found := await self._read_known_place(printer_id)) is not None:
                 return found
-        for _ in range(MAX_READINGS):
-            async with Paginator(self.fetch_page, page_size=PAGE_SIZE).pages() as pages:
-                async for page in pages:
-                    self._places.update(dict.fromkeys((row.printer_id for row in page.items), page.offset))
-                    if (found := _row(page.items, printer_id)) is not None:
-                        return found
-            if not pages.drift:
-                raise NotFound(
-                    f"printer {printer_id} is not in the list of assignments: check its id, and whether the logged-in "
-                    "user is an administrator",
-                    status=404,
-                )
+            for offset in (self._searched, *[0] * MAX_READINGS):
+                found, has_drift = await self._read_from(offset, printer_id)
+                if found is not None:
+                    return found
+                if offset == 0 and not has_drift:
+                    raise NotFound(
+                        f"printer {printer_id} is not in the list of assignments: check its id, and whether the logged-in "
+                        "user is an administrator",
+                        status=404,
+                    )
         raise InconsistentListing(
             f"printer {printer_id} was not found, and the list of assignments changed during each of {MAX_READINGS} "
             "readings. Try again later"
         )
+
+    async def _read_known_place(self, printer_id: UUID) -> PrinterAssignment | None:
+        """Read the page that the printer was on; None if it is not there."""
+        if (place := self._places.get(printer_id)) is None:
+            return None
+        decode_page, _ = await self.fetch_page({"limit": str(PAGE_SIZE), "offset": str(place)})
+        return _row(decode_page().results, printer_id)
+
+    async def _read_from(self, offset: int, printer_id: UUID) -> tuple[PrinterAssignment | None, bool]:
+        """Read the list until the printer is found. Return it, and whether the list changed meanwhile."""
+        async with Paginator(self.fetch_page, page_size=PAGE_SIZE, offset=offset).pages() as pages:
+            async for page in pages:
+                self._places.update(dict.fromkeys((row.printer_id for row in page.items), page.offset))
+                self._searched = page.offset + len(page.items)
+                if (found := _row(page.items, printer_id)) is not None:
+                    return found, False
+        return None, bool(pages.drift)
 
     async def change_groups(
         self,

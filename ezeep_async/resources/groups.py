@@ -15,7 +15,7 @@ import attrs
 
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._wire.group_names import LookAlikes, checked_new_name, shown
-from ezeep_async._wire.requests import GROUPS, as_uuid, checked_flag, checked_name, checked_text
+from ezeep_async._wire.requests import GROUPS, as_uuid, checked_flag, checked_name, checked_text, id_text
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import AmbiguousName, ApiError, EzeepError, OutcomeUnknown, Sought
 from ezeep_async.models.groups import Group
@@ -311,7 +311,7 @@ class Groups(Listed[Group]):
         Raises:
             NotFound: No such group exists.
         """
-        return (await self.inner.get(as_uuid(group_id, "group_id")))[0]
+        return (await self.inner.get(id_text(group_id, "group_id")))[0]
 
     async def create(
         self,

@@ -11,9 +11,7 @@ from ezeep_async._wire.responses import decode_response
 from ezeep_async.errors import AmbiguousName, NotFound
 from ezeep_async.models.printers import Printer, PrinterProperties
 from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.pagination.prefetch import Params
-from ezeep_async.pagination.reader import RawPage
-from ezeep_async.resources._base import Api
+from ezeep_async.resources._base import Api, page_fetcher
 from ezeep_async.resources._shared_reads import SharedReads
 
 
@@ -39,6 +37,7 @@ class Printers:
 
     def __init__(self, api: Api) -> None:
         self._api = api
+        self._fetch = page_fetcher(api, Printer, lambda _: PRINTERS, printers_page)
         self._printers: SharedReads[tuple[Printer, ...]] = SharedReads(LIFETIME_S)
         self._properties: SharedReads[PrinterProperties] = SharedReads(LIFETIME_S)
 
@@ -121,13 +120,9 @@ class Printers:
 
     async def _known(self) -> tuple[Printer, ...]:
         async def read() -> tuple[Printer, ...]:
-            return tuple((await self._fetch({}))[0].results)
+            return tuple((await self._fetch({}))[0]().results)
 
         return await self._printers.get("", read)
-
-    async def _fetch(self, _: Params) -> RawPage[Printer]:
-        response = await self._api.send(PRINTERS)
-        return decode_response(PRINTERS, response, printers_page), response.body
 
 
 def _not_found(message: str) -> NotFound:

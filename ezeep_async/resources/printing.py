@@ -44,8 +44,7 @@ from ezeep_async.models.printers import Printer
 from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.pagination.prefetch import Params
-from ezeep_async.pagination.reader import RawPage
-from ezeep_async.resources._base import Api
+from ezeep_async.resources._base import Api, page_fetcher
 from ezeep_async.resources._job_status import JobWatch, failed, wait_for_end
 from ezeep_async.resources._shared_reads import SharedReads
 from ezeep_async.resources._sources import (
@@ -176,7 +175,7 @@ class Printing:
             check: Whether to check the type, the printer and the options before the upload. What is read for that is kept: the
                 types for the session, printers for 60 seconds.
             on_progress: Called after each part with the bytes that are uploaded, and all bytes of the document, or None where the
-                size is unknown. An exception from it ends the upload.
+                size is unknown. It starts from 0 again if the address of the upload expires. An exception from it ends the upload.
 
         Returns:
             The job. `await job.wait()` waits until it is printed.
@@ -318,12 +317,8 @@ class Printing:
         Note:
             docs/ezeep-api.md#print-jobs. The fields of a job are not documented: see `QueuedJob.raw`.
         """
-        return Paginator(self._fetch_queued, page_size=page_size, concurrency=concurrency, offset=offset)
-
-    async def _fetch_queued(self, params: Params) -> RawPage[QueuedJob]:
-        request = QUEUED_JOBS.page({"status": "INQUEUE", **params})
-        response = await self._api.send(request)
-        return decode_response(request, response, queued_page), response.body
+        fetch = page_fetcher(self._api, QueuedJob, _queued_jobs, queued_page)
+        return Paginator(fetch, page_size=page_size, concurrency=concurrency, offset=offset)
 
     # --- printing ------------------------------------------------------------------------------------------------------
 
@@ -370,7 +365,7 @@ class Printing:
         """Send the job, which happens once. Repeated only while the service says that it has nothing to print yet."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        secrets = tuple(each for value in document.values() for each in secrets_of_url(value))
+        secrets = secrets_of_url(document["fileurl"]) if "fileurl" in document else ()
         repeats = 0
         while True:
             request = order.request(document, secrets)
@@ -407,7 +402,9 @@ class Printing:
         if (job_id := job_id_in(body)) is not None:
             return PrintJob(job_id, printer_id, is_queue, printing=self)
         if (status := status_in(body)) is not None:
-            raise failed("the print service refused the job", status)
+            refusal = failed("the print service refused the job", status)
+            refusal.request_id, refusal.attempts = response.request_id, response.attempts
+            raise refusal
         empty = UnexpectedResponse(
             f"{request.name}: the response has no id of a job",
             status=response.status,
@@ -483,3 +480,7 @@ def _checked_url(url: str) -> Secret:
     if parsed.scheme not in {"http", "https"} or not parsed.host or any(map(str.isspace, url)):
         raise ValueError("url must be an http:// or https:// address of a document")
     return Secret(url)
+
+
+def _queued_jobs(params: Params) -> Request:
+    return QUEUED_JOBS.page({"status": "INQUEUE", **params})

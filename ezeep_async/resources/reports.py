@@ -15,7 +15,7 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async._wire.requests import REPORTS, checked_flag, checked_text, report_download
-from ezeep_async.errors import EzeepError, ReportFailed, ReportTimeout, is_retryable
+from ezeep_async.errors import EzeepError, is_retryable
 from ezeep_async.models.reports import PrintReport
 from ezeep_async.resources._base import Api, create_for, send_for
 from ezeep_async.resources._scopes import ScopedApi
@@ -27,6 +27,18 @@ OFFSETS_H = range(-12, 15)
 """Hours between UTC and local times, without daylight saving time and islands with quarters of an hour."""
 READY = "succeeded"
 NOT_READY = "pending"
+
+
+class ReportFailed(EzeepError):
+    """The status of a report on printed jobs is neither "pending" nor "succeeded". `report` has it; create another one."""
+
+    def __init__(self, message: str, *, report: PrintReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class ReportTimeout(ReportFailed, TimeoutError):
+    """A report on printed jobs was not ready in time. `report` is the last one that was read. Wait for it again."""
 
 
 def _checked_moment(value: object, what: str) -> tuple[datetime, str]:
@@ -263,6 +275,7 @@ class _FileSink:
 
     def _open_file(self) -> IO[bytes]:
         if self._file is None:
+            self._path = Path(os.path.realpath(self._path))  # a symbolic link stays one
             number, name = tempfile.mkstemp(".part", f".{self._path.name}.", self._path.parent)
             self._file, self._part = os.fdopen(number, "wb"), Path(name)
         return self._file

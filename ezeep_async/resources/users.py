@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 from uuid import UUID
 
 import attrs
 
-from ezeep_async._wire.requests import USERS, as_uuid, group_filter, memberships
+from ezeep_async._wire.requests import USERS, as_uuid, group_filter, id_text, memberships
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import ApiError, ConcurrentModification, EzeepError
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.resources._base import Api, Calls, Turn, Turns, page_fetcher, send_for
 
+
+T = TypeVar("T")
 
 logger = logging.getLogger("ezeep_async.resources")
 
@@ -51,10 +54,9 @@ class UserCalls(Calls[User]):
         self._turns = Turns(api)
         self._patch_refused = False
 
-    async def set_groups(self, user_id: UUID, group_ids: frozenset[UUID]) -> tuple[User, RawResponse]:
+    async def set_groups(self, user_id: str, group_ids: frozenset[str]) -> tuple[User, RawResponse]:
         """Replace the groups of a user, in a turn of its own."""
-        name = "user", str(user_id)
-        return await self._turns.run(name, lambda turn: self._write(user_id, group_ids, turn))
+        return await self._turns.run(("user", user_id), lambda turn: self._write(user_id, group_ids, turn))
 
     async def change_groups(
         self,
@@ -113,7 +115,9 @@ class UserCalls(Calls[User]):
 
         return await self._turns.run(("user", str(user_id)), merge)
 
-    async def _write(self, user_id: UUID, group_ids: frozenset[UUID], turn: Turn) -> tuple[User, RawResponse]:
+    async def _write(
+        self, user_id: UUID | str, group_ids: Iterable[UUID | str], turn: Turn
+    ) -> tuple[User, RawResponse]:
         groups = memberships(group_ids)
         if not self._patch_refused:
             try:
@@ -136,10 +140,10 @@ class UserCalls(Calls[User]):
         return await turn.write(lambda: send_for(self.api, put, User))
 
 
-def _ids(group_ids: Iterable[UUID | str]) -> frozenset[UUID]:
+def _ids(group_ids: Iterable[UUID | str], read: Callable[[UUID | str, str], T]) -> frozenset[T]:
     if isinstance(group_ids, str | UUID | bytes) or not isinstance(group_ids, Iterable):
         raise ValueError(f"group_ids is {group_ids!r}: pass a list of ids")
-    return frozenset(as_uuid(group_id, "group_id") for group_id in group_ids)
+    return frozenset(read(group_id, "group_id") for group_id in group_ids)
 
 
 class Users:
@@ -197,7 +201,7 @@ class Users:
         Raises:
             NotFound: No such user exists.
         """
-        return (await self.inner.get(as_uuid(user_id, "user_id")))[0]
+        return (await self.inner.get(id_text(user_id, "user_id")))[0]
 
     async def set_groups(self, user_id: UUID | str, group_ids: Iterable[UUID | str]) -> User:
         """Replace the groups of a user, with one write and no read.
@@ -217,7 +221,7 @@ class Users:
             BadRequest: The server rejects one of the groups.
             ValueError: An id is no UUID, or `group_ids` is a single id; nothing was sent.
         """
-        return (await self.inner.set_groups(as_uuid(user_id, "user_id"), _ids(group_ids)))[0]
+        return (await self.inner.set_groups(id_text(user_id, "user_id"), _ids(group_ids, id_text)))[0]
 
     async def add_to_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
         """Add a user to groups and keep its other groups: read, merge, write if something changes, compare.
@@ -240,7 +244,7 @@ class Users:
             BadRequest: The server rejects one of the groups.
         """
         user = as_uuid(user_id, "user_id")
-        return (await self.inner.change_groups(user, _ids(group_ids), frozenset())).user
+        return (await self.inner.change_groups(user, _ids(group_ids, as_uuid), frozenset())).user
 
     async def remove_from_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
         """Remove a user from groups and keep its other groups. Otherwise like `add_to_groups`.
@@ -258,7 +262,7 @@ class Users:
             BadRequest: The server rejects the remaining groups.
         """
         user = as_uuid(user_id, "user_id")
-        return (await self.inner.change_groups(user, frozenset(), _ids(group_ids))).user
+        return (await self.inner.change_groups(user, frozenset(), _ids(group_ids, as_uuid))).user
 
     async def change_groups(
         self,
@@ -282,7 +286,7 @@ class Users:
             BadRequest: The server rejects one of the groups.
             ValueError: An id is no UUID, or a group is in both `add` and `remove`; nothing was sent.
         """
-        user, more, less = as_uuid(user_id, "user_id"), _ids(add), _ids(remove)
+        user, more, less = as_uuid(user_id, "user_id"), _ids(add, as_uuid), _ids(remove, as_uuid)
         if both := more & less:
             raise ValueError(f"groups both in add and in remove: {', '.join(map(str, sorted(both)))}")
         return (await self.inner.change_groups(user, more, less)).user

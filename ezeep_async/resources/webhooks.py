@@ -11,14 +11,11 @@ from yarl import URL
 from ezeep_async._text.redaction import Secret, clears_locals
 from ezeep_async._wire.converter import PageBody, decode
 from ezeep_async._wire.requests import WEBHOOKS, as_uuid, checked_flag, checked_text
-from ezeep_async._wire.responses import decode_response
 from ezeep_async.errors import InsecureEndpoint
 from ezeep_async.models.unset import UNSET, Unset
 from ezeep_async.models.webhooks import Webhook
 from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.pagination.prefetch import Params
-from ezeep_async.pagination.reader import RawPage
-from ezeep_async.resources._base import Api, Calls
+from ezeep_async.resources._base import Api, Calls, page_fetcher
 from ezeep_async.resources._scopes import ScopedApi
 from ezeep_async.settings import is_loopback
 
@@ -57,7 +54,8 @@ def _checked_username(value: object, what: str) -> str:
 
 
 def _checked_password(value: object, what: str) -> str:
-    return checked_text(value, what, shortest=1, secret=True)
+    # A plain str: the encoder takes no subclass, such as a secret type of the caller.
+    return str(checked_text(value, what, shortest=1, secret=True))
 
 
 _CHECKS: dict[str, Callable[[object, str], object]] = {
@@ -93,7 +91,9 @@ class Webhooks:
     """
 
     def __init__(self, api: Api) -> None:
-        self._calls = Calls(ScopedApi(api, "webhooks", readonly="webhooks.readonly"), WEBHOOKS, Webhook)
+        scoped = ScopedApi(api, "webhooks", readonly="webhooks.readonly")
+        self._calls = Calls(scoped, WEBHOOKS, Webhook)
+        self._fetch_page = page_fetcher(scoped, Webhook, WEBHOOKS.page, _page)
 
     def list(self) -> Paginator[Webhook]:
         """List all webhooks. Nothing is sent before the listing is iterated.
@@ -217,11 +217,6 @@ class Webhooks:
             PermissionDenied: The app lacks the scope `webhooks`, or the user may not do this.
         """
         await self._calls.delete(as_uuid(webhook_id, "webhook_id"))
-
-    async def _fetch_page(self, params: Params) -> RawPage[Webhook]:
-        request = WEBHOOKS.page(params)
-        response = await self._calls.api.send(request)
-        return decode_response(request, response, _page), response.body
 
 
 def _page(body: bytes) -> PageBody[Webhook]:

@@ -14,6 +14,12 @@ from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
 from ezeep_async.sandbox.faults import Fault, Faults, Hold
 from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.server import Sandbox
+from ezeep_async.sandbox.state.administration import (
+    Administration,
+    SandboxConnector,
+    SandboxDriver,
+    SandboxReport,
+)
 from ezeep_async.sandbox.state.jobs import Outcome, Printed, SandboxJob
 from ezeep_async.sandbox.state.organization import Invitation, Organization, Person, SandboxGroup, SandboxUser
 from ezeep_async.sandbox.state.printers import Paper, SandboxPrinter, Tray
@@ -26,6 +32,7 @@ from ezeep_async.sandbox.state.webhooks import Delivery, WebhookEndpoint, Webhoo
 __all__ = [
     "SANDBOX_ADMIN",
     "SANDBOX_PASSWORD",
+    "Administration",
     "Behaviour",
     "BehaviourOptions",
     "Clock",
@@ -42,9 +49,12 @@ __all__ = [
     "Printing",
     "RecordedRequest",
     "Sandbox",
+    "SandboxConnector",
+    "SandboxDriver",
     "SandboxGroup",
     "SandboxJob",
     "SandboxPrinter",
+    "SandboxReport",
     "SandboxUser",
     "Storage",
     "Tray",

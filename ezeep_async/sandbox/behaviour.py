@@ -98,6 +98,8 @@ class Behaviour:
     port: int = 0
     """Port of the account host; the management API, the print API and the storage have the following ones. It is read
     when the sandbox opens. 0: free ports."""
+    page: bool = False
+    """Whether the account host serves a page for people at `/`, as `ezeep sandbox` does. Its requests are not recorded."""
     printers_by_group: bool = False
     """True: people may print to the printers of their groups only, as in an organization with assignments."""
 
@@ -136,20 +138,26 @@ class BehaviourOptions(TypedDict, total=False):
     upload_expires_in: float
     keep_documents: bool
     port: int
+    page: bool
     printers_by_group: bool
 
 
 class Clock:
-    """The time of the sandbox: real time, plus what `advance` added."""
+    """The time of the sandbox: real time, plus what `advance` added, until `stop`."""
 
     def __init__(self) -> None:
         self._wakers: set[Callable[[], object]] = set()
+        self._stopped_at: datetime | None = None
         # Monotonic: a correction of the system time must not expire tokens.
         self._zero = datetime.now(UTC) - timedelta(seconds=time.monotonic())
 
     def now(self) -> datetime:
         """Return the current time, in UTC."""
-        return self._zero + timedelta(seconds=time.monotonic())
+        return self._stopped_at or self._zero + timedelta(seconds=time.monotonic())
+
+    def stop(self) -> None:
+        """Stop the time: only `advance` moves it from now on."""
+        self._stopped_at = self.now()
 
     def advance(self, seconds: float) -> None:
         """Move the time forward.
@@ -157,7 +165,10 @@ class Clock:
         Args:
             seconds: How far, in seconds.
         """
-        self._zero += timedelta(seconds=seconds)
+        if self._stopped_at is None:
+            self._zero += timedelta(seconds=seconds)
+        else:
+            self._stopped_at += timedelta(seconds=seconds)
         self.wake()
 
     def wake(self) -> None:

@@ -53,6 +53,11 @@ class _Script:
         self.calls += 1
         return self.calls >= self.nth and (self.times is None or self.calls < self.nth + self.times)
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether it still applies to a coming request."""
+        return not self.removed and (self.times is None or self.calls < self.nth + self.times - 1)
+
     def remove(self) -> None:
         """Apply to no further request."""
         self.removed = True
@@ -230,6 +235,11 @@ class Faults:
         hold = self._make_hold(route=self._check_route(route), after=after, times=times, when=when)
         self._holds.append(hold)
         return hold
+
+    @property
+    def pending(self) -> list[Fault]:
+        """The faults that still apply to a coming request."""
+        return [fault for fault in self._faults if fault.is_pending]
 
     def clear(self) -> None:
         """Remove all faults and release all holds."""

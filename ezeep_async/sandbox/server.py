@@ -34,6 +34,7 @@ from ezeep_async.sandbox.handlers import (
 )
 from ezeep_async.sandbox.handlers.routes import RouteTable, State
 from ezeep_async.sandbox.handlers.storage import LARGEST_BLOB
+from ezeep_async.sandbox.page import serving as page
 from ezeep_async.sandbox.records import DESCRIPTION_PATH, Host, RecordedRequest
 from ezeep_async.sandbox.replies import Refused, method_not_allowed, refused, storage_error
 from ezeep_async.sandbox.state.administration import Administration
@@ -217,6 +218,11 @@ class Sandbox(Decisions):
         return self._state.webhooks
 
     @property
+    def page_token(self) -> str:
+        """The value that a form of the page for people must have."""
+        return self._state.page_token
+
+    @property
     def printed(self) -> list[Printed]:
         """The documents of all Print requests that created a job, in order; also those in a queue."""
         return self.printing.printed
@@ -281,6 +287,10 @@ class Sandbox(Decisions):
         """Largest number of concurrent requests at the management API."""
         return self.peaks["api"]
 
+    @peak_parallel.setter
+    def peak_parallel(self, peak: int) -> None:
+        self.peaks["api"] = peak
+
     @property
     def refresh_requests(self) -> int:
         """Number of token requests with `grant_type=refresh_token`."""
@@ -319,6 +329,8 @@ class Sandbox(Decisions):
         self._tasks.add(task)
         try:
             addressed = self._is_addressed(host, request)
+            if host == "account" and addressed and self.behaviour.page and page.is_page(request.path):
+                return await page.respond(self, request)
             record = RecordedRequest(
                 method=request.method,
                 host=host,

@@ -79,8 +79,8 @@ async def test_a_client_that_may_not_do_this(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("how", ["expired", "rejected"])
-async def test_many_calls_request_one_new_token(sandbox: Sandbox, how: str) -> None:
-    """Single flight, when the token has expired and when the server rejects it."""
+async def test_9_8_many_calls_request_one_new_token(sandbox: Sandbox, how: str) -> None:
+    """9-8: single flight, when the token has expired and when the server rejects it."""
     store = MemoryTokenStore()
     tokens = await logged_in(sandbox, store)
     if how == "expired":
@@ -112,8 +112,8 @@ async def test_other_processes_request_again_too(sandbox: Sandbox, tmp_path: Pat
     assert sandbox.count(TOKEN) == 1
 
 
-async def test_a_token_of_a_person_is_never_replaced_by_one_of_the_app(sandbox: Sandbox) -> None:
-    """A token set without a refresh token that does not come from this grant: a person has to log in."""
+async def test_9_8_a_token_of_a_person_is_never_replaced_by_one_of_the_app(sandbox: Sandbox) -> None:
+    """9-8: a token set without a refresh token that does not come from this grant: a person has to log in."""
     tokens = attrs.evolve(expired(sandbox.tokens()), refresh_token="")
     async with session_on(sandbox, MemoryTokenStore(tokens)) as session:
         with pytest.raises(ReauthorizationRequired, match="no refresh token"):
@@ -193,6 +193,30 @@ async def test_a_store_that_cannot_be_written(sandbox: Sandbox, tmp_path: Path) 
         with pytest.raises(TokenPersistError, match="read-only"):
             await session.accounts.me()
     assert sandbox.count(TOKEN) == 0
+
+
+class _FailsOnce(MemoryTokenStore):
+    fails = False
+
+    async def save(self, tokens: TokenSet, /) -> None:
+        if self.fails:
+            self.fails = False
+            raise TokenPersistError("the disk is full")
+        await super().save(tokens)
+
+
+async def test_a_token_set_that_could_not_be_stored_is_used_and_stored_later(sandbox: Sandbox) -> None:
+    """The same custody as after a refresh: in memory first, and in the store at the latest when the session closes."""
+    store = _FailsOnce()
+    await put(store, expired(await logged_in(sandbox, store)))
+    sandbox.reset_counts()
+    async with session_on(sandbox, store) as session:
+        store.fails = True
+        await session.accounts.me()
+        current = session._core.refresher.tokens
+        assert await store.load() != current
+    assert await store.load() == current
+    assert sandbox.count(TOKEN) == 1
 
 
 async def test_a_cancelled_caller_does_not_stop_the_request(sandbox: Sandbox) -> None:

@@ -51,6 +51,18 @@ async def test_1_1_many_callers_over_an_expired_token_make_one_refresh(
     assert sandbox.refresh_requests == 1
 
 
+async def test_1_1_a_good_token_is_there_at_once(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1-1: no lock, no task and no iteration of the event loop."""
+    async with open_session(sandbox, stored=sandbox.tokens()) as session:
+        refresher = session._core.refresher
+        token = await refresher.access_token()
+        monkeypatch.setattr(refresher, "_store", None)
+        tasks, iterations = len(asyncio.all_tasks()), list[int]()
+        asyncio.get_running_loop().call_soon(iterations.append, 1)
+        assert await refresher.access_token() == token
+        assert (len(asyncio.all_tasks()), iterations) == (tasks, [])
+
+
 @pytest.mark.slow
 async def test_1_1_two_hundred_real_calls_make_one_refresh(sandbox: Sandbox) -> None:
     """1-1: the same with requests on the wire."""

@@ -25,7 +25,7 @@ from ezeep_async.blocking.session import BlockingAccounts, BlockingInvitations, 
 from ezeep_async.blocking.session import BlockingGroups as SessionGroups
 from ezeep_async.errors import BlockingCallError, NotFound, SessionClosed
 from ezeep_async.pagination import paginator as pagination
-from ezeep_async.pagination.reader import Page
+from ezeep_async.pagination.reader import Page, RawPage
 
 
 @attrs.frozen
@@ -263,12 +263,13 @@ def test_the_other_methods_of_the_paginator() -> None:
     fetched: list[int] = []
     repeated = 0
 
-    async def fetch(params: Mapping[str, str]) -> tuple[PageBody[Item], bytes]:
+    async def fetch(params: Mapping[str, str]) -> RawPage[Item]:
         offset, limit = int(params["offset"]), int(params["limit"])
         fetched.append(offset)
         end = min(6, offset + limit)
         following = f"https://localhost/?limit={limit}&offset={end}" if end < 6 else None
-        return PageBody(items(max(0, offset - repeated), end), 6, following), b"{}"
+        body = PageBody(items(max(0, offset - repeated), end), 6, following)
+        return lambda: body, b"{}"
 
     aio = pagination.Paginator(fetch, page_size=2)
     paginator = BlockingPaginator(aio, "session.groups.list(...)")

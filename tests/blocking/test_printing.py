@@ -161,6 +161,12 @@ def test_an_iterable_that_fails(server: Sandbox, blocking: BlockingSession) -> N
         blocking.printing.print_file(iter([5]), printer, type="pdf")  # type: ignore[list-item]
     with pytest.raises(UnsupportedFileType):
         blocking.printing.print_file(iter([b"x"]), printer, type="zpl")
+
+    def leave(sent: int, total: int | None) -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        blocking.printing.print_file(iter([b"x"]), printer, type="pdf", on_progress=leave)
     assert server.count("POST /sfapi/Print/") == 0
     assert blocking.printing.print_file(iter([b"x"]), printer, type="pdf").id
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
+import os
 import subprocess
 import sys
 import tomllib
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ezeep_async.cli.app import app
 from ezeep_async.cli.main import EXTRA, main
 from ezeep_async.cli.terminal.output import clean, sentence
 from ezeep_async.cli.terminal.screen import Screen, to_json
@@ -48,6 +52,50 @@ def test_the_demo_through_the_entry_point(capsys: Capture) -> None:
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_command_runs_on_uvloop_where_it_is_installed(
+    installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if installed:
+        made = pytest.importorskip("uvloop").new_event_loop()
+    else:
+        made = asyncio.new_event_loop()
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    made.close()
+    loops: list[type] = []
+
+    async def command() -> int:
+        loops.append(type(asyncio.get_running_loop()))
+        return 3
+
+    monkeypatch.setattr(
+        type(app), "parse_args", lambda *_, **__: (command, inspect.signature(command).bind(), {})
+    )
+    assert main(["whoami"]) == 3
+    assert loops == [type(made)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["provision", "plan", "--help"]])
+def test_help_needs_no_event_loop(arguments: list[str]) -> None:
+    """It appears sooner without the import of uvloop."""
+    script = (
+        "import sys\n"
+        "from ezeep_async.cli.main import main\n"
+        "code = main(sys.argv[1:])\n"
+        "sys.exit('uvloop was imported' if 'uvloop' in sys.modules else code)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env={**os.environ, "EVENT_LOOP": ""},  # otherwise the tests' event loop is there from the start
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_errors_become_sentences(capsys: Capture) -> None:
     assert main(["groups", "list"]) == 1
     assert capsys.readouterr().err.startswith("ezeep: no client id: give --client-id, set EZEEP_CLIENT_ID, ")
@@ -59,24 +107,21 @@ def test_errors_become_sentences(capsys: Capture) -> None:
 def test_ends_that_are_no_errors(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
 ) -> None:
-    from ezeep_async.cli import app
-
     def stop(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(app, "app", stop)
+    monkeypatch.setattr(type(app), "parse_args", stop)
     assert main([]) == code
     assert capsys.readouterr().err == ("ezeep: interrupted\n" if code == 130 else "")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what people can do something about is made short."""
-    from ezeep_async.cli import app
 
     def broken(*_: object, **__: object) -> None:
         raise ModuleNotFoundError("No module named 'x'", name="x")
 
-    monkeypatch.setattr(app, "app", broken)
+    monkeypatch.setattr(type(app), "parse_args", broken)
     with pytest.raises(ModuleNotFoundError):
         main([])
 

@@ -27,6 +27,7 @@ pytestmark = [
     ),
 ]
 
+LOOPS = Path(__file__).parents[1] / "helpers" / "loops"
 COMMANDS = {
     "groups list": ("groups", "list"),
     "groups create": ("groups", "create", "New"),
@@ -35,6 +36,16 @@ COMMANDS = {
     "plan": ("provision", "plan", "few.csv"),
     "apply": ("provision", "apply", "few.csv", "-y"),
 }
+
+
+@pytest.fixture(autouse=True, params=["asyncio", "uvloop"])
+def _event_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test on both event loops: the command uses uvloop where it is installed."""
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop")
+    if "EVENT_LOOP" not in os.environ:  # otherwise the suite has chosen the event loop
+        monkeypatch.setenv("EVENT_LOOP", request.param)
+        monkeypatch.setenv("PYTHONPATH", str(LOOPS), prepend=os.pathsep)
 
 
 @pytest.fixture

@@ -130,7 +130,8 @@ class Server:
             link = None
         else:
             link = LINKS[self.link] + urlencode(following) if self.link in LINKS else self.link
-        return PageBody([User(id=UUID(int=row), groups=()) for row in rows], count, link), b""
+        users = [User(id=UUID(int=row), groups=()) for row in rows]
+        return lambda: PageBody(users, count, link), b""
 
     def _window(self, params: dict[str, str], cap: int) -> tuple[int, int, dict[str, str]]:
         if self.style == "cursor":

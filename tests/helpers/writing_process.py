@@ -109,6 +109,8 @@ async def main(task: dict) -> list[str]:
                 try:
                     if task["do"] == "ensure":
                         await session.groups.ensure(first, second)
+                    elif task["do"] == "assign":
+                        await session.printer_assignments.assign(first, second)
                     else:
                         await session.users.add_to_groups(first, second)
                 except EzeepError as error:

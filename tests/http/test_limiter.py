@@ -57,6 +57,21 @@ async def test_6_7_never_more_than_the_limit_at_once() -> None:
     assert limiter.active == 0
 
 
+async def test_6_7_a_slot_at_once_is_not_taken_before_a_waiter() -> None:
+    """6-7: not above the limit, not before a waiter, and not during a cool-down."""
+    limiter = Limiter(1)
+    assert limiter.acquire_at_once()
+    assert not limiter.acquire_at_once()
+    waiter = asyncio.create_task(limiter.acquire())
+    await settle()
+    limiter.release()
+    assert not limiter.acquire_at_once()
+    await waiter
+    limiter.throttled(30.0, now())
+    limiter.release()
+    assert (limiter.active, limiter.acquire_at_once()) == (0, False)
+
+
 async def test_6_7_first_come_first_served_but_for_every_fourth() -> None:
     """6-7: slots are given in the order in which they were asked for, and every fourth to the one that asked last."""
     limiter = Limiter(1)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from helpers.stub_servers import quick
@@ -16,7 +17,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from ezeep_async import BadRequest, ServerError, SessionClosed, run_sync
+from ezeep_async import BadRequest, Endpoints, ServerError, SessionClosed, run_sync
+from ezeep_async._http.tracing import CHECK_AGAIN_S, Tracing
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.testing import ThreadedSandbox
 
@@ -187,6 +189,26 @@ async def test_8_5_without_a_tracer_provider_no_span_is_made(
         await session.accounts.me()
         monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
         assert tracing.is_active
+
+
+async def test_8_5_the_provider_is_looked_up_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8-5: the look-up reads the environment, so calls share it. A provider that is set meanwhile is found soon."""
+    looked_up = 0
+
+    def provider() -> trace.TracerProvider:
+        nonlocal looked_up
+        looked_up += 1
+        return trace.NoOpTracerProvider() if looked_up > 1 else trace.ProxyTracerProvider()
+
+    tracing = Tracing(Endpoints())
+    monkeypatch.setattr(tracing, "_tracer", trace.ProxyTracer("x"))
+    monkeypatch.setattr(trace, "get_tracer_provider", provider)
+    times = iter([0.0, 0.01, CHECK_AGAIN_S - 0.01, CHECK_AGAIN_S, CHECK_AGAIN_S + 0.01])
+    clock = SimpleNamespace(monotonic=lambda: next(times))
+    monkeypatch.setattr("ezeep_async._http.tracing.time", clock)
+    assert [tracing.if_active() for _ in range(3)] == [None, None, None]
+    assert [tracing.if_active() for _ in range(2)] == [tracing, tracing]
+    assert looked_up == 2
 
 
 @pytest.mark.slow

@@ -753,7 +753,8 @@ async def test_4_6_a_listing_that_grows_by_a_page_is_no_loop() -> None:
         if offset == 3:
             rows[:0] = new
         following = f"?limit=3&offset={offset + 3}" if offset + 3 < len(rows) else None
-        return PageBody(rows[offset : offset + 3], len(rows), following), b""
+        body = PageBody(rows[offset : offset + 3], len(rows), following)
+        return lambda: body, b""
 
     listing = Paginator(fetch, page_size=3)
     assert [group.id.int for group in await listing.collect()] == list(range(100, 112))

@@ -98,10 +98,10 @@ async def test_the_printers_of_a_group(
 # --- assigning and removing
 
 
-async def test_assigning_keeps_the_other_groups(
+async def test_9_6_assigning_keeps_the_other_groups(
     session: EzeepSession, sandbox: Sandbox, printer: UUID, groups: list[UUID]
 ) -> None:
-    """One read and one write for several groups. Ids are UUID, text, or records."""
+    """9-6: one read and one write for several groups. Ids are UUID, text, or records."""
     group = await session.groups.get(groups[3])
     sandbox.reset_counts()
     result = await session.printer_assignments.assign(printer, groups[2], str(groups[4]), group)
@@ -111,10 +111,10 @@ async def test_assigning_keeps_the_other_groups(
     assert writes(sandbox) == 1
 
 
-async def test_removing_keeps_the_other_groups(
+async def test_9_6_removing_keeps_the_other_groups(
     session: EzeepSession, sandbox: Sandbox, printer: UUID, groups: list[UUID]
 ) -> None:
-    """One DELETE that names the groups, right for both kinds of server; then the printer is read."""
+    """9-6: one DELETE that names the groups, right for both kinds of server; then the printer is read."""
     result = await session.printer_assignments.remove(str(printer), groups[0], groups[5])
     assert result.group_ids == stored(sandbox, printer) == {groups[1]}
     (seen,) = [each for each in sandbox.requests if each.key == DELETE]
@@ -176,6 +176,19 @@ async def test_a_printer_is_searched_once(
         del sandbox.printing.printers[removed]
     await session.printer_assignments.assign(printers[230], groups[1])
     assert stored(sandbox, printers[230]) == set(groups[:2])
+
+
+async def test_many_printers_are_searched_together(
+    session: EzeepSession, sandbox: Sandbox, groups: list[UUID]
+) -> None:
+    """Concurrent changes of all printers read the list once, and then one page for each printer."""
+    printers = [sandbox.printing.add_printer(f"P{number}").id for number in range(250)]
+    await asyncio.gather(
+        *(session.printer_assignments.assign(printer, groups[0]) for printer in reversed(printers))
+    )
+    assert all(stored(sandbox, printer) == {groups[0]} for printer in printers)
+    assert sandbox.count(PUT) == 250
+    assert sandbox.count(LIST) <= 3 + 250
 
 
 async def test_an_unknown_printer(session: EzeepSession, sandbox: Sandbox, groups: list[UUID]) -> None:

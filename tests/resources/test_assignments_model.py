@@ -120,8 +120,8 @@ async def run(case: Case) -> Sets:
 @given(cases)
 @pytest.mark.may_block
 @pytest.mark.timeout(120)
-def test_no_change_is_lost_and_no_group_of_others(case: Case) -> None:
-    """The printers have the groups of the model at the end, and each call returned what it promised."""
+def test_9_6_no_change_is_lost_and_no_group_of_others(case: Case) -> None:
+    """9-6: the printers have the groups of the model at the end, and each call returned what it promised."""
     with pytest.MonkeyPatch.context() as patch:
         no_jitter(patch)
         assert asyncio.run(run(case)) == case.goal()

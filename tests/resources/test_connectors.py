@@ -47,7 +47,7 @@ async def test_vendors_and_their_drivers(session: EzeepSession, sandbox: Sandbox
         assert {driver.vendor for driver in drivers} == {vendor}
         assert len(drivers) == 3
         assert isinstance(drivers[0], Driver)
-    assert await session.drivers.list("Nobody").collect() == []
+    assert await session.drivers.list("Unknown vendor").collect() == []
 
 
 async def test_a_driver_as_documented() -> None:

@@ -14,7 +14,7 @@ import attrs
 import pytest
 from helpers.stub_servers import nothing_running
 from helpers.support import QUICK, sandbox_in_a_thread
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ezeep_async import EzeepError, EzeepSession, OutcomeUnknown, PrintFailed, PrintJob
@@ -76,7 +76,6 @@ async def tried(session: EzeepSession, source: object) -> PrintJob | EzeepError:
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
 @given(SCRIPT, st.sampled_from([10, 4500]), st.booleans())
 async def test_faults_at_every_step(script: list[tuple[str, int, int]], size: int, is_stream: bool) -> None:
     """At most one print, one clear outcome that is true, and no token at the storage (the sandbox checks that)."""

@@ -280,6 +280,19 @@ async def test_a_file_is_replaced_when_the_new_one_is_complete(
     assert [*tmp_path.iterdir()] == [path]
 
 
+async def test_a_symbolic_link_stays_one(session: EzeepSession, sandbox: Sandbox, tmp_path: Path) -> None:
+    """And so does its target. A folder is refused."""
+    report_id, target = await ready(session, sandbox), tmp_path / "there" / "report.csv"
+    target.parent.mkdir()
+    (tmp_path / "link").symlink_to(target)
+    await session.reports.download(report_id, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert target.read_bytes() == sandbox.administration.report_content
+    with pytest.raises(IsADirectoryError):
+        await session.reports.download(report_id, target.parent)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "there"]
+
+
 async def test_a_download_that_breaks_off_begins_again(tmp_path: Path) -> None:
     """What the first attempt wrote is gone: the file has the content once. Without a complete one there is no file."""
     breaks = 1

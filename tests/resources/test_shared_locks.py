@@ -102,6 +102,25 @@ async def test_processes_lose_no_membership(sandbox: Sandbox, where: str) -> Non
 
 
 @pytest.mark.slow
+async def test_processes_lose_no_assignment(sandbox: Sandbox, where: str) -> None:
+    """The groups of a printer, on a server whose PUT replaces them."""
+    await begin(sandbox, where)
+    printers, groups = (
+        [sandbox.printing.add_printer(f"P{number}") for number in range(3)],
+        new_groups(sandbox, 48),
+    )
+    rows = [(printers[place % 3].id, group) for place, group in enumerate(groups)]
+    async with both(
+        writer(sandbox, where, do="assign", rows=rows[:24]),
+        writer(sandbox, where, do="assign", rows=rows[24:]),
+    ) as (one, two):
+        one.go()
+        two.go()
+        assert await one.outcome() == await two.outcome() == ["done"] * 24
+    assert sum(len(printer.groups) for printer in printers) == 48
+
+
+@pytest.mark.slow
 async def test_processes_create_each_group_once(sandbox: Sandbox, where: str) -> None:
     await begin(sandbox, where)
     names = [f"Team {number}" for number in range(6)]

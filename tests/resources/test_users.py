@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+import pickle
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 import pytest
 from aiohttp import web
 from helpers.stub_servers import Seen, Stub, no_jitter, session_on
 
 from ezeep_async import (
+    AccountUser,
     ApiError,
     BadRequest,
     ConcurrentModification,
     EzeepSession,
+    Group,
+    GroupRef,
+    Invitation,
     NotFound,
     UnexpectedResponse,
     User,
@@ -377,3 +384,20 @@ async def test_7_3_a_response_without_groups_is_not_written() -> None:
             await session.users.add_to_groups(UUID(int=9), UUID(int=2))
         assert "groups" in str(caught.value)
         assert [seen.method for seen in stub.seen] == ["GET"]
+
+
+def test_8_6_group_ids_are_computed_once_and_are_no_field() -> None:
+    """8-6: equality, hash, copies and pickles are those of the fields."""
+    group = UUID(int=2)
+    read, unread = (User(id=UUID(int=1), groups=(GroupRef(group),)) for _ in range(2))
+    assert read.group_ids == {group}
+    assert read.group_ids is read.group_ids
+    assert (read, hash(read), repr(read)) == (unread, hash(unread), repr(unread))
+    assert attrs.evolve(read, groups=()).group_ids == frozenset()
+    assert pickle.loads(pickle.dumps(read)).group_ids == copy.deepcopy(read).group_ids == {group}
+
+
+@pytest.mark.parametrize("record", [User, Group, AccountUser, Invitation])
+def test_attributes_of_records_are_read_directly(record: type) -> None:
+    """A `__getattr__`, such as attrs adds for `cached_property`, makes all of them slower."""
+    assert not hasattr(record, "__getattr__")

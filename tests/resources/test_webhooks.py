@@ -25,6 +25,7 @@ from ezeep_async import (
     UnexpectedResponse,
     Webhook,
 )
+from ezeep_async._text.redaction import Secret
 from ezeep_async.sandbox import Sandbox
 
 
@@ -98,7 +99,7 @@ async def test_9_3_an_update_sends_what_is_given(session: EzeepSession, sandbox:
     assert made.authentication_scheme is None
     await session.webhooks.update(made.id, topics=(), disabled=False)
     assert json.loads(sandbox.requests[-1].body) == {"topics": [], "disabled": False}
-    await session.webhooks.update(made.id, password=PASSWORD)
+    await session.webhooks.update(made.id, password=Secret(PASSWORD))
     assert json.loads(sandbox.requests[-1].body) == {
         "basic_password": PASSWORD,
         "authentication_scheme": "basic",
@@ -223,10 +224,10 @@ ECHO = {"endpoint_id": str(UUID(int=1)), "name": "A", "basic_username": "hook", 
 @pytest.mark.parametrize("status", [200, 201, 400, 403, 404, 409, 422, 500])
 @pytest.mark.parametrize("ascii_only", [False, True])
 @pytest.mark.parametrize("broken", ["", "truncated", "wrong shape"])
-async def test_the_password_that_the_server_repeats_is_in_no_error(
+async def test_9_7_the_password_that_the_server_repeats_is_in_no_error(
     status: int, ascii_only: bool, broken: str
 ) -> None:
-    """Neither that of a call, nor that of another webhook in a response; as it is, escaped, and cut in two."""
+    """9-7: neither that of a call, nor that of another webhook in a response; as it is, escaped, and cut in two."""
     record = ECHO | ({"name": 5} if broken == "wrong shape" else {})
     text = json.dumps([record], ensure_ascii=ascii_only)
     if broken == "truncated":
@@ -264,6 +265,19 @@ async def test_the_raw_page_has_no_password() -> None:
                     ECHO | {"basic_password": "***", "Basic_Password": "***"}
                 ]
                 assert PASSWORD not in repr(page)
+
+
+async def test_a_call_without_a_method_shows_no_password_either(
+    session: EzeepSession, sandbox: Sandbox
+) -> None:
+    """`session.request`, and with it `ezeep api`: neither in what it returns nor in its errors."""
+    await session.webhooks.create("A", URL, TOPICS, username="hook", password=PASSWORD)
+    page = await session.request("GET", "/webhooks/endpoints")
+    assert [each["basic_password"] for each in page["results"]] == ["***"]
+    sandbox.faults.add("GET /webhooks/endpoints", status=409, body=json.dumps([ECHO]))
+    with pytest.raises(EzeepError) as caught:
+        await session.request("GET", f"{sandbox.endpoints.api}/webhooks/endpoints")
+    assert "a-long" not in repr(vars(caught.value)) + str(caught.value)
 
 
 # --- scopes

@@ -32,7 +32,7 @@ async def test_another_person(server):
             await session.oauth.complete(server.approve(request.url, user=user), request)
             assert (await session.accounts.me()).id == person.id
     with pytest.raises(KeyError):
-        server.approve(request.url, user="nobody@example.com")
+        server.approve(request.url, user="absent@example.com")
 
 
 async def test_decline(server):

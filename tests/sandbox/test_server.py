@@ -158,6 +158,33 @@ async def test_clock(server):
     assert before.tzinfo is not None
 
 
+async def test_a_clock_that_stands(server):
+    """Only the test moves it."""
+    server.clock.stop()
+    before = server.clock.now()
+    await asyncio.sleep(0.01)
+    assert server.clock.now() == before
+    server.clock.advance(90)
+    server.clock.stop()
+    assert (server.clock.now() - before).total_seconds() == 90
+
+
+async def test_waiting_for_the_clock(server):
+    """It ends when the time has come, by itself or by a test."""
+    start = server.clock.now()
+
+    def left(seconds: float) -> float:
+        return seconds - (server.clock.now() - start).total_seconds()
+
+    await server.clock.wait_for(lambda: left(0.01))
+    waiting = asyncio.create_task(server.clock.wait_for(lambda: left(1000)))
+    server.clock.advance(500)
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    server.clock.advance(500)
+    await waiting
+
+
 async def test_closing_leaves_nothing(caplog):
     """Idle connections do not keep it open; no tasks, sockets or log records are left; its ports are free."""
     before = asyncio.all_tasks()

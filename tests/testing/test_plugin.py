@@ -239,7 +239,7 @@ def test_tests_of_any_kind_without_a_plugin_for_asynchronous_ones(folder: Path) 
     status, said = _pytest(folder, *BARE, "-v")
     assert status == 0, said
     assert len(re.findall(r"test_code.py::\S+ PASSED", said)) == 6, said
-    assert len(re.findall(r"TestDrawer::\S.* PASSED", said)) == 26, said
+    assert len(re.findall(r"TestDrawer::\S.* PASSED", said)) == 27, said
     assert "failed" not in said
 
 

@@ -92,7 +92,18 @@ def test_statuses_with_fields_that_are_missing(body: dict[str, Any], expected: J
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b"null", b'{"jobstatus": true}', b"<html>", b'{"code": "x"}']
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"null",
+        b'{"jobstatus": true}',
+        b"<html>",
+        b'{"code": "x"}',
+        b'{"code": "403"}',
+        b'{"code": true}',
+    ],
 )
 def test_a_response_without_a_status(body: bytes) -> None:
     """`UnexpectedResponse`."""

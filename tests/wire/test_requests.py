@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
@@ -19,6 +20,7 @@ from ezeep_async._wire.requests import (
     as_uuid,
     checked_text,
     group_filter,
+    id_text,
     memberships,
     oauth_form,
 )
@@ -142,10 +144,12 @@ def test_the_group_filter_is_as_documented() -> None:
         f"{ID}/",
         f"{ID}?x=1",
         f"{ID}#",
+        f"{ID}x",
         str(ID)[:-1],
         5,
         None,
         b"x",
+        ID.bytes,
         [],
         ID.hex[:-1] + "g",
     ],
@@ -154,13 +158,31 @@ def test_ids_that_are_none_are_refused(value: object) -> None:
     """Section 9, 8-1: what is not a UUID is a `ValueError` that names the argument."""
     with pytest.raises(ValueError, match="group_id must be a UUID"):
         as_uuid(value, "group_id")
+    with pytest.raises(ValueError, match="group_id must be a UUID"):
+        id_text(value, "group_id")
 
 
 @given(st.uuids())
 def test_ids_are_taken_as_uuid_or_text(value: UUID) -> None:
     """Ids may be UUIDs or their text, in capitals too, and come out the same."""
     assert as_uuid(value, "x") == as_uuid(str(value), "x") == as_uuid(str(value).upper(), "x") == value
+    assert as_uuid(value.hex, "x") == as_uuid(value.urn, "x") == as_uuid(f"{{{value}}}", "x") == value
     assert GROUPS.get(as_uuid(str(value).upper(), "x")).path == f"/printing/v1/groups/{value}/"
+
+
+@given(st.uuids())
+def test_an_id_has_one_text(value: UUID) -> None:
+    """Paths, names of locks and bodies have the form of the API, whatever the caller passes."""
+    for given_id in (
+        value,
+        str(value),
+        str(value).upper(),
+        value.hex,
+        value.urn,
+        f"{{{value}}}",
+        f"{value.hex}-",
+    ):
+        assert id_text(given_id, "x") == str(value)
 
 
 @given(st.text(max_size=10))
@@ -187,3 +209,18 @@ def test_names_have_1_to_255_characters() -> None:
     for bad in ("", " ", "x" * 256, None, 5):
         with pytest.raises(ValueError, match="name"):
             checked_text(bad, "name", shortest=1)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"limit": "100", "offset": "0"},
+        {"cursor": "cD0yMDI0LTA1+/=="},
+        {"a&b": "c d", "e": ""},
+        {"limit": "\uff11", "offset": "é"},
+        {},
+    ],
+)
+def test_4_11_the_query_of_a_page_is_quoted(params: dict[str, str]) -> None:
+    """4-11: whatever the parameters of a `next` link are."""
+    assert USERS.page(params).query == urlencode(params)

@@ -45,6 +45,8 @@ async def sandbox(
 ) -> None:
     """Run a sandbox on loopback until Ctrl-C, and print the environment variables for it.
 
+    A page at EZEEP_ACCOUNT_URL shows groups, printers, printed documents and requests, and has buttons for faults.
+
     Args:
         token_file: Store tokens of the admin in this file. It is deleted when the sandbox ends.
         port: First of four consecutive ports: accounts, management, printing, uploads. Without it they are free ones.
@@ -57,7 +59,7 @@ async def sandbox(
     cancel_on_signals()
     from ezeep_async.sandbox import BehaviourOptions, Sandbox  # slow to import
 
-    options = BehaviourOptions(port=port or 0, expires_in=expires_in, job_seconds=job_seconds)
+    options = BehaviourOptions(page=True, port=port or 0, expires_in=expires_in, job_seconds=job_seconds)
     if redirect_uri:
         options["redirect_uris"] = tuple(redirect_uri)
     async with (
@@ -74,6 +76,7 @@ async def sandbox(
         if path is not None:
             environment["EZEEP_TOKEN_FILE"] = str(path)
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
+        lines.append(f"# a page for people: {server.endpoints.account}/\n")
         write_document("".join(lines))
         write_error("serving until Ctrl-C\n")
         await asyncio.Event().wait()
@@ -91,7 +94,7 @@ async def _tokens(server: Sandbox, token_file: Path | None) -> AsyncGenerator[Pa
     store.bind(server.oauth_app.client_id, server.endpoints.account)
     await check_token_file(store)
     async with store.lock():
-        await store.save(server.tokens())
+        await store.save(server.tokens(scope=" ".join(server.behaviour.scopes)))
     try:
         yield store.path
     finally:

@@ -17,16 +17,17 @@ from ezeep_async import (
     InconsistentListing,
     NotFound,
     PermissionDenied,
+    PrinterAssignment,
     User,
 )
 from ezeep_async.provisioning import normalize_email, normalize_group_name
 
 
 if TYPE_CHECKING:
-    from ezeep_async import EzeepSession, Paginator, PrinterAssignment
+    from ezeep_async import EzeepSession, Paginator
 
 
-T = TypeVar("T", Group, User, AccountUser, "PrinterAssignment")
+T = TypeVar("T", Group, User, AccountUser, PrinterAssignment)
 GroupName = Annotated[str, Parameter(help="The group's id or exact name.")]
 UserName = Annotated[str, Parameter(help="The user's id, or e-mail address.")]
 

@@ -50,10 +50,16 @@ REFUSED = 3
 
 EXAMPLE = """Export the groups, edit the file, show the difference, apply it, and undo it:
 
-    ezeep export --out people.csv --printers printers.csv
-    ezeep provision plan people.csv --printers printers.csv --mode exact --html plan.html
-    ezeep provision apply people.csv --printers printers.csv --mode exact
+    ezeep export --out people.csv
+    ezeep provision plan people.csv --mode exact
+    ezeep provision apply people.csv --mode exact
     ezeep provision undo AUDIT_LOG
+
+The same with the printers of the groups, and a page for the person who approves the plan:
+
+    ezeep export --out people.csv --printers printers.csv
+    ezeep provision plan people.csv --printers printers.csv --html plan.html --out plan.json
+    ezeep provision apply plan.json
 
 With --sandbox each command runs in a sandbox of its own."""
 

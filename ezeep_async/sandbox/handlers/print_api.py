@@ -25,11 +25,11 @@ _FILEEXT = (
     # Ends with a semicolon, as documented.
     "bmp;csv;doc;docm;docx;dot;dotm;dotx;eml;gif;htm;html;jpeg;jpg;log;mht;mhtml;odf;odg;odm;odp;odt;otg;oth;otp;ott;"
     "pdf;png;pot;potm;potx;pps;ppsx;ppt;pptm;pptx;rtf;scp;sda;sdd;sds;sdw;sgl;smf;sti;stw;sxd;sxg;sxi;sxm;sxw;tif;tiff;"
-    "tpf;txt;vor;wtx;xls;xlsb;xlsm;xlsx;xlt;xltm;xltx;xml;xps;"
+    "tpf;txt;vor;wtx;xls;xlsb;xlsm;xlsx;xlt;xltm;xltx;xml;xps;"  # codespell:ignore vor
 )
 _FILE_TYPES = frozenset(_FILEEXT.split(";")) - {""}
 _NOT_FOUND, _INVALID_PARAMETER, _INVALID_PRINTER, _INVALID_TYPE = 2, 87, 1801, 1804
-"""Windows system error codes. Which of them the service uses here is not documented, and that its status is 400 neither."""
+"""Windows system error codes. The documents do not say which of them the service uses here, nor its HTTP status."""
 _JOB_ID = re.compile(r"[^:#]+:[^:#]+_tpcb_\d+_\d+#\d+:\d+", re.ASCII)
 _PAGE_RANGES = re.compile(r"[1-9]\d*(-[1-9]\d*)?(;[1-9]\d*(-[1-9]\d*)?)*", re.ASCII)
 _OPTIONS: dict[str, type] = {
@@ -80,17 +80,11 @@ def get_configuration(_: State, __: RecordedRequest, ___: Person) -> web.Respons
 
 @routes.add("GET", _BASE + "GetPrinter/")
 def get_printers(state: State, _: RecordedRequest, caller: Person) -> web.Response:
-    return json_response(
-        [
-            {
-                "id": printer.id,
-                "location": printer.location,
-                "name": printer.name,
-                "is_queue": printer.is_queue,
-            }
-            for printer in state.printing.printers_of(caller)
-        ]
-    )
+    printers: list[dict[str, object]] = []
+    for printer in state.printing.printers_of(caller):
+        shown: dict[str, object] = {"id": printer.id, "location": printer.location, "name": printer.name}
+        printers.append(shown if printer.is_queue is None else {**shown, "is_queue": printer.is_queue})
+    return json_response(printers)
 
 
 @routes.add("GET", _BASE + "GetPrinterProperties/")

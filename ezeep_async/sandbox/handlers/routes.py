@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -37,6 +38,8 @@ class State:
     storage: Storage
     webhooks: Webhooks
     endpoints: Callable[[], Endpoints]
+    page_token: str = attrs.field(init=False, factory=secrets.token_urlsafe, repr=False)
+    """The anti-forgery value of the page for people."""
     forms: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict[str, dict[str, str]], repr=False)
     """The open consent forms: anti-forgery value, hidden fields."""
     administration: Administration = attrs.field(

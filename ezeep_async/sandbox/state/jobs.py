@@ -85,6 +85,11 @@ class Outcome:
         self.calls += 1
         return self.calls >= self.nth and (self.times is None or self.calls < self.nth + self.times)
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether it still applies to a coming job."""
+        return not self.removed and (self.times is None or self.calls < self.nth + self.times - 1)
+
     def remove(self) -> None:
         """Apply to no further job."""
         self.removed = True

@@ -48,7 +48,8 @@ class SandboxPrinter:
     id: UUID
     name: str
     location: str = ""
-    is_queue: bool = False
+    is_queue: bool | None = False
+    """None: GetPrinter leaves the key out, as older versions of the service did."""
     driver: str = "Example PCL 6"
     color: bool = True
     duplex: bool = True
@@ -67,7 +68,7 @@ class PrinterFields(TypedDict, total=False):
     """The fields of a `SandboxPrinter` that `Printing.add_printer` takes."""
 
     location: str
-    is_queue: bool
+    is_queue: bool | None
     driver: str
     color: bool
     duplex: bool

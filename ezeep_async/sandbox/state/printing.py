@@ -143,7 +143,7 @@ class Printing:
             printed=printed(job_id),
             clock=self.clock,
             seconds=self.behaviour.job_seconds,
-            queued=printer.is_queue,
+            queued=bool(printer.is_queue),
         )
         due = [outcome for outcome in self._outcomes if outcome.counts(job.printed)]
         if due:
@@ -180,6 +180,11 @@ class Printing:
         outcome = Outcome(final=final, text=text, through=tuple(through), nth=nth, times=times, when=when)
         self._outcomes.append(outcome)
         return outcome
+
+    @property
+    def pending_outcomes(self) -> list[Outcome]:
+        """The scripted outcomes that still apply to a coming job."""
+        return [outcome for outcome in self._outcomes if outcome.is_pending]
 
     def position(self, job: SandboxJob) -> int:
         """Return the place of a job in the queue of its printer, from 1; 0: it has ended.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import shlex
 import signal
 import socket
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,10 @@ async def serving(folder: Path, *arguments: str) -> AsyncIterator[tuple[Process,
         lines = 6 if "--token-file" in arguments else 5
         exports = [shlex.split((await process.stdout.readline()).decode()) for _ in range(lines)]
         assert all(export[0] == "export" for export in exports)
-        yield process, dict(export[1].split("=", 1) for export in exports)
+        env = dict(export[1].split("=", 1) for export in exports)
+        page = (await process.stdout.readline()).decode()
+        assert page == f"# a page for people: {env['EZEEP_ACCOUNT_URL']}/\n"
+        yield process, env
     finally:
         if process.returncode is None:
             process.kill()
@@ -66,13 +70,20 @@ async def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
         assert not (tmp_path / "login.json").exists()
 
 
+def four_free_ports() -> int:
+    """The first of four consecutive ports, below those that systems give to connections."""
+    while True:
+        first = random.randrange(20_000, 32_000)
+        with ExitStack() as stack, suppress(OSError):
+            for number in range(4):
+                stack.enter_context(socket.create_server(("127.0.0.1", first + number)))
+            return first
+
+
 @pytest.mark.slow
 async def test_ports_and_redirect_addresses(tmp_path: Path) -> None:
     """A sandbox at a fixed address, for an application that is configured once."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    if port > 65000:
-        port -= 1000
+    port = four_free_ports()
     options = [
         *("--port", str(port)),
         *("--redirect-uri", "http://127.0.0.1:9/a", "--redirect-uri", "http://127.0.0.1:9/b"),

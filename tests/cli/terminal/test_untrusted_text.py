@@ -164,7 +164,7 @@ def test_a_fault_keeps_its_traceback_and_no_commands() -> None:
     script = (
         "import sys\nfrom ezeep_async.cli import app, main\n"
         f"class Fault(Exception): pass\ndef broken(*_, **__): raise Fault({HOSTILE!r})\n"
-        "app.app = broken\nsys.exit(main.main([]))"
+        "type(app.app).parse_args = broken\nsys.exit(main.main([]))"
     )
     ran = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert ran.returncode == 1

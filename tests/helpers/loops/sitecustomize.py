@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 
 
 def use_event_loop(kind: str) -> None:
-    """Set the event loop policy of this process: "eager" tasks, "uvloop", or "debug" mode."""
+    """Set the event loop policy of this process: "eager" tasks, "uvloop", "debug" mode, or plain "asyncio"."""
     if kind == "uvloop":
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        return
+    sys.modules["uvloop"] = None  # type: ignore[assignment]  # the command would use it without a policy
+    if kind == "asyncio":
         return
 
     class Policy(asyncio.DefaultEventLoopPolicy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from io import BytesIO
 from urllib.parse import quote, urlsplit
 
@@ -107,6 +108,14 @@ async def test_printers(client, server):
     assert [printer["is_queue"] for printer in printers] == [False, True, False, False]
     assert printers[0].keys() == {"id", "name", "location", "is_queue"}
     assert printers == (await client("GET", GET_PRINTER))[1]
+
+
+async def test_printers_of_an_older_service(client, server):
+    """They have no `is_queue`."""
+    next(iter(server.printing.printers.values())).is_queue = None
+    _, printers = await client("GET", GET_PRINTER)
+    assert [each.get("is_queue") for each in printers] == [None, True, False, False]
+    assert "is_queue" not in printers[0]
 
 
 async def test_the_same_seed_gives_the_same_printers():
@@ -362,6 +371,19 @@ async def test_unknown_and_malformed_job_ids(work, client, server):
     client.token = server.tokens(person.id).access_token
     assert person.id != server.organization.admin_id
     assert (await work.status(job_id))["jobstatus"] == 2
+
+
+async def test_too_many_at_once(server, client):
+    """The limit holds for each host of its own."""
+    server.behaviour.max_parallel = 1
+    hold = server.faults.hold("GET /sfapi/GetPrinter/")
+    waiting = asyncio.create_task(client("GET", GET_PRINTER))
+    await hold.arrived()
+    assert (await client("GET", GET_PRINTER))[0] == 429
+    assert (await client("GET", "/printing/v1/printjobs/"))[0] == 200
+    hold.release()
+    assert (await waiting)[0] == 200
+    assert (server.peaks["print"], server.peaks["api"]) == (1, 1)
 
 
 async def test_error_codes_by_script(work, server):

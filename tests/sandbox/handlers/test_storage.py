@@ -240,6 +240,23 @@ async def test_scripted_errors(put, server, blob, status, code):
     assert await put() == (201, None)
 
 
+async def test_slow_uploads(put, server, blob):
+    """Slow before the content is stored, or after that."""
+    hold = server.faults.hold(PUT)
+    server.faults.add(PUT, delay=0.05, times=None)
+    upload = asyncio.create_task(put(b"data"))
+    await hold.arrived()
+    assert blob() is None
+    hold.release()
+    assert await upload == (201, None)
+    after = server.faults.hold(PUT, after=True)
+    upload = asyncio.create_task(put(b"again"))
+    await after.arrived()
+    assert (blob(), upload.done()) == (b"again", False)
+    after.release()
+    assert await upload == (201, None)
+
+
 @pytest.mark.parametrize(("drop", "content"), [("upload", None), ("before", None), ("after", b"data")])
 async def test_lost_connections(put, server, blob, drop, content):
     """While the body is sent, before it is stored, or after that."""
@@ -251,6 +268,15 @@ async def test_lost_connections(put, server, blob, drop, content):
     fault.remove()
     assert server.requests[-1].size == (0 if drop == "upload" else 4)
     assert await put(b"again") == (201, None)
+
+
+async def test_the_second_upload_is_lost(put, server):
+    """Each request counts once."""
+    fault = server.faults.add(PUT, drop="upload", nth=2, times=None)
+    assert await put() == (201, None)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await put()
+    assert (fault.calls, fault.hits) == (server.count(PUT), server.count(PUT) - 1)
 
 
 async def test_a_connection_that_is_lost_in_a_large_body(put, server, blob):
