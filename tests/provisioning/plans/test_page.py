@@ -7,12 +7,11 @@ import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import attrs
 import pytest
-from selenium import webdriver
-from selenium.webdriver.common.by import By
 
 from ezeep_async.provisioning import (
     ChangeAssignments,
@@ -24,6 +23,10 @@ from ezeep_async.provisioning import (
     Plan,
     TargetGroup,
 )
+
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -148,6 +151,8 @@ def test_other_plans(plan: Plan, says: str) -> None:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    from selenium import webdriver  # slow to import
+
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM or ""
     for argument in (
@@ -169,6 +174,8 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
 @pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no chromium with its driver on this machine")
 def test_the_page_in_a_browser(browser: webdriver.Chrome, tmp_path: Path) -> None:
     """Nothing runs and nothing is blocked; colours in both modes, links, narrow screens and print."""
+    from selenium.webdriver.common.by import By
+
     path = tmp_path / "plan.html"
     path.write_text(PLAN.to_html(), "utf-8")
     browser.set_window_size(1000, 900)
