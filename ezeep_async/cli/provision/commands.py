@@ -172,7 +172,7 @@ async def plan_file(
     if out is not None:
         await asyncio.to_thread(write_private, out, plan.to_json() + "\n")
     if html is not None:
-        await in_background(lambda: write_private(html, plan.to_html()))
+        await asyncio.to_thread(lambda: write_private(html, plan.to_html()))
     return _show(plan, as_json)
 
 

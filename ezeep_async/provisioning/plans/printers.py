@@ -133,9 +133,8 @@ def _problems(
         else:
             message = f"no printer has the name {shortened(text)!r} {place}"
             # The search takes long, and no message has more problems than this.
-            if number < PROBLEMS_SHOWN:
-                alike = difflib.get_close_matches(text.casefold(), folded, SIMILAR_SHOWN)
-                message += f"; similar: {', '.join(repr(shortened(folded[each])) for each in alike)}" * bool(
-                    alike
-                )
+            if number < PROBLEMS_SHOWN and (
+                alike := difflib.get_close_matches(text.casefold(), folded, SIMILAR_SHOWN)
+            ):
+                message += f"; similar: {', '.join(repr(shortened(folded[each])) for each in alike)}"
         yield Problem("input", None, message)
