@@ -87,7 +87,7 @@ async def test_the_sandboxs_environment_keeps_the_bytes_of_a_path(tmp_path: Path
         "sandbox", "--users", "1", "--token-file", name, folder=tmp_path, env={"PYTHONIOENCODING": "cp1252"}
     ) as process:
         assert process.stdout is not None
-        shown = b"".join([await process.stdout.readline() for _ in range(5)])
+        shown = b"".join([await process.stdout.readline() for _ in range(6)])
         process.send_signal(signal.SIGTERM)
         await process.wait()
     assert b"z\xfcrich-\xe2\x8c\x98.json" in shown
