@@ -450,8 +450,8 @@ def _unknown(error: EzeepError, is_queue: bool, cause: BaseException) -> Outcome
         else "A person has to look at the printer: the API lists no jobs of a printer"
     )
     return OutcomeUnknown(
-        f"the document may or may not be printed, as the response of the print service was lost: {cause}. {find_out}. Do not "
-        "print again before",
+        f"the document may or may not be printed, as the response of the print service was lost: {cause}. {find_out}. "
+        "Print again only if it is not there",
         request_id=error.request_id,
         attempts=error.attempts,
     )
