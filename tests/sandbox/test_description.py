@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ezeep_async.sandbox.records import DESCRIPTION_PATH
-from ezeep_async.sandbox.server import _ROUTES
+from ezeep_async.sandbox.routing import ROUTES
 from ezeep_async.settings import Endpoints
 
 
@@ -25,7 +25,7 @@ def test_paths_and_methods_are_those_of_the_sandbox():
     public = Endpoints()
     served = {
         (getattr(public, host), template, method.lower())
-        for host, routes in _ROUTES.items()
+        for host, routes in ROUTES.items()
         for template, handlers in routes.items()
         for method in handlers
         if template != DESCRIPTION_PATH
