@@ -1,8 +1,8 @@
 """Measure the SDK beside its peers: one table, and with `--out` figures as JSON, a plot, and a page of the documents.
 
-    nox -s bench                                # prints the table
-    nox -s bench -- --out docs                  # also writes docs/performance.json, .png and .md
-    nox -s bench -- --quick                     # a short look: one round, small sizes
+    nox -s bench                                # prints the table, and writes docs/performance.json, .png and .md
+    nox -s bench -- --quick                     # a short look: one round, small sizes; writes nothing without --out
+    nox -s bench -- --smallest                  # shows only that everything runs
     nox -s bench -- --only "gets" --rounds 9    # works with this in their name
     nox -s bench -- pace                        # another script of this folder: pace, fairness, shared_locks
 

@@ -9,10 +9,8 @@ from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, Unpack
-from urllib.parse import unquote
 
 import aiohttp
-from yarl import URL
 
 from ezeep_async._core import Core
 from ezeep_async._http.sender import background
@@ -20,18 +18,7 @@ from ezeep_async._http.stats import Stats
 from ezeep_async._text.cleaning import check_kind, variable
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async._wire.converter import decode_plain
-from ezeep_async._wire.requests import (
-    LONGEST_TARGET,
-    SAFE_METHODS,
-    WEBHOOKS,
-    Host,
-    Request,
-    checked_flag,
-    checked_json,
-    checked_params,
-    checked_text,
-    origins,
-)
+from ezeep_async._wire.requests import any_request
 from ezeep_async._wire.responses import decode_response
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
@@ -417,19 +404,7 @@ class EzeepSession:
             OutcomeUnknown: The response to a request that is not idempotent was lost.
             UnexpectedResponse: The response is not JSON, or larger than 2 MiB: request smaller pages.
         """
-        method = checked_text(method, "method", shortest=1).upper()
-        if not method.isascii() or not method.isalpha():
-            raise ValueError(f"not an HTTP method: {method!r}. Use one such as 'GET'")
-        if method in {"CONNECT", "TRACE"}:
-            raise ValueError(f"the method {method} is not supported: a token must not be sent with it")
-        checked_text(path_or_url, "path_or_url", shortest=1, longest=LONGEST_TARGET)
-        host, path, query = self._locate(path_or_url, params)
-        body = None if json is None else checked_json(json)
-        if idempotent is None:
-            idempotent = method in SAFE_METHODS
-        checked_flag(idempotent, "idempotent")
-        redact = WEBHOOKS.redact if path.startswith(WEBHOOKS.path) else None
-        request = Request(method, host, path, path, query, body, idempotent=idempotent, redact=redact)
+        request = any_request(self._core.endpoints, method, path_or_url, params, json, idempotent)
         return decode_response(request, await self._core.send(request), decode_plain)
 
     async def reconcile(self, unknown: OutcomeUnknown, /) -> Reconciled:
@@ -469,24 +444,3 @@ class EzeepSession:
             The context manager of the block.
         """
         return background()
-
-    def _locate(self, path_or_url: str, params: Mapping[str, str | int] | None) -> tuple[Host, str, str]:
-        url = URL(path_or_url)
-        host, path = Host.API, url.raw_path
-        if url.absolute:
-            for candidate, base in origins(self._core.endpoints).items():
-                prefix = base.raw_path.rstrip("/")
-                if url.origin() == base.origin() and path.startswith(prefix + "/") and url.user is None:
-                    host, path = candidate, path[len(prefix) :]
-                    break
-            else:
-                raise ValueError(
-                    f"{url.host or path_or_url!r} is not one of the endpoints: the token is sent to no other host"
-                )
-        if not path.startswith("/") or path.startswith("//") or path_or_url.startswith("//"):
-            raise ValueError(f"{path_or_url!r} is not a path: start it with one slash")
-        if {".", ".."} & set(unquote(path).split("/")):
-            raise ValueError(f"the path {path_or_url!r} contains a '.' or '..' segment: remove it")
-        if params is not None:
-            url = url.update_query(checked_params(params))
-        return host, path, url.raw_query_string

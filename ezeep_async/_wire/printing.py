@@ -45,7 +45,7 @@ def status_request(job_id: str) -> Request:
 
 @attrs.frozen
 class Order:
-    """What `Print` is asked for."""
+    """The fields of a print request, other than its document."""
 
     printer_id: UUID
     type: str
@@ -153,9 +153,8 @@ def status_in(value: object) -> JobStatus | None:
         numbers = (_integer(fields.get(f"job{name}")) for name in ("pagesprinted", "pagestotal", "position"))
         return JobStatus(code, _text(fields.get("jobstatusstring")), *numbers)
     number = fields.get("code")
-    if not isinstance(number, int) or isinstance(
-        number, bool
-    ):  # text is the code of another part of the service
+    # A code that is text is of another part of the service.
+    if not isinstance(number, int) or isinstance(number, bool):
         return None
     return JobStatus(number, _text(fields.get("message")))
 

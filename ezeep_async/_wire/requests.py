@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 from uuid import UUID
 
 import attrs
@@ -266,6 +266,58 @@ def memberships(group_ids: Iterable[UUID | str]) -> list[dict[str, str]]:
 def group_filter(group_id: UUID) -> bytes:
     """The body of the documented GET that lists one group's users (API document, "Users")."""
     return encode({"groups": memberships([group_id])})
+
+
+# --- calls without a method of their own ---------------------------------------------------------------------------
+
+
+def any_request(
+    endpoints: Endpoints,
+    method: str,
+    path_or_url: str,
+    params: Mapping[str, str | int] | None,
+    json: object,
+    idempotent: bool | None,
+) -> Request:
+    """The request of `EzeepSession.request`. Raises `ValueError` for an argument that is not allowed."""
+    method = checked_text(method, "method", shortest=1).upper()
+    if not method.isascii() or not method.isalpha():
+        raise ValueError(f"not an HTTP method: {method!r}. Use one such as 'GET'")
+    if method in {"CONNECT", "TRACE"}:
+        raise ValueError(f"the method {method} is not supported: a token must not be sent with it")
+    checked_text(path_or_url, "path_or_url", shortest=1, longest=LONGEST_TARGET)
+    host, path, query = _target(endpoints, path_or_url, params)
+    body = None if json is None else checked_json(json)
+    if idempotent is None:
+        idempotent = method in SAFE_METHODS
+    checked_flag(idempotent, "idempotent")
+    redact = WEBHOOKS.redact if path.startswith(WEBHOOKS.path) else None
+    return Request(method, host, path, path, query, body, idempotent=idempotent, redact=redact)
+
+
+def _target(
+    endpoints: Endpoints, path_or_url: str, params: Mapping[str, str | int] | None
+) -> tuple[Host, str, str]:
+    """Host, path and query of a path on the API host, or of a URL on one of the endpoints."""
+    url = URL(path_or_url)
+    host, path = Host.API, url.raw_path
+    if url.absolute:
+        for candidate, base in origins(endpoints).items():
+            prefix = base.raw_path.rstrip("/")
+            if url.origin() == base.origin() and path.startswith(prefix + "/") and url.user is None:
+                host, path = candidate, path[len(prefix) :]
+                break
+        else:
+            raise ValueError(
+                f"{url.host or path_or_url!r} is not one of the endpoints: the token is sent to no other host"
+            )
+    if not path.startswith("/") or path.startswith("//") or path_or_url.startswith("//"):
+        raise ValueError(f"{path_or_url!r} is not a path: start it with one slash")
+    if {".", ".."} & set(unquote(path).split("/")):
+        raise ValueError(f"the path {path_or_url!r} contains a '.' or '..' segment: remove it")
+    if params is not None:
+        url = url.update_query(checked_params(params))
+    return host, path, url.raw_query_string
 
 
 # --- OAuth ---------------------------------------------------------------------------------------------------------

@@ -91,7 +91,9 @@ async def wait_for_end(watch: JobWatch) -> JobStatus:
 def failed(what: str, status: JobStatus) -> PrintFailed:
     """The error for a final status."""
     words = f"{status.meaning}, {status.text}" if status.text else status.meaning
-    return PrintFailed(f"{what}: code {status.code}, {words}", status=status)
+    # The words for an unknown code contain it.
+    code = "" if str(status.code) in status.meaning else f"code {status.code}, "
+    return PrintFailed(f"{what}: {code}{words}", status=status)
 
 
 def _seconds(value: float, name: str) -> float:

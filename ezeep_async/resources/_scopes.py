@@ -27,7 +27,10 @@ class ScopedApi:
             advice = (
                 f"ask for it with OAuthApp(scope='printing {error.scope}') or EZEEP_SCOPE, and log in again"
             )
-            error.args = (f"{error}. If the app lacks the scope {error.scope!r}: {advice}", *error.args[1:])
+            error.args = (
+                f"{str(error).removesuffix('.')}. If the app lacks the scope {error.scope!r}: {advice}",
+                *error.args[1:],
+            )
             raise
 
     def exclusive(self, *name: str) -> Awaitable[Lock]:

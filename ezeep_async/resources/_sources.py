@@ -31,7 +31,8 @@ PrintSource = (
 )
 """A document to print: a path, its bytes, a binary file object, or an iterable of bytes."""
 
-_CANNOT = "the source cannot be read again: pass a path, bytes or a seekable file"
+Progress = Callable[[int, int | None], object]
+"""Called with the bytes that the storage has accepted, and the bytes of the document, or None."""
 
 
 class Source(Protocol):
@@ -61,7 +62,8 @@ class _Readable(Protocol):
 async def open_source(source: object) -> Source:
     """Open a source. Raises `TypeError` for what is none, `OSError` for a file that cannot be opened."""
     if isinstance(source, str | os.PathLike):
-        return await _FileSource.open(Path(cast("str", source)))
+        file = await asyncio.to_thread(Path(cast("str", source)).open, "rb")
+        return await _FileSource.measured(file, owned=True)
     if isinstance(source, bytes | bytearray | memoryview):
         view = memoryview(cast("bytes", source))
         return _BytesSource(view.cast("B") if view.c_contiguous else memoryview(view.tobytes()))
@@ -69,8 +71,9 @@ async def open_source(source: object) -> Source:
         raise TypeError('source is a text file: open it with mode "rb"')
     if isinstance(source, _Readable):
         # A file object with async methods, such as anyio's, or an asyncio.StreamReader.
-        is_async = inspect.iscoroutinefunction(source.read)
-        return _StreamSource(_AsyncFileChunks(source)) if is_async else await _FileSource.of(source)
+        if inspect.iscoroutinefunction(source.read):
+            return _StreamSource(_AsyncFileChunks(source))
+        return await _FileSource.measured(source, owned=False)
     if isinstance(source, AsyncIterable):
         return _StreamSource(_AsyncChunks(aiter(cast("AsyncIterable[object]", source))))
     if isinstance(source, Iterable):
@@ -81,6 +84,8 @@ async def open_source(source: object) -> Source:
 
 
 class _BytesSource:
+    """Bytes in memory. Their blocks are views."""
+
     def __init__(self, data: memoryview) -> None:
         self._data = data
         self._at = 0
@@ -110,21 +115,10 @@ class _FileSource:
         self._stream = _StreamSource(self._chunks)
 
     @classmethod
-    async def open(cls, path: Path) -> _FileSource:
-        file = await asyncio.to_thread(path.open, "rb")
-        source = cls(file, owned=True)
-        await source._measure()
-        return source
+    async def measured(cls, file: Any, *, owned: bool) -> _FileSource:
+        """The source of a file, with its size where the file is seekable."""
 
-    @classmethod
-    async def of(cls, file: object) -> _FileSource:
-        source = cls(file, owned=False)
-        await source._measure()
-        return source
-
-    async def _measure(self) -> None:
         def measure() -> tuple[int, int] | None:
-            file = self._file
             if not (hasattr(file, "seekable") and hasattr(file, "tell") and file.seekable() is True):
                 return None
             start = file.tell()
@@ -133,8 +127,10 @@ class _FileSource:
             file.seek(start)
             return start, max(0, size)
 
-        if (measured := await asyncio.to_thread(measure)) is not None:
-            self._start, self.total = measured
+        source = cls(file, owned=owned)
+        if (found := await asyncio.to_thread(measure)) is not None:
+            source._start, source.total = found
+        return source
 
     async def read(self) -> Part:
         return await self._stream.read()
@@ -154,12 +150,16 @@ class _FileSource:
 
 
 class _ChunkReader(Protocol):
+    """Where a `_StreamSource` gets its bytes from."""
+
     async def more(self, want: int) -> list[Part]:
         """Chunks of about `want` bytes together, none at the end."""
         ...
 
 
 class _FileChunks:
+    """A file object, read in threads."""
+
     def __init__(self, file: Any) -> None:
         self._file = file
         self._reading: asyncio.Future[object] | None = None
@@ -179,6 +179,8 @@ class _FileChunks:
 
 
 class _AsyncFileChunks:
+    """A file object whose `read` is awaited."""
+
     def __init__(self, file: Any) -> None:
         self._file = file
 
@@ -198,6 +200,8 @@ class _Chunks:
 
 
 class _AsyncChunks:
+    """An async iterator."""
+
     def __init__(self, chunks: AsyncIterator[object]) -> None:
         self._chunks = chunks
 
@@ -239,7 +243,9 @@ class _StreamSource:
 
     async def rewind(self) -> None:
         if self._kept is None:
-            raise UploadExpired(f"the address of the upload expired, and {_CANNOT}")
+            raise UploadExpired(
+                "the address of the upload expired, and the source cannot be read again: pass a path, bytes or a seekable file"
+            )
         self._pending = [*self._kept, *self._pending]
         self._kept, self._kept_size = [], 0
 
@@ -285,9 +291,8 @@ def _checked(chunk: object) -> Part:
     if isinstance(chunk, bytes):
         return chunk
     if isinstance(chunk, bytearray | memoryview):
-        return bytes(
-            cast("bytearray", chunk)
-        )  # a copy: its owner may write the next chunk into the same buffer
+        # A copy: its owner may write the next chunk into the same buffer.
+        return bytes(cast("bytearray", chunk))
     if isinstance(chunk, str):
         raise TypeError("source gives text: it must give bytes")
     raise TypeError(f"source must give bytes, not {type(chunk).__name__}")
@@ -304,7 +309,3 @@ def base_name(source: object) -> str | None:
     name = Path(cast("str", source)).name if isinstance(source, str | os.PathLike) else None
     # Bytes of a name that are not UTF-8 cannot be sent.
     return name and name.encode("utf-8", "replace").decode()
-
-
-Progress = Callable[[int, int | None], object]
-"""Called with the bytes that the storage has accepted, and the bytes of the document, or None."""

@@ -342,4 +342,7 @@ class PrinterAssignments:
 
 
 def _ids(groups: Iterable[UUID | str | HasId]) -> frozenset[UUID]:
+    groups = [*groups]
+    if any(isinstance(group, list | tuple | set | frozenset) for group in groups):
+        raise ValueError("pass each group as an argument of its own, such as assign(printer, *groups)")
     return frozenset(as_id(group, "a group") for group in groups)

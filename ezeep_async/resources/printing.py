@@ -12,14 +12,11 @@ import attrs
 from yarl import URL
 
 from ezeep_async._text.redaction import Secret
-from ezeep_async._wire.converter import decode_plain
 from ezeep_async._wire.print_options import wire_properties
 from ezeep_async._wire.printing import (
     CONFIGURATION,
     QUEUED_JOBS,
     Order,
-    file_id_in,
-    job_id_in,
     queued_page,
     read_status,
     secrets_of_url,
@@ -28,16 +25,13 @@ from ezeep_async._wire.printing import (
     supported_types,
 )
 from ezeep_async._wire.requests import LONGEST_TARGET, Request, checked_flag, checked_text
-from ezeep_async._wire.responses import RawResponse, decode_response
+from ezeep_async._wire.responses import decode_response
 from ezeep_async._wire.retrying import backoff
 from ezeep_async.errors import (
     ApiError,
     Conflict,
-    EzeepError,
     OutcomeUnknown,
-    PrintFailed,
     RequestTimeout,
-    UnexpectedResponse,
     UnsupportedFileType,
 )
 from ezeep_async.models.printers import Printer
@@ -45,7 +39,8 @@ from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.pagination.prefetch import Params
 from ezeep_async.resources._base import Api, page_fetcher
-from ezeep_async.resources._job_status import JobWatch, failed, wait_for_end
+from ezeep_async.resources._job_status import JobWatch, wait_for_end
+from ezeep_async.resources._print_outcomes import accepted_job_id, file_id_to_repeat, lost, refused
 from ezeep_async.resources._shared_reads import SharedReads
 from ezeep_async.resources._sources import (
     PrintSource,
@@ -59,8 +54,6 @@ from ezeep_async.resources.printers import Printers, printer_id_of
 
 
 logger = logging.getLogger("ezeep_async.resources")
-
-_GATEWAY = frozenset({502, 504})
 
 
 @attrs.frozen
@@ -371,16 +364,18 @@ class Printing:
             request = order.request(document, secrets)
             try:
                 response = await self._api.send(request)
-                return self._job(request, response, order.printer_id, is_queue)
             except Conflict as error:
-                file_id = _still_fetching(error, document if repeats else {})
+                file_id = file_id_to_repeat(error, document if repeats else {})
                 if file_id is None:
-                    raise _refused(error) from None
+                    raise refused(error) from None
             except OutcomeUnknown as error:
-                raise _lost(error, is_queue) from error.__cause__
+                raise lost(error, is_queue) from error.__cause__
             except ApiError as error:
                 # What was not processed, and what concerns the token, is no refusal of the job.
-                raise (error if error.status in {401, 429, 503} else _refused(error)) from error.__cause__
+                raise (error if error.status in {401, 429, 503} else refused(error)) from error.__cause__
+            else:
+                job_id = accepted_job_id(request, response, is_queue)
+                return PrintJob(job_id, order.printer_id, is_queue, printing=self)
             repeats += 1
             document = {"fileid": file_id}
             delay = backoff(repeats, random.random)
@@ -393,68 +388,6 @@ class Printing:
                 )
             logger.info("the print service still fetches the document: asking again in %.1f s", delay)
             await asyncio.sleep(delay)
-
-    def _job(self, request: Request, response: RawResponse, printer_id: UUID, is_queue: bool) -> PrintJob:
-        try:
-            body = decode_response(request, response, decode_plain)
-        except UnexpectedResponse as error:
-            raise _unknown(error, is_queue, error) from error
-        if (job_id := job_id_in(body)) is not None:
-            return PrintJob(job_id, printer_id, is_queue, printing=self)
-        if (status := status_in(body)) is not None:
-            refusal = failed("the print service refused the job", status)
-            refusal.request_id, refusal.attempts = response.request_id, response.attempts
-            raise refusal
-        empty = UnexpectedResponse(
-            f"{request.name}: the response has no id of a job",
-            status=response.status,
-            excerpt=response.redacted_excerpt(),
-            request_id=response.request_id,
-            attempts=response.attempts,
-        )
-        raise _unknown(empty, is_queue, empty) from empty
-
-
-def _still_fetching(error: Conflict, repeated: Mapping[str, str]) -> str | None:
-    """The file id to ask for again, if the service says that it does not have the document yet."""
-    if error.status != 412 or (file_id_in(error.body) is None and status_in(error.body) is not None):
-        return None
-    return file_id_in(error.body) or repeated.get("fileid")
-
-
-def _refused(error: ApiError) -> EzeepError:
-    """The error for a response that has no job: `PrintFailed` if it has a code of the print service."""
-    status = status_in(error.body)
-    if status is None or job_id_in(error.body) is not None:
-        return error
-    refusal = failed("the print service refused the job", status)
-    refusal.request_id, refusal.attempts = error.request_id, error.attempts
-    return refusal
-
-
-def _lost(error: OutcomeUnknown, is_queue: bool) -> EzeepError:
-    """The error for a lost response. A 5xx with a code of the print service is a refusal, but not that of a gateway."""
-    cause = error.__cause__
-    if isinstance(cause, ApiError) and cause.status not in _GATEWAY:
-        refusal = _refused(cause)
-        if isinstance(refusal, PrintFailed):
-            return refusal
-    return _unknown(error, is_queue, cause or error)
-
-
-def _unknown(error: EzeepError, is_queue: bool, cause: BaseException) -> OutcomeUnknown:
-    """The error for a job that may have been accepted, with what to do."""
-    find_out = (
-        "Look for it in session.printing.queued()"
-        if is_queue
-        else "A person has to look at the printer: the API lists no jobs of a printer"
-    )
-    return OutcomeUnknown(
-        f"the document may or may not be printed, as the response of the print service was lost: {cause}. {find_out}. Do not "
-        "print again before",
-        request_id=error.request_id,
-        attempts=error.attempts,
-    )
 
 
 def _file_types(given: str | None, names: list[str | None]) -> list[str]:

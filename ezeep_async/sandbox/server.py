@@ -19,24 +19,13 @@ from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
 from ezeep_async.sandbox.decisions import Decisions
 from ezeep_async.sandbox.delivery import deliver_when_ended
 from ezeep_async.sandbox.faults import Faults, retry_after_text
-from ezeep_async.sandbox.handlers import (
-    accounts,
-    administration,
-    consent,
-    description,
-    print_api,
-    print_jobs,
-    printing,
-    reports,
-    storage,
-    token_endpoint,
-    webhooks,
-)
-from ezeep_async.sandbox.handlers.routes import RouteTable, State
+from ezeep_async.sandbox.handlers import consent, storage, token_endpoint
+from ezeep_async.sandbox.handlers.routes import State
 from ezeep_async.sandbox.handlers.storage import LARGEST_BLOB
 from ezeep_async.sandbox.page import serving as page
 from ezeep_async.sandbox.records import DESCRIPTION_PATH, Host, RecordedRequest
 from ezeep_async.sandbox.replies import Refused, method_not_allowed, refused, storage_error
+from ezeep_async.sandbox.routing import ROUTES, template_of
 from ezeep_async.sandbox.state.administration import Administration
 from ezeep_async.sandbox.state.jobs import Printed, SandboxJob
 from ezeep_async.sandbox.state.organization import Organization, Person
@@ -48,22 +37,6 @@ from ezeep_async.sandbox.state.webhooks import Webhooks
 from ezeep_async.sandbox.tokens import Grants
 from ezeep_async.settings import Endpoints
 
-
-_ROUTES: dict[Host, RouteTable] = {
-    "account": RouteTable(token_endpoint.routes | consent.routes | accounts.routes | description.routes),
-    "api": RouteTable(
-        printing.routes
-        | print_jobs.routes
-        | administration.routes
-        | webhooks.routes
-        | reports.routes
-        | description.routes
-    ),
-    "print": print_api.routes,
-    "blobs": storage.routes,
-}
-_PRINT_SPELLING = {template.lower(): template for template in print_api.routes}
-"""The last part of these paths is not case-sensitive, and their slash is optional."""
 
 _NOT_ALLOWED = {"blobs": storage.method_not_allowed}
 _OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -132,18 +105,13 @@ class Sandbox(Decisions):
         self._ports: dict[Host, int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    @property
-    def administration(self) -> Administration:
-        """Connectors, drivers and reports."""
-        return self._state.administration
-
     # --- opening and closing
 
     async def __aenter__(self) -> Self:
         if self._ports:
             raise RuntimeError("a Sandbox can be opened once: create another one")
         try:
-            for number, host in enumerate(_ROUTES):
+            for number, host in enumerate(ROUTES):
                 port = self.behaviour.port + number if self.behaviour.port else 0
                 server = web.Server(partial(self._handle, host), access_log=None)
                 runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_TIMEOUT_S)
@@ -200,7 +168,7 @@ class Sandbox(Decisions):
             raise RuntimeError("the Sandbox is not open: use `async with Sandbox() as sandbox`")
         return f"http://127.0.0.1:{self._ports[host]}"
 
-    # --- printing
+    # --- its parts
 
     @property
     def printing(self) -> Printing:
@@ -216,6 +184,11 @@ class Sandbox(Decisions):
     def webhooks(self) -> Webhooks:
         """Webhook endpoints, and what was delivered to them."""
         return self._state.webhooks
+
+    @property
+    def administration(self) -> Administration:
+        """Connectors, drivers and reports."""
+        return self._state.administration
 
     @property
     def page_token(self) -> str:
@@ -309,7 +282,7 @@ class Sandbox(Decisions):
 
     def _known_route(self, key: str) -> str:
         method, _, template = key.partition(" ")
-        if not method.isupper() or not any(template in routes for routes in _ROUTES.values()):
+        if not method.isupper() or not any(template in routes for routes in ROUTES.values()):
             raise ValueError(
                 f"there is no route {key!r}: give a method and a template, such as 'GET /v1/users/{{id}}/'"
             )
@@ -336,7 +309,7 @@ class Sandbox(Decisions):
                 host=host,
                 path=request.path,
                 query=dict(request.query),
-                route=self._template(host, request.path),
+                route=template_of(host, request.path),
                 headers=CIMultiDict(request.headers),
             )
             if addressed and self.faults.interrupts(record):
@@ -361,24 +334,6 @@ class Sandbox(Decisions):
         header = request.headers.get("Host", "").lower()
         # The request line may have a host as well.
         return header in own and (request.host == header or request.url.host_port_subcomponent in own)
-
-    def _template(self, host: Host, path: str) -> str | None:
-        """The route of a path, with or without its trailing slash."""
-        if host == "print":
-            parent, _, last = path.rstrip("/").rpartition("/")
-            return _PRINT_SPELLING.get(f"{parent}/{last}/".lower()) if parent == "/sfapi" else None
-        if host == "blobs":
-            return "/userstorage/{id}" if path.count("/") == 2 and path.startswith("/userstorage/") else None
-        if path == DESCRIPTION_PATH:
-            return path
-        parent, _, last = path.removesuffix("/").rpartition("/")
-        if path.endswith("/"):
-            templates = [path, f"{parent}/{{id}}/"] if last else [path]
-        else:  # webhooks and reports, or a path that is redirected
-            grandparent = parent.rpartition("/")[0]
-            templates = [path, f"{path}/", f"{parent}/{{id}}", f"{grandparent}/{{id}}/{last}"]
-            templates += [f"{parent}/{{id}}/"] if last else []
-        return next((template for template in templates if template in _ROUTES[host]), None)
 
     async def _read(self, request: web.BaseRequest, record: RecordedRequest) -> None:
         """Read the body, or count it where it is not kept."""
@@ -428,7 +383,7 @@ class Sandbox(Decisions):
             )
         try:
             caller = [self._owner(record)] if _is_protected(record) else []
-            handlers = _ROUTES[record.host][record.route]
+            handlers = ROUTES[record.host][record.route]
             if record.method not in handlers:
                 raise _NOT_ALLOWED.get(record.host, method_not_allowed)(record.method, handlers)
             return handlers[record.method](self._state, record, *caller)

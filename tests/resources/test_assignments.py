@@ -406,6 +406,16 @@ async def test_settings_and_forced_groups_go_with_a_write() -> None:
         }
 
 
+async def test_a_list_of_groups_is_refused(
+    session: EzeepSession, sandbox: Sandbox, printer: UUID, groups: list[UUID]
+) -> None:
+    """The message says how to pass several groups. Nothing is sent."""
+    for call in (session.printer_assignments.assign, session.printer_assignments.remove):
+        with pytest.raises(ValueError, match=r"assign\(printer, \*groups\)"):
+            await call(printer, groups)
+    assert sandbox.requests == []
+
+
 async def test_a_list_without_assignments_is_not_written() -> None:
     """A missing field is not an empty set: a PUT would remove all groups."""
 

@@ -291,6 +291,7 @@ async def test_a_missing_scope_is_named(sandbox: Sandbox, scope: str) -> None:
             await session.webhooks.create("A", URL, TOPICS)
         assert caught.value.scope == "webhooks"
         assert "OAuthApp(scope='printing webhooks')" in str(caught.value)
+        assert ".." not in str(caught.value)
         assert pickle.loads(pickle.dumps(caught.value)).scope == "webhooks"
         for call in (
             lambda: session.webhooks.update(uuid4(), name="x"),

@@ -12,7 +12,7 @@ import yaml
 from ezeep_async.sandbox.handlers.description import STORAGE
 from ezeep_async.sandbox.page.serving import is_page
 from ezeep_async.sandbox.records import DESCRIPTION_PATH
-from ezeep_async.sandbox.server import _ROUTES
+from ezeep_async.sandbox.routing import ROUTES
 from ezeep_async.settings import Endpoints
 
 
@@ -30,7 +30,7 @@ def servers_of(item):
 def test_paths_and_methods_are_those_of_the_sandbox():
     served = {
         (HOSTS[host], template, method.lower())
-        for host, routes in _ROUTES.items()
+        for host, routes in ROUTES.items()
         for template, handlers in routes.items()
         for method in handlers
         if template != DESCRIPTION_PATH

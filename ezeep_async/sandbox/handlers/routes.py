@@ -53,7 +53,7 @@ def require_scope(state: State, request: RecordedRequest, *scopes: str) -> None:
     token = request.headers.get("Authorization", "").partition(" ")[2].strip()
     if not state.grants.scopes(token) & {*scopes}:
         header = f'Bearer error="insufficient_scope", scope="{scopes[-1]}"'
-        raise refused(403, "The token has not the scope for this.", {"WWW-Authenticate": header})
+        raise refused(403, "The token does not have the scope for this.", {"WWW-Authenticate": header})
 
 
 class RouteTable(dict[str, dict[str, Handler]]):
