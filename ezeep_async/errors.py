@@ -378,23 +378,34 @@ class MissingPeople(EzeepError):
 
 
 class SafetyLimitExceeded(EzeepError):
-    """The plan removes more memberships than the limit allows, or an exact input is empty. Nothing was written.
+    """The plan removes more than the limit allows, or an exact input is empty. Nothing was written.
 
     Check the input. If the removals are intended, raise the limit.
 
     Attributes:
-        removals: Memberships that the plan would remove.
-        limit: Memberships that may be removed.
-        by_group: Memberships that the plan would remove from each group, by its name.
+        removals: Memberships, or assignments of printers, that the plan would remove.
+        limit: How many of them may be removed.
+        by_group: How many of them the plan would remove from each group, by its name.
+        what: `removals` with its noun, for messages.
+        needed: The `max_removals` that would allow the whole plan.
     """
 
     def __init__(
-        self, message: str, *, removals: int = 0, limit: int = 0, by_group: Mapping[str, int] | None = None
+        self,
+        message: str,
+        *,
+        removals: int = 0,
+        limit: int = 0,
+        by_group: Mapping[str, int] | None = None,
+        what: str = "",
+        needed: int = 0,
     ) -> None:
         super().__init__(message)
         self.removals = removals
         self.limit = limit
         self.by_group: dict[str, int] = dict(by_group or {})
+        self.what = what
+        self.needed = needed
 
 
 class StalePlan(EzeepError):

@@ -125,7 +125,7 @@ class EzeepSession:
         drivers: The printer drivers that ezeep knows.
         webhooks: Endpoints that ezeep posts events to.
         reports: Reports on printed jobs.
-        provisioning: Plan and apply group memberships.
+        provisioning: Plan and apply the members and printers of groups.
 
     Note:
         Every call of the API can raise these errors, in addition to those that it documents:
@@ -226,10 +226,12 @@ class EzeepSession:
 
     @cached_property
     def provisioning(self) -> Provisioning:
-        """Plan and apply group memberships."""
+        """Plan and apply the members and printers of groups."""
         from ezeep_async.provisioning.service import Provisioning
 
-        return Provisioning(self.groups, self.users, self.accounts, self.invitations)
+        return Provisioning(
+            self.groups, self.users, self.accounts, self.invitations, self.printer_assignments
+        )
 
     @cached_property
     def printer_assignments(self) -> PrinterAssignments:

@@ -137,7 +137,7 @@ class BlockingGroups(_BlockingResource[Groups]):
 
 
 class BlockingProvisioning(_BlockingResource[Provisioning]):
-    """Plan and apply group memberships; the blocking form of `Provisioning`. Callbacks run in the background thread."""
+    """Plan and apply the members and printers of groups; the blocking form of `Provisioning`. Callbacks run in the background thread."""
 
     plan = call(Provisioning.plan)
     apply = call(Provisioning.apply)

@@ -38,11 +38,11 @@ COMMANDS = {
     ),
     "provision": (
         "provision.commands:provision_app",
-        "Bring the organization into line with a file of groups and members: plan, apply, undo.",
+        "Bring the organization into line with a file of groups, members and printers: plan, apply, undo.",
     ),
     "export": (
         "directory.export:export",
-        "Write groups and members as the CSV that ezeep provision plan reads.",
+        "Write groups with their members and printers as the CSV that ezeep provision plan reads.",
     ),
     "groups": (
         "directory.groups:groups_app",

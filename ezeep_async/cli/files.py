@@ -27,7 +27,7 @@ _STEM = "ezeep"  # short: a name of the greatest length plus something would be 
 
 
 def read_input(path: Path) -> DesiredState | Plan:
-    """Read groups and members, or a saved plan. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`."""
+    """Read groups with members and printers, or a saved plan. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`."""
     if path == STDIN:
         content = sys.stdin.buffer.read()
         return _plan_in(content, STDIN_NAME) or DesiredState.from_bytes(content, "csv", source=STDIN_NAME)
@@ -81,7 +81,7 @@ def check_files(read: Path, report: Path | None, audit_log: Path | None) -> None
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(read))
     if report is not None:
         # Each would overwrite the other, and undo needs the audit log.
-        _check_different(report, "--report", audit_log, "--audit-log")
+        check_different(report, "--report", audit_log, "--audit-log")
         check_not_read(report, "--report", read)
         if report.suffix.casefold() not in {".csv", ".jsonl"}:
             raise ValueError(f"--report takes a .csv or a .jsonl, not {report}")
@@ -91,10 +91,10 @@ def check_files(read: Path, report: Path | None, audit_log: Path | None) -> None
 def check_not_read(path: Path, name: str, read: Path) -> None:
     """Raise `ValueError` if writing the file would overwrite the input. Blocks. Raises `OSError`."""
     # Where the shell has opened the input, this is another name for it. Windows has no such name.
-    _check_different(path, name, Path("/dev/stdin") if read == STDIN else read, "the file that is read")
+    check_different(path, name, Path("/dev/stdin") if read == STDIN else read, "the file that is read")
 
 
-def _check_different(path: Path, name: str, other: Path | None, other_name: str) -> None:
+def check_different(path: Path, name: str, other: Path | None, other_name: str) -> None:
     """Raise `ValueError` if both paths lead to one file, also through links."""
     if other is None:
         return

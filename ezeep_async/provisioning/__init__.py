@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ezeep_async.provisioning.names import normalize_email, normalize_group_name
     from ezeep_async.provisioning.plans.changes import (
         Change,
+        ChangeAssignments,
         ChangeMemberships,
         CreateGroup,
         DeleteGroup,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ezeep_async.provisioning.runs.apply import Event, OnEvent, Verify
     from ezeep_async.provisioning.runs.audit import AuditRecord, read_audit_log
     from ezeep_async.provisioning.runs.report import (
+        AssignmentDifference,
         Difference,
         Line,
         Outcome,
@@ -36,8 +38,10 @@ if TYPE_CHECKING:
     from ezeep_async.provisioning.service import Provisioning
 
 __all__ = [
+    "AssignmentDifference",
     "AuditRecord",
     "Change",
+    "ChangeAssignments",
     "ChangeMemberships",
     "CreateGroup",
     "DeleteGroup",
@@ -73,12 +77,12 @@ _NAMES = {
     "inputs.desired": "DesiredState",
     "inputs.problems": "InvalidInput Problem",
     "names": "normalize_email normalize_group_name",
-    "plans.changes": "Change ChangeMemberships CreateGroup DeleteGroup HeldBack InvitePerson TargetGroup",
+    "plans.changes": "Change ChangeAssignments ChangeMemberships CreateGroup DeleteGroup HeldBack InvitePerson TargetGroup",
     "plans.compare": "OnMissing",
     "plans.plan": "Mode Plan",
     "runs.apply": "Event OnEvent Verify",
     "runs.audit": "AuditRecord read_audit_log",
-    "runs.report": "Difference Line Outcome ProvisioningFailed Report Row report_of",
+    "runs.report": "AssignmentDifference Difference Line Outcome ProvisioningFailed Report Row report_of",
     "service": "Provisioning",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -1,4 +1,4 @@
-"""Group names and members: normalization and checks."""
+"""Group names, members and printers: normalization and checks."""
 
 from __future__ import annotations
 
@@ -38,13 +38,25 @@ def normalize_group_name(text: str) -> str:
 
 def group_name_problem(name: str) -> str | None:
     """Describe why a normalized group name is invalid; None if it is valid."""
-    if not name:
-        return "the group name is blank"
     if len(name) > LONGEST_GROUP_NAME:
         return f"the group name has {len(name)} characters, at most {LONGEST_GROUP_NAME} are allowed"
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
-        return f"the group name {shortened(name)!r} has a control character"
-    return None
+    return _name_problem(name, "group name")
+
+
+def normalize_printer(text: str) -> str:
+    """Normalize the name or the id of a printer for comparison: as a group name, and an id in lower case."""
+    name = normalize_group_name(text)
+    return lower if is_hyphenated_uuid(lower := name.lower()) else name
+
+
+def printer_problem(printer: str) -> str | None:
+    """Describe why a normalized printer is invalid; None if it is valid."""
+    return _name_problem(printer, "printer")
+
+
+def is_hyphenated_uuid(text: str) -> bool:
+    """Whether the text is a UUID in lower case, with four hyphens."""
+    return _HYPHENATED_UUID.fullmatch(text) is not None
 
 
 def member_problem(member: str) -> str | None:
@@ -62,6 +74,14 @@ def member_problem(member: str) -> str | None:
 def shortened(text: str) -> str:
     """Cut a text to `LONGEST_SHOWN` characters for a message."""
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
+
+
+def _name_problem(name: str, what: str) -> str | None:
+    if not name:
+        return f"the {what} is blank"
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+        return f"the {what} {shortened(name)!r} has a control character"
+    return None
 
 
 def _is_email(text: str) -> bool:

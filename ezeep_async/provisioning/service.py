@@ -23,6 +23,7 @@ from ezeep_async.provisioning.runs.preflight import preflight, read_for_undo
 from ezeep_async.provisioning.runs.report import Report
 from ezeep_async.provisioning.runs.undo import LoggedRun
 from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.assignments import PrinterAssignments
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
@@ -34,10 +35,17 @@ logger = logging.getLogger("ezeep_async.provisioning")
 
 
 class Provisioning:
-    """Plan and apply group memberships from a list of groups and members, and revert what was applied."""
+    """Plan and apply the members and printers of groups from a list, and revert what was applied."""
 
-    def __init__(self, groups: Groups, users: Users, accounts: Accounts, invitations: Invitations) -> None:
-        self._resources = Resources(groups, users, accounts, invitations)
+    def __init__(
+        self,
+        groups: Groups,
+        users: Users,
+        accounts: Accounts,
+        invitations: Invitations,
+        assignments: PrinterAssignments,
+    ) -> None:
+        self._resources = Resources(groups, users, accounts, invitations, assignments)
 
     async def plan(
         self,
@@ -58,29 +66,33 @@ class Provisioning:
         plan's `notes`, which are logged too. The session's own user and an only administrator never lose a membership.
 
         Args:
-            desired: The groups and their members.
-            mode: "add" removes no memberships. "exact" gives the named groups exactly the named members. Other groups are
-                not changed.
+            desired: The groups with their members, their printers, or both.
+            mode: "add" removes nothing. "exact" gives the named groups exactly the named members, and exactly the named
+                printers. Other groups are not changed. A group whose members or printers are not given keeps them.
             organization_id: Organization of new groups, and of the groups that are found by name. None: all groups are
                 compared, and new groups get the organization that all groups share.
             create_groups: Whether to create groups that do not exist.
             on_missing: What to do with members who are not in the organization: "error", "skip", or "invite". A later plan
                 adds the memberships of invited people.
-            allow_external: Whether to change groups that another directory owns.
-            max_removals: A share below 1 of the memberships of the named groups (five are always allowed), or a whole number.
+            allow_external: Whether to change the members of groups that another directory owns. Their printers may always be
+                changed.
+            max_removals: A share below 1 of the memberships of the named groups, and of their printers (five of each are
+                always allowed), or a whole number for both together.
             protect_users: Ids, or globs of e-mail addresses, of users who are not removed from any group.
-            protect_groups: Ids, or globs of names, of groups that no user is removed from.
+            protect_groups: Ids, or globs of names, of groups that lose no user and no printer.
 
         Returns:
             The plan, for `apply` now or later.
 
         Raises:
             MissingPeople: Members are not in the organization, and `on_missing` is "error".
-            ExternalGroup: Another directory owns a named group.
+            ExternalGroup: Another directory owns a group whose members are given.
             AmbiguousName: Several groups have a named name, or several users have a named address.
-            InvalidInput: The name of a new group has invisible characters.
+            InvalidInput: The name of a new group has invisible characters. Or printers do not exist, or several have a name;
+                `problems` lists all of them, with similar names.
             SafetyLimitExceeded: `desired` contains no groups in mode "exact".
-            InconsistentListing: In mode "exact", a listing changed during each of three readings.
+            InconsistentListing: In mode "exact", a listing changed during each of three readings. In both modes, if it is
+                the list of printers.
             ValueError: An argument is invalid, a group does not exist and may not be created, or several organizations have
                 groups and `organization_id` is needed.
         """
@@ -112,10 +124,11 @@ class Provisioning:
         verify: Verify = "fresh",
         verify_after: bool = False,
     ) -> Report:
-        """Make the changes of a plan: groups first, then at most one write for each user.
+        """Make the changes of a plan: groups first, then at most one write for each user, then the printers.
 
         First the plan is checked against the current groups and its limits. Each user is read and merged, so what other
-        writers changed since the plan stays. A change that fails does not stop the others. Apply again to complete a run
+        writers changed since the plan stays. Printers are changed as by `printer_assignments.assign` and `.remove`, each in
+        one turn: one write if it only gains groups or only loses groups. A change that fails does not stop the others. Apply again to complete a run
         that was killed.
 
         If the caller is cancelled, the changes in flight end, no other begins, and the exception carries the report: see
@@ -129,10 +142,12 @@ class Provisioning:
             on_event: Called in the event loop after each change. Its exception ends the run, and carries the report.
             audit_log: File to which each write is appended before it is sent, and its outcome after the response. `undo`
                 reads it. A plan that is refused writes nothing to it.
-            verify: "fresh" reads each user before its write. "trust-plan" lists all users once and reads only users that
-                changed since the plan: half as many requests, but what other writers change during the run is overwritten.
-            verify_after: Whether to list all users after the last write, repeat changes of the plan that other writers have
-                undone, and list again, three times at most. Memberships that still differ are in `Report.differences`.
+            verify: "fresh" reads each user and printer before its write. "trust-plan" lists all of them once and reads only
+                those that changed since the plan: half as many requests, but what other writers change during the run is
+                overwritten.
+            verify_after: Whether to list all users and printers after the last write, repeat changes of the plan that other
+                writers have undone, and list again, three times at most. What still differs is in `Report.differences` and
+                `Report.assignment_differences`.
 
         Returns:
             The outcome of each change.
@@ -203,8 +218,10 @@ class Provisioning:
         """
         path = expanded(cleaned_path(audit_log, "audit_log"))
         run = await asyncio.to_thread(lambda: LoggedRun(read_audit_log(path), run_id))
-        groups, memberships = await read_for_undo(self._resources, frozenset(run.users))
-        plan = run.undo(groups, memberships, delete_groups=delete_groups)
+        groups, memberships, printers = await read_for_undo(
+            self._resources, frozenset(run.users), run.printers
+        )
+        plan = run.undo(groups, memberships, printers, delete_groups=delete_groups)
         _log(plan.notes, f"{os.fspath(audit_log)}: ")
         return plan
 

@@ -44,6 +44,11 @@ class AssignmentChange:
     """Requests that the last response to a write took."""
     request_id: str = ""
 
+    @property
+    def after(self) -> frozenset[UUID]:
+        """The groups after the last write."""
+        return self.assignment.group_ids
+
 
 class AssignmentCalls:
     """Calls for assignments."""

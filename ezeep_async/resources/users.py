@@ -40,6 +40,11 @@ class MembershipChange:
     """Requests that the last response took."""
     request_id: str
 
+    @property
+    def after(self) -> frozenset[UUID]:
+        """The groups after the last write."""
+        return self.user.group_ids
+
 
 class UserCalls(Calls[User]):
     """Calls for users."""

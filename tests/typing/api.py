@@ -60,6 +60,8 @@ from ezeep_async import (
 )
 from ezeep_async.auth.keep_alive import KeepAlive
 from ezeep_async.provisioning import (
+    AssignmentDifference,
+    ChangeAssignments,
     ChangeMemberships,
     CreateGroup,
     DeleteGroup,
@@ -205,6 +207,8 @@ def blocking_administration(session: BlockingSession, identifier: UUID, error: E
 
 async def provisioning(session: EzeepSession, identifier: UUID) -> None:
     desired = DesiredState.from_mapping({"Sales": ["a@example.com", identifier]})
+    printers = DesiredState.from_mapping({}, printers={"Sales": ["Laser", identifier]})
+    assert_type(desired.combined(printers), DesiredState)
     plan = await session.provisioning.plan(
         desired,
         mode="exact",
@@ -218,10 +222,12 @@ async def provisioning(session: EzeepSession, identifier: UUID) -> None:
     )
     assert_type(plan, Plan)
     assert_type(plan.removals, int)
+    assert_type(plan.assignment_removals, int)
     assert_type(plan.to_json(), str)
+    assert_type(plan.to_html(), str)
     assert_type(Plan.from_json(b"{}"), Plan)
     for change in plan.changes:
-        assert_type(change, CreateGroup | InvitePerson | ChangeMemberships | DeleteGroup)
+        assert_type(change, CreateGroup | InvitePerson | ChangeMemberships | ChangeAssignments | DeleteGroup)
 
     def follow(event: Event) -> None:
         assert_type(event.done, int)
@@ -231,6 +237,7 @@ async def provisioning(session: EzeepSession, identifier: UUID) -> None:
     )
     assert_type(report, Report)
     assert_type(report.rows, tuple[Row, ...])
+    assert_type(report.assignment_differences, tuple[AssignmentDifference, ...])
     assert_type(report.counts, Counter[str])
     for line in report.lines(desired, plan):
         assert_type(line.member, str)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ezeep_async import EzeepSession, OAuthApp, PrintOptions, Settings, run_sync
+from ezeep_async import DesiredState, EzeepSession, OAuthApp, PrintOptions, Settings, run_sync
 
 
 async def asynchronous(session: EzeepSession) -> None:
@@ -17,6 +17,7 @@ async def asynchronous(session: EzeepSession) -> None:
     await session.accounts.update("id", password="x")  # wrong
     await session.provisioning.plan({"Sales": []})  # wrong
     await session.provisioning.apply("plan.json")  # wrong
+    DesiredState.from_mapping({}, {"Sales": [5]})  # wrong
     printer = await session.printers.find("Laser")
     await session.printing.print_file("a.pdf")  # wrong
     await session.printing.print_file(5, printer)  # wrong

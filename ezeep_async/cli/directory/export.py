@@ -6,19 +6,39 @@ import asyncio
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 from uuid import UUID
 
-from ezeep_async import AccountUser, AmbiguousName, DesiredState, Group, InvalidInput, User
+from ezeep_async import (
+    AccountUser,
+    AmbiguousName,
+    DesiredState,
+    Group,
+    InvalidInput,
+    PrinterAssignment,
+    User,
+)
 from ezeep_async.cli.connection import HERE, Connection, OutFile, open_session
-from ezeep_async.cli.directory.lookup import PAGES_AT_ONCE, all_groups, listed, read_directory, with_name
-from ezeep_async.cli.files import write_private
+from ezeep_async.cli.directory.lookup import (
+    PAGES_AT_ONCE,
+    all_groups,
+    as_id,
+    listed,
+    read_directory,
+    with_name,
+)
+from ezeep_async.cli.files import check_different, write_private
 from ezeep_async.cli.terminal.output import complain, write_document
 from ezeep_async.provisioning import normalize_email, normalize_group_name, write_csv
 from ezeep_async.provisioning.wording import some
 
 
 async def export(
-    *, out: OutFile = None, include_external: bool = False, connection: Connection = HERE
+    *,
+    out: OutFile = None,
+    printers: OutFile = None,
+    include_external: bool = False,
+    connection: Connection = HERE,
 ) -> None:
     """Write groups and members as CSV with the columns group and member, for ezeep provision plan.
 
@@ -27,25 +47,72 @@ async def export(
 
     Args:
         out: The file; by default standard output.
-        include_external: Also write groups of another directory, such as Azure. plan and apply then need
-            --allow-external.
+        printers: A second file, for the printers of the groups: CSV with the columns group and printer. A printer is a
+            name, or an id if the name is not unique.
+        include_external: Also write the members of groups of another directory, such as Azure. plan and apply then need
+            --allow-external. Their printers are always written.
     """
+    if out is not None and printers is not None:
+        await asyncio.to_thread(check_different, printers, "--printers", out, "--out")
     async with open_session(connection) as session:
         # Complete listings: --mode exact would remove a member whose row is missing.
         groups = await all_groups(session)
         users = await listed(session.users.list(concurrency=PAGES_AT_ONCE))
         people = await read_directory(session)
+        rows_of_printers = None
+        if printers is not None:
+            rows_of_printers = await listed(session.printer_assignments.list(concurrency=PAGES_AT_ONCE))
     wanted = [group for group in groups if include_external or not group.origin.is_external]
     rows, left_out = members_by_group(wanted, users, people)
     _check_names(rows, groups)
-    text = io.StringIO(newline="")
-    write_csv(rows, text)
+    text = _table(rows, "member")
+    table = None
+    if rows_of_printers is not None:
+        printer_rows, unreadable = printers_by_group(groups, rows_of_printers)
+        left_out = {**unreadable, **left_out}
+        _check_names(printer_rows, groups)
+        table = _table(printer_rows, "printer")
+    if printers is not None and table is not None:
+        await asyncio.to_thread(write_private, printers, table)
     if out is None:
-        write_document(text.getvalue())
+        write_document(text)
     else:
-        await asyncio.to_thread(write_private, out, text.getvalue())
+        await asyncio.to_thread(write_private, out, text)
     if left_out:
         complain(f"left out: {some([f'{name!r} ({why})' for name, why in left_out.items()])}")
+
+
+def _table(rows: Mapping[str, Sequence[str]], column: Literal["member", "printer"]) -> str:
+    text = io.StringIO(newline="")
+    write_csv(rows, text, column)
+    return text.getvalue()
+
+
+def printers_by_group(
+    groups: Iterable[Group], printers: Sequence[PrinterAssignment]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return group names to printers, both sorted, and the names of groups that are left out, with the reason.
+
+    A group without printers is not in either.
+    """
+    times = Counter(normalize_group_name(printer.printer_name) for printer in printers)
+    by_group: dict[UUID, list[str]] = {}
+    for printer in printers:
+        name = normalize_group_name(printer.printer_name)
+        is_id = as_id(name) is not None
+        text = name if times[name] == 1 and not is_id and _readable("group", [], [name]) else str(printer.id)
+        for group_id in printer.group_ids:
+            by_group.setdefault(group_id, []).append(text)
+    rows: dict[str, list[str]] = {}
+    left_out: dict[str, str] = {}
+    for group in sorted(groups, key=lambda group: normalize_group_name(group.name)):
+        if group.id not in by_group:
+            continue
+        if _readable(group.name, []):
+            rows[normalize_group_name(group.name)] = sorted(by_group[group.id])
+        else:
+            left_out[group.name] = "plan would refuse its name"
+    return rows, left_out
 
 
 def members_by_group(
@@ -86,9 +153,9 @@ def _names_of(users: Iterable[User], people: Mapping[UUID, AccountUser]) -> dict
     }
 
 
-def _readable(group: str, members: list[str]) -> bool:
+def _readable(group: str, members: list[str], printers: Sequence[str] = ()) -> bool:
     try:
-        DesiredState.from_mapping({group: members})
+        DesiredState.from_mapping({group: members}, {group: printers})
     except InvalidInput:
         return False
     return True

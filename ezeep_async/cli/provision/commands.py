@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from cyclopts import App, Group, Parameter
 from ezeep_async import Plan, SafetyLimitExceeded
 from ezeep_async.cli.connection import HERE, AtLeastOne, Connection, Json, OutFile, Yes, open_session
 from ezeep_async.cli.files import (
+    check_different,
     check_files,
     check_not_read,
     default_audit_log,
@@ -53,18 +55,24 @@ EXAMPLE = """Export the groups, edit the file, show the difference, apply it, an
     ezeep provision apply people.csv --mode exact
     ezeep provision undo AUDIT_LOG
 
+The same with the printers of the groups, and a page for the person who approves the plan:
+
+    ezeep export --out people.csv --printers printers.csv
+    ezeep provision plan people.csv --printers printers.csv --html plan.html --out plan.json
+    ezeep provision apply plan.json
+
 With --sandbox each command runs in a sandbox of its own."""
 
 provision_app = App(
     name="provision",
-    help="Bring the organization into line with a file of groups and members.",
+    help="Bring the organization into line with a file of groups, members and printers.",
     help_epilogue=EXAMPLE,
 )
 
 
-def _no_option(_: object, value: Path) -> None:
+def _no_option(_: object, value: Path | None) -> None:
     # The hyphen alone is a file. To allow it, cyclopts allows everything that begins with one.
-    if str(value).startswith("-") and str(value) != "-":
+    if value is not None and str(value).startswith("-") and str(value) != "-":
         raise ValueError(f"there is no option {value}")
 
 
@@ -76,9 +84,11 @@ File = Annotated[Path, Parameter(allow_leading_hyphen=True, validator=_no_option
 class Planning:
     """The options of making a plan. None: not given, also for an option whose default is a value."""
 
+    printers: Annotated[Path | None, Parameter(allow_leading_hyphen=True, validator=_no_option)] = None
+    """A second file, with the columns group and printer (a name or an id): the printers of the groups."""
     mode: Literal["add", "exact"] | None = None
-    """add, the default, removes no memberships; exact gives the groups of the file exactly the members of the file. Groups
-    that are not in the file are not changed in either mode."""
+    """add, the default, removes nothing; exact gives the groups of the file exactly the members and printers of the file.
+    Groups that are not in the file are not changed in either mode."""
     organization_id: str | None = None
     """The organization of new groups; by default the one that all groups belong to."""
     no_create_groups: bool | None = None
@@ -87,15 +97,16 @@ class Planning:
     """Members who are not in the organization: stop (error, the default), skip them, or invite them. Invited people get
     their groups when the same command runs again after they have joined."""
     allow_external: bool | None = None
-    """Also change groups of another directory, such as Azure. It may change them back."""
+    """Also change the members of groups of another directory, such as Azure. It may change them back."""
     max_removals: float | None = None
-    """Maximum number of memberships to remove. Below 1: a share of the current memberships of the groups in the file
-    (default 0.1); five removals are always allowed. From 1 up: a number. 0: none."""
+    """Maximum number of memberships and printers to remove. Below 1: a share of the current memberships, and of the current
+    printers, of the groups in the file (default 0.1); five removals of each are always allowed. From 1 up: a number for
+    both together. 0: none."""
     protect_user: tuple[str, ...] | None = None
     """Never remove this user from a group: an id, an e-mail address, or a pattern such as '*@board.example.com'. May be
     given several times. You and the only administrator are always protected."""
     protect_group: tuple[str, ...] | None = None
-    """Never remove a member from this group: an id, a name, or a pattern. May be given several times."""
+    """Never remove a member or a printer from this group: an id, a name, or a pattern. May be given several times."""
 
     def given(self) -> dict[str, Any]:
         """The options that were given, whatever their value."""
@@ -139,18 +150,19 @@ async def plan_file(
     *,
     planning: Planning = PLAN_DEFAULTS,
     out: OutFile = None,
+    html: OutFile = None,
     as_json: Json = False,
     connection: Connection = HERE,
 ) -> int:
-    """Show the changes that apply would make: ~ user, + added, - removed, ! not changed.
+    """Show the changes that apply would make: ~ user or printer, + added, - removed, ! not changed.
 
     Args:
-        file: A .csv with the columns group and member (an e-mail address or a user id), a .json, a .yaml, or a saved
-            plan; - is CSV from standard input.
+        file: A .csv with the columns group and member (an e-mail address or a user id), or group and printer (a name or an
+            id); a .json or a .yaml, which may have both; or a saved plan. - is CSV from standard input.
         out: Save the plan to this file, for ezeep provision apply.
+        html: Write the plan to this file as a page for the person who approves it.
     """
-    if out is not None:
-        await asyncio.to_thread(check_not_read, out, "--out", file)
+    await asyncio.to_thread(_check_written, {"--out": out, "--html": html}, file, planning)
     given = await _read(file, planning)
     if isinstance(given, Plan):
         plan = given
@@ -159,6 +171,8 @@ async def plan_file(
             plan = await _planned(session, given, planning)
     if out is not None:
         await asyncio.to_thread(write_private, out, plan.to_json() + "\n")
+    if html is not None:
+        await asyncio.to_thread(lambda: write_private(html, plan.to_html()))
     return _show(plan, as_json)
 
 
@@ -190,6 +204,7 @@ async def apply_file(
             stays different. The default for a plan in mode exact.
     """
     await asyncio.to_thread(applying.check, file)
+    await asyncio.to_thread(_check_written, {"--report": applying.report}, file, planning)
     given = await _read(file, planning)
     async with open_session(connection) as session:
         return await _apply(
@@ -249,16 +264,43 @@ async def _read(file: Path, options: Planning) -> DesiredState | Plan:
     if isinstance(given, Plan):
         if names := ["--" + name.replace("_", "-") for name in options.given()]:
             raise ValueError(f"{file} is a saved plan: {', '.join(names)} cannot change it. Plan again")
-    elif options.mode == "exact" and not given.groups:
+        return given
+    if options.mode == "exact":
+        _check_filled(file, given)
+    if options.printers is None:
+        return given
+    path = options.printers
+    printers = await in_background(lambda: read_input(path))
+    if isinstance(printers, Plan) or printers.groups:
+        found = "a saved plan" if isinstance(printers, Plan) else "a file with members"
+        raise ValueError(f"--printers takes a file of groups and printers, and {path} is {found}")
+    if options.mode == "exact":
+        _check_filled(path, printers)
+    return given.combined(printers)
+
+
+def _check_filled(file: Path, given: DesiredState) -> None:
+    if not given.names:
         raise ValueError(
             f"{file} contains no groups. --mode exact refuses it, because an empty export is usually a failed export"
         )
-    return given
+
+
+def _check_written(written: Mapping[str, Path | None], file: Path, planning: Planning) -> None:
+    """Raise `ValueError` if a file would overwrite an input, or another one. Blocks. Raises `OSError`."""
+    paths = [(name, path) for name, path in written.items() if path is not None]
+    for number, (name, path) in enumerate(paths):
+        for read in (file, planning.printers):
+            if read is not None:
+                check_not_read(path, name, read)
+        for other_name, other in paths[:number]:
+            check_different(path, name, other, other_name)
 
 
 async def _planned(session: EzeepSession, desired: DesiredState, options: Planning) -> Plan:
     names = {"protect_user": "protect_users", "protect_group": "protect_groups"}
     given = options.given()
+    given.pop("printers", None)  # in `desired`
     create_groups = not given.pop("no_create_groups", False)
     arguments = {names.get(name, name): value for name, value in given.items()}
     return await session.provisioning.plan(desired, create_groups=create_groups, **arguments)
@@ -369,8 +411,13 @@ def _record(report: Report, log: Path | None) -> dict[str, object]:
         "counts": dict(report.counts),
         "memberships_added": report.memberships_added,
         "memberships_removed": report.memberships_removed,
+        "assignments_added": report.assignments_added,
+        "assignments_removed": report.assignments_removed,
         "warnings": report.warnings,
-        "differences": [difference.plain() for difference in report.differences],
+        "differences": [
+            *(difference.plain() for difference in report.differences),
+            *(difference.plain() for difference in report.assignment_differences),
+        ],
         "unverified": report.unverified,
         "rows": [row.plain() for row in report.rows],
     }

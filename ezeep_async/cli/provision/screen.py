@@ -44,8 +44,8 @@ def limit_message(error: SafetyLimitExceeded) -> str:
     """Why the plan is refused, and what to do about it, in the words of the command line."""
     groups = some([f"{number} from {name!r}" for name, number in error.by_group.items()])
     return (
-        f"the plan removes {counted(error.removals, 'membership')}, and the limit is {error.limit}: {groups}. "
-        f"If this is intended, plan with --max-removals {error.removals}"
+        f"the plan removes {error.what}, and the limit is {error.limit}: {groups}. "
+        f"If this is intended, plan with --max-removals {error.needed}"
     )
 
 
@@ -104,12 +104,17 @@ def facts_of(report: Report) -> dict[str, object]:
         "memberships added": report.memberships_added,
         "memberships removed": report.memberships_removed,
         "users without changes": unchanged["change_memberships"],
+        "printers changed": report.printers_changed,
+        "printer assignments added": report.assignments_added,
+        "printer assignments removed": report.assignments_removed,
+        "printers without changes": unchanged["change_assignments"],
         "deleted already": counts["already_absent"],
         "groups deleted": counts["deleted"],
         "groups kept, because they are in use": counts["kept"],
         "failed": counts["failed"],
         "outcome unknown": counts["unknown"],
         "memberships different afterwards": len(report.differences),
+        "printer assignments different afterwards": len(report.assignment_differences),
         "not started": counts["not_started"],
     }
     return {name: number for name, number in facts.items() if number} | {"seconds": f"{report.seconds:.2f}"}
@@ -122,7 +127,8 @@ def show_report(screen: Screen, report: Report, rest: str) -> None:
         screen, [f"{row.change}: {row.outcome}: {row.error or 'cancelled'}" for row in failures], rest
     )
     screen.styled((f"! {warning}", "yellow") for warning in report.warnings)
-    _show_first(screen, [str(difference) for difference in report.differences], rest)
+    different = [*map(str, report.differences), *map(str, report.assignment_differences)]
+    _show_first(screen, different, rest)
     screen.facts(facts_of(report))
 
 
@@ -141,10 +147,10 @@ def failure_message(report: Report) -> str:
             f"{failed} of {counted(len(report.rows), 'change')} failed{lost}. Run the same again to make the missing "
             "changes"
         )
-    if report.differences:
+    if report.different:
         return (
-            f"{counted(len(report.differences), 'membership')} different after the run, because of other writers. Run "
-            "the same again to make the missing changes"
+            f"{report.different} different after the run, because of other writers. Run the same again to make the missing "
+            "changes"
         )
     if report.unverified and not report.counts["not_started"]:
         return f"everything was written, and nothing was verified: {report.unverified}"

@@ -1,4 +1,4 @@
-"""CSV tables of groups and members: one row per membership, or one row per member."""
+"""CSV tables of groups with members or printers: one row per pair, or one row per member or printer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import TextIO
 import attrs
 
 from ezeep_async.provisioning.csv_cells import csv_line, unprotected
-from ezeep_async.provisioning.inputs.problems import Collector
+from ezeep_async.provisioning.inputs.problems import Collector, Kind
 from ezeep_async.provisioning.names import member_problem, normalize_email, shortened
 
 
-GROUP, GROUPS, MEMBER = "group", "groups", "member"
+GROUP, GROUPS = "group", "groups"
+MEMBER: Kind = "member"
+PRINTER: Kind = "printer"
 """Names of columns, and of the fields of records in JSON and YAML."""
 GROUP_SEPARATOR = ";"
 """Separates group names in a cell of the column `groups`."""
@@ -23,7 +25,7 @@ MAX_LINES_IN_CELL = 20
 
 _BOM = "\ufeff"
 _BLANK = b" \t,;"
-_HEADER_EXPECTED = "the first line must be the header group,member or member,groups"
+_HEADER_EXPECTED = "the first line must be the header group,{0} or {0},groups"
 _LINE_BREAK = "a line break inside a quoted cell: names and addresses have none, so remove it"
 
 
@@ -34,6 +36,8 @@ class _Header:
     """Column names; empty for a column without a name."""
     named: str
     """Name of the column with groups: `group` or `groups`."""
+    item: Kind
+    """Name of the other column."""
 
 
 def read_table(body: bytes, collector: Collector) -> None:
@@ -47,28 +51,29 @@ def read_table(body: bytes, collector: Collector) -> None:
         _read_rows(lines, first + 1, header, collector)
 
 
-def write_csv(groups: Mapping[str, Iterable[str]], file: TextIO) -> None:
+def write_csv(groups: Mapping[str, Iterable[str]], file: TextIO, column: Kind = "member") -> None:
     """Write groups and their members as the CSV `group,member` that `DesiredState.from_csv` reads. Blocks.
 
-    Names are written normalized, in the given order, each membership once. A group without members is left out, because
-    a row cannot express it. A cell that a spreadsheet would read as a formula (it begins with `=`, `+`, `-` or `@`) gets
+    Names are written normalized, in the given order, each pair once. A group without members is left out, because a row
+    cannot express it. A cell that a spreadsheet would read as a formula (it begins with `=`, `+`, `-` or `@`) gets
     a single quote in front (OWASP, "CSV Injection"); `DesiredState.from_csv` removes it.
 
     Args:
-        groups: Group names to members (e-mail addresses or user ids).
+        groups: Group names to members (e-mail addresses or user ids) or to printers (names or ids).
         file: A text file opened with `newline=""` and `encoding="utf-8"`, or "utf-8-sig" for spreadsheets that need a
             BOM.
+        column: "printer" writes the CSV `group,printer`.
 
     Raises:
-        InvalidInput: A name or a member is invalid. Nothing was written.
+        InvalidInput: A name, a member or a printer is invalid. Nothing was written.
         OSError: The file cannot be written.
     """
     collector = Collector("mapping")
-    collector.add_mapping(groups)
-    checked = collector.finish()
-    file.write(csv_line((GROUP, MEMBER), "\n"))
-    for name, members in checked.items():
-        file.writelines(csv_line((name, member), "\n") for member in members)
+    collector.add_mapping(groups, column)
+    checked = collector.finish(column)
+    file.write(csv_line((GROUP, column), "\n"))
+    for name, items in checked.items():
+        file.writelines(csv_line((name, item), "\n") for item in items)
 
 
 def _read_header(lines: Sequence[bytes], number: int, collector: Collector) -> _Header | None:
@@ -76,18 +81,22 @@ def _read_header(lines: Sequence[bytes], number: int, collector: Collector) -> _
     if (text := collector.decode_line(number, lines[number - 1])) is None:
         return None
     if any(_lines_of_row(lines, number, delimiter) > 1 for delimiter in DELIMITERS):
-        collector.note_problem(number, f"{_HEADER_EXPECTED}; it has {_LINE_BREAK}")
+        collector.note_problem(number, f"{_HEADER_EXPECTED.format(MEMBER)}; it has {_LINE_BREAK}")
         return None
-    delimiter = max(DELIMITERS, key=lambda each: len({*_column_names(text, each)} & {GROUP, GROUPS, MEMBER}))
+    known = {GROUP, GROUPS, MEMBER, PRINTER}
+    delimiter = max(DELIMITERS, key=lambda each: len({*_column_names(text, each)} & known))
     columns = _column_names(text, delimiter)
+    item = PRINTER if PRINTER in columns and MEMBER not in columns else MEMBER
     # Spreadsheets write columns without a name for deleted content. `_read_row` refuses them if they are not blank.
-    if sorted(filter(None, columns)) not in ([GROUP, MEMBER], [GROUPS, MEMBER]):
-        message = f"{_HEADER_EXPECTED} without other columns, not {shortened(text)!r}"
+    if sorted(filter(None, columns)) not in ([GROUP, item], [GROUPS, item]):
+        message = f"{_HEADER_EXPECTED.format(item)} without other columns, not {shortened(text)!r}"
+        if PRINTER in columns and item == MEMBER:
+            message += ": put members and printers into two files"
         collector.note_problem(number, message)
     named = next((name for name in (GROUP, GROUPS) if name in columns), None)
-    if named is None or MEMBER not in columns:
+    if named is None or item not in columns:
         return None
-    return _Header(delimiter, columns, named)
+    return _Header(delimiter, columns, named, item)
 
 
 def _read_rows(lines: Sequence[bytes], first: int, header: _Header, collector: Collector) -> None:
@@ -109,7 +118,9 @@ def _read_rows(lines: Sequence[bytes], first: int, header: _Header, collector: C
             collector.note_problem(number, message)
         else:
             # Files that were joined repeat the header, with or without a BOM.
-            is_header = MEMBER in text.casefold() and _column_names(text, header.delimiter) == header.columns
+            is_header = (
+                header.item in text.casefold() and _column_names(text, header.delimiter) == header.columns
+            )
             if any(map(str.strip, cells)) and not is_header:
                 _read_row(cells, header, number, collector)
 
@@ -132,14 +143,19 @@ def _read_row(cells: list[str], header: _Header, number: int, collector: Collect
             message = f"column {at} has no name in the header, but this row has {shortened(repr(cell))} in it"
             collector.note_problem(number, message)
             return
-    member = _member_of(cells[header.columns.index(MEMBER)])
+    cell = cells[header.columns.index(header.item)]
     named = unprotected(cells[header.columns.index(header.named)])
-    if header.named == GROUPS:
-        checked = collector.check_member(member, number)
-        for name in named.split(GROUP_SEPARATOR) if named.strip() else ():
-            collector.add_pair(collector.check_group(name, number), checked)
+    several = header.named == GROUPS
+    # The group of a row is checked first: its problem comes first.
+    names = [] if several else [collector.check_group(named, number)]
+    if header.item == MEMBER:
+        item, table = collector.check_member(_member_of(cell), number), collector.groups
     else:
-        collector.add_pair(collector.check_group(named, number), collector.check_member(member, number))
+        item, table = collector.check_printer(unprotected(cell), number), collector.printers
+    if several and named.strip():
+        names = [collector.check_group(name, number) for name in named.split(GROUP_SEPARATOR)]
+    for group in names:
+        collector.add_pair(group, item, table)
 
 
 def _column_names(text: str, delimiter: str) -> list[str]:

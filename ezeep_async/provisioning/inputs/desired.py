@@ -1,4 +1,4 @@
-"""`DesiredState`: which members each group should have, read from a mapping, a file or a stream of rows."""
+"""`DesiredState`: which members and printers each group should have, read from a mapping, a file or rows."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ ROWS_BETWEEN_YIELDS = 500
 
 @attrs.frozen
 class DesiredState:
-    """Which members each group should have, checked and normalized.
+    """Which members and which printers each group should have, checked and normalized.
 
     A group name has 1 to 255 characters and is case-sensitive. A member is an e-mail address or a user id (a UUID with
-    hyphens), both without regard to case. White space around names and the composition of accents are ignored. A group
-    may appear several times: it gets the members of all its rows. Repeated pairs are merged and counted.
+    hyphens), both without regard to case. A printer is a case-sensitive name, or an id. White space around names and the
+    composition of accents are ignored. A group may appear several times: it gets the members and printers of all its
+    rows. Repeated pairs are merged and counted.
+
+    A group whose members are not given keeps its members, and one whose printers are not given keeps its printers.
 
     Every constructor reads the whole input and reports all problems at once, in one `InvalidInput`.
     """
@@ -44,25 +47,58 @@ class DesiredState:
     """Group names to members, both in the order of the input. A member is an e-mail address (NFC, case-folded, trimmed)
     or a user id (the text of a UUID)."""
     rows: int = 0
-    """Pairs of group and member that were read, duplicates included."""
+    """Pairs of group and member, or group and printer, that were read, duplicates included."""
     duplicates: int = 0
     """Pairs that repeated an earlier pair."""
+    printers: Mapping[str, tuple[str, ...]] = attrs.field(
+        factory=dict[str, tuple[str, ...]], hash=False, repr=False
+    )
+    """Group names to printers, both in the order of the input. A printer is a name (NFC, trimmed) or an id (the text of
+    a UUID)."""
+
+    @property
+    def names(self) -> dict[str, None]:
+        """The names of all groups, in the order of the input."""
+        return dict.fromkeys([*self.groups, *self.printers])
+
+    def combined(self, other: DesiredState) -> Self:
+        """Return a state with the groups, members and printers of both.
+
+        Args:
+            other: Another state, for example the printers of the groups from a second file.
+        """
+        collector = Collector("")
+        for state in (self, other):
+            collector.add_mapping(state.groups)
+            collector.add_mapping(state.printers, "printer")
+        collector.rows = self.rows + other.rows
+        collector.duplicates += self.duplicates + other.duplicates
+        return self._from(collector)
 
     @classmethod
-    def from_mapping(cls, groups: Mapping[str, Iterable[str | UUID]]) -> Self:
-        """Read a mapping from group names to members.
+    def from_mapping(
+        cls,
+        groups: Mapping[str, Iterable[str | UUID]],
+        printers: Mapping[str, Iterable[str | UUID]] | None = None,
+    ) -> Self:
+        """Read a mapping from group names to members, and one from group names to printers.
 
         Args:
             groups: Group names to e-mail addresses and user ids. A group without members must exist, and is emptied in
                 mode "exact". A single text is one member.
+            printers: Group names to names and ids of printers. A group without printers loses its printers in mode
+                "exact". A single text is one printer.
 
         Raises:
-            InvalidInput: Names or members are invalid; `problems` lists them.
-            ValueError: `groups` is not a mapping.
+            InvalidInput: Names, members or printers are invalid; `problems` lists them.
+            TypeError: `groups` or `printers` is not a mapping.
         """
         check_kind(groups, Mapping, "groups", "a mapping from group names to lists of members")
         collector = Collector("mapping")
         collector.add_mapping(groups)
+        if printers is not None:
+            check_kind(printers, Mapping, "printers", "a mapping from group names to lists of printers")
+            collector.add_mapping(printers, "printer")
         return cls._from(collector)
 
     @classmethod
@@ -131,7 +167,7 @@ class DesiredState:
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a CSV file with one row per membership, or one row per member.
+        """Read a CSV file with one row per pair of a group and a member or printer, or one row per member or printer.
 
         Blocks while it reads: in an event loop, call it with `asyncio.to_thread`.
 
@@ -142,9 +178,11 @@ class DesiredState:
         - `member` and `groups`: one row per member. `;` separates the groups in a cell; quote the cell if `;` also
           separates the columns. An empty cell means no group and adds nothing to `rows`. A group whose name contains
           `;` needs the other header.
+        - `printer` instead of `member`: the printers of the groups. Members and printers need two files (`combined`).
 
         Other columns are problems. Blank rows, blank columns without a name, and repeated headers of files that were
-        joined are skipped. A group without members needs another format, because a lost name must not empty a group.
+        joined are skipped. A group without members or printers needs another format, because a lost name must not empty a
+        group.
         The single quote that `write_csv` puts before cells like `=...` is removed.
 
         Args:
@@ -162,8 +200,13 @@ class DesiredState:
 
         Blocks while it reads: in an event loop, call it with `asyncio.to_thread`.
 
-        The document is a mapping from groups to lists of members (an empty list is a group without members), or a list of
-        records with the fields `group` and `member`, or `member` and `groups` (a list). Field names are case-insensitive.
+        The document is one of these, with case-insensitive field names:
+
+        - `{"groups": {"Finance": {"members": [...], "printers": [...]}}}`. A group has either field or both: what is left
+          out is not planned, and an empty list is a group without members or printers.
+        - A mapping from groups to lists of members (an empty list is a group without members).
+        - A list of records with the fields `group` and `member`, or `member` and `groups` (a list), or with `printer`
+          instead of `member`.
 
         Args:
             path: The file, with any suffix.
@@ -228,7 +271,8 @@ class DesiredState:
 
     @classmethod
     def _from(cls, collector: Collector) -> Self:
-        return cls(collector.finish(), collector.rows, collector.duplicates)
+        groups, printers = collector.finish(), collector.finish("printer")
+        return cls(groups, collector.rows, collector.duplicates, printers)
 
 
 async def _one_by_one(rows: Iterable[T]) -> AsyncIterator[T]:

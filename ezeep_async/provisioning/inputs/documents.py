@@ -1,4 +1,4 @@
-"""Groups and members in JSON and YAML (extra `yaml`). Both become a tree of nodes that have line numbers."""
+"""Groups, members and printers in JSON and YAML (extra `yaml`). Both become a tree of nodes that have line numbers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
-from ezeep_async.provisioning.inputs.csv_tables import GROUP, GROUPS, MEMBER
-from ezeep_async.provisioning.inputs.problems import Collector
+from ezeep_async.provisioning.inputs.csv_tables import GROUP, GROUPS, MEMBER, PRINTER
+from ezeep_async.provisioning.inputs.problems import Collector, Kind
 from ezeep_async.provisioning.names import shortened
 
 
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 
 MAX_DEPTH = 100
-"""Nested mappings and lists; a valid document has three levels at most."""
+"""Nested mappings and lists; a valid document has four levels at most."""
 
-_EITHER = f"either {GROUP} and {MEMBER}, or {MEMBER} and {GROUPS}"
+_EITHER = f"either {GROUP} and {{0}}, or {{0}} and {GROUPS}"
+_PARTS: dict[str, Kind] = {"members": MEMBER, "printers": PRINTER}
+"""Fields of a group in the long form of a document, and what they contain."""
+_WANTED = f"{' and '.join(_PARTS)} (lists)"
 
 # Group 1 is a line end. Group 2 is a string that the end of the valid part cuts off.
 _JSON = re.compile(r'(\r\n|\n|\r)|[][{}]|[^][{}",:\s]+|"[^"\\]*(?:\\.[^"\\]*)*"|(".*)', re.DOTALL)
@@ -64,8 +67,7 @@ def read_document(nodes: Iterator[Node | None], collector: Collector) -> None:
             return
         children = _children(document, nodes)
         if document.kind == "mapping":
-            for key, members in zip(children, children, strict=False):
-                _read_group(key, members, collector)
+            _read_mapping(children, collector)
         elif document.kind == "list":
             for record in children:
                 _read_record(record, collector)
@@ -104,32 +106,91 @@ def _children(document: Node, nodes: Iterator[Node | None]) -> Iterator[Node]:
         raise
 
 
+def _read_mapping(children: Iterator[Node], collector: Collector) -> None:
+    """Read the short form, group names to members, or the long form: `groups` to group names to members and printers."""
+    long: Node | None = None
+    others: list[Node] = []
+    for key, value in zip(children, children, strict=False):
+        # In the short form a group may be named "groups": its value is a list.
+        if value.kind == "mapping" and key.text.strip().casefold() == GROUPS and long is None:
+            long = key
+            below = iter(value.children or ())
+            # A syntax error leaves a key without a value.
+            for name, parts in zip(below, below, strict=False):
+                _read_parts(name, parts, collector)
+        else:
+            others += [key] if not others else []
+            _read_group(key, value, collector)
+    if long is not None and others:
+        message = f"a document with {GROUPS!r} has no other fields: put {others[0]!r} below {GROUPS!r}"
+        collector.note_problem(others[0].line, message)
+
+
 def _read_group(key: Node, value: Node, collector: Collector) -> None:
     name = collector.check_group(key.plain, key.line)
+    hint = ""
+    if value.kind == "mapping" and any(
+        child.text.strip().casefold() in _PARTS for child in value.children or ()
+    ):
+        hint = f"; members and printers of groups stand below {GROUPS!r}"
+    _read_list(MEMBER, key, value, name, collector, hint)
+
+
+def _read_parts(key: Node, parts: Node, collector: Collector) -> None:
+    """Read the members and printers of a group in the long form. A part that is left out is not planned."""
+    if parts.kind != "mapping":
+        collector.note_problem(
+            parts.line, f"the group {key!r} must be a mapping with {_WANTED}, not {parts!r}"
+        )
+        return
+    name = collector.check_group(key.plain, key.line)
+    children = iter(parts.children or ())
+    known = False
+    for field, value in zip(children, children, strict=False):
+        if (kind := _PARTS.get(field.text.strip().casefold())) is None:
+            collector.note_problem(
+                field.line, f"the group {key!r} has the field {field!r}; it may have {_WANTED}"
+            )
+            continue
+        known = True
+        _read_list(kind, key, value, name, collector)
+    if not known and not parts.children:
+        collector.note_problem(parts.line, f"the group {key!r} has neither {' nor '.join(_PARTS)}")
+
+
+def _read_list(
+    kind: Kind, key: Node, value: Node, name: str | None, collector: Collector, hint: str = ""
+) -> None:
+    check, table = collector.part(kind)
     if name is not None:
-        collector.groups.setdefault(name, {})
+        table.setdefault(name, {})
     if value.kind not in {"text", "list"}:
-        message = f"the members of {key!r} must be a list ([] for none), not {value!r}"
+        message = f"the {kind}s of {key!r} must be a list ([] for none), not {value!r}{hint}"
         collector.note_problem(value.line, message)
         return
-    for member in [value] if value.kind == "text" else value.children or ():
-        collector.add_pair(name, collector.check_member(member.plain, member.line))
+    for item in [value] if value.kind == "text" else value.children or ():
+        collector.add_pair(name, check(item.plain, item.line), table)
 
 
 def _read_record(record: Node, collector: Collector) -> None:
     if record.kind != "mapping":
-        collector.note_problem(record.line, f"a record with {_EITHER} must be a mapping, not {record!r}")
+        collector.note_problem(
+            record.line, f"a record with {_EITHER.format(MEMBER)} must be a mapping, not {record!r}"
+        )
         return
     children = iter(record.children or ())
     fields = [(key.text.strip().casefold(), value) for key, value in zip(children, children, strict=True)]
-    if sorted(name for name, _ in fields) not in ([GROUP, MEMBER], [GROUPS, MEMBER]):
+    names = sorted(name for name, _ in fields)
+    item = PRINTER if PRINTER in names and MEMBER not in names else MEMBER
+    if names not in ([GROUP, item], [GROUPS, item]):
         present = ", ".join(shortened(name) for name, _ in fields) or "none of them"
-        collector.note_problem(record.line, f"a record needs {_EITHER}; this one has {present}")
-    members: list[str | None] = []
+        collector.note_problem(record.line, f"a record needs {_EITHER.format(item)}; this one has {present}")
+    check, table = collector.part(item)
+    items: list[str | None] = []
     groups: list[str | None] = []
     for name, value in fields:
-        if name == MEMBER:
-            members.append(collector.check_member(value.plain, value.line))
+        if name == item:
+            items.append(check(value.plain, value.line))
         elif name == GROUP:
             groups.append(collector.check_group(value.plain, value.line))
         elif name == GROUPS and value.kind == "list":
@@ -137,8 +198,8 @@ def _read_record(record: Node, collector: Collector) -> None:
         elif name == GROUPS:
             collector.note_problem(value.line, f"the field {GROUPS} must be a list, not {value!r}")
     for group in groups:
-        for member in members:
-            collector.add_pair(group, member)
+        for each in items:
+            collector.add_pair(group, each, table)
 
 
 def json_nodes(text: str) -> Iterator[Node | None]:

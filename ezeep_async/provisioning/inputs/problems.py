@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import cast
+from typing import Literal, cast
 from uuid import UUID
 
 import attrs
@@ -15,10 +15,14 @@ from ezeep_async.provisioning.names import (
     member_problem,
     normalize_email,
     normalize_group_name,
+    normalize_printer,
+    printer_problem,
     shortened,
 )
 
 
+Kind = Literal["member", "printer"]
+"""What a group has; also the name of a column, and of the field of a record in JSON and YAML."""
 PROBLEMS_SHOWN = 20
 """Problems in the message of `InvalidInput`."""
 PROBLEMS_KEPT = 10_000
@@ -58,12 +62,18 @@ class InvalidInput(EzeepError, ValueError):
         return f"{message}; and {more} more" if more > 0 else message
 
 
+Table = dict[str, dict[str, None]]
+
+
 @attrs.define
 class Collector:
-    """Groups, members and problems that were read so far. Stores each distinct text once, and no rows."""
+    """Groups, members, printers and problems that were read so far. Stores each distinct text once, and no rows."""
 
     source: str
-    groups: dict[str, dict[str, None]] = attrs.field(factory=dict[str, dict[str, None]])
+    groups: Table = attrs.field(factory=dict[str, dict[str, None]])
+    """Group names to members."""
+    printers: Table = attrs.field(factory=dict[str, dict[str, None]])
+    """Group names to printers."""
     problems: list[Problem] = attrs.field(factory=list[Problem])
     problem_count: int = 0
     rows: int = 0
@@ -71,6 +81,7 @@ class Collector:
     _names: dict[str, str] = attrs.field(factory=dict[str, str])
     """Valid group names, to share one object for each."""
     _members: dict[str, str] = attrs.field(factory=dict[str, str])
+    _printer_texts: dict[str, str] = attrs.field(factory=dict[str, str])
 
     def note_problem(self, line: int | None, message: str) -> None:
         """Add a problem. `line` is None for the whole input."""
@@ -86,6 +97,11 @@ class Collector:
         """Return the normalized member; None, and a problem, if it is invalid."""
         text = str(text) if isinstance(text, UUID) else text
         return self._check(text, line, "member", self._members, normalize_email, member_problem)
+
+    def check_printer(self, text: object, line: int | None) -> str | None:
+        """Return the normalized printer; None, and a problem, if it is invalid."""
+        text = str(text) if isinstance(text, UUID) else text
+        return self._check(text, line, "printer", self._printer_texts, normalize_printer, printer_problem)
 
     def _check(
         self,
@@ -109,15 +125,22 @@ class Collector:
             known[normalized] = normalized
         return known[normalized]
 
-    def add_pair(self, group: str | None, member: str | None) -> None:
-        """Add a pair of results of `check_group` and `check_member`. A pair with None is ignored."""
-        if group is None or member is None:
+    def add_pair(self, group: str | None, item: str | None, table: Table | None = None) -> None:
+        """Add a pair of results of `check_group` and `check_member` to `groups`, or to another table.
+
+        A pair with None is ignored.
+        """
+        if group is None or item is None:
             return
         self.rows += 1
-        members = self.groups.setdefault(group, {})
-        if member in members:
+        items = (self.groups if table is None else table).setdefault(group, {})
+        if item in items:
             self.duplicates += 1
-        members[member] = None
+        items[item] = None
+
+    def part(self, kind: Kind) -> tuple[Callable[[object, int | None], str | None], Table]:
+        """Return the check of members or printers, and their table."""
+        return (self.check_member, self.groups) if kind == "member" else (self.check_printer, self.printers)
 
     def add_row(self, row: object, number: int) -> None:
         """Check and add a pair of any types."""
@@ -128,20 +151,21 @@ class Collector:
             return
         self.add_pair(self.check_group(group, number), self.check_member(member, number))
 
-    def add_mapping(self, groups: Mapping[str, Iterable[str | UUID]]) -> None:
-        """Check and add groups and members of any types."""
-        for text, members in groups.items():
+    def add_mapping(self, groups: Mapping[str, Iterable[str | UUID]], kind: Kind = "member") -> None:
+        """Check and add groups, with members or printers, of any types."""
+        check, table = self.part(kind)
+        for text, items in groups.items():
             name = self.check_group(text, None)
             if name is not None:
-                self.groups.setdefault(name, {})
-            # A string is one member. Iterating it would read each character as a member.
-            several = [members] if isinstance(members, str) else cast("object", members)
+                table.setdefault(name, {})
+            # A string is one item. Iterating it would read each character as one.
+            several = [items] if isinstance(items, str) else cast("object", items)
             if not isinstance(several, Iterable):
                 group, value = shortened(repr(text)), shortened(repr(several))
-                self.note_problem(None, f"the members of {group} must be a list, not {value}")
+                self.note_problem(None, f"the {kind}s of {group} must be a list, not {value}")
                 continue
-            for member in cast("Iterable[object]", several):
-                self.add_pair(name, self.check_member(member, None))
+            for item in cast("Iterable[object]", several):
+                self.add_pair(name, check(item, None), table)
 
     def decode(self, body: bytes) -> str:
         """Decode a text. Each line that is not UTF-8 is a problem; its invalid bytes are replaced."""
@@ -160,8 +184,12 @@ class Collector:
             self.note_problem(number, error.reason)
             return None
 
-    def finish(self) -> dict[str, tuple[str, ...]]:
-        """Return the groups, or raise `InvalidInput`. Moves them out, so that they are not in memory twice."""
+    def finish(self, kind: Kind = "member") -> dict[str, tuple[str, ...]]:
+        """Return the groups with their members or printers, or raise `InvalidInput`.
+
+        Moves them out, so that they are not in memory twice.
+        """
         if self.problem_count:
             raise InvalidInput(self.problems, self.problem_count)
-        return {name: tuple(self.groups.pop(name)) for name in list(self.groups)}
+        _, table = self.part(kind)
+        return {name: tuple(table.pop(name)) for name in list(table)}

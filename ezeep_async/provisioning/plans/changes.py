@@ -9,12 +9,12 @@ from uuid import UUID
 import attrs
 
 
-Kind = Literal["create_group", "invite_person", "change_memberships", "delete_group"]
+Kind = Literal["create_group", "invite_person", "change_memberships", "change_assignments", "delete_group"]
 
 
 @attrs.frozen
 class TargetGroup:
-    """A group in a membership change. `id` is None if the plan creates the group."""
+    """A group in a change. `id` is None if the plan creates the group."""
 
     name: str
     id: UUID | None = None
@@ -77,18 +77,55 @@ class ChangeMemberships:
         """Name of the changed record, for messages."""
         return self.member
 
+    @property
+    def record_id(self) -> UUID:
+        """Id of the changed record, as that of `ChangeAssignments`."""
+        return self.user_id
+
     def __str__(self) -> str:
-        parts = [
-            f"{verb} {', '.join(repr(group.name) for group in groups)}"
-            for verb, groups in (("add to", self.add), ("remove from", self.remove))
-            if groups
-        ]
-        return f"{self.member}: {', '.join(parts)}"
+        return f"{self.member}: {_listed(self.add, self.remove)}"
+
+
+@attrs.frozen
+class ChangeAssignments:
+    """Assign a printer to groups and take it from groups, in one turn."""
+
+    kind: ClassVar[Kind] = "change_assignments"
+
+    printer_id: UUID
+    printer: str
+    """Name of the printer, or its id if it has no name, for messages."""
+    add: tuple[TargetGroup, ...] = ()
+    remove: tuple[TargetGroup, ...] = ()
+    before: frozenset[UUID] = frozenset()
+    """Ids of all groups of the printer when the plan was made."""
+
+    @property
+    def subject(self) -> str:
+        """Name of the changed record, for messages."""
+        return self.printer
+
+    @property
+    def record_id(self) -> UUID:
+        """Id of the changed record, as that of `ChangeMemberships`."""
+        return self.printer_id
+
+    def __str__(self) -> str:
+        return f"printer {self.printer}: {_listed(self.add, self.remove)}"
+
+
+def _listed(add: Iterable[TargetGroup], remove: Iterable[TargetGroup]) -> str:
+    parts = [
+        f"{verb} {', '.join(repr(group.name) for group in groups)}"
+        for verb, groups in (("add to", add), ("remove from", remove))
+        if groups
+    ]
+    return ", ".join(parts)
 
 
 @attrs.frozen
 class DeleteGroup:
-    """Delete a group that a run created, if it has no members. Only plans of `undo` contain it."""
+    """Delete a group that a run created, if it has no members and no printers. Only plans of `undo` contain it."""
 
     kind: ClassVar[Kind] = "delete_group"
 
@@ -104,12 +141,14 @@ class DeleteGroup:
         return f"delete group {self.name!r}"
 
 
-Change = CreateGroup | InvitePerson | ChangeMemberships | DeleteGroup
+Change = CreateGroup | InvitePerson | ChangeMemberships | ChangeAssignments | DeleteGroup
+Regrouping = ChangeMemberships | ChangeAssignments
+"""A change of the groups of a user or a printer."""
 
 KINDS: dict[str, type[Change]] = {
-    each.kind: each for each in (CreateGroup, InvitePerson, ChangeMemberships, DeleteGroup)
+    each.kind: each for each in (CreateGroup, InvitePerson, ChangeMemberships, ChangeAssignments, DeleteGroup)
 }
-"""In the order of execution: groups are created before members are added, and emptied before they are deleted.
+"""In the order of execution: groups are created before they get members and printers, and emptied before they are deleted.
 
 docs/requirements.md, 7-14
 """
@@ -120,6 +159,7 @@ class HeldBack:
     """A removal that is not made, and the reason."""
 
     member: str
+    """E-mail address or id of the user, or name of the printer."""
     group: str
     """Name of the group."""
     reason: str

@@ -25,7 +25,8 @@ from ezeep_async.provisioning.plans.changes import (
     TargetGroup,
 )
 from ezeep_async.provisioning.plans.plan import Plan
-from ezeep_async.provisioning.plans.snapshot import Snapshot
+from ezeep_async.provisioning.plans.printers import compare_printers
+from ezeep_async.provisioning.plans.snapshot import Snapshot, plans_members
 from ezeep_async.provisioning.wording import some
 
 
@@ -112,21 +113,23 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
 
     Raises:
         AmbiguousName: Several groups or users match a name or an address.
-        ExternalGroup: Another directory owns a named group.
+        ExternalGroup: Another directory owns a group with named members.
         MissingPeople: Members are not in the organization, and `on_missing` is "error".
-        InvalidInput: A new group's name has invisible characters.
+        InvalidInput: A new group's name has invisible characters, or printers are unknown or ambiguous.
         SafetyLimitExceeded: The input is empty in mode "exact".
         ValueError: Groups are missing and must not be created, or their organization is unknown.
     """
-    if rules.mode == "exact" and not desired.groups:
+    if rules.mode == "exact" and not desired.names:
         raise SafetyLimitExceeded(
             "the input contains no groups. mode='exact' refuses it, because an empty export is usually a failed export."
         )
-    targets, creations = _find_groups(desired.groups, now.groups, rules)
+    targets, creations = _find_groups(desired, now.groups, rules)
     notes = check_new_group_names(creations, now.groups)
     found = _Found()
     _find_people(found, desired, now, rules)
-    named = {target.id: target for target in targets.values() if target.id is not None}
+    named = {
+        target.id: target for target in map(targets.__getitem__, desired.groups) if target.id is not None
+    }
     members = {group_id: set[UUID]() for group_id in named}
     # By user, not by member: an address and an id may belong to one user, who gets one write.
     additions: dict[UUID, list[TargetGroup]] = {}
@@ -141,14 +144,23 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
             if target.id not in now.users[user_id]:
                 additions.setdefault(user_id, []).append(target)
     if rules.mode == "exact":
-        _find_removals(found, named, members, now, rules, by_email=has_emails(desired))
+        if has_members := plans_members(desired):
+            rules.protect_users.warn_of_unused(
+                {user_id: now.emails.get(user_id, "") for user_id in now.users}
+            )
+        found.protected_groups = _protected_groups(targets.values(), now, rules)
+        if has_members:
+            _find_removals(found, named, members, now, rules, by_email=has_emails(desired))
+    printers = compare_printers(
+        desired.printers, now.printers, targets, found.protected_groups, exact=rules.mode == "exact"
+    )
     changes: list[Change] = [*creations, *map(InvitePerson, found.invite)]
     for user_id in dict.fromkeys([*additions, *found.removals]):
         member = now.emails.get(user_id) or str(user_id)
         add, remove = tuple(additions.get(user_id, ())), tuple(found.removals.get(user_id, ()))
         changes.append(ChangeMemberships(user_id, member, add, remove, now.users[user_id]))
     return Plan(
-        changes=tuple(changes),
+        changes=(*changes, *printers.changes),
         mode=rules.mode,
         memberships=memberships,
         groups=frozenset(named),
@@ -157,11 +169,14 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
         max_removals=rules.max_removals,
         skipped=tuple(found.skipped),
         waiting=tuple(found.waiting),
-        held_back=tuple(found.held_back),
+        held_back=(*found.held_back, *printers.held_back),
         notes=tuple(notes),
         kept_users=found.protected_users,
         kept_groups=found.protected_groups,
         allow_external=rules.allow_external,
+        printers=printers.wanted,
+        assignments=printers.count,
+        assignments_now=printers.count_now,
     )
 
 
@@ -182,7 +197,7 @@ class _Found:
 
 
 def _find_groups(
-    names: Iterable[str], groups: Iterable[Group], rules: Rules
+    desired: DesiredState, groups: Iterable[Group], rules: Rules
 ) -> tuple[dict[str, TargetGroup], list[CreateGroup]]:
     """Map each name to its group, and return a `CreateGroup` for each name without one."""
     by_name: dict[str, list[Group]] = {}
@@ -191,14 +206,17 @@ def _find_groups(
             by_name.setdefault(normalize_group_name(group.name), []).append(group)
     targets: dict[str, TargetGroup] = {}
     external: list[str] = []
-    for name in names:
+    for name in desired.names:
         found = by_name.get(name, [])
         if len(found) > 1:
             ids = [group.id for group in found]
             raise AmbiguousName(f"{len(found)} groups are named {name!r}: rename all but one", ids=ids)
         targets[name] = TargetGroup(name, found[0].id if found else None)
         external += [
-            f"{group.name!r} ({group.origin.provider})" for group in found if group.origin.is_external
+            f"{group.name!r} ({group.origin.provider})"
+            for group in found
+            # The other directory owns the members of the group, and not its printers.
+            if group.origin.is_external and name in desired.groups
         ]
     if external and not rules.allow_external:
         raise ExternalGroup(f"another directory owns these groups, change them there: {some(external)}")
@@ -299,6 +317,15 @@ def _find_people(found: _Found, desired: DesiredState, now: Snapshot, rules: Rul
         raise MissingPeople(f"not in the organization: {some(missing)}", people=missing)
 
 
+def _protected_groups(targets: Iterable[TargetGroup], now: Snapshot, rules: Rules) -> dict[UUID, str]:
+    rules.protect_groups.warn_of_unused({group.id: group.name for group in now.groups})
+    return {
+        target.id: reason
+        for target in targets
+        if target.id is not None and (reason := rules.protect_groups.match(target.id, target.name))
+    }
+
+
 def _find_removals(
     found: _Found,
     named: Mapping[UUID, TargetGroup],
@@ -310,11 +337,6 @@ def _find_removals(
 ) -> None:
     """Fill the removals with members who are not desired. Protected ones are held back and added to `members`."""
     order = {group_id: position for position, group_id in enumerate(named)}
-    rules.protect_users.warn_of_unused({user_id: now.emails.get(user_id, "") for user_id in now.users})
-    rules.protect_groups.warn_of_unused({group.id: group.name for group in now.groups})
-    for group_id, target in named.items():
-        if reason := rules.protect_groups.match(group_id, target.name):
-            found.protected_groups[group_id] = reason
     for user_id, groups in now.users.items():
         present = sorted(groups & named.keys(), key=order.__getitem__)
         email = now.emails.get(user_id, "")

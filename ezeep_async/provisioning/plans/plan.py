@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal, Self, cast
 from uuid import UUID
@@ -16,10 +16,12 @@ from ezeep_async._wire.converter import decode_json, encode
 from ezeep_async.errors import SafetyLimitExceeded, UnexpectedResponse
 from ezeep_async.provisioning.plans.changes import (
     Change,
+    ChangeAssignments,
     ChangeMemberships,
     CreateGroup,
     HeldBack,
     InvitePerson,
+    Regrouping,
     TargetGroup,
 )
 from ezeep_async.provisioning.wording import counted, some
@@ -28,7 +30,10 @@ from ezeep_async.provisioning.wording import counted, some
 Mode = Literal["add", "exact", "undo"]
 
 FORMAT = "ezeep provisioning plan"
-VERSION = 2
+VERSION = 3
+"""Of plans with printers. Plans without printers have version 2, which earlier releases can read."""
+PRINTER_FIELDS: Mapping[str, object] = {"printers": {}, "assignments": 0, "assignments_now": 0}
+"""What versions 1 and 2 do not have, and its values in a plan without printers."""
 MIN_REMOVALS_OF_SHARE = 5
 """Removals that a share always allows, because a share of few memberships rounds to none."""
 
@@ -38,13 +43,15 @@ class Plan:
     """The changes that make a desired state true. Made by `session.provisioning.plan` or `Plan.from_json`."""
 
     changes: tuple[Change, ...] = ()
-    """Groups to create, people to invite, then one change for each user whose memberships change."""
+    """Groups to create, people to invite, then one change for each user whose memberships change, and one for each printer
+    whose assignments change."""
     mode: Mode = "add"
-    """"add": no memberships are removed. "exact": the named groups keep only the named members. "undo": reverts a run."""
+    """"add": nothing is removed. "exact": the named groups keep only the named members and printers. "undo": reverts a
+    run."""
     memberships: int = 0
     """Number of distinct memberships in the input, without people who are skipped, invited or waiting."""
     groups: frozenset[UUID] = frozenset()
-    """Ids of the named groups that existed when the plan was made."""
+    """Ids of the groups with named members that existed when the plan was made."""
     members: Mapping[UUID, frozenset[UUID]] = attrs.field(
         factory=dict[UUID, frozenset[UUID]], hash=False, repr=False
     )
@@ -53,7 +60,8 @@ class Plan:
     members_now: int = 0
     """Number of memberships that `groups` had when the plan was made."""
     max_removals: float = 0.10
-    """Below 1: share of `members_now`, at least five removals. From 1: number of removals. 0: none."""
+    """Below 1: share of `members_now`, and of `assignments_now`, at least five removals of each. From 1: number of
+    removals of both kinds together. 0: none."""
     skipped: tuple[str, ...] = ()
     """Members who are not in the organization and are skipped."""
     waiting: tuple[str, ...] = ()
@@ -69,6 +77,15 @@ class Plan:
     allow_external: bool = False
     """Whether groups owned by another directory may be changed."""
     made_at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    printers: Mapping[UUID, frozenset[UUID]] = attrs.field(
+        factory=dict[UUID, frozenset[UUID]], hash=False, repr=False
+    )
+    """Which printers the groups with named printers should have after the run: group ids to printer ids, for the groups
+    that existed when the plan was made. In mode "add" a group may have others too."""
+    assignments: int = 0
+    """Number of distinct assignments of printers in the input."""
+    assignments_now: int = 0
+    """Number of assignments that the groups in `printers` had when the plan was made."""
 
     @property
     def is_empty(self) -> bool:
@@ -83,35 +100,80 @@ class Plan:
     @property
     def removals(self) -> int:
         """Number of memberships that are removed."""
-        return len(self._removed)
+        return len(removed(self._membership_changes))
+
+    @property
+    def assignment_additions(self) -> int:
+        """Number of assignments of printers that are added."""
+        return len(
+            {(change.printer_id, group) for change in self._assignment_changes for group in change.add}
+        )
+
+    @property
+    def assignment_removals(self) -> int:
+        """Number of assignments of printers that are removed."""
+        return len(removed(self._assignment_changes))
+
+    @property
+    def has_members(self) -> bool:
+        """Whether members were planned."""
+        return bool(self.groups or self._membership_changes) or not self.has_printers
+
+    @property
+    def has_printers(self) -> bool:
+        """Whether printers were planned."""
+        return bool(self.printers or self._assignment_changes)
 
     @property
     def removal_limit(self) -> int:
         """Number of memberships that may be removed, computed from `members_now`."""
         return removal_limit(self.max_removals, self.members_now)
 
-    def check_limits(self, members_now: int | None = None) -> None:
+    @property
+    def assignment_removal_limit(self) -> int:
+        """Number of assignments of printers that may be removed, computed from `assignments_now`."""
+        return removal_limit(self.max_removals, self.assignments_now)
+
+    def check_limits(self, members_now: int | None = None, assignments_now: int | None = None) -> None:
         """Check the number of removals against `max_removals`. `apply` does so before the first write.
+
+        A share counts for memberships and for assignments of printers by themselves, a number for both together.
 
         Args:
             members_now: Current number of memberships in the named groups; None for the number in the plan.
+            assignments_now: Current number of printers of the named groups; None for the number in the plan.
 
         Raises:
-            SafetyLimitExceeded: The plan removes more memberships than `max_removals` allows.
+            SafetyLimitExceeded: The plan removes more than `max_removals` allows.
         """
         members_now = self.members_now if members_now is None else members_now
-        limit = removal_limit(self.max_removals, members_now)
-        if self.removals <= limit:
+        assignments_now = self.assignments_now if assignments_now is None else assignments_now
+        members, assignments = removed(self._membership_changes), removed(self._assignment_changes)
+        if self.max_removals >= 1 and members and assignments:
+            what, plural = "membership or assignment", "memberships and assignments of printers"
+            self._check_limit([*members, *assignments], members_now + assignments_now, what, plural)
+        else:
+            self._check_limit([*members], members_now, "membership", "memberships")
+            one, several = "assignment of a printer", "assignments of printers"
+            self._check_limit([*assignments], assignments_now, one, several)
+
+    def _check_limit(
+        self, removals: Sequence[tuple[UUID, TargetGroup]], now: int, noun: str, plural: str
+    ) -> None:
+        limit = removal_limit(self.max_removals, now)
+        if len(removals) <= limit:
             return
-        by_group = Counter(group.name for _, group in self._removed)
+        by_group = Counter(group.name for _, group in removals)
         groups = some([f"{number} from {name!r}" for name, number in by_group.most_common()])
+        what, needed = counted(len(removals), noun, plural), self.removals + self.assignment_removals
         raise SafetyLimitExceeded(
-            f"the plan removes {counted(self.removals, 'membership')} of {members_now}, and max_removals="
-            f"{self.max_removals:g} allows {limit}: {groups}. If this is intended, plan again with "
-            f"max_removals={self.removals}",
-            removals=self.removals,
+            f"the plan removes {what} of {now}, and max_removals={self.max_removals:g} allows {limit}: {groups}. "
+            f"If this is intended, plan again with max_removals={needed}",
+            removals=len(removals),
             limit=limit,
             by_group=by_group,
+            what=what,
+            needed=needed,
         )
 
     def summary(self) -> str:
@@ -123,13 +185,18 @@ class Plan:
             ("change", len({change.user_id for change in self._membership_changes}), "user"),
             ("add", self.additions, "membership"),
             ("remove", self.removals, "membership"),
+            ("change", len({change.printer_id for change in self._assignment_changes}), "printer"),
+            ("add", self.assignment_additions, "printer assignment"),
+            ("remove", self.assignment_removals, "printer assignment"),
             ("delete", kinds["delete_group"], "group"),
         )
         text = ", ".join(f"{verb} {counted(number, noun)}" for verb, number, noun in numbers if number)
         if self.is_empty:
             text = "nothing to change"
             if self.mode != "undo":
-                text += f": {counted(self.memberships, 'membership')} as they should be"
+                as_wanted = [counted(self.memberships, "membership")] if self.has_members else []
+                as_wanted += [counted(self.assignments, "printer assignment")] if self.has_printers else []
+                text += f": {' and '.join(as_wanted)} as they should be"
         details = [
             f"{counted(len(people), 'person', 'people')} {word}"
             for people, word in ((self.skipped, "skipped"), (self.waiting, "waiting"))
@@ -142,8 +209,8 @@ class Plan:
     def diff(self) -> Iterator[str]:
         """Iterate over the plan as lines for people to read.
 
-        Lines begin with `+` for an addition, `-` for a removal, `~` for the user of the next lines, and `!` for a note or
-        for something that is not done. Notes come first.
+        Lines begin with `+` for an addition, `-` for a removal, `~` for the user or printer of the next lines, and `!` for
+        a note or for something that is not done. Notes come first.
         """
         yield from (f"! {note}" for note in self.notes)
         for change in self.changes:
@@ -151,8 +218,12 @@ class Plan:
                 yield f"+ group {change.name}"
             elif isinstance(change, InvitePerson):
                 yield f"+ invitation {change.email}"
-            elif isinstance(change, ChangeMemberships):
-                yield f"~ {change.member}"
+            elif isinstance(change, Regrouping):
+                yield (
+                    f"~ {change.member}"
+                    if isinstance(change, ChangeMemberships)
+                    else f"~ printer {change.printer}"
+                )
                 yield from (f"  + {group.name}" for group in change.add)
                 yield from (f"  - {group.name}" for group in change.remove)
             else:
@@ -161,12 +232,27 @@ class Plan:
         yield from (f"! {person}: not a user yet, waiting" for person in self.waiting)
         yield from (f"! {each}" for each in self.held_back)
 
+    def to_html(self) -> str:
+        """Return the plan as one HTML page, for the person who approves it.
+
+        The page has the changes by group, the totals and the safety limits. It needs no other file, runs no script, and can
+        be printed.
+        """
+        from ezeep_async.provisioning.plans.page import plan_page
+
+        return plan_page(self)
+
     def to_json(self) -> str:
         """Return the plan as JSON, for `from_json` in a later process or on another machine."""
         from ezeep_async.provisioning.plans.saved import unstructure
 
         fields = cast("dict[str, object]", unstructure(self))
-        return encode({"format": FORMAT, "version": VERSION, **fields}, indent=2).decode()
+        version = VERSION
+        if not self.has_printers:
+            version = 2
+            for name in PRINTER_FIELDS:
+                del fields[name]
+        return encode({"format": FORMAT, "version": version, **fields}, indent=2).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -192,10 +278,10 @@ class Plan:
         version = fields.pop("version", None)
         if version == 1:
             fields.setdefault("members", {})  # version 1 does not have it
+        if version in {1, 2}:
+            fields = {**PRINTER_FIELDS, **fields}
         elif version != VERSION:
-            raise ValueError(
-                f"this plan has version {version!r}; this release reads versions 1 and {VERSION}"
-            )
+            raise ValueError(f"this plan has version {version!r}; this release reads versions 1 to {VERSION}")
         plan = structure(fields, cls)
         checked_max_removals(plan.max_removals)
         return plan
@@ -205,9 +291,13 @@ class Plan:
         return [change for change in self.changes if isinstance(change, ChangeMemberships)]
 
     @property
-    def _removed(self) -> set[tuple[UUID, TargetGroup]]:
-        """Distinct, because a plan that was edited by hand may contain duplicates."""
-        return {(change.user_id, group) for change in self._membership_changes for group in change.remove}
+    def _assignment_changes(self) -> list[ChangeAssignments]:
+        return [change for change in self.changes if isinstance(change, ChangeAssignments)]
+
+
+def removed(changes: Iterable[Regrouping]) -> set[tuple[UUID, TargetGroup]]:
+    """The removals. Distinct, because a plan that was edited by hand may contain duplicates."""
+    return {(change.record_id, group) for change in changes for group in change.remove}
 
 
 def removal_limit(max_removals: float, members_now: int) -> int:

@@ -1,4 +1,4 @@
-"""`read_snapshot`: the current groups and users, read once for a plan."""
+"""`read_snapshot`: the current groups, users and printers, read once for a plan."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import attrs
 
 from ezeep_async._runtime.contained_tasks import Exiting, contained
 from ezeep_async.models.accounts import AccountUser, Invitation
+from ezeep_async.models.assignments import PrinterAssignment
 from ezeep_async.models.groups import Group
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
@@ -20,6 +21,7 @@ from ezeep_async.provisioning.inputs.desired import DesiredState, has_emails
 from ezeep_async.provisioning.names import normalize_email
 from ezeep_async.resources._base import read_settled
 from ezeep_async.resources.accounts import Accounts
+from ezeep_async.resources.assignments import PrinterAssignments
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.users import Users
@@ -40,6 +42,7 @@ class Resources:
     users: Users
     accounts: Accounts
     invitations: Invitations
+    assignments: PrinterAssignments
 
 
 @attrs.frozen
@@ -56,18 +59,26 @@ class Snapshot:
     """The user that the session is logged in as."""
     invited: frozenset[str] = frozenset()
     """Addresses that have an open invitation."""
+    printers: tuple[PrinterAssignment, ...] = ()
+    """All printers of the organization with their groups. Empty if no printers are planned."""
+
+
+def plans_members(desired: DesiredState) -> bool:
+    """Whether members are planned. An empty input is one without members."""
+    return bool(desired.groups) or not desired.printers
 
 
 async def read_snapshot(
     resources: Resources, desired: DesiredState, *, exact: bool, invitations: bool
 ) -> Snapshot:
-    """Read groups, users and, if needed, the account directory and the invitations, concurrently.
+    """Read the groups and, as needed, users, account directory, invitations and printers, concurrently.
 
     The directory resolves e-mail addresses; in `exact` mode it also lists the administrators. If several reads fail, the
     first error is raised.
 
     Raises:
-        InconsistentListing: In `exact` mode, a listing kept changing. A missed row could remove a membership.
+        InconsistentListing: In `exact` mode, a listing kept changing: a missed row could remove a membership. In both
+            modes for the list of printers: without the missed row, a name could seem to be unique.
     """
     combinations: dict[frozenset[UUID], frozenset[UUID]] = {}
 
@@ -78,20 +89,26 @@ async def read_snapshot(
     def take_person(person: AccountUser) -> tuple[UUID, str, bool]:
         return person.id, normalize_email(person.email), person.is_admin
 
-    def read(listing: Paginator[R], take: Callable[[R], T]) -> asyncio.Task[list[T]]:
-        return tasks.create_task(contained(read_settled(listing, take, strict=exact)))
+    def read(listing: Paginator[R], take: Callable[[R], T], *, strict: bool = exact) -> asyncio.Task[list[T]]:
+        return tasks.create_task(contained(read_settled(listing, take, strict=strict)))
+
+    members = plans_members(desired)
 
     try:
         async with asyncio.TaskGroup() as tasks:
             groups = read(resources.groups.list(concurrency=READERS), lambda group: group)
-            users = read(resources.users.list(concurrency=READERS), take_user)
-            people = invited = me = None
-            if exact or has_emails(desired):
-                people = read(resources.accounts.list(concurrency=READERS), take_person)
-            if invitations:
-                invited = read(resources.invitations.list(concurrency=READERS), open_invitation)
-            if exact:
-                me = tasks.create_task(contained(resources.accounts.me()))
+            users = people = invited = me = printers = None
+            if members:
+                users = read(resources.users.list(concurrency=READERS), take_user)
+                if exact or has_emails(desired):
+                    people = read(resources.accounts.list(concurrency=READERS), take_person)
+                if invitations:
+                    invited = read(resources.invitations.list(concurrency=READERS), open_invitation)
+                if exact:
+                    me = tasks.create_task(contained(resources.accounts.me()))
+            if desired.printers:
+                assignments = resources.assignments.list(concurrency=READERS)
+                printers = read(assignments, lambda printer: printer, strict=True)
     except BaseExceptionGroup as errors:
         # The first failure cancelled the other reads. Raise it alone, so that callers can catch its class.
         first = errors.exceptions[0]
@@ -99,11 +116,12 @@ async def read_snapshot(
     known = people.result() if people else []
     return Snapshot(
         groups=tuple(groups.result()),
-        users=dict(users.result()),
+        users=dict(users.result() if users else ()),
         emails={user_id: email for user_id, email, _ in known},
         admins=frozenset(user_id for user_id, _, is_admin in known if is_admin),
         me=me.result().id if me else None,
         invited=frozenset(filter(None, invited.result())) if invited else frozenset(),
+        printers=tuple(printers.result() if printers else ()),
     )
 
 

@@ -7,10 +7,10 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from itertools import takewhile
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import anyio
@@ -19,36 +19,41 @@ import attrs
 from ezeep_async._http.sender import background
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async.errors import AuditLogError, EzeepError, NotFound, UnexpectedResponse
-from ezeep_async.models.users import User
+from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.provisioning.names import normalize_email, normalize_group_name
 from ezeep_async.provisioning.plans.changes import (
     KINDS,
     Change,
+    ChangeAssignments,
     ChangeMemberships,
     CreateGroup,
     DeleteGroup,
     InvitePerson,
     Kind,
+    Regrouping,
     TargetGroup,
 )
 from ezeep_async.provisioning.plans.plan import Plan
 from ezeep_async.provisioning.plans.snapshot import READERS, Resources
 from ezeep_async.provisioning.runs.audit import AuditLog
+from ezeep_async.provisioning.runs.comparison import AnyDifference, Compared, Grouped, comparison
 from ezeep_async.provisioning.runs.preflight import Preflight
-from ezeep_async.provisioning.runs.report import Difference, Outcome, Report, Row
+from ezeep_async.provisioning.runs.report import AssignmentDifference, Difference, Outcome, Report, Row
 from ezeep_async.provisioning.wording import counted
 from ezeep_async.resources._base import read_settled
+from ezeep_async.resources.assignments import AssignmentChange
 from ezeep_async.resources.users import MembershipChange
 
 
 T = TypeVar("T")
+Made = MembershipChange | AssignmentChange
 
 logger = logging.getLogger("ezeep_async.provisioning")
 
 Verify = Literal["fresh", "trust-plan"]
 
 LISTINGS = 3
-"""Listings of the users with `verify_after`, at most. Changes that were undone are repeated after each but the last."""
+"""Listings of the users, and of the printers, with `verify_after`, at most. Changes that were undone are repeated after each but the last."""
 NOT_COMPARED = "the run ended before its result was compared with the plan"
 
 
@@ -67,7 +72,7 @@ class Event:
 
 OnEvent = Callable[[Event], None]
 Begin = Callable[..., Awaitable[None]]
-"""Called before a write, with the groups of the user before and after it. Raises `AuditLogError` to prevent the write."""
+"""Called before a write, with the groups of the user or printer before and after it. Raises `AuditLogError` to prevent the write."""
 
 
 @attrs.frozen
@@ -78,7 +83,7 @@ class Writer:
     known: Preflight
     log: AuditLog | None = None
 
-    async def make(self, change: Change) -> tuple[Row, MembershipChange | None]:
+    async def make(self, change: Change) -> tuple[Row, Made | None]:
         """Make a change. The only place that decides what an error means for its outcome."""
         started, begun = time.monotonic(), False
 
@@ -92,8 +97,8 @@ class Writer:
         error: EzeepError | None = None
         result: object
         try:
-            if isinstance(change, ChangeMemberships):
-                outcome, result = await self._change_memberships(change, begin)
+            if isinstance(change, Regrouping):
+                outcome, result = await self._regroup(change, begin)
             else:
                 outcome, result = await self._write(change, begin)
         except EzeepError as raised:
@@ -107,9 +112,9 @@ class Writer:
         group_id = change.id if isinstance(change, DeleteGroup) else None
         if isinstance(change, CreateGroup):
             group_id = self.known.created.get(change.name)
-        made = result if isinstance(result, MembershipChange) else None
-        if made is not None and isinstance(change, ChangeMemberships):
-            after = made.user.group_ids
+        made = result if isinstance(result, Made) else None
+        if made is not None and isinstance(change, Regrouping):
+            after = made.after
             added = self._among(change.add, after - made.before)
             removed = self._among(change.remove, made.before - after) if change.remove else ()
             # The possible part of the change is made, although another group could not be created.
@@ -128,11 +133,11 @@ class Writer:
         )
         return row, made
 
-    async def note(self, row: Row, made: MembershipChange | None) -> None:
+    async def note(self, row: Row, made: Made | None) -> None:
         """Write the outcome into the log."""
         if self.log is None or isinstance(row.error, AuditLogError):
             return
-        states = (None, None) if made is None else (made.before, made.user.group_ids)
+        states = (None, None) if made is None else (made.before, made.after)
         try:
             await self.log.note(row.change, row, *states)
         except AuditLogError as error:
@@ -165,21 +170,27 @@ class Writer:
         self.known.created[change.name] = ensured.group.id
         return "created" if ensured.created else "adopted", ensured
 
-    async def _change_memberships(
-        self, change: ChangeMemberships, begin: Begin
-    ) -> tuple[Outcome, MembershipChange]:
+    async def _regroup(self, change: Regrouping, begin: Begin) -> tuple[Outcome, Made]:
         add, remove = self.known.ids_of(change.add), self.known.ids_of(change.remove)
         if not add and not remove and (error := self._not_created(change)) is not None:
             raise error
-        trusted = change.user_id in self.known.trusted
-        self.known.trusted.discard(change.user_id)  # the user has other groups after this write
-        made = await self.resources.users.inner.change_groups(
-            change.user_id, add, remove, assumed=change.before if trusted else None, before_write=begin
-        )
+        made: Made
+        # What is trusted has other groups after this write.
+        if isinstance(change, ChangeMemberships):
+            trusted = change.user_id in self.known.trusted
+            self.known.trusted.discard(change.user_id)
+            made = await self.resources.users.inner.change_groups(
+                change.user_id, add, remove, assumed=change.before if trusted else None, before_write=begin
+            )
+        else:
+            row = self.known.trusted_printers.pop(change.printer_id, None)
+            made = await self.resources.assignments.inner.change_groups(
+                change.printer_id, add, remove, assumed=row, before_write=begin
+            )
         return "updated" if made.written else "unchanged", made
 
     async def _is_gone(self, change: Change, begun: bool) -> bool:
-        """Whether the user or group of a removal does not exist, after a 404.
+        """Whether the user, printer or group of a removal does not exist, after a 404.
 
         After a 404 to a write this is read: a proxy may reject writes only.
         """
@@ -187,6 +198,8 @@ class Writer:
             read: Callable[[], Awaitable[object]] = partial(self.resources.groups.get, change.id)
         elif isinstance(change, ChangeMemberships) and not change.add:
             read = partial(self.resources.users.get, change.user_id)
+        elif isinstance(change, ChangeAssignments) and not change.add:
+            read = partial(self.resources.assignments.inner.read, change.printer_id)
         else:
             return False
         if begun:
@@ -196,7 +209,7 @@ class Writer:
                 return isinstance(error, NotFound)
         return not begun
 
-    def _not_created(self, change: ChangeMemberships) -> EzeepError | None:
+    def _not_created(self, change: Regrouping) -> EzeepError | None:
         if all(group.id for group in change.add):
             return None
         names = [repr(group.name) for group in change.add if self.known.id_of(group) is None]
@@ -205,52 +218,6 @@ class Writer:
     def _among(self, groups: Iterable[TargetGroup], ids: frozenset[UUID]) -> tuple[TargetGroup, ...]:
         # A plan that was edited by hand may contain duplicates.
         return tuple({each: group for group in groups if (each := self.known.id_of(group)) in ids}.values())
-
-
-Compared = tuple[list[Difference], ChangeMemberships | None]
-"""The memberships of a user that differ from the plan, and the part of the user's change that was undone."""
-
-
-def _comparison(plan: Plan, known: Preflight, failed: Collection[Change]) -> Callable[[User], Compared]:
-    """Return a function that compares a user with the plan, after a run in which these changes failed."""
-    changes = {each.user_id: each for each in plan.changes if isinstance(each, ChangeMemberships)}
-    ignored = {
-        each.user_id for each in failed if isinstance(each, ChangeMemberships)
-    }  # they are in the report
-    names = {**known.group_names, **{group_id: name for name, group_id in known.created.items()}}
-    expected = defaultdict[UUID, set[UUID]](set)
-    for group_id, users in plan.members.items():
-        for user_id in users:
-            expected[user_id].add(group_id)
-    for user_id, change in changes.items():
-        expected[user_id] |= known.ids_of(change.add)
-    exact = {*plan.members, *known.created.values()} if plan.mode == "exact" else set[UUID]()
-    exact -= plan.kept_groups.keys()
-
-    def compare(user: User) -> Compared:
-        change = changes.get(user.id)
-        if user.id in ignored:
-            return [], None
-        removed = frozenset[UUID]() if change is None else known.ids_of(change.remove)
-        missing = expected.get(user.id, set[UUID]()) - user.group_ids
-        # Protected users may stay in groups with exact members.
-        forbidden = removed if user.id in plan.kept_users else exact | removed
-        extra = (user.group_ids & forbidden) - expected.get(user.id, set[UUID]())
-        if not missing and not extra:
-            return [], None
-        member = str(user.id) if change is None else change.member
-        differences = [
-            Difference(user.id, member, group_id, names.get(group_id, str(group_id)), is_member)
-            for group_ids, is_member in ((missing, False), (extra, True))
-            for group_id in sorted(group_ids)
-        ]
-        if change is None:
-            return differences, None
-        add = tuple(group for group in change.add if known.id_of(group) in missing)
-        remove = tuple(group for group in change.remove if known.id_of(group) in extra)
-        return differences, attrs.evolve(change, add=add, remove=remove) if add or remove else None
-
-    return compare
 
 
 @attrs.define(eq=False)
@@ -262,8 +229,10 @@ class Run:
     concurrency: int
     on_event: OnEvent | None = None
     unverified: str = ""
-    """Why the memberships are not compared with the plan yet. Empty: they are not to be compared, or are."""
-    _differences: tuple[Difference, ...] = attrs.field(init=False, default=())
+    """Why the organization is not compared with the plan yet. Empty: it is not to be compared, or is."""
+    _differences: dict[type[Regrouping], list[AnyDifference]] = attrs.field(
+        init=False, factory=dict[type[Regrouping], list[AnyDifference]]
+    )
     _rows: dict[int, Row | None] = attrs.field(init=False, factory=dict[int, Row | None])
     """By the number of the change. None: it has begun."""
     _workers: asyncio.Future[list[BaseException | None]] | None = attrs.field(init=False, default=None)
@@ -311,9 +280,15 @@ class Run:
             time.monotonic() - self._started,
             "" if self.writer.log is None else self.writer.log.run_id,
             tuple(self.writer.known.warnings),
-            self._differences,
+            tuple(each for each in self._different(ChangeMemberships) if isinstance(each, Difference)),
             self.unverified,
+            tuple(
+                each for each in self._different(ChangeAssignments) if isinstance(each, AssignmentDifference)
+            ),
         )
+
+    def _different(self, kind: type[Regrouping]) -> list[AnyDifference]:
+        return self._differences.get(kind, [])
 
     async def _run(self) -> None:
         steps: dict[str, list[tuple[int, Change]]] = {kind: [] for kind in KINDS}
@@ -360,7 +335,7 @@ class Run:
         if self.on_event is not None:
             self.on_event(Event(change.kind, change, row.outcome, self._done, len(self.plan.changes)))
 
-    async def _repair(self, change: ChangeMemberships) -> None:
+    async def _repair(self, change: Regrouping) -> None:
         await self.writer.note(*await self.writer.make(change))  # the next listing shows whether it succeeded
 
     def _warn(self, *warnings: str) -> None:
@@ -393,14 +368,31 @@ class Run:
                 )
 
     async def _verify(self) -> None:
-        """List the users, and repeat the changes that other writers have undone, with at most `LISTINGS` listings."""
+        """Compare the organization with the plan: the users if members were planned, and the printers likewise."""
+        resources, reasons = self.writer.resources, list[str]()
+        listings: list[tuple[type[Regrouping], str, Callable[[], Paginator[Any]]]] = []
+        if self.plan.has_members:
+            listings.append((ChangeMemberships, "users", partial(resources.users.list, concurrency=READERS)))
+        if self.plan.has_printers:
+            rows = partial(resources.assignments.list, concurrency=READERS)
+            listings.append((ChangeAssignments, "printers", rows))
+        for kind, noun, listing in listings:
+            self.unverified = NOT_COMPARED
+            await self._verify_kind(kind, noun, listing)
+            reasons += [self.unverified] if self.unverified else []
+        self.unverified = "; ".join(reasons)
+
+    async def _verify_kind(
+        self, kind: type[Regrouping], noun: str, listing: Callable[[], Paginator[Any]]
+    ) -> None:
+        """List, and repeat the changes that other writers have undone, with at most `LISTINGS` listings."""
         failed = [row.change for row in self._rows.values() if row is not None and not row.ok]
-        compare = _comparison(self.plan, self.writer.known, failed)
+        compare = comparison(self.plan, self.writer.known, failed, kind)
         undone = 0
         try:
             for listings_left in reversed(range(LISTINGS)):
-                repairs: list[ChangeMemberships] = []
-                await self._together([self._compare(compare, repairs)])
+                repairs: list[Regrouping] = []
+                await self._together([self._compare(kind, noun, listing(), compare, repairs)])
                 if not repairs or not listings_left:
                     break
                 self.unverified = NOT_COMPARED
@@ -408,18 +400,24 @@ class Run:
                 await self._for_each(repairs, self._repair)
         finally:
             if undone:
-                changes = counted(undone, "membership change")
-                self._warn(f"other writers undid {changes} of this run. They were made again")
+                what = "membership change" if kind is ChangeMemberships else "printer assignment"
+                self._warn(f"other writers undid {counted(undone, what)} of this run. They were made again")
 
-    async def _compare(self, compare: Callable[[User], Compared], repairs: list[ChangeMemberships]) -> None:
+    async def _compare(
+        self,
+        kind: type[Regrouping],
+        noun: str,
+        listing: Paginator[Any],
+        compare: Callable[[Grouped], Compared],
+        repairs: list[Regrouping],
+    ) -> None:
         if self._stopped:
             return
-        users = self.writer.resources.users.list(concurrency=READERS)
         try:
-            compared = await read_settled(users, compare, strict=False)
+            compared = await read_settled(listing, compare, strict=False)
         except EzeepError as error:
-            self.unverified = f"the users could not be listed after the run: {error}"
+            self.unverified = f"the {noun} could not be listed after the run: {error}"
             return
         self.unverified = ""
-        self._differences = tuple(difference for differences, _ in compared for difference in differences)
+        self._differences[kind] = [difference for differences, _ in compared for difference in differences]
         repairs += [repair for _, repair in compared if repair is not None]

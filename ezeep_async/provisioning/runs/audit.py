@@ -22,7 +22,13 @@ from ezeep_async._wire.converter import decode, encode
 from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.auth.stores.private import open_private
 from ezeep_async.errors import AuditLogError, UnexpectedResponse
-from ezeep_async.provisioning.plans.changes import Change, ChangeMemberships, CreateGroup, DeleteGroup
+from ezeep_async.provisioning.plans.changes import (
+    Change,
+    ChangeAssignments,
+    ChangeMemberships,
+    CreateGroup,
+    DeleteGroup,
+)
 from ezeep_async.provisioning.runs.report import Row
 
 
@@ -51,18 +57,20 @@ class AuditRecord:
     user_id: UUID | None = None
     group_id: UUID | None = None
     name: str = ""
-    """Name of the group, or e-mail address or id of the user, for messages."""
+    """Name of the group or printer, or e-mail address or id of the user, for messages."""
     organization_id: UUID | None = None
     """Organization of a group that is created."""
     namesakes: tuple[UUID, ...] | None = None
     """In the first line of a run: ids of groups that existed with the names of the groups that it creates."""
     before: tuple[UUID, ...] | None = None
-    """Ids of all groups of the user before the write."""
+    """Ids of all groups of the user or printer before the write."""
     after: tuple[UUID, ...] | None = None
-    """Ids of all groups of the user after the write."""
+    """Ids of all groups of the user or printer after the write."""
     attempts: int = 0
     request_id: str = ""
     error: str = ""
+    printer_id: UUID | None = None
+    """Only in lines about printers."""
 
 
 _FIELDS = tuple(field.name for field in attrs.fields(AuditRecord))
@@ -129,6 +137,7 @@ class AuditLog:
                 attempts=0 if row is None else row.attempts,
                 request_id="" if row is None else row.request_id,
                 error="" if row is None else str(row.error or ""),
+                printer_id=change.printer_id if isinstance(change, ChangeAssignments) else None,
             )
         )
 
@@ -136,7 +145,10 @@ class AuditLog:
         """Append a line, and wait until it is on the disk. Lines that arrive during an append share the next one."""
         if self._pid != os.getpid():
             raise AuditLogError(f"the run of the audit log {self.path} belongs to the parent process")
-        self._lines.append(encode({name: getattr(record, name) for name in _FIELDS}) + b"\n")
+        fields = {name: getattr(record, name) for name in _FIELDS}
+        if record.printer_id is None:
+            del fields["printer_id"]
+        self._lines.append(encode(fields) + b"\n")
         if self._next_append is None:
             self._next_append = ContainedTask(self._append_lines())
         # A cancelled caller does not interrupt the append: others may wait for it.

@@ -18,7 +18,15 @@ from ezeep_async.auth.stores.private import open_private
 from ezeep_async.errors import EzeepError
 from ezeep_async.provisioning.csv_cells import csv_line
 from ezeep_async.provisioning.inputs.desired import DesiredState
-from ezeep_async.provisioning.plans.changes import Change, ChangeMemberships, InvitePerson, TargetGroup
+from ezeep_async.provisioning.names import normalize_printer
+from ezeep_async.provisioning.plans.changes import (
+    Change,
+    ChangeAssignments,
+    ChangeMemberships,
+    InvitePerson,
+    Regrouping,
+    TargetGroup,
+)
 from ezeep_async.provisioning.plans.plan import Plan
 from ezeep_async.provisioning.wording import counted, some
 
@@ -37,13 +45,15 @@ Outcome = Literal[
     "not_started",
 ]
 """`adopted`: the group existed when it was to be created. `unchanged`: the change was already in place. `kept`: a group that
-is in use was not deleted. `already_absent`: the user or group of a removal does not exist. `failed`: the change was not made.
+is in use was not deleted. `already_absent`: the user, printer or group of a removal does not exist. `failed`: the change was not made.
 `unknown`: it may have been made, because the response was lost or an error followed the write. `not_started`: the run ended
 before."""
 NotDone = Literal["failed", "unknown", "not_started"]
 FAILURES_SHOWN = 5
 """Failures in the message of `ProvisioningFailed`. Its report has all of them."""
 COLUMNS = ("change", "outcome", "user_id", "group_id", "attempts", "request_id", "seconds", "error")
+PRINTER_COLUMN = "printer_id"
+"""The last column of a report on printers. Other reports do not have it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -60,9 +70,9 @@ class Row:
     group_id: UUID | None = None
     """The group that was created, adopted or deleted."""
     added: tuple[TargetGroup, ...] = ()
-    """Groups of the change that the user joined with this write, also in a row that failed for other groups."""
+    """Groups of the change that the user or printer got with this write, also in a row that failed for other groups."""
     removed: tuple[TargetGroup, ...] = ()
-    """Groups of the change that the user left with this write."""
+    """Groups of the change that the user or printer lost with this write."""
 
     @property
     def ok(self) -> bool:
@@ -78,16 +88,20 @@ class Row:
 
     def plain(self) -> dict[str, object]:
         """Return the row as plain values, by column of `Report.write_csv`."""
-        return {
-            "change": str(self.change),
+        change = self.change
+        plain: dict[str, object] = {
+            "change": str(change),
             "outcome": self.outcome,
-            "user_id": self.change.user_id if isinstance(self.change, ChangeMemberships) else None,
+            "user_id": change.user_id if isinstance(change, ChangeMemberships) else None,
             "group_id": self.group_id,
             "attempts": self.attempts,
             "request_id": self.request_id,
             "seconds": round(self.seconds, 3),
             "error": str(self.error or ""),
         }
+        if isinstance(change, ChangeAssignments):
+            plain[PRINTER_COLUMN] = change.printer_id
+        return plain
 
 
 @attrs.frozen
@@ -120,11 +134,41 @@ class Difference:
 
 
 @attrs.frozen
+class AssignmentDifference:
+    """An assignment of a printer that differs from the plan in the last listing after a run."""
+
+    printer_id: UUID
+    printer: str
+    """Name or id, for messages."""
+    group_id: UUID
+    group: str
+    """Name of the group."""
+    is_assigned: bool
+    """True: the group has the printer and should not. False: the group does not have it and should."""
+
+    def __str__(self) -> str:
+        if self.is_assigned:
+            return f"printer {self.printer} is assigned to {self.group!r} and should not be"
+        return f"printer {self.printer} is not assigned to {self.group!r} and should be"
+
+    def plain(self) -> dict[str, object]:
+        """Return the difference as plain values, as `Difference.plain`."""
+        return {
+            **dict.fromkeys(COLUMNS, ""),
+            "change": str(self),
+            "outcome": "different",
+            "group_id": self.group_id,
+            PRINTER_COLUMN: self.printer_id,
+        }
+
+
+@attrs.frozen
 class Line:
-    """The outcome of one line of the input: one member in one group."""
+    """The outcome of one line of the input: one member or one printer in one group."""
 
     group: str
     member: str
+    """The member, or the printer."""
     outcome: Literal["added", "unchanged", "skipped", "waiting"] | NotDone
     error: str = ""
 
@@ -143,12 +187,14 @@ class Report:
     differences: tuple[Difference, ...] = ()
     """With `verify_after`: memberships that differ from the plan in the last listing."""
     unverified: str = ""
-    """With `verify_after`: why the memberships were not compared with the plan; empty if they were."""
+    """With `verify_after`: why the memberships or printers were not compared with the plan; empty if they were."""
+    assignment_differences: tuple[AssignmentDifference, ...] = ()
+    """With `verify_after`: assignments of printers that differ from the plan in the last listing."""
 
     @property
     def ok(self) -> bool:
         """Whether every change was made and, with `verify_after`, was found afterwards."""
-        return all(row.ok for row in self.rows) and not self.differences and not self.unverified
+        return all(row.ok for row in self.rows) and not self._different and not self.unverified
 
     @property
     def counts(self) -> Counter[str]:
@@ -179,18 +225,34 @@ class Report:
     @property
     def memberships_added(self) -> int:
         """Number of memberships that the run added."""
-        return sum(len(row.added) for row in self.rows)
+        return sum(len(row.added) for row in self.rows if isinstance(row.change, ChangeMemberships))
 
     @property
     def memberships_removed(self) -> int:
         """Number of memberships that the run removed."""
-        return sum(len(row.removed) for row in self.rows)
+        return sum(len(row.removed) for row in self.rows if isinstance(row.change, ChangeMemberships))
+
+    @property
+    def printers_changed(self) -> int:
+        """Number of printers whose groups changed."""
+        changed = [row.change for row in self._assignment_rows if row.added or row.removed]
+        return len({change.printer_id for change in changed if isinstance(change, ChangeAssignments)})
+
+    @property
+    def assignments_added(self) -> int:
+        """Number of assignments of printers that the run added."""
+        return sum(len(row.added) for row in self._assignment_rows)
+
+    @property
+    def assignments_removed(self) -> int:
+        """Number of assignments of printers that the run removed."""
+        return sum(len(row.removed) for row in self._assignment_rows)
 
     def summary(self) -> str:
         """Describe the report in one line."""
         text = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in self.counts.items())
-        if self.differences:
-            text += f", {counted(len(self.differences), 'membership')} different afterwards"
+        if self._different:
+            text += f", {self.different} different afterwards"
         elif self.unverified:
             text += ", not verified"
         if self.warnings:
@@ -201,7 +263,7 @@ class Report:
         """Raise an error if the report is not `ok`.
 
         Raises:
-            ProvisioningFailed: A change was not made, its outcome is unknown, or memberships differ afterwards.
+            ProvisioningFailed: A change was not made, its outcome is unknown, or memberships or printers differ afterwards.
         """
         if self.ok:
             return
@@ -214,9 +276,9 @@ class Report:
             message = f"{len(failures)} of {counted(len(self.rows), 'change')} were not made"
             message += f" (of {unknown} it is not known): " if unknown else ": "
             message += "; ".join(listed)
-        elif self.differences:
-            message = f"{counted(len(self.differences), 'membership')} different after the run: "
-            message += some([*map(str, self.differences)], FAILURES_SHOWN)
+        elif self._different:
+            message = f"{self.different} different after the run: "
+            message += some([*map(str, self._different)], FAILURES_SHOWN)
         else:
             message = f"everything was written and nothing verified: {self.unverified}"
         raise ProvisioningFailed(message, report=self)
@@ -229,30 +291,19 @@ class Report:
             plan: The plan that was applied.
         """
         skipped, waiting = frozenset(plan.skipped), frozenset(plan.waiting)
-        of_line: dict[tuple[str, str], Row] = {}
-        invited: dict[str, Row] = {}
-        for row in self.rows:
-            if isinstance(row.change, InvitePerson):
-                invited[row.change.email] = row
-            elif isinstance(row.change, ChangeMemberships):
-                for target in row.change.add:
-                    # Also by id: one line may contain a user's address, another its id.
-                    of_line[target.name, row.change.member] = row
-                    of_line[target.name, str(row.change.user_id)] = row
-        found: Row | None
+        of_line = self._rows_by_line()
+        invited = {row.change.email: row for row in self.rows if isinstance(row.change, InvitePerson)}
         for group, members in desired.groups.items():
             for member in members:
-                found = of_line.get((group, member)) or invited.get(member)
+                found = of_line.get((ChangeMemberships, group, member)) or invited.get(member)
                 if member in skipped:
                     yield Line(group, member, "skipped", "not in the organization")
-                elif found is not None and any(target.name == group for target in found.added):
-                    yield Line(group, member, "added")
-                elif found is not None and found.not_done is not None:
-                    yield Line(group, member, found.not_done, str(found.error or ""))
                 else:
-                    yield Line(
-                        group, member, "waiting" if member in waiting or member in invited else "unchanged"
-                    )
+                    is_waiting = member in waiting or member in invited
+                    yield _line(group, member, found, "waiting" if is_waiting else "unchanged")
+        for group, printers in desired.printers.items():
+            for printer in printers:
+                yield _line(group, printer, of_line.get((ChangeAssignments, group, printer)))
 
     def write_jsonl(self, file: IO[bytes] | str | os.PathLike[str]) -> None:
         """Write each row and each difference as a line of JSON. Blocks.
@@ -280,12 +331,55 @@ class Report:
             OSError: The file cannot be written.
         """
         with _opened(file, "w", encoding="utf-8", newline="") as out:
-            out.write(csv_line(COLUMNS, "\r\n"))
-            out.writelines(csv_line(each.values(), "\r\n") for each in self._plain())
+            has_printers = self._assignment_rows or self.assignment_differences
+            columns = (*COLUMNS, PRINTER_COLUMN) if has_printers else COLUMNS
+            out.write(csv_line(columns, "\r\n"))
+            out.writelines(csv_line(map(each.get, columns), "\r\n") for each in self._plain())
+
+    @property
+    def different(self) -> str:
+        """The numbers of memberships and assignments that differ, for messages; empty if none does."""
+        parts = [
+            counted(len(found), noun)
+            for found, noun in (
+                (self.differences, "membership"),
+                (self.assignment_differences, "printer assignment"),
+            )
+            if found
+        ]
+        return " and ".join(parts)
+
+    @property
+    def _different(self) -> tuple[Difference | AssignmentDifference, ...]:
+        return (*self.differences, *self.assignment_differences)
+
+    @property
+    def _assignment_rows(self) -> list[Row]:
+        return [row for row in self.rows if isinstance(row.change, ChangeAssignments)]
+
+    def _rows_by_line(self) -> dict[tuple[type[Change], str, str], Row]:
+        """The rows by group, and by what a line of the input may contain: an address or a name, or an id."""
+        return {
+            (type(change), target.name, text): row
+            for row in self.rows
+            if isinstance(change := row.change, Regrouping)
+            for target in change.add
+            for text in (normalize_printer(change.subject), str(change.record_id))
+        }
 
     def _plain(self) -> Iterator[dict[str, object]]:
         yield from (row.plain() for row in self.rows)
-        yield from (difference.plain() for difference in self.differences)
+        yield from (difference.plain() for difference in self._different)
+
+
+def _line(
+    group: str, item: str, row: Row | None, otherwise: Literal["waiting", "unchanged"] = "unchanged"
+) -> Line:
+    if row is not None and any(target.name == group for target in row.added):
+        return Line(group, item, "added")
+    if row is not None and row.not_done is not None:
+        return Line(group, item, row.not_done, str(row.error or ""))
+    return Line(group, item, otherwise)
 
 
 @contextlib.contextmanager

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from uuid import UUID
 
 import attrs
 
 from ezeep_async.errors import AuditLogError
+from ezeep_async.models.assignments import PrinterAssignment
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.plans.changes import (
     Change,
+    ChangeAssignments,
     ChangeMemberships,
     CreateGroup,
     DeleteGroup,
+    Regrouping,
     TargetGroup,
     ids_of,
 )
@@ -23,9 +27,16 @@ from ezeep_async.provisioning.runs.audit import RUN, STARTED, AuditRecord
 from ezeep_async.provisioning.wording import counted, some
 
 
+_WORDS: Mapping[type[Regrouping], tuple[str, str, str, str]] = {
+    ChangeMemberships: ("user", "person is", "people are", "put back into"),
+    ChangeAssignments: ("printer", "printer is", "printers are", "assigned again to"),
+}
+"""For notes: the record, one and several of them, and what is not done to them."""
+
+
 @attrs.define
-class _User:
-    """What a run did to one user: its own part of each write, because other writers change the same user."""
+class _Regrouped:
+    """What a run did to one user or printer: its own part of each write, because other writers change the same one."""
 
     name: str
     added: set[UUID] = attrs.field(factory=set[UUID])
@@ -57,7 +68,8 @@ class LoggedRun:
 
     def __init__(self, records: Iterable[AuditRecord], run_id: str | None = None) -> None:
         self.notes: list[str] = []
-        self.users: dict[UUID, _User] = {}
+        self.users: dict[UUID, _Regrouped] = {}
+        self.printers: dict[UUID, _Regrouped] = {}
         self._created: dict[UUID, None] = {}
         self._lost: dict[tuple[str, UUID | None], None] = {}
         """Names and organizations of creations whose outcome is unknown."""
@@ -71,9 +83,11 @@ class LoggedRun:
                 elif record.outcome == "created" and record.group_id is not None:
                     self._created[record.group_id] = None
             elif record.user_id is not None:
-                self.users.setdefault(record.user_id, _User(record.name)).settle(record)
-        for user in self.users.values():
-            user.settle()
+                self.users.setdefault(record.user_id, _Regrouped(record.name)).settle(record)
+            elif record.printer_id is not None:
+                self.printers.setdefault(record.printer_id, _Regrouped(record.name)).settle(record)
+        for regrouped in (*self.users.values(), *self.printers.values()):
+            regrouped.settle()
 
     def _select(self, records: Iterable[AuditRecord], run_id: str | None) -> list[AuditRecord]:
         runs: dict[str, list[AuditRecord]] = {}
@@ -96,13 +110,19 @@ class LoggedRun:
         return runs[run_id]
 
     def undo(
-        self, groups: Iterable[Group], memberships: Mapping[UUID, frozenset[UUID]], *, delete_groups: bool
+        self,
+        groups: Iterable[Group],
+        memberships: Mapping[UUID, frozenset[UUID]],
+        printers: Mapping[UUID, PrinterAssignment] = MappingProxyType({}),
+        *,
+        delete_groups: bool,
     ) -> Plan:
         """Plan to revert the run: what it changed and what is still so, whatever other writers have changed since.
 
         Args:
             groups: All groups.
             memberships: The groups of each user of the run who exists.
+            printers: All printers, or none if the run changed none.
             delete_groups: Whether to delete the groups that the run created, if they are not in use.
         """
         known = {group.id: group for group in groups}
@@ -111,35 +131,47 @@ class LoggedRun:
             found = [TargetGroup(known[group_id].name, group_id) for group_id in ids & known.keys()]
             return tuple(sorted(found, key=lambda group: (group.name, str(group.id))))
 
-        changes: list[Change] = []
-        gone_groups = Counter[UUID]()
-        gone_users: list[str] = []
-        for user_id, user in self.users.items():
-            if (current := memberships.get(user_id)) is None:
-                if names := [repr(group.name) for group in targets(user.removed)]:
-                    gone_users.append(f"user {user.name} is gone: not put back into {some(names)}")
-                continue
-            gone_groups.update(user.removed - current - known.keys())
-            add, remove = targets(user.removed - current), targets(user.added & current)
-            if add or remove:
-                changes.append(ChangeMemberships(user_id, user.name, add, remove, current))
-        removals = [change.remove for change in changes if isinstance(change, ChangeMemberships)]
+        notes = [*self.notes]
+
+        def reverted(
+            kind: type[Regrouping], done: Mapping[UUID, _Regrouped], now: Mapping[UUID, frozenset[UUID]]
+        ) -> list[Regrouping]:
+            changes: list[Regrouping] = []
+            gone_groups = Counter[UUID]()
+            gone: list[str] = []
+            noun, one, several, verb = _WORDS[kind]
+            for record_id, record in done.items():
+                if (current := now.get(record_id)) is None:
+                    if names := [repr(group.name) for group in targets(record.removed)]:
+                        gone.append(f"{noun} {record.name} is gone: not {verb} {some(names)}")
+                    continue
+                gone_groups.update(record.removed - current - known.keys())
+                add, remove = targets(record.removed - current), targets(record.added & current)
+                if add or remove:
+                    # The printer may have another name now.
+                    name = labels.get(record_id, record.name)
+                    changes.append(kind(record_id, name, add, remove, current))
+            for group_id, many in gone_groups.items():
+                notes.append(f"group {group_id} is gone: {counted(many, one, several)} not {verb} it")
+            notes.extend(gone)
+            return changes
+
+        labels = {row.id: row.printer_name or str(row.id) for row in printers.values()}
+        members = reverted(ChangeMemberships, self.users, memberships)
+        assignments = reverted(
+            ChangeAssignments, self.printers, {row.id: row.group_ids for row in printers.values()}
+        )
+        changes: list[Change] = [*members, *assignments]
         if delete_groups:
             changes += [DeleteGroup(group.id, group.name) for group in self._created_groups(known)]
         return Plan(
             changes=tuple(changes),
             mode="undo",
-            groups=frozenset[UUID]().union(*map(ids_of, removals)),
-            max_removals=sum(map(len, removals)),  # exactly the memberships that the run added
+            groups=frozenset[UUID]().union(*(ids_of(change.remove) for change in members)),
+            # Exactly what the run added.
+            max_removals=sum(len(change.remove) for change in (*members, *assignments)),
             allow_external=True,  # what the run was allowed to write
-            notes=(
-                *self.notes,
-                *(
-                    f"group {group_id} is gone: {counted(many, 'person is', 'people are')} not put back into it"
-                    for group_id, many in gone_groups.items()
-                ),
-                *gone_users,
-            ),
+            notes=tuple(notes),
         )
 
     def _created_groups(self, known: Mapping[UUID, Group]) -> list[Group]:

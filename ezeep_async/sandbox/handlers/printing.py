@@ -100,7 +100,7 @@ def _group_fields(state: State, request: RecordedRequest, *required: str) -> dic
 def _shown(state: State, group: SandboxGroup) -> dict[str, Any]:
     counts: dict[str, object] = {
         "num_members": state.organization.num_members(group.id),
-        "num_printers": group.num_printers,
+        "num_printers": group.num_printers + state.printing.num_printers(group.id),
     }
     if state.behaviour.counts_as_strings:
         counts = {name: str(count) for name, count in counts.items()}

@@ -85,6 +85,7 @@ class SandboxGroup:
     myprinters_enabled: bool = False
     origin: dict[str, str] = attrs.field(factory=lambda: {"provider": "Ezeep"})
     num_printers: int = 0
+    """Printers that the response counts in addition to those of `sandbox.printing` with an assignment."""
 
 
 class GroupFields(TypedDict, total=False):

@@ -81,6 +81,14 @@ class Printing:
         self.printers[printer.id] = printer
         return printer
 
+    def num_printers(self, group_id: UUID) -> int:
+        """Return the number of printers that are assigned to a group.
+
+        Args:
+            group_id: Id of the group.
+        """
+        return sum(group_id in printer.groups for printer in self.printers.values())
+
     def remove_printer(self, printer_id: UUID) -> None:
         """Remove a printer. Its jobs stay.
 

@@ -15,6 +15,7 @@ from ezeep_async.sandbox import Sandbox
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # many commands, one after the other
 
 OPTIONS = {
+    "--printers": ["printers.csv"],
     "--mode": ["add"],
     "--organization-id": ["00000000-0000-0000-0000-000000000009"],
     "--no-create-groups": [],

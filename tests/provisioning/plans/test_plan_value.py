@@ -200,7 +200,7 @@ def test_an_unknown_field_is_refused(path: tuple[str | int, ...]) -> None:
         (b"\xff\xfe", "UTF-16: save it as UTF-8"),
         (b"\xef\xbb\xbf \n", "not a plan: it is empty"),
         ("[" * 100_000, "not JSON"),
-        ('{"format": "ezeep provisioning plan", "version": 3}', "version 3"),
+        ('{"format": "ezeep provisioning plan", "version": 4}', "version 4"),
         ('{"format": "ezeep provisioning plan"}', "version None"),
         (FULL.to_json()[:-40], "not JSON"),
     ],

@@ -60,7 +60,7 @@ def a_plan(many: int = MANY) -> Plan:
 
 def a_run(users: FakeUsers, plan: Plan, concurrency: int, **options: Any) -> Run:
     nothing = cast("Any", None)
-    api = Resources(nothing, cast("Any", users), nothing, nothing)
+    api = Resources(nothing, cast("Any", users), nothing, nothing, nothing)
     return Run(Writer(api, Preflight()), plan, concurrency, **options)
 
 

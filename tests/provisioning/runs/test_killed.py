@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import queue
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.killed_runs import Death, Mortals, mortal_processes, settle
 from helpers.provisioned import (
     GET_USER,
     LIST_GROUPS,
@@ -38,7 +35,6 @@ from helpers.support import QUICK, sandbox_in_a_thread
 from ezeep_async import EzeepSession
 from ezeep_async.provisioning import DesiredState, Report, read_audit_log
 from ezeep_async.sandbox import Sandbox
-from ezeep_async.sandbox.records import RecordedRequest
 
 
 pytestmark = [
@@ -54,90 +50,11 @@ ROUTES = (LIST_GROUPS, LIST_USERS, LIST_PEOPLE, POST_GROUP, GET_USER, PATCH_USER
 REQUESTS = 3 + 1 + 2 + 2 * 10
 """Requests of a whole run: planning, the check, two groups, and ten users; without the request for the own user."""
 
-CHILD = """
-import asyncio, itertools, json, os, signal, sys
-from datetime import datetime, timedelta, UTC
-
-from ezeep_async import DesiredState, Endpoints, EzeepSession, OAuthApp, TokenSet
-
-
-def die_at_the_disk(moment, how):
-    calls, real = itertools.count(1), os.fsync
-
-    def fsync(descriptor):
-        if next(calls) == moment:
-            if how == "torn":
-                os.ftruncate(descriptor, os.fstat(descriptor).st_size - 30)
-            elif how == "synced":
-                real(descriptor)
-            os.kill(os.getpid(), signal.SIGKILL)
-        real(descriptor)
-
-    os.fsync = fsync
-
-
-async def use(at_the_disk, groups, verify, log, client_id, account, api, access, refresh):
-    if at_the_disk:
-        die_at_the_disk(*at_the_disk)
-    tokens = TokenSet(access, refresh, datetime.now(UTC) + timedelta(hours=1))
-    async with EzeepSession(OAuthApp(client_id), tokens=tokens, endpoints=Endpoints(account, api)) as session:
-        plan = await session.provisioning.plan(DesiredState.from_mapping(groups), mode="exact", max_removals=100)
-        await session.provisioning.apply(plan, audit_log=log, concurrency=4, verify=verify)
-
-
-for line in sys.stdin:
-    pid = os.fork()
-    if not pid:
-        try:
-            asyncio.run(use(*json.loads(line)))
-        finally:
-            os._exit(3)
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-
-
-class Mortals:
-    """Processes that run a job and are killed."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._stdin, self._stdout = process.stdin, process.stdout
-
-    def start(self, *job: object) -> int:
-        self._stdin.write(json.dumps(job) + "\n")
-        self._stdin.flush()
-        return int(self._stdout.readline())
-
-    def end(self) -> int:
-        """The output of the last process."""
-        return int(self._stdout.readline())
-
 
 @pytest.fixture(scope="module")
 def mortals() -> Iterator[Mortals]:
-    command = [sys.executable, "-c", CHILD]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield Mortals(process)
-
-
-class Death:
-    """Kills the process when its request number `moment` arrives."""
-
-    def __init__(self, sandbox: Sandbox, moment: int, *, processed: bool) -> None:
-        self.pid: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.arrived = 0
-        self.moment = moment
-        for route in ROUTES:
-            sandbox.faults.add(route, drop="after" if processed else "before", when=self.comes)
-
-    def comes(self, request: RecordedRequest) -> bool:
-        self.arrived += 1
-        if self.arrived != self.moment:
-            return False
-        os.kill(self.pid.get(timeout=20), signal.SIGKILL)
-        return True
+    with mortal_processes() as processes:
+        yield processes
 
 
 def desired_for(sandbox: Sandbox) -> dict[str, list[str]]:
@@ -190,24 +107,11 @@ def _session(sandbox: Sandbox) -> EzeepSession:
     )
 
 
-async def _until_idle(sandbox: Sandbox) -> None:
-    """Wait until the server has processed what had arrived."""
-    for task in list(sandbox._tasks):
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.shield(task), 5)
-
-
-def settle(sandbox: Sandbox) -> None:
-    loop = sandbox._runners[0].server._loop
-    asyncio.run_coroutine_threadsafe(_until_idle(sandbox), loop).result(20)
-    sandbox.faults.clear()
-
-
 def start(mortals: Mortals, sandbox: Sandbox, log: Path, verify: str, *at_the_disk: object) -> int:
     tokens, where = sandbox.tokens(), sandbox.endpoints
     return mortals.start(
         at_the_disk,
-        desired_for(sandbox),
+        [desired_for(sandbox)],
         verify,
         str(log),
         sandbox.oauth_app.client_id,
@@ -248,7 +152,7 @@ def test_7_9_killed_and_run_again(mortals: Mortals, tmp_path: Path, number: int)
     moment, processed = number % REQUESTS + 1, number % 2 == (number // REQUESTS) % 2
     log = tmp_path / "audit.jsonl"
     with an_organization(chance, number, log) as sandbox:
-        death = Death(sandbox, moment, processed=processed)
+        death = Death(sandbox, ROUTES, moment, processed=processed)
         verify = chance.choice(["fresh", "trust-plan"]) if moment < REQUESTS / 2 else "fresh"
         death.pid.put(start(mortals, sandbox, log, verify))
         assert mortals.end() == -signal.SIGKILL
