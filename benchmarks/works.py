@@ -135,7 +135,7 @@ WORKS = [
         repeat=2,
         entries=entries(FLOOR, SDK, UVLOOP),
         # PrepareUpload, upload, Print, two readings of the status; what is read once for all jobs: types, printers, properties.
-        targets=(Target(SDK, FLOOR, "cpu", 1.35), Target(SDK, "", "requests", 5.01)),
+        targets=(Target(SDK, FLOOR, "cpu", 1.8), Target(SDK, "", "requests", 5.01)),
     ),
     Work(
         name="2000 gets in sequence",

@@ -15,7 +15,7 @@ from ezeep_async import AuthorizationDenied, DesiredState, __version__
 from ezeep_async.cli.demo.sandbox import Seed, Users, check_token_file
 from ezeep_async.cli.signals import cancel_on_signals
 from ezeep_async.cli.terminal.output import complain
-from ezeep_async.cli.terminal.screen import Screen, Steps, Whole
+from ezeep_async.cli.terminal.screen import Screen, Steps
 
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ async def _print_page(screen: Screen, session: EzeepSession, sandbox: Sandbox, r
     )
     printer = await session.printers.find(PRINTER)
     job = await session.printing.print_file(page.encode(), printer, name="ezeep demo.txt")
-    screen.say(f"5. A page about this was sent to the printer {printer.name!r}, as job", Whole(job.id))
+    screen.say(f"5. A page about this was sent to the printer {printer.name!r}")
     is_printed = False
     async for status in job.watch(STATUS_INTERVAL_S):
         pages = f", page {status.pages_printed} of {status.pages_total}" if status.pages_total else ""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import IO, TYPE_CHECKING, Literal, Protocol, Self
 
 import attrs
 
@@ -233,16 +233,17 @@ class Run:
             show(state, sent, size)
 
         show("uploading")
-        if await asyncio.to_thread(_is_read_once, document.source):
-            document.pipe = Pipe(document.source)
+        source = await asyncio.to_thread(_source_of, document.source)
+        document.pipe = source if isinstance(source, Pipe) else None
+        is_path = isinstance(source, str)
         path = None if document.source == STDIN else PurePath(document.source).name
         ending = _check_type(orders, path)
         return await printing.print_file(
-            document.source if document.pipe is None else document.pipe,
+            source,
             orders.printer,
             orders.options,
-            name=orders.name if document.pipe is None else orders.name or path,
-            type=orders.type if document.pipe is None else ending,
+            name=orders.name if is_path else orders.name or path,
+            type=orders.type if is_path else ending,
             check=orders.check,
             on_progress=on_progress,
         )
@@ -308,12 +309,13 @@ def _check_type(orders: Orders, path: str | None) -> str | None:
     raise ValueError("the file type is not known: give --type pdf, or another type")
 
 
-def _is_read_once(source: str) -> bool:
-    """Whether it is a pipe, a terminal or the like. Raises `OSError` for a file that cannot be read."""
-    if source == STDIN:
-        return True
-    mode = Path(source).stat().st_mode
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+def _source_of(path: str) -> str | IO[bytes] | Pipe:
+    """The source of a document: `Pipe` for what can be read once. Raises `OSError` for a file that is not there."""
+    if path == STDIN:
+        is_file = stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+        return sys.stdin.buffer if is_file else Pipe(path)
+    mode = Path(path).stat().st_mode
+    return path if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else Pipe(path)
 
 
 def _megabytes(sent: int, size: int | None) -> str:

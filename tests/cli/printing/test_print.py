@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from helpers.command_line import ezeep
+from helpers.command_line import ezeep, ezeep_process, started
 
 from ezeep_async import FileTokenStore
 from ezeep_async.cli.printing.command import Paper, print_documents
@@ -213,7 +213,7 @@ async def test_standard_input(login: dict[str, str], sandbox: Sandbox) -> None:
 @pytest.mark.slow
 async def test_standard_input_that_is_larger_than_one_upload(login: dict[str, str], sandbox: Sandbox) -> None:
     text = "0123456789abcdef" * 600_000
-    ran = await ezeep("print", "-", "--type", "txt", "--printer", LASER, env=login, stdin=text)
+    ran = await ezeep_process("print", "-", "--type", "txt", "--printer", LASER, env=login, stdin=text)
     assert (ran.code, ran.err) == (0, "")
     assert sandbox.printed[0].content == text.encode()
 
@@ -360,6 +360,23 @@ async def test_an_upload_that_fails(capsys: Capture, sandbox: Sandbox) -> None:
         "failed",
         "printed",
     ]
+
+
+@pytest.mark.slow
+async def test_a_reader_that_goes_away_misses_no_error(
+    login: dict[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The documents are printed, and what is wrong is on standard error all the same."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    async with started(
+        "print", "one.txt", "image.xyz", "--printer", LASER, env=login, folder=tmp_path, stdout=writing
+    ) as process:
+        os.close(writing)
+        _, err = await process.communicate()
+    assert process.returncode == 141
+    assert err.startswith(b"ezeep: image.xyz: the print service does not print files")
+    assert len(sandbox.printed) == 1
 
 
 async def test_without_a_login(login: dict[str, str], sandbox: Sandbox) -> None:
