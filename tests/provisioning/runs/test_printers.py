@@ -337,6 +337,21 @@ async def test_what_stays_different_is_reported(sandbox: Sandbox, session: Ezeep
         report.raise_for_failures()
 
 
+async def test_printers_of_a_protected_group_are_no_difference(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    """7-7: it keeps what others assign to it during the run."""
+    printer(sandbox, "Laser")
+    plan = await planned(session, {"A": ["Laser"], "B": ["Laser"]}, protect_groups=["A"])
+
+    def disturb(event: Event) -> None:
+        if event.done == event.total:
+            printer(sandbox, "Late", "A")
+
+    report = await session.provisioning.apply(plan, on_event=disturb, verify_after=True)
+    report.raise_for_failures()
+
+
 async def test_printers_that_cannot_be_listed_are_not_verified(
     sandbox: Sandbox, session: EzeepSession
 ) -> None:
