@@ -2,7 +2,8 @@
 
     python server.py [--core NUMBER]
 
-It prints its port, and serves until its standard input ends. Both hosts of the API are on this port. User number N has the
+It prints its port, and serves until its standard input ends. All hosts of the API are on this port, and the storage that
+documents are uploaded to. A print job is in progress when its status is read for the first time, and printed the second time. User number N has the
 id `UUID(int=N + 1)`. `POST /control` sets the state, and empties memberships and counters; `GET /control` reads counters.
 """
 
@@ -22,6 +23,19 @@ LENGTH = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
 ORGANIZATION = b"00000000-0000-4000-9000-000000000007"
 ME = b"00000000-0000-0000-0000-000000000001"
 ADDRESS = "user%d@benchmark.example"
+PRINTER = b"00000000-0000-4000-a000-000000000001"
+PRINT_API = {
+    b"GetConfiguration": b'{"System":{"FILEEXT":"doc;docx;pdf;txt;"}}',
+    b"GetPrinter": b'[{"id":"%s","location":"","name":"Benchmark","is_queue":false}]' % PRINTER,
+    b"GetPrinterProperties": b'[{"Id":"%s","Name":"Benchmark","DuplexSupported":true,"Trays":[null]}]'
+    % PRINTER,
+}
+"""Responses that are the same for all jobs."""
+JOB = "node-d000001:Benchmark_tpcb_%d_7#1000000001:3"
+IN_PROGRESS = (
+    b'{"jobpagesprinted":0,"jobpagestotal":1,"jobposition":1,"jobstatus":129,"jobstatusstring":"PRINTING|"}'
+)
+PRINTED = b'{"jobpagesprinted":1,"jobpagestotal":1,"jobposition":0,"jobstatus":0,"jobstatusstring":""}'
 
 
 def group_id(number: int) -> bytes:
@@ -54,6 +68,10 @@ class Service:
         self.requests = self.refreshes = 0
         self._default_groups = b""
         self._pages: dict[bytes, bytes] = {}
+        self.port = 0
+        self._uploads = self._jobs = 0
+        self._seen: set[bytes] = set()
+        """Jobs whose status was read."""
         self.prepare(self.setup)
 
     def prepare(self, setup: Setup) -> None:
@@ -62,6 +80,7 @@ class Service:
         self.requests = self.refreshes = 0
         self.written.clear()
         self._pages.clear()
+        self._seen.clear()
         ids = [b'{"group_id":"%s"}' % group_id(number) for number in range(setup.groups_per_user)]
         self._default_groups = b"[%s]" % b",".join(ids)
 
@@ -84,6 +103,10 @@ class Service:
             self.refreshes += 1
             return response(token_set(self.refreshes))
         collection, _, name = path.rstrip(b"/").rpartition(b"/")
+        if collection == b"/sfapi":
+            return response(self.printing(name, query))
+        if collection == b"/userstorage":
+            return response(b"", b"201 Created")
         if collection.endswith((b"/users", b"/groups")):
             if method in {b"PATCH", b"PUT"}:
                 self.written[number_of(name)] = bytes(msgspec.json.decode(body, type=Update).groups)
@@ -94,6 +117,29 @@ class Service:
             if len(self._pages) < CACHED_PAGES:
                 self._pages[target] = found
         return found
+
+    def printing(self, call: bytes, query: bytes) -> bytes:
+        """The response of the print API."""
+        if call == b"PrepareUpload":
+            self._uploads += 1
+            return (
+                b'{"fileid":"ERI_%d","sasUri":"http://127.0.0.1:%d/userstorage/ERI_%d?sv=2019-07-07&sr=b&sig=%044d"}'
+                % (
+                    self._uploads,
+                    self.port,
+                    self._uploads,
+                    self._uploads,
+                )
+            )
+        if call == b"Print":
+            self._jobs += 1
+            return msgspec.json.encode({"jobid": JOB % self._jobs})
+        if call == b"Status":
+            if query in self._seen:
+                return PRINTED
+            self._seen.add(query)
+            return IN_PROGRESS
+        return PRINT_API[call]
 
     def page(self, path: bytes, query: bytes) -> bytes:
         """One page of a listing."""
@@ -150,11 +196,11 @@ def token_set(number: int) -> bytes:
     )
 
 
-def response(body: bytes) -> bytes:
+def response(body: bytes, status: bytes = b"200 OK") -> bytes:
     """A response with the headers that clients look at."""
     return (
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nX-Request-ID: 0\r\n\r\n%s"
-        % (len(body), body)
+        b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nX-Request-ID: 0\r\n\r\n%s"
+        % (status, len(body), body)
     )
 
 
@@ -200,7 +246,8 @@ async def main() -> None:
     service = Service()
     loop = asyncio.get_running_loop()
     async with await loop.create_server(lambda: Connection(service), "127.0.0.1", 0, backlog=1000) as server:
-        print(server.sockets[0].getsockname()[1], flush=True)
+        service.port = server.sockets[0].getsockname()[1]
+        print(service.port, flush=True)
         await loop.run_in_executor(None, sys.stdin.read)
 
 

@@ -127,6 +127,17 @@ WORKS = [
         targets=(Target(SDK, FLOOR, "cpu", 1.20),),
     ),
     Work(
+        name="1000 small print jobs, concurrency 32",
+        work="prints",
+        unit="job",
+        units=1000,
+        n=1000,
+        repeat=2,
+        entries=entries(FLOOR, SDK, UVLOOP),
+        # PrepareUpload, upload, Print, two readings of the status; what is read once for all jobs: types, printers, properties.
+        targets=(Target(SDK, FLOOR, "cpu", 1.35), Target(SDK, "", "requests", 5.01)),
+    ),
+    Work(
         name="2000 gets in sequence",
         work="gets",
         unit="request",

@@ -10,16 +10,21 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 import aiohttp
 import attrs
 import msgspec
 from worker import (
+    CONCURRENT_JOBS,
     CONCURRENT_PAGES,
     CONCURRENT_WRITES,
+    DOCUMENT,
     GROUP,
     PAGE,
+    PRINTER,
+    STATUS_INTERVAL_S,
     Job,
     Work,
     group_ids,
@@ -27,6 +32,7 @@ from worker import (
     main,
     user_id,
 )
+from yarl import URL
 
 
 T = TypeVar("T")
@@ -82,6 +88,35 @@ class Page(Generic[T]):
     next: str | None = None
 
 
+@attrs.frozen
+class Upload:
+    """The response of PrepareUpload."""
+
+    fileid: str
+    sasUri: str  # noqa: N815  # the name on the wire
+
+
+@attrs.frozen
+class Accepted:
+    """The response of Print."""
+
+    jobid: str
+
+
+@attrs.frozen
+class Status:
+    """The response of Status."""
+
+    jobstatus: int
+    jobstatusstring: str = ""
+    jobpagesprinted: int = 0
+    jobpagestotal: int = 0
+    jobposition: int = 0
+
+
+decode_upload = msgspec.json.Decoder(Upload).decode
+decode_accepted = msgspec.json.Decoder(Accepted).decode
+decode_status = msgspec.json.Decoder(Status).decode
 decode_group = msgspec.json.Decoder(Group).decode
 decode_user = msgspec.json.Decoder(User).decode
 decode_users = msgspec.json.Decoder(Page[User]).decode
@@ -94,6 +129,7 @@ class Floor:
         self._client = client
         self._users = base + "/printing/v1/users/"
         self._groups = base + "/printing/v1/groups/"
+        self._print = base + "/sfapi/"
 
     async def page(self, offset: int) -> Page[User]:
         async with self._client.get(f"{self._users}?limit={PAGE}&offset={offset}") as response:
@@ -155,6 +191,47 @@ class Floor:
 
         return await in_tasks(job.n, CONCURRENT_WRITES, write)
 
+    async def prints(self, job: Job) -> int:
+        # The storage must not get the token: a client of its own, over the same connections.
+        async with aiohttp.ClientSession(
+            connector=self._client.connector,
+            connector_owner=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+        ) as storage:
+
+            async def print_one(_: int) -> None:
+                job_id = await self.print_file(storage)
+                while (await self.status(job_id)).jobstatus in {129, 1246}:  # noqa: ASYNC110  # polls a server
+                    await asyncio.sleep(STATUS_INTERVAL_S)
+
+            return await in_tasks(job.n, CONCURRENT_JOBS, print_one)
+
+    async def print_file(self, storage: aiohttp.ClientSession) -> str:
+        async with self._client.get(f"{self._print}PrepareUpload/") as response:
+            upload = decode_upload(await response.read())
+        address = URL(upload.sasUri, encoded=True)
+        async with storage.put(address, data=DOCUMENT, headers={"x-ms-blob-type": "BlockBlob"}) as response:
+            response.raise_for_status()
+        order = {
+            "fileid": upload.fileid,
+            "type": "pdf",
+            "alias": "a.pdf",
+            "printerid": PRINTER,
+            "printanddelete": True,
+            "properties": {"copies": 2, "duplex": True, "duplexmode": 2},
+        }
+        headers = {"Content-Type": "application/json"}
+        async with self._client.post(
+            f"{self._print}Print/", data=msgspec.json.encode(order), headers=headers
+        ) as response:
+            return decode_accepted(await response.read()).jobid
+
+    async def status(self, job_id: str) -> Status:
+        address = URL(f"{self._print}Status/?id={quote(job_id, safe='')}", encoded=True)
+        async with self._client.get(address) as response:
+            return decode_status(await response.read())
+
 
 class InThread:
     """The blocking works: the floor on an event loop in a thread."""
@@ -212,6 +289,7 @@ async def contender(base: str) -> AsyncIterator[dict[str, Work]]:
             "stream": floor.stream,
             "gets": floor.gets,
             "writes": floor.writes,
+            "prints": floor.prints,
             "blocking gets": blocking.gets,
             "blocking list": blocking.list,
         }

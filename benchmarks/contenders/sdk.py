@@ -10,10 +10,14 @@ from typing import Literal
 
 from members import WRITERS, desired
 from worker import (
+    CONCURRENT_JOBS,
     CONCURRENT_PAGES,
     CONCURRENT_WRITES,
+    DOCUMENT,
     GROUP,
     PAGE,
+    PRINTER,
+    STATUS_INTERVAL_S,
     Job,
     Work,
     group_ids,
@@ -28,6 +32,7 @@ from ezeep_async import (
     EzeepSession,
     OAuthApp,
     Plan,
+    PrintOptions,
     Settings,
     TokenSet,
     run_sync,
@@ -39,7 +44,7 @@ def new_session(base: str, lifetime: timedelta = timedelta(days=1)) -> EzeepSess
     return EzeepSession(
         OAuthApp("benchmark", "benchmark", "http://127.0.0.1/callback"),
         tokens=TokenSet("a" * 40, "r" * 40, datetime.now(UTC) + lifetime),
-        endpoints=Endpoints(base, base),
+        endpoints=Endpoints(base, base, base),
         settings=Settings(concurrency=CONCURRENT_WRITES, deadline=600),
     )
 
@@ -81,6 +86,16 @@ class Sdk:
             await users.set_groups(user_id(number), groups)
 
         return await in_tasks(job.n, CONCURRENT_WRITES, write)
+
+    async def prints(self, job: Job) -> int:
+        printer = await self._session.printers.get(PRINTER)
+        printing, options = self._session.printing, PrintOptions(copies=2, duplex="long-edge")
+
+        async def print_one(_: int) -> None:
+            sent = await printing.print_file(DOCUMENT, printer, options, name="a.pdf")
+            await sent.wait(STATUS_INTERVAL_S)
+
+        return await in_tasks(job.n, CONCURRENT_JOBS, print_one)
 
     async def tasks(self, job: Job) -> int:
         async with new_session(self._base) as session:
@@ -142,6 +157,7 @@ async def contender(base: str) -> AsyncIterator[dict[str, Work]]:
             "stream concurrently": sdk.stream_concurrently,
             "gets": sdk.gets,
             "writes": sdk.writes,
+            "prints": sdk.prints,
             "tasks": sdk.tasks,
             "tasks, expired token": sdk.tasks_with_expired_token,
             "access tokens": sdk.access_tokens,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import attrs
@@ -40,7 +40,7 @@ def properties_request(printer_id: UUID) -> Request:
 
 def status_request(job_id: str) -> Request:
     """The status of a job. Its id is quoted once: it contains `:`, `#`, blanks and percent signs."""
-    return _get("/sfapi/Status/", urlencode({"id": job_id}, quote_via=quote, safe=""))
+    return _get("/sfapi/Status/", f"id={quote(job_id, safe='')}")
 
 
 @attrs.frozen

@@ -130,7 +130,7 @@ def checked_text(
         raise ValueError(f"{what} must not be empty")
     if len(value) > longest:
         raise ValueError(f"{what} must have at most {longest} characters, not {len(value)}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError(f"{what} contains a surrogate code point, which cannot be sent: {shown}")
     return value
 
@@ -220,9 +220,8 @@ class Collection:
 
     def _one(self, method: str, item: UUID | str, body: bytes | None = None) -> Request:
         path, end = (self.path, "/") if self.path.endswith("/") else (f"{self.path}/", "")
-        text = str(item) if isinstance(item, UUID) else quote(item, safe="")
         return Request(
-            method, self.host, f"{path}{text}{end}", f"{path}{{id}}{end}", body=body, redact=self.redact
+            method, self.host, f"{path}{item}{end}", f"{path}{{id}}{end}", body=body, redact=self.redact
         )
 
 
@@ -248,9 +247,14 @@ WEBHOOKS = Collection(Host.API, "/webhooks/endpoints", lambda body: _PASSWORD.su
 REPORTS = Collection(Host.API, "/reporting/reports")
 
 
+def report_request(report_id: str) -> Request:
+    """The request for a report. Its id is any text, as the server issued it."""
+    return REPORTS.get(quote(report_id, safe=""))
+
+
 def report_download(report_id: str, sink: Sink) -> Request:
     """The request for the content of a report. Assumed: ezeep documents that a download exists, not its address."""
-    path = REPORTS.get(report_id).path + "/download"
+    path = report_request(report_id).path + "/download"
     return Request("GET", REPORTS.host, path, REPORTS.path + "/{id}/download", sink=sink)
 
 

@@ -16,7 +16,7 @@ def _shown_default(value: object) -> str | None:
 
 app = App(
     name="ezeep",
-    help="Groups and users of an ezeep Blue organization, and a sandbox to try everything in.",
+    help="Printing, printers, groups and users of an ezeep Blue organization, and a sandbox to try everything in.",
     help_format="plaintext",
     help_formatter=HelpFormatter(),
     version=f"ezeep {__version__}",
@@ -32,7 +32,10 @@ COMMANDS = {
         "login.commands:whoami",
         "Show the user, the organization, and when the access token expires.",
     ),
-    "demo": ("demo.command:demo", "Provision a few hundred memberships in a sandbox, in a few seconds."),
+    "demo": (
+        "demo.command:demo",
+        "Provision a few hundred memberships in a sandbox and print a page, in a few seconds.",
+    ),
     "provision": (
         "provision.commands:provision_app",
         "Bring the organization into line with a file of groups, members and printers: plan, apply, undo.",
@@ -46,6 +49,15 @@ COMMANDS = {
         "List, show, create, rename and delete groups, and list their members.",
     ),
     "users": ("directory.users:users_app", "List and show users, and change the groups of one."),
+    "printers": (
+        "printing.printers:printers_app",
+        "List the printers that you may print to, and show what one can do.",
+    ),
+    "print": ("printing.command:print_documents", "Print documents, and wait until they are printed."),
+    "jobs": (
+        "printing.jobs:jobs_app",
+        "Show the status of a print job, and the jobs that wait in pull queues.",
+    ),
     "assignments": (
         "administration.assignments:assignments_app",
         "List printers with their groups, and assign printers to groups.",

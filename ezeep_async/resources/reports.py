@@ -14,7 +14,7 @@ from typing import IO, TypeVar
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from ezeep_async._runtime.running_time import RunningLimit
-from ezeep_async._wire.requests import REPORTS, checked_flag, checked_text, report_download
+from ezeep_async._wire.requests import REPORTS, checked_flag, checked_text, report_download, report_request
 from ezeep_async.errors import EzeepError, is_retryable
 from ezeep_async.models.reports import PrintReport
 from ezeep_async.resources._base import Api, create_for, send_for
@@ -144,7 +144,7 @@ class Reports:
         Note:
             Assumed: the address of one report is not documented, only that its status can be polled.
         """
-        return (await send_for(self._api, REPORTS.get(_checked_id(report_id)), PrintReport))[0]
+        return (await send_for(self._api, report_request(_checked_id(report_id)), PrintReport))[0]
 
     async def wait(
         self,

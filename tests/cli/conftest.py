@@ -34,6 +34,7 @@ def _empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(command, "LATENCY_S", 0.0)
+    monkeypatch.setattr(command, "JOB_S", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,7 @@ async def login(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "EZEEP_TOKEN_FILE": str(path),
         "EZEEP_ACCOUNT_URL": sandbox.endpoints.account,
         "EZEEP_API_URL": sandbox.endpoints.api,
+        "EZEEP_PRINT_URL": sandbox.endpoints.print,
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -151,6 +151,9 @@ def _without(package: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["provision", "plan", "--help"], {"yarl", "cattrs"}),
         (["login", "--help"], {"msgspec", "yarl"}),
         (["sandbox", "--help"], {"msgspec", "yarl"}),
+        (["print", "--help"], {"msgspec", "yarl"}),
+        (["printers", "show", "--help"], {"msgspec", "yarl"}),
+        (["assignments", "add", "--help"], {"msgspec", "yarl"}),
     ],
 )
 def test_help_imports_no_client_and_no_markdown(arguments: list[str], later: set[str]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from ezeep_async import AmbiguousName, EzeepSession, PrinterAssignment
+from ezeep_async import AmbiguousName
 from ezeep_async.cli.connection import HERE, Connection, Json, open_session
 from ezeep_async.cli.directory.lookup import (
     PAGES_AT_ONCE,
@@ -21,6 +21,9 @@ from ezeep_async.cli.directory.lookup import (
 from ezeep_async.cli.terminal.output import write_json
 from ezeep_async.cli.terminal.screen import Screen, to_json
 
+
+if TYPE_CHECKING:
+    from ezeep_async import EzeepSession, PrinterAssignment
 
 PrinterName = Annotated[str, Parameter(help="The printer's id or exact name.")]
 

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from ezeep_async import Webhook
 from ezeep_async.cli.connection import HERE, Connection, Json, Yes, open_session
-from ezeep_async.cli.terminal.output import write_json
+from ezeep_async.cli.terminal.output import complain, write_json
 from ezeep_async.cli.terminal.prompts import ask_secret, check_can_ask, confirmed
 from ezeep_async.cli.terminal.screen import Screen, to_json
 
@@ -72,8 +72,8 @@ async def create_webhook(
 
 
 @webhooks_app.command(name="delete")
-async def delete_webhook(webhook_id: str, /, *, yes: Yes = False, connection: Connection = HERE) -> None:
-    """Delete a webhook.
+async def delete_webhook(webhook_id: str, /, *, yes: Yes = False, connection: Connection = HERE) -> int:
+    """Delete a webhook, after a confirmation.
 
     Args:
         webhook_id: The id of the webhook.
@@ -83,10 +83,11 @@ async def delete_webhook(webhook_id: str, /, *, yes: Yes = False, connection: Co
     async with open_session(connection) as session:
         webhook = await session.webhooks.get(webhook_id)
         if not await confirmed(f"Delete the webhook {webhook.name!r}?", yes=yes):
-            screen.say("not deleted")
-            return
+            complain("nothing was deleted")
+            return 1
         await session.webhooks.delete(webhook.id)
     screen.say(f"deleted {webhook.name!r}")
+    return 0
 
 
 def _state(webhook: Webhook) -> str:

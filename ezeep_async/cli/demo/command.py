@@ -1,4 +1,4 @@
-"""`ezeep demo`: log in to a sandbox, read it, provision a file of memberships, and do it again."""
+"""`ezeep demo`: log in to a sandbox, read it, provision a file of memberships, do it again, and print a page."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ezeep_async import AuthorizationDenied, DesiredState
+from ezeep_async import AuthorizationDenied, DesiredState, __version__
 from ezeep_async.cli.demo.sandbox import Seed, Users, check_token_file
 from ezeep_async.cli.signals import cancel_on_signals
 from ezeep_async.cli.terminal.output import complain
-from ezeep_async.cli.terminal.screen import Screen, Steps
+from ezeep_async.cli.terminal.screen import Screen, Steps, Whole
 
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ BUNDLED_SEED = 0
 """The organization that the bundled file is made for."""
 LATENCY_S = 0.05
 """Seconds that each request takes, as over a network."""
+JOB_S = 1.0
+"""Seconds that the printer takes for the page."""
+STATUS_INTERVAL_S = 0.2
+PRINTER = "Front desk laser"
 
 
 async def demo(
@@ -40,7 +44,7 @@ async def demo(
     redirect_uri: str | None = None,
     plain: bool = False,
 ) -> int:
-    """Provision a few hundred memberships in a sandbox on this machine, in a few seconds.
+    """Provision a few hundred memberships in a sandbox on this machine, and print a page, in a few seconds.
 
     Args:
         csv: Use this file, with the columns group and member, instead of the built-in one.
@@ -55,7 +59,7 @@ async def demo(
     screen = Screen(plain=plain)
     # The file first: its errors are reported before anything starts.
     desired = await asyncio.to_thread(_read, csv)
-    async with Sandbox(users=users, seed=seed, latency=LATENCY_S) as sandbox:
+    async with Sandbox(users=users, seed=seed, latency=LATENCY_S, job_seconds=JOB_S) as sandbox:
         app = attrs.evolve(sandbox.oauth_app, redirect_uri=redirect_uri or sandbox.oauth_app.redirect_uri)
         store = MemoryTokenStore() if token_file is None else FileTokenStore(str(token_file))
         async with EzeepSession(app, store=store, endpoints=sandbox.endpoints) as session:
@@ -81,7 +85,10 @@ async def demo(
                 )
             report = await _run(screen, session, sandbox, desired)
             writes = await _run_again(screen, session, sandbox, desired)
+            is_printed = await _print_page(screen, session, sandbox, report)
     problems = problems_of(report, sandbox.refreshes, writes)
+    if not is_printed:
+        problems.append("the page was not printed, or is another one")
     for problem in problems:
         complain(problem)
     return 1 if problems else 0
@@ -158,6 +165,24 @@ async def _run_again(screen: Screen, session: EzeepSession, sandbox: Sandbox, de
     writes = _writes(sandbox) - before
     screen.say(f"4. The same again: {plan.summary()}, {writes} writes")
     return writes
+
+
+async def _print_page(screen: Screen, session: EzeepSession, sandbox: Sandbox, report: Report) -> bool:
+    """Print a page about the run. Returns whether the printer has exactly that page."""
+    page = (
+        "ezeep demo\n\n"
+        f"users changed: {report.users_changed}\nmemberships added: {report.memberships_added}\n\n"
+        f"Printed by ezeep_async {__version__} on a printer that only exists in the sandbox.\n"
+    )
+    printer = await session.printers.find(PRINTER)
+    job = await session.printing.print_file(page.encode(), printer, name="ezeep demo.txt")
+    screen.say(f"5. A page about this was sent to the printer {printer.name!r}, as job", Whole(job.id))
+    is_printed = False
+    async for status in job.watch(STATUS_INTERVAL_S):
+        pages = f", page {status.pages_printed} of {status.pages_total}" if status.pages_total else ""
+        screen.say(f"   {status.meaning}{pages}")
+        is_printed = status.succeeded
+    return is_printed and [each.content for each in sandbox.printed] == [page.encode()]
 
 
 def _writes(sandbox: Sandbox) -> int:

@@ -1,14 +1,15 @@
-"""The progress bar of a run. Imported when a bar is shown: rich's progress bars are slow to import."""
+"""Progress bars of a run, and of documents. Imported when one is shown: rich's progress bars are slow to import."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import TextIO, cast
+from typing import TextIO, TypedDict, cast
 
 from rich import progress
 from rich.console import Console
+from rich.table import Column
 from rich.text import Text
 
 from ezeep_async.cli.terminal.output import is_terminal
@@ -53,14 +54,42 @@ def progress_bar(console: Console, width: int) -> Generator[progress.Progress]:
         columns.insert(1, progress.BarColumn(min(40, width - WIDTH_FOR_RATE + 10)))
         columns += [_Rate(), progress.TimeRemainingColumn(elapsed_when_finished=True)]
     columns.append(progress.TextColumn("{task.fields[failed]}", style="yellow", markup=False))
+    with _shown(console, progress.Progress(*columns, console=console, **_streams())) as bar:
+        yield bar
+
+
+@contextmanager
+def document_bars(console: Console, width: int) -> Generator[progress.Progress]:
+    """Show a line for each document in work, which disappears in the end. Its tasks have the field `state`."""
+    name = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 3))
+    state = Column(no_wrap=True, overflow="ellipsis")
+    columns: list[progress.ProgressColumn] = [
+        progress.TextColumn("{task.description}", markup=False, table_column=name),
+        progress.TextColumn("{task.fields[state]}", style="dim", markup=False, table_column=state),
+    ]
+    if width >= WIDTH_FOR_RATE:
+        columns.insert(1, progress.BarColumn(min(30, width - WIDTH_FOR_RATE + 10)))
+    bars = progress.Progress(*columns, console=console, transient=True, **_streams())
+    with _shown(console, bars):
+        yield bars
+
+
+class _Streams(TypedDict):
+    redirect_stdout: bool
+    redirect_stderr: bool
+
+
+def _streams() -> _Streams:
+    # Output to a file goes there also while a bar is shown.
+    return {"redirect_stdout": False, "redirect_stderr": is_terminal(sys.stderr)}
+
+
+@contextmanager
+def _shown(console: Console, bar: progress.Progress) -> Generator[progress.Progress]:
     stream = console.file
     console.file = cast("TextIO", _Unfailing(cast("TextIO", stream)))
-    # Output to a file goes there also while a bar is shown.
-    to_bar = is_terminal(sys.stderr)
     try:
-        with progress.Progress(
-            *columns, console=console, redirect_stdout=False, redirect_stderr=to_bar
-        ) as bar:
+        with bar:
             yield bar
     finally:
         console.file = stream

@@ -251,3 +251,14 @@ class Screen:
 
         with progress_bar(self._console, self._width) as bar:
             yield Steps(self, total, bar)
+
+    @contextmanager
+    def document_bars(self) -> Generator[Progress | None]:
+        """Show a line for each document in work, with the field `state`. None, and nothing, in plain output."""
+        if self.plain or self._console.is_dumb_terminal:
+            yield None
+            return
+        from ezeep_async.cli.terminal.bar import document_bars
+
+        with document_bars(self._console, self._width) as bars:
+            yield bars

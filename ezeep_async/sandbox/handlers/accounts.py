@@ -30,7 +30,7 @@ routes = RouteTable()
 _USERS = "/v1/users/"
 _INVITATIONS = "/v1/userinvitations/"
 _roles = typed(Annotated[tuple[Literal["admin", "user"], ...], msgspec.Meta(min_length=1)])
-_DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
+_DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,12})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _WRONG_FORMAT = "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
 
 

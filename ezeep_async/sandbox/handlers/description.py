@@ -16,6 +16,8 @@ from ezeep_async.settings import Endpoints
 
 
 routes = RouteTable()
+STORAGE = "https://storage.example.com"
+"""The storage in the description. The service names its host in the address for an upload only."""
 _YAML = files("ezeep_async.sandbox").joinpath("openapi.yaml").read_text("utf-8")
 
 
@@ -26,8 +28,8 @@ def describe(state: State, _: RecordedRequest) -> web.Response:
         text = _as_json()
     except ImportError:
         raise refused(501, "PyYAML is not installed: pip install 'ezeep_async[yaml]'") from None
-    own = attrs.asdict(state.endpoints())
-    for name, public in attrs.asdict(Endpoints()).items():
+    own = {**attrs.asdict(state.endpoints()), "blobs": state.storage.origin}
+    for name, public in {**attrs.asdict(Endpoints()), "blobs": STORAGE}.items():
         text = text.replace(f'"url":"{public}"', f'"url":"{own[name]}"')
     return web.Response(text=text, content_type=JSON)
 

@@ -31,7 +31,10 @@ _FILE_TYPES = frozenset(_FILEEXT.split(";")) - {""}
 _NOT_FOUND, _INVALID_PARAMETER, _INVALID_PRINTER, _INVALID_TYPE = 2, 87, 1801, 1804
 """Windows system error codes. The documents do not say which of them the service uses here, nor its HTTP status."""
 _JOB_ID = re.compile(r"[^:#]+:[^:#]+_tpcb_\d+_\d+#\d+:\d+", re.ASCII)
-_PAGE_RANGES = re.compile(r"[1-9]\d*(-[1-9]\d*)?(;[1-9]\d*(-[1-9]\d*)?)*", re.ASCII)
+_PAGES = r"[1-9]\d{0,8}(-[1-9]\d{0,8})?"
+_PAGE_RANGES = re.compile(f"{_PAGES}(;{_PAGES})*", re.ASCII)
+_MOST_COPIES = 2**15 - 1
+"""The largest `dmCopies` of the DEVMODE structure, which the properties follow."""
 _OPTIONS: dict[str, type] = {
     "paper": str,
     "paperid": int,
@@ -201,7 +204,7 @@ def print_document(state: State, request: RecordedRequest, caller: Person) -> we
 def _object(body: bytes) -> dict[str, Any]:
     try:
         fields = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise _refused(_INVALID_PARAMETER, "The body is no JSON object.") from None
     # Keys are not case-sensitive: clients in use send other spellings.
     return {name.lower(): value for name, value in fields.items()}
@@ -239,8 +242,8 @@ def _options(properties: object) -> dict[str, object]:
     if not isinstance(ranges, str) or _PAGE_RANGES.fullmatch(ranges) is None:
         raise _refused(_INVALID_PARAMETER, "PageRanges is no list such as 1-2;5.")
     copies = options.get("copies", 1)
-    if not isinstance(copies, int) or copies < 1:
-        raise _refused(_INVALID_PARAMETER, "copies is less than 1.")
+    if not isinstance(copies, int) or not 1 <= copies <= _MOST_COPIES:
+        raise _refused(_INVALID_PARAMETER, f"copies is not a number from 1 to {_MOST_COPIES}.")
     return options
 
 

@@ -90,7 +90,7 @@ def _moment(value: object) -> str:
 
 
 def _delimiter(value: object) -> str:
-    if value not in {",", ";"}:
+    if value not in (",", ";"):  # no set: the value may be a list
         raise WrongField(f'"{value}" is not a valid choice.')
     return str(value)
 

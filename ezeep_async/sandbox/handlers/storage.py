@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Collection
@@ -132,7 +131,7 @@ def _block_list(request: RecordedRequest) -> list[tuple[str, str]]:
         if b"<!" in request.body:  # no document type: it could define entities
             raise ET.ParseError
         root = ET.fromstring(request.body)  # noqa: S314  # see above
-    except (ET.ParseError, ValueError):
+    except (ET.ParseError, ValueError, LookupError):  # LookupError: an unknown encoding
         raise _refused(400, "InvalidXmlDocument", "XML specified is not syntactically valid.") from None
     if root.tag != "BlockList" or not all(_BLOCK_LIST.fullmatch(each.tag) for each in root):
         raise _refused(400, "InvalidXmlDocument", "XML specified is not syntactically valid.")
@@ -175,7 +174,7 @@ def _decoded_size(block_id: str) -> int:
     """The length of a block id before its encoding; 0: it is not valid. A blank was a "+" that was not quoted."""
     try:
         return len(base64.b64decode(block_id, validate=True))
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one
         return 0
 
 

@@ -12,6 +12,7 @@ from helpers.command_line import ezeep
 from helpers.support import put
 
 from ezeep_async import AmbiguousName, FileTokenStore, PermissionDenied
+from ezeep_async.cli.administration import webhooks
 from ezeep_async.cli.administration.assignments import add, list_assignments, remove
 from ezeep_async.cli.administration.connectors import connectors
 from ezeep_async.cli.administration.reports import create_report
@@ -92,8 +93,28 @@ async def test_the_life_of_a_webhook(capsys: Capture, sandbox: Sandbox) -> None:
     assert json.loads(capsys.readouterr().out)[0]["endpoint_id"] == str(endpoint.endpoint_id)
     with pytest.raises(ValueError, match="--yes"):
         await delete_webhook(str(endpoint.endpoint_id))
-    await delete_webhook(str(endpoint.endpoint_id), yes=True)
+    assert await delete_webhook(str(endpoint.endpoint_id), yes=True) == 0
     assert sandbox.webhooks.endpoints == {}
+
+
+@pytest.mark.usefixtures("login")
+async def test_a_declined_deletion(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
+) -> None:
+    """As of a group: nothing is deleted, and the exit code is 1."""
+
+    async def declined(question: str, *, yes: bool) -> bool:
+        assert (question, yes) == ("Delete the webhook 'Archive'?", False)
+        return False
+
+    monkeypatch.setattr(webhooks, "confirmed", declined)
+    monkeypatch.setattr(webhooks, "check_can_ask", lambda *, yes: None)
+    await create_webhook("Archive", "https://hooks.example.com/")
+    (endpoint,) = sandbox.webhooks.endpoints.values()
+    capsys.readouterr()
+    assert await delete_webhook(str(endpoint.endpoint_id)) == 1
+    assert capsys.readouterr().err == "ezeep: nothing was deleted\n"
+    assert len(sandbox.webhooks.endpoints) == 1
 
 
 async def test_a_password_is_read_from_a_pipe(sandbox: Sandbox, login: dict[str, str]) -> None:

@@ -32,6 +32,9 @@ async def test_the_main_job_in_an_empty_directory(tmp_path: Path) -> None:
     # Reading, two for each user, four groups with a search for each, the refresh, and the replays after it.
     assert 285 <= int(shown["requests sent"]) <= 330
     assert "The same again: nothing to change: 336 memberships as they should be, 0 writes" in ran.out
+    sent, status = ran.out.splitlines()[-2:]
+    assert sent.startswith("5. A page about this was sent to the printer 'Front desk laser', as job node-")
+    assert status == "   printed, page 1 of 1"
     assert "\x1b" not in ran.out
     assert list(tmp_path.iterdir()) == []
 

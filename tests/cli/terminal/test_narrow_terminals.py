@@ -127,6 +127,7 @@ async def test_the_demo_breaks_between_words(
     shown = " ".join(shown.split())
     assert "all access tokens expired half-way; they were refreshed once" in shown
     assert "4. The same again: nothing to change" in shown
+    assert "printed, page 1 of 1" in shown
 
 
 @pytest.mark.parametrize(

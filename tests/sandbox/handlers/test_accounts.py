@@ -118,7 +118,13 @@ async def test_invitation_dates(client, wrong):
 
 
 @pytest.mark.parametrize(
-    "valid", ["2021-07-22T15:15", "2021-07-22T15:15:33.761Z", "2021-07-22T15:15:33+02:00"]
+    "valid",
+    [
+        "2021-07-22T15:15",
+        "2021-07-22T15:15:33.761Z",
+        "2021-07-22T15:15:33.1234567Z",  # as the reports of the service have it
+        "2021-07-22T15:15:33+02:00",
+    ],
 )
 async def test_valid_invitation_dates(client, valid):
     body = {"email": "a@example.org", "expire_date": valid}

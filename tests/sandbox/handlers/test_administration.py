@@ -129,9 +129,11 @@ async def test_wrong_endpoints(server, admin):
         ({"name": ""}, "name"),
         ({"url": "http://hooks.example.com/"}, "url"),
         ({"url": "https://[/"}, "url"),
+        ({"url": "https://xn--a/"}, "url"),
         ({"topics": ["everything"]}, "topics"),
         ({"topics": "printjob_failed"}, "topics"),
         ({"authentication_scheme": "digest"}, "authentication_scheme"),
+        ({"authentication_scheme": {}}, "authentication_scheme"),
         ({"disabled": "no"}, "disabled"),
     ):
         status, errors = await admin(
@@ -184,6 +186,7 @@ async def test_wrong_reports(server, admin):
         ({"start": "soon"}, "start"),
         ({"end": 5}, "end"),
         ({"csv_delimiter": "|"}, "csv_delimiter"),
+        ({"csv_delimiter": []}, "csv_delimiter"),
         ({"timestamp_offset": "1"}, "timestamp_offset"),
         ({"user_name_blank": 1}, "user_name_blank"),
     ):

@@ -224,7 +224,9 @@ async def test_print_and_delete(work):
         ({"fileurl": URL, "properties": {"copies": "2"}}, 87),
         ({"fileurl": URL, "properties": {"copies": True}}, 87),
         ({"fileurl": URL, "properties": {"copies": 0}}, 87),
+        ({"fileurl": URL, "properties": {"copies": 32768}}, 87),
         ({"fileurl": URL, "properties": {"PageRanges": "1,2"}}, 87),
+        ({"fileurl": URL, "properties": {"PageRanges": "1" * 5000}}, 87),
         ({"fileurl": URL, "properties": []}, 87),
     ],
 )
@@ -236,7 +238,7 @@ async def test_wrong_print_requests(work, server, fields, code):
 
 
 async def test_other_bodies(client, work):
-    for body in (b"", b"[]", b"\xff"):
+    for body in (b"", b"[]", b"\xff", b'{"a":' * 20_000):
         status, error = await client("POST", PRINT, data=body, headers={"Content-Type": "application/json"})
         assert (status, error["code"]) == (400, 87)
     _, prepared = await client("GET", "/sfapi/PrepareUpload/")

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import schemathesis
 from schemathesis.cli import schemathesis as command
@@ -21,6 +22,7 @@ KEPT = {
     "dd8d4007-2522-42ab-ac2e-bf23d87defc3",
 }
 """Records that the other requests need."""
+SCOPES = "printing reporting webhooks"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
@@ -38,7 +40,11 @@ def main() -> None:
     # schemathesis begins with a header that HTTP forbids, to see whether the server accepts it: aiohttp logs that.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     with ThreadedSandbox(password_grant=True) as sandbox:
-        os.environ["ACCESS_TOKEN"] = sandbox.tokens().access_token
+        os.environ["ACCESS_TOKEN"] = sandbox.tokens(scope=SCOPES).access_token
+        file_id = sandbox.printing.new_upload().fileid
+        os.environ["FILE_ID"] = file_id
+        for name, value in parse_qsl(urlsplit(sandbox.storage.sign(file_id)).query):
+            os.environ[name.upper()] = value
         os.environ["CLIENT_ID"] = sandbox.oauth_app.client_id
         url = f"{sandbox.endpoints.api}/openapi.json"
         command(["--config-file", str(CONFIG), "run", url, *sys.argv[1:]])

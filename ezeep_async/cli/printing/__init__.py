@@ -1,0 +1,1 @@
+"""Commands that print, and show printers and jobs."""
