@@ -84,8 +84,8 @@ async def undone(session: EzeepSession, log: Path) -> Report:
     return report
 
 
-async def test_one_write_for_each_printer(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
-    """7-10, 7-14: new groups first. A printer that gains and loses groups takes two. The second plan is empty."""
+async def test_7_17_one_write_for_each_printer(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
+    """7-10, 7-14, 7-17: new groups first. A printer that gains and loses groups takes two. The second plan is empty."""
     laser, label = printer(sandbox, "Laser"), printer(sandbox, "Label", "A", "B")
     other = printer(sandbox, "Other", "A", "C")
     before, all_names = assigned(sandbox), names(sandbox)
