@@ -378,34 +378,23 @@ class MissingPeople(EzeepError):
 
 
 class SafetyLimitExceeded(EzeepError):
-    """The plan removes more than the limit allows, or an exact input is empty. Nothing was written.
-
-    Check the input. If the removals are intended, raise the limit.
+    """The plan removes too much, or an exact input is empty. Nothing was written. Check the input, or raise the limit.
 
     Attributes:
-        removals: Memberships, or assignments of printers, that the plan would remove.
-        limit: How many of them may be removed.
+        removals: Memberships, or assignments of printers, that the plan would remove. `what` has their noun, too.
+        limit: How many of them may be removed. `needed` is the `max_removals` that would allow the whole plan.
         by_group: How many of them the plan would remove from each group, by its name.
-        what: `removals` with its noun, for messages.
-        needed: The `max_removals` that would allow the whole plan.
     """
 
+    what: str = ""
+    needed: int = 0
+
     def __init__(
-        self,
-        message: str,
-        *,
-        removals: int = 0,
-        limit: int = 0,
-        by_group: Mapping[str, int] | None = None,
-        what: str = "",
-        needed: int = 0,
+        self, message: str, *, removals: int = 0, limit: int = 0, by_group: Mapping[str, int] | None = None
     ) -> None:
         super().__init__(message)
-        self.removals = removals
-        self.limit = limit
+        self.removals, self.limit = removals, limit
         self.by_group: dict[str, int] = dict(by_group or {})
-        self.what = what
-        self.needed = needed
 
 
 class StalePlan(EzeepError):

@@ -166,15 +166,15 @@ class Plan:
         by_group = Counter(group.name for _, group in removals)
         groups = some([f"{number} from {name!r}" for name, number in by_group.most_common()])
         what, needed = counted(len(removals), noun, plural), self.removals + self.assignment_removals
-        raise SafetyLimitExceeded(
+        error = SafetyLimitExceeded(
             f"the plan removes {what} of {now}, and max_removals={self.max_removals:g} allows {limit}: {groups}. "
             f"If this is intended, plan again with max_removals={needed}",
             removals=len(removals),
             limit=limit,
             by_group=by_group,
-            what=what,
-            needed=needed,
         )
+        error.what, error.needed = what, needed
+        raise error
 
     def summary(self) -> str:
         """Describe the plan in one line."""

@@ -84,8 +84,8 @@ async def undone(session: EzeepSession, log: Path) -> Report:
     return report
 
 
-async def test_one_write_for_each_printer(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
-    """7-10, 7-14: new groups first. A printer that gains and loses groups takes two. The second plan is empty."""
+async def test_7_17_one_write_for_each_printer(sandbox: Sandbox, session: EzeepSession, log: Path) -> None:
+    """7-10, 7-14, 7-17: new groups first. A printer that gains and loses groups takes two. The second plan is empty."""
     laser, label = printer(sandbox, "Laser"), printer(sandbox, "Label", "A", "B")
     other = printer(sandbox, "Other", "A", "C")
     before, all_names = assigned(sandbox), names(sandbox)
@@ -335,6 +335,21 @@ async def test_what_stays_different_is_reported(sandbox: Sandbox, session: Ezeep
     assert report.summary().endswith("2 printer assignments different afterwards")
     with pytest.raises(Exception, match="2 printer assignments different after the run"):
         report.raise_for_failures()
+
+
+async def test_printers_of_a_protected_group_are_no_difference(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    """7-7: it keeps what others assign to it during the run."""
+    printer(sandbox, "Laser")
+    plan = await planned(session, {"A": ["Laser"], "B": ["Laser"]}, protect_groups=["A"])
+
+    def disturb(event: Event) -> None:
+        if event.done == event.total:
+            printer(sandbox, "Late", "A")
+
+    report = await session.provisioning.apply(plan, on_event=disturb, verify_after=True)
+    report.raise_for_failures()
 
 
 async def test_printers_that_cannot_be_listed_are_not_verified(
