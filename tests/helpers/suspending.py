@@ -38,7 +38,7 @@ async def use(job):
             await session.accounts.me()
         elif job["call"] == "close":
             call = asyncio.create_task(session.accounts.me())
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)  # until the refresh has begun, with the imports of its first use
             call.cancel()
         elif job["call"] == "create":
             await session.groups.create("Sales", job["organization"])
