@@ -73,6 +73,10 @@ class PagesInFlight(Generic[R]):
         self._unsent: Params | None = None
         """The request of `start_soon`, until it is sent."""
         self._cancelled: set[asyncio.Task[R]] = set()
+        self._reader: asyncio.Task[Any] | None = None
+        """The task in which `take` sends the request of `start_soon`."""
+        self._reader_ended: asyncio.Future[None] | None = None
+        """Done when that request has ended. None unless `cancel` cancelled it."""
 
     def __len__(self) -> int:
         return len(self._queue) + (self._unsent is not None)
@@ -98,7 +102,16 @@ class PagesInFlight(Generic[R]):
         """Wait for the response to the first request in the queue."""
         params, self._unsent = self._unsent, None
         if params is not None:
-            return await self._fetch(params)
+            self._reader = reader = asyncio.current_task()
+            try:
+                return await self._fetch(params)
+            finally:
+                self._reader = None
+                if (ended := self._reader_ended) is not None and reader is not None:
+                    self._reader_ended = None
+                    # The request was cancelled, and not its caller, as if it were in a task of its own.
+                    reader.uncancel()
+                    ended.set_result(None)
         _, task = self._queue[0]
         try:
             return await task
@@ -114,6 +127,9 @@ class PagesInFlight(Generic[R]):
         if self._unsent is not None:
             cancelled.append(self._unsent)
             self._unsent = None
+        if self._reader is not None and self._reader_ended is None:
+            self._reader_ended = self._reader.get_loop().create_future()
+            self._reader.cancel()
         while self._queue:
             _, task = self._queue.popleft()
             if not task.done():
@@ -125,8 +141,11 @@ class PagesInFlight(Generic[R]):
     async def aclose(self) -> None:
         """Cancel all requests, and wait until they have ended."""
         self.cancel()
-        if self._cancelled:
-            await asyncio.wait(self._cancelled)
+        ending: set[asyncio.Future[Any]] = {*self._cancelled}
+        if self._reader_ended is not None:
+            ending.add(self._reader_ended)
+        if ending:
+            await asyncio.wait(ending)
 
     # Default arguments: the globals of the module may be gone when the interpreter exits.
     def __del__(

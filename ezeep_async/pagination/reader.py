@@ -110,8 +110,7 @@ class PageIterator(Generic[T]):
     """One reading of a listing. It cancels its prefetched requests when it is closed or dropped.
 
     Raises `RuntimeError` when two tasks use it, and when it is used again after an error. `aclose()` from another task
-    ends a `__anext__` that waits for a prefetched page with `CancelledError`. The first page, and a page that was not
-    prefetched yet, are requested in the task of the caller, which gets the page.
+    ends a waiting `__anext__` with `CancelledError`, except for the first page, which the caller gets.
     """
 
     def __init__(self, listing: Listing[T], drift: Drift | None = None) -> None:

@@ -61,6 +61,61 @@ async def test_4_8_a_caller_that_waits_for_something_else_finds_the_page_request
     assert asyncio.current_task() not in source.tasks[1:]
 
 
+async def test_4_8_aclose_by_another_task_ends_a_request_in_the_task_of_the_caller() -> None:
+    """4-8: with `CancelledError`, as it ends one in a task of its own. The caller's task is not cancelled."""
+    source = Source()
+    ended: list[int] = []
+
+    async def hold(params: Params) -> RawPage[User]:
+        try:
+            if params["offset"] != "0":
+                await asyncio.sleep(60)
+            return await source.fetch(params)
+        finally:
+            ended.append(int(params["offset"]))
+
+    async def read() -> int:
+        await pages.__anext__()
+        with pytest.raises(asyncio.CancelledError):
+            await pages.__anext__()  # nothing else ran: the page is requested here
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    pages = Paginator(hold, page_size=SIZE).pages()
+    reading = asyncio.create_task(read())
+    while ended != [0]:
+        await asyncio.sleep(0)
+    await pages.aclose()
+    assert ended == [0, SIZE]
+    assert await asyncio.wait_for(reading, 5) == 0
+
+
+async def test_4_8_a_caller_that_is_cancelled_too_stays_cancelled() -> None:
+    """4-8: when another task closes the reading at the same time."""
+    requested = asyncio.Event()
+
+    async def hold(params: Params) -> RawPage[User]:
+        if params["offset"] != "0":
+            requested.set()
+            await asyncio.sleep(60)
+        return await Source().fetch(params)
+
+    pages = Paginator(hold, page_size=SIZE).pages()
+
+    async def read() -> None:
+        async for _ in pages:
+            pass
+
+    reading = asyncio.create_task(read())
+    await requested.wait()
+    reading.cancel()
+    await pages.aclose()
+    await asyncio.wait({reading})
+    assert reading.cancelled()
+    assert reading.cancelling() == 1
+
+
 async def test_4_9_pages_that_wait_for_their_turn_are_not_decoded() -> None:
     """4-9: a page is decoded when it is returned."""
     source = Source()
