@@ -50,7 +50,7 @@ Contender = Callable[[str], AbstractAsyncContextManager[Mapping[str, Work]]]
 
 def user_id(number: int) -> str:
     """The id of a user at the server."""
-    return f"00000000-0000-0000-0000-{number + 1:012x}"
+    return f"{(number + 1) * 0x9E3779B1 % 2**32:08x}-0000-4000-8000-{number + 1:012x}"
 
 
 def group_ids(number: int) -> list[str]:

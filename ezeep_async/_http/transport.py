@@ -242,8 +242,14 @@ class Transport:
         path = request.path if base.raw_path == "/" else base.raw_path + request.path
         if not request.query:
             return base.with_path(path, encoded=True)
-        # Path and query are quoted already.
-        return URL(f"{base.scheme}://{base.raw_authority}{path}?{request.query}", encoded=True)
+        # Path and query are quoted already. yarl is four times as fast if it gets the parts.
+        return URL.build(
+            scheme=base.scheme,
+            authority=base.raw_authority,
+            path=path,
+            query_string=request.query,
+            encoded=True,
+        )
 
     async def _read(
         self, response: aiohttp.ClientResponse, name: str, phase: Phase, sink: Sink | None = None

@@ -6,6 +6,7 @@ from the rows that arrived, so the next page begins where the last one ended.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -22,6 +23,8 @@ from ezeep_async.pagination.prefetch import PagesInFlight, Params, PrefetchPlan
 
 KNOWN_ROWS = 10_000
 """Rows within which a repeated row is found. A row moves by as many places as rows were inserted before it."""
+_PLAIN_QUERY = re.compile(r"[^?#]*\?limit=([0-9]+)&offset=([0-9]+)")
+"""A link whose query is the usual one."""
 
 
 class HasId(Protocol):
@@ -205,8 +208,10 @@ class PageIterator(Generic[T]):
         return Page(items, count, offset, raw)
 
     def _following(self, link: str) -> Params:
+        plain = _PLAIN_QUERY.fullmatch(link)
         try:
-            query = dict(URL(link).query)
+            # yarl takes a hundredth of a page's time for it.
+            query = dict(URL(link).query) if plain is None else {"limit": plain[1], "offset": plain[2]}
         except (ValueError, TypeError):
             query = {}
         if not query or "offset" in query:

@@ -283,6 +283,30 @@ async def test_4_6_a_next_that_leads_in_a_circle_is_a_loop(links: list[str]) -> 
     assert number <= 4
 
 
+@pytest.mark.parametrize(
+    ("link", "sent"),
+    [
+        ("http://other.example/x/?limit=7&offset=99", {"limit": "7", "offset": "1"}),
+        ("?limit=7&offset=99", {"limit": "7", "offset": "1"}),
+        ("?limit=7&offset=99&sort=name", {"limit": "7", "offset": "1", "sort": "name"}),
+        ("?sort=?limit=7&offset=99", {"sort": "?limit=7", "offset": "1", "limit": "100"}),
+        ("?limit=7&offset=99#x", {"limit": "7", "offset": "1"}),
+        ("http://[", {"limit": "100", "offset": "1"}),
+    ],
+)
+async def test_4_1_the_next_request_has_the_parameters_of_the_link(link: str, sent: dict[str, str]) -> None:
+    """4-1: but for the offset, which is counted here."""
+    seen_queries: list[dict[str, str]] = []
+
+    def handler(seen: Seen) -> web.Response:
+        seen_queries.append(seen.query)
+        return page([user(len(seen_queries))], 2, link if len(seen_queries) == 1 else None)
+
+    async with served(handler) as session:
+        assert len(await session.users.list().collect()) == 2
+    assert seen_queries[1] == sent
+
+
 ENDLESS: dict[str, Callable[[int, int], tuple[list[int], str | None]]] = {
     "new rows": lambda number, offset: ([*range(offset, offset + 100)], f"?limit=100&offset={offset + 100}"),
     "new rows by cursor": lambda number, offset: ([*range(100 * number, 100 * number + 100)], f"?cursor={number}"),
