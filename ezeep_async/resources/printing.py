@@ -11,7 +11,7 @@ from uuid import UUID
 import attrs
 from yarl import URL
 
-from ezeep_async._text.redaction import Secret
+from ezeep_async._text.redaction import Secret, clears_locals
 from ezeep_async._wire.converter import decode_plain
 from ezeep_async._wire.print_options import wire_properties
 from ezeep_async._wire.printing import (
@@ -204,6 +204,7 @@ class Printing:
             await document.aclose()
         return await self._print(order, {"fileid": file_id}, is_queue)
 
+    @clears_locals
     async def print_url(
         self,
         url: str,
@@ -401,7 +402,8 @@ class Printing:
             raise _unknown(error, is_queue, error) from error
         if (job_id := job_id_in(body)) is not None:
             return PrintJob(job_id, printer_id, is_queue, printing=self)
-        if (status := status_in(body)) is not None:
+        # Of the redacted body: its message may contain the address of the document.
+        if (status := status_in(response.redacted_body())) is not None:
             refusal = failed("the print service refused the job", status)
             refusal.request_id, refusal.attempts = response.request_id, response.attempts
             raise refusal
@@ -417,7 +419,11 @@ class Printing:
 
 def _still_fetching(error: Conflict, repeated: Mapping[str, str]) -> str | None:
     """The file id to ask for again, if the service says that it does not have the document yet."""
-    if error.status != 412 or (file_id_in(error.body) is None and status_in(error.body) is not None):
+    if (
+        error.status != 412
+        or job_id_in(error.body) is not None
+        or (file_id_in(error.body) is None and status_in(error.body) is not None)
+    ):
         return None
     return file_id_in(error.body) or repeated.get("fileid")
 
