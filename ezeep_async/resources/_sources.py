@@ -106,40 +106,58 @@ class _FileSource:
         self._owned = owned
         self._start: int | None = None
         self.total: int | None = None
+        self._read = 0
         self._chunks = _FileChunks(file)
         self._stream = _StreamSource(self._chunks)
 
     @classmethod
     async def open(cls, path: Path) -> _FileSource:
-        file = await asyncio.to_thread(path.open, "rb")
-        source = cls(file, owned=True)
-        await source._measure()
-        return source
+        def opened() -> _FileSource:
+            source = cls(path.open("rb"), owned=True)
+            try:
+                source._measure()
+            except BaseException:
+                source._file.close()
+                raise
+            return source
+
+        opening = asyncio.get_running_loop().run_in_executor(None, opened)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_opened)
+            raise
 
     @classmethod
     async def of(cls, file: object) -> _FileSource:
         source = cls(file, owned=False)
-        await source._measure()
+        await asyncio.to_thread(source._measure)
         return source
 
-    async def _measure(self) -> None:
-        def measure() -> tuple[int, int] | None:
-            file = self._file
-            if not (hasattr(file, "seekable") and hasattr(file, "tell") and file.seekable() is True):
-                return None
-            start = file.tell()
+    def _measure(self) -> None:
+        file = self._file
+        if not (hasattr(file, "seekable") and hasattr(file, "tell") and file.seekable() is True):
+            return
+        start = file.tell()
+        try:
             file.seek(0, os.SEEK_END)
-            size = file.tell() - start
-            file.seek(start)
-            return start, max(0, size)
-
-        if (measured := await asyncio.to_thread(measure)) is not None:
-            self._start, self.total = measured
+        except OSError:  # files in /proc have no end to go to
+            return
+        size = file.tell() - start
+        file.seek(start)
+        self._start, self.total = start, max(0, size)
 
     async def read(self) -> Part:
-        return await self._stream.read()
+        block = await self._stream.read()
+        self._read += len(block)
+        if not block and self.total is not None and self._read < self.total:
+            raise OSError(
+                f"the file became shorter while it was read: {self._read} of {self.total} bytes are left"
+            )
+        return block
 
     async def rewind(self) -> None:
+        self._read = 0
         if self._start is None:
             await self._stream.rewind()
         else:
@@ -148,9 +166,20 @@ class _FileSource:
             self._stream = _StreamSource(self._chunks)
 
     async def aclose(self) -> None:
-        if self._owned:
-            # In a thread: a read that was abandoned in one may still hold the lock of the file.
-            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._file.close))
+        if not self._owned:
+            return
+        reading = self._chunks.reading
+        if reading is not None and not reading.done():
+            # Abandoned in its thread, where it holds the lock of the file: that of a pipe may never end.
+            reading.add_done_callback(lambda _: self._file.close())
+            return
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._file.close))
+
+
+def _close_opened(opening: asyncio.Future[_FileSource]) -> None:
+    """Close the file of a cancelled caller."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()._file.close()  # pyright: ignore[reportPrivateUsage]
 
 
 class _ChunkReader(Protocol):
@@ -162,16 +191,16 @@ class _ChunkReader(Protocol):
 class _FileChunks:
     def __init__(self, file: Any) -> None:
         self._file = file
-        self._reading: asyncio.Future[object] | None = None
+        self.reading: asyncio.Future[object] | None = None
 
     async def settle(self) -> None:
         """Wait for the read of a cancelled task: it goes on in its thread, and moves the position of the file."""
-        if self._reading is not None:
-            await asyncio.wait({self._reading})
+        if self.reading is not None:
+            await asyncio.wait({self.reading})
 
     async def more(self, want: int) -> list[Part]:
-        self._reading = asyncio.get_running_loop().run_in_executor(None, self._file.read, want)
-        chunk = await asyncio.shield(self._reading)
+        self.reading = asyncio.get_running_loop().run_in_executor(None, self._file.read, want)
+        chunk = await asyncio.shield(self.reading)
         if chunk is None:
             raise ValueError("source is a file in non-blocking mode: pass its content instead")
         part = _checked(chunk)
