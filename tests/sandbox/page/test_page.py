@@ -273,3 +273,11 @@ async def test_nothing_was_printed(session: aiohttp.ClientSession):
             "No fault is waiting.",
         ):
             assert sentence in text
+
+
+async def test_a_token_that_is_not_ascii(reader: Reader):
+    assert await reader.press("expire-tokens", token="\u00e9") == 403
+
+
+async def test_a_number_that_is_too_long(reader: Reader):
+    assert (await reader.get(f"/sandbox/documents/{'9' * 5000}")).status == 404
