@@ -16,7 +16,7 @@ from ezeep_async._wire.uploads import Part
 from ezeep_async.blocking import portal
 from ezeep_async.blocking.descriptors import Twin, call, listing, shaped
 from ezeep_async.models.printing import JobStatus
-from ezeep_async.resources._sources import BLOCK, is_iterable_source, take
+from ezeep_async.resources._sources import BLOCK, Claim, is_iterable_source, take
 from ezeep_async.resources.printing import Printing, PrintJob
 
 
@@ -151,6 +151,7 @@ def _read_here(expression: str, chunks: Iterable[object], start: Callable[[Any],
     loop = portal.current()
     iterator = iter(chunks)
     exchange = loop.run(expression, _made, start)
+    claim = Claim(iterator)
     try:
         while loop.run(expression, exchange.step):
             while loop.run(expression, exchange.step, take(iterator, BLOCK)):
@@ -158,6 +159,8 @@ def _read_here(expression: str, chunks: Iterable[object], start: Callable[[Any],
     except BaseException:
         loop.run(expression, exchange.aclose)
         raise
+    finally:
+        claim.release()
     return loop.run(expression, exchange.outcome)
 
 

@@ -6,9 +6,11 @@ import asyncio
 import inspect
 import io
 import os
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeGuard, cast, runtime_checkable
+from typing import IO, Any, ClassVar, Protocol, TypeGuard, cast, runtime_checkable
+from weakref import WeakValueDictionary
 
 from ezeep_async._wire.uploads import Part
 from ezeep_async.errors import UploadExpired
@@ -69,15 +71,40 @@ async def open_source(source: object) -> Source:
         raise TypeError('source is a text file: open it with mode "rb"')
     if isinstance(source, _Readable):
         # A file object with async methods, such as anyio's, or an asyncio.StreamReader.
-        is_async = inspect.iscoroutinefunction(source.read)
-        return _StreamSource(_AsyncFileChunks(source)) if is_async else await _FileSource.of(source)
+        if inspect.iscoroutinefunction(source.read):
+            return _StreamSource(_AsyncFileChunks(source), Claim(source))
+        return await _FileSource.of(source)
     if isinstance(source, AsyncIterable):
-        return _StreamSource(_AsyncChunks(aiter(cast("AsyncIterable[object]", source))))
+        pieces = aiter(cast("AsyncIterable[object]", source))
+        return _StreamSource(_AsyncChunks(pieces), Claim(pieces))
     if isinstance(source, Iterable):
-        return _StreamSource(_Chunks(iter(cast("Iterable[object]", source))))
+        chunks = iter(cast("Iterable[object]", source))
+        return _StreamSource(_Chunks(chunks), Claim(chunks))
     raise TypeError(
         f"source must be a path, bytes, a binary file object or an iterable of bytes, not {type(source).__name__}"
     )
+
+
+class Claim:
+    """Keeps other calls from reading a file or an iterator. Raises `ValueError` if one reads it."""
+
+    _held: ClassVar[WeakValueDictionary[int, Claim]] = WeakValueDictionary()
+    """By the id of what is claimed. A claim that is not released ends with the source that has it."""
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, source: object) -> None:
+        self._source = source
+        with self._lock:
+            if id(source) in self._held:
+                raise ValueError(
+                    "source is being read by another call, so that each would print a part of it: pass its path or its content"
+                )
+            self._held[id(source)] = self
+
+    def release(self) -> None:
+        """Let other calls read it."""
+        if self._held.get(id(self._source)) is self:
+            del self._held[id(self._source)]
 
 
 class _BytesSource:
@@ -101,9 +128,10 @@ class _BytesSource:
 class _FileSource:
     """A file object, read in threads. The caller's own is neither closed nor read from before its position."""
 
-    def __init__(self, file: Any, *, owned: bool) -> None:
+    def __init__(self, file: Any, claim: Claim | None) -> None:
         self._file = file
-        self._owned = owned
+        self._claim = claim
+        """On the caller's own file. None for a file that was opened here."""
         self._start: int | None = None
         self.total: int | None = None
         self._read = 0
@@ -113,7 +141,7 @@ class _FileSource:
     @classmethod
     async def open(cls, path: Path) -> _FileSource:
         def opened() -> _FileSource:
-            source = cls(path.open("rb"), owned=True)
+            source = cls(path.open("rb"), None)
             try:
                 source._measure()
             except BaseException:
@@ -130,8 +158,12 @@ class _FileSource:
 
     @classmethod
     async def of(cls, file: object) -> _FileSource:
-        source = cls(file, owned=False)
-        await asyncio.to_thread(source._measure)
+        source = cls(file, claim := Claim(file))
+        try:
+            await asyncio.to_thread(source._measure)
+        except BaseException:
+            claim.release()
+            raise
         return source
 
     def _measure(self) -> None:
@@ -166,7 +198,8 @@ class _FileSource:
             self._stream = _StreamSource(self._chunks)
 
     async def aclose(self) -> None:
-        if not self._owned:
+        if self._claim is not None:
+            self._claim.release()
             return
         reading = self._chunks.reading
         if reading is not None and not reading.done():
@@ -247,8 +280,9 @@ class _StreamSource:
 
     total: int | None = None
 
-    def __init__(self, chunks: _ChunkReader) -> None:
+    def __init__(self, chunks: _ChunkReader, claim: Claim | None = None) -> None:
         self._chunks = chunks
+        self._claim = claim
         self._pending: list[Part] = []
         """Read from the chunks, and not returned yet."""
         self._kept: list[Part] | None = []
@@ -273,7 +307,8 @@ class _StreamSource:
         self._kept, self._kept_size = [], 0
 
     async def aclose(self) -> None:
-        pass
+        if self._claim is not None:
+            self._claim.release()
 
     def _take_block(self) -> Part:
         taken: list[Part] = []

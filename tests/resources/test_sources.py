@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,35 @@ async def test_a_pipe_that_gives_nothing(tmp_path: Path, nothing_open: None) -> 
         writer.close()
     await asyncio.to_thread(int)
     await asyncio.sleep(0.05)
+
+
+async def _pieces() -> AsyncIterator[bytes]:
+    yield b"x"
+
+
+@pytest.mark.parametrize("make", [lambda: io.BytesIO(b"x"), lambda: iter([b"x"]), _pieces])
+async def test_two_readers_of_one_source(make: Callable[[], object]) -> None:
+    """Each would get a part of the document. The next call after the end of the first one may read on."""
+    shared = make()
+    first = await open_source(shared)
+    with pytest.raises(ValueError, match="another call"):
+        await open_source(shared)
+    await first.aclose()
+    await (await open_source(shared)).aclose()
+
+
+async def test_a_list_may_be_shared() -> None:
+    """Each call has an iterator of its own."""
+    shared = [b"x"]
+    for source in (await open_source(shared), await open_source(shared)):
+        assert bytes(await source.read()) == b"x"
+        await source.aclose()
+
+
+async def test_a_file_that_cannot_be_measured_is_not_kept() -> None:
+    """A closed file is refused each time with its own error."""
+    file = io.BytesIO(b"x")
+    file.close()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="closed file"):
+            await open_source(file)
