@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Coroutine, Iterable
 from datetime import UTC, datetime
@@ -37,6 +38,8 @@ class Storage(Protocol):
 
 async def upload(api: Api, storage: Storage, source: Source, on_progress: Progress | None) -> str:
     """Upload a document, and return its file id."""
+    if on_progress is not None and (not callable(on_progress) or inspect.iscoroutinefunction(on_progress)):
+        raise TypeError("on_progress must be a plain function, which is not awaited")
     target = await _prepare(api)
     try:
         await _Upload(storage, source, target, on_progress).run()

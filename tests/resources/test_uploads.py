@@ -572,3 +572,14 @@ async def test_a_cancelled_upload(session: EzeepSession, sandbox: Sandbox, size:
         hold.release()
     await printed(session, content(size))
     assert len(sandbox.printed) == 1
+
+
+@pytest.mark.parametrize("wrong", [5, asyncio.sleep])
+async def test_a_progress_that_is_no_plain_function(
+    session: EzeepSession, sandbox: Sandbox, laser: Printer, wrong: Any
+) -> None:
+    """It is refused before anything is uploaded: a coroutine would never be awaited."""
+    with pytest.raises(TypeError, match="on_progress"):
+        await session.printing.print_file(b"x", laser, type="pdf", on_progress=wrong)
+    assert not uploads(sandbox)
+    assert sandbox.count(PREPARE) == 0
