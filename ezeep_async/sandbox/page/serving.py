@@ -93,7 +93,10 @@ async def _events(sandbox: Sandbox, request: web.BaseRequest) -> web.StreamRespo
 
 
 async def _act(sandbox: Sandbox, request: web.BaseRequest) -> web.Response:
-    fields = await request.post()
+    try:
+        fields = await request.post()
+    except (ValueError, LookupError):
+        return web.Response(status=400, text="This is no form that can be read.")
     # Pages of other sites cannot read the value, so they cannot press a button.
     if not secrets.compare_digest(
         str(fields.get("token", "")).encode(errors="replace"), sandbox.page_token.encode()
