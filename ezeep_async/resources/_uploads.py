@@ -134,8 +134,10 @@ async def _all_of(coroutines: Iterable[Coroutine[object, object, None]]) -> None
     """Run all of them concurrently. The first failure ends the others, and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
-            for each in coroutines:
-                group.create_task(contained(each))
+            tasks = [group.create_task(contained(each)) for each in coroutines]
     except BaseExceptionGroup as failed:
         first = failed.exceptions[0]
         raise (first.error if isinstance(first, Exiting) else first) from None
+    if any(task.cancelled() for task in tasks):
+        # The source or `on_progress` raised it: a task group takes such a task for one that has ended well.
+        raise asyncio.CancelledError
