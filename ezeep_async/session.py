@@ -201,7 +201,8 @@ class EzeepSession:
         """Printers of the logged-in user."""
         from ezeep_async.resources.printers import Printers
 
-        return Printers(self._core)
+        refresher = self._core.refresher
+        return Printers(self._core, lambda: refresher.logins)
 
     @cached_property
     def printing(self) -> Printing:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar, cast
 
 from ezeep_async._text.redaction import clears_locals
-from ezeep_async._wire.converter import decode, decode_json
+from ezeep_async._wire.converter import decode, decode_plain
 from ezeep_async.errors import UnexpectedResponse
 from ezeep_async.models.webhooks import Webhook, WebhookEvent, WebhookPrintJob
 
@@ -47,7 +47,7 @@ def parse_event(body: bytes | str | Mapping[str, object]) -> WebhookEvent:
         The event. A field of the print job that was not sent is empty or None.
 
     Raises:
-        ValueError: The body is not JSON, or has no print job at `content.printjob`.
+        ValueError: The body is not JSON, has more than 2 MiB, or has no print job at `content.printjob`.
 
     Note:
         Assumed: only `content.printjob` and its fields are known, from one client of ezeep. `topic` is read if an event
@@ -56,7 +56,7 @@ def parse_event(body: bytes | str | Mapping[str, object]) -> WebhookEvent:
     event: object = body
     if isinstance(body, bytes | str):
         try:
-            event = decode_json(body.encode() if isinstance(body, str) else body)
+            event = decode_plain(body.encode() if isinstance(body, str) else body)
         except (UnexpectedResponse, UnicodeEncodeError):
             event = None
     job = _object(_object(event, "content"), "printjob")
@@ -79,7 +79,6 @@ def _print_job(values: Mapping[str, object]) -> WebhookPrintJob:
         return value if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) else None
 
     texts = {name: of(name, str) or "" for name in _TEXTS}
-    impact = of("co2_impact", int)
     return WebhookPrintJob(
         **texts,
         created=_moment(values.get("created")),
@@ -87,9 +86,16 @@ def _print_job(values: Mapping[str, object]) -> WebhookPrintJob:
         duplex=of("duplex", bool),
         copies=of("copies", int),
         total_printed_pages=of("total_printed_pages", int),
-        co2_impact=of("co2_impact", float) if impact is None else float(impact),
+        co2_impact=_number(values.get("co2_impact")),
         raw=values,
     )
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None
 
 
 def _moment(value: object) -> datetime | None:
@@ -119,14 +125,19 @@ def verify_basic(headers: Headers, username: str, password: str) -> bool:
 
     Raises:
         ValueError: `username` or `password` is empty or no str: a setting that is missing would let everyone in. Or
-            `username` contains a colon.
+            one of them cannot be encoded, or `username` contains a colon.
     """
     if not isinstance(username, str) or not username or not isinstance(password, str) or not password:
         raise ValueError("username and password must be str that are not empty: check the settings")
     if ":" in username:
         raise ValueError("username contains a colon, which RFC 7617 does not allow")
-    given = [value for name, value in headers.items() if name.lower() == "authorization"]
-    scheme, _, text = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    if any("\ud800" <= character <= "\udfff" for character in username + password):
+        # Not the error of the encoder, which holds the password.
+        raise ValueError("username or password contains a surrogate code point: check the settings")
+    given = [value for name, value in headers.items() if str(name).lower() == "authorization"]
+    # A mapping of a framework may have a list of values, or bytes.
+    header = given[0] if len(given) == 1 and isinstance(given[0], str) else ""  # pyright: ignore[reportUnnecessaryIsInstance]
+    scheme, _, text = header.partition(" ")
     try:
         credentials = base64.b64decode(text.strip(), validate=True) if scheme.lower() == "basic" else b""
     except ValueError:

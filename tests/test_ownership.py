@@ -200,7 +200,8 @@ async def test_4_6_a_listing_that_another_thread_collects_is_ended_on_its_own_lo
     async with logged_in(server) as session:
         pages = session.users.list(page_size=10).pages()
         await anext(pages)
-        await until(lambda: pages._in_flight._queue)
+        while not pages._in_flight._queue:
+            await asyncio.sleep(0)
         prefetch = weakref.ref(pages._in_flight._queue[0][1])
         forgotten = [pages]
         del pages

@@ -258,3 +258,39 @@ def test_the_records_are_public() -> None:
 
     for name in ("Webhook", "WebhookEvent", "WebhookPrintJob"):
         assert getattr(webhooks, name) is getattr(ezeep_async, name)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": None},
+        {"Authorization": ["Basic dTpw"]},
+        {"Authorization": b"Basic dTpw"},
+        {None: "Basic dTpw"},
+    ],
+)
+def test_headers_of_another_type_are_no_credentials(headers: Any) -> None:
+    """A refusal, not an error of the application."""
+    assert not verify_basic(headers, "u", "p")
+
+
+@pytest.mark.parametrize("pair", [("u", "secret\udc80"), ("u\udc80", "secret")])
+def test_credentials_that_cannot_be_encoded(pair: tuple[str, str]) -> None:
+    """The error does not hold the password, as that of the encoder does."""
+    with pytest.raises(ValueError, match="surrogate") as caught:
+        verify_basic({}, *pair)
+    assert "secret" not in repr(caught.value)
+
+
+@pytest.mark.parametrize("event", [False, True])
+def test_a_number_that_is_no_float(event: bool) -> None:
+    """It is left out, as what has another type."""
+    body: Any = {"content": {"printjob": {"co2_impact": 10**400}}}
+    assert parse_event(body if event else json.dumps(body)).printjob.co2_impact is None
+
+
+def test_a_very_large_body() -> None:
+    """It is refused before it takes 25 times its size in memory."""
+    body = b'{"content": {"printjob": {}}, "x": [' + b"{}," * 1_000_000 + b"{}]}"
+    with pytest.raises(ValueError, match="not an event"):
+        parse_event(body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ezeep_async._wire.printing import TENTHS_PER_MM
+from ezeep_async._wire.responses import one_line
 from ezeep_async.errors import UnsupportedOption
 from ezeep_async.models.printers import PaperFormat, PrinterProperties, Tray
 from ezeep_async.models.printing import PrintOptions, page_ranges
@@ -13,6 +14,8 @@ from ezeep_async.models.printing import PrintOptions, page_ranges
 USER_DEFINED = 256
 """The paper format with a size of the user."""
 DUPLEX_MODES = {"off": 1, "long-edge": 2, "short-edge": 3}
+MOST_LISTED = 100
+"""Names that a message lists. `UnsupportedOption.available` has all."""
 ORIENTATIONS = {"portrait": 1, "landscape": 2}
 
 
@@ -31,7 +34,8 @@ def wire_properties(options: PrintOptions, printer: PrinterProperties | None) ->
     sent |= _duplex(options.duplex, printer) | _paper(options.paper, printer) | _tray(options.tray, printer)
     if options.orientation is not None:
         if printer is not None and printer.orientations:
-            _one_of("orientation", options.orientation, printer.orientations, printer)
+            has = tuple(each.lower() for each in printer.orientations)
+            _one_of("orientation", options.orientation, has, printer)
         sent["orientation"] = ORIENTATIONS[options.orientation]
     if options.resolution is not None:
         if printer is not None:
@@ -85,7 +89,8 @@ def _tray(tray: str | int | None, printer: PrinterProperties | None) -> dict[str
     if found is None:
         names = (f"{each.name} ({each.index})" for each in printer.trays)
         raise _unsupported("tray", f"has no tray {tray!r}", names, printer)
-    return {"defaultSource": found.index, "trayname": found.name}
+    # Empty text is never sent.
+    return {"defaultSource": found.index, **({"trayname": found.name} if found.name else {})}
 
 
 def _one_of(option: str, value: str, available: tuple[str, ...], printer: PrinterProperties) -> None:
@@ -97,7 +102,10 @@ def _unsupported(
     option: str, problem: str, available: Iterable[str], printer: PrinterProperties
 ) -> UnsupportedOption:
     choices = tuple(dict.fromkeys(available))
-    has = f"It has {', '.join(map(repr, choices))}" if choices else "It offers no choice"
+    listed = ", ".join(map(repr, choices[:MOST_LISTED])) + (", ..." if len(choices) > MOST_LISTED else "")
+    has = f"It has {listed}" if choices else "It offers no choice"
     return UnsupportedOption(
-        f"the printer {printer.name or printer.id} {problem}. {has}", option=option, available=choices
+        f"the printer {one_line(printer.name) or printer.id} {problem}. {has}",
+        option=option,
+        available=choices,
     )

@@ -104,7 +104,8 @@ def printer_properties(body: bytes, printer_id: UUID) -> PrinterProperties | Non
     """
     rows = mappings(decode_plain(body))
     same = [row for row in rows if _text(row.get("Id")).casefold() == str(printer_id)]
-    row = next(iter(same or rows), None)
+    # A single row may write its id in another way. Of several, none may be that of another printer.
+    row = next(iter(same or (rows if len(rows) == 1 else [])), None)
     if row is None:
         return None
     papers = [

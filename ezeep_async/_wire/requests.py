@@ -241,7 +241,9 @@ ASSIGNMENTS = Collection(Host.API, "/printing/v1/assignments/")
 CONNECTORS = Collection(Host.API, "/printing/v1/connectors/")
 DRIVERS = Collection(Host.API, "/printing/v1/drivers/")
 VENDORS = Request("GET", Host.API, "/printing/v1/drivers/vendors/", "/printing/v1/drivers/vendors/")
-_PASSWORD = re.compile(rb'("basic_?password"\s*:\s*)"(?:\\.|[^"\\])*"?', re.IGNORECASE | re.DOTALL)
+_PASSWORD = re.compile(
+    rb'("[^"\\]*password[^"\\]*"\s*:\s*)(?:"(?:\\.|[^"\\])*"?|[\w.+-]+)', re.IGNORECASE | re.DOTALL
+)
 WEBHOOKS = Collection(Host.API, "/webhooks/endpoints", lambda body: _PASSWORD.sub(rb'\1"***"', body))
 """The server repeats passwords in clear text (docs/ezeep-api.md#webhooks)."""
 REPORTS = Collection(Host.API, "/reporting/reports")

@@ -77,10 +77,10 @@ class _Refusals:
 
     def check(self, tokens: TokenSet, now: float) -> None:
         """Raise the earlier refusal of this refresh token, if it is final or its cool-down is not over."""
-        error = self.errors.get(_digest(tokens.refresh_token))
+        error = self.errors.get(_digest(_sent(tokens)))
         if isinstance(error, ReauthorizationRequired):
             why = "The server refused it before. It is not used while the token store holds this token set"
-        elif error is not None and self.refresh_tokens.covers(tokens.refresh_token, now):
+        elif error is not None and self.refresh_tokens.covers(_sent(tokens), now):
             why = f"It is not used for {self.refresh_tokens.until - now:.0f} s"
         else:
             return
@@ -88,11 +88,16 @@ class _Refusals:
 
     def remember(self, tokens: TokenSet, error: AuthenticationError, now: float) -> None:
         # A copy, without the traceback.
-        self.errors[_digest(tokens.refresh_token)] = restated(error, str(error), type(error))
+        self.errors[_digest(_sent(tokens))] = restated(error, str(error), type(error))
         while len(self.errors) > MAX_REFUSED_TOKENS:
             del self.errors[next(iter(self.errors))]
         if not isinstance(error, ReauthorizationRequired):
-            self.refresh_tokens.begin(tokens.refresh_token, now)
+            self.refresh_tokens.begin(_sent(tokens), now)
+
+
+def _sent(tokens: TokenSet) -> str:
+    """What a refusal is remembered by. A partner app has no refresh token, and each of its logins another access token."""
+    return tokens.refresh_token or tokens.access_token
 
 
 def _digest(token: str) -> str:

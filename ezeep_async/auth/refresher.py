@@ -84,6 +84,8 @@ class Refresher:
         self.log = log
         self.is_inherited = False  # set in a forked child, which stores nothing
         self.exchanger = Exchanger(store, endpoint, clock, log)
+        self.logins = 0
+        """Logins and logouts: what was read for a user before is not for the next one."""
         self._store = store
         self._current = CurrentTokens(clock, leeway)
         self._refresh: ShieldedTask[TokenSet] | None = None
@@ -308,7 +310,9 @@ class Refresher:
                 await self._store.check_writable()
             return await get_tokens(), True
 
-        return await self._replace(new_tokens)
+        tokens = await self._replace(new_tokens)
+        self.logins += 1
+        return tokens
 
     async def _log_out(self, revoke: Callable[[TokenSet], Awaitable[object]]) -> None:
         if await self._is_unused():
@@ -320,6 +324,7 @@ class Refresher:
             with as_store_errors():
                 await self._store.clear()
             self._current.clear()
+            self.logins += 1
 
     async def _put_if_empty(self, tokens: TokenSet) -> None:
         async with locked(self._store, self.log):

@@ -11,11 +11,12 @@ from uuid import UUID
 import attrs
 
 from ezeep_async._runtime.contained_tasks import ContainedTask
+from ezeep_async._text.redaction import clears_locals
 from ezeep_async._wire.uploads import Part
 from ezeep_async.blocking import portal
 from ezeep_async.blocking.descriptors import Twin, call, listing, shaped
 from ezeep_async.models.printing import JobStatus
-from ezeep_async.resources._sources import BLOCK, is_iterable_source, take
+from ezeep_async.resources._sources import BLOCK, Claim, is_iterable_source, take
 from ezeep_async.resources.printing import Printing, PrintJob
 
 
@@ -150,6 +151,7 @@ def _read_here(expression: str, chunks: Iterable[object], start: Callable[[Any],
     loop = portal.current()
     iterator = iter(chunks)
     exchange = loop.run(expression, _made, start)
+    claim = Claim(iterator)
     try:
         while loop.run(expression, exchange.step):
             while loop.run(expression, exchange.step, take(iterator, BLOCK)):
@@ -157,6 +159,8 @@ def _read_here(expression: str, chunks: Iterable[object], start: Callable[[Any],
     except BaseException:
         loop.run(expression, exchange.aclose)
         raise
+    finally:
+        claim.release()
     return loop.run(expression, exchange.outcome)
 
 
@@ -188,7 +192,8 @@ def _printing(
             job = portal.run(expression, start, source)
         return BlockingPrintJob(job, printing.source)
 
-    return shaped(func, body)
+    # The address of a document has secrets. Frames of the caller's own source keep their variables.
+    return shaped(func, body if "source" in signature.parameters else clears_locals(body))
 
 
 class BlockingPrinting:

@@ -13,7 +13,7 @@ class Printer:
     """A printer that the logged-in user may print to."""
 
     id: UUID
-    name: str
+    name: str = ""
     location: str = ""
     is_queue: bool = False
     """Whether it is a queue for pull printing: a job is stored until a person releases it at a printer.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
@@ -45,9 +44,8 @@ def _is_text(value: object) -> bool:
 
 
 def _is_side(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return False
-    return 0.05 < value <= LONGEST_SIDE_MM
+    # NaN compares false.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.05 < value <= LONGEST_SIDE_MM
 
 
 def _is_paper(value: object) -> bool:

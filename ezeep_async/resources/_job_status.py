@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Self
 
 from ezeep_async._runtime.running_time import RunningTimeout
+from ezeep_async._wire.responses import one_line, redact
 from ezeep_async.errors import EzeepError, JobTimeout, PrintFailed
 from ezeep_async.models.printing import JobStatus
 
@@ -90,13 +92,14 @@ async def wait_for_end(watch: JobWatch) -> JobStatus:
 
 def failed(what: str, status: JobStatus) -> PrintFailed:
     """The error for a final status."""
-    words = f"{status.meaning}, {status.text}" if status.text else status.meaning
+    text = one_line(redact(status.text, ()))
+    words = f"{status.meaning}, {text}" if text else status.meaning
     # The words for an unknown code contain it.
     code = "" if str(status.code) in status.meaning else f"code {status.code}, "
     return PrintFailed(f"{what}: {code}{words}", status=status)
 
 
 def _seconds(value: float, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]  # programs without a type checker
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:  # pyright: ignore[reportUnnecessaryIsInstance]  # programs without a type checker
         raise ValueError(f"{name} must be a number of seconds, more than 0, not {value!r}")
     return float(value)

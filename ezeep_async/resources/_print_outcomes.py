@@ -28,7 +28,8 @@ def accepted_job_id(request: Request, response: RawResponse, is_queue: bool) -> 
         raise _unknown(error, is_queue, error) from error
     if (job_id := job_id_in(body)) is not None:
         return job_id
-    if (status := status_in(body)) is not None:
+    # Of the redacted body: its message may contain the address of the document.
+    if (status := status_in(response.redacted_body())) is not None:
         raise _refusal(status, response)
     empty = UnexpectedResponse(
         f"{request.name}: the response has no id of a job",
@@ -42,7 +43,11 @@ def accepted_job_id(request: Request, response: RawResponse, is_queue: bool) -> 
 
 def file_id_to_repeat(error: Conflict, repeated: Mapping[str, str]) -> str | None:
     """The file id to ask for again, if the service says that it does not have the document yet."""
-    if error.status != 412 or (file_id_in(error.body) is None and status_in(error.body) is not None):
+    if (
+        error.status != 412
+        or job_id_in(error.body) is not None
+        or (file_id_in(error.body) is None and status_in(error.body) is not None)
+    ):
         return None
     return file_id_in(error.body) or repeated.get("fileid")
 

@@ -6,9 +6,11 @@ import asyncio
 import inspect
 import io
 import os
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeGuard, cast, runtime_checkable
+from typing import IO, Any, ClassVar, Protocol, TypeGuard, cast, runtime_checkable
+from weakref import WeakValueDictionary
 
 from ezeep_async._wire.uploads import Part
 from ezeep_async.errors import UploadExpired
@@ -62,8 +64,7 @@ class _Readable(Protocol):
 async def open_source(source: object) -> Source:
     """Open a source. Raises `TypeError` for what is none, `OSError` for a file that cannot be opened."""
     if isinstance(source, str | os.PathLike):
-        file = await asyncio.to_thread(Path(cast("str", source)).open, "rb")
-        return await _FileSource.measured(file, owned=True)
+        return await _FileSource.open(Path(cast("str", source)))
     if isinstance(source, bytes | bytearray | memoryview):
         view = memoryview(cast("bytes", source))
         return _BytesSource(view.cast("B") if view.c_contiguous else memoryview(view.tobytes()))
@@ -72,15 +73,39 @@ async def open_source(source: object) -> Source:
     if isinstance(source, _Readable):
         # A file object with async methods, such as anyio's, or an asyncio.StreamReader.
         if inspect.iscoroutinefunction(source.read):
-            return _StreamSource(_AsyncFileChunks(source))
-        return await _FileSource.measured(source, owned=False)
+            return _StreamSource(_AsyncFileChunks(source), Claim(source))
+        return await _FileSource.of(source)
     if isinstance(source, AsyncIterable):
-        return _StreamSource(_AsyncChunks(aiter(cast("AsyncIterable[object]", source))))
+        pieces = aiter(cast("AsyncIterable[object]", source))
+        return _StreamSource(_AsyncChunks(pieces), Claim(pieces))
     if isinstance(source, Iterable):
-        return _StreamSource(_Chunks(iter(cast("Iterable[object]", source))))
+        chunks = iter(cast("Iterable[object]", source))
+        return _StreamSource(_Chunks(chunks), Claim(chunks))
     raise TypeError(
         f"source must be a path, bytes, a binary file object or an iterable of bytes, not {type(source).__name__}"
     )
+
+
+class Claim:
+    """Keeps other calls from reading a file or an iterator. Raises `ValueError` if one reads it."""
+
+    _held: ClassVar[WeakValueDictionary[int, Claim]] = WeakValueDictionary()
+    """By the id of what is claimed. A claim that is not released ends with the source that has it."""
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, source: object) -> None:
+        self._source = source
+        with self._lock:
+            if id(source) in self._held:
+                raise ValueError(
+                    "source is being read by another call, so that each would print a part of it: pass its path or its content"
+                )
+            self._held[id(source)] = self
+
+    def release(self) -> None:
+        """Let other calls read it."""
+        if self._held.get(id(self._source)) is self:
+            del self._held[id(self._source)]
 
 
 class _BytesSource:
@@ -106,36 +131,68 @@ class _BytesSource:
 class _FileSource:
     """A file object, read in threads. The caller's own is neither closed nor read from before its position."""
 
-    def __init__(self, file: Any, *, owned: bool) -> None:
+    def __init__(self, file: Any, claim: Claim | None) -> None:
         self._file = file
-        self._owned = owned
+        self._claim = claim
+        """On the caller's own file. None for a file that was opened here."""
         self._start: int | None = None
         self.total: int | None = None
+        self._read = 0
         self._chunks = _FileChunks(file)
         self._stream = _StreamSource(self._chunks)
 
     @classmethod
-    async def measured(cls, file: Any, *, owned: bool) -> _FileSource:
-        """The source of a file, with its size where the file is seekable."""
+    async def open(cls, path: Path) -> _FileSource:
+        def opened() -> _FileSource:
+            source = cls(path.open("rb"), None)
+            try:
+                source._measure()
+            except BaseException:
+                source._file.close()
+                raise
+            return source
 
-        def measure() -> tuple[int, int] | None:
-            if not (hasattr(file, "seekable") and hasattr(file, "tell") and file.seekable() is True):
-                return None
-            start = file.tell()
-            file.seek(0, os.SEEK_END)
-            size = file.tell() - start
-            file.seek(start)
-            return start, max(0, size)
+        opening = asyncio.get_running_loop().run_in_executor(None, opened)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_opened)
+            raise
 
-        source = cls(file, owned=owned)
-        if (found := await asyncio.to_thread(measure)) is not None:
-            source._start, source.total = found
+    @classmethod
+    async def of(cls, file: object) -> _FileSource:
+        source = cls(file, claim := Claim(file))
+        try:
+            await asyncio.to_thread(source._measure)
+        except BaseException:
+            claim.release()
+            raise
         return source
 
+    def _measure(self) -> None:
+        file = self._file
+        if not (hasattr(file, "seekable") and hasattr(file, "tell") and file.seekable() is True):
+            return
+        start = file.tell()
+        try:
+            file.seek(0, os.SEEK_END)
+        except OSError:  # files in /proc have no end to go to
+            return
+        size = file.tell() - start
+        file.seek(start)
+        self._start, self.total = start, max(0, size)
+
     async def read(self) -> Part:
-        return await self._stream.read()
+        block = await self._stream.read()
+        self._read += len(block)
+        if not block and self.total is not None and self._read < self.total:
+            raise OSError(
+                f"the file became shorter while it was read: {self._read} of {self.total} bytes are left"
+            )
+        return block
 
     async def rewind(self) -> None:
+        self._read = 0
         if self._start is None:
             await self._stream.rewind()
         else:
@@ -144,9 +201,21 @@ class _FileSource:
             self._stream = _StreamSource(self._chunks)
 
     async def aclose(self) -> None:
-        if self._owned:
-            # In a thread: a read that was abandoned in one may still hold the lock of the file.
-            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._file.close))
+        if self._claim is not None:
+            self._claim.release()
+            return
+        reading = self._chunks.reading
+        if reading is not None and not reading.done():
+            # Abandoned in its thread, where it holds the lock of the file: that of a pipe may never end.
+            reading.add_done_callback(lambda _: self._file.close())
+            return
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._file.close))
+
+
+def _close_opened(opening: asyncio.Future[_FileSource]) -> None:
+    """Close the file of a cancelled caller."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()._file.close()  # pyright: ignore[reportPrivateUsage]
 
 
 class _ChunkReader(Protocol):
@@ -162,16 +231,16 @@ class _FileChunks:
 
     def __init__(self, file: Any) -> None:
         self._file = file
-        self._reading: asyncio.Future[object] | None = None
+        self.reading: asyncio.Future[object] | None = None
 
     async def settle(self) -> None:
         """Wait for the read of a cancelled task: it goes on in its thread, and moves the position of the file."""
-        if self._reading is not None:
-            await asyncio.wait({self._reading})
+        if self.reading is not None:
+            await asyncio.wait({self.reading})
 
     async def more(self, want: int) -> list[Part]:
-        self._reading = asyncio.get_running_loop().run_in_executor(None, self._file.read, want)
-        chunk = await asyncio.shield(self._reading)
+        self.reading = asyncio.get_running_loop().run_in_executor(None, self._file.read, want)
+        chunk = await asyncio.shield(self.reading)
         if chunk is None:
             raise ValueError("source is a file in non-blocking mode: pass its content instead")
         part = _checked(chunk)
@@ -222,8 +291,9 @@ class _StreamSource:
 
     total: int | None = None
 
-    def __init__(self, chunks: _ChunkReader) -> None:
+    def __init__(self, chunks: _ChunkReader, claim: Claim | None = None) -> None:
         self._chunks = chunks
+        self._claim = claim
         self._pending: list[Part] = []
         """Read from the chunks, and not returned yet."""
         self._kept: list[Part] | None = []
@@ -250,7 +320,8 @@ class _StreamSource:
         self._kept, self._kept_size = [], 0
 
     async def aclose(self) -> None:
-        pass
+        if self._claim is not None:
+            self._claim.release()
 
     def _take_block(self) -> Part:
         taken: list[Part] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Coroutine, Iterable
 from datetime import UTC, datetime
@@ -37,6 +38,8 @@ class Storage(Protocol):
 
 async def upload(api: Api, storage: Storage, source: Source, on_progress: Progress | None) -> str:
     """Upload a document, and return its file id."""
+    if on_progress is not None and (not callable(on_progress) or inspect.iscoroutinefunction(on_progress)):
+        raise TypeError("on_progress must be a plain function, which is not awaited")
     target = await _prepare(api)
     try:
         await _Upload(storage, source, target, on_progress).run()
@@ -131,8 +134,10 @@ async def _all_of(coroutines: Iterable[Coroutine[object, object, None]]) -> None
     """Run all of them concurrently. The first failure ends the others, and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
-            for each in coroutines:
-                group.create_task(contained(each))
+            tasks = [group.create_task(contained(each)) for each in coroutines]
     except BaseExceptionGroup as failed:
         first = failed.exceptions[0]
         raise (first.error if isinstance(first, Exiting) else first) from None
+    if any(task.cancelled() for task in tasks):
+        # The source or `on_progress` raised it: a task group takes such a task for one that has ended well.
+        raise asyncio.CancelledError

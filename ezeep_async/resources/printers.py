@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from uuid import UUID
 
 from ezeep_async._wire.printing import PRINTERS, printer_properties, printers_page, properties_request
@@ -29,14 +30,15 @@ def printer_id_of(printer_or_id: Printer | UUID | str) -> UUID:
 class Printers:
     """Printers of the logged-in user.
 
-    `get`, `find` and `properties` share what they read for 60 seconds; `list` always reads.
+    `get`, `find` and `properties` share what they read for 60 seconds, or until the next login; `list` always reads.
 
     Note:
         docs/ezeep-api.md#print-jobs
     """
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, logins: Callable[[], int] = lambda: 0) -> None:
         self._api = api
+        self._logins = logins
         self._fetch = page_fetcher(api, Printer, lambda _: PRINTERS, printers_page)
         self._printers: SharedReads[tuple[Printer, ...]] = SharedReads(LIFETIME_S)
         self._properties: SharedReads[PrinterProperties] = SharedReads(LIFETIME_S)
@@ -116,13 +118,13 @@ class Printers:
                 raise _not_found(f"the server has no properties of the printer {printer_id}")
             return found
 
-        return await self._properties.get(printer_id, read)
+        return await self._properties.get((self._logins(), printer_id), read)
 
     async def _known(self) -> tuple[Printer, ...]:
         async def read() -> tuple[Printer, ...]:
             return tuple((await self._fetch({}))[0]().results)
 
-        return await self._printers.get("", read)
+        return await self._printers.get(self._logins(), read)
 
 
 def _not_found(message: str) -> NotFound:

@@ -11,7 +11,7 @@ from uuid import UUID
 import attrs
 from yarl import URL
 
-from ezeep_async._text.redaction import Secret
+from ezeep_async._text.redaction import Secret, clears_locals
 from ezeep_async._wire.print_options import wire_properties
 from ezeep_async._wire.printing import (
     CONFIGURATION,
@@ -197,6 +197,7 @@ class Printing:
             await document.aclose()
         return await self._print(order, {"fileid": file_id}, is_queue)
 
+    @clears_locals
     async def print_url(
         self,
         url: str,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -172,6 +174,8 @@ class Reports:
         item = _checked_id(report_id)
         if not interval > 0:
             raise ValueError(f"interval must be more than 0, not {interval!r}")
+        if math.isnan(timeout):  # no comparison with it would end the loop, or sleep
+            raise ValueError("timeout must be a number of seconds, not NaN")
         limit, clock = RunningLimit(timeout), asyncio.get_running_loop().time
         is_last = timeout <= 0
         report: PrintReport | None = None
@@ -276,6 +280,11 @@ class _FileSink:
     def _open_file(self) -> IO[bytes]:
         if self._file is None:
             self._path = Path(os.path.realpath(self._path))  # a symbolic link stays one
+            if self._path.exists() and not (self._path.is_file() or self._path.is_dir()):
+                # The rename would replace a device or a pipe, such as /dev/null.
+                raise FileExistsError(
+                    errno.EEXIST, "not a regular file, so it is not replaced", str(self._path)
+                )
             number, name = tempfile.mkstemp(".part", f".{self._path.name}.", self._path.parent)
             self._file, self._part = os.fdopen(number, "wb"), Path(name)
         return self._file

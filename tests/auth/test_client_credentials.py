@@ -258,3 +258,16 @@ async def test_revoke_logs_out(sandbox: Sandbox) -> None:
         assert await store.load() is None
         with pytest.raises(ReauthorizationRequired):
             await session.accounts.me()
+
+
+async def test_a_refusal_does_not_outlive_the_token_set(sandbox: Sandbox) -> None:
+    """After a new login nothing waits for the cool-down of the old one."""
+    app = OAuthApp(sandbox.oauth_app.client_id, SECRET)
+    async with EzeepSession(app, MemoryTokenStore(), endpoints=sandbox.endpoints, settings=QUICK) as session:
+        await session.oauth.login_with_client_credentials()
+        sandbox.behaviour.client_secret = "another-secret-of-the-app"
+        with pytest.raises(AuthenticationError, match="invalid_client"):
+            await session.oauth.refresh()
+        sandbox.behaviour.client_secret = SECRET
+        await session.oauth.login_with_client_credentials()
+        await session.oauth.refresh()

@@ -190,3 +190,21 @@ async def test_a_blocking_print_on_an_event_loop(server: Sandbox) -> None:
         with pytest.raises(BlockingCallError, match=r"await session\.printing\.print_file"):
             session.printing.print_file(source, "x" * 8 + "-0000-0000-0000-000000000000", type="pdf")
     await asyncio.to_thread(session.close)
+
+
+def test_two_calls_that_read_one_iterator(server: Sandbox, blocking: BlockingSession) -> None:
+    """The second one is refused: each would print a part of the document."""
+    printer = blocking.printers.find("Front desk laser")
+    refused: list[BaseException] = []
+
+    def chunks() -> Iterator[bytes]:
+        yield PDF
+        try:
+            blocking.printing.print_file(shared, printer, type="pdf")
+        except ValueError as error:
+            refused.append(error)
+
+    shared = chunks()
+    blocking.printing.print_file(shared, printer, type="pdf")
+    assert "another call" in str(refused[0])
+    assert [each.content for each in server.printed] == [PDF]

@@ -11,7 +11,7 @@ from helpers.stub_servers import Seen, Stub, session_on
 
 from ezeep_async import AmbiguousName, EzeepSession, NotFound, Printer, ServerError, Settings
 from ezeep_async.resources import printers
-from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox import SANDBOX_ADMIN, SANDBOX_PASSWORD, Sandbox
 
 
 GET = "GET /sfapi/GetPrinter/"
@@ -130,3 +130,30 @@ async def test_what_is_kept_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> Non
             )
     assert names == [("read 1", "read 2")] * 2 + [("read 3", "read 4")] * 2 + [("read 5", "read 6")]
     assert printers.LIFETIME_S == 60.0
+
+
+async def test_another_login_reads_again(session: EzeepSession, sandbox: Sandbox) -> None:
+    """What is kept belongs to the user who was logged in."""
+    printer = await session.printers.find("Front desk laser")
+    await session.printers.properties(printer)
+    sandbox.behaviour.password_grant = True
+    await session.oauth.login_with_password(SANDBOX_ADMIN, SANDBOX_PASSWORD)
+    await session.printers.find("Front desk laser")
+    await session.printers.properties(printer)
+    assert (sandbox.count(GET), sandbox.count(PROPERTIES)) == (2, 2)
+
+
+async def test_a_printer_without_a_name() -> None:
+    """Null is an empty name: it does not hide the other printers."""
+    rows = [{"id": str(UUID(int=1)), "name": None}, {"id": str(UUID(int=2)), "name": "Laser"}]
+    async with Stub(lambda _: web.json_response(rows)) as stub, session_on(stub.url) as session:
+        assert (await session.printers.find("Laser")).id == UUID(int=2)
+        assert (await session.printers.get(UUID(int=1))).name == ""
+
+
+async def test_properties_of_other_printers() -> None:
+    """A server that sends several, none of which is the wanted one, has none of it."""
+    rows = [{"Id": str(UUID(int=each)), "Name": "other", "Color": True} for each in (2, 3)]
+    async with Stub(lambda _: web.json_response(rows)) as stub, session_on(stub.url) as session:
+        with pytest.raises(NotFound):
+            await session.printers.properties(UUID(int=1))

@@ -405,3 +405,24 @@ async def test_a_cancelled_download_leaves_nothing(
                     await asyncio.sleep(0.05)
                     scope.cancel()
         assert [*tmp_path.iterdir()] == []
+
+
+async def test_a_time_limit_that_is_no_number(session: EzeepSession, sandbox: Sandbox) -> None:
+    """NaN never ends, and would ask without a pause."""
+    report = await session.reports.create("2026-10-01", "2026-11-01")
+    with pytest.raises(ValueError, match="timeout"):
+        async with asyncio.timeout(2):
+            await session.reports.wait(report.id, timeout=float("nan"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
+async def test_a_pipe_or_a_device_is_not_replaced(
+    session: EzeepSession, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Such as /dev/null, which an administrator may replace."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(FileExistsError, match="regular file"):
+        await session.reports.download(await ready(session, sandbox), path)
+    assert path.is_fifo()
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]

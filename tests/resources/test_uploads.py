@@ -572,3 +572,36 @@ async def test_a_cancelled_upload(session: EzeepSession, sandbox: Sandbox, size:
         hold.release()
     await printed(session, content(size))
     assert len(sandbox.printed) == 1
+
+
+@pytest.mark.parametrize("wrong", [5, asyncio.sleep])
+async def test_a_progress_that_is_no_plain_function(
+    session: EzeepSession, sandbox: Sandbox, laser: Printer, wrong: Any
+) -> None:
+    """It is refused before anything is uploaded: a coroutine would never be awaited."""
+    with pytest.raises(TypeError, match="on_progress"):
+        await session.printing.print_file(b"x", laser, type="pdf", on_progress=wrong)
+    assert not uploads(sandbox)
+    assert sandbox.count(PREPARE) == 0
+
+
+@pytest.mark.parametrize("where", ["source", "progress"])
+async def test_a_part_of_a_document_is_never_printed(
+    session: EzeepSession, sandbox: Sandbox, laser: Printer, small_blocks: None, where: str
+) -> None:
+    """A `CancelledError` of the source, or of `on_progress`, ends the upload like every other exception."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(9):
+            if where == "source" and number == 6:
+                raise asyncio.CancelledError
+            yield bytes(SMALL)
+
+    def on_progress(sent: int, _: int | None) -> None:
+        if where == "progress" and sent >= 2 * SMALL:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await session.printing.print_file(pieces(), laser, type="pdf", on_progress=on_progress)
+    assert not sandbox.printed
+    assert sandbox.count(PRINT) == 0

@@ -322,3 +322,19 @@ async def test_a_response_of_another_shape() -> None:
     async with Stub(lambda _: web.json_response({"endpoints": []})) as stub, session_on(stub.url) as session:
         with pytest.raises(UnexpectedResponse):
             await session.webhooks.list().collect()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"basic": {"password": "stored-elsewhere"}},
+        {"results": [{"webhook_password": "stored-elsewhere"}]},
+        {"basicPassword": "stored-elsewhere"},
+    ],
+)
+async def test_a_password_under_another_name(body: Any) -> None:
+    """The shape of a listing is not documented. A password in it is redacted, whatever its field is called."""
+    async with Stub(lambda _: web.json_response(body)) as stub, session_on(stub.url) as session:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await session.webhooks.get(uuid4())
+    assert "stored-elsewhere" not in repr(vars(caught.value))

@@ -172,3 +172,35 @@ def test_a_paper_name_in_another_case_must_be_unique() -> None:
     assert wire_properties(PrintOptions(paper="Letter"), twice)["paperid"] == 2
     with pytest.raises(UnsupportedOption):
         wire_properties(PrintOptions(paper="letter"), twice)
+
+
+@pytest.mark.parametrize("paper", [(10**400, 1), (1, -(10**400))])
+def test_a_size_that_is_no_float(paper: Any) -> None:
+    """A `ValueError` like every other wrong value."""
+    with pytest.raises(ValueError, match="paper"):
+        PrintOptions(paper=paper)
+
+
+def test_a_tray_without_a_name() -> None:
+    """It is chosen by its index; an empty name is not sent."""
+    printer = attrs.evolve(PRINTER, trays=(Tray(5, ""),))
+    assert wire_properties(PrintOptions(tray=5), printer) == {"defaultSource": 5}
+
+
+def test_orientations_in_another_case() -> None:
+    """The words of a driver."""
+    printer = attrs.evolve(PRINTER, orientations=("Portrait",))
+    assert wire_properties(PrintOptions(orientation="portrait"), printer) == {"orientation": 1}
+    with pytest.raises(UnsupportedOption):
+        wire_properties(PrintOptions(orientation="landscape"), printer)
+
+
+def test_a_printer_with_very_many_papers() -> None:
+    """The message is bounded and has no control characters; the error has all names."""
+    papers = tuple(PaperFormat(each, f"paper {each}", 1, 1) for each in range(5000))
+    printer = attrs.evolve(PRINTER, name="Front\x1b[2J\ndesk", papers=papers)
+    with pytest.raises(UnsupportedOption) as caught:
+        wire_properties(PrintOptions(paper="A4"), printer)
+    assert len(str(caught.value)) < 3000
+    assert str(caught.value).isprintable()
+    assert len(caught.value.available) == 5000

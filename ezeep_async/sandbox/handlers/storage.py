@@ -174,7 +174,7 @@ def _decoded_size(block_id: str) -> int:
     """The length of a block id before its encoding; 0: it is not valid. A blank was a "+" that was not quoted."""
     try:
         return len(base64.b64decode(block_id, validate=True))
-    except ValueError:  # binascii.Error is one
+    except ValueError:  # also for what is not ASCII
         return 0
 
 

@@ -273,3 +273,25 @@ async def test_nothing_was_printed(session: aiohttp.ClientSession):
             "No fault is waiting.",
         ):
             assert sentence in text
+
+
+async def test_a_token_that_is_not_ascii(reader: Reader):
+    assert await reader.press("expire-tokens", token="\u00e9") == 403
+
+
+async def test_a_number_that_is_too_long(reader: Reader):
+    assert (await reader.get(f"/sandbox/documents/{'9' * 5000}")).status == 404
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=x",
+        "application/x-www-form-urlencoded; charset=odd",
+    ],
+)
+async def test_a_form_that_cannot_be_read(reader: Reader, kind: str):
+    url = reader.sandbox.endpoints.account + "/sandbox/actions"
+    async with reader.session.post(url, data=b"token=x", headers={"Content-Type": kind}) as response:
+        assert response.status == 400
