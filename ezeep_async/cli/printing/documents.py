@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import shlex
@@ -169,7 +170,9 @@ class Run:
             async with asyncio.TaskGroup() as group:
                 for document in self._documents:
                     self._tasks[document] = group.create_task(self._print(document))
-        if self._logged_out is not None and not any(each.job for each in self._documents):
+        if self._logged_out is not None and all(
+            each.outcome in {"failed", "not_sent"} and each.job is None for each in self._documents
+        ):
             raise self._logged_out
         return ending.number
 
@@ -313,7 +316,9 @@ def _is_read_once(source: str) -> bool:
     if source == STDIN:
         return True
     mode = Path(source).stat().st_mode
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), source)
+    return not stat.S_ISREG(mode)
 
 
 def _megabytes(sent: int, size: int | None) -> str:
