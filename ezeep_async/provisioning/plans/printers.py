@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import attrs
 
+from ezeep_async._wire.group_names import shown
 from ezeep_async.models.assignments import PrinterAssignment
 from ezeep_async.provisioning.inputs.problems import PROBLEMS_SHOWN, InvalidInput, Problem
 from ezeep_async.provisioning.names import is_hyphenated_uuid, normalize_printer, shortened
-from ezeep_async.provisioning.plans.changes import ChangeAssignments, HeldBack, TargetGroup
+from ezeep_async.provisioning.plans.changes import ChangeAssignments, HeldBack, TargetGroup, described
 from ezeep_async.provisioning.wording import some
 
 
@@ -33,6 +35,8 @@ class PrinterChanges:
     """Number of distinct assignments in the input."""
     count_now: int = 0
     """Number of assignments of the named groups."""
+    notes: tuple[str, ...] = ()
+    """For each name of several printers: which of them the plan changes."""
 
 
 def compare_printers(
@@ -93,7 +97,28 @@ def compare_printers(
         {group_id: frozenset(ids) for group_id, ids in wanted.items()},
         count,
         count_assignments(printers, named),
+        tuple(_namesake_notes(changes, printers)),
     )
+
+
+def _namesake_notes(
+    changes: Sequence[ChangeAssignments], printers: Iterable[PrinterAssignment]
+) -> Iterator[str]:
+    """Tell printers of one name apart: changes are shown with the names of printers."""
+    if not changes:
+        return
+    times = Counter(normalize_printer(printer.printer_name) for printer in printers)
+    namesakes: dict[str, list[str]] = {}
+    for change in changes:
+        name = normalize_printer(change.printer)
+        if times[name] > 1:
+            namesakes.setdefault(name, []).append(
+                f"{change.printer_id} ({described(change.add, change.remove)})"
+            )
+    for name, changed in namesakes.items():
+        yield (
+            f"{times[name]} printers have the name {shown(shortened(name))}. The plan changes {some(changed)}"
+        )
 
 
 def count_assignments(printers: Iterable[PrinterAssignment], groups: Iterable[UUID]) -> int:

@@ -273,3 +273,19 @@ async def test_plans_are_saved_and_read(
     assert document["version"] == 2
     assert not {"printers", "assignments", "assignments_now"} & document.keys()
     assert Plan.from_json(members_only.to_json()) == members_only
+
+
+async def test_printers_of_one_name_are_told_apart(sandbox: Sandbox, session: EzeepSession) -> None:
+    """Changes are shown with names: a note says which printer of that name a change is for."""
+    for name in ("A", "B"):
+        sandbox.organization.add_group(name)
+    first, second = printer(sandbox, "Twin", "A"), printer(sandbox, "Twin", "A")
+    printer(sandbox, "Other", "A")
+    plan = await session.provisioning.plan(
+        wanting({"A": [str(first.id)], "B": [str(first.id)]}), mode="exact", max_removals=5
+    )
+    assert plan.notes == (
+        f"2 printers have the name 'Twin'. The plan changes {first.id} (add to 'B'), {second.id} (remove from 'A')",
+    )
+    assert next(plan.diff()) == f"! {plan.notes[0]}"
+    (await session.provisioning.apply(plan)).raise_for_failures()
