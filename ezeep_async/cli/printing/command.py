@@ -112,17 +112,18 @@ async def print_documents(
         )
         with progress.document_bars() as bars:
             signal = await Run(session, documents, orders, bars).run()
-    try:
-        if as_json:
-            write_json(to_json([each.record() for each in documents]))
-        else:
-            screen.table(("document", "outcome", "pages", "job"), [each.row() for each in documents])
-            screen.flush()
-    finally:  # also if nothing reads the table
-        _complain(documents)
-        if signal:
-            sent = sum(each.job is not None for each in documents)
-            complain(f"interrupted: {sent} of {counted(len(documents), 'document')} sent")
+        # Before the session is closed: closing may fail, or be interrupted.
+        try:
+            if as_json:
+                write_json(to_json([each.record() for each in documents]))
+            else:
+                screen.table(("document", "outcome", "pages", "job"), [each.row() for each in documents])
+                screen.flush()
+        finally:  # also if standard output is closed
+            _complain(documents)
+            if signal:
+                sent = sum(each.job is not None for each in documents)
+                complain(f"interrupted: {sent} of {counted(len(documents), 'document')} sent")
     return 0 if all(each.is_good for each in documents) else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import shlex
@@ -313,12 +314,14 @@ def _check_type(orders: Orders, path: str | None) -> str | None:
 
 
 def _source_of(path: str) -> str | IO[bytes] | Pipe:
-    """The source of a document: `Pipe` for what can be read once. Raises `OSError` for a file that is not there."""
+    """The source of a document: `Pipe` for what can be read once. Raises `OSError` for a file that cannot be read."""
     if path == STDIN:
         is_file = stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
         return sys.stdin.buffer if is_file else Pipe(path)
     mode = Path(path).stat().st_mode
-    return path if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else Pipe(path)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return path if stat.S_ISREG(mode) else Pipe(path)
 
 
 def _megabytes(sent: int, size: int | None) -> str:

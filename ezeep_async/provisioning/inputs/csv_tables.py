@@ -31,6 +31,8 @@ _LINE_BREAK = "a line break inside a quoted cell: names and addresses have none,
 
 @attrs.frozen
 class _Header:
+    text: str
+    """The line, without its BOM."""
     delimiter: str
     columns: list[str]
     """Column names; empty for a column without a name."""
@@ -73,7 +75,13 @@ def write_csv(groups: Mapping[str, Iterable[str]], file: TextIO, column: Kind = 
     checked = collector.finish(column)
     file.write(csv_line((GROUP, column), "\n"))
     for name, items in checked.items():
-        file.writelines(csv_line((name, item), "\n") for item in items)
+        file.writelines(_line(name, item, column) for item in items)
+
+
+def _line(name: str, item: str, column: Kind) -> str:
+    if (name, item) == (GROUP, column):  # the reader would skip it as the header of a second file
+        return f'"{name}","{item}"\n'
+    return csv_line((name, item), "\n")
 
 
 def _read_header(lines: Sequence[bytes], number: int, collector: Collector) -> _Header | None:
@@ -96,7 +104,7 @@ def _read_header(lines: Sequence[bytes], number: int, collector: Collector) -> _
     named = next((name for name in (GROUP, GROUPS) if name in columns), None)
     if named is None or item not in columns:
         return None
-    return _Header(delimiter, columns, named, item)
+    return _Header(_header_text(text), delimiter, columns, named, item)
 
 
 def _read_rows(lines: Sequence[bytes], first: int, header: _Header, collector: Collector) -> None:
@@ -119,7 +127,10 @@ def _read_rows(lines: Sequence[bytes], first: int, header: _Header, collector: C
         else:
             # Files that were joined repeat the header, with or without a BOM.
             is_header = (
-                header.item in text.casefold() and _column_names(text, header.delimiter) == header.columns
+                header.item in text.casefold()
+                and _column_names(text, header.delimiter) == header.columns
+                # A group may be named "Group" and its printer "Printer". No member is named "Member".
+                and (header.item == MEMBER or _header_text(text) == header.text)
             )
             if any(map(str.strip, cells)) and not is_header:
                 _read_row(cells, header, number, collector)
@@ -156,6 +167,10 @@ def _read_row(cells: list[str], header: _Header, number: int, collector: Collect
         names = [collector.check_group(name, number) for name in named.split(GROUP_SEPARATOR)]
     for group in names:
         collector.add_pair(group, item, table)
+
+
+def _header_text(line: str) -> str:
+    return line.removeprefix(_BOM).strip()
 
 
 def _column_names(text: str, delimiter: str) -> list[str]:

@@ -83,7 +83,7 @@ class ChangeMemberships:
         return self.user_id
 
     def __str__(self) -> str:
-        return f"{self.member}: {_listed(self.add, self.remove)}"
+        return f"{self.member}: {described(self.add, self.remove)}"
 
 
 @attrs.frozen
@@ -111,10 +111,11 @@ class ChangeAssignments:
         return self.printer_id
 
     def __str__(self) -> str:
-        return f"printer {self.printer}: {_listed(self.add, self.remove)}"
+        return f"printer {self.printer}: {described(self.add, self.remove)}"
 
 
-def _listed(add: Iterable[TargetGroup], remove: Iterable[TargetGroup]) -> str:
+def described(add: Iterable[TargetGroup], remove: Iterable[TargetGroup]) -> str:
+    """Describe a change of groups, for messages."""
     parts = [
         f"{verb} {', '.join(repr(group.name) for group in groups)}"
         for verb, groups in (("add to", add), ("remove from", remove))

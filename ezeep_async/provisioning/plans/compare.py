@@ -170,7 +170,7 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
         skipped=tuple(found.skipped),
         waiting=tuple(found.waiting),
         held_back=(*found.held_back, *printers.held_back),
-        notes=tuple(notes),
+        notes=(*notes, *printers.notes),
         kept_users=found.protected_users,
         kept_groups=found.protected_groups,
         allow_external=rules.allow_external,

@@ -223,7 +223,7 @@ def _totals(plan: Plan) -> str:
 
 def _rules(plan: Plan) -> str:
     limit = (
-        f"{plan.max_removals:.4g} in all"
+        f"{plan.max_removals:.0f} in all"
         if plan.max_removals >= 1 or not plan.max_removals
         else f"{plan.max_removals * 100:.4g} % of what the groups have now, at least five of each kind"
     )

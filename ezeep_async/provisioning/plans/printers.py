@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import attrs
 
+from ezeep_async._wire.group_names import shown
 from ezeep_async.models.assignments import PrinterAssignment
 from ezeep_async.provisioning.inputs.problems import PROBLEMS_SHOWN, InvalidInput, Problem
 from ezeep_async.provisioning.names import is_hyphenated_uuid, normalize_printer, shortened
-from ezeep_async.provisioning.plans.changes import ChangeAssignments, HeldBack, TargetGroup
+from ezeep_async.provisioning.plans.changes import ChangeAssignments, HeldBack, TargetGroup, described
 from ezeep_async.provisioning.wording import some
 
 
 SIMILAR_SHOWN = 3
 """Close matches of an unknown name in its message."""
+NAMES_SEARCHED = 20_000
+"""Names that are compared for close matches, for all messages together. 10 000 take about 0.3 s."""
 
 
 @attrs.frozen
@@ -31,6 +35,8 @@ class PrinterChanges:
     """Number of distinct assignments in the input."""
     count_now: int = 0
     """Number of assignments of the named groups."""
+    notes: tuple[str, ...] = ()
+    """For each name of several printers: which of them the plan changes."""
 
 
 def compare_printers(
@@ -91,7 +97,28 @@ def compare_printers(
         {group_id: frozenset(ids) for group_id, ids in wanted.items()},
         count,
         count_assignments(printers, named),
+        tuple(_namesake_notes(changes, printers)),
     )
+
+
+def _namesake_notes(
+    changes: Sequence[ChangeAssignments], printers: Iterable[PrinterAssignment]
+) -> Iterator[str]:
+    """Tell printers of one name apart: changes are shown with the names of printers."""
+    if not changes:
+        return
+    times = Counter(normalize_printer(printer.printer_name) for printer in printers)
+    namesakes: dict[str, list[str]] = {}
+    for change in changes:
+        name = normalize_printer(change.printer)
+        if times[name] > 1:
+            namesakes.setdefault(name, []).append(
+                f"{change.printer_id} ({described(change.add, change.remove)})"
+            )
+    for name, changed in namesakes.items():
+        yield (
+            f"{times[name]} printers have the name {shown(shortened(name))}. The plan changes {some(changed)}"
+        )
 
 
 def count_assignments(printers: Iterable[PrinterAssignment], groups: Iterable[UUID]) -> int:
@@ -124,6 +151,7 @@ def _problems(
     unfit: Mapping[str, Sequence[UUID]], groups: Mapping[str, Sequence[str]], names: Iterable[str]
 ) -> Iterator[Problem]:
     folded = {name.casefold(): name for name in names}
+    searches = min(PROBLEMS_SHOWN, max(1, NAMES_SEARCHED // max(1, len(folded))))
     for number, (text, ids) in enumerate(unfit.items()):
         place = f"(for {some([repr(shortened(name)) for name in groups[text]], SIMILAR_SHOWN)})"
         if ids:
@@ -132,8 +160,8 @@ def _problems(
             message = f"no printer has the id {text} {place}"
         else:
             message = f"no printer has the name {shortened(text)!r} {place}"
-            # The search takes long, and no message has more problems than this.
-            if number < PROBLEMS_SHOWN and (
+            # The search takes long, and blocks. No message has more problems than `PROBLEMS_SHOWN`.
+            if number < searches and (
                 alike := difflib.get_close_matches(text.casefold(), folded, SIMILAR_SHOWN)
             ):
                 message += f"; similar: {', '.join(repr(shortened(folded[each])) for each in alike)}"

@@ -174,7 +174,7 @@ async def test_several_documents_and_one_that_fails(capsys: Capture, sandbox: Sa
     assert lines[0] == "ezeep: absent.pdf: No such file or directory"
     assert lines[1].startswith("ezeep: image.xyz: the print service does not print files of the type 'xyz'")
     assert lines[2] == "ezeep: empty.txt: the source is empty: there is nothing to print"
-    assert lines[3] == "ezeep: .: the file type is not known: give --type pdf, or another type"
+    assert lines[3] == "ezeep: .: Is a directory"
     assert len(lines) == 4
 
 

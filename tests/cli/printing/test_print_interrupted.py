@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from helpers.command_line import ended, started
 
+from ezeep_async import EzeepSession, OutcomeUnknown, PrintJob, ReauthorizationRequired
 from ezeep_async.cli.printing.command import print_documents
+from ezeep_async.cli.printing.documents import Document, Run
 from ezeep_async.sandbox import Sandbox
 
 
@@ -135,3 +137,51 @@ async def test_documents_that_wait_for_their_turn_are_not_sent(
     outcomes = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
     assert outcomes == ["accepted"] * 4 + ["not sent"] * 3
     assert len(sandbox.printed) == 4
+
+
+async def test_the_outcome_is_shown_before_the_session_is_closed(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing may wait for a token exchange, and may fail."""
+
+    close = EzeepSession.aclose
+
+    async def aclose(session: EzeepSession) -> None:
+        await close(session)
+        raise OSError("the token file cannot be written")
+
+    monkeypatch.setattr(EzeepSession, "aclose", aclose)
+    with pytest.raises(OSError, match="token file"):
+        await print_documents("one.txt", printer=LASER)
+    assert capsys.readouterr().out.startswith("one.txt\tprinted\t")
+
+
+@pytest.mark.slow
+async def test_an_unknown_outcome_is_reported_if_standard_output_is_closed(
+    login: dict[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.faults.add(PRINT, status=502, times=None)
+    reading, writing = os.pipe()
+    os.close(reading)
+    async with started(
+        "print", "one.txt", "--printer", LASER, env=login, folder=tmp_path, stdout=writing
+    ) as process:
+        os.close(writing)
+        ran = await ended(process)
+    assert ran.code == 141
+    assert ran.err.startswith("ezeep: one.txt: ")
+
+
+async def test_a_login_that_has_ended_does_not_hide_an_unknown_outcome(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def send(_: Run, document: Document, __: object) -> PrintJob:
+        if document.source == "one.txt":
+            raise OutcomeUnknown("the response was lost")
+        raise ReauthorizationRequired("log in again")
+
+    monkeypatch.setattr(Run, "_send", send)
+    assert await print_documents("one.txt", "two.txt", printer=LASER) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "one.txt\tunknown\t\t\ntwo.txt\tfailed\t\t\n"
+    assert "one.txt: the response was lost" in shown.err

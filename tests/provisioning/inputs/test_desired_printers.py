@@ -193,3 +193,15 @@ def test_written_tables_are_read_again() -> None:
     write_csv(printers, file, column="printer")
     assert file.getvalue().startswith("group,printer\nFinance,'=1+1\n")
     assert parse(file.getvalue()).printers == printers
+
+
+def test_a_group_and_its_printer_that_are_named_like_the_header() -> None:
+    """Only the same line is the header of a joined file: a row that is lost would take a printer away in mode exact."""
+    printers = {"Group": ("Printer", "Laser"), "group": ("printer",)}
+    file = io.StringIO(newline="")
+    write_csv(printers, file, column="printer")
+    text = file.getvalue()
+    assert parse(text).printers == printers
+    joined = parse(f"{text}\ufeffgroup,printer\nSales,Label\n")
+    assert joined.printers == {**printers, "Sales": ("Label",)}
+    assert parse("Printer,Groups\nprinter,groups\n").printers == {"groups": ("printer",)}

@@ -9,6 +9,7 @@ import pytest
 from helpers.provisioned import LIST_PEOPLE, LIST_USERS, add_team, emails, group_named, writes
 
 from ezeep_async import ExternalGroup, EzeepSession, SafetyLimitExceeded
+from ezeep_async.models.assignments import PrinterAssignment
 from ezeep_async.provisioning import (
     ChangeAssignments,
     ChangeMemberships,
@@ -18,6 +19,8 @@ from ezeep_async.provisioning import (
     Plan,
     TargetGroup,
 )
+from ezeep_async.provisioning.plans import printers
+from ezeep_async.provisioning.plans.printers import compare_printers
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.sandbox.state.printers import SandboxPrinter
 
@@ -138,6 +141,20 @@ async def test_all_unknown_and_ambiguous_printers_are_reported_at_once(
     assert [change.subject for change in plan.changes] == ["Twin "]
 
 
+def test_the_search_for_similar_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It blocks the event loop: among many printers only the first messages have close matches."""
+    monkeypatch.setattr(printers, "NAMES_SEARCHED", 20)
+    known = [
+        PrinterAssignment(printer_id=UUID(int=number), printer_name=f"Laser {number}", assignments=())
+        for number in range(10)
+    ]
+    wanted = {"A": [f"Lasar {number}" for number in range(5)]}
+    with pytest.raises(InvalidInput) as caught:
+        compare_printers(wanted, known, {"A": TargetGroup("A")}, {}, exact=True)
+    messages = [problem.message for problem in caught.value.problems]
+    assert ["; similar: " in message for message in messages] == [True, True, False, False, False]
+
+
 async def test_the_share_counts_for_printers_by_themselves(sandbox: Sandbox, session: EzeepSession) -> None:
     """7-6: many memberships do not allow more removals of printers; a number counts for both together."""
     add_team(sandbox, 20, "A")
@@ -256,3 +273,19 @@ async def test_plans_are_saved_and_read(
     assert document["version"] == 2
     assert not {"printers", "assignments", "assignments_now"} & document.keys()
     assert Plan.from_json(members_only.to_json()) == members_only
+
+
+async def test_printers_of_one_name_are_told_apart(sandbox: Sandbox, session: EzeepSession) -> None:
+    """Changes are shown with names: a note says which printer of that name a change is for."""
+    for name in ("A", "B"):
+        sandbox.organization.add_group(name)
+    first, second = printer(sandbox, "Twin", "A"), printer(sandbox, "Twin", "A")
+    printer(sandbox, "Other", "A")
+    plan = await session.provisioning.plan(
+        wanting({"A": [str(first.id)], "B": [str(first.id)]}), mode="exact", max_removals=5
+    )
+    assert plan.notes == (
+        f"2 printers have the name 'Twin'. The plan changes {first.id} (add to 'B'), {second.id} (remove from 'A')",
+    )
+    assert next(plan.diff()) == f"! {plan.notes[0]}"
+    (await session.provisioning.apply(plan)).raise_for_failures()
