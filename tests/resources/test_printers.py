@@ -130,3 +130,12 @@ async def test_what_is_kept_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> Non
             )
     assert names == [("read 1", "read 2")] * 2 + [("read 3", "read 4")] * 2 + [("read 5", "read 6")]
     assert printers.LIFETIME_S == 60.0
+
+
+async def test_a_name_is_no_id(session: EzeepSession, sandbox: Sandbox) -> None:
+    """The message says how a printer is found by its name. Nothing is sent."""
+    with pytest.raises(ValueError, match=r"not 'Front desk laser'.*printers\.find\(name\)"):
+        await session.printers.properties("Front desk laser")
+    with pytest.raises(ValueError, match=r"printers\.find\(name\)"):
+        await session.printing.print_file(b"x", "Front desk laser", type="pdf")
+    assert sandbox.requests == []
