@@ -172,7 +172,7 @@ def test_models_errors_and_settings_know_nothing_above_them() -> None:
 
 @pytest.mark.parametrize("part", ["_wire", "models", "errors", "settings"])
 def test_the_wire_does_no_io(part: str) -> None:
-    """`wire/`, `models/` and `errors.py` import neither asyncio nor anyio nor aiohttp."""
+    """`wire/`, `models/` and `errors/` import neither asyncio nor anyio nor aiohttp."""
     wrong = [
         where
         for path in FILES

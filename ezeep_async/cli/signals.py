@@ -61,7 +61,10 @@ def cancel_on_signals() -> None:
     """From now on, let a signal cancel the running task instead of raising `Terminated` in the event loop."""
     import asyncio  # slow to import, and `ezeep --help` does without
 
-    _ending.task = asyncio.current_task()
+    _ending.task = task = asyncio.current_task()
+    # Python drops an exception that a handler raises inside a finalizer, such as one of an import.
+    if _ending.number and task is not None:
+        task.cancel()
 
 
 @contextlib.contextmanager

@@ -264,7 +264,9 @@ async def _carry_out(work: Callable[[], Coroutine[object, object, T]], outcome: 
         result = await work()
     except asyncio.CancelledError:
         outcome.cancel()
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # raised again in the caller
+    except GeneratorExit:  # the task was dropped with its event loop
+        raise
+    except BaseException as error:  # noqa: BLE001  # raised again in the caller
         if not outcome.cancelled():
             outcome.set_exception(error)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pty
 import signal
@@ -16,6 +17,7 @@ from helpers.organizations import PATCH
 from helpers.support import TOKEN, expired, open_session, put
 
 from ezeep_async import FileTokenStore
+from ezeep_async.cli.signals import Terminated, cancel_on_signals, signals_end
 from ezeep_async.sandbox import Sandbox
 
 
@@ -99,6 +101,21 @@ async def test_2_3_a_command_that_ignores_ctrl_c_ends_too(
     hold.release()
     assert await _code(process) == 143
     assert await works(sandbox, tmp_path)
+
+
+async def test_a_signal_whose_exception_was_lost_ends_the_command_before_its_first_wait() -> None:
+    """Its handler raises until the command has a task. Python drops that inside a finalizer, such as one of an import."""
+
+    async def command() -> None:
+        cancel_on_signals()
+        await asyncio.sleep(0)
+
+    with signals_end() as ending:
+        with contextlib.suppress(Terminated):
+            ending(signal.SIGTERM, None)
+        running = asyncio.ensure_future(command())
+        await asyncio.wait({running})
+    assert running.cancelled()
 
 
 async def test_2_3_a_signal_after_ctrl_c_interrupts_nothing(

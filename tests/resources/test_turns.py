@@ -74,7 +74,11 @@ async def test_a_turn_without_other_callers_does_not_wait(turns: Turns) -> None:
     assert len(queues) == 0
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt()])
+class Stopped(BaseException):
+    """As those of test frameworks and of other event loops, which no `except Exception` takes."""
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt(), Stopped()])
 async def test_the_error_of_a_write_reaches_its_caller_only(turns: Turns, error: BaseException) -> None:
     """`SystemExit` does not leave the task of the write, which would stop the event loop."""
 

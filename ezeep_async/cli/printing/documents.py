@@ -169,8 +169,11 @@ class Run:
             async with asyncio.TaskGroup() as group:
                 for document in self._documents:
                     self._tasks[document] = group.create_task(self._print(document))
-        if self._logged_out is not None and not any(each.job for each in self._documents):
-            raise self._logged_out
+        nothing_sent = all(
+            each.outcome in {"failed", "not_sent"} and not each.job for each in self._documents
+        )
+        if self._logged_out is not None and nothing_sent:
+            raise self._logged_out  # as in every command
         return ending.number
 
     def stop(self) -> None:

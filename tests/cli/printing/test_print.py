@@ -400,3 +400,14 @@ async def test_the_commands_of_the_documents(login: dict[str, str], sandbox: San
         ran = await ezeep(*shlex.split(command, comments=True)[1:], env=login, stdin="from a pipe")
         assert (ran.code, ran.err) == (0, ""), line
     assert sorted(printed.type for printed in sandbox.printed) == ["docx", "pdf", "pdf", "txt"]
+
+
+async def test_the_end_of_a_login_hides_no_unknown_outcome(capsys: Capture, sandbox: Sandbox) -> None:
+    """One document is sent and its response lost; the login ends before the other one."""
+    sandbox.faults.add("POST /sfapi/Print/", drop="after")
+    sandbox.faults.add("GET /sfapi/PrepareUpload/", nth=2, times=None, status=401)
+    sandbox.faults.add("POST /oauth/access_token/", times=None, status=400, body='{"error": "invalid_grant"}')
+    assert await print_documents("one.txt", "three.txt", printer=LASER) == 1
+    shown = capsys.readouterr()
+    assert sorted(line.split("\t")[1] for line in shown.out.splitlines()) == ["failed", "unknown"]
+    assert "may or may not be printed" in shown.err
