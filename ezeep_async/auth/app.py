@@ -35,7 +35,7 @@ class OAuthApp:
         client_secret: Client secret; may be empty.
         redirect_uri: One of the addresses registered for the client, exactly. None: no login in a browser.
         scope: OAuth scopes: text with spaces between them, or an iterable of str. Known are `printing`, `reporting`,
-            `webhooks` and `webhooks.readonly`.
+            `webhooks` and `webhooks.readonly`. Empty: the server chooses.
 
     Raises:
         ValueError: A value is not a str or has a control character, the client id is empty, or a scope contains white
@@ -146,7 +146,8 @@ def code_from_callback(callback_url: str, request: AuthorizationRequest) -> str:
         error, detail = (
             one_line(redact(text, secret)) for text in (error, query.get("error_description", ""))
         )
-        raise AuthorizationDenied(f"the login was declined: {with_code(error, detail)}", error=error)
+        hint = ". The client may not ask for all of OAuthApp(scope=...)" if error == "invalid_scope" else ""
+        raise AuthorizationDenied(f"the login was declined: {with_code(error, detail)}{hint}", error=error)
     if not (code := query.get("code")):
         raise AuthorizationDenied("the redirect has no authorization code: start again")
     return code

@@ -24,7 +24,10 @@ def printer_id_of(printer_or_id: Printer | UUID | str) -> UUID:
     """The id of a printer. Raises `ValueError` for what is none."""
     if isinstance(printer_or_id, Printer):
         return printer_or_id.id
-    return as_uuid(printer_or_id, "printer_or_id")
+    try:
+        return as_uuid(printer_or_id, "printer_or_id")
+    except ValueError as error:
+        raise ValueError(f"{error}: session.printers.find(name) finds a printer by its name") from None
 
 
 class Printers:

@@ -112,7 +112,7 @@ class Reports:
         (first, start_text), (last, end_text) = _checked_moment(start, "start"), _checked_moment(end, "end")
         if last <= first:
             raise ValueError(
-                f"end must be after start, {start_text}, not {end_text}: the period ends before it"
+                f"end must be after start, {start_text}, not {end_text}: it is the day, or time, after the period"
             )
         if delimiter not in {",", ";"}:
             raise ValueError(f'delimiter must be "," or ";", not {delimiter!r}')

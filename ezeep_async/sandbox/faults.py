@@ -12,6 +12,7 @@ from aiohttp import web
 
 from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.replies import JSON, encode, storage_error
+from ezeep_async.sandbox.scripts import Script
 
 
 Condition = Callable[[RecordedRequest], bool]
@@ -33,34 +34,13 @@ class Effect(TypedDict, total=False):
 
 
 @attrs.define(eq=False, kw_only=True)
-class _Script:
+class _Script(Script[RecordedRequest]):
     """Which requests a fault or a hold applies to."""
 
     route: str
-    nth: int = 1
-    times: int | None = None
-    when: Condition | None = None
-    calls: int = 0
-    """Number of requests at its route since it was added, as far as `when` is true for them."""
-    hits: int = 0
-    """Number of requests that it was applied to."""
-    removed: bool = False
 
-    def counts(self, request: RecordedRequest) -> bool:
-        """Count a request, and return whether the script applies to it."""
-        if self.removed or self.route != request.key or not (self.when is None or self.when(request)):
-            return False
-        self.calls += 1
-        return self.calls >= self.nth and (self.times is None or self.calls < self.nth + self.times)
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether it still applies to a coming request."""
-        return not self.removed and (self.times is None or self.calls < self.nth + self.times - 1)
-
-    def remove(self) -> None:
-        """Apply to no further request."""
-        self.removed = True
+    def _is_for(self, each: RecordedRequest) -> bool:
+        return self.route == each.key
 
 
 @attrs.define(eq=False, kw_only=True)

@@ -11,7 +11,14 @@ from helpers.browser import decide
 from helpers.support import TOKEN, expired, open_session
 from yarl import URL
 
-from ezeep_async import EzeepSession, MemoryTokenStore, OAuthApp, PermissionDenied, TokenSet
+from ezeep_async import (
+    AuthorizationDenied,
+    EzeepSession,
+    MemoryTokenStore,
+    OAuthApp,
+    PermissionDenied,
+    TokenSet,
+)
 from ezeep_async.sandbox import Sandbox
 
 
@@ -69,6 +76,16 @@ async def test_a_refresh_keeps_all_scopes(sandbox: Sandbox, blank: bool) -> None
         assert tokens.scope == BOTH
         assert (await session.oauth.refresh()).scope == BOTH
         assert await session.webhooks.list().collect() == []
+
+
+async def test_a_scope_that_the_client_may_not_ask_for(sandbox: Sandbox) -> None:
+    """The message names the argument to correct."""
+    sandbox.behaviour.scopes = ("printing",)
+    async with session_of(sandbox, BOTH) as session:
+        request = session.oauth.authorization_request()
+        with pytest.raises(AuthorizationDenied, match=r"invalid_scope.*OAuthApp\(scope=") as caught:
+            await session.oauth.complete(sandbox.approve(request.url), request)
+    assert caught.value.error == "invalid_scope"
 
 
 async def test_a_pairing_asks_for_all_scopes(sandbox: Sandbox) -> None:

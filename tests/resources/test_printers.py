@@ -157,3 +157,12 @@ async def test_properties_of_other_printers() -> None:
     async with Stub(lambda _: web.json_response(rows)) as stub, session_on(stub.url) as session:
         with pytest.raises(NotFound):
             await session.printers.properties(UUID(int=1))
+
+
+async def test_a_name_is_no_id(session: EzeepSession, sandbox: Sandbox) -> None:
+    """The message says how a printer is found by its name. Nothing is sent."""
+    with pytest.raises(ValueError, match=r"not 'Front desk laser'.*printers\.find\(name\)"):
+        await session.printers.properties("Front desk laser")
+    with pytest.raises(ValueError, match=r"printers\.find\(name\)"):
+        await session.printing.print_file(b"x", "Front desk laser", type="pdf")
+    assert sandbox.requests == []

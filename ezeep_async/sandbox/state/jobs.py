@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from datetime import datetime
 
 import attrs
 
 from ezeep_async.sandbox.behaviour import Clock
+from ezeep_async.sandbox.scripts import Script
 from ezeep_async.sandbox.state.organization import Person
 from ezeep_async.sandbox.state.printers import SandboxPrinter
 
@@ -63,36 +63,12 @@ def _pages_in(text: str, total: int) -> int:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Outcome:
+class Outcome(Script[Printed]):
     """The scripted statuses of jobs, from `Printing.script`. It counts its jobs: `calls`, `hits`."""
 
     final: int = 0
     text: str | None = None
     through: tuple[int | tuple[int, str], ...] = (1246, 129, 129, 129)
-    nth: int = 1
-    times: int | None = None
-    when: Callable[[Printed], bool] | None = None
-    calls: int = 0
-    """Number of jobs since it was added, as far as `when` is true for them."""
-    hits: int = 0
-    """Number of jobs that it was applied to."""
-    removed: bool = False
-
-    def counts(self, printed: Printed) -> bool:
-        """Count a job, and return whether the outcome applies to it."""
-        if self.removed or not (self.when is None or self.when(printed)):
-            return False
-        self.calls += 1
-        return self.calls >= self.nth and (self.times is None or self.calls < self.nth + self.times)
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether it still applies to a coming job."""
-        return not self.removed and (self.times is None or self.calls < self.nth + self.times - 1)
-
-    def remove(self) -> None:
-        """Apply to no further job."""
-        self.removed = True
 
 
 @attrs.define(eq=False, kw_only=True)
