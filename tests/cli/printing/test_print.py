@@ -332,7 +332,7 @@ async def test_a_lost_response_is_an_unknown_outcome(capsys: Capture, sandbox: S
     assert shown.out == "one.txt\tunknown\t\t\n"
     (line,) = shown.err.splitlines()
     assert line.startswith("ezeep: one.txt: the document may or may not be printed, ")
-    assert line.endswith("Do not print again before")
+    assert line.endswith("Print again only if it is not there")
 
 
 async def test_a_lost_response_of_a_pull_queue(capsys: Capture, sandbox: Sandbox) -> None:
@@ -340,14 +340,17 @@ async def test_a_lost_response_of_a_pull_queue(capsys: Capture, sandbox: Sandbox
     assert await print_documents("one.txt", "three.txt", printer="Pull queue", as_json=True) == 1
     shown = capsys.readouterr()
     assert sorted(each["outcome"] for each in json.loads(shown.out)) == ["queued", "unknown"]
-    assert "Look for it in ezeep jobs queued. Do not print again before" in shown.err
+    assert "Look for it in ezeep jobs queued. Print again only if it is not there" in shown.err
     assert len(sandbox.printed) == 2
 
 
 async def test_a_refused_job(capsys: Capture, sandbox: Sandbox) -> None:
     sandbox.faults.add("POST /sfapi/Print/", code=804)
     assert await print_documents("one.txt", printer=LASER) == 1
-    assert "one.txt: the print service refused the job: code 804" in capsys.readouterr().err
+    assert (
+        "one.txt: the print service refused the job: failed with the Windows error code 804"
+        in capsys.readouterr().err
+    )
     assert sandbox.printed == []
 
 
