@@ -13,10 +13,15 @@ import os
 import selectors
 import socket
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from datetime import datetime, tzinfo
 from typing import Any, Protocol
+
+
+IMPORT_WAIT_S = 10.0
+"""Longest delay of a fork by an import."""
 
 
 class Inherited(Protocol):
@@ -43,6 +48,15 @@ _watched: weakref.WeakSet[Inherited] = weakref.WeakSet()
 _loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 _tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+_importing = threading.RLock()
+
+
+def importing() -> contextlib.AbstractContextManager[object]:
+    """The lock to hold during an import in a thread of the SDK: a fork waits for its end.
+
+    A child in which a module is half imported never finishes that import: the thread that does it exists in the parent only.
+    """
+    return _importing
 
 
 def watch(owner: Inherited, loop: asyncio.AbstractEventLoop | None = None) -> None:
@@ -82,7 +96,18 @@ def at_end_of_child(callback: Callable[[], None]) -> None:
         util.Finalize(None, callback, exitpriority=-10)
 
 
+def _before_fork() -> None:
+    _importing.acquire(timeout=IMPORT_WAIT_S)
+
+
+def _after_fork_in_parent() -> None:
+    with contextlib.suppress(RuntimeError):  # an import took longer than the limit
+        _importing.release()
+
+
 def _after_fork_in_child() -> None:
+    global _importing  # noqa: PLW0603  # a thread that the child does not have may hold it
+    _importing = threading.RLock()
     owners, loops, tasks = list(_watched), list(_loops), list(_tasks)
     for each in (_watched, _loops, _tasks):
         each.clear()
@@ -153,4 +178,6 @@ def _give_own_descriptors(loop: asyncio.AbstractEventLoop, unregistered: set[int
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

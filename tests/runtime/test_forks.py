@@ -272,3 +272,44 @@ def test_5_3_a_child_that_is_forked_on_the_background_loop_ends() -> None:
         check=False,
     )
     assert sorted(done.stdout.splitlines()) == ["True 1", "ended"]
+
+
+SLOW_IMPORT = """
+import asyncio, importlib.abc, os, signal, sys, threading, time
+from ezeep_async import FileTokenStore
+
+begun = threading.Event()
+
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "filelock._core":
+            begun.set()
+            time.sleep(0.2)
+
+
+async def lock(name):
+    async with FileTokenStore(os.path.join(sys.argv[1], name)).lock():
+        pass
+
+
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=lambda: asyncio.run(lock("parent")))
+thread.start()
+begun.wait()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(10)
+    asyncio.run(lock("child"))
+    os._exit(0)
+thread.join()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_5_3_a_fork_during_the_first_refresh_does_not_hang_the_child(tmp_path: Path) -> None:
+    """A thread of the parent imports `filelock` then, and the child would wait for the end of that import."""
+    command = [sys.executable, "-c", SLOW_IMPORT, str(tmp_path)]
+    # Standard error may have a complaint of filelock, whose handlers for forks are registered between those of this fork.
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

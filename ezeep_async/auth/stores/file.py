@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from ezeep_async._runtime import forks
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async._text.cleaning import check_kind, checked_seconds, cleaned_path
 from ezeep_async._text.text_files import is_blank
@@ -141,7 +142,8 @@ class FileTokenStore(ThreadedStore):
         return Path(os.path.realpath(self._path))
 
     def _new_lock(self) -> BaseFileLock:
-        from filelock import FileLock  # slow to import, and not needed to read the file
+        with forks.importing():
+            from filelock import FileLock  # slow to import, and not needed to read the file
 
         # thread_local=False: one worker thread locks it, another one releases it.
         return FileLock(_lock_of(self._target()), mode=FILE_MODE, thread_local=False)
