@@ -403,7 +403,7 @@ class Printing:
         if (job_id := job_id_in(body)) is not None:
             return PrintJob(job_id, printer_id, is_queue, printing=self)
         # Of the redacted body: its message may contain the address of the document.
-        if (status := status_in(response.redacted_body())) is not None:
+        if (status := _refusal_in(response.redacted_body())) is not None:
             refusal = failed("the print service refused the job", status)
             refusal.request_id, refusal.attempts = response.request_id, response.attempts
             raise refusal
@@ -428,9 +428,15 @@ def _still_fetching(error: Conflict, repeated: Mapping[str, str]) -> str | None:
     return file_id_in(error.body) or repeated.get("fileid")
 
 
+def _refusal_in(body: object) -> JobStatus | None:
+    """The code of a refused job. One of success, or of a job in progress, without a job id, refuses nothing."""
+    status = status_in(body)
+    return status if status is not None and status.is_final and not status.succeeded else None
+
+
 def _refused(error: ApiError) -> EzeepError:
     """The error for a response that has no job: `PrintFailed` if it has a code of the print service."""
-    status = status_in(error.body)
+    status = _refusal_in(error.body)
     if status is None or job_id_in(error.body) is not None:
         return error
     refusal = failed("the print service refused the job", status)
