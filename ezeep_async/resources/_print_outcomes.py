@@ -29,7 +29,7 @@ def accepted_job_id(request: Request, response: RawResponse, is_queue: bool) -> 
     if (job_id := job_id_in(body)) is not None:
         return job_id
     # Of the redacted body: its message may contain the address of the document.
-    if (status := status_in(response.redacted_body())) is not None:
+    if (status := _refusal_in(response.redacted_body())) is not None:
         raise _refusal(status, response)
     empty = UnexpectedResponse(
         f"{request.name}: the response has no id of a job",
@@ -54,10 +54,16 @@ def file_id_to_repeat(error: Conflict, repeated: Mapping[str, str]) -> str | Non
 
 def refused(error: ApiError) -> EzeepError:
     """The error for a response that has no job: `PrintFailed` if it has a code of the print service."""
-    status = status_in(error.body)
+    status = _refusal_in(error.body)
     if status is None or job_id_in(error.body) is not None:
         return error
     return _refusal(status, error)
+
+
+def _refusal_in(body: object) -> JobStatus | None:
+    """The code of a refused job. One of success, or of a job in progress, without a job id, refuses nothing."""
+    status = status_in(body)
+    return status if status is not None and status.is_final and not status.succeeded else None
 
 
 def _refusal(status: JobStatus, response: RawResponse | ApiError) -> PrintFailed:

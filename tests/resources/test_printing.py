@@ -525,3 +525,17 @@ def test_jobs_are_equal_by_their_fields(session: EzeepSession) -> None:
     job = PrintJob("j", UUID(int=1), printing=session.printing)
     assert job == PrintJob("j", UUID(int=1), printing=EzeepSession(session._core.app).printing)
     assert repr(job) == f"PrintJob(id='j', printer_id={UUID(int=1)!r}, is_queue=False)"
+
+
+@pytest.mark.parametrize("http_status", [200, 500])
+@pytest.mark.parametrize("code", [0, 129, 1246])
+async def test_a_code_that_refuses_nothing(http_status: int, code: int) -> None:
+    """Success, or progress, but no job id: the document may be on paper, so this is no `PrintFailed`."""
+    body = {"code": code, "message": ""}
+    async with (
+        Stub(lambda _: web.json_response(body, status=http_status)) as stub,
+        session_on(stub.url) as session,
+    ):
+        with pytest.raises(OutcomeUnknown):
+            await session.printing.print_url("https://files.example/a.pdf", LASER, check=False)
+    assert len(stub.seen) == 1
