@@ -178,7 +178,8 @@ class DesiredState:
         - `member` and `groups`: one row per member. `;` separates the groups in a cell; quote the cell if `;` also
           separates the columns. An empty cell means no group and adds nothing to `rows`. A group whose name contains
           `;` needs the other header.
-        - `printer` instead of `member`: the printers of the groups. Members and printers need two files (`combined`).
+        - `printer` instead of `member`: the printers of the groups. Members and printers need two files (`combined`). A
+          repeated header is skipped only if it is the same line: a group "Group" may have a printer "Printer".
 
         Other columns are problems. Blank rows, blank columns without a name, and repeated headers of files that were
         joined are skipped. A group without members or printers needs another format, because a lost name must not empty a

@@ -183,6 +183,8 @@ def _verdict(plan: Plan) -> str:
 
 def _totals(plan: Plan) -> str:
     rows: list[tuple[str, int, int, str, str]] = []
+    # A number counts for both kinds together, a share for each by itself.
+    together = " in all" if plan.max_removals >= 1 and plan.has_members and plan.has_printers else ""
     for is_planned, name, added, removed, now, limit in (
         (
             plan.has_members,
@@ -203,7 +205,8 @@ def _totals(plan: Plan) -> str:
     ):
         if is_planned:
             is_undo = plan.mode == "undo"  # which has neither
-            rows.append((name, added, removed, "" if is_undo else str(now), "" if is_undo else str(limit)))
+            allowed = "" if is_undo else f"{limit}{together}"
+            rows.append((name, added, removed, "" if is_undo else str(now), allowed))
     created = sum(isinstance(change, CreateGroup) for change in plan.changes)
     deleted = sum(isinstance(change, DeleteGroup) for change in plan.changes)
     invited = sum(isinstance(change, InvitePerson) for change in plan.changes)

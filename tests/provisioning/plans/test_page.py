@@ -140,7 +140,8 @@ def test_a_plan_over_its_limits_says_so_first() -> None:
         (Plan(), "Nothing to change."),
         (Plan(changes=(DeleteGroup(UUID(int=1), "Old"),), mode="undo"), "deleted, unless it is in use"),
         (attrs.evolve(PLAN, max_removals=0), "0 in all"),
-        (attrs.evolve(PLAN, max_removals=123_456), "123456 in all"),
+        (attrs.evolve(PLAN, max_removals=123_456), "Removals allowed 123456 in all"),
+        (attrs.evolve(PLAN, max_removals=2), "\N{MINUS SIGN}1 12 2 in all"),
     ],
 )
 def test_other_plans(plan: Plan, says: str) -> None:
