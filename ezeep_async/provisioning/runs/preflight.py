@@ -244,6 +244,16 @@ def _problems(
             yield f"{change.subject} is protected: {reason}"
         if plan.mode != "undo" and any(target.id is None for target in change.remove):
             yield f"{change.subject} is removed from a group that has no id"
+        yield from _unnamed(plan, change)
+
+
+def _unnamed(plan: Plan, change: Regrouping) -> Iterator[str]:
+    """Describe removals from groups whose members or printers the plan does not have: its limit does not count them."""
+    if plan.mode == "exact":
+        named = plan.groups if isinstance(change, ChangeMemberships) else plan.printers.keys()
+        for target in change.remove:
+            if target.id is not None and target.id not in named:
+                yield f"{change.subject} is removed from {target.name!r}, which the plan does not name"
 
 
 def _printer_problems(

@@ -194,6 +194,25 @@ async def test_a_plan_that_was_edited_is_refused(sandbox: Sandbox, session: Ezee
     assert writes(sandbox) == []
 
 
+async def test_a_removal_from_a_group_that_the_plan_does_not_name_is_refused(
+    sandbox: Sandbox, session: EzeepSession
+) -> None:
+    """7-2, 7-5: in an edited plan. The limit does not count what such a group has."""
+    printer(sandbox, "Laser", "A", "B")
+    add_team(sandbox, 3, "Team")
+    other = {"name": "B", "id": str(group_named(sandbox, "B").id)}
+    members_of_one = DesiredState.from_mapping({"Team": emails(sandbox, 1)})
+    for plan in (
+        await planned(session, {"A": []}),
+        await session.provisioning.plan(members_of_one, mode="exact"),
+    ):
+        document = json.loads(plan.to_json())
+        next(each for each in document["changes"] if each["remove"])["remove"].append(other)
+        with pytest.raises(StalePlan, match="is removed from 'B', which the plan does not name"):
+            await session.provisioning.apply(Plan.from_json(json.dumps(document)))
+    assert writes(sandbox) == []
+
+
 async def test_a_printer_of_a_removal_that_is_gone_counts_as_removed(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
