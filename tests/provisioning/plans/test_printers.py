@@ -275,7 +275,7 @@ async def test_plans_are_saved_and_read(
     assert Plan.from_json(members_only.to_json()) == members_only
 
 
-async def test_printers_of_one_name_are_told_apart(sandbox: Sandbox, session: EzeepSession) -> None:
+async def test_printers_of_one_name_are_distinguished(sandbox: Sandbox, session: EzeepSession) -> None:
     """Changes are shown with names: a note says which printer of that name a change is for."""
     for name in ("A", "B"):
         sandbox.organization.add_group(name)
