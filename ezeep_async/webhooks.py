@@ -136,7 +136,7 @@ def verify_basic(headers: Headers, username: str, password: str) -> bool:
         raise ValueError("username or password contains a surrogate code point: check the settings")
     given = [value for name, value in headers.items() if str(name).lower() == "authorization"]
     # A mapping of a framework may have a list of values, or bytes.
-    header = given[0] if len(given) == 1 and isinstance(given[0], str) else ""  # pyright: ignore[reportUnnecessaryIsInstance]
+    header = given[0] if len(given) == 1 and isinstance(given[0], str) else ""  # pyright: ignore[reportUnnecessaryIsInstance]  # frameworks may give bytes
     scheme, _, text = header.partition(" ")
     try:
         credentials = base64.b64decode(text.strip(), validate=True) if scheme.lower() == "basic" else b""

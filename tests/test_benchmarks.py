@@ -59,7 +59,7 @@ def test_the_smallest_run_measures_everything(tmp_path: Path) -> None:
 
 
 def test_the_plot_is_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="only the group bench has the plot library")
     cost = {"cpu": 1e-4, "wall": 2e-4}
     entries = {name: {"rounds": [cost, cost]} for name in ("floor", "SDK", "requests")}
     curve = {"name": "users listed", "unit": "user", "label": "SDK", "contender": "SDK"}

@@ -96,7 +96,7 @@ WRONG: list[tuple[str, Callable[[Any], object], Any]] = [
     ("path must be a str or a pathlib.Path", DesiredState.from_csv, SECRET.encode()),
     ("path must be a str or a pathlib.Path", DesiredState.from_file, None),
     ("redirect_uris must be a tuple", lambda x: Sandbox(redirect_uris=x), "http://127.0.0.1:1/callback"),
-]  # fmt: skip
+]  # shorter than one item a line  # fmt: skip
 
 
 @pytest.mark.parametrize(("says", "make", "value"), WRONG)

@@ -103,7 +103,7 @@ def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", SNIPPETS[number]],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=15, check=False,
-    )  # fmt: skip
+    )  # shorter than one item a line  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
 
@@ -166,7 +166,7 @@ def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> 
     with subprocess.Popen(
         [sys.executable, "-c", snippet],
         cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+    ) as process:  # shorter than one item a line  # fmt: skip
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
         _, location = asyncio.run(decide(url))
@@ -186,7 +186,7 @@ def test_the_tests_of_ones_own_run(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:asyncio", "-p", "no:cacheprovider"],
         cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
+    )  # shorter than one item a line  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed" not in done.stdout
 

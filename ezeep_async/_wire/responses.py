@@ -255,7 +255,7 @@ def _is_code(value: object) -> bool:
 
 
 def _title_of(text: str) -> str:
-    """What a page from a proxy says in its title, or the storage as its code; a plain text as it is."""
+    """The title of an HTML page of a proxy, the code of an XML error of the storage, or else the text without changes."""
     if code := re.search(r"<Code>(\w{1,60})</Code>", text, re.ASCII):
         return code[1]
     if title := re.search(r"<title>([^<]{1,200})</title>", text, re.IGNORECASE):

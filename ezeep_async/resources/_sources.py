@@ -215,7 +215,7 @@ class _FileSource:
 def _close_opened(opening: asyncio.Future[_FileSource]) -> None:
     """Close the file of a cancelled caller."""
     if not opening.cancelled() and opening.exception() is None:
-        opening.result()._file.close()  # pyright: ignore[reportPrivateUsage]
+        opening.result()._file.close()  # pyright: ignore[reportPrivateUsage]  # of this module
 
 
 class _ChunkReader(Protocol):
@@ -234,7 +234,7 @@ class _FileChunks:
         self.reading: asyncio.Future[object] | None = None
 
     async def settle(self) -> None:
-        """Wait for the read of a cancelled task: it goes on in its thread, and moves the position of the file."""
+        """Wait for the read of a cancelled task. Its thread still reads, and moves the position of the file."""
         if self.reading is not None:
             await asyncio.wait({self.reading})
 

@@ -19,7 +19,7 @@ class Script(Generic[T]):
     times: int | None = None
     when: Callable[[T], bool] | None = None
     calls: int = 0
-    """Number of requests or jobs since it was added, as far as it is for them and `when` is true."""
+    """Number of requests or jobs since it was added that it applies to: those for which `when` is true."""
     hits: int = 0
     """Number of those that it was applied to."""
     removed: bool = False

@@ -142,7 +142,7 @@ def test_another_user_is_refused(tmp_path: Path, blocking: bool) -> None:
         (_set(_jwt("alice")), _set(_jwt("bob")), "another"),
         (_set(_jwt(5)), _set(_jwt(6)), "another"),
     ],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 async def test_what_is_known_of_two_token_sets(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, stored: TokenSet, given: TokenSet, outcome: str
 ) -> None:

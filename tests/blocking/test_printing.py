@@ -111,7 +111,7 @@ def test_errors(server: Sandbox, blocking: BlockingSession) -> None:
     with pytest.raises(UnsupportedFileType):
         blocking.printing.print_file(PDF, printer, type="zpl")
     with pytest.raises(TypeError):
-        blocking.printing.print_file(PDF)  # type: ignore[call-arg]
+        blocking.printing.print_file(PDF)  # type: ignore[call-arg]  # wrong on purpose
     server.printing.script(3011)
     job = blocking.printing.print_file(PDF, printer, type="pdf")
     with pytest.raises(JobTimeout):
@@ -158,7 +158,7 @@ def test_an_iterable_that_fails(server: Sandbox, blocking: BlockingSession) -> N
     with pytest.raises(KeyError, match="mine"):
         blocking.printing.print_file(broken(), printer, type="pdf")
     with pytest.raises(TypeError, match="bytes"):
-        blocking.printing.print_file(iter([5]), printer, type="pdf")  # type: ignore[list-item]
+        blocking.printing.print_file(iter([5]), printer, type="pdf")  # type: ignore[list-item]  # wrong on purpose
     with pytest.raises(UnsupportedFileType):
         blocking.printing.print_file(iter([b"x"]), printer, type="zpl")
 

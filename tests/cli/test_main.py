@@ -57,7 +57,7 @@ def test_a_command_runs_on_uvloop_where_it_is_installed(
     installed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if installed:
-        made = pytest.importorskip("uvloop").new_event_loop()
+        made = pytest.importorskip("uvloop", reason="the extra fast is not installed").new_event_loop()
     else:
         made = asyncio.new_event_loop()
         monkeypatch.setitem(sys.modules, "uvloop", None)

@@ -44,7 +44,7 @@ COMMANDS = {
 def _event_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test on both event loops: the command uses uvloop where it is installed."""
     if request.param == "uvloop":
-        pytest.importorskip("uvloop")
+        pytest.importorskip("uvloop", reason="the extra fast is not installed")
     if "EVENT_LOOP" not in os.environ:  # otherwise the suite has chosen the event loop
         monkeypatch.setenv("EVENT_LOOP", request.param)
         monkeypatch.setenv("PYTHONPATH", str(LOOPS), prepend=os.pathsep)

@@ -28,7 +28,7 @@ SHAPES: list[Any] = [
 CLASSES = {
     errors.ApiError, errors.BadRequest, errors.PermissionDenied, errors.NotFound, errors.Conflict, errors.RateLimited,
     errors.ServerError, errors.UnexpectedResponse, errors.UnexpectedRedirect,
-}  # fmt: skip
+}  # shorter than one item a line  # fmt: skip
 
 
 @given(status=statuses, given=headers, body=bodies(*SHAPES))
@@ -64,7 +64,7 @@ def test_8_3_fuzz_an_error_that_repeats_a_secret_does_not_show_it(data: Any, pad
                 ['{"detail":"you sent %s"}', '{"%s":["bad"]}', '{"error":"%s"}', '{"x":[{"y":["%s"]}]}', '["%s"]',
                  '"%s"', '{"message":{"%s":0}}', '{"detail":"%s"}']
             )
-        )  # fmt: skip
+        )  # shorter than one item a line  # fmt: skip
     body = b" " * padding + (shape % text).encode()
     text = shown(error_from(response(400, {"X-Debug": f"Bearer {secret}"}, body, SECRETS), NAME, 3))
     assert leaks(text) == []
@@ -93,7 +93,7 @@ def test_3_8_nesting_gives_the_same_error_at_any_stack_depth(word: str, depth: i
     | st.floats().map(str)
     | st.integers().map(str),
     now=st.datetimes(timezones=st.just(UTC)),
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 @example(value="Mon, 01 Jan 0001 00:00:00 +2359", now=datetime.max.replace(tzinfo=UTC))
 @example(value="1_0", now=datetime.min.replace(tzinfo=UTC))
 def test_6_1_fuzz_retry_after_is_seconds_or_nothing(value: str, now: datetime) -> None:

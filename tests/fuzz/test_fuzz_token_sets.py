@@ -53,7 +53,7 @@ ANSWER = {
 FORM = {
     "grant_type": "refresh_token", "scope": "printing", "refresh_token": SECRETS[0], "password": SECRETS[1],
     "code": SECRETS[2],
-}  # fmt: skip
+}  # shorter than one item a line  # fmt: skip
 REFUSALS: list[Any] = [
     {"error": "invalid_grant", "error_description": "used"},
     {"error": "authorization_pending"},
@@ -189,7 +189,7 @@ callbacks = (
         lambda pairs: "https://app.example/back?" + "&".join(f"{name}={value}" for name, value in pairs)
     )
     | st.sampled_from(["http://[::1/?state=x", "http://a:PLANTED-code/?state=x", "http://x:99999999/?code=PLANTED-code"])
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 
 
 @given(callback=callbacks)

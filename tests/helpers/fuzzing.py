@@ -34,7 +34,7 @@ json_values = st.recursive(
 junk = st.binary(max_size=200) | st.sampled_from(
     [b"", b" \r\n", b"null", b"{}", b"[]", b"[" * 5000, b'{"a":' * 900 + b"1" + b"}" * 900, b"\xef\xbb\xbf{}",
      b"1" * 5000, b"<html><title>Bad Gateway</title>", "{}".encode("utf-16"), b'"\\ud800"', b"1e999", b'{"a":1,"a":2}']
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 """Any bytes, and some that decoders are known to stumble over."""
 
 
@@ -144,10 +144,10 @@ headers = st.dictionaries(
     st.text(max_size=40)
     | st.sampled_from(["7", "1e5", "nan", "-1", "Wed, 21 Oct 2026 07:28:00 GMT", "Mon, 01 Jan 0001 00:00:00 +2359",
                        "https://x.example/a?code=1", "http://[", *SECRETS]),
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 statuses = st.sampled_from([200, 201, 204, 302, 400, 401, 403, 404, 405, 409, 412, 422, 429, 500, 502, 503, 504]) | (
     st.integers(0, 999)
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 oauth_paths = st.sampled_from([TOKEN_PATH, PAIR_PATH, REVOKE_PATH])
 
 

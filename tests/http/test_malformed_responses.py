@@ -95,7 +95,7 @@ FRAMING: dict[str, Play] = {
     "status 000": says(http(GROUP, status="000 What")),
     "a redirect to nowhere": says(http(b"", "Location: http://[::1", status="302 Found")),
     "a redirect in other letters": says(http(b"", "Location: http://\xff\xfe/", status="302 Found")),
-}  # fmt: skip
+}  # shorter than one item a line  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +166,7 @@ async def test_3_7_1_15_a_broken_response_is_one_clear_error(fault: str) -> None
         ("100 first", b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + OK + b"Content-Length: %d\r\n\r\n", b"", True),
         ("103 first", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + CHUNKED + b"%x\r\n", b"\r\n0\r\n\r\n", True),
     ],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 async def test_3_7_old_and_talkative_servers_are_understood(
     name: str, before: bytes, after: bytes, kept: bool
 ) -> None:

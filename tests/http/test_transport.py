@@ -291,7 +291,7 @@ GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nn
 
 @pytest.mark.parametrize(
     "answer", [b"", b"garbage\r\n\r\n", b"HTTP/9.9 what\r\n\r\n", CUT, CHUNKED, BAD_CHUNK, GZIP, b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000]
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 async def test_3_7_no_aiohttp_error_gets_out(answer: bytes) -> None:
     """3-7, 3-15: whatever a server does to HTTP, an `EzeepError` comes out, and no group of them."""
     async with RawServer(lambda number: answer or "close") as server:

@@ -313,7 +313,7 @@ ENDLESS: dict[str, Callable[[int, int], tuple[list[int], str | None]]] = {
     "one new row among known ones": lambda number, offset: ([*range(99), 99 + number], f"?limit=100&offset={offset + 100}"),
     "known rows": lambda number, offset: ([*range(100)], f"?limit=100&offset={offset + 100}"),
     "no rows": lambda number, offset: ([], f"?limit=100&offset={offset + 100}"),
-}  # fmt: skip
+}  # shorter than one item a line  # fmt: skip
 
 
 @pytest.mark.slow

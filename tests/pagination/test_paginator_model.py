@@ -67,12 +67,12 @@ def read(server: Server, size: int, concurrency: int = 1) -> tuple[list[int], Pa
 def test_4_1_complete_in_order_and_unique(
     rows: int, size: int, caps: list[int], concurrency: int, turns: list[int], link: str, count: Any,
     counts_differ_by: list[int], longer: int,
-) -> None:  # fmt: skip
+) -> None:  # shorter than one item a line  # fmt: skip
     """4-1, 4-2, 4-4, 4-6, 4-9: with any page sizes, counts and links: every row once, in the order of the server."""
     server = Server(
         list(range(rows)), caps=caps, turns=turns, link=link, count=count, counts_differ_by=counts_differ_by,
         longer=longer, most=(concurrency + 1) * (rows + 2),
-    )  # fmt: skip
+    )  # shorter than one item a line  # fmt: skip
     found, pager = read(server, size, concurrency)
     assert found == list(range(rows))
     assert pager.duplicates == 0
@@ -120,17 +120,17 @@ def test_4_11_other_parameters_than_offset(
 @example(
     rows=3, size=1, concurrency=1, turns=[0], count=None, ignores_offset=False, empty=frozenset({1}), last=None,
     longer=0, doubled=False, style="offset", caps=[12], link="documented", counts_differ_by=[0],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_4_6_a_server_that_contradicts_itself_is_a_loop_or_drift_or_harmless(
     rows: int, size: int, concurrency: int, turns: list[int], count: Any, ignores_offset: bool,
     empty: frozenset[int], last: int | None, longer: int, doubled: bool, style: Any, caps: list[int], link: str,
     counts_differ_by: list[int],
-) -> None:  # fmt: skip
+) -> None:  # shorter than one item a line  # fmt: skip
     """4-6: no endless reading, no error but `PaginationLoop`, no repeated row; with a true `count` a missing row is drift."""
     server = Server(
         list(range(rows)), style, caps, link, {}, count, counts_differ_by, ignores_offset, empty, last, longer,
         doubled, turns=turns, most=(concurrency + 1) * (2 * rows + 10),
-    )  # fmt: skip
+    )  # shorter than one item a line  # fmt: skip
     pager = Paginator(server.fetch, page_size=size, concurrency=concurrency)
     try:
         found = numbers(finish(pager.collect()))
@@ -154,7 +154,7 @@ def test_4_6_a_server_that_contradicts_itself_is_a_loop_or_drift_or_harmless(
 @given(
     rows=row_counts, size=sizes, caps=several_sizes, concurrency=concurrencies, turns=turns,
     what=changes("insert") | changes("delete") | BOTH_KINDS, count=st.sampled_from(["true", "true", "true", None]),
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_4_4_a_change_is_drift_unless_it_keeps_the_count(
     rows: int, size: int, caps: list[int], concurrency: int, turns: list[int], what: Any, count: Any
 ) -> None:
@@ -220,7 +220,7 @@ def readings(server: Server) -> list[set[int]]:
 @given(
     rows=row_counts, size=sizes, concurrency=concurrencies, turns=turns,
     what=changes("insert") | changes("delete") | BOTH_KINDS,
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_4_4_consistent_is_a_state_or_an_error(
     rows: int, size: int, concurrency: int, turns: list[int], what: Any
 ) -> None:
@@ -289,7 +289,7 @@ def test_4_4_consistent_refuses_a_server_that_contradicts_itself(lie: dict[str, 
 @given(
     rows=st.integers(1, 40), size=sizes, caps=several_sizes, concurrency=concurrencies, turns=turns,
     at=st.integers(0, 12), doubled=st.booleans(),
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_4_10_the_items_so_far_and_the_rest_are_complete(
     rows: int, size: int, caps: list[int], concurrency: int, turns: list[int], at: int, doubled: bool
 ) -> None:

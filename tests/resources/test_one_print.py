@@ -70,7 +70,7 @@ def small_blocks() -> Iterator[None]:
 async def tried(session: EzeepSession, source: object) -> PrintJob | EzeepError:
     try:
         printer = await session.printers.find("Front desk laser")
-        return await session.printing.print_file(source, printer, type="pdf")  # type: ignore[arg-type]
+        return await session.printing.print_file(source, printer, type="pdf")  # type: ignore[arg-type]  # wrong on purpose
     except EzeepError as error:
         return error
 
@@ -87,7 +87,7 @@ async def test_faults_at_every_step(script: list[tuple[str, int, int]], size: in
                 sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints,
                 settings=attrs.evolve(QUICK, retries=2),
             ) as session,
-        ):  # fmt: skip
+        ):  # shorter than one item a line  # fmt: skip
             for step, nth, number in script:
                 sandbox.faults.add(ROUTES[step], nth=nth, **FAULTS[number])
             outcome = await tried(session, iter([data[:100], data[100:]]) if is_stream else data)
@@ -203,6 +203,6 @@ def test_two_gibibytes_in_bounded_memory() -> None:
         out = subprocess.run(
             [sys.executable, "-c", UPLOADING, str(size)],
             input=json.dumps(job), capture_output=True, text=True, check=True,
-        ).stdout  # fmt: skip
+        ).stdout  # shorter than one item a line  # fmt: skip
         assert sandbox.printed[-1].size == size
     assert int(out) <= 30, out

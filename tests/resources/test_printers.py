@@ -63,7 +63,7 @@ async def test_a_name_that_no_printer_has(session: EzeepSession, sandbox: Sandbo
         await session.printers.get(UUID(int=7))
     for wrong in ("", None, 5):
         with pytest.raises(ValueError):
-            await session.printers.find(wrong)  # type: ignore[arg-type]
+            await session.printers.find(wrong)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="printer_id"):
         await session.printers.get("Front desk laser")
 

@@ -79,7 +79,7 @@ async def test_a_file_on_paper(
     assert printed.options == {
         "copies": 2, "duplex": True, "duplexmode": 2, "PageRanges": "1-2;5", "defaultSource": 259, "trayname": "Tray 1",
         "paper": "A4", "paperid": 9,
-    }  # fmt: skip
+    }  # shorter than one item a line  # fmt: skip
     assert body_of(sandbox)["printanddelete"] is True
     assert isinstance(job, PrintJob)
     assert (job.id, job.printer_id, job.is_queue) == (printed.job_id, laser.id, False)
@@ -244,7 +244,7 @@ async def one_print(sandbox: Sandbox, **changes: Any) -> PrintJob | EzeepError:
     [{"drop": "before"}, {"drop": "after"}, {"status": 500}, {"status": 502}, {"status": 504}, {"status": 503},
      {"status": 503, "processed": True}, {"status": 500, "processed": True}, {"status": 408}, {"body": "<html>", "content_type": "text/html"},
      {"body": "{}"}, {"body": ""}, {"status": 502, "body": '{"code": 502}'}, {"status": 599}],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 async def test_an_ambiguous_response_is_never_repeated(sandbox: Sandbox, fault: dict[str, Any]) -> None:
     """`OutcomeUnknown` with how to find out; one print request."""
     sandbox.faults.add(PRINT, times=None, **fault)
@@ -403,7 +403,7 @@ async def test_an_id_that_must_be_quoted(session: EzeepSession, sandbox: Sandbox
     assert (await session.printing.status(job.id[:-1] + "4")).code == 2
     for wrong in ("", None, 5):
         with pytest.raises(ValueError):
-            await session.printing.status(wrong)  # type: ignore[arg-type]
+            await session.printing.status(wrong)  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 409])

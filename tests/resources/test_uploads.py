@@ -277,7 +277,7 @@ async def test_an_error_of_the_progress_function_ends_the_upload(
     "fault",
     [{"drop": "upload"}, {"drop": "before"}, {"drop": "after"}, {"status": 500}, {"status": 503}, {"status": 429, "retry_after": 0.01},
      {"status": 500, "processed": True}],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 @pytest.mark.usefixtures("small_blocks")
 async def test_a_block_or_the_commit_is_repeated(
     session: EzeepSession, sandbox: Sandbox, nth: int, fault: dict[str, Any]

@@ -227,7 +227,7 @@ ECHO = {"endpoint_id": str(UUID(int=1)), "name": "A", "basic_username": "hook", 
 async def test_9_7_the_password_that_the_server_repeats_is_in_no_error(
     status: int, ascii_only: bool, broken: str
 ) -> None:
-    """9-7: neither that of a call, nor that of another webhook in a response; as it is, escaped, and cut in two."""
+    """9-7: no password shows: that of the call, or of another webhook in a response; plain, escaped, or split by the limit of an excerpt."""
     record = ECHO | ({"name": 5} if broken == "wrong shape" else {})
     text = json.dumps([record], ensure_ascii=ascii_only)
     if broken == "truncated":

@@ -198,7 +198,7 @@ def test_arguments_that_do_not_fit_are_not_shown() -> None:
         lambda: RedisTokenStore(f"redis://user:{PASSWORD}@host:port"),
         lambda: RedisTokenStore("redis://localhost", encryption_key=VERIFIER),
     ],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_arguments_that_are_refused_are_not_shown(make: Callable[[], object], watch: Watch) -> None:
     with pytest.raises(Exception) as caught:
         make()
@@ -295,7 +295,7 @@ async def test_a_call_that_fails(sandbox: Sandbox, watch: Watch, fault: str, *, 
 )
 async def test_a_refresh_that_fails(
     sandbox: Sandbox, watch: Watch, fault: dict[str, Any], tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:  # shorter than one item a line  # fmt: skip
     sandbox.faults.add(TOKEN, times=None, **fault)
     store = FileTokenStore(tmp_path / "login.json")
     await put(store, expired(sandbox.tokens()))

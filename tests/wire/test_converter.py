@@ -141,7 +141,7 @@ def test_8_1_missing_optional_fields_take_their_defaults() -> None:
         (Group, [], "$"),
         (Group, None, "$"),
     ],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_8_1_wrong_types_are_named_by_their_json_path(kind: type[Any], body: object, path: str) -> None:
     """8-1: a bad required field is an `UnexpectedResponse` with the JSON path of it, and the raw body."""
     raw = json.dumps(body).encode()

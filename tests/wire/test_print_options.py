@@ -136,7 +136,7 @@ def test_what_every_printer_has(options: dict[str, Any]) -> None:
         {"pages": ""}, {"pages": "0"}, {"pages": "2-1"}, {"pages": "1-"}, {"pages": "-2"}, {"pages": "1,,2"},
         {"pages": "a"}, {"pages": 5}, {"pages": "1-2-3"}, {"pages": "\u0661"}, {"pages": "1 2"}, {"pages": "01"},
     ],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_values_that_are_refused_on_creation(options: dict[str, Any]) -> None:
     """`ValueError` that names the option and the value, before anything is sent."""
     with pytest.raises(ValueError) as caught:

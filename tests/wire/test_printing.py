@@ -131,7 +131,7 @@ def test_full_properties() -> None:
     assert found is not None
     assert (found.id, found.name, found.location, found.driver) == (
         ID, "Front desk laser", "Ground floor", "Example PCL 6",
-    )  # fmt: skip
+    )  # shorter than one item a line  # fmt: skip
     assert (found.color, found.duplex, found.collate) == (True, True, True)
     assert [(each.id, each.name, each.width, each.length, each.is_default) for each in found.papers] == [
         (9, "A4", 210.0, 297.0, True),

@@ -85,7 +85,7 @@ def test_3_8_one_class_per_decision(status: int) -> None:
         (b"null", "", {}),
         (b"17", "", {}),
     ],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_3_8_every_shape_of_error_becomes_a_sentence_and_field_errors(
     body: object, message: str, fields: dict[str, list[str]]
 ) -> None:

@@ -135,8 +135,8 @@ def plan_page(plan: Plan) -> str:
         content.append("</section>")
     content.append(
         f'<footer class="soft"><ins>{_sign("+")}</ins> is added. <del>{_sign("-")}</del> is removed. <span class="held">'
-        f"{_sign('!')}</span> stays, although the input does not have it. Everything that this page does not name stays "
-        "as it is.</footer>"
+        f"{_sign('!')}</span> stays, although the input does not have it. Everything that this page does not name is "
+        "not changed.</footer>"
     )
     return _PAGE.format(title=_text(plan.summary()), style=_STYLE, content="\n".join(filter(None, content)))
 

@@ -184,7 +184,7 @@ async def test_2_5_a_symbolic_link_stays_and_its_target_is_replaced(sandbox: San
      b'{"version": 1, "token": {"access_token": "a", "refresh_token": "r", "expires_at": "x"}}',
      b'{"version": 1, "token": {"access_token": "a", "refresh_token": "r", "expires_at": 1e300}}', b"[" * 50000],
     ids=lambda content: repr(content[:30]),
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 async def test_2_6_a_corrupt_file_is_named_and_kept(sandbox: Sandbox, path: Path, content: bytes) -> None:
     """2-6: it is never used as a token and never overwritten, neither by a refresh nor by a login."""
     path.write_bytes(content)

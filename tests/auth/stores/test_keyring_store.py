@@ -236,7 +236,7 @@ def test_2_11_the_package_never_imports_keyring() -> None:
     ["{", "plain-token", "[]", "null", '{"version": 1}', '{"version": 2, "token": {}}', "[" * 50000,
      '{"version": 1, "token": {"access_token": "a", "refresh_token": "r", "expires_at": 1e300}}'],
     ids=lambda text: repr(text[:30]),
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 async def test_2_6_a_corrupt_entry_is_named_and_kept(
     sandbox: Sandbox, backend: InMemory, store: KeyringTokenStore, text: str
 ) -> None:

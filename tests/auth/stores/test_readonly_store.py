@@ -205,7 +205,7 @@ async def test_the_lock_is_exclusive(sandbox: Sandbox) -> None:
     ("end", "seconds"),
     [(1800000000, 0), (1800000000.5, 0.5), ("1800000000", 0), ("2027-01-15T08:00:00Z", 0),
      ("2027-01-15T09:00:00+01:00", 0)],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 async def test_2_13_formats_of_the_expiry(end: object, seconds: float) -> None:
     """2-13: seconds, or ISO 8601 with a zone."""
     tokens = await ReadOnlyTokens({"access_token": "a", "expires_at": end, "expires_in": 3600}).load()

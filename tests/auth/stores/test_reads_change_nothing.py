@@ -40,7 +40,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, int, int, bytes]]:
         content = path.read_bytes() if path.is_file() else b""
         found[str(path.relative_to(folder))] = (
             status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, content
-        )  # fmt: skip
+        )  # shorter than one item a line  # fmt: skip
     return found
 
 

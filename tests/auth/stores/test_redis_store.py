@@ -207,7 +207,7 @@ async def test_2_2_the_steps_of_a_refresh_are_in_order(
     [b"{", b"plain-token", b"[]", b"\xff\xfe", b'{"version": 1}', b'{"version": 2, "token": {}}', b"null",
      b'{"version": 1, "token": {"access_token": "a", "refresh_token": "plain-token", "expires_at": "x"}}'],
     ids=lambda content: repr(content[:30]),
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 async def test_2_6_a_corrupt_value_is_named_and_kept(
     sandbox: Sandbox, server: Server, store: RedisTokenStore, content: bytes
 ) -> None:
@@ -751,7 +751,7 @@ async def test_a_password_is_needed_and_never_shown(tmp_path: Path, sandbox: San
 @pytest.mark.parametrize(
     "address",
     ["redis://:hid/den@host:1", "http://u:hidden@host", "redis://u:hidden@host:port", "hidden", "redis://h?nonsense=hidden"],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_an_invalid_address_is_refused_by_the_constructor(address: str) -> None:
     """The error does not show it: it may contain a password."""
     with pytest.raises(TokenStoreError, match="address of the Redis server") as caught:

@@ -122,7 +122,7 @@ async def test_a_password_is_read_from_a_pipe(sandbox: Sandbox, login: dict[str,
     ran = await ezeep(
         "webhooks", "create", "A", "https://hooks.example.com/", "--username", "hook", "--json",
         env=login, stdin="a-long-password\n",
-    )  # fmt: skip
+    )  # shorter than one item a line  # fmt: skip
     assert (ran.code, ran.err) == (0, "")
     (endpoint,) = sandbox.webhooks.endpoints.values()
     assert (endpoint.basic_username, endpoint.basic_password) == ("hook", "a-long-password")

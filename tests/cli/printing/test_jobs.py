@@ -38,7 +38,7 @@ async def test_the_status_of_a_job(job_id: str, capsys: Capture, sandbox: Sandbo
     assert json.loads(capsys.readouterr().out) == {
         "job_id": job_id, "code": 0, "meaning": "printed", "text": "", "pages_printed": 3, "pages_total": 3,
         "position": 0, "is_final": True,
-    }  # fmt: skip
+    }  # shorter than one item a line  # fmt: skip
 
 
 @pytest.mark.parametrize(("given", "code"), [("node:no_such_tpcb_1_2#3:4", 2), ("no job id", 87)])

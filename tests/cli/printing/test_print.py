@@ -169,7 +169,7 @@ async def test_several_documents_and_one_that_fails(capsys: Capture, sandbox: Sa
     assert [line.split("\t")[:2] for line in shown.out.splitlines()] == [
         ["absent.pdf", "failed"], ["one.txt", "printed"], ["image.xyz", "failed"],
         ["empty.txt", "failed"], ["three.txt", "printed"], [".", "failed"],
-    ]  # fmt: skip
+    ]  # shorter than one item a line  # fmt: skip
     lines = shown.err.splitlines()
     assert lines[0] == "ezeep: absent.pdf: No such file or directory"
     assert lines[1].startswith("ezeep: image.xyz: the print service does not print files of the type 'xyz'")

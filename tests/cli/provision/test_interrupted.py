@@ -99,7 +99,7 @@ async def test_7_15_undo_takes_back_what_a_run_did(
     ran = await ezeep(
         "provision", "apply", str(emptying), "--mode", "exact", "--max-removals", "99", "-y", "--audit-log", log,
         env=login,
-    )  # fmt: skip
+    )  # shorter than one item a line  # fmt: skip
     assert ran.code == 0
     after = memberships(sandbox)
     assert after != before
@@ -112,7 +112,7 @@ async def test_7_15_undo_takes_back_what_a_run_did(
     back = await ezeep(
         "provision", "undo", log, "--delete-groups", "--yes", "--json", "--audit-log", "undo.jsonl",
         env=login, folder=tmp_path,
-    )  # fmt: skip
+    )  # shorter than one item a line  # fmt: skip
     assert (back.code, back.err) == (0, "")
     assert json.loads(back.out)["counts"]["deleted"] == 1
     assert memberships(sandbox) == before

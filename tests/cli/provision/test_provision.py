@@ -92,7 +92,7 @@ async def test_the_options_of_a_plan_reach_it(
     ran = await ezeep(
         "provision", "plan", str(emptying), "--mode", "exact", "--on-missing", "skip", "--max-removals", "100",
         "--protect-user", "*@nowhere.example", "--protect-user", "*@example.com", env=login,
-    )  # fmt: skip
+    )  # shorter than one item a line  # fmt: skip
     assert (ran.code, ran.err) == (2, "")
     assert "! who@example.com: not in the organization, skipped" in ran.out
     assert "stays in 'Reception': protect_users contains '*@example.com'" in ran.out
@@ -100,7 +100,7 @@ async def test_the_options_of_a_plan_reach_it(
     ran = await ezeep(
         "provision", "plan", str(emptying), "--mode", "exact", "--on-missing", "invite", "--protect-group", "recep*",
         env=login,
-    )  # fmt: skip
+    )  # shorter than one item a line  # fmt: skip
     assert "+ invitation who@example.com" in ran.out
     assert "stays in 'Reception': protect_groups contains 'recep*'" in ran.out
 

@@ -169,9 +169,9 @@ def test_a_mapping_of_printers() -> None:
         {"Finance": ("Label",), "Sales": ()},
     )
     with pytest.raises(InvalidInput, match="the printers of 'Finance' must be a list, not 5"):
-        DesiredState.from_mapping({}, {"Finance": 5})  # type: ignore[dict-item]
+        DesiredState.from_mapping({}, {"Finance": 5})  # type: ignore[dict-item]  # wrong on purpose
     with pytest.raises(TypeError, match="printers"):
-        DesiredState.from_mapping({}, ["Label"])  # type: ignore[arg-type]
+        DesiredState.from_mapping({}, ["Label"])  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_two_states_are_combined() -> None:

@@ -49,7 +49,7 @@ async def test_7_7_an_id_protects_in_every_spelling(
     (user_id,) = sorted(
         user for user in sandbox.organization.members(group_id)
         if sandbox.organization.people[user].email != min(members(sandbox, "Team"))
-    )  # fmt: skip
+    )  # shorter than one item a line  # fmt: skip
     for text in (str(user_id), user_id.hex, str(user_id).upper()):
         assert (await _emptied(session, sandbox, "Team", protect_users=[form.format(text)])).removals == 0
     assert (
@@ -63,7 +63,7 @@ async def test_7_7_a_value_that_is_not_a_pattern_is_refused(session: EzeepSessio
     with pytest.raises(ValueError, match=r"protect_users (must )?contain"):
         await session.provisioning.plan(
             DesiredState.from_mapping({"Sales": []}), mode="exact", protect_users=[pattern]
-        )  # fmt: skip
+        )  # shorter than one item a line  # fmt: skip
 
 
 async def test_7_7_a_pattern_without_a_match_is_logged(
@@ -94,7 +94,7 @@ async def test_7_6_a_session_that_cannot_list_people_removes_no_memberships(sand
     person = next(
         person for person in sandbox.organization.listed_people()
         if person.id in sandbox.organization.members(group_named(sandbox, "Team").id)
-    )  # fmt: skip
+    )  # shorter than one item a line  # fmt: skip
     async with EzeepSession(
         sandbox.oauth_app, tokens=sandbox.tokens(person.id), endpoints=sandbox.endpoints
     ) as session:

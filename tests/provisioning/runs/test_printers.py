@@ -74,7 +74,7 @@ async def planned(
     session: EzeepSession, printers: dict[str, list[str]], mode: str = "exact", **arguments: object
 ) -> Plan:
     desired = DesiredState.from_mapping({}, printers)
-    return await session.provisioning.plan(desired, mode=mode, **arguments)  # type: ignore[arg-type]
+    return await session.provisioning.plan(desired, mode=mode, **arguments)  # type: ignore[arg-type]  # any argument of a plan
 
 
 async def undone(session: EzeepSession, log: Path) -> Report:
