@@ -24,11 +24,11 @@ from ezeep_async.auth.stores.paths import expanded, folder_for
 from ezeep_async.auth.stores.private import (
     FILE_MODE,
     keep_owner_of_lock,
+    leftovers_beside,
     make_folder,
     owner_hint,
     replace_file,
     temporary_beside,
-    write_synced,
 )
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import TokenSet
@@ -170,7 +170,7 @@ class FileTokenStore(ThreadedStore):
         target = self._target()
         if os.path.lexists(_lock_of(target)) or self._document() is not None:
             return False
-        return not (target.parent.is_dir() and _leftovers(target))
+        return not _leftovers(target)
 
     def _load(self) -> TokenSet | None:
         return self._tokens(self._document())
@@ -208,7 +208,7 @@ class FileTokenStore(ThreadedStore):
         with _reporting(TokenPersistError, f"{self._path} cannot be written"):
             text = as_text(self._document() or {}, tokens, self._owner, indent=2)
             make_folder(target.parent)
-            replace_file(target, text.encode(), stem=target.name)
+            replace_file(target, text.encode(), stem=target.name, slots=True)
             _sync_folder(target.parent)
 
     def _check_writable(self) -> None:
@@ -224,11 +224,12 @@ class FileTokenStore(ThreadedStore):
             make_folder(target.parent)
             exists = target.exists()
             content = target.read_bytes() if exists else b""
-            with temporary_beside(target, target.name, "try") as temporary:
-                write_synced(temporary, b"\0" * max(8192, len(content) + 4096), target)
+            probe = b"\0" * max(8192, len(content) + 4096)
+            with temporary_beside(target, probe, target.name, "try", slots=True):
+                pass
             if exists:
                 # A file that is a mount point, or immutable, cannot be replaced although there is space for another.
-                replace_file(target, content, stem=target.name, suffix="try")
+                replace_file(target, content, stem=target.name, suffix="try", slots=True)
 
     def _clear(self) -> None:
         self._document()  # a file that is not a token file is not removed
@@ -286,8 +287,7 @@ def _lock_of(target: Path) -> Path:
 
 def _leftovers(target: Path) -> list[Path]:
     """Return the temporary files of killed processes for this token file. Call it with the lock held."""
-    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.(tmp|try)")
-    return [entry for entry in target.parent.iterdir() if pattern.fullmatch(entry.name)]
+    return leftovers_beside(target, target.name, "tmp", "try")
 
 
 @contextlib.contextmanager
