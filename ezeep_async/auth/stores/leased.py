@@ -115,9 +115,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
         self._saving(base, tokens)
         try:
             _, document = await self._read()
-            text = as_text(document or {}, tokens, self._owner)
-            if self._cipher is not None:
-                text = self._cipher.encrypted(text)
+            text = self._encoded(as_text(document or {}, tokens, self._owner))
             outcome = await self._write(hold.owner, base, generation, text)
         except StoreUnusable as error:
             raise TokenPersistError(f"{self._place} cannot be written: {error.reason}") from error.__cause__
@@ -292,6 +290,4 @@ class LeasedDocumentStore(DocumentStore, ABC):
             return generation, None
         if not generation:
             raise TokenStoreCorrupt(f"{self._place} is not a stored token set: move it away and log in again")
-        if self._cipher is not None:
-            text = self._cipher.decrypted(text, self._place)
         return generation, self._decoded(text)
