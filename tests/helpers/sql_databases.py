@@ -70,20 +70,14 @@ class Database:
             result = await connection.execute(sa.text(text), values)
             return list(result) if result.returns_rows else []
 
-    async def forbid_updates(self) -> None:
-        """Nothing can be stored any more, except by new rows."""
+    def read_only(self) -> Any:
+        """An engine for what cannot be written: a standby server, a file system that is mounted so."""
         if self.dialect == "sqlite":
-            await self.rows(
-                "CREATE TRIGGER frozen BEFORE UPDATE ON ezeep_tokens BEGIN SELECT RAISE(ABORT, 'frozen'); END"
+            return sa_asyncio.create_async_engine(
+                self.url.replace(":///", ":///file:") + "?mode=ro&uri=true", poolclass=pool.NullPool
             )
-        else:
-            await self.rows("ALTER ROLE app SET default_transaction_read_only = on")
-
-    async def allow_updates(self) -> None:
-        if self.dialect == "sqlite":
-            await self.rows("DROP TRIGGER IF EXISTS frozen")
-        else:
-            await self.rows("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE")
+        settings = {"default_transaction_read_only": "on"}
+        return self.engine(poolclass=pool.NullPool, connect_args={"server_settings": settings})
 
     async def row(self, key: str) -> Any:
         """The row of a token set, None without one."""
