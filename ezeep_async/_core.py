@@ -27,7 +27,7 @@ from ezeep_async._wire.requests import Request
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.logs import log_of
+from ezeep_async.auth.logs import Log, log_of
 from ezeep_async.auth.refresher import Refresher, TokenHook
 from ezeep_async.auth.tasks import start_uncancellable
 from ezeep_async.auth.token_endpoint import TokenEndpoint
@@ -65,6 +65,15 @@ class Wire:
             tracing = None
         return cls(Transport(endpoints, settings, http), tracing, Limiters.of(settings), is_shared)
 
+    def token_endpoint(self, app: OAuthApp, settings: Settings, clock: Clock, log: Log) -> TokenEndpoint:
+        return TokenEndpoint(
+            partial(send_oauth, self.transport, app.basic_authorization, self.tracing),
+            clock,
+            timeout=settings.refresh_timeout,
+            connect_timeout=settings.connect_timeout,
+            log=log,
+        )
+
 
 class Core:
     """The inside of an `EzeepSession`."""
@@ -85,13 +94,7 @@ class Core:
         self._store = store
         self.wire = wire
         log = log_of(app.client_id, store)
-        self.token_endpoint = TokenEndpoint(
-            partial(send_oauth, wire.transport, app.basic_authorization, wire.tracing),
-            clock,
-            timeout=settings.refresh_timeout,
-            connect_timeout=settings.connect_timeout,
-            log=log,
-        )
+        self.token_endpoint = wire.token_endpoint(app, settings, clock, log)
         self.refresher = Refresher(
             store, self.token_endpoint, clock, leeway=settings.leeway, on_rotated=on_token_rotated, log=log
         )

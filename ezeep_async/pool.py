@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -16,6 +17,7 @@ from ezeep_async._text.cleaning import check_kind
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
+from ezeep_async.auth.logs import logger
 from ezeep_async.auth.tokens import TokenSet, TokenStore
 from ezeep_async.errors import SessionClosed, TokenStoreError
 from ezeep_async.session import EzeepSession, check_options
@@ -24,6 +26,7 @@ from ezeep_async.settings import Endpoints, Settings
 
 if TYPE_CHECKING:
     from ezeep_async.auth.keep_alive import KeepAlive
+    from ezeep_async.auth.oauth import OAuthLogin
 
 
 @attrs.frozen(kw_only=True)
@@ -76,6 +79,9 @@ class SessionPool:
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: `max_open` is less than 1.
+
+    Attributes:
+        oauth: Log people in before their key is known.
 
     Note:
         docs/many-logins.md
@@ -144,6 +150,23 @@ class SessionPool:
             RuntimeError: The pool was opened on another event loop.
         """
         return self._lease(key)
+
+    @cached_property
+    def oauth(self) -> OAuthLogin:
+        """Log people in before their key is known. Pass the token set to `adopt`: it is stored nowhere before."""
+        from ezeep_async.auth.oauth import OAuthLogin
+
+        sessions = self._sessions
+        made = sessions.blueprint
+        endpoint = sessions.wire.token_endpoint(made.app, made.settings, made.clock, logger)
+
+        async def prepare() -> None:
+            sessions.check_usable()
+
+        async def log_in(get_tokens: Callable[[], Awaitable[TokenSet]]) -> TokenSet:
+            return await get_tokens()
+
+        return OAuthLogin(made.app, made.endpoints, endpoint, prepare, log_in)
 
     def keep_alive(self, key: str) -> KeepAlive:
         """Refresh the token set of a key in the background, until the pool is closed or the handle is stopped.

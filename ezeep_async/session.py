@@ -181,7 +181,8 @@ class EzeepSession:
         from ezeep_async.auth.oauth import OAuth
 
         core = self._core
-        return OAuth(core.app, core.endpoints, core.token_endpoint, core.refresher, core.open)
+        refresher = core.refresher
+        return OAuth(core.app, core.endpoints, core.token_endpoint, core.open, refresher.log_in, refresher)
 
     @cached_property
     def accounts(self) -> Accounts:

@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import Self
 
 from ezeep_async._text.cleaning import check_kind
+from ezeep_async.auth.oauth import OAuthLogin
 from ezeep_async.blocking import portal
-from ezeep_async.blocking.descriptors import call, on_loop
+from ezeep_async.blocking.descriptors import call, on_loop, plain
 from ezeep_async.blocking.session import BlockingSession, Shared
 from ezeep_async.errors import OPENED_BEFORE_FORK, SessionClosed, TokenStoreError
 from ezeep_async.pool import PoolStats, SessionPool
@@ -44,6 +45,27 @@ class _BlockingPooledSession(BlockingSession):
         self._use(_Lent(session, owner))
 
 
+class BlockingOAuthLogin:
+    """Logs in, and returns the token set without storing it; the blocking form of `OAuthLogin`."""
+
+    _called = "pool.oauth"
+
+    def __init__(self, shared: Shared[SessionPool]) -> None:
+        self._shared = shared
+
+    @property
+    def _aio(self) -> OAuthLogin:
+        return self._shared.session().oauth
+
+    authorization_request = plain(OAuthLogin.authorization_request)
+    complete = call(OAuthLogin.complete)
+    exchange_code = call(OAuthLogin.exchange_code)
+    login_with_password = call(OAuthLogin.login_with_password)
+    login_with_client_credentials = call(OAuthLogin.login_with_client_credentials)
+    pair = call(OAuthLogin.pair)
+    wait_for_pairing = call(OAuthLogin.wait_for_pairing)
+
+
 class BlockingSessionPool:
     """The sessions of many users with blocking calls, for threads that run no event loop. Made by `run_sync`.
 
@@ -62,7 +84,8 @@ class BlockingSessionPool:
 
     def __init__(self, pool: SessionPool) -> None:
         check_kind(pool, SessionPool, "pool", "run_sync(SessionPool(app, ...)) makes one")
-        self._shared = Shared.of(pool)
+        self._shared = shared = Shared.of(pool)
+        self.oauth = BlockingOAuthLogin(shared)
 
     def session(self, key: str) -> AbstractContextManager[BlockingSession]:
         """Use the session of a key: `with pool.session(key) as session:`.
