@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ezeep_async.auth.stores.keyring import KeyringTokenStore
     from ezeep_async.auth.stores.readonly import ReadOnlyTokens
     from ezeep_async.auth.stores.redis import RedisTokenStore
+    from ezeep_async.auth.stores.sql import SQLTokenStore
     from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
     from ezeep_async.blocking.descriptors import BlockingPaginator
     from ezeep_async.blocking.pool import BlockingSessionPool
@@ -168,6 +169,7 @@ __all__ = [
     "ReportFailed",
     "ReportTimeout",
     "RequestTimeout",
+    "SQLTokenStore",
     "SafetyLimitExceeded",
     "ServerError",
     "SessionClosed",
@@ -215,6 +217,7 @@ _NAMES = {
     "auth.stores.keyring": "KeyringTokenStore",
     "auth.stores.readonly": "ReadOnlyTokens",
     "auth.stores.redis": "RedisTokenStore",
+    "auth.stores.sql": "SQLTokenStore",
     "auth.tokens": "MemoryTokenStore TokenSet TokenStore",
     "blocking.descriptors": "BlockingPaginator",
     "blocking.pool": "BlockingSessionPool",
