@@ -41,6 +41,7 @@ class PooledSession(EzeepSession):
     """A session that a pool opens and closes. `aclose()` and `async with` do not close it."""
 
     def __init__(self, core: Core) -> None:
+        self._again = partial(_pooled, core)  # for `with_options`
         self._is_borrowing = True
         self._use(core)
 
@@ -54,6 +55,10 @@ class PooledSession(EzeepSession):
             ValueError: Always.
         """
         raise ValueError("this session belongs to a SessionPool: ask that pool, or make another one")
+
+
+def _pooled(core: Core) -> EzeepSession:
+    return PooledSession(core)
 
 
 @attrs.define(eq=False)
@@ -277,8 +282,8 @@ class OpenSessions:
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         wire: Wire | None = getattr(self, "wire", None)
         if wire is not None and wire.transport.is_open:
-            busy = [entry.core.refresher.under_way() for entry in self.entries.values()]
-            wire.transport.abandon(set().union(*busy))
+            refreshers = [entry.core.refresher for entry in self.entries.values()]
+            wire.transport.abandon({task for each in refreshers for task in each.under_way()})
             # Last, as a filter may make it an exception.
             _warn(
                 "a SessionPool was not closed: use `async with`, or await its aclose()",

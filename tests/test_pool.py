@@ -17,6 +17,7 @@ from ezeep_async import (
     MemoryTokenStore,
     OAuthApp,
     ReauthorizationRequired,
+    ServerError,
     SessionClosed,
     SessionPool,
     TokenPersistError,
@@ -743,3 +744,15 @@ async def test_a_pool_that_was_not_closed_warns(sandbox: Sandbox) -> None:
         "a SessionPool was not closed: use `async with`, or await its aclose()"
     ]
     assert not transport.is_open
+
+
+async def test_views_of_a_session_of_a_pool(sandbox: Sandbox) -> None:
+    """`with_options` works as everywhere, and closing a view closes nothing."""
+    async with pool_in(sandbox, logged_in(sandbox, "a")) as pool, pool.session("a") as session:
+        view = session.with_options(retries=0)
+        async with view:
+            await view.accounts.me()
+        sandbox.faults.add(ME, status=503)
+        with pytest.raises(ServerError):
+            await view.accounts.me()
+        await session.accounts.me()

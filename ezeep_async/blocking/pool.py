@@ -11,7 +11,7 @@ from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.oauth import OAuthLogin
 from ezeep_async.blocking import portal
 from ezeep_async.blocking.descriptors import call, on_loop, plain
-from ezeep_async.blocking.session import BlockingSession, Shared
+from ezeep_async.blocking.session import BlockingSession, Shared, shared_by
 from ezeep_async.errors import OPENED_BEFORE_FORK, SessionClosed, TokenStoreError
 from ezeep_async.pool import PoolStats, SessionPool
 from ezeep_async.session import EzeepSession
@@ -42,7 +42,7 @@ class _BlockingPooledSession(BlockingSession):
     """A blocking session that a pool opens and closes. `close()` and `with` do not close it."""
 
     def __init__(self, session: EzeepSession, owner: portal.Portal) -> None:
-        self._use(_Lent(session, owner))
+        self._shared = _Lent(session, owner)
 
 
 class BlockingOAuthLogin:
@@ -84,7 +84,7 @@ class BlockingSessionPool:
 
     def __init__(self, pool: SessionPool) -> None:
         check_kind(pool, SessionPool, "pool", "run_sync(SessionPool(app, ...)) makes one")
-        self._shared = shared = Shared.of(pool)
+        self._shared = shared = shared_by(pool)
         self.oauth = BlockingOAuthLogin(shared)
 
     def session(self, key: str) -> AbstractContextManager[BlockingSession]:
