@@ -10,7 +10,7 @@ import warnings
 
 import aiohttp
 import pytest
-from helpers.support import ME, QUICK, TOKEN, Clock, expired, settle, until
+from helpers.support import ME, QUICK, TOKEN, Clock, bounded, expired, settle, until
 
 from ezeep_async import (
     EzeepSession,
@@ -756,3 +756,27 @@ async def test_views_of_a_session_of_a_pool(sandbox: Sandbox) -> None:
         with pytest.raises(ServerError):
             await view.accounts.me()
         await session.accounts.me()
+
+
+@pytest.mark.slow
+async def test_sessions_are_small(sandbox: Sandbox) -> None:
+    """A few kilobytes for each that is open, and nothing for those that were closed (benchmarks/bench_logins.py)."""
+
+    async def touch(pool: SessionPool, keys: range) -> None:
+        for number in keys:
+            async with pool.session(str(number)) as session:
+                assert session.users is not None
+        await settle()
+        gc.collect()
+
+    async with pool_in(sandbox, max_open=10_000) as pool:
+        await touch(pool, range(10))
+        with bounded(300 * 10_000):
+            await touch(pool, range(10, 310))
+        assert pool.stats.open == 310
+    store = MemoryTokenStore()
+    async with pool_in(sandbox, lambda _: store, max_open=10) as pool:
+        await touch(pool, range(100))
+        with bounded(300_000):
+            await touch(pool, range(100, 400))
+        assert pool.stats.open == 10
