@@ -766,7 +766,7 @@ async def test_sessions_are_small(sandbox: Sandbox) -> None:
         for number in keys:
             async with pool.session(str(number)) as session:
                 assert session.users is not None
-        await settle()
+            await settle()  # sessions are closed in the background
         gc.collect()
 
     async with pool_in(sandbox, max_open=10_000) as pool:
