@@ -62,12 +62,14 @@ class StoreUnusable(TokenStoreError):
 
 @attrs.define(eq=False)
 class Hold:
-    """One holding of the lock. `generation` is the state of the token set that was loaded under it, "" if there is none."""
+    """One holding of the lock. `generation` is the state of the token set that was loaded under it."""
 
     store: LeasedDocumentStore
     owner: str = attrs.field(factory=lambda: secrets.token_hex(16))
     pid: int = attrs.field(factory=os.getpid)
     generation: str | None = None
+    is_empty: bool = True
+    """Whether nothing is stored, as far as is known."""
     active: bool = True
 
 
@@ -115,9 +117,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
         self._saving(base, tokens)
         try:
             _, document = await self._read()
-            text = as_text(document or {}, tokens, self._owner)
-            if self._cipher is not None:
-                text = self._cipher.encrypted(text)
+            text = self._encoded(as_text(document or {}, tokens, self._owner))
             outcome = await self._write(hold.owner, base, generation, text)
         except StoreUnusable as error:
             raise TokenPersistError(f"{self._place} cannot be written: {error.reason}") from error.__cause__
@@ -132,7 +132,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
             )
         self._unsaved.pop(tokens, None)
         self._saved()
-        hold.generation = generation
+        hold.generation, hold.is_empty = generation, False
 
     @clears_locals
     async def clear(self) -> None:
@@ -147,7 +147,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
         if await self._remove(hold.owner, generation) == "lapsed":
             raise TokenStoreError(f"{self._place} was not removed: the lock was lost while it was held")
         self._saved()
-        hold.generation = generation
+        hold.generation, hold.is_empty = generation, True
 
     @clears_locals
     async def check_writable(self) -> None:
@@ -282,7 +282,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
     async def _load(self) -> tuple[str, TokenSet | None]:
         generation, document = await self._read()
         if (hold := self._hold()) is not None:
-            hold.generation = generation
+            hold.generation, hold.is_empty = generation, document is None
         return generation, self._tokens(document)
 
     async def _read(self) -> tuple[str, dict[str, object] | None]:
@@ -292,6 +292,4 @@ class LeasedDocumentStore(DocumentStore, ABC):
             return generation, None
         if not generation:
             raise TokenStoreCorrupt(f"{self._place} is not a stored token set: move it away and log in again")
-        if self._cipher is not None:
-            text = self._cipher.decrypted(text, self._place)
         return generation, self._decoded(text)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, cast
 
 from ezeep_async._text.redaction import clears_locals
-from ezeep_async.auth.stores.encryption import Cipher
+from ezeep_async.auth.stores.encryption import Cipher, EncryptionKey
 from ezeep_async.auth.stores.leased import (
     LEASE_S,
     LOCK_TIMEOUT_S,
@@ -182,7 +181,7 @@ class RedisTokenStore(LeasedDocumentStore):
         server: str | Redis,
         key: str = "ezeep:login",
         *,
-        encryption_key: str | bytes | Sequence[str | bytes] | None = None,
+        encryption_key: EncryptionKey | None = None,
         lease: float = LEASE_S,
         lock_timeout: float = LOCK_TIMEOUT_S,
     ) -> None:

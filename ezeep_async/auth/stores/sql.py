@@ -181,7 +181,7 @@ class SQLTokenStore(LeasedDocumentStore):
         mine = {"key": self._key, "owner": hold.owner}
 
         async def release(transaction: Transaction) -> None:
-            if not await transaction.change(self._sql.forget, **mine):
+            if not hold.is_empty or not await transaction.change(self._sql.forget, **mine):
                 await transaction.change(self._sql.release, **mine)
 
         await self._database.run(release, limit)
