@@ -6,9 +6,10 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Protocol
 
 import attrs
@@ -68,12 +69,38 @@ class TokenSource(Protocol):
         ...
 
 
+@attrs.frozen(eq=False)
+class Limiters:
+    """The limiters of one session, or of all sessions of a pool."""
+
+    hosts: Mapping[Host, Limiter]
+    storage: Limiter
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limiters:
+        def limiter() -> Limiter:
+            return Limiter(settings.concurrency, settings.requests_per_second)
+
+        return cls({host: limiter() for host in Host}, limiter())
+
+    @property
+    def active(self) -> int:
+        """Requests to the hosts that are under way."""
+        return sum(limiter.active for limiter in self.hosts.values())
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a slot."""
+        return sum(limiter.waiting for limiter in self.hosts.values())
+
+
 @attrs.define(eq=False)
 class _Call:
     """The state of one call. All its attempts share one request id, one deadline, and one replay after a 401."""
 
     request: Request
     request_id: str
+    settings: Settings = attrs.field(repr=False)
     attempt: int = 0
     spent: float = 0.0
     """Seconds of the deadline that are used up."""
@@ -103,6 +130,7 @@ class Sender:
         tokens: TokenSource,
         settings: Settings,
         *,
+        limiters: Limiters | None = None,
         tracing: Tracing | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
@@ -110,7 +138,7 @@ class Sender:
         self._tokens = tokens
         self.settings = settings
         self._budget = RetryBudget()
-        self._limiters = {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}
+        self._limiters = limiters or Limiters.of(settings)
         self._random = rng
         self._tracing = tracing
         self._counts = Stats()
@@ -118,23 +146,39 @@ class Sender:
         self._id_prefix = uuid.uuid4().hex[:20]
 
     def stats(self) -> Stats:
-        in_flight = sum(limiter.active for limiter in self._limiters.values())
-        waiting = sum(limiter.waiting for limiter in self._limiters.values())
-        return attrs.evolve(self._counts, in_flight=in_flight, waiting=waiting)
+        limiters = self._limiters
+        return attrs.evolve(self._counts, in_flight=limiters.active, waiting=limiters.waiting)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call of this sender is in progress."""
+        return self._in_flight.is_busy
 
     def close(self) -> None:
         """Refuse new calls, and end those in flight with `SessionClosed`."""
         self._in_flight.close()
 
+    @cached_property
     def storage(self) -> Storage:
         """A client for uploads, with the same settings. Its uploads end with the calls of this sender."""
-        return Storage(self._transport, self.settings, self._in_flight, self._tracing, self._random)
+        return Storage(
+            self._transport,
+            self.settings,
+            self._in_flight,
+            self._tracing,
+            self._random,
+            self._limiters.storage,
+        )
 
-    async def send(self, request: Request) -> RawResponse:
-        """Return the 2xx response to `request`. Raises an `EzeepError` for everything else."""
+    async def send(self, request: Request, settings: Settings | None = None) -> RawResponse:
+        """Return the 2xx response to `request`. Raises an `EzeepError` for everything else.
+
+        `settings` has the time limits and retries of this call, if they are not those of the session.
+        """
         task, cancelled_before = self._in_flight.enter()
         self._counts.calls += 1
-        call = _Call(request, f"{self._id_prefix}{self._counts.calls:012x}")
+        settings = self.settings if settings is None else settings
+        call = _Call(request, f"{self._id_prefix}{self._counts.calls:012x}", settings)
         tracing = None if self._tracing is None else self._tracing.if_active()
         try:
             if tracing is None:
@@ -158,7 +202,7 @@ class Sender:
 
     async def _run(self, call: _Call, tracing: Tracing | None) -> RawResponse:
         """The send loop: take a slot, try once, then return, raise, or back off and repeat."""
-        limiter = self._limiters[call.request.host]
+        limiter = self._limiters.hosts[call.request.host]
         is_background = _in_background.get()
         rejected: errors.AuthenticationError | None = None
         while True:
@@ -208,7 +252,7 @@ class Sender:
         `rejected` is the 401 of the attempt before, whose token is replaced. Errors of the token source and of the store
         are raised, neither returned nor retried.
         """
-        request, settings = call.request, self.settings
+        request, settings = call.request, call.settings
         call.sending = attempt = Attempt(settings.deadline - call.spent, settings.read_timeout)
         try:
             with attempt:
@@ -267,12 +311,13 @@ class Sender:
             attempt=call.attempt - call.replayed,
             idempotent=call.request.idempotent,
             spent=call.spent,
-            policy=self.settings,
+            policy=call.settings,
             random=self._random,
         )
         throttled = isinstance(failure, errors.RateLimited)
         if throttled:
             self._counts.throttled += 1
+            # All calls to the host wait: for as long as the session's settings say, not those of a view.
             asked = min(failure.retry_after or 0.0, self.settings.max_retry_after)
             limiter.throttled(asked if delay is None else delay, started)
             if failure.retry_after is not None and asked < failure.retry_after:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import deque
 
 from ezeep_async._text.redaction import Secret
 from ezeep_async.auth.clock import Clock
@@ -37,7 +36,8 @@ class CurrentTokens:
         self._still_stored: str | None = None
         """The refresh token that the store has while the token set in memory is unsaved."""
         # If the store has one of these again, it went back: a replica without the last write, or a restored backup.
-        self._replaced: deque[str] = deque(maxlen=REPLACED_TOKENS)
+        # No deque: an empty one has 760 bytes, and a process may have thousands of sessions.
+        self._replaced: tuple[str, ...] = ()
 
     @property
     def is_fresh(self) -> bool:
@@ -82,7 +82,7 @@ class CurrentTokens:
         self._still_stored = None if stored is None else stored.refresh_token
         for old in (stored, self.tokens):
             if old and old.refresh_token not in {new.refresh_token, *self._replaced}:
-                self._replaced.append(old.refresh_token)
+                self._replaced = (*self._replaced, old.refresh_token)[-REPLACED_TOKENS:]
 
     def newest(self, stored: TokenSet | None, log: Log) -> TokenSet | None:
         """Return the newer token set, and record whether it has to be stored.
@@ -141,6 +141,30 @@ def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, lo
         raise TokenStoreError(
             f"tokens= belongs to another user than the token set in the {name} (their subjects differ). {_WHAT_TO_DO}"
         )
+
+
+def check_adopted(store: TokenStore, stored: TokenSet, given: TokenSet, log: Log) -> TokenSet:
+    """Return which of the two a store keeps when a person has logged in again: `given`, unless it is not newer.
+
+    Raises `TokenStoreError` if they belong to two users.
+    """
+    if given.mark in stored.lineage or (given.mark == stored.mark and given.expires_at <= stored.expires_at):
+        return stored
+    if given.mark == stored.mark or stored.mark in given.lineage:
+        return given
+    ours, theirs = _subject(stored.access_token), _subject(given.access_token)
+    name = type(store).__name__
+    if ours is None or theirs is None or ours[0] != theirs[0]:
+        log.warning(
+            "the token set in the %s is replaced by one that may belong to another user: opaque tokens do not name theirs",
+            name,
+        )
+    elif ours != theirs:
+        raise TokenStoreError(
+            f"the new token set belongs to another user than the one in the {name} (their subjects differ), which was kept. "
+            "Delete that one first (await pool.drop(key)), or use another key"
+        )
+    return given
 
 
 def _subject(token: str) -> tuple[str, str] | None:

@@ -15,18 +15,26 @@ from ezeep_async import (
     AccountUser,
     ApiError,
     AssignedGroup,
+    BlockingGroups,
+    BlockingOAuth,
     BlockingPaginator,
+    BlockingPrinterAssignments,
+    BlockingPrinting,
     BlockingPrintJob,
+    BlockingProvisioning,
     BlockingSession,
+    BlockingUsers,
     Connector,
     DesiredState,
     Driver,
     EzeepSession,
     FileTokenStore,
     Group,
+    Groups,
     Invitation,
     JobStatus,
     MemoryTokenStore,
+    OAuth,
     OAuthApp,
     OutcomeUnknown,
     Page,
@@ -37,10 +45,13 @@ from ezeep_async import (
     Plan,
     Printer,
     PrinterAssignment,
+    PrinterAssignments,
     PrinterProperties,
+    Printing,
     PrintJob,
     PrintOptions,
     PrintReport,
+    Provisioning,
     QueuedJob,
     RateLimited,
     Reconciled,
@@ -52,6 +63,7 @@ from ezeep_async import (
     TokenStore,
     Tray,
     User,
+    Users,
     Webhook,
     WebhookPrintJob,
     finish_refresh_on,
@@ -252,6 +264,35 @@ def blocking_provisioning(session: BlockingSession, desired: DesiredState) -> No
     assert_type(plan, Plan)
     assert_type(session.provisioning.apply(plan, 4, audit_log="audit.jsonl"), Report)
     assert_type(session.provisioning.undo("audit.jsonl", "run"), Plan)
+
+
+async def annotated(session: EzeepSession, groups: Groups, printing: Printing) -> Users:
+    assert_type(session.groups, Groups)
+    assert_type(session.oauth, OAuth)
+    assert_type(session.printing, Printing)
+    assert_type(session.provisioning, Provisioning)
+    assert_type(session.printer_assignments, PrinterAssignments)
+    assert_type(await groups.get("id"), Group)
+    assert_type(await printing.supported_types(), frozenset[str])
+    view = session.with_options(deadline=10, read_timeout=5.0, retries=0, max_retry_after=1.0)
+    assert_type(view, EzeepSession)
+    async with view.with_options() as same:
+        assert_type(same, EzeepSession)
+    return session.users
+
+
+def annotated_blocking(session: BlockingSession, groups: BlockingGroups) -> BlockingUsers:
+    assert_type(session.groups, BlockingGroups)
+    assert_type(session.oauth, BlockingOAuth)
+    assert_type(session.printing, BlockingPrinting)
+    assert_type(session.provisioning, BlockingProvisioning)
+    assert_type(session.printer_assignments, BlockingPrinterAssignments)
+    assert_type(groups.get("id"), Group)
+    view = session.with_options(deadline=10, retries=0)
+    assert_type(view, BlockingSession)
+    with view as same:
+        assert_type(same.users, BlockingUsers)
+    return session.users
 
 
 def blocking(app: OAuthApp, identifier: UUID) -> None:

@@ -32,6 +32,10 @@ async def asynchronous(session: EzeepSession) -> None:
     await session.webhooks.create("name", "https://x")  # wrong
     await session.reports.create("2026-10-01", "2026-11-01", ",")  # wrong
     session.drivers.list()  # wrong
+    session.with_options(deadline="10")  # wrong
+    session.with_options(proxy=None)  # wrong
+    session.with_options(10.0)  # wrong
+    session.group  # wrong
     EzeepSession("client")  # wrong
     Settings(10.0)  # wrong
     Settings(timeout=1.0)  # wrong
@@ -47,6 +51,7 @@ def blocking(session: EzeepSession) -> None:
         twin.printing.status(5)  # wrong
         twin.printing.print_file("a.pdf", "printer").wait(timeout="1")  # wrong
         twin.printer  # wrong
+        twin.with_options(timeout=1.0)  # wrong
         twin.provisioning.undo()  # wrong
         twin.reports.wait()  # wrong
     run_sync(OAuthApp("client"))  # wrong
