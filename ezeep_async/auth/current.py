@@ -9,7 +9,7 @@ from collections import deque
 from ezeep_async._text.redaction import Secret
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.logs import Log
-from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore
+from ezeep_async.auth.tokens import DEFAULT_LIFETIME, LATEST, TokenSet, TokenStore
 from ezeep_async.errors import TokenStoreError
 
 
@@ -72,6 +72,12 @@ class CurrentTokens:
         left = (tokens.expires_at - self._clock.now()).total_seconds()
         # A system clock that was set back must not give a token a longer life than it was issued with.
         return left if tokens.expires_in is None else min(left, tokens.expires_in)
+
+    def is_younger(self, tokens: TokenSet, seconds: float) -> bool:
+        """Whether `tokens` was issued less than `seconds` ago, and its login has not ended."""
+        if tokens.ended or (tokens.expires_in is None and tokens.expires_at >= LATEST):
+            return False
+        return (tokens.expires_in or DEFAULT_LIFETIME) - self.life_left(tokens) < seconds
 
     def leeway_of(self, tokens: TokenSet) -> float:
         """Seconds before its expiry at which the access token is refreshed."""
