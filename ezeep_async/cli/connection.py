@@ -9,10 +9,10 @@ import asyncio
 import os
 import socket
 import tomllib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, TypeAlias, cast
 
 import attrs
 from cyclopts import Group, Parameter, validators
@@ -22,12 +22,15 @@ from ezeep_async._text.cleaning import cleaned, refuse_control, variable
 from ezeep_async._text.text_files import NotText, text_of
 from ezeep_async.auth.stores.paths import expanded, folder_for
 from ezeep_async.cli.signals import cancel_on_signals
+from ezeep_async.cli.terminal.output import complain
 from ezeep_async.cli.terminal.prompts import ask_secret
 
 
 if TYPE_CHECKING:
-    from ezeep_async import Endpoints, EzeepSession, OAuthApp, TokenStore
+    from ezeep_async import Endpoints, EzeepSession, OAuthApp, TokenSet, TokenStore
     from ezeep_async.sandbox import Sandbox
+
+    TokenHook: TypeAlias = Callable[[TokenSet | None, TokenSet], None]
 
 REDIRECT_URI = "http://127.0.0.1:8400/callback"
 """The redirect address, unless another one is registered for the client."""
@@ -98,6 +101,13 @@ class Account:
     endpoints: Endpoints
     store: TokenStore
     sandbox: Sandbox | None = None
+    read_only: Path | None = None
+    """The token file that is only read, because its folder cannot be written."""
+
+    @property
+    def login(self) -> str:
+        """Which login this is, for people: the client, and where the token set is stored."""
+        return f"client {self.app.client_id!r}, {self.place}"
 
     @property
     def place(self) -> str:
@@ -110,16 +120,18 @@ class Account:
             return f"the system's keyring, as {_keyring_name(self.app, self.endpoints)!r}"
         if isinstance(self.store, MemoryTokenStore):
             return "memory, until the sandbox ends"
+        if self.read_only is not None:
+            return f"{self.read_only}, which is read-only, and are not refreshed"
         return "the environment, and is not refreshed"
 
-    def session(self) -> EzeepSession:
+    def session(self, on_token_rotated: TokenHook | None = None) -> EzeepSession:
         """Create a session. In a sandbox its admin is logged in."""
         from ezeep_async import EzeepSession
 
         tokens = None
         if self.sandbox is not None:
             tokens = self.sandbox.tokens(scope=" ".join(self.sandbox.behaviour.scopes))
-        return EzeepSession(self.app, self.store, tokens, self.endpoints)
+        return EzeepSession(self.app, self.store, tokens, self.endpoints, on_token_rotated=on_token_rotated)
 
 
 @asynccontextmanager
@@ -151,7 +163,9 @@ async def open_account(connection: Connection, *, redirect_uri: str | None = Non
         yield account
     except ReauthorizationRequired as error:
         if await account.store.load() is not None:
-            raise
+            raise ReauthorizationRequired(
+                f"{error}: run ezeep login for {account.login}", error=error.error, status=error.status
+            ) from error
         raise ReauthorizationRequired("not logged in: run ezeep login") from error
 
 
@@ -167,7 +181,7 @@ def _check_together(connection: Connection) -> None:
 
 
 def _find(connection: Connection, redirect_uri: str | None) -> Account:
-    from ezeep_async import Endpoints, OAuthApp
+    from ezeep_async import Endpoints, OAuthApp, ReadOnlyTokens
 
     configuration = Configuration()
 
@@ -193,7 +207,31 @@ def _find(connection: Connection, redirect_uri: str | None) -> Account:
         setting("api_url", connection.api_url) or default.api,
         setting("print_url", connection.print_url) or default.print,
     )
-    return Account(app, endpoints, _store(connection, configuration, app, endpoints))
+    store = _store(connection, configuration, app, endpoints)
+    read_only = _read_only_file(store)
+    if read_only is not None:
+        store = ReadOnlyTokens(read_only)
+        complain(
+            f"rotation cannot be persisted: the token set from {read_only} is read-only. Its access token is used until it "
+            "expires, and is not refreshed"
+        )
+    return Account(app, endpoints, store, read_only=read_only)
+
+
+def _read_only_file(store: TokenStore) -> Path | None:
+    """Return the path of a token file that can be read and not replaced, as on a read-only mount."""
+    from ezeep_async import FileTokenStore
+
+    if not isinstance(store, FileTokenStore) or not store.path.exists():
+        return None
+    target = store.path.resolve()  # a mounted secret of Kubernetes is a link into another folder
+    # Mode bits of the file itself do not matter: a new file replaces it.
+    can_write = os.access(target.parent, os.W_OK | os.X_OK) and not _is_on_read_only_mount(target)
+    return None if can_write or not os.access(target, os.R_OK) else store.path
+
+
+def _is_on_read_only_mount(path: Path) -> bool:
+    return hasattr(os, "statvfs") and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def _option(name: str) -> str:
@@ -216,14 +254,20 @@ def _secret(connection: Connection, configuration: Configuration) -> str:
         return secret
     elif not (given := configuration.get("client_secret_file") or ""):
         return configuration.get("client_secret") or ""
+    return secret_in(given, "client secret")
+
+
+def secret_in(given: str, what: str, *, as_typed: bool = False) -> str:
+    """Return the secret in a file; `as_typed` with its spaces and quotes. Raises `ValueError` and `OSError`."""
     path = expanded(given)
     try:
         with path.open("rb") as file:
-            secret = cleaned(text_of(file.read(LARGEST_FILE)), f"the secret in {path}")
+            text = text_of(file.read(LARGEST_FILE))
+        secret = text.rstrip("\r\n") if as_typed else cleaned(text, f"the secret in {path}")
     except NotText as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if not secret:
-        raise ValueError(f"{path} is empty: write the client secret into it")
+        raise ValueError(f"{path} is empty: write the {what} into it")
     return secret
 
 
