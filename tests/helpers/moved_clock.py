@@ -7,7 +7,7 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -68,6 +68,21 @@ class MovedClock:
 
         async with self.started(*arguments, env=env, folder=folder) as process:
             return await ended(process)
+
+
+def move_clocks(monkeypatch, sandbox) -> Callable[[float], None]:
+    """Return what moves the clocks of this process and of the sandbox forward."""
+    from ezeep_async.auth.clock import SystemClock
+
+    moved = [0.0]
+    monkeypatch.setattr(SystemClock, "now", lambda _: datetime.now(UTC) + timedelta(seconds=moved[0]))
+    monkeypatch.setattr(SystemClock, "monotonic", lambda _: time.monotonic() + moved[0])
+
+    def advance(seconds: float) -> None:
+        moved[0] += seconds
+        sandbox.clock.advance(seconds)
+
+    return advance
 
 
 def main(file: str, *arguments: str) -> int:

@@ -37,7 +37,8 @@ LOG_IN_AGAIN = 4
 TRY_LATER = 5
 """The exit code when the token set could not be refreshed now, and is not lost."""
 LONGEST_INTERVAL_S = 1200.0
-"""Seconds between two refreshes by default, at most. A refresh token lives about an hour: two attempts may fail."""
+"""Seconds between two refreshes by default, at most. A refresh token lives about an hour, which leaves 40 minutes for an
+outage."""
 SHARE_OF_LIFETIME = 1 / 3
 """The default interval as a share of the lifetime of the access token."""
 LONGEST_STEP_S = 15.0

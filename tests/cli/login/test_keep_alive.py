@@ -6,13 +6,12 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 from helpers.command_line import Ran, environment, ezeep
+from helpers.kept_logins import Keeping, keeping
 from helpers.moved_clock import MovedClock
 from helpers.support import TOKEN, expired, put, until
 
@@ -29,25 +28,6 @@ pytestmark = [
 ]
 
 
-@attrs.define
-class Keeping:
-    """A running `ezeep keep-alive`, with the lines that it wrote so far."""
-
-    process: asyncio.subprocess.Process
-    lines: list[str] = attrs.field(factory=list)
-
-    async def read(self) -> None:
-        assert self.process.stderr is not None
-        while line := await self.process.stderr.readline():
-            self.lines.append(line.decode().rstrip("\n"))
-
-    async def wrote(self, text: str, times: int = 1) -> None:
-        await until(lambda: len(self.with_text(text)) >= times, 20)
-
-    def with_text(self, text: str) -> list[str]:
-        return [line for line in self.lines if text in line]
-
-
 @pytest.fixture
 def clock(sandbox: Sandbox, tmp_path: Path) -> MovedClock:
     return MovedClock(sandbox, tmp_path)
@@ -56,22 +36,6 @@ def clock(sandbox: Sandbox, tmp_path: Path) -> MovedClock:
 @pytest.fixture
 def store(tmp_path: Path) -> FileTokenStore:
     return FileTokenStore(tmp_path / "login.json")
-
-
-@asynccontextmanager
-async def keeping(clock: MovedClock, env: dict[str, str], *arguments: str) -> AsyncIterator[Keeping]:
-    """The command while it runs, once it keeps the login alive."""
-    async with clock.started("keep-alive", *arguments, env=env) as process:
-        running = Keeping(process)
-        reading = asyncio.create_task(running.read())
-        try:
-            await running.wrote("kept alive with a refresh every")
-            yield running
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            await process.wait()
-            await reading
 
 
 async def test_it_refreshes_in_time_and_says_so(
