@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections import deque
 
 from ezeep_async._text.redaction import Secret
 from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.logs import Log
+from ezeep_async.auth.logs import Log, subject_of
 from ezeep_async.auth.tokens import DEFAULT_LIFETIME, LATEST, TokenSet, TokenStore
 from ezeep_async.errors import TokenStoreError
 
@@ -134,7 +132,7 @@ def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, lo
         return
     if given.mark in (stored.mark, *stored.lineage) or stored.mark in given.lineage:
         return
-    ours, theirs = _subject(stored.access_token), _subject(given.access_token)
+    ours, theirs = subject_of(stored.access_token), subject_of(given.access_token)
     name = type(store).__name__
     if ours is None or theirs is None or ours[0] != theirs[0]:
         log.warning(
@@ -147,14 +145,3 @@ def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, lo
         raise TokenStoreError(
             f"tokens= belongs to another user than the token set in the {name} (their subjects differ). {_WHAT_TO_DO}"
         )
-
-
-def _subject(token: str) -> tuple[str, str] | None:
-    """Issuer and subject of a JWT (RFC 7519 section 4.1), unverified. None if it is not a JWT with a subject."""
-    try:
-        _, payload, _ = token.split(".")
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=="))  # excess padding is ignored
-        issuer, subject = claims.get("iss"), claims["sub"]
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        return None
-    return (str(issuer), str(subject)) if isinstance(subject, str | int) and subject != "" else None

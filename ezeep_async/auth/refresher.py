@@ -33,7 +33,7 @@ from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.current import CurrentTokens, check_same_identity
 from ezeep_async.auth.exchange import Exchanger
-from ezeep_async.auth.logs import Log, logger
+from ezeep_async.auth.logs import Log, logger, name_user
 from ezeep_async.auth.tasks import (
     ShieldedTask,
     locked,
@@ -251,6 +251,7 @@ class Refresher:
         async with locked(self._store, self.log):
             stored = await self._load()
             old = self._current.newest(stored, self.log)
+            name_user(self.log, old)
             new, is_issued_now = await get_tokens(old)
             if is_issued_now:
                 self._current.will_replace(new, stored)
@@ -263,6 +264,7 @@ class Refresher:
                     raise
             finally:
                 self._current.put(new, issued_now=is_issued_now)
+                name_user(self.log, new)
         # After the release of the lock: the hook may use the session.
         if is_issued_now and (old is None or old.access_token != new.access_token):
             self._call_hook(old, new)
