@@ -71,11 +71,11 @@ class CurrentTokens:
         # A system clock that was set back must not give a token a longer life than it was issued with.
         return left if tokens.expires_in is None else min(left, tokens.expires_in)
 
-    def is_younger(self, tokens: TokenSet, seconds: float) -> bool:
-        """Whether `tokens` was issued less than `seconds` ago, and its login has not ended."""
+    def age_of(self, tokens: TokenSet) -> float:
+        """Seconds since `tokens` was issued; infinite if that is unknown, or if its login has ended."""
         if tokens.ended or (tokens.expires_in is None and tokens.expires_at >= LATEST):
-            return False
-        return (tokens.expires_in or DEFAULT_LIFETIME) - self.life_left(tokens) < seconds
+            return float("inf")
+        return (tokens.expires_in or DEFAULT_LIFETIME) - self.life_left(tokens)
 
     def leeway_of(self, tokens: TokenSet) -> float:
         """Seconds before its expiry at which the access token is refreshed."""

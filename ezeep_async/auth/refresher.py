@@ -99,9 +99,12 @@ class Refresher:
         """The token set in memory."""
         return self._current.tokens
 
-    def due_in(self, share: float = 0.0) -> float:
-        """See `CurrentTokens.due_in`."""
-        return self._current.due_in(share)
+    def due_in(self, share: float = 0.0, max_age: float | None = None) -> float:
+        """See `CurrentTokens.due_in`. With `max_age` no later than at that age of the token set, in seconds."""
+        left, tokens = self._current.due_in(share), self._current.tokens
+        return (
+            left if tokens is None or max_age is None else min(left, max_age - self._current.age_of(tokens))
+        )
 
     def under_way(self) -> set[ShieldedTask[Any]]:
         """The tasks that would lose a token set if their connection were closed."""
@@ -139,7 +142,7 @@ class Refresher:
         If a refresh is under way, returns its result, which may be a token set that another process stored.
         """
         tokens = self._current.tokens
-        if tokens is not None and self._current.is_fresh and self._current.is_younger(tokens, max_age):
+        if tokens is not None and self._current.is_fresh and self._current.age_of(tokens) < max_age:
             await self.access_token()  # at once; saves a token set that could not be stored before
             return tokens
         return await self._join(rejected=None, max_age=max_age)
@@ -220,7 +223,7 @@ class Refresher:
             current = _logged_in(current)
             left = self._current.life_left(current)
             if rejected is None:
-                is_young = max_age is None or self._current.is_younger(current, max_age)
+                is_young = max_age is None or self._current.age_of(current) < max_age
                 may_use = is_young and left > self._current.leeway_of(current)
             else:
                 is_other = current.access_token != rejected

@@ -230,7 +230,7 @@ async def test_a_signal_during_an_outage(login: dict[str, str], sandbox: Sandbox
         assert await running.process.wait() == 0
 
 
-async def test_nobody_is_logged_in(login: dict[str, str], sandbox: Sandbox, clock, store) -> None:
+async def test_no_one_is_logged_in(login: dict[str, str], sandbox: Sandbox, clock, store) -> None:
     """Exit code 4. No lock file appears."""
     for path in store.path.parent.glob("login.json*"):
         path.unlink()
