@@ -72,7 +72,7 @@ async def refresh(*, if_older_than: Age = 0.0, connection: Connection = HERE) ->
             refreshed: list[TokenSet] = []
             async with account.session(lambda _, new: refreshed.append(new)) as session:
                 tokens = await session.oauth.refresh(if_older_than)
-            what = "Refreshed" if refreshed else "Not older than that"
+            what = "Refreshed" if refreshed else "Not needed yet"
             screen.say(f"{what}: {account.login}. The access token expires at {_time(tokens.expires_at)}")
     except ReauthorizationRequired as error:
         complain(_with_login(error, login))

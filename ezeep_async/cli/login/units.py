@@ -52,6 +52,8 @@ Restart=on-failure
 # After exit code 4 too: a login that a person makes again is found by itself.
 RestartSec=60
 RestartPreventExitStatus=64
+# SIGTERM before the command was ready.
+SuccessExitStatus=143
 WatchdogSec=120
 # A refresh that has begun ends first.
 TimeoutStopSec=100

@@ -38,7 +38,7 @@ async def test_not_if_the_tokens_are_young(
 ) -> None:
     ran = await ezeep("refresh", "--if-older-than", age, env=login)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith("Refreshed" if refreshes else "Not older than that")
+    assert ran.out.startswith("Refreshed" if refreshes else "Not needed yet")
     assert sandbox.refresh_requests == refreshes
 
 
