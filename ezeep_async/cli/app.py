@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from cyclopts import App, Parameter
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from ezeep_async import __version__
-from ezeep_async.cli.terminal.help import HelpFormatter
+from ezeep_async.cli.options import NO_OPTIONS, Options, use
+from ezeep_async.cli.terminal.help import HelpFormatter, WithExamples
 from ezeep_async.cli.terminal.screen import PipeConsole
 
 
@@ -14,7 +17,7 @@ def _shown_default(value: object) -> str | None:
     return None if value is None or value is False or value == () else str(value)
 
 
-app = App(
+app = WithExamples(
     name="ezeep",
     help="Printing, printers, groups and users of an ezeep Blue organization, and a sandbox to try everything in.",
     help_format="plaintext",
@@ -32,6 +35,10 @@ COMMANDS = {
         "login.commands:whoami",
         "Show the user, the organization, and when the access token expires.",
     ),
+    "profiles": (
+        "profiles:profiles",
+        "List the profiles of the configuration file, and show which one is used.",
+    ),
     "demo": (
         "demo.command:demo",
         "Provision a few hundred memberships in a sandbox and print a page, in a few seconds.",
@@ -48,7 +55,14 @@ COMMANDS = {
         "directory.groups:groups_app",
         "List, show, create, rename and delete groups, and list their members.",
     ),
-    "users": ("directory.users:users_app", "List and show users, and change the groups of one."),
+    "users": (
+        "directory.users:users_app",
+        "List, show, invite and delete users, and change the groups of one.",
+    ),
+    "invitations": (
+        "directory.invitations:invitations_app",
+        "List invitations to the organization, and send their mails again.",
+    ),
     "printers": (
         "printing.printers:printers_app",
         "List the printers that you may print to, and show what one can do.",
@@ -79,6 +93,22 @@ COMMANDS = {
         "demo.sandbox:sandbox",
         "Run a sandbox on loopback until Ctrl-C, and print the environment variables for it.",
     ),
+    "--install-completion": (
+        "completion:install_completion",
+        "Let the shell complete commands, options and their values.",
+    ),
+    "--show-completion": ("completion:show_completion", "Show the completion script."),
 }
 for name, (place, text) in COMMANDS.items():
     app.command(f"ezeep_async.cli.{place}", name=name, help=text)
+
+
+@app.meta.default
+def start(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], options: Options = NO_OPTIONS
+) -> object:
+    """Call the command, and return its exit code, or a coroutine for that."""
+    options.check()
+    use(options)
+    command, bound, _ = app.parse_args(tokens, print_error=False, exit_on_error=False)
+    return command(*bound.args, **bound.kwargs)

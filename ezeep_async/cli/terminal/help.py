@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import App, Parameter
+from rich.console import Console
 from rich.text import Text
 
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
     from cyclopts.help.formatters import DefaultFormatter
-    from rich.console import Console, ConsoleOptions
+    from rich.console import ConsoleOptions
 
 _LINE_BREAK = re.compile(r"(?<=\S)\n *(?=\S)")
 """A line break inside a paragraph of a docstring, with the indentation of the next line. Blank lines stay."""
@@ -47,3 +50,21 @@ def _join_lines(description: object) -> None:
     text = getattr(description, "primary_renderable", None)
     if isinstance(text, Text):
         text.plain = _LINE_BREAK.sub(" ", text.plain)
+
+
+class WithExamples(App):
+    """The commands. The help of each ends with its examples."""
+
+    def help_print(
+        self,
+        tokens: Annotated[str | Iterable[str] | None, Parameter(show=False)] = None,
+        *,
+        console: Annotated[Console | None, Parameter(parse=False)] = None,
+    ) -> None:
+        """Show the help of a command, then its examples. These are not wrapped, so that people can copy them."""
+        from ezeep_async.cli.examples import examples_of
+
+        super().help_print(tokens, console=console)
+        names, _, _ = self.parse_commands(tokens)
+        if text := examples_of(names):
+            (console or self.console).print(Text(f"\nExamples:\n\n{text}"), soft_wrap=True)
