@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter, UnknownOptionError
 
 from ezeep_async import __version__
-from ezeep_async.cli.options import NO_OPTIONS, Options, use
-from ezeep_async.cli.terminal.help import HelpFormatter, WithExamples
+from ezeep_async.cli.options import Debug, Options, Profile, Quiet, Timeout, use
+from ezeep_async.cli.terminal.help import HelpFormatter, call
 from ezeep_async.cli.terminal.screen import PipeConsole
 
 
@@ -17,13 +17,13 @@ def _shown_default(value: object) -> str | None:
     return None if value is None or value is False or value == () else str(value)
 
 
-app = WithExamples(
+app = App(
     name="ezeep",
     help="Printing, printers, groups and users of an ezeep Blue organization, and a sandbox to try everything in.",
     help_format="plaintext",
     help_formatter=HelpFormatter(),
     version=f"ezeep {__version__}",
-    console=PipeConsole(),  # for --help and --version
+    console=PipeConsole(emoji=False),  # for --help and --version
     suppress_keyboard_interrupt=False,  # `main` reports it
     # Switches have no second form such as --no-json.
     default_parameter=Parameter(negative="", show_default=_shown_default),
@@ -105,10 +105,20 @@ for name, (place, text) in COMMANDS.items():
 
 @app.meta.default
 def start(
-    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], options: Options = NO_OPTIONS
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    debug: Debug = False,
+    quiet: Quiet = False,
+    timeout: Timeout = None,
+    profile: Profile = None,
 ) -> object:
     """Call the command, and return its exit code, or a coroutine for that."""
-    options.check()
-    use(options)
-    command, bound, _ = app.parse_args(tokens, print_error=False, exit_on_error=False)
-    return command(*bound.args, **bound.kwargs)
+    if debug and quiet:
+        raise ValueError("--debug and --quiet cannot be used together")
+    use(Options(debug=debug, quiet=quiet, timeout=timeout, profile=profile))
+    try:
+        command, bound, _ = app.parse_args(tokens, print_error=False, exit_on_error=False)
+    except UnknownOptionError as error:
+        # What is close to the option may be a global one.
+        error.argument_collection.extend(app.meta.assemble_argument_collection())
+        raise
+    return call(command, bound)

@@ -8,10 +8,10 @@ and 3, a safety limit refused the plan.
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import logging
 import os
-import platform
 import sys
 import traceback
 from collections.abc import Coroutine, Sequence
@@ -90,6 +90,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
         from ezeep_async.cli.app import app
         from ezeep_async.cli.options import NO_OPTIONS, options, use
+        from ezeep_async.cli.terminal.help import call
 
         if find_spec("segno") is None:  # imported late, in the middle of a login
             raise ModuleNotFoundError(name="segno")
@@ -100,7 +101,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         use(NO_OPTIONS)
         command, bound, _ = app.meta.parse_args(arguments, print_error=False, exit_on_error=False)
-        code = command(*bound.args, **bound.kwargs)
+        code = call(command, bound)
         if inspect.iscoroutine(code):  # not for --help and --version
             code = _run_async(code, options())
     except CycloptsError as error:
@@ -125,7 +126,10 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _run_async(command: Coroutine[object, object, object], given: Options) -> object:
     import asyncio
 
+    gc.enable()
     if given.debug:
+        import platform
+
         logger = logging.getLogger("ezeep_async")
         logger.setLevel(logging.DEBUG)
         logger.debug("ezeep %s, Python %s, %s", __version__, platform.python_version(), platform.platform())

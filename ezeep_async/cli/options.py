@@ -5,30 +5,57 @@ from __future__ import annotations
 from typing import Annotated
 
 import attrs
-from cyclopts import Group, Parameter, validators
+from cyclopts import Group, Parameter
 
 
-_POSITIVE = validators.Number(gt=0, lte=31_536_000)
+LONGEST_TIMEOUT_S = 31_536_000
 
 
-@Parameter(name="*", group=Group("Global options", sort_key=9))
+def _seconds(_: object, value: float | None) -> None:
+    if value is not None and not 0 < value <= LONGEST_TIMEOUT_S:
+        raise ValueError(
+            f"--timeout must be more than 0 and at most {LONGEST_TIMEOUT_S} seconds, not {value:g}"
+        )
+
+
+# Texts and not docstrings of a class: those take longer to read, in each --help.
+_GLOBAL = Group("Global options", sort_key=9)
+Debug = Annotated[
+    bool,
+    Parameter(
+        group=_GLOBAL,
+        help="Write log lines and tracebacks to standard error. They contain no tokens and no secrets.",
+    ),
+]
+Quiet = Annotated[
+    bool,
+    Parameter(
+        name=("--quiet", "-q"), group=_GLOBAL, help="Show results and errors only: no progress and no notes."
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    Parameter(
+        group=_GLOBAL,
+        validator=_seconds,
+        metavar="SECONDS",
+        help="End the command after this time, as SIGTERM does, with exit code 124.",
+    ),
+]
+Profile = Annotated[
+    str | None,
+    Parameter(group=_GLOBAL, metavar="NAME", help="A profile of the configuration file. Else EZEEP_PROFILE."),
+]
+
+
 @attrs.frozen(kw_only=True)
 class Options:
-    """What every command knows about itself."""
+    """What the user said about the command as a whole."""
 
     debug: bool = False
-    """Write log lines and tracebacks to standard error. They contain no tokens and no secrets."""
-    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"))] = False
-    """Show results and errors only: no progress and no notes."""
-    timeout: Annotated[float | None, Parameter(validator=_POSITIVE, metavar="SECONDS")] = None
-    """End the command after this time, as SIGTERM does, with exit code 124."""
-    profile: Annotated[str | None, Parameter(metavar="NAME")] = None
-    """A profile of the configuration file. Else EZEEP_PROFILE."""
-
-    def check(self) -> None:
-        """Raise `ValueError` for options that contradict each other."""
-        if self.debug and self.quiet:
-            raise ValueError("--debug and --quiet cannot be used together")
+    quiet: bool = False
+    timeout: float | None = None
+    profile: str | None = None
 
 
 NO_OPTIONS = Options()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
-from rich.console import Console
+from cyclopts import App
 from rich.text import Text
 
 
 if TYPE_CHECKING:
+    import inspect
+
     from cyclopts.help import HelpPanel
     from cyclopts.help.formatters import DefaultFormatter
-    from rich.console import ConsoleOptions
+    from rich.console import Console, ConsoleOptions
 
 _LINE_BREAK = re.compile(r"(?<=\S)\n *(?=\S)")
 """A line break inside a paragraph of a docstring, with the indentation of the next line. Blank lines stay."""
@@ -52,19 +53,14 @@ def _join_lines(description: object) -> None:
         text.plain = _LINE_BREAK.sub(" ", text.plain)
 
 
-class WithExamples(App):
-    """The commands. The help of each ends with its examples."""
-
-    def help_print(
-        self,
-        tokens: Annotated[str | Iterable[str] | None, Parameter(show=False)] = None,
-        *,
-        console: Annotated[Console | None, Parameter(parse=False)] = None,
-    ) -> None:
-        """Show the help of a command, then its examples. These are not wrapped, so that people can copy them."""
+def call(command: Callable[..., object], bound: inspect.BoundArguments) -> object:
+    """Call a command, and show its examples after its help. They are not wrapped, so that people can copy them."""
+    result = command(*bound.args, **bound.kwargs)
+    owner = getattr(command, "__self__", None)
+    if isinstance(owner, App) and command == owner.help_print:
         from ezeep_async.cli.examples import examples_of
 
-        super().help_print(tokens, console=console)
-        names, _, _ = self.parse_commands(tokens)
+        names, _, _ = owner.parse_commands(bound.arguments.get("tokens", ()))
         if text := examples_of(names):
-            (console or self.console).print(Text(f"\nExamples:\n\n{text}"), soft_wrap=True)
+            owner.console.print(Text(f"\nExamples:\n\n{text}"), soft_wrap=True)
+    return result
