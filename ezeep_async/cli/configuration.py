@@ -52,8 +52,9 @@ class Configuration:
         """The settings of a profile, and those of the top level that it takes over."""
         known = self.profiles.get(profile)
         if known is None:
-            names = ", ".join(sorted(self.profiles)) or "none"
-            raise ValueError(f"no profile is named {profile!r} in {self.path}: it has {names}")
+            names = ", ".join(sorted(self.profiles))
+            known_ones = f"--profile takes {names}" if names else "there are no profiles"
+            raise ValueError(f"no profile is named {profile!r} in {self.path}: {known_ones}")
         own = {"token_file"}  # a login belongs to one profile, and a secret to one client
         if known.keys() & {"client_id", *SECRETS}:
             own |= SECRETS

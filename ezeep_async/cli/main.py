@@ -128,11 +128,9 @@ def _run_async(command: Coroutine[object, object, object], given: Options) -> ob
 
     gc.enable()
     if given.debug:
-        import platform
-
         logger = logging.getLogger("ezeep_async")
         logger.setLevel(logging.DEBUG)
-        logger.debug("ezeep %s, Python %s, %s", __version__, platform.python_version(), platform.platform())
+        logger.debug("ezeep %s, Python %s, %s", __version__, sys.version.split()[0], sys.platform)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         return runner.run(command if given.timeout is None else limited(command, given.timeout))
 

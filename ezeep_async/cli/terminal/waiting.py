@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import sys
 from collections.abc import AsyncGenerator, Generator
@@ -98,7 +99,7 @@ class _Line:
             return ""
         self._since = self._since or now
         if is_retried:
-            return self.retries.text.format(f" in {self.retries.due - now:.0f} s")
+            return self.retries.text.format(f" in {math.ceil(self.retries.due - now)} s")
         if now < self.retries.due + RETRY_SHOWN_S:
             return self.retries.text.format("")
         if now < self._since + SHOWN_AFTER_S:
