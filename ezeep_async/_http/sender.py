@@ -120,7 +120,10 @@ class Sender:
     def stats(self) -> Stats:
         in_flight = sum(limiter.active for limiter in self._limiters.values())
         waiting = sum(limiter.waiting for limiter in self._limiters.values())
-        return attrs.evolve(self._counts, in_flight=in_flight, waiting=waiting)
+        hosts = tuple(
+            host.value for host, limiter in self._limiters.items() if limiter.active or limiter.waiting
+        )
+        return attrs.evolve(self._counts, in_flight=in_flight, waiting=waiting, hosts=hosts)
 
     def close(self) -> None:
         """Refuse new calls, and end those in flight with `SessionClosed`."""

@@ -6,7 +6,8 @@ from collections import deque
 
 from ezeep_async._text.redaction import Secret
 from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.logs import Log, subject_of
+from ezeep_async.auth.logs import Log
+from ezeep_async.auth.logs import subject_of as _subject
 from ezeep_async.auth.tokens import DEFAULT_LIFETIME, LATEST, TokenSet, TokenStore
 from ezeep_async.errors import TokenStoreError
 
@@ -132,7 +133,7 @@ def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, lo
         return
     if given.mark in (stored.mark, *stored.lineage) or stored.mark in given.lineage:
         return
-    ours, theirs = subject_of(stored.access_token), subject_of(given.access_token)
+    ours, theirs = _subject(stored.access_token), _subject(given.access_token)
     name = type(store).__name__
     if ours is None or theirs is None or ours[0] != theirs[0]:
         log.warning(

@@ -43,7 +43,7 @@ async def dead(sandbox: Sandbox, tmp_path: Path) -> Path:
     return tmp_path / "login.json"
 
 
-async def test_the_refresh_token_is_sent_once_by_all_processes(sandbox: Sandbox, dead: Path) -> None:
+async def test_1_21_the_refresh_token_is_sent_once_by_all_processes(sandbox: Sandbox, dead: Path) -> None:
     """Also for an explicit refresh. The error is the one of a refusal."""
     for number in range(4):
         async with another_process(sandbox, dead) as session:

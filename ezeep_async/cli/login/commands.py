@@ -79,7 +79,7 @@ async def login(
         if account.sandbox is not None:
             from ezeep_async.sandbox import SANDBOX_PASSWORD
 
-            screen.say(f"A sandbox: no real data. The password of every user is {SANDBOX_PASSWORD!r}")
+            screen.note(f"A sandbox: no real data. The password of every user is {SANDBOX_PASSWORD!r}")
         await _check_store(account)
         from ezeep_async import EzeepSession
 
@@ -103,9 +103,9 @@ async def login(
             person = await _own_user(session)
         unknown = "the client itself" if client_credentials else "an unknown user"
         name = unknown if person is None else person.email
-        screen.say(f"Logged in as {name}. The tokens are stored in", Whole(account.place))
+        screen.note(f"Logged in as {name}. The tokens are stored in", Whole(account.place))
         if connection.client_id is not None:
-            screen.say(
+            screen.note(
                 "The other commands need",
                 Whole(f"--client-id {connection.client_id}"),
                 "too, or EZEEP_CLIENT_ID, or client_id in the configuration file",
@@ -207,7 +207,7 @@ def _completed(pasted: str, request: AuthorizationRequest) -> str:
 async def _pair(screen: Screen, session: EzeepSession, seconds: float) -> None:
     pairing = await session.oauth.pair()
     screen.pairing(pairing.pairing_code, pairing.auth_url)
-    screen.say(f"Waiting at most {seconds:g} s for the confirmation")
+    screen.note(f"Waiting at most {seconds:g} s for the confirmation")
     await session.oauth.wait_for_pairing(pairing, timeout=seconds)
 
 
@@ -220,7 +220,7 @@ async def logout(*, forget: bool = False, connection: Connection = HERE) -> None
     screen = Screen()
     async with open_account(connection) as account, account.session() as session:
         if await account.store.load() is None:
-            screen.say("Not logged in")
+            screen.note("Not logged in")
             return
         try:
             await session.oauth.revoke()
@@ -233,7 +233,7 @@ async def logout(*, forget: bool = False, connection: Connection = HERE) -> None
                 await account.store.clear()
             screen.say("Deleted here. The server did not revoke the tokens")
             return
-    screen.say("Logged out")
+    screen.note("Logged out")
 
 
 async def whoami(*, as_json: Json = False, connection: Connection = HERE) -> None:

@@ -23,6 +23,7 @@ from ezeep_async import (
 )
 from ezeep_async.cli.connection import HERE, Account, Connection, open_account
 from ezeep_async.cli.login.supervisor import Supervisor
+from ezeep_async.cli.options import options
 from ezeep_async.cli.signals import stop_on_signals
 from ezeep_async.cli.terminal.output import complain, sentence
 from ezeep_async.cli.terminal.screen import Screen
@@ -73,7 +74,7 @@ async def refresh(*, if_older_than: Age = 0.0, connection: Connection = HERE) ->
             async with account.session(lambda _, new: refreshed.append(new)) as session:
                 tokens = await session.oauth.refresh(if_older_than)
             what = "Refreshed" if refreshed else "Not needed yet"
-            screen.say(f"{what}: {account.login}. The access token expires at {_time(tokens.expires_at)}")
+            screen.note(f"{what}: {account.login}. The access token expires at {_time(tokens.expires_at)}")
     except ReauthorizationRequired as error:
         complain(_with_login(error, login))
         return LOG_IN_AGAIN
@@ -111,12 +112,10 @@ async def keep_alive(
             stopping = asyncio.Event()
             with stop_on_signals(stopping.set) as ending:
                 keeper = _Keeper(account, supervisor, stopping, interval)
-                try:
-                    async with account.session(keeper.refreshed) as session:
-                        await keeper.run(session)
-                finally:
-                    supervisor.notify("STOPPING=1")
-            ending.number = 0  # a signal is the ordinary end of this command
+                async with supervisor.signs_of_life(), account.session(keeper.refreshed) as session:
+                    await keeper.run(session)
+            if not ending.timed_out:
+                ending.number = 0  # a signal is the ordinary end of this command
     except ReauthorizationRequired as error:
         complain(_with_login(error, login))
         supervisor.notify(f"STATUS={sentence(error)}")
@@ -147,7 +146,6 @@ class _Keeper:
 
     async def run(self, session: EzeepSession) -> None:
         """Return when the command has to stop. Raises `ReauthorizationRequired` when the login has ended."""
-        signs_of_life = asyncio.create_task(self._give_signs_of_life())
         try:
             pause: float | None = await self._unless_stopping(self._step(session))
             self._supervisor.notify("READY=1")
@@ -156,7 +154,7 @@ class _Keeper:
                     await asyncio.wait_for(self._stopping.wait(), pause)
                 pause = await self._unless_stopping(self._step(session))
         finally:
-            signs_of_life.cancel()
+            self._supervisor.notify("STOPPING=1")
 
     async def _unless_stopping(self, step: Coroutine[object, object, float]) -> float | None:
         """Return the result of a step, None for a signal. A refresh that has begun ends when the session closes."""
@@ -194,7 +192,7 @@ class _Keeper:
         self._failures += 1
         if self._failing_with is not type(error):
             self._failing_with = type(error)
-            self._log(f"not refreshed, and tried again until it works: {sentence(error)}")
+            self._log(f"not refreshed, and tried again until it works: {sentence(error)}", is_note=False)
         self._supervisor.notify(f"STATUS=Trying again: {sentence(error)}")
         return min(FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE_S)
 
@@ -206,22 +204,20 @@ class _Keeper:
         if self._given_interval is None:
             lifetime = tokens.expires_in or 3 * LONGEST_INTERVAL_S
             self._interval = min(LONGEST_INTERVAL_S, SHARE_OF_LIFETIME * lifetime)
-        if before is None or before.mark not in (tokens.mark, *tokens.lineage):
+        is_other = before is None or before.mark not in (tokens.mark, *tokens.lineage)
+        if is_other or not self._user:
             self._user = await _name_of_user(session)
+        if is_other:
             self._log(f"kept alive with a refresh every {self._interval:g} s")
         self._supervisor.notify(f"STATUS=Access token expires at {_time(tokens.expires_at)}: {self._named}")
-
-    async def _give_signs_of_life(self) -> None:
-        """In a task of its own: a refresh may take longer than the service manager waits for the next sign."""
-        while self._supervisor.watchdog_s is not None:
-            self._supervisor.notify("WATCHDOG=1")
-            await asyncio.sleep(self._supervisor.watchdog_s / 3)
 
     @property
     def _named(self) -> str:
         return f"{self._login}, user {self._user}" if self._user else self._login
 
-    def _log(self, text: str) -> None:
+    def _log(self, text: str, *, is_note: bool = True) -> None:
+        if is_note and options().quiet:
+            return
         complain(f"{_time(datetime.now(UTC))} {text} ({self._named})")
 
 

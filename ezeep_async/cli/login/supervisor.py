@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 
 
 class Supervisor:
@@ -20,8 +22,7 @@ class Supervisor:
         address = environ.get("NOTIFY_SOCKET", "")
         # A name in the abstract namespace begins with a zero byte, which no environment variable can contain.
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self.watchdog_s = _watchdog_s(environ)
-        """Seconds within which the service manager expects a sign of life; None if it expects none."""
+        self._watchdog_s = _watchdog_s(environ)
 
     def notify(self, *states: str) -> None:
         """Send states, such as `READY=1`. Errors are ignored: the work continues without a listener."""
@@ -36,9 +37,27 @@ class Supervisor:
             channel.connect(self._address)
             channel.send(message.encode("utf-8", "replace"))
 
+    @asynccontextmanager
+    async def signs_of_life(self) -> AsyncGenerator[None]:
+        """Send `WATCHDOG=1` within the block, if it is expected, also while the block waits for something."""
+
+        async def send(seconds: float) -> None:
+            while True:
+                self.notify("WATCHDOG=1")
+                await asyncio.sleep(seconds)
+
+        if self._watchdog_s is None:
+            yield
+            return
+        sending = asyncio.create_task(send(self._watchdog_s / 3))
+        try:
+            yield
+        finally:
+            sending.cancel()
+
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:
-    """`WATCHDOG_USEC`, unless it is for another process (sd_watchdog_enabled(3))."""
+    """Seconds within which a sign of life is expected: `WATCHDOG_USEC`, unless it is for another process (sd_watchdog_enabled(3))."""
     if environ.get("WATCHDOG_PID", "") not in {"", str(os.getpid())}:
         return None
     microseconds = environ.get("WATCHDOG_USEC", "")

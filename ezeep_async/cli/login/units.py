@@ -15,7 +15,7 @@ import attrs
 from ezeep_async import FileTokenStore, KeyringTokenStore
 from ezeep_async._text.cleaning import variable
 from ezeep_async.auth.stores.paths import expanded
-from ezeep_async.cli.connection import Configuration
+from ezeep_async.cli.configuration import Configuration
 from ezeep_async.cli.terminal.output import complain, write_document
 
 
@@ -77,6 +77,9 @@ def print_units(account: Account, connection: Connection, interval: float | None
         raise ValueError(f"a service cannot keep these tokens alive, they are in {account.place}")
     environment = _environment(os.environ)
     options = _options(connection)
+    if account.profile:
+        environment.pop("EZEEP_PROFILE", None)
+        options += ["--profile", account.profile]
     if isinstance(account.store, FileTokenStore) and connection.token_file is None:
         environment.pop("EZEEP_TOKEN_FILE", None)
         options += ["--token-file", str(account.store.path)]

@@ -117,6 +117,19 @@ async def test_the_default_file_and_the_configuration(desk: Desk) -> None:
     assert token_file.is_relative_to(desk.home / "state")
 
 
+async def test_a_profile(desk: Desk) -> None:
+    """Of this command, or of the environment: named in both lines, with its own token file."""
+    desk.config.write_text("[profiles.sales]\n")
+    env = desk.environment | {"EZEEP_CONFIG": str(desk.config)}
+    for arguments, more in ((("--profile", "sales"), {}), ((), {"EZEEP_PROFILE": "sales"})):
+        ran = await ezeep("keep-alive", "--install", *arguments, env=env | more)
+        assert ran.code == 0, ran
+        assert " --profile sales " in value_of(ran.out, "ExecStart")
+        assert "/sales-" in value_of(ran.out, "ExecStart")
+        assert " --profile sales " in cron_line(ran.out)
+        assert "EZEEP_PROFILE" not in ran.out
+
+
 async def test_secrets_are_not_printed(desk: Desk) -> None:
     """Only where they are; and what to do is said."""
     secret_file = desk.home / "secret.txt"

@@ -280,6 +280,14 @@ async def test_in_a_sandbox_of_its_own() -> None:
     await reading
 
 
+async def test_quiet_and_with_an_end(login: dict[str, str], sandbox: Sandbox, clock, store) -> None:
+    """`--quiet` shows problems only, `--timeout` ends it with its own exit code."""
+    await put(store, expired(sandbox.tokens()))
+    ran = await clock.ezeep("keep-alive", "--quiet", "--timeout", "4", env=login)
+    assert (ran.code, ran.out, ran.err) == (124, "", "")
+    assert sandbox.refreshes == 1
+
+
 # --- systemd -------------------------------------------------------------------------------------------------------
 
 
@@ -325,9 +333,16 @@ async def test_what_systemd_is_sent(
         clock.advance(1300)
         await until(lambda: received("STATUS=Trying again"))
         assert not received("STOPPING=1")
+        await running.wrote("kept alive again")
+        hold = sandbox.faults.hold(TOKEN, times=1)
+        clock.advance(1300)
+        await hold.arrived()
         running.process.terminate()
+        await until(lambda: received("STOPPING=1"))
+        seen.clear()
+        await until(lambda: received("WATCHDOG=1"))  # the refresh has not ended
+        hold.release()
         assert await running.process.wait() == 0
-    assert received("STOPPING=1")
 
 
 async def test_a_watchdog_of_another_process_and_a_manager_that_is_gone(

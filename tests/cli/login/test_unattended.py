@@ -25,7 +25,7 @@ def clock(sandbox: Sandbox, tmp_path: Path) -> MovedClock:
     return MovedClock(sandbox, tmp_path)
 
 
-async def test_keep_alive_beside_the_nightly_job(
+async def test_1_22_keep_alive_beside_the_nightly_job(
     login: dict[str, str], sandbox: Sandbox, clock: MovedClock, few: Path, tmp_path: Path
 ) -> None:
     """At +9 h and +48 h. Meanwhile: outages, a suspension, a restart after SIGKILL and one after SIGTERM."""
@@ -75,7 +75,7 @@ async def test_keep_alive_beside_the_nightly_job(
     assert (await clock.ezeep("whoami", env=login)).code == 0
 
 
-async def test_refresh_by_cron_beside_the_nightly_job(
+async def test_1_22_refresh_by_cron_beside_the_nightly_job(
     login: dict[str, str], sandbox: Sandbox, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`ezeep refresh --if-older-than 900` every 20 minutes for 48 hours. A run may fail."""
