@@ -93,6 +93,11 @@ class Limiters:
         """Calls that wait for a slot."""
         return sum(limiter.waiting for limiter in self.hosts.values())
 
+    @property
+    def busy_hosts(self) -> tuple[str, ...]:
+        """Hosts with requests that are under way or wait."""
+        return tuple(host.value for host, limiter in self.hosts.items() if limiter.active or limiter.waiting)
+
 
 @attrs.define(eq=False)
 class _Call:
@@ -147,7 +152,9 @@ class Sender:
 
     def stats(self) -> Stats:
         limiters = self._limiters
-        return attrs.evolve(self._counts, in_flight=limiters.active, waiting=limiters.waiting)
+        return attrs.evolve(
+            self._counts, in_flight=limiters.active, waiting=limiters.waiting, hosts=limiters.busy_hosts
+        )
 
     @property
     def is_busy(self) -> bool:

@@ -25,3 +25,5 @@ class Stats:
     """Requests under way."""
     waiting: int = 0
     """Calls that wait for a slot."""
+    hosts: tuple[str, ...] = ()
+    """Hosts with requests under way, or with calls that wait for a slot: "api", "account", "print"."""

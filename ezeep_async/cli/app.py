@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from cyclopts import App, Parameter
+from typing import Annotated
+
+from cyclopts import App, Parameter, UnknownOptionError
 
 from ezeep_async import __version__
-from ezeep_async.cli.terminal.help import HelpFormatter
+from ezeep_async.cli.options import Debug, Options, Profile, Quiet, Timeout, use
+from ezeep_async.cli.terminal.help import HelpFormatter, call
 from ezeep_async.cli.terminal.screen import PipeConsole
 
 
@@ -20,7 +23,7 @@ app = App(
     help_format="plaintext",
     help_formatter=HelpFormatter(),
     version=f"ezeep {__version__}",
-    console=PipeConsole(),  # for --help and --version
+    console=PipeConsole(emoji=False),  # for --help and --version
     suppress_keyboard_interrupt=False,  # `main` reports it
     # Switches have no second form such as --no-json.
     default_parameter=Parameter(negative="", show_default=_shown_default),
@@ -31,6 +34,18 @@ COMMANDS = {
     "whoami": (
         "login.commands:whoami",
         "Show the user, the organization, and when the access token expires.",
+    ),
+    "refresh": (
+        "login.keeping:refresh",
+        "Refresh the tokens once, for cron. Exit codes 4 and 5: log in again, try later.",
+    ),
+    "keep-alive": (
+        "login.keeping:keep_alive",
+        "Keep the login alive until SIGTERM or Ctrl-C, for systemd, containers and nohup.",
+    ),
+    "profiles": (
+        "profiles:profiles",
+        "List the profiles of the configuration file, and show which one is used.",
     ),
     "demo": (
         "demo.command:demo",
@@ -48,7 +63,14 @@ COMMANDS = {
         "directory.groups:groups_app",
         "List, show, create, rename and delete groups, and list their members.",
     ),
-    "users": ("directory.users:users_app", "List and show users, and change the groups of one."),
+    "users": (
+        "directory.users:users_app",
+        "List, show, invite and delete users, and change the groups of one.",
+    ),
+    "invitations": (
+        "directory.invitations:invitations_app",
+        "List invitations to the organization, and send their mails again.",
+    ),
     "printers": (
         "printing.printers:printers_app",
         "List the printers that you may print to, and show what one can do.",
@@ -79,6 +101,32 @@ COMMANDS = {
         "demo.sandbox:sandbox",
         "Run a sandbox on loopback until Ctrl-C, and print the environment variables for it.",
     ),
+    "--install-completion": (
+        "completion:install_completion",
+        "Let the shell complete commands, options and their values.",
+    ),
+    "--show-completion": ("completion:show_completion", "Show the completion script."),
 }
 for name, (place, text) in COMMANDS.items():
     app.command(f"ezeep_async.cli.{place}", name=name, help=text)
+
+
+@app.meta.default
+def start(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    debug: Debug = False,
+    quiet: Quiet = False,
+    timeout: Timeout = None,
+    profile: Profile = None,
+) -> object:
+    """Call the command, and return its exit code, or a coroutine for that."""
+    if debug and quiet:
+        raise ValueError("--debug and --quiet cannot be used together")
+    use(Options(debug=debug, quiet=quiet, timeout=timeout, profile=profile))
+    try:
+        command, bound, _ = app.parse_args(tokens, print_error=False, exit_on_error=False)
+    except UnknownOptionError as error:
+        # What is close to the option may be a global one.
+        error.argument_collection.extend(app.meta.assemble_argument_collection())
+        raise
+    return call(command, bound)

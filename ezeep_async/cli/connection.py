@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import tomllib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import attrs
 from cyclopts import Group, Parameter, validators
@@ -20,26 +19,23 @@ from cyclopts import Group, Parameter, validators
 from ezeep_async import ReauthorizationRequired
 from ezeep_async._text.cleaning import cleaned, refuse_control, variable
 from ezeep_async._text.text_files import NotText, text_of
-from ezeep_async.auth.stores.paths import expanded, folder_for
+from ezeep_async.auth.stores.paths import expanded
+from ezeep_async.cli.configuration import LARGEST_FILE, URLS, Configuration
+from ezeep_async.cli.options import options
 from ezeep_async.cli.signals import cancel_on_signals
+from ezeep_async.cli.terminal.output import complain
 from ezeep_async.cli.terminal.prompts import ask_secret
+from ezeep_async.cli.terminal.waiting import shown_while_waiting, watch
 
 
 if TYPE_CHECKING:
-    from ezeep_async import Endpoints, EzeepSession, OAuthApp, TokenStore
+    from ezeep_async import Endpoints, EzeepSession, OAuthApp, TokenSet, TokenStore
     from ezeep_async.sandbox import Sandbox
+
+    TokenHook: TypeAlias = Callable[[TokenSet | None, TokenSet], None]
 
 REDIRECT_URI = "http://127.0.0.1:8400/callback"
 """The redirect address, unless another one is registered for the client."""
-PATHS = frozenset({"client_secret_file", "token_file"})
-URLS = ("account_url", "api_url", "print_url")
-SETTINGS = PATHS | {"client_id", "client_secret", "redirect_uri", "scope", "token_store", *URLS}
-LARGEST_FILE = 1024 * 1024
-"""Bytes that are read of a file."""
-_BACKSLASHES = (
-    "In double quotes TOML takes a backslash for the beginning of an escape (\\t is a tab): write a Windows path in single "
-    "quotes, as in 'C:\\temp\\login.json'"
-)
 
 
 def _no_control(_: object, path: Path | None) -> None:
@@ -98,6 +94,15 @@ class Account:
     endpoints: Endpoints
     store: TokenStore
     sandbox: Sandbox | None = None
+    profile: str = ""
+    """The profile of the configuration file; empty for none."""
+    read_only: Path | None = None
+    """The token file that is only read, because its folder cannot be written."""
+
+    @property
+    def login(self) -> str:
+        """Which login this is, for people: the client, and where the token set is stored."""
+        return f"client {self.app.client_id!r}, {self.place}"
 
     @property
     def place(self) -> str:
@@ -107,19 +112,25 @@ class Account:
         if isinstance(self.store, FileTokenStore):
             return str(self.store.path)
         if isinstance(self.store, KeyringTokenStore):
-            return f"the system's keyring, as {_keyring_name(self.app, self.endpoints)!r}"
+            return f"the system's keyring, as {_keyring_name(self.app, self.endpoints, self.profile)!r}"
         if isinstance(self.store, MemoryTokenStore):
             return "memory, until the sandbox ends"
+        if self.read_only is not None:
+            return f"{self.read_only}, which is read-only, and are not refreshed"
         return "the environment, and is not refreshed"
 
-    def session(self) -> EzeepSession:
+    def session(self, on_token_rotated: TokenHook | None = None) -> EzeepSession:
         """Create a session. In a sandbox its admin is logged in."""
         from ezeep_async import EzeepSession
 
         tokens = None
         if self.sandbox is not None:
             tokens = self.sandbox.tokens(scope=" ".join(self.sandbox.behaviour.scopes))
-        return EzeepSession(self.app, self.store, tokens, self.endpoints)
+        session = EzeepSession(
+            self.app, self.store, tokens, self.endpoints, on_token_rotated=on_token_rotated
+        )
+        watch(session, self.endpoints)
+        return session
 
 
 @asynccontextmanager
@@ -134,6 +145,12 @@ async def open_account(connection: Connection, *, redirect_uri: str | None = Non
     """Find the account that the options select, with a sandbox around it if they ask for one."""
     _check_together(connection)
     cancel_on_signals()
+    async with shown_while_waiting(), _account(connection, redirect_uri) as account:
+        yield account
+
+
+@asynccontextmanager
+async def _account(connection: Connection, redirect_uri: str | None) -> AsyncGenerator[Account]:
     if connection.sandbox:
         from ezeep_async.sandbox import Sandbox  # slow to import
 
@@ -143,7 +160,8 @@ async def open_account(connection: Connection, *, redirect_uri: str | None = Non
             app, endpoints = attrs.evolve(sandbox.oauth_app, scope=scope), sandbox.endpoints
             yield Account(app, endpoints, _store(connection, None, app, endpoints), sandbox)
         return
-    account = await asyncio.to_thread(_find, connection, redirect_uri)
+    account = await asyncio.to_thread(find_account, connection, redirect_uri, options().profile)
+    account = await asyncio.to_thread(_read_only, account)
     if _prompts_for_secret(connection):  # after errors in the other settings
         app = attrs.evolve(account.app, client_secret=await ask_secret("Client secret: "))
         account = attrs.evolve(account, app=app)
@@ -151,7 +169,9 @@ async def open_account(connection: Connection, *, redirect_uri: str | None = Non
         yield account
     except ReauthorizationRequired as error:
         if await account.store.load() is not None:
-            raise
+            raise ReauthorizationRequired(
+                f"{error}: run ezeep login for {account.login}", error=error.error, status=error.status
+            ) from error
         raise ReauthorizationRequired("not logged in: run ezeep login") from error
 
 
@@ -160,16 +180,24 @@ def _check_together(connection: Connection) -> None:
         raise ValueError("--keyring and --token-file cannot be used together")
     names = ("client_id", "client_secret_file", *URLS)
     given = [_option(name) for name in names if getattr(connection, name) is not None]
+    given += ["--profile"] * (options().profile is not None)
     if connection.sandbox and given:
         raise ValueError(
             f"--sandbox has a client and addresses of its own: remove {' and '.join(given)}, or --sandbox"
         )
 
 
-def _find(connection: Connection, redirect_uri: str | None) -> Account:
+def find_account(connection: Connection, redirect_uri: str | None, profile: str | None) -> Account:
+    """Find the account of a profile, by default the one that EZEEP_PROFILE names. Blocks.
+
+    Raises `ValueError` and `OSError` for settings that cannot be used.
+    """
     from ezeep_async import Endpoints, OAuthApp
 
-    configuration = Configuration()
+    configuration = Configuration(profile=profile)
+    if connection == HERE and profile is not None and profile == options().profile and not options().quiet:
+        for name in configuration.overridden():
+            complain(f"{name} of the environment is used instead of what profile {profile!r} says")
 
     def setting(name: str, option: str | None) -> str | None:
         return _text_option(name, option) or configuration.get(name)
@@ -193,7 +221,38 @@ def _find(connection: Connection, redirect_uri: str | None) -> Account:
         setting("api_url", connection.api_url) or default.api,
         setting("print_url", connection.print_url) or default.print,
     )
-    return Account(app, endpoints, _store(connection, configuration, app, endpoints))
+    store = _store(connection, configuration, app, endpoints)
+    return Account(app, endpoints, store, profile=configuration.profile)
+
+
+def _read_only(account: Account) -> Account:
+    """Only read a token file that cannot be replaced, as on a read-only mount, and say so."""
+    from ezeep_async import ReadOnlyTokens
+
+    path = _read_only_file(account.store)
+    if path is None:
+        return account
+    complain(
+        f"rotation cannot be persisted: the token set from {path} is read-only. Its access token is used until it "
+        "expires, and is not refreshed"
+    )
+    return attrs.evolve(account, store=ReadOnlyTokens(path), read_only=path)
+
+
+def _read_only_file(store: TokenStore) -> Path | None:
+    """Return the path of a token file that can be read and not replaced, as on a read-only mount."""
+    from ezeep_async import FileTokenStore
+
+    if not isinstance(store, FileTokenStore) or not store.path.exists():
+        return None
+    target = store.path.resolve()  # a mounted secret of Kubernetes is a link into another folder
+    # Mode bits of the file itself do not matter: a new file replaces it.
+    can_write = os.access(target.parent, os.W_OK | os.X_OK) and not _is_on_read_only_mount(target)
+    return None if can_write or not os.access(target, os.R_OK) else store.path
+
+
+def _is_on_read_only_mount(path: Path) -> bool:
+    return hasattr(os, "statvfs") and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def _option(name: str) -> str:
@@ -216,14 +275,20 @@ def _secret(connection: Connection, configuration: Configuration) -> str:
         return secret
     elif not (given := configuration.get("client_secret_file") or ""):
         return configuration.get("client_secret") or ""
+    return secret_in(given, "client secret")
+
+
+def secret_in(given: str, what: str, *, as_typed: bool = False) -> str:
+    """Return the secret in a file; `as_typed` with its spaces and quotes. Raises `ValueError` and `OSError`."""
     path = expanded(given)
     try:
         with path.open("rb") as file:
-            secret = cleaned(text_of(file.read(LARGEST_FILE)), f"the secret in {path}")
+            text = text_of(file.read(LARGEST_FILE))
+        secret = text.rstrip("\r\n") if as_typed else cleaned(text, f"the secret in {path}")
     except NotText as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if not secret:
-        raise ValueError(f"{path} is empty: write the client secret into it")
+        raise ValueError(f"{path} is empty: write the {what} into it")
     return secret
 
 
@@ -246,80 +311,26 @@ def _store(
                 return ReadOnlyTokens.from_env(configuration.environ)
             kind = configuration.get("token_store") or ""
         path = path or configuration.get("token_file") or ""
+    profile = "" if configuration is None else configuration.profile
     if kind == "keyring":
-        return KeyringTokenStore(_keyring_name(app, endpoints))
+        return KeyringTokenStore(_keyring_name(app, endpoints, profile))
     if kind not in {"", "file"}:
         raise ValueError(f"token_store must be file or keyring, not {kind!r}")
-    return FileTokenStore(path) if path else FileTokenStore.for_app(app, endpoints)
+    if path:
+        return FileTokenStore(path)
+    store = FileTokenStore.for_app(app, endpoints)
+    # Two profiles never share a login, also if client and address are the same.
+    return FileTokenStore(store.path.with_name(f"{profile.lower()}-{store.path.name}")) if profile else store
 
 
-def _keyring_name(app: OAuthApp, endpoints: Endpoints) -> str:
+def _keyring_name(app: OAuthApp, endpoints: Endpoints, profile: str) -> str:
     from yarl import URL
 
-    return f"{app.client_id} at {URL(endpoints.account).authority}"
+    name = f"{app.client_id} at {URL(endpoints.account).authority}"
+    return f"{name}, profile {profile.lower()}" if profile else name
 
 
 def _free_address() -> str:
     """A redirect address with a free port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"http://127.0.0.1:{server.getsockname()[1]}/callback"
-
-
-# --- settings ------------------------------------------------------------------------------------------------------
-
-
-class Configuration:
-    """Settings by name: from the environment as `EZEEP_<NAME>`, else from the file. Raises `ValueError` for a bad file.
-
-    Messages do not show values from the file: they may be secrets. The configuration sources of cyclopts do, and they
-    do not report which source a value has.
-    """
-
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        self.environ = dict(os.environ if environ is None else environ)
-        given = variable(self.environ, "EZEEP_CONFIG", is_path=True)
-        self.path = expanded(given) if given else folder_for("config") / "config.toml"
-        self._file = _read(self.path, required=given is not None)
-
-    def get(self, name: str) -> str | None:
-        """Return the value, None if it is not set."""
-        return self.in_environment(name) or self._file.get(name)
-
-    def in_environment(self, name: str) -> str | None:
-        """Return the value of the environment variable, None if it is not set or empty. Raises `ValueError`."""
-        return variable(self.environ, f"EZEEP_{name.upper()}", is_path=name in PATHS)
-
-
-def _read(path: Path, *, required: bool) -> Mapping[str, str]:
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE)
-    except FileNotFoundError:
-        if required:
-            raise
-        return {}
-    try:
-        values: dict[str, object] = tomllib.loads(text_of(content))
-    except (ValueError, RecursionError) as error:
-        # The parser's message, like that of `NotText`, contains a line number and nothing of the text.
-        problem = "too many brackets" if isinstance(error, RecursionError) else str(error)
-        hint = f". {_BACKSLASHES}" if isinstance(error, tomllib.TOMLDecodeError) and b"\\" in content else ""
-        raise ValueError(f"{path} cannot be read: {problem}{hint}") from None
-    if unknown := sorted(values.keys() - SETTINGS):
-        raise ValueError(f"{path} has settings that are not known: {', '.join(unknown)}")
-    if wrong := sorted(name for name, value in values.items() if not isinstance(value, str)):
-        raise ValueError(f"{path}: {', '.join(wrong)} must be text, in quotes")
-    return {name: _cleaned(value, name, path) for name, value in cast("dict[str, str]", values).items()}
-
-
-def _cleaned(value: str, name: str, path: Path) -> str:
-    if name not in PATHS:
-        return cleaned(value, f"{path}: {name}")
-    try:
-        if value.strip():
-            # Before it is cleaned: the tab at the end of "C:\t" is not white space around a path.
-            refuse_control(value, f"{path}: {name}")
-        clean = cleaned(value, f"{path}: {name}", is_path=True)
-    except ValueError as error:
-        raise ValueError(f"{error}. {_BACKSLASHES}") from None
-    return str(expanded(clean, path.parent)) if clean else ""

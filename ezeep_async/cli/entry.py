@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from ezeep_async import __version__
@@ -16,6 +17,7 @@ def main() -> int:
             pass  # a closed pipe or a full disk: reported below
         else:
             return 0
+    gc.disable()  # the imports create many objects and no garbage; `main` enables it again for the command
     from ezeep_async.cli.main import main as run
 
     return run()

@@ -1,26 +1,27 @@
 """The entry point of `ezeep`: runs a command, and turns errors into one sentence and an exit code.
 
 Exit codes: 0 done, 1 an error (one sentence on standard error), 64 an invalid command line (EX_USAGE of sysexits.h),
-129 SIGHUP, 130 Ctrl-C, 141 the output was closed (broken pipe), 143 SIGTERM. `ezeep provision` adds 2, changes are pending,
+124 not done within `--timeout`, 129 SIGHUP, 130 Ctrl-C, 141 the output was closed (broken pipe), 143 SIGTERM. `ezeep provision` adds 2, changes are pending,
 and 3, a safety limit refused the plan.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ezeep_async import EzeepError
+from ezeep_async import EzeepError, __version__
 from ezeep_async._text.redaction import clears_locals
-from ezeep_async.cli.signals import signals_end
+from ezeep_async.cli.signals import limited, signals_end
 from ezeep_async.cli.terminal.output import (
     FULL,
     clean,
@@ -37,6 +38,8 @@ from ezeep_async.cli.terminal.output import (
 
 if TYPE_CHECKING:
     import asyncio
+
+    from ezeep_async.cli.options import Options
 
 
 EXTRA = frozenset({"cyclopts", "rich", "segno"})
@@ -55,12 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     logger = logging.getLogger("ezeep_async")
     if all(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-        logger.addHandler(_LogLines(logging.WARNING))
+        logger.addHandler(_LogLines())
+    level = logger.level
     with signals_end() as ending:
         try:
             code = _run(arguments)
         except _interruptions():
-            code = _fail("interrupted", 130)
+            code = 130
+            complain("the command took longer than --timeout" if ending.timed_out else "interrupted")
         except BrokenPipeError:
             forget(sys.stdout)
             code = 141
@@ -68,13 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A bug keeps its traceback, which may contain text from outside.
             sys.excepthook = _show_bug
             raise
+        finally:
+            logger.setLevel(level)
     if not ending.number:
         return 141 if code == 141 else finished(code)
     # After SIGHUP the terminal may be gone. The exit code reports the signal all the same.
     for stream in (sys.stdout, sys.stderr):
         if is_stuck(stream):
             forget(stream)
-    return 128 + ending.number
+    return ending.code
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -82,6 +89,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         from cyclopts import CycloptsError
 
         from ezeep_async.cli.app import app
+        from ezeep_async.cli.options import NO_OPTIONS, options, use
+        from ezeep_async.cli.terminal.help import call
 
         if find_spec("segno") is None:  # imported late, in the middle of a login
             raise ModuleNotFoundError(name="segno")
@@ -90,13 +99,11 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise
         return _fail("the command line needs more packages: pip install 'ezeep_async[cli]'")
     try:
-        command, bound, _ = app.parse_args(arguments, print_error=False, exit_on_error=False)
-        code = command(*bound.args, **bound.kwargs)
+        use(NO_OPTIONS)
+        command, bound, _ = app.meta.parse_args(arguments, print_error=False, exit_on_error=False)
+        code = call(command, bound)
         if inspect.iscoroutine(code):  # not for --help and --version
-            import asyncio
-
-            with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-                code = runner.run(code)
+            code = _run_async(code, options())
     except CycloptsError as error:
         given = sys.argv[1:] if arguments is None else arguments
         if any(each == "--password" or each.startswith("--password=") for each in given):
@@ -109,11 +116,23 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _fail(f"{sentence(error)} (see ezeep --help)", USAGE)
     except BrokenPipeError:
         raise
-    except OSError as error:
-        return _refused_by_the_system(error)
-    except (EzeepError, ValueError) as error:
-        return _fail(sentence(error))
+    except (EzeepError, OSError, ValueError) as error:
+        if options().debug:  # tracebacks contain no values of variables
+            _show_bug(type(error), error, error.__traceback__)
+        return _refused_by_the_system(error) if isinstance(error, OSError) else _fail(sentence(error))
     return code if isinstance(code, int) else 0
+
+
+def _run_async(command: Coroutine[object, object, object], given: Options) -> object:
+    import asyncio
+
+    gc.enable()
+    if given.debug:
+        logger = logging.getLogger("ezeep_async")
+        logger.setLevel(logging.DEBUG)
+        logger.debug("ezeep %s, Python %s, %s", __version__, sys.version.split()[0], sys.platform)
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        return runner.run(command if given.timeout is None else limited(command, given.timeout))
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
@@ -164,16 +183,27 @@ def _open_closed_streams() -> None:
 
 
 class _LogLines(logging.Handler):
-    """Writes errors of the log, and warnings of the token stores, as lines on standard error.
+    """Writes errors of the log, and warnings of the token stores, as lines on standard error; with `--debug` all lines.
 
     Other warnings are about failures that also raise an error, which is reported.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to write the record."""
-        is_of_a_store = record.name.startswith("ezeep_async.auth.stores")
-        return (record.levelno >= logging.ERROR or is_of_a_store) and bool(super().filter(record))
+        from ezeep_async.cli.options import options
+
+        is_shown = record.levelno >= logging.ERROR or options().debug
+        if not is_shown and not options().quiet:
+            is_of_a_store = record.name.startswith("ezeep_async.auth.stores")
+            is_shown = is_of_a_store and record.levelno >= logging.WARNING
+        return is_shown and bool(super().filter(record))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record."""
-        complain(record.getMessage())
+        from ezeep_async.cli.options import options
+
+        if not options().debug:
+            complain(record.getMessage())
+            return
+        text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s").format(record)
+        write_error("".join(f"{clean(line)}\n" for line in text.splitlines()))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -16,6 +16,12 @@ from ezeep_async._runtime.ending_signals import ENDING_SIGNALS
 
 if TYPE_CHECKING:
     import asyncio
+
+
+T = TypeVar("T")
+
+TIMED_OUT = 124
+"""The exit code of a command that took longer than `--timeout`: that of the command `timeout`."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -28,10 +34,23 @@ class Ending:
 
     number: int = 0
     """The first signal that arrived; 0 for none."""
+    timed_out: bool = False
+    """Whether the command took longer than `--timeout`, which sends itself SIGTERM."""
     task: asyncio.Task[object] | None = None
     """The task that the first signal cancels. Closing its session then waits for a token exchange."""
     stop: Callable[[], object] | None = None
     """Called for each signal, instead of cancelling the task."""
+
+    @property
+    def code(self) -> int:
+        """The exit code of a command that a signal has ended."""
+        return TIMED_OUT if self.timed_out else 128 + self.number
+
+    def time_out(self) -> None:
+        """End the command, unless a signal has begun to."""
+        if not self.number:
+            self.timed_out = True
+            self(signal.SIGTERM, None)
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         """Handle a signal. Later ones are ignored without `stop`: they would interrupt the closing of the session."""
@@ -65,6 +84,18 @@ def cancel_on_signals() -> None:
     # Python drops an exception that a handler raises inside a finalizer, such as one of an import.
     if _ending.number and task is not None:
         task.cancel()
+
+
+async def limited(command: Coroutine[object, object, T], seconds: float) -> T:
+    """Run a command, and end it after so many seconds as SIGTERM does."""
+    import asyncio
+
+    cancel_on_signals()
+    timer = asyncio.get_running_loop().call_later(seconds, _ending.time_out)
+    try:
+        return await command
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager

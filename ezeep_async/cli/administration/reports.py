@@ -69,7 +69,7 @@ async def create_report(
         )
         await session.reports.wait(report.id, timeout=timeout)
         size = await session.reports.download(report.id, path)
-    screen.say(f"{size} bytes in", Whole(path))
+    screen.note(f"{size} bytes in", Whole(path))
 
 
 def _period(month: str | None, start: str | None, end: str | None) -> tuple[str, str]:

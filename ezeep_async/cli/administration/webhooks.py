@@ -86,7 +86,7 @@ async def delete_webhook(webhook_id: str, /, *, yes: Yes = False, connection: Co
             complain("nothing was deleted")
             return 1
         await session.webhooks.delete(webhook.id)
-    screen.say(f"deleted {webhook.name!r}")
+    screen.note(f"deleted {webhook.name!r}")
     return 0
 
 

@@ -91,7 +91,7 @@ async def create_group(
             group, created = await session.groups.ensure(name, organization)
             _note_look_alikes(groups, name)
     if not as_json:
-        screen.say(f"created {name!r}" if created else f"{group.name!r} exists already: nothing changed")
+        screen.note(f"created {name!r}" if created else f"{group.name!r} exists already: nothing changed")
     _show(screen, group, as_json)
 
 
@@ -126,7 +126,7 @@ async def rename_group(
         renamed = await session.groups.update(found.id, name=name)
     _note_look_alikes(others, name)
     if not as_json:
-        screen.say(f"renamed {found.name!r} to {renamed.name!r}")
+        screen.note(f"renamed {found.name!r} to {renamed.name!r}")
     _show(screen, renamed, as_json)
 
 
@@ -164,7 +164,7 @@ async def delete_group(
                     f"{now.origin.provider} with {_used(now)}"
                 )
         await session.groups.delete(found.id)
-    screen.say(f"deleted {found.name!r}")
+    screen.note(f"deleted {found.name!r}")
     return 0
 
 

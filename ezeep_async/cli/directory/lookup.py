@@ -15,6 +15,7 @@ from ezeep_async import (
     ExternalGroup,
     Group,
     InconsistentListing,
+    Invitation,
     NotFound,
     PermissionDenied,
     PrinterAssignment,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ezeep_async import EzeepSession, Paginator
 
 
-T = TypeVar("T", Group, User, AccountUser, PrinterAssignment)
+T = TypeVar("T", Group, User, AccountUser, Invitation, PrinterAssignment)
 GroupName = Annotated[str, Parameter(help="The group's id or exact name.")]
 UserName = Annotated[str, Parameter(help="The user's id, or e-mail address.")]
 

@@ -1,4 +1,4 @@
-"""`ezeep users`: list, show, groups."""
+"""`ezeep users`: list, show, groups, and invite and delete of `people`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from ezeep_async.cli.directory.lookup import (
     read_directory,
     refuse_external,
 )
+from ezeep_async.cli.directory.people import delete, invite
 from ezeep_async.cli.terminal.output import write_json
 from ezeep_async.cli.terminal.screen import Screen, to_json
 
 
 users_app = App(name="users", help="Users of the organization. USER is an id, or an e-mail address.")
+users_app.command(invite, name="invite")
+users_app.command(delete, name="delete")
 
 
 @users_app.command(name="list")
@@ -101,7 +104,7 @@ async def groups_of_user(
             before, found = found, await session.users.change_groups(found.id, to_add, to_remove)
             if not as_json and not screen.plain:  # a pipe gets rows and nothing else
                 same = found.group_ids == before.group_ids
-                screen.say("nothing to change" if same else "changed")
+                screen.note("nothing to change" if same else "changed")
     theirs = sorted(
         (group for group in groups if group.id in found.group_ids), key=lambda group: group.name.casefold()
     )

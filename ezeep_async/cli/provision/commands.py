@@ -23,6 +23,7 @@ from ezeep_async.cli.files import (
     write_private,
     write_report,
 )
+from ezeep_async.cli.options import options
 from ezeep_async.cli.provision.screen import (
     LINES_SHOWN,
     failure_message,
@@ -48,25 +49,9 @@ PENDING = 2
 REFUSED = 3
 """The exit code if a safety limit refuses the plan."""
 
-EXAMPLE = """Export the groups, edit the file, show the difference, apply it, and undo it:
-
-    ezeep export --out people.csv
-    ezeep provision plan people.csv --mode exact
-    ezeep provision apply people.csv --mode exact
-    ezeep provision undo AUDIT_LOG
-
-The same with the printers of the groups, and a page for the person who approves the plan:
-
-    ezeep export --out people.csv --printers printers.csv
-    ezeep provision plan people.csv --printers printers.csv --html plan.html --out plan.json
-    ezeep provision apply plan.json
-
-With --sandbox each command runs in a sandbox of its own."""
-
 provision_app = App(
     name="provision",
     help="Bring the organization into line with a file of groups, members and printers.",
-    help_epilogue=EXAMPLE,
 )
 
 
@@ -334,7 +319,8 @@ async def _apply(
     `whole` is the command that shows all of a long plan.
     """
     screen = Screen(stderr=as_json)
-    show_plan(screen, plan, most=LINES_SHOWN, rest=whole)
+    if not (options().quiet and applying.yes):
+        show_plan(screen, plan, most=LINES_SHOWN, rest=whole)
     log = applying.audit_log
     report: Report | None
     signal = 0
@@ -349,7 +335,7 @@ async def _apply(
             if log is None and not applying.no_audit_log and not sandbox:
                 log = await asyncio.to_thread(default_audit_log)
             if log is not None:
-                screen.say("The audit log is", Whole(log))  # before the run, which may be killed
+                screen.note("The audit log is", Whole(log))  # before the run, which may be killed
             report, signal = await follow(
                 screen,
                 len(plan.changes),
@@ -393,7 +379,7 @@ async def _report(
             place = path or log
             show_report(screen, report, f"all are in {place}" if place else "--report FILE keeps all of them")
         if log is not None and any(row.ok for row in report.rows):
-            screen.say("To undo it:", Whole(f"ezeep provision undo {shlex.quote(str(log))}"))
+            screen.note("To undo it:", Whole(f"ezeep provision undo {shlex.quote(str(log))}"))
         if message := failure_message(report):
             complain(message)
     finally:

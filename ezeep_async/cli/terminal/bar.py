@@ -13,6 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from ezeep_async.cli.terminal.output import is_terminal
+from ezeep_async.cli.terminal.waiting import paused
 
 
 WIDTH_FOR_RATE = 60
@@ -89,7 +90,7 @@ def _shown(console: Console, bar: progress.Progress) -> Generator[progress.Progr
     stream = console.file
     console.file = cast("TextIO", _Unfailing(cast("TextIO", stream)))
     try:
-        with bar:
+        with paused(), bar:
             yield bar
     finally:
         console.file = stream

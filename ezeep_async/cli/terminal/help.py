@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cyclopts import App
 from rich.text import Text
 
 
 if TYPE_CHECKING:
+    import inspect
+
     from cyclopts.help import HelpPanel
     from cyclopts.help.formatters import DefaultFormatter
     from rich.console import Console, ConsoleOptions
@@ -47,3 +51,16 @@ def _join_lines(description: object) -> None:
     text = getattr(description, "primary_renderable", None)
     if isinstance(text, Text):
         text.plain = _LINE_BREAK.sub(" ", text.plain)
+
+
+def call(command: Callable[..., object], bound: inspect.BoundArguments) -> object:
+    """Call a command, and show its examples after its help. They are not wrapped, so that people can copy them."""
+    result = command(*bound.args, **bound.kwargs)
+    owner = getattr(command, "__self__", None)
+    if isinstance(owner, App) and command == owner.help_print:
+        from ezeep_async.cli.examples import examples_of
+
+        names, _, _ = owner.parse_commands(bound.arguments.get("tokens", ()))
+        if text := examples_of(names):
+            owner.console.print(Text(f"\nExamples:\n\n{text}"), soft_wrap=True)
+    return result

@@ -28,6 +28,16 @@ DEFAULT_WIDTH = 80
 """Columns of a terminal of unknown width."""
 
 
+before_output: list[Callable[[], object]] = []
+"""Called before anything is written: they remove what is on the terminal only for a while."""
+
+
+def make_way() -> None:
+    """Call `before_output`. What writes to a terminal past this module calls it first."""
+    for each in before_output:
+        each()
+
+
 class _Characters(dict[int, str]):
     """A table for `str.translate` that replaces hidden characters. It fills itself on demand."""
 
@@ -68,6 +78,7 @@ def complain(text: str) -> None:
 
 def write_error(text: str) -> None:
     """Write clean text to standard error. Errors of the stream are ignored."""
+    make_way()
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
@@ -94,6 +105,7 @@ def write_json(content: str) -> None:
 
 
 def _write_bytes(content: str) -> None:
+    make_way()
     sys.stdout.flush()
     # Paths may contain bytes that are not UTF-8: write them unchanged.
     sys.stdout.buffer.write(content.encode("utf-8", "surrogateescape"))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from ezeep_async._text.redaction import Secret
-from ezeep_async.cli.terminal.output import width_of
+from ezeep_async.cli.terminal.output import make_way, width_of
 from ezeep_async.cli.terminal.screen import wrapped
 
 
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 async def ask_secret(prompt: str) -> str:
     """Read a line that is not shown while it is typed; from a pipe, its next line. Raises `ValueError` for none."""
+    make_way()
     if sys.stdin.isatty():
         with _terminal_restored():
             typed = await in_background(lambda: _getpass(prompt))
@@ -35,6 +36,7 @@ async def ask_secret(prompt: str) -> str:
 
 async def ask_line(prompt: str) -> str:
     """Read a line. Raises `ValueError` for none."""
+    make_way()
     sys.stdout.write(prompt)
     sys.stdout.flush()
     return _given((await in_background(_read_line)).strip(), prompt)
@@ -46,6 +48,7 @@ async def confirmed(question: str, *, yes: bool) -> bool:
         return True
     if sys.platform != "win32":  # what was typed before the question does not answer it
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    make_way()
     # On standard error: standard output may be on its way into a file.
     sys.stdout.flush()
     sys.stderr.write("\n".join(wrapped(question, width_of(sys.stderr), "[y/N]")) + " ")

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import attrs
@@ -21,7 +21,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ezeep_async.cli.terminal.output import clean, is_terminal, width_of
+from ezeep_async.cli.options import options
+from ezeep_async.cli.terminal.output import clean, is_terminal, make_way, width_of
 
 
 if TYPE_CHECKING:
@@ -102,7 +103,12 @@ def _qr_code(text: str, width: int) -> str:
 
 
 class PipeConsole(Console):
-    """A console that raises for a closed pipe, where rich's own ends the process with exit code 1."""
+    """A console that makes way for other output, and that raises for a closed pipe, where rich's own ends the process with exit code 1."""
+
+    def print(self, *objects: Any, **arguments: Any) -> None:
+        """Print, as rich does."""
+        make_way()
+        super().print(*objects, **arguments)
 
     def on_broken_pipe(self) -> None:
         """Leave it to `main`."""
@@ -123,11 +129,13 @@ class Steps:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, failed=f"{failed} failed" if failed else "")
         elif done * PLAIN_STEPS // self._total != (done - 1) * PLAIN_STEPS // self._total:
-            self._screen.say(f"   {done} of {self._total} changes" + (f", {failed} failed" if failed else ""))
+            self._screen.note(
+                f"   {done} of {self._total} changes" + (f", {failed} failed" if failed else "")
+            )
 
     def note(self, text: str) -> None:
         """Show a sentence among the steps."""
-        self._screen.say(f"   {text}")
+        self._screen.note(f"   {text}")
 
 
 class Screen:
@@ -153,6 +161,11 @@ class Screen:
         self._lines([(wrapped(text, 0 if self.plain else self._width, *more), "")])
         self.flush()
 
+    def note(self, text: str, *more: str) -> None:
+        """Show a sentence that is no result: what was done, or what can be done next. Nothing with `--quiet`."""
+        if not options().quiet:
+            self.say(text, *more)
+
     def styled(self, lines: Iterable[tuple[str, str]]) -> None:
         """Show lines, each with its style."""
         width = 0 if self.plain else self._width
@@ -164,6 +177,7 @@ class Screen:
     def _lines(self, paragraphs: Iterable[tuple[Sequence[str], str]]) -> None:
         """Show clean lines, each paragraph with its style."""
         if self.plain:
+            make_way()
             for lines, _ in paragraphs:
                 if not self._is_for_document:
                     self._stream.write("\n".join(lines) + "\n")
@@ -244,7 +258,7 @@ class Screen:
     @contextmanager
     def steps(self, total: int) -> Generator[Steps]:
         """Show the progress of `total` steps. Plain: in a few lines."""
-        if self.plain or self._console.is_dumb_terminal:
+        if self.plain or self._console.is_dumb_terminal or options().quiet:
             yield Steps(self, total, None)
             return
         from ezeep_async.cli.terminal.bar import progress_bar
@@ -255,7 +269,7 @@ class Screen:
     @contextmanager
     def document_bars(self) -> Generator[Progress | None]:
         """Show a line for each document in work, with the field `state`. None, and nothing, in plain output."""
-        if self.plain or self._console.is_dumb_terminal:
+        if self.plain or self._console.is_dumb_terminal or options().quiet:
             yield None
             return
         from ezeep_async.cli.terminal.bar import document_bars
