@@ -26,10 +26,12 @@ from types import TracebackType
 from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from ezeep_async._runtime import forks
+from ezeep_async._runtime.syntax import Blocking
 from ezeep_async._text.redaction import clears_locals
+from ezeep_async._wire.requests import HasId
 from ezeep_async.blocking import portal
 from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.pagination.reader import HasId, Page, PageIterator
+from ezeep_async.pagination.reader import Page, PageIterator
 
 
 P = ParamSpec("P")
@@ -112,7 +114,7 @@ def listing(
     return shaped(func, body)
 
 
-class BlockingPages(Generic[T]):
+class BlockingPages(Blocking, Generic[T]):
     """Iterator over the pages of one reading. The first `next()` starts it.
 
     It is closed at its end, by `close()`, and when it is garbage collected.
@@ -165,7 +167,7 @@ class BlockingPages(Generic[T]):
         self.leave()
 
 
-class BlockingPaginator(Generic[T]):
+class BlockingPaginator(Blocking, Generic[T]):
     """Iterable over the items of a listing, fetched page by page with blocking calls.
 
     Each loop is a new reading. A loop that is left early, or whose body raises, leaves no request running. Use the
