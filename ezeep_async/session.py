@@ -16,6 +16,7 @@ from ezeep_async._core import Core, CoreView, Wire
 from ezeep_async._http.sender import background
 from ezeep_async._http.stats import Stats
 from ezeep_async._parts import Part, part
+from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._text.cleaning import check_kind, checked_seconds, variable
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async._wire.converter import decode_plain
@@ -95,7 +96,7 @@ def _resource(kind: Any, session: Any, _: str) -> object:
     return kind(session._api)
 
 
-class EzeepSession:
+class EzeepSession(Asynchronous):
     """A session of one user with ezeep Blue. Belongs to one event loop.
 
     The constructor does no I/O. The session opens with `async with` or with its first call, and must be closed with

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, Unpack,
 from ezeep_async._http.stats import Stats
 from ezeep_async._parts import part
 from ezeep_async._runtime import forks
+from ezeep_async._runtime.syntax import Blocking
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.blocking import portal
@@ -309,7 +310,7 @@ def _view(session: BlockingSession, /, **options: Unpack[CallOptions]) -> Blocki
     return view
 
 
-class BlockingSession:
+class BlockingSession(Blocking):
     """A session with blocking calls, for threads that run no event loop. Made by `run_sync`.
 
     It has the attributes and methods of `EzeepSession`, without `await`. Several threads may share it. Close it with a
