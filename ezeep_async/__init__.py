@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from ezeep_async.models.printers import PaperFormat, Printer, PrinterProperties, Tray
     from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
     from ezeep_async.models.reconciled import Reconciled
+    from ezeep_async.models.record import Record
     from ezeep_async.models.reports import PrintReport
     from ezeep_async.models.unset import UNSET, Unset
     from ezeep_async.models.users import GroupRef, User
@@ -159,6 +160,7 @@ __all__ = [
     "ReadOnlyTokens",
     "ReauthorizationRequired",
     "Reconciled",
+    "Record",
     "RedisTokenStore",
     "Report",
     "ReportFailed",
@@ -222,6 +224,7 @@ _NAMES = {
     "models.printers": "PaperFormat Printer PrinterProperties Tray",
     "models.printing": "JobStatus PrintOptions QueuedJob",
     "models.reconciled": "Reconciled",
+    "models.record": "Record",
     "models.reports": "PrintReport",
     "models.unset": "UNSET Unset",
     "models.users": "GroupRef User",

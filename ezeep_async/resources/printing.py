@@ -36,6 +36,7 @@ from ezeep_async.errors import (
 )
 from ezeep_async.models.printers import Printer
 from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
+from ezeep_async.models.record import Record
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.pagination.prefetch import Params
 from ezeep_async.resources._base import Api, page_fetcher
@@ -57,7 +58,7 @@ logger = logging.getLogger("ezeep_async.resources")
 
 
 @attrs.frozen
-class PrintJob:
+class PrintJob(Record):
     """A document that the print service has accepted.
 
     The id alone is enough for `session.printing.status(job_id)` in another process.

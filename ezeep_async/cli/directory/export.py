@@ -62,7 +62,7 @@ async def export(
         rows_of_printers = None
         if printers is not None:
             rows_of_printers = await listed(session.printer_assignments.list(concurrency=PAGES_AT_ONCE))
-    wanted = [group for group in groups if include_external or not group.origin.is_external]
+    wanted = [group for group in groups if include_external or not group.is_external]
     rows, left_out = members_by_group(wanted, users, people)
     _check_names(rows, groups)
     text = _table(rows, "member")

@@ -92,7 +92,7 @@ def _only(found: Sequence[T], what: str) -> T:
 
 def refuse_external(group: Group, *, allowed: bool) -> None:
     """Raise `ExternalGroup` for a group of another directory, unless changing those is allowed."""
-    if group.origin.is_external and not allowed:
+    if group.is_external and not allowed:
         raise ExternalGroup(
             f"group {group.name!r} belongs to {group.origin.provider}: change it there, or give --allow-external"
         )
