@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from ezeep_async.models.assignments import AssignedGroup, PrinterAssignment
     from ezeep_async.models.connectors import Connector, Driver
     from ezeep_async.models.groups import Group, Origin
+    from ezeep_async.models.people import Person
     from ezeep_async.models.printers import PaperFormat, Printer, PrinterProperties, Tray
     from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
     from ezeep_async.models.reconciled import Reconciled
@@ -146,6 +147,7 @@ __all__ = [
     "PairingTimeout",
     "PaperFormat",
     "PermissionDenied",
+    "Person",
     "Plan",
     "PrintFailed",
     "PrintJob",
@@ -221,6 +223,7 @@ _NAMES = {
     "models.assignments": "AssignedGroup PrinterAssignment",
     "models.connectors": "Connector Driver",
     "models.groups": "Group Origin",
+    "models.people": "Person",
     "models.printers": "PaperFormat Printer PrinterProperties Tray",
     "models.printing": "JobStatus PrintOptions QueuedJob",
     "models.reconciled": "Reconciled",

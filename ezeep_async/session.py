@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ezeep_async.resources.assignments import PrinterAssignments
     from ezeep_async.resources.connectors import Connectors, Drivers
     from ezeep_async.resources.invitations import Invitations
+    from ezeep_async.resources.people import People
     from ezeep_async.resources.printers import Printers
     from ezeep_async.resources.printing import Printing
     from ezeep_async.resources.reports import Reports
@@ -104,6 +105,7 @@ class EzeepSession:
         users: Users of the printing API and their groups.
         groups: Groups and their members.
         accounts: Account users: names, e-mail addresses, roles.
+        people: Users of the printing API with their names and e-mail addresses.
         invitations: Invitations to the organization.
         printers: Printers of the logged-in user.
         printing: Print documents, and follow their jobs.
@@ -188,6 +190,13 @@ class EzeepSession:
         from ezeep_async.resources.accounts import Accounts
 
         return Accounts(self._core)
+
+    @cached_property
+    def people(self) -> People:
+        """Users of the printing API with their names and e-mail addresses."""
+        from ezeep_async.resources.people import People
+
+        return People(self.users, self.accounts)
 
     @cached_property
     def invitations(self) -> Invitations:

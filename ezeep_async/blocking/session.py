@@ -28,6 +28,7 @@ from ezeep_async.resources.assignments import PrinterAssignments
 from ezeep_async.resources.connectors import Connectors, Drivers
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.people import People
 from ezeep_async.resources.printers import Printers
 from ezeep_async.resources.reports import Reports
 from ezeep_async.resources.users import Users
@@ -174,6 +175,13 @@ class BlockingAccounts(_BlockingResource[Accounts]):
     delete = call(Accounts.delete)
 
 
+class BlockingPeople(_BlockingResource[People]):
+    """Users with their names and e-mail addresses; the blocking form of `People`."""
+
+    list = listing(People.list)
+    get = call(People.get)
+
+
 class BlockingPrinters(_BlockingResource[Printers]):
     """Printers of the logged-in user; the blocking form of `Printers`."""
 
@@ -272,6 +280,11 @@ class BlockingSession:
         self.printers = BlockingPrinters(shared, "printers")
         self.printing = BlockingPrinting(lambda: shared.session().printing)
         self.provisioning = BlockingProvisioning(shared, "provisioning")
+
+    @cached_property
+    def people(self) -> BlockingPeople:
+        """Users of the printing API with their names and e-mail addresses."""
+        return BlockingPeople(self._shared, "people")
 
     @cached_property
     def printer_assignments(self) -> BlockingPrinterAssignments:
