@@ -60,7 +60,7 @@ def _run(folder: Path, *arguments: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
         [sys.executable, "-W", "error", *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False,
+        cwd=folder, env={**environment, "PYTHONPATH": str(folder)}, capture_output=True, text=True, timeout=100, check=False,
     )  # shorter than one item a line  # fmt: skip
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
