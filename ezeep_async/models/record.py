@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Protocol, cast, get_args, get_type_hints
 from uuid import UUID
 
@@ -113,6 +114,7 @@ class WithGroupIds(Record):
             return ids
 
 
+@cache
 def _public_fields(kind: type[Record]) -> list[attrs.Attribute[object]]:
     fields = attrs.fields(cast("type[attrs.AttrsInstance]", kind))
     return [field for field in fields if not field.name.startswith("_")]

@@ -16,6 +16,7 @@ from ezeep_async._wire.converter import encode
 from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.auth.stores.private import open_private
 from ezeep_async.errors import EzeepError
+from ezeep_async.models.record import Record
 from ezeep_async.provisioning.csv_cells import csv_line
 from ezeep_async.provisioning.inputs.desired import DesiredState
 from ezeep_async.provisioning.names import normalize_printer
@@ -163,7 +164,7 @@ class AssignmentDifference:
 
 
 @attrs.frozen
-class Line:
+class Line(Record):
     """The outcome of one line of the input: one member or one printer in one group."""
 
     group: str
