@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import aiohttp
 import attrs
@@ -38,6 +38,9 @@ from ezeep_async.settings import Endpoints, Settings
 
 if TYPE_CHECKING:
     from ezeep_async.auth.keep_alive import KeepAlive
+
+
+T = TypeVar("T")
 
 
 class Core:
@@ -179,13 +182,13 @@ class Core:
             finally:
                 await self._transport.aclose()
 
-    async def send(self, request: Request, /) -> RawResponse:
-        """Return the 2xx response. Raises an `EzeepError` for every other outcome."""
+    async def send(self, request: Request, settings: Settings | None = None, /) -> RawResponse:
+        """Return the 2xx response. Raises an `EzeepError` for every other outcome. `settings` are those of a view."""
         with Clearing():  # not `clears_locals`: another coroutine for each call
             if self._to_open is not None or self._closing is not None:
                 await self.open()
             self._check_loop()
-            return await self._sender.send(request)
+            return await self._sender.send(request, settings)
 
     @property
     def settings(self) -> Settings:
@@ -193,14 +196,24 @@ class Core:
 
     def storage(self) -> Storage:
         """A client for uploads to the storage of the print service."""
-        return self._sender.storage()
+        return self._sender.storage
 
-    async def exclusive(self, *name: str) -> Held:
+    @cached_property
+    def _common(self) -> dict[Callable[[], object], object]:
+        return {}
+
+    def common(self, kind: Callable[[], T]) -> T:
+        """Return the one object of this kind that the session and its views share."""
+        if kind not in self._common:
+            self._common[kind] = kind()
+        return cast("T", self._common[kind])
+
+    async def exclusive(self, *name: str, patience: float | None = None) -> Held:
         """Acquire the lock of `name`. The caller must release it."""
         if self._to_open is not None or self._closing is not None:
             await self.open()
         self._check_loop()
-        return await self._exclusive.acquire(*name)
+        return await self._exclusive.acquire(*name, patience=patience)
 
     # A default argument, as the module's globals are gone when it is collected at the end of the interpreter.
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
@@ -217,3 +230,27 @@ class Core:
                 stacklevel=2,
                 source=self,
             )
+
+
+class CoreView:
+    """The calls of a core with other time limits and retries. It has no lifetime of its own."""
+
+    def __init__(self, core: Core, settings: Settings) -> None:
+        self._core = core
+        self.settings = settings
+
+    def send(self, request: Request, /) -> Awaitable[RawResponse]:
+        """See `Core.send`."""
+        return self._core.send(request, self.settings)
+
+    def storage(self) -> Storage:
+        """See `Core.storage`."""
+        return self._core.storage().with_settings(self.settings)
+
+    def common(self, kind: Callable[[], T]) -> T:
+        """See `Core.common`."""
+        return self._core.common(kind)
+
+    def exclusive(self, *name: str) -> Awaitable[Held]:
+        """See `Core.exclusive`."""
+        return self._core.exclusive(*name, patience=self.settings.deadline)

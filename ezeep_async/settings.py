@@ -7,7 +7,7 @@ import math
 import os
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any, Self, cast
+from typing import Any, Self, TypedDict, cast
 
 import attrs
 from yarl import URL
@@ -217,3 +217,27 @@ class Settings:
     the sessions of one process wait for each other."""
     trust_env: bool = attrs.field(default=False, validator=_flag)
     """Use the proxies in HTTP_PROXY, HTTPS_PROXY and NO_PROXY, read once when the session opens. Default: False."""
+
+
+class CallOptions(TypedDict, total=False):
+    """The fields of `Settings` that concern one call, for `EzeepSession.with_options`."""
+
+    deadline: float
+    read_timeout: float
+    retries: int
+    max_retry_after: float
+
+
+def call_options(settings: Settings) -> CallOptions:
+    """The options of one call, as the settings have them."""
+    return cast("CallOptions", {name: getattr(settings, name) for name in CallOptions.__annotations__})
+
+
+def changed_for_calls(settings: Settings, options: CallOptions) -> Settings:
+    """The settings with other options for calls. Raises `TypeError` for what is no such option."""
+    if wrong := options.keys() - CallOptions.__annotations__.keys():
+        raise TypeError(
+            f"{', '.join(sorted(wrong))}: not an option of one call, as {', '.join(CallOptions.__annotations__)} are. Pass what "
+            "concerns the whole session to EzeepSession(app, settings=Settings(...))"
+        )
+    return attrs.evolve(settings, **options)

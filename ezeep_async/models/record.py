@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Protocol, cast, get_args, get_type_hints
@@ -36,14 +36,17 @@ class Record:
             Values of the types str, int, float, bool, None, list and dict. Ids are strings. Times are strings of ISO 8601
             with their zone, which is "Z" for UTC; a time that was sent without a zone is in UTC.
         """
-        return {field.name: _plain(getattr(self, field.name)) for field in _public_fields(type(self))}
+        return {
+            field.name: _plain(getattr(self, field.name))
+            for field in _public_fields(cast("Hashable", type(self)))
+        }
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         # Not a dataclass for pydantic, whose serializer refuses classes of attrs.
         from pydantic_core import core_schema
 
-        fields, kinds = _public_fields(cls), get_type_hints(cls)
+        fields, kinds = _public_fields(cast("Hashable", cls)), get_type_hints(cls)
         values: dict[str, core_schema.TypedDictField] = {}
         for field in fields:
             kind = kinds[field.name]
@@ -115,7 +118,7 @@ class WithGroupIds(Record):
 
 
 @cache
-def _public_fields(kind: type[Record]) -> list[attrs.Attribute[object]]:
+def _public_fields(kind: Hashable) -> list[attrs.Attribute[object]]:
     fields = attrs.fields(cast("type[attrs.AttrsInstance]", kind))
     return [field for field in fields if not field.name.startswith("_")]
 

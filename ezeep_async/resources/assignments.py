@@ -20,9 +20,11 @@ from ezeep_async.errors import (
     UnexpectedResponse,
 )
 from ezeep_async.models.assignments import PrinterAssignment
+from ezeep_async.models.groups import Group
+from ezeep_async.models.printers import Printer
 from ezeep_async.pagination.paginator import MAX_READINGS, Paginator
-from ezeep_async.pagination.reader import HasId
 from ezeep_async.resources._base import Api, Turn, Turns, page_fetcher
+from ezeep_async.resources.printers import PRINTERS_OF
 from ezeep_async.resources.users import MERGE_ATTEMPTS, BeforeWrite
 
 
@@ -50,6 +52,17 @@ class AssignmentChange:
         return self.assignment.group_ids
 
 
+@attrs.define(eq=False)
+class _Places:
+    """Where the printers are in the list, for the next search."""
+
+    offsets: dict[UUID, int] = attrs.field(factory=dict[UUID, int])
+    """The offset of the page that each printer was on."""
+    search: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    searched: int = 0
+    """The rows that the last search has read."""
+
+
 class AssignmentCalls:
     """Calls for assignments."""
 
@@ -57,21 +70,17 @@ class AssignmentCalls:
         self.api = api
         self.fetch_page = page_fetcher(api, PrinterAssignment, ASSIGNMENTS.page)
         self._turns = Turns(api)
-        self._places: dict[UUID, int] = {}
-        """The offset of the page that each printer was on, for the next search."""
-        self._search = asyncio.Lock()
-        self._searched = 0
-        """The rows that the last search has read."""
+        self._places = api.common(_Places)
 
     async def read(self, printer_id: UUID) -> PrinterAssignment:
         """Search the list for one printer: no request for a single one is documented."""
         if (found := await self._read_known_place(printer_id)) is not None:
             return found
         # One search at a time: it finds the places of many printers, and the next search begins after them.
-        async with self._search:
+        async with self._places.search:
             if (found := await self._read_known_place(printer_id)) is not None:
                 return found
-            for offset in (self._searched, *[0] * MAX_READINGS):
+            for offset in (self._places.searched, *[0] * MAX_READINGS):
                 found, has_drift = await self._read_from(offset, printer_id)
                 if found is not None:
                     return found
@@ -88,7 +97,7 @@ class AssignmentCalls:
 
     async def _read_known_place(self, printer_id: UUID) -> PrinterAssignment | None:
         """Read the page that the printer was on; None if it is not there."""
-        if (place := self._places.get(printer_id)) is None:
+        if (place := self._places.offsets.get(printer_id)) is None:
             return None
         decode_page, _ = await self.fetch_page({"limit": str(PAGE_SIZE), "offset": str(place)})
         return _row(decode_page().results, printer_id)
@@ -97,8 +106,10 @@ class AssignmentCalls:
         """Read the list until the printer is found. Return it, and whether the list changed meanwhile."""
         async with Paginator(self.fetch_page, page_size=PAGE_SIZE, offset=offset).pages() as pages:
             async for page in pages:
-                self._places.update(dict.fromkeys((row.printer_id for row in page.items), page.offset))
-                self._searched = page.offset + len(page.items)
+                self._places.offsets.update(
+                    dict.fromkeys((row.printer_id for row in page.items), page.offset)
+                )
+                self._places.searched = page.offset + len(page.items)
                 if (found := _row(page.items, printer_id)) is not None:
                     return found, False
         return None, bool(pages.drift)
@@ -250,7 +261,7 @@ class PrinterAssignments:
 
     def list(
         self,
-        group: UUID | str | HasId | None = None,
+        group: UUID | str | Group | None = None,
         page_size: int = 100,
         concurrency: int = 1,
         offset: int = 0,
@@ -271,7 +282,7 @@ class PrinterAssignments:
         everything = self.inner.fetch_page
         if group is None:
             return Paginator(everything, page_size=page_size, concurrency=concurrency, offset=offset)
-        group_id = as_id(group, "group")
+        group_id = as_id(group, "group", Group)
         query = {"group": str(group_id)}
         return Paginator(
             page_fetcher(
@@ -285,7 +296,7 @@ class PrinterAssignments:
         )
 
     async def assign(
-        self, printer_or_id: UUID | str | HasId, *groups: UUID | str | HasId
+        self, printer_or_id: UUID | str | PrinterAssignment | Printer, *groups: UUID | str | Group
     ) -> PrinterAssignment:
         """Assign a printer to groups and keep its other groups: read, merge, write if something changes, compare.
 
@@ -312,11 +323,11 @@ class PrinterAssignments:
             handled: all groups are sent. The groups are read from the list of all printers, because no request for one
             printer is documented.
         """
-        printer, ids = as_id(printer_or_id, "printer_or_id"), _ids(groups)
+        printer, ids = as_id(printer_or_id, "printer_or_id", *PRINTERS_OF), _ids(groups)
         return (await self.inner.change_groups(printer, ids, frozenset())).assignment
 
     async def remove(
-        self, printer_or_id: UUID | str | HasId, *groups: UUID | str | HasId
+        self, printer_or_id: UUID | str | PrinterAssignment | Printer, *groups: UUID | str | Group
     ) -> PrinterAssignment:
         """Take a printer away from groups and keep its other groups. Otherwise like `assign`.
 
@@ -337,12 +348,12 @@ class PrinterAssignments:
             read again. If a proxy drops the body and the server removes every group, this raises
             `ConcurrentModification` with the ids of the groups that are missing.
         """
-        printer, ids = as_id(printer_or_id, "printer_or_id"), _ids(groups)
+        printer, ids = as_id(printer_or_id, "printer_or_id", *PRINTERS_OF), _ids(groups)
         return (await self.inner.change_groups(printer, frozenset(), ids)).assignment
 
 
-def _ids(groups: Iterable[UUID | str | HasId]) -> frozenset[UUID]:
+def _ids(groups: Iterable[UUID | str | Group]) -> frozenset[UUID]:
     groups = [*groups]
     if any(isinstance(group, list | tuple | set | frozenset) for group in groups):
         raise ValueError("pass each group as an argument of its own, such as assign(printer, *groups)")
-    return frozenset(as_id(group, "a group") for group in groups)
+    return frozenset(as_id(group, "group", Group) for group in groups)

@@ -10,6 +10,7 @@ import attrs
 from ezeep_async._wire.converter import PageBody
 from ezeep_async.errors import NotFound, PermissionDenied
 from ezeep_async.models.accounts import AccountUser
+from ezeep_async.models.groups import Group
 from ezeep_async.models.people import Person
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
@@ -31,7 +32,11 @@ class People:
         self._accounts = accounts
 
     def list(
-        self, group: UUID | str | None = None, page_size: int = 100, concurrency: int = 1, offset: int = 0
+        self,
+        group: UUID | str | Group | None = None,
+        page_size: int = 100,
+        concurrency: int = 1,
+        offset: int = 0,
     ) -> Paginator[Person]:
         """List all people, or the people in one group. Nothing is sent before the listing is iterated.
 
@@ -43,7 +48,7 @@ class People:
         `count()` does not read the accounts, and `first()` reads one.
 
         Args:
-            group: Id of the group whose members to list; None for all people.
+            group: The group whose members to list, or its id; None for all people.
             page_size: Rows to request per page, at least 1. The server may send fewer.
             concurrency: Pages to request at the same time, at least 1.
             offset: Users to skip, at least 0.
@@ -58,11 +63,11 @@ class People:
             self._with_account,
         )
 
-    async def get(self, user_id: UUID | str) -> Person:
+    async def get(self, user_id: UUID | str | User | AccountUser | Person) -> Person:
         """Read one person.
 
         Args:
-            user_id: Id of the user, and of the account.
+            user_id: The user or the account, or the id of both.
 
         Returns:
             The person, without an account if the directory does not show it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import signal
 from collections import Counter
@@ -15,18 +16,26 @@ from ezeep_async import (
     AccountUser,
     ApiError,
     AssignedGroup,
+    BlockingGroups,
+    BlockingOAuth,
     BlockingPaginator,
+    BlockingPrinterAssignments,
+    BlockingPrinting,
     BlockingPrintJob,
+    BlockingProvisioning,
     BlockingSession,
+    BlockingUsers,
     Connector,
     DesiredState,
     Driver,
     EzeepSession,
     FileTokenStore,
     Group,
+    Groups,
     Invitation,
     JobStatus,
     MemoryTokenStore,
+    OAuth,
     OAuthApp,
     OutcomeUnknown,
     Page,
@@ -38,10 +47,13 @@ from ezeep_async import (
     Plan,
     Printer,
     PrinterAssignment,
+    PrinterAssignments,
     PrinterProperties,
+    Printing,
     PrintJob,
     PrintOptions,
     PrintReport,
+    Provisioning,
     QueuedJob,
     RateLimited,
     Reconciled,
@@ -53,6 +65,7 @@ from ezeep_async import (
     TokenStore,
     Tray,
     User,
+    Users,
     Webhook,
     WebhookPrintJob,
     finish_refresh_on,
@@ -88,6 +101,9 @@ async def asynchronous(identifier: UUID) -> None:
         assert_type(session, EzeepSession)
         assert_type(session.groups.list(), Paginator[Group])
         assert_type(session.groups.members(identifier), Paginator[User])
+        assert_type(await session.groups.list(), list[Group])
+        both = await asyncio.gather(session.groups.list(), session.users.list())
+        assert_type(both, tuple[list[Group], list[User]])
         async for group in session.groups.list(page_size=10, concurrency=4):
             assert_type(group, Group)
         async for page in session.users.list(group=str(identifier)).pages():
@@ -258,6 +274,61 @@ def blocking_provisioning(session: BlockingSession, desired: DesiredState) -> No
     assert_type(plan, Plan)
     assert_type(session.provisioning.apply(plan, 4, audit_log="audit.jsonl"), Report)
     assert_type(session.provisioning.undo("audit.jsonl", "run"), Plan)
+
+
+async def records(
+    session: EzeepSession, group: Group, user: User, account: AccountUser, job: PrintJob
+) -> None:
+    assert_type(await session.groups.get(group), Group)
+    assert_type(session.groups.members(group), Paginator[User])
+    assert_type(session.users.list(group), Paginator[User])
+    for each in (user, account):
+        assert_type(await session.users.get(each), User)
+        assert_type(await session.accounts.get(each), AccountUser)
+    assert_type(await session.users.set_groups(user, [group, "text"]), User)
+    assert_type(await session.users.add_to_groups(user, group, group.id), User)
+    assert_type(await session.users.change_groups(user, add=[group], remove={group}), User)
+    assert_type(await session.printing.status(job), JobStatus)
+    assignment = await session.printer_assignments.list(group).first()
+    if assignment is not None:
+        assert_type(await session.printers.get(assignment), Printer)
+
+
+def blocking_records(session: BlockingSession, group: Group, user: User, job: BlockingPrintJob) -> None:
+    assert_type(session.groups.get(group), Group)
+    assert_type(session.groups.members(group), BlockingPaginator[User])
+    assert_type(session.users.set_groups(user, (each for each in session.groups.list())), User)
+    assert_type(session.users.set_groups(user, session.groups.list()), User)
+    assert_type(session.printing.status(job), JobStatus)
+
+
+async def annotated(session: EzeepSession, groups: Groups, printing: Printing) -> Users:
+    assert_type(session.groups, Groups)
+    assert_type(session.oauth, OAuth)
+    assert_type(session.printing, Printing)
+    assert_type(session.provisioning, Provisioning)
+    assert_type(session.printer_assignments, PrinterAssignments)
+    assert_type(await groups.get("id"), Group)
+    assert_type(await printing.supported_types(), frozenset[str])
+    view = session.with_options(deadline=10, read_timeout=5.0, retries=0, max_retry_after=1.0)
+    assert_type(view, EzeepSession)
+    async with view.with_options() as same:
+        assert_type(same, EzeepSession)
+    return session.users
+
+
+def annotated_blocking(session: BlockingSession, groups: BlockingGroups) -> BlockingUsers:
+    assert_type(session.groups, BlockingGroups)
+    assert_type(session.oauth, BlockingOAuth)
+    assert_type(session.printing, BlockingPrinting)
+    assert_type(session.provisioning, BlockingProvisioning)
+    assert_type(session.printer_assignments, BlockingPrinterAssignments)
+    assert_type(groups.get("id"), Group)
+    view = session.with_options(deadline=10, retries=0)
+    assert_type(view, BlockingSession)
+    with view as same:
+        assert_type(same.users, BlockingUsers)
+    return session.users
 
 
 def blocking(app: OAuthApp, identifier: UUID) -> None:

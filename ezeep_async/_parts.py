@@ -1,0 +1,45 @@
+"""Attributes of a session that are made at their first use, and that tools see on its class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+
+class Part(cached_property[Any]):
+    """An attribute that is made when it is first read, and then is an ordinary attribute of the instance.
+
+    On the class it is an object of the same type that is not connected to a session. `unittest.mock.create_autospec` and
+    `help` read the attributes of a class, and could not see through a `cached_property`.
+    """
+
+    def __init__(self, where: str, make: Callable[[Any, Any, str], object]) -> None:
+        super().__init__(lambda session: make(self._kind(), session, str(self.attrname)))
+        self._module, _, self._class = f"ezeep_async.{where}".rpartition(".")
+
+    def _kind(self) -> Any:
+        return getattr(import_module(self._module), self._class)
+
+    @cached_property
+    def _on_class(self) -> Any:
+        return object.__new__(self._kind())
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> Any:
+        if instance is None:
+            return self._on_class
+        # Of two threads that read it first, both get the same object.
+        return vars(instance).setdefault(str(self.attrname), self.func(instance))
+
+
+def part(where: str, make: Callable[[Any, Any, str], object]) -> Any:
+    """Declare an attribute whose type is imported at its first use.
+
+    Type checkers and completion read the annotation of the attribute, therefore this returns `Any`.
+
+    Args:
+        where: Dotted name of the type in the package.
+        make: Called as `make(type, session, name)`.
+    """
+    return Part(where, make)
