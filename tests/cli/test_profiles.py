@@ -120,7 +120,9 @@ async def two(sandbox: Sandbox, tmp_path: Path) -> dict[str, str]:
     await put(FileTokenStore(tmp_path / "sales.json"), sandbox.tokens())
     text = f'account_url = "{sandbox.endpoints.account}"\napi_url = "{sandbox.endpoints.api}"\n'
     for name in ("sales", "labs"):
-        text += f'[profiles.{name}]\nclient_id = "{sandbox.oauth_app.client_id}"\ntoken_file = "{name}.json"\n'
+        text += (
+            f'[profiles.{name}]\nclient_id = "{sandbox.oauth_app.client_id}"\ntoken_file = "{name}.json"\n'
+        )
     return written(tmp_path, text)
 
 

@@ -194,7 +194,9 @@ async def test_without_a_terminal_it_needs_yes(sandbox: Sandbox, anna: UUID) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("typed", "code"), [("n\n", 1), ("y\n", 0)])
-async def test_the_question(login: dict[str, str], sandbox: Sandbox, anna: UUID, typed: str, code: int) -> None:
+async def test_the_question(
+    login: dict[str, str], sandbox: Sandbox, anna: UUID, typed: str, code: int
+) -> None:
     async with at_a_terminal("users", "delete", "anna@example.com", env=login) as terminal:
         await terminal.shows("Delete this user from the organization: anna@example.com? [y/N] ")
         terminal.type(typed)
