@@ -155,7 +155,8 @@ async def _account(connection: Connection, redirect_uri: str | None) -> AsyncGen
     except ReauthorizationRequired as error:
         if await account.store.load() is not None:
             raise
-        raise ReauthorizationRequired("not logged in: run ezeep login") from error
+        profile = f" --profile {account.profile}" if options().profile else ""
+        raise ReauthorizationRequired(f"not logged in: run ezeep login{profile}") from error
 
 
 def _check_together(connection: Connection) -> None:

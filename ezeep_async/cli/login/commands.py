@@ -23,6 +23,7 @@ from ezeep_async import (
     UnexpectedResponse,
 )
 from ezeep_async.cli.connection import HERE, Account, Connection, Json, open_account
+from ezeep_async.cli.options import options
 from ezeep_async.cli.terminal.output import complain, sentence, write_json
 from ezeep_async.cli.terminal.prompts import ask_line, ask_secret, in_background
 from ezeep_async.cli.terminal.screen import Screen, Whole, to_json
@@ -84,6 +85,10 @@ async def login(
             person = await _own_user(session)
         name = "an unknown user" if person is None else person.email
         screen.note(f"Logged in as {name}. The tokens are stored in", Whole(account.place))
+        if options().profile:
+            screen.note(
+                "The other commands need", Whole(f"--profile {account.profile}"), "too, or EZEEP_PROFILE"
+            )
         if connection.client_id is not None:
             screen.note(
                 "The other commands need",
