@@ -133,7 +133,7 @@ class Core:
         elif self._loop is not loop:
             raise RuntimeError("this EzeepSession was opened on another event loop: make one for each loop")
 
-    def keep_alive(self) -> KeepAlive:
+    def keep_alive(self, interval: float | None) -> KeepAlive:
         self._check_open()
         try:
             asyncio.get_running_loop()
@@ -145,7 +145,7 @@ class Core:
         if self._keep_alive is None or not self._keep_alive.is_running:
             from ezeep_async.auth.keep_alive import KeepAlive  # most programs do not use it
 
-            self._keep_alive = KeepAlive(self)
+            self._keep_alive = KeepAlive(self, interval)
         return self._keep_alive
 
     @clears_locals

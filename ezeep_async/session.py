@@ -15,7 +15,7 @@ import aiohttp
 from ezeep_async._core import Core
 from ezeep_async._http.sender import background
 from ezeep_async._http.stats import Stats
-from ezeep_async._text.cleaning import check_kind, variable
+from ezeep_async._text.cleaning import check_kind, checked_seconds, variable
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async._wire.converter import decode_plain
 from ezeep_async._wire.requests import any_request
@@ -335,21 +335,29 @@ class EzeepSession:
     def _is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         return self._core.is_open_on(loop)
 
-    def keep_alive(self) -> KeepAlive:
+    def keep_alive(self, interval: float | None = None) -> KeepAlive:
         """Refresh the token set in the background for as long as this session is open.
 
         For a service that may make no calls for longer than the refresh token lives. The refresh starts
         `settings.leeway` seconds before expiry (at most a fifth of the token's lifetime) and is shared with calls, so
         there are never two at once. In an async program, call this method on the session's event loop.
 
+        Args:
+            interval: Refresh as soon as the token set is older than this, in seconds, and not only before it expires. A
+                refresh token may live no longer than the access token: with 1200, one of an hour survives outages of 40
+                minutes. None or a positive number.
+
         Returns:
             A handle whose `stop()` ends it. A second call returns the same handle, unless that was stopped.
 
         Raises:
+            ValueError: `interval` is not positive.
             SessionClosed: The session is closed.
             RuntimeError: The session's event loop is not running.
         """
-        return self._core.keep_alive()
+        if interval is not None and not checked_seconds(interval, "interval"):
+            raise ValueError("interval must be a number of seconds above 0")
+        return self._core.keep_alive(interval)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
 import pytest
 from helpers.support import TOKEN, expired
 
-from ezeep_async import EzeepSession, FileTokenStore, MemoryTokenStore, OAuthApp, ReauthorizationRequired
+from ezeep_async import (
+    EzeepSession,
+    FileTokenStore,
+    MemoryTokenStore,
+    OAuthApp,
+    ReauthorizationRequired,
+    TokenSet,
+)
 from ezeep_async.sandbox import Sandbox
 
 
@@ -43,6 +53,18 @@ def test_logging_that_is_configured_gets_the_line() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert "WARNING:ezeep_async.auth:" in ran.stderr
+
+
+async def test_a_line_names_the_user_of_a_jwt(caplog: pytest.LogCaptureFixture) -> None:
+    """The id in the access token, at most 100 characters of it, and nothing that breaks the line."""
+    subject = "77777777-8888\n%s" + "x" * 200
+    payload = base64.urlsafe_b64encode(json.dumps({"sub": subject}).encode()).decode().rstrip("=")
+    tokens = TokenSet(f"header.{payload}.signature", "", datetime(2020, 1, 1, tzinfo=UTC))
+    async with EzeepSession(APP, MemoryTokenStore(tokens)) as session:
+        with pytest.raises(ReauthorizationRequired):
+            await session.accounts.me()
+    (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert record.getMessage().endswith(f", user '77777777-8888\\n%s{'x' * 84}')")
 
 
 class _OwnStore(MemoryTokenStore):

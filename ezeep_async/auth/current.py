@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections import deque
 
 from ezeep_async._text.redaction import Secret
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.logs import Log
-from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore
+from ezeep_async.auth.logs import subject_of as _subject
+from ezeep_async.auth.tokens import DEFAULT_LIFETIME, LATEST, TokenSet, TokenStore
 from ezeep_async.errors import TokenStoreError
 
 
@@ -72,6 +71,12 @@ class CurrentTokens:
         left = (tokens.expires_at - self._clock.now()).total_seconds()
         # A system clock that was set back must not give a token a longer life than it was issued with.
         return left if tokens.expires_in is None else min(left, tokens.expires_in)
+
+    def age_of(self, tokens: TokenSet) -> float:
+        """Seconds since `tokens` was issued; infinite if that is unknown, or if its login has ended."""
+        if tokens.ended or (tokens.expires_in is None and tokens.expires_at >= LATEST):
+            return float("inf")
+        return (tokens.expires_in or DEFAULT_LIFETIME) - self.life_left(tokens)
 
     def leeway_of(self, tokens: TokenSet) -> float:
         """Seconds before its expiry at which the access token is refreshed."""
@@ -141,14 +146,3 @@ def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, lo
         raise TokenStoreError(
             f"tokens= belongs to another user than the token set in the {name} (their subjects differ). {_WHAT_TO_DO}"
         )
-
-
-def _subject(token: str) -> tuple[str, str] | None:
-    """Issuer and subject of a JWT (RFC 7519 section 4.1), unverified. None if it is not a JWT with a subject."""
-    try:
-        _, payload, _ = token.split(".")
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=="))  # excess padding is ignored
-        issuer, subject = claims.get("iss"), claims["sub"]
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        return None
-    return (str(issuer), str(subject)) if isinstance(subject, str | int) and subject != "" else None

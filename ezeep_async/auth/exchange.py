@@ -46,6 +46,8 @@ first rejected replacement of an access token. Each further one doubles it."""
 LONGEST_COOL_DOWN_S = 60.0
 """Limit of that doubling, in seconds. After as many seconds without a refusal it starts again."""
 
+ENDED = "the login has ended: the server refused its refresh token, which is not sent again. Log in again"
+
 Reload = Callable[[], Awaitable[TokenSet | None]]
 
 
@@ -78,6 +80,8 @@ class _Refusals:
     def check(self, tokens: TokenSet, now: float) -> None:
         """Raise the earlier refusal of this refresh token, if it is final or its cool-down is not over."""
         error = self.errors.get(_digest(_sent(tokens)))
+        if error is None and tokens.ended:
+            raise ReauthorizationRequired(ENDED, error="invalid_grant")
         if isinstance(error, ReauthorizationRequired):
             why = "The server refused it before. It is not used while the token store holds this token set"
         elif error is not None and self.refresh_tokens.covers(_sent(tokens), now):
@@ -183,7 +187,18 @@ class Exchanger:
                     TransientAuthError,
                 ) from error
             self._refusals.remember(current, error, self._clock.monotonic())
+            if isinstance(error, ReauthorizationRequired):
+                await retry_if_cancelled(lambda: self._store_end(current))
             raise
+
+    async def _store_end(self, current: TokenSet) -> None:
+        """Mark the stored token set as ended, for other processes and later ones. An error of the store is logged."""
+        try:
+            stored = await self._store.load()
+            if stored is not None and stored.refresh_token == current.refresh_token:
+                await self._store.save(attrs.evolve(stored, ended=True))
+        except Exception as error:  # noqa: BLE001  # of any library behind a store; the refusal matters more
+            self._log.info("that the login has ended could not be stored: %s", error)
 
     async def _request_again(self, current: TokenSet) -> TokenSet:
         """The next token set of a partner app. Nothing is used up, so another process cannot be in the way."""

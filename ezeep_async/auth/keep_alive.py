@@ -59,12 +59,13 @@ class KeepAlive:
     # The globals of the module are gone when a session is collected at the end of the interpreter.
     _getpid = staticmethod(os.getpid)
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: Kept, interval: float | None = None) -> None:
         # A weak reference: a session that was not closed must be collected, and warn.
         self._kept = weakref.ref(kept)
         self._log = kept.refresher.log
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
+        self._interval = interval
         self._stopped = False
         self._share = random.uniform(0, SPREAD)  # noqa: S311  # jitter, not a secret
         self._failures = 0
@@ -133,17 +134,17 @@ class KeepAlive:
         """Refresh if it is time. Return the seconds until the next step."""
         refresher = kept.refresher
         try:
-            if refresher.due_in() > 0:
+            if refresher.due_in(max_age=self._interval) > 0:
                 self._succeeded()
                 await refresher.access_token()  # at once; saves a token set that could not be stored before
-            left = refresher.due_in(self._share)
+            left = refresher.due_in(self._share, self._interval)
             if left > 0:
                 return min(left, LONGEST_SLEEP_S)
             # Before the attempt, so that a login during the attempt is noticed.
             self._seen = await kept.stored()
             if self._refused == (self._seen,):
                 return LONGEST_SLEEP_S
-            await refresher.access_token()
+            await (refresher.access_token() if self._interval is None else refresher.refresh(self._interval))
         except ReauthorizationRequired as error:
             self._refused = (self._seen,)
             self._warn(error, "a new login is waited for")

@@ -9,6 +9,7 @@ import attrs
 from yarl import URL
 
 from ezeep_async._runtime.running_time import RunningLimit
+from ezeep_async._text.cleaning import checked_seconds
 from ezeep_async._text.redaction import Secret, clears_locals
 from ezeep_async._wire.requests import checked_text
 from ezeep_async.auth.app import (
@@ -295,22 +296,28 @@ class OAuth:
             await limit.sleep(interval)
 
     @clears_locals
-    async def refresh(self) -> TokenSet:
+    async def refresh(self, if_older_than: float = 0.0) -> TokenSet:
         """Refresh the token set now, even if the access token is still valid.
 
         Joins a refresh that is under way.
+
+        Args:
+            if_older_than: Refresh only if the token set is older than this, in seconds, or expires soon. The age of the
+                stored token set counts, so several programs that call this cause one refresh. Not negative.
 
         Returns:
             The stored token set.
 
         Raises:
+            ValueError: `if_older_than` is negative.
             ReauthorizationRequired: The server rejected the refresh token, or there is none.
             TransientAuthError: There was no usable response. Call again.
             AuthenticationError: The server rejected the client.
             TokenStoreError: The token store cannot be read or written.
         """
+        max_age = checked_seconds(if_older_than, "if_older_than")
         await self._prepare()
-        return await self._refresher.refresh()
+        return await self._refresher.refresh(max_age)
 
     @clears_locals
     async def revoke(self) -> None:

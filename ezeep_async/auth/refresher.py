@@ -33,7 +33,7 @@ from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.current import CurrentTokens, check_same_identity
 from ezeep_async.auth.exchange import Exchanger
-from ezeep_async.auth.logs import Log, logger
+from ezeep_async.auth.logs import Log, logger, name_user
 from ezeep_async.auth.tasks import (
     ShieldedTask,
     locked,
@@ -99,9 +99,12 @@ class Refresher:
         """The token set in memory."""
         return self._current.tokens
 
-    def due_in(self, share: float = 0.0) -> float:
-        """See `CurrentTokens.due_in`."""
-        return self._current.due_in(share)
+    def due_in(self, share: float = 0.0, max_age: float | None = None) -> float:
+        """See `CurrentTokens.due_in`. With `max_age` no later than at that age of the token set, in seconds."""
+        left, tokens = self._current.due_in(share), self._current.tokens
+        return (
+            left if tokens is None or max_age is None else min(left, max_age - self._current.age_of(tokens))
+        )
 
     def under_way(self) -> set[ShieldedTask[Any]]:
         """The tasks that would lose a token set if their connection were closed."""
@@ -133,12 +136,16 @@ class Refresher:
         """Record a 401 to the replacement of a rejected token. The next replacement waits for a cool-down."""
         self.exchanger.rejected_again(access_token)
 
-    async def refresh(self) -> TokenSet:
-        """Refresh now, even if the token is fresh.
+    async def refresh(self, max_age: float = 0.0) -> TokenSet:
+        """Refresh now, even if the token is fresh, unless it was issued less than `max_age` seconds ago.
 
         If a refresh is under way, returns its result, which may be a token set that another process stored.
         """
-        return await self._join(rejected=None, force=True)
+        tokens = self._current.tokens
+        if tokens is not None and self._current.is_fresh and self._current.age_of(tokens) < max_age:
+            await self.access_token()  # at once; saves a token set that could not be stored before
+            return tokens
+        return await self._join(rejected=None, max_age=max_age)
 
     async def log_in(self, get_tokens: Callable[[], Awaitable[TokenSet]]) -> TokenSet:
         """Run a login to its end, even if the caller is cancelled, and keep its token set: a code works once."""
@@ -190,14 +197,14 @@ class Refresher:
 
     # --- the one refresh -------------------------------------------------------------------------------------------
 
-    async def _join(self, *, rejected: str | None, force: bool = False) -> TokenSet:
+    async def _join(self, *, rejected: str | None, max_age: float | None = None) -> TokenSet:
         """Wait for the refresh that is under way, whatever it was started for. Start one if there is none.
 
-        `rejected` and `force` count only for the caller that starts it.
+        `rejected` and `max_age` count only for the caller that starts it.
         """
         task = self._refresh
         if task is None or task.done():  # done: its callbacks have not run yet
-            task = self._refresh = self._start(self._run_refresh(rejected, force=force), "ezeep-refresh")
+            task = self._refresh = self._start(self._run_refresh(rejected, max_age), "ezeep-refresh")
             task.add_done_callback(self._refresh_ended)
         return await wait_shielded(task)
 
@@ -211,21 +218,21 @@ class Refresher:
             self.log.log(level, "the token refresh failed: %s", error)
         self._failing_with = type(error)
 
-    async def _run_refresh(self, rejected: str | None, *, force: bool) -> TokenSet:
+    async def _run_refresh(self, rejected: str | None, max_age: float | None) -> TokenSet:
         async def next_tokens(current: TokenSet | None) -> tuple[TokenSet, bool]:
             current = _logged_in(current)
             left = self._current.life_left(current)
             if rejected is None:
-                may_use = not force and left > self._current.leeway_of(current)
+                is_young = max_age is None or self._current.age_of(current) < max_age
+                may_use = is_young and left > self._current.leeway_of(current)
             else:
                 is_other = current.access_token != rejected
                 may_use = left > 0 and (is_other or self.exchanger.is_refresh_useless(rejected))
             if may_use and current.access_token:
                 return current, False
             if not current.refresh_token and current.grant != CLIENT_CREDENTIALS:
-                raise ReauthorizationRequired(
-                    "the access token has expired and there is no refresh token: log in again"
-                )
+                expired = "the access token has expired and " if left <= 0 else ""
+                raise ReauthorizationRequired(f"{expired}there is no refresh token: log in again")
             return await self.exchanger.refresh(current, self._reloaded)
 
         if await self._is_unused():
@@ -247,6 +254,7 @@ class Refresher:
         async with locked(self._store, self.log):
             stored = await self._load()
             old = self._current.newest(stored, self.log)
+            name_user(self.log, old)
             new, is_issued_now = await get_tokens(old)
             if is_issued_now:
                 self._current.will_replace(new, stored)
@@ -259,6 +267,7 @@ class Refresher:
                     raise
             finally:
                 self._current.put(new, issued_now=is_issued_now)
+                name_user(self.log, new)
         # After the release of the lock: the hook may use the session.
         if is_issued_now and (old is None or old.access_token != new.access_token):
             self._call_hook(old, new)

@@ -135,6 +135,7 @@ class TokenSet:
         lineage: Fingerprints of earlier token sets. Keep it with the other fields.
         grant: `"client_credentials"` for a token set that is requested again with the client's secret when it expires;
             empty for one of a person. Keep it with the other fields.
+        ended: Whether the server refused the refresh token: a person has to log in again.
 
     Raises:
         TypeError: A value has the wrong type.
@@ -154,6 +155,8 @@ class TokenSet:
     """Fingerprints of refresh tokens that this set replaced: the first one and the latest ones."""
     grant: str = attrs.field(default="", kw_only=True, validator=_without(_text_problem))
     """How the next token set is got: `"client_credentials"`, or empty for the refresh token."""
+    ended: bool = attrs.field(default=False, eq=False, repr=False, kw_only=True, converter=bool)
+    """Whether the server refused the refresh token. It is not sent again; the access token is used until it expires."""
 
     @property
     def mark(self) -> str:
@@ -228,7 +231,8 @@ class TokenStore(Protocol):
 
     A store that keeps the fields of a token set one by one must keep `lineage` and `grant` too. Without `lineage`, a session
     with `tokens=` cannot recognize their successor and logs a warning at each start. Without `grant`, a partner app has to
-    call `login_with_client_credentials` again whenever its token expires.
+    call `login_with_client_credentials` again whenever its token expires. Without `ended`, each process sends a refresh token
+    that the server has refused once more.
 
     Optional methods:
 

@@ -35,6 +35,14 @@ COMMANDS = {
         "login.commands:whoami",
         "Show the user, the organization, and when the access token expires.",
     ),
+    "refresh": (
+        "login.keeping:refresh",
+        "Refresh the tokens once, for cron. Exit codes 4 and 5: log in again, try later.",
+    ),
+    "keep-alive": (
+        "login.keeping:keep_alive",
+        "Keep the login alive until SIGTERM or Ctrl-C, for systemd, containers and nohup.",
+    ),
     "profiles": (
         "profiles:profiles",
         "List the profiles of the configuration file, and show which one is used.",

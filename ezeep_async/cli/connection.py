@@ -6,11 +6,12 @@ The parts of the SDK are imported where they are used, because the help of every
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import attrs
 from cyclopts import Group, Parameter, validators
@@ -28,8 +29,10 @@ from ezeep_async.cli.terminal.waiting import shown_while_waiting, watch
 
 
 if TYPE_CHECKING:
-    from ezeep_async import Endpoints, EzeepSession, OAuthApp, TokenStore
+    from ezeep_async import Endpoints, EzeepSession, OAuthApp, TokenSet, TokenStore
     from ezeep_async.sandbox import Sandbox
+
+    TokenHook: TypeAlias = Callable[[TokenSet | None, TokenSet], None]
 
 REDIRECT_URI = "http://127.0.0.1:8400/callback"
 """The redirect address, unless another one is registered for the client."""
@@ -93,6 +96,13 @@ class Account:
     sandbox: Sandbox | None = None
     profile: str = ""
     """The profile of the configuration file; empty for none."""
+    read_only: Path | None = None
+    """The token file that is only read, because its folder cannot be written."""
+
+    @property
+    def login(self) -> str:
+        """Which login this is, for people: the client, and where the token set is stored."""
+        return f"client {self.app.client_id!r}, {self.place}"
 
     @property
     def place(self) -> str:
@@ -105,16 +115,20 @@ class Account:
             return f"the system's keyring, as {_keyring_name(self.app, self.endpoints, self.profile)!r}"
         if isinstance(self.store, MemoryTokenStore):
             return "memory, until the sandbox ends"
+        if self.read_only is not None:
+            return f"{self.read_only}, which is read-only, and are not refreshed"
         return "the environment, and is not refreshed"
 
-    def session(self) -> EzeepSession:
+    def session(self, on_token_rotated: TokenHook | None = None) -> EzeepSession:
         """Create a session. In a sandbox its admin is logged in."""
         from ezeep_async import EzeepSession
 
         tokens = None
         if self.sandbox is not None:
             tokens = self.sandbox.tokens(scope=" ".join(self.sandbox.behaviour.scopes))
-        session = EzeepSession(self.app, self.store, tokens, self.endpoints)
+        session = EzeepSession(
+            self.app, self.store, tokens, self.endpoints, on_token_rotated=on_token_rotated
+        )
         watch(session, self.endpoints)
         return session
 
@@ -147,6 +161,7 @@ async def _account(connection: Connection, redirect_uri: str | None) -> AsyncGen
             yield Account(app, endpoints, _store(connection, None, app, endpoints), sandbox)
         return
     account = await asyncio.to_thread(find_account, connection, redirect_uri, options().profile)
+    account = await asyncio.to_thread(_read_only, account)
     if _prompts_for_secret(connection):  # after errors in the other settings
         app = attrs.evolve(account.app, client_secret=await ask_secret("Client secret: "))
         account = attrs.evolve(account, app=app)
@@ -154,7 +169,9 @@ async def _account(connection: Connection, redirect_uri: str | None) -> AsyncGen
         yield account
     except ReauthorizationRequired as error:
         if await account.store.load() is not None:
-            raise
+            raise ReauthorizationRequired(
+                f"{error}: run ezeep login for {account.login}", error=error.error, status=error.status
+            ) from error
         profile = f" --profile {account.profile}" if options().profile else ""
         raise ReauthorizationRequired(f"not logged in: run ezeep login{profile}") from error
 
@@ -209,6 +226,36 @@ def find_account(connection: Connection, redirect_uri: str | None, profile: str 
     return Account(app, endpoints, store, profile=configuration.profile)
 
 
+def _read_only(account: Account) -> Account:
+    """Only read a token file that cannot be replaced, as on a read-only mount, and say so."""
+    from ezeep_async import ReadOnlyTokens
+
+    path = _read_only_file(account.store)
+    if path is None:
+        return account
+    complain(
+        f"rotation cannot be persisted: the token set from {path} is read-only. Its access token is used until it "
+        "expires, and is not refreshed"
+    )
+    return attrs.evolve(account, store=ReadOnlyTokens(path), read_only=path)
+
+
+def _read_only_file(store: TokenStore) -> Path | None:
+    """Return the path of a token file that can be read and not replaced, as on a read-only mount."""
+    from ezeep_async import FileTokenStore
+
+    if not isinstance(store, FileTokenStore) or not store.path.exists():
+        return None
+    target = store.path.resolve()  # a mounted secret of Kubernetes is a link into another folder
+    # Mode bits of the file itself do not matter: a new file replaces it.
+    can_write = os.access(target.parent, os.W_OK | os.X_OK) and not _is_on_read_only_mount(target)
+    return None if can_write or not os.access(target, os.R_OK) else store.path
+
+
+def _is_on_read_only_mount(path: Path) -> bool:
+    return hasattr(os, "statvfs") and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
@@ -229,14 +276,20 @@ def _secret(connection: Connection, configuration: Configuration) -> str:
         return secret
     elif not (given := configuration.get("client_secret_file") or ""):
         return configuration.get("client_secret") or ""
+    return secret_in(given, "client secret")
+
+
+def secret_in(given: str, what: str, *, as_typed: bool = False) -> str:
+    """Return the secret in a file; `as_typed` with its spaces and quotes. Raises `ValueError` and `OSError`."""
     path = expanded(given)
     try:
         with path.open("rb") as file:
-            secret = cleaned(text_of(file.read(LARGEST_FILE)), f"the secret in {path}")
+            text = text_of(file.read(LARGEST_FILE))
+        secret = text.rstrip("\r\n") if as_typed else cleaned(text, f"the secret in {path}")
     except NotText as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if not secret:
-        raise ValueError(f"{path} is empty: write the client secret into it")
+        raise ValueError(f"{path} is empty: write the {what} into it")
     return secret
 
 

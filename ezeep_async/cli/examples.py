@@ -28,6 +28,18 @@ The same without an account, in a sandbox that ends with the command:
     ezeep whoami
     ezeep whoami --json
 """,
+    "refresh": """
+    ezeep refresh
+    ezeep refresh --if-older-than 900
+""",
+    "keep-alive": """
+    ezeep keep-alive
+    ezeep keep-alive --install
+
+In a folder of its own, with a refresh every five minutes:
+
+    ezeep keep-alive --token-file login.json --interval 300
+""",
     "profiles": """
     ezeep profiles
     ezeep profiles --json

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from helpers.keeping_alive import LIFE, later, steps
-from helpers.support import TOKEN, Clock, open_session, settle, until
+from helpers.support import TOKEN, Clock, open_session, put, settle, until
 
 from ezeep_async import (
     FileTokenStore,
+    MemoryTokenStore,
     ReauthorizationRequired,
 )
 from ezeep_async.auth import clock as clocks
@@ -126,6 +127,74 @@ async def test_workers_spread_over_a_quarter_of_the_leeway(sandbox: Sandbox, clo
         assert sandbox.refresh_requests == 0
         later(6, clock, sandbox)
         await until(lambda: sandbox.refreshes == 1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+async def test_an_interval_leaves_time_for_an_outage(sandbox: Sandbox, clock: Clock) -> None:
+    """At that age, and not in the last minute. What another session refreshed counts."""
+    store = MemoryTokenStore(sandbox.tokens())
+    async with (
+        open_session(sandbox, store, clock=clock) as session,
+        open_session(sandbox, store, clock=clock) as other,
+    ):
+        handle = session.keep_alive(interval=1200)
+        assert session.keep_alive() is handle
+        for number in range(1, 4):
+            later(1190, clock, sandbox)
+            await steps(handle)
+            assert sandbox.refresh_requests == number - 1
+            later(20, clock, sandbox)
+            await until(lambda number=number: sandbox.refreshes == number)
+            await steps(handle)
+        fault = sandbox.faults.add(TOKEN, times=None, status=400, body="a proxy")
+        later(1210, clock, sandbox)
+        await until(lambda: handle.state == "trying again")
+        later(2300, clock, sandbox)
+        fault.remove()
+        await until(lambda: sandbox.refreshes == 4 and handle.state == "running")
+        await steps(handle)
+        later(1100, clock, sandbox)
+        await other.oauth.refresh()
+        later(200, clock, sandbox)
+        await steps(handle)
+        assert sandbox.refreshes == 5
+
+
+@pytest.mark.usefixtures("quick")
+async def test_an_interval_longer_than_the_life_changes_nothing(sandbox: Sandbox, clock: Clock) -> None:
+    async with open_session(sandbox, stored=sandbox.tokens(), clock=clock) as session:
+        handle = session.keep_alive(interval=86400)
+        await steps(handle)
+        later(LIFE - 40, clock, sandbox)
+        await until(lambda: sandbox.refreshes == 1)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_an_ended_login_is_waited_out_also_with_an_interval(
+    sandbox: Sandbox, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While its access token is valid: one request, and one line in the log."""
+    store = MemoryTokenStore(sandbox.tokens())
+    async with open_session(sandbox, store, clock=clock) as session:
+        handle = session.keep_alive(interval=1200)
+        tokens = await store.load()
+        assert tokens is not None
+        sandbox._grants.revoke(tokens.refresh_token)
+        later(1210, clock, sandbox)
+        await until(lambda: handle.state == "waiting for a login")
+        await steps(handle, 20)
+        assert sandbox.refresh_requests == 1
+        assert caplog.text.count("not kept alive") == 1
+        await put(store, sandbox.tokens())
+        await until(lambda: handle.state == "running")
+
+
+@pytest.mark.parametrize(("interval", "error"), [(0, ValueError), (-1, ValueError), ("1200", TypeError)])
+async def test_an_interval_that_is_none(sandbox: Sandbox, interval, error: type[Exception]) -> None:
+    async with open_session(sandbox) as session:
+        with pytest.raises(error, match="interval"):
+            session.keep_alive(interval)
 
 
 @pytest.mark.usefixtures("quick")

@@ -65,7 +65,16 @@ async def test_the_connection_is_the_last_group() -> None:
         assert titles[-1].startswith("╭─ Connection ─"), name
 
 
-NOT_RUN = {"", "login", "demo", "sandbox", "logout", "--install-completion", "--show-completion"}
+NOT_RUN = {
+    "",
+    "login",
+    "keep-alive",
+    "demo",
+    "sandbox",
+    "logout",
+    "--install-completion",
+    "--show-completion",
+}
 """They need a browser, run until Ctrl-C, or have tests of their own."""
 PLACEHOLDERS = {"AUDIT_LOG", "JOB", "WEBHOOK"}
 """What the user of an example replaces."""

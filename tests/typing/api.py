@@ -114,8 +114,10 @@ async def asynchronous(identifier: UUID) -> None:
         assert_type(await session.oauth.pair(), Pairing)
         assert_type(await session.oauth.login_with_client_credentials(), TokenSet)
         assert_type(await session.oauth.refresh(), TokenSet)
+        assert_type(await session.oauth.refresh(if_older_than=900), TokenSet)
         assert_type(await session.request("GET", "/x/", params={"limit": 1}), Any)
         assert_type(session.keep_alive(), KeepAlive)
+        assert_type(session.keep_alive(interval=1200), KeepAlive)
         async with session.keep_alive() as handle:
             assert_type(handle, KeepAlive)
 

@@ -194,6 +194,7 @@ def parse_token_set(
                 seconds(values.get("expires_in")),
                 lineage=_lineage(values.get("lineage")),
                 grant=usable_text(values.get("grant")) or "",
+                ended=values.get("ended") is True,
             )
     raise TokenStoreCorrupt(f"{where} holds {problem}")
 
@@ -212,6 +213,7 @@ def with_tokens(document: dict[str, object], tokens: TokenSet, owner: Owner | No
             "token_type": tokens.token_type,
             **({"lineage": list(tokens.lineage)} if tokens.lineage else {}),
             **({"grant": tokens.grant} if tokens.grant else {}),
+            **({"ended": True} if tokens.ended else {}),
         },
         **({} if owner is None else {"client": owner[0], "account": owner[1]}),
     }

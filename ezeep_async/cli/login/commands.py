@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import webbrowser
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -22,7 +24,9 @@ from ezeep_async import (
     TransportError,
     UnexpectedResponse,
 )
-from ezeep_async.cli.connection import HERE, Account, Connection, Json, open_account
+from ezeep_async._text.cleaning import variable
+from ezeep_async._text.redaction import Secret
+from ezeep_async.cli.connection import HERE, Account, Connection, Json, open_account, secret_in
 from ezeep_async.cli.options import options
 from ezeep_async.cli.terminal.output import complain, sentence, write_json
 from ezeep_async.cli.terminal.prompts import ask_line, ask_secret, in_background
@@ -42,7 +46,9 @@ async def login(
     no_browser: bool = False,
     device: bool = False,
     password: bool = False,
+    client_credentials: bool = False,
     username: str | None = None,
+    password_file: Path | None = None,
     redirect_uri: str | None = None,
     timeout: Seconds = 300.0,  # noqa: ASYNC109  # an option: how long the person may take
     connection: Connection = HERE,
@@ -52,17 +58,23 @@ async def login(
     Args:
         no_browser: Show an address to open in any browser, and ask for the address to which the browser is redirected.
         device: Pair this machine: show a code, and wait until it is confirmed in a browser on another machine.
-        password: Ask for user name and password, or read the password from a pipe. Only for clients that may use
-            passwords.
-        username: The user name for --password.
+        password: Ask for user name and password, or read the password from a pipe, EZEEP_PASSWORD or a file. Only for
+            clients that may use passwords.
+        client_credentials: Log in the client itself, without a person, with its secret. Only for partner apps.
+        username: The user name for --password. Else EZEEP_USERNAME.
+        password_file: A file that contains the password for --password. Else EZEEP_PASSWORD_FILE.
         redirect_uri: The redirect address that is registered for the client. Else EZEEP_REDIRECT_URI, or the
             configuration file.
         timeout: Seconds to wait for the browser, or for the confirmation of the code.
     """
-    if no_browser + device + password > 1:
-        raise ValueError("--no-browser, --device and --password cannot be used together")
-    if username is not None and not password:
-        raise ValueError("--username is only for --password")
+    if no_browser + device + password + client_credentials > 1:
+        raise ValueError(
+            "--no-browser, --device, --password and --client-credentials cannot be used together"
+        )
+    if (username is not None or password_file is not None) and not password:
+        raise ValueError(
+            f"--{'username' if password_file is None else 'password-file'} is only for --password"
+        )
     screen = Screen()
     async with open_account(connection, redirect_uri=redirect_uri) as account:
         if account.sandbox is not None:
@@ -76,25 +88,44 @@ async def login(
             if device:
                 await _pair(screen, session, timeout)
             elif password:
-                username = username or await ask_line("User name: ")
-                await session.oauth.login_with_password(username, await ask_secret("Password: "))
+                username = username or variable(os.environ, "EZEEP_USERNAME") or await ask_line("User name: ")
+                secret = await _password(password_file) or await ask_secret("Password: ")
+                await session.oauth.login_with_password(username, secret)
+            elif client_credentials:
+                if not account.app.client_secret:
+                    raise ValueError(
+                        "--client-credentials needs the secret of the client: --client-secret-file, or EZEEP_CLIENT_SECRET"
+                    )
+                await session.oauth.login_with_client_credentials()
             elif no_browser:
                 await _with_pasted_address(screen, session)
             else:
                 await _in_browser(screen, session, account, timeout)
             person = await _own_user(session)
-        name = "an unknown user" if person is None else person.email
+        unknown = "the client itself" if client_credentials else "an unknown user"
+        name = unknown if person is None else person.email
         screen.note(f"Logged in as {name}. The tokens are stored in", Whole(account.place))
-        if options().profile:
-            screen.note(
-                "The other commands need", Whole(f"--profile {account.profile}"), "too, or EZEEP_PROFILE"
-            )
-        if connection.client_id is not None:
-            screen.note(
-                "The other commands need",
-                Whole(f"--client-id {connection.client_id}"),
-                "too, or EZEEP_CLIENT_ID, or client_id in the configuration file",
-            )
+        _note_options(screen, connection)
+
+
+def _note_options(screen: Screen, connection: Connection) -> None:
+    """Name the options that the other commands need to find the login."""
+    if profile := options().profile:
+        screen.note("The other commands need", Whole(f"--profile {profile}"), "too, or EZEEP_PROFILE")
+    if connection.client_id is not None:
+        screen.note(
+            "The other commands need",
+            Whole(f"--client-id {connection.client_id}"),
+            "too, or EZEEP_CLIENT_ID, or client_id in the configuration file",
+        )
+
+
+async def _password(path: Path | None) -> str:
+    """The password from a file or from the environment, "" for none. Never from an argument: other users can read those."""
+    if path is None and (given := os.environ.get("EZEEP_PASSWORD")):
+        return Secret(given)
+    given = str(path or "") or variable(os.environ, "EZEEP_PASSWORD_FILE", is_path=True)
+    return await asyncio.to_thread(secret_in, given, "password", as_typed=True) if given else ""
 
 
 async def _check_store(account: Account) -> None:

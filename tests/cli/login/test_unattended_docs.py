@@ -1,0 +1,241 @@
+"""docs/unattended.md: every command line is one that `ezeep` understands, and the recipes run as they are printed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.command_line import environment
+from helpers.kept_logins import Keeping
+from helpers.moved_clock import MovedClock
+from helpers.support import put
+
+from ezeep_async import FileTokenStore
+from ezeep_async.cli.app import app
+from ezeep_async.sandbox import SANDBOX_ADMIN, SANDBOX_PASSWORD, Sandbox
+
+
+pytestmark = [
+    pytest.mark.may_block,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(os.name != "posix", reason="recipes for Unix"),
+]
+
+BLOCKS = re.findall(
+    r"```(\w+)\n(.*?)```",
+    (Path(__file__).parents[3] / "docs" / "unattended.md").read_text(),
+    re.DOTALL,
+)
+DEPLOYMENT, CRON_JOB = [yaml.safe_load(text) for kind, text in BLOCKS if kind == "yaml"]
+
+
+COMMANDS = ("keep-alive", "login", "logout", "provision", "refresh")
+
+
+def block(kind: str, text: str) -> str:
+    (found,) = [each for language, each in BLOCKS if language == kind and text in each]
+    return found
+
+
+def containers_of(manifest: dict) -> list[dict]:
+    spec = manifest["spec"].get("jobTemplate", manifest)["spec"]["template"]["spec"]
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def command_lines() -> list[list[str]]:
+    """The arguments of every `ezeep` on the page."""
+    found = [
+        container["command"][1:]
+        for manifest in (DEPLOYMENT, CRON_JOB)
+        for container in containers_of(manifest)
+        if container["command"][0] == "ezeep"
+    ]
+    for kind, text in BLOCKS:
+        plain = re.sub(r'"(ezeep|keep-alive)",? ?', r"\1 ", text) if kind == "dockerfile" else text
+        for line in [] if kind == "yaml" else plain.splitlines():
+            if match := re.search(rf"(?:^|.*[\s/\[])ezeep +((?:{'|'.join(COMMANDS)})\b.*)", line):
+                words = shlex.split(re.split(r" (?:\||>)", match[1])[0].rstrip("] "), comments=True)
+                found.append(words)
+    return found
+
+
+@pytest.mark.parametrize("arguments", command_lines(), ids=" ".join)
+def test_a_command_line_is_understood(arguments: list[str]) -> None:
+    app.parse_args(arguments, print_error=False, exit_on_error=False)
+
+
+def test_all_command_lines_are_found() -> None:
+    """As many as the page has: the pattern above would pass over others in silence."""
+    assert len(command_lines()) == 19
+    assert {kind for kind, _ in BLOCKS} == {"sh", "ini", "crontab", "dockerfile", "yaml"}
+
+
+@pytest.fixture
+def env(login: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> dict[str, str]:
+    """A folder with `ezeep`, and in place of programs that need root, a cluster or a person, some that do not."""
+    sandbox.behaviour.password_grant = True
+    bin_folder = tmp_path / "bin"
+    real = MovedClock(sandbox, tmp_path).install(bin_folder).rename(bin_folder / "real")
+    scripts = {
+        "ezeep": f'[ "$1 $2" != "login --device" ] || {{ shift 2; set -- login --password "$@"; }}\nexec {shlex.quote(str(real))} "$@"',
+        "sudo": '[ "$1" = tee ] || exit 0\nexec cat >"$ROOT/unit"',
+        "kubectl": 'echo "$@" >>"$ROOT/kubectl"\n[ "$1" != create ] || cp login.json "$ROOT/secret.json"',
+    }
+    for name, script in scripts.items():
+        (bin_folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (bin_folder / name).chmod(0o755)
+    (tmp_path / "work").mkdir()
+    return login | {
+        "PATH": f"{bin_folder}:{os.environ['PATH']}",
+        "ROOT": str(tmp_path),
+        "EZEEP_USERNAME": SANDBOX_ADMIN,
+        "EZEEP_PASSWORD": SANDBOX_PASSWORD,
+    }
+
+
+def shell(text: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-eu", "-c", text], cwd=Path(env["ROOT"]) / "work",
+        env=environment(env), capture_output=True, text=True, check=False,
+    )  # shorter than one item a line  # fmt: skip
+
+
+@pytest.mark.slow
+async def test_the_first_example(env: dict[str, str], tmp_path: Path) -> None:
+    """A login, and a command that keeps it alive until SIGTERM."""
+    text = block("sh", "# in the foreground").replace("ezeep keep-alive", "exec ezeep keep-alive")
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-eu", "-c", text, cwd=tmp_path / "work", env=environment(env), stderr=-1, stdout=-1
+    )
+    running = Keeping(process)
+    reading = asyncio.create_task(running.read())
+    await running.wrote("kept alive with a refresh every 1200 s")
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+    await reading
+    assert (tmp_path / "work" / "login.json").exists()
+
+
+@pytest.mark.slow
+async def test_the_unit_is_installed_as_it_is_printed(env: dict[str, str], tmp_path: Path) -> None:
+    done = await asyncio.to_thread(shell, block("sh", "--install"), env)
+    assert (done.returncode, done.stderr) == (0, "")
+    unit = (tmp_path / "unit").read_text()
+    assert f"--token-file {tmp_path / 'login.json'}\n" in unit
+    assert SANDBOX_ADMIN not in unit
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+async def test_systemd_accepts_the_nightly_job(env: dict[str, str], tmp_path: Path) -> None:
+    """And the program in it does what it has to, in the folder of the service."""
+    paths = []
+    for text in [text for kind, text in BLOCKS if kind == "ini"]:
+        name = text.splitlines()[0].rpartition("/")[2]
+        paths.append(tmp_path / name)
+        paths[-1].write_text(text.replace("/usr/local/bin/ezeep", "/bin/true"))
+    (tmp_path / "ezeep-keep-alive.service").write_text("[Service]\nExecStart=/bin/true\n")
+    done = await asyncio.to_thread(
+        subprocess.run, ["systemd-analyze", "verify", *paths], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "ezeep-provision" in line] == []
+    service = block("ini", "ExecStart=")
+    (command,) = re.findall(r"^ExecStart=/usr/local/bin/(.*)$", service, re.MULTILINE)
+    shutil.copy(tmp_path / "login.json", tmp_path / "work")
+    (tmp_path / "work" / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
+    done = await asyncio.to_thread(shell, command, env)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "work" / "report.csv").exists()
+
+
+@pytest.mark.slow
+async def test_the_lines_for_cron(env: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
+    """Nothing is on standard error. Only the first one of two refreshes sends a request, if the tokens are old."""
+    (tmp_path / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
+    refresh, provision = [
+        re.sub(r"^(\S+ +){5}", "", line) for line in block("crontab", "refresh").strip().splitlines()
+    ]
+    for line in (refresh, refresh.replace("900", "0"), provision):
+        done = await asyncio.to_thread(shell, line, env | {"HOME": str(tmp_path)})
+        assert (done.returncode, done.stderr) == (0, "")
+    assert sandbox.refreshes == 1
+
+
+@pytest.mark.slow
+async def test_the_secret_of_kubernetes_is_copied_once(
+    env: dict[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """At the first start, and when it is another login. A restart keeps the tokens of the volume."""
+    done = await asyncio.to_thread(shell, block("sh", "kubectl create"), env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "work" / "login.json").exists()
+    secret, data = tmp_path / "secret", tmp_path / "data"
+    secret.mkdir()
+    data.mkdir()
+    shutil.move(tmp_path / "secret.json", secret / "login.json")
+    (secret / "login.json").chmod(0o644)  # as Kubernetes mounts it
+    first, keeping_alive, provision = [
+        each for manifest in (DEPLOYMENT, CRON_JOB) for each in containers_of(manifest)
+    ]
+    script = first["command"][2].replace("/data/", f"{data}/").replace("/secret/", f"{secret}/")
+    assert first["command"][:2] == ["sh", "-euc"]
+    assert keeping_alive["env"] == provision["env"]
+    env |= {"EZEEP_TOKEN_FILE": f"{data}/login.json"}
+
+    async def start_and_refresh() -> None:
+        for text in (script, "ezeep refresh >/dev/null"):
+            done = await asyncio.to_thread(shell, text, env)
+            assert (done.returncode, done.stderr) == (0, "")
+
+    for _ in range(3):
+        await start_and_refresh()
+    assert (data / "login.json").stat().st_mode & 0o077 == 0
+    tokens = await FileTokenStore(data / "login.json").load()
+    assert tokens is not None
+    sandbox._grants.revoke(tokens.refresh_token)
+    done = await asyncio.to_thread(shell, f"({script})\nezeep refresh", env)
+    assert done.returncode == 4
+    await put(FileTokenStore(secret / "login.json"), sandbox.tokens())
+    await start_and_refresh()
+    assert sandbox.refreshes == 4
+
+
+@pytest.mark.slow
+async def test_the_recipes_for_ci(env: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
+    (work / "password.txt").write_text(SANDBOX_PASSWORD)
+    log_in, again = [text for kind, text in BLOCKS if kind == "sh" and "--password-file" in text]
+    done = await asyncio.to_thread(shell, log_in, env)
+    assert (done.returncode, done.stderr) == (0, "")
+    tokens = await FileTokenStore(work / "login.json").load()
+    assert tokens is not None
+    sandbox._grants.revoke(tokens.refresh_token)
+    for message in ("run ezeep login", ""):
+        done = await asyncio.to_thread(shell, again, env)
+        assert done.returncode == 0
+        assert message in done.stderr if message else done.stderr == ""
+    (work / "login.json").unlink()
+    behaviour = sandbox.behaviour
+    behaviour.client_credentials_grant, behaviour.client_secret = True, "s3cret-of-the-client"
+    env |= {"EZEEP_CLIENT_SECRET": behaviour.client_secret}
+    done = await asyncio.to_thread(shell, block("sh", "--client-credentials"), env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (work / "login.json").exists()
+
+
+def test_the_image_keeps_its_login_on_a_volume() -> None:
+    text = block("dockerfile", "FROM")
+    assert "VOLUME /data" in text
+    assert "EZEEP_TOKEN_FILE=/data/login.json" in text
+    mounts = [container["volumeMounts"][0] for container in containers_of(DEPLOYMENT)]
+    assert mounts == [{"name": "data", "mountPath": "/data"}] * 2
