@@ -172,7 +172,8 @@ async def _account(connection: Connection, redirect_uri: str | None) -> AsyncGen
             raise ReauthorizationRequired(
                 f"{error}: run ezeep login for {account.login}", error=error.error, status=error.status
             ) from error
-        raise ReauthorizationRequired("not logged in: run ezeep login") from error
+        profile = f" --profile {account.profile}" if options().profile else ""
+        raise ReauthorizationRequired(f"not logged in: run ezeep login{profile}") from error
 
 
 def _check_together(connection: Connection) -> None:

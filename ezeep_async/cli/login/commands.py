@@ -27,6 +27,7 @@ from ezeep_async import (
 from ezeep_async._text.cleaning import variable
 from ezeep_async._text.redaction import Secret
 from ezeep_async.cli.connection import HERE, Account, Connection, Json, open_account, secret_in
+from ezeep_async.cli.options import options
 from ezeep_async.cli.terminal.output import complain, sentence, write_json
 from ezeep_async.cli.terminal.prompts import ask_line, ask_secret, in_background
 from ezeep_async.cli.terminal.screen import Screen, Whole, to_json
@@ -104,12 +105,19 @@ async def login(
         unknown = "the client itself" if client_credentials else "an unknown user"
         name = unknown if person is None else person.email
         screen.note(f"Logged in as {name}. The tokens are stored in", Whole(account.place))
-        if connection.client_id is not None:
-            screen.note(
-                "The other commands need",
-                Whole(f"--client-id {connection.client_id}"),
-                "too, or EZEEP_CLIENT_ID, or client_id in the configuration file",
-            )
+        _note_options(screen, connection)
+
+
+def _note_options(screen: Screen, connection: Connection) -> None:
+    """Name the options that the other commands need to find the login."""
+    if profile := options().profile:
+        screen.note("The other commands need", Whole(f"--profile {profile}"), "too, or EZEEP_PROFILE")
+    if connection.client_id is not None:
+        screen.note(
+            "The other commands need",
+            Whole(f"--client-id {connection.client_id}"),
+            "too, or EZEEP_CLIENT_ID, or client_id in the configuration file",
+        )
 
 
 async def _password(path: Path | None) -> str:
