@@ -22,7 +22,7 @@ LAYERS = [
     {"_wire"},
     {"auth", "_http"},
     {"pagination", "resources", "webhooks"},
-    {"_exclusive"},
+    {"_exclusive", "shared_pace"},
     {"_core", "session", "provisioning"},
     {"blocking", "cli", "sandbox", "testing"},
 ]

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -22,7 +22,7 @@ from ezeep_async._http.time_limits import Attempt
 from ezeep_async._http.tracing import Tracing
 from ezeep_async._http.transport import Transport
 from ezeep_async._text.redaction import Secret
-from ezeep_async._wire.requests import SAFE_METHODS, Host, Phase, Request
+from ezeep_async._wire.requests import SAFE_METHODS, Host, Phase, Request, origins
 from ezeep_async._wire.responses import RawResponse, error_from, is_success
 from ezeep_async._wire.retrying import (
     RetryBudget,
@@ -33,8 +33,11 @@ from ezeep_async._wire.retrying import (
     may_have_happened,
     retry_delay,
 )
-from ezeep_async.settings import Settings
+from ezeep_async.settings import Endpoints, Settings
 
+
+if TYPE_CHECKING:
+    from ezeep_async._http.shared_limits import Link
 
 logger = logging.getLogger("ezeep_async.http")
 
@@ -111,6 +114,7 @@ class Sender:
         self.settings = settings
         self._budget = RetryBudget()
         self._limiters = {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}
+        self._link: Link | None = None
         self._random = rng
         self._tracing = tracing
         self._counts = Stats()
@@ -121,6 +125,20 @@ class Sender:
         in_flight = sum(limiter.active for limiter in self._limiters.values())
         waiting = sum(limiter.waiting for limiter in self._limiters.values())
         return attrs.evolve(self._counts, in_flight=in_flight, waiting=waiting)
+
+    def join(self, endpoints: Endpoints) -> None:
+        """Share limiters and cool-downs, if `Settings.shared_pace` says where. Once, on the event loop."""
+        if (channel := self.settings.shared_pace) is not None and self._link is None:
+            from ezeep_async._http.shared_limits import link_of  # most programs do not use it
+
+            self._link = link_of(channel)
+            self._limiters = self._link.join(origins(endpoints), self.settings)
+
+    async def leave(self) -> None:
+        """Stop sharing. Call it after `close`."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.leave()
 
     def close(self) -> None:
         """Refuse new calls, and end those in flight with `SessionClosed`."""

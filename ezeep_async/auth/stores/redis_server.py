@@ -59,9 +59,7 @@ class RedisServer:
         try:
             import redis.asyncio as _  # noqa: F401  # fails here, not when a token set has to be stored
         except ImportError as error:
-            raise ImportError(
-                "RedisTokenStore needs the package redis: pip install 'ezeep_async[redis]'"
-            ) from error
+            raise ImportError("the package redis is missing: pip install 'ezeep_async[redis]'") from error
         self._borrowed: Any = None
         self._address = ""
         if isinstance(server, str):
@@ -190,8 +188,8 @@ class RedisServer:
         if self._borrowed is not None:
             if self._borrowed_by not in {None, place}:
                 raise TokenStoreError(
-                    f"{self.where}: the borrowed Redis client belongs to another event loop or process. Give "
-                    "RedisTokenStore the address of the server instead"
+                    f"{self.where}: the borrowed Redis client belongs to another event loop or process. "
+                    "Pass the address of the server instead"
                 )
             self._borrowed_by = place
             yield self._borrowed
