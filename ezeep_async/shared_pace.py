@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from ezeep_async.auth.stores.redis_server import RedisServer, to_the_end
+from ezeep_async.auth.stores.redis_server import RedisServer
+from ezeep_async.auth.stores.threads import to_the_end
 
 
 if TYPE_CHECKING:
