@@ -50,7 +50,9 @@ class RedisServer:
         try:
             import redis.asyncio as _  # noqa: F401  # fails here, not when a token set has to be stored
         except ImportError as error:
-            raise ImportError("sharing through Redis needs the package redis: pip install 'ezeep_async[redis]'") from error
+            raise ImportError(
+                "sharing through Redis needs the package redis: pip install 'ezeep_async[redis]'"
+            ) from error
         self._borrowed: Any = None
         self._address = ""
         if isinstance(server, str):
