@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ezeep_async.auth.stores.keyring import KeyringTokenStore
     from ezeep_async.auth.stores.readonly import ReadOnlyTokens
     from ezeep_async.auth.stores.redis import RedisTokenStore
+    from ezeep_async.auth.stores.sql import SQLTokenStore
     from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
     from ezeep_async.blocking.descriptors import BlockingPaginator
     from ezeep_async.blocking.printing import BlockingPrintJob
@@ -166,6 +167,7 @@ __all__ = [
     "ReportFailed",
     "ReportTimeout",
     "RequestTimeout",
+    "SQLTokenStore",
     "SafetyLimitExceeded",
     "ServerError",
     "SessionClosed",
@@ -213,6 +215,7 @@ _NAMES = {
     "auth.stores.keyring": "KeyringTokenStore",
     "auth.stores.readonly": "ReadOnlyTokens",
     "auth.stores.redis": "RedisTokenStore",
+    "auth.stores.sql": "SQLTokenStore",
     "auth.tokens": "MemoryTokenStore TokenSet TokenStore",
     "blocking.descriptors": "BlockingPaginator",
     "blocking.printing": "BlockingPrintJob",

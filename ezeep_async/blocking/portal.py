@@ -22,7 +22,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import attrs
 
-from ezeep_async._runtime import forks
+from ezeep_async._runtime import forks, own_loops
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._runtime.running_time import RunningLimit, wait_in_thread
 from ezeep_async.errors import BlockingCallError, SessionClosed
@@ -157,6 +157,7 @@ class Portal:
         """Start the thread. Raises `SessionClosed` if the system or the interpreter refuses one."""
         self.loop = _new_loop()
         forks.watch(self, self.loop)
+        own_loops.LOOPS.add(self.loop)
         try:
             self._thread.start()
         except RuntimeError as error:
