@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ezeep_async.auth.stores.sql import SQLTokenStore
     from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
     from ezeep_async.blocking.descriptors import BlockingPaginator
+    from ezeep_async.blocking.pool import BlockingSessionPool
     from ezeep_async.blocking.printing import BlockingPrintJob
     from ezeep_async.blocking.session import BlockingSession, run_sync
     from ezeep_async.errors import (
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from ezeep_async.models.webhooks import Webhook, WebhookEvent, WebhookPrintJob
     from ezeep_async.pagination.paginator import Paginator
     from ezeep_async.pagination.reader import Page
+    from ezeep_async.pool import PoolStats, SessionPool
     from ezeep_async.provisioning.inputs.desired import DesiredState
     from ezeep_async.provisioning.inputs.problems import InvalidInput
     from ezeep_async.provisioning.plans.plan import Plan
@@ -111,6 +113,7 @@ __all__ = [
     "BlockingPaginator",
     "BlockingPrintJob",
     "BlockingSession",
+    "BlockingSessionPool",
     "ConcurrentModification",
     "Conflict",
     "ConnectFailed",
@@ -149,6 +152,7 @@ __all__ = [
     "PaperFormat",
     "PermissionDenied",
     "Plan",
+    "PoolStats",
     "PrintFailed",
     "PrintJob",
     "PrintOptions",
@@ -171,6 +175,7 @@ __all__ = [
     "SafetyLimitExceeded",
     "ServerError",
     "SessionClosed",
+    "SessionPool",
     "Settings",
     "SharedLocks",
     "SharedPace",
@@ -218,6 +223,7 @@ _NAMES = {
     "auth.stores.sql": "SQLTokenStore",
     "auth.tokens": "MemoryTokenStore TokenSet TokenStore",
     "blocking.descriptors": "BlockingPaginator",
+    "blocking.pool": "BlockingSessionPool",
     "blocking.printing": "BlockingPrintJob",
     "blocking.session": "BlockingSession run_sync",
     "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",
@@ -234,6 +240,7 @@ _NAMES = {
     "models.webhooks": "Webhook WebhookEvent WebhookPrintJob",
     "pagination.paginator": "Paginator",
     "pagination.reader": "Page",
+    "pool": "PoolStats SessionPool",
     "provisioning.inputs.desired": "DesiredState",
     "provisioning.inputs.problems": "InvalidInput",
     "provisioning.plans.plan": "Plan",

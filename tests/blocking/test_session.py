@@ -29,12 +29,14 @@ from ezeep_async import (
     BlockingCallError,
     BlockingPaginator,
     BlockingSession,
+    BlockingSessionPool,
     EzeepSession,
     FileTokenStore,
     MemoryTokenStore,
     NotFound,
     Paginator,
     SessionClosed,
+    SessionPool,
     TokenStoreError,
     run_sync,
 )
@@ -77,6 +79,7 @@ TWINS = [
     (Drivers, BlockingDrivers),
     (Webhooks, BlockingWebhooks),
     (Reports, BlockingReports),
+    (SessionPool, BlockingSessionPool),
 ]
 
 
