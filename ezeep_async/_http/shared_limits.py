@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from yarl import URL
 
-from ezeep_async._http.limiter import PROBE_AFTER_COOL_DOWNS, PROBE_AFTER_SUCCESSES, Limiter, Window
+from ezeep_async._http.limiter import PROBE_AFTER_SUCCESSES, Limiter, Window
 from ezeep_async._runtime import forks
 from ezeep_async._wire.requests import Host
 from ezeep_async.settings import CoolDownChannel, Settings
@@ -22,6 +22,10 @@ logger = logging.getLogger("ezeep_async.http")
 
 JOIN_TIMEOUT_S = 2.0
 """Longest wait of the first request for the cool-downs that are in force."""
+PROBE_AFTER_COOL_DOWNS = 20.0
+"""A probe waits for this multiple of the last cool-down, and up to twice as long: what it costs is paid by all processes."""
+SUSTAINED_S = 3.0
+"""Seconds without a refusal after a cool-down that show that the server takes what it took."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
 """Seconds between two attempts to listen, while the channel cannot be used."""
 SPREAD = 0.1
@@ -34,15 +38,14 @@ class SharedWindow(Window):
     """The number of requests that one of several processes may have under way at once.
 
     It begins with one request, and allows one more after each full window of successes. So at most one request of each
-    process is more than the server has just accepted, and so is refused in vain. The first cool-down sets the capacity
-    to what had succeeded. From then on the window begins with one request after each cool-down, grows to the capacity in
-    the same way, and tries one more after `PROBE_AFTER_SUCCESSES` successes.
+    process is more than the server has just accepted. The first cool-down ends that: what was accepted is the capacity.
+    From then on the window begins with one request after each cool-down, and each success allows one more, up to the
+    capacity. Beyond it, one more is tried after `PROBE_AFTER_SUCCESSES` successes.
     """
 
     def __init__(self, highest: int, rng: Callable[[], float] = random.random) -> None:
         super().__init__(highest)
-        self.limit = self._proven = 1
-        """`_proven` is the last limit with which a full window succeeded."""
+        self.limit = 1
         self._before = highest
         """The capacity before the last cool-down."""
         self.random = rng
@@ -54,14 +57,11 @@ class SharedWindow(Window):
         if not is_full or self.limit >= self._highest:
             return False
         self._successes += 1
-        if self._successes < self.limit:
-            return False
-        self._proven = self.limit
-        if self.limit >= self._capacity and (
-            self._successes < PROBE_AFTER_SUCCESSES
-            or asyncio.get_running_loop().time() < self._no_probe_before
-        ):
-            return False
+        is_learnt = bool(self._refused_at)
+        if not is_learnt or self.limit >= self._capacity:
+            needed = max(self.limit, PROBE_AFTER_SUCCESSES if is_learnt else 0)
+            if self._successes < needed or asyncio.get_running_loop().time() < self._no_probe_before:
+                return False
         self.limit, self._successes = self.limit + 1, 0
         self._capacity = max(self._capacity, self.limit)
         return True
@@ -79,11 +79,13 @@ class SharedWindow(Window):
         # Not all processes probe at the same moment.
         caution = PROBE_AFTER_COOL_DOWNS * cool_down * (1.0 + self.random())
         self._no_probe_before = max(self._no_probe_before, now + caution)
-        is_first = not self._refused_at
-        if is_first or self.limit >= self._capacity:
-            self._capacity = self._proven
+        if not self._refused_at:
+            self._capacity = self.limit
+        elif self.cool_until < now < self.cool_until + SUSTAINED_S:
+            # The server limits the rate: what it accepts at once says little.
+            self._capacity = max(1, self._capacity * 3 // 4)
         self._refused_at, self._accepted, self._before = now, active, self._capacity
-        self._successes, self.limit, self._proven = 0, 1, 1
+        self._successes, self.limit = 0, 1
 
 
 class SharedLimiter(Limiter):

@@ -114,30 +114,53 @@ async def test_6_7_after_a_refusal_a_window_returns_to_what_succeeded() -> None:
     assert window.limit == 7
 
 
-async def test_6_7_after_the_cool_down_of_another_process_too() -> None:
-    """The request that was one more may be the one that made the server refuse."""
+async def test_6_7_the_cool_down_of_another_process_leaves_the_capacity() -> None:
+    """What this one had under way was accepted. A straggler that is refused all the same counts."""
+    window = SharedWindow(32, lambda: 0.0)
+    succeed(window, sum(range(1, 8)))
+    heard = now()
+    window.slowed(heard, 8, 1.0)
+    assert window.limit == 1
+    succeed(window, 1000)
+    assert window.limit == 8
+    window.throttled(heard, heard - 1, active=7, cool_down=1.0)
+    window.limit = 1
+    succeed(window, 1000)
+    assert window.limit == 7
+
+
+async def test_6_7_on_the_way_back_each_success_allows_one_more() -> None:
     window = SharedWindow(32, lambda: 0.0)
     succeed(window, sum(range(1, 8)))
     window.slowed(now(), 8, 1.0)
-    succeed(window, 1000)
-    assert window.limit == 7
-    window.slowed(now(), 7, 1.0)
-    succeed(window, 3)
-    window.slowed(now(), 2, 1.0)  # on the way back: nothing new is known
-    succeed(window, 1000)
-    assert window.limit == 7
+    succeed(window, 7)
+    assert window.limit == 8
 
 
 async def test_6_7_later_one_more_is_tried() -> None:
     window = SharedWindow(32, lambda: 0.0)
     succeed(window, sum(range(1, 8)))
     window.slowed(now(), 8, 0.0)
-    succeed(window, sum(range(1, 7)))
-    assert window.limit == 7
-    succeed(window, PROBE_AFTER_SUCCESSES - 1)
-    assert window.limit == 7
-    succeed(window, 1)
+    succeed(window, 7 + PROBE_AFTER_SUCCESSES - 1)
     assert window.limit == 8
+    succeed(window, 1)
+    assert window.limit == 9
+
+
+async def test_6_7_cool_downs_that_follow_each_other_lower_the_capacity() -> None:
+    """As with a server that limits the rate: what it accepts at once says little."""
+    window = SharedWindow(32, lambda: 0.0)
+    succeed(window, sum(range(1, 8)))
+    begun = now()
+    window.slowed(begun, 8, 1.0)
+    window.cool_until = begun + 1.0
+    window.slowed(begun + 2.0, 8, 1.0)
+    window.cool_until = begun + 3.0
+    succeed(window, 1000)
+    assert window.limit == 6
+    window.slowed(begun + 30.0, 6, 1.0)  # much later
+    succeed(window, 1000)
+    assert window.limit == 6
 
 
 async def test_6_7_a_window_whose_requests_were_all_refused_is_halved() -> None:
