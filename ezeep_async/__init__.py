@@ -121,7 +121,8 @@ if TYPE_CHECKING:
     from ezeep_async.resources.users import Users
     from ezeep_async.resources.webhooks import Webhooks
     from ezeep_async.session import EzeepSession
-    from ezeep_async.settings import Endpoints, Settings
+    from ezeep_async.settings import CoolDownChannel, Endpoints, Settings
+    from ezeep_async.shared_pace import SharedPace
 
 # Without it, a program that configures no logging would print each logged error through `logging.lastResort`.
 logging.getLogger("ezeep_async").addHandler(logging.NullHandler())
@@ -162,6 +163,7 @@ __all__ = [
     "ConnectFailed",
     "Connector",
     "Connectors",
+    "CoolDownChannel",
     "DesiredState",
     "Disconnected",
     "Driver",
@@ -234,6 +236,7 @@ __all__ = [
     "SessionPool",
     "Settings",
     "SharedLocks",
+    "SharedPace",
     "Sought",
     "StalePlan",
     "StateMismatch",
@@ -317,7 +320,8 @@ _NAMES = {
     "resources.users": "Users",
     "resources.webhooks": "Webhooks",
     "session": "EzeepSession",
-    "settings": "Endpoints Settings",
+    "settings": "CoolDownChannel Endpoints Settings",
+    "shared_pace": "SharedPace",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
