@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from ezeep_async.auth.stores.keyring import KeyringTokenStore
     from ezeep_async.auth.stores.readonly import ReadOnlyTokens
     from ezeep_async.auth.stores.redis import RedisTokenStore
+    from ezeep_async.auth.stores.sql import SQLTokenStore
     from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
     from ezeep_async.blocking.descriptors import BlockingPaginator
+    from ezeep_async.blocking.pool import BlockingSessionPool
     from ezeep_async.blocking.printing import BlockingPrintJob
     from ezeep_async.blocking.session import BlockingSession, run_sync
     from ezeep_async.errors import (
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
     from ezeep_async.models.webhooks import Webhook, WebhookEvent, WebhookPrintJob
     from ezeep_async.pagination.paginator import Paginator
     from ezeep_async.pagination.reader import Page
+    from ezeep_async.pool import PoolStats, SessionPool
     from ezeep_async.provisioning.inputs.desired import DesiredState
     from ezeep_async.provisioning.inputs.problems import InvalidInput
     from ezeep_async.provisioning.plans.plan import Plan
@@ -109,6 +112,7 @@ __all__ = [
     "BlockingPaginator",
     "BlockingPrintJob",
     "BlockingSession",
+    "BlockingSessionPool",
     "ConcurrentModification",
     "Conflict",
     "ConnectFailed",
@@ -146,6 +150,7 @@ __all__ = [
     "PaperFormat",
     "PermissionDenied",
     "Plan",
+    "PoolStats",
     "PrintFailed",
     "PrintJob",
     "PrintOptions",
@@ -164,9 +169,11 @@ __all__ = [
     "ReportFailed",
     "ReportTimeout",
     "RequestTimeout",
+    "SQLTokenStore",
     "SafetyLimitExceeded",
     "ServerError",
     "SessionClosed",
+    "SessionPool",
     "Settings",
     "SharedLocks",
     "Sought",
@@ -210,8 +217,10 @@ _NAMES = {
     "auth.stores.keyring": "KeyringTokenStore",
     "auth.stores.readonly": "ReadOnlyTokens",
     "auth.stores.redis": "RedisTokenStore",
+    "auth.stores.sql": "SQLTokenStore",
     "auth.tokens": "MemoryTokenStore TokenSet TokenStore",
     "blocking.descriptors": "BlockingPaginator",
+    "blocking.pool": "BlockingSessionPool",
     "blocking.printing": "BlockingPrintJob",
     "blocking.session": "BlockingSession run_sync",
     "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",
@@ -228,6 +237,7 @@ _NAMES = {
     "models.webhooks": "Webhook WebhookEvent WebhookPrintJob",
     "pagination.paginator": "Paginator",
     "pagination.reader": "Page",
+    "pool": "PoolStats SessionPool",
     "provisioning.inputs.desired": "DesiredState",
     "provisioning.inputs.problems": "InvalidInput",
     "provisioning.plans.plan": "Plan",

@@ -16,7 +16,7 @@ import aiohttp
 import attrs
 
 from ezeep_async._exclusive import Exclusive, Held
-from ezeep_async._http.sender import Sender, send_oauth
+from ezeep_async._http.sender import Limiters, Sender, send_oauth
 from ezeep_async._http.stats import Stats
 from ezeep_async._http.storage import Storage
 from ezeep_async._http.tracing import Tracing
@@ -27,7 +27,7 @@ from ezeep_async._wire.requests import Request
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.logs import log_of
+from ezeep_async.auth.logs import Log, log_of
 from ezeep_async.auth.refresher import Refresher, TokenHook
 from ezeep_async.auth.tasks import start_uncancellable
 from ezeep_async.auth.token_endpoint import TokenEndpoint
@@ -40,6 +40,41 @@ if TYPE_CHECKING:
     from ezeep_async.auth.keep_alive import KeepAlive
 
 
+@attrs.frozen(eq=False, repr=False)
+class Wire:
+    """What leads to the service: connections, spans, limiters. The sessions of a pool share one."""
+
+    transport: Transport
+    tracing: Tracing | None
+    limiters: Limiters
+    is_shared: bool
+    """Whether a pool owns it. A session then neither closes nor abandons the connections."""
+
+    @classmethod
+    def to(
+        cls,
+        endpoints: Endpoints,
+        settings: Settings,
+        http: aiohttp.ClientSession | None,
+        *,
+        is_shared: bool = False,
+    ) -> Wire:
+        try:
+            tracing = Tracing(endpoints)
+        except ImportError:
+            tracing = None
+        return cls(Transport(endpoints, settings, http), tracing, Limiters.of(settings), is_shared)
+
+    def token_endpoint(self, app: OAuthApp, settings: Settings, clock: Clock, log: Log) -> TokenEndpoint:
+        return TokenEndpoint(
+            partial(send_oauth, self.transport, app.basic_authorization, self.tracing),
+            clock,
+            timeout=settings.refresh_timeout,
+            connect_timeout=settings.connect_timeout,
+            log=log,
+        )
+
+
 class Core:
     """The inside of an `EzeepSession`."""
 
@@ -50,36 +85,32 @@ class Core:
         tokens: TokenSet | None,
         endpoints: Endpoints,
         settings: Settings,
-        http: aiohttp.ClientSession | None,
+        wire: Wire,
         on_token_rotated: TokenHook | None,
         clock: Clock,
     ) -> None:
         self.app = app
         self.endpoints = endpoints
         self._store = store
-        self._transport = Transport(endpoints, settings, http)
-        try:
-            tracing = Tracing(endpoints)
-        except ImportError:
-            tracing = None
+        self.wire = wire
         log = log_of(app.client_id, store)
-        self.token_endpoint = TokenEndpoint(
-            partial(send_oauth, self._transport, app.basic_authorization, tracing),
-            clock,
-            timeout=settings.refresh_timeout,
-            connect_timeout=settings.connect_timeout,
-            log=log,
-        )
+        self.token_endpoint = wire.token_endpoint(app, settings, clock, log)
         self.refresher = Refresher(
             store, self.token_endpoint, clock, leeway=settings.leeway, on_rotated=on_token_rotated, log=log
         )
-        self._sender = Sender(self._transport, self.refresher, settings, tracing=tracing)
+        self._sender = Sender(
+            wire.transport, self.refresher, settings, limiters=wire.limiters, tracing=wire.tracing
+        )
         self._exclusive = Exclusive(store, endpoints.api, settings.deadline, settings.shared_locks)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._to_open: tuple[asyncio.Lock, TokenSet | None] | None = (asyncio.Lock(), tokens)
         """What the opening needs; None once the session is open."""
         self._closing: asyncio.Future[None] | None = None
         self._keep_alive: KeepAlive | None = None
+
+    @property
+    def _transport(self) -> Transport:
+        return self.wire.transport
 
     @property
     def state(self) -> str:
@@ -153,8 +184,18 @@ class Core:
         await self.open()
         return await self.refresher.stored()
 
+    @property
+    def is_kept_alive(self) -> bool:
+        return self._keep_alive is not None and self._keep_alive.is_running
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether closing it now would end a call or its `KeepAlive`, wait for a refresh, or lose a token set."""
+        return self.is_kept_alive or self._sender.is_busy or self.refresher.is_busy
+
     @clears_locals
-    async def aclose(self) -> None:
+    async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:
+        """Close it. `caller` is the task that is not waited for, if it is a hook; the current task by default."""
         if self.refresher.is_inherited or (self._closing is not None and self._closing.done()):
             return
         loop = self._loop
@@ -164,7 +205,7 @@ class Core:
             self._keep_alive.stop()
         if self._closing is None:
             # Not cancellable: a token refresh that does not end at once still needs the connections.
-            self._closing = start_uncancellable(self._close(asyncio.current_task()), "ezeep-close")
+            self._closing = start_uncancellable(self._close(caller or asyncio.current_task()), "ezeep-close")
         await asyncio.shield(self._closing)
 
     async def _close(self, caller: asyncio.Task[object] | None) -> None:
@@ -177,7 +218,8 @@ class Core:
             try:
                 await self._exclusive.aclose()
             finally:
-                await self._transport.aclose()
+                if not self.wire.is_shared:
+                    await self._transport.aclose()
 
     async def send(self, request: Request, /) -> RawResponse:
         """Return the 2xx response. Raises an `EzeepError` for every other outcome."""
@@ -207,9 +249,9 @@ class Core:
         keep_alive: KeepAlive | None = getattr(self, "_keep_alive", None)
         if keep_alive is not None:
             keep_alive.stop()
-        transport = getattr(self, "_transport", None)
-        if transport is not None and transport.is_open:
-            transport.abandon(self.refresher.under_way())
+        wire: Wire | None = getattr(self, "wire", None)
+        if wire is not None and not wire.is_shared and wire.transport.is_open:
+            wire.transport.abandon(self.refresher.under_way())
             # Last, as a filter may make it an exception.
             _warn(
                 "an EzeepSession was not closed: use `async with`, or await its aclose()",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, Unpack
 
 import aiohttp
 
-from ezeep_async._core import Core
+from ezeep_async._core import Core, Wire
 from ezeep_async._http.sender import background
 from ezeep_async._http.stats import Stats
 from ezeep_async._text.cleaning import check_kind, variable
@@ -67,7 +67,22 @@ def _check_methods(value: object, name: str, kind: str, methods: Iterable[str]) 
         )
 
 
-def _check_store(store: object) -> None:
+def check_options(
+    app: object, endpoints: object, settings: object, http: object, on_token_rotated: object, clock: object
+) -> None:
+    """Check what sessions and pools take. Raises `TypeError`."""
+    check_kind(app, OAuthApp, "app", "OAuthApp(client_id, ...) makes one")
+    check_kind(endpoints, Endpoints, "endpoints", "Endpoints(account=..., api=...) makes one")
+    check_kind(settings, Settings, "settings", "Settings(...) makes one")
+    if http is not None:
+        check_kind(http, aiohttp.ClientSession, "http", "leave it out, and the session connects by itself")
+    if on_token_rotated is not None and not callable(on_token_rotated):
+        raise TypeError(f"on_token_rotated must be callable, not {type(on_token_rotated).__name__}")
+    _check_methods(clock, "clock", "Clock", ("now", "monotonic"))
+
+
+def check_store(store: object) -> None:
+    """Check that this is a token store. Raises `TypeError`."""
     if isinstance(store, (str, os.PathLike)):
         raise TypeError("store must be a token store, not a path: EzeepSession(app, FileTokenStore(path))")
     if isinstance(store, TokenSet):
@@ -142,33 +157,19 @@ class EzeepSession:
         endpoints = Endpoints() if endpoints is None else endpoints
         settings = Settings() if settings is None else settings
         # Checked here, so that the traceback shows the line with the wrong argument.
-        check_kind(app, OAuthApp, "app", "OAuthApp(client_id, ...) makes one")
-        _check_store(store)
+        check_options(app, endpoints, settings, http, on_token_rotated, clock)
+        check_store(store)
         if tokens is not None:
             check_kind(tokens, TokenSet, "tokens", "TokenSet.from_response(mapping) makes one")
-        check_kind(endpoints, Endpoints, "endpoints", "Endpoints(account=..., api=...) makes one")
-        check_kind(settings, Settings, "settings", "Settings(...) makes one")
-        if http is not None:
-            check_kind(
-                http, aiohttp.ClientSession, "http", "leave it out, and the session connects by itself"
-            )
-        if on_token_rotated is not None and not callable(on_token_rotated):
-            raise TypeError(f"on_token_rotated must be callable, not {type(on_token_rotated).__name__}")
-        _check_methods(clock, "clock", "Clock", ("now", "monotonic"))
         self._again = partial(
             type(self), app, store, tokens, endpoints, settings, None, on_token_rotated, clock
         )
         self._is_borrowing = http is not None
-        self._core = core = Core(
-            app,
-            store,
-            tokens,
-            endpoints,
-            settings,
-            http,
-            on_token_rotated,
-            clock,
-        )
+        wire = Wire.to(endpoints, settings, http)
+        self._use(Core(app, store, tokens, endpoints, settings, wire, on_token_rotated, clock))
+
+    def _use(self, core: Core) -> None:
+        self._core = core
         self.users = Users(core)
         self.groups = Groups(core, self.users)
 
@@ -180,7 +181,8 @@ class EzeepSession:
         from ezeep_async.auth.oauth import OAuth
 
         core = self._core
-        return OAuth(core.app, core.endpoints, core.token_endpoint, core.refresher, core.open)
+        refresher = core.refresher
+        return OAuth(core.app, core.endpoints, core.token_endpoint, core.open, refresher.log_in, refresher)
 
     @cached_property
     def accounts(self) -> Accounts:

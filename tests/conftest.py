@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -20,6 +21,10 @@ from hypothesis import HealthCheck, settings
 
 from ezeep_async import EzeepSession
 from ezeep_async.sandbox import Sandbox
+
+
+if TYPE_CHECKING:
+    from helpers.sql_databases import Database, PostgresServer
 
 
 # Its first import reads the disk (entry points, in old versions), and the guard below hides the disk from it: not in a session.
@@ -102,6 +107,26 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [*os.environ]:
         if name.startswith("EZEEP_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for this process, which starts with the first test that uses it."""
+    from helpers.sql_databases import PostgresServer
+
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """A database with the tables of `SQLTokenStore`. Tests share the one of PostgreSQL, empty at the start of each."""
+    from helpers.sql_databases import Database, prepared
+
+    if request.param == "sqlite":
+        return prepared(Database(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}"))
+    return prepared(request.getfixturevalue("postgres").database)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ LAYERS = [
     {"auth", "_http"},
     {"pagination", "resources", "webhooks"},
     {"_exclusive"},
-    {"_core", "session", "provisioning"},
+    {"_core", "_open_sessions", "pool", "session", "provisioning"},
     {"blocking", "cli", "sandbox", "testing"},
 ]
 """From the bottom up. A part imports its own layer and those below it, except where a test says otherwise."""
@@ -236,7 +236,7 @@ def test_the_command_line_imports_public_names() -> None:
 def test_only_http_knows_the_aiohttp_client() -> None:
     """`http/` is the only importer of aiohttp's client; session and core name the type that is borrowed, and
     the sandbox and `ezeep login` have the server. The sandbox also sends events, as the service does."""
-    types = {"session", "_core"}
+    types = {"pool", "session", "_core", "_open_sessions"}
     wrong = []
     for path in FILES:
         part = part_of(module_of(path))
@@ -257,7 +257,7 @@ def test_only_http_knows_the_aiohttp_client() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("module", ["session", "_core"])
+@pytest.mark.parametrize("module", ["pool", "session", "_core", "_open_sessions"])
 def test_what_borrows_the_client_only_names_its_type(module: str) -> None:
     """outside `http/` aiohttp is there for one annotation: `aiohttp.ClientSession`, never called."""
     path = PACKAGE / f"{module}.py"

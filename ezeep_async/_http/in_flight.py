@@ -14,6 +14,11 @@ class InFlight:
         self._tasks: set[asyncio.Task[object]] = set()
         self.is_closed = False
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is in progress."""
+        return bool(self._tasks)
+
     def close(self) -> None:
         """Refuse new calls, and cancel those in progress."""
         self.is_closed = True

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
@@ -68,6 +68,31 @@ class TokenSource(Protocol):
         ...
 
 
+@attrs.frozen(eq=False)
+class Limiters:
+    """The limiters of one session, or of all sessions of a pool."""
+
+    hosts: Mapping[Host, Limiter]
+    storage: Limiter
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limiters:
+        def limiter() -> Limiter:
+            return Limiter(settings.concurrency, settings.requests_per_second)
+
+        return cls({host: limiter() for host in Host}, limiter())
+
+    @property
+    def active(self) -> int:
+        """Requests to the hosts that are under way."""
+        return sum(limiter.active for limiter in self.hosts.values())
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a slot."""
+        return sum(limiter.waiting for limiter in self.hosts.values())
+
+
 @attrs.define(eq=False)
 class _Call:
     """The state of one call. All its attempts share one request id, one deadline, and one replay after a 401."""
@@ -103,6 +128,7 @@ class Sender:
         tokens: TokenSource,
         settings: Settings,
         *,
+        limiters: Limiters | None = None,
         tracing: Tracing | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
@@ -110,7 +136,7 @@ class Sender:
         self._tokens = tokens
         self.settings = settings
         self._budget = RetryBudget()
-        self._limiters = {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}
+        self._limiters = limiters or Limiters.of(settings)
         self._random = rng
         self._tracing = tracing
         self._counts = Stats()
@@ -118,9 +144,13 @@ class Sender:
         self._id_prefix = uuid.uuid4().hex[:20]
 
     def stats(self) -> Stats:
-        in_flight = sum(limiter.active for limiter in self._limiters.values())
-        waiting = sum(limiter.waiting for limiter in self._limiters.values())
-        return attrs.evolve(self._counts, in_flight=in_flight, waiting=waiting)
+        limiters = self._limiters
+        return attrs.evolve(self._counts, in_flight=limiters.active, waiting=limiters.waiting)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call of this sender is in progress."""
+        return self._in_flight.is_busy
 
     def close(self) -> None:
         """Refuse new calls, and end those in flight with `SessionClosed`."""
@@ -128,7 +158,14 @@ class Sender:
 
     def storage(self) -> Storage:
         """A client for uploads, with the same settings. Its uploads end with the calls of this sender."""
-        return Storage(self._transport, self.settings, self._in_flight, self._tracing, self._random)
+        return Storage(
+            self._transport,
+            self.settings,
+            self._in_flight,
+            self._tracing,
+            self._random,
+            self._limiters.storage,
+        )
 
     async def send(self, request: Request) -> RawResponse:
         """Return the 2xx response to `request`. Raises an `EzeepError` for everything else."""
@@ -158,7 +195,7 @@ class Sender:
 
     async def _run(self, call: _Call, tracing: Tracing | None) -> RawResponse:
         """The send loop: take a slot, try once, then return, raise, or back off and repeat."""
-        limiter = self._limiters[call.request.host]
+        limiter = self._limiters.hosts[call.request.host]
         is_background = _in_background.get()
         rejected: errors.AuthenticationError | None = None
         while True:

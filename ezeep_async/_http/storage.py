@@ -69,6 +69,7 @@ class Storage:
         in_flight: InFlight,
         tracing: Tracing | None,
         rng: Callable[[], float],
+        limiter: Limiter,
     ) -> None:
         self._transport = transport
         self._settings = settings
@@ -76,7 +77,7 @@ class Storage:
         self._tracing = tracing
         self._random = rng
         self._budget = RetryBudget()
-        self._limiter = Limiter(settings.concurrency, settings.requests_per_second)
+        self._limiter = limiter
 
     async def put(self, request: StoragePut) -> None:
         """Send the request, and again after a failure that a retry can help against."""

@@ -143,6 +143,30 @@ def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, lo
         )
 
 
+def check_adopted(store: TokenStore, stored: TokenSet, given: TokenSet, log: Log) -> TokenSet:
+    """Return which of the two a store keeps when a person has logged in again: `given`, unless it is not newer.
+
+    Raises `TokenStoreError` if they belong to two users.
+    """
+    if given.mark in stored.lineage or (given.mark == stored.mark and given.expires_at <= stored.expires_at):
+        return stored
+    if given.mark == stored.mark or stored.mark in given.lineage:
+        return given
+    ours, theirs = _subject(stored.access_token), _subject(given.access_token)
+    name = type(store).__name__
+    if ours is None or theirs is None or ours[0] != theirs[0]:
+        log.warning(
+            "the token set in the %s is replaced by one that may belong to another user: opaque tokens do not name theirs",
+            name,
+        )
+    elif ours != theirs:
+        raise TokenStoreError(
+            f"the new token set belongs to another user than the one in the {name} (their subjects differ), which was kept. "
+            "Delete that one first (await pool.drop(key)), or use another key"
+        )
+    return given
+
+
 def _subject(token: str) -> tuple[str, str] | None:
     """Issuer and subject of a JWT (RFC 7519 section 4.1), unverified. None if it is not a JWT with a subject."""
     try:

@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.current import CurrentTokens, check_same_identity
+from ezeep_async.auth.current import CurrentTokens, check_adopted, check_same_identity
 from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.logs import Log, logger
 from ezeep_async.auth.tasks import (
@@ -103,6 +103,11 @@ class Refresher:
         """See `CurrentTokens.due_in`."""
         return self._current.due_in(share)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a task or a hook is under way, or the token set in memory is not stored."""
+        return bool(self._background or self._hook_tasks or self._current.is_unsaved)
+
     def under_way(self) -> set[ShieldedTask[Any]]:
         """The tasks that would lose a token set if their connection were closed."""
         return {task for task in self._background if not task.done()}
@@ -113,8 +118,7 @@ class Refresher:
         """Return a valid access token: at once and without a lock while the one in memory is fresh."""
         tokens = self._current.tokens
         if tokens is not None and self._current.is_fresh:
-            if self._current.must_save_again():
-                self._start(self._save_again(), "ezeep-save-again")
+            self.save_if_due()
             return tokens.access_token
         return (await self._join(rejected=None)).access_token
 
@@ -151,6 +155,14 @@ class Refresher:
     async def put_if_empty(self, tokens: TokenSet) -> None:
         """Store a first token set, unless there is one. Raises `TokenStoreError` if that belongs to another user."""
         await wait_shielded(self._start(self._put_if_empty(tokens), "ezeep-first-tokens"))
+
+    async def adopt(self, tokens: TokenSet) -> None:
+        """Store a token set that was issued elsewhere, and use it. Raises `TokenStoreError`; nothing changes then."""
+        await wait_shielded(self._start(self._adopt(tokens), "ezeep-adopt"))
+
+    async def forget(self) -> None:
+        """Delete the token set here and in the store. Raises `TokenStoreError`."""
+        await wait_shielded(self._start(self._forget(), "ezeep-forget"))
 
     async def stored(self) -> TokenSet | None:
         """Load the stored token set with the lock held, without adopting it. Raises `TokenStoreError`."""
@@ -269,6 +281,11 @@ class Refresher:
 
     # --- saving ----------------------------------------------------------------------------------------------------
 
+    def save_if_due(self) -> None:
+        """Start another attempt to store a token set that could not be stored, if it is time for it."""
+        if self._current.must_save_again():
+            self._start(self._save_again(), "ezeep-save-again")
+
     async def _save(self, tokens: TokenSet) -> None:
         if self.is_inherited:
             raise SessionClosed(OPENED_BEFORE_FORK)
@@ -321,10 +338,31 @@ class Refresher:
             current = await self._reloaded()
             if current is not None:
                 await revoke(current)
-            with as_store_errors():
-                await self._store.clear()
-            self._current.clear()
+            await self._clear()
+
+    async def _forget(self) -> None:
+        if await self._is_unused():
+            return
+        async with locked(self._store, self.log):
+            await self._clear()  # without a load: the stored token set may be corrupt
+
+    async def _clear(self) -> None:
+        with as_store_errors():
+            await self._store.clear()
+        self._current.clear()
+        self.logins += 1
+
+    async def _adopt(self, tokens: TokenSet) -> None:
+        async with locked(self._store, self.log):
+            stored = self._current.newest(await self._load(), self.log)
+            newest = tokens if stored is None else check_adopted(self._store, stored, tokens, self.log)
+            if newest is tokens:
+                await self._save(tokens)  # first: if it fails, nothing has changed
+                self._current.will_replace(tokens, stored)
+            self._current.put(newest)
             self.logins += 1
+        if newest is tokens:
+            self._call_hook(stored, tokens)
 
     async def _put_if_empty(self, tokens: TokenSet) -> None:
         async with locked(self._store, self.log):

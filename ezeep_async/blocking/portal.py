@@ -18,16 +18,15 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
 from types import FrameType
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 import attrs
 
-from ezeep_async._runtime import forks
+from ezeep_async._runtime import forks, own_loops
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._runtime.greenlets import gevent_loop, monkey_patched_by, new_thread
 from ezeep_async._runtime.running_time import RunningLimit, wait_in_thread
 from ezeep_async.errors import BlockingCallError, SessionClosed
-from ezeep_async.session import EzeepSession
 
 
 P = ParamSpec("P")
@@ -128,6 +127,14 @@ class Call(Generic[T]):
         self.done.release()
 
 
+class Closable(Protocol):
+    """A session or a pool."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+        ...
+
+
 class Portal:
     """A thread with an event loop."""
 
@@ -137,7 +144,7 @@ class Portal:
         self.closing = False
         self.inherited = False  # from the parent process, where its thread is
         self.calls: set[Call[Any]] = set()
-        self.sessions: weakref.WeakValueDictionary[int, EzeepSession] = weakref.WeakValueDictionary()
+        self.sessions: weakref.WeakValueDictionary[int, Closable] = weakref.WeakValueDictionary()
         """Closed at the exit of the interpreter, by id."""
         self._ended = False
         self._finished = threading.Event()
@@ -160,6 +167,7 @@ class Portal:
         """Start the thread. Raises `SessionClosed` if the system or the interpreter refuses one."""
         self.loop = _new_loop()
         forks.watch(self, self.loop)
+        own_loops.LOOPS.add(self.loop)
         try:
             self._thread.start()
         except RuntimeError as error:

@@ -5,12 +5,13 @@ Each method is declared once, from its async method. All calls run on the one ba
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 import weakref
 from collections.abc import Callable
 from functools import cached_property
 from types import TracebackType
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, overload
 
 from ezeep_async._http.stats import Stats
 from ezeep_async._runtime import forks
@@ -35,35 +36,59 @@ from ezeep_async.resources.webhooks import Webhooks
 from ezeep_async.session import EzeepSession
 
 
+if TYPE_CHECKING:
+    from ezeep_async.blocking.pool import BlockingSessionPool
+    from ezeep_async.pool import SessionPool
+
 A = TypeVar("A")
+Z = TypeVar("Z", bound="Reopenable")
 
 
-class _SharedSession:
-    """The async session that the parts of a `BlockingSession` share, and the event loop that it is open on.
+class Reopenable(Protocol):
+    """An `EzeepSession` or a `SessionPool`."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+        ...
+
+    def again(self) -> Self:
+        """Make another one with the same arguments."""
+        ...
+
+    def _is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool: ...
+
+
+class Shared(Generic[Z]):
+    """The async session that the parts of a `BlockingSession` share, and the event loop that it is open on; or a pool.
 
     The parts refer to it and not the other way round, so it is finalized with the last of them.
     """
 
-    _by_session: ClassVar[weakref.WeakValueDictionary[int, _SharedSession]] = weakref.WeakValueDictionary()
+    _all: ClassVar[weakref.WeakValueDictionary[int, Shared[Any]]] = weakref.WeakValueDictionary()
 
-    def __init__(self, session: EzeepSession) -> None:
+    def __init__(self, session: Z) -> None:
         self._session = session
+        self._kind = type(session).__name__
         self._portal: portal.Portal | None = None
         self._closed = False
 
     @classmethod
-    def of(cls, session: EzeepSession) -> _SharedSession:
+    def of(cls, session: Z) -> Shared[Z]:
         """Return the one object of this session: a second one would close the session when it is finalized."""
-        shared = cls._by_session.get(id(session))
+        shared = cls._all.get(id(session))
         if shared is None or shared._closed:
-            shared = cls._by_session[id(session)] = cls(session)
+            shared = cls._all[id(session)] = cls(session)
         return shared
 
-    def session(self) -> EzeepSession:
+    @property
+    def _name(self) -> str:
+        return f"Blocking{self._kind.removeprefix('Ezeep')}"
+
+    def session(self) -> Z:
         """Return the session for the event loop of this process. Raises `SessionClosed` after the close."""
         if self._closed:
             raise SessionClosed(
-                "this BlockingSession is closed: make another one with run_sync(EzeepSession(...))"
+                f"this {self._name} is closed: make another one with run_sync({self._kind}(...))"
             )
         current = portal.current()
         if self._portal is not current:
@@ -102,7 +127,7 @@ class _SharedSession:
             owner.post(self._session.aclose)
             # Last, because a warning filter may raise it.
             _warn(
-                "a BlockingSession was not closed: use `with run_sync(...)`, or call its close()",
+                f"a {self._name} was not closed: use `with run_sync(...)`, or call its close()",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
@@ -112,7 +137,7 @@ class _SharedSession:
 class _BlockingResource(Generic[A]):
     """Base class of the blocking resources."""
 
-    def __init__(self, shared: _SharedSession, name: str) -> None:
+    def __init__(self, shared: Shared[EzeepSession], name: str) -> None:
         self._shared = shared
         self._name = name
         self._called = f"session.{name}"
@@ -262,8 +287,11 @@ class BlockingSession:
     _called = "session"
 
     def __init__(self, session: EzeepSession) -> None:
-        check_kind(session, EzeepSession, "session", "run_sync(EzeepSession(app, ...))")
-        self._shared = shared = _SharedSession.of(session)
+        check_kind(session, EzeepSession, "session", "run_sync takes that or a SessionPool")
+        self._use(Shared.of(session))
+
+    def _use(self, shared: Shared[EzeepSession]) -> None:
+        self._shared = shared
         self.oauth = BlockingOAuth(shared, "oauth")
         self.groups = BlockingGroups(shared, "groups")
         self.users = BlockingUsers(shared, "users")
@@ -343,8 +371,12 @@ class BlockingSession:
     aclose = close
 
 
-def run_sync(session: EzeepSession) -> BlockingSession:
-    """Make a session with blocking calls from an `EzeepSession`.
+@overload
+def run_sync(session: EzeepSession) -> BlockingSession: ...
+@overload
+def run_sync(session: SessionPool) -> BlockingSessionPool: ...
+def run_sync(session: EzeepSession | SessionPool) -> BlockingSession | BlockingSessionPool:
+    """Make a session with blocking calls from an `EzeepSession`, or a pool of them from a `SessionPool`.
 
     The result has the same attributes and methods, without `await`. Use it in a `with` block:
 
@@ -354,13 +386,19 @@ def run_sync(session: EzeepSession) -> BlockingSession:
     Do not use `session` itself afterwards: it belongs to the background event loop.
 
     Args:
-        session: A session that is not open on another event loop. If it is, the first call raises `RuntimeError`, and
-            the session stays open there.
+        session: A session or pool that is not open on another event loop. If it is, the first call raises `RuntimeError`,
+            and it stays open there.
 
     Returns:
-        The blocking session. A second call with the same session returns a view of it: closing one closes both.
+        The blocking session or pool. A second call with the same session returns a view of it: closing one closes both.
 
     Raises:
-        TypeError: `session` is not an `EzeepSession`.
+        TypeError: `session` is neither an `EzeepSession` nor a `SessionPool`.
     """
+    if not isinstance(session, EzeepSession):
+        from ezeep_async.blocking.pool import BlockingSessionPool  # most programs do not use it
+        from ezeep_async.pool import SessionPool
+
+        if isinstance(session, SessionPool):
+            return BlockingSessionPool(session)
     return BlockingSession(session)

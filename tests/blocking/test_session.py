@@ -29,17 +29,20 @@ from ezeep_async import (
     BlockingCallError,
     BlockingPaginator,
     BlockingSession,
+    BlockingSessionPool,
     EzeepSession,
     FileTokenStore,
     MemoryTokenStore,
     NotFound,
     Paginator,
     SessionClosed,
+    SessionPool,
     TokenStoreError,
     run_sync,
 )
 from ezeep_async.auth import keep_alive
-from ezeep_async.auth.oauth import OAuth
+from ezeep_async.auth.oauth import OAuth, OAuthLogin
+from ezeep_async.blocking.pool import BlockingOAuthLogin
 from ezeep_async.blocking.session import (
     BlockingAccounts,
     BlockingConnectors,
@@ -77,6 +80,8 @@ TWINS = [
     (Drivers, BlockingDrivers),
     (Webhooks, BlockingWebhooks),
     (Reports, BlockingReports),
+    (SessionPool, BlockingSessionPool),
+    (OAuthLogin, BlockingOAuthLogin),
 ]
 
 

@@ -449,7 +449,7 @@ async def test_6_9_cancelling_a_cool_down_is_immediate(
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(session.groups.get(group), 0.1)
     assert now() - begun < 2.5  # the wait would have been 5 s
-    limiter = next(iter(session._core._sender._limiters.values()))
+    limiter = next(iter(session._core._sender._limiters.hosts.values()))
     assert limiter.active == 0
 
 

@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import os
-import random
-import secrets
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, cast
-from weakref import WeakKeyDictionary
 
-import attrs
-
-from ezeep_async._runtime.running_time import RunningLimit
-from ezeep_async._text.cleaning import checked_seconds
 from ezeep_async._text.redaction import clears_locals
-from ezeep_async._text.text_files import is_blank
-from ezeep_async.auth.stores.document import DocumentStore, as_text
+from ezeep_async.auth.stores.encryption import Cipher
+from ezeep_async.auth.stores.leased import (
+    LEASE_S,
+    LOCK_TIMEOUT_S,
+    SUSPENDED_S,
+    Hold,
+    LeasedDocumentStore,
+    Outcome,
+)
 from ezeep_async.auth.stores.redis_locks import RedisLocks
-from ezeep_async.auth.stores.redis_server import RedisServer, RedisUnusable, to_the_end
-from ezeep_async.auth.tasks import start_self_timed
+from ezeep_async.auth.stores.redis_server import RESPONSE_TIMEOUT_S, RedisServer
 from ezeep_async.auth.tokens import EarlierHolder, TokenSet
-from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
 
 
 if TYPE_CHECKING:
-    from cryptography.fernet import MultiFernet
     from redis.asyncio import Redis
 
 logger = logging.getLogger("ezeep_async.auth.stores")
-
-LEASE_S = 90.0
-"""Seconds. Longer than a refresh and its replay take, so that the lock outlasts them even if it is never extended.
-
-It does not follow `refresh_timeout`: with more than about 40 s, pass a longer `lease`.
-"""
-LOCK_TIMEOUT_S = 120.0
-"""Seconds. Longer than the lease, so that a waiter outlasts a holder that was killed."""
-SUSPENDED_S = 900.0
-"""Seconds during which other processes do not use the refresh token of a holder that was suspended in a refresh."""
 
 
 # The keys, in the order of RedisTokenStore.__init__:
@@ -155,22 +139,7 @@ return 'done'
 """)
 
 
-@attrs.define(eq=False)
-class _Hold:
-    """One holding of the lock. `generation` is the state of the token set that was loaded under it."""
-
-    store: RedisTokenStore
-    owner: str = attrs.field(factory=lambda: secrets.token_hex(16))
-    pid: int = attrs.field(factory=os.getpid)
-    generation: str | None = None
-    active: bool = True
-
-
-_holds: ContextVar[tuple[_Hold, ...]] = ContextVar("ezeep_redis_holds", default=())
-"""The locks that the running task holds. Two holds of one store can exist, if the lease of the first has lapsed."""
-
-
-class RedisTokenStore(DocumentStore):
+class RedisTokenStore(LeasedDocumentStore):
     """Keep the token set on a Redis server, so that the processes of several hosts share it.
 
     The lock expires `lease` seconds after its holder died, and is extended while the holder runs. A holder whose lease
@@ -219,23 +188,15 @@ class RedisTokenStore(DocumentStore):
     ) -> None:
         if not isinstance(key, str):
             raise TypeError(f"key must be a str, not {type(key).__name__}")
-        if not checked_seconds(lease, "lease"):
-            raise ValueError("lease must be a number of seconds above 0")
         # The hash tag puts all keys of a token set into one slot of a cluster.
         stem = key if "{" in key else f"{{{key}}}"
         others = (f"{stem}:{each}" for each in ("lock", "probe", "refresh"))
         self._server = RedisServer(server, f"the token set {key!r}", (key, *others))
         self._place = self._server.where
-        self._cipher = None if encryption_key is None else _cipher(encryption_key)
-        self._lease = lease
-        self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
-        # Token sets that could not be stored, with the generation that each replaces and its own generation.
-        self._unsaved: WeakKeyDictionary[TokenSet, tuple[str, str]] = WeakKeyDictionary()
-        # The last of them: the process that has it, the generation that it replaces, and the token set.
+        cipher = None if encryption_key is None else Cipher(encryption_key, "redis")
+        super().__init__(cipher, lease, lock_timeout)
+        # The last token set that could not be stored, with its process and the generation that it replaces.
         self._left_over: tuple[int, str, TokenSet] | None = None
-
-    def __repr__(self) -> str:
-        return f"<RedisTokenStore: {self._place}>"
 
     @clears_locals
     async def load(self) -> TokenSet | None:
@@ -243,90 +204,22 @@ class RedisTokenStore(DocumentStore):
 
         Under the lock, a token set that this process could not store is stored again if the server has lost its data.
         """
-        generation, document = await self._read()
-        if (hold := self._hold()) is not None:
-            hold.generation = generation
+        generation, tokens = await self._load()
         newest = self._newest_unsaved(generation)
-        if document is None and not generation and hold is not None and newest is not None:
+        if tokens is None and not generation and newest is not None and self._hold() is not None:
             logger.warning(
                 "%s is gone: the server lost its data. The newest token set is stored again", self._place
             )
             await self.save(newest)
             return newest
-        return self._tokens(document)
-
-    @clears_locals
-    async def save(self, tokens: TokenSet, /) -> None:
-        """Store the token set, unless another one was stored since the last `load` under this lock.
-
-        A token set that could not be stored may be saved again under a later lock: it still replaces only the one that it
-        was made from. Acquires the lock if it is not held. Unknown keys of the document are kept.
-        """
-        hold = self._hold()
-        if hold is None:
-            async with self.lock():
-                await self.save(tokens)
-            return
-        base, generation = self._unsaved.get(tokens, ("*", secrets.token_hex(16)))
-        if hold.generation is not None:
-            base = hold.generation
-        self._unsaved[tokens] = base, generation
-        self._left_over = os.getpid(), base, tokens
-        try:
-            _, document = await self._read()
-            text = as_text(document or {}, tokens, self._owner)
-            if self._cipher is not None:
-                text = self._cipher.encrypt(text.encode()).decode()
-            outcome = await self._server.run(_SAVE, hold.owner, base, generation, text)
-        except RedisUnusable as error:
-            raise TokenPersistError(f"{self._place} cannot be written: {error.reason}") from error.__cause__
-        if outcome == "lapsed":
-            raise TokenPersistError(
-                f"{self._place} was not written: the lock was lost while it was held (lease of {self._lease:g} s, or a "
-                "server that lost its data), and another process may be refreshing the token"
-            )
-        if outcome == "superseded":
-            raise TokenPersistError(
-                f"{self._place} was not written: another process stored or removed a token set in the meantime"
-            )
-        self._unsaved.pop(tokens, None)
-        self._left_over = None
-        hold.generation = generation
-
-    @clears_locals
-    async def clear(self) -> None:
-        """Remove the token set. Acquires the lock if it is not held."""
-        hold = self._hold()
-        if hold is None:
-            async with self.lock():
-                await self.clear()
-            return
-        await self._read()  # a key of another owner is not removed
-        generation = secrets.token_hex(16)
-        if await self._server.run(_CLEAR, hold.owner, generation) == "lapsed":
-            raise TokenStoreError(f"{self._place} was not removed: the lock was lost while it was held")
-        self._left_over = None
-        hold.generation = generation
-
-    @clears_locals
-    async def check_writable(self) -> None:
-        """Check that a token set could be stored, by writing and removing another key."""
-        hold = self._hold()
-        try:
-            outcome = await self._server.run(_PROBE, "" if hold is None else hold.owner)
-        except RedisUnusable as error:
-            raise TokenPersistError(
-                f"{self._place} cannot be written, so it is not refreshed: {error.reason}"
-            ) from error.__cause__
-        if outcome == "lapsed":
-            raise TokenPersistError(f"{self._place} is not refreshed: the lock was lost while it was held")
+        return tokens
 
     async def begin_refresh(self) -> EarlierHolder | None:
         """Mark the loaded token set as being refreshed by this holder of the lock. See `LeasedStore.begin_refresh`.
 
         An earlier holder counts as suspended while it is connected to the server, or the server does not report it.
         """
-        hold = self._hold() or _Hold(self)
+        hold = self._hold() or Hold(self)
         connection = await self._server.connection()
         mark_s = SUSPENDED_S if connection else 2 * self._lease
         passed_over, earlier = "", cast("EarlierHolder | None", None)
@@ -334,9 +227,7 @@ class RedisTokenStore(DocumentStore):
             mark = (hold.owner, hold.generation or "", connection, str(round(1000 * mark_s)), passed_over)
             other, its_connection = await self._server.run(_BEGIN, *mark)
             if other == "lapsed":
-                raise TokenPersistError(
-                    f"{self._place} is not refreshed: the lock was lost while it was held"
-                )
+                raise self._not_refreshed()
             if not other:
                 return earlier
             if not its_connection or (
@@ -344,36 +235,6 @@ class RedisTokenStore(DocumentStore):
             ):
                 return "suspended"
             passed_over, earlier = other, "gone"
-
-    async def is_still_locked(self) -> bool:
-        """Return whether the lock is still held; True if the server cannot be reached."""
-        with contextlib.suppress(RedisUnusable):
-            hold = self._hold()
-            return hold is not None and bool(await self._server.run(_EXTEND, hold.owner, self._lease_ms))
-        return True
-
-    @asynccontextmanager
-    async def lock(self) -> AsyncGenerator[None, None]:
-        """Hold the lock that all processes with this key share, and extend it meanwhile."""
-        hold = _Hold(self)
-        async with self._server.connected():
-            try:
-                await self._acquire(hold)
-            except BaseException:
-                if hold.pid == os.getpid():
-                    await to_the_end(self._release(hold))  # only the response may have been lost
-                raise
-            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            extending = start_self_timed(self._extend(hold, over), "ezeep-redis-lease")
-            _holds.set((*_holds.get(), hold))
-            try:
-                yield
-            finally:
-                if hold.pid == os.getpid():  # a forked child would release the lock of its parent
-                    hold.active = False
-                    _holds.set(tuple(each for each in _holds.get() if each.active))
-                    over.set_result(None)
-                    await to_the_end(self._release(hold, extending))
 
     def shared_locks(self) -> RedisLocks:
         """Return locks for single users and for creating groups, in keys that begin like that of the lock."""
@@ -383,51 +244,45 @@ class RedisTokenStore(DocumentStore):
         """Close the connection of this event loop. Between uses there is none."""
         await self._server.aclose()
 
-    # --- the lock --------------------------------------------------------------------------------------------------
+    # --- commands ----------------------------------------------------------------------------------------------------
 
-    def _hold(self) -> _Hold | None:
-        """Return the lock that the running task holds. A forked child holds none of its parent's locks."""
-        for hold in reversed(_holds.get()):
-            if hold.store is self and hold.active and hold.pid == os.getpid():
-                return hold
-        return None
+    def _connected(self) -> AbstractAsyncContextManager[object]:
+        return self._server.connected()
 
-    async def _acquire(self, hold: _Hold) -> None:
-        limit = RunningLimit(self._lock_timeout)
-        pause = 0.01
-        while not await self._server.run(_ACQUIRE, hold.owner, self._lease_ms):
-            if limit.left <= 0:
-                raise TokenStoreError(
-                    f"{self._place} is busy: in use by another process for more than {self._lock_timeout:g} s"
-                )
-            await limit.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
-            pause = min(pause * 1.5, 0.25)
+    async def _try_lock(self, owner: str) -> bool:
+        return bool(await self._server.run(_ACQUIRE, owner, self._lease_ms))
 
-    async def _extend(self, hold: _Hold, over: asyncio.Future[None]) -> None:
-        while True:
-            await asyncio.wait({over}, timeout=self._lease / 3)
-            if over.done():
-                return
-            try:
-                held = await self._server.run(_EXTEND, hold.owner, self._lease_ms, limit=self._lease / 3)
-            except TokenStoreError as error:
-                logger.warning("the lock was not extended: %s", error)
-                continue
-            if not held and not over.done():
-                logger.warning("%s: the lock was lost while it was held", self._place)
-                return
+    async def _extend(self, owner: str, limit: float | None = None) -> bool:
+        limit = RESPONSE_TIMEOUT_S if limit is None else limit
+        return bool(await self._server.run(_EXTEND, owner, self._lease_ms, limit=limit))
 
-    async def _release(self, hold: _Hold, extending: asyncio.Task[None] | None = None) -> None:
-        try:
-            await self._server.run(_RELEASE, hold.owner, limit=5.0)
-        except TokenStoreError as error:
-            logger.warning("the lock was not released, and expires within %g s: %s", self._lease, error)
-        if extending is not None:
-            await asyncio.wait({extending})
+    async def _release(self, hold: Hold, limit: float) -> None:
+        await self._server.run(_RELEASE, hold.owner, limit=limit)
+
+    async def _fetch(self) -> tuple[str, str, bool]:
+        generation, text, may_be_empty = await self._server.run(_LOAD)
+        return generation, text, bool(may_be_empty)
+
+    async def _write(self, owner: str, base: str, new: str, text: str) -> Outcome:
+        return cast("Outcome", await self._server.run(_SAVE, owner, base, new, text))
+
+    async def _remove(self, owner: str, new: str) -> Outcome:
+        return cast("Outcome", await self._server.run(_CLEAR, owner, new))
+
+    async def _probe(self, owner: str) -> Outcome:
+        return cast("Outcome", await self._server.run(_PROBE, owner))
 
     @property
     def _lease_ms(self) -> str:
         return str(max(1, round(self._lease * 1000)))
+
+    # --- a server that lost its data -----------------------------------------------------------------------------------
+
+    def _saving(self, base: str, tokens: TokenSet) -> None:
+        self._left_over = os.getpid(), base, tokens
+
+    def _saved(self) -> None:
+        self._left_over = None
 
     def _newest_unsaved(self, generation: str) -> TokenSet | None:
         """Return the token set that could not be stored, if no other process stored or removed one since.
@@ -438,40 +293,3 @@ class RedisTokenStore(DocumentStore):
         if generation not in {"", base}:
             self._left_over = tokens = None
         return tokens if pid == os.getpid() else None
-
-    # --- the stored document -----------------------------------------------------------------------------------------
-
-    async def _read(self) -> tuple[str, dict[str, object] | None]:
-        """Return the generation ("" for an empty store) and the document. Raises if it belongs to another owner."""
-        generation, text, may_be_empty = await self._server.run(_LOAD)
-        if is_blank(text) and may_be_empty:
-            return generation, None
-        if not generation:
-            raise TokenStoreCorrupt(f"{self._place} is not a stored token set: move it away and log in again")
-        if self._cipher is not None:
-            from cryptography.fernet import InvalidToken
-
-            try:
-                text = self._cipher.decrypt(text.encode()).decode()
-            except (InvalidToken, ValueError):
-                raise TokenStoreCorrupt(
-                    f"{self._place} cannot be decrypted: it was stored with another encryption_key, without one, or is "
-                    "damaged. Pass its key too, or move it away and log in again"
-                ) from None
-        return generation, self._decoded(text)
-
-
-def _cipher(keys: str | bytes | Sequence[str | bytes]) -> MultiFernet:
-    """Return a cipher that encrypts with the first key and decrypts with any. Raises `ValueError`, `ImportError`."""
-    try:
-        from cryptography.fernet import Fernet, MultiFernet
-    except ImportError as error:
-        raise ImportError(
-            "encryption_key needs the package cryptography: pip install 'ezeep_async[redis]'"
-        ) from error
-    try:
-        return MultiFernet([Fernet(key) for key in ([keys] if isinstance(keys, str | bytes) else keys)])
-    except ValueError:
-        raise ValueError(
-            "encryption_key is not a Fernet key: create one with cryptography.fernet.Fernet.generate_key()"
-        ) from None

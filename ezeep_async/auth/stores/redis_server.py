@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import inspect
 import os
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -16,28 +16,19 @@ from ezeep_async._runtime import forks
 from ezeep_async._runtime.running_time import RunningTimeout
 from ezeep_async._text.cleaning import cleaned
 from ezeep_async._text.redaction import clears_locals
-from ezeep_async.auth.stores.threads import completed
-from ezeep_async.auth.tasks import retry_if_cancelled, start_self_timed
+from ezeep_async.auth.stores.leased import StoreUnusable
+from ezeep_async.auth.stores.threads import to_the_end
+from ezeep_async.auth.tasks import retry_if_cancelled
 from ezeep_async.errors import TokenStoreCorrupt, TokenStoreError
 
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-T = TypeVar("T")
-
 RESPONSE_TIMEOUT_S = 15.0
 """Seconds for one command with all its retries."""
 
 Place = tuple[int, asyncio.AbstractEventLoop]
-
-
-class RedisUnusable(TokenStoreError):
-    """Redis cannot be reached or refuses a command. `reason` is that part of the message."""
-
-    def __init__(self, message: str, reason: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @attrs.define(eq=False)
@@ -106,7 +97,7 @@ class RedisServer:
     async def run(self, script: str, *arguments: str, limit: float = RESPONSE_TIMEOUT_S) -> Any:
         """Return the response of the script on the keys of the store, as text.
 
-        Raises `RedisUnusable` without a response within `limit` seconds. The command runs to its end in a separate task,
+        Raises `StoreUnusable` without a response within `limit` seconds. The command runs to its end in a separate task,
         because redis may swallow a cancellation.
         """
         return await to_the_end(self.evaluate(script, self._keys, arguments, limit))
@@ -133,7 +124,7 @@ class RedisServer:
                 reason = f"its lock {self.lock_key!r} is a key of another type, which is not from this store: remove it"
             else:
                 reason = f"Redis refuses: {message}"
-            problem = RedisUnusable(f"{self.where} cannot be used: {reason}", reason)
+            problem = StoreUnusable(f"{self.where} cannot be used: {reason}", reason)
             raise problem from (error if message == str(error) else None)
 
     async def connection(self) -> str:
@@ -267,8 +258,3 @@ async def _close(client: Any) -> None:
 
     with contextlib.suppress(RedisError, OSError):
         await client.aclose()
-
-
-async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine to its end in a separate task, also if the caller is cancelled; then raise the cancellation."""
-    return await completed(start_self_timed(coroutine, "ezeep-redis"))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ezeep_async._runtime.greenlets import new_thread
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async._text.redaction import clears_locals
+from ezeep_async.auth.tasks import start_self_timed
 
 
 T = TypeVar("T")
@@ -31,6 +32,11 @@ async def completed(future: asyncio.Future[T]) -> T:
         if future.done() and not future.cancelled():
             future.exception()  # marks it as retrieved
         raise
+
+
+async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run the coroutine to its end in a separate task, also if the caller is cancelled; then raise the cancellation."""
+    return await completed(start_self_timed(coroutine, "ezeep-store"))
 
 
 @clears_locals

@@ -1,0 +1,9 @@
+"""The event loops that the SDK runs in threads of its own, for blocking calls."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+
+
+LOOPS: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()

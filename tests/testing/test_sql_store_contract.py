@@ -1,0 +1,60 @@
+"""The contract of token stores, with `SQLTokenStore` on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ezeep_async import SQLTokenStore
+from ezeep_async.testing import TokenStoreContract
+
+
+if TYPE_CHECKING:
+    from helpers.sql_databases import Database
+
+pytestmark = pytest.mark.slow
+
+EXACT = timedelta(0)
+
+
+def store_elsewhere(url: str) -> SQLTokenStore:
+    from helpers.sql_databases import Database
+
+    return SQLTokenStore(Database(url).unpooled(), "login")
+
+
+class TestSQLTokenStore(TokenStoreContract):
+    precision = EXACT
+
+    @pytest.fixture
+    def make_store(self, database: Database):
+        engine = database.unpooled()
+        return lambda: SQLTokenStore(engine, "login")
+
+    @pytest.fixture
+    def make_store_elsewhere(self, database: Database):
+        return partial(store_elsewhere, database.url)
+
+
+class TestSQLTokenStoreWithAPoolOfOneConnection(TokenStoreContract):
+    """Each test uses the engine on several event loops, and none of them closes it."""
+
+    precision = EXACT
+
+    @pytest.fixture
+    def make_store(self, database: Database):
+        engine: Any = database.engine(pool_size=1, max_overflow=0)
+        yield lambda: SQLTokenStore(engine, "login")
+
+
+class TestSQLTokenStoreWithEncryption(TokenStoreContract):
+    precision = EXACT
+
+    @pytest.fixture
+    def make_store(self, database: Database):
+        fernet = pytest.importorskip("cryptography.fernet", reason="the extra sql is not installed")
+        engine, key = database.unpooled(), fernet.Fernet.generate_key()
+        return lambda: SQLTokenStore(engine, "login", encryption_key=key)
