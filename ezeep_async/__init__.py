@@ -92,7 +92,8 @@ if TYPE_CHECKING:
     from ezeep_async.resources.printing import PrintJob
     from ezeep_async.resources.reports import ReportFailed, ReportTimeout
     from ezeep_async.session import EzeepSession
-    from ezeep_async.settings import Endpoints, Settings
+    from ezeep_async.settings import CoolDownChannel, Endpoints, Settings
+    from ezeep_async.shared_pace import SharedPace
 
 # Without it, a program that configures no logging would print each logged error through `logging.lastResort`.
 logging.getLogger("ezeep_async").addHandler(logging.NullHandler())
@@ -117,6 +118,7 @@ __all__ = [
     "Conflict",
     "ConnectFailed",
     "Connector",
+    "CoolDownChannel",
     "DesiredState",
     "Disconnected",
     "Driver",
@@ -176,6 +178,7 @@ __all__ = [
     "SessionPool",
     "Settings",
     "SharedLocks",
+    "SharedPace",
     "Sought",
     "StalePlan",
     "StateMismatch",
@@ -245,7 +248,8 @@ _NAMES = {
     "resources.printing": "PrintJob",
     "resources.reports": "ReportFailed ReportTimeout",
     "session": "EzeepSession",
-    "settings": "Endpoints Settings",
+    "settings": "CoolDownChannel Endpoints Settings",
+    "shared_pace": "SharedPace",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -148,6 +148,7 @@ class Core:
                     bind(self.app.client_id, self.endpoints.account)
             if tokens is not None:
                 await self.refresher.put_if_empty(tokens)
+            self._sender.join(self.endpoints)
             self._to_open = None
 
     def _check_open(self) -> None:
@@ -217,6 +218,7 @@ class Core:
             self._sender.close()
             try:
                 await self._exclusive.aclose()
+                await self._sender.leave()
             finally:
                 if not self.wire.is_shared:
                     await self._transport.aclose()

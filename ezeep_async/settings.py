@@ -6,8 +6,9 @@ import ipaddress
 import math
 import os
 import ssl
-from collections.abc import Callable, Mapping
-from typing import Any, Self, cast
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import attrs
 from yarl import URL
@@ -110,6 +111,33 @@ def _must_be(
     return validate
 
 
+@runtime_checkable
+class CoolDownChannel(Protocol):
+    """Where processes share their cool-downs, for `Settings.shared_pace`. `SharedPace` is one, on Redis.
+
+    It must be hashable, and serve every event loop of a process and of its forked children. Its methods may raise any
+    exception: the session logs one warning, makes its calls as without a channel, and tries again later.
+    """
+
+    async def announce(self, host: str, seconds: float, /) -> None:
+        """Report to all listeners that no request shall be sent to a host for a time.
+
+        Args:
+            host: Base URL of the host.
+            seconds: Length of the cool-down. A shorter one does not end a longer one that is in force.
+        """
+        ...
+
+    def listen(self) -> AbstractAsyncContextManager[AsyncIterator[Mapping[str, float]]]:
+        """Receive cool-downs, those of this process too.
+
+        Returns:
+            A context manager of an iterator over mappings of base URLs to the seconds that are left. The first mapping
+            has all cool-downs in force, and is empty without any. It ends when its task is cancelled.
+        """
+        ...
+
+
 def _is_number(value: Any, kind: Any = (int, float)) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -131,6 +159,10 @@ _not_negative = _must_be("a number of at least 0", lambda value: _is_number(valu
 _count = _must_be("an integer of at least 0", lambda value: _is_number(value, int) and value >= 0)
 _positive_count = _must_be("an integer of at least 1", lambda value: _is_number(value, int) and value >= 1)
 _flag = _must_be("True or False", lambda value: value is True or value is False)
+_channel = _must_be(
+    "a SharedPace or another object with `announce` and `listen`",
+    lambda value: isinstance(value, CoolDownChannel) and not isinstance(value, type),
+)
 # aiohttp takes False as "do not verify certificates".
 _tls = _must_be("an ssl.SSLContext", lambda value: isinstance(value, ssl.SSLContext))
 _proxy = _must_be(
@@ -215,5 +247,11 @@ class Settings:
 
     The lock is shared by the processes that use the same token store, if the store supports locks. With False, only
     the sessions of one process wait for each other."""
+    shared_pace: CoolDownChannel | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_channel)
+    )
+    """Share the cool-downs after 429 responses with other processes, as `SharedPace` does on Redis. Default: None.
+
+    The sessions of one event loop that have the same channel and the same limits then also share their limiter."""
     trust_env: bool = attrs.field(default=False, validator=_flag)
     """Use the proxies in HTTP_PROXY, HTTPS_PROXY and NO_PROXY, read once when the session opens. Default: False."""

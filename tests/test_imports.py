@@ -22,7 +22,7 @@ LAYERS = [
     {"_wire"},
     {"auth", "_http"},
     {"pagination", "resources", "webhooks"},
-    {"_exclusive"},
+    {"_exclusive", "shared_pace"},
     {"_core", "_open_sessions", "pool", "session", "provisioning"},
     {"blocking", "cli", "sandbox", "testing"},
 ]

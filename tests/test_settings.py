@@ -27,6 +27,7 @@ DEFAULTS = {
     "proxy_auth": None,
     "ssl_context": None,
     "shared_locks": True,
+    "shared_pace": None,
     "trust_env": False,
 }
 ZERO_ALLOWED = {"retries", "max_retry_after", "leeway"}

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -22,7 +22,7 @@ from ezeep_async._http.time_limits import Attempt
 from ezeep_async._http.tracing import Tracing
 from ezeep_async._http.transport import Transport
 from ezeep_async._text.redaction import Secret
-from ezeep_async._wire.requests import SAFE_METHODS, Host, Phase, Request
+from ezeep_async._wire.requests import SAFE_METHODS, Host, Phase, Request, origins
 from ezeep_async._wire.responses import RawResponse, error_from, is_success
 from ezeep_async._wire.retrying import (
     RetryBudget,
@@ -33,8 +33,11 @@ from ezeep_async._wire.retrying import (
     may_have_happened,
     retry_delay,
 )
-from ezeep_async.settings import Settings
+from ezeep_async.settings import Endpoints, Settings
 
+
+if TYPE_CHECKING:
+    from ezeep_async._http.shared_limits import Link
 
 logger = logging.getLogger("ezeep_async.http")
 
@@ -72,7 +75,7 @@ class TokenSource(Protocol):
 class Limiters:
     """The limiters of one session, or of all sessions of a pool."""
 
-    hosts: Mapping[Host, Limiter]
+    hosts: dict[Host, Limiter]
     storage: Limiter
 
     @classmethod
@@ -136,6 +139,7 @@ class Sender:
         self._tokens = tokens
         self.settings = settings
         self._budget = RetryBudget()
+        self._link: Link | None = None
         self._limiters = limiters or Limiters.of(settings)
         self._random = rng
         self._tracing = tracing
@@ -151,6 +155,20 @@ class Sender:
     def is_busy(self) -> bool:
         """Whether a call of this sender is in progress."""
         return self._in_flight.is_busy
+
+    def join(self, endpoints: Endpoints) -> None:
+        """Share limiters and cool-downs, if `Settings.shared_pace` says where. Once, on the event loop."""
+        if (channel := self.settings.shared_pace) is not None and self._link is None:
+            from ezeep_async._http.shared_limits import link_of  # most programs do not use it
+
+            self._link = link_of(channel)
+            self._limiters.hosts.update(self._link.join(origins(endpoints), self.settings))
+
+    async def leave(self) -> None:
+        """Stop sharing. Call it after `close`."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.leave()
 
     def close(self) -> None:
         """Refuse new calls, and end those in flight with `SessionClosed`."""

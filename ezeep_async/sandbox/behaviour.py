@@ -57,6 +57,8 @@ class Behaviour:
     """Whether `num_members` and `num_printers` are strings, as the documented parameter table has them."""
     max_parallel: int | None = None
     """Concurrent requests at the printing API; more than these get a 429. None: no limit."""
+    max_per_second: int | None = None
+    """Requests at the printing API in any one second; more than these get a 429. None: no limit."""
     retry_after: float | None = None
     """The `Retry-After` of these 429 responses, in seconds. None: no such header."""
     rate_limit_error: str = "Request was throttled."
@@ -120,6 +122,7 @@ class BehaviourOptions(TypedDict, total=False):
     put_resets_flags: bool
     counts_as_strings: bool
     max_parallel: int | None
+    max_per_second: int | None
     retry_after: float | None
     rate_limit_error: str
     latency: float

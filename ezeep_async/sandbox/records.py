@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Literal
 from urllib.parse import parse_qs
 
@@ -32,6 +33,8 @@ class RecordedRequest:
     """Length of the body in bytes."""
     status: int | None = None
     """Status of the response. None before it, and if the connection was dropped."""
+    arrived: float = attrs.field(factory=time.monotonic, repr=False)
+    """When it arrived, in seconds of `time.monotonic()`."""
 
     @property
     def key(self) -> str | None:

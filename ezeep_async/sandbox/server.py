@@ -23,6 +23,7 @@ from ezeep_async.sandbox.handlers import consent, storage, token_endpoint
 from ezeep_async.sandbox.handlers.routes import State
 from ezeep_async.sandbox.handlers.storage import LARGEST_BLOB
 from ezeep_async.sandbox.page import serving as page
+from ezeep_async.sandbox.rate_limits import RateLimits
 from ezeep_async.sandbox.records import DESCRIPTION_PATH, Host, RecordedRequest
 from ezeep_async.sandbox.replies import Refused, method_not_allowed, refused, storage_error
 from ezeep_async.sandbox.routing import ROUTES, template_of
@@ -82,11 +83,11 @@ class Sandbox(Decisions):
         populate(self.organization, users=users, groups=groups)
         self.requests: list[RecordedRequest] = []
         """All requests, in order of arrival."""
-        self.peaks = Counter[Host]()
+        self._limits = RateLimits(self.behaviour)
+        self.peaks = self._limits.peaks
         """Largest number of concurrent requests at each host."""
         self.faults = Faults(self._known_route)
         """Scripted failures and holds."""
-        self._parallel = Counter[Host]()
         self._grants = Grants(self.behaviour, self.clock)
         self._state = State(
             self.organization,
@@ -350,19 +351,16 @@ class Sandbox(Decisions):
         record.body = bytes(body)
 
     async def _limit(self, request: web.BaseRequest, record: RecordedRequest) -> web.StreamResponse:
-        """Serve a request, or refuse it if there are too many concurrent ones at a host with a rate limit."""
-        behaviour, host = self.behaviour, record.host
-        limit = behaviour.max_parallel if host in {"api", "print"} else None
-        if limit is not None and self._parallel[host] >= limit:
-            seconds = behaviour.retry_after
+        """Serve a request, or refuse it if it is one too many at a host with a rate limit."""
+        if not self._limits.admit(record.host):
+            seconds = self.behaviour.retry_after
             headers = {} if seconds is None else {"Retry-After": retry_after_text(seconds)}
-            return _respond(request, record, refused(429, behaviour.rate_limit_error, headers).response)
-        self._parallel[host] += 1
-        self.peaks[host] = max(self.peaks[host], self._parallel[host])
+            error = refused(429, self.behaviour.rate_limit_error, headers)
+            return _respond(request, record, error.response)
         try:
             return await self._serve(request, record)
         finally:
-            self._parallel[host] -= 1
+            self._limits.finished(record.host)
 
     async def _serve(self, request: web.BaseRequest, record: RecordedRequest) -> web.StreamResponse:
         latency = self.behaviour.latency if _is_protected(record) else 0.0

@@ -136,6 +136,18 @@ async def test_too_many_at_once(server, client, retry_after):
     assert server.peak_parallel == 2
 
 
+@pytest.mark.slow
+async def test_too_many_in_a_second(server, client):
+    """Requests above the limit are refused until earlier ones are a second old."""
+    server.behaviour.max_per_second = 3
+    server.behaviour.retry_after = 1
+    statuses = [(await client.raw("GET", USERS)).status for _ in range(4)]
+    assert statuses == [200, 200, 200, 429]
+    assert (await client("GET", "/v1/users/me/"))[0] == 200
+    await asyncio.sleep(1.05)
+    assert (await client("GET", USERS))[0] == 200
+
+
 async def test_peak_and_latency(server, client):
     """Requests overlap; only those with a bearer token are slow."""
     server.behaviour.latency = 30.0

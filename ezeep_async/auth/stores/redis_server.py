@@ -51,7 +51,7 @@ class RedisServer:
             import redis.asyncio as _  # noqa: F401  # fails here, not when a token set has to be stored
         except ImportError as error:
             raise ImportError(
-                "RedisTokenStore needs the package redis: pip install 'ezeep_async[redis]'"
+                "sharing through Redis needs the package redis: pip install 'ezeep_async[redis]'"
             ) from error
         self._borrowed: Any = None
         self._address = ""
@@ -181,8 +181,8 @@ class RedisServer:
         if self._borrowed is not None:
             if self._borrowed_by not in {None, place}:
                 raise TokenStoreError(
-                    f"{self.where}: the borrowed Redis client belongs to another event loop or process. Give "
-                    "RedisTokenStore the address of the server instead"
+                    f"{self.where}: the borrowed Redis client belongs to another event loop or process. "
+                    "Pass the address of the server instead"
                 )
             self._borrowed_by = place
             yield self._borrowed

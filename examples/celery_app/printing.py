@@ -1,0 +1,65 @@
+"""Two Celery tasks: add a user to groups, and print a document.
+
+celery -A printing worker -c 4
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+
+from celery import Celery, Task
+from celery.signals import worker_process_shutdown
+
+from ezeep_async import BlockingSession, EzeepError, EzeepSession, RedisTokenStore, is_retryable, run_sync
+
+
+REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
+
+app = Celery("printing", broker=REDIS_URL, backend=REDIS_URL)
+app.conf.update(worker_prefetch_multiplier=1, broker_connection_retry_on_startup=True)
+
+
+@functools.cache
+def ezeep() -> BlockingSession:
+    """One session for each worker process. It opens with its first call, and so after the fork."""
+    store = RedisTokenStore(REDIS_URL, encryption_key=os.environ.get("TOKEN_KEY"))
+    return run_sync(EzeepSession.from_env(store=store))
+
+
+@worker_process_shutdown.connect
+def close_session(**_: object) -> None:
+    """A worker process ends without exit handlers: without this, a token refresh that is under way is lost."""
+    if ezeep.cache_info().currsize:
+        ezeep().close()
+
+
+def try_later(task: Task, error: EzeepError) -> Exception:
+    """Return what the task raises: Celery's `Retry` if running it again can help, else the error."""
+    if not is_retryable(error):
+        return error
+    seconds = error.retry_after or random.uniform(5, 10) * 2**task.request.retries
+    return task.retry(exc=error, countdown=seconds, max_retries=8, throw=False)
+
+
+# Adding again changes nothing, so that the task may run twice: the message is removed when the task has ended.
+@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def add_to_groups(self: Task, user_id: str, *group_ids: str) -> list[str]:
+    """Add a user to groups, and return the ids of all groups of the user."""
+    try:
+        user = ezeep().users.add_to_groups(user_id, *group_ids)
+    except EzeepError as error:
+        raise try_later(self, error) from error
+    return sorted(str(each) for each in user.group_ids)
+
+
+# Printing twice is worse than not printing: the message is removed before the task begins, as is Celery's default.
+@app.task(bind=True)
+def print_document(self: Task, printer: str, path: str) -> int:
+    """Print a file on the printer with that name, and return the number of printed pages."""
+    try:
+        job = ezeep().printing.print_file(path, ezeep().printers.find(printer))
+    except EzeepError as error:
+        raise try_later(self, error) from error
+    return job.wait().pages_printed  # its errors are not retried: that would print again

@@ -1,0 +1,246 @@
+"""Limiters that follow the cool-downs of other processes, for `Settings.shared_pace`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from yarl import URL
+
+from ezeep_async._http.limiter import PROBE_AFTER_COOL_DOWNS, Limiter, Window
+from ezeep_async._runtime import forks
+from ezeep_async._wire.requests import Host
+from ezeep_async.settings import CoolDownChannel, Settings
+
+
+logger = logging.getLogger("ezeep_async.http")
+
+JOIN_TIMEOUT_S = 2.0
+"""Longest wait of the first request for the cool-downs that are in force."""
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
+"""Seconds between two attempts to listen, while the channel cannot be used."""
+SPREAD = 0.1
+"""Part of a cool-down over which the processes start again: not all of them at the same moment."""
+SAME_COOL_DOWN = 0.1
+"""Part of a cool-down by which the end of a known one must be exceeded to be announced: it is another one."""
+
+
+class SharedWindow(Window):
+    """The number of requests that one of several processes may have under way at once.
+
+    It begins with one request, and so does the time after each cool-down: a server that still refuses then refuses
+    one request of each process. Below the capacity each success allows one more. Beyond it, one more is tried after
+    `PROBE_AFTER_SUCCESSES` successes, and the limit never doubles: other processes try more at the same time.
+    """
+
+    def __init__(self, highest: int, rng: Callable[[], float] = random.random) -> None:
+        super().__init__(highest)
+        self._capacity = self._before = self.limit = 1
+        """`_before` is the capacity at the begin of the last cool-down."""
+        self.random = rng
+        self.cool_until = 0.0
+        """Loop time at which the last cool-down ends."""
+
+    def not_refused(self) -> bool:
+        """Count a request that was not throttled. Returns whether the limit was raised."""
+        raised = super().not_refused()
+        self._doubling = False
+        return raised
+
+    def throttled(self, now: float, started: float, active: int, cool_down: float) -> None:
+        """Count a 429 to a request of this process that started at `started`."""
+        if started >= self._refused_at:
+            self.slowed(now, active, cool_down)
+        self._accepted -= 1
+        # If all were refused, the server limits the rate and not the concurrency.
+        accepted = self._accepted if self._accepted > 0 else max(1, self._before // 2)
+        self._capacity = min(self._before, accepted)
+
+    def slowed(self, now: float, active: int, cool_down: float) -> None:
+        """Begin again with one request after a cool-down. `active` counts the requests under way."""
+        # Not all processes probe at the same moment.
+        caution = PROBE_AFTER_COOL_DOWNS * cool_down * (1.0 + self.random())
+        self._no_probe_before = max(self._no_probe_before, now + caution)
+        self._refused_at, self._accepted, self._before = now, active, self._capacity
+        self._successes, self.limit = 0, 1
+
+
+class SharedLimiter(Limiter):
+    """The limiter of one host for all sessions of an event loop that have the same channel and limits."""
+
+    def __init__(self, link: Link, origin: str, settings: Settings, window: SharedWindow) -> None:
+        super().__init__(settings.concurrency, settings.requests_per_second)
+        self._window = self._shared_window = window
+        self._not_before = window.cool_until
+        self._link = link
+        self._longest = settings.max_retry_after
+        self.origin = origin
+
+    def acquire_at_once(self) -> bool:
+        """Take a slot if no wait is needed. Returns whether it did."""
+        return self._link.is_ready and super().acquire_at_once()
+
+    async def acquire(self, *, at_head: bool = False, background: bool = False) -> None:
+        """Wait for a slot, the first time also for the cool-downs that are in force."""
+        if not self._link.is_ready:
+            await self._link.ready()
+        await super().acquire(at_head=at_head, background=background)
+
+    def not_refused(self) -> None:
+        """Count a request that was not throttled."""
+        # Not during a cool-down: a request that was sent before it proves nothing about the time after it.
+        if asyncio.get_running_loop().time() >= self._shared_window.cool_until:
+            super().not_refused()
+
+    def throttled(self, cool_down: float, started: float) -> None:
+        """Count a 429, and announce the cool-down to the other processes."""
+        super().throttled(cool_down, started)
+        self._wait_until(asyncio.get_running_loop().time(), cool_down)
+        self._link.announce(self.origin, cool_down)
+
+    def slow_down(self, cool_down: float) -> None:
+        """Start no request for `cool_down` seconds: another process was refused."""
+        cool_down, now = min(cool_down, self._longest), asyncio.get_running_loop().time()
+        if now + cool_down > self._shared_window.cool_until + SAME_COOL_DOWN * cool_down:
+            self._shared_window.slowed(now, self.active, cool_down)
+            self._wait_until(now, cool_down)
+
+    def _wait_until(self, now: float, cool_down: float) -> None:
+        window = self._shared_window
+        window.cool_until = max(window.cool_until, now + cool_down)
+        self._not_before = max(self._not_before, window.cool_until + SPREAD * cool_down * window.random())
+
+
+_Limits = tuple[str, int, float | None]
+
+
+class Link:
+    """What the sessions of one event loop share of one channel: a listener and the limiters."""
+
+    def __init__(self, channel: CoolDownChannel, rng: Callable[[], float] = random.random) -> None:
+        self._channel = channel
+        self._random = rng
+        self._users = 0
+        self._limiters: dict[_Limits, SharedLimiter] = {}
+        self._ends: dict[str, float] = {}
+        """Loop time at which the known cool-down of each host ends."""
+        self._listener: asyncio.Task[None] | None = None
+        self._announcing: set[asyncio.Task[None]] = set()
+        self._known: asyncio.Event = asyncio.Event()
+        self._warned = False
+        self.is_ready = False
+        """Whether the cool-downs in force are known, or no request waits for them any more."""
+
+    def join(self, origins: Mapping[Host, URL], settings: Settings) -> dict[Host, Limiter]:
+        """Return the limiters of a session, and listen until it leaves."""
+        self._users += 1
+        if self._listener is None or self._listener.done():
+            self._listener = _start(self._listen(), "ezeep-cool-downs")
+        return {host: self._limiter(str(origin), settings) for host, origin in origins.items()}
+
+    async def leave(self) -> None:
+        """Stop listening when the last session has left."""
+        self._users -= 1
+        if self._users or self._listener is None:
+            return
+        listener, self._listener = self._listener, None
+        self._known.clear()
+        self.is_ready = False
+        listener.cancel()
+        await asyncio.wait([listener, *self._announcing])
+
+    async def ready(self) -> None:
+        """Wait until the cool-downs in force are known, for `JOIN_TIMEOUT_S` at most."""
+        try:
+            async with asyncio.timeout(JOIN_TIMEOUT_S):
+                await self._known.wait()
+        except TimeoutError:
+            self._warn("no response")
+        self.is_ready = True
+
+    def announce(self, origin: str, cool_down: float) -> None:
+        """Announce a cool-down to the other processes, in a background task, unless it is the one that they know."""
+        now = asyncio.get_running_loop().time()
+        self._follow(origin, cool_down, announced=False)
+        if cool_down and now + cool_down > self._ends.get(origin, 0.0) + SAME_COOL_DOWN * cool_down:
+            self._ends[origin] = now + cool_down
+            task = _start(self._announce(origin, cool_down), "ezeep-announce-cool-down")
+            self._announcing.add(task)
+            task.add_done_callback(self._announcing.discard)
+
+    def _limiter(self, origin: str, settings: Settings) -> SharedLimiter:
+        limits = origin, settings.concurrency, settings.requests_per_second
+        limiter = self._limiters.get(limits)
+        if limiter is None:
+            windows = _windows.setdefault(self._channel, {})
+            if limits not in windows:
+                windows[limits] = SharedWindow(settings.concurrency, self._random)
+            limiter = self._limiters[limits] = SharedLimiter(self, origin, settings, windows[limits])
+        return limiter
+
+    def _follow(self, origin: str, cool_down: float, *, announced: bool = True) -> None:
+        if announced:
+            now = asyncio.get_running_loop().time()
+            self._ends[origin] = max(self._ends.get(origin, 0.0), now + cool_down)
+        for limiter in self._limiters.values():
+            if limiter.origin == origin:
+                limiter.slow_down(cool_down)
+
+    async def _announce(self, origin: str, cool_down: float) -> None:
+        try:
+            await self._channel.announce(origin, cool_down)
+        except Exception as error:  # noqa: BLE001  # a channel of a third party may raise anything
+            self._warn(error)
+
+    async def _listen(self) -> None:
+        retry_in = FIRST_RETRY_S
+        while True:
+            try:
+                async with self._channel.listen() as cool_downs:
+                    async for each in cool_downs:
+                        for origin, seconds in each.items():
+                            self._follow(origin, seconds)
+                        self._known.set()
+                        self._warned, retry_in = False, FIRST_RETRY_S
+                reason: object = "the channel has ended"
+            except Exception as error:  # noqa: BLE001  # see above
+                reason = error
+            self._warn(reason)
+            self._known.set()
+            await asyncio.sleep(retry_in * (1.0 - 0.5 * self._random()))
+            retry_in = min(2.0 * retry_in, LONGEST_RETRY_S)
+
+    def _warn(self, reason: object) -> None:
+        if not self._warned:
+            logger.warning(
+                "cool-downs are not shared with other processes now: %s. Calls go on without that",
+                reason or type(reason).__name__,
+            )
+        self._warned = True
+
+
+def _start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Start a task in a context of its own: it outlives the call that starts it."""
+    task = asyncio.get_running_loop().create_task(coroutine, name=name, context=Context())
+    forks.watch_task(task)
+    return task
+
+
+_windows: WeakKeyDictionary[CoolDownChannel, dict[_Limits, SharedWindow]] = WeakKeyDictionary()
+"""What was learnt of each channel's hosts: the next event loop of this process begins with it."""
+_links: WeakValueDictionary[tuple[asyncio.AbstractEventLoop, CoolDownChannel], Link] = WeakValueDictionary()
+"""The sessions keep them alive."""
+
+
+def link_of(channel: CoolDownChannel) -> Link:
+    """Return the link that the sessions of the running event loop share."""
+    place = asyncio.get_running_loop(), channel
+    link = _links.get(place)
+    if link is None:
+        link = _links[place] = Link(channel)
+    return link

@@ -1,0 +1,114 @@
+"""`SharedPace`: cool-downs after 429 responses, shared through a Redis server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from ezeep_async.auth.stores.redis_server import RedisServer
+from ezeep_async.auth.stores.threads import to_the_end
+
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+ANNOUNCE_TIMEOUT_S = 2.0
+"""Seconds for one announcement: a later one would be of little use."""
+PING_AFTER_S = 15.0
+"""Seconds without a message after which the connection is checked."""
+
+# One sorted set for all hosts: the score is the end of the cool-down in milliseconds of the server's clock, so that the
+# clocks of the workers do not matter. A script may run twice, because the client repeats a command whose response was lost.
+_ANNOUNCE = """
+local ends, host, length = KEYS[1], ARGV[1], tonumber(ARGV[2])
+local time = redis.call('time')
+local until_ = time[1] * 1000 + math.floor(time[2] / 1000) + length
+if until_ > tonumber(redis.call('zscore', ends, host) or '0') then
+  redis.call('zadd', ends, until_, host)
+  if redis.call('pttl', ends) < length then redis.call('pexpire', ends, length) end
+  redis.call('publish', ends, length .. ' ' .. host)
+end
+return 1
+"""
+_IN_FORCE = """
+local time = redis.call('time')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local found = redis.call('zrangebyscore', KEYS[1], '(' .. now, '+inf', 'withscores')
+for i = 2, #found, 2 do found[i] = string.format('%d', found[i] - now) end
+return found
+"""
+
+
+class SharedPace:
+    """Share the cool-downs after 429 responses between processes and hosts: `Settings(shared_pace=SharedPace(...))`.
+
+    A 429 that one process gets stops the requests of all of them to that host until `Retry-After` is over. After that
+    each process begins with one request, at a slightly different time, and allows one more for each that succeeds.
+    While the server refuses nothing, no request waits for Redis: one connection of each process receives what others
+    announce. The cool-down is measured by the clock of the Redis server.
+
+    While Redis cannot be reached, the session logs one warning and makes its calls as without it. A process that runs
+    alone does not need it: the sessions of a `SessionPool` share their limiter anyway.
+
+    Use one `SharedPace` for all sessions of a process. It has no connection of its own: that belongs to the sessions,
+    opens with the first of them on an event loop, and closes with the last. A forked child opens its own.
+
+    Args:
+        server: Address (`rediss://user:password@host:6379/0`), or a `redis.asyncio.Redis` to borrow. A borrowed client is
+            never closed, and serves only the event loop that uses it first.
+        key: Redis key, and name of the channel. Processes with the same key share their cool-downs. Use a key for each
+            client id if ezeep limits your applications separately.
+
+    Raises:
+        ImportError: The extra `redis` is not installed.
+        TypeError: `server` or `key` has another type.
+        TokenStoreError: `server` is not the address of a Redis server.
+    """
+
+    def __init__(self, server: str | Redis, key: str = "ezeep:cool-downs") -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"key must be a str, not {type(key).__name__}")
+        self._key = key
+        self._server = RedisServer(server, f"the cool-downs {key!r}", (key, key))
+
+    def __repr__(self) -> str:
+        return f"<SharedPace: {self._server.where}>"
+
+    async def announce(self, host: str, seconds: float, /) -> None:
+        """Report a cool-down to all listeners. See `CoolDownChannel.announce`."""
+        length = max(1, round(seconds * 1000))
+        await to_the_end(
+            self._server.evaluate(_ANNOUNCE, [self._key], [host, str(length)], ANNOUNCE_TIMEOUT_S)
+        )
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncGenerator[AsyncIterator[Mapping[str, float]]]:
+        """Receive cool-downs. See `CoolDownChannel.listen`."""
+        async with self._server.connected() as client:
+            subscription: Any = client.pubsub()
+            try:
+                await subscription.subscribe(self._key)
+                yield self._messages(subscription)
+            finally:
+                await to_the_end(subscription.aclose())
+
+    async def _messages(self, subscription: Any) -> AsyncIterator[Mapping[str, float]]:
+        silent = False
+        while True:
+            message = await subscription.get_message(timeout=PING_AFTER_S)
+            if message is None:
+                if silent:
+                    raise ConnectionError("the Redis server does not respond")
+                silent = True
+                await subscription.ping()
+                continue
+            silent = False
+            if message["type"] == "subscribe":  # also after redis has connected again: messages may be lost
+                found = await self._server.run(_IN_FORCE, limit=ANNOUNCE_TIMEOUT_S)
+                pairs = zip(found[::2], found[1::2], strict=True)
+                yield {host: int(left) / 1000 for host, left in pairs}
+            elif message["type"] == "message":
+                text = message["data"]
+                length, _, host = (text.decode() if isinstance(text, bytes) else text).partition(" ")
+                yield {host: int(length) / 1000}

@@ -1,0 +1,80 @@
+"""`examples/celery_app`, on a real Celery with Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.celery_workers import Worker, celery, environment, worker
+from helpers.redis_servers import Server
+from helpers.support import put, sandbox_in_a_thread
+
+from ezeep_async import RedisTokenStore
+from ezeep_async.sandbox import Sandbox
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(60)]
+
+PATCH = "PATCH /printing/v1/users/{id}/"
+PRINT = "POST /sfapi/Print/"
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with sandbox_in_a_thread(job_seconds=0.0) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("redis"))
+    asyncio.run(put(RedisTokenStore(server.address), sandbox.tokens()))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox, redis: Server) -> Iterator[Worker]:
+    log = tmp_path_factory.mktemp("celery") / "worker.log"
+    with worker("celery_app", "printing", environment(sandbox, redis, WORKER_LOG=str(log))) as started:
+        yield started
+
+
+@pytest.fixture
+def app(redis: Server, running: Worker) -> Iterator[celery.Celery]:
+    with celery.Celery(broker=redis.address, backend=redis.address, set_as_current=False) as client:
+        yield client
+
+
+def test_members_are_added_and_refusals_are_retried(sandbox: Sandbox, app: celery.Celery) -> None:
+    user, group = next(iter(sandbox.organization.users)), next(iter(sandbox.organization.groups))
+    sandbox.organization.users[user].groups.clear()
+    sandbox.faults.add(PATCH, status=429, retry_after=0.05, times=3)
+    sent = app.send_task("printing.add_to_groups", [str(user), str(group)])
+    assert sent.get(timeout=20) == [str(group)]
+    assert sandbox.organization.users[user].groups == {group}
+
+
+def test_a_task_with_an_error_that_stays_fails(app: celery.Celery) -> None:
+    nobody = "11111111-2222-4333-8444-555555555555"
+    sent = app.send_task("printing.add_to_groups", [nobody, nobody])
+    with pytest.raises(Exception, match="404"):
+        sent.get(timeout=20)
+
+
+def test_a_document_is_printed_once(sandbox: Sandbox, app: celery.Celery, tmp_path: Path) -> None:
+    document = tmp_path / "invoice.pdf"
+    document.write_bytes(b"%PDF-1.4 a page")
+    sandbox.faults.add(PRINT, status=429, retry_after=0.05)
+    sent = app.send_task("printing.print_document", ["Front desk laser", str(document)])
+    sent.get(timeout=20)
+    assert [job.content for job in sandbox.printed] == [b"%PDF-1.4 a page"]
+
+
+def test_the_worker_stops_without_errors(running: Worker, app: celery.Celery) -> None:
+    """Its sessions are closed: Python reports each one that is not."""
+    running.stop()
+    assert "ResourceWarning" not in running.log
+    assert "printing.add_to_groups" in running.log

@@ -1,0 +1,92 @@
+"""A real Celery worker of an application in `examples/`, started as its users start it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+from helpers.redis_servers import Server
+
+from ezeep_async.sandbox import Sandbox
+
+
+celery = pytest.importorskip("celery", reason="celery is not installed")
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+def environment(sandbox: Sandbox, redis: Server, **more: str) -> dict[str, str]:
+    """What the applications read."""
+    return {
+        **os.environ,
+        "REDIS_URL": redis.address,
+        "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id,
+        "EZEEP_REDIRECT_URI": str(sandbox.oauth_app.redirect_uri),
+        "EZEEP_ACCOUNT_URL": sandbox.endpoints.account,
+        "EZEEP_API_URL": sandbox.endpoints.api,
+        "EZEEP_PRINT_URL": sandbox.endpoints.print,
+        **more,
+    }
+
+
+@attrs.define
+class Worker:
+    """`celery worker` with its pool of processes."""
+
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    @property
+    def children(self) -> list[int]:
+        """The process ids of the pool."""
+        listed = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
+        )
+        return [int(pid) for pid in listed.stdout.split()]
+
+    def stop(self) -> None:
+        """A warm shutdown: tasks that run end first."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(30) == 0, self.log
+
+    def errors(self) -> list[str]:
+        """Lines of the log that report more than information."""
+        return re.findall(r"^\[[^\]]*: (?:WARNING|ERROR|CRITICAL)/.*$", self.log, re.MULTILINE)
+
+
+@contextlib.contextmanager
+def worker(folder: Path, module: str, env: dict[str, str], *, processes: int = 2) -> Iterator[Worker]:
+    """`celery -A module worker` in `examples/folder`, ready for tasks."""
+    log_file = Path(env["WORKER_LOG"])
+    command = [sys.executable, "-m", "celery", "-A", module, "worker", "-c", str(processes)]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--loglevel", "INFO"], cwd=EXAMPLES / folder, env=env, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # shorter than one item a line  # fmt: skip
+    running = Worker(process, log_file)
+    try:
+        end = time.monotonic() + 30
+        while not re.search(r"celery@\S+ ready\.", running.log):
+            assert process.poll() is None, running.log
+            assert time.monotonic() < end, running.log
+            time.sleep(0.02)
+        yield running
+    finally:
+        # The group: a main process that was killed leaves its pool.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,315 @@
+"""Limiters that follow the cool-downs of other processes: here two channels of one hub stand for two processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+from helpers.stub_servers import no_jitter, quick
+from helpers.support import until
+
+from ezeep_async import EzeepSession, Settings
+from ezeep_async._http.limiter import PROBE_AFTER_SUCCESSES
+from ezeep_async._http.shared_limits import Link, SharedWindow, link_of
+from ezeep_async.sandbox import Sandbox
+
+
+USER = "GET /printing/v1/users/{id}/"
+
+
+class Hub:
+    """Cool-downs in the memory of this process, and which of them were announced."""
+
+    def __init__(self) -> None:
+        self.announced: list[tuple[str, float]] = []
+        self.ends: dict[str, float] = {}
+        self.queues: set[asyncio.Queue[dict[str, float]]] = set()
+        self.broken: Exception | None = None
+
+
+class Channel:
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    async def announce(self, host: str, seconds: float, /) -> None:
+        if self.hub.broken is not None:
+            raise self.hub.broken
+        self.hub.announced.append((host, seconds))
+        self.hub.ends[host] = now() + seconds
+        for queue in self.hub.queues:
+            queue.put_nowait({host: seconds})
+
+    @contextlib.asynccontextmanager
+    async def listen(self) -> AsyncIterator[AsyncIterator[Mapping[str, float]]]:
+        if self.hub.broken is not None:
+            raise self.hub.broken
+        queue: asyncio.Queue[dict[str, float]] = asyncio.Queue()
+        queue.put_nowait({host: end - now() for host, end in self.hub.ends.items() if end > now()})
+        self.hub.queues.add(queue)
+
+        async def received() -> AsyncIterator[Mapping[str, float]]:
+            while True:
+                yield await queue.get()
+
+        try:
+            yield received()
+        finally:
+            self.hub.queues.discard(queue)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def session_in(sandbox: Sandbox, channel: Channel | None, **settings: object) -> EzeepSession:
+    given = quick(shared_pace=channel, **settings)
+    return EzeepSession(
+        sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=given
+    )
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub()
+
+
+# --- the window ---------------------------------------------------------------------------------------------------
+
+
+async def test_6_7_a_window_begins_with_one_and_grows_by_single_requests() -> None:
+    window = SharedWindow(4)
+    limits = []
+    for _ in range(3):
+        for _ in range(PROBE_AFTER_SUCCESSES - 1):
+            window.not_refused()
+        limits.append(window.limit)
+        assert window.not_refused()
+    assert [*limits, window.limit] == [1, 2, 3, 4]
+
+
+async def test_6_7_after_a_cool_down_a_window_returns_to_what_was_accepted() -> None:
+    window = SharedWindow(32, lambda: 0.0)
+    window._capacity = window.limit = 8
+    window.throttled(now(), now(), active=8, cool_down=1.0)
+    window.throttled(now(), now() - 5, active=8, cool_down=1.0)  # under way at the same time
+    assert window.limit == 1
+    for _ in range(100):
+        window.not_refused()
+    assert window.limit == 6
+
+
+async def test_6_7_the_cool_down_of_another_process_does_not_lower_the_capacity() -> None:
+    window = SharedWindow(32, lambda: 0.0)
+    window._capacity = window.limit = 8
+    window.slowed(now(), 8, 1.0)
+    assert window.limit == 1
+    for _ in range(100):
+        window.not_refused()
+    assert window.limit == 8
+
+
+async def test_6_7_a_window_whose_requests_were_all_refused_is_halved() -> None:
+    window = SharedWindow(32, lambda: 0.0)
+    window._capacity = window.limit = 8
+    started = now()
+    for active in range(8, 0, -1):
+        window.throttled(started + 1, started, active, 1.0)
+    for _ in range(100):
+        window.not_refused()
+    assert window.limit == 4
+
+
+# --- sessions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_6_7_a_429_that_one_process_gets_stops_the_other(
+    sandbox: Sandbox, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_jitter(monkeypatch)
+    user = next(iter(sandbox.organization.users))
+    async with session_in(sandbox, Channel(hub)) as one, session_in(sandbox, Channel(hub)) as two:
+        await asyncio.gather(one.users.get(user), two.users.get(user))
+        sandbox.faults.add(USER, status=429, retry_after=1)
+        first = asyncio.create_task(one.users.get(user))
+        await until(lambda: hub.announced)
+        begun, before = now(), len(sandbox.requests)
+        second = asyncio.create_task(two.users.get(user))
+        await asyncio.sleep(0.3)
+        assert len(sandbox.requests) == before
+        await asyncio.gather(first, second)
+        assert now() - begun >= 0.95
+        assert (one.stats.throttled, two.stats.throttled) == (1, 0)
+    assert hub.announced == [(sandbox.endpoints.api, 1.0)]
+    assert not hub.queues
+
+
+@pytest.mark.slow
+async def test_6_7_a_process_that_starts_later_joins_the_cool_down(sandbox: Sandbox, hub: Hub) -> None:
+    user = next(iter(sandbox.organization.users))
+    hub.ends[sandbox.endpoints.api] = now() + 0.5
+    begun = now()
+    async with session_in(sandbox, Channel(hub)) as session:
+        await session.accounts.me()  # another host
+        assert now() - begun < 0.5
+        await session.users.get(user)
+        assert now() - begun >= 0.5
+
+
+async def test_6_7_refusals_of_one_moment_are_announced_once(
+    sandbox: Sandbox, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_jitter(monkeypatch)
+    user = next(iter(sandbox.organization.users))
+    channel = Channel(hub)
+    async with session_in(sandbox, channel) as session:
+        await session.users.get(user)
+        for limiter in link_of(channel)._limiters.values():
+            limiter._window._capacity = limiter._window.limit = 8
+        sandbox.faults.add(USER, status=429, retry_after=0.2, times=8)
+        hold = sandbox.faults.hold(USER)
+        calls = [asyncio.create_task(session.users.get(user)) for _ in range(8)]
+        await hold.arrived(8)
+        hold.release()
+        await asyncio.gather(*calls)
+        assert session.stats.throttled == 8
+    assert len(hub.announced) == 1
+
+
+async def test_sessions_of_one_channel_share_their_limiter(sandbox: Sandbox, hub: Hub) -> None:
+    channel = Channel(hub)
+    user = next(iter(sandbox.organization.users))
+    async with session_in(sandbox, channel) as one, session_in(sandbox, channel) as two:
+        hold = sandbox.faults.hold(USER)
+        calls = [asyncio.create_task(each.users.get(user)) for each in (one, two, one, two)]
+        await hold.arrived(1)
+        await asyncio.sleep(0.05)
+        assert hold.count == 1
+        assert one.stats.waiting == two.stats.waiting == 3
+        hold.release()
+        await asyncio.gather(*calls)
+        assert len(hub.queues) == 1
+        await one.aclose()
+        assert len(hub.queues) == 1
+    assert not hub.queues
+
+
+@pytest.mark.may_block
+def test_the_next_event_loop_begins_with_what_was_learnt(hub: Hub) -> None:
+    """As in a worker that runs `asyncio.run` for each task."""
+    channel, limits = Channel(hub), []
+
+    async def task() -> None:
+        async with Sandbox(port=0) as sandbox, session_in(sandbox, channel) as session:
+            (limiter,) = [each for each in link_of(channel)._limiters.values() if "127" in each.origin][:1]
+            limits.append(limiter.limit)
+            for _ in range(PROBE_AFTER_SUCCESSES):
+                limiter.not_refused()
+            learnt.append(limiter._window)
+            assert session.stats.waiting == 0
+
+    learnt: list[object] = []
+    asyncio.run(task())
+    asyncio.run(task())
+    assert limits[0] == 1
+    assert learnt[0].limit == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("broken", ["announce", "listen"])
+async def test_a_channel_that_fails_is_one_warning(
+    sandbox: Sandbox, hub: Hub, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    user = next(iter(sandbox.organization.users))
+    caplog.set_level(logging.WARNING, "ezeep_async.http")
+    if broken == "listen":
+        hub.broken = ConnectionError("no server")
+    async with session_in(sandbox, Channel(hub)) as session:
+        await session.users.get(user)
+        hub.broken = ConnectionError("no server")
+        sandbox.faults.add(USER, status=429, retry_after=0.05, times=2)
+        await session.users.get(user)
+        assert session.stats.throttled == 2
+    assert [record.message for record in caplog.records] == [
+        "cool-downs are not shared with other processes now: no server. Calls go on without that"
+    ]
+
+
+async def test_a_listener_that_was_lost_listens_again(
+    sandbox: Sandbox, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ezeep_async._http.shared_limits.FIRST_RETRY_S", 0.01)
+    channel = Channel(hub)
+    hub.broken = ConnectionError("no server")
+    async with session_in(sandbox, channel) as session:
+        await session.users.get(next(iter(sandbox.organization.users)))
+        hub.broken = None
+        await until(lambda: hub.queues)
+        hub.ends[sandbox.endpoints.api] = now() + 60
+        for queue in hub.queues:
+            queue.put_nowait({sandbox.endpoints.api: 60.0})
+        await until(lambda: link_of(channel)._ends)
+
+
+async def test_a_listener_that_is_cancelled_starts_again_with_the_next_session(
+    sandbox: Sandbox, hub: Hub
+) -> None:
+    channel = Channel(hub)
+    async with session_in(sandbox, channel) as one:
+        listener = link_of(channel)._listener
+        assert listener is not None
+        listener.cancel()
+        await asyncio.wait({listener})
+        async with session_in(sandbox, channel):
+            await until(lambda: hub.queues)
+        await one.accounts.me()
+    assert not hub.queues
+
+
+async def test_a_channel_that_does_not_respond_delays_the_first_call_only(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ezeep_async._http.shared_limits.JOIN_TIMEOUT_S", 0.05)
+
+    class Silent:
+        async def announce(self, host: str, seconds: float, /) -> None:
+            await asyncio.sleep(3600)
+
+        @contextlib.asynccontextmanager
+        async def listen(self) -> AsyncIterator[AsyncIterator[Mapping[str, float]]]:
+            await asyncio.sleep(3600)
+            yield received()
+
+    async def received() -> AsyncIterator[Mapping[str, float]]:
+        yield {}
+
+    async with session_in(sandbox, Silent()) as session:  # type: ignore[arg-type]
+        await asyncio.gather(*(session.accounts.me() for _ in range(5)))
+        assert session.stats.failed == 0
+
+
+async def test_6_1_a_cool_down_from_elsewhere_is_limited_by_max_retry_after(hub: Hub) -> None:
+    link = Link(Channel(hub), lambda: 0.0)
+    limiter = link._limiter("https://api", Settings(max_retry_after=5.0))
+    limiter.slow_down(1e9)
+    assert 4.9 < limiter._seconds_to_wait() <= 5.0
+
+
+async def test_a_cancelled_wait_for_the_channel_leaves_nothing(sandbox: Sandbox, hub: Hub) -> None:
+    channel = Channel(hub)
+    session = session_in(sandbox, channel)
+    call = asyncio.create_task(session.accounts.me())
+    await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.wait({call})
+    await session.aclose()
+    assert not hub.queues
+    assert session.stats.in_flight == session.stats.waiting == 0
+
+
+def test_something_else_is_no_channel() -> None:
+    for wrong in ("redis://localhost", Channel, object()):
+        with pytest.raises(ValueError, match="shared_pace must be a SharedPace"):
+            Settings(shared_pace=wrong)  # type: ignore[arg-type]

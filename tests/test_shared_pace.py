@@ -1,0 +1,184 @@
+"""`SharedPace` on a real Redis server: announcing, listening, restarts, forks, and what users pass to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.redis_servers import Server, redis
+from helpers.stub_servers import quick
+from helpers.support import sandbox_in_a_thread, until
+
+from ezeep_async import CoolDownChannel, EzeepSession, SharedPace, TokenStoreError, run_sync
+from ezeep_async.sandbox import Sandbox
+
+
+pytestmark = pytest.mark.slow
+
+API = "https://api2.ezeep.com"
+USER = "GET /printing/v1/users/{id}/"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server(shared: Server) -> Server:
+    shared.admin.flushall()
+    return shared
+
+
+def session_in(sandbox: Sandbox, pace: SharedPace) -> EzeepSession:
+    settings = quick(shared_pace=pace)
+    return EzeepSession(
+        sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints, settings=settings
+    )
+
+
+def connections(server: Server) -> int:
+    """Those of others than the test."""
+    return len(server.admin.client_list()) - 1
+
+
+async def test_listeners_hear_what_is_announced_and_what_is_in_force(server: Server) -> None:
+    pace = SharedPace(server.address)
+    assert isinstance(pace, CoolDownChannel)
+    async with pace.listen() as early:
+        assert await anext(early) == {}
+        await SharedPace(server.address).announce(API, 30.0)
+        assert await anext(early) == {API: 30.0}
+        async with SharedPace(server.address).listen() as late:
+            (found,) = (await anext(late)).items()
+            assert found[0] == API
+            assert 29 < found[1] <= 30.0
+    async with SharedPace(server.address, "another key").listen() as other:
+        assert await anext(other) == {}
+    assert 29_000 < server.admin.pttl("ezeep:cool-downs") <= 30_000
+    assert connections(server) == 0
+
+
+async def test_a_shorter_cool_down_does_not_end_a_longer_one(server: Server) -> None:
+    pace = SharedPace(server.address)
+    await pace.announce(API, 30.0)
+    await pace.announce(API, 1.0)
+    await pace.announce("https://account.ezeep.com", 5.0)
+    async with pace.listen() as heard:
+        left = await anext(heard)
+    assert left[API] > 29
+    assert 4 < left["https://account.ezeep.com"] <= 5
+
+
+@pytest.mark.may_block  # such a client reads the version of redis from the disk when it connects
+async def test_a_borrowed_client_is_not_closed(server: Server) -> None:
+    for decoded in (False, True):
+        client = redis.asyncio.Redis.from_url(server.address, decode_responses=decoded)
+        pace = SharedPace(client)
+        async with pace.listen() as heard:
+            assert await anext(heard) == {}
+            await pace.announce(API, 0.001)
+            assert await anext(heard) == {API: 0.001}
+        await client.ping()
+        await client.aclose()
+
+
+async def test_an_idle_connection_is_checked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ezeep_async.shared_pace.PING_AFTER_S", 0.05)
+    pace = SharedPace(server.address)
+    async with pace.listen() as heard:
+        await anext(heard)
+        next_one = asyncio.ensure_future(anext(heard))
+        await asyncio.sleep(0.3)
+        assert not next_one.done()
+        server.process.send_signal(signal.SIGSTOP)  # it does not respond, and no connection ends
+        try:
+            with pytest.raises((OSError, redis.RedisError)):
+                await asyncio.wait_for(next_one, 10)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+
+
+async def test_no_request_waits_for_redis_and_idle_sessions_keep_one_connection(
+    sandbox: Sandbox, server: Server
+) -> None:
+    pace = SharedPace(server.address)
+    async with session_in(sandbox, pace) as one, session_in(sandbox, pace) as two:
+        await one.accounts.me()
+        await until(lambda: connections(server) <= 2)
+        before = server.admin.info("commandstats")
+        for _ in range(50):
+            await one.accounts.me()
+            await two.accounts.me()
+        after = server.admin.info("commandstats")
+        ours = {"cmdstat_eval", "cmdstat_publish", "cmdstat_subscribe", "cmdstat_get"}
+        assert {name: after.get(name) for name in ours} == {name: before.get(name) for name in ours}
+    await until(lambda: connections(server) == 0)
+
+
+async def test_a_restart_of_the_server_is_one_warning_and_sharing_resumes(
+    sandbox: Sandbox, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "ezeep_async.http")
+    user = next(iter(sandbox.organization.users))
+    mine, other = SharedPace(server.address), SharedPace(server.address)
+    async with session_in(sandbox, mine) as one, session_in(sandbox, other) as two:
+        await asyncio.gather(one.users.get(user), two.users.get(user))
+        await asyncio.to_thread(server.stop)
+        sandbox.faults.add(USER, status=429, retry_after=0.1)
+        await one.users.get(user)  # goes on as without Redis
+        await until(lambda: len(caplog.records) == 2)
+        await asyncio.to_thread(server.start)
+        server.admin = redis.Redis(port=server.port)
+        await until(lambda: server.admin.pubsub_numsub("ezeep:cool-downs")[0][1] == 2)
+        sandbox.faults.add(USER, status=429, retry_after=1)
+        first = asyncio.create_task(one.users.get(user))
+        await until(lambda: server.admin.exists("ezeep:cool-downs"))
+        await asyncio.sleep(0.05)
+        await asyncio.gather(first, two.users.get(user))
+        assert two.stats.throttled == 0
+    assert len(caplog.records) == 2  # one of each `SharedPace`
+    assert all(record.message.startswith("cool-downs are not shared") for record in caplog.records)
+
+
+@pytest.mark.may_block
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_5_3_a_forked_child_has_a_connection_of_its_own(server: Server, tmp_path: Path) -> None:
+    with (
+        sandbox_in_a_thread() as sandbox,
+        run_sync(session_in(sandbox, SharedPace(server.address))) as session,
+    ):
+        session.accounts.me()
+        assert server.admin.pubsub_numsub("ezeep:cool-downs")[0][1] == 1
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                session.accounts.me()
+                listeners = redis.Redis(port=server.port).pubsub_numsub("ezeep:cool-downs")[0][1]
+                session.close()
+                code = 0 if listeners == 2 else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        session.accounts.me()
+        assert server.admin.pubsub_numsub("ezeep:cool-downs")[0][1] == 1
+    assert server.admin.pubsub_numsub("ezeep:cool-downs")[0][1] == 0
+
+
+def test_what_cannot_be_used_is_refused() -> None:
+    with pytest.raises(TypeError, match="key must be a str"):
+        SharedPace("redis://localhost", 5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="server must be"):
+        SharedPace(5)  # type: ignore[arg-type]
+    with pytest.raises(TokenStoreError, match="not valid"):
+        SharedPace("http://localhost")
+    assert "secret" not in repr(SharedPace("redis://:secret@localhost/0"))
