@@ -14,16 +14,16 @@ from helpers.example_servers import EXAMPLES, Server, environment, serving
 from helpers.support import sandbox_in_a_thread, until
 from yarl import URL
 
-from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(60)]
 
-GUNICORN = ["-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "2", "--no-control-socket"]
+GUNICORN = ["-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket"]
 FLASK = {
-    "sync": [],
+    "sync": ["--workers", "2"],
     "gthread": ["-k", "gthread", "--threads", "4"],
-    "preload": ["--preload"],
+    "preload": ["--preload", "--workers", "2"],
     "gevent": ["-k", "gevent"],
 }
 SERVERS = {
@@ -161,6 +161,7 @@ async def test_an_application(kind: str, tmp_path: Path) -> None:
                 async with aiohttp.ClientSession(server.url, cookie_jar=jar) as browser:
                     await step(site, browser)
             server.stop()
-        if folder == "django_app":
-            user = next(iter(sandbox.organization.users))
+        if kind == "django-wsgi":
+            people = sandbox.organization.people.items()
+            user = next(key for key, person in people if person.email == SANDBOX_ADMIN)
             assert "members" in manage(f"ezeep_groups {user}", sandbox, places)
