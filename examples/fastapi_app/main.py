@@ -84,6 +84,7 @@ async def callback(request: Request) -> Response:
     async with EzeepSession(ezeep_app, tokens=tokens, endpoints=Endpoints.from_env()) as session:
         user = str((await session.accounts.me()).id)
     await logins.adopt(user, tokens)
+    request.session.clear()  # what was set before the login may be of an attacker
     request.session["user"] = user
     response = RedirectResponse("/groups", 303)
     response.delete_cookie("ezeep_login", **COOKIE)

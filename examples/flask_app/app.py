@@ -72,6 +72,7 @@ def callback() -> Redirect:
     with run_sync(EzeepSession(ezeep_app, tokens=tokens, endpoints=Endpoints.from_env())) as ezeep:
         user = str(ezeep.accounts.me().id)
     logins.adopt(user, tokens)
+    session.clear()  # what was set before the login may be of an attacker
     session["user"] = user
     response = redirect("/groups", 303)
     response.delete_cookie("ezeep_login", path="/callback")

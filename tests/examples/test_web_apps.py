@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,10 @@ SERVERS = {
     "django-asgi": ("django_app", ["-m", "uvicorn", "--port", "{port}", "asgi:application"], "/async"),
     **{f"flask-{name}": ("flask_app", [*GUNICORN, *options, "app:app"], "") for name, options in FLASK.items()},
 }  # fmt: skip
+# Not imported here: it changes what a fork does.
+GEVENT = pytest.mark.skipif(
+    importlib.util.find_spec("gevent") is None, reason="the dependency group examples is not installed"
+)
 
 
 @attrs.define
@@ -142,7 +147,9 @@ STEPS = (
 )
 
 
-@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=GEVENT) if kind == "flask-gevent" else kind for kind in SERVERS]
+)
 async def test_an_application(kind: str, tmp_path: Path) -> None:
     """One server for all steps: a start takes a second."""
     folder, command, prefix = SERVERS[kind]

@@ -38,6 +38,7 @@ def callback(request: HttpRequest) -> HttpResponse:
     with run_sync(EzeepSession(ezeep_app, tokens=tokens, endpoints=Endpoints.from_env())) as ezeep:
         user = str(ezeep.accounts.me().id)
     logins.adopt(user, tokens)
+    request.session.flush()  # what was set before the login may be of an attacker
     request.session["user"] = user
     response = redirect("/groups")
     response.delete_cookie("ezeep_login", path="/callback")
