@@ -44,7 +44,7 @@ class SharedPace:
     """Share the cool-downs after 429 responses between processes and hosts: `Settings(shared_pace=SharedPace(...))`.
 
     A 429 that one process gets stops the requests of all of them to that host until `Retry-After` is over. After that
-    each process begins with one request, at a slightly different time, and allows one more for each that succeeds.
+    each process begins with one request, at a slightly different time, and allows one more when all under way succeeded.
     While the server refuses nothing, no request waits for Redis: one connection of each process receives what others
     announce. The cool-down is measured by the clock of the Redis server.
 

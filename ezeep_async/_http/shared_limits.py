@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from yarl import URL
 
-from ezeep_async._http.limiter import PROBE_AFTER_COOL_DOWNS, Limiter, Window
+from ezeep_async._http.limiter import PROBE_AFTER_COOL_DOWNS, PROBE_AFTER_SUCCESSES, Limiter, Window
 from ezeep_async._runtime import forks
 from ezeep_async._wire.requests import Host
 from ezeep_async.settings import CoolDownChannel, Settings
@@ -33,41 +33,57 @@ SAME_COOL_DOWN = 0.1
 class SharedWindow(Window):
     """The number of requests that one of several processes may have under way at once.
 
-    It begins with one request, and so does the time after each cool-down: a server that still refuses then refuses
-    one request of each process. Below the capacity each success allows one more. Beyond it, one more is tried after
-    `PROBE_AFTER_SUCCESSES` successes, and the limit never doubles: other processes try more at the same time.
+    It begins with one request, and allows one more after each full window of successes. So at most one request of each
+    process is more than the server has just accepted, and so is refused in vain. The first cool-down sets the capacity
+    to what had succeeded. From then on the window begins with one request after each cool-down, grows to the capacity in
+    the same way, and tries one more after `PROBE_AFTER_SUCCESSES` successes.
     """
 
     def __init__(self, highest: int, rng: Callable[[], float] = random.random) -> None:
         super().__init__(highest)
-        self._capacity = self._before = self.limit = 1
-        """`_before` is the capacity at the begin of the last cool-down."""
+        self.limit = self._proven = 1
+        """`_proven` is the last limit with which a full window succeeded."""
+        self._before = highest
+        """The capacity before the last cool-down."""
         self.random = rng
         self.cool_until = 0.0
         """Loop time at which the last cool-down ends."""
 
-    def not_refused(self) -> bool:
-        """Count a request that was not throttled. Returns whether the limit was raised."""
-        raised = super().not_refused()
-        self._doubling = False
-        return raised
+    def not_refused(self, is_full: bool = True) -> bool:
+        """Count a request that was not throttled, while the window `is_full`. Returns whether the limit was raised."""
+        if not is_full or self.limit >= self._highest:
+            return False
+        self._successes += 1
+        if self._successes < self.limit:
+            return False
+        self._proven = self.limit
+        if self.limit >= self._capacity and (
+            self._successes < PROBE_AFTER_SUCCESSES
+            or asyncio.get_running_loop().time() < self._no_probe_before
+        ):
+            return False
+        self.limit, self._successes = self.limit + 1, 0
+        self._capacity = max(self._capacity, self.limit)
+        return True
 
     def throttled(self, now: float, started: float, active: int, cool_down: float) -> None:
         """Count a 429 to a request of this process that started at `started`."""
         if started >= self._refused_at:
             self.slowed(now, active, cool_down)
         self._accepted -= 1
-        # If all were refused, the server limits the rate and not the concurrency.
-        accepted = self._accepted if self._accepted > 0 else max(1, self._before // 2)
-        self._capacity = min(self._before, accepted)
+        # Half of it at least: a server that limits the rate refuses everything for a while.
+        self._capacity = max(1, self._before // 2, min(self._before, self._accepted))
 
     def slowed(self, now: float, active: int, cool_down: float) -> None:
         """Begin again with one request after a cool-down. `active` counts the requests under way."""
         # Not all processes probe at the same moment.
         caution = PROBE_AFTER_COOL_DOWNS * cool_down * (1.0 + self.random())
         self._no_probe_before = max(self._no_probe_before, now + caution)
+        is_first = not self._refused_at
+        if is_first or self.limit >= self._capacity:
+            self._capacity = self._proven
         self._refused_at, self._accepted, self._before = now, active, self._capacity
-        self._successes, self.limit = 0, 1
+        self._successes, self.limit, self._proven = 0, 1, 1
 
 
 class SharedLimiter(Limiter):
@@ -94,8 +110,11 @@ class SharedLimiter(Limiter):
     def not_refused(self) -> None:
         """Count a request that was not throttled."""
         # Not during a cool-down: a request that was sent before it proves nothing about the time after it.
-        if asyncio.get_running_loop().time() >= self._shared_window.cool_until:
-            super().not_refused()
+        window = self._shared_window
+        if asyncio.get_running_loop().time() >= window.cool_until and window.not_refused(
+            self.active >= window.limit
+        ):
+            self._dispatch()
 
     def throttled(self, cool_down: float, started: float) -> None:
         """Count a 429, and announce the cool-down to the other processes."""

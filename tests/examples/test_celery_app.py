@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.celery_workers import Worker, celery, environment, worker
+from helpers.celery_workers import Client, Worker, client, environment, worker
 from helpers.redis_servers import Server
 from helpers.support import put, sandbox_in_a_thread
 
@@ -43,37 +43,34 @@ def running(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox, redis: S
 
 
 @pytest.fixture
-def app(redis: Server, running: Worker) -> Iterator[celery.Celery]:
-    with celery.Celery(broker=redis.address, backend=redis.address, set_as_current=False) as client:
-        yield client
+def app(redis: Server, running: Worker) -> Iterator[Client]:
+    with client(redis) as sending:
+        yield sending
 
 
-def test_members_are_added_and_refusals_are_retried(sandbox: Sandbox, app: celery.Celery) -> None:
+def test_members_are_added_and_refusals_are_retried(sandbox: Sandbox, app: Client) -> None:
     user, group = next(iter(sandbox.organization.users)), next(iter(sandbox.organization.groups))
     sandbox.organization.users[user].groups.clear()
     sandbox.faults.add(PATCH, status=429, retry_after=0.05, times=3)
-    sent = app.send_task("printing.add_to_groups", [str(user), str(group)])
-    assert sent.get(timeout=20) == [str(group)]
+    assert app.run("printing.add_to_groups", str(user), str(group)) == [str(group)]
     assert sandbox.organization.users[user].groups == {group}
 
 
-def test_a_task_with_an_error_that_stays_fails(app: celery.Celery) -> None:
+def test_a_task_with_an_error_that_stays_fails(app: Client) -> None:
     nobody = "11111111-2222-4333-8444-555555555555"
-    sent = app.send_task("printing.add_to_groups", [nobody, nobody])
-    with pytest.raises(Exception, match="404"):
-        sent.get(timeout=20)
+    with pytest.raises(AssertionError, match="404"):
+        app.run("printing.add_to_groups", nobody, nobody)
 
 
-def test_a_document_is_printed_once(sandbox: Sandbox, app: celery.Celery, tmp_path: Path) -> None:
+def test_a_document_is_printed_once(sandbox: Sandbox, app: Client, tmp_path: Path) -> None:
     document = tmp_path / "invoice.pdf"
     document.write_bytes(b"%PDF-1.4 a page")
     sandbox.faults.add(PRINT, status=429, retry_after=0.05)
-    sent = app.send_task("printing.print_document", ["Front desk laser", str(document)])
-    sent.get(timeout=20)
+    app.run("printing.print_document", "Front desk laser", str(document))
     assert [job.content for job in sandbox.printed] == [b"%PDF-1.4 a page"]
 
 
-def test_the_worker_stops_without_errors(running: Worker, app: celery.Celery) -> None:
+def test_the_worker_stops_without_errors(running: Worker, app: Client) -> None:
     """Its sessions are closed: Python reports each one that is not."""
     running.stop()
     assert "ResourceWarning" not in running.log

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -36,6 +38,39 @@ def environment(sandbox: Sandbox, redis: Server, **more: str) -> dict[str, str]:
         "EZEEP_PRINT_URL": sandbox.endpoints.print,
         **more,
     }
+
+
+@attrs.define
+class Client:
+    """Sends tasks, as a web app does."""
+
+    app: celery.Celery
+    redis: Server
+
+    def send(self, task: str, *arguments: str) -> str:
+        """Returns the id of the task."""
+        return self.app.send_task(task, arguments).id
+
+    def result(self, task_id: str, seconds: float = 60.0) -> Any:
+        """The result of a task, or an AssertionError with that of the task. Read from Redis, where the worker stores it."""
+        end = time.monotonic() + seconds
+        while (stored := self.redis.admin.get(f"celery-task-meta-{task_id}")) is None or (
+            found := json.loads(stored)
+        )["status"] not in {"SUCCESS", "FAILURE"}:
+            assert time.monotonic() < end, "the task did not end"
+            time.sleep(0.01)
+        assert found["status"] == "SUCCESS", found["result"]
+        return found["result"]
+
+    def run(self, task: str, *arguments: str) -> Any:
+        """Send a task, and wait for its result."""
+        return self.result(self.send(task, *arguments))
+
+
+@contextlib.contextmanager
+def client(redis: Server) -> Iterator[Client]:
+    with celery.Celery(broker=redis.address, set_as_current=False) as app:
+        yield Client(app, redis)
 
 
 @attrs.define
@@ -74,6 +109,7 @@ def worker(
     """`celery -A module worker` in `examples/folder`, ready for tasks."""
     log_file = Path(env["WORKER_LOG"])
     command = [sys.executable, "-m", "celery", "-A", module, "worker", "-c", str(processes), *options]
+    command.append("--without-mingle")
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [*command, "--loglevel", "INFO"], cwd=EXAMPLES / folder, env=env, stdout=log, stderr=log,

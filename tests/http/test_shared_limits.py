@@ -11,7 +11,7 @@ import pytest
 from helpers.stub_servers import no_jitter, quick
 from helpers.support import until
 
-from ezeep_async import EzeepSession, Settings
+from ezeep_async import EzeepSession, MemoryTokenStore, SessionPool, Settings
 from ezeep_async._http.limiter import PROBE_AFTER_SUCCESSES
 from ezeep_async._http.shared_limits import Link, SharedWindow, link_of
 from ezeep_async.sandbox import Sandbox
@@ -79,46 +79,74 @@ def hub() -> Hub:
 # --- the window ---------------------------------------------------------------------------------------------------
 
 
-async def test_6_7_a_window_begins_with_one_and_grows_by_single_requests() -> None:
-    window = SharedWindow(4)
-    limits = []
-    for _ in range(3):
-        for _ in range(PROBE_AFTER_SUCCESSES - 1):
-            window.not_refused()
+def succeed(window: SharedWindow, times: int) -> None:
+    for _ in range(times):
+        window.not_refused()
+
+
+async def test_6_7_a_window_begins_with_one_and_grows_by_one_with_each_window_of_successes() -> None:
+    window = SharedWindow(5)
+    limits = [window.limit]
+    for successes in (1, 2, 3, 4):
+        succeed(window, successes - 1)
+        assert window.limit == limits[-1]
+        succeed(window, 1)
         limits.append(window.limit)
-        assert window.not_refused()
-    assert [*limits, window.limit] == [1, 2, 3, 4]
+    succeed(window, 100)
+    assert [*limits, window.limit] == [1, 2, 3, 4, 5, 5]
 
 
-async def test_6_7_after_a_cool_down_a_window_returns_to_what_was_accepted() -> None:
+async def test_6_7_a_window_that_is_not_used_does_not_grow() -> None:
+    window = SharedWindow(32)
+    for _ in range(100):
+        window.not_refused(is_full=False)
+    assert window.limit == 1
+
+
+async def test_6_7_after_a_refusal_a_window_returns_to_what_succeeded() -> None:
+    """And not beyond it, until some time has passed."""
     window = SharedWindow(32, lambda: 0.0)
-    window._capacity = window.limit = 8
+    succeed(window, sum(range(1, 8)))
+    assert window.limit == 8
     window.throttled(now(), now(), active=8, cool_down=1.0)
-    window.throttled(now(), now() - 5, active=8, cool_down=1.0)  # under way at the same time
     assert window.limit == 1
-    for _ in range(100):
-        window.not_refused()
-    assert window.limit == 6
+    succeed(window, 1000)
+    assert window.limit == 7
 
 
-async def test_6_7_the_cool_down_of_another_process_does_not_lower_the_capacity() -> None:
+async def test_6_7_after_the_cool_down_of_another_process_too() -> None:
+    """The request that was one more may be the one that made the server refuse."""
     window = SharedWindow(32, lambda: 0.0)
-    window._capacity = window.limit = 8
+    succeed(window, sum(range(1, 8)))
     window.slowed(now(), 8, 1.0)
-    assert window.limit == 1
-    for _ in range(100):
-        window.not_refused()
+    succeed(window, 1000)
+    assert window.limit == 7
+    window.slowed(now(), 7, 1.0)
+    succeed(window, 3)
+    window.slowed(now(), 2, 1.0)  # on the way back: nothing new is known
+    succeed(window, 1000)
+    assert window.limit == 7
+
+
+async def test_6_7_later_one_more_is_tried() -> None:
+    window = SharedWindow(32, lambda: 0.0)
+    succeed(window, sum(range(1, 8)))
+    window.slowed(now(), 8, 0.0)
+    succeed(window, sum(range(1, 7)))
+    assert window.limit == 7
+    succeed(window, PROBE_AFTER_SUCCESSES - 1)
+    assert window.limit == 7
+    succeed(window, 1)
     assert window.limit == 8
 
 
 async def test_6_7_a_window_whose_requests_were_all_refused_is_halved() -> None:
     window = SharedWindow(32, lambda: 0.0)
-    window._capacity = window.limit = 8
+    succeed(window, sum(range(1, 9)))
     started = now()
-    for active in range(8, 0, -1):
+    for active in range(9, 0, -1):
         window.throttled(started + 1, started, active, 1.0)
-    for _ in range(100):
-        window.not_refused()
+    succeed(window, 1000)
     assert window.limit == 4
 
 
@@ -168,7 +196,7 @@ async def test_6_7_refusals_of_one_moment_are_announced_once(
     async with session_in(sandbox, channel) as session:
         await session.users.get(user)
         for limiter in link_of(channel)._limiters.values():
-            limiter._window._capacity = limiter._window.limit = 8
+            limiter._window.limit = 8
         sandbox.faults.add(USER, status=429, retry_after=0.2, times=8)
         hold = sandbox.faults.hold(USER)
         calls = [asyncio.create_task(session.users.get(user)) for _ in range(8)]
@@ -197,25 +225,51 @@ async def test_sessions_of_one_channel_share_their_limiter(sandbox: Sandbox, hub
     assert not hub.queues
 
 
+async def test_the_sessions_of_a_pool_follow_it_too(
+    sandbox: Sandbox, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_jitter(monkeypatch)
+    user, me = next(iter(sandbox.organization.users)), sandbox.tokens()
+    pool = SessionPool(
+        sandbox.oauth_app,
+        lambda _: MemoryTokenStore(me),
+        endpoints=sandbox.endpoints,
+        settings=quick(shared_pace=Channel(hub)),
+        max_open=1,
+    )
+    async with pool:
+        for key in ("one", "two"):
+            async with pool.session(key) as session:
+                hold = sandbox.faults.hold(USER)
+                calls = [asyncio.create_task(session.users.get(user)) for _ in range(3)]
+                await hold.arrived(1)
+                assert (pool.stats.in_flight, pool.stats.waiting) == (1, 2)
+                hold.release()
+                await asyncio.gather(*calls)
+                for limiter in link_of(pool._sessions.blueprint.settings.shared_pace)._limiters.values():
+                    limiter._window.limit = 1
+        sandbox.faults.add(USER, status=429, retry_after=0.05)
+        async with pool.session("three") as session:
+            await session.users.get(user)
+    assert len(hub.announced) == 1
+    assert not hub.queues
+
+
 @pytest.mark.may_block
 def test_the_next_event_loop_begins_with_what_was_learnt(hub: Hub) -> None:
     """As in a worker that runs `asyncio.run` for each task."""
     channel, limits = Channel(hub), []
 
     async def task() -> None:
-        async with Sandbox(port=0) as sandbox, session_in(sandbox, channel) as session:
-            (limiter,) = [each for each in link_of(channel)._limiters.values() if "127" in each.origin][:1]
-            limits.append(limiter.limit)
-            for _ in range(PROBE_AFTER_SUCCESSES):
-                limiter.not_refused()
-            learnt.append(limiter._window)
-            assert session.stats.waiting == 0
+        limiter = link_of(channel)._limiter("https://api2.ezeep.com", Settings())
+        limits.append(limiter.limit)
+        await limiter.acquire()
+        limiter.not_refused()
+        limiter.release()
 
-    learnt: list[object] = []
-    asyncio.run(task())
-    asyncio.run(task())
-    assert limits[0] == 1
-    assert learnt[0].limit == 2  # type: ignore[attr-defined]
+    for _ in range(2):
+        asyncio.run(task())
+    assert limits == [1, 2]
 
 
 @pytest.mark.parametrize("broken", ["announce", "listen"])
