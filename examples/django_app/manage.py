@@ -3,7 +3,7 @@
 pip install 'ezeep_async[sql,web]' aiosqlite django gunicorn uvicorn
 python manage.py migrate
 gunicorn --workers 2 wsgi:application               # the views of printing/views.py
-uvicorn asgi:application                            # these, and those of printing/async_views.py
+uvicorn --no-access-log asgi:application            # these, and those of printing/async_views.py
 python manage.py ezeep_groups USER_ID
 
 Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, TOKEN_KEY

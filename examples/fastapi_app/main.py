@@ -1,7 +1,7 @@
 """FastAPI: people log in with ezeep, see the groups of their organization, add members, and print.
 
 pip install 'ezeep_async[sql,web]' aiosqlite fastapi itsdangerous python-multipart uvicorn
-uvicorn main:app
+uvicorn --no-access-log main:app                    # the address of /callback has a code
 
 Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, TOKEN_KEY
 (cryptography.fernet.Fernet.generate_key()), DATABASE_URL.

@@ -7,7 +7,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from helpers.celery_workers import celery, environment, worker
+from helpers.celery_workers import client, environment, worker
 from helpers.redis_servers import Server
 from helpers.support import put, sandbox_in_a_thread
 
@@ -40,19 +40,15 @@ def test_tasks_run_while_another_one_waits(tmp_path: Path) -> None:
             env = environment(sandbox, server, WORKER_LOG=str(tmp_path / "log"))
             with (
                 worker("celery_app", "printing", env, "-P", "gevent", processes=20) as running,
-                celery.Celery(broker=server.address, backend=server.address, set_as_current=False) as app,
+                client(server) as app,
             ):
-
-                def send(user: object) -> celery.result.AsyncResult:
-                    return app.send_task("printing.add_to_groups", [str(user), str(group)])
-
-                waiting = send(first)
+                waiting = app.send("printing.add_to_groups", str(first), str(group))
                 asyncio.run(asyncio.wait_for(hold.arrived(), 20))
-                done = [sent.get(timeout=20) for sent in [send(user) for user in others]]
-                assert done == [[str(group)]] * len(others)
-                assert not waiting.ready()
+                sent = [app.send("printing.add_to_groups", str(user), str(group)) for user in others]
+                assert [app.result(task) for task in sent] == [[str(group)]] * len(others)
+                assert server.admin.get(f"celery-task-meta-{waiting}") is None
                 hold.release()
-                assert waiting.get(timeout=20) == [str(group)]
+                assert app.result(waiting) == [str(group)]
                 running.stop()
                 assert "Traceback" not in running.log
                 assert running.errors() == []

@@ -21,6 +21,7 @@ from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(60)]
 
 GUNICORN = ["-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket"]
+UVICORN = ["-m", "uvicorn", "--port", "{port}", "--no-access-log"]
 FLASK = {
     "sync": ["--workers", "2"],
     "gthread": ["-k", "gthread", "--threads", "4"],
@@ -28,9 +29,9 @@ FLASK = {
     "gevent": ["-k", "gevent"],
 }
 SERVERS = {
-    "fastapi": ("fastapi_app", ["-m", "uvicorn", "--port", "{port}", "main:app"], ""),
+    "fastapi": ("fastapi_app", [*UVICORN, "main:app"], ""),
     "django-wsgi": ("django_app", [*GUNICORN, "wsgi:application"], ""),
-    "django-asgi": ("django_app", ["-m", "uvicorn", "--port", "{port}", "asgi:application"], "/async"),
+    "django-asgi": ("django_app", [*UVICORN, "asgi:application"], "/async"),
     **{f"flask-{name}": ("flask_app", [*GUNICORN, *options, "app:app"], "") for name, options in FLASK.items()},
 }  # fmt: skip
 # Not imported here: it changes what a fork does.
