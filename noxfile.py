@@ -20,7 +20,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 WRONG = "wrong_calls.py"
-EVERYTHING = ".[cli,redis,keyring,otel,yaml,fast]"
+EVERYTHING = ".[cli,redis,keyring,otel,yaml,sql,web,fast]"
 
 
 def _group(name: str) -> list[str]:
@@ -36,7 +36,7 @@ WORKERS = ["-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "worksteal"]
 @nox.session
 def tests(session: nox.Session) -> None:
     """The whole test suite on the built package, in several processes. `tests-3.12` runs it on Python 3.12."""
-    session.install(EVERYTHING, *_group("tests"))
+    session.install(EVERYTHING, *_group("tests"), *_group("examples"))
     session.run("python", "-m", "pytest", *WORKERS, *session.posargs, env=INSTALLED)
 
 
@@ -58,7 +58,7 @@ for version in nox.project.python_versions(PYPROJECT):
 @nox.session
 def coverage(session: nox.Session) -> None:
     """The same with branch coverage, in one process: apart, because it takes twice the time."""
-    session.install(EVERYTHING, *_group("tests"))
+    session.install(EVERYTHING, *_group("tests"), *_group("examples"))
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs, env=INSTALLED)
     session.run("coverage", "combine", "--quiet")
@@ -170,7 +170,7 @@ def typing(session: nox.Session) -> None:
         session.install(*_group("typing"))
         # The interpreter's own name for the package: extras cannot be asked of a bare path on every installer.
         session.install(
-            "--force-reinstall", f"ezeep_async[cli,redis,keyring,otel,yaml,fast] @ {wheel.as_uri()}"
+            "--force-reinstall", f"ezeep_async[cli,redis,keyring,otel,yaml,sql,web,fast] @ {wheel.as_uri()}"
         )
         session.run("mypy", "ezeep_async", "noxfile.py")
         session.run("pyright", "ezeep_async", "noxfile.py")

@@ -302,15 +302,15 @@ def test_the_sandbox_needs_no_cattrs() -> None:
 
 
 def test_only_the_portal_knows_about_threads() -> None:
-    """`portal.py` is the only module that makes loops, and starts threads; but for those in which stores block,
-    which must not be those of the loop's executor: its workers may all be waiting for the session.
+    """`portal.py` is the only module that makes loops, and starts threads, under gevent by `greenlets.py`; but for those
+    in which stores block, which must not be those of the loop's executor: its workers may all be waiting for the session.
     """
     wrong = [
         where
         for path in FILES
         # The contract tests a store's lock between processes.
         if part_of(module_of(path)) not in {"blocking", "cli"}
-        and module_of(path) not in {"testing.store_checks", "testing.store_contract"}
+        and module_of(path) not in {"testing.store_checks", "testing.store_contract", "_runtime.greenlets"}
         for name, where in outside(path)
         if is_from(name, "concurrent", "anyio.from_thread", "multiprocessing")
     ]
@@ -325,7 +325,7 @@ def test_only_the_portal_knows_about_threads() -> None:
                         "asyncio.Runner",
                         "asyncio.new_event_loop",
                     }:
-                        if (module_of(path), name) != ("auth.stores.threads", "threading.Thread"):
+                        if (module_of(path), name) != ("_runtime.greenlets", "threading.Thread"):
                             wrong.append(f"{path.name}:{node.lineno}: {name}")
     assert wrong == []
 

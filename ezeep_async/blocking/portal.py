@@ -24,6 +24,7 @@ import attrs
 
 from ezeep_async._runtime import forks, own_loops
 from ezeep_async._runtime.contained_tasks import ContainedTask
+from ezeep_async._runtime.greenlets import gevent_loop, monkey_patched_by, new_thread
 from ezeep_async._runtime.running_time import RunningLimit, wait_in_thread
 from ezeep_async.errors import BlockingCallError, SessionClosed
 
@@ -41,6 +42,8 @@ PARK_S = 5.0
 """Time that a daemon thread is held when it makes a call during the exit of the interpreter."""
 WAIT_SLICE_S = 0.1 if sys.platform == "win32" else -1
 """Longest single wait. On Windows, Ctrl-C does not interrupt a wait."""
+GEVENT_WAIT_SLICE_S = 5.0
+"""The same under gevent, which does not know of threads outside of it: a wait without a timer may raise `LoopExit`."""
 
 
 @attrs.define(eq=False)
@@ -54,10 +57,10 @@ class Call(Generic[T]):
     portal: Portal
     name: str
     func: Callable[[], Awaitable[T]]
+    done: threading.Lock = attrs.field(factory=threading.Lock)
     task: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     result: T = attrs.field(init=False)
     error: BaseException | None = attrs.field(default=None, init=False)
-    done: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     # In the calling thread
 
@@ -148,9 +151,9 @@ class Portal:
         self._exit_timeout: float | None = None
         # Not anyio's `start_blocking_portal`: after Ctrl-C during its start it joins a thread that never ends, and it
         # does not expose the thread, which `usable` needs. In a context of its own, not that of the first caller.
-        self._thread = threading.Thread(
-            target=Context().run, args=(self._main,), name="ezeep-portal", daemon=True
-        )
+        main = partial(Context().run, self._main)
+        self._thread = new_thread(main, "ezeep-portal", daemon=True)
+        self.wait_slice = WAIT_SLICE_S if isinstance(self._thread, threading.Thread) else GEVENT_WAIT_SLICE_S
 
     def disown(self) -> None:
         """In a forked child: leave the portal to the parent process."""
@@ -180,7 +183,7 @@ class Portal:
     @property
     def runs_here(self) -> bool:
         """Whether this thread is the portal's thread."""
-        return threading.current_thread() is self._thread
+        return threading.get_ident() == self._thread.ident
 
     def run(
         self, expression: str, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
@@ -199,10 +202,11 @@ class Portal:
         After Ctrl-C, or any exception of a signal handler, waits `cleanup` seconds for the coroutine to end.
         """
         self.check_running()
-        call = Call(self, name, func)
+        # The lock as it is now: gevent may have replaced it after the import of this module.
+        call = Call(self, name, func, threading.Lock())
         try:
             call.submit()
-            while not call.done.acquire(timeout=WAIT_SLICE_S):
+            while not call.done.acquire(timeout=self.wait_slice):
                 pass
         except BaseException as interruption:
             stopped_with = call.stop(cleanup)  # a second Ctrl-C ends this wait
@@ -290,6 +294,8 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
     libuv joins its threads at the exit of a forked child, where they do not exist, and crashes (libuv/libuv#4443).
     """
+    if monkey_patched_by() == "gevent":
+        return gevent_loop()
     loop = asyncio.new_event_loop()
     if isinstance(loop, asyncio.BaseEventLoop) or not hasattr(os, "fork"):
         return loop
@@ -324,6 +330,11 @@ def current() -> Portal:
     with _lock:
         portal = _current
         if portal is None or not portal.usable:
+            if monkey_patched_by() == "eventlet":
+                raise BlockingCallError(
+                    "blocking calls do not work in a process whose threads eventlet has replaced: use threads (gunicorn "
+                    "-k gthread, celery -P threads) or gevent, whose locks work between threads"
+                )
             # Assigned before it starts: a portal whose start was interrupted by Ctrl-C remains reachable.
             portal = _current = Portal()
             portal.start()

@@ -333,7 +333,7 @@ class BlockingSession(Blocking):
     Note:
         Every call blocks until its result is there. In addition to the errors that `EzeepSession` lists, it can raise:
 
-        - `BlockingCallError`: the thread runs an event loop, and is not in a cell of a notebook.
+        - `BlockingCallError`: the thread runs an event loop, and is not in a cell of a notebook; or eventlet is in use.
         - `SessionClosed`: this session is closed, or the interpreter is exiting.
         - `RuntimeError`: the async session is open on another event loop.
         - `KeyboardInterrupt`: after Ctrl-C the call is cancelled and has up to 40 seconds to clean up, so that a token

@@ -256,7 +256,8 @@ class SessionClosed(EzeepError):
 class BlockingCallError(EzeepError, RuntimeError):
     """A blocking call was made on a thread that runs an event loop, and would have stopped that loop.
 
-    Also a `RuntimeError`. Await the method of an `EzeepSession` there.
+    Also a `RuntimeError`. Await the method of an `EzeepSession` there. In a process whose threads eventlet has replaced, every
+    blocking call raises it.
     """
 
 

@@ -146,7 +146,10 @@ async def _(answer, asyncio, portal):
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("marimo") is None, reason="marimo is not installed")
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("marimo") is None, reason="the dependency group examples is not installed"
+)
 @pytest.mark.timeout(60)
 def test_5_1_marimo(tmp_path: Path) -> None:
     (tmp_path / "notebook.py").write_text(NOTEBOOK)

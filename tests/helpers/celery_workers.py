@@ -103,20 +103,13 @@ class Worker:
 
 
 @contextlib.contextmanager
-def worker(folder: Path, module: str, env: dict[str, str], *, processes: int = 2) -> Iterator[Worker]:
+def worker(
+    folder: Path, module: str, env: dict[str, str], *options: str, processes: int = 2
+) -> Iterator[Worker]:
     """`celery -A module worker` in `examples/folder`, ready for tasks."""
     log_file = Path(env["WORKER_LOG"])
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        module,
-        "worker",
-        "-c",
-        str(processes),
-        "--without-mingle",
-    ]
+    command = [sys.executable, "-m", "celery", "-A", module, "worker", "-c", str(processes), *options]
+    command.append("--without-mingle")
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [*command, "--loglevel", "INFO"], cwd=EXAMPLES / folder, env=env, stdout=log, stderr=log,

@@ -1,0 +1,25 @@
+"""Settings of the Django project."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+SECRET_KEY = os.environ["SECRET_KEY"]
+ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
+ROOT_URLCONF = "urls"
+INSTALLED_APPS = ["django.contrib.sessions", "printing"]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "printing.errors.EzeepErrors",
+]
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = os.environ["EZEEP_REDIRECT_URI"].startswith("https:")
+DATABASE = Path(os.environ.get("DATABASE", "db.sqlite3")).absolute()
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATABASE}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TIME_ZONE = "UTC"

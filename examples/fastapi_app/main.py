@@ -1,0 +1,158 @@
+"""FastAPI: people log in with ezeep, see the groups of their organization, add members, and print.
+
+pip install 'ezeep_async[sql,web]' aiosqlite fastapi itsdangerous python-multipart uvicorn
+uvicorn --no-access-log main:app                    # the address of /callback has a code
+
+Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, TOKEN_KEY
+(cryptography.fernet.Fernet.generate_key()), DATABASE_URL.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import BackgroundTasks, Depends, FastAPI, Form, Request, Response, UploadFile
+from fastapi.responses import JSONResponse, RedirectResponse
+from sqlalchemy.ext.asyncio import create_async_engine
+from starlette.middleware.sessions import SessionMiddleware
+
+from ezeep_async import (
+    AuthorizationDenied,
+    AuthorizationRequest,
+    Endpoints,
+    EzeepError,
+    EzeepSession,
+    OAuthApp,
+    PermissionDenied,
+    ReauthorizationRequired,
+    SessionPool,
+    Settings,
+    SQLTokenStore,
+    is_retryable,
+)
+
+
+SECRET_KEY = os.environ["SECRET_KEY"]
+TOKEN_KEY = os.environ["TOKEN_KEY"]
+REDIRECT_URI = os.environ["EZEEP_REDIRECT_URI"]
+COOKIE = {"path": "/callback", "httponly": True, "secure": REDIRECT_URI.startswith("https:")}
+
+logger = logging.getLogger("uvicorn.error")
+engine = create_async_engine(os.environ.get("DATABASE_URL", "sqlite+aiosqlite:///app.db"))
+ezeep_app = OAuthApp(os.environ["EZEEP_CLIENT_ID"], redirect_uri=REDIRECT_URI)
+logins = SessionPool(
+    ezeep_app,
+    store=lambda user: SQLTokenStore(engine, user, encryption_key=TOKEN_KEY),
+    endpoints=Endpoints.from_env(),
+    settings=Settings(deadline=30.0),  # a browser does not wait for five minutes, the default
+)
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Open the pool in each worker process. Its close waits for token refreshes that are under way."""
+    await SQLTokenStore.create_table(engine)
+    async with logins:
+        yield
+    await engine.dispose()
+
+
+app = FastAPI(lifespan=lifespan)
+app.add_middleware(SessionMiddleware, secret_key=SECRET_KEY, https_only=COOKIE["secure"])
+
+
+@app.get("/login")
+async def login() -> Response:
+    """Send the browser to ezeep. The cookie is encrypted: it contains the code verifier."""
+    request = logins.oauth.authorization_request()
+    response = RedirectResponse(request.url, 303)
+    response.set_cookie("ezeep_login", request.to_cookie(SECRET_KEY), **COOKIE)
+    return response
+
+
+@app.get("/callback")
+async def callback(request: Request) -> Response:
+    """Store the login under the id of the user, which is known only now."""
+    started = AuthorizationRequest.from_cookie(request.cookies.get("ezeep_login"), SECRET_KEY)
+    tokens = await logins.oauth.complete(str(request.url), started)
+    async with EzeepSession(ezeep_app, tokens=tokens, endpoints=Endpoints.from_env()) as session:
+        user = str((await session.accounts.me()).id)
+    await logins.adopt(user, tokens)
+    request.session.clear()  # what was set before the login may be of an attacker
+    request.session["user"] = user
+    response = RedirectResponse("/groups", 303)
+    response.delete_cookie("ezeep_login", **COOKIE)
+    return response
+
+
+def logged_in(request: Request) -> str:
+    """Return the id of the user in the web session."""
+    if "user" not in request.session:
+        raise ReauthorizationRequired("no user has logged in with this browser")
+    return str(request.session["user"])
+
+
+User = Annotated[str, Depends(logged_in)]
+
+
+async def session_of(user: User) -> AsyncIterator[EzeepSession]:
+    """Lend the session of the user to one request."""
+    async with logins.session(user) as session:
+        yield session
+
+
+Ezeep = Annotated[EzeepSession, Depends(session_of)]
+
+
+@app.get("/groups")
+async def groups(ezeep: Ezeep) -> dict[UUID, str]:
+    """List the groups."""
+    return {group.id: group.name async for group in ezeep.groups.list()}
+
+
+@app.post("/groups/{group_id}/members")
+async def add_member(group_id: UUID, user_id: Annotated[UUID, Form()], ezeep: Ezeep) -> list[UUID]:
+    """Add a user to a group, and return all groups of the user."""
+    user = await ezeep.users.add_to_groups(user_id, group_id)
+    return sorted(user.group_ids)
+
+
+@app.post("/print", status_code=202)
+async def print_document(
+    document: UploadFile, printer: Annotated[str, Form()], user: User, ezeep: Ezeep, work: BackgroundTasks
+) -> dict[str, str]:
+    """Upload the document to ezeep. A background job reports when it is printed."""
+    found = await ezeep.printers.find(printer)
+    job = await ezeep.printing.print_file(document.file, found, name=document.filename)
+    work.add_task(report, user, job.id)
+    return {"job": job.id}
+
+
+async def report(user: str, job_id: str) -> None:
+    """Wait for a job, in a block of the pool: without it, the pool may close the session meanwhile."""
+    async with logins.session(user) as session:
+        status = await session.printing.wait(job_id)
+    logger.info("%s pages printed", status.pages_printed)
+
+
+@app.exception_handler(EzeepError)
+async def explain(_: Request, error: EzeepError) -> Response:
+    """Respond to an error of any handler."""
+    match error:
+        case ReauthorizationRequired():
+            return RedirectResponse("/login", 303)
+        case AuthorizationDenied():
+            return JSONResponse({"detail": "The login failed. Start again at /login."}, 400)
+        case PermissionDenied():
+            return JSONResponse({"detail": "ezeep does not allow this to you."}, 403)
+        case _ if is_retryable(error):
+            wait = str(math.ceil(error.retry_after or 10))
+            return JSONResponse({"detail": "ezeep is not available."}, 503, {"Retry-After": wait})
+    logger.error("%s", error)
+    return JSONResponse({"detail": "ezeep refused the request."}, 502)

@@ -1,0 +1,136 @@
+"""Flask: people log in with ezeep, see the groups of their organization, add members, and print.
+
+pip install 'ezeep_async[web]' flask gunicorn
+gunicorn --workers 2 app:app                        # also: --preload, -k gthread --threads 8, -k gevent
+
+Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, LOGINS (a folder).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from uuid import UUID
+
+from flask import Flask, redirect, request, session
+from werkzeug.wrappers import Response as Redirect
+
+from ezeep_async import (
+    AuthorizationDenied,
+    AuthorizationRequest,
+    Endpoints,
+    EzeepError,
+    EzeepSession,
+    FileTokenStore,
+    OAuthApp,
+    PermissionDenied,
+    ReauthorizationRequired,
+    SessionPool,
+    Settings,
+    is_retryable,
+    run_sync,
+)
+
+
+SECRET_KEY = os.environ["SECRET_KEY"]
+REDIRECT_URI = os.environ["EZEEP_REDIRECT_URI"]
+SECURE = REDIRECT_URI.startswith("https:")
+LOGINS = Path(os.environ.get("LOGINS", "logins"))
+LOGINS.mkdir(mode=0o700, exist_ok=True)
+
+app = Flask(__name__)
+app.config.update(SECRET_KEY=SECRET_KEY, SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_SECURE=SECURE)
+
+# Nothing is opened yet: each worker process opens a pool of its own with its first call, also with --preload.
+ezeep_app = OAuthApp(os.environ["EZEEP_CLIENT_ID"], redirect_uri=REDIRECT_URI)
+logins = run_sync(
+    SessionPool(
+        ezeep_app,
+        store=lambda user: FileTokenStore(LOGINS / f"{UUID(user)}.json"),
+        endpoints=Endpoints.from_env(),
+        settings=Settings(deadline=30.0),  # a browser does not wait for five minutes, the default
+    )
+)
+
+
+@app.get("/login")
+def login() -> Redirect:
+    """Send the browser to ezeep. The cookie is encrypted: it contains the code verifier."""
+    started = logins.oauth.authorization_request()
+    response = redirect(started.url, 303)
+    cookie = started.to_cookie(SECRET_KEY)
+    response.set_cookie("ezeep_login", cookie, path="/callback", httponly=True, secure=SECURE, samesite="Lax")
+    return response
+
+
+@app.get("/callback")
+def callback() -> Redirect:
+    """Store the login under the id of the user, which is known only now."""
+    started = AuthorizationRequest.from_cookie(request.cookies.get("ezeep_login"), SECRET_KEY)
+    tokens = logins.oauth.complete(request.url, started)
+    with run_sync(EzeepSession(ezeep_app, tokens=tokens, endpoints=Endpoints.from_env())) as ezeep:
+        user = str(ezeep.accounts.me().id)
+    logins.adopt(user, tokens)
+    session.clear()  # what was set before the login may be of an attacker
+    session["user"] = user
+    response = redirect("/groups", 303)
+    response.delete_cookie("ezeep_login", path="/callback")
+    return response
+
+
+def logged_in() -> str:
+    """Return the id of the user in the web session."""
+    if "user" not in session:
+        raise ReauthorizationRequired("no user has logged in with this browser")
+    return str(session["user"])
+
+
+@app.get("/groups")
+def groups() -> dict[str, str]:
+    """List the groups."""
+    with logins.session(logged_in()) as ezeep:
+        return {str(group.id): group.name for group in ezeep.groups.list()}
+
+
+@app.post("/groups/<uuid:group_id>/members")
+def add_member(group_id: UUID) -> list[str]:
+    """Add a user to a group, and return all groups of the user."""
+    with logins.session(logged_in()) as ezeep:
+        user = ezeep.users.add_to_groups(request.form["user_id"], group_id)
+    return sorted(map(str, user.group_ids))
+
+
+@app.post("/print")
+def print_document() -> tuple[dict[str, str], int]:
+    """Upload the document to ezeep. The browser asks for the status of the job later."""
+    document = request.files["document"]
+    with logins.session(logged_in()) as ezeep:
+        printer = ezeep.printers.find(request.form["printer"])
+        job = ezeep.printing.print_file(document.stream, printer, name=document.filename)
+    return {"job": job.id}, 202
+
+
+@app.get("/jobs/<job_id>")
+def job_status(job_id: str) -> dict[str, str | int]:
+    """Return how far a job is."""
+    with logins.session(logged_in()) as ezeep:
+        status = ezeep.printing.status(job_id)
+    return {"status": str(status.meaning), "pages": status.pages_printed}
+
+
+@app.errorhandler(EzeepError)
+def explain(error: EzeepError) -> Redirect | tuple[dict[str, str], int, dict[str, str]]:
+    """Respond to an error of any view."""
+    match error:
+        case ReauthorizationRequired():
+            return redirect("/login", 303)
+        case AuthorizationDenied():
+            return {"detail": "The login failed. Start again at /login."}, 400, {}
+        case PermissionDenied():
+            return {"detail": "ezeep does not allow this to you."}, 403, {}
+        case _ if is_retryable(error):
+            wait = str(math.ceil(error.retry_after or 10))
+            return {"detail": "ezeep is not available."}, 503, {"Retry-After": wait}
+    app.logger.error("%s", error)
+    return {"detail": "ezeep refused the request."}, 502, {}

@@ -1,0 +1,177 @@
+"""`examples/` with one login, which is in a file: scripts, notebooks, Streamlit, and a service on aiohttp.web."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import aiohttp
+import pytest
+from helpers.example_servers import EXAMPLES, environment, serving
+from helpers.support import put, sandbox_in_a_thread
+
+from ezeep_async import FileTokenStore
+from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(90)]
+
+EXTRA = "the dependency group examples is not installed"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with sandbox_in_a_thread(job_seconds=0.0) as server:
+        yield server
+
+
+@pytest.fixture
+def login(sandbox: Sandbox, tmp_path: Path) -> str:
+    path = tmp_path / "login.json"
+    asyncio.run(put(FileTokenStore(path), sandbox.tokens()))
+    return str(path)
+
+
+def run(
+    command: Sequence[str | os.PathLike[str]], sandbox: Sandbox, login: str, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """`python command`, in the folder of the login. Warnings are shown."""
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=Path(login).parent,
+        env=environment(sandbox, EZEEP_TOKEN_FILE=login, **env),
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # shorter than one item a line  # fmt: skip
+
+
+def admin(sandbox: Sandbox) -> set:
+    """The ids of the groups of the user of the login."""
+    people = sandbox.organization.people.items()
+    return next(sandbox.organization.users[key].groups for key, one in people if one.email == SANDBOX_ADMIN)
+
+
+def test_the_blocking_script(sandbox: Sandbox, login: str) -> None:
+    group = next(iter(sandbox.organization.groups.values()))
+    admin(sandbox).clear()
+    script = EXAMPLES / "scripts" / "blocking_groups.py"
+    done = run([script, "--add", SANDBOX_ADMIN, group.name], sandbox, login)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == len(sandbox.organization.groups)
+    assert admin(sandbox) == {group.id}
+    Path(login).unlink()
+    done = run([script], sandbox, login)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_async_script(sandbox: Sandbox, login: str) -> None:
+    for name in ("one.txt", "two.txt"):
+        (Path(login).parent / name).write_text(name)
+    script = EXAMPLES / "scripts" / "async_printing.py"
+    done = run([script, "Front desk laser", "one.txt", "missing.txt", "two.txt"], sandbox, login)
+    assert done.returncode == 1
+    assert sorted(done.stdout.splitlines()) == ["one.txt: 1 pages", "two.txt: 1 pages"]
+    assert done.stderr.startswith("missing.txt: ")
+    assert sorted(each.content for each in sandbox.printed) == [b"one.txt", b"two.txt"]
+
+
+NBCLIENT = """
+import json, sys, nbclient, nbformat
+notebook = nbformat.read(sys.argv[1], as_version=4)
+nbclient.NotebookClient(notebook, timeout=50).execute()
+print(json.dumps([cell.get("outputs") for cell in notebook.cells]))
+"""
+
+
+def test_the_jupyter_notebook(sandbox: Sandbox, login: str) -> None:
+    """`await` and blocking calls in cells, also mixed in one."""
+    pytest.importorskip("nbclient", reason=EXTRA)
+    admin(sandbox).clear()
+    done = run(["-c", NBCLIENT, EXAMPLES / "notebooks" / "ezeep.ipynb"], sandbox, login)
+    assert done.returncode == 0, done.stderr
+    outputs = json.loads(done.stdout)
+    assert {output["output_type"] for cell in outputs for output in cell or []} == {"execute_result"}
+    first = next(iter(sandbox.organization.groups.values()))
+    assert first.name in outputs[2][0]["data"]["text/plain"]
+    assert admin(sandbox) == {first.id}
+    assert [each.content for each in sandbox.printed] == [b"Printed in a notebook"]
+
+
+def test_the_marimo_notebook(sandbox: Sandbox, login: str) -> None:
+    """Async and blocking cells."""
+    pytest.importorskip("marimo", reason=EXTRA)
+    # A copy: marimo writes beside it.
+    shutil.copy(EXAMPLES / "notebooks" / "ezeep_marimo.py", Path(login).parent)
+    done = run(["-m", "marimo", "export", "html", "ezeep_marimo.py", "-o", "out.html"], sandbox, login)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = (Path(login).parent / "out.html").read_text("utf-8")
+    members = sum(len(user.groups) for user in sandbox.organization.users.values())
+    assert f"{len(sandbox.organization.groups)} groups" in shown
+    assert f"{members} memberships" in shown
+
+
+APP_TEST = """
+import sys, threading
+from streamlit.testing.v1 import AppTest
+app = AppTest.from_file(sys.argv[1], default_timeout=30).run()
+for step in (lambda: app, lambda: app.selectbox[0].select_index(2), lambda: app.button[0].click(), lambda: app.button[1].click()):
+    step().run()
+    assert not app.exception and not app.error, (app.exception, app.error)
+    print(app.selectbox[0].value, [each.value for each in app.success])
+print([each.name for each in threading.enumerate() if each.name == "ezeep-portal"])
+"""
+
+
+def test_streamlit(sandbox: Sandbox, login: str) -> None:
+    """Each run of the script is in another thread, and has the same session."""
+    pytest.importorskip("streamlit", reason=EXTRA)
+    admin(sandbox).clear()
+    groups = [*sandbox.organization.groups.values()]
+    done = run(["-c", APP_TEST, EXAMPLES / "streamlit_app" / "app.py"], sandbox, login)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{groups[0].name} []",
+        f"{groups[2].name} []",
+        f"{groups[2].name} {[f'You are a member of {groups[2].name}.']}",
+        f"{groups[2].name} ['Sent to {next(iter(sandbox.printing.printers.values())).name}.']",
+        "['ezeep-portal']",
+    ]
+    assert admin(sandbox) == {groups[2].id}
+    assert [each.content for each in sandbox.printed] == [b"A test page"]
+
+
+async def test_the_service_on_aiohttp_web(sandbox: Sandbox, login: str, tmp_path: Path) -> None:
+    """List, add, print, and errors; its end is clean."""
+    organization = sandbox.organization
+    user, group = next(iter(organization.users)), next(iter(organization.groups))
+    organization.users[user].groups.clear()
+    with serving(
+        "aiohttp_app", ["app.py", "--port", "{port}"], sandbox, tmp_path, EZEEP_TOKEN_FILE=login
+    ) as server:
+        async with aiohttp.ClientSession(server.url) as browser:
+
+            async def ask(method: str, path: str, **options) -> tuple[int, str, str]:
+                async with browser.request(method, path, **options) as response:
+                    return response.status, await response.text(), response.headers.get("Retry-After", "")
+
+            status, text, _ = await ask("GET", "/groups")
+            assert (status, len(json.loads(text))) == (200, len(organization.groups))
+            status, text, _ = await ask("POST", f"/groups/{group}/members", data={"user_id": str(user)})
+            assert (status, json.loads(text)) == (200, [str(group)])
+            where = {"printer": "Front desk laser", "name": "page.pdf"}
+            status, text, _ = await ask("POST", "/print", params=where, data=b"%PDF-1.4 a page")
+            assert status == 202, text
+            assert [each.content for each in sandbox.printed] == [b"%PDF-1.4 a page"]
+
+            sandbox.faults.add("GET /printing/v1/groups/", status=503, retry_after=3600.0)
+            assert (await ask("GET", "/groups"))[::2] == (503, "3600")
+            sandbox.faults.add("GET /printing/v1/groups/", status=403)
+            assert (await ask("GET", "/groups"))[0] == 403
+            assert (await ask("GET", "/groups"))[0] == 200
+        server.stop()

@@ -1,0 +1,175 @@
+"""`examples/` for web frameworks, on the servers that their users start: log in, list, add a member, print, and errors."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import attrs
+import pytest
+from helpers.browser import decide
+from helpers.example_servers import EXAMPLES, Server, environment, serving
+from helpers.support import sandbox_in_a_thread, until
+from yarl import URL
+
+from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(60)]
+
+GUNICORN = ["-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket"]
+UVICORN = ["-m", "uvicorn", "--port", "{port}", "--no-access-log"]
+FLASK = {
+    "sync": ["--workers", "2"],
+    "gthread": ["-k", "gthread", "--threads", "4"],
+    "preload": ["--preload", "--workers", "2"],
+    "gevent": ["-k", "gevent"],
+}
+SERVERS = {
+    "fastapi": ("fastapi_app", [*UVICORN, "main:app"], ""),
+    "django-wsgi": ("django_app", [*GUNICORN, "wsgi:application"], ""),
+    "django-asgi": ("django_app", [*UVICORN, "asgi:application"], "/async"),
+    **{f"flask-{name}": ("flask_app", [*GUNICORN, *options, "app:app"], "") for name, options in FLASK.items()},
+}  # fmt: skip
+# Not imported here: it changes what a fork does.
+GEVENT = pytest.mark.skipif(
+    importlib.util.find_spec("gevent") is None, reason="the dependency group examples is not installed"
+)
+
+
+@attrs.define
+class Site:
+    """A running application."""
+
+    kind: str
+    server: Server
+    sandbox: Sandbox
+    prefix: str
+    """What its addresses of groups begin with."""
+
+
+def manage(command: str, sandbox: Sandbox, places: dict[str, str]) -> str:
+    """`manage.py` of the Django project."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", *command.split()],
+        cwd=EXAMPLES / "django_app",
+        env=environment(sandbox, EZEEP_REDIRECT_URI=str(sandbox.oauth_app.redirect_uri), **places),
+        capture_output=True, text=True, check=True, timeout=30,
+    )  # shorter than one item a line  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout
+
+
+async def go(browser: aiohttp.ClientSession, method: str, path: str, **options) -> aiohttp.ClientResponse:
+    """A response of the application. Redirects are returned. Forms have Django's token."""
+    token = {cookie.key: cookie.value for cookie in browser.cookie_jar}.get("csrftoken", "")
+    async with browser.request(
+        method, path, allow_redirects=False, headers={"X-CSRFToken": token}, **options
+    ) as response:
+        await response.read()
+    return response
+
+
+async def log_in(browser: aiohttp.ClientSession) -> None:
+    """As a person does it: through the page of ezeep, and back."""
+    begun = await go(browser, "GET", "/login")
+    status, location = await decide(begun.headers["Location"])
+    assert status == 302, location
+    back = await go(browser, "GET", URL(location).path_qs)
+    assert (back.status // 100, back.headers.get("Location")) == (3, "/groups"), await back.text()
+
+
+async def a_browser_without_a_login_is_sent_to_log_in(site: Site, browser: aiohttp.ClientSession) -> None:
+    response = await go(browser, "GET", f"{site.prefix}/groups")
+    assert (response.status // 100, response.headers.get("Location")) == (3, "/login"), site.server.log
+
+
+async def a_login_that_was_not_begun_here_is_refused(site: Site, browser: aiohttp.ClientSession) -> None:
+    response = await go(browser, "GET", "/callback?code=stolen&state=stolen")
+    assert response.status == 400
+    assert "stolen" not in await response.text()
+
+
+async def groups_members_and_documents(site: Site, browser: aiohttp.ClientSession) -> None:
+    await log_in(browser)
+    organization = site.sandbox.organization
+    listed = await (await go(browser, "GET", f"{site.prefix}/groups")).json()
+    assert listed == {str(group.id): group.name for group in organization.groups.values()}
+    await go(browser, "GET", "/groups")  # Django sets the cookie against forged forms here
+    user, group = next(iter(organization.users)), next(iter(organization.groups))
+    organization.users[user].groups.clear()
+    added = await go(browser, "POST", f"{site.prefix}/groups/{group}/members", data={"user_id": str(user)})
+    assert (added.status, await added.json()) == (200, [str(group)])
+    assert organization.users[user].groups == {group}
+
+    form = aiohttp.FormData({"printer": "Front desk laser"})
+    form.add_field("document", b"%PDF-1.4 a page", filename="invoice.pdf")
+    printed = await go(browser, "POST", "/print", data=form)
+    assert printed.status == 202, await printed.text()
+    (document,) = site.sandbox.printed
+    assert document.content == b"%PDF-1.4 a page"
+    if site.kind == "fastapi":
+        await until(lambda: "pages printed" in site.server.log)
+
+
+async def errors_have_their_status(site: Site, browser: aiohttp.ClientSession) -> None:
+    await log_in(browser)
+    address = f"{site.prefix}/groups"
+    site.sandbox.faults.add("GET /printing/v1/groups/", status=503, retry_after=3600.0)
+    busy = await go(browser, "GET", address)
+    assert (busy.status, busy.headers["Retry-After"]) == (503, "3600")
+    site.sandbox.faults.add("GET /printing/v1/groups/", status=403)
+    assert (await go(browser, "GET", address)).status == 403
+    assert (await go(browser, "GET", address)).status == 200
+
+
+async def a_login_that_has_ended_begins_again(site: Site, browser: aiohttp.ClientSession) -> None:
+    await log_in(browser)
+    site.sandbox.expire_access_tokens()
+    site.sandbox.faults.add(
+        "POST /oauth/access_token/", status=400, body='{"error": "invalid_grant"}', times=None
+    )
+    response = await go(browser, "GET", f"{site.prefix}/groups")
+    assert (response.status // 100, response.headers.get("Location")) == (3, "/login"), site.server.log
+    site.sandbox.faults.clear()
+    await log_in(browser)
+    assert (await go(browser, "GET", f"{site.prefix}/groups")).status == 200
+
+
+STEPS = (
+    a_browser_without_a_login_is_sent_to_log_in,
+    a_login_that_was_not_begun_here_is_refused,
+    a_login_that_has_ended_begins_again,
+    groups_members_and_documents,
+    errors_have_their_status,
+)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=GEVENT) if kind == "flask-gevent" else kind for kind in SERVERS]
+)
+async def test_an_application(kind: str, tmp_path: Path) -> None:
+    """One server for all steps: a start takes a second."""
+    folder, command, prefix = SERVERS[kind]
+    places = {
+        "DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'app.db'}",
+        "DATABASE": str(tmp_path / "db.sqlite3"),
+        "LOGINS": str(tmp_path / "logins"),
+    }
+    with sandbox_in_a_thread(job_seconds=0.0) as sandbox:
+        if folder == "django_app":
+            manage("migrate", sandbox, places)
+        with serving(folder, command, sandbox, tmp_path, **places) as server:
+            site = Site(kind, server, sandbox, prefix)
+            for step in STEPS:
+                jar = aiohttp.CookieJar(unsafe=True)  # "unsafe" are cookies of hosts without a name
+                async with aiohttp.ClientSession(server.url, cookie_jar=jar) as browser:
+                    await step(site, browser)
+            server.stop()
+        if kind == "django-wsgi":
+            people = sandbox.organization.people.items()
+            user = next(key for key, person in people if person.email == SANDBOX_ADMIN)
+            assert "members" in manage(f"ezeep_groups {user}", sandbox, places)
