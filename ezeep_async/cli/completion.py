@@ -36,7 +36,7 @@ def install_completion(*, shell: Shell | None = None) -> None:
 
 
 def show_completion(*, shell: Shell | None = None) -> None:
-    """Show the completion script, and change no file.
+    """Show the completion script, and change no file. In zsh a file of it must be named _cyclopts_ezeep.
 
     Args:
         shell: By default the shell that runs this command.

@@ -168,11 +168,14 @@ async def _account(connection: Connection, redirect_uri: str | None) -> AsyncGen
     try:
         yield account
     except ReauthorizationRequired as error:
+        profile = f" --profile {account.profile}" if options().profile else ""
         if await account.store.load() is not None:
             raise ReauthorizationRequired(
-                f"{error}: run ezeep login for {account.login}", error=error.error, status=error.status
+                f"{error}: run ezeep login{profile} for {account.login}",
+                error=error.error,
+                status=error.status,
             ) from error
-        raise ReauthorizationRequired("not logged in: run ezeep login") from error
+        raise ReauthorizationRequired(f"not logged in: run ezeep login{profile}") from error
 
 
 def _check_together(connection: Connection) -> None:

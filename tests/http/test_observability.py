@@ -57,10 +57,11 @@ async def test_6_10_what_is_under_way_and_what_waits(sandbox: Sandbox) -> None:
         calls = [asyncio.create_task(session.groups.get(group)) for _ in range(5)]
         await hold.arrived(2)
         assert (session.stats.in_flight, session.stats.waiting) == (2, 3)
+        assert session.stats.hosts == ("api",)
         kept = session.stats
         hold.release()
         await asyncio.gather(*calls)
-        assert (session.stats.in_flight, session.stats.waiting) == (0, 0)
+        assert (session.stats.in_flight, session.stats.waiting, session.stats.hosts) == (0, 0, ())
         assert kept.in_flight == 2  # a snapshot
 
 

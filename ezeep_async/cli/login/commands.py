@@ -27,6 +27,7 @@ from ezeep_async import (
 from ezeep_async._text.cleaning import variable
 from ezeep_async._text.redaction import Secret
 from ezeep_async.cli.connection import HERE, Account, Connection, Json, open_account, secret_in
+from ezeep_async.cli.options import options
 from ezeep_async.cli.terminal.output import complain, sentence, write_json
 from ezeep_async.cli.terminal.prompts import ask_line, ask_secret, in_background
 from ezeep_async.cli.terminal.screen import Screen, Whole, to_json
@@ -87,15 +88,9 @@ async def login(
             if device:
                 await _pair(screen, session, timeout)
             elif password:
-                username = username or variable(os.environ, "EZEEP_USERNAME") or await ask_line("User name: ")
-                secret = await _password(password_file) or await ask_secret("Password: ")
-                await session.oauth.login_with_password(username, secret)
+                await _with_password(session, username, password_file)
             elif client_credentials:
-                if not account.app.client_secret:
-                    raise ValueError(
-                        "--client-credentials needs the secret of the client: --client-secret-file, or EZEEP_CLIENT_SECRET"
-                    )
-                await session.oauth.login_with_client_credentials()
+                await _as_client(session, account)
             elif no_browser:
                 await _with_pasted_address(screen, session)
             else:
@@ -104,12 +99,29 @@ async def login(
         unknown = "the client itself" if client_credentials else "an unknown user"
         name = unknown if person is None else person.email
         screen.note(f"Logged in as {name}. The tokens are stored in", Whole(account.place))
+        if options().profile:
+            screen.note(
+                "The other commands need", Whole(f"--profile {account.profile}"), "too, or EZEEP_PROFILE"
+            )
         if connection.client_id is not None:
             screen.note(
                 "The other commands need",
                 Whole(f"--client-id {connection.client_id}"),
                 "too, or EZEEP_CLIENT_ID, or client_id in the configuration file",
             )
+
+
+async def _with_password(session: EzeepSession, username: str | None, path: Path | None) -> None:
+    username = username or variable(os.environ, "EZEEP_USERNAME") or await ask_line("User name: ")
+    await session.oauth.login_with_password(username, await _password(path) or await ask_secret("Password: "))
+
+
+async def _as_client(session: EzeepSession, account: Account) -> None:
+    if not account.app.client_secret:
+        raise ValueError(
+            "--client-credentials needs the secret of the client: --client-secret-file, or EZEEP_CLIENT_SECRET"
+        )
+    await session.oauth.login_with_client_credentials()
 
 
 async def _password(path: Path | None) -> str:
