@@ -6,6 +6,7 @@ The parts of the SDK are imported where they are used, because the help of every
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncGenerator, Callable
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from ezeep_async.sandbox import Sandbox
 
     TokenHook: TypeAlias = Callable[[TokenSet | None, TokenSet], None]
+
+logger = logging.getLogger("ezeep_async.cli")
 
 REDIRECT_URI = "http://127.0.0.1:8400/callback"
 """The redirect address, unless another one is registered for the client."""
@@ -225,7 +228,11 @@ def find_account(connection: Connection, redirect_uri: str | None, profile: str 
         setting("print_url", connection.print_url) or default.print,
     )
     store = _store(connection, configuration, app, endpoints)
-    return Account(app, endpoints, store, profile=configuration.profile)
+    account = Account(app, endpoints, store, profile=configuration.profile)
+    logger.debug(
+        "%s; configuration file %s, profile %r", account.login, configuration.path, configuration.profile
+    )
+    return account
 
 
 def _read_only(account: Account) -> Account:

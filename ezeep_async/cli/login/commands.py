@@ -99,16 +99,19 @@ async def login(
         unknown = "the client itself" if client_credentials else "an unknown user"
         name = unknown if person is None else person.email
         screen.note(f"Logged in as {name}. The tokens are stored in", Whole(account.place))
-        if options().profile:
-            screen.note(
-                "The other commands need", Whole(f"--profile {account.profile}"), "too, or EZEEP_PROFILE"
-            )
-        if connection.client_id is not None:
-            screen.note(
-                "The other commands need",
-                Whole(f"--client-id {connection.client_id}"),
-                "too, or EZEEP_CLIENT_ID, or client_id in the configuration file",
-            )
+        _note_options(screen, connection)
+
+
+def _note_options(screen: Screen, connection: Connection) -> None:
+    """Name the options that the other commands need to find the login."""
+    if profile := options().profile:
+        screen.note("The other commands need", Whole(f"--profile {profile}"), "too, or EZEEP_PROFILE")
+    if connection.client_id is not None:
+        screen.note(
+            "The other commands need",
+            Whole(f"--client-id {connection.client_id}"),
+            "too, or EZEEP_CLIENT_ID, or client_id in the configuration file",
+        )
 
 
 async def _with_password(session: EzeepSession, username: str | None, path: Path | None) -> None:
