@@ -168,7 +168,7 @@ class Core:
         elif self._loop is not loop:
             raise RuntimeError("this EzeepSession was opened on another event loop: make one for each loop")
 
-    def keep_alive(self, interval: float | None) -> KeepAlive:
+    def keep_alive(self, interval: float | None = None) -> KeepAlive:
         self._check_open()
         try:
             asyncio.get_running_loop()

@@ -6,6 +6,7 @@ The parts of the SDK are imported where they are used, because the help of every
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncGenerator, Callable
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from ezeep_async.sandbox import Sandbox
 
     TokenHook: TypeAlias = Callable[[TokenSet | None, TokenSet], None]
+
+logger = logging.getLogger("ezeep_async.cli")
 
 REDIRECT_URI = "http://127.0.0.1:8400/callback"
 """The redirect address, unless another one is registered for the client."""
@@ -168,11 +171,13 @@ async def _account(connection: Connection, redirect_uri: str | None) -> AsyncGen
     try:
         yield account
     except ReauthorizationRequired as error:
+        profile = f" --profile {account.profile}" if options().profile else ""
         if await account.store.load() is not None:
             raise ReauthorizationRequired(
-                f"{error}: run ezeep login for {account.login}", error=error.error, status=error.status
+                f"{error}: run ezeep login{profile} for {account.login}",
+                error=error.error,
+                status=error.status,
             ) from error
-        profile = f" --profile {account.profile}" if options().profile else ""
         raise ReauthorizationRequired(f"not logged in: run ezeep login{profile}") from error
 
 
@@ -223,7 +228,11 @@ def find_account(connection: Connection, redirect_uri: str | None, profile: str 
         setting("print_url", connection.print_url) or default.print,
     )
     store = _store(connection, configuration, app, endpoints)
-    return Account(app, endpoints, store, profile=configuration.profile)
+    account = Account(app, endpoints, store, profile=configuration.profile)
+    logger.debug(
+        "%s; configuration file %s, profile %r", account.login, configuration.path, configuration.profile
+    )
+    return account
 
 
 def _read_only(account: Account) -> Account:

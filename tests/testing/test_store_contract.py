@@ -10,6 +10,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from helpers.ended_logins import EndedLogins
 from helpers.other_stores import Shelf, Vault, in_the_way, shelves
 
 from ezeep_async import (
@@ -33,7 +34,7 @@ EXACT = timedelta(0)
 # --- of this package -----------------------------------------------------------------------------------------------------------
 
 
-class TestMemoryTokenStore(TokenStoreContract):
+class TestMemoryTokenStore(EndedLogins):
     precision = EXACT
 
     @pytest.fixture
@@ -51,7 +52,7 @@ class TestMemoryTokenStoreOnItsOwn(TokenStoreContract):
         return MemoryTokenStore
 
 
-class TestFileTokenStore(TokenStoreContract):
+class TestFileTokenStore(EndedLogins):
     precision = EXACT
 
     @pytest.fixture
@@ -67,7 +68,7 @@ class TestFileTokenStore(TokenStoreContract):
         return lambda: in_the_way(tmp_path / "login.json")
 
 
-class TestKeyringTokenStore(TokenStoreContract):
+class TestKeyringTokenStore(EndedLogins):
     precision = EXACT
 
     @pytest.fixture
@@ -103,7 +104,7 @@ def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.close()
 
 
-class TestRedisTokenStore(TokenStoreContract):
+class TestRedisTokenStore(EndedLogins):
     precision = EXACT
 
     @pytest.fixture
@@ -115,7 +116,7 @@ class TestRedisTokenStore(TokenStoreContract):
         return partial(RedisTokenStore, redis_address, f"clear:{request.node.nodeid}")
 
 
-class TestRedisTokenStoreWithEncryption(TokenStoreContract):
+class TestRedisTokenStoreWithEncryption(EndedLogins):
     precision = EXACT
 
     @pytest.fixture

@@ -88,15 +88,9 @@ async def login(
             if device:
                 await _pair(screen, session, timeout)
             elif password:
-                username = username or variable(os.environ, "EZEEP_USERNAME") or await ask_line("User name: ")
-                secret = await _password(password_file) or await ask_secret("Password: ")
-                await session.oauth.login_with_password(username, secret)
+                await _with_password(session, username, password_file)
             elif client_credentials:
-                if not account.app.client_secret:
-                    raise ValueError(
-                        "--client-credentials needs the secret of the client: --client-secret-file, or EZEEP_CLIENT_SECRET"
-                    )
-                await session.oauth.login_with_client_credentials()
+                await _as_client(session, account)
             elif no_browser:
                 await _with_pasted_address(screen, session)
             else:
@@ -118,6 +112,19 @@ def _note_options(screen: Screen, connection: Connection) -> None:
             Whole(f"--client-id {connection.client_id}"),
             "too, or EZEEP_CLIENT_ID, or client_id in the configuration file",
         )
+
+
+async def _with_password(session: EzeepSession, username: str | None, path: Path | None) -> None:
+    username = username or variable(os.environ, "EZEEP_USERNAME") or await ask_line("User name: ")
+    await session.oauth.login_with_password(username, await _password(path) or await ask_secret("Password: "))
+
+
+async def _as_client(session: EzeepSession, account: Account) -> None:
+    if not account.app.client_secret:
+        raise ValueError(
+            "--client-credentials needs the secret of the client: --client-secret-file, or EZEEP_CLIENT_SECRET"
+        )
+    await session.oauth.login_with_client_credentials()
 
 
 async def _password(path: Path | None) -> str:
