@@ -49,7 +49,7 @@ async def test_an_option_that_is_close_to_a_global_one() -> None:
     assert ran.err == "ezeep: Unknown option: --profil. Did you mean --profile? (see ezeep --help)\n"
 
 
-@pytest.mark.parametrize(("given", "meant"), [("grops", "groups"), ("provison", "provision")])
+@pytest.mark.parametrize(("given", "meant"), [("grops", "groups"), ("webhoks", "webhooks")])
 async def test_a_command_that_is_close_to_another(given: str, meant: str) -> None:
     ran = await ezeep(given)
     assert ran.code == 64

@@ -12,7 +12,7 @@ from helpers.support import put
 from ezeep_async import FileTokenStore
 from ezeep_async.cli.configuration import Configuration
 from ezeep_async.cli.connection import HERE, find_account
-from ezeep_async.sandbox import Sandbox
+from ezeep_async.sandbox import SANDBOX_PASSWORD, Sandbox
 
 
 def written(tmp_path: Path, text: str) -> dict[str, str]:
@@ -133,6 +133,31 @@ async def test_a_command_uses_its_profile(two: dict[str, str]) -> None:
     ran = await ezeep("groups", "list", "--profile", "labs", env=two | {"EZEEP_PROFILE": "sales"})
     assert ran.refused() == "not logged in: run ezeep login --profile labs"
     assert (await ezeep("groups", "list", env=two)).refused().startswith("no client id: ")
+
+
+async def test_a_login_with_a_profile_is_for_that_profile(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.behaviour.password_grant = True
+    me = sandbox.organization.people[sandbox.organization.admin_id]
+    env = written(
+        tmp_path,
+        f'client_id = "{sandbox.oauth_app.client_id}"\naccount_url = "{sandbox.endpoints.account}"\n'
+        f'api_url = "{sandbox.endpoints.api}"\n[profiles.a]\n[profiles.b]\n',
+    )
+    arguments = ("login", "--password", "--username", me.email, "--profile", "a")
+    ran = await ezeep(*arguments, env=env, stdin=f"{SANDBOX_PASSWORD}\n")
+    assert ran.code == 0, ran.err
+    assert ran.out.endswith("The other commands need --profile a too, or EZEEP_PROFILE\n")
+    (stored,) = (tmp_path / "state").rglob("*.json")
+    assert stored.name.startswith("a-")
+    assert (await ezeep("groups", "list", "--profile", "a", env=env)).code == 0
+    for other in (("--profile", "b"), ()):
+        assert (await ezeep("groups", "list", *other, env=env)).refused().startswith("not logged in: ")
+
+
+async def test_whoami_names_the_profile(two: dict[str, str]) -> None:
+    assert "profile: sales\n" in (await ezeep("whoami", "--profile", "sales", env=two)).out
+    ran = await ezeep("whoami", "--json", env=two | {"EZEEP_PROFILE": "sales"})
+    assert json.loads(ran.out)["profile"] == "sales"
 
 
 async def test_an_unknown_profile_names_the_known_ones(two: dict[str, str]) -> None:

@@ -268,6 +268,7 @@ async def whoami(*, as_json: Json = False, connection: Connection = HERE) -> Non
             "organization_id": organization_id,
             "account_url": account.endpoints.account,
             "client_id": account.app.client_id,
+            "profile": account.profile or None,
             "kept_in": account.place,
             "access_token_ends": expires_at,
         }
@@ -282,6 +283,7 @@ async def whoami(*, as_json: Json = False, connection: Connection = HERE) -> Non
             "organization": organization_id or "unknown: it has no groups, or you may not list them",
             "account": account.endpoints.account,
             "client": account.app.client_id,
+            **({"profile": account.profile} if account.profile else {}),
             "tokens stored in": Whole(account.place),
             "access token expires": _when(expires_at),
         }

@@ -168,7 +168,7 @@ async def test_two_with_one_address(sandbox: Sandbox, anna: UUID, dora: UUID) ->
 
 
 @pytest.mark.usefixtures("login", "anna")
-async def test_nobody_deletes_themselves(sandbox: Sandbox) -> None:
+async def test_one_cannot_delete_oneself(sandbox: Sandbox) -> None:
     me = sandbox.organization.people[sandbox.organization.admin_id]
     ran = await ezeep("users", "delete", "anna@example.com", me.email, "--yes")
     assert ran.refused() == "you cannot delete yourself: another administrator can"
