@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ezeep_async.resources.connectors import Connectors, Drivers
     from ezeep_async.resources.groups import Groups
     from ezeep_async.resources.invitations import Invitations
+    from ezeep_async.resources.people import People
     from ezeep_async.resources.printers import Printers
     from ezeep_async.resources.printing import Printing
     from ezeep_async.resources.reports import Reports
@@ -110,6 +111,7 @@ class EzeepSession(Asynchronous):
         users: Users of the printing API and their groups.
         groups: Groups and their members.
         accounts: Account users: names, e-mail addresses, roles.
+        people: Users of the printing API with their names and e-mail addresses.
         invitations: Invitations to the organization.
         printers: Printers of the logged-in user.
         printing: Print documents, and follow their jobs.
@@ -154,6 +156,10 @@ class EzeepSession(Asynchronous):
     """Groups and their members."""
     accounts: Accounts = part("resources.accounts.Accounts", _resource)
     """Account users: names, e-mail addresses, roles."""
+    people: People = part(
+        "resources.people.People", lambda kind, session, _: kind(session.users, session.accounts)
+    )
+    """Users of the printing API with their names and e-mail addresses."""
     invitations: Invitations = part("resources.invitations.Invitations", _resource)
     """Invitations to the organization."""
     printers: Printers = part(

@@ -39,6 +39,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T", bound=HasId)
+Row = TypeVar("Row", bound=HasId)
 
 _READ_FIRST = ("Iterable[", "Sequence[", "Mapping[")
 """In the annotations of parameters that take iterables."""
@@ -214,6 +215,22 @@ class BlockingPaginator(Blocking, Generic[T]):
         self._called = called
         self._portal = portal.current()
         self._open: weakref.WeakSet[BlockingPages[T]] = weakref.WeakSet()
+
+    @staticmethod
+    def of(records: Iterable[Row], *, page_size: int = 100) -> BlockingPaginator[Row]:
+        """Make a listing of records that are there, without a server: what a fake of `groups.list` returns in a test.
+
+        Args:
+            records: The rows, each with an id. A repeated row is left out, as in every listing.
+            page_size: Rows of each page, at least 1.
+
+        Returns:
+            A listing that can be read any number of times.
+
+        Raises:
+            ValueError: `page_size` is no whole number or too small.
+        """
+        return BlockingPaginator(Paginator.of(records, page_size=page_size), "Paginator.of(...)")
 
     def __iter__(self) -> Generator[T, None, None]:
         pages = self._read(f"async for item in {self._called}")

@@ -77,6 +77,10 @@ class BlockingPrintJob:
         """See `PrintJob.is_queue`."""
         return self._job.is_queue
 
+    def to_dict(self) -> dict[str, object]:
+        """See `PrintJob.to_dict`."""
+        return self._job.to_dict()
+
     status = call(PrintJob.status)
     wait = call(PrintJob.wait)
     watch = _watching(PrintJob.watch)

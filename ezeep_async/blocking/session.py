@@ -30,6 +30,7 @@ from ezeep_async.resources.assignments import PrinterAssignments
 from ezeep_async.resources.connectors import Connectors, Drivers
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.people import People
 from ezeep_async.resources.printers import Printers
 from ezeep_async.resources.printing import Printing
 from ezeep_async.resources.reports import Reports
@@ -207,6 +208,13 @@ class BlockingAccounts(_BlockingResource[Accounts]):
     delete = call(Accounts.delete)
 
 
+class BlockingPeople(_BlockingResource[People]):
+    """Users with their names and e-mail addresses; the blocking form of `People`."""
+
+    list = listing(People.list)
+    get = call(People.get)
+
+
 class BlockingPrinters(_BlockingResource[Printers]):
     """Printers of the logged-in user; the blocking form of `Printers`."""
 
@@ -316,6 +324,8 @@ class BlockingSession(Blocking):
     """Groups and their members."""
     accounts: BlockingAccounts = _resource("BlockingAccounts")
     """Account users: names, e-mail addresses, roles."""
+    people: BlockingPeople = _resource("BlockingPeople")
+    """Users of the printing API with their names and e-mail addresses."""
     invitations: BlockingInvitations = _resource("BlockingInvitations")
     """Invitations to the organization."""
     printers: BlockingPrinters = _resource("BlockingPrinters")

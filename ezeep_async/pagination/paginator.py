@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from types import TracebackType
-from typing import Any, Generic, Self
+from typing import Any, Generic, Self, TypeVar
 
 from ezeep_async._runtime.syntax import Asynchronous
+from ezeep_async._wire.converter import PageBody
+from ezeep_async._wire.requests import HasId
 from ezeep_async.errors import EzeepError, InconsistentListing
-from ezeep_async.pagination.reader import Drift, Fetch, ItemIterator, Listing, PageIterator, T
+from ezeep_async.pagination.prefetch import Params
+from ezeep_async.pagination.reader import Drift, Fetch, ItemIterator, Listing, PageIterator, RawPage, T
 
+
+Row = TypeVar("Row", bound=HasId)
 
 MAX_READINGS = 3
 """Readings of a listing that keeps changing, before `InconsistentListing`."""
@@ -57,6 +62,30 @@ class Paginator(Asynchronous, Generic[T]):
         self._listing = Listing(fetch, page_size, concurrency, offset, keep)
         self._unfiltered = unfiltered
         self._drift = Drift()
+
+    @staticmethod
+    def of(records: Iterable[Row], *, page_size: int = 100) -> Paginator[Row]:
+        """Make a listing of records that are there, without a server: what a fake of `groups.list` returns in a test.
+
+        Args:
+            records: The rows, each with an id. A repeated row is left out, as in every listing.
+            page_size: Rows of each page, at least 1.
+
+        Returns:
+            A listing that can be read any number of times.
+
+        Raises:
+            ValueError: `page_size` is no whole number or too small.
+        """
+        rows = list(records)
+
+        async def fetch(params: Params) -> RawPage[Row]:
+            limit, start = int(params["limit"]), int(params["offset"])
+            end = start + limit
+            link = f"?limit={limit}&offset={end}" if end < len(rows) else None
+            return lambda: PageBody(rows[start:end], len(rows), link), b""
+
+        return Paginator(fetch, page_size=page_size)
 
     @property
     def drift(self) -> bool:

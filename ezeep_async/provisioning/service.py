@@ -15,6 +15,7 @@ from ezeep_async._wire.requests import as_uuid, checked_flag
 from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.groups import Group
+from ezeep_async.models.people import Person
 from ezeep_async.models.users import User
 from ezeep_async.provisioning.inputs.desired import DesiredState
 from ezeep_async.provisioning.plans.compare import OnMissing, Protection, Rules, compare
@@ -59,7 +60,7 @@ class Provisioning:
         on_missing: OnMissing = "error",
         allow_external: bool = False,
         max_removals: float = 0.10,
-        protect_users: Iterable[str | UUID | User | AccountUser] = (),
+        protect_users: Iterable[str | UUID | User | AccountUser | Person] = (),
         protect_groups: Iterable[str | UUID | Group] = (),
     ) -> Plan:
         """Compare the organization with a desired state, and return the changes to make. Writes nothing.

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from ezeep_async._wire.requests import ACCOUNTS, as_id, checked_text, id_text
 from ezeep_async.models.accounts import AccountUser
+from ezeep_async.models.people import Person
 from ezeep_async.models.unset import UNSET, Unset
 from ezeep_async.models.users import User
 from ezeep_async.resources._base import Api, Calls, Listed
@@ -40,7 +41,7 @@ class Accounts(Listed[AccountUser]):
         self._calls = Calls(api, ACCOUNTS, AccountUser)
         super().__init__(self._calls.fetch_page)
 
-    async def get(self, user_id: UUID | str | AccountUser | User) -> AccountUser:
+    async def get(self, user_id: UUID | str | AccountUser | User | Person) -> AccountUser:
         """Read one account.
 
         Args:
@@ -62,7 +63,7 @@ class Accounts(Listed[AccountUser]):
         """
         return (await self._calls.get("me"))[0]
 
-    async def delete(self, user_id: UUID | str | AccountUser | User) -> None:
+    async def delete(self, user_id: UUID | str | AccountUser | User | Person) -> None:
         """Delete an account from the organization.
 
         Args:
@@ -76,7 +77,7 @@ class Accounts(Listed[AccountUser]):
 
     async def update(
         self,
-        user_id: UUID | str | AccountUser | User,
+        user_id: UUID | str | AccountUser | User | Person,
         first_name: str | Unset = UNSET,
         last_name: str | Unset = UNSET,
         email: str | Unset = UNSET,

@@ -38,6 +38,7 @@ from ezeep_async.errors import (
 from ezeep_async.models.assignments import PrinterAssignment
 from ezeep_async.models.printers import Printer
 from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
+from ezeep_async.models.record import Record
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.pagination.prefetch import Params
 from ezeep_async.resources._base import Api, page_fetcher
@@ -78,7 +79,7 @@ class AcceptedJob(Protocol):
 
 
 @attrs.frozen
-class PrintJob:
+class PrintJob(Record):
     """A document that the print service has accepted.
 
     The id alone is enough for `session.printing.status(job_id)` in another process.

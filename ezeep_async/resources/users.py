@@ -14,6 +14,7 @@ from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import ApiError, ConcurrentModification, EzeepError
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.groups import Group
+from ezeep_async.models.people import Person
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.resources._base import Api, Calls, Turn, Turns, page_fetcher, send_for
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger("ezeep_async.resources")
 
-PEOPLE = (User, AccountUser)
+PEOPLE = (User, AccountUser, Person)
 """The records of one person, which have the same id."""
 
 MERGE_ATTEMPTS = 4
@@ -200,7 +201,7 @@ class Users:
             unfiltered=self.inner.fetch_page,
         )
 
-    async def get(self, user_id: UUID | str | User | AccountUser) -> User:
+    async def get(self, user_id: UUID | str | User | AccountUser | Person) -> User:
         """Read one user.
 
         Args:
@@ -215,7 +216,7 @@ class Users:
         return (await self.inner.get(id_text(user_id, "user_id", *PEOPLE)))[0]
 
     async def set_groups(
-        self, user_id: UUID | str | User | AccountUser, group_ids: Iterable[UUID | str | Group]
+        self, user_id: UUID | str | User | AccountUser | Person, group_ids: Iterable[UUID | str | Group]
     ) -> User:
         """Replace the groups of a user, with one write and no read.
 
@@ -239,7 +240,7 @@ class Users:
         ]
 
     async def add_to_groups(
-        self, user_id: UUID | str | User | AccountUser, *group_ids: UUID | str | Group
+        self, user_id: UUID | str | User | AccountUser | Person, *group_ids: UUID | str | Group
     ) -> User:
         """Add a user to groups and keep its other groups: read, merge, write if something changes, compare.
 
@@ -264,7 +265,7 @@ class Users:
         return (await self.inner.change_groups(user, _ids(group_ids, as_id), frozenset())).user
 
     async def remove_from_groups(
-        self, user_id: UUID | str | User | AccountUser, *group_ids: UUID | str | Group
+        self, user_id: UUID | str | User | AccountUser | Person, *group_ids: UUID | str | Group
     ) -> User:
         """Remove a user from groups and keep its other groups. Otherwise like `add_to_groups`.
 
@@ -285,7 +286,7 @@ class Users:
 
     async def change_groups(
         self,
-        user_id: UUID | str | User | AccountUser,
+        user_id: UUID | str | User | AccountUser | Person,
         add: Iterable[UUID | str | Group] = (),
         remove: Iterable[UUID | str | Group] = (),
     ) -> User:

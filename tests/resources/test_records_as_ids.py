@@ -37,6 +37,7 @@ async def records(session: EzeepSession, sandbox: Sandbox) -> dict[str, Any]:
         "group": await session.groups.list().first(),
         "user": user,
         "account": await session.accounts.get(user.id),
+        "person": await session.people.get(user.id),
         "invitation": await session.invitations.create("new@example.com"),
         "printer": printer,
         "assignment": await session.printer_assignments.assign(printer),
@@ -52,10 +53,12 @@ CALLS: dict[str, list[Callable[[EzeepSession, Any], Any]]] = {
         lambda session, group: session.groups.update(group, description="x"),
         lambda session, group: session.groups.members(group),
         lambda session, group: session.users.list(group),
+        lambda session, group: session.people.list(group),
         lambda session, group: session.printer_assignments.list(group),
         lambda session, group: session.groups.delete(group),
     ],
-    "user account": [
+    "user account person": [
+        lambda session, user: session.people.get(user),
         lambda session, user: session.users.get(user),
         lambda session, user: session.users.set_groups(user, []),
         lambda session, user: session.users.add_to_groups(user),

@@ -43,6 +43,7 @@ from ezeep_async import (
     Pairing,
     PaperFormat,
     PermissionDenied,
+    Person,
     Plan,
     Printer,
     PrinterAssignment,
@@ -125,6 +126,11 @@ async def asynchronous(identifier: UUID) -> None:
         assert_type(await session.users.add_to_groups(identifier, identifier, "text"), User)
         assert_type(await session.users.change_groups(identifier, ["text"], remove={identifier}), User)
         assert_type(await session.accounts.me(), AccountUser)
+        assert_type(session.people.list(group=identifier), Paginator[Person])
+        assert_type(Paginator.of([user]), Paginator[User])
+        assert_type(BlockingPaginator.of([user]), BlockingPaginator[User])
+        assert_type((await session.people.get(identifier)).account, AccountUser | None)
+        assert_type(user.to_dict(), dict[str, object])
         assert_type(await session.accounts.update(identifier, roles=["user"]), AccountUser)
         assert_type(await session.invitations.create("a@example.com"), Invitation)
         assert_type(await session.oauth.pair(), Pairing)

@@ -220,7 +220,7 @@ def _find_groups(
             f"{group.name!r} ({group.origin.provider})"
             for group in found
             # The other directory owns the members of the group, and not its printers.
-            if group.origin.is_external and name in desired.groups
+            if group.is_external and name in desired.groups
         ]
     if external and not rules.allow_external:
         raise ExternalGroup(f"another directory owns these groups, change them there: {some(external)}")
