@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -202,7 +204,7 @@ async def test_an_upload_of_a_view_has_its_options(sandbox: Sandbox, session: Ez
 
 @pytest.mark.slow
 async def test_the_wait_for_another_process_ends_with_the_deadline_of_the_view(
-    sandbox: Sandbox, user: str, tmp_path
+    sandbox: Sandbox, user: str, tmp_path: Path
 ) -> None:
     """The lock is held by a session with a store of its own at the same path, as in another process."""
     store = FileTokenStore(tmp_path / "login.json")
@@ -329,3 +331,29 @@ class TestBlocking:
             assert blocking.accounts.me()
         with pytest.raises(SessionClosed):
             view.accounts.me()
+
+    @pytest.mark.slow
+    def test_a_forked_child_has_a_view_of_its_own_session(self, server: Sandbox, tmp_path: Path) -> None:
+        """With the same options."""
+        store = FileTokenStore(tmp_path / "login.json")
+        context = multiprocessing.get_context("fork")
+        with run_sync(open_session(server, store, tokens=server.tokens())) as session:
+            view = session.with_options(retries=0)
+            assert view.accounts.me()
+            server.faults.add(ME, status=500, times=1)
+            results = context.Queue()
+            child = context.Process(target=_attempts, args=(view, results))
+            child.start()
+            assert results.get(timeout=10) == 1
+            child.join(10)
+            assert child.exitcode == 0
+            assert view.accounts.me()
+
+
+def _attempts(view: BlockingSession, results: Any) -> None:
+    try:
+        view.accounts.me()
+    except ServerError as error:
+        results.put(error.attempts)
+    else:
+        results.put("no error")
