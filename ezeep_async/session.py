@@ -305,8 +305,8 @@ class EzeepSession(Asynchronous):
         `SessionClosed` once the session is closed. Views of views add up.
 
         Args:
-            **options: `deadline`, `read_timeout`, `retries` and `max_retry_after`, as in `Settings`. The cool-down of a host
-                after a 429 remains that of the session. Token refreshes have `Settings.refresh_timeout`.
+            **options: `deadline`, `connect_timeout`, `read_timeout`, `retries` and `max_retry_after`, as in `Settings`. The
+                cool-down of a host after a 429 remains that of the session. Token refreshes have `Settings.refresh_timeout`.
 
         Returns:
             The view.

@@ -261,6 +261,7 @@ class CallOptions(TypedDict, total=False):
     """The fields of `Settings` that concern one call, for `EzeepSession.with_options`."""
 
     deadline: float
+    connect_timeout: float
     read_timeout: float
     retries: int
     max_retry_after: float

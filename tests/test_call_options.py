@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from helpers.stub_servers import session_on
 from helpers.support import QUICK, open_session, put, sandbox_in_a_thread, until
 
 from ezeep_async import (
     BlockingSession,
     ConcurrentModification,
+    ConnectFailed,
     DesiredState,
     EzeepSession,
     FileTokenStore,
@@ -25,6 +29,8 @@ from ezeep_async import (
     Settings,
     run_sync,
 )
+from ezeep_async._text.redaction import Secret
+from ezeep_async._wire.uploads import StoragePut
 from ezeep_async.sandbox import Sandbox
 from ezeep_async.settings import CallOptions
 
@@ -91,6 +97,22 @@ async def test_the_deadline_of_a_view(sandbox: Sandbox, session: EzeepSession, u
             await session.with_options(read_timeout=0.2, retries=0).users.get(user)
     finally:
         hold.release()
+
+
+async def test_the_time_to_connect_of_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For requests of the API, and for uploads."""
+
+    async def slow(*_: object, **__: object) -> None:
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", slow)
+    async with session_on("https://a.example", connect_timeout=3600.0, deadline=3600.0, retries=0) as session:
+        view = session.with_options(connect_timeout=0.05)
+        with pytest.raises(ConnectFailed):
+            await view.accounts.me()
+        upload = StoragePut("upload", Secret("https://b.example/x"), {}, (b"x",), ())
+        with pytest.raises(ConnectFailed):
+            await view._api.storage().put(upload)
 
 
 async def test_the_longest_retry_after_of_a_view(sandbox: Sandbox, session: EzeepSession, user: str) -> None:
@@ -182,7 +204,7 @@ async def test_an_upload_of_a_view_has_its_options(sandbox: Sandbox, session: Ez
 
 @pytest.mark.slow
 async def test_the_wait_for_another_process_ends_with_the_deadline_of_the_view(
-    sandbox: Sandbox, user: str, tmp_path
+    sandbox: Sandbox, user: str, tmp_path: Path
 ) -> None:
     """The lock is held by a session with a store of its own at the same path, as in another process."""
     store = FileTokenStore(tmp_path / "login.json")
@@ -237,7 +259,9 @@ def test_what_does_not_concern_one_call_is_refused(blocking: bool) -> None:
     session: Any = EzeepSession(OAuthApp("client"))
     session = run_sync(session) if blocking else session
     for wrong in ({"proxy": None}, {"concurrency": 1, "retries": 0}, {"timeout": 1.0}):
-        with pytest.raises(TypeError, match="deadline, read_timeout, retries, max_retry_after") as caught:
+        with pytest.raises(
+            TypeError, match="deadline, connect_timeout, read_timeout, retries, max_retry_after"
+        ) as caught:
             session.with_options(**wrong)
         assert next(iter(wrong)) in str(caught.value)
     with pytest.raises(ValueError, match="deadline must be a positive number, not 0"):
@@ -307,3 +331,29 @@ class TestBlocking:
             assert blocking.accounts.me()
         with pytest.raises(SessionClosed):
             view.accounts.me()
+
+    @pytest.mark.slow
+    def test_a_forked_child_has_a_view_of_its_own_session(self, server: Sandbox, tmp_path: Path) -> None:
+        """With the same options."""
+        store = FileTokenStore(tmp_path / "login.json")
+        context = multiprocessing.get_context("fork")
+        with run_sync(open_session(server, store, tokens=server.tokens())) as session:
+            view = session.with_options(retries=0)
+            assert view.accounts.me()
+            server.faults.add(ME, status=500, times=1)
+            results = context.Queue()
+            child = context.Process(target=_attempts, args=(view, results))
+            child.start()
+            assert results.get(timeout=10) == 1
+            child.join(10)
+            assert child.exitcode == 0
+            assert view.accounts.me()
+
+
+def _attempts(view: BlockingSession, results: Any) -> None:
+    try:
+        view.accounts.me()
+    except ServerError as error:
+        results.put(error.attempts)
+    else:
+        results.put("no error")

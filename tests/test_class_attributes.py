@@ -108,6 +108,16 @@ async def test_an_autospec_of_a_session_has_async_methods() -> None:
     assert isinstance(fake.groups, ezeep_async.Groups)
 
 
+async def test_an_autospec_that_is_opened_or_viewed() -> None:
+    """As docs/testing.md says."""
+    session = create_autospec(EzeepSession, instance=True)
+    session.__aenter__.return_value = session.with_options.return_value = session
+    session.users.get.return_value = "user"
+    async with session as opened:
+        assert await opened.with_options(retries=0).users.get("id") == "user"
+    session.with_options.assert_called_once_with(retries=0)
+
+
 @pytest.mark.parametrize("name", RESOURCES)
 @pytest.mark.parametrize("whole", [False, True], ids=["instance", "class"])
 def test_an_autospec_has_all_methods_of_all_resources(name: str, whole: bool) -> None:

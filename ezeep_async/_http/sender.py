@@ -279,6 +279,8 @@ class Sender:
         """
         request, settings = call.request, call.settings
         call.sending = attempt = Attempt(settings.deadline - call.spent, settings.read_timeout)
+        if settings is not self.settings:
+            attempt.connect_timeout = settings.connect_timeout
         try:
             with attempt:
                 if rejected is None:

@@ -110,6 +110,8 @@ class Storage:
                 started = asyncio.get_running_loop().time()
                 patience = self._policy.read_timeout + request.size / SLOWEST
                 limits = Attempt(self._policy.deadline - spent, patience)
+                if self._policy is not self._settings:
+                    limits.connect_timeout = self._policy.connect_timeout
                 outcome = await self._try_once(request, limits, attempt)
                 spent += limits.used
                 if isinstance(outcome, RawResponse):

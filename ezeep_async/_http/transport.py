@@ -144,17 +144,20 @@ class Transport:
         """Proxy of each host, and of each other origin."""
         # With each request, as a borrowed connector knows nothing of it.
         self._ssl = True if settings.ssl_context is None else settings.ssl_context
-        self._timeout = aiohttp.ClientTimeout(
-            total=None,
-            # Covers the DNS lookup and the proxy's response. In a borrowed pool it would also cover the wait for a
-            # free connection, which only the deadline may limit.
-            connect=settings.connect_timeout if borrowed is None else None,
-            sock_connect=settings.connect_timeout,
-        )
+        self._timeout = self._timeout_of(settings.connect_timeout)
 
     @property
     def is_open(self) -> bool:
         return self._session is not None and not self._closed
+
+    def _timeout_of(self, connect_timeout: float) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(
+            total=None,
+            # Covers the DNS lookup and the proxy's response. In a borrowed pool it would also cover the wait for a
+            # free connection, which only the deadline may limit.
+            connect=connect_timeout if self._borrowed is None else None,
+            sock_connect=connect_timeout,
+        )
 
     async def send(
         self, request: Request, headers: Mapping[str, str], *, phase: Phase, timed: bool = True
@@ -166,6 +169,7 @@ class Transport:
         `UnexpectedResponse` for one that cannot be read.
         """
         session = self._session_now()
+        timeout = self._timeout if phase.connect_timeout is None else self._timeout_of(phase.connect_timeout)
         proxy = self._proxies[request.host]
         context = _phase.set(phase)
         try:
@@ -176,7 +180,7 @@ class Transport:
                 data=request.body,
                 headers={**headers, **proxy.request_headers} if proxy.request_headers else headers,
                 allow_redirects=False,
-                timeout=self._timeout if timed else _UNTIMED,
+                timeout=timeout if timed else _UNTIMED,
                 ssl=self._ssl,
                 proxy=proxy.url,
                 proxy_headers=proxy.headers,
@@ -214,6 +218,7 @@ class Transport:
         Over the same connections as `send`: their session has no cookies and no default credentials. Raises as `send`.
         """
         session = self._session_now()
+        timeout = self._timeout if phase.connect_timeout is None else self._timeout_of(phase.connect_timeout)
         origin = url.origin()
         proxy = self._proxies.get(origin) or self._proxies.setdefault(origin, self._proxy_for(origin))
         context = _phase.set(phase)
@@ -223,7 +228,7 @@ class Transport:
                 data=body,
                 headers={**headers, **proxy.request_headers},
                 allow_redirects=False,
-                timeout=self._timeout,
+                timeout=timeout,
                 ssl=self._ssl,
                 proxy=proxy.url,
                 proxy_headers=proxy.headers,

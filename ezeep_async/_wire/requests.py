@@ -97,6 +97,8 @@ class Phase:
     """Whether a request has left this machine. Set while it is sent."""
 
     sent: bool = False
+    connect_timeout: float | None = None
+    """Seconds to open a connection for it. None: those of the session."""
 
     def progressed(self) -> None:
         """Called when the request is sent, and for each part of its response."""

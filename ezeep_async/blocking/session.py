@@ -146,18 +146,22 @@ class _View:
     def __init__(self, shared: Shared[EzeepSession] | _View, options: CallOptions) -> None:
         self._shared = shared
         self._options = options
-        self._of: EzeepSession | None = None
-        self._session = self.session()
+        self._made = self._make(shared.session())
 
     def session(self) -> EzeepSession:
         """Return the view of the session for the event loop of this process."""
         session = self._shared.session()
-        if self._of is not session:
-            self._of, self._session = session, session.with_options(**self._options)
-        return self._session
+        viewed, view = self._made
+        if viewed is not session:
+            # In one step, as other threads use it too.
+            self._made = _, view = self._make(session)
+        return view
+
+    def _make(self, session: EzeepSession) -> tuple[EzeepSession, EzeepSession]:
+        return session, session.with_options(**self._options)
 
     def __repr__(self) -> str:
-        return repr(self._session)
+        return repr(self._made[1])
 
     def close(self) -> None:
         """Do nothing: a view has no lifetime of its own."""
