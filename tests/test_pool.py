@@ -164,6 +164,7 @@ async def test_an_async_store_function_is_refused(sandbox: Sandbox) -> None:
         ({"store": MemoryTokenStore()}, TypeError),
         ({"store": None}, TypeError),
         ({"on_token_rotated": 5}, TypeError),
+        ({"on_token_rotated": lambda old, new: None}, TypeError),
         ({"settings": 5}, TypeError),
         ({"http": 5}, TypeError),
         ({"app": "client"}, TypeError),
