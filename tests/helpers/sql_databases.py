@@ -90,6 +90,8 @@ def prepared(database: Database) -> Database:
     from ezeep_async import SQLTokenStore
 
     async def prepare() -> None:
+        if database.dialect == "sqlite":
+            await database.rows("PRAGMA journal_mode = WAL")
         await SQLTokenStore.create_table(database.unpooled())
         for table in ("ezeep_tokens", "ezeep_locks"):
             await database.rows(f"DELETE FROM {table}")

@@ -248,7 +248,7 @@ class RedisTokenStore(LeasedDocumentStore):
     def _connected(self) -> AbstractAsyncContextManager[object]:
         return self._server.connected()
 
-    async def _try_lock(self, owner: str) -> bool:
+    async def _try_lock(self, owner: str, *, again: bool) -> bool:  # noqa: ARG002  # an attempt costs nothing
         return bool(await self._server.run(_ACQUIRE, owner, self._lease_ms))
 
     async def _extend(self, owner: str, limit: float | None = None) -> bool:
