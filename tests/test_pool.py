@@ -494,7 +494,7 @@ async def test_a_later_login_of_the_same_key_is_reported(
         await pool.adopt("a", sandbox.tokens(other))
         assert (await session.accounts.me()).id == other
     [warning] = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "may belong to another user" in warning
+    assert "perhaps by that of another user" in warning
 
 
 async def test_a_token_set_is_not_replaced_by_one_that_it_replaced(

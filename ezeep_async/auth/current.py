@@ -146,27 +146,24 @@ def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, lo
         )
 
 
-def check_adopted(store: TokenStore, stored: TokenSet, given: TokenSet, log: Log) -> TokenSet:
-    """Return which of the two a store keeps when a person has logged in again: `given`, unless it is not newer.
+def check_adopted(store: TokenStore, stored: TokenSet | None, given: TokenSet) -> tuple[TokenSet, bool]:
+    """Return which of the two a store keeps when a person has logged in again, and whether they may be of two users.
 
-    Raises `TokenStoreError` if they belong to two users.
+    That is `given`, unless it is not newer. Raises `TokenStoreError` if they belong to two users.
     """
+    if stored is None:
+        return given, False
     if given.mark in stored.lineage or (given.mark == stored.mark and given.expires_at <= stored.expires_at):
-        return stored
+        return stored, False
     if given.mark == stored.mark or stored.mark in given.lineage:
-        return given
-    name, is_same = type(store).__name__, _is_same_user(stored, given)
-    if is_same is None:
-        log.warning(
-            "the token set in the %s is replaced by one that may belong to another user: opaque tokens do not name theirs",
-            name,
-        )
-    elif not is_same:
+        return given, False
+    is_same = _is_same_user(stored, given)
+    if is_same is False:
         raise TokenStoreError(
-            f"the new token set belongs to another user than the one in the {name} (their subjects differ), which was kept. "
-            "Delete that one first (await pool.drop(key)), or use another key"
+            f"the new token set belongs to another user than the one in the {type(store).__name__} (their subjects differ), "
+            "which was kept. Delete that one first (await pool.drop(key)), or use another key"
         )
-    return given
+    return given, is_same is None
 
 
 def _is_same_user(one: TokenSet, other: TokenSet) -> bool | None:
