@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ezeep_async._runtime.signals import finish_refresh_on
     from ezeep_async.auth.app import AuthorizationRequest, OAuthApp
     from ezeep_async.auth.keep_alive import KeepAlive
-    from ezeep_async.auth.oauth import OAuth, Pairing
+    from ezeep_async.auth.oauth import OAuth, OAuthLogin, Pairing
     from ezeep_async.auth.shared_locks import HeldLock, SharedLocks
     from ezeep_async.auth.stores.file import FileTokenStore
     from ezeep_async.auth.stores.keyring import KeyringTokenStore
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ezeep_async.auth.stores.sql import SQLTokenStore
     from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
     from ezeep_async.blocking.descriptors import BlockingPaginator
-    from ezeep_async.blocking.pool import BlockingSessionPool
+    from ezeep_async.blocking.pool import BlockingOAuthLogin, BlockingSessionPool
     from ezeep_async.blocking.printing import BlockingPrinting, BlockingPrintJob
     from ezeep_async.blocking.session import (
         BlockingAccounts,
@@ -146,6 +146,7 @@ __all__ = [
     "BlockingGroups",
     "BlockingInvitations",
     "BlockingOAuth",
+    "BlockingOAuthLogin",
     "BlockingPaginator",
     "BlockingPeople",
     "BlockingPrintJob",
@@ -192,6 +193,7 @@ __all__ = [
     "NotFound",
     "OAuth",
     "OAuthApp",
+    "OAuthLogin",
     "Origin",
     "OutcomeUnknown",
     "Page",
@@ -274,7 +276,7 @@ _NAMES = {
     "_runtime.signals": "finish_refresh_on",
     "auth.app": "AuthorizationRequest OAuthApp",
     "auth.keep_alive": "KeepAlive",
-    "auth.oauth": "OAuth Pairing",
+    "auth.oauth": "OAuth OAuthLogin Pairing",
     "auth.shared_locks": "HeldLock SharedLocks",
     "auth.stores.file": "FileTokenStore",
     "auth.stores.keyring": "KeyringTokenStore",
@@ -283,7 +285,7 @@ _NAMES = {
     "auth.stores.sql": "SQLTokenStore",
     "auth.tokens": "MemoryTokenStore TokenSet TokenStore",
     "blocking.descriptors": "BlockingPaginator",
-    "blocking.pool": "BlockingSessionPool",
+    "blocking.pool": "BlockingOAuthLogin BlockingSessionPool",
     "blocking.printing": "BlockingPrintJob BlockingPrinting",
     "blocking.session": "BlockingAccounts BlockingConnectors BlockingDrivers BlockingGroups BlockingInvitations BlockingOAuth BlockingPeople BlockingPrinterAssignments BlockingPrinters BlockingProvisioning BlockingReports BlockingSession BlockingUsers BlockingWebhooks run_sync",
     "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint InvalidLoginCookie JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",

@@ -8,7 +8,6 @@ import logging
 import warnings
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn
@@ -18,6 +17,7 @@ import attrs
 
 from ezeep_async._core import Core, Wire
 from ezeep_async._runtime import forks
+from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.refresher import TokenHook
@@ -97,15 +97,17 @@ class Blueprint:
         return Core(self.app, store, None, self.endpoints, self.settings, wire, hook, self.clock)
 
 
-class Lease(AbstractAsyncContextManager[PooledSession]):
+class Lease(Asynchronous):
     """The block of `SessionPool.session(key)`. A session in use is not closed to make room."""
+
+    # Not an `AbstractAsyncContextManager`: type checkers assume of that one that it may swallow exceptions.
 
     def __init__(self, sessions: OpenSessions, key: str) -> None:
         self._sessions = sessions
         self._key = key
         self._entry: Entry | None = None
 
-    async def __aenter__(self) -> PooledSession:
+    async def __aenter__(self) -> EzeepSession:
         if self._entry is not None:
             raise RuntimeError(
                 "this block of SessionPool.session(key) is entered already: call session(key) again"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -13,6 +13,7 @@ import aiohttp
 import attrs
 
 from ezeep_async._open_sessions import Blueprint, Lease, OpenSessions, PoolTokenHook
+from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.app import OAuthApp
@@ -20,7 +21,7 @@ from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
 from ezeep_async.auth.logs import logger
 from ezeep_async.auth.tokens import TokenSet, TokenStore
 from ezeep_async.errors import SessionClosed, TokenStoreError
-from ezeep_async.session import EzeepSession, check_options
+from ezeep_async.session import check_options
 from ezeep_async.settings import Endpoints, Settings
 
 
@@ -44,14 +45,14 @@ class PoolStats:
     closed: int
     """Sessions that were closed: to make room, or by `drop`."""
     hits: int
-    """Blocks of `session(key)` that found their session open."""
+    """Uses of a session that was open already."""
     in_flight: int
     """Requests under way, of all sessions."""
     waiting: int
     """Calls that wait for a slot, of all sessions."""
 
 
-class SessionPool:
+class SessionPool(Asynchronous):
     """The sessions of many users, by key: opened on demand, over shared connections. Belongs to one event loop.
 
     For apps in which each user, or each tenant, has a login of their own. A key names one login: the id of the user in
@@ -102,6 +103,7 @@ class SessionPool:
         endpoints = Endpoints() if endpoints is None else endpoints
         settings = Settings() if settings is None else settings
         check_options(app, endpoints, settings, http, on_token_rotated, clock)
+        _check_hook(on_token_rotated)
         if not callable(store):
             raise TypeError(
                 f"store must be a function of the key, not {type(store).__name__}: "
@@ -127,7 +129,7 @@ class SessionPool:
 
     # --- use -------------------------------------------------------------------------------------------------------
 
-    def session(self, key: str) -> AbstractAsyncContextManager[EzeepSession]:
+    def session(self, key: str) -> Lease:
         """Use the session of a key: `async with pool.session(key) as session:`.
 
         The session is opened if it is not open. All blocks with one key share one session. Use it only in the block: after
@@ -149,7 +151,7 @@ class SessionPool:
             TokenStoreError: The token store belongs to another client id.
             RuntimeError: The pool was opened on another event loop.
         """
-        return self._lease(key)
+        return Lease(self._sessions, _checked(key))
 
     @cached_property
     def oauth(self) -> OAuthLogin:
@@ -313,8 +315,16 @@ class SessionPool:
     def _is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         return self._sessions.is_open_on(loop)
 
-    def _lease(self, key: str) -> Lease:
-        return Lease(self._sessions, _checked(key))
+
+def _check_hook(hook: PoolTokenHook | None) -> None:
+    """Raise `TypeError` for a hook of a session: without the key it could not tell whose tokens it gets."""
+    try:
+        if hook is not None:
+            inspect.signature(hook).bind("key", None, None)
+    except TypeError:
+        raise TypeError("on_token_rotated of a pool is called as on_token_rotated(key, old, new)") from None
+    except ValueError:  # the function has no signature, as some that are written in C
+        pass
 
 
 def _checked(key: str) -> str:

@@ -22,6 +22,7 @@ from ezeep_async import (
     SessionPool,
     TokenPersistError,
     TokenStoreError,
+    run_sync,
 )
 from ezeep_async.sandbox import Sandbox
 
@@ -164,6 +165,7 @@ async def test_an_async_store_function_is_refused(sandbox: Sandbox) -> None:
         ({"store": MemoryTokenStore()}, TypeError),
         ({"store": None}, TypeError),
         ({"on_token_rotated": 5}, TypeError),
+        ({"on_token_rotated": lambda old, new: None}, TypeError),
         ({"settings": 5}, TypeError),
         ({"http": 5}, TypeError),
         ({"app": "client"}, TypeError),
@@ -492,7 +494,7 @@ async def test_a_later_login_of_the_same_key_is_reported(
         await pool.adopt("a", sandbox.tokens(other))
         assert (await session.accounts.me()).id == other
     [warning] = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "may belong to another user" in warning
+    assert "perhaps by that of another user" in warning
 
 
 async def test_a_token_set_is_not_replaced_by_one_that_it_replaced(
@@ -755,3 +757,16 @@ async def test_sessions_are_small(sandbox: Sandbox) -> None:
         with bounded(300_000):
             await touch(pool, range(100, 400))
         assert pool.stats.open == 10
+
+
+async def test_a_wrong_with_names_the_right_one(sandbox: Sandbox) -> None:
+    """`with` for the pool and its blocks, and `async with` for those of `run_sync`."""
+    pool = pool_in(sandbox)
+    for wrong in (pool, pool.session("a")):
+        with pytest.raises(TypeError, match="async with"):
+            with wrong:
+                pass
+    with pytest.raises(TypeError, match="without `async`"):
+        async with run_sync(pool):
+            pass
+    await pool.aclose()

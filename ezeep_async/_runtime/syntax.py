@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 
 ASYNCHRONOUS = (
-    "an EzeepSession and its listings are asynchronous: use `async with` and `async for`, or `await` a listing; for blocking "
-    "code make a session with run_sync(EzeepSession(...))"
+    "sessions, pools and listings are asynchronous: use `async with` and `async for`, or `await` a listing; for blocking "
+    "code make a session or pool with run_sync(EzeepSession(...))"
 )
 BLOCKING = (
-    "a session of run_sync and its listings block: use `with` and `for` without `async` and `await`, or in asynchronous code "
+    "sessions and pools of run_sync, and their listings, block: use `with` and `for` without `async` and `await`, or in asynchronous code "
     "an EzeepSession with `async with` and `async for`"
 )
 

@@ -365,12 +365,16 @@ class Refresher:
     async def _adopt(self, tokens: TokenSet) -> None:
         async with locked(self._store, self.log):
             stored = self._current.newest(await self._load(), self.log)
-            newest = tokens if stored is None else check_adopted(self._store, stored, tokens, self.log)
+            newest, may_be_another = check_adopted(self._store, stored, tokens)
             if newest is tokens:
                 await self._save(tokens)  # first: if it fails, nothing has changed
                 self._current.will_replace(tokens, stored)
             self._current.put(newest)
             self.logins += 1
+        if may_be_another:
+            self.log.warning(
+                "the login in the token store was replaced, perhaps by that of another user: opaque tokens do not name theirs"
+            )
         if newest is tokens:
             self._call_hook(stored, tokens)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Self
 
+from ezeep_async._open_sessions import Lease
+from ezeep_async._runtime.syntax import Blocking
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.oauth import OAuthLogin
 from ezeep_async.blocking import portal
@@ -45,6 +45,28 @@ class _BlockingPooledSession(BlockingSession):
         self._shared = _Lent(session, owner)
 
 
+class BlockingLease(Blocking):
+    """The block of `BlockingSessionPool.session(key)`."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._portal = portal.current()
+
+    def __enter__(self) -> BlockingSession:
+        owner = self._portal
+        try:
+            session = owner.run("async with pool.session(key) as session", self._lease.__aenter__)
+        except BaseException:
+            owner.post(self._lease.aclose)  # Ctrl-C may come when it was entered
+            raise
+        return _BlockingPooledSession(session, owner)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._portal.post(self._lease.aclose)
+
+
 class BlockingOAuthLogin:
     """Logs in, and returns the token set without storing it; the blocking form of `OAuthLogin`."""
 
@@ -66,7 +88,7 @@ class BlockingOAuthLogin:
     wait_for_pairing = call(OAuthLogin.wait_for_pairing)
 
 
-class BlockingSessionPool:
+class BlockingSessionPool(Blocking):
     """The sessions of many users with blocking calls, for threads that run no event loop. Made by `run_sync`.
 
     It has the methods of `SessionPool`, without `await`. Several threads may share it. Close it with a `with` block or
@@ -87,7 +109,7 @@ class BlockingSessionPool:
         self._shared = shared = shared_by(pool)
         self.oauth = BlockingOAuthLogin(shared)
 
-    def session(self, key: str) -> AbstractContextManager[BlockingSession]:
+    def session(self, key: str) -> BlockingLease:
         """Use the session of a key: `with pool.session(key) as session:`.
 
         The session is opened if it is not open. All blocks with one key share one session. Use it only in the block: after
@@ -109,17 +131,7 @@ class BlockingSessionPool:
             TokenStoreError: The token store belongs to another client id.
             RuntimeError: The pool was opened on another event loop.
         """
-        return self._session(key)
-
-    @contextmanager
-    def _session(self, key: str) -> Generator[BlockingSession]:
-        lease = self._aio._lease(key)  # pyright: ignore[reportPrivateUsage]  # the pool that this one wraps
-        owner = portal.current()
-        try:
-            session = owner.run("async with pool.session(key) as session", lease.__aenter__)
-            yield _BlockingPooledSession(session, owner)
-        finally:
-            owner.post(lease.aclose)
+        return BlockingLease(self._aio.session(key))
 
     adopt = call(SessionPool.adopt)
     drop = call(SessionPool.drop)

@@ -16,6 +16,7 @@ from ezeep_async import (
     AccountUser,
     ApiError,
     AssignedGroup,
+    AuthorizationRequest,
     BlockingGroups,
     BlockingOAuth,
     BlockingPaginator,
@@ -24,6 +25,7 @@ from ezeep_async import (
     BlockingPrintJob,
     BlockingProvisioning,
     BlockingSession,
+    BlockingSessionPool,
     BlockingUsers,
     Connector,
     DesiredState,
@@ -45,6 +47,7 @@ from ezeep_async import (
     PermissionDenied,
     Person,
     Plan,
+    PoolStats,
     Printer,
     PrinterAssignment,
     PrinterAssignments,
@@ -59,6 +62,7 @@ from ezeep_async import (
     Reconciled,
     Report,
     ReportFailed,
+    SessionPool,
     Settings,
     Sought,
     TokenSet,
@@ -142,6 +146,40 @@ async def asynchronous(identifier: UUID) -> None:
         assert_type(session.keep_alive(interval=1200), KeepAlive)
         async with session.keep_alive() as handle:
             assert_type(handle, KeepAlive)
+
+
+async def pools(app: OAuthApp, request: AuthorizationRequest) -> None:
+    def hook(key: str, old: TokenSet | None, new: TokenSet) -> None:
+        assert_type(key, str)
+
+    async with SessionPool(app, store=FileTokenStore, max_open=5, on_token_rotated=hook) as pool:
+        async with pool.session("a") as session:
+            assert_type(session, EzeepSession)
+        assert_type(pool.oauth.authorization_request(), AuthorizationRequest)
+        tokens = await pool.oauth.complete("https://app.example/callback?code=x", request)
+        assert_type(tokens, TokenSet)
+        assert_type(await pool.adopt("a", tokens), None)
+        assert_type(pool.keep_alive("a"), KeepAlive)
+        assert_type(pool.stats, PoolStats)
+        assert_type(pool.stats.open, int)
+    assert_type(request.to_cookie("secret"), str)
+    assert_type(AuthorizationRequest.from_cookie(None, b"secret", max_age=60), AuthorizationRequest)
+
+
+async def returned(pool: SessionPool) -> str:
+    """Type checkers know that the block swallows no exception: nothing has to be returned after it."""
+    async with pool.session("a") as session:
+        return (await session.accounts.me()).email
+
+
+def blocking_pools(app: OAuthApp, request: AuthorizationRequest) -> None:
+    logins = run_sync(SessionPool(app, lambda key: MemoryTokenStore()))
+    assert_type(logins, BlockingSessionPool)
+    with logins, logins.session("a") as session:
+        assert_type(session, BlockingSession)
+    assert_type(logins.oauth.complete("https://app.example/callback?code=x", request), TokenSet)
+    assert_type(logins.keep_alive("a"), KeepAlive)
+    assert_type(logins.stats, PoolStats)
 
 
 async def printing(session: EzeepSession, identifier: UUID, chunks: AsyncIterator[bytes]) -> None:

@@ -6,8 +6,10 @@ from ezeep_async import (
     BlockingSession,
     DesiredState,
     EzeepSession,
+    MemoryTokenStore,
     OAuthApp,
     PrintOptions,
+    SessionPool,
     Settings,
     run_sync,
 )
@@ -80,6 +82,19 @@ def blocking(session: EzeepSession) -> None:
         twin.provisioning.undo()  # wrong
         twin.reports.wait()  # wrong
     run_sync(OAuthApp("client"))  # wrong
+
+
+async def pools(pool: SessionPool) -> None:
+    SessionPool(OAuthApp("client"), MemoryTokenStore())  # wrong
+    SessionPool(OAuthApp("client"), lambda _: MemoryTokenStore(), on_token_rotated=5)  # wrong
+    with pool.session("a"):  # wrong
+        pass
+    async with pool.session(5) as session:  # wrong
+        await session.accounts.me()
+    await pool.adopt("a", {})  # wrong
+    async with run_sync(pool).session("a"):  # wrong
+        pass
+    await pool.oauth.refresh()  # wrong
 
 
 async def mixed(twin: BlockingSession) -> None:

@@ -101,7 +101,7 @@ async def test_a_forged_state_is_refused(recipe: Any, sandbox: Sandbox, change: 
 async def test_a_redirect_of_another_browser_is_refused(
     recipe: Any, sandbox: Sandbox, has_begun: bool
 ) -> None:
-    """An attacker who sends the address of their login logs nobody in (login CSRF)."""
+    """An attacker who sends the address of their login logs no one else in (login CSRF)."""
     async with Browser(recipe.url) as attacker, Browser(recipe.url) as victim:
         location = await attacker.come_back()
         if has_begun:
