@@ -172,8 +172,9 @@ class Link:
         listener, self._listener = self._listener, None
         self._known.clear()
         self.is_ready = False
-        listener.cancel()
-        await asyncio.wait([listener, *self._announcing])
+        if listener.get_loop() is asyncio.get_running_loop():  # else its loop has ended, and all tasks with it
+            listener.cancel()
+            await asyncio.wait([listener, *self._announcing])
 
     async def ready(self) -> None:
         """Wait until the cool-downs in force are known, for `JOIN_TIMEOUT_S` at most."""

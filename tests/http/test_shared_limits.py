@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from helpers.stub_servers import no_jitter, quick
-from helpers.support import until
+from helpers.support import sandbox_in_a_thread, until
 
 from ezeep_async import EzeepSession, MemoryTokenStore, SessionPool, Settings
 from ezeep_async._http.limiter import PROBE_AFTER_SUCCESSES
@@ -293,6 +293,18 @@ def test_the_next_event_loop_begins_with_what_was_learnt(hub: Hub) -> None:
     for _ in range(2):
         asyncio.run(task())
     assert limits == [1, 2]
+
+
+@pytest.mark.may_block
+def test_a_session_is_closed_after_its_event_loop_has_ended(hub: Hub) -> None:
+    async def task() -> None:
+        await session.accounts.me()
+
+    with sandbox_in_a_thread() as server:
+        session = session_in(server, Channel(hub))
+        asyncio.run(task())
+        asyncio.run(session.aclose())
+    assert not hub.queues
 
 
 @pytest.mark.parametrize("broken", ["announce", "listen"])
