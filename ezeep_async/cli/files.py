@@ -16,7 +16,7 @@ from pathlib import Path
 from ezeep_async import DesiredState, InvalidInput, Plan, Report
 from ezeep_async._text.text_files import UTF8_BOM, is_blank, text_of
 from ezeep_async.auth.stores.paths import folder_for
-from ezeep_async.auth.stores.private import make_folder, replace_file, temporary_beside, write_synced
+from ezeep_async.auth.stores.private import make_folder, replace_file, temporary_beside
 
 
 STDIN = Path("-")
@@ -138,8 +138,8 @@ def check_private(path: Path) -> None:
     with _errors_name(path):
         if _is_replaceable(path):
             target = _target(path)
-            with temporary_beside(target, _STEM, "tmp") as temporary:
-                write_synced(temporary, b"", target)
+            with temporary_beside(target, b"", _STEM, "tmp"):
+                pass
         else:
             path.open("ab").close()
 

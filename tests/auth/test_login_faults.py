@@ -141,9 +141,9 @@ async def test_1_18_a_number_without_end_is_no_life(sandbox: Sandbox) -> None:
 
 async def test_2_4_stores_with_similar_names_leave_each_other_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     """2-4: what one store removes as its own leftover is never the file that another one is writing."""
-    theirs = tmp_path / ".token.json.0123456789abcdef.tmp"
+    theirs = tmp_path / ".token.json.0.tmp"
     theirs.write_text("")
-    mine = tmp_path / ".token[1].0123456789abcdef.tmp"
+    mine = tmp_path / ".token[1].0.tmp"
     mine.write_text("")
     for name in ("token", "token[1]"):
         store = FileTokenStore(tmp_path / name)

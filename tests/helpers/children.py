@@ -7,8 +7,9 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 
 from helpers.support import QUICK
+from helpers.writing_process import store_at
 
-from ezeep_async import Endpoints, EzeepSession, FileTokenStore, OAuthApp, RedisTokenStore
+from ezeep_async import Endpoints, EzeepSession, OAuthApp
 
 
 def call_at_expiry(
@@ -16,9 +17,9 @@ def call_at_expiry(
 ) -> None:
     """Twenty calls with an expired access token, begun together with the other children. Puts the results, or the error.
 
-    `where` is a file, or the address of a Redis server.
+    `where` is the place of the token set, see `store_at`.
     """
-    store = RedisTokenStore(where) if where.startswith("redis://") else FileTokenStore(where)
+    store = store_at(where)
 
     async def use() -> list[str]:
         async with EzeepSession(

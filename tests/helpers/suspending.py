@@ -18,12 +18,15 @@ import attrs
 CHILD = """
 import asyncio, json, os, sys
 import aiohttp
-from ezeep_async import Endpoints, EzeepSession, FileTokenStore, MemoryTokenStore, OAuthApp, Settings, run_sync
+from ezeep_async import Endpoints, EzeepSession, FileTokenStore, MemoryTokenStore, OAuthApp, Settings, SQLTokenStore, run_sync
 from ezeep_async.auth.stores.redis import RedisTokenStore
 
 def session_of(job):
     if "redis" in job:
         store = RedisTokenStore(job["redis"], lease=job["lease"])
+    elif "sql" in job:
+        from sqlalchemy.ext.asyncio import create_async_engine
+        store = SQLTokenStore(create_async_engine(job["sql"], pool_size=1), "login", lease=job["lease"])
     elif "path" in job:
         store = FileTokenStore(job["path"])
     else:

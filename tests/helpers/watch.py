@@ -37,6 +37,7 @@ from ezeep_async import (
     ReadOnlyTokens,
     RedisTokenStore,
     Settings,
+    SQLTokenStore,
     TokenSet,
     sandbox,
 )
@@ -71,6 +72,7 @@ SHOWN = (
     ReadOnlyTokens,
     RedisTokenStore,
     Request,
+    SQLTokenStore,
     Settings,
     StoragePut,
     TokenSet,

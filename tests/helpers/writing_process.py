@@ -24,6 +24,7 @@ from ezeep_async import (
     OAuthApp,
     RedisTokenStore,
     Settings,
+    SQLTokenStore,
 )
 
 
@@ -31,8 +32,16 @@ if TYPE_CHECKING:
     from ezeep_async.sandbox import Sandbox
 
 
-def store_at(where: str, lease: float = 90.0) -> FileTokenStore | RedisTokenStore:
-    return RedisTokenStore(where, lease=lease) if "://" in where else FileTokenStore(where)
+def store_at(where: str, lease: float = 90.0) -> FileTokenStore | RedisTokenStore | SQLTokenStore:
+    """The store for a file, the address of a Redis server, or the URL of a database."""
+    if where.startswith("redis://"):
+        return RedisTokenStore(where, lease=lease)
+    if "://" in where:
+        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.pool import NullPool
+
+        return SQLTokenStore(create_async_engine(where, poolclass=NullPool), "login", lease=lease)
+    return FileTokenStore(where)
 
 
 @attrs.define

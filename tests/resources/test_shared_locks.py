@@ -49,8 +49,12 @@ def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.close()
 
 
-@pytest.fixture(params=["file", pytest.param("redis", marks=pytest.mark.slow)])
+@pytest.fixture(params=["file", *(pytest.param(each, marks=pytest.mark.slow) for each in ("redis", "sql"))])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sql":
+        from helpers.sql_databases import prepared
+
+        return prepared(request.getfixturevalue("postgres").database).url
     return (
         str(tmp_path / "login.json") if request.param == "file" else request.getfixturevalue("redis_address")
     )
@@ -386,7 +390,11 @@ async def test_cancelled_at_any_moment_nothing_stays_locked(sandbox: Sandbox, wh
         assert file_locks._open_files == set()
         async with asyncio.timeout(5):
             await other.users.add_to_groups(user, groups[0])
-    if "://" in where:
+    if where.startswith("postgresql"):
+        from helpers.sql_databases import Database
+
+        assert await Database(where).rows("SELECT name FROM ezeep_locks") == []
+    elif "://" in where:
         import redis
 
         with redis.Redis.from_url(where) as client:

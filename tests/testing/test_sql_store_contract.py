@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,12 @@ class TestSQLTokenStore(TokenStoreContract):
     def make_store_elsewhere(self, database: Database):
         return partial(store_elsewhere, database.url)
 
+    @pytest.fixture
+    def make_unwritable(self, database: Database):
+        return lambda: asyncio.run(database.rows("DROP TABLE ezeep_tokens"))
 
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 class TestSQLTokenStoreWithAPoolOfOneConnection(TokenStoreContract):
     """Each test uses the engine on several event loops, and none of them closes it."""
 
@@ -50,6 +56,7 @@ class TestSQLTokenStoreWithAPoolOfOneConnection(TokenStoreContract):
         yield lambda: SQLTokenStore(engine, "login")
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 class TestSQLTokenStoreWithEncryption(TokenStoreContract):
     precision = EXACT
 

@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 
 from ezeep_async._text.redaction import Secret, clears_locals
 from ezeep_async._text.text_files import NotText, is_blank, text_of
+from ezeep_async.auth.stores.encryption import Cipher, is_encrypted
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import LATEST, LINEAGE, TokenSet, moment, seconds, usable_text
 from ezeep_async.errors import TokenPersistError, TokenStoreCorrupt, TokenStoreError
@@ -41,6 +42,7 @@ class DocumentStore:
     _place = ""
     """What error messages call the document."""
     _owner: Owner | None = None
+    _cipher: Cipher | None = None
 
     def bind(self, client_id: str, account: str) -> None:
         """Bind the store to a client id and an account address. A session calls it when it opens.
@@ -59,9 +61,23 @@ class DocumentStore:
             )
         self._owner = owner
 
+    def _encoded(self, text: str) -> str:
+        """Return what is stored: the text, or the encrypted text in one line."""
+        return text if self._cipher is None else self._cipher.encrypted(text) + "\n"
+
+    def _parsed(self, text: str | bytes, place: str) -> dict[str, object]:
+        """Return the stored object. Raises `TokenStoreCorrupt`, also for another key."""
+        if self._cipher is not None:
+            text = self._cipher.decrypted(text, place)
+        elif is_encrypted(text):
+            raise TokenStoreCorrupt(
+                f"{place} is not a stored token set without its encryption_key: it is encrypted. Pass the key, or {ADVICE}"
+            )
+        return parsed(text, place)
+
     def _decoded(self, text: str | bytes) -> dict[str, object] | None:
         """Return the stored object, None for an empty text or object, as of mktemp or of a placeholder."""
-        document = None if is_blank(text) else parsed(text, self._place) or None
+        document = None if is_blank(text) else self._parsed(text, self._place) or None
         if document is not None:
             check(document, self._owner, self._place)
         return document

@@ -16,6 +16,15 @@ EncryptionKey = str | bytes | Sequence[str | bytes]
 """One Fernet key, or several: the first one encrypts, all of them decrypt."""
 
 
+_PREFIX = b"gAAAA"
+"""The version of Fernet and the first bytes of its time stamp, in base64 (until the year 2106)."""
+
+
+def is_encrypted(text: str | bytes) -> bool:
+    """Whether the text is encrypted. A token set that is not encrypted is a JSON object."""
+    return (text if isinstance(text, bytes) else text.encode()).startswith(_PREFIX)
+
+
 class Cipher:
     """Encrypts and decrypts documents with Fernet keys."""
 

@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING, Self
 from ezeep_async._runtime import forks
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async._text.cleaning import check_kind, checked_seconds, cleaned_path
+from ezeep_async._text.redaction import clears_locals
 from ezeep_async._text.text_files import is_blank
 from ezeep_async.auth.app import OAuthApp
-from ezeep_async.auth.stores.document import LARGEST_DOCUMENT_BYTES, ThreadedStore, as_text, parsed, tokens_in
+from ezeep_async.auth.stores.document import LARGEST_DOCUMENT_BYTES, ThreadedStore, as_text, tokens_in
+from ezeep_async.auth.stores.encryption import Cipher, EncryptionKey, is_encrypted
 from ezeep_async.auth.stores.paths import expanded, folder_for
 from ezeep_async.auth.stores.private import (
     FILE_MODE,
     keep_owner_of_lock,
+    leftovers_beside,
     make_folder,
     owner_hint,
     replace_file,
     temporary_beside,
-    write_synced,
 )
 from ezeep_async.auth.stores.threads import in_thread
 from ezeep_async.auth.tokens import TokenSet
@@ -62,33 +64,53 @@ class FileTokenStore(ThreadedStore):
     Args:
         path: Path of the file. A relative path counts from the working directory at the time of this call. A symbolic
             link stays one: its target is read and replaced.
+        encryption_key: Key made by `cryptography.fernet.Fernet.generate_key()`, or several. The first one encrypts, all of
+            them decrypt. None stores the token set unencrypted.
         lock_timeout: Seconds to wait for the lock while another process refreshes the token. Not negative.
 
     Raises:
+        ImportError: `encryption_key` needs the package `cryptography`, which the extras `redis` and `sql` install.
         TypeError: `path` is not a path, or `lock_timeout` is not a number.
-        ValueError: `path` is empty or contains control characters, or `lock_timeout` is negative.
+        ValueError: `path` is empty or contains control characters, `lock_timeout` is negative, or `encryption_key` is not a
+            Fernet key.
 
     Note:
-        The methods raise `TokenStoreCorrupt` if the file is not a stored token set (it is not changed), `TokenPersistError`
+        The methods raise `TokenStoreCorrupt` if the file is not a stored token set or has another key (it is not changed),
+        `TokenPersistError`
         if it cannot be written, and `TokenStoreError` if it cannot be read, if it belongs to another client id or account
         address, or if the lock times out.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, lock_timeout: float = LOCK_TIMEOUT_S) -> None:
+    @clears_locals
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        encryption_key: EncryptionKey | None = None,
+        lock_timeout: float = LOCK_TIMEOUT_S,
+    ) -> None:
+        self._cipher = None if encryption_key is None else Cipher(encryption_key, "sql")
         self._path = expanded(cleaned_path(path, "the token file"))
         self._lock_timeout = checked_seconds(lock_timeout, "lock_timeout")
         self._place = str(self._path)
         self._warned = False
 
     @classmethod
+    @clears_locals
     def for_app(
-        cls, app: OAuthApp, endpoints: Endpoints | None = None, *, lock_timeout: float = LOCK_TIMEOUT_S
+        cls,
+        app: OAuthApp,
+        endpoints: Endpoints | None = None,
+        *,
+        encryption_key: EncryptionKey | None = None,
+        lock_timeout: float = LOCK_TIMEOUT_S,
     ) -> Self:
         """Create the store at the default path: in the user's state folder, one file per client id and account address.
 
         Args:
             app: OAuth client whose token set is stored.
             endpoints: Endpoints of the session; None for those of ezeep Blue. A sandbox gets a file of its own.
+            encryption_key: One Fernet key or several, as for the class.
             lock_timeout: Seconds to wait for the lock while another process refreshes the token. Not negative.
 
         Returns:
@@ -101,7 +123,7 @@ class FileTokenStore(ThreadedStore):
         endpoints = Endpoints() if endpoints is None else endpoints
         check_kind(endpoints, Endpoints, "endpoints", "Endpoints(account=..., api=...) makes one")
         name = _file_name(app.client_id, endpoints.account)
-        return cls(folder_for("state") / name, lock_timeout=lock_timeout)
+        return cls(folder_for("state") / name, encryption_key=encryption_key, lock_timeout=lock_timeout)
 
     @property
     def path(self) -> Path:
@@ -170,7 +192,7 @@ class FileTokenStore(ThreadedStore):
         target = self._target()
         if os.path.lexists(_lock_of(target)) or self._document() is not None:
             return False
-        return not (target.parent.is_dir() and _leftovers(target))
+        return not _leftovers(target)
 
     def _load(self) -> TokenSet | None:
         return self._tokens(self._document())
@@ -189,7 +211,7 @@ class FileTokenStore(ThreadedStore):
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
                     raise TokenStoreError(f"{problem}: it is not a regular file")
-                text = os.read(descriptor, LARGEST_DOCUMENT_BYTES)
+                text = os.read(descriptor, 2 * LARGEST_DOCUMENT_BYTES)  # encrypted, it is a third longer
             finally:
                 os.close(descriptor)
         document = self._decoded(text)
@@ -206,9 +228,9 @@ class FileTokenStore(ThreadedStore):
     def _save(self, tokens: TokenSet) -> None:
         target = self._target()
         with _reporting(TokenPersistError, f"{self._path} cannot be written"):
-            text = as_text(self._document() or {}, tokens, self._owner, indent=2)
+            text = self._encoded(as_text(self._document() or {}, tokens, self._owner, indent=2))
             make_folder(target.parent)
-            replace_file(target, text.encode(), stem=target.name)
+            replace_file(target, text.encode(), stem=target.name, slots=True)
             _sync_folder(target.parent)
 
     def _check_writable(self) -> None:
@@ -224,11 +246,12 @@ class FileTokenStore(ThreadedStore):
             make_folder(target.parent)
             exists = target.exists()
             content = target.read_bytes() if exists else b""
-            with temporary_beside(target, target.name, "try") as temporary:
-                write_synced(temporary, b"\0" * max(8192, len(content) + 4096), target)
+            probe = b"\0" * max(8192, len(content) + 4096)
+            with temporary_beside(target, probe, target.name, "try", slots=True):
+                pass
             if exists:
                 # A file that is a mount point, or immutable, cannot be replaced although there is space for another.
-                replace_file(target, content, stem=target.name, suffix="try")
+                replace_file(target, content, stem=target.name, suffix="try", slots=True)
 
     def _clear(self) -> None:
         self._document()  # a file that is not a token file is not removed
@@ -244,29 +267,31 @@ class FileTokenStore(ThreadedStore):
         for leftover in _leftovers(target):
             # A folder of such a name is not from this store, and must not block the lock.
             with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-                if not _is_newer_token_set(leftover, target):
+                if not self._is_newer_token_set(leftover, target):
                     leftover.unlink()
                     continue
                 leftover.replace(target)
                 _sync_folder(target.parent)
                 logger.warning("%s: a process died while it stored a token set; it is stored now", self._path)
 
-
-def _is_newer_token_set(leftover: Path, target: Path) -> bool:
-    status = leftover.lstat()
-    is_private = os.name != "posix" or not status.st_mode & 0o077
-    if leftover.suffix != ".tmp" or not stat.S_ISREG(status.st_mode) or not is_private:
-        return False
-    where = str(leftover)
-    try:
-        new = parsed(leftover.read_bytes(), where)
-        tokens_in(new, where)
-        # Without a target this is the first token set, or the first after a logout, which leaves no leftovers.
-        content = target.read_bytes() if target.exists() else b""
-        old = {} if is_blank(content) else parsed(content, where)
-    except TokenStoreCorrupt:
-        return False
-    return all(old.get(key) in (None, new.get(key)) for key in ("version", "client", "account"))
+    def _is_newer_token_set(self, leftover: Path, target: Path) -> bool:
+        """Whether it replaces the token file. Raises `TokenStoreCorrupt` if it is complete and has another key."""
+        status = leftover.lstat()
+        is_private = os.name != "posix" or not status.st_mode & 0o077
+        if leftover.suffix != ".tmp" or not stat.S_ISREG(status.st_mode) or not is_private:
+            return False
+        where, written = str(leftover), leftover.read_bytes()
+        if written.endswith(b"\n") if is_encrypted(written) else self._cipher and written.endswith(b"}"):
+            self._parsed(written, where)
+        try:
+            new = self._parsed(written, where)
+            tokens_in(new, where)
+            # Without a target this is the first token set, or the first after a logout, which leaves no leftovers.
+            content = target.read_bytes() if target.exists() else b""
+            old = {} if is_blank(content) else self._parsed(content, where)
+        except TokenStoreCorrupt:
+            return False
+        return all(old.get(key) in (None, new.get(key)) for key in ("version", "client", "account"))
 
 
 def _file_name(client_id: str, account: str) -> str:
@@ -286,8 +311,7 @@ def _lock_of(target: Path) -> Path:
 
 def _leftovers(target: Path) -> list[Path]:
     """Return the temporary files of killed processes for this token file. Call it with the lock held."""
-    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.(tmp|try)")
-    return [entry for entry in target.parent.iterdir() if pattern.fullmatch(entry.name)]
+    return leftovers_beside(target, target.name, "tmp", "try")
 
 
 @contextlib.contextmanager

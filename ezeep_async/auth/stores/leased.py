@@ -14,7 +14,7 @@ import os
 import random
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from typing import Literal
@@ -45,6 +45,8 @@ LOCK_TIMEOUT_S = 120.0
 """Seconds. Longer than the lease, so that a waiter outlasts a holder that was killed."""
 SUSPENDED_S = 900.0
 """Seconds during which other processes do not use the refresh token of a holder that was suspended in a refresh."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.25
+"""Seconds between two attempts at a lock that is held."""
 RELEASE_TIMEOUT_S = 5.0
 """Seconds for the release of the lock. It expires by itself."""
 
@@ -62,17 +64,37 @@ class StoreUnusable(TokenStoreError):
 
 @attrs.define(eq=False)
 class Hold:
-    """One holding of the lock. `generation` is the state of the token set that was loaded under it, "" if there is none."""
+    """One holding of the lock. `generation` is the state of the token set that was loaded under it."""
 
     store: LeasedDocumentStore
     owner: str = attrs.field(factory=lambda: secrets.token_hex(16))
     pid: int = attrs.field(factory=os.getpid)
     generation: str | None = None
+    is_empty: bool = True
+    """Whether nothing is stored, as far as is known."""
     active: bool = True
 
 
 _holds: ContextVar[tuple[Hold, ...]] = ContextVar("ezeep_held_stores", default=())
 """The locks that the running task holds. Two holds of one store can exist, if the lease of the first has lapsed."""
+
+
+_queues: dict[tuple[int, int, str], list[Hold]] = {}
+"""Who waits for a lock, by process, event loop and place. Only the first one asks the server."""
+
+
+@contextlib.contextmanager
+def _queued(place: str, hold: Hold) -> Generator[Callable[[], bool]]:
+    """Wait in the queue of this event loop. Gives a function that returns whether it is the turn of `hold`."""
+    name = hold.pid, id(asyncio.get_running_loop()), place
+    queue = _queues.setdefault(name, [])
+    queue.append(hold)
+    try:
+        yield lambda: queue[0] is hold
+    finally:
+        queue.remove(hold)
+        if not queue and hold.pid == os.getpid():
+            del _queues[name]
 
 
 class LeasedDocumentStore(DocumentStore, ABC):
@@ -115,9 +137,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
         self._saving(base, tokens)
         try:
             _, document = await self._read()
-            text = as_text(document or {}, tokens, self._owner)
-            if self._cipher is not None:
-                text = self._cipher.encrypted(text)
+            text = self._encoded(as_text(document or {}, tokens, self._owner))
             outcome = await self._write(hold.owner, base, generation, text)
         except StoreUnusable as error:
             raise TokenPersistError(f"{self._place} cannot be written: {error.reason}") from error.__cause__
@@ -132,7 +152,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
             )
         self._unsaved.pop(tokens, None)
         self._saved()
-        hold.generation = generation
+        hold.generation, hold.is_empty = generation, False
 
     @clears_locals
     async def clear(self) -> None:
@@ -147,7 +167,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
         if await self._remove(hold.owner, generation) == "lapsed":
             raise TokenStoreError(f"{self._place} was not removed: the lock was lost while it was held")
         self._saved()
-        hold.generation = generation
+        hold.generation, hold.is_empty = generation, True
 
     @clears_locals
     async def check_writable(self) -> None:
@@ -199,8 +219,8 @@ class LeasedDocumentStore(DocumentStore, ABC):
         """Keep connections of this event loop open for further commands."""
 
     @abstractmethod
-    async def _try_lock(self, owner: str) -> bool:
-        """Acquire the lock if it is free, expired, or already the owner's."""
+    async def _try_lock(self, owner: str, *, again: bool) -> bool:
+        """Acquire the lock if it is free, expired, or already the owner's. `again` after an attempt that did not succeed."""
 
     @abstractmethod
     async def _extend(self, owner: str, limit: float | None = None) -> bool:
@@ -246,14 +266,18 @@ class LeasedDocumentStore(DocumentStore, ABC):
 
     async def _acquire(self, hold: Hold) -> None:
         limit = RunningLimit(self._lock_timeout)
-        pause = 0.01
-        while not await self._try_lock(hold.owner):
-            if limit.left <= 0:
-                raise TokenStoreError(
-                    f"{self._place} is busy: in use by another process for more than {self._lock_timeout:g} s"
-                )
-            await limit.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
-            pause = min(pause * 1.5, 0.25)
+        pause, again = FIRST_PAUSE_S, False
+        with _queued(self._place, hold) as is_first:
+            while True:
+                if is_first():
+                    if await self._try_lock(hold.owner, again=again):
+                        return
+                    pause, again = min(pause * 1.5, LONGEST_PAUSE_S), True
+                if limit.left <= 0:
+                    raise TokenStoreError(
+                        f"{self._place} is busy: in use by another process for more than {self._lock_timeout:g} s"
+                    )
+                await limit.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
 
     async def _extend_until(self, hold: Hold, over: asyncio.Future[None]) -> None:
         while True:
@@ -282,7 +306,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
     async def _load(self) -> tuple[str, TokenSet | None]:
         generation, document = await self._read()
         if (hold := self._hold()) is not None:
-            hold.generation = generation
+            hold.generation, hold.is_empty = generation, document is None
         return generation, self._tokens(document)
 
     async def _read(self) -> tuple[str, dict[str, object] | None]:
@@ -292,6 +316,4 @@ class LeasedDocumentStore(DocumentStore, ABC):
             return generation, None
         if not generation:
             raise TokenStoreCorrupt(f"{self._place} is not a stored token set: move it away and log in again")
-        if self._cipher is not None:
-            text = self._cipher.decrypted(text, self._place)
         return generation, self._decoded(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -12,6 +13,8 @@ from pathlib import Path
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
+SLOTS = 4
+"""Names of temporary files that are found again without a list of the folder. One is in use at a time, under a lock."""
 
 
 def make_folder(folder: Path) -> None:
@@ -46,33 +49,61 @@ def open_private(path: str | Path, flags: int) -> int:
 
 
 @contextlib.contextmanager
-def temporary_beside(target: Path, stem: str, suffix: str) -> Generator[Path]:
-    """Yield an unused name in the folder of `target`, and remove the file of that name at the end.
+def temporary_beside(
+    target: Path, content: bytes, stem: str, suffix: str, *, slots: bool = False
+) -> Generator[Path]:
+    """Create a file with the owner of `target` in its folder, flush it to the disk, and yield its path.
 
-    Only a file in the same folder can replace another one atomically.
+    Only a file in the same folder can replace another one atomically. The file is removed at the end, unless it has
+    replaced one. With `slots`, its name is one of those of `leftovers_beside`, if one is free.
     """
-    temporary = target.with_name(f".{stem}.{secrets.token_hex(8)}.{suffix}")
+    for path in [
+        *(_slots(target, stem, suffix) if slots else []),
+        _name(target, stem, secrets.token_hex(8), suffix),
+    ]:
+        with contextlib.suppress(FileExistsError):
+            descriptor = open_private(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0))
+            break
+    else:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    file = os.fstat(descriptor)
     try:
-        yield temporary
+        _fill(descriptor, content, target)
+        yield path
     finally:
-        temporary.unlink(missing_ok=True)
+        # The next one may have the same name already.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(path.lstat(), file):
+                path.unlink()
 
 
-def write_synced(path: Path, content: bytes, target: Path) -> None:
-    """Create `path` with the owner of `target`, which it will replace, and flush it to the disk."""
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
-    with os.fdopen(open_private(path, flags), "wb") as file:
+def leftovers_beside(target: Path, stem: str, *suffixes: str) -> list[Path]:
+    """Return the files of `temporary_beside` with `slots` that exist. Does not list the folder, which may be large."""
+    return [path for suffix in suffixes for path in _slots(target, stem, suffix) if os.path.lexists(path)]
+
+
+def replace_file(
+    target: Path, content: bytes, *, stem: str, suffix: str = "tmp", slots: bool = False
+) -> None:
+    """Replace `target`, which is resolved of symbolic links, with a file of this content. Raises `OSError`."""
+    with temporary_beside(target, content, stem, suffix, slots=slots) as temporary:
+        temporary.replace(target)
+
+
+def _name(target: Path, stem: str, name: str, suffix: str) -> Path:
+    return target.with_name(f".{stem}.{name}.{suffix}")
+
+
+def _slots(target: Path, stem: str, suffix: str) -> list[Path]:
+    return [_name(target, stem, str(number), suffix) for number in range(SLOTS)]
+
+
+def _fill(descriptor: int, content: bytes, target: Path) -> None:
+    with os.fdopen(descriptor, "wb") as file:
         keep_owner(file.fileno(), target)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def replace_file(target: Path, content: bytes, *, stem: str, suffix: str = "tmp") -> None:
-    """Replace `target`, which is resolved of symbolic links, with a file of this content. Raises `OSError`."""
-    with temporary_beside(target, stem, suffix) as temporary:
-        write_synced(temporary, content, target)
-        temporary.replace(target)
 
 
 def keep_owner(descriptor: int, target: Path) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, cast
 
 from ezeep_async._text.redaction import clears_locals
-from ezeep_async.auth.stores.encryption import Cipher
+from ezeep_async.auth.stores.encryption import Cipher, EncryptionKey
 from ezeep_async.auth.stores.leased import (
     LEASE_S,
     LOCK_TIMEOUT_S,
@@ -182,7 +181,7 @@ class RedisTokenStore(LeasedDocumentStore):
         server: str | Redis,
         key: str = "ezeep:login",
         *,
-        encryption_key: str | bytes | Sequence[str | bytes] | None = None,
+        encryption_key: EncryptionKey | None = None,
         lease: float = LEASE_S,
         lock_timeout: float = LOCK_TIMEOUT_S,
     ) -> None:
@@ -249,7 +248,7 @@ class RedisTokenStore(LeasedDocumentStore):
     def _connected(self) -> AbstractAsyncContextManager[object]:
         return self._server.connected()
 
-    async def _try_lock(self, owner: str) -> bool:
+    async def _try_lock(self, owner: str, *, again: bool) -> bool:  # noqa: ARG002  # an attempt costs nothing
         return bool(await self._server.run(_ACQUIRE, owner, self._lease_ms))
 
     async def _extend(self, owner: str, limit: float | None = None) -> bool:

@@ -163,15 +163,21 @@ class SQLTokenStore(LeasedDocumentStore):
     def _connected(self) -> AbstractAsyncContextManager[object]:
         return self._database.connected()
 
-    async def _try_lock(self, owner: str) -> bool:
-        values = {"key": self._key, "owner": owner, "lease": self._lease}
+    async def _try_lock(self, owner: str, *, again: bool) -> bool:
+        values = {"key": self._key, "owner": owner}
 
         async def lock(transaction: Transaction) -> bool:
             sql = self._sql
-            return await transaction.change(sql.lock, **values) or await transaction.change(
-                sql.lock_first, **values
-            )
+            return await transaction.change(
+                sql.lock, **values, lease=self._lease
+            ) or await transaction.change(sql.lock_first, **values, lease=self._lease)
 
+        async def is_locked(transaction: Transaction) -> bool:
+            return await transaction.row(self._sql.is_locked, **values) is not None
+
+        # Waiters read: where there is one writer at a time, their attempts would make the owner wait.
+        if again and await self._database.run(is_locked):
+            return False
         return await self._database.run(lock)
 
     async def _extend(self, owner: str, limit: float | None = None) -> bool:
@@ -181,7 +187,7 @@ class SQLTokenStore(LeasedDocumentStore):
         mine = {"key": self._key, "owner": hold.owner}
 
         async def release(transaction: Transaction) -> None:
-            if not await transaction.change(self._sql.forget, **mine):
+            if not hold.is_empty or not await transaction.change(self._sql.forget, **mine):
                 await transaction.change(self._sql.release, **mine)
 
         await self._database.run(release, limit)

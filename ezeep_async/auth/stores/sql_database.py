@@ -36,7 +36,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S, RETRIES = 0.05, 0.5, 4
 """Retries after a failure that may be over soon: a closed connection, a database that starts, or one that is locked."""
 _UNREACHABLE = ("08", "57P")
 """Beginnings of the SQLSTATE of a database that is not reached, stops or starts (PostgreSQL, appendix A)."""
-_CONFLICTS = {"40001", "40P01"}
+_CONFLICTS = {"40001", "40P01", "42P07", "23505"}
+"""SQLSTATE of transactions that were in each other's way; the last two when several processes create a table at once."""
 _NO_TABLE = {"42P01", "42703"}
 _REFUSED = {"28P01", "28000"}
 
@@ -245,7 +246,8 @@ def _is_unreachable(error: Exception) -> bool:
 
 
 def _may_be_over_soon(error: Exception) -> bool:
-    is_locked = isinstance(error, exc.OperationalError) and "database is locked" in str(error.orig)
+    message = str(error.orig) if isinstance(error, exc.OperationalError) else ""
+    is_locked = "database is locked" in message or "already exists" in message
     if isinstance(error, TimeoutError):
         return False
     return is_locked or _is_unreachable(error) or _sqlstate(error) in _CONFLICTS

@@ -17,6 +17,8 @@ class SQLLocks(LeasedLocks):
         super().__init__(prefix, lease)
         self._database = database
         self._sql = LockStatements(database.dialect)
+        self._cleans_up = True
+        """Whether the next batch removes what killed processes left."""
 
     def _connected(self) -> AbstractAsyncContextManager[object]:
         return self._database.connected()
@@ -24,12 +26,14 @@ class SQLLocks(LeasedLocks):
     async def _run(self, batch: list[Request]) -> Sequence[bool]:
         # All processes lock rows in the same order, so they never wait for each other in a circle.
         order = sorted(range(len(batch)), key=lambda number: batch[number][1].key)
-        runs = 0
+        runs, cleans_up, self._cleans_up = 0, self._cleans_up, False
 
         async def work(transaction: Transaction) -> list[bool]:
             nonlocal runs
             runs += 1
             results = [False] * len(batch)
+            if cleans_up:
+                await transaction.change(self._sql.forget)
             for number in order:
                 results[number] = await self._act(transaction, batch[number], is_repeated=runs > 1)
             return results

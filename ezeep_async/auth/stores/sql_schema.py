@@ -99,6 +99,7 @@ class TokenStatements:
         self.state = sa.select(
             t.lock_owner, t.generation, t.refresh_owner, (t.refresh_until <= now).label("is_over")
         ).where(t.key == _KEY)
+        self.is_locked = sa.select(t.key).where(t.key == _KEY, t.lock_until > now, sa.not_(is_locked))
         self.lock = row.where(sa.or_(t.lock_until <= now, is_locked)).values(
             lock_owner=_OWNER, lock_until=now + _LEASE
         )

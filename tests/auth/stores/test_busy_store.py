@@ -126,8 +126,8 @@ def test_2_3_the_first_token_set_of_a_killed_process_is_adopted(tmp_path: Path) 
     path = tmp_path / "login.json"
     store = FileTokenStore(path)
     asyncio.run(put(store, tokens))
-    path.rename(path.with_name(f".{path.name}.0123456789abcdef.tmp"))
-    path.with_name(f".{path.name}.0123456789abcdee.try").write_text("what only showed that there is room")
+    path.rename(path.with_name(f".{path.name}.0.tmp"))
+    path.with_name(f".{path.name}.0.try").write_text("what only showed that there is room")
 
     async def check() -> None:
         async with store.lock():

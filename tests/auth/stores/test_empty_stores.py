@@ -38,7 +38,7 @@ async def test_a_token_set_of_a_killed_writer_replaces_an_empty_file(
     """The complete temporary file becomes the token file, because an empty file has no other owner."""
     path, tokens = tmp_path / "login.json", sandbox.tokens()
     await put(FileTokenStore(path), tokens)
-    path.rename(tmp_path / ".login.json.0123456789abcdef.tmp")
+    path.rename(tmp_path / ".login.json.0.tmp")
     path.touch(mode=0o600)
     async with open_session(sandbox, FileTokenStore(path)) as session:
         await session.accounts.me()

@@ -139,7 +139,7 @@ async def test_2_4_a_failing_write_leaves_the_old_file_and_nothing_else(
 
 async def test_2_4_temporary_files_of_killed_processes_are_removed(sandbox: Sandbox, path: Path) -> None:
     """2-4: such a file may contain a token, so the next save removes it."""
-    leftover = path.with_name(f".{path.name}.0123456789abcdef.tmp")
+    leftover = path.with_name(f".{path.name}.0.tmp")
     leftover.write_text("{")
     await put(FileTokenStore(path), sandbox.tokens())
     assert _others(path) == []

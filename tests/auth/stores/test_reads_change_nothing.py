@@ -154,7 +154,7 @@ async def test_the_first_token_set_of_a_killed_process_is_found(sandbox: Sandbox
     """Without token file and lock file, the complete temporary file of a killed writer becomes the token file."""
     path = tmp_path / "login.json"
     await put(FileTokenStore(path), sandbox.tokens())
-    path.rename(tmp_path / ".login.json.0123456789abcdef.tmp")
+    path.rename(tmp_path / ".login.json.0.tmp")
     (tmp_path / "login.json.lock").unlink(missing_ok=True)
     await _call(FileTokenStore(path), sandbox)
     assert path.exists()

@@ -52,7 +52,7 @@ async def test_2_8_a_folder_with_the_name_of_a_leftover_blocks_nothing(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """2-8: it was not made by the store, and stays."""
-    folder = tmp_path / ".login.json.0123456789abcdef.tmp"
+    folder = tmp_path / ".login.json.0.tmp"
     folder.mkdir()
     await put(FileTokenStore(tmp_path / "login.json"), sandbox.tokens())
     assert folder.is_dir()
