@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ezeep_async._runtime.signals import finish_refresh_on
     from ezeep_async.auth.app import AuthorizationRequest, OAuthApp
     from ezeep_async.auth.keep_alive import KeepAlive
-    from ezeep_async.auth.oauth import Pairing
+    from ezeep_async.auth.oauth import OAuth, OAuthLogin, Pairing
     from ezeep_async.auth.shared_locks import HeldLock, SharedLocks
     from ezeep_async.auth.stores.file import FileTokenStore
     from ezeep_async.auth.stores.keyring import KeyringTokenStore
@@ -23,9 +23,24 @@ if TYPE_CHECKING:
     from ezeep_async.auth.stores.sql import SQLTokenStore
     from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
     from ezeep_async.blocking.descriptors import BlockingPaginator
-    from ezeep_async.blocking.pool import BlockingSessionPool
-    from ezeep_async.blocking.printing import BlockingPrintJob
-    from ezeep_async.blocking.session import BlockingSession, run_sync
+    from ezeep_async.blocking.pool import BlockingOAuthLogin, BlockingSessionPool
+    from ezeep_async.blocking.printing import BlockingPrinting, BlockingPrintJob
+    from ezeep_async.blocking.session import (
+        BlockingAccounts,
+        BlockingConnectors,
+        BlockingDrivers,
+        BlockingGroups,
+        BlockingInvitations,
+        BlockingOAuth,
+        BlockingPrinterAssignments,
+        BlockingPrinters,
+        BlockingProvisioning,
+        BlockingReports,
+        BlockingSession,
+        BlockingUsers,
+        BlockingWebhooks,
+        run_sync,
+    )
     from ezeep_async.errors import (
         AmbiguousName,
         ApiError,
@@ -42,6 +57,7 @@ if TYPE_CHECKING:
         EzeepError,
         InconsistentListing,
         InsecureEndpoint,
+        InvalidLoginCookie,
         JobTimeout,
         MissingPeople,
         NotFound,
@@ -89,8 +105,17 @@ if TYPE_CHECKING:
     from ezeep_async.provisioning.inputs.problems import InvalidInput
     from ezeep_async.provisioning.plans.plan import Plan
     from ezeep_async.provisioning.runs.report import ProvisioningFailed, Report, report_of
-    from ezeep_async.resources.printing import PrintJob
-    from ezeep_async.resources.reports import ReportFailed, ReportTimeout
+    from ezeep_async.provisioning.service import Provisioning
+    from ezeep_async.resources.accounts import Accounts
+    from ezeep_async.resources.assignments import PrinterAssignments
+    from ezeep_async.resources.connectors import Connectors, Drivers
+    from ezeep_async.resources.groups import Groups
+    from ezeep_async.resources.invitations import Invitations
+    from ezeep_async.resources.printers import Printers
+    from ezeep_async.resources.printing import Printing, PrintJob
+    from ezeep_async.resources.reports import ReportFailed, Reports, ReportTimeout
+    from ezeep_async.resources.users import Users
+    from ezeep_async.resources.webhooks import Webhooks
     from ezeep_async.session import EzeepSession
     from ezeep_async.settings import CoolDownChannel, Endpoints, Settings
     from ezeep_async.shared_pace import SharedPace
@@ -101,6 +126,7 @@ logging.getLogger("ezeep_async").addHandler(logging.NullHandler())
 __all__ = [
     "UNSET",
     "AccountUser",
+    "Accounts",
     "AmbiguousName",
     "ApiError",
     "AssignedGroup",
@@ -109,19 +135,35 @@ __all__ = [
     "AuthorizationDenied",
     "AuthorizationRequest",
     "BadRequest",
+    "BlockingAccounts",
     "BlockingCallError",
+    "BlockingConnectors",
+    "BlockingDrivers",
+    "BlockingGroups",
+    "BlockingInvitations",
+    "BlockingOAuth",
+    "BlockingOAuthLogin",
     "BlockingPaginator",
     "BlockingPrintJob",
+    "BlockingPrinterAssignments",
+    "BlockingPrinters",
+    "BlockingPrinting",
+    "BlockingProvisioning",
+    "BlockingReports",
     "BlockingSession",
     "BlockingSessionPool",
+    "BlockingUsers",
+    "BlockingWebhooks",
     "ConcurrentModification",
     "Conflict",
     "ConnectFailed",
     "Connector",
+    "Connectors",
     "CoolDownChannel",
     "DesiredState",
     "Disconnected",
     "Driver",
+    "Drivers",
     "Endpoints",
     "ExternalGroup",
     "EzeepError",
@@ -129,11 +171,14 @@ __all__ = [
     "FileTokenStore",
     "Group",
     "GroupRef",
+    "Groups",
     "HeldLock",
     "InconsistentListing",
     "InsecureEndpoint",
     "InvalidInput",
+    "InvalidLoginCookie",
     "Invitation",
+    "Invitations",
     "JobStatus",
     "JobTimeout",
     "KeepAlive",
@@ -141,7 +186,9 @@ __all__ = [
     "MemoryTokenStore",
     "MissingPeople",
     "NotFound",
+    "OAuth",
     "OAuthApp",
+    "OAuthLogin",
     "Origin",
     "OutcomeUnknown",
     "Page",
@@ -159,7 +206,11 @@ __all__ = [
     "PrintReport",
     "Printer",
     "PrinterAssignment",
+    "PrinterAssignments",
     "PrinterProperties",
+    "Printers",
+    "Printing",
+    "Provisioning",
     "ProvisioningFailed",
     "QueuedJob",
     "RateLimited",
@@ -170,6 +221,7 @@ __all__ = [
     "Report",
     "ReportFailed",
     "ReportTimeout",
+    "Reports",
     "RequestTimeout",
     "SQLTokenStore",
     "SafetyLimitExceeded",
@@ -198,9 +250,11 @@ __all__ = [
     "UnsupportedOption",
     "UploadExpired",
     "User",
+    "Users",
     "Webhook",
     "WebhookEvent",
     "WebhookPrintJob",
+    "Webhooks",
     "__version__",
     "finish_refresh_on",
     "is_retryable",
@@ -214,7 +268,7 @@ _NAMES = {
     "_runtime.signals": "finish_refresh_on",
     "auth.app": "AuthorizationRequest OAuthApp",
     "auth.keep_alive": "KeepAlive",
-    "auth.oauth": "Pairing",
+    "auth.oauth": "OAuth OAuthLogin Pairing",
     "auth.shared_locks": "HeldLock SharedLocks",
     "auth.stores.file": "FileTokenStore",
     "auth.stores.keyring": "KeyringTokenStore",
@@ -223,10 +277,10 @@ _NAMES = {
     "auth.stores.sql": "SQLTokenStore",
     "auth.tokens": "MemoryTokenStore TokenSet TokenStore",
     "blocking.descriptors": "BlockingPaginator",
-    "blocking.pool": "BlockingSessionPool",
-    "blocking.printing": "BlockingPrintJob",
-    "blocking.session": "BlockingSession run_sync",
-    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",
+    "blocking.pool": "BlockingOAuthLogin BlockingSessionPool",
+    "blocking.printing": "BlockingPrintJob BlockingPrinting",
+    "blocking.session": "BlockingAccounts BlockingConnectors BlockingDrivers BlockingGroups BlockingInvitations BlockingOAuth BlockingPrinterAssignments BlockingPrinters BlockingProvisioning BlockingReports BlockingSession BlockingUsers BlockingWebhooks run_sync",
+    "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint InvalidLoginCookie JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",
     "models.accounts": "AccountUser Invitation",
     "models.assignments": "AssignedGroup PrinterAssignment",
     "models.connectors": "Connector Driver",
@@ -245,8 +299,17 @@ _NAMES = {
     "provisioning.inputs.problems": "InvalidInput",
     "provisioning.plans.plan": "Plan",
     "provisioning.runs.report": "ProvisioningFailed Report report_of",
-    "resources.printing": "PrintJob",
-    "resources.reports": "ReportFailed ReportTimeout",
+    "provisioning.service": "Provisioning",
+    "resources.accounts": "Accounts",
+    "resources.assignments": "PrinterAssignments",
+    "resources.connectors": "Connectors Drivers",
+    "resources.groups": "Groups",
+    "resources.invitations": "Invitations",
+    "resources.printers": "Printers",
+    "resources.printing": "PrintJob Printing",
+    "resources.reports": "ReportFailed ReportTimeout Reports",
+    "resources.users": "Users",
+    "resources.webhooks": "Webhooks",
     "session": "EzeepSession",
     "settings": "CoolDownChannel Endpoints Settings",
     "shared_pace": "SharedPace",

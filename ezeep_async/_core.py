@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import aiohttp
 import attrs
@@ -27,7 +27,7 @@ from ezeep_async._wire.requests import Request
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
-from ezeep_async.auth.logs import log_of
+from ezeep_async.auth.logs import Log, log_of
 from ezeep_async.auth.refresher import Refresher, TokenHook
 from ezeep_async.auth.tasks import start_uncancellable
 from ezeep_async.auth.token_endpoint import TokenEndpoint
@@ -38,6 +38,9 @@ from ezeep_async.settings import Endpoints, Settings
 
 if TYPE_CHECKING:
     from ezeep_async.auth.keep_alive import KeepAlive
+
+
+T = TypeVar("T")
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -65,6 +68,15 @@ class Wire:
             tracing = None
         return cls(Transport(endpoints, settings, http), tracing, Limiters.of(settings), is_shared)
 
+    def token_endpoint(self, app: OAuthApp, settings: Settings, clock: Clock, log: Log) -> TokenEndpoint:
+        return TokenEndpoint(
+            partial(send_oauth, self.transport, app.basic_authorization, self.tracing),
+            clock,
+            timeout=settings.refresh_timeout,
+            connect_timeout=settings.connect_timeout,
+            log=log,
+        )
+
 
 class Core:
     """The inside of an `EzeepSession`."""
@@ -85,13 +97,7 @@ class Core:
         self._store = store
         self.wire = wire
         log = log_of(app.client_id, store)
-        self.token_endpoint = TokenEndpoint(
-            partial(send_oauth, wire.transport, app.basic_authorization, wire.tracing),
-            clock,
-            timeout=settings.refresh_timeout,
-            connect_timeout=settings.connect_timeout,
-            log=log,
-        )
+        self.token_endpoint = wire.token_endpoint(app, settings, clock, log)
         self.refresher = Refresher(
             store, self.token_endpoint, clock, leeway=settings.leeway, on_rotated=on_token_rotated, log=log
         )
@@ -220,13 +226,13 @@ class Core:
                 if not self.wire.is_shared:
                     await self._transport.aclose()
 
-    async def send(self, request: Request, /) -> RawResponse:
-        """Return the 2xx response. Raises an `EzeepError` for every other outcome."""
+    async def send(self, request: Request, settings: Settings | None = None, /) -> RawResponse:
+        """Return the 2xx response. Raises an `EzeepError` for every other outcome. `settings` are those of a view."""
         with Clearing():  # not `clears_locals`: another coroutine for each call
             if self._to_open is not None or self._closing is not None:
                 await self.open()
             self._check_loop()
-            return await self._sender.send(request)
+            return await self._sender.send(request, settings)
 
     @property
     def settings(self) -> Settings:
@@ -234,14 +240,24 @@ class Core:
 
     def storage(self) -> Storage:
         """A client for uploads to the storage of the print service."""
-        return self._sender.storage()
+        return self._sender.storage
 
-    async def exclusive(self, *name: str) -> Held:
+    @cached_property
+    def _common(self) -> dict[Callable[[], object], object]:
+        return {}
+
+    def common(self, kind: Callable[[], T]) -> T:
+        """Return the one object of this kind that the session and its views share."""
+        if kind not in self._common:
+            self._common[kind] = kind()
+        return cast("T", self._common[kind])
+
+    async def exclusive(self, *name: str, patience: float | None = None) -> Held:
         """Acquire the lock of `name`. The caller must release it."""
         if self._to_open is not None or self._closing is not None:
             await self.open()
         self._check_loop()
-        return await self._exclusive.acquire(*name)
+        return await self._exclusive.acquire(*name, patience=patience)
 
     # A default argument, as the module's globals are gone when it is collected at the end of the interpreter.
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
@@ -258,3 +274,27 @@ class Core:
                 stacklevel=2,
                 source=self,
             )
+
+
+class CoreView:
+    """The calls of a core with other time limits and retries. It has no lifetime of its own."""
+
+    def __init__(self, core: Core, settings: Settings) -> None:
+        self._core = core
+        self.settings = settings
+
+    def send(self, request: Request, /) -> Awaitable[RawResponse]:
+        """See `Core.send`."""
+        return self._core.send(request, self.settings)
+
+    def storage(self) -> Storage:
+        """See `Core.storage`."""
+        return self._core.storage().with_settings(self.settings)
+
+    def common(self, kind: Callable[[], T]) -> T:
+        """See `Core.common`."""
+        return self._core.common(kind)
+
+    def exclusive(self, *name: str) -> Awaitable[Held]:
+        """See `Core.exclusive`."""
+        return self._core.exclusive(*name, patience=self.settings.deadline)

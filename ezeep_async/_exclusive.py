@@ -143,10 +143,11 @@ class Exclusive:
     _closed: bool = False
     _waiting: set[asyncio.Timeout] = attrs.field(init=False, factory=set[asyncio.Timeout])
 
-    async def acquire(self, *name: str) -> Held:
+    async def acquire(self, *name: str, patience: float | None = None) -> Held:
         """Acquire the lock of `name` at this API host. The caller must release it.
 
-        Callers of one process wait in a queue, and only the first of them acquires the shared lock.
+        Callers of one process wait in a queue, and only the first of them acquires the shared lock. `patience` replaces that
+        of the session.
 
         Raises:
             ConcurrentModification: Another process held the shared lock for longer than `patience`.
@@ -157,7 +158,7 @@ class Exclusive:
         if not self._shared:
             return Held(full_name, place)
         try:
-            return Held(full_name, place, *await self._acquire_shared(full_name))
+            return Held(full_name, place, *await self._acquire_shared(full_name, patience))
         except BaseException:
             queues.leave(full_name, place)
             raise
@@ -177,10 +178,11 @@ class Exclusive:
                 logger.warning("the shared locks of the token store could not be closed", exc_info=True)
 
     async def _acquire_shared(
-        self, name: Name
+        self, name: Name, patience: float | None
     ) -> tuple[AbstractAsyncContextManager[HeldLock | None] | None, HeldLock | None]:
         """Acquire the shared lock. No manager if the store has no shared locks, or they cannot be used now."""
-        limit = asyncio.timeout(self._patience)
+        patience = self._patience if patience is None else patience
+        limit = asyncio.timeout(patience)
         try:
             if (locks := self._usable_locks()) is None:
                 return None, None
@@ -197,7 +199,7 @@ class Exclusive:
                         "the session was closed while it waited for another process"
                     ) from None
                 raise ConcurrentModification(
-                    f"{name[1]} {name[-1]}: another process has held its lock for more than {self._patience:g} s. "
+                    f"{name[1]} {name[-1]}: another process has held its lock for more than {patience:g} s. "
                     "Nothing was written: check whether that process is suspended, and try again"
                 ) from None
             self._not_before = time.monotonic() + RETRY_AFTER_FAILURE_S

@@ -8,7 +8,6 @@ import logging
 import warnings
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn
@@ -41,6 +40,7 @@ class PooledSession(EzeepSession):
     """A session that a pool opens and closes. `aclose()` and `async with` do not close it."""
 
     def __init__(self, core: Core) -> None:
+        self._again = partial(_pooled, core)  # for `with_options`
         self._is_borrowing = True
         self._use(core)
 
@@ -54,6 +54,10 @@ class PooledSession(EzeepSession):
             ValueError: Always.
         """
         raise ValueError("this session belongs to a SessionPool: ask that pool, or make another one")
+
+
+def _pooled(core: Core) -> EzeepSession:
+    return PooledSession(core)
 
 
 @attrs.define(eq=False)
@@ -92,15 +96,17 @@ class Blueprint:
         return Core(self.app, store, None, self.endpoints, self.settings, wire, hook, self.clock)
 
 
-class Lease(AbstractAsyncContextManager[PooledSession]):
+class Lease:
     """The block of `SessionPool.session(key)`. A session in use is not closed to make room."""
+
+    # Not an `AbstractAsyncContextManager`: type checkers assume of that one that it may swallow exceptions.
 
     def __init__(self, sessions: OpenSessions, key: str) -> None:
         self._sessions = sessions
         self._key = key
         self._entry: Entry | None = None
 
-    async def __aenter__(self) -> PooledSession:
+    async def __aenter__(self) -> EzeepSession:
         if self._entry is not None:
             raise RuntimeError(
                 "this block of SessionPool.session(key) is entered already: call session(key) again"
@@ -277,8 +283,8 @@ class OpenSessions:
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         wire: Wire | None = getattr(self, "wire", None)
         if wire is not None and wire.transport.is_open:
-            busy = [entry.core.refresher.under_way() for entry in self.entries.values()]
-            wire.transport.abandon(set().union(*busy))
+            refreshers = [entry.core.refresher for entry in self.entries.values()]
+            wire.transport.abandon({task for each in refreshers for task in each.under_way()})
             # Last, as a filter may make it an exception.
             _warn(
                 "a SessionPool was not closed: use `async with`, or await its aclose()",

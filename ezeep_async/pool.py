@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -16,14 +17,16 @@ from ezeep_async._text.cleaning import check_kind
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
+from ezeep_async.auth.logs import logger
 from ezeep_async.auth.tokens import TokenSet, TokenStore
 from ezeep_async.errors import SessionClosed, TokenStoreError
-from ezeep_async.session import EzeepSession, check_options
+from ezeep_async.session import check_options
 from ezeep_async.settings import Endpoints, Settings
 
 
 if TYPE_CHECKING:
     from ezeep_async.auth.keep_alive import KeepAlive
+    from ezeep_async.auth.oauth import OAuthLogin
 
 
 @attrs.frozen(kw_only=True)
@@ -41,7 +44,7 @@ class PoolStats:
     closed: int
     """Sessions that were closed: to make room, or by `drop`."""
     hits: int
-    """Blocks of `session(key)` that found their session open."""
+    """Uses of a session that was open already."""
     in_flight: int
     """Requests under way, of all sessions."""
     waiting: int
@@ -77,6 +80,9 @@ class SessionPool:
         TypeError: An argument has the wrong type.
         ValueError: `max_open` is less than 1.
 
+    Attributes:
+        oauth: Log people in before their key is known.
+
     Note:
         docs/many-logins.md
     """
@@ -96,6 +102,7 @@ class SessionPool:
         endpoints = Endpoints() if endpoints is None else endpoints
         settings = Settings() if settings is None else settings
         check_options(app, endpoints, settings, http, on_token_rotated, clock)
+        _check_hook(on_token_rotated)
         if not callable(store):
             raise TypeError(
                 f"store must be a function of the key, not {type(store).__name__}: "
@@ -121,7 +128,7 @@ class SessionPool:
 
     # --- use -------------------------------------------------------------------------------------------------------
 
-    def session(self, key: str) -> AbstractAsyncContextManager[EzeepSession]:
+    def session(self, key: str) -> Lease:
         """Use the session of a key: `async with pool.session(key) as session:`.
 
         The session is opened if it is not open. All blocks with one key share one session. Use it only in the block: after
@@ -143,7 +150,24 @@ class SessionPool:
             TokenStoreError: The token store belongs to another client id.
             RuntimeError: The pool was opened on another event loop.
         """
-        return self._lease(key)
+        return Lease(self._sessions, _checked(key))
+
+    @cached_property
+    def oauth(self) -> OAuthLogin:
+        """Log people in before their key is known. Pass the token set to `adopt`: it is stored nowhere before."""
+        from ezeep_async.auth.oauth import OAuthLogin
+
+        sessions = self._sessions
+        made = sessions.blueprint
+        endpoint = sessions.wire.token_endpoint(made.app, made.settings, made.clock, logger)
+
+        async def prepare() -> None:
+            sessions.check_usable()
+
+        async def log_in(get_tokens: Callable[[], Awaitable[TokenSet]]) -> TokenSet:
+            return await get_tokens()
+
+        return OAuthLogin(made.app, made.endpoints, endpoint, prepare, log_in)
 
     def keep_alive(self, key: str) -> KeepAlive:
         """Refresh the token set of a key in the background, until the pool is closed or the handle is stopped.
@@ -290,8 +314,16 @@ class SessionPool:
     def _is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         return self._sessions.is_open_on(loop)
 
-    def _lease(self, key: str) -> Lease:
-        return Lease(self._sessions, _checked(key))
+
+def _check_hook(hook: PoolTokenHook | None) -> None:
+    """Raise `TypeError` for a hook of a session: without the key it could not tell whose tokens it gets."""
+    try:
+        if hook is not None:
+            inspect.signature(hook).bind("key", None, None)
+    except TypeError:
+        raise TypeError("on_token_rotated of a pool is called as on_token_rotated(key, old, new)") from None
+    except ValueError:  # the function has no signature, as some that are written in C
+        pass
 
 
 def _checked(key: str) -> str:

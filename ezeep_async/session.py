@@ -6,15 +6,16 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from functools import cached_property, partial
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, Unpack
 
 import aiohttp
 
-from ezeep_async._core import Core, Wire
+from ezeep_async._core import Core, CoreView, Wire
 from ezeep_async._http.sender import background
 from ezeep_async._http.stats import Stats
+from ezeep_async._parts import Part, part
 from ezeep_async._text.cleaning import check_kind, variable
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async._wire.converter import decode_plain
@@ -25,9 +26,7 @@ from ezeep_async.auth.clock import SYSTEM_CLOCK, Clock
 from ezeep_async.auth.refresher import TokenHook
 from ezeep_async.auth.tokens import STORE_METHODS, MemoryTokenStore, TokenSet, TokenStore
 from ezeep_async.errors import OutcomeUnknown, TokenStoreError
-from ezeep_async.resources.groups import Groups
-from ezeep_async.resources.users import Users
-from ezeep_async.settings import Endpoints, Settings
+from ezeep_async.settings import CallOptions, Endpoints, Settings, call_options, changed_for_calls
 
 
 if TYPE_CHECKING:
@@ -38,10 +37,12 @@ if TYPE_CHECKING:
     from ezeep_async.resources.accounts import Accounts
     from ezeep_async.resources.assignments import PrinterAssignments
     from ezeep_async.resources.connectors import Connectors, Drivers
+    from ezeep_async.resources.groups import Groups
     from ezeep_async.resources.invitations import Invitations
     from ezeep_async.resources.printers import Printers
     from ezeep_async.resources.printing import Printing
     from ezeep_async.resources.reports import Reports
+    from ezeep_async.resources.users import Users
     from ezeep_async.resources.webhooks import Webhooks
 
 
@@ -88,6 +89,10 @@ def check_store(store: object) -> None:
     if isinstance(store, TokenSet):
         raise TypeError("store must be a token store, not a TokenSet: EzeepSession(app, tokens=...)")
     _check_methods(store, "store", "token store", STORE_METHODS)
+
+
+def _resource(kind: Any, session: Any, _: str) -> object:
+    return kind(session._api)
 
 
 class EzeepSession:
@@ -142,6 +147,64 @@ class EzeepSession:
         - `SessionClosed`: the session is closed, or belongs to the parent process of a fork.
     """
 
+    # Each is imported and made at its first use.
+
+    oauth: OAuth = part(
+        "auth.oauth.OAuth",
+        lambda kind, session, _: kind(
+            session._core.app,
+            session._core.endpoints,
+            session._core.token_endpoint,
+            session._core.open,
+            session._core.refresher.log_in,
+            session._core.refresher,
+        ),
+    )
+    """Log in, pair a device, refresh and revoke tokens."""
+    users: Users = part("resources.users.Users", _resource)
+    """Users of the printing API and their groups."""
+    groups: Groups = part(
+        "resources.groups.Groups", lambda kind, session, _: kind(session._api, session.users)
+    )
+    """Groups and their members."""
+    accounts: Accounts = part("resources.accounts.Accounts", _resource)
+    """Account users: names, e-mail addresses, roles."""
+    invitations: Invitations = part("resources.invitations.Invitations", _resource)
+    """Invitations to the organization."""
+    printers: Printers = part(
+        "resources.printers.Printers",
+        lambda kind, session, _: kind(session._api, partial(getattr, session._core.refresher, "logins")),
+    )
+    """Printers of the logged-in user."""
+    printing: Printing = part(
+        "resources.printing.Printing",
+        lambda kind, session, _: kind(
+            session._api, session._api.storage(), session.printers, session._api.settings.deadline
+        ),
+    )
+    """Print documents, and follow their jobs."""
+    printer_assignments: PrinterAssignments = part("resources.assignments.PrinterAssignments", _resource)
+    """Which groups may use which printer."""
+    connectors: Connectors = part("resources.connectors.Connectors", _resource)
+    """What connects printers with ezeep."""
+    drivers: Drivers = part("resources.connectors.Drivers", _resource)
+    """The printer drivers that ezeep knows."""
+    webhooks: Webhooks = part("resources.webhooks.Webhooks", _resource)
+    """Endpoints that ezeep posts events to."""
+    reports: Reports = part("resources.reports.Reports", _resource)
+    """Reports on printed jobs."""
+    provisioning: Provisioning = part(
+        "provisioning.service.Provisioning",
+        lambda kind, session, _: kind(
+            session.groups,
+            session.users,
+            session.accounts,
+            session.invitations,
+            session.printer_assignments,
+        ),
+    )
+    """Plan and apply the members and printers of groups."""
+
     def __init__(
         self,
         app: OAuthApp,
@@ -162,100 +225,23 @@ class EzeepSession:
         if tokens is not None:
             check_kind(tokens, TokenSet, "tokens", "TokenSet.from_response(mapping) makes one")
         self._again = partial(
-            type(self), app, store, tokens, endpoints, settings, None, on_token_rotated, clock
+            type(self),
+            app,
+            store,
+            tokens,
+            endpoints,
+            settings=settings,
+            on_token_rotated=on_token_rotated,
+            clock=clock,
         )
         self._is_borrowing = http is not None
         wire = Wire.to(endpoints, settings, http)
         self._use(Core(app, store, tokens, endpoints, settings, wire, on_token_rotated, clock))
 
     def _use(self, core: Core) -> None:
+        self._viewed: EzeepSession | None = None
+        self._api: Core | CoreView = core
         self._core = core
-        self.users = Users(core)
-        self.groups = Groups(core, self.users)
-
-    # What many programs do not use is imported at its first use.
-
-    @cached_property
-    def oauth(self) -> OAuth:
-        """Log in, pair a device, refresh and revoke tokens."""
-        from ezeep_async.auth.oauth import OAuth
-
-        core = self._core
-        return OAuth(core.app, core.endpoints, core.token_endpoint, core.refresher, core.open)
-
-    @cached_property
-    def accounts(self) -> Accounts:
-        """Account users: names, e-mail addresses, roles."""
-        from ezeep_async.resources.accounts import Accounts
-
-        return Accounts(self._core)
-
-    @cached_property
-    def invitations(self) -> Invitations:
-        """Invitations to the organization."""
-        from ezeep_async.resources.invitations import Invitations
-
-        return Invitations(self._core)
-
-    @cached_property
-    def printers(self) -> Printers:
-        """Printers of the logged-in user."""
-        from ezeep_async.resources.printers import Printers
-
-        refresher = self._core.refresher
-        return Printers(self._core, lambda: refresher.logins)
-
-    @cached_property
-    def printing(self) -> Printing:
-        """Print documents, and follow their jobs."""
-        from ezeep_async.resources.printing import Printing
-
-        core = self._core
-        return Printing(core, core.storage(), self.printers, core.settings.deadline)
-
-    @cached_property
-    def provisioning(self) -> Provisioning:
-        """Plan and apply the members and printers of groups."""
-        from ezeep_async.provisioning.service import Provisioning
-
-        return Provisioning(
-            self.groups, self.users, self.accounts, self.invitations, self.printer_assignments
-        )
-
-    @cached_property
-    def printer_assignments(self) -> PrinterAssignments:
-        """Which groups may use which printer."""
-        from ezeep_async.resources.assignments import PrinterAssignments
-
-        return PrinterAssignments(self._core)
-
-    @cached_property
-    def connectors(self) -> Connectors:
-        """What connects printers with ezeep."""
-        from ezeep_async.resources.connectors import Connectors
-
-        return Connectors(self._core)
-
-    @cached_property
-    def drivers(self) -> Drivers:
-        """The printer drivers that ezeep knows."""
-        from ezeep_async.resources.connectors import Drivers
-
-        return Drivers(self._core)
-
-    @cached_property
-    def webhooks(self) -> Webhooks:
-        """Endpoints that ezeep posts events to."""
-        from ezeep_async.resources.webhooks import Webhooks
-
-        return Webhooks(self._core)
-
-    @cached_property
-    def reports(self) -> Reports:
-        """Reports on printed jobs."""
-        from ezeep_async.resources.reports import Reports
-
-        return Reports(self._core)
 
     @classmethod
     @clears_locals
@@ -300,9 +286,47 @@ class EzeepSession:
         options.setdefault("endpoints", Endpoints.from_env(environ))
         return cls(app, **options)
 
+    def with_options(self, **options: Unpack[CallOptions]) -> Self:
+        """Return a view of this session whose calls have other time limits or retries.
+
+        The view is a session that shares everything else: tokens, connections, rate limits, locks and counters. It is made in
+        microseconds, so that each request of a service can have its own:
+
+            user = await session.with_options(deadline=10.0, retries=0).users.get(user_id)
+
+        The view has no lifetime of its own. `async with` and `aclose()` of a view close nothing, and its calls raise
+        `SessionClosed` once the session is closed. Views of views add up.
+
+        Args:
+            **options: `deadline`, `read_timeout`, `retries` and `max_retry_after`, as in `Settings`. The cool-down of a host
+                after a 429 remains that of the session. Token refreshes have `Settings.refresh_timeout`.
+
+        Returns:
+            The view.
+
+        Raises:
+            TypeError: An option does not exist, or concerns more than one call.
+            ValueError: A value has the wrong type or is out of range.
+        """
+        settings = changed_for_calls(self._api.settings, options)
+        view = object.__new__(type(self))
+        # What the parts of this session send has its options, so the view makes its own.
+        vars(view).update((name, value) for name, value in vars(self).items() if name not in _PARTS)
+        view._again = partial(self._again, settings=settings)
+        view._api = CoreView(self._core, settings)
+        view._viewed = self if self._viewed is None else self._viewed
+        return view
+
+    def _origin(self) -> tuple[EzeepSession, CallOptions]:
+        """The session that this one is a view of, and the options of the view; itself and none if it is no view."""
+        if self._viewed is None:
+            return self, {}
+        return self._viewed, call_options(self._api.settings)
+
     def __repr__(self) -> str:
         core = self._core
-        return f"<EzeepSession {core.state}, client {core.app.client_id}, {core.endpoints.api}>"
+        kind = "EzeepSession" if self._viewed is None else "view of EzeepSession"
+        return f"<{kind} {core.state}, client {core.app.client_id}, {core.endpoints.api}>"
 
     # --- lifetime --------------------------------------------------------------------------------------------------
 
@@ -325,13 +349,14 @@ class EzeepSession:
 
         Waits for a token refresh in progress; other calls in progress raise `SessionClosed`. If the caller is
         cancelled, closing continues in the background task. A second call does nothing, and neither does a call in a
-        forked child, because the session belongs to the parent process.
+        forked child, because the session belongs to the parent process. A view (`with_options`) closes nothing.
 
         Raises:
             TokenPersistError: The latest token set could not be saved.
             RuntimeError: The session is open on another event loop, which is not closed.
         """
-        await self._core.aclose()
+        if self._viewed is None:
+            await self._core.aclose()
 
     def _is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         return self._core.is_open_on(loop)
@@ -407,7 +432,7 @@ class EzeepSession:
             UnexpectedResponse: The response is not JSON, or larger than 2 MiB: request smaller pages.
         """
         request = any_request(self._core.endpoints, method, path_or_url, params, json, idempotent)
-        return decode_response(request, await self._core.send(request), decode_plain)
+        return decode_response(request, await self._api.send(request), decode_plain)
 
     async def reconcile(self, unknown: OutcomeUnknown, /) -> Reconciled:
         """Search for the object of a creation whose response was lost.
@@ -446,3 +471,7 @@ class EzeepSession:
             The context manager of the block.
         """
         return background()
+
+
+_PARTS = frozenset(name for name, value in vars(EzeepSession).items() if isinstance(value, Part))
+"""The attributes that each view makes for itself."""

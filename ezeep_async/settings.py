@@ -8,7 +8,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, Self, cast, runtime_checkable
+from typing import Any, Protocol, Self, TypedDict, cast, runtime_checkable
 
 import attrs
 from yarl import URL
@@ -255,3 +255,27 @@ class Settings:
     The sessions of one event loop that have the same channel and the same limits then also share their limiter."""
     trust_env: bool = attrs.field(default=False, validator=_flag)
     """Use the proxies in HTTP_PROXY, HTTPS_PROXY and NO_PROXY, read once when the session opens. Default: False."""
+
+
+class CallOptions(TypedDict, total=False):
+    """The fields of `Settings` that concern one call, for `EzeepSession.with_options`."""
+
+    deadline: float
+    read_timeout: float
+    retries: int
+    max_retry_after: float
+
+
+def call_options(settings: Settings) -> CallOptions:
+    """The options of one call, as the settings have them."""
+    return cast("CallOptions", {name: getattr(settings, name) for name in CallOptions.__annotations__})
+
+
+def changed_for_calls(settings: Settings, options: CallOptions) -> Settings:
+    """The settings with other options for calls. Raises `TypeError` for what is no such option."""
+    if wrong := options.keys() - CallOptions.__annotations__.keys():
+        raise TypeError(
+            f"{', '.join(sorted(wrong))}: not an option of one call, as {', '.join(CallOptions.__annotations__)} are. Pass what "
+            "concerns the whole session to EzeepSession(app, settings=Settings(...))"
+        )
+    return attrs.evolve(settings, **options)

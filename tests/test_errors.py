@@ -22,6 +22,7 @@ TREE: dict[str, tuple[str, ...]] = {
     "TransientAuthError": ("AuthenticationError",),
     "AuthorizationDenied": ("AuthenticationError",),
     "StateMismatch": ("AuthorizationDenied",),
+    "InvalidLoginCookie": ("AuthorizationDenied",),
     "PairingTimeout": ("AuthenticationError", "TimeoutError"),
     "TokenStoreError": ("EzeepError",),
     "TokenStoreCorrupt": ("TokenStoreError",),

@@ -23,7 +23,7 @@ LAYERS = [
     {"auth", "_http"},
     {"pagination", "resources", "webhooks"},
     {"_exclusive", "shared_pace"},
-    {"_core", "_open_sessions", "pool", "session", "provisioning"},
+    {"_core", "_open_sessions", "_parts", "pool", "session", "provisioning"},
     {"blocking", "cli", "sandbox", "testing"},
 ]
 """From the bottom up. A part imports its own layer and those below it, except where a test says otherwise."""
@@ -367,6 +367,8 @@ WIDE = {
     "Plan": "the document of a saved plan",
     "AuditRecord": "one line of the audit log",
     "WebhookPrintJob": "the print job in an event",
+    "EzeepSession": "the resources that users reach by name",
+    "BlockingSession": "their blocking forms",
 }
 """Classes whose attributes are a public document, with the reason."""
 

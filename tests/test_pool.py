@@ -10,44 +10,20 @@ import warnings
 
 import aiohttp
 import pytest
-from helpers.support import ME, QUICK, TOKEN, Clock, expired, settle, until
+from helpers.pools import Stores, logged_in, pool_in, use
+from helpers.support import ME, TOKEN, Clock, bounded, expired, settle, until
 
 from ezeep_async import (
-    EzeepSession,
     MemoryTokenStore,
     OAuthApp,
     ReauthorizationRequired,
+    ServerError,
     SessionClosed,
     SessionPool,
     TokenPersistError,
     TokenStoreError,
 )
 from ezeep_async.sandbox import Sandbox
-
-
-class Stores(dict[str, MemoryTokenStore]):
-    """A token store in memory for each key."""
-
-    def __call__(self, key: str) -> MemoryTokenStore:
-        return self.setdefault(key, MemoryTokenStore())
-
-
-def pool_in(sandbox: Sandbox, store=None, **options) -> SessionPool:
-    options.setdefault("settings", QUICK)
-    return SessionPool(
-        sandbox.oauth_app, Stores() if store is None else store, endpoints=sandbox.endpoints, **options
-    )
-
-
-def logged_in(sandbox: Sandbox, *keys: str) -> Stores:
-    """Stores with a token set for each of the keys, whose access token has expired."""
-    return Stores((key, MemoryTokenStore(expired(sandbox.tokens()))) for key in keys)
-
-
-async def use(pool: SessionPool, key: str) -> EzeepSession:
-    async with pool.session(key) as session:
-        await session.accounts.me()
-        return session
 
 
 # --- opening ---------------------------------------------------------------------------------------------------------
@@ -188,6 +164,7 @@ async def test_an_async_store_function_is_refused(sandbox: Sandbox) -> None:
         ({"store": MemoryTokenStore()}, TypeError),
         ({"store": None}, TypeError),
         ({"on_token_rotated": 5}, TypeError),
+        ({"on_token_rotated": lambda old, new: None}, TypeError),
         ({"settings": 5}, TypeError),
         ({"http": 5}, TypeError),
         ({"app": "client"}, TypeError),
@@ -743,3 +720,39 @@ async def test_a_pool_that_was_not_closed_warns(sandbox: Sandbox) -> None:
         "a SessionPool was not closed: use `async with`, or await its aclose()"
     ]
     assert not transport.is_open
+
+
+async def test_views_of_a_session_of_a_pool(sandbox: Sandbox) -> None:
+    """`with_options` works as everywhere, and closing a view closes nothing."""
+    async with pool_in(sandbox, logged_in(sandbox, "a")) as pool, pool.session("a") as session:
+        view = session.with_options(retries=0)
+        async with view:
+            await view.accounts.me()
+        sandbox.faults.add(ME, status=503)
+        with pytest.raises(ServerError):
+            await view.accounts.me()
+        await session.accounts.me()
+
+
+@pytest.mark.slow
+async def test_sessions_are_small(sandbox: Sandbox) -> None:
+    """A few kilobytes for each that is open, and nothing for those that were closed (benchmarks/bench_logins.py)."""
+
+    async def touch(pool: SessionPool, keys: range) -> None:
+        for number in keys:
+            async with pool.session(str(number)) as session:
+                assert session.users is not None
+            await settle()  # sessions are closed in the background
+        gc.collect()
+
+    async with pool_in(sandbox, max_open=10_000) as pool:
+        await touch(pool, range(10))
+        with bounded(300 * 10_000):
+            await touch(pool, range(10, 310))
+        assert pool.stats.open == 310
+    store = MemoryTokenStore()
+    async with pool_in(sandbox, lambda _: store, max_open=10) as pool:
+        await touch(pool, range(100))
+        with bounded(300_000):
+            await touch(pool, range(100, 400))
+        assert pool.stats.open == 10

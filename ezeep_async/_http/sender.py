@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -102,6 +103,7 @@ class _Call:
 
     request: Request
     request_id: str
+    settings: Settings = attrs.field(repr=False)
     attempt: int = 0
     spent: float = 0.0
     """Seconds of the deadline that are used up."""
@@ -174,6 +176,7 @@ class Sender:
         """Refuse new calls, and end those in flight with `SessionClosed`."""
         self._in_flight.close()
 
+    @cached_property
     def storage(self) -> Storage:
         """A client for uploads, with the same settings. Its uploads end with the calls of this sender."""
         return Storage(
@@ -185,11 +188,15 @@ class Sender:
             self._limiters.storage,
         )
 
-    async def send(self, request: Request) -> RawResponse:
-        """Return the 2xx response to `request`. Raises an `EzeepError` for everything else."""
+    async def send(self, request: Request, settings: Settings | None = None) -> RawResponse:
+        """Return the 2xx response to `request`. Raises an `EzeepError` for everything else.
+
+        `settings` has the time limits and retries of this call, if they are not those of the session.
+        """
         task, cancelled_before = self._in_flight.enter()
         self._counts.calls += 1
-        call = _Call(request, f"{self._id_prefix}{self._counts.calls:012x}")
+        settings = self.settings if settings is None else settings
+        call = _Call(request, f"{self._id_prefix}{self._counts.calls:012x}", settings)
         tracing = None if self._tracing is None else self._tracing.if_active()
         try:
             if tracing is None:
@@ -263,7 +270,7 @@ class Sender:
         `rejected` is the 401 of the attempt before, whose token is replaced. Errors of the token source and of the store
         are raised, neither returned nor retried.
         """
-        request, settings = call.request, self.settings
+        request, settings = call.request, call.settings
         call.sending = attempt = Attempt(settings.deadline - call.spent, settings.read_timeout)
         try:
             with attempt:
@@ -322,12 +329,13 @@ class Sender:
             attempt=call.attempt - call.replayed,
             idempotent=call.request.idempotent,
             spent=call.spent,
-            policy=self.settings,
+            policy=call.settings,
             random=self._random,
         )
         throttled = isinstance(failure, errors.RateLimited)
         if throttled:
             self._counts.throttled += 1
+            # All calls to the host wait: for as long as the session's settings say, not those of a view.
             asked = min(failure.retry_after or 0.0, self.settings.max_retry_after)
             limiter.throttled(asked if delay is None else delay, started)
             if failure.retry_after is not None and asked < failure.retry_after:

@@ -7,6 +7,7 @@ the whole upload, which consists of many requests and depends on the size of the
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -73,11 +74,19 @@ class Storage:
     ) -> None:
         self._transport = transport
         self._settings = settings
+        self._policy = settings
+        """The time limits and retries: those of the session, or of a view."""
         self._in_flight = in_flight
         self._tracing = tracing
         self._random = rng
         self._budget = RetryBudget()
         self._limiter = limiter
+
+    def with_settings(self, settings: Settings) -> Storage:
+        """The same client with other time limits and retries."""
+        other = copy.copy(self)
+        other._policy = settings
+        return other
 
     async def put(self, request: StoragePut) -> None:
         """Send the request, and again after a failure that a retry can help against."""
@@ -99,8 +108,8 @@ class Storage:
             await limiter.acquire(at_head=attempt > 1)
             try:
                 started = asyncio.get_running_loop().time()
-                patience = self._settings.read_timeout + request.size / SLOWEST
-                limits = Attempt(self._settings.deadline - spent, patience)
+                patience = self._policy.read_timeout + request.size / SLOWEST
+                limits = Attempt(self._policy.deadline - spent, patience)
                 outcome = await self._try_once(request, limits, attempt)
                 spent += limits.used
                 if isinstance(outcome, RawResponse):
@@ -124,7 +133,7 @@ class Storage:
                 response = await self._exchange(request, limits, number)
         except TimeoutError:
             return errors.RequestTimeout(
-                f"{request.name}: no progress within the {limits.limit} of {getattr(self._settings, limits.limit):g} s "
+                f"{request.name}: no progress within the {limits.limit} of {getattr(self._policy, limits.limit):g} s "
                 f"for {request.size} bytes",
                 request_sent=limits.sent,
             )
@@ -158,7 +167,7 @@ class Storage:
             attempt=attempt,
             idempotent=True,
             spent=spent,
-            policy=self._settings,
+            policy=self._policy,
             random=self._random,
         )
         throttled = isinstance(failure, errors.RateLimited)

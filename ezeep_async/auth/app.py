@@ -8,14 +8,14 @@ import re
 import secrets
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from typing import cast
+from typing import Self, cast
 
 import attrs
 from multidict import MultiMapping
 from yarl import URL
 
 from ezeep_async._text.cleaning import cleaned
-from ezeep_async._text.redaction import clears_arguments
+from ezeep_async._text.redaction import clears_arguments, clears_locals
 from ezeep_async._wire.responses import one_line, redact, with_code
 from ezeep_async.errors import AuthorizationDenied, StateMismatch
 
@@ -105,7 +105,10 @@ def _setting(value: str, name: str, *, shortest: int = 0) -> str:
 @clears_arguments
 @attrs.frozen
 class AuthorizationRequest:
-    """One login in a browser. Keep it, for example in the user's web session, until the redirect arrives."""
+    """One login in a browser. Keep it until the redirect arrives: in the app's store of web sessions, or with `to_cookie`.
+
+    Do not put it into a cookie that is signed only: the person at the browser could read the code verifier.
+    """
 
     url: str = attrs.field(repr=lambda url: repr(str(URL(url).with_query(None))))
     """Address of the consent page."""
@@ -115,6 +118,54 @@ class AuthorizationRequest:
     """Secret of PKCE (RFC 7636)."""
     redirect_uri: str | None = None
     """Address of the redirect; None: the one of the app."""
+
+    @clears_locals
+    def to_cookie(self, secret: str | bytes) -> str:
+        """Encrypt the request for a cookie of the browser, where it waits for the redirect.
+
+        Set the cookie with `HttpOnly`, `Secure`, `SameSite=Lax` and the path of the redirect address. With
+        `SameSite=Strict` browsers do not send it. Delete it after `complete`.
+
+        Args:
+            secret: A secret of the app, such as its `SECRET_KEY`: at least 32 random characters. A key for this purpose is
+                derived from it (RFC 5869).
+
+        Returns:
+            The value: letters, digits, `-`, `_` and `=`; at most 3800 characters.
+
+        Raises:
+            ImportError: The extra `web` is not installed.
+            ValueError: `secret` is empty, or the value is too long for a cookie, because of `state`.
+
+        Note:
+            docs/many-logins.md
+        """
+        from ezeep_async.auth.login_cookies import sealed
+
+        return sealed(attrs.asdict(self), secret)
+
+    @classmethod
+    @clears_locals
+    def from_cookie(cls, value: str | None, secret: str | bytes, *, max_age: float = 600.0) -> Self:
+        """Decrypt the value of a cookie that `to_cookie` made.
+
+        Args:
+            value: Value of the cookie; None if the browser sent none.
+            secret: The secret that `to_cookie` had.
+            max_age: Seconds after which the login has to be started again. Greater than 0.
+
+        Returns:
+            The request. Pass it to `complete`, which compares the state.
+
+        Raises:
+            InvalidLoginCookie: There is no cookie, it is too old, or it was changed. Start the login again.
+            ImportError: The extra `web` is not installed.
+            ValueError: `secret` is empty, or `max_age` is not greater than 0.
+        """
+        from ezeep_async.auth.login_cookies import unsealed
+
+        url, state, verifier, redirect_uri = unsealed(value, secret, max_age).values()
+        return cls(url or "", state or "", verifier or "", redirect_uri)
 
 
 def code_challenge(verifier: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import deque
 
 from ezeep_async._text.redaction import Secret
 from ezeep_async.auth.clock import Clock
@@ -37,7 +36,8 @@ class CurrentTokens:
         self._still_stored: str | None = None
         """The refresh token that the store has while the token set in memory is unsaved."""
         # If the store has one of these again, it went back: a replica without the last write, or a restored backup.
-        self._replaced: deque[str] = deque(maxlen=REPLACED_TOKENS)
+        # No deque: an empty one has 760 bytes, and a process may have thousands of sessions.
+        self._replaced: tuple[str, ...] = ()
 
     @property
     def is_fresh(self) -> bool:
@@ -82,7 +82,7 @@ class CurrentTokens:
         self._still_stored = None if stored is None else stored.refresh_token
         for old in (stored, self.tokens):
             if old and old.refresh_token not in {new.refresh_token, *self._replaced}:
-                self._replaced.append(old.refresh_token)
+                self._replaced = (*self._replaced, old.refresh_token)[-REPLACED_TOKENS:]
 
     def newest(self, stored: TokenSet | None, log: Log) -> TokenSet | None:
         """Return the newer token set, and record whether it has to be stored.

@@ -1,4 +1,4 @@
-"""`session.oauth`: logging in, refreshing and logging out."""
+"""`session.oauth` and `pool.oauth`: logging in, refreshing and logging out."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Pairing:
 
 
 @attrs.frozen(eq=False, repr=False)
-class OAuth:
-    """Logs in and out, and refreshes the token set of one session.
+class OAuthLogin:
+    """Logs in. `session.oauth` stores the token set and returns it, `pool.oauth` returns it without storing it.
 
     Note:
         docs/ezeep-api.md#oauth2
@@ -69,8 +69,9 @@ class OAuth:
     _app: OAuthApp
     _endpoints: Endpoints
     _endpoint: TokenEndpoint
-    _refresher: Refresher
     _prepare: Callable[[], Awaitable[None]]
+    _log_in: Callable[[Callable[[], Awaitable[TokenSet]]], Awaitable[TokenSet]]
+    """Sends the request, and stores the token set or not."""
 
     @clears_locals
     def authorization_request(
@@ -120,14 +121,14 @@ class OAuth:
 
     @clears_locals
     async def complete(self, callback_url: str, request: AuthorizationRequest) -> TokenSet:
-        """Finish a login with the redirect of the browser, and store the token set.
+        """Finish a login with the redirect of the browser.
 
         Args:
             callback_url: Complete address that the browser was redirected to, with its query.
             request: What `authorization_request` returned for this login.
 
         Returns:
-            The stored token set.
+            The token set, which `session.oauth` has stored.
 
         Raises:
             StateMismatch: The redirect belongs to another login.
@@ -142,7 +143,7 @@ class OAuth:
 
     @clears_locals
     async def exchange_code(self, code: str, code_verifier: str | None = None) -> TokenSet:
-        """Exchange an authorization code for a token set, and store it.
+        """Exchange an authorization code for a token set.
 
         A code works once: after anything was sent, the exchange is not repeated.
 
@@ -151,7 +152,7 @@ class OAuth:
             code_verifier: `code_verifier` of the `AuthorizationRequest`; None if the request had no PKCE.
 
         Returns:
-            The stored token set.
+            The token set, which `session.oauth` has stored.
 
         Raises:
             AuthorizationDenied: The server rejected the code.
@@ -166,14 +167,14 @@ class OAuth:
 
     @clears_locals
     async def login_with_password(self, username: str, password: str) -> TokenSet:
-        """Log in with a password, and store the token set. Only for client ids that are enabled for it.
+        """Log in with a password. Only for client ids that are enabled for it.
 
         Args:
             username: E-mail address of the user.
             password: Password of the user.
 
         Returns:
-            The stored token set.
+            The token set, which `session.oauth` has stored.
 
         Raises:
             AuthorizationDenied: The server rejected the password.
@@ -187,18 +188,18 @@ class OAuth:
             raise ValueError("password must be a str")
         await self._prepare()
         form = self._grant("password", username=username, password=Secret(password))
-        return await self._refresher.log_in(lambda: self._endpoint.tokens(form))
+        return await self._log_in(lambda: self._endpoint.tokens(form))
 
     @clears_locals
     async def login_with_client_credentials(self) -> TokenSet:
-        """Get a token set for the app itself, without a person, and store it. Only for partner apps, with a secret.
+        """Get a token set for the app itself, without a person. Only for partner apps, with a secret.
 
         The server issues no refresh token. When the access token expires, the session requests another one with the
-        client id and secret, in place of a refresh: one request at a time, with the store locked. The stored token set
-        records this, so other processes that share the store do the same.
+        client id and secret, in place of a refresh: one request at a time, with the store locked. The token set records
+        this, so other processes that share the store do the same.
 
         Returns:
-            The stored token set. Its `grant` is `"client_credentials"`, and its `refresh_token` is empty.
+            The token set. Its `grant` is `"client_credentials"`, and its `refresh_token` is empty.
 
         Raises:
             ValueError: The app has no client secret.
@@ -217,7 +218,7 @@ class OAuth:
             # A server that issues a refresh token here contradicts RFC 6749: asking again needs none.
             return attrs.evolve(await self._endpoint.tokens(form), grant=CLIENT_CREDENTIALS, refresh_token="")
 
-        return await self._refresher.log_in(get_tokens)
+        return await self._log_in(get_tokens)
 
     @clears_locals
     async def pair(self, mode: str = "user", hardware_id: str | None = None) -> Pairing:
@@ -252,7 +253,7 @@ class OAuth:
         interval: float = 5.0,
         timeout: float = 600.0,  # noqa: ASYNC109  # it raises PairingTimeout, with the pairing
     ) -> TokenSet:
-        """Poll until a person has confirmed the pairing, and store the token set.
+        """Poll until a person has confirmed the pairing.
 
         Args:
             pairing: What `pair` returned.
@@ -260,7 +261,7 @@ class OAuth:
             timeout: Seconds until `PairingTimeout`. There is one more request at the end.
 
         Returns:
-            The stored token set.
+            The token set, which `session.oauth` has stored.
 
         Raises:
             AuthorizationDenied: The person declined, or the code expired.
@@ -277,7 +278,7 @@ class OAuth:
         lost: AuthenticationError | None = None
         while True:
             try:
-                return await self._refresher.log_in(lambda: self._endpoint.tokens(form))
+                return await self._log_in(lambda: self._endpoint.tokens(form))
             except AuthenticationError as error:
                 if isinstance(error, AuthorizationDenied) and lost and error.error != "access_denied":
                     # The lost response may have contained the token set. Its code, which works once, is then invalid.
@@ -293,6 +294,36 @@ class OAuth:
             # The last request comes earlier than the interval, for a confirmation since the one before.
             is_last = limit.left <= interval
             await limit.sleep(interval)
+
+    async def _exchange_code(
+        self, code: str, redirect_uri: str | None, code_verifier: str | None
+    ) -> TokenSet:
+        verifier = None if code_verifier is None else Secret(code_verifier)
+        form = self._grant(
+            "authorization_code", code=Secret(code), redirect_uri=redirect_uri, code_verifier=verifier
+        )
+        await self._prepare()
+        try:
+            return await self._log_in(lambda: self._endpoint.tokens(form))
+        except AuthenticationError as error:
+            if is_ambiguous(error):
+                raise _lost("login", error) from error
+            raise
+
+    def _grant(self, grant_type: str, **fields: str | None) -> dict[str, str]:
+        given = {name: value for name, value in fields.items() if value is not None}
+        return {"grant_type": grant_type, "scope": self._app.scope, **given}
+
+
+@attrs.frozen(eq=False, repr=False)
+class OAuth(OAuthLogin):
+    """Logs in and out, and refreshes the token set of one session.
+
+    Note:
+        docs/ezeep-api.md#oauth2
+    """
+
+    _refresher: Refresher
 
     @clears_locals
     async def refresh(self) -> TokenSet:
@@ -328,25 +359,6 @@ class OAuth:
                 REVOKE_PATH, {"token": Secret(tokens.refresh_token or tokens.access_token)}
             )
         )
-
-    async def _exchange_code(
-        self, code: str, redirect_uri: str | None, code_verifier: str | None
-    ) -> TokenSet:
-        verifier = None if code_verifier is None else Secret(code_verifier)
-        form = self._grant(
-            "authorization_code", code=Secret(code), redirect_uri=redirect_uri, code_verifier=verifier
-        )
-        await self._prepare()
-        try:
-            return await self._refresher.log_in(lambda: self._endpoint.tokens(form))
-        except AuthenticationError as error:
-            if is_ambiguous(error):
-                raise _lost("login", error) from error
-            raise
-
-    def _grant(self, grant_type: str, **fields: str | None) -> dict[str, str]:
-        given = {name: value for name, value in fields.items() if value is not None}
-        return {"grant_type": grant_type, "scope": self._app.scope, **given}
 
 
 def _is_pending(error: AuthenticationError) -> bool:

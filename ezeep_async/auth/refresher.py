@@ -118,7 +118,8 @@ class Refresher:
         """Return a valid access token: at once and without a lock while the one in memory is fresh."""
         tokens = self._current.tokens
         if tokens is not None and self._current.is_fresh:
-            self.save_if_due()
+            if self._current.is_unsaved:  # checked here: a call of a method for each request
+                self.save_if_due()
             return tokens.access_token
         return (await self._join(rejected=None)).access_token
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Self
 
+from ezeep_async._open_sessions import Lease
 from ezeep_async._text.cleaning import check_kind
+from ezeep_async.auth.oauth import OAuthLogin
 from ezeep_async.blocking import portal
-from ezeep_async.blocking.descriptors import call, on_loop
-from ezeep_async.blocking.session import BlockingSession, Shared
+from ezeep_async.blocking.descriptors import call, on_loop, plain
+from ezeep_async.blocking.session import BlockingSession, Shared, shared_by
 from ezeep_async.errors import OPENED_BEFORE_FORK, SessionClosed, TokenStoreError
 from ezeep_async.pool import PoolStats, SessionPool
 from ezeep_async.session import EzeepSession
@@ -41,7 +41,50 @@ class _BlockingPooledSession(BlockingSession):
     """A blocking session that a pool opens and closes. `close()` and `with` do not close it."""
 
     def __init__(self, session: EzeepSession, owner: portal.Portal) -> None:
-        self._use(_Lent(session, owner))
+        self._shared = _Lent(session, owner)
+
+
+class BlockingLease:
+    """The block of `BlockingSessionPool.session(key)`."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._portal = portal.current()
+
+    def __enter__(self) -> BlockingSession:
+        owner = self._portal
+        try:
+            session = owner.run("async with pool.session(key) as session", self._lease.__aenter__)
+        except BaseException:
+            owner.post(self._lease.aclose)  # Ctrl-C may come when it was entered
+            raise
+        return _BlockingPooledSession(session, owner)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._portal.post(self._lease.aclose)
+
+
+class BlockingOAuthLogin:
+    """Logs in, and returns the token set without storing it; the blocking form of `OAuthLogin`."""
+
+    _called = "pool.oauth"
+
+    def __init__(self, shared: Shared[SessionPool]) -> None:
+        self._shared = shared
+
+    @property
+    def _aio(self) -> OAuthLogin:
+        return self._shared.session().oauth
+
+    authorization_request = plain(OAuthLogin.authorization_request)
+    complete = call(OAuthLogin.complete)
+    exchange_code = call(OAuthLogin.exchange_code)
+    login_with_password = call(OAuthLogin.login_with_password)
+    login_with_client_credentials = call(OAuthLogin.login_with_client_credentials)
+    pair = call(OAuthLogin.pair)
+    wait_for_pairing = call(OAuthLogin.wait_for_pairing)
 
 
 class BlockingSessionPool:
@@ -62,9 +105,10 @@ class BlockingSessionPool:
 
     def __init__(self, pool: SessionPool) -> None:
         check_kind(pool, SessionPool, "pool", "run_sync(SessionPool(app, ...)) makes one")
-        self._shared = Shared.of(pool)
+        self._shared = shared = shared_by(pool)
+        self.oauth = BlockingOAuthLogin(shared)
 
-    def session(self, key: str) -> AbstractContextManager[BlockingSession]:
+    def session(self, key: str) -> BlockingLease:
         """Use the session of a key: `with pool.session(key) as session:`.
 
         The session is opened if it is not open. All blocks with one key share one session. Use it only in the block: after
@@ -86,17 +130,7 @@ class BlockingSessionPool:
             TokenStoreError: The token store belongs to another client id.
             RuntimeError: The pool was opened on another event loop.
         """
-        return self._session(key)
-
-    @contextmanager
-    def _session(self, key: str) -> Generator[BlockingSession]:
-        lease = self._aio._lease(key)  # pyright: ignore[reportPrivateUsage]  # the pool that this one wraps
-        owner = portal.current()
-        try:
-            session = owner.run("async with pool.session(key) as session", lease.__aenter__)
-            yield _BlockingPooledSession(session, owner)
-        finally:
-            owner.post(lease.aclose)
+        return BlockingLease(self._aio.session(key))
 
     adopt = call(SessionPool.adopt)
     drop = call(SessionPool.drop)

@@ -9,16 +9,17 @@ import asyncio
 import warnings
 import weakref
 from collections.abc import Callable
-from functools import cached_property
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, Unpack, overload
 
 from ezeep_async._http.stats import Stats
+from ezeep_async._parts import part
 from ezeep_async._runtime import forks
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.blocking import portal
-from ezeep_async.blocking.descriptors import call, listing, on_loop, plain
+from ezeep_async.blocking.descriptors import call, listing, on_loop, plain, shaped
 from ezeep_async.blocking.printing import BlockingPrinting
 from ezeep_async.errors import BlockingCallError, SessionClosed, TokenStoreError
 from ezeep_async.models.accounts import AccountUser, Invitation
@@ -30,10 +31,12 @@ from ezeep_async.resources.connectors import Connectors, Drivers
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
 from ezeep_async.resources.printers import Printers
+from ezeep_async.resources.printing import Printing
 from ezeep_async.resources.reports import Reports
 from ezeep_async.resources.users import Users
 from ezeep_async.resources.webhooks import Webhooks
 from ezeep_async.session import EzeepSession
+from ezeep_async.settings import CallOptions
 
 
 if TYPE_CHECKING:
@@ -64,21 +67,11 @@ class Shared(Generic[Z]):
     The parts refer to it and not the other way round, so it is finalized with the last of them.
     """
 
-    _all: ClassVar[weakref.WeakValueDictionary[int, Shared[Any]]] = weakref.WeakValueDictionary()
-
     def __init__(self, session: Z) -> None:
         self._session = session
         self._kind = type(session).__name__
         self._portal: portal.Portal | None = None
-        self._closed = False
-
-    @classmethod
-    def of(cls, session: Z) -> Shared[Z]:
-        """Return the one object of this session: a second one would close the session when it is finalized."""
-        shared = cls._all.get(id(session))
-        if shared is None or shared._closed:
-            shared = cls._all[id(session)] = cls(session)
-        return shared
+        self.is_closed = False
 
     @property
     def _name(self) -> str:
@@ -86,7 +79,7 @@ class Shared(Generic[Z]):
 
     def session(self) -> Z:
         """Return the session for the event loop of this process. Raises `SessionClosed` after the close."""
-        if self._closed:
+        if self.is_closed:
             raise SessionClosed(
                 f"this {self._name} is closed: make another one with run_sync({self._kind}(...))"
             )
@@ -104,7 +97,7 @@ class Shared(Generic[Z]):
     def _owner(self) -> portal.Portal | None:
         """The portal, if the session is open on its event loop, and not on another one."""
         owner = self._portal
-        if owner is None or owner.closing or self._closed:
+        if owner is None or owner.closing or self.is_closed:
             return None
         return owner if self._session._is_open_on(owner.loop) else None  # pyright: ignore[reportPrivateUsage]  # the async session that this one wraps
 
@@ -113,12 +106,12 @@ class Shared(Generic[Z]):
 
     def close(self) -> None:
         """Close the session if it is open on the background event loop."""
-        owner, self._closed = self._owner, True
+        owner, self.is_closed = self._owner, True
         if owner is not None:
             try:
                 owner.run("await session.aclose()", self._session.aclose)
             except BlockingCallError:
-                self._closed = False
+                self.is_closed = False
                 raise
 
     # A default argument, because the module's globals are None at the end of the interpreter.
@@ -134,10 +127,50 @@ class Shared(Generic[Z]):
             )
 
 
+_all: weakref.WeakValueDictionary[int, Shared[Any]] = weakref.WeakValueDictionary()
+
+
+def shared_by(session: Z) -> Shared[Z]:
+    """Return the one object of this session or pool: a second one would close it when it is finalized."""
+    shared: Shared[Z] | None = _all.get(id(session))
+    if shared is None or shared.is_closed:
+        shared = _all[id(session)] = Shared(session)
+    return shared
+
+
+class _View:
+    """A shared session with the options of `BlockingSession.with_options`."""
+
+    def __init__(self, shared: Shared[EzeepSession] | _View, options: CallOptions) -> None:
+        self._shared = shared
+        self._options = options
+        self._of: EzeepSession | None = None
+        self._session = self.session()
+
+    def session(self) -> EzeepSession:
+        """Return the view of the session for the event loop of this process."""
+        session = self._shared.session()
+        if self._of is not session:
+            self._of, self._session = session, session.with_options(**self._options)
+        return self._session
+
+    def __repr__(self) -> str:
+        return repr(self._session)
+
+    def close(self) -> None:
+        """Do nothing: a view has no lifetime of its own."""
+
+
+def _shared_by(session: EzeepSession) -> Shared[EzeepSession] | _View:
+    session, options = session._origin()  # pyright: ignore[reportPrivateUsage]  # the async session that this one wraps
+    shared = shared_by(session)
+    return _View(shared, options) if options else shared
+
+
 class _BlockingResource(Generic[A]):
     """Base class of the blocking resources."""
 
-    def __init__(self, shared: Shared[EzeepSession], name: str) -> None:
+    def __init__(self, shared: Shared[EzeepSession] | _View, name: str) -> None:
         self._shared = shared
         self._name = name
         self._called = f"session.{name}"
@@ -262,6 +295,20 @@ class BlockingOAuth(_BlockingResource[OAuth]):
     revoke = call(OAuth.revoke)
 
 
+def _resource(kind: str) -> Any:
+    return part(f"blocking.session.{kind}", lambda kind, session, name: kind(session._shared, name))
+
+
+def _printing_of(shared: Shared[EzeepSession] | _View) -> Printing:
+    return shared.session().printing
+
+
+def _view(session: BlockingSession, /, **options: Unpack[CallOptions]) -> BlockingSession:
+    view = object.__new__(type(session))
+    view._shared = _View(session._shared, options)  # pyright: ignore[reportPrivateUsage]  # a method of this class
+    return view
+
+
 class BlockingSession:
     """A session with blocking calls, for threads that run no event loop. Made by `run_sync`.
 
@@ -286,48 +333,43 @@ class BlockingSession:
 
     _called = "session"
 
+    oauth: BlockingOAuth = _resource("BlockingOAuth")
+    """Log in, pair a device, refresh and revoke tokens."""
+    users: BlockingUsers = _resource("BlockingUsers")
+    """Users of the printing API and their groups."""
+    groups: BlockingGroups = _resource("BlockingGroups")
+    """Groups and their members."""
+    accounts: BlockingAccounts = _resource("BlockingAccounts")
+    """Account users: names, e-mail addresses, roles."""
+    invitations: BlockingInvitations = _resource("BlockingInvitations")
+    """Invitations to the organization."""
+    printers: BlockingPrinters = _resource("BlockingPrinters")
+    """Printers of the logged-in user."""
+    printing: BlockingPrinting = part(
+        "blocking.printing.BlockingPrinting",
+        lambda kind, session, _: kind(partial(_printing_of, session._shared)),
+    )
+    """Print documents, and follow their jobs."""
+    printer_assignments: BlockingPrinterAssignments = _resource("BlockingPrinterAssignments")
+    """Which groups may use which printer."""
+    connectors: BlockingConnectors = _resource("BlockingConnectors")
+    """What connects printers with ezeep."""
+    drivers: BlockingDrivers = _resource("BlockingDrivers")
+    """The printer drivers that ezeep knows."""
+    webhooks: BlockingWebhooks = _resource("BlockingWebhooks")
+    """Endpoints that ezeep posts events to."""
+    reports: BlockingReports = _resource("BlockingReports")
+    """Reports on printed jobs."""
+    provisioning: BlockingProvisioning = _resource("BlockingProvisioning")
+    """Plan and apply the members and printers of groups."""
+
     def __init__(self, session: EzeepSession) -> None:
         check_kind(session, EzeepSession, "session", "run_sync takes that or a SessionPool")
-        self._use(Shared.of(session))
-
-    def _use(self, shared: Shared[EzeepSession]) -> None:
-        self._shared = shared
-        self.oauth = BlockingOAuth(shared, "oauth")
-        self.groups = BlockingGroups(shared, "groups")
-        self.users = BlockingUsers(shared, "users")
-        self.accounts = BlockingAccounts(shared, "accounts")
-        self.invitations = BlockingInvitations(shared, "invitations")
-        self.printers = BlockingPrinters(shared, "printers")
-        self.printing = BlockingPrinting(lambda: shared.session().printing)
-        self.provisioning = BlockingProvisioning(shared, "provisioning")
-
-    @cached_property
-    def printer_assignments(self) -> BlockingPrinterAssignments:
-        """Which groups may use which printer."""
-        return BlockingPrinterAssignments(self._shared, "printer_assignments")
-
-    @cached_property
-    def connectors(self) -> BlockingConnectors:
-        """What connects printers with ezeep."""
-        return BlockingConnectors(self._shared, "connectors")
-
-    @cached_property
-    def drivers(self) -> BlockingDrivers:
-        """The printer drivers that ezeep knows."""
-        return BlockingDrivers(self._shared, "drivers")
-
-    @cached_property
-    def webhooks(self) -> BlockingWebhooks:
-        """Endpoints that ezeep posts events to."""
-        return BlockingWebhooks(self._shared, "webhooks")
-
-    @cached_property
-    def reports(self) -> BlockingReports:
-        """Reports on printed jobs."""
-        return BlockingReports(self._shared, "reports")
+        self._shared = _shared_by(session)
 
     request = call(EzeepSession.request)
     keep_alive = on_loop(EzeepSession.keep_alive)
+    with_options = shaped(EzeepSession.with_options, _view)
     background = plain(EzeepSession.background)
     reconcile = call(EzeepSession.reconcile)
 

@@ -36,6 +36,7 @@ from ezeep_async.errors.calls import (
 from ezeep_async.errors.login import (
     AuthenticationError,
     AuthorizationDenied,
+    InvalidLoginCookie,
     PairingTimeout,
     ReauthorizationRequired,
     StateMismatch,
@@ -77,6 +78,7 @@ __all__ = [
     "EzeepError",
     "InconsistentListing",
     "InsecureEndpoint",
+    "InvalidLoginCookie",
     "JobTimeout",
     "MissingPeople",
     "NotFound",

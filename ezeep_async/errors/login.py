@@ -44,6 +44,10 @@ class StateMismatch(AuthorizationDenied):
     """The redirect does not match the authorization request: it is forged or replayed (RFC 6749 section 10.12)."""
 
 
+class InvalidLoginCookie(AuthorizationDenied):
+    """The cookie with the authorization request is missing, too old, or was changed. Start a new login."""
+
+
 class PairingTimeout(AuthenticationError, TimeoutError):
     """The pairing was not confirmed before its code expired. Start a new one."""
 

@@ -27,6 +27,7 @@ from ezeep_async.models.unset import UNSET
 from ezeep_async.pagination.paginator import MAX_READINGS, Paginator
 from ezeep_async.pagination.prefetch import Params
 from ezeep_async.pagination.reader import Fetch, HasId, RawPage
+from ezeep_async.settings import Settings
 
 
 T = TypeVar("T")
@@ -51,7 +52,16 @@ class Lock(Protocol):
 
 
 class Api(Protocol):
-    """What a resource needs of its session."""
+    """What a resource needs of its session, or of a view of one."""
+
+    @property
+    def settings(self) -> Settings:
+        """The time limits and retries of its calls."""
+        ...
+
+    def common(self, kind: Callable[[], T]) -> T:
+        """Return the one object of this kind that a session and its views share. It is made at the first call."""
+        ...
 
     def send(self, request: Request, /) -> Awaitable[RawResponse]:
         """Return the 2xx response. Raises an `EzeepError` for every other outcome."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from ezeep_async._wire.requests import SAFE_METHODS, Request
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import PermissionDenied
 from ezeep_async.resources._base import Api, Lock
+from ezeep_async.settings import Settings
+
+
+T = TypeVar("T")
 
 
 class ScopedApi:
@@ -17,6 +22,15 @@ class ScopedApi:
         self._api = api
         self._scope = scope
         self._readonly = scope if readonly is None else readonly
+
+    @property
+    def settings(self) -> Settings:
+        """See `Api.settings`."""
+        return self._api.settings
+
+    def common(self, kind: Callable[[], T]) -> T:
+        """See `Api.common`."""
+        return self._api.common(kind)
 
     async def send(self, request: Request, /) -> RawResponse:
         """See `Api.send`."""

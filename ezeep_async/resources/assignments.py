@@ -50,6 +50,17 @@ class AssignmentChange:
         return self.assignment.group_ids
 
 
+@attrs.define(eq=False)
+class _Places:
+    """Where the printers are in the list, for the next search."""
+
+    offsets: dict[UUID, int] = attrs.field(factory=dict[UUID, int])
+    """The offset of the page that each printer was on."""
+    search: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    searched: int = 0
+    """The rows that the last search has read."""
+
+
 class AssignmentCalls:
     """Calls for assignments."""
 
@@ -57,21 +68,17 @@ class AssignmentCalls:
         self.api = api
         self.fetch_page = page_fetcher(api, PrinterAssignment, ASSIGNMENTS.page)
         self._turns = Turns(api)
-        self._places: dict[UUID, int] = {}
-        """The offset of the page that each printer was on, for the next search."""
-        self._search = asyncio.Lock()
-        self._searched = 0
-        """The rows that the last search has read."""
+        self._places = api.common(_Places)
 
     async def read(self, printer_id: UUID) -> PrinterAssignment:
         """Search the list for one printer: no request for a single one is documented."""
         if (found := await self._read_known_place(printer_id)) is not None:
             return found
         # One search at a time: it finds the places of many printers, and the next search begins after them.
-        async with self._search:
+        async with self._places.search:
             if (found := await self._read_known_place(printer_id)) is not None:
                 return found
-            for offset in (self._searched, *[0] * MAX_READINGS):
+            for offset in (self._places.searched, *[0] * MAX_READINGS):
                 found, has_drift = await self._read_from(offset, printer_id)
                 if found is not None:
                     return found
@@ -88,7 +95,7 @@ class AssignmentCalls:
 
     async def _read_known_place(self, printer_id: UUID) -> PrinterAssignment | None:
         """Read the page that the printer was on; None if it is not there."""
-        if (place := self._places.get(printer_id)) is None:
+        if (place := self._places.offsets.get(printer_id)) is None:
             return None
         decode_page, _ = await self.fetch_page({"limit": str(PAGE_SIZE), "offset": str(place)})
         return _row(decode_page().results, printer_id)
@@ -97,8 +104,10 @@ class AssignmentCalls:
         """Read the list until the printer is found. Return it, and whether the list changed meanwhile."""
         async with Paginator(self.fetch_page, page_size=PAGE_SIZE, offset=offset).pages() as pages:
             async for page in pages:
-                self._places.update(dict.fromkeys((row.printer_id for row in page.items), page.offset))
-                self._searched = page.offset + len(page.items)
+                self._places.offsets.update(
+                    dict.fromkeys((row.printer_id for row in page.items), page.offset)
+                )
+                self._places.searched = page.offset + len(page.items)
                 if (found := _row(page.items, printer_id)) is not None:
                     return found, False
         return None, bool(pages.drift)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable
 from uuid import UUID
+
+import attrs
 
 from ezeep_async._wire.printing import PRINTERS, printer_properties, printers_page, properties_request
 from ezeep_async._wire.requests import as_uuid, checked_text
@@ -30,6 +33,19 @@ def printer_id_of(printer_or_id: Printer | UUID | str) -> UUID:
         raise ValueError(f"{error}: session.printers.find(name) finds a printer by its name") from None
 
 
+@attrs.define(eq=False)
+class PrintingReads:
+    """What a session has read for printing."""
+
+    types: SharedReads[frozenset[str]] = attrs.field(factory=lambda: SharedReads[frozenset[str]](math.inf))
+    printers: SharedReads[tuple[Printer, ...]] = attrs.field(
+        factory=lambda: SharedReads[tuple[Printer, ...]](LIFETIME_S)
+    )
+    properties: SharedReads[PrinterProperties] = attrs.field(
+        factory=lambda: SharedReads[PrinterProperties](LIFETIME_S)
+    )
+
+
 class Printers:
     """Printers of the logged-in user.
 
@@ -43,8 +59,7 @@ class Printers:
         self._api = api
         self._logins = logins
         self._fetch = page_fetcher(api, Printer, lambda _: PRINTERS, printers_page)
-        self._printers: SharedReads[tuple[Printer, ...]] = SharedReads(LIFETIME_S)
-        self._properties: SharedReads[PrinterProperties] = SharedReads(LIFETIME_S)
+        self._reads = api.common(PrintingReads)
 
     def list(self) -> Paginator[Printer]:
         """List the printers. Nothing is sent before the listing is iterated.
@@ -121,13 +136,13 @@ class Printers:
                 raise _not_found(f"the server has no properties of the printer {printer_id}")
             return found
 
-        return await self._properties.get((self._logins(), printer_id), read)
+        return await self._reads.properties.get((self._logins(), printer_id), read, self._api.settings)
 
     async def _known(self) -> tuple[Printer, ...]:
         async def read() -> tuple[Printer, ...]:
             return tuple((await self._fetch({}))[0]().results)
 
-        return await self._printers.get(self._logins(), read)
+        return await self._reads.printers.get(self._logins(), read, self._api.settings)
 
 
 def _not_found(message: str) -> NotFound:

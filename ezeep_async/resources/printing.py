@@ -41,7 +41,6 @@ from ezeep_async.pagination.prefetch import Params
 from ezeep_async.resources._base import Api, page_fetcher
 from ezeep_async.resources._job_status import JobWatch, wait_for_end
 from ezeep_async.resources._print_outcomes import accepted_job_id, file_id_to_repeat, lost, refused
-from ezeep_async.resources._shared_reads import SharedReads
 from ezeep_async.resources._sources import (
     PrintSource,
     Progress,
@@ -50,7 +49,7 @@ from ezeep_async.resources._sources import (
     type_from_name,
 )
 from ezeep_async.resources._uploads import Storage, upload
-from ezeep_async.resources.printers import Printers, printer_id_of
+from ezeep_async.resources.printers import Printers, PrintingReads, printer_id_of
 
 
 logger = logging.getLogger("ezeep_async.resources")
@@ -123,7 +122,7 @@ class Printing:
         self._storage = storage
         self._printers = printers
         self._deadline = deadline
-        self._types: SharedReads[frozenset[str]] = SharedReads(float("inf"))
+        self._types = api.common(PrintingReads).types
 
     async def supported_types(self) -> frozenset[str]:
         """Return the file types that the service prints, such as "pdf". Read once in a session.
@@ -135,7 +134,7 @@ class Printing:
         async def read() -> frozenset[str]:
             return decode_response(CONFIGURATION, await self._api.send(CONFIGURATION), supported_types)
 
-        return await self._types.get("", read)
+        return await self._types.get("", read, self._api.settings)
 
     async def print_file(
         self,

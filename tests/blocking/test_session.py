@@ -41,7 +41,8 @@ from ezeep_async import (
     run_sync,
 )
 from ezeep_async.auth import keep_alive
-from ezeep_async.auth.oauth import OAuth
+from ezeep_async.auth.oauth import OAuth, OAuthLogin
+from ezeep_async.blocking.pool import BlockingOAuthLogin
 from ezeep_async.blocking.session import (
     BlockingAccounts,
     BlockingConnectors,
@@ -80,6 +81,7 @@ TWINS = [
     (Webhooks, BlockingWebhooks),
     (Reports, BlockingReports),
     (SessionPool, BlockingSessionPool),
+    (OAuthLogin, BlockingOAuthLogin),
 ]
 
 

@@ -23,6 +23,7 @@ from ezeep_async import (
     FileTokenStore,
     OAuthApp,
     RedisTokenStore,
+    SessionPool,
     Settings,
     SQLTokenStore,
 )
@@ -100,10 +101,13 @@ async def both(
 async def main(task: dict) -> list[str]:
     app = OAuthApp(task["client"], task["secret"])
     store = store_at(task["where"], task.get("lease", 90.0))
-    settings = Settings(retries=0)
-    async with EzeepSession(
-        app, store, endpoints=Endpoints(task["account"], task["api"]), settings=settings
-    ) as session:
+    options = {"endpoints": Endpoints(task["account"], task["api"]), "settings": Settings(retries=0)}
+    async with contextlib.AsyncExitStack() as stack:
+        if task.get("pool"):
+            pool = await stack.enter_async_context(SessionPool(app, lambda _: store, **options))
+            session = await stack.enter_async_context(pool.session("tenant"))
+        else:
+            session = await stack.enter_async_context(EzeepSession(app, store, **options))
         await session.accounts.me()
         plan = None
         if task["do"] == "provision":

@@ -15,18 +15,28 @@ from ezeep_async import (
     AccountUser,
     ApiError,
     AssignedGroup,
+    AuthorizationRequest,
+    BlockingGroups,
+    BlockingOAuth,
     BlockingPaginator,
+    BlockingPrinterAssignments,
+    BlockingPrinting,
     BlockingPrintJob,
+    BlockingProvisioning,
     BlockingSession,
+    BlockingSessionPool,
+    BlockingUsers,
     Connector,
     DesiredState,
     Driver,
     EzeepSession,
     FileTokenStore,
     Group,
+    Groups,
     Invitation,
     JobStatus,
     MemoryTokenStore,
+    OAuth,
     OAuthApp,
     OutcomeUnknown,
     Page,
@@ -35,23 +45,29 @@ from ezeep_async import (
     PaperFormat,
     PermissionDenied,
     Plan,
+    PoolStats,
     Printer,
     PrinterAssignment,
+    PrinterAssignments,
     PrinterProperties,
+    Printing,
     PrintJob,
     PrintOptions,
     PrintReport,
+    Provisioning,
     QueuedJob,
     RateLimited,
     Reconciled,
     Report,
     ReportFailed,
+    SessionPool,
     Settings,
     Sought,
     TokenSet,
     TokenStore,
     Tray,
     User,
+    Users,
     Webhook,
     WebhookPrintJob,
     finish_refresh_on,
@@ -118,6 +134,40 @@ async def asynchronous(identifier: UUID) -> None:
         assert_type(session.keep_alive(), KeepAlive)
         async with session.keep_alive() as handle:
             assert_type(handle, KeepAlive)
+
+
+async def pools(app: OAuthApp, request: AuthorizationRequest) -> None:
+    def hook(key: str, old: TokenSet | None, new: TokenSet) -> None:
+        assert_type(key, str)
+
+    async with SessionPool(app, store=FileTokenStore, max_open=5, on_token_rotated=hook) as pool:
+        async with pool.session("a") as session:
+            assert_type(session, EzeepSession)
+        assert_type(pool.oauth.authorization_request(), AuthorizationRequest)
+        tokens = await pool.oauth.complete("https://app.example/callback?code=x", request)
+        assert_type(tokens, TokenSet)
+        assert_type(await pool.adopt("a", tokens), None)
+        assert_type(pool.keep_alive("a"), KeepAlive)
+        assert_type(pool.stats, PoolStats)
+        assert_type(pool.stats.open, int)
+    assert_type(request.to_cookie("secret"), str)
+    assert_type(AuthorizationRequest.from_cookie(None, b"secret", max_age=60), AuthorizationRequest)
+
+
+async def returned(pool: SessionPool) -> str:
+    """Type checkers know that the block swallows no exception: nothing has to be returned after it."""
+    async with pool.session("a") as session:
+        return (await session.accounts.me()).email
+
+
+def blocking_pools(app: OAuthApp, request: AuthorizationRequest) -> None:
+    logins = run_sync(SessionPool(app, lambda key: MemoryTokenStore()))
+    assert_type(logins, BlockingSessionPool)
+    with logins, logins.session("a") as session:
+        assert_type(session, BlockingSession)
+    assert_type(logins.oauth.complete("https://app.example/callback?code=x", request), TokenSet)
+    assert_type(logins.keep_alive("a"), KeepAlive)
+    assert_type(logins.stats, PoolStats)
 
 
 async def printing(session: EzeepSession, identifier: UUID, chunks: AsyncIterator[bytes]) -> None:
@@ -252,6 +302,35 @@ def blocking_provisioning(session: BlockingSession, desired: DesiredState) -> No
     assert_type(plan, Plan)
     assert_type(session.provisioning.apply(plan, 4, audit_log="audit.jsonl"), Report)
     assert_type(session.provisioning.undo("audit.jsonl", "run"), Plan)
+
+
+async def annotated(session: EzeepSession, groups: Groups, printing: Printing) -> Users:
+    assert_type(session.groups, Groups)
+    assert_type(session.oauth, OAuth)
+    assert_type(session.printing, Printing)
+    assert_type(session.provisioning, Provisioning)
+    assert_type(session.printer_assignments, PrinterAssignments)
+    assert_type(await groups.get("id"), Group)
+    assert_type(await printing.supported_types(), frozenset[str])
+    view = session.with_options(deadline=10, read_timeout=5.0, retries=0, max_retry_after=1.0)
+    assert_type(view, EzeepSession)
+    async with view.with_options() as same:
+        assert_type(same, EzeepSession)
+    return session.users
+
+
+def annotated_blocking(session: BlockingSession, groups: BlockingGroups) -> BlockingUsers:
+    assert_type(session.groups, BlockingGroups)
+    assert_type(session.oauth, BlockingOAuth)
+    assert_type(session.printing, BlockingPrinting)
+    assert_type(session.provisioning, BlockingProvisioning)
+    assert_type(session.printer_assignments, BlockingPrinterAssignments)
+    assert_type(groups.get("id"), Group)
+    view = session.with_options(deadline=10, retries=0)
+    assert_type(view, BlockingSession)
+    with view as same:
+        assert_type(same.users, BlockingUsers)
+    return session.users
 
 
 def blocking(app: OAuthApp, identifier: UUID) -> None:

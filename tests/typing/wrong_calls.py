@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from ezeep_async import DesiredState, EzeepSession, OAuthApp, PrintOptions, Settings, run_sync
+from ezeep_async import (
+    DesiredState,
+    EzeepSession,
+    MemoryTokenStore,
+    OAuthApp,
+    PrintOptions,
+    SessionPool,
+    Settings,
+    run_sync,
+)
 
 
 async def asynchronous(session: EzeepSession) -> None:
@@ -32,6 +41,10 @@ async def asynchronous(session: EzeepSession) -> None:
     await session.webhooks.create("name", "https://x")  # wrong
     await session.reports.create("2026-10-01", "2026-11-01", ",")  # wrong
     session.drivers.list()  # wrong
+    session.with_options(deadline="10")  # wrong
+    session.with_options(proxy=None)  # wrong
+    session.with_options(10.0)  # wrong
+    session.group  # wrong
     EzeepSession("client")  # wrong
     Settings(10.0)  # wrong
     Settings(timeout=1.0)  # wrong
@@ -47,6 +60,20 @@ def blocking(session: EzeepSession) -> None:
         twin.printing.status(5)  # wrong
         twin.printing.print_file("a.pdf", "printer").wait(timeout="1")  # wrong
         twin.printer  # wrong
+        twin.with_options(timeout=1.0)  # wrong
         twin.provisioning.undo()  # wrong
         twin.reports.wait()  # wrong
     run_sync(OAuthApp("client"))  # wrong
+
+
+async def pools(pool: SessionPool) -> None:
+    SessionPool(OAuthApp("client"), MemoryTokenStore())  # wrong
+    SessionPool(OAuthApp("client"), lambda _: MemoryTokenStore(), on_token_rotated=5)  # wrong
+    with pool.session("a"):  # wrong
+        pass
+    async with pool.session(5) as session:  # wrong
+        await session.accounts.me()
+    await pool.adopt("a", {})  # wrong
+    async with run_sync(pool).session("a"):  # wrong
+        pass
+    await pool.oauth.refresh()  # wrong
