@@ -24,6 +24,8 @@ JOIN_TIMEOUT_S = 2.0
 """Longest wait of the first request for the cool-downs that are in force."""
 PROBE_AFTER_COOL_DOWNS = 20.0
 """A probe waits for this multiple of the last cool-down, and up to twice as long: what it costs is paid by all processes."""
+SECONDS_A_RAISE = 0.25
+"""Seconds between two requests that are one more than before: a server that limits the rate refuses them some time later."""
 SUSTAINED_S = 3.0
 """Seconds without a refusal after a cool-down that show that the server takes what it took."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
@@ -48,6 +50,9 @@ class SharedWindow(Window):
         self.limit = 1
         self._before = highest
         """The capacity before the last cool-down."""
+        self._raised_at = float("-inf")
+        self._repeated = 0
+        """Cool-downs that followed the one before them at once."""
         self.random = rng
         self.cool_until = 0.0
         """Loop time at which the last cool-down ends."""
@@ -60,8 +65,12 @@ class SharedWindow(Window):
         is_learnt = bool(self._refused_at)
         if not is_learnt or self.limit >= self._capacity:
             needed = max(self.limit, PROBE_AFTER_SUCCESSES if is_learnt else 0)
-            if self._successes < needed or asyncio.get_running_loop().time() < self._no_probe_before:
+            now = asyncio.get_running_loop().time()
+            if self._successes < needed or now < max(
+                self._no_probe_before, self._raised_at + SECONDS_A_RAISE
+            ):
                 return False
+            self._raised_at = now
         self.limit, self._successes = self.limit + 1, 0
         self._capacity = max(self._capacity, self.limit)
         return True
@@ -81,7 +90,9 @@ class SharedWindow(Window):
         self._no_probe_before = max(self._no_probe_before, now + caution)
         if not self._refused_at:
             self._capacity = self.limit
-        elif self.cool_until < now < self.cool_until + SUSTAINED_S:
+        is_repeated = self.cool_until < now < self.cool_until + SUSTAINED_S
+        self._repeated = self._repeated + 1 if is_repeated else 0
+        if self._repeated > 1:
             # The server limits the rate: what it accepts at once says little.
             self._capacity = max(1, self._capacity * 3 // 4)
         self._refused_at, self._accepted, self._before = now, active, self._capacity
@@ -172,7 +183,9 @@ class Link:
         listener, self._listener = self._listener, None
         self._known.clear()
         self.is_ready = False
-        if listener.get_loop() is asyncio.get_running_loop():  # else its loop has ended, and all tasks with it
+        if (
+            listener.get_loop() is asyncio.get_running_loop()
+        ):  # else its loop has ended, and all tasks with it
             listener.cancel()
             await asyncio.wait([listener, *self._announcing])
 

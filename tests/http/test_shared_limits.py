@@ -80,7 +80,9 @@ def hub() -> Hub:
 
 
 def succeed(window: SharedWindow, times: int) -> None:
+    """So many successes, with some time between them."""
     for _ in range(times):
+        window._raised_at = float("-inf")
         window.not_refused()
 
 
@@ -94,6 +96,14 @@ async def test_6_7_a_window_begins_with_one_and_grows_by_one_with_each_window_of
         limits.append(window.limit)
     succeed(window, 100)
     assert [*limits, window.limit] == [1, 2, 3, 4, 5, 5]
+
+
+async def test_6_7_a_window_grows_slowly() -> None:
+    """A server that limits the rate would refuse many requests at once."""
+    window = SharedWindow(32)
+    for _ in range(1000):
+        window.not_refused()
+    assert window.limit == 2
 
 
 async def test_6_7_a_window_that_is_not_used_does_not_grow() -> None:
@@ -156,6 +166,10 @@ async def test_6_7_cool_downs_that_follow_each_other_lower_the_capacity() -> Non
     window.cool_until = begun + 1.0
     window.slowed(begun + 2.0, 8, 1.0)
     window.cool_until = begun + 3.0
+    succeed(window, 1000)
+    assert window.limit == 8
+    window.slowed(begun + 4.0, 8, 1.0)
+    window.cool_until = begun + 5.0
     succeed(window, 1000)
     assert window.limit == 6
     window.slowed(begun + 30.0, 6, 1.0)  # much later
