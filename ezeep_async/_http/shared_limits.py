@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from yarl import URL
 
@@ -164,8 +164,7 @@ class Link:
         self._listener: asyncio.Task[None] | None = None
         self._announcing: set[asyncio.Task[None]] = set()
         self._known: asyncio.Event = asyncio.Event()
-        self._warned = False
-        self.is_ready = False
+        self.is_ready = channel in _failing
         """Whether the cool-downs in force are known, or no request waits for them any more."""
 
     def join(self, origins: Mapping[Host, URL], settings: Settings) -> dict[Host, Limiter]:
@@ -182,7 +181,7 @@ class Link:
             return
         listener, self._listener = self._listener, None
         self._known.clear()
-        self.is_ready = False
+        self.is_ready = self._channel in _failing
         if (
             listener.get_loop() is asyncio.get_running_loop()
         ):  # else its loop has ended, and all tasks with it
@@ -241,7 +240,8 @@ class Link:
                         for origin, seconds in each.items():
                             self._follow(origin, seconds)
                         self._known.set()
-                        self._warned, retry_in = False, FIRST_RETRY_S
+                        _failing.discard(self._channel)
+                        retry_in = FIRST_RETRY_S
                 reason: object = "the channel has ended"
             except Exception as error:  # noqa: BLE001  # see above
                 reason = error
@@ -251,12 +251,12 @@ class Link:
             retry_in = min(2.0 * retry_in, LONGEST_RETRY_S)
 
     def _warn(self, reason: object) -> None:
-        if not self._warned:
+        if self._channel not in _failing:
             logger.warning(
                 "cool-downs are not shared with other processes now: %s. Calls go on without that",
                 reason or type(reason).__name__,
             )
-        self._warned = True
+        _failing.add(self._channel)
 
 
 def _start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -268,6 +268,8 @@ def _start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None
 
 _windows: WeakKeyDictionary[CoolDownChannel, dict[_Limits, SharedWindow]] = WeakKeyDictionary()
 """What was learnt of each channel's hosts: the next event loop of this process begins with it."""
+_failing: WeakSet[CoolDownChannel] = WeakSet()
+"""Channels that could not be used when they were last tried: no request waits for them, and there is no second warning."""
 _links: WeakValueDictionary[tuple[asyncio.AbstractEventLoop, CoolDownChannel], Link] = WeakValueDictionary()
 """The sessions keep them alive."""
 

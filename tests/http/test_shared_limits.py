@@ -340,6 +340,25 @@ async def test_a_channel_that_fails_is_one_warning(
     ]
 
 
+@pytest.mark.may_block
+def test_a_channel_that_fails_is_one_warning_for_all_event_loops(
+    hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a worker that runs `asyncio.run` for each task. The next calls do not wait for it either."""
+    channel = Channel(hub)
+    hub.broken = ConnectionError("no server")
+
+    async def task() -> bool:
+        async with session_in(server, channel) as session:
+            was_ready = link_of(channel).is_ready
+            await session.accounts.me()
+            return was_ready
+
+    with sandbox_in_a_thread() as server:
+        assert [asyncio.run(task()) for _ in range(3)] == [False, True, True]
+    assert len([record for record in caplog.records if record.name == "ezeep_async.http"]) == 1
+
+
 async def test_a_listener_that_was_lost_listens_again(
     sandbox: Sandbox, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
