@@ -17,7 +17,7 @@ from ezeep_async.sandbox import Sandbox
 
 
 if TYPE_CHECKING:
-    from helpers.sql_databases import Database
+    from helpers.sql_databases import Database, PostgresServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -98,6 +98,34 @@ async def test_the_isolation_level_of_the_engine_does_not_matter(
         async with engine.connect() as connection:  # what the app gets is as it was
             level = await connection.get_isolation_level()
             assert level == isolation or isolation == "AUTOCOMMIT"  # which is no level of the database
+
+
+async def test_pgbouncer_in_transaction_mode(sandbox: Sandbox, postgres: PostgresServer) -> None:
+    """Each transaction may get another connection of the server: nothing is kept in one."""
+    from helpers.sql_databases import PgBouncer, prepared
+
+    prepared(postgres.database)
+    bouncer = await asyncio.to_thread(PgBouncer, postgres)
+    try:
+        unprepared = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+        async with (
+            bouncer.database.opened(connect_args=unprepared, pool_size=5) as engine,
+            contextlib.AsyncExitStack() as stack,
+        ):
+            stores = [SQLTokenStore(engine, f"user:{number % 4}") for number in range(12)]
+            await asyncio.gather(*[put(store, expired(sandbox.tokens())) for store in stores[:4]])
+            sessions = [open_session(sandbox, store) for store in stores]
+            for session in sessions:
+                await stack.enter_async_context(session)
+            await asyncio.gather(*[session.accounts.me() for session in sessions])
+            user = sandbox.organization.listed_users()[0].id
+            groups = [sandbox.organization.add_group(f"New {number}").id for number in range(12)]
+            await asyncio.gather(
+                *[one.users.add_to_groups(user, group) for one, group in zip(sessions, groups, strict=True)]
+            )
+        assert sandbox.refresh_requests == 4
+    finally:
+        await asyncio.to_thread(bouncer.close)
 
 
 # --- cancellation
@@ -295,7 +323,7 @@ async def test_a_forked_child_does_not_release_the_locks_of_its_parent(database:
 
 async def test_a_database_in_memory_works_for_tests(sandbox: Sandbox) -> None:
     """All tasks share one connection of it."""
-    from helpers.sql_databases import Database
+    from helpers.sql_databases import Database, PostgresServer
 
     async with Database("sqlite+aiosqlite:///:memory:").opened() as engine:
         await SQLTokenStore.create_table(engine)
