@@ -4,7 +4,7 @@
     nox -s bench -- --quick                     # a short look: one round, small sizes; writes nothing without --out
     nox -s bench -- --smallest                  # shows only that everything runs
     nox -s bench -- --only "gets" --rounds 9    # works with this in their name
-    nox -s bench -- pace                        # another script of this folder: pace, fairness, shared_locks
+    nox -s bench -- pace                        # another script of this folder: pace, fairness, shared_locks, logins
 
 Contenders run in processes of their own, on one core, and take turns in each round: noise hits all alike. Costs are CPU
 seconds, or wall seconds for blocking calls; ratios are made in each round. The cheap server has another core.

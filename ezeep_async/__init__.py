@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         BlockingGroups,
         BlockingInvitations,
         BlockingOAuth,
+        BlockingPeople,
         BlockingPrinterAssignments,
         BlockingPrinters,
         BlockingProvisioning,
@@ -91,9 +92,11 @@ if TYPE_CHECKING:
     from ezeep_async.models.assignments import AssignedGroup, PrinterAssignment
     from ezeep_async.models.connectors import Connector, Driver
     from ezeep_async.models.groups import Group, Origin
+    from ezeep_async.models.people import Person
     from ezeep_async.models.printers import PaperFormat, Printer, PrinterProperties, Tray
     from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
     from ezeep_async.models.reconciled import Reconciled
+    from ezeep_async.models.record import Record
     from ezeep_async.models.reports import PrintReport
     from ezeep_async.models.unset import UNSET, Unset
     from ezeep_async.models.users import GroupRef, User
@@ -111,6 +114,7 @@ if TYPE_CHECKING:
     from ezeep_async.resources.connectors import Connectors, Drivers
     from ezeep_async.resources.groups import Groups
     from ezeep_async.resources.invitations import Invitations
+    from ezeep_async.resources.people import People
     from ezeep_async.resources.printers import Printers
     from ezeep_async.resources.printing import Printing, PrintJob
     from ezeep_async.resources.reports import ReportFailed, Reports, ReportTimeout
@@ -144,6 +148,7 @@ __all__ = [
     "BlockingOAuth",
     "BlockingOAuthLogin",
     "BlockingPaginator",
+    "BlockingPeople",
     "BlockingPrintJob",
     "BlockingPrinterAssignments",
     "BlockingPrinters",
@@ -197,7 +202,9 @@ __all__ = [
     "Pairing",
     "PairingTimeout",
     "PaperFormat",
+    "People",
     "PermissionDenied",
+    "Person",
     "Plan",
     "PoolStats",
     "PrintFailed",
@@ -217,6 +224,7 @@ __all__ = [
     "ReadOnlyTokens",
     "ReauthorizationRequired",
     "Reconciled",
+    "Record",
     "RedisTokenStore",
     "Report",
     "ReportFailed",
@@ -279,15 +287,17 @@ _NAMES = {
     "blocking.descriptors": "BlockingPaginator",
     "blocking.pool": "BlockingOAuthLogin BlockingSessionPool",
     "blocking.printing": "BlockingPrintJob BlockingPrinting",
-    "blocking.session": "BlockingAccounts BlockingConnectors BlockingDrivers BlockingGroups BlockingInvitations BlockingOAuth BlockingPrinterAssignments BlockingPrinters BlockingProvisioning BlockingReports BlockingSession BlockingUsers BlockingWebhooks run_sync",
+    "blocking.session": "BlockingAccounts BlockingConnectors BlockingDrivers BlockingGroups BlockingInvitations BlockingOAuth BlockingPeople BlockingPrinterAssignments BlockingPrinters BlockingProvisioning BlockingReports BlockingSession BlockingUsers BlockingWebhooks run_sync",
     "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint InvalidLoginCookie JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",
     "models.accounts": "AccountUser Invitation",
     "models.assignments": "AssignedGroup PrinterAssignment",
     "models.connectors": "Connector Driver",
     "models.groups": "Group Origin",
+    "models.people": "Person",
     "models.printers": "PaperFormat Printer PrinterProperties Tray",
     "models.printing": "JobStatus PrintOptions QueuedJob",
     "models.reconciled": "Reconciled",
+    "models.record": "Record",
     "models.reports": "PrintReport",
     "models.unset": "UNSET Unset",
     "models.users": "GroupRef User",
@@ -305,6 +315,7 @@ _NAMES = {
     "resources.connectors": "Connectors Drivers",
     "resources.groups": "Groups",
     "resources.invitations": "Invitations",
+    "resources.people": "People",
     "resources.printers": "Printers",
     "resources.printing": "PrintJob Printing",
     "resources.reports": "ReportFailed ReportTimeout Reports",

@@ -17,6 +17,7 @@ import attrs
 
 from ezeep_async._core import Core, Wire
 from ezeep_async._runtime import forks
+from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async.auth.app import OAuthApp
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.refresher import TokenHook
@@ -96,7 +97,7 @@ class Blueprint:
         return Core(self.app, store, None, self.endpoints, self.settings, wire, hook, self.clock)
 
 
-class Lease:
+class Lease(Asynchronous):
     """The block of `SessionPool.session(key)`. A session in use is not closed to make room."""
 
     # Not an `AbstractAsyncContextManager`: type checkers assume of that one that it may swallow exceptions.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
 
-class Part:
+class Part(cached_property[Any]):
     """An attribute that is made when it is first read, and then is an ordinary attribute of the instance.
 
     On the class it is an object of the same type that is not connected to a session. `unittest.mock.create_autospec` and
@@ -15,21 +16,21 @@ class Part:
     """
 
     def __init__(self, where: str, make: Callable[[Any, Any, str], object]) -> None:
+        super().__init__(lambda session: make(self._kind(), session, str(self.attrname)))
         self._module, _, self._class = f"ezeep_async.{where}".rpartition(".")
-        self._make = make
-        self._on_class: Any = None
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+    def _kind(self) -> Any:
+        return getattr(import_module(self._module), self._class)
 
-    def __get__(self, instance: object | None, owner: type) -> Any:
-        kind = getattr(import_module(self._module), self._class)
-        if instance is not None:
-            # Of two threads that read it first, both get the same object.
-            return vars(instance).setdefault(self._name, self._make(kind, instance, self._name))
-        if self._on_class is None:
-            self._on_class = object.__new__(kind)
-        return self._on_class
+    @cached_property
+    def _on_class(self) -> Any:
+        return object.__new__(self._kind())
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> Any:
+        if instance is None:
+            return self._on_class
+        # Of two threads that read it first, both get the same object.
+        return vars(instance).setdefault(str(self.attrname), self.func(instance))
 
 
 def part(where: str, make: Callable[[Any, Any, str], object]) -> Any:

@@ -13,6 +13,7 @@ import aiohttp
 import attrs
 
 from ezeep_async._open_sessions import Blueprint, Lease, OpenSessions, PoolTokenHook
+from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.app import OAuthApp
@@ -51,7 +52,7 @@ class PoolStats:
     """Calls that wait for a slot, of all sessions."""
 
 
-class SessionPool:
+class SessionPool(Asynchronous):
     """The sessions of many users, by key: opened on demand, over shared connections. Belongs to one event loop.
 
     For apps in which each user, or each tenant, has a login of their own. A key names one login: the id of the user in

@@ -16,6 +16,7 @@ from ezeep_async._core import Core, CoreView, Wire
 from ezeep_async._http.sender import background
 from ezeep_async._http.stats import Stats
 from ezeep_async._parts import Part, part
+from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._text.cleaning import check_kind, variable
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async._wire.converter import decode_plain
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ezeep_async.resources.connectors import Connectors, Drivers
     from ezeep_async.resources.groups import Groups
     from ezeep_async.resources.invitations import Invitations
+    from ezeep_async.resources.people import People
     from ezeep_async.resources.printers import Printers
     from ezeep_async.resources.printing import Printing
     from ezeep_async.resources.reports import Reports
@@ -95,7 +97,7 @@ def _resource(kind: Any, session: Any, _: str) -> object:
     return kind(session._api)
 
 
-class EzeepSession:
+class EzeepSession(Asynchronous):
     """A session of one user with ezeep Blue. Belongs to one event loop.
 
     The constructor does no I/O. The session opens with `async with` or with its first call, and must be closed with
@@ -124,6 +126,7 @@ class EzeepSession:
         users: Users of the printing API and their groups.
         groups: Groups and their members.
         accounts: Account users: names, e-mail addresses, roles.
+        people: Users of the printing API with their names and e-mail addresses.
         invitations: Invitations to the organization.
         printers: Printers of the logged-in user.
         printing: Print documents, and follow their jobs.
@@ -169,6 +172,10 @@ class EzeepSession:
     """Groups and their members."""
     accounts: Accounts = part("resources.accounts.Accounts", _resource)
     """Account users: names, e-mail addresses, roles."""
+    people: People = part(
+        "resources.people.People", lambda kind, session, _: kind(session.users, session.accounts)
+    )
+    """Users of the printing API with their names and e-mail addresses."""
     invitations: Invitations = part("resources.invitations.Invitations", _resource)
     """Invitations to the organization."""
     printers: Printers = part(

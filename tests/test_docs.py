@@ -181,10 +181,9 @@ def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> 
 def test_the_tests_of_ones_own_run(tmp_path: Path) -> None:
     """With no plugin for asynchronous tests, and warnings as errors."""
     (snippet,) = [text for text in SNIPPETS if "pytest" in text]
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["ezeep_async.testing"]\n')
     (tmp_path / "test_mine.py").write_text(snippet)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:asyncio", "-p", "no:cacheprovider"],
+        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:aiohttp", "-p", "no:asyncio", "-p", "no:cacheprovider"],
         cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
     )  # shorter than one item a line  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

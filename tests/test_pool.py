@@ -22,6 +22,7 @@ from ezeep_async import (
     SessionPool,
     TokenPersistError,
     TokenStoreError,
+    run_sync,
 )
 from ezeep_async.sandbox import Sandbox
 
@@ -756,3 +757,16 @@ async def test_sessions_are_small(sandbox: Sandbox) -> None:
         with bounded(300_000):
             await touch(pool, range(100, 400))
         assert pool.stats.open == 10
+
+
+async def test_a_wrong_with_names_the_right_one(sandbox: Sandbox) -> None:
+    """`with` for the pool and its blocks, and `async with` for those of `run_sync`."""
+    pool = pool_in(sandbox)
+    for wrong in (pool, pool.session("a")):
+        with pytest.raises(TypeError, match="async with"):
+            with wrong:
+                pass
+    with pytest.raises(TypeError, match="without `async`"):
+        async with run_sync(pool):
+            pass
+    await pool.aclose()

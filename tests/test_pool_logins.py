@@ -12,7 +12,7 @@ import attrs
 import pytest
 from helpers.browser import decide
 from helpers.pools import Stores, pool_in, use
-from helpers.support import TOKEN, expired, settle, until
+from helpers.support import TOKEN, Clock, expired, settle, until
 
 from ezeep_async import (
     AuthorizationDenied,
@@ -190,3 +190,19 @@ async def test_adopt_waits_for_a_refresh(sandbox: Sandbox) -> None:
         await call
         assert await stores["a"].load() == tokens
         await until(lambda: pool.stats.in_use == 0)
+
+
+@pytest.mark.parametrize("subject", ["alice", "bob"])
+async def test_another_user_in_the_store_is_reported(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, subject: str
+) -> None:
+    """Another process dropped the login of the key and adopted one of another user."""
+    stores = Stores(a=MemoryTokenStore(issued(jwt("alice", 1), "r1")))
+    clock = Clock()
+    async with pool_in(sandbox, stores, clock=clock) as pool, pool.session("a") as session:
+        await session._core.refresher.access_token()
+        clock.steady += 3590
+        theirs = attrs.evolve(issued(jwt(subject, 2), "r2"), expires_at=clock.now() + timedelta(hours=1))
+        await stores["a"].save(theirs)
+        assert await session._core.refresher.access_token() == theirs.access_token
+    assert ("another user has logged in" in caplog.text) == (subject == "bob")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import attrs
 
+from ezeep_async.models.record import Record
+
 
 @attrs.define(kw_only=True)
-class Stats:
+class Stats(Record):
     """Counters since the session was created. A snapshot: read `session.stats` again for newer values."""
 
     calls: int = 0

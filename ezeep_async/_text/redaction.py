@@ -63,6 +63,21 @@ def clears_arguments(cls: C) -> C:
     return cls
 
 
+class Dropping:
+    """Leaves the frame of its block out of a traceback: it holds the arguments. The frames below it keep their variables."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and trace is not None:
+            error.__traceback__ = trace.tb_next
+
+
 class Clearing:
     """The context manager around one call."""
 

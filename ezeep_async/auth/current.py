@@ -101,6 +101,10 @@ class CurrentTokens:
             return self.tokens
         if not token or token == self.tokens.refresh_token or token not in self._replaced:
             self.is_unsaved = False  # another process logged in or out meanwhile
+            if stored is not None and _is_same_user(stored, self.tokens) is False:
+                log.warning(
+                    "another user has logged in to the token store: the session continues as that user"
+                )
             return stored
         if not self.is_unsaved:
             log.warning(
@@ -128,16 +132,15 @@ def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, lo
         return
     if given.mark in (stored.mark, *stored.lineage) or stored.mark in given.lineage:
         return
-    ours, theirs = _subject(stored.access_token), _subject(given.access_token)
-    name = type(store).__name__
-    if ours is None or theirs is None or ours[0] != theirs[0]:
+    name, is_same = type(store).__name__, _is_same_user(stored, given)
+    if is_same is None:
         log.warning(
             "tokens= was not used: the %s already holds another token set, perhaps of another user, and the session uses "
             "that one. %s",
             name,
             _WHAT_TO_DO,
         )
-    elif ours != theirs:
+    elif not is_same:
         raise TokenStoreError(
             f"tokens= belongs to another user than the token set in the {name} (their subjects differ). {_WHAT_TO_DO}"
         )
@@ -152,19 +155,24 @@ def check_adopted(store: TokenStore, stored: TokenSet, given: TokenSet, log: Log
         return stored
     if given.mark == stored.mark or stored.mark in given.lineage:
         return given
-    ours, theirs = _subject(stored.access_token), _subject(given.access_token)
-    name = type(store).__name__
-    if ours is None or theirs is None or ours[0] != theirs[0]:
+    name, is_same = type(store).__name__, _is_same_user(stored, given)
+    if is_same is None:
         log.warning(
             "the token set in the %s is replaced by one that may belong to another user: opaque tokens do not name theirs",
             name,
         )
-    elif ours != theirs:
+    elif not is_same:
         raise TokenStoreError(
             f"the new token set belongs to another user than the one in the {name} (their subjects differ), which was kept. "
             "Delete that one first (await pool.drop(key)), or use another key"
         )
     return given
+
+
+def _is_same_user(one: TokenSet, other: TokenSet) -> bool | None:
+    """Whether two token sets belong to one user. None if they do not name it, or are of two issuers."""
+    first, second = _subject(one.access_token), _subject(other.access_token)
+    return None if first is None or second is None or first[0] != second[0] else first == second
 
 
 def _subject(token: str) -> tuple[str, str] | None:

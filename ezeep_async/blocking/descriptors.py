@@ -21,15 +21,17 @@ import inspect
 import re
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from ezeep_async._runtime import forks
-from ezeep_async._text.redaction import clears_locals
+from ezeep_async._runtime.syntax import Blocking
+from ezeep_async._text.redaction import Dropping, clears_locals
+from ezeep_async._wire.requests import HasId
 from ezeep_async.blocking import portal
 from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.pagination.reader import HasId, Page, PageIterator
+from ezeep_async.pagination.reader import Page, PageIterator
 
 
 P = ParamSpec("P")
@@ -37,7 +39,10 @@ R = TypeVar("R")
 S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T", bound=HasId)
+Row = TypeVar("Row", bound=HasId)
 
+_READ_FIRST = ("Iterable[", "Sequence[", "Mapping[")
+"""In the annotations of parameters that take iterables."""
 LEAVE_TIMEOUT_S = 1.0
 """Wait for the requests in progress when a loop is left early."""
 
@@ -64,14 +69,42 @@ def shaped(func: Callable[..., object], body: Callable[P, R]) -> Callable[P, R]:
 
 
 def call(func: Callable[Concatenate[S, P], Awaitable[R]]) -> Callable[Concatenate[Twin[S], P], R]:
-    """Run an async method on the background event loop and wait for its result."""
+    """Run an async method on the background event loop and wait for its result. Iterables are read before."""
     name = func.__name__
 
     def body(instance: Twin[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
         aio, called = _async_form(instance)
         return portal.run(f"await {called}.{name}(...)", func, aio, *args, **kwargs)
 
-    return shaped(func, clears_locals(body))
+    return shaped(func, _reading_first(func, clears_locals(body)))
+
+
+def _reading_first(func: Callable[..., object], body: Callable[P, R]) -> Callable[P, R]:
+    """Read the iterables among the arguments of `body` in the caller's thread, where their code may block."""
+    hints = {name: str(hint) for name, hint in func.__annotations__.items()}
+    names = {name for name, hint in hints.items() if any(kind in hint for kind in _READ_FIRST)}
+    if not names:
+        return body
+    places = [name in names for name in inspect.signature(func).parameters]
+
+    # Outside of `clears_locals`: the frames of an iterable are the caller's, and keep their variables.
+    def read(*args: P.args, **kwargs: P.kwargs) -> R:
+        with Dropping():
+            positional = [
+                _read(value) if place else value for place, value in zip(places, args, strict=False)
+            ]
+            named = {name: _read(value) if name in names else value for name, value in kwargs.items()}
+            return cast("Callable[..., R]", body)(*positional, *args[len(places) :], **named)
+
+    return read
+
+
+def _read(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[object, object]", value))
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return value  # pyright: ignore[reportUnknownVariableType]  # an object
+    return list(cast("Iterable[object]", value))
 
 
 def on_loop(func: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Twin[S], P], R]:
@@ -112,7 +145,7 @@ def listing(
     return shaped(func, body)
 
 
-class BlockingPages(Generic[T]):
+class BlockingPages(Blocking, Generic[T]):
     """Iterator over the pages of one reading. The first `next()` starts it.
 
     It is closed at its end, by `close()`, and when it is garbage collected.
@@ -165,7 +198,7 @@ class BlockingPages(Generic[T]):
         self.leave()
 
 
-class BlockingPaginator(Generic[T]):
+class BlockingPaginator(Blocking, Generic[T]):
     """Iterable over the items of a listing, fetched page by page with blocking calls.
 
     Each loop is a new reading. A loop that is left early, or whose body raises, leaves no request running. Use the
@@ -182,6 +215,22 @@ class BlockingPaginator(Generic[T]):
         self._called = called
         self._portal = portal.current()
         self._open: weakref.WeakSet[BlockingPages[T]] = weakref.WeakSet()
+
+    @staticmethod
+    def of(records: Iterable[Row], *, page_size: int = 100) -> BlockingPaginator[Row]:
+        """Make a listing of records that are there, without a server: what a fake of `groups.list` returns in a test.
+
+        Args:
+            records: The rows, each with an id. A repeated row is left out, as in every listing.
+            page_size: Rows of each page, at least 1.
+
+        Returns:
+            A listing that can be read any number of times.
+
+        Raises:
+            ValueError: `page_size` is no whole number or too small.
+        """
+        return BlockingPaginator(Paginator.of(records, page_size=page_size), "Paginator.of(...)")
 
     def __iter__(self) -> Generator[T, None, None]:
         pages = self._read(f"async for item in {self._called}")

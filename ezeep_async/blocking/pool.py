@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from ezeep_async._open_sessions import Lease
+from ezeep_async._runtime.syntax import Blocking
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.oauth import OAuthLogin
 from ezeep_async.blocking import portal
@@ -44,7 +45,7 @@ class _BlockingPooledSession(BlockingSession):
         self._shared = _Lent(session, owner)
 
 
-class BlockingLease:
+class BlockingLease(Blocking):
     """The block of `BlockingSessionPool.session(key)`."""
 
     def __init__(self, lease: Lease) -> None:
@@ -87,7 +88,7 @@ class BlockingOAuthLogin:
     wait_for_pairing = call(OAuthLogin.wait_for_pairing)
 
 
-class BlockingSessionPool:
+class BlockingSessionPool(Blocking):
     """The sessions of many users with blocking calls, for threads that run no event loop. Made by `run_sync`.
 
     It has the methods of `SessionPool`, without `await`. Several threads may share it. Close it with a `with` block or

@@ -11,6 +11,7 @@ from uuid import UUID
 import attrs
 
 from ezeep_async._runtime.contained_tasks import ContainedTask
+from ezeep_async._runtime.syntax import Blocking
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async._wire.uploads import Part
 from ezeep_async.blocking import portal
@@ -25,7 +26,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
-class _Changes:
+class _Changes(Blocking):
     """Iterator over the changes of a status. Each step is a blocking call."""
 
     def __init__(self, source: AsyncIterator[JobStatus], called: str) -> None:
@@ -75,6 +76,10 @@ class BlockingPrintJob:
     def is_queue(self) -> bool:
         """See `PrintJob.is_queue`."""
         return self._job.is_queue
+
+    def to_dict(self) -> dict[str, object]:
+        """See `PrintJob.to_dict`."""
+        return self._job.to_dict()
 
     status = call(PrintJob.status)
     wait = call(PrintJob.wait)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, Unpack,
 from ezeep_async._http.stats import Stats
 from ezeep_async._parts import part
 from ezeep_async._runtime import forks
+from ezeep_async._runtime.syntax import Blocking
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.oauth import OAuth
 from ezeep_async.blocking import portal
@@ -30,6 +31,7 @@ from ezeep_async.resources.assignments import PrinterAssignments
 from ezeep_async.resources.connectors import Connectors, Drivers
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.people import People
 from ezeep_async.resources.printers import Printers
 from ezeep_async.resources.printing import Printing
 from ezeep_async.resources.reports import Reports
@@ -232,6 +234,13 @@ class BlockingAccounts(_BlockingResource[Accounts]):
     delete = call(Accounts.delete)
 
 
+class BlockingPeople(_BlockingResource[People]):
+    """Users with their names and e-mail addresses; the blocking form of `People`."""
+
+    list = listing(People.list)
+    get = call(People.get)
+
+
 class BlockingPrinters(_BlockingResource[Printers]):
     """Printers of the logged-in user; the blocking form of `Printers`."""
 
@@ -309,7 +318,7 @@ def _view(session: BlockingSession, /, **options: Unpack[CallOptions]) -> Blocki
     return view
 
 
-class BlockingSession:
+class BlockingSession(Blocking):
     """A session with blocking calls, for threads that run no event loop. Made by `run_sync`.
 
     It has the attributes and methods of `EzeepSession`, without `await`. Several threads may share it. Close it with a
@@ -341,6 +350,8 @@ class BlockingSession:
     """Groups and their members."""
     accounts: BlockingAccounts = _resource("BlockingAccounts")
     """Account users: names, e-mail addresses, roles."""
+    people: BlockingPeople = _resource("BlockingPeople")
+    """Users of the printing API with their names and e-mail addresses."""
     invitations: BlockingInvitations = _resource("BlockingInvitations")
     """Invitations to the organization."""
     printers: BlockingPrinters = _resource("BlockingPrinters")

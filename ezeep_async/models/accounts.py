@@ -7,9 +7,11 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async.models.record import Record
+
 
 @attrs.frozen
-class Invitation:
+class Invitation(Record):
     """An invitation to join the organization. Unknown values of both statuses are kept."""
 
     id: UUID
@@ -23,7 +25,7 @@ class Invitation:
 
 
 @attrs.frozen
-class AccountUser:
+class AccountUser(Record):
     """A person of the organization, with the same id as the `User` of the printing API."""
 
     id: UUID

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from uuid import UUID
 
 import attrs
 
+from ezeep_async.models.record import Record, WithGroupIds
+
 
 @attrs.frozen
-class AssignedGroup:
+class AssignedGroup(Record):
     """A group that a printer is assigned to."""
 
     group_id: UUID
@@ -20,7 +21,7 @@ class AssignedGroup:
 
 
 @attrs.frozen
-class Assignment:
+class Assignment(Record):
     """Groups with the same settings, in the shape of the API."""
 
     groups: tuple[AssignedGroup, ...]
@@ -29,7 +30,7 @@ class Assignment:
 
 
 @attrs.frozen(kw_only=True)
-class PrinterAssignment:
+class PrinterAssignment(WithGroupIds):
     """A printer of the organization and the groups that it is assigned to, which may be none."""
 
     printer_id: UUID
@@ -42,12 +43,7 @@ class PrinterAssignment:
         """The same as `printer_id`."""
         return self.printer_id
 
-    @cached_property
+    @property
     def groups(self) -> tuple[AssignedGroup, ...]:
         """The groups of all `assignments`."""
         return tuple(group for assignment in self.assignments for group in assignment.groups)
-
-    @cached_property
-    def group_ids(self) -> frozenset[UUID]:
-        """Ids of the groups that the printer is assigned to."""
-        return frozenset(group.group_id for group in self.groups)

@@ -6,9 +6,11 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async.models.record import Record
+
 
 @attrs.frozen
-class Connector:
+class Connector(Record):
     """What connects printers with ezeep: a hub, a print server, or a virtual one. Unknown words are kept."""
 
     id: UUID
@@ -27,7 +29,7 @@ class Connector:
 
 
 @attrs.frozen
-class Driver:
+class Driver(Record):
     """A printer driver."""
 
     id: UUID

@@ -6,9 +6,11 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async.models.record import Record
+
 
 @attrs.frozen
-class Origin:
+class Origin(Record):
     """The directory that a group comes from. Unknown values of `provider` are kept."""
 
     provider: str = "Ezeep"
@@ -21,7 +23,7 @@ class Origin:
 
 
 @attrs.frozen(kw_only=True)
-class Group:
+class Group(Record):
     """A group of users, to which printers are assigned."""
 
     id: UUID
@@ -33,3 +35,8 @@ class Group:
     organization_id: UUID
     num_members: int = 0
     num_printers: int = 0
+
+    @property
+    def is_external(self) -> bool:
+        """Whether another directory, such as Azure, owns the group. Its members are changed there."""
+        return self.origin.is_external

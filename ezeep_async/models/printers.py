@@ -7,9 +7,11 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async.models.record import Record
+
 
 @attrs.frozen
-class Printer:
+class Printer(Record):
     """A printer that the logged-in user may print to."""
 
     id: UUID
@@ -23,7 +25,7 @@ class Printer:
 
 
 @attrs.frozen
-class PaperFormat:
+class PaperFormat(Record):
     """A paper format of a printer."""
 
     id: int
@@ -38,7 +40,7 @@ class PaperFormat:
 
 
 @attrs.frozen
-class Tray:
+class Tray(Record):
     """A paper tray of a printer."""
 
     index: int
@@ -47,7 +49,7 @@ class Tray:
 
 
 @attrs.frozen
-class PrinterProperties:
+class PrinterProperties(Record):
     """What a printer can do.
 
     What the server does not send is empty. `raw` has all fields, also those without an attribute here.

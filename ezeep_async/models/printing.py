@@ -9,6 +9,8 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async.models.record import Record
+
 
 LONGEST_SIDE_MM = 3276.7
 """Width and length are 16-bit numbers of tenths of a millimetre in Windows' DEVMODE structure."""
@@ -75,7 +77,7 @@ def _pages(_: object, __: object, value: str | None) -> None:
 
 
 @attrs.frozen
-class PrintOptions:
+class PrintOptions(Record):
     """How a document is printed. What is None is not sent: the printer's own setting holds.
 
     Args:
@@ -136,7 +138,7 @@ _ENDED = {
 
 
 @attrs.frozen
-class JobStatus:
+class JobStatus(Record):
     """The status of a print job.
 
     The codes are Windows system error codes. Unknown codes are kept as they are.
@@ -177,7 +179,7 @@ class JobStatus:
 
 
 @attrs.frozen
-class QueuedJob:
+class QueuedJob(Record):
     """A job that waits in a pull queue until a person releases it.
 
     The documents do not name the fields of a job, so they are in `raw`.

@@ -8,10 +8,11 @@ import attrs
 
 from ezeep_async.models.accounts import Invitation
 from ezeep_async.models.groups import Group
+from ezeep_async.models.record import Record
 
 
 @attrs.frozen
-class Reconciled:
+class Reconciled(Record):
     """The result of `OutcomeUnknown.reconcile`."""
 
     outcome: Literal["created", "absent", "several"]

@@ -6,9 +6,11 @@ from datetime import datetime
 
 import attrs
 
+from ezeep_async.models.record import Record
+
 
 @attrs.frozen(kw_only=True)
-class PrintReport:
+class PrintReport(Record):
     """A report on printed jobs, which the server makes in the background."""
 
     # Text: the documented example is not a UUID.

@@ -6,23 +6,18 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async.models.record import Record, WithGroupIds
+
 
 @attrs.frozen
-class GroupRef:
+class GroupRef(Record):
     """One membership, in the shape of the API."""
 
     group_id: UUID
 
 
-class _WithGroupIds:
-    """A place for `User.group_ids`. A `cached_property` in a class with slots makes all its attributes slower to read."""
-
-    __slots__ = ("_group_ids",)
-    _group_ids: frozenset[UUID]
-
-
 @attrs.frozen(kw_only=True)
-class User(_WithGroupIds):
+class User(WithGroupIds):
     """A user of the printing API. Name and e-mail address are in `AccountUser`, under the same id."""
 
     id: UUID
@@ -31,13 +26,3 @@ class User(_WithGroupIds):
     myprinters_enabled: bool = False
     # No default: a write replaces the whole set, so a missing field must not look like an empty set.
     groups: tuple[GroupRef, ...]
-
-    @property
-    def group_ids(self) -> frozenset[UUID]:
-        """Ids of the groups that the user is in."""
-        try:
-            return self._group_ids
-        except AttributeError:
-            ids = frozenset(ref.group_id for ref in self.groups)
-            object.__setattr__(self, "_group_ids", ids)
-            return ids

@@ -8,9 +8,11 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async.models.record import Record
+
 
 @attrs.frozen(kw_only=True)
-class Webhook:
+class Webhook(Record):
     """An endpoint that events are posted to. The password, which the API repeats, is left out."""
 
     endpoint_id: UUID
@@ -30,7 +32,7 @@ class Webhook:
 
 
 @attrs.frozen(kw_only=True)
-class WebhookPrintJob:
+class WebhookPrintJob(Record):
     """A print job in an event. A field that was not sent, or has another type than was seen, is empty or None.
 
     Note:
@@ -61,7 +63,7 @@ class WebhookPrintJob:
 
 
 @attrs.frozen(kw_only=True)
-class WebhookEvent:
+class WebhookEvent(Record):
     """What ezeep posts to a webhook."""
 
     topic: str | None = None

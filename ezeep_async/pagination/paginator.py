@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from types import TracebackType
-from typing import Generic, Self
+from typing import Any, Generic, Self, TypeVar
 
+from ezeep_async._runtime.syntax import Asynchronous
+from ezeep_async._wire.converter import PageBody
+from ezeep_async._wire.requests import HasId
 from ezeep_async.errors import EzeepError, InconsistentListing
-from ezeep_async.pagination.reader import Drift, Fetch, ItemIterator, Listing, PageIterator, T
+from ezeep_async.pagination.prefetch import Params
+from ezeep_async.pagination.reader import Drift, Fetch, ItemIterator, Listing, PageIterator, RawPage, T
 
+
+Row = TypeVar("Row", bound=HasId)
 
 MAX_READINGS = 3
 """Readings of a listing that keeps changing, before `InconsistentListing`."""
@@ -19,8 +25,8 @@ def _check_whole_number(name: str, value: object, minimum: int) -> None:
         raise ValueError(f"{name} is {value!r}: pass a whole number of at least {minimum}")
 
 
-class Paginator(Generic[T]):
-    """A listing. Iterate it for items, or `pages()` for pages; each iteration reads anew.
+class Paginator(Asynchronous, Generic[T]):
+    """A listing. `await` it for a list, iterate it for items, or `pages()` for pages; each of them reads anew.
 
     Creating it sends nothing. While you await something else, the next page is requested, or up to `concurrency` pages.
     Repeated rows are left out; a reading remembers the last 10 000 rows for this. It raises `PaginationLoop` after a million rows or 512 MiB: read a longer listing in parts, by `offset`.
@@ -57,6 +63,30 @@ class Paginator(Generic[T]):
         self._unfiltered = unfiltered
         self._drift = Drift()
 
+    @staticmethod
+    def of(records: Iterable[Row], *, page_size: int = 100) -> Paginator[Row]:
+        """Make a listing of records that are there, without a server: what a fake of `groups.list` returns in a test.
+
+        Args:
+            records: The rows, each with an id. A repeated row is left out, as in every listing.
+            page_size: Rows of each page, at least 1.
+
+        Returns:
+            A listing that can be read any number of times.
+
+        Raises:
+            ValueError: `page_size` is no whole number or too small.
+        """
+        rows = list(records)
+
+        async def fetch(params: Params) -> RawPage[Row]:
+            limit, start = int(params["limit"]), int(params["offset"])
+            end = start + limit
+            link = f"?limit={limit}&offset={end}" if end < len(rows) else None
+            return lambda: PageBody(rows[start:end], len(rows), link), b""
+
+        return Paginator(fetch, page_size=page_size)
+
     @property
     def drift(self) -> bool:
         """Whether the reading that was started last showed signs of a change.
@@ -80,6 +110,9 @@ class Paginator(Generic[T]):
     def __aiter__(self) -> AsyncIterator[T]:
         return ItemIterator(self.pages())
 
+    def __await__(self) -> Generator[Any, None, list[T]]:
+        return self.collect().__await__()
+
     def pages(self) -> PageIterator[T]:
         """Return an iterator over the pages of one new reading.
 
@@ -94,6 +127,8 @@ class Paginator(Generic[T]):
 
     async def collect(self, *, consistent: bool = False) -> list[T]:
         """Return all items as a list, from which it is safe to delete on the server while looping over it.
+
+        `await listing` is the same as `await listing.collect()`.
 
         Args:
             consistent: Read until two readings in a row agree and neither shows drift. The result is then the listing

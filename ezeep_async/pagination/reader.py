@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
-from uuid import UUID
+from typing import Any, Generic, Self, TypeVar
 
 import attrs
 from yarl import URL
 
+from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._wire.converter import PageBody
+from ezeep_async._wire.requests import HasId
 from ezeep_async.errors import EzeepError, PaginationLoop
 from ezeep_async.pagination.loop_guard import LoopGuard
 from ezeep_async.pagination.prefetch import PagesInFlight, Params, PrefetchPlan
@@ -25,15 +26,6 @@ KNOWN_ROWS = 10_000
 """Rows within which a repeated row is found. A row moves by as many places as rows were inserted before it."""
 _PLAIN_QUERY = re.compile(r"[^?#]*\?limit=([0-9]+)&offset=([0-9]+)")
 """A link whose query is the usual one."""
-
-
-class HasId(Protocol):
-    """A record with an id, by which duplicates are found."""
-
-    @property
-    def id(self) -> UUID:
-        """Id of the record."""
-        ...
 
 
 T = TypeVar("T", bound=HasId)
@@ -109,7 +101,7 @@ class KnownRows(Generic[T]):
         return rows
 
 
-class PageIterator(Generic[T]):
+class PageIterator(Asynchronous, Generic[T]):
     """One reading of a listing. It cancels its prefetched requests when it is closed or dropped.
 
     Raises `RuntimeError` when two tasks use it, and when it is used again after an error. `aclose()` from another task

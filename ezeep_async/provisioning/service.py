@@ -13,6 +13,10 @@ from uuid import UUID
 from ezeep_async._text.cleaning import cleaned_path
 from ezeep_async._wire.requests import as_uuid, checked_flag
 from ezeep_async.auth.stores.paths import expanded
+from ezeep_async.models.accounts import AccountUser
+from ezeep_async.models.groups import Group
+from ezeep_async.models.people import Person
+from ezeep_async.models.users import User
 from ezeep_async.provisioning.inputs.desired import DesiredState
 from ezeep_async.provisioning.plans.compare import OnMissing, Protection, Rules, compare
 from ezeep_async.provisioning.plans.plan import Plan, checked_max_removals
@@ -26,7 +30,7 @@ from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.assignments import PrinterAssignments
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
-from ezeep_async.resources.users import Users
+from ezeep_async.resources.users import PEOPLE, Users
 
 
 T = TypeVar("T")
@@ -56,8 +60,8 @@ class Provisioning:
         on_missing: OnMissing = "error",
         allow_external: bool = False,
         max_removals: float = 0.10,
-        protect_users: Iterable[str | UUID] = (),
-        protect_groups: Iterable[str | UUID] = (),
+        protect_users: Iterable[str | UUID | User | AccountUser | Person] = (),
+        protect_groups: Iterable[str | UUID | Group] = (),
     ) -> Plan:
         """Compare the organization with a desired state, and return the changes to make. Writes nothing.
 
@@ -78,8 +82,8 @@ class Provisioning:
                 changed.
             max_removals: A share below 1 of the memberships of the named groups, and of their printers (five of each are
                 always allowed), or a whole number for both together.
-            protect_users: Ids, or globs of e-mail addresses, of users who are not removed from any group.
-            protect_groups: Ids, or globs of names, of groups that lose no user and no printer.
+            protect_users: Users who are not removed from any group: records, ids, or globs of e-mail addresses.
+            protect_groups: Groups that lose no user and no printer: records, ids, or globs of names.
 
         Returns:
             The plan, for `apply` now or later.
@@ -105,8 +109,8 @@ class Provisioning:
             on_missing=_one_of(on_missing, ("error", "skip", "invite"), "on_missing"),
             allow_external=checked_flag(allow_external, "allow_external"),
             max_removals=checked_max_removals(max_removals),
-            protect_users=Protection.of(protect_users, "protect_users"),
-            protect_groups=Protection.of(protect_groups, "protect_groups"),
+            protect_users=Protection.of(protect_users, "protect_users", *PEOPLE),
+            protect_groups=Protection.of(protect_groups, "protect_groups", Group),
         )
         now = await read_snapshot(
             self._resources, desired, exact=rules.mode == "exact", invitations=rules.on_missing == "invite"
@@ -195,7 +199,10 @@ class Provisioning:
         return await run.to_report()
 
     async def undo(
-        self, audit_log: str | os.PathLike[str], run_id: str | None = None, delete_groups: bool = False
+        self,
+        audit_log: str | os.PathLike[str],
+        run_id: str | Report | None = None,
+        delete_groups: bool = False,
     ) -> Plan:
         """Return a plan that reverts a run, by its audit log. Writes nothing.
 
@@ -205,7 +212,7 @@ class Provisioning:
 
         Args:
             audit_log: The file that `apply` wrote.
-            run_id: `Report.run_id` of the run. None: the last run that changed something.
+            run_id: The report of the run, or its `run_id`. None: the last run that changed something.
             delete_groups: Whether to delete the groups that the run created, if they have no members and no printers then.
 
         Returns:
@@ -217,7 +224,8 @@ class Provisioning:
             OSError: The file cannot be read.
         """
         path = expanded(cleaned_path(audit_log, "audit_log"))
-        run = await asyncio.to_thread(lambda: LoggedRun(read_audit_log(path), run_id))
+        wanted = run_id.run_id if isinstance(run_id, Report) else run_id
+        run = await asyncio.to_thread(lambda: LoggedRun(read_audit_log(path), wanted))
         groups, memberships, printers = await read_for_undo(
             self._resources, frozenset(run.users), run.printers
         )

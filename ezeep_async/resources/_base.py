@@ -14,7 +14,7 @@ import attrs
 
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._wire.converter import PageBody, decode
-from ezeep_async._wire.requests import Collection, Request
+from ezeep_async._wire.requests import Collection, HasId, Request
 from ezeep_async._wire.responses import RawResponse, decode_response, is_success
 from ezeep_async.errors import (
     ConcurrentModification,
@@ -26,7 +26,7 @@ from ezeep_async.errors import (
 from ezeep_async.models.unset import UNSET
 from ezeep_async.pagination.paginator import MAX_READINGS, Paginator
 from ezeep_async.pagination.prefetch import Params
-from ezeep_async.pagination.reader import Fetch, HasId, RawPage
+from ezeep_async.pagination.reader import Fetch, RawPage
 from ezeep_async.settings import Settings
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Self
 
 from ezeep_async._runtime.running_time import RunningTimeout
+from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._wire.responses import one_line, redact
 from ezeep_async.errors import EzeepError, JobTimeout, PrintFailed
 from ezeep_async.models.printing import JobStatus
@@ -18,7 +19,7 @@ from ezeep_async.models.printing import JobStatus
 logger = logging.getLogger("ezeep_async.resources")
 
 
-class JobWatch:
+class JobWatch(Asynchronous):
     """Async iterator over the changes of a job's status, from `session.printing.watch`. One task may use it."""
 
     def __init__(

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 from uuid import UUID
 
-from ezeep_async._wire.requests import ACCOUNTS, as_uuid, checked_text, id_text
+from ezeep_async._wire.requests import ACCOUNTS, as_id, checked_text, id_text
 from ezeep_async.models.accounts import AccountUser
+from ezeep_async.models.people import Person
 from ezeep_async.models.unset import UNSET, Unset
+from ezeep_async.models.users import User
 from ezeep_async.resources._base import Api, Calls, Listed
+from ezeep_async.resources.users import PEOPLE
 
 
 def _checked_roles(value: object, what: str) -> list[str]:
@@ -38,11 +41,11 @@ class Accounts(Listed[AccountUser]):
         self._calls = Calls(api, ACCOUNTS, AccountUser)
         super().__init__(self._calls.fetch_page)
 
-    async def get(self, user_id: UUID | str) -> AccountUser:
+    async def get(self, user_id: UUID | str | AccountUser | User | Person) -> AccountUser:
         """Read one account.
 
         Args:
-            user_id: Id of the user; the same as in `session.users`.
+            user_id: The user, or its id, which is the same as in `session.users`.
 
         Returns:
             The account.
@@ -50,7 +53,7 @@ class Accounts(Listed[AccountUser]):
         Raises:
             NotFound: No such account exists.
         """
-        return (await self._calls.get(id_text(user_id, "user_id")))[0]
+        return (await self._calls.get(id_text(user_id, "user_id", *PEOPLE)))[0]
 
     async def me(self) -> AccountUser:
         """Read the account of the logged-in user.
@@ -60,21 +63,21 @@ class Accounts(Listed[AccountUser]):
         """
         return (await self._calls.get("me"))[0]
 
-    async def delete(self, user_id: UUID | str) -> None:
+    async def delete(self, user_id: UUID | str | AccountUser | User | Person) -> None:
         """Delete an account from the organization.
 
         Args:
-            user_id: Id of the user.
+            user_id: The user, or its id.
 
         Raises:
             NotFound: No such account existed before the call.
             PermissionDenied: The logged-in user may not delete the account.
         """
-        await self._calls.delete(as_uuid(user_id, "user_id"))
+        await self._calls.delete(as_id(user_id, "user_id", *PEOPLE))
 
     async def update(
         self,
-        user_id: UUID | str,
+        user_id: UUID | str | AccountUser | User | Person,
         first_name: str | Unset = UNSET,
         last_name: str | Unset = UNSET,
         email: str | Unset = UNSET,
@@ -83,7 +86,7 @@ class Accounts(Listed[AccountUser]):
         """Set the given fields of an account, and no others. Safe to repeat.
 
         Args:
-            user_id: Id of the user.
+            user_id: The user, or its id.
             first_name: At most 255 characters.
             last_name: At most 255 characters.
             email: At most 255 characters.
@@ -99,7 +102,7 @@ class Accounts(Listed[AccountUser]):
             ValueError: No field is given.
         """
         return await self._calls.update(
-            as_uuid(user_id, "user_id"),
+            as_id(user_id, "user_id", *PEOPLE),
             _CHECKS,
             first_name=first_name,
             last_name=last_name,

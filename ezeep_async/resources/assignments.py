@@ -20,9 +20,11 @@ from ezeep_async.errors import (
     UnexpectedResponse,
 )
 from ezeep_async.models.assignments import PrinterAssignment
+from ezeep_async.models.groups import Group
+from ezeep_async.models.printers import Printer
 from ezeep_async.pagination.paginator import MAX_READINGS, Paginator
-from ezeep_async.pagination.reader import HasId
 from ezeep_async.resources._base import Api, Turn, Turns, page_fetcher
+from ezeep_async.resources.printers import PRINTERS_OF
 from ezeep_async.resources.users import MERGE_ATTEMPTS, BeforeWrite
 
 
@@ -259,7 +261,7 @@ class PrinterAssignments:
 
     def list(
         self,
-        group: UUID | str | HasId | None = None,
+        group: UUID | str | Group | None = None,
         page_size: int = 100,
         concurrency: int = 1,
         offset: int = 0,
@@ -280,7 +282,7 @@ class PrinterAssignments:
         everything = self.inner.fetch_page
         if group is None:
             return Paginator(everything, page_size=page_size, concurrency=concurrency, offset=offset)
-        group_id = as_id(group, "group")
+        group_id = as_id(group, "group", Group)
         query = {"group": str(group_id)}
         return Paginator(
             page_fetcher(
@@ -294,7 +296,7 @@ class PrinterAssignments:
         )
 
     async def assign(
-        self, printer_or_id: UUID | str | HasId, *groups: UUID | str | HasId
+        self, printer_or_id: UUID | str | PrinterAssignment | Printer, *groups: UUID | str | Group
     ) -> PrinterAssignment:
         """Assign a printer to groups and keep its other groups: read, merge, write if something changes, compare.
 
@@ -321,11 +323,11 @@ class PrinterAssignments:
             handled: all groups are sent. The groups are read from the list of all printers, because no request for one
             printer is documented.
         """
-        printer, ids = as_id(printer_or_id, "printer_or_id"), _ids(groups)
+        printer, ids = as_id(printer_or_id, "printer_or_id", *PRINTERS_OF), _ids(groups)
         return (await self.inner.change_groups(printer, ids, frozenset())).assignment
 
     async def remove(
-        self, printer_or_id: UUID | str | HasId, *groups: UUID | str | HasId
+        self, printer_or_id: UUID | str | PrinterAssignment | Printer, *groups: UUID | str | Group
     ) -> PrinterAssignment:
         """Take a printer away from groups and keep its other groups. Otherwise like `assign`.
 
@@ -346,12 +348,12 @@ class PrinterAssignments:
             read again. If a proxy drops the body and the server removes every group, this raises
             `ConcurrentModification` with the ids of the groups that are missing.
         """
-        printer, ids = as_id(printer_or_id, "printer_or_id"), _ids(groups)
+        printer, ids = as_id(printer_or_id, "printer_or_id", *PRINTERS_OF), _ids(groups)
         return (await self.inner.change_groups(printer, frozenset(), ids)).assignment
 
 
-def _ids(groups: Iterable[UUID | str | HasId]) -> frozenset[UUID]:
+def _ids(groups: Iterable[UUID | str | Group]) -> frozenset[UUID]:
     groups = [*groups]
     if any(isinstance(group, list | tuple | set | frozenset) for group in groups):
         raise ValueError("pass each group as an argument of its own, such as assign(printer, *groups)")
-    return frozenset(as_id(group, "a group") for group in groups)
+    return frozenset(as_id(group, "group", Group) for group in groups)

@@ -15,7 +15,15 @@ import attrs
 
 from ezeep_async._runtime.contained_tasks import ContainedTask
 from ezeep_async._wire.group_names import LookAlikes, checked_new_name, shown
-from ezeep_async._wire.requests import GROUPS, as_uuid, checked_flag, checked_name, checked_text, id_text
+from ezeep_async._wire.requests import (
+    GROUPS,
+    as_id,
+    as_uuid,
+    checked_flag,
+    checked_name,
+    checked_text,
+    id_text,
+)
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import AmbiguousName, ApiError, EzeepError, OutcomeUnknown, Sought
 from ezeep_async.models.groups import Group
@@ -299,11 +307,11 @@ class Groups(Listed[Group]):
         """Internal: the same calls with their responses, for `ezeep_async.provisioning`."""
         super().__init__(self.inner.fetch_page)
 
-    async def get(self, group_id: UUID | str) -> Group:
+    async def get(self, group_id: UUID | str | Group) -> Group:
         """Read one group.
 
         Args:
-            group_id: Id of the group.
+            group_id: The group, or its id.
 
         Returns:
             The group.
@@ -311,7 +319,7 @@ class Groups(Listed[Group]):
         Raises:
             NotFound: No such group exists.
         """
-        return (await self.inner.get(id_text(group_id, "group_id")))[0]
+        return (await self.inner.get(id_text(group_id, "group_id", Group)))[0]
 
     async def create(
         self,
@@ -350,7 +358,7 @@ class Groups(Listed[Group]):
 
     async def update(
         self,
-        group_id: UUID | str,
+        group_id: UUID | str | Group,
         name: str | Unset = UNSET,
         description: str | Unset = UNSET,
         local_printing_enabled: bool | Unset = UNSET,
@@ -359,7 +367,7 @@ class Groups(Listed[Group]):
         """Set the given fields of a group, and no others. `False` and `""` are values. Safe to repeat.
 
         Args:
-            group_id: Id of the group.
+            group_id: The group, or its id.
             name: New name; the rules of `create` apply.
             description: At most 255 characters.
             local_printing_enabled: True or False.
@@ -374,7 +382,7 @@ class Groups(Listed[Group]):
             ValueError: No field is given.
         """
         return await self.inner.update(
-            as_uuid(group_id, "group_id"),
+            as_id(group_id, "group_id", Group),
             _CHECKS,
             name=name,
             description=description,
@@ -382,16 +390,16 @@ class Groups(Listed[Group]):
             myprinters_enabled=myprinters_enabled,
         )
 
-    async def delete(self, group_id: UUID | str) -> None:
+    async def delete(self, group_id: UUID | str | Group) -> None:
         """Delete a group.
 
         Args:
-            group_id: Id of the group.
+            group_id: The group, or its id.
 
         Raises:
             NotFound: No such group existed before the call.
         """
-        await self.inner.delete(as_uuid(group_id, "group_id"))
+        await self.inner.delete(as_id(group_id, "group_id", Group))
 
     async def find(self, name: str) -> list[Group]:
         """Return the groups with this name, in all organizations that the token set can read.
@@ -444,11 +452,13 @@ class Groups(Listed[Group]):
         ensured = await self.inner.ensure(checked_name(name, "name"), organization, **fields)
         return ensured.group, ensured.created
 
-    def members(self, group_id: UUID | str, page_size: int = 100, concurrency: int = 1) -> Paginator[User]:
+    def members(
+        self, group_id: UUID | str | Group, page_size: int = 100, concurrency: int = 1
+    ) -> Paginator[User]:
         """List the users of one group, like `users.list(group=group_id)`.
 
         Args:
-            group_id: Id of the group.
+            group_id: The group, or its id.
             page_size: Rows to request per page, at least 1. The server may send fewer.
             concurrency: Pages to request at the same time, at least 1.
 
@@ -456,5 +466,5 @@ class Groups(Listed[Group]):
             A listing of users, in the order of the server.
         """
         return self._users.list(
-            group=as_uuid(group_id, "group_id"), page_size=page_size, concurrency=concurrency
+            group=as_id(group_id, "group_id", Group), page_size=page_size, concurrency=concurrency
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from ezeep_async._wire.requests import INVITATIONS, as_uuid, checked_text
+from ezeep_async._wire.requests import INVITATIONS, as_id, checked_text
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import Sought
 from ezeep_async.models.accounts import Invitation
@@ -79,13 +79,13 @@ class Invitations(Listed[Invitation]):
         """
         return [each for each in await listed(self.list()) if each.email.casefold() == email.casefold()]
 
-    async def resend(self, invitation_id: UUID | str) -> None:
+    async def resend(self, invitation_id: UUID | str | Invitation) -> None:
         """Send the mail of an invitation again.
 
         Args:
-            invitation_id: Id of the invitation.
+            invitation_id: The invitation, or its id.
 
         Raises:
             NotFound: No such invitation exists.
         """
-        await self.inner.api.send(INVITATIONS.patch(as_uuid(invitation_id, "invitation_id"), {}))
+        await self.inner.api.send(INVITATIONS.patch(as_id(invitation_id, "invitation_id", Invitation), {}))

@@ -10,9 +10,10 @@ from uuid import UUID
 import attrs
 
 from ezeep_async._wire.printing import PRINTERS, printer_properties, printers_page, properties_request
-from ezeep_async._wire.requests import as_uuid, checked_text
+from ezeep_async._wire.requests import as_id, checked_text
 from ezeep_async._wire.responses import decode_response
 from ezeep_async.errors import AmbiguousName, NotFound
+from ezeep_async.models.assignments import PrinterAssignment
 from ezeep_async.models.printers import Printer, PrinterProperties
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.resources._base import Api, page_fetcher
@@ -23,12 +24,14 @@ LIFETIME_S = 60.0
 """How long printers and their properties are kept."""
 
 
-def printer_id_of(printer_or_id: Printer | UUID | str) -> UUID:
+PRINTERS_OF = (Printer, PrinterAssignment)
+"""The records of one printer, which have the same id."""
+
+
+def printer_id_of(printer_or_id: object) -> UUID:
     """The id of a printer. Raises `ValueError` for what is none."""
-    if isinstance(printer_or_id, Printer):
-        return printer_or_id.id
     try:
-        return as_uuid(printer_or_id, "printer_or_id")
+        return as_id(printer_or_id, "printer_or_id", *PRINTERS_OF)
     except ValueError as error:
         raise ValueError(f"{error}: session.printers.find(name) finds a printer by its name") from None
 
@@ -59,7 +62,8 @@ class Printers:
         self._api = api
         self._logins = logins
         self._fetch = page_fetcher(api, Printer, lambda _: PRINTERS, printers_page)
-        self._reads = api.common(PrintingReads)
+        reads = api.common(PrintingReads)
+        self._printers, self._properties = reads.printers, reads.properties
 
     def list(self) -> Paginator[Printer]:
         """List the printers. Nothing is sent before the listing is iterated.
@@ -69,11 +73,11 @@ class Printers:
         """
         return Paginator(self._fetch, page_size=100)
 
-    async def get(self, printer_id: UUID | str) -> Printer:
+    async def get(self, printer_id: UUID | str | Printer | PrinterAssignment) -> Printer:
         """Return a printer by its id.
 
         Args:
-            printer_id: Id of the printer.
+            printer_id: The printer, or its id.
 
         Returns:
             The printer, as it was at most 60 seconds ago.
@@ -81,7 +85,7 @@ class Printers:
         Raises:
             NotFound: The user has no such printer.
         """
-        wanted = as_uuid(printer_id, "printer_id")
+        wanted = as_id(printer_id, "printer_id", *PRINTERS_OF)
         for printer in await self._known():
             if printer.id == wanted:
                 return printer
@@ -114,7 +118,7 @@ class Printers:
         hint = f". Similar: {', '.join(map(repr, alike))}" if alike else ""
         raise _not_found(f"the logged-in user has no printer with the name {name!r}{hint}")
 
-    async def properties(self, printer_or_id: Printer | UUID | str) -> PrinterProperties:
+    async def properties(self, printer_or_id: Printer | PrinterAssignment | UUID | str) -> PrinterProperties:
         """Read what a printer can do: paper, trays, color.
 
         Args:
@@ -136,13 +140,13 @@ class Printers:
                 raise _not_found(f"the server has no properties of the printer {printer_id}")
             return found
 
-        return await self._reads.properties.get((self._logins(), printer_id), read, self._api.settings)
+        return await self._properties.get((self._logins(), printer_id), read, self._api.settings)
 
     async def _known(self) -> tuple[Printer, ...]:
         async def read() -> tuple[Printer, ...]:
             return tuple((await self._fetch({}))[0]().results)
 
-        return await self._reads.printers.get(self._logins(), read, self._api.settings)
+        return await self._printers.get(self._logins(), read, self._api.settings)
 
 
 def _not_found(message: str) -> NotFound:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Mapping
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 import attrs
@@ -24,7 +25,7 @@ from ezeep_async._wire.printing import (
     status_request,
     supported_types,
 )
-from ezeep_async._wire.requests import LONGEST_TARGET, Request, checked_flag, checked_text
+from ezeep_async._wire.requests import LONGEST_TARGET, Request, checked_flag, checked_text, not_an_id
 from ezeep_async._wire.responses import decode_response
 from ezeep_async._wire.retrying import backoff
 from ezeep_async.errors import (
@@ -34,8 +35,10 @@ from ezeep_async.errors import (
     RequestTimeout,
     UnsupportedFileType,
 )
+from ezeep_async.models.assignments import PrinterAssignment
 from ezeep_async.models.printers import Printer
 from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
+from ezeep_async.models.record import Record
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.pagination.prefetch import Params
 from ezeep_async.resources._base import Api, page_fetcher
@@ -55,8 +58,28 @@ from ezeep_async.resources.printers import Printers, PrintingReads, printer_id_o
 logger = logging.getLogger("ezeep_async.resources")
 
 
+@runtime_checkable
+class AcceptedJob(Protocol):
+    """A `PrintJob`, or its blocking form."""
+
+    @property
+    def id(self) -> str:
+        """Id of the job."""
+        ...
+
+    @property
+    def printer_id(self) -> UUID:
+        """Id of the printer."""
+        ...
+
+    @property
+    def is_queue(self) -> bool:
+        """Whether the job waits in a pull queue for its release."""
+        ...
+
+
 @attrs.frozen
-class PrintJob:
+class PrintJob(Record):
     """A document that the print service has accepted.
 
     The id alone is enough for `session.printing.status(job_id)` in another process.
@@ -139,7 +162,7 @@ class Printing:
     async def print_file(
         self,
         source: PrintSource,
-        printer_or_id: Printer | UUID | str,
+        printer_or_id: Printer | PrinterAssignment | UUID | str,
         options: PrintOptions | None = None,
         *,
         name: str | None = None,
@@ -200,7 +223,7 @@ class Printing:
     async def print_url(
         self,
         url: str,
-        printer_or_id: Printer | UUID | str,
+        printer_or_id: Printer | PrinterAssignment | UUID | str,
         options: PrintOptions | None = None,
         *,
         name: str | None = None,
@@ -240,16 +263,16 @@ class Printing:
         )
         return await self._print(order, {"fileurl": address}, is_queue)
 
-    async def status(self, job_id: str) -> JobStatus:
+    async def status(self, job_id: str | AcceptedJob) -> JobStatus:
         """Read the status of a job.
 
         Args:
-            job_id: Id of the job, as `PrintJob.id` has it: not quoted.
+            job_id: The job, or its id as `PrintJob.id` has it: not quoted.
 
         Returns:
             The status, also that of a failed or unknown job.
         """
-        request = status_request(checked_text(job_id, "job_id", shortest=1, longest=LONGEST_TARGET))
+        request = status_request(_job_id(job_id))
         try:
             response = await self._api.send(request)
         except ApiError as error:
@@ -260,13 +283,18 @@ class Printing:
             return status
         return decode_response(request, response, read_status)
 
-    async def wait(self, job_id: str, interval: float = 2.0, timeout: float | None = 120.0) -> JobStatus:  # noqa: ASYNC109  # it raises JobTimeout, with the status
+    async def wait(
+        self,
+        job_id: str | AcceptedJob,
+        interval: float = 2.0,
+        timeout: float | None = 120.0,  # noqa: ASYNC109  # it raises JobTimeout, with the status
+    ) -> JobStatus:
         """Wait until a job has ended.
 
         A status that cannot be read for the moment is read again.
 
         Args:
-            job_id: Id of the job.
+            job_id: The job, or its id.
             interval: Seconds between two readings of the status, more than 0.
             timeout: Seconds to wait, more than 0; None for no limit.
 
@@ -277,22 +305,22 @@ class Printing:
             PrintFailed: The job ended with an error, which is in `error.status`.
             JobTimeout: The job has not ended. The last status is in `error.status`.
         """
-        return await wait_for_end(JobWatch(self.status, job_id, interval, timeout))
+        return await wait_for_end(JobWatch(self.status, _job_id(job_id), interval, timeout))
 
     def watch(
-        self, job_id: str, interval: float = 2.0, timeout: float | None = None
+        self, job_id: str | AcceptedJob, interval: float = 2.0, timeout: float | None = None
     ) -> AsyncIterator[JobStatus]:
         """Iterate over the changes of the status of a job.
 
         Args:
-            job_id: Id of the job.
+            job_id: The job, or its id.
             interval: Seconds between two readings of the status, more than 0.
             timeout: Seconds for the whole iteration, more than 0; None for no limit.
 
         Returns:
             An iterator that ends with a final status, also that of a failed job. It raises `JobTimeout` when the time is over.
         """
-        return JobWatch(self.status, job_id, interval, timeout)
+        return JobWatch(self.status, _job_id(job_id), interval, timeout)
 
     def queued(self, page_size: int = 100, concurrency: int = 1, offset: int = 0) -> Paginator[QueuedJob]:
         """List the user's jobs that wait in pull queues for their release. Nothing is sent before the listing is iterated.
@@ -317,7 +345,7 @@ class Printing:
 
     async def _order(
         self,
-        printer_or_id: Printer | UUID | str,
+        printer_or_id: Printer | PrinterAssignment | UUID | str,
         options: PrintOptions | None,
         alias: str | None,
         names: list[str | None],
@@ -388,6 +416,14 @@ class Printing:
                 )
             logger.info("the print service still fetches the document: asking again in %.1f s", delay)
             await asyncio.sleep(delay)
+
+
+def _job_id(job_or_id: object) -> str:
+    if isinstance(job_or_id, AcceptedJob):
+        return job_or_id.id
+    if not isinstance(job_or_id, str):
+        raise not_an_id(job_or_id, "job_id", "a str", PrintJob)
+    return checked_text(job_or_id, "job_id", shortest=1, longest=LONGEST_TARGET)
 
 
 def _file_types(given: str | None, names: list[str | None]) -> list[str]:

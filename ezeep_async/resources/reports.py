@@ -16,7 +16,14 @@ from typing import IO, TypeVar
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from ezeep_async._runtime.running_time import RunningLimit
-from ezeep_async._wire.requests import REPORTS, checked_flag, checked_text, report_download, report_request
+from ezeep_async._wire.requests import (
+    REPORTS,
+    checked_flag,
+    checked_text,
+    not_an_id,
+    report_download,
+    report_request,
+)
 from ezeep_async.errors import EzeepError, is_retryable
 from ezeep_async.models.reports import PrintReport
 from ezeep_async.resources._base import Api, create_for, send_for
@@ -61,6 +68,10 @@ def _checked_moment(value: object, what: str) -> tuple[datetime, str]:
 
 
 def _checked_id(value: object) -> str:
+    if isinstance(value, PrintReport):
+        return value.id
+    if not isinstance(value, str):
+        raise not_an_id(value, "report_id", "a str", PrintReport)
     text = checked_text(value, "report_id", shortest=1)
     if text in {".", ".."}:  # a URL would not keep it
         raise ValueError(f"report_id is {text!r}: pass the id of a report")
@@ -130,11 +141,11 @@ class Reports:
         }
         return (await create_for(self._api, REPORTS.create(values), PrintReport))[0]
 
-    async def get(self, report_id: str) -> PrintReport:
+    async def get(self, report_id: str | PrintReport) -> PrintReport:
         """Read the status of a report.
 
         Args:
-            report_id: Id of the report.
+            report_id: The report, or its id.
 
         Returns:
             The report.
@@ -150,7 +161,7 @@ class Reports:
 
     async def wait(
         self,
-        report_id: str,
+        report_id: str | PrintReport,
         interval: float = 2.0,
         timeout: float = 300.0,  # noqa: ASYNC109  # it raises ReportTimeout, with the report
     ) -> PrintReport:
@@ -159,7 +170,7 @@ class Reports:
         A status that cannot be read for now, because of a rate limit or a server error, is polled again.
 
         Args:
-            report_id: Id of the report.
+            report_id: The report, or its id.
             interval: Seconds between two requests, more than 0.
             timeout: Seconds until `ReportTimeout`. There is one more request at the end.
 
@@ -202,14 +213,14 @@ class Reports:
             if limit.left > 0:
                 await limit.sleep(interval)
 
-    async def download(self, report_id: str, path: str | os.PathLike[str]) -> int:
+    async def download(self, report_id: str | PrintReport, path: str | os.PathLike[str]) -> int:
         """Store the content of a report, which is CSV, in a file.
 
         The content is streamed, and never whole in memory. The file appears when it is complete, readable for its owner
         only, and replaces a file of that name. `Settings.deadline` limits the time of the download.
 
         Args:
-            report_id: Id of a report that is ready (see `wait`).
+            report_id: A report that is ready (see `wait`), or its id.
             path: Path of the file.
 
         Returns:

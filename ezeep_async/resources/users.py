@@ -9,9 +9,12 @@ from uuid import UUID
 
 import attrs
 
-from ezeep_async._wire.requests import USERS, as_uuid, group_filter, id_text, memberships
+from ezeep_async._wire.requests import USERS, as_id, group_filter, id_text, memberships
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import ApiError, ConcurrentModification, EzeepError
+from ezeep_async.models.accounts import AccountUser
+from ezeep_async.models.groups import Group
+from ezeep_async.models.people import Person
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
 from ezeep_async.resources._base import Api, Calls, Turn, Turns, page_fetcher, send_for
@@ -20,6 +23,9 @@ from ezeep_async.resources._base import Api, Calls, Turn, Turns, page_fetcher, s
 T = TypeVar("T")
 
 logger = logging.getLogger("ezeep_async.resources")
+
+PEOPLE = (User, AccountUser, Person)
+"""The records of one person, which have the same id."""
 
 MERGE_ATTEMPTS = 4
 """Writes of one membership change while another writer keeps changing the same user."""
@@ -46,20 +52,13 @@ class MembershipChange:
         return self.user.group_ids
 
 
-@attrs.define
-class _Writes:
-    """What a session has learnt of writes to users."""
-
-    patch_refused: bool = False
-
-
 class UserCalls(Calls[User]):
     """Calls for users."""
 
     def __init__(self, api: Api) -> None:
         super().__init__(api, USERS, User)
         self._turns = Turns(api)
-        self._writes = api.common(_Writes)
+        self._patch_refused = False
 
     async def set_groups(self, user_id: str, group_ids: frozenset[str]) -> tuple[User, RawResponse]:
         """Replace the groups of a user, in a turn of its own."""
@@ -126,14 +125,14 @@ class UserCalls(Calls[User]):
         self, user_id: UUID | str, group_ids: Iterable[UUID | str], turn: Turn
     ) -> tuple[User, RawResponse]:
         groups = memberships(group_ids)
-        if not self._writes.patch_refused:
+        if not self._patch_refused:
             try:
                 patch = USERS.patch(user_id, {"groups": groups})
                 return await turn.write(lambda: send_for(self.api, patch, User))
             except ApiError as error:
                 if error.status != 405:
                     raise
-            self._writes.patch_refused = True
+            self._patch_refused = True
             logger.info("the server does not accept PATCH for users: this session uses PUT from now on")
         # PUT may reset fields that are not sent, so the flags are read and sent along.
         user, _ = await self.get(user_id)
@@ -147,10 +146,12 @@ class UserCalls(Calls[User]):
         return await turn.write(lambda: send_for(self.api, put, User))
 
 
-def _ids(group_ids: Iterable[UUID | str], read: Callable[[UUID | str, str], T]) -> frozenset[T]:
+def _ids(
+    group_ids: Iterable[UUID | str | Group], read: Callable[[object, str, type[Group]], T]
+) -> frozenset[T]:
     if isinstance(group_ids, str | UUID | bytes) or not isinstance(group_ids, Iterable):
-        raise ValueError(f"group_ids is {group_ids!r}: pass a list of ids")
-    return frozenset(read(group_id, "group_id") for group_id in group_ids)
+        raise ValueError(f"group_ids is {group_ids!r}: pass a list of groups, or of their ids")
+    return frozenset(read(group_id, "group_id", Group) for group_id in group_ids)
 
 
 class Users:
@@ -165,7 +166,11 @@ class Users:
         """Internal: the same calls with their responses, for `ezeep_async.provisioning`."""
 
     def list(
-        self, group: UUID | str | None = None, page_size: int = 100, concurrency: int = 1, offset: int = 0
+        self,
+        group: UUID | str | Group | None = None,
+        page_size: int = 100,
+        concurrency: int = 1,
+        offset: int = 0,
     ) -> Paginator[User]:
         """List all users, or the users of one group. Nothing is sent before the listing is iterated.
 
@@ -173,7 +178,7 @@ class Users:
         therefore checked here.
 
         Args:
-            group: Id of the group whose users to list; None for all users.
+            group: The group whose users to list, or its id; None for all users.
             page_size: Rows to request per page, at least 1. The server may send fewer.
             concurrency: Pages to request at the same time, at least 1.
             offset: Rows to skip, at least 0.
@@ -185,7 +190,7 @@ class Users:
             return Paginator(
                 self.inner.fetch_page, page_size=page_size, concurrency=concurrency, offset=offset
             )
-        group_id = as_uuid(group, "group")
+        group_id = as_id(group, "group", Group)
         body = group_filter(group_id)
         return Paginator(
             page_fetcher(self.inner.api, User, lambda params: USERS.page(params, body)),
@@ -196,11 +201,11 @@ class Users:
             unfiltered=self.inner.fetch_page,
         )
 
-    async def get(self, user_id: UUID | str) -> User:
+    async def get(self, user_id: UUID | str | User | AccountUser | Person) -> User:
         """Read one user.
 
         Args:
-            user_id: Id of the user.
+            user_id: The user, or its id.
 
         Returns:
             The user. Name and e-mail address are in `session.accounts`, under the same id.
@@ -208,16 +213,18 @@ class Users:
         Raises:
             NotFound: No such user exists.
         """
-        return (await self.inner.get(id_text(user_id, "user_id")))[0]
+        return (await self.inner.get(id_text(user_id, "user_id", *PEOPLE)))[0]
 
-    async def set_groups(self, user_id: UUID | str, group_ids: Iterable[UUID | str]) -> User:
+    async def set_groups(
+        self, user_id: UUID | str | User | AccountUser | Person, group_ids: Iterable[UUID | str | Group]
+    ) -> User:
         """Replace the groups of a user, with one write and no read.
 
         Changes of one user run one after another, see `add_to_groups`.
 
         Args:
-            user_id: Id of the user.
-            group_ids: Ids of all groups that the user shall be in; empty to remove the user from all groups.
+            user_id: The user, or its id.
+            group_ids: All groups that the user shall be in, or their ids; empty to remove the user from all groups.
 
         Returns:
             The user as the server returned it after the write.
@@ -228,9 +235,13 @@ class Users:
             BadRequest: The server rejects one of the groups.
             ValueError: An id is no UUID, or `group_ids` is a single id; nothing was sent.
         """
-        return (await self.inner.set_groups(id_text(user_id, "user_id"), _ids(group_ids, id_text)))[0]
+        return (await self.inner.set_groups(id_text(user_id, "user_id", *PEOPLE), _ids(group_ids, id_text)))[
+            0
+        ]
 
-    async def add_to_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
+    async def add_to_groups(
+        self, user_id: UUID | str | User | AccountUser | Person, *group_ids: UUID | str | Group
+    ) -> User:
         """Add a user to groups and keep its other groups: read, merge, write if something changes, compare.
 
         Changes of one user run one after another: in all sessions of this process, and across processes that share a
@@ -239,8 +250,8 @@ class Users:
         cancelled earlier writes nothing.
 
         Args:
-            user_id: Id of the user.
-            *group_ids: Ids of the groups to add.
+            user_id: The user, or its id.
+            *group_ids: The groups to add, or their ids.
 
         Returns:
             The user after the change.
@@ -250,15 +261,17 @@ class Users:
             NotFound: No such user exists.
             BadRequest: The server rejects one of the groups.
         """
-        user = as_uuid(user_id, "user_id")
-        return (await self.inner.change_groups(user, _ids(group_ids, as_uuid), frozenset())).user
+        user = as_id(user_id, "user_id", *PEOPLE)
+        return (await self.inner.change_groups(user, _ids(group_ids, as_id), frozenset())).user
 
-    async def remove_from_groups(self, user_id: UUID | str, *group_ids: UUID | str) -> User:
+    async def remove_from_groups(
+        self, user_id: UUID | str | User | AccountUser | Person, *group_ids: UUID | str | Group
+    ) -> User:
         """Remove a user from groups and keep its other groups. Otherwise like `add_to_groups`.
 
         Args:
-            user_id: Id of the user.
-            *group_ids: Ids of the groups to remove.
+            user_id: The user, or its id.
+            *group_ids: The groups to remove, or their ids.
 
         Returns:
             The user after the change.
@@ -268,21 +281,21 @@ class Users:
             NotFound: No such user exists.
             BadRequest: The server rejects the remaining groups.
         """
-        user = as_uuid(user_id, "user_id")
-        return (await self.inner.change_groups(user, frozenset(), _ids(group_ids, as_uuid))).user
+        user = as_id(user_id, "user_id", *PEOPLE)
+        return (await self.inner.change_groups(user, frozenset(), _ids(group_ids, as_id))).user
 
     async def change_groups(
         self,
-        user_id: UUID | str,
-        add: Iterable[UUID | str] = (),
-        remove: Iterable[UUID | str] = (),
+        user_id: UUID | str | User | AccountUser | Person,
+        add: Iterable[UUID | str | Group] = (),
+        remove: Iterable[UUID | str | Group] = (),
     ) -> User:
         """Add a user to groups and remove it from others, with one write. Otherwise like `add_to_groups`.
 
         Args:
-            user_id: Id of the user.
-            add: Ids of the groups to add.
-            remove: Ids of the groups to remove.
+            user_id: The user, or its id.
+            add: The groups to add, or their ids.
+            remove: The groups to remove, or their ids.
 
         Returns:
             The user after the change.
@@ -293,7 +306,7 @@ class Users:
             BadRequest: The server rejects one of the groups.
             ValueError: An id is no UUID, or a group is in both `add` and `remove`; nothing was sent.
         """
-        user, more, less = as_uuid(user_id, "user_id"), _ids(add, as_uuid), _ids(remove, as_uuid)
+        user, more, less = as_id(user_id, "user_id", *PEOPLE), _ids(add, as_id), _ids(remove, as_id)
         if both := more & less:
             raise ValueError(f"groups both in add and in remove: {', '.join(map(str, sorted(both)))}")
         return (await self.inner.change_groups(user, more, less)).user

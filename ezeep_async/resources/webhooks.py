@@ -10,7 +10,7 @@ from yarl import URL
 
 from ezeep_async._text.redaction import Secret, clears_locals
 from ezeep_async._wire.converter import PageBody, decode
-from ezeep_async._wire.requests import WEBHOOKS, as_uuid, checked_flag, checked_text
+from ezeep_async._wire.requests import WEBHOOKS, as_id, checked_flag, checked_text
 from ezeep_async.errors import InsecureEndpoint
 from ezeep_async.models.unset import UNSET, Unset
 from ezeep_async.models.webhooks import Webhook
@@ -150,11 +150,11 @@ class Webhooks:
         )
         return (await self._calls.post(values, secrets=secrets))[0]
 
-    async def get(self, webhook_id: UUID | str) -> Webhook:
+    async def get(self, webhook_id: UUID | str | Webhook) -> Webhook:
         """Read one webhook.
 
         Args:
-            webhook_id: Id of the webhook.
+            webhook_id: The webhook, or its id.
 
         Returns:
             The webhook.
@@ -163,12 +163,12 @@ class Webhooks:
             NotFound: No such webhook exists.
             PermissionDenied: The app lacks the scope `webhooks.readonly`, or the user may not do this.
         """
-        return (await self._calls.get(as_uuid(webhook_id, "webhook_id")))[0]
+        return (await self._calls.get(as_id(webhook_id, "webhook_id", Webhook)))[0]
 
     @clears_locals
     async def update(
         self,
-        webhook_id: UUID | str,
+        webhook_id: UUID | str | Webhook,
         name: str | Unset = UNSET,
         url: str | Unset = UNSET,
         topics: Iterable[str] | Unset = UNSET,
@@ -180,7 +180,7 @@ class Webhooks:
         """Set the given fields of a webhook, and no others. Safe to repeat.
 
         Args:
-            webhook_id: Id of the webhook.
+            webhook_id: The webhook, or its id.
             name: 1 to 255 characters.
             url: As for `create`.
             topics: All topics of the webhook.
@@ -198,7 +198,7 @@ class Webhooks:
             PermissionDenied: The app lacks the scope `webhooks`, or the user may not do this.
             BadRequest: The server rejects a value.
         """
-        item = as_uuid(webhook_id, "webhook_id")
+        item = as_id(webhook_id, "webhook_id", Webhook)
         values, secrets = _values(
             name=name, url=url, topics=topics, disabled=disabled, username=username, password=password
         )
@@ -206,17 +206,17 @@ class Webhooks:
             raise ValueError("nothing to update: pass at least one field")
         return await self._calls.patch(item, values, secrets)
 
-    async def delete(self, webhook_id: UUID | str) -> None:
+    async def delete(self, webhook_id: UUID | str | Webhook) -> None:
         """Delete a webhook.
 
         Args:
-            webhook_id: Id of the webhook.
+            webhook_id: The webhook, or its id.
 
         Raises:
             NotFound: No such webhook existed before the call.
             PermissionDenied: The app lacks the scope `webhooks`, or the user may not do this.
         """
-        await self._calls.delete(as_uuid(webhook_id, "webhook_id"))
+        await self._calls.delete(as_id(webhook_id, "webhook_id", Webhook))
 
 
 def _page(body: bytes) -> PageBody[Webhook]:

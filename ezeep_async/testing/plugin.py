@@ -1,13 +1,18 @@
-"""The pytest plugin: the fixture `ezeep_sandbox`, and the marker of the same name with its options."""
+"""The pytest plugin: the fixture `ezeep_sandbox`, and the marker of the same name with its options.
+
+It is an entry point of pytest under the name of this module, so that `pytest_plugins` with that name finds it registered.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ezeep_async.testing.threaded import ThreadedSandbox
+
+if TYPE_CHECKING:
+    from ezeep_async.testing.threaded import ThreadedSandbox
 
 
 MARKER = (
@@ -31,6 +36,8 @@ def ezeep_sandbox(request: pytest.FixtureRequest) -> Iterator[ThreadedSandbox]:
     Yields:
         The open sandbox.
     """
+    from ezeep_async.testing.threaded import ThreadedSandbox  # not at the start of every test run
+
     options: dict[str, Any] = {}
     for marker in request.node.iter_markers("ezeep_sandbox"):  # the nearest first
         if marker.args:

@@ -89,6 +89,7 @@ def test_a_file_on_paper(server: Sandbox, blocking: BlockingSession, tmp_path: P
     assert blocking.printing.wait(job.id).succeeded
     assert [each.code for each in blocking.printing.watch(job.id)] == [0]
     assert (job.id, job.printer_id, job.is_queue) == (server.printed[0].job_id, printer.id, False)
+    assert job.to_dict() == {"id": job.id, "printer_id": str(printer.id), "is_queue": False}
     assert seen == [len(PDF)]
     assert server.printed[0].content == PDF
     assert repr(job).startswith("BlockingPrintJob(id=")

@@ -50,6 +50,7 @@ from ezeep_async.blocking.session import (
     BlockingGroups,
     BlockingInvitations,
     BlockingOAuth,
+    BlockingPeople,
     BlockingPrinterAssignments,
     BlockingReports,
     BlockingUsers,
@@ -60,6 +61,7 @@ from ezeep_async.resources.assignments import PrinterAssignments
 from ezeep_async.resources.connectors import Connectors, Drivers
 from ezeep_async.resources.groups import Groups
 from ezeep_async.resources.invitations import Invitations
+from ezeep_async.resources.people import People
 from ezeep_async.resources.reports import Reports
 from ezeep_async.resources.users import Users
 from ezeep_async.resources.webhooks import Webhooks
@@ -75,6 +77,7 @@ TWINS = [
     (Users, BlockingUsers),
     (Accounts, BlockingAccounts),
     (Invitations, BlockingInvitations),
+    (People, BlockingPeople),
     (PrinterAssignments, BlockingPrinterAssignments),
     (Connectors, BlockingConnectors),
     (Drivers, BlockingDrivers),

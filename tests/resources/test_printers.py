@@ -118,8 +118,8 @@ async def test_what_is_kept_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> Non
 
     now = 1000.0
     async with Stub(serve) as stub, session_on(stub.url) as session:
-        monkeypatch.setattr(session.printers._reads.printers, "_now", lambda: now)
-        monkeypatch.setattr(session.printers._reads.properties, "_now", lambda: now)
+        monkeypatch.setattr(session.printers._printers, "_now", lambda: now)
+        monkeypatch.setattr(session.printers._properties, "_now", lambda: now)
         names = []
         for now in (1000.0, 1059.9, 1060.0, 1100.0, 1121.0):  # noqa: B007  # read by the clock above
             names.append(

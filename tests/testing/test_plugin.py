@@ -209,7 +209,7 @@ def test_without_either(ezeep_sandbox):
     asyncio.run(refresh_with_its_caller_cancelled(ezeep_sandbox))
 """
 
-BARE = ("-p", "no:asyncio", "-p", "no:anyio", "-p", "no:timeout")
+BARE = ("-p", "no:aiohttp", "-p", "no:asyncio", "-p", "no:anyio", "-p", "no:timeout")
 
 
 @pytest.fixture

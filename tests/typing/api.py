@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import signal
 from collections import Counter
@@ -44,6 +45,7 @@ from ezeep_async import (
     Pairing,
     PaperFormat,
     PermissionDenied,
+    Person,
     Plan,
     PoolStats,
     Printer,
@@ -103,6 +105,9 @@ async def asynchronous(identifier: UUID) -> None:
         assert_type(session, EzeepSession)
         assert_type(session.groups.list(), Paginator[Group])
         assert_type(session.groups.members(identifier), Paginator[User])
+        assert_type(await session.groups.list(), list[Group])
+        both = await asyncio.gather(session.groups.list(), session.users.list())
+        assert_type(both, tuple[list[Group], list[User]])
         async for group in session.groups.list(page_size=10, concurrency=4):
             assert_type(group, Group)
         async for page in session.users.list(group=str(identifier)).pages():
@@ -125,6 +130,11 @@ async def asynchronous(identifier: UUID) -> None:
         assert_type(await session.users.add_to_groups(identifier, identifier, "text"), User)
         assert_type(await session.users.change_groups(identifier, ["text"], remove={identifier}), User)
         assert_type(await session.accounts.me(), AccountUser)
+        assert_type(session.people.list(group=identifier), Paginator[Person])
+        assert_type(Paginator.of([user]), Paginator[User])
+        assert_type(BlockingPaginator.of([user]), BlockingPaginator[User])
+        assert_type((await session.people.get(identifier)).account, AccountUser | None)
+        assert_type(user.to_dict(), dict[str, object])
         assert_type(await session.accounts.update(identifier, roles=["user"]), AccountUser)
         assert_type(await session.invitations.create("a@example.com"), Invitation)
         assert_type(await session.oauth.pair(), Pairing)
@@ -302,6 +312,32 @@ def blocking_provisioning(session: BlockingSession, desired: DesiredState) -> No
     assert_type(plan, Plan)
     assert_type(session.provisioning.apply(plan, 4, audit_log="audit.jsonl"), Report)
     assert_type(session.provisioning.undo("audit.jsonl", "run"), Plan)
+
+
+async def records(
+    session: EzeepSession, group: Group, user: User, account: AccountUser, job: PrintJob
+) -> None:
+    assert_type(await session.groups.get(group), Group)
+    assert_type(session.groups.members(group), Paginator[User])
+    assert_type(session.users.list(group), Paginator[User])
+    for each in (user, account):
+        assert_type(await session.users.get(each), User)
+        assert_type(await session.accounts.get(each), AccountUser)
+    assert_type(await session.users.set_groups(user, [group, "text"]), User)
+    assert_type(await session.users.add_to_groups(user, group, group.id), User)
+    assert_type(await session.users.change_groups(user, add=[group], remove={group}), User)
+    assert_type(await session.printing.status(job), JobStatus)
+    assignment = await session.printer_assignments.list(group).first()
+    if assignment is not None:
+        assert_type(await session.printers.get(assignment), Printer)
+
+
+def blocking_records(session: BlockingSession, group: Group, user: User, job: BlockingPrintJob) -> None:
+    assert_type(session.groups.get(group), Group)
+    assert_type(session.groups.members(group), BlockingPaginator[User])
+    assert_type(session.users.set_groups(user, (each for each in session.groups.list())), User)
+    assert_type(session.users.set_groups(user, session.groups.list()), User)
+    assert_type(session.printing.status(job), JobStatus)
 
 
 async def annotated(session: EzeepSession, groups: Groups, printing: Printing) -> Users:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ezeep_async import (
+    BlockingSession,
     DesiredState,
     EzeepSession,
     MemoryTokenStore,
@@ -20,9 +21,25 @@ async def asynchronous(session: EzeepSession) -> None:
     await session.groups.ensure("name", "organization", colour="red")  # wrong
     await session.groups.update("id", name=None)  # wrong
     await session.users.set_groups("id", 5)  # wrong
-    await session.users.list()  # wrong
     for _ in session.users.list():  # wrong
         pass
+    for _ in session.users.list().pages():  # wrong
+        pass
+    list(session.users.list())  # wrong
+    session.users.list()[0]  # wrong
+    with session:  # wrong
+        pass
+    with session.users.list():  # wrong
+        pass
+    user, group = await session.users.get("id"), await session.groups.get("id")
+    await session.groups.get(user)  # wrong
+    await session.users.get(group)  # wrong
+    await session.users.set_groups(user, group)  # wrong
+    await session.users.set_groups(user, [user])  # wrong
+    await session.users.add_to_groups(user, [group])  # wrong
+    session.groups.members(user)  # wrong
+    await session.printer_assignments.assign(group)  # wrong
+    await session.printing.status(group)  # wrong
     await session.accounts.update("id", password="x")  # wrong
     await session.provisioning.plan({"Sales": []})  # wrong
     await session.provisioning.apply("plan.json")  # wrong
@@ -56,6 +73,7 @@ def blocking(session: EzeepSession) -> None:
         twin.groups.create("name")  # wrong
         twin.groups.ensure("name", "organization", colour="red")  # wrong
         twin.users.list(pages=3)  # wrong
+        twin.groups.get(twin.users.get("id"))  # wrong
         twin.printing.print_file("a.pdf")  # wrong
         twin.printing.status(5)  # wrong
         twin.printing.print_file("a.pdf", "printer").wait(timeout="1")  # wrong
@@ -77,3 +95,12 @@ async def pools(pool: SessionPool) -> None:
     async with run_sync(pool).session("a"):  # wrong
         pass
     await pool.oauth.refresh()  # wrong
+
+
+async def mixed(twin: BlockingSession) -> None:
+    async with twin:  # wrong
+        pass
+    async for _ in twin.users.list():  # wrong
+        pass
+    await twin.users.list()  # wrong
+    await twin.users.get("id")  # wrong

@@ -10,13 +10,12 @@ from typing import Literal
 from uuid import UUID
 
 from ezeep_async import (
-    AccountUser,
     AmbiguousName,
     DesiredState,
     Group,
     InvalidInput,
+    Person,
     PrinterAssignment,
-    User,
 )
 from ezeep_async.cli.connection import HERE, Connection, OutFile, open_session
 from ezeep_async.cli.directory.lookup import (
@@ -24,7 +23,6 @@ from ezeep_async.cli.directory.lookup import (
     all_groups,
     as_id,
     listed,
-    read_directory,
     with_name,
 )
 from ezeep_async.cli.files import check_different, write_private
@@ -57,13 +55,12 @@ async def export(
     async with open_session(connection) as session:
         # Complete listings: --mode exact would remove a member whose row is missing.
         groups = await all_groups(session)
-        users = await listed(session.users.list(concurrency=PAGES_AT_ONCE))
-        people = await read_directory(session)
+        people = await listed(session.people.list(concurrency=PAGES_AT_ONCE))
         rows_of_printers = None
         if printers is not None:
             rows_of_printers = await listed(session.printer_assignments.list(concurrency=PAGES_AT_ONCE))
-    wanted = [group for group in groups if include_external or not group.origin.is_external]
-    rows, left_out = members_by_group(wanted, users, people)
+    wanted = [group for group in groups if include_external or not group.is_external]
+    rows, left_out = members_by_group(wanted, people)
     _check_names(rows, groups)
     text = _table(rows, "member")
     table = None
@@ -116,15 +113,14 @@ def printers_by_group(
 
 
 def members_by_group(
-    groups: Iterable[Group], users: Iterable[User], people: Mapping[UUID, AccountUser]
+    groups: Iterable[Group], people: Sequence[Person]
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Return group names to members, both sorted, and the names of groups that are left out, with the reason."""
-    users = list(users)
-    members = _names_of(users, people)
+    members = _names_of(people)
     by_group: dict[UUID, list[str]] = {}
-    for user in users:
-        for group_id in user.group_ids:
-            by_group.setdefault(group_id, []).append(members[user.id])
+    for person in people:
+        for group_id in person.group_ids:
+            by_group.setdefault(group_id, []).append(members[person.id])
     rows: dict[str, list[str]] = {}
     left_out: dict[str, str] = {}
     for group in sorted(groups, key=lambda group: normalize_group_name(group.name)):
@@ -137,19 +133,13 @@ def members_by_group(
     return rows, left_out
 
 
-def _names_of(users: Iterable[User], people: Mapping[UUID, AccountUser]) -> dict[UUID, str]:
+def _names_of(people: Sequence[Person]) -> dict[UUID, str]:
     """The address of each user, or the id if several users have the address, or if `plan` would refuse it."""
-    emails = {
-        user.id: normalize_email(person.email)
-        for user in users
-        if (person := people.get(user.id)) is not None
-    }
+    emails = {person.id: normalize_email(person.email) for person in people}
     times = Counter(emails.values())
     return {
-        user.id: email
-        if (email := emails.get(user.id, "")) and times[email] == 1 and _readable("group", [email])
-        else str(user.id)
-        for user in users
+        user_id: email if email and times[email] == 1 and _readable("group", [email]) else str(user_id)
+        for user_id, email in emails.items()
     }
 
 

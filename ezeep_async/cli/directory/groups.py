@@ -16,11 +16,10 @@ from ezeep_async.cli.directory.lookup import (
     as_id,
     choose_group,
     find_group,
-    read_directory,
     refuse_external,
     with_name,
 )
-from ezeep_async.cli.directory.users import show_users
+from ezeep_async.cli.directory.users import show_people
 from ezeep_async.cli.terminal.output import complain, write_json
 from ezeep_async.cli.terminal.prompts import check_can_ask, confirmed
 from ezeep_async.cli.terminal.screen import Screen, to_json
@@ -173,9 +172,8 @@ async def list_members(group: GroupName, /, *, as_json: Json = False, connection
     """List the members of a group: id, e-mail address, name, number of groups."""
     async with open_session(connection) as session:
         found = await find_group(session, group)
-        users = await session.groups.members(found.id).collect()
-        people = await read_directory(session)
-    show_users(Screen(), users, people, as_json)
+        people = await session.people.list(group=found.id).collect()
+    show_people(Screen(), people, as_json)
 
 
 def _new_name(given: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, TypeVar
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from ezeep_async import (
     Group,
     InconsistentListing,
     NotFound,
-    PermissionDenied,
+    Person,
     PrinterAssignment,
     User,
 )
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ezeep_async import EzeepSession, Paginator
 
 
-T = TypeVar("T", Group, User, AccountUser, PrinterAssignment)
+T = TypeVar("T", Group, User, AccountUser, Person, PrinterAssignment)
 GroupName = Annotated[str, Parameter(help="The group's id or exact name.")]
 UserName = Annotated[str, Parameter(help="The user's id, or e-mail address.")]
 
@@ -35,8 +35,6 @@ PAGES_AT_ONCE = 4
 """Concurrent requests of one listing."""
 READINGS = 3
 """Attempts to read a listing that does not change meanwhile."""
-UNKNOWN = AccountUser(UUID(int=0))
-"""Stands for a person whom the account directory does not show."""
 
 
 async def listed(listing: Paginator[T]) -> list[T]:
@@ -92,7 +90,7 @@ def _only(found: Sequence[T], what: str) -> T:
 
 def refuse_external(group: Group, *, allowed: bool) -> None:
     """Raise `ExternalGroup` for a group of another directory, unless changing those is allowed."""
-    if group.origin.is_external and not allowed:
+    if group.is_external and not allowed:
         raise ExternalGroup(
             f"group {group.name!r} belongs to {group.origin.provider}: change it there, or give --allow-external"
         )
@@ -119,23 +117,6 @@ async def find_user(session: EzeepSession, email_or_id: str) -> User:
     if not users:
         raise ValueError(f"no user has the address {email}")
     return _only(users, f"users have the address {email}")
-
-
-async def read_directory(session: EzeepSession) -> Mapping[UUID, AccountUser]:
-    """Return all people whom the account directory shows to this user; none if it shows nothing."""
-    try:
-        people = await listed(session.accounts.list(concurrency=PAGES_AT_ONCE))
-    except PermissionDenied:
-        return {}
-    return {person.id: person for person in people}
-
-
-async def find_person(session: EzeepSession, user_id: UUID) -> AccountUser:
-    """Return the person behind a user, `UNKNOWN` if the directory does not show the person."""
-    try:
-        return await session.accounts.get(user_id)
-    except (NotFound, PermissionDenied):
-        return UNKNOWN
 
 
 def as_id(text: str) -> UUID | None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from uuid import UUID
 
 from cyclopts import App
 
-from ezeep_async import AccountUser, Group, User
+from ezeep_async import Group, Person
 from ezeep_async.cli.connection import HERE, AllowExternal, Connection, Json, open_session
 from ezeep_async.cli.directory.lookup import (
-    UNKNOWN,
     UserName,
     choose_group,
     find_group,
-    find_person,
     find_user,
-    read_directory,
     refuse_external,
 )
 from ezeep_async.cli.terminal.output import write_json
@@ -37,9 +34,8 @@ async def list_users(
     """
     async with open_session(connection) as session:
         group_id = None if group is None else (await find_group(session, group)).id
-        users = await session.users.list(group=group_id).collect()
-        people = await read_directory(session)
-    show_users(Screen(), users, people, as_json)
+        people = await session.people.list(group=group_id).collect()
+    show_people(Screen(), people, as_json)
 
 
 @users_app.command(name="show")
@@ -48,9 +44,9 @@ async def show_user(user: UserName, /, *, as_json: Json = False, connection: Con
     screen = Screen()
     async with open_session(connection) as session:
         found = await find_user(session, user)
-        person = await find_person(session, found.id)
+        person = await session.people.get(found.id)
         if as_json:
-            write_json(to_json(_record(found, person)))
+            write_json(to_json(_record(person)))
             return
         names = {group.id: group.name async for group in session.groups.list()}
     screen.facts(
@@ -58,7 +54,7 @@ async def show_user(user: UserName, /, *, as_json: Json = False, connection: Con
             "id": found.id,
             "e-mail": person.email,
             "name": person.display_name,
-            "roles": ", ".join(person.roles),
+            "roles": ", ".join(person.account.roles if person.account else ()),
             "groups": ", ".join(sorted(names.get(group_id, str(group_id)) for group_id in found.group_ids)),
             "local printing": "yes" if found.local_printing_enabled else "no",
             "self service": "yes" if found.self_service_enabled else "no",
@@ -119,21 +115,19 @@ def _chosen(groups: list[Group], names: tuple[str, ...]) -> dict[UUID, Group]:
     return {group.id: group for group in found}
 
 
-def show_users(
-    screen: Screen, users: Iterable[User], people: Mapping[UUID, AccountUser], as_json: bool
-) -> None:
+def show_people(screen: Screen, people: Iterable[Person], as_json: bool) -> None:
     """Show users with their names and addresses: a row each, or a record."""
-    rows = [(user, people.get(user.id, UNKNOWN)) for user in users]
     if as_json:
-        write_json(to_json([_record(user, person) for user, person in rows]))
+        write_json(to_json([*map(_record, people)]))
         return
     screen.table(
         ("id", "e-mail", "name", "groups"),
-        [(user.id, person.email, person.display_name, len(user.group_ids)) for user, person in rows],
+        [(person.id, person.email, person.display_name, len(person.group_ids)) for person in people],
     )
 
 
-def _record(user: User, person: AccountUser) -> dict[str, object]:
+def _record(person: Person) -> dict[str, object]:
+    user = person.user
     return {
         "id": user.id,
         "email": person.email,

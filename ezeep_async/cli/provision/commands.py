@@ -388,7 +388,7 @@ async def _report(
             problem, path = sentence(error), None
     try:
         if as_json:
-            write_json(to_json(_record(report, log)))
+            write_json(to_json({**report.to_dict(), "audit_log": None if log is None else str(log)}))
         if report.rows:
             place = path or log
             show_report(screen, report, f"all are in {place}" if place else "--report FILE keeps all of them")
@@ -400,24 +400,3 @@ async def _report(
         if problem:
             complain(f"the report is not written: {problem}")
     return not problem
-
-
-def _record(report: Report, log: Path | None) -> dict[str, object]:
-    return {
-        "ok": report.ok,
-        "run_id": report.run_id,
-        "audit_log": None if log is None else str(log),
-        "seconds": round(report.seconds, 3),
-        "counts": dict(report.counts),
-        "memberships_added": report.memberships_added,
-        "memberships_removed": report.memberships_removed,
-        "assignments_added": report.assignments_added,
-        "assignments_removed": report.assignments_removed,
-        "warnings": report.warnings,
-        "differences": [
-            *(difference.plain() for difference in report.differences),
-            *(difference.plain() for difference in report.assignment_differences),
-        ],
-        "unverified": report.unverified,
-        "rows": [row.plain() for row in report.rows],
-    }

@@ -11,6 +11,7 @@ from uuid import UUID
 import attrs
 
 from ezeep_async._wire.group_names import LookAlikes, invisible_problem, shown
+from ezeep_async._wire.requests import HasId
 from ezeep_async.errors import AmbiguousName, ExternalGroup, MissingPeople, SafetyLimitExceeded
 from ezeep_async.models.groups import Group
 from ezeep_async.provisioning.inputs.desired import DesiredState, has_emails
@@ -52,11 +53,14 @@ class Protection:
     """Ids, whole texts or shell globs, all without regard to case: a capital letter must not disable a protection."""
 
     @classmethod
-    def of(cls, given: Iterable[str | UUID], argument: str) -> Self:
-        """Check and normalize the patterns. Raises `ValueError` for a single text and for blank patterns."""
+    def of(cls, given: Iterable[object], argument: str, *kinds: type[HasId]) -> Self:
+        """Check and normalize the patterns. Raises `ValueError` for a single text and for blank patterns.
+
+        The id of a record of one of the kinds is a pattern.
+        """
         if isinstance(given, str | UUID):
             raise ValueError(f"{argument} must be a list of patterns, not {given!r}")
-        patterns = [_pattern(each, argument) for each in given]
+        patterns = [_pattern(each.id if isinstance(each, kinds) else each, argument) for each in given]
         return cls(argument, tuple(patterns))
 
     def match(self, record_id: UUID, text: str) -> str | None:
@@ -216,7 +220,7 @@ def _find_groups(
             f"{group.name!r} ({group.origin.provider})"
             for group in found
             # The other directory owns the members of the group, and not its printers.
-            if group.origin.is_external and name in desired.groups
+            if group.is_external and name in desired.groups
         ]
     if external and not rules.allow_external:
         raise ExternalGroup(f"another directory owns these groups, change them there: {some(external)}")

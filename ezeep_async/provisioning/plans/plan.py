@@ -242,6 +242,10 @@ class Plan:
 
         return plan_page(self)
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the plan as plain JSON values: the object that `to_json` writes."""
+        return cast("dict[str, object]", decode_json(self.to_json().encode()))
+
     def to_json(self) -> str:
         """Return the plan as JSON, for `from_json` in a later process or on another machine."""
         from ezeep_async.provisioning.plans.saved import unstructure

@@ -11,12 +11,12 @@ from uuid import UUID
 import attrs
 
 from ezeep_async._runtime.contained_tasks import Exiting, contained
+from ezeep_async._wire.requests import HasId
 from ezeep_async.models.accounts import AccountUser, Invitation
 from ezeep_async.models.assignments import PrinterAssignment
 from ezeep_async.models.groups import Group
 from ezeep_async.models.users import User
 from ezeep_async.pagination.paginator import Paginator
-from ezeep_async.pagination.reader import HasId
 from ezeep_async.provisioning.inputs.desired import DesiredState, has_emails
 from ezeep_async.provisioning.names import normalize_email
 from ezeep_async.resources._base import read_settled

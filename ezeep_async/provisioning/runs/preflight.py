@@ -273,5 +273,5 @@ def _changed(plan: Plan, name: str, group: Group | None, *, owned: bool = True) 
         yield f"group {name!r} is gone"
     elif normalize_group_name(group.name) != normalize_group_name(name):
         yield f"group {name!r} is named {group.name!r} now"
-    elif owned and group.origin.is_external and not plan.allow_external:
+    elif owned and group.is_external and not plan.allow_external:
         yield f"group {name!r} belongs to {group.origin.provider} now"

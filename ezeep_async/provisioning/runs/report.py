@@ -16,6 +16,7 @@ from ezeep_async._wire.converter import encode
 from ezeep_async.auth.stores.paths import expanded
 from ezeep_async.auth.stores.private import open_private
 from ezeep_async.errors import EzeepError
+from ezeep_async.models.record import Record
 from ezeep_async.provisioning.csv_cells import csv_line
 from ezeep_async.provisioning.inputs.desired import DesiredState
 from ezeep_async.provisioning.names import normalize_printer
@@ -86,22 +87,22 @@ class Row:
             return self.outcome
         return None
 
-    def plain(self) -> dict[str, object]:
-        """Return the row as plain values, by column of `Report.write_csv`."""
+    def to_dict(self) -> dict[str, object]:
+        """Return the row as plain JSON values, by column of `Report.write_csv`."""
         change = self.change
-        plain: dict[str, object] = {
+        values: dict[str, object] = {
             "change": str(change),
             "outcome": self.outcome,
-            "user_id": change.user_id if isinstance(change, ChangeMemberships) else None,
-            "group_id": self.group_id,
+            "user_id": str(change.user_id) if isinstance(change, ChangeMemberships) else None,
+            "group_id": None if self.group_id is None else str(self.group_id),
             "attempts": self.attempts,
             "request_id": self.request_id,
             "seconds": round(self.seconds, 3),
             "error": str(self.error or ""),
         }
         if isinstance(change, ChangeAssignments):
-            plain[PRINTER_COLUMN] = change.printer_id
-        return plain
+            values[PRINTER_COLUMN] = str(change.printer_id)
+        return values
 
 
 @attrs.frozen
@@ -122,14 +123,14 @@ class Difference:
             return f"{self.member} is in {self.group!r} and should not be"
         return f"{self.member} is not in {self.group!r} and should be"
 
-    def plain(self) -> dict[str, object]:
-        """Return the difference as plain values, by column of `Report.write_csv`, with the outcome "different"."""
+    def to_dict(self) -> dict[str, object]:
+        """Return the difference as plain JSON values, by column of `Report.write_csv`, with the outcome "different"."""
         return {
             **dict.fromkeys(COLUMNS, ""),
             "change": str(self),
             "outcome": "different",
-            "user_id": self.user_id,
-            "group_id": self.group_id,
+            "user_id": str(self.user_id),
+            "group_id": str(self.group_id),
         }
 
 
@@ -151,19 +152,19 @@ class AssignmentDifference:
             return f"printer {self.printer} is assigned to {self.group!r} and should not be"
         return f"printer {self.printer} is not assigned to {self.group!r} and should be"
 
-    def plain(self) -> dict[str, object]:
-        """Return the difference as plain values, as `Difference.plain`."""
+    def to_dict(self) -> dict[str, object]:
+        """Return the difference as plain JSON values, as `Difference.to_dict`."""
         return {
             **dict.fromkeys(COLUMNS, ""),
             "change": str(self),
             "outcome": "different",
-            "group_id": self.group_id,
-            PRINTER_COLUMN: self.printer_id,
+            "group_id": str(self.group_id),
+            PRINTER_COLUMN: str(self.printer_id),
         }
 
 
 @attrs.frozen
-class Line:
+class Line(Record):
     """The outcome of one line of the input: one member or one printer in one group."""
 
     group: str
@@ -305,6 +306,27 @@ class Report:
             for printer in printers:
                 yield _line(group, printer, of_line.get((ChangeAssignments, group, printer)))
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the report as plain JSON values: its numbers, and each row and each difference as `write_jsonl` writes it.
+
+        Returns:
+            The object that `ezeep provision apply --json` prints, without the path of the audit log.
+        """
+        return {
+            "ok": self.ok,
+            "run_id": self.run_id,
+            "seconds": round(self.seconds, 3),
+            "counts": dict(self.counts),
+            "memberships_added": self.memberships_added,
+            "memberships_removed": self.memberships_removed,
+            "assignments_added": self.assignments_added,
+            "assignments_removed": self.assignments_removed,
+            "warnings": [*self.warnings],
+            "differences": [difference.to_dict() for difference in self._different],
+            "unverified": self.unverified,
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
     def write_jsonl(self, file: IO[bytes] | str | os.PathLike[str]) -> None:
         """Write each row and each difference as a line of JSON. Blocks.
 
@@ -368,8 +390,8 @@ class Report:
         }
 
     def _plain(self) -> Iterator[dict[str, object]]:
-        yield from (row.plain() for row in self.rows)
-        yield from (difference.plain() for difference in self._different)
+        yield from (row.to_dict() for row in self.rows)
+        yield from (difference.to_dict() for difference in self._different)
 
 
 def _line(

@@ -115,6 +115,13 @@ async def test_7_16_missing_people_are_skipped_and_named(sandbox: Sandbox, sessi
     assert plan.summary().endswith("(2 people skipped)")
     report = await session.provisioning.apply(plan)
     lines = {line.member: line.outcome for line in report.lines(desired, plan)}
+    line = next(iter(report.lines(desired, plan)))
+    assert line.to_dict() == {
+        "group": line.group,
+        "member": line.member,
+        "outcome": line.outcome,
+        "error": "",
+    }
     assert lines == dict.fromkeys(emails(sandbox, 2), "added") | dict.fromkeys(plan.skipped, "skipped")
     assert sandbox.count(INVITE) == 0
 

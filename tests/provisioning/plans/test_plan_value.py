@@ -93,6 +93,13 @@ def test_any_plan_round_trips_through_json_and_pickle(plan: Plan) -> None:
     assert hash(plan) == hash(Plan.from_json(plan.to_json()))
 
 
+def test_a_plan_is_plain_values() -> None:
+    """What `json` writes of them is read as a plan."""
+    values = FULL.to_dict()
+    assert json.loads(FULL.to_json()) == values
+    assert Plan.from_json(json.dumps(values)) == FULL
+
+
 def test_diff_summary_and_str() -> None:
     assert "\n".join(FULL.diff()) == (
         "+ group Night shift\n"

@@ -137,6 +137,10 @@ async def test_differences_outside_the_plan_are_reported_and_not_repaired(
     assert [row["outcome"] for row in rows] == ["updated"] * 3 + ["different"] * 2
     assert [json.loads(line)["outcome"] for line in lines.getvalue().splitlines()][-1] == "different"
     assert {row["user_id"] for row in rows[3:]} == {str(users[3].id), str(users[8].id)}
+    values = report.to_dict()
+    assert json.loads(json.dumps(values)) == values
+    assert [*values["rows"], *values["differences"]] == [*map(json.loads, lines.getvalue().splitlines())]
+    assert (values["ok"], values["counts"]) == (False, {"updated": 3})
     # In mode "add" others may join.
     added = await session.provisioning.plan(DesiredState.from_mapping({"Team": people[:4]}))
     report = await session.provisioning.apply(
