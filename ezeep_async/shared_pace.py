@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.stores.redis_server import RedisServer
 from ezeep_async.auth.stores.threads import to_the_end
 
@@ -66,6 +67,7 @@ class SharedPace:
         TokenStoreError: `server` is not the address of a Redis server.
     """
 
+    @clears_locals
     def __init__(self, server: str | Redis, key: str = "ezeep:cool-downs") -> None:
         if not isinstance(key, str):
             raise TypeError(f"key must be a str, not {type(key).__name__}")

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from yarl import URL
 
@@ -24,6 +24,8 @@ JOIN_TIMEOUT_S = 2.0
 """Longest wait of the first request for the cool-downs that are in force."""
 PROBE_AFTER_COOL_DOWNS = 20.0
 """A probe waits for this multiple of the last cool-down, and up to twice as long: what it costs is paid by all processes."""
+SECONDS_A_RAISE = 0.25
+"""Seconds between two requests that are one more than before: a server that limits the rate refuses them some time later."""
 SUSTAINED_S = 3.0
 """Seconds without a refusal after a cool-down that show that the server takes what it took."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
@@ -48,6 +50,9 @@ class SharedWindow(Window):
         self.limit = 1
         self._before = highest
         """The capacity before the last cool-down."""
+        self._raised_at = float("-inf")
+        self._repeated = 0
+        """Cool-downs that followed the one before them at once."""
         self.random = rng
         self.cool_until = 0.0
         """Loop time at which the last cool-down ends."""
@@ -60,8 +65,12 @@ class SharedWindow(Window):
         is_learnt = bool(self._refused_at)
         if not is_learnt or self.limit >= self._capacity:
             needed = max(self.limit, PROBE_AFTER_SUCCESSES if is_learnt else 0)
-            if self._successes < needed or asyncio.get_running_loop().time() < self._no_probe_before:
+            now = asyncio.get_running_loop().time()
+            if self._successes < needed or now < max(
+                self._no_probe_before, self._raised_at + SECONDS_A_RAISE
+            ):
                 return False
+            self._raised_at = now
         self.limit, self._successes = self.limit + 1, 0
         self._capacity = max(self._capacity, self.limit)
         return True
@@ -81,7 +90,9 @@ class SharedWindow(Window):
         self._no_probe_before = max(self._no_probe_before, now + caution)
         if not self._refused_at:
             self._capacity = self.limit
-        elif self.cool_until < now < self.cool_until + SUSTAINED_S:
+        is_repeated = self.cool_until < now < self.cool_until + SUSTAINED_S
+        self._repeated = self._repeated + 1 if is_repeated else 0
+        if self._repeated > 1:
             # The server limits the rate: what it accepts at once says little.
             self._capacity = max(1, self._capacity * 3 // 4)
         self._refused_at, self._accepted, self._before = now, active, self._capacity
@@ -153,8 +164,7 @@ class Link:
         self._listener: asyncio.Task[None] | None = None
         self._announcing: set[asyncio.Task[None]] = set()
         self._known: asyncio.Event = asyncio.Event()
-        self._warned = False
-        self.is_ready = False
+        self.is_ready = channel in _failing
         """Whether the cool-downs in force are known, or no request waits for them any more."""
 
     def join(self, origins: Mapping[Host, URL], settings: Settings) -> dict[Host, Limiter]:
@@ -171,9 +181,12 @@ class Link:
             return
         listener, self._listener = self._listener, None
         self._known.clear()
-        self.is_ready = False
-        listener.cancel()
-        await asyncio.wait([listener, *self._announcing])
+        self.is_ready = self._channel in _failing
+        if (
+            listener.get_loop() is asyncio.get_running_loop()
+        ):  # else its loop has ended, and all tasks with it
+            listener.cancel()
+            await asyncio.wait([listener, *self._announcing])
 
     async def ready(self) -> None:
         """Wait until the cool-downs in force are known, for `JOIN_TIMEOUT_S` at most."""
@@ -227,7 +240,8 @@ class Link:
                         for origin, seconds in each.items():
                             self._follow(origin, seconds)
                         self._known.set()
-                        self._warned, retry_in = False, FIRST_RETRY_S
+                        _failing.discard(self._channel)
+                        retry_in = FIRST_RETRY_S
                 reason: object = "the channel has ended"
             except Exception as error:  # noqa: BLE001  # see above
                 reason = error
@@ -237,12 +251,12 @@ class Link:
             retry_in = min(2.0 * retry_in, LONGEST_RETRY_S)
 
     def _warn(self, reason: object) -> None:
-        if not self._warned:
+        if self._channel not in _failing:
             logger.warning(
                 "cool-downs are not shared with other processes now: %s. Calls go on without that",
                 reason or type(reason).__name__,
             )
-        self._warned = True
+        _failing.add(self._channel)
 
 
 def _start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -254,6 +268,8 @@ def _start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None
 
 _windows: WeakKeyDictionary[CoolDownChannel, dict[_Limits, SharedWindow]] = WeakKeyDictionary()
 """What was learnt of each channel's hosts: the next event loop of this process begins with it."""
+_failing: WeakSet[CoolDownChannel] = WeakSet()
+"""Channels that could not be used when they were last tried: no request waits for them, and there is no second warning."""
 _links: WeakValueDictionary[tuple[asyncio.AbstractEventLoop, CoolDownChannel], Link] = WeakValueDictionary()
 """The sessions keep them alive."""
 

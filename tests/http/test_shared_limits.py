@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from helpers.stub_servers import no_jitter, quick
-from helpers.support import until
+from helpers.support import sandbox_in_a_thread, until
 
-from ezeep_async import EzeepSession, MemoryTokenStore, SessionPool, Settings
+from ezeep_async import EzeepSession, MemoryTokenStore, RateLimited, SessionPool, Settings
 from ezeep_async._http.limiter import PROBE_AFTER_SUCCESSES
 from ezeep_async._http.shared_limits import Link, SharedWindow, link_of
 from ezeep_async.sandbox import Sandbox
@@ -80,7 +80,9 @@ def hub() -> Hub:
 
 
 def succeed(window: SharedWindow, times: int) -> None:
+    """So many successes, with some time between them."""
     for _ in range(times):
+        window._raised_at = float("-inf")
         window.not_refused()
 
 
@@ -94,6 +96,14 @@ async def test_6_7_a_window_begins_with_one_and_grows_by_one_with_each_window_of
         limits.append(window.limit)
     succeed(window, 100)
     assert [*limits, window.limit] == [1, 2, 3, 4, 5, 5]
+
+
+async def test_6_7_a_window_grows_slowly() -> None:
+    """A server that limits the rate would refuse many requests at once."""
+    window = SharedWindow(32)
+    for _ in range(1000):
+        window.not_refused()
+    assert window.limit == 2
 
 
 async def test_6_7_a_window_that_is_not_used_does_not_grow() -> None:
@@ -156,6 +166,10 @@ async def test_6_7_cool_downs_that_follow_each_other_lower_the_capacity() -> Non
     window.cool_until = begun + 1.0
     window.slowed(begun + 2.0, 8, 1.0)
     window.cool_until = begun + 3.0
+    succeed(window, 1000)
+    assert window.limit == 8
+    window.slowed(begun + 4.0, 8, 1.0)
+    window.cool_until = begun + 5.0
     succeed(window, 1000)
     assert window.limit == 6
     window.slowed(begun + 30.0, 6, 1.0)  # much later
@@ -220,13 +234,13 @@ async def test_6_7_refusals_of_one_moment_are_announced_once(
         await session.users.get(user)
         for limiter in link_of(channel)._limiters.values():
             limiter._window.limit = 8
-        sandbox.faults.add(USER, status=429, retry_after=0.2, times=8)
+        sandbox.faults.add(USER, status=429, retry_after=60, times=8)  # longer than the deadline of a call
         hold = sandbox.faults.hold(USER)
         calls = [asyncio.create_task(session.users.get(user)) for _ in range(8)]
         await hold.arrived(8)
         hold.release()
-        await asyncio.gather(*calls)
-        assert session.stats.throttled == 8
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(each) for each in outcomes] == [RateLimited] * 8
     assert len(hub.announced) == 1
 
 
@@ -295,6 +309,18 @@ def test_the_next_event_loop_begins_with_what_was_learnt(hub: Hub) -> None:
     assert limits == [1, 2]
 
 
+@pytest.mark.may_block
+def test_a_session_is_closed_after_its_event_loop_has_ended(hub: Hub) -> None:
+    async def task() -> None:
+        await session.accounts.me()
+
+    with sandbox_in_a_thread() as server:
+        session = session_in(server, Channel(hub))
+        asyncio.run(task())
+        asyncio.run(session.aclose())
+    assert not hub.queues
+
+
 @pytest.mark.parametrize("broken", ["announce", "listen"])
 async def test_a_channel_that_fails_is_one_warning(
     sandbox: Sandbox, hub: Hub, caplog: pytest.LogCaptureFixture, broken: str
@@ -312,6 +338,25 @@ async def test_a_channel_that_fails_is_one_warning(
     assert [record.message for record in caplog.records] == [
         "cool-downs are not shared with other processes now: no server. Calls go on without that"
     ]
+
+
+@pytest.mark.may_block
+def test_a_channel_that_fails_is_one_warning_for_all_event_loops(
+    hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a worker that runs `asyncio.run` for each task. The next calls do not wait for it either."""
+    channel = Channel(hub)
+    hub.broken = ConnectionError("no server")
+
+    async def task() -> bool:
+        async with session_in(server, channel) as session:
+            was_ready = link_of(channel).is_ready
+            await session.accounts.me()
+            return was_ready
+
+    with sandbox_in_a_thread() as server:
+        assert [asyncio.run(task()) for _ in range(3)] == [False, True, True]
+    assert len([record for record in caplog.records if record.name == "ezeep_async.http"]) == 1
 
 
 async def test_a_listener_that_was_lost_listens_again(
