@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
 import selectors
 import sys
 import threading
-from _queue import SimpleQueue  # that of the module `queue` may be replaced
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
@@ -43,44 +41,6 @@ def _original(module: str, name: str) -> Any:
     return sys.modules["gevent.monkey"].get_original(module, name)
 
 
-class _Workers:
-    """Threads of the operating system that are used again, without a limit, and never end.
-
-    gevent gives each thread that waits for a lock a hub with descriptors. A hub cannot be destroyed at the end of its thread:
-    sockets that were opened there may still refer to it, and corrupt the memory of the process then.
-    """
-
-    def __init__(self) -> None:
-        self._guard = _original("_thread", "allocate_lock")()
-        self._idle = 0
-        self._jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()
-
-    def start(self, job: Callable[[], object]) -> None:
-        with self._guard:
-            is_idle, self._idle = self._idle > 0, max(0, self._idle - 1)
-        if not is_idle:
-            _original("_thread", "start_new_thread")(self._work, ())
-        self._jobs.put(job)
-
-    def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
-            job()
-            del job  # what it refers to is not kept until the next one
-            with self._guard:
-                self._idle += 1
-
-
-_workers: _Workers | None = None
-
-
-def _start(job: Callable[[], object]) -> None:
-    global _workers  # noqa: PLW0603  # one pool per process
-    if _workers is None:
-        _workers = _Workers()
-    _workers.start(job)
-
-
 class GeventThread:
     """A daemon thread of the operating system, with the methods of `threading.Thread` that a portal uses."""
 
@@ -92,7 +52,7 @@ class GeventThread:
 
     def start(self) -> None:
         """Start the thread. Raises `RuntimeError` if the system refuses one."""
-        _start(self._run)
+        _original("_thread", "start_new_thread")(self._run, ())
         self._started = True
 
     def is_alive(self) -> bool:
@@ -111,15 +71,25 @@ class GeventThread:
             self._ended.set()
 
 
-def new_thread(target: Callable[[], object], name: str, *, daemon: bool) -> GeventThread | threading.Thread:
-    """Create a thread of the operating system. Under gevent it is always a daemon."""
+def start_thread(target: Callable[[], object], name: str, *, daemon: bool) -> None:
+    """Start a thread for work of the event loop that runs here. Under gevent that is a greenlet of this thread.
+
+    Not another thread of the operating system: a greenlet that waits for a lock needs the hub of the thread that had the lock
+    before, and the hub of a thread that blocks does not run. A greenlet that blocks in a read or write of a file keeps the event
+    loop from running meanwhile.
+    """
     if monkey_patched_by() == "gevent":
-        return GeventThread(target)
-    return threading.Thread(target=target, name=name, daemon=daemon)
+        _spawn(target)
+    else:
+        threading.Thread(target=target, name=name, daemon=daemon).start()
+
+
+def _spawn(target: Callable[[], object]) -> None:
+    importlib.import_module("gevent").spawn(target)
 
 
 class _Executor(ThreadPoolExecutor):
-    """Runs each job in a thread of the operating system. The workers of its base class would be greenlets."""
+    """Runs each job as `start_thread` does. The threads of its base class would have to be joined by the main thread."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
@@ -133,15 +103,14 @@ class _Executor(ThreadPoolExecutor):
                 else:
                     future.set_result(result)
 
-        _start(run)
+        _spawn(run)
         return future
 
 
 def gevent_loop() -> asyncio.AbstractEventLoop:
-    """Create an event loop for a `GeventThread`, whose executor has such threads too.
+    """Create an event loop for a `GeventThread`. While it waits, the greenlets of its thread run.
 
-    While it waits, the greenlets of its thread run: libraries such as database drivers get those for the threads that they
-    start there.
+    Libraries such as database drivers get greenlets for the threads that they start there.
     """
     wait_read: Any = importlib.import_module("gevent.socket").wait_read
     # `selectors.DefaultSelector` itself is gevent's, which does not read while the event loop has other work.
@@ -162,12 +131,3 @@ def gevent_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.SelectorEventLoop(Selector())
     loop.set_default_executor(_Executor())
     return loop
-
-
-def _after_fork_in_child() -> None:
-    global _workers  # noqa: PLW0603  # one pool per process
-    _workers = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

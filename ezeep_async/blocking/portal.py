@@ -24,7 +24,7 @@ import attrs
 
 from ezeep_async._runtime import forks, own_loops
 from ezeep_async._runtime.contained_tasks import ContainedTask
-from ezeep_async._runtime.greenlets import gevent_loop, monkey_patched_by, new_thread
+from ezeep_async._runtime.greenlets import GeventThread, gevent_loop, monkey_patched_by
 from ezeep_async._runtime.running_time import RunningLimit, wait_in_thread
 from ezeep_async.errors import BlockingCallError, SessionClosed
 
@@ -152,8 +152,12 @@ class Portal:
         # Not anyio's `start_blocking_portal`: after Ctrl-C during its start it joins a thread that never ends, and it
         # does not expose the thread, which `usable` needs. In a context of its own, not that of the first caller.
         main = partial(Context().run, self._main)
-        self._thread = new_thread(main, "ezeep-portal", daemon=True)
-        self.wait_slice = WAIT_SLICE_S if isinstance(self._thread, threading.Thread) else GEVENT_WAIT_SLICE_S
+        self._thread: GeventThread | threading.Thread
+        if monkey_patched_by() == "gevent":
+            self._thread, self.wait_slice = GeventThread(main), GEVENT_WAIT_SLICE_S
+        else:
+            self._thread = threading.Thread(target=main, name="ezeep-portal", daemon=True)
+            self.wait_slice = WAIT_SLICE_S
 
     def disown(self) -> None:
         """In a forked child: leave the portal to the parent process."""

@@ -128,6 +128,29 @@ def test_threads_of_the_sdk_work(sandbox: Sandbox, tmp_path: Path) -> None:
     assert printed_by(script, sandbox, tmp_path) == "1\n"
 
 
+def test_locks_of_threads_and_greenlets_are_not_lost(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Each log handler has one, which the greenlets, the event loop and its threads want at the same time."""
+    script = """
+        import asyncio, logging
+        logging.basicConfig(filename=os.devnull, level=logging.DEBUG)
+
+        async def log(number):
+            logging.debug("in the event loop")
+            if number % 5 == 0:
+                await asyncio.to_thread(logging.debug, "in a thread")
+            return number
+
+        def work():
+            for number in range(50):
+                assert portal.run("await log(...)", log, number) == number
+                logging.debug("in a greenlet")
+
+        gevent.joinall([gevent.spawn(work) for _ in range(20)], raise_error=True)
+        print("done")
+    """
+    assert printed_by(script, sandbox, tmp_path) == "done\n"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_forked_child_makes_calls(sandbox: Sandbox, tmp_path: Path) -> None:
     """On a portal of its own. The session is left open in both processes."""

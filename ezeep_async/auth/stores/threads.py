@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from ezeep_async._runtime.greenlets import new_thread
+from ezeep_async._runtime.greenlets import start_thread
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.tasks import start_self_timed
@@ -78,5 +78,5 @@ def _started(function: Callable[[], T], *, daemon: bool) -> asyncio.Future[T]:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(finish)
 
-    new_thread(run, "ezeep-store", daemon=daemon).start()
+    start_thread(run, "ezeep-store", daemon=daemon)
     return future
