@@ -323,7 +323,7 @@ async def test_a_forked_child_does_not_release_the_locks_of_its_parent(database:
 
 async def test_a_database_in_memory_works_for_tests(sandbox: Sandbox) -> None:
     """All tasks share one connection of it."""
-    from helpers.sql_databases import Database, PostgresServer
+    from helpers.sql_databases import Database
 
     async with Database("sqlite+aiosqlite:///:memory:").opened() as engine:
         await SQLTokenStore.create_table(engine)
