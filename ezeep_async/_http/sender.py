@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
@@ -73,15 +73,19 @@ class TokenSource(Protocol):
 class Limiters:
     """The limiters of one session, or of all sessions of a pool."""
 
-    hosts: Mapping[Host, Limiter]
-    storage: Limiter
+    hosts: dict[Host, Limiter]
+    _settings: Settings
 
     @classmethod
     def of(cls, settings: Settings) -> Limiters:
-        def limiter() -> Limiter:
-            return Limiter(settings.concurrency, settings.requests_per_second)
+        return cls(
+            {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}, settings
+        )
 
-        return cls({host: limiter() for host in Host}, limiter())
+    @cached_property
+    def storage(self) -> Limiter:
+        """The limiter of all hosts of the storage."""
+        return Limiter(self._settings.concurrency, self._settings.requests_per_second)
 
     @property
     def active(self) -> int:
