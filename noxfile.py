@@ -20,7 +20,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 WRONG = "wrong_calls.py"
-EVERYTHING = ".[cli,redis,keyring,otel,yaml,fast]"
+EVERYTHING = ".[cli,redis,sql,keyring,otel,yaml,fast]"
 
 
 def _group(name: str) -> list[str]:
@@ -72,6 +72,7 @@ ON_LOWEST = [
     "tests/auth/stores/test_file_store.py",
     "tests/auth/stores/test_keyring_store.py",
     "tests/auth/stores/test_redis_store.py",
+    "tests/auth/stores/test_sql_store.py",
     "tests/cli/test_main.py",
     "tests/provisioning/inputs/test_desired_yaml.py",
     "tests/blocking/test_portal.py",

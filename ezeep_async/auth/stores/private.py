@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import stat
@@ -57,15 +56,9 @@ def temporary_beside(
     Only a file in the same folder can replace another one atomically. The file is removed at the end, unless it has
     replaced one. With `slots`, its name is one of those of `leftovers_beside`, if one is free.
     """
-    for path in [
-        *(_slots(target, stem, suffix) if slots else []),
-        _name(target, stem, secrets.token_hex(8), suffix),
-    ]:
-        with contextlib.suppress(FileExistsError):
-            descriptor = open_private(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0))
-            break
-    else:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    path, descriptor = _created(
+        [*(_slots(target, stem, suffix) if slots else []), _name(target, stem, secrets.token_hex(8), suffix)]
+    )
     file = os.fstat(descriptor)
     try:
         _fill(descriptor, content, target)
@@ -96,6 +89,16 @@ def _name(target: Path, stem: str, name: str, suffix: str) -> Path:
 
 def _slots(target: Path, stem: str, suffix: str) -> list[Path]:
     return [_name(target, stem, str(number), suffix) for number in range(SLOTS)]
+
+
+def _created(paths: list[Path]) -> tuple[Path, int]:
+    """Create the first of the files that does not exist."""
+    *others, last = paths
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    for path in others:
+        with contextlib.suppress(FileExistsError):
+            return path, open_private(path, flags)
+    return last, open_private(last, flags)
 
 
 def _fill(descriptor: int, content: bytes, target: Path) -> None:

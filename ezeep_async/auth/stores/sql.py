@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.stores.encryption import Cipher, EncryptionKey
@@ -13,7 +13,7 @@ from ezeep_async.auth.tokens import EarlierHolder
 
 
 if TYPE_CHECKING:
-    from sqlalchemy import Executable, MetaData
+    from sqlalchemy import Executable, MetaData, Row
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from ezeep_async.auth.stores.sql_database import Transaction
@@ -36,7 +36,7 @@ class SQLTokenStore(LeasedDocumentStore):
     never show them.
 
     Args:
-        engine: The engine to borrow, from `sqlalchemy.ext.asyncio.create_async_engine`. Its driver (`asyncpg` or `psycopg`,
+        engine: The engine to borrow, from `sqlalchemy.ext.asyncio.create_async_engine`. Its driver (`asyncpg`,
             `aiosqlite`) is a dependency of the app.
         key: Name of the token set, such as the id of a user or a tenant; 1 to 255 characters. Each token set needs its own.
         encryption_key: Key made by `cryptography.fernet.Fernet.generate_key()`, or several. The first one encrypts, all of
@@ -123,11 +123,7 @@ class SQLTokenStore(LeasedDocumentStore):
 
     async def is_unused(self) -> bool:
         """Return whether there is no row of this token set, not even of its lock."""
-
-        async def look(transaction: Transaction) -> bool:
-            return await transaction.row(self._sql.state, key=self._key) is None
-
-        return await self._database.run(look)
+        return await self._state() is None
 
     async def begin_refresh(self) -> EarlierHolder | None:
         """Mark the loaded token set as being refreshed by this holder of the lock. See `LeasedStore.begin_refresh`.
@@ -137,9 +133,7 @@ class SQLTokenStore(LeasedDocumentStore):
         hold = self._hold() or Hold(self)
         base = hold.generation or ""
         while True:
-            state = await self._database.run(
-                lambda transaction: transaction.row(self._sql.state, key=self._key)
-            )
+            state = await self._state()
             if state is None or state.lock_owner != hold.owner:
                 raise self._not_refreshed()
             if state.generation != base:
@@ -147,8 +141,8 @@ class SQLTokenStore(LeasedDocumentStore):
             is_other = state.refresh_owner not in ("", hold.owner)
             if is_other and not state.is_over:
                 return "suspended"
-            mark = {"key": self._key, "owner": hold.owner, "base": base, "seen": state.refresh_owner}
-            if await self._change(self._sql.begin, **mark, lease=2 * self._lease):
+            mark = {"owner": hold.owner, "base": base, "seen": state.refresh_owner, "lease": 2 * self._lease}
+            if await self._change(self._sql.begin, mark):
                 return "gone" if is_other else None
 
     def shared_locks(self) -> SQLLocks:
@@ -164,75 +158,69 @@ class SQLTokenStore(LeasedDocumentStore):
         return self._database.connected()
 
     async def _try_lock(self, owner: str, *, again: bool) -> bool:
-        values = {"key": self._key, "owner": owner}
+        values = {"key": self._key, "owner": owner, "lease": self._lease}
 
         async def lock(transaction: Transaction) -> bool:
-            sql = self._sql
-            return await transaction.change(
-                sql.lock, **values, lease=self._lease
-            ) or await transaction.change(sql.lock_first, **values, lease=self._lease)
-
-        async def is_locked(transaction: Transaction) -> bool:
-            return await transaction.row(self._sql.is_locked, **values) is not None
+            change = transaction.change
+            return await change(self._sql.lock, values) or await change(self._sql.lock_first, values)
 
         # Waiters read: where there is one writer at a time, their attempts would make the owner wait.
-        if again and await self._database.run(is_locked):
+        state = await self._state() if again else None
+        if state is not None and state.is_held and state.lock_owner != owner:
             return False
         return await self._database.run(lock)
 
     async def _extend(self, owner: str, limit: float | None = None) -> bool:
-        return await self._change(self._sql.extend, limit, key=self._key, owner=owner, lease=self._lease)
+        return await self._change(self._sql.extend, {"owner": owner, "lease": self._lease}, limit)
 
     async def _release(self, hold: Hold, limit: float) -> None:
         mine = {"key": self._key, "owner": hold.owner}
 
         async def release(transaction: Transaction) -> None:
-            if not hold.is_empty or not await transaction.change(self._sql.forget, **mine):
-                await transaction.change(self._sql.release, **mine)
+            if not hold.is_empty or not await transaction.change(self._sql.forget, mine):
+                await transaction.change(self._sql.release, mine)
 
         await self._database.run(release, limit)
 
     async def _fetch(self) -> tuple[str, str, bool]:
-        row = await self._database.run(lambda transaction: transaction.row(self._sql.load, key=self._key))
+        row = await self._row(self._sql.load)
         return ("", "", True) if row is None else (row.generation, row.document or "", True)
 
     async def _write(self, owner: str, base: str, new: str, text: str) -> Outcome:
-        values = {"key": self._key, "owner": owner, "new": new}
+        values = {"key": self._key, "owner": owner, "new": new, "text": text}
+        statement = self._sql.save_any
+        if base != "*":
+            statement, values["base"] = self._sql.save, base
 
         async def save(transaction: Transaction) -> Outcome:
-            sql = self._sql
-            if base == "*":
-                saved = await transaction.change(sql.save_any, **values, text=text)
-            else:
-                saved = await transaction.change(sql.save, **values, base=base, text=text)
-            if saved:
+            if await transaction.change(statement, values):
                 return "done"
-            state = await transaction.row(sql.state, key=self._key)
+            state = await transaction.row(self._sql.state, key)
             return "superseded" if state is not None and state.lock_owner == owner else "lapsed"
 
+        key = {"key": self._key}
         return await self._database.run(save)
 
     async def _remove(self, owner: str, new: str) -> Outcome:
-        return (
-            "done" if await self._change(self._sql.clear, key=self._key, owner=owner, new=new) else "lapsed"
-        )
+        return "done" if await self._change(self._sql.clear, {"owner": owner, "new": new}) else "lapsed"
 
     async def _probe(self, owner: str) -> Outcome:
-        async def touch(transaction: Transaction) -> Outcome:
-            await transaction.change(self._sql.touch, key=self._key)
-            state = await transaction.row(self._sql.state, key=self._key)
-            return "done" if not owner or (state is not None and state.lock_owner == owner) else "lapsed"
+        await self._change(self._sql.touch, {})
+        state = await self._state()
+        return "done" if not owner or (state is not None and state.lock_owner == owner) else "lapsed"
 
-        return await self._database.run(touch)
+    async def _state(self) -> Row[Any] | None:
+        return await self._row(self._sql.state)
 
-    async def _change(self, statement: Executable, limit: float | None = None, **values: object) -> bool:
+    async def _row(self, statement: Executable) -> Row[Any] | None:
+        return await self._database.run(lambda transaction: transaction.row(statement, {"key": self._key}))
+
+    async def _change(
+        self, statement: Executable, values: dict[str, Any], limit: float | None = None
+    ) -> bool:
         """Run one statement that changes at most one row."""
-        from ezeep_async.auth.stores.sql_database import RESPONSE_TIMEOUT_S
-
-        return await self._database.run(
-            lambda transaction: transaction.change(statement, **values),
-            RESPONSE_TIMEOUT_S if limit is None else limit,
-        )
+        given = {"key": self._key, **values}
+        return await self._database.run(lambda transaction: transaction.change(statement, given), limit)
 
 
 def _need_sqlalchemy() -> None:

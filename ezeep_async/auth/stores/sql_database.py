@@ -7,7 +7,7 @@ import contextlib
 import os
 import random
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
@@ -114,19 +114,18 @@ class Transaction:
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
 
-    async def change(self, statement: sa.Executable, **values: object) -> bool:
+    async def change(self, statement: sa.Executable, values: Mapping[str, Any]) -> bool:
         """Run a statement that changes at most one row. Return whether it did."""
-        result = await self.connection.execute(
-            statement, {f"p_{name}": value for name, value in values.items()}
-        )
-        return cast("sa.CursorResult[Any]", result).rowcount == 1
+        return cast("sa.CursorResult[Any]", await self._execute(statement, values)).rowcount == 1
 
-    async def row(self, statement: sa.Executable, **values: object) -> sa.Row[Any] | None:
-        """Return the one row of a query."""
-        result = await self.connection.execute(
+    async def row(self, statement: sa.Executable, values: Mapping[str, Any]) -> sa.Row[Any] | None:
+        """Return the one row of a query, None if there is none."""
+        return (await self._execute(statement, values)).one_or_none()
+
+    async def _execute(self, statement: sa.Executable, values: Mapping[str, Any]) -> sa.Result[Any]:
+        return await self.connection.execute(
             statement, {f"p_{name}": value for name, value in values.items()}
         )
-        return result.one_or_none()
 
 
 class Database:
@@ -153,14 +152,14 @@ class Database:
         return self._engines.connected(self.engine)
 
     @clears_locals
-    async def run(self, work: Work[T], limit: float = RESPONSE_TIMEOUT_S) -> T:
+    async def run(self, work: Work[T], limit: float | None = None) -> T:
         """Run `work` in a transaction and commit. `work` may run several times.
 
         It runs to its end in a separate task, so that a cancellation does not close the connection in mid-statement.
 
-        Raises `StoreUnusable` if that does not succeed within `limit` seconds.
+        Raises `StoreUnusable` if that does not succeed within `limit` seconds (`RESPONSE_TIMEOUT_S`).
         """
-        return await to_the_end(self.evaluate(work, limit))
+        return await to_the_end(self.evaluate(work, RESPONSE_TIMEOUT_S if limit is None else limit))
 
     async def evaluate(self, work: Work[T], limit: float = RESPONSE_TIMEOUT_S) -> T:
         """`run` for a task that nothing cancels."""
@@ -195,7 +194,7 @@ class Database:
     def _reason(self, error: Exception, limit: float) -> str:
         """What happened, without the parameters and the details of the server, which may contain the token set."""
         code, message = _sqlstate(error), _first_line(error)
-        if password := self.engine.url.password:
+        if len(password := self.engine.url.password or "") > 3:
             message = message.replace(password, "***")
         if isinstance(error, TimeoutError | exc.TimeoutError):
             return (

@@ -33,7 +33,7 @@ class SQLLocks(LeasedLocks):
             runs += 1
             results = [False] * len(batch)
             if cleans_up:
-                await transaction.change(self._sql.forget)
+                await transaction.change(self._sql.forget, {})
             for number in order:
                 results[number] = await self._act(transaction, batch[number], is_repeated=runs > 1)
             return results
@@ -43,16 +43,16 @@ class SQLLocks(LeasedLocks):
     async def _act(self, transaction: Transaction, request: Request, *, is_repeated: bool) -> bool:
         action, held, _ = request
         sql, change = self._sql, transaction.change
-        mine = {"key": held.key, "owner": held.owner}
+        mine: dict[str, object] = {"key": held.key, "owner": held.owner}
         timed = mine | {"lease": self._lease}
         if action == "extend":
-            return await change(sql.extend, **timed)
+            return await change(sql.extend, timed)
         if action == "acquire":
-            if await change(sql.lock, **timed) or await change(sql.lock_first, **timed):
+            if await change(sql.lock, timed) or await change(sql.lock_first, timed):
                 return True
-            await change(sql.reserve, **mine, reserved=RESERVATION_S)
+            await change(sql.reserve, mine | {"reserved": RESERVATION_S})
             return False
-        if await change(sql.release_last, **mine) or await change(sql.release, **mine):
+        if await change(sql.release_last, mine) or await change(sql.release, mine):
             return True
-        await change(sql.leave, **mine)
+        await change(sql.leave, mine)
         return is_repeated and not held.lost  # the first run may have released it

@@ -96,10 +96,10 @@ class TokenStatements:
         self.load = sa.select(t.generation, sa.type_coerce(t.document, _Hidden).label("document")).where(
             t.key == _KEY
         )
-        self.state = sa.select(
-            t.lock_owner, t.generation, t.refresh_owner, (t.refresh_until <= now).label("is_over")
-        ).where(t.key == _KEY)
-        self.is_locked = sa.select(t.key).where(t.key == _KEY, t.lock_until > now, sa.not_(is_locked))
+        is_held, is_over = (t.lock_until > now).label("is_held"), (t.refresh_until <= now).label("is_over")
+        self.state = sa.select(t.lock_owner, is_held, t.generation, t.refresh_owner, is_over).where(
+            t.key == _KEY
+        )
         self.lock = row.where(sa.or_(t.lock_until <= now, is_locked)).values(
             lock_owner=_OWNER, lock_until=now + _LEASE
         )

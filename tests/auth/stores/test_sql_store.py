@@ -154,9 +154,9 @@ async def test_the_steps_of_a_refresh_are_in_order(
     await put(store, expired(sandbox.tokens()))
     steps: list[str] = []
 
-    def spy(name: str, real: Callable[..., Any], *arguments: Any) -> Any:
+    def spy(name: str, real: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         steps.append(name)
-        return real(*arguments)
+        return real(*arguments, **options)
 
     for name in ("_try_lock", "_fetch", "_probe", "begin_refresh", "_write", "_release"):
         monkeypatch.setattr(store, name, partial(spy, name, getattr(store, name)))
