@@ -222,4 +222,8 @@ class PostgresServer:
         if self.process.poll() is None:
             self.stop(signal.SIGQUIT)
         self._reserved.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for _ in range(100):  # its processes may still write statistics
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not self.folder.exists():
+                return
+            time.sleep(0.05)
