@@ -137,9 +137,9 @@ class Refresher:
             new = await self._join(rejected=rejected)
         return new.access_token
 
-    def rejected_again(self, access_token: str) -> None:
-        """Record a 401 to the replacement of a rejected token. The next replacement waits for a cool-down."""
-        self.exchanger.rejected_again(access_token)
+    def rejected_again(self, access_token: str) -> bool:
+        """Record a 401 to the replacement of a rejected token. If True, the next replacement waits for a cool-down."""
+        return self.exchanger.rejected_again(access_token)
 
     async def refresh(self, max_age: float = 0.0) -> TokenSet:
         """Refresh now, even if the token is fresh, unless it was issued less than `max_age` seconds ago.
