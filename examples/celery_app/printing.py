@@ -1,6 +1,10 @@
 """Two Celery tasks: add a user to groups, and print a document.
 
+pip install 'ezeep_async[cli,redis]' celery
 celery -A printing worker -c 4
+
+Environment: EZEEP_CLIENT_ID, REDIS_URL, TOKEN_KEY (optional: cryptography.fernet.Fernet.generate_key()). The token set is
+in Redis: `await RedisTokenStore(REDIS_URL, encryption_key=TOKEN_KEY).save(tokens)` puts it there, once.
 """
 
 from __future__ import annotations

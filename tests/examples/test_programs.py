@@ -79,6 +79,10 @@ def test_the_async_script(sandbox: Sandbox, login: str) -> None:
     assert sorted(done.stdout.splitlines()) == ["one.txt: 1 pages", "two.txt: 1 pages"]
     assert done.stderr.startswith("missing.txt: ")
     assert sorted(each.content for each in sandbox.printed) == [b"one.txt", b"two.txt"]
+    done = run([script, "No such printer", "one.txt"], sandbox, login)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    Path(login).unlink()
+    assert run([script, "Front desk laser", "one.txt"], sandbox, login).returncode == 4
 
 
 NBCLIENT = """
@@ -168,6 +172,16 @@ async def test_the_service_on_aiohttp_web(sandbox: Sandbox, login: str, tmp_path
             status, text, _ = await ask("POST", "/print", params=where, data=b"%PDF-1.4 a page")
             assert status == 202, text
             assert [each.content for each in sandbox.printed] == [b"%PDF-1.4 a page"]
+            members, unknown = f"/groups/{group}/members", "00000000-0000-4000-8000-000000000000"
+            for fields, expected in (({"user_id": unknown}, 404), ({"user_id": "jane"}, 400), ({}, 400)):
+                assert (await ask("POST", members, data=fields))[0] == expected, fields
+            for query, body, expected in (
+                ({**where, "printer": "No such printer"}, b"%PDF-1.4", 404),
+                ({**where, "name": "page.exe"}, b"MZ", 400),
+                ({"printer": "Front desk laser"}, b"%PDF-1.4", 400),
+                (where, b"", 400),
+            ):
+                assert (await ask("POST", "/print", params=query, data=body))[0] == expected, query
 
             sandbox.faults.add("GET /printing/v1/groups/", status=503, retry_after=3600.0)
             assert (await ask("GET", "/groups"))[::2] == (503, "3600")

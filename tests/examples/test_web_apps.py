@@ -29,7 +29,7 @@ FLASK = {
     "gevent": ["-k", "gevent"],
 }
 SERVERS = {
-    "fastapi": ("fastapi_app", [*UVICORN, "main:app"], ""),
+    "fastapi": ("fastapi_app", [*UVICORN[:-1], "main:app"], ""),
     "django-wsgi": ("django_app", [*GUNICORN, "wsgi:application"], ""),
     "django-asgi": ("django_app", [*UVICORN, "asgi:application"], "/async"),
     **{f"flask-{name}": ("flask_app", [*GUNICORN, *options, "app:app"], "") for name, options in FLASK.items()},
@@ -115,6 +115,29 @@ async def groups_members_and_documents(site: Site, browser: aiohttp.ClientSessio
         await until(lambda: "pages printed" in site.server.log)
 
 
+async def values_that_are_wrong_are_errors_of_the_client(site: Site, browser: aiohttp.ClientSession) -> None:
+    """No traceback and no 5xx, whatever a person types or uploads."""
+    await log_in(browser)
+    await go(browser, "GET", "/groups")
+    group, unknown = next(iter(site.sandbox.organization.groups)), "00000000-0000-4000-8000-000000000000"
+    members = f"{site.prefix}/groups/{group}/members"
+    for fields, expected in (
+        ({"user_id": unknown}, {404}),
+        ({"user_id": "jane"}, {400, 422}),
+        ({}, {400, 422}),
+    ):
+        response = await go(browser, "POST", members, data=fields)
+        assert response.status in expected, (fields, site.server.log)
+    for printer, name, content, status in (
+        ("No such printer", "a.pdf", b"%PDF-1.4", 404),
+        ("Front desk laser", "a.pdf", b"", 400),
+        ("Front desk laser", "a.exe", b"MZ", 400),
+    ):
+        form = aiohttp.FormData({"printer": printer})
+        form.add_field("document", content, filename=name)
+        assert (await go(browser, "POST", "/print", data=form)).status == status, (name, site.server.log)
+
+
 async def errors_have_their_status(site: Site, browser: aiohttp.ClientSession) -> None:
     await log_in(browser)
     address = f"{site.prefix}/groups"
@@ -144,6 +167,7 @@ STEPS = (
     a_login_that_was_not_begun_here_is_refused,
     a_login_that_has_ended_begins_again,
     groups_members_and_documents,
+    values_that_are_wrong_are_errors_of_the_client,
     errors_have_their_status,
 )
 
@@ -169,6 +193,8 @@ async def test_an_application(kind: str, tmp_path: Path) -> None:
                 async with aiohttp.ClientSession(server.url, cookie_jar=jar) as browser:
                     await step(site, browser)
             server.stop()
+            assert "code=" not in server.log
+            assert ("GET /callback HTTP" in server.log) is (kind == "fastapi")  # its access log is on
         if kind == "django-wsgi":
             people = sandbox.organization.people.items()
             user = next(key for key, person in people if person.email == SANDBOX_ADMIN)
