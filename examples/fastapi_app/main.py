@@ -1,7 +1,7 @@
 """FastAPI: people log in with ezeep, see the groups of their organization, add members, and print.
 
 pip install 'ezeep_async[sql,web]' aiosqlite fastapi itsdangerous python-multipart uvicorn
-uvicorn main:app
+uvicorn --timeout-graceful-shutdown 20 main:app     # else it waits for background jobs
 
 Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, TOKEN_KEY
 (cryptography.fernet.Fernet.generate_key()), DATABASE_URL.
@@ -148,9 +148,13 @@ async def print_document(
 
 async def report(user: str, job_id: str) -> None:
     """Wait for a job, in a block of the pool: without it, the pool may close the session meanwhile."""
-    async with logins.session(user) as session:
-        status = await session.printing.wait(job_id)
-    logger.info("%s pages printed", status.pages_printed)
+    try:
+        async with logins.session(user) as session:
+            status = await session.printing.wait(job_id)
+        result = f"{status.pages_printed} pages printed"
+    except EzeepError as error:  # no handler of the app gets it: the response was sent
+        result = str(error)
+    logger.info("%s: %s", job_id, result)
 
 
 @app.exception_handler(ValueError)

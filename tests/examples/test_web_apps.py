@@ -113,6 +113,11 @@ async def groups_members_and_documents(site: Site, browser: aiohttp.ClientSessio
     assert document.content == b"%PDF-1.4 a page"
     if site.kind == "fastapi":
         await until(lambda: "pages printed" in site.server.log)
+        site.sandbox.faults.add("GET /sfapi/Status/", status=403)
+        form = aiohttp.FormData({"printer": "Front desk laser"})
+        form.add_field("document", b"%PDF-1.4 a page", filename="invoice.pdf")
+        assert (await go(browser, "POST", "/print", data=form)).status == 202
+        await until(lambda: "GET /sfapi/Status/: 403" in site.server.log)  # and no traceback
 
 
 async def values_that_are_wrong_are_errors_of_the_client(site: Site, browser: aiohttp.ClientSession) -> None:
