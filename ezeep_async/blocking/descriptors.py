@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from ezeep_async._runtime import forks
-from ezeep_async._runtime.syntax import Blocking
+from ezeep_async._runtime.syntax import BlockingIterable
 from ezeep_async._text.redaction import Dropping, clears_locals
 from ezeep_async._wire.requests import HasId
 from ezeep_async.blocking import portal
@@ -145,7 +145,7 @@ def listing(
     return shaped(func, body)
 
 
-class BlockingPages(Blocking, Generic[T]):
+class BlockingPages(BlockingIterable, Generic[T]):
     """Iterator over the pages of one reading. The first `next()` starts it.
 
     It is closed at its end, by `close()`, and when it is garbage collected.
@@ -198,7 +198,7 @@ class BlockingPages(Blocking, Generic[T]):
         self.leave()
 
 
-class BlockingPaginator(Blocking, Generic[T]):
+class BlockingPaginator(BlockingIterable, Generic[T]):
     """Iterable over the items of a listing, fetched page by page with blocking calls.
 
     Each loop is a new reading. A loop that is left early, or whose body raises, leaves no request running. Use the

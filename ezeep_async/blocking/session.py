@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, Unpack, overload
 
 from ezeep_async._http.stats import Stats
-from ezeep_async._parts import part
+from ezeep_async._parts import part, view_of
 from ezeep_async._runtime import forks
 from ezeep_async._runtime.syntax import Blocking
 from ezeep_async._text.cleaning import check_kind
@@ -317,7 +317,7 @@ def _printing_of(shared: Shared[EzeepSession] | _View) -> Printing:
 
 
 def _view(session: BlockingSession, /, **options: Unpack[CallOptions]) -> BlockingSession:
-    view = object.__new__(type(session))
+    view = view_of(session)
     view._shared = _View(session._shared, options)  # pyright: ignore[reportPrivateUsage]  # a method of this class
     return view
 

@@ -151,6 +151,7 @@ class _Reading:
                 async for page in pages:
                     accounts.update((account.id, account) for account in page.items)
         except PermissionDenied:
-            return {}
+            if accounts:  # the directory may be read: what is lacking now is no reason to drop what was read
+                raise
         self._drift.detected = self._drift.detected or pages.drift.detected
         return accounts

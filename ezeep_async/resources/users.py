@@ -52,13 +52,21 @@ class MembershipChange:
         return self.user.group_ids
 
 
+@attrs.define(eq=False)
+class _Learnt:
+    """What a session and its views have learnt about the server."""
+
+    refuses_patch: bool = False
+    """Whether it refused a PATCH of a user, so that PUT is used."""
+
+
 class UserCalls(Calls[User]):
     """Calls for users."""
 
     def __init__(self, api: Api) -> None:
         super().__init__(api, USERS, User)
         self._turns = Turns(api)
-        self._patch_refused = False
+        self._learnt = api.common(_Learnt)
 
     async def set_groups(self, user_id: str, group_ids: frozenset[str]) -> tuple[User, RawResponse]:
         """Replace the groups of a user, in a turn of its own."""
@@ -125,14 +133,14 @@ class UserCalls(Calls[User]):
         self, user_id: UUID | str, group_ids: Iterable[UUID | str], turn: Turn
     ) -> tuple[User, RawResponse]:
         groups = memberships(group_ids)
-        if not self._patch_refused:
+        if not self._learnt.refuses_patch:
             try:
                 patch = USERS.patch(user_id, {"groups": groups})
                 return await turn.write(lambda: send_for(self.api, patch, User))
             except ApiError as error:
                 if error.status != 405:
                     raise
-            self._patch_refused = True
+            self._learnt.refuses_patch = True
             logger.info("the server does not accept PATCH for users: this session uses PUT from now on")
         # PUT may reset fields that are not sent, so the flags are read and sent along.
         user, _ = await self.get(user_id)

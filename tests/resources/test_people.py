@@ -9,7 +9,15 @@ import pytest
 from helpers.stub_servers import no_jitter
 from helpers.support import open_session, sandbox_in_a_thread
 
-from ezeep_async import EzeepSession, MemoryTokenStore, NotFound, Person, ServerError, run_sync
+from ezeep_async import (
+    EzeepSession,
+    MemoryTokenStore,
+    NotFound,
+    PermissionDenied,
+    Person,
+    ServerError,
+    run_sync,
+)
 from ezeep_async.sandbox import Person as Account
 from ezeep_async.sandbox import Sandbox
 
@@ -92,6 +100,13 @@ async def test_who_may_not_read_the_directory(sandbox: Sandbox, session: EzeepSe
     sandbox.faults.add(ACCOUNT, status=403, times=None)
     assert not any(person.account for person in await session.people.list().collect())
     assert (await session.people.get(other)).account is None
+
+
+async def test_a_403_for_a_later_page_of_the_directory(session: EzeepSession, sandbox: Sandbox) -> None:
+    """It is an error: people whose accounts were read must not lose them in silence."""
+    sandbox.faults.add(ACCOUNTS, nth=2, status=403)
+    with pytest.raises(PermissionDenied):
+        await session.people.list(page_size=50)
 
 
 async def test_first_and_count_do_not_read_the_directory(session: EzeepSession, sandbox: Sandbox) -> None:
