@@ -147,7 +147,7 @@ def not_an_id(value: object, what: str, form: str, *kinds: type) -> ValueError:
 
 
 def _article(kind: type) -> str:
-    return "an" if kind.__name__[0] in "AEIOU" else "a"
+    return "an" if kind.__name__[0] in "AEIO" else "a"  # a User
 
 
 def checked_text(

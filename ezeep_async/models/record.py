@@ -136,7 +136,7 @@ def _plain(value: object) -> object:
         return cast("datetime", _zoned(value)).isoformat().replace("+00:00", "Z")
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in cast("Mapping[object, object]", value).items()}
-    if isinstance(value, Iterable):
+    if isinstance(value, list | tuple | set | frozenset):
         return [_plain(each) for each in cast("Iterable[object]", value)]
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 

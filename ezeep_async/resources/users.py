@@ -9,6 +9,7 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async._text.cleaning import check_unread
 from ezeep_async._wire.requests import USERS, as_id, group_filter, id_text, memberships
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import ApiError, ConcurrentModification, EzeepError
@@ -159,6 +160,7 @@ def _ids(
 ) -> frozenset[T]:
     if isinstance(group_ids, str | UUID | bytes) or not isinstance(group_ids, Iterable):
         raise ValueError(f"group_ids is {group_ids!r}: pass a list of groups, or of their ids")
+    check_unread(group_ids, "group_ids")
     return frozenset(read(group_id, "group_id", Group) for group_id in group_ids)
 
 

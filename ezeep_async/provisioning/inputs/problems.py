@@ -8,6 +8,7 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async._text.cleaning import is_used_up
 from ezeep_async._text.text_files import NotText, line_of, lines_of
 from ezeep_async.errors import EzeepError
 from ezeep_async.provisioning.names import (
@@ -164,6 +165,11 @@ class Collector:
                 group, value = shortened(repr(text)), shortened(repr(several))
                 self.note_problem(None, f"the {kind}s of {group} must be a list, not {value}")
                 continue
+            if is_used_up(several):
+                group = shortened(repr(text))
+                self.note_problem(
+                    None, f"the {kind}s of {group} are a generator that was read before: pass a list"
+                )
             for item in cast("Iterable[object]", several):
                 self.add_pair(name, check(item, None), table)
 
