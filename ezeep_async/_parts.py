@@ -30,7 +30,7 @@ class Part(cached_property[Any]):
         return object.__new__(self._kind())
 
     def has_made(self, value: object) -> bool:
-        """Whether the value of the attribute is of its type. A program may have put a fake there."""
+        """Whether the value of the attribute is a part of this type, and no fake."""
         return type(value) is type(self._on_class)
 
     def __get__(self, instance: object | None, owner: type | None = None) -> Any:
@@ -53,7 +53,10 @@ def part(where: str, make: Callable[[Any, Any, str], object]) -> Any:
 
 
 def view_of(session: S) -> S:
-    """A copy of a session that makes its parts anew. It keeps all other attributes, and parts that the program replaced."""
+    """A copy of a session that makes its parts anew, since each part sends with the options of the session that made it.
+
+    It keeps all other attributes, and the fakes that a program has put in the place of parts.
+    """
     view = object.__new__(type(session))
     parts = _parts_of(cast("Hashable", type(session)))
     vars(view).update(
@@ -66,5 +69,6 @@ def view_of(session: S) -> S:
 
 @cache
 def _parts_of(kind: Hashable) -> Mapping[str, Part]:
+    """The parts of a class and of its bases, by name."""
     classes = reversed(cast("type", kind).__mro__)
     return {name: value for each in classes for name, value in vars(each).items() if isinstance(value, Part)}

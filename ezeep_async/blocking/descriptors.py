@@ -232,6 +232,7 @@ class BlockingPaginator(BlockingIterable, Generic[T]):
 
         Raises:
             ValueError: `page_size` is no whole number or too small.
+            TypeError: A record has no `id`, or one that is not a UUID.
         """
         return BlockingPaginator(Paginator.of(records, page_size=page_size), "Paginator.of(...)")
 

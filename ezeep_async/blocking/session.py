@@ -151,13 +151,14 @@ class _View:
     def session(self) -> EzeepSession:
         """Return the view of the session for the event loop of this process."""
         session = self._shared.session()
-        viewed, view = self._made
-        if viewed is not session:
-            # In one step, as other threads use it too.
-            self._made = _, view = self._make(session)
-        return view
+        made = self._made
+        if made[0] is not session:
+            # Read and assigned in one step each, as other threads use it too.
+            made = self._made = self._make(session)
+        return made[1]
 
     def _make(self, session: EzeepSession) -> tuple[EzeepSession, EzeepSession]:
+        """The session, and its view."""
         return session, session.with_options(**self._options)
 
     def __repr__(self) -> str:
