@@ -17,9 +17,9 @@ from ezeep_async.resources.users import PEOPLE
 
 
 def _checked_roles(value: object, what: str) -> list[str]:
+    check_unread(value, what)
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise ValueError(f'{what} is {value!r}: pass a list, such as ["user"]')
-    check_unread(value, what)
     # Checked and sent from one list: an iterator can be read only once.
     return [checked_text(role, "a role", shortest=1) for role in cast("Iterable[object]", value)]
 

@@ -155,9 +155,9 @@ class _Reading:
             async with self._listing.pages() as pages:
                 async for page in pages:
                     accounts.update((account.id, account) for account in page.items)
+            self._drift.detected = self._drift.detected or pages.drift.detected
         except PermissionDenied:
             if accounts:  # the directory can be read, so people would lose accounts that exist
                 raise
             logger.warning("the logged-in user may not list the accounts: people have no names and addresses")
-        self._drift.detected = self._drift.detected or pages.drift.detected
         return accounts

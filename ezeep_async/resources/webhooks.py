@@ -42,9 +42,9 @@ def _checked_url(value: object, what: str) -> str:
 
 
 def _checked_topics(value: object, what: str) -> list[str]:
+    check_unread(value, what)
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise ValueError(f'{what} is {value!r}: pass a list, such as ["printjob_failed"]')
-    check_unread(value, what)
     return [checked_text(topic, "a topic", shortest=1) for topic in cast("Iterable[object]", value)]
 
 

@@ -161,15 +161,15 @@ class Collector:
                 table.setdefault(name, {})
             # A string is one item. Iterating it would read each character as one.
             several = [items] if isinstance(items, str) else cast("object", items)
-            if not isinstance(several, Iterable):
-                group, value = shortened(repr(text)), shortened(repr(several))
-                self.note_problem(None, f"the {kind}s of {group} must be a list, not {value}")
-                continue
             if is_used_up(several):
                 group = shortened(repr(text))
                 self.note_problem(
                     None, f"the {kind}s of {group} are a generator that was read before: pass a list"
                 )
+            if not isinstance(several, Iterable):
+                group, value = shortened(repr(text)), shortened(repr(several))
+                self.note_problem(None, f"the {kind}s of {group} must be a list, not {value}")
+                continue
             for item in cast("Iterable[object]", several):
                 self.add_pair(name, check(item, None), table)
 
