@@ -50,6 +50,7 @@ async def test_all_sessions_share_one_connector(sandbox: Sandbox) -> None:
         sessions = [await use(pool, key) for key in "abc"]
         transports = {session._core._transport for session in sessions}
         assert len(transports) == 1
+        assert len({session._core.storage()._limiter for session in sessions}) == 1
         client = transports.pop()._session
         assert (
             sum(len(kept) for kept in client.connector._conns.values()) <= 2

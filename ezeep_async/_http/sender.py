@@ -77,14 +77,18 @@ class Limiters:
     """The limiters of one session, or of all sessions of a pool."""
 
     hosts: dict[Host, Limiter]
-    storage: Limiter
+    _settings: Settings
 
     @classmethod
     def of(cls, settings: Settings) -> Limiters:
-        def limiter() -> Limiter:
-            return Limiter(settings.concurrency, settings.requests_per_second)
+        return cls(
+            {host: Limiter(settings.concurrency, settings.requests_per_second) for host in Host}, settings
+        )
 
-        return cls({host: limiter() for host in Host}, limiter())
+    @cached_property
+    def storage(self) -> Limiter:
+        """The limiter of all hosts of the storage."""
+        return Limiter(self._settings.concurrency, self._settings.requests_per_second)
 
     @property
     def active(self) -> int:

@@ -200,7 +200,7 @@ def _kill(mortals: subprocess.Popen[str], step: Step, url: str, sandbox: Sandbox
 
 
 async def _next_process(store: SQLTokenStore, sandbox: Sandbox) -> str:
-    """What a session on the same row does after the crash, with the answers that are not final repeated."""
+    """What a session on the same row does after the crash, with errors that are not final repeated."""
     settings = attrs.evolve(QUICK, deadline=20.0, refresh_timeout=10.0)
     async with open_session(sandbox, store, settings=settings) as session:
         for _ in range(3):

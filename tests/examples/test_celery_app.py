@@ -57,9 +57,9 @@ def test_members_are_added_and_refusals_are_retried(sandbox: Sandbox, app: Clien
 
 
 def test_a_task_with_an_error_that_stays_fails(app: Client) -> None:
-    nobody = "11111111-2222-4333-8444-555555555555"
+    unknown = "11111111-2222-4333-8444-555555555555"
     with pytest.raises(AssertionError, match="404"):
-        app.run("printing.add_to_groups", nobody, nobody)
+        app.run("printing.add_to_groups", unknown, unknown)
 
 
 def test_a_document_is_printed_once(sandbox: Sandbox, app: Client, tmp_path: Path) -> None:

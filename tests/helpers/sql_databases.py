@@ -28,7 +28,7 @@ pool = pytest.importorskip("sqlalchemy.pool", reason="the extra sql is not insta
 pytest.importorskip("aiosqlite", reason="aiosqlite, a driver for SQLite, is not installed")
 
 UNPRIVILEGED = 65534
-"""The user `nobody`. PostgreSQL refuses to run as root."""
+"""The user without privileges on most systems. PostgreSQL refuses to run as root."""
 PASSWORD = "correct-horse"
 OPTIONS = {"fsync": "off", "unix_socket_directories": "", "listen_addresses": "127.0.0.1", "shared_buffers": "16MB",
            "log_min_messages": "panic", "lc_messages": "C"}  # shorter than one item a line  # fmt: skip
@@ -222,4 +222,8 @@ class PostgresServer:
         if self.process.poll() is None:
             self.stop(signal.SIGQUIT)
         self._reserved.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for _ in range(100):  # its processes may still write statistics
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not self.folder.exists():
+                return
+            time.sleep(0.05)

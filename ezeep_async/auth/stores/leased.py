@@ -51,7 +51,7 @@ RELEASE_TIMEOUT_S = 5.0
 """Seconds for the release of the lock. It expires by itself."""
 
 Outcome = Literal["done", "lapsed", "superseded"]
-"""What became of a change: it was made, the lock is another owner's, or another generation is stored than was loaded."""
+"""The result of a change: it was made, the lock is another owner's, or another generation is stored than was loaded."""
 
 
 class StoreUnusable(TokenStoreError):

@@ -36,7 +36,7 @@ class SQLTokenStore(LeasedDocumentStore):
     never show them.
 
     Args:
-        engine: The engine to borrow, from `sqlalchemy.ext.asyncio.create_async_engine`. Its driver (`asyncpg` or `psycopg`,
+        engine: The engine to borrow, from `sqlalchemy.ext.asyncio.create_async_engine`. Its driver (`asyncpg`,
             `aiosqlite`) is a dependency of the app.
         key: Name of the token set, such as the id of a user or a tenant; 1 to 255 characters. Each token set needs its own.
         encryption_key: Key made by `cryptography.fernet.Fernet.generate_key()`, or several. The first one encrypts, all of
