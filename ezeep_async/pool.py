@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import aiohttp
 import attrs
 
 from ezeep_async._open_sessions import Blueprint, Lease, OpenSessions, PoolTokenHook
+from ezeep_async._parts import part
 from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async._text.redaction import clears_locals
@@ -52,6 +52,20 @@ class PoolStats:
     """Calls that wait for a slot, of all sessions."""
 
 
+def _oauth_login(kind: Any, pool: Any, _: str) -> object:
+    sessions: OpenSessions = pool._sessions
+    made = sessions.blueprint
+    endpoint = sessions.wire.token_endpoint(made.app, made.settings, made.clock, logger)
+
+    async def prepare() -> None:
+        sessions.check_usable()
+
+    async def log_in(get_tokens: Callable[[], Awaitable[TokenSet]]) -> TokenSet:
+        return await get_tokens()
+
+    return kind(made.app, made.endpoints, endpoint, prepare, log_in)
+
+
 class SessionPool(Asynchronous):
     """The sessions of many users, by key: opened on demand, over shared connections. Belongs to one event loop.
 
@@ -87,6 +101,9 @@ class SessionPool(Asynchronous):
     Note:
         docs/many-logins.md
     """
+
+    oauth: OAuthLogin = part("auth.oauth.OAuthLogin", _oauth_login)
+    """Log people in before their key is known. Pass the token set to `adopt`: it is stored nowhere before."""
 
     def __init__(
         self,
@@ -152,23 +169,6 @@ class SessionPool(Asynchronous):
             RuntimeError: The pool was opened on another event loop.
         """
         return Lease(self._sessions, _checked(key))
-
-    @cached_property
-    def oauth(self) -> OAuthLogin:
-        """Log people in before their key is known. Pass the token set to `adopt`: it is stored nowhere before."""
-        from ezeep_async.auth.oauth import OAuthLogin
-
-        sessions = self._sessions
-        made = sessions.blueprint
-        endpoint = sessions.wire.token_endpoint(made.app, made.settings, made.clock, logger)
-
-        async def prepare() -> None:
-            sessions.check_usable()
-
-        async def log_in(get_tokens: Callable[[], Awaitable[TokenSet]]) -> TokenSet:
-            return await get_tokens()
-
-        return OAuthLogin(made.app, made.endpoints, endpoint, prepare, log_in)
 
     def keep_alive(self, key: str) -> KeepAlive:
         """Refresh the token set of a key in the background, until the pool is closed or the handle is stopped.

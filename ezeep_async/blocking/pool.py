@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from ezeep_async._open_sessions import Lease
+from ezeep_async._parts import part
 from ezeep_async._runtime.syntax import Blocking
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.oauth import OAuthLogin
@@ -104,10 +105,14 @@ class BlockingSessionPool(Blocking):
 
     _called = "pool"
 
+    oauth: BlockingOAuthLogin = part(
+        "blocking.pool.BlockingOAuthLogin", lambda kind, pool, _: kind(pool._shared)
+    )
+    """Log people in before their key is known. Pass the token set to `adopt`: it is stored nowhere before."""
+
     def __init__(self, pool: SessionPool) -> None:
         check_kind(pool, SessionPool, "pool", "run_sync(SessionPool(app, ...)) makes one")
-        self._shared = shared = shared_by(pool)
-        self.oauth = BlockingOAuthLogin(shared)
+        self._shared = shared_by(pool)
 
     def session(self, key: str) -> BlockingLease:
         """Use the session of a key: `with pool.session(key) as session:`.

@@ -12,12 +12,19 @@ import attrs
 
 from ezeep_async._text.cleaning import check_kind, cleaned_path
 from ezeep_async._text.text_files import NotText, without_bom
+from ezeep_async.models.accounts import AccountUser
+from ezeep_async.models.assignments import PrinterAssignment
+from ezeep_async.models.people import Person
+from ezeep_async.models.printers import Printer
+from ezeep_async.models.users import User
 from ezeep_async.provisioning.inputs.csv_tables import read_table
 from ezeep_async.provisioning.inputs.documents import json_nodes, read_document, yaml_nodes
 from ezeep_async.provisioning.inputs.problems import Collector
 
 
 T = TypeVar("T")
+Member = str | UUID | User | AccountUser | Person
+"""How a member of a group is named."""
 Format = Literal["csv", "json", "yaml"]
 """File formats that `DesiredState` reads."""
 
@@ -78,15 +85,15 @@ class DesiredState:
     @classmethod
     def from_mapping(
         cls,
-        groups: Mapping[str, Iterable[str | UUID]],
-        printers: Mapping[str, Iterable[str | UUID]] | None = None,
+        groups: Mapping[str, Iterable[Member]],
+        printers: Mapping[str, Iterable[str | UUID | Printer | PrinterAssignment]] | None = None,
     ) -> Self:
         """Read a mapping from group names to members, and one from group names to printers.
 
         Args:
-            groups: Group names to e-mail addresses and user ids. A group without members must exist, and is emptied in
-                mode "exact". A single text is one member.
-            printers: Group names to names and ids of printers. A group without printers loses its printers in mode
+            groups: Group names to members: e-mail addresses, or users, accounts and people, or their ids. A group without
+                members must exist, and is emptied in mode "exact". A single text is one member.
+            printers: Group names to printers, or their names or ids. A group without printers loses its printers in mode
                 "exact". A single text is one printer.
 
         Raises:
@@ -102,9 +109,7 @@ class DesiredState:
         return cls._from(collector)
 
     @classmethod
-    async def from_rows(
-        cls, rows: AsyncIterable[tuple[str, str | UUID]] | Iterable[tuple[str, str | UUID]]
-    ) -> Self:
+    async def from_rows(cls, rows: AsyncIterable[tuple[str, Member]] | Iterable[tuple[str, Member]]) -> Self:
         """Read pairs of group and member in flat memory: rows are not kept, and each name is stored once.
 
         The event loop runs other tasks in between, even if `rows` never waits.
@@ -128,7 +133,7 @@ class DesiredState:
         return cls._from(collector)
 
     @classmethod
-    def from_pairs(cls, pairs: Iterable[tuple[str, str | UUID]]) -> Self:
+    def from_pairs(cls, pairs: Iterable[tuple[str, Member]]) -> Self:
         """Read pairs of group and member as `from_rows` does, for programs without an event loop.
 
         Blocks until the last pair has been read.

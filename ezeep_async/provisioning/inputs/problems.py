@@ -8,8 +8,15 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async._text.cleaning import is_used_up
 from ezeep_async._text.text_files import NotText, line_of, lines_of
+from ezeep_async._wire.requests import HasId
 from ezeep_async.errors import EzeepError
+from ezeep_async.models.accounts import AccountUser
+from ezeep_async.models.assignments import PrinterAssignment
+from ezeep_async.models.people import Person
+from ezeep_async.models.printers import Printer
+from ezeep_async.models.users import User
 from ezeep_async.provisioning.names import (
     group_name_problem,
     member_problem,
@@ -65,6 +72,14 @@ class InvalidInput(EzeepError, ValueError):
 Table = dict[str, dict[str, None]]
 
 
+def _text_of(given: object, *kinds: type[HasId]) -> object:
+    """The text of an id, or of the id of a record of the kinds. Other values are returned unchanged."""
+    if isinstance(given, str):
+        return given
+    found = given.id if isinstance(given, kinds) else given
+    return str(found) if isinstance(found, UUID) else found
+
+
 @attrs.define
 class Collector:
     """Groups, members, printers and problems that were read so far. Stores each distinct text once, and no rows."""
@@ -93,14 +108,14 @@ class Collector:
         """Return the normalized name; None, and a problem, if it is invalid."""
         return self._check(text, line, "group name", self._names, normalize_group_name, group_name_problem)
 
-    def check_member(self, text: object, line: int | None) -> str | None:
+    def check_member(self, given: object, line: int | None) -> str | None:
         """Return the normalized member; None, and a problem, if it is invalid."""
-        text = str(text) if isinstance(text, UUID) else text
+        text = _text_of(given, User, AccountUser, Person)
         return self._check(text, line, "member", self._members, normalize_email, member_problem)
 
-    def check_printer(self, text: object, line: int | None) -> str | None:
+    def check_printer(self, given: object, line: int | None) -> str | None:
         """Return the normalized printer; None, and a problem, if it is invalid."""
-        text = str(text) if isinstance(text, UUID) else text
+        text = _text_of(given, Printer, PrinterAssignment)
         return self._check(text, line, "printer", self._printer_texts, normalize_printer, printer_problem)
 
     def _check(
@@ -151,7 +166,7 @@ class Collector:
             return
         self.add_pair(self.check_group(group, number), self.check_member(member, number))
 
-    def add_mapping(self, groups: Mapping[str, Iterable[str | UUID]], kind: Kind = "member") -> None:
+    def add_mapping(self, groups: Mapping[str, Iterable[object]], kind: Kind = "member") -> None:
         """Check and add groups, with members or printers, of any types."""
         check, table = self.part(kind)
         for text, items in groups.items():
@@ -160,6 +175,11 @@ class Collector:
                 table.setdefault(name, {})
             # A string is one item. Iterating it would read each character as one.
             several = [items] if isinstance(items, str) else cast("object", items)
+            if is_used_up(several):
+                group = shortened(repr(text))
+                self.note_problem(
+                    None, f"the {kind}s of {group} are a generator that was read before: pass a list"
+                )
             if not isinstance(several, Iterable):
                 group, value = shortened(repr(text)), shortened(repr(several))
                 self.note_problem(None, f"the {kind}s of {group} must be a list, not {value}")

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async._text.cleaning import check_unread
 from ezeep_async._wire.group_names import LookAlikes, invisible_problem, shown
 from ezeep_async._wire.requests import HasId
 from ezeep_async.errors import AmbiguousName, ExternalGroup, MissingPeople, SafetyLimitExceeded
@@ -60,6 +61,7 @@ class Protection:
         """
         if isinstance(given, str | UUID):
             raise ValueError(f"{argument} must be a list of patterns, not {given!r}")
+        check_unread(given, argument)
         patterns = [_pattern(each.id if isinstance(each, kinds) else each, argument) for each in given]
         return cls(argument, tuple(patterns))
 
