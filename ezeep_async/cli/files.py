@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import io
 import json
@@ -26,17 +27,28 @@ BEGIN = 64
 _STEM = "ezeep"  # short: a name of the greatest length plus something would be too long
 
 
-def read_input(path: Path) -> DesiredState | Plan:
-    """Read groups with members and printers, or a saved plan. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`."""
+def read_input(path: Path, encoding: str = "utf-8", ignore_columns: str = "") -> DesiredState | Plan:
+    """Read groups with members and printers, or a saved plan. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`.
+
+    `ignore_columns` has names between commas, quoted as in CSV.
+    """
+    try:
+        ignored = next(csv.reader([ignore_columns], strict=True, skipinitialspace=True), [])
+    except csv.Error:
+        raise ValueError(f"--ignore-columns takes names between commas, not {ignore_columns!r}") from None
     if path == STDIN:
         content = sys.stdin.buffer.read()
-        return _plan_in(content, STDIN_NAME) or DesiredState.from_bytes(content, "csv", source=STDIN_NAME)
+        return _plan_in(content, STDIN_NAME) or DesiredState.from_bytes(
+            content, "csv", source=STDIN_NAME, encoding=encoding, ignore_columns=ignored
+        )
     with path.open("rb") as file:
         begin = file.read(BEGIN)
         # A table with a hundred thousand rows is not read twice.
         content = begin + file.read() if _may_be_json(begin) else begin
     try:
-        return _plan_in(content, str(path)) or DesiredState.from_file(path)
+        return _plan_in(content, str(path)) or DesiredState.from_file(
+            path, encoding=encoding, ignore_columns=ignored
+        )
     except ImportError as error:  # YAML needs another package
         raise ValueError(str(error)) from error
     except ValueError as error:

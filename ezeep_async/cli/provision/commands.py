@@ -71,6 +71,10 @@ class Planning:
 
     printers: Annotated[Path | None, Parameter(allow_leading_hyphen=True, validator=_no_option)] = None
     """A second file, with the columns group and printer (a name or an id): the printers of the groups."""
+    ignore_columns: str | None = None
+    """Columns of a .csv that are not read: their names, with commas between them."""
+    encoding: str | None = None
+    """The encoding of files that are not UTF-8: cp1252 for "CSV" of Excel in Western Europe, utf-16 for its "Unicode text"."""
     mode: Literal["add", "exact"] | None = None
     """add, the default, removes nothing; exact gives the groups of the file exactly the members and printers of the file.
     Groups that are not in the file are not changed in either mode."""
@@ -245,7 +249,10 @@ async def undo_log(
 
 async def _read(file: Path, options: Planning) -> DesiredState | Plan:
     """Read the input. Raises `ValueError` also for options that do not fit it."""
-    given = await in_background(lambda: read_input(file))
+    reading = {
+        name: value for name, value in options.given().items() if name in {"encoding", "ignore_columns"}
+    }
+    given = await in_background(lambda: read_input(file, **reading))
     if isinstance(given, Plan):
         if names := ["--" + name.replace("_", "-") for name in options.given()]:
             raise ValueError(f"{file} is a saved plan: {', '.join(names)} cannot change it. Plan again")
@@ -255,7 +262,7 @@ async def _read(file: Path, options: Planning) -> DesiredState | Plan:
     if options.printers is None:
         return given
     path = options.printers
-    printers = await in_background(lambda: read_input(path))
+    printers = await in_background(lambda: read_input(path, **reading))
     if isinstance(printers, Plan) or printers.groups:
         found = "a saved plan" if isinstance(printers, Plan) else "a file with members"
         raise ValueError(f"--printers takes a file of groups and printers, and {path} is {found}")
@@ -285,7 +292,8 @@ def _check_written(written: Mapping[str, Path | None], file: Path, planning: Pla
 async def _planned(session: EzeepSession, desired: DesiredState, options: Planning) -> Plan:
     names = {"protect_user": "protect_users", "protect_group": "protect_groups"}
     given = options.given()
-    given.pop("printers", None)  # in `desired`
+    for name in ("printers", "encoding", "ignore_columns"):
+        given.pop(name, None)  # in `desired`
     create_groups = not given.pop("no_create_groups", False)
     arguments = {names.get(name, name): value for name, value in given.items()}
     return await session.provisioning.plan(desired, create_groups=create_groups, **arguments)
