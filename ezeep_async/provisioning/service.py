@@ -67,7 +67,7 @@ class Provisioning:
 
         Group names are compared exactly, except for surrounding white space and the composition of accents. A new group
         whose name looks like that of another group (by case, kinds of spaces, or letters of other scripts) is in the
-        plan's `notes`, which are logged too. The session's own user and an only administrator never lose a membership.
+        plan's `notes`, and one that differs from another by a typing error in its `hints`; both are logged too. The session's own user and an only administrator never lose a membership.
 
         Args:
             desired: The groups with their members, their printers, or both.
@@ -116,7 +116,7 @@ class Provisioning:
             self._resources, desired, exact=rules.mode == "exact", invitations=rules.on_missing == "invite"
         )
         plan = compare(desired, now, rules)
-        _log(plan.notes)
+        _log((*plan.notes, *plan.hints))
         return plan
 
     async def apply(
