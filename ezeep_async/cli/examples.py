@@ -147,6 +147,11 @@ With --sandbox each command runs in a sandbox of its own.""",
     ezeep provision undo audit.jsonl --dry-run
     ezeep provision undo audit.jsonl
 """,
+    "provision log": """
+    ezeep provision log
+    ezeep provision log audit.jsonl
+    ezeep provision log --last 5 --json
+""",
     "printers": """
     ezeep printers list
     ezeep printers show "Front desk laser"

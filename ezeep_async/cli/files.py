@@ -77,9 +77,14 @@ def _plan_in(content: bytes, name: str) -> Plan | None:
         raise ValueError(f"{name}: {error}") from error
 
 
+def audit_folder() -> Path:
+    """Return the folder of the audit logs, in the user's state folder. It may not exist."""
+    return folder_for("state") / "audit"
+
+
 def default_audit_log() -> Path:
-    """Return a new path in the user's state folder, with the time in its name. Creates the folder. Raises `OSError`."""
-    folder = folder_for("state") / "audit"
+    """Return a new path in `audit_folder`, with the time in its name. Creates the folder. Raises `OSError`."""
+    folder = audit_folder()
     make_folder(folder)
     # Two runs may start in the same second.
     return folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}-{os.getpid()}.jsonl"

@@ -188,12 +188,12 @@ class Provisioning:
         if plan.is_empty:
             if log is None:
                 return Report()
-            await log.begin(())
+            await log.begin((), plan)
             return Report(run_id=log.run_id)
         known = await preflight(self._resources, plan, trust=verify == "trust-plan")
         _log(known.warnings)
         if log is not None:
-            await log.begin(known.namesakes)
+            await log.begin(known.namesakes, plan, known.organization_id)
         writer = Writer(self._resources, known, log)
         run = Run(writer, plan, concurrency, on_event, unverified=NOT_COMPARED if verify_after else "")
         return await run.to_report()

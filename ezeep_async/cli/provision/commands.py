@@ -1,4 +1,4 @@
-"""`ezeep provision`: plan, apply, undo."""
+"""`ezeep provision`: plan, apply, undo. `log` is in a module of its own."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ezeep_async.cli.files import (
     write_report,
 )
 from ezeep_async.cli.options import options
+from ezeep_async.cli.provision.log import show_log
 from ezeep_async.cli.provision.screen import (
     LINES_SHOWN,
     failure_message,
@@ -53,6 +54,7 @@ provision_app = App(
     name="provision",
     help="Bring the organization into line with a file of groups, members and printers.",
 )
+provision_app.command(show_log, name="log")
 
 
 def _no_option(_: object, value: Path | None) -> None:
