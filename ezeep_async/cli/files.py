@@ -33,7 +33,7 @@ def read_input(path: Path, encoding: str = "utf-8", ignore_columns: str = "") ->
     `ignore_columns` has names between commas, quoted as in CSV.
     """
     try:
-        ignored = next(csv.reader([ignore_columns], strict=True, skipinitialspace=True), [])
+        ignored = next(csv.reader([ignore_columns], strict=True, skipinitialspace=True), list[str]())
     except csv.Error:
         raise ValueError(f"--ignore-columns takes names between commas, not {ignore_columns!r}") from None
     if path == STDIN:

@@ -91,7 +91,7 @@ async def _show(log: Path, run_id: str | None, *, as_json: bool) -> None:
     """Raises `AuditLogError` and `OSError`."""
     from ezeep_async.provisioning.runs.history import read_history
 
-    history = await asyncio.to_thread(lambda: read_history([log, *_later(log)]))
+    history = await asyncio.to_thread(lambda: read_history([log, *_later(log)], keep=log))
     if problem := history.problems.get(log):
         raise AuditLogError(f"{log}: {problem}")
     runs = [run for run in history.runs if run.path == log and run_id in {None, run.run_id}]
@@ -166,7 +166,10 @@ def _change_row(record: AuditRecord) -> Sequence[object]:
 
 
 def _local(moment: datetime) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+    try:
+        return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError):  # a damaged log
+        return moment.isoformat()
 
 
 def _plain(run: LoggedChanges) -> dict[str, object]:

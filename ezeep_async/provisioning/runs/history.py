@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
@@ -32,46 +33,74 @@ class LoggedChanges:
     started: datetime
     ended: datetime
     """Time of the last line."""
-    mode: str = ""
-    """Empty in logs of earlier releases."""
-    organization_id: UUID | None = None
-    planned: int | None = None
-    """Number of changes of the plan. None in logs of earlier releases."""
-    undoes: str = ""
+    first: AuditRecord | None = attrs.field(default=None, repr=False)
+    """The first line. Logs of earlier releases have no mode and no number of changes in it."""
     undone: Undone = ""
     """Whether another run has undone this one: of those that were read."""
     changes: dict[_Key, AuditRecord] = attrs.field(factory=dict[_Key, AuditRecord], repr=False)
-    """The last line of each change."""
+    """The last line of each change. Empty after `forget`."""
+    outcomes: Counter[str] = attrs.field(factory=Counter[str])
+    """Numbers of changes by their last outcome. Filled by `count`."""
 
     def add(self, record: AuditRecord) -> None:
         """Take another line of the run."""
-        self.ended = record.time
+        self.ended = _aware(record.time)
         if record.operation == RUN:
-            self.mode, self.planned, self.undoes = record.mode, record.changes, record.undoes
-            self.organization_id = record.organization_id
+            self.first = record
         else:
             subject = record.user_id or record.printer_id or record.name
             self.changes[record.operation, subject, record.organization_id] = record
 
+    def count(self) -> None:
+        """Fill `outcomes`, after the last line."""
+        self.outcomes = Counter(record.outcome for record in self.changes.values())
+
+    def forget(self) -> None:
+        """Free the memory of the lines."""
+        self.changes = {}
+
+    @property
+    def mode(self) -> str:
+        """Mode of the plan; empty if it is not known."""
+        return self.first.mode if self.first else ""
+
+    @property
+    def organization_id(self) -> UUID | None:
+        """The organization; None if it is not known, or if there are several."""
+        return self.first.organization_id if self.first else None
+
+    @property
+    def planned(self) -> int | None:
+        """Number of changes of the plan; None if it is not known."""
+        return self.first.changes if self.first else None
+
+    @property
+    def undoes(self) -> str:
+        """Id of the run that this one reverted; empty for none."""
+        return self.first.undoes if self.first else ""
+
     @property
     def changed(self) -> int:
         """Number of changes that were made."""
-        return sum(each.outcome in MADE for each in self.changes.values())
+        return sum(self.outcomes[outcome] for outcome in MADE)
 
     @property
     def failed(self) -> int:
         """Number of changes that failed, or of which it is not known whether they were made."""
-        return sum(each.outcome in {"failed", "unknown", STARTED} for each in self.changes.values())
+        return sum(self.outcomes[outcome] for outcome in ("failed", "unknown", STARTED))
 
     @property
     def end(self) -> End:
         """Whether the run came to its end. A run that is under way is "interrupted" too."""
-        ended = sum(each.outcome != STARTED for each in self.changes.values())
-        if ended < len(self.changes):
+        if self.outcomes[STARTED]:
             return "interrupted"
         if self.planned is None:
             return "unknown"
-        return "finished" if ended >= self.planned else "interrupted"
+        return "finished" if self.outcomes.total() >= self.planned else "interrupted"
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @attrs.define
@@ -84,13 +113,16 @@ class History:
     """Files that cannot be read, or only in part, with the reason."""
 
 
-def read_history(paths: Iterable[Path]) -> History:
-    """Read audit logs. Files that are none, or are damaged, are in `problems`."""
+def read_history(paths: Iterable[Path], keep: Path | None = None) -> History:
+    """Read audit logs. Files that are none, or are damaged, are in `problems`.
+
+    Only the runs of the file `keep` have their `changes`: those of many large logs would take much memory.
+    """
     history = History()
     for path in paths:
         try:
             if is_audit_log(path):
-                runs = _read(path, history)
+                runs = _read(path, history, keep=path == keep)
                 problem = "" if runs else "it has no complete line of a run"
             else:
                 problem = "it is not an audit log"
@@ -98,19 +130,26 @@ def read_history(paths: Iterable[Path]) -> History:
             problem = getattr(error, "strerror", None) or str(error).removeprefix(f"{path}, ")
         if problem:
             history.problems[path] = problem
-    history.runs.sort(key=lambda run: run.started.timestamp(), reverse=True)
+    history.runs.sort(key=lambda run: run.started, reverse=True)
     _mark_undone(history.runs)
     return history
 
 
-def _read(path: Path, history: History) -> int:
+def _read(path: Path, history: History, *, keep: bool) -> int:
     runs: dict[str, LoggedChanges] = {}
-    for record in read_audit_log(path):
-        run = runs.get(record.run_id)
-        if run is None:
-            run = runs[record.run_id] = LoggedChanges(record.run_id, path, record.time, record.time)
-            history.runs.append(run)  # now: the next line may be damaged
-        run.add(record)
+    try:
+        for record in read_audit_log(path):
+            run = runs.get(record.run_id)
+            if run is None:
+                moment = _aware(record.time)
+                run = runs[record.run_id] = LoggedChanges(record.run_id, path, moment, moment)
+            run.add(record)
+    finally:  # also those before a damaged line
+        for run in runs.values():
+            run.count()
+            if not keep:
+                run.forget()
+        history.runs += runs.values()
     return len(runs)
 
 

@@ -79,6 +79,15 @@ async def test_only_the_newest_files(folder: Path) -> None:
     assert "\tinterrupted\t" in ran.out
 
 
+async def test_times_that_no_calendar_has(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").write_text(
+        '{"run_id":"1","time":"9999-12-31T23:59:59Z","operation":"run","outcome":"started"}\n'
+    )
+    ran = await ezeep("provision", "log", env={"TZ": "UTC-14"})
+    assert (ran.code, ran.out[:4]) == (0, "9999")
+
+
 async def test_what_is_refused(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "other.txt").write_text("x\n")
     (tmp_path / "a.jsonl").write_text(

@@ -99,6 +99,15 @@ async def test_a_workbook_gets_a_sentence(tmp_path: Path) -> None:
         assert "CSV UTF-8" in ran.err
 
 
+async def test_a_saved_plan_takes_no_option_of_reading(few: Path, tmp_path: Path) -> None:
+    plan = str(tmp_path / "plan.json")
+    assert (await ezeep("provision", "plan", str(few), "--sandbox", "--out", plan)).code == 2
+    ran = await ezeep("provision", "plan", plan, "--sandbox", "--encoding", "cp1252", "--ignore-columns", "x")
+    assert ran.refused().endswith(
+        "is a saved plan: --ignore-columns, --encoding cannot change it. Plan again"
+    )
+
+
 @pytest.mark.parametrize(
     ("option", "says"),
     [

@@ -23,7 +23,10 @@ def history(folder: Path) -> History:
 
 
 def only(folder: Path) -> LoggedChanges:
-    (run,) = history(folder).runs
+    (path,) = folder.iterdir()
+    (run,) = read_history([path], keep=path).runs
+    (other,) = history(folder).runs
+    assert (other.outcomes, other.changes) == (run.outcomes, {})
     return run
 
 
@@ -156,6 +159,18 @@ async def test_other_files_and_damaged_ones_are_named(
     assert problems["empty.jsonl"] == problems["torn.jsonl"] == "it has no complete line of a run"
     assert problems["gone.jsonl"] == "No such file or directory"
     assert problems["damaged.jsonl"].startswith("line 2: this line is damaged")
+
+
+def test_times_that_are_damaged_are_no_error(tmp_path: Path) -> None:
+    line = '{{"run_id":"{0}","time":"{0}","operation":"run","outcome":"started"}}\n'
+    times = [
+        "0001-01-01T00:00:00",
+        "9999-12-31T23:59:59Z",
+        "2026-01-02T03:04:05+02:00",
+        "0001-01-01T00:00:00+14:00",
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(line.format(time) for time in times))
+    assert [run.run_id for run in history(tmp_path).runs] == [times[1], times[2], times[0], times[3]]
 
 
 def test_records_of_lines_without_the_new_fields(tmp_path: Path) -> None:
