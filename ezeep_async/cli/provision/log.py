@@ -18,8 +18,7 @@ from ezeep_async.provisioning.wording import counted
 
 
 if TYPE_CHECKING:
-    from ezeep_async.provisioning import AuditRecord
-    from ezeep_async.provisioning.runs.history import LoggedChanges
+    from ezeep_async.provisioning import AuditedRun, AuditRecord
 
 LATER_LOGS = 100
 """Newer logs in which the undo of a run is searched."""
@@ -60,10 +59,10 @@ async def show_log(
 
 
 async def _list(folder: Path, last: int, *, as_json: bool) -> None:
-    from ezeep_async.provisioning.runs.history import read_history
+    from ezeep_async.provisioning import read_audit_history
 
     paths = await asyncio.to_thread(_newest, folder)
-    history = await asyncio.to_thread(read_history, paths[:last])
+    history = await asyncio.to_thread(read_audit_history, paths[:last])
     if as_json:
         records = [_plain(run) | {"problem": history.problems.get(run.path)} for run in history.runs]
         named = {run.path for run in history.runs}
@@ -89,9 +88,9 @@ async def _list(folder: Path, last: int, *, as_json: bool) -> None:
 
 async def _show(log: Path, run_id: str | None, *, as_json: bool) -> None:
     """Raises `AuditLogError` and `OSError`."""
-    from ezeep_async.provisioning.runs.history import read_history
+    from ezeep_async.provisioning import read_audit_history
 
-    history = await asyncio.to_thread(lambda: read_history([log, *_later(log)], keep=log))
+    history = await asyncio.to_thread(lambda: read_audit_history([log, *_later(log)], keep=log))
     if problem := history.problems.get(log):
         raise AuditLogError(f"{log}: {problem}")
     runs = [run for run in history.runs if run.path == log and run_id in {None, run.run_id}]
@@ -139,7 +138,7 @@ def _later(log: Path) -> list[Path]:
     return [path for path in islice(later, LATER_LOGS) if not path.samefile(log)]
 
 
-def _row(run: LoggedChanges) -> Sequence[object]:
+def _row(run: AuditedRun) -> Sequence[object]:
     return (
         _local(run.started),
         run.mode,
@@ -172,7 +171,7 @@ def _local(moment: datetime) -> str:
         return moment.isoformat()
 
 
-def _plain(run: LoggedChanges) -> dict[str, object]:
+def _plain(run: AuditedRun) -> dict[str, object]:
     return {
         "run_id": run.run_id,
         "started": run.started,

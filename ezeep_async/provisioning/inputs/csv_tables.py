@@ -149,8 +149,11 @@ def _ignore_advice(names: Iterable[str]) -> str:
 def _read_rows(lines: Sequence[bytes], first: int, header: _Header, collector: Collector) -> None:
     # Line by line, because names and addresses have no line breaks: an open quote, as in a truncated file, affects its
     # own line only.
-    for number in range(1, len(lines) + 1):
-        if number < first or (text := _decode_lines(lines, number, 1, collector)) is None:
+    for number, line in enumerate(lines, 1):
+        if number < first:
+            continue
+        if (text := collector.decode_line(number, line)) is None:
+            collector.advice[NAME_ENCODING] = None
             continue
         count = 1
         try:
@@ -190,7 +193,7 @@ def _read_row(cells: list[str], header: _Header, number: int, collector: Collect
     unquoted = header.named == GROUPS and header.delimiter == GROUP_SEPARATOR and len(cells) > width
     while len(cells) > width and not unquoted and not cells[-1].strip():
         cells.pop()
-    if {header.named, header.item}.isdisjoint(header.columns[len(cells) :]):
+    if len(cells) < width and {header.named, header.item}.isdisjoint(header.columns[len(cells) :]):
         cells += [""] * (width - len(cells))
     if len(cells) != width:
         found = "1 column" if len(cells) == 1 else f"{len(cells)} columns"

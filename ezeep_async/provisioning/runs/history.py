@@ -1,4 +1,4 @@
-"""`read_history`: the runs of several audit logs, and which of them were undone. Blocks while it reads."""
+"""`read_audit_history`: the runs of several audit logs, and which of them were undone. Blocks while it reads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Key = tuple[str, UUID | str | None, UUID | None]
 
 
 @attrs.define
-class LoggedChanges:
+class AuditedRun:
     """A run, by its lines in an audit log."""
 
     run_id: str
@@ -104,21 +104,26 @@ def _aware(moment: datetime) -> datetime:
 
 
 @attrs.define
-class History:
+class AuditHistory:
     """What was read from the audit logs."""
 
-    runs: list[LoggedChanges] = attrs.field(factory=list[LoggedChanges])
+    runs: list[AuditedRun] = attrs.field(factory=list[AuditedRun])
     """The newest first."""
     problems: dict[Path, str] = attrs.field(factory=dict[Path, str])
     """Files that cannot be read, or only in part, with the reason."""
 
 
-def read_history(paths: Iterable[Path], keep: Path | None = None) -> History:
-    """Read audit logs. Files that are none, or are damaged, are in `problems`.
+def read_audit_history(paths: Iterable[Path], keep: Path | None = None) -> AuditHistory:
+    """Read audit logs: their runs, and which of them were undone by others. Blocks while it reads.
 
-    Only the runs of the file `keep` have their `changes`: those of many large logs would take much memory.
+    Args:
+        paths: The files that `apply` wrote. A file that is no audit log, or is damaged, raises nothing.
+        keep: The file whose runs have their `changes`. Those of many large logs would take much memory.
+
+    Returns:
+        The runs, the newest first, and the files that cannot be read or are damaged.
     """
-    history = History()
+    history = AuditHistory()
     for path in paths:
         try:
             if is_audit_log(path):
@@ -135,14 +140,14 @@ def read_history(paths: Iterable[Path], keep: Path | None = None) -> History:
     return history
 
 
-def _read(path: Path, history: History, *, keep: bool) -> int:
-    runs: dict[str, LoggedChanges] = {}
+def _read(path: Path, history: AuditHistory, *, keep: bool) -> int:
+    runs: dict[str, AuditedRun] = {}
     try:
         for record in read_audit_log(path):
             run = runs.get(record.run_id)
             if run is None:
                 moment = _aware(record.time)
-                run = runs[record.run_id] = LoggedChanges(record.run_id, path, moment, moment)
+                run = runs[record.run_id] = AuditedRun(record.run_id, path, moment, moment)
             run.add(record)
     finally:  # also those before a damaged line
         for run in runs.values():
@@ -153,7 +158,7 @@ def _read(path: Path, history: History, *, keep: bool) -> int:
     return len(runs)
 
 
-def _mark_undone(runs: Iterable[LoggedChanges]) -> None:
+def _mark_undone(runs: Iterable[AuditedRun]) -> None:
     """Mark runs, the newest first. A run that undid another one, and was undone itself, does not count."""
     undone: dict[str, Undone] = {}
     for run in runs:

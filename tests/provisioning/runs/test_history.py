@@ -11,20 +11,20 @@ from helpers.provisioned import PATCH_USER, emails, new_team
 
 from ezeep_async import EzeepSession
 from ezeep_async.provisioning import AuditRecord, DesiredState, Plan, read_audit_log
-from ezeep_async.provisioning.runs.history import History, LoggedChanges, read_history
+from ezeep_async.provisioning.runs.history import AuditedRun, AuditHistory, read_audit_history
 from ezeep_async.sandbox import Sandbox
 
 
 pytestmark = pytest.mark.may_block  # the tests read the logs themselves
 
 
-def history(folder: Path) -> History:
-    return read_history(sorted(folder.iterdir()))
+def history(folder: Path) -> AuditHistory:
+    return read_audit_history(sorted(folder.iterdir()))
 
 
-def only(folder: Path) -> LoggedChanges:
+def only(folder: Path) -> AuditedRun:
     (path,) = folder.iterdir()
-    (run,) = read_history([path], keep=path).runs
+    (run,) = read_audit_history([path], keep=path).runs
     (other,) = history(folder).runs
     assert (other.outcomes, other.changes) == (run.outcomes, {})
     return run
@@ -151,7 +151,7 @@ async def test_other_files_and_damaged_ones_are_named(
         (tmp_path / name).write_text(content)
     (tmp_path / "binary").write_bytes(bytes(range(256)) * 100)
     (tmp_path / "gone.jsonl").symlink_to(tmp_path / "nothing")
-    found = read_history([*sorted(tmp_path.iterdir()), tmp_path])
+    found = read_audit_history([*sorted(tmp_path.iterdir()), tmp_path])
     assert {run.path.name for run in found.runs} == {"good.jsonl", "damaged.jsonl"}
     problems = {path.name: problem for path, problem in found.problems.items()}
     assert problems.keys() == {*contents, "binary", "gone.jsonl", tmp_path.name}
