@@ -286,8 +286,9 @@ class DesiredState:
         check_kind(content, bytes, "content", "text.encode()")
         if form not in FORMATS.values():
             raise ValueError(f"form must be one of csv, json, yaml, not {form!r}")
-        if isinstance(ignore_columns, str):
-            raise ValueError(f"ignore_columns must be a list of names, not {ignore_columns!r}")
+        ignored = ignore_columns if isinstance(ignore_columns, str) else tuple(ignore_columns)
+        if isinstance(ignored, str) or not all(isinstance(name, str) for name in ignored):
+            raise ValueError(f"ignore_columns must be a list of names, not {ignored!r}")
         encoding = checked_encoding(encoding)
         collector = Collector(source)
         if is_workbook(content):
@@ -297,7 +298,7 @@ class DesiredState:
         try:
             body = as_utf8(content, encoding, collector)
             if form == "csv":
-                read_table(body, collector, ignore_columns)
+                read_table(body, collector, ignored)
             else:
                 read = json_nodes if form == "json" else yaml_nodes
                 read_document(read(collector.decode(body)), collector)

@@ -115,6 +115,8 @@ def test_a_repeated_header_with_other_columns_is_skipped() -> None:
 def test_a_single_text_is_no_list_of_columns() -> None:
     with pytest.raises(ValueError, match="ignore_columns must be a list of names, not 'note'"):
         DesiredState.from_bytes(b"", "csv", source="x", ignore_columns="note")
+    with pytest.raises(ValueError, match=r"ignore_columns must be a list of names, not \(3,\)"):
+        DesiredState.from_bytes(b"", "csv", source="x", ignore_columns=[3])
 
 
 def test_problems_have_their_columns() -> None:
@@ -122,6 +124,17 @@ def test_problems_have_their_columns() -> None:
     assert [(problem.line, problem.column) for problem in error.problems] == [(2, 3), (2, 2), (3, None)]
     error = refusal("member,groups\nnomail,Sales;;A\n")
     assert [(problem.line, problem.column) for problem in error.problems] == [(2, 1), (2, 2)]
+
+
+@given(st.text(st.sampled_from('a;,\t\n"\r\ufeff| @'), max_size=40), st.booleans())
+def test_any_rows_are_read_or_refused(rows: str, named: bool) -> None:
+    header = 'member;"no\nte";groups\n' if named else "sep=;\nnote;group;member\n"
+    try:
+        state = parse(header + rows, "no te", "note")
+    except InvalidInput as error:
+        assert error.count == len(error.problems) > 0
+    else:
+        assert state.rows == state.duplicates + sum(map(len, state.groups.values()))
 
 
 # --- encodings -----------------------------------------------------------------------------------------------------
