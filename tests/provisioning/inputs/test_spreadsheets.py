@@ -116,7 +116,7 @@ def test_a_single_text_is_no_list_of_columns() -> None:
     with pytest.raises(ValueError, match="ignore_columns must be a list of names, not 'note'"):
         DesiredState.from_bytes(b"", "csv", source="x", ignore_columns="note")
     with pytest.raises(ValueError, match=r"ignore_columns must be a list of names, not \(3,\)"):
-        DesiredState.from_bytes(b"", "csv", source="x", ignore_columns=[3])
+        DesiredState.from_bytes(b"", "csv", source="x", ignore_columns=[3])  # type: ignore[list-item]  # wrong on purpose
 
 
 def test_problems_have_their_columns() -> None:
