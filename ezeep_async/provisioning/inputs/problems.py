@@ -45,6 +45,8 @@ class Problem:
     line: int | None
     """Line of the file, or number of the row, from 1. None for a mapping or for the whole file."""
     message: str
+    column: int | None = None
+    """Column of a CSV file, from 1. None for a whole row, and for other inputs."""
 
     def __str__(self) -> str:
         where = self.source if self.line is None else f"{self.source}, line {self.line}"
@@ -55,18 +57,23 @@ class InvalidInput(EzeepError, ValueError):
     """The input is invalid. Nothing was written to the server.
 
     `problems` lists the problems in the order of the input, at most 10,000. `count` is the number of all problems.
+    `advice` has sentences on what to do about several of them, such as how to save a file as UTF-8.
     """
 
-    def __init__(self, problems: Sequence[Problem], count: int | None = None) -> None:
+    def __init__(
+        self, problems: Sequence[Problem], count: int | None = None, advice: Iterable[str] = ()
+    ) -> None:
         self.problems = list(problems)
         self.count = len(self.problems) if count is None else count
+        self.advice = tuple(advice)
         super().__init__(problems)
 
     def __str__(self) -> str:
         shown = self.problems[:PROBLEMS_SHOWN]
         message = "; ".join(str(problem) for problem in shown)
         more = self.count - len(shown)
-        return f"{message}; and {more} more" if more > 0 else message
+        message += f"; and {more} more" if more > 0 else ""
+        return ". ".join([message, *self.advice])
 
 
 Table = dict[str, dict[str, None]]
@@ -93,6 +100,10 @@ class Collector:
     problem_count: int = 0
     rows: int = 0
     duplicates: int = 0
+    column: int | None = None
+    """Column that is being checked, for `Problem.column`."""
+    advice: dict[str, None] = attrs.field(factory=dict[str, None])
+    """Sentences for `InvalidInput.advice`."""
     _names: dict[str, str] = attrs.field(factory=dict[str, str])
     """Valid group names, to share one object for each."""
     _members: dict[str, str] = attrs.field(factory=dict[str, str])
@@ -102,7 +113,7 @@ class Collector:
         """Add a problem. `line` is None for the whole input."""
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_KEPT:
-            self.problems.append(Problem(self.source, line, message))
+            self.problems.append(Problem(self.source, line, message, self.column))
 
     def check_group(self, text: object, line: int | None) -> str | None:
         """Return the normalized name; None, and a problem, if it is invalid."""
@@ -210,6 +221,6 @@ class Collector:
         Moves them out, so that they are not in memory twice.
         """
         if self.problem_count:
-            raise InvalidInput(self.problems, self.problem_count)
+            raise InvalidInput(self.problems, self.problem_count, self.advice)
         _, table = self.part(kind)
         return {name: tuple(table.pop(name)) for name in list(table)}
