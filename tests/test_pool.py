@@ -641,6 +641,17 @@ async def test_a_session_of_a_pool_is_closed_by_the_pool_alone(sandbox: Sandbox)
             assert "open" in repr(session)
 
 
+async def test_a_session_after_its_block(sandbox: Sandbox) -> None:
+    """The error says that the pool has closed it, whatever it did that for."""
+    async with pool_in(sandbox, logged_in(sandbox, "a", "b"), max_open=1) as pool:
+        session = await use(pool, "a")
+        await session.accounts.me()
+        await use(pool, "b")
+        await until(lambda: pool.stats.open == 1)
+        with pytest.raises(SessionClosed, match=r"the SessionPool has closed .* block of pool.session"):
+            await session.accounts.me()
+
+
 async def test_a_block_is_entered_once(sandbox: Sandbox) -> None:
     async with pool_in(sandbox, logged_in(sandbox, "a")) as pool:
         block = pool.session("a")

@@ -54,6 +54,7 @@ class BlockingLease(Blocking):
 
     def __enter__(self) -> BlockingSession:
         owner = self._portal
+        self._lease.check_new()
         try:
             session = owner.run("async with pool.session(key) as session", self._lease.__aenter__)
         except BaseException:

@@ -113,6 +113,18 @@ def test_closing_a_session_of_the_pool_does_nothing(server: Sandbox, tmp_path: P
         session.accounts.me()
 
 
+def test_a_block_that_is_entered_twice_stays_in_use(server: Sandbox, tmp_path: Path) -> None:
+    """The error ends no use of the first block, whose session the pool could close then."""
+    with run_sync(pool_on(server, tmp_path)) as pool:
+        block = pool.session("a")
+        with block:
+            with pytest.raises(RuntimeError, match="entered already"):
+                block.__enter__()
+            with pool.session("b"):  # the event loop has done what was posted to it
+                assert pool.stats.in_use == 2
+        assert settled(pool).stats.in_use == 0
+
+
 def test_errors_of_the_block(server: Sandbox, tmp_path: Path) -> None:
     """An error ends the use. On an event loop the call is refused."""
     with run_sync(pool_on(server, tmp_path)) as pool:
