@@ -204,6 +204,7 @@ class OpenSessions:
         self._make_room()
 
     def take(self, key: str) -> Entry:
+        """Return the session of the key, in use, also while the key is being dropped. `release` must follow."""
         self.check_usable()
         entry = self.entries.get(key)
         if entry is None:

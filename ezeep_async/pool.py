@@ -66,8 +66,9 @@ class SessionPool(Asynchronous):
     Args:
         app: Client id, client secret and redirect URI of the OAuth2 application.
         store: Called as `store(key)` when a session is opened, and again after that session was closed. It returns the token
-            store of that key at once, without I/O. An exception is raised to the caller of `session(key)`. It must refuse
-            keys that are not valid, if users can choose them.
+            store of that key at once, without I/O. An exception is raised to the caller of `session(key)`. Two keys must not
+            get the same store: one user would have the login of the other. It must refuse keys that are not valid, if users
+            can choose them.
         max_open: Sessions to keep open; at least 1. If there are more, those that were used least recently are closed in the
             background. Sessions that are in use, that are kept alive, or that refresh their token set are never closed for
             this; so there can be more than `max_open`, and no caller ever waits for another one to end.
@@ -252,7 +253,8 @@ class SessionPool(Asynchronous):
         return PoolStats(
             open=len(sessions.entries),
             in_use=len(sessions.entries) - len(sessions.idle),
-            kept_alive=sum(entry.core.is_kept_alive for entry in sessions.entries.values()),
+            # A copy, made at once: threads of blocking code read this while the event loop opens sessions.
+            kept_alive=sum(entry.core.is_kept_alive for entry in list(sessions.entries.values())),
             opened=sessions.opened,
             closed=sessions.closed,
             hits=sessions.hits,
