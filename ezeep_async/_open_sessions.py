@@ -97,7 +97,7 @@ class Blueprint:
         return Core(self.app, store, None, self.endpoints, self.settings, wire, hook, self.clock)
 
 
-class Lease(Asynchronous):
+class SessionBlock(Asynchronous):
     """The block of `SessionPool.session(key)`. A session in use is not closed to make room."""
 
     # Not an `AbstractAsyncContextManager`: type checkers assume of that one that it may swallow exceptions.

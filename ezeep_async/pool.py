@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 import aiohttp
 import attrs
 
-from ezeep_async._open_sessions import Blueprint, Lease, OpenSessions, PoolTokenHook
+from ezeep_async._open_sessions import Blueprint, OpenSessions, PoolTokenHook, SessionBlock
 from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async._text.redaction import clears_locals
@@ -130,7 +130,7 @@ class SessionPool(Asynchronous):
 
     # --- use -------------------------------------------------------------------------------------------------------
 
-    def session(self, key: str) -> Lease:
+    def session(self, key: str) -> SessionBlock:
         """Use the session of a key: `async with pool.session(key) as session:`.
 
         The session is opened if it is not open. All blocks with one key share one session. Use it only in the block: after
@@ -152,7 +152,7 @@ class SessionPool(Asynchronous):
             TokenStoreError: The token store belongs to another client id.
             RuntimeError: The pool was opened on another event loop.
         """
-        return Lease(self._sessions, _checked(key))
+        return SessionBlock(self._sessions, _checked(key))
 
     @cached_property
     def oauth(self) -> OAuthLogin:
