@@ -202,7 +202,11 @@ class LeasedLocks(ABC):
             try:
                 results = await self._send(batch)
             except BaseException as error:
-                _fail(batch, error)
+                # Those that waited for this batch would wait as long again, and after that those behind them. A release is
+                # tried, because a lock that is not released stops others until its lease ends.
+                tried_again = [each for each in self._requests if each[0] == "release"]
+                _fail([*batch, *(each for each in self._requests if each[0] != "release")], error)
+                self._requests = tried_again
                 if isinstance(error, Exception):
                     continue
                 _fail(self._requests, error)
