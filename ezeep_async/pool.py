@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import aiohttp
 import attrs
 
-from ezeep_async._open_sessions import Blueprint, Lease, OpenSessions, PoolTokenHook
+from ezeep_async._open_sessions import Blueprint, OpenSessions, PoolTokenHook, SessionBlock
 from ezeep_async._parts import part
 from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._text.cleaning import check_kind
@@ -80,8 +80,9 @@ class SessionPool(Asynchronous):
     Args:
         app: Client id, client secret and redirect URI of the OAuth2 application.
         store: Called as `store(key)` when a session is opened, and again after that session was closed. It returns the token
-            store of that key at once, without I/O. An exception is raised to the caller of `session(key)`. It must refuse
-            keys that are not valid, if users can choose them.
+            store of that key at once, without I/O. An exception is raised to the caller of `session(key)`. Two keys must not
+            get the same store: one user would have the login of the other. It must refuse keys that are not valid, if users
+            can choose them.
         max_open: Sessions to keep open; at least 1. If there are more, those that were used least recently are closed in the
             background. Sessions that are in use, that are kept alive, or that refresh their token set are never closed for
             this; so there can be more than `max_open`, and no caller ever waits for another one to end.
@@ -146,7 +147,7 @@ class SessionPool(Asynchronous):
 
     # --- use -------------------------------------------------------------------------------------------------------
 
-    def session(self, key: str) -> Lease:
+    def session(self, key: str) -> SessionBlock:
         """Use the session of a key: `async with pool.session(key) as session:`.
 
         The session is opened if it is not open. All blocks with one key share one session. Use it only in the block: after
@@ -168,7 +169,7 @@ class SessionPool(Asynchronous):
             TokenStoreError: The token store belongs to another client id.
             RuntimeError: The pool was opened on another event loop.
         """
-        return Lease(self._sessions, _checked(key))
+        return SessionBlock(self._sessions, _checked(key))
 
     def keep_alive(self, key: str) -> KeepAlive:
         """Refresh the token set of a key in the background, until the pool is closed or the handle is stopped.
@@ -252,7 +253,8 @@ class SessionPool(Asynchronous):
         return PoolStats(
             open=len(sessions.entries),
             in_use=len(sessions.entries) - len(sessions.idle),
-            kept_alive=sum(entry.core.is_kept_alive for entry in sessions.entries.values()),
+            # A copy, made at once: threads of blocking code read this while the event loop opens sessions.
+            kept_alive=sum(entry.core.is_kept_alive for entry in list(sessions.entries.values())),
             opened=sessions.opened,
             closed=sessions.closed,
             hits=sessions.hits,

@@ -248,8 +248,8 @@ class Settings:
     shared_locks: bool = attrs.field(default=True, validator=_flag)
     """Lock changes of the groups of a user or a printer, and `groups.ensure`, across processes. Default: True.
 
-    The lock is shared by the processes that use the same token store, if the store supports locks. With False, only
-    the sessions of one process wait for each other."""
+    The lock is shared by the processes whose token stores are in one database, on one Redis server or in one folder
+    (docs/processes.md). With False, only the sessions of one process wait for each other."""
     shared_pace: CoolDownChannel | None = attrs.field(
         default=None, validator=attrs.validators.optional(_channel)
     )
