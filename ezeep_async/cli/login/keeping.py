@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter, validators
 
 from ezeep_async import (
-    ApiError,
-    AuthenticationError,
     EzeepError,
     ReadOnlyTokens,
     ReauthorizationRequired,
     TokenSet,
     TransientAuthError,
-    TransportError,
-    UnexpectedResponse,
 )
 from ezeep_async.cli.connection import HERE, Account, Connection, open_account
 from ezeep_async.cli.login.supervisor import Supervisor
@@ -112,10 +108,14 @@ async def keep_alive(
             stopping = asyncio.Event()
             with stop_on_signals(stopping.set) as ending:
                 keeper = _Keeper(account, supervisor, stopping, interval)
-                async with supervisor.signs_of_life(), account.session(keeper.refreshed) as session:
-                    await keeper.run(session)
-            if not ending.timed_out:
-                ending.number = 0  # a signal is the ordinary end of this command
+                try:
+                    async with supervisor.signs_of_life(), account.session(keeper.refreshed) as session:
+                        await keeper.run(session)
+                finally:
+                    if not ending.timed_out:
+                        ending.number = (
+                            0  # a signal is the ordinary end of this command; an error keeps its exit code
+                        )
     except ReauthorizationRequired as error:
         complain(_with_login(error, login))
         supervisor.notify(f"STATUS={sentence(error)}")
@@ -166,6 +166,8 @@ class _Keeper:
             for each in (task, stopping):
                 each.cancel()
             await asyncio.wait({task, stopping})
+            if not task.cancelled():
+                task.exception()  # retrieved: a signal comes first
 
     async def _step(self, session: EzeepSession) -> float:
         """Refresh if it is time. Return the seconds until the next step."""
@@ -233,7 +235,7 @@ async def _name_of_user(session: EzeepSession) -> str:
     try:
         async with asyncio.timeout(USER_TIMEOUT_S):
             return (await session.accounts.me()).email
-    except (ApiError, AuthenticationError, TimeoutError, TransportError, UnexpectedResponse):
+    except (EzeepError, TimeoutError):  # also one of the store, which a refused access token reads
         return ""
 
 
