@@ -48,6 +48,8 @@ LONGEST_PAUSE_S = 60.0
 """Limit of that doubling, in seconds."""
 USER_TIMEOUT_S = 10.0
 """Seconds for reading the name of the user, which only the log needs."""
+LONGEST_NAME = 254
+"""Characters of that name: more than any e-mail address has (RFC 5321)."""
 
 Seconds = Annotated[float, Parameter(validator=validators.Number(gte=1, lte=86400))]
 Age = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=86400))]
@@ -234,7 +236,7 @@ async def _name_of_user(session: EzeepSession) -> str:
     """The e-mail address of the user; "" if it cannot be read, which must not end anything."""
     try:
         async with asyncio.timeout(USER_TIMEOUT_S):
-            return (await session.accounts.me()).email
+            return (await session.accounts.me()).email[:LONGEST_NAME]
     except (EzeepError, TimeoutError):  # also one of the store, which a refused access token reads
         return ""
 

@@ -9,6 +9,8 @@ import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
+from ezeep_async.cli.terminal.output import clean
+
 
 SHORTEST_WATCHDOG_S = 0.1
 LONGEST_WATCHDOG_S = 31_536_000.0
@@ -33,7 +35,7 @@ class Supervisor:
         """Send states, such as `READY=1`. Errors are ignored: the work continues without a listener."""
         if not self._address or not hasattr(socket, "AF_UNIX"):
             return
-        message = "\n".join(state.replace("\n", " ") for state in states)
+        message = "\n".join(map(clean, states))  # a line break in a status would begin another state
         with (
             contextlib.suppress(OSError, ValueError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +33,16 @@ async def test_a_watchdog_of_a_microsecond_does_not_occupy_the_processor(
         for _ in range(100):
             await asyncio.sleep(0)
     assert len(sent) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no sockets with paths")
+def test_text_of_the_server_is_neither_a_state_nor_a_control_sequence(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(tmp_path / "notify"))
+        supervisor = Supervisor({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        supervisor.notify("READY=1", "STATUS=a\nSTOPPING=1\r\x1b[31m\x00\u202eb")
+        text = channel.recv(4096).decode()
+    assert text.split("\n") == ["READY=1", "STATUS=a\ufffdSTOPPING=1\ufffd\ufffd[31m\ufffd\ufffdb"]
 
 
 @pytest.mark.parametrize(
