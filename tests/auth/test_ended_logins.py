@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ezeep_async import (
     AuthenticationError,
+    EzeepSession,
     FileTokenStore,
     MemoryTokenStore,
     ReadOnlyTokens,
@@ -176,6 +177,47 @@ async def test_a_token_set_that_another_process_stored_meanwhile_is_not_marked(
     stored = await FileTokenStore(path).load()
     assert stored == new
     assert not stored.ended
+
+
+@pytest.mark.parametrize("kind", ["file", "sql"])
+@pytest.mark.parametrize("what", ["client", "account"])
+async def test_a_refusal_to_another_client_ends_no_login(
+    sandbox: Sandbox, tmp_path: Path, engine: AsyncEngine, kind: str, what: str
+) -> None:
+    """A token set that was stored without a session names no client and no account: a wrong setting must not end it."""
+
+    def store() -> FileTokenStore | SQLTokenStore:
+        return FileTokenStore(tmp_path / "login.json") if kind == "file" else SQLTokenStore(engine, "user")
+
+    await put(store(), expired(sandbox.tokens()))
+    other = EzeepSession(
+        attrs.evolve(sandbox.oauth_app, client_id="another") if what == "client" else sandbox.oauth_app,
+        store(),
+        endpoints=attrs.evolve(
+            sandbox.endpoints, account=sandbox.endpoints.account.replace("127.0.0.1", "localhost")
+        )
+        if what == "account"
+        else sandbox.endpoints,
+    )
+    refusal = sandbox.faults.add(TOKEN, times=None, status=400, body='{"error": "invalid_grant"}')
+    async with other as session:
+        with pytest.raises(ReauthorizationRequired):
+            await session.oauth.refresh()
+    exchange._of_stores.clear()
+    async with EzeepSession(other._core.app, store(), endpoints=other._core.endpoints) as session:
+        with pytest.raises(ReauthorizationRequired, match="login has ended"):
+            await session.oauth.refresh()
+    assert refusal.hits == 1
+    refusal.remove()
+    for _ in range(2):
+        async with open_session(sandbox, store()) as session:
+            await session.accounts.me()
+            sandbox._grants.revoke((await session.oauth.refresh()).refresh_token)
+            with pytest.raises(ReauthorizationRequired):
+                await session.oauth.refresh()
+        assert (kept := await store().load())
+        assert kept.ended
+        await put(store(), sandbox.tokens())
 
 
 async def test_a_store_that_cannot_keep_the_mark(sandbox: Sandbox) -> None:
