@@ -106,8 +106,8 @@ class EzeepSession(Asynchronous):
     Args:
         app: Client id, client secret and redirect URI of the OAuth2 application.
         store: Where the token set is kept; in memory by default.
-        tokens: Initial token set, saved to `store` when the session opens, if `store` is empty. A token set in `store`
-            takes precedence, so that a program can pass the same `tokens` at each start. If `store` holds the tokens
+        tokens: Initial token set, saved to `store` when the session opens, if `store` is empty or holds an older login
+            that has ended. Otherwise the token set in `store` takes precedence, so that a program can pass the same `tokens` at each start. If `store` holds the tokens
             of another user, every call raises `TokenStoreError`. For opaque tokens, whose user is unknown, a warning
             is logged instead.
         endpoints: Base URLs; those of the production service by default.
