@@ -179,9 +179,13 @@ async def f(session: EzeepSession, blocking: BlockingSession, app) -> None:
 @pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.parametrize("variable", ["session", "blocking", "opened", "made"])
-def test_jedi_completes_from_annotations(variable: str) -> None:
+def test_jedi_completes_from_annotations(
+    variable: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An editor that runs nothing offers the resources, with their documentation, and their methods."""
     jedi = pytest.importorskip("jedi")
+    # Not the cache of the user, which other processes write at the same time.
+    monkeypatch.setattr(jedi.settings, "cache_directory", str(tmp_path_factory.getbasetemp() / "jedi"))
 
     def completed(code: str) -> dict[str, Any]:
         source = TASK + code
