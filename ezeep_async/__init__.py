@@ -40,8 +40,8 @@ if TYPE_CHECKING:
         BlockingSession,
         BlockingUsers,
         BlockingWebhooks,
-        run_sync,
     )
+    from ezeep_async.blocking.twin import run_sync
     from ezeep_async.errors import (
         AmbiguousName,
         ApiError,
@@ -287,7 +287,8 @@ _NAMES = {
     "blocking.descriptors": "BlockingPaginator",
     "blocking.pool": "BlockingOAuthLogin BlockingSessionPool",
     "blocking.printing": "BlockingPrintJob BlockingPrinting",
-    "blocking.session": "BlockingAccounts BlockingConnectors BlockingDrivers BlockingGroups BlockingInvitations BlockingOAuth BlockingPeople BlockingPrinterAssignments BlockingPrinters BlockingProvisioning BlockingReports BlockingSession BlockingUsers BlockingWebhooks run_sync",
+    "blocking.session": "BlockingAccounts BlockingConnectors BlockingDrivers BlockingGroups BlockingInvitations BlockingOAuth BlockingPeople BlockingPrinterAssignments BlockingPrinters BlockingProvisioning BlockingReports BlockingSession BlockingUsers BlockingWebhooks",
+    "blocking.twin": "run_sync",
     "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint InvalidLoginCookie JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",
     "models.accounts": "AccountUser Invitation",
     "models.assignments": "AssignedGroup PrinterAssignment",

@@ -1,4 +1,4 @@
-"""`run_sync` and `BlockingSession`: the blocking form of `EzeepSession`.
+"""`BlockingSession`: the blocking form of `EzeepSession`.
 
 Each method is declared once, from its async method. All calls run on the one background event loop (see `portal`).
 """
@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, Unpack, overload
+from typing import Any, Generic, Protocol, Self, TypeVar, Unpack
 
 from ezeep_async._http.stats import Stats
 from ezeep_async._parts import part, view_of
@@ -40,10 +40,6 @@ from ezeep_async.resources.webhooks import Webhooks
 from ezeep_async.session import EzeepSession
 from ezeep_async.settings import CallOptions
 
-
-if TYPE_CHECKING:
-    from ezeep_async.blocking.pool import BlockingSessionPool
-    from ezeep_async.pool import SessionPool
 
 A = TypeVar("A")
 Z = TypeVar("Z", bound="Reopenable")
@@ -427,36 +423,3 @@ class BlockingSession(Blocking):
         self._shared.close()
 
     aclose = close
-
-
-@overload
-def run_sync(session: EzeepSession) -> BlockingSession: ...
-@overload
-def run_sync(session: SessionPool) -> BlockingSessionPool: ...
-def run_sync(session: EzeepSession | SessionPool) -> BlockingSession | BlockingSessionPool:
-    """Make a session with blocking calls from an `EzeepSession`, or a pool of them from a `SessionPool`.
-
-    The result has the same attributes and methods, without `await`. Use it in a `with` block:
-
-        with run_sync(EzeepSession(app, store)) as session:
-            session.accounts.me()
-
-    Do not use `session` itself afterwards: it belongs to the background event loop.
-
-    Args:
-        session: A session or pool that is not open on another event loop. If it is, the first call raises `RuntimeError`,
-            and it stays open there.
-
-    Returns:
-        The blocking session or pool. A second call with the same session returns a view of it: closing one closes both.
-
-    Raises:
-        TypeError: `session` is neither an `EzeepSession` nor a `SessionPool`.
-    """
-    if not isinstance(session, EzeepSession):
-        from ezeep_async.blocking.pool import BlockingSessionPool  # most programs do not use it
-        from ezeep_async.pool import SessionPool
-
-        if isinstance(session, SessionPool):
-            return BlockingSessionPool(session)
-    return BlockingSession(session)
