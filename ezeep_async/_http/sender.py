@@ -166,8 +166,9 @@ class Sender:
         return self._in_flight.is_busy
 
     def join(self, endpoints: Endpoints) -> None:
-        """Share limiters and cool-downs, if `Settings.shared_pace` says where. Once, on the event loop."""
-        if (channel := self.settings.shared_pace) is not None and self._link is None:
+        """Share limiters and cool-downs, if `Settings.shared_pace` says where. Once, on the event loop, not after `close`."""
+        channel = self.settings.shared_pace
+        if channel is not None and self._link is None and not self._in_flight.is_closed:
             from ezeep_async._http.shared_limits import link_of  # most programs do not use it
 
             self._link = link_of(channel)

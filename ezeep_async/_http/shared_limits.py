@@ -30,6 +30,10 @@ SUSTAINED_S = 3.0
 """Seconds without a refusal after a cool-down that show that the server takes what it took."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
 """Seconds between two attempts to listen, while the channel cannot be used."""
+LAST_ANNOUNCEMENT_S = 2.0
+"""Seconds for the announcements that are under way when the last session closes."""
+CANCEL_AGAIN_S, CANCEL_TIMES = 0.25, 20
+"""Seconds between two cancellations of the listener, and their number."""
 SPREAD = 0.1
 """Part of a cool-down over which the processes start again: not all of them at the same moment."""
 SAME_COOL_DOWN = 0.1
@@ -131,14 +135,17 @@ class SharedLimiter(Limiter):
 
     def throttled(self, cool_down: float, started: float) -> None:
         """Count a 429, and announce the cool-down to the other processes."""
+        now, known_until = asyncio.get_running_loop().time(), self._shared_window.cool_until
         super().throttled(cool_down, started)
-        self._wait_until(asyncio.get_running_loop().time(), cool_down)
-        self._link.announce(self.origin, cool_down)
+        self._wait_until(now, cool_down)
+        if cool_down and now + cool_down > known_until + SAME_COOL_DOWN * cool_down:
+            self._link.announce(self.origin, cool_down)
 
     def slow_down(self, cool_down: float) -> None:
         """Start no request for `cool_down` seconds: another process was refused."""
         cool_down, now = min(cool_down, self._longest), asyncio.get_running_loop().time()
-        if now + cool_down > self._shared_window.cool_until + SAME_COOL_DOWN * cool_down:
+        is_later = now + cool_down > self._shared_window.cool_until + SAME_COOL_DOWN * cool_down
+        if cool_down > 0 and is_later:  # a channel of a third party may say anything, also nan
             self._shared_window.slowed(now, self.active, cool_down)
             self._wait_until(now, cool_down)
 
@@ -159,8 +166,6 @@ class Link:
         self._random = rng
         self._users = 0
         self._limiters: dict[_Limits, SharedLimiter] = {}
-        self._ends: dict[str, float] = {}
-        """Loop time at which the known cool-down of each host ends."""
         self._listener: asyncio.Task[None] | None = None
         self._announcing: set[asyncio.Task[None]] = set()
         self._known: asyncio.Event = asyncio.Event()
@@ -185,8 +190,10 @@ class Link:
         if (
             listener.get_loop() is asyncio.get_running_loop()
         ):  # else its loop has ended, and all tasks with it
-            listener.cancel()
-            await asyncio.wait([listener, *self._announcing])
+            announcing = self._announcing.copy()
+            if announcing:
+                await asyncio.wait(announcing, timeout=LAST_ANNOUNCEMENT_S)
+            await _cancel({listener, *announcing})
 
     async def ready(self) -> None:
         """Wait until the cool-downs in force are known, for `JOIN_TIMEOUT_S` at most."""
@@ -198,14 +205,11 @@ class Link:
         self.is_ready = True
 
     def announce(self, origin: str, cool_down: float) -> None:
-        """Announce a cool-down to the other processes, in a background task, unless it is the one that they know."""
-        now = asyncio.get_running_loop().time()
-        self._follow(origin, cool_down, announced=False)
-        if cool_down and now + cool_down > self._ends.get(origin, 0.0) + SAME_COOL_DOWN * cool_down:
-            self._ends[origin] = now + cool_down
-            task = _start(self._announce(origin, cool_down), "ezeep-announce-cool-down")
-            self._announcing.add(task)
-            task.add_done_callback(self._announcing.discard)
+        """Announce a cool-down to the other processes, in a background task."""
+        self._follow(origin, cool_down)
+        task = _start(self._announce(origin, cool_down), "ezeep-announce-cool-down")
+        self._announcing.add(task)
+        task.add_done_callback(self._announcing.discard)
 
     def _limiter(self, origin: str, settings: Settings) -> SharedLimiter:
         limits = origin, settings.concurrency, settings.requests_per_second
@@ -217,10 +221,7 @@ class Link:
             limiter = self._limiters[limits] = SharedLimiter(self, origin, settings, windows[limits])
         return limiter
 
-    def _follow(self, origin: str, cool_down: float, *, announced: bool = True) -> None:
-        if announced:
-            now = asyncio.get_running_loop().time()
-            self._ends[origin] = max(self._ends.get(origin, 0.0), now + cool_down)
+    def _follow(self, origin: str, cool_down: float) -> None:
         for limiter in self._limiters.values():
             if limiter.origin == origin:
                 limiter.slow_down(cool_down)
@@ -264,6 +265,19 @@ def _start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None
     task = asyncio.get_running_loop().create_task(coroutine, name=name, context=Context())
     forks.watch_task(task)
     return task
+
+
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for their end, for `CANCEL_TIMES * CANCEL_AGAIN_S` at most.
+
+    More than once: redis swallows a cancellation while it connects, as other libraries may.
+    """
+    for _ in range(CANCEL_TIMES):
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
+        if not tasks:
+            return
 
 
 _windows: WeakKeyDictionary[CoolDownChannel, dict[_Limits, SharedWindow]] = WeakKeyDictionary()

@@ -372,7 +372,7 @@ async def test_a_listener_that_was_lost_listens_again(
         hub.ends[sandbox.endpoints.api] = now() + 60
         for queue in hub.queues:
             queue.put_nowait({sandbox.endpoints.api: 60.0})
-        await until(lambda: link_of(channel)._ends)
+        await until(lambda: any(each._not_before for each in link_of(channel)._limiters.values()))
 
 
 async def test_a_listener_that_is_cancelled_starts_again_with_the_next_session(
@@ -410,6 +410,60 @@ async def test_a_channel_that_does_not_respond_delays_the_first_call_only(
     async with session_in(sandbox, Silent()) as session:  # type: ignore[arg-type]
         await asyncio.gather(*(session.accounts.me() for _ in range(5)))
         assert session.stats.failed == 0
+
+
+async def test_a_channel_that_never_ends_does_not_keep_a_session_open(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither an announcement without an end nor a listener that swallows a cancellation, as redis does."""
+    monkeypatch.setattr("ezeep_async._http.shared_limits.LAST_ANNOUNCEMENT_S", 0.01)
+    monkeypatch.setattr("ezeep_async._http.shared_limits.CANCEL_AGAIN_S", 0.01)
+    swallowed = 0
+
+    class Stubborn:
+        async def announce(self, host: str, seconds: float, /) -> None:
+            await asyncio.sleep(3600)
+
+        @contextlib.asynccontextmanager
+        async def listen(self) -> AsyncIterator[AsyncIterator[Mapping[str, float]]]:
+            yield received()
+
+    async def received() -> AsyncIterator[Mapping[str, float]]:
+        nonlocal swallowed
+        yield {}
+        while swallowed < 3:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+            swallowed += 1
+        await asyncio.sleep(3600)
+
+    before = asyncio.all_tasks()
+    async with session_in(sandbox, Stubborn()) as session:  # type: ignore[arg-type]
+        sandbox.faults.add(USER, status=429, retry_after=0.01)
+        await session.users.get(next(iter(sandbox.organization.users)))
+    assert swallowed == 3
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("-inf"), -1e9, -1.0, 0.0])
+async def test_a_channel_that_announces_no_cool_down_changes_nothing(hub: Hub, seconds: float) -> None:
+    link = Link(Channel(hub))
+    limiter = link._limiter("https://api", Settings())
+    limiter._shared_window.limit = 5
+    link._follow("https://api", seconds)
+    assert limiter.limit == 5
+    assert not limiter._seconds_to_wait()
+
+
+async def test_an_endless_cool_down_from_elsewhere_hides_none(hub: Hub) -> None:
+    """This process announces its own ones when that of `max_retry_after` seconds is over."""
+    link = Link(Channel(hub), lambda: 0.0)
+    limiter = link._limiter("https://api", Settings(max_retry_after=0.01))
+    link._follow("https://api", float("inf"))
+    await asyncio.sleep(0.02)
+    assert await asyncio.wait_for(limiter.acquire(), 5) is None
+    limiter.throttled(0.01, now())
+    await until(lambda: hub.announced == [("https://api", 0.01)])
 
 
 async def test_6_1_a_cool_down_from_elsewhere_is_limited_by_max_retry_after(hub: Hub) -> None:
