@@ -240,7 +240,7 @@ class Sender:
                 outcome = await self._try_once(call, rejected, tracing)
                 rejected = None
                 if isinstance(outcome, RawResponse):
-                    limiter.not_refused()
+                    limiter.not_refused(started)
                     self._budget.success()
                     if logger.isEnabledFor(logging.DEBUG):
                         took = asyncio.get_running_loop().time() - started
@@ -356,7 +356,7 @@ class Sender:
                     asked,
                 )
         elif isinstance(failure, errors.ApiError) and failure.status < 500:
-            limiter.not_refused()
+            limiter.not_refused(started)
         if delay is None or not (throttled or self._budget.take()):
             raise self._final(call, failure)
         logger.info(

@@ -26,14 +26,16 @@ PROBE_AFTER_COOL_DOWNS = 20.0
 """A probe waits for this multiple of the last cool-down, and up to twice as long: what it costs is paid by all processes."""
 SECONDS_A_RAISE = 0.25
 """Seconds between two requests that are one more than before: a server that limits the rate refuses them some time later."""
-SUSTAINED_S = 3.0
-"""Seconds without a refusal after a cool-down that show that the server takes what it took."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
 """Seconds between two attempts to listen, while the channel cannot be used."""
 LAST_ANNOUNCEMENT_S = 2.0
 """Seconds for the announcements that are under way when the last session closes."""
 CANCEL_AGAIN_S, CANCEL_TIMES = 0.25, 20
 """Seconds between two cancellations of the listener, and their number."""
+EVEN_STARTS = 0.5
+"""Part of the duration of a request over which the requests of a window start."""
+LONGEST_GAP_S = 0.05
+"""Longest time between two such starts: longer than an announcement takes. One slow response must not delay the next calls."""
 SPREAD = 0.1
 """Part of a cool-down over which the processes start again: not all of them at the same moment."""
 SAME_COOL_DOWN = 0.1
@@ -55,8 +57,6 @@ class SharedWindow(Window):
         self._before = highest
         """The capacity before the last cool-down."""
         self._raised_at = float("-inf")
-        self._repeated = 0
-        """Cool-downs that followed the one before them at once."""
         self.random = rng
         self.cool_until = 0.0
         """Loop time at which the last cool-down ends."""
@@ -93,13 +93,8 @@ class SharedWindow(Window):
         caution = PROBE_AFTER_COOL_DOWNS * cool_down * (1.0 + self.random())
         self._no_probe_before = max(self._no_probe_before, now + caution)
         if not self._refused_at:
-            self._capacity = self.limit
-        is_repeated = self.cool_until < now < self.cool_until + SUSTAINED_S
-        self._repeated = self._repeated + 1 if is_repeated else 0
-        if self._repeated > 1:
-            # The server limits the rate: what it accepts at once says little.
-            self._capacity = max(1, self._capacity * 3 // 4)
-        self._refused_at, self._accepted, self._before = now, active, self._capacity
+            self._capacity = max(1, self.limit - 1)  # the last raise of each process may be one too many
+        self._refused_at, self._accepted, self._before = now, max(active, self.limit), self._capacity
         self._successes, self.limit = 0, 1
 
 
@@ -110,6 +105,7 @@ class SharedLimiter(Limiter):
         super().__init__(settings.concurrency, settings.requests_per_second)
         self._window = self._shared_window = window
         self._not_before = window.cool_until
+        self._slowest = self._interval
         self._link = link
         self._longest = settings.max_retry_after
         self.origin = origin
@@ -124,13 +120,14 @@ class SharedLimiter(Limiter):
             await self._link.ready()
         await super().acquire(at_head=at_head, background=background)
 
-    def not_refused(self) -> None:
-        """Count a request that was not throttled."""
+    def not_refused(self, started: float) -> None:
+        """Count a request that was not throttled, and that started at `started` (loop time)."""
         # Not during a cool-down: a request that was sent before it proves nothing about the time after it.
-        window = self._shared_window
-        if asyncio.get_running_loop().time() >= window.cool_until and window.not_refused(
-            self.active >= window.limit
-        ):
+        window, now = self._shared_window, asyncio.get_running_loop().time()
+        # One after the other, not in bursts: when the server begins to refuse, few are on their way.
+        gap = min(LONGEST_GAP_S, EVEN_STARTS * (now - started) / window.limit)
+        self._interval = max(self._slowest, gap)
+        if now >= window.cool_until and window.not_refused(self.active >= window.limit):
             self._dispatch()
 
     def throttled(self, cool_down: float, started: float) -> None:
