@@ -89,18 +89,20 @@ class SharedPace:
     @asynccontextmanager
     async def listen(self) -> AsyncGenerator[AsyncIterator[Mapping[str, float]]]:
         """Receive cool-downs. See `CoolDownChannel.listen`."""
+        task = asyncio.current_task()
+        cancellations = 0 if task is None else task.cancelling()
         async with self._server.connected() as client:
             subscription: Any = client.pubsub()
             try:
                 await subscription.subscribe(self._key)
-                yield self._messages(subscription)
+                yield self._messages(subscription, cancellations)
             finally:
                 await to_the_end(subscription.aclose())
 
-    async def _messages(self, subscription: Any) -> AsyncIterator[Mapping[str, float]]:
-        task, silent = asyncio.current_task(), False
-        cancellations = 0 if task is None else task.cancelling()
+    async def _messages(self, subscription: Any, cancellations: int) -> AsyncIterator[Mapping[str, float]]:
+        silent = False
         while True:
+            task = asyncio.current_task()
             if task is not None and task.cancelling() > cancellations:
                 raise asyncio.CancelledError  # redis swallows a cancellation while it connects
             message = await subscription.get_message(timeout=PING_AFTER_S)
@@ -113,7 +115,7 @@ class SharedPace:
             silent = False
             if message["type"] == "subscribe":  # also after redis has connected again: messages may be lost
                 try:
-                    found = await self._server.run(_IN_FORCE, limit=ANNOUNCE_TIMEOUT_S)
+                    found: list[Any] = await self._server.run(_IN_FORCE, limit=ANNOUNCE_TIMEOUT_S)
                 except TokenStoreCorrupt:  # a member that is no text
                     found = []
                 yield _cool_downs(zip(found[1::2], found[::2], strict=True))

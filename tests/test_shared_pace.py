@@ -167,6 +167,24 @@ async def test_a_session_that_is_closed_at_any_moment_leaves_nothing(
     await until(lambda: connections(server) == 0)
 
 
+async def test_a_listener_that_is_cancelled_once_ends(server: Server) -> None:
+    """As by `asyncio.run` at its end, also while the listener connects."""
+    pace = SharedPace(server.address)
+
+    async def listener() -> None:
+        async with pace.listen() as heard:
+            async for _ in heard:
+                pass
+
+    for steps in range(40):
+        task = asyncio.create_task(listener())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=10)
+        assert task.cancelled()
+
+
 @pytest.mark.parametrize(
     "written",
     [b"garbage", b"", b"1000", b" ", b"nan API", b"inf API", b"1e400 API", b"-5000 API", b"0 API", b"\xff\xfe\x00",

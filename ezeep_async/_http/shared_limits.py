@@ -105,7 +105,7 @@ class SharedLimiter(Limiter):
         super().__init__(settings.concurrency, settings.requests_per_second)
         self._window = self._shared_window = window
         self._not_before = window.cool_until
-        self._slowest = self._interval
+        self._slowest: float = self._interval
         self._link = link
         self._longest = settings.max_retry_after
         self.origin = origin
