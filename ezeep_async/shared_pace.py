@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.stores.redis_server import RedisServer
 from ezeep_async.auth.stores.threads import to_the_end
+from ezeep_async.errors import TokenStoreCorrupt
 
 
 if TYPE_CHECKING:
@@ -20,16 +23,15 @@ PING_AFTER_S = 15.0
 """Seconds without a message after which the connection is checked."""
 
 # One sorted set for all hosts: the score is the end of the cool-down in milliseconds of the server's clock, so that the
-# clocks of the workers do not matter. A script may run twice, because the client repeats a command whose response was lost.
+# clocks of the workers do not matter. Published also if a longer one is stored, which listeners may have limited. A script
+# may run twice, because the client repeats a command whose response was lost.
 _ANNOUNCE = """
 local ends, host, length = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local time = redis.call('time')
 local until_ = time[1] * 1000 + math.floor(time[2] / 1000) + length
-if until_ > tonumber(redis.call('zscore', ends, host) or '0') then
-  redis.call('zadd', ends, until_, host)
-  if redis.call('pttl', ends) < length then redis.call('pexpire', ends, length) end
-  redis.call('publish', ends, length .. ' ' .. host)
-end
+if until_ > tonumber(redis.call('zscore', ends, host) or '0') then redis.call('zadd', ends, until_, host) end
+if redis.call('pttl', ends) < length then redis.call('pexpire', ends, length) end
+redis.call('publish', ends, length .. ' ' .. host)
 return 1
 """
 _IN_FORCE = """
@@ -87,17 +89,22 @@ class SharedPace:
     @asynccontextmanager
     async def listen(self) -> AsyncGenerator[AsyncIterator[Mapping[str, float]]]:
         """Receive cool-downs. See `CoolDownChannel.listen`."""
+        task = asyncio.current_task()
+        cancellations = 0 if task is None else task.cancelling()
         async with self._server.connected() as client:
             subscription: Any = client.pubsub()
             try:
                 await subscription.subscribe(self._key)
-                yield self._messages(subscription)
+                yield self._messages(subscription, cancellations)
             finally:
                 await to_the_end(subscription.aclose())
 
-    async def _messages(self, subscription: Any) -> AsyncIterator[Mapping[str, float]]:
+    async def _messages(self, subscription: Any, cancellations: int) -> AsyncIterator[Mapping[str, float]]:
         silent = False
         while True:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling() > cancellations:
+                raise asyncio.CancelledError  # redis swallows a cancellation while it connects
             message = await subscription.get_message(timeout=PING_AFTER_S)
             if message is None:
                 if silent:
@@ -107,10 +114,24 @@ class SharedPace:
                 continue
             silent = False
             if message["type"] == "subscribe":  # also after redis has connected again: messages may be lost
-                found = await self._server.run(_IN_FORCE, limit=ANNOUNCE_TIMEOUT_S)
-                pairs = zip(found[::2], found[1::2], strict=True)
-                yield {host: int(left) / 1000 for host, left in pairs}
+                try:
+                    found: list[Any] = await self._server.run(_IN_FORCE, limit=ANNOUNCE_TIMEOUT_S)
+                except TokenStoreCorrupt:  # a member that is no text
+                    found = []
+                yield _cool_downs(zip(found[1::2], found[::2], strict=True))
             elif message["type"] == "message":
                 text = message["data"]
-                length, _, host = (text.decode() if isinstance(text, bytes) else text).partition(" ")
-                yield {host: int(length) / 1000}
+                length, _, host = (
+                    text.decode(errors="replace") if isinstance(text, bytes) else text
+                ).partition(" ")
+                yield _cool_downs([(length, host)])
+
+
+def _cool_downs(found: Iterable[tuple[str | int, str]]) -> dict[str, float]:
+    """Convert milliseconds to seconds. What another program has written to the key or the channel is left out."""
+    result: dict[str, float] = {}
+    for length, host in found:
+        with contextlib.suppress(ValueError, OverflowError):
+            if (seconds := int(length) / 1000) > 0:
+                result[host] = seconds
+    return result

@@ -15,7 +15,7 @@ from helpers.redis_servers import Server, redis
 from helpers.stub_servers import quick
 from helpers.support import sandbox_in_a_thread, until
 
-from ezeep_async import CoolDownChannel, EzeepSession, SharedPace, TokenStoreError, run_sync
+from ezeep_async import CoolDownChannel, EzeepSession, SessionClosed, SharedPace, TokenStoreError, run_sync
 from ezeep_async.sandbox import Sandbox
 
 
@@ -167,6 +167,75 @@ async def test_a_restart_of_the_server_is_one_warning_and_sharing_resumes(
         assert two.stats.throttled == 0
     assert len(caplog.records) == 2  # one of each `SharedPace`
     assert all(record.message.startswith("cool-downs are not shared") for record in caplog.records)
+
+
+async def test_a_session_that_is_closed_at_any_moment_leaves_nothing(
+    sandbox: Sandbox, server: Server
+) -> None:
+    """While it opens, while the listener connects, and while that is cancelled: redis swallows some cancellations."""
+    pace, before = SharedPace(server.address), asyncio.all_tasks()
+    for steps in range(40):
+        session = session_in(sandbox, pace)
+        call = asyncio.create_task(session.accounts.me())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if steps % 2:
+            call.cancel()
+        await asyncio.wait_for(session.aclose(), 10)
+        await asyncio.wait({call})
+        assert call.cancelled() or isinstance(call.exception(), SessionClosed) or call.result()
+    await until(lambda: asyncio.all_tasks() == before)
+    await until(lambda: connections(server) == 0)
+
+
+async def test_a_listener_that_is_cancelled_once_ends(server: Server) -> None:
+    """As by `asyncio.run` at its end, also while the listener connects."""
+    pace = SharedPace(server.address)
+
+    async def listener() -> None:
+        async with pace.listen() as heard:
+            async for _ in heard:
+                pass
+
+    for steps in range(40):
+        task = asyncio.create_task(listener())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=10)
+        assert task.cancelled()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [b"garbage", b"", b"1000", b" ", b"nan API", b"inf API", b"1e400 API", b"-5000 API", b"0 API", b"\xff\xfe\x00",
+     b"1" * 5000 + b" API", b"1" * 4000 + b" API"],
+)  # shorter than one item a line  # fmt: skip
+async def test_what_others_write_to_the_channel_is_no_cool_down(server: Server, written: bytes) -> None:
+    pace = SharedPace(server.address)
+    async with pace.listen() as heard:
+        assert await anext(heard) == {}
+        server.admin.publish("ezeep:cool-downs", written)
+        await pace.announce(API, 1.0)
+        found: list[dict[str, float]] = []
+        while found[-1:] != [{API: 1.0}]:
+            found.append(dict(await asyncio.wait_for(anext(heard), 10)))
+        assert all(host == "" for each in found[:-1] for host in each)
+
+
+@pytest.mark.parametrize(
+    "stored", [{API: float("inf")}, {API: float("-inf")}, {API: 1e300}, {API: -5.0}, {b"\xff\xfe": 1e18}]
+)
+async def test_what_others_write_to_the_key_hides_no_cool_down(
+    server: Server, stored: dict[str | bytes, float]
+) -> None:
+    server.admin.zadd("ezeep:cool-downs", stored)
+    pace = SharedPace(server.address)
+    async with pace.listen() as heard:
+        assert await asyncio.wait_for(anext(heard), 10) in ({}, {API: pytest.approx(9.2e15, rel=0.1)})
+        await pace.announce(API, 1.0)
+        assert await asyncio.wait_for(anext(heard), 10) == {API: 1.0}
+    assert server.admin.pttl("ezeep:cool-downs") > 0
 
 
 @pytest.mark.may_block

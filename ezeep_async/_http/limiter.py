@@ -118,8 +118,8 @@ class Limiter:
         if self._waiters or self._background:
             self._dispatch()
 
-    def not_refused(self) -> None:
-        """Count a request that was not throttled."""
+    def not_refused(self, started: float) -> None:  # noqa: ARG002  # for `SharedLimiter`
+        """Count a request that was not throttled, and that started at `started` (loop time)."""
         if self._window.not_refused():
             self._dispatch()
 

@@ -172,8 +172,9 @@ class Sender:
         return self._in_flight.is_busy
 
     def join(self, endpoints: Endpoints) -> None:
-        """Share limiters and cool-downs, if `Settings.shared_pace` says where. Once, on the event loop."""
-        if (channel := self.settings.shared_pace) is not None and self._link is None:
+        """Share limiters and cool-downs, if `Settings.shared_pace` says where. Once, on the event loop, not after `close`."""
+        channel = self.settings.shared_pace
+        if channel is not None and self._link is None and not self._in_flight.is_closed:
             from ezeep_async._http.shared_limits import link_of  # most programs do not use it
 
             self._link = link_of(channel)
@@ -245,7 +246,7 @@ class Sender:
                 outcome = await self._try_once(call, rejected, tracing)
                 rejected = None
                 if isinstance(outcome, RawResponse):
-                    limiter.not_refused()
+                    limiter.not_refused(started)
                     self._budget.success()
                     if logger.isEnabledFor(logging.DEBUG):
                         took = asyncio.get_running_loop().time() - started
@@ -363,7 +364,7 @@ class Sender:
                     asked,
                 )
         elif isinstance(failure, errors.ApiError) and failure.status < 500:
-            limiter.not_refused()
+            limiter.not_refused(started)
         if delay is None or not (throttled or self._budget.take()):
             raise self._final(call, failure)
         logger.info(

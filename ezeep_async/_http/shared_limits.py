@@ -26,10 +26,16 @@ PROBE_AFTER_COOL_DOWNS = 20.0
 """A probe waits for this multiple of the last cool-down, and up to twice as long: what it costs is paid by all processes."""
 SECONDS_A_RAISE = 0.25
 """Seconds between two requests that are one more than before: a server that limits the rate refuses them some time later."""
-SUSTAINED_S = 3.0
-"""Seconds without a refusal after a cool-down that show that the server takes what it took."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
 """Seconds between two attempts to listen, while the channel cannot be used."""
+LAST_ANNOUNCEMENT_S = 2.0
+"""Seconds for the announcements that are under way when the last session closes."""
+CANCEL_AGAIN_S, CANCEL_TIMES = 0.25, 20
+"""Seconds between two cancellations of the listener, and their number."""
+EVEN_STARTS = 0.5
+"""Part of the duration of a request over which the requests of a window start."""
+LONGEST_GAP_S = 0.05
+"""Longest time between two such starts: longer than an announcement takes. One slow response must not delay the next calls."""
 SPREAD = 0.1
 """Part of a cool-down over which the processes start again: not all of them at the same moment."""
 SAME_COOL_DOWN = 0.1
@@ -51,8 +57,6 @@ class SharedWindow(Window):
         self._before = highest
         """The capacity before the last cool-down."""
         self._raised_at = float("-inf")
-        self._repeated = 0
-        """Cool-downs that followed the one before them at once."""
         self.random = rng
         self.cool_until = 0.0
         """Loop time at which the last cool-down ends."""
@@ -89,13 +93,8 @@ class SharedWindow(Window):
         caution = PROBE_AFTER_COOL_DOWNS * cool_down * (1.0 + self.random())
         self._no_probe_before = max(self._no_probe_before, now + caution)
         if not self._refused_at:
-            self._capacity = self.limit
-        is_repeated = self.cool_until < now < self.cool_until + SUSTAINED_S
-        self._repeated = self._repeated + 1 if is_repeated else 0
-        if self._repeated > 1:
-            # The server limits the rate: what it accepts at once says little.
-            self._capacity = max(1, self._capacity * 3 // 4)
-        self._refused_at, self._accepted, self._before = now, active, self._capacity
+            self._capacity = max(1, self.limit - 1)  # the last raise of each process may be one too many
+        self._refused_at, self._accepted, self._before = now, max(active, self.limit), self._capacity
         self._successes, self.limit = 0, 1
 
 
@@ -106,6 +105,7 @@ class SharedLimiter(Limiter):
         super().__init__(settings.concurrency, settings.requests_per_second)
         self._window = self._shared_window = window
         self._not_before = window.cool_until
+        self._slowest: float = self._interval
         self._link = link
         self._longest = settings.max_retry_after
         self.origin = origin
@@ -120,25 +120,29 @@ class SharedLimiter(Limiter):
             await self._link.ready()
         await super().acquire(at_head=at_head, background=background)
 
-    def not_refused(self) -> None:
-        """Count a request that was not throttled."""
+    def not_refused(self, started: float) -> None:
+        """Count a request that was not throttled, and that started at `started` (loop time)."""
         # Not during a cool-down: a request that was sent before it proves nothing about the time after it.
-        window = self._shared_window
-        if asyncio.get_running_loop().time() >= window.cool_until and window.not_refused(
-            self.active >= window.limit
-        ):
+        window, now = self._shared_window, asyncio.get_running_loop().time()
+        # One after the other, not in bursts: when the server begins to refuse, few are on their way.
+        gap = min(LONGEST_GAP_S, EVEN_STARTS * (now - started) / window.limit)
+        self._interval = max(self._slowest, gap)
+        if now >= window.cool_until and window.not_refused(self.active >= window.limit):
             self._dispatch()
 
     def throttled(self, cool_down: float, started: float) -> None:
         """Count a 429, and announce the cool-down to the other processes."""
+        now, known_until = asyncio.get_running_loop().time(), self._shared_window.cool_until
         super().throttled(cool_down, started)
-        self._wait_until(asyncio.get_running_loop().time(), cool_down)
-        self._link.announce(self.origin, cool_down)
+        self._wait_until(now, cool_down)
+        if cool_down and now + cool_down > known_until + SAME_COOL_DOWN * cool_down:
+            self._link.announce(self.origin, cool_down)
 
     def slow_down(self, cool_down: float) -> None:
         """Start no request for `cool_down` seconds: another process was refused."""
         cool_down, now = min(cool_down, self._longest), asyncio.get_running_loop().time()
-        if now + cool_down > self._shared_window.cool_until + SAME_COOL_DOWN * cool_down:
+        is_later = now + cool_down > self._shared_window.cool_until + SAME_COOL_DOWN * cool_down
+        if cool_down > 0 and is_later:  # a channel of a third party may say anything, also nan
             self._shared_window.slowed(now, self.active, cool_down)
             self._wait_until(now, cool_down)
 
@@ -159,8 +163,6 @@ class Link:
         self._random = rng
         self._users = 0
         self._limiters: dict[_Limits, SharedLimiter] = {}
-        self._ends: dict[str, float] = {}
-        """Loop time at which the known cool-down of each host ends."""
         self._listener: asyncio.Task[None] | None = None
         self._announcing: set[asyncio.Task[None]] = set()
         self._known: asyncio.Event = asyncio.Event()
@@ -185,8 +187,10 @@ class Link:
         if (
             listener.get_loop() is asyncio.get_running_loop()
         ):  # else its loop has ended, and all tasks with it
-            listener.cancel()
-            await asyncio.wait([listener, *self._announcing])
+            announcing = self._announcing.copy()
+            if announcing:
+                await asyncio.wait(announcing, timeout=LAST_ANNOUNCEMENT_S)
+            await _cancel({listener, *announcing})
 
     async def ready(self) -> None:
         """Wait until the cool-downs in force are known, for `JOIN_TIMEOUT_S` at most."""
@@ -198,14 +202,11 @@ class Link:
         self.is_ready = True
 
     def announce(self, origin: str, cool_down: float) -> None:
-        """Announce a cool-down to the other processes, in a background task, unless it is the one that they know."""
-        now = asyncio.get_running_loop().time()
-        self._follow(origin, cool_down, announced=False)
-        if cool_down and now + cool_down > self._ends.get(origin, 0.0) + SAME_COOL_DOWN * cool_down:
-            self._ends[origin] = now + cool_down
-            task = _start(self._announce(origin, cool_down), "ezeep-announce-cool-down")
-            self._announcing.add(task)
-            task.add_done_callback(self._announcing.discard)
+        """Announce a cool-down to the other processes, in a background task."""
+        self._follow(origin, cool_down)
+        task = _start(self._announce(origin, cool_down), "ezeep-announce-cool-down")
+        self._announcing.add(task)
+        task.add_done_callback(self._announcing.discard)
 
     def _limiter(self, origin: str, settings: Settings) -> SharedLimiter:
         limits = origin, settings.concurrency, settings.requests_per_second
@@ -217,10 +218,7 @@ class Link:
             limiter = self._limiters[limits] = SharedLimiter(self, origin, settings, windows[limits])
         return limiter
 
-    def _follow(self, origin: str, cool_down: float, *, announced: bool = True) -> None:
-        if announced:
-            now = asyncio.get_running_loop().time()
-            self._ends[origin] = max(self._ends.get(origin, 0.0), now + cool_down)
+    def _follow(self, origin: str, cool_down: float) -> None:
         for limiter in self._limiters.values():
             if limiter.origin == origin:
                 limiter.slow_down(cool_down)
@@ -264,6 +262,19 @@ def _start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None
     task = asyncio.get_running_loop().create_task(coroutine, name=name, context=Context())
     forks.watch_task(task)
     return task
+
+
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for their end, for `CANCEL_TIMES * CANCEL_AGAIN_S` at most.
+
+    More than once: redis swallows a cancellation while it connects, as other libraries may.
+    """
+    for _ in range(CANCEL_TIMES):
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
+        if not tasks:
+            return
 
 
 _windows: WeakKeyDictionary[CoolDownChannel, dict[_Limits, SharedWindow]] = WeakKeyDictionary()

@@ -115,7 +115,7 @@ class Storage:
                 outcome = await self._try_once(request, limits, attempt)
                 spent += limits.used
                 if isinstance(outcome, RawResponse):
-                    limiter.not_refused()
+                    limiter.not_refused(started)
                     self._budget.success()
                     logger.debug("%s: %d, attempt %d", request.name, outcome.status, attempt)
                     return

@@ -140,7 +140,7 @@ async def refused(limiter: Limiter, number: int, pause: float = 0.0) -> None:
         limiter.throttled(pause, started)
         limiter.release()
     for _ in range(total - number):
-        limiter.not_refused()
+        limiter.not_refused(0.0)
         limiter.release()
 
 
@@ -167,7 +167,7 @@ async def test_6_7_all_refused_says_nothing_about_how_many() -> None:
 def successes_until_raised(limiter: Limiter) -> int:
     before, count = limiter.limit, 0
     while limiter.limit == before:
-        limiter.not_refused()
+        limiter.not_refused(0.0)
         count += 1
     return count
 
@@ -215,7 +215,7 @@ async def test_6_7_a_costly_refusal_is_not_risked_soon() -> None:
     limiter = Limiter(8)
     await refused(limiter, 3, pause=0.5)
     for _ in range(1000):
-        limiter.not_refused()
+        limiter.not_refused(0.0)
     assert limiter.limit == 5
 
 
@@ -310,7 +310,7 @@ async def test_6_7_growth_lets_waiters_in_at_once() -> None:
     await settle()
     assert not waiter.done()
     for _ in range(20):
-        limiter.not_refused()
+        limiter.not_refused(0.0)
     await settle()
     assert waiter.done()
 
@@ -393,7 +393,7 @@ async def test_6_7_stress_no_slot_is_lost(seed: int) -> None:
             if rng.random() < 0.2:
                 limiter.throttled(rng.choice([0.0, 0.0005]), started)
             else:
-                limiter.not_refused()
+                limiter.not_refused(0.0)
         finally:
             under_way -= 1
             limiter.release()
