@@ -132,7 +132,7 @@ async def test_pgbouncer_in_transaction_mode(sandbox: Sandbox, postgres: Postgre
 # --- cancellation
 
 
-@pytest.mark.parametrize("steps", [range(0, 60, 3), range(60, 180, 9)], ids=["first", "later"])
+@pytest.mark.parametrize("steps", [range(0, 60, 3), range(60, 130, 15)], ids=["first", "later"])
 async def test_a_cancelled_caller_leaves_no_lock_and_no_connection(database: Database, steps: range) -> None:
     """At each step of acquiring, loading and releasing."""
 

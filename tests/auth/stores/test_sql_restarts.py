@@ -27,14 +27,14 @@ pytest.importorskip("sqlalchemy", reason="the extra sql is not installed")
 
 
 @pytest.fixture
-def server() -> Iterator[PostgresServer]:
-    """A server for one test."""
-    from helpers.sql_databases import PostgresServer, prepared
+def server(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """The server of all tests, which runs again after each of these."""
+    from helpers.sql_databases import prepared
 
-    started = PostgresServer()
-    prepared(started.database)
-    yield started
-    started.close()
+    prepared(postgres.database)
+    yield postgres
+    if postgres.process.poll() is not None:
+        postgres.start()
 
 
 @contextlib.asynccontextmanager
