@@ -158,6 +158,8 @@ async def test_a_cancelled_caller_leaves_no_lock_and_no_connection(database: Dat
 
 @pytest.mark.may_block
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
+# A thread of aiosqlite closes a connection of the test's engine whose event loop has ended.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("by_callback", [False, True], ids=["asyncio.run", "signal handler"])
 def test_all_tasks_are_cancelled_at_each_step_of_a_refresh(database: Database, by_callback: bool) -> None:
     """No token set is lost, and the lock is released, also if the cancellation meets a task inside SQLAlchemy."""
