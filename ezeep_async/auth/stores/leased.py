@@ -84,9 +84,9 @@ _queues: dict[tuple[int, int, str], list[Hold]] = {}
 
 
 @contextlib.contextmanager
-def _queued(hold: Hold) -> Generator[Callable[[], bool]]:
+def _queued(queue_name: str, hold: Hold) -> Generator[Callable[[], bool]]:
     """Wait in the queue of this event loop. Gives a function that returns whether it is the turn of `hold`."""
-    name = hold.pid, id(asyncio.get_running_loop()), hold.store._queue or hold.store._place
+    name = hold.pid, id(asyncio.get_running_loop()), queue_name
     queue = _queues.setdefault(name, [])
     queue.append(hold)
     try:
@@ -270,7 +270,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
     async def _acquire(self, hold: Hold) -> None:
         limit = RunningLimit(self._lock_timeout)
         pause, again = FIRST_PAUSE_S, False
-        with _queued(hold) as is_first:
+        with _queued(self._queue or self._place, hold) as is_first:
             while True:
                 if is_first():
                     if await self._try_lock(hold.owner, again=again):

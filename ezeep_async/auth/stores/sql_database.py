@@ -111,9 +111,11 @@ def _twin_of(engine: sa.Engine) -> sa.Engine:
     twin = sa.Engine(
         engine.pool.recreate(), engine.dialect, engine.url, hide_parameters=True, execution_options=options
     )
-    # As `engine.execution_options()` does it. A listener may choose the schema, or begin the transaction.
-    twin.dispatch = twin.dispatch._join(engine.dispatch)
-    twin._has_events = engine._has_events
+    # As `engine.execution_options()` does it; there is no public way. A listener may choose the schema, or begin the
+    # transaction.
+    inner, original = cast("Any", twin), cast("Any", engine)
+    inner.dispatch = inner.dispatch._join(original.dispatch)
+    inner._has_events = original._has_events
     return twin
 
 
@@ -161,7 +163,11 @@ class Database:
 
     def connected(self) -> contextlib.AbstractAsyncContextManager[AsyncEngine]:
         """Keep the connections of this event loop open for further transactions."""
-        return _of_pools.setdefault(self.engine.pool, _Engines()).connected(self.engine)
+        pool = self.engine.pool  # `engine.dispose()` replaces it
+        engines = _of_pools.get(pool)
+        if engines is None:
+            engines = _of_pools.setdefault(pool, _Engines())
+        return engines.connected(self.engine)
 
     @clears_locals
     async def run(self, work: Work[T], limit: float | None = None) -> T:
@@ -213,11 +219,16 @@ class Database:
         if len(password := self.engine.url.password or "") > 3:
             message = message.replace(password, "***")
         if isinstance(error, TimeoutError | exc.TimeoutError):
-            return (
-                f"the database cannot be reached: no connection or no response within {limit:g} s ({message}; "
-                f"{' '.join(self.engine.pool.status().split())}). A task that has the last connection of a pool while it "
-                "calls ezeep waits for itself: end its transaction first, or enlarge the pool"
+            reason = (
+                f"the database cannot be reached: no connection or no response within {limit:g} s ({message})"
             )
+            in_use = getattr(self.engine.pool, "checkedout", None)  # not of a NullPool
+            if in_use is not None and in_use():
+                reason += (
+                    f". {' '.join(self.engine.pool.status().split())}. A task that has the last connection of a pool while "
+                    "it calls ezeep waits for itself: end its transaction first, or enlarge the pool"
+                )
+            return reason
         if code in _NO_TABLE or message.startswith(("no such table", "no such column")):
             return f"{message}. Create the tables with SQLTokenStore.create_table(engine), or in a migration (docs/token-stores.md)"
         if code in _REFUSED:

@@ -246,7 +246,7 @@ async def test_a_task_that_has_the_only_connection_gets_an_error(
             async with engine.begin():
                 monkeypatch.setattr("ezeep_async.auth.stores.sql_database.RESPONSE_TIMEOUT_S", 0.3)
                 with pytest.raises(
-                    TokenStoreError, match=r"connections: 1\)\. A task that has the last connection"
+                    TokenStoreError, match=r"connections: 1\. A task that has the last connection"
                 ):
                     await session.accounts.me()
                 monkeypatch.undo()
