@@ -158,6 +158,10 @@ class Core:
         if self.refresher.is_inherited:
             raise SessionClosed(OPENED_BEFORE_FORK)
         if self._closing is not None:
+            if self.wire.is_shared:
+                raise SessionClosed(
+                    "the SessionPool has closed this session: use a session only in its block of pool.session(key)"
+                )
             raise SessionClosed("this EzeepSession is closed")
 
     def _check_loop(self) -> None:

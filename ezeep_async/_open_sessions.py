@@ -97,7 +97,7 @@ class Blueprint:
         return Core(self.app, store, None, self.endpoints, self.settings, wire, hook, self.clock)
 
 
-class Lease(Asynchronous):
+class SessionBlock(Asynchronous):
     """The block of `SessionPool.session(key)`. A session in use is not closed to make room."""
 
     # Not an `AbstractAsyncContextManager`: type checkers assume of that one that it may swallow exceptions.
@@ -108,10 +108,7 @@ class Lease(Asynchronous):
         self._entry: Entry | None = None
 
     async def __aenter__(self) -> EzeepSession:
-        if self._entry is not None:
-            raise RuntimeError(
-                "this block of SessionPool.session(key) is entered already: call session(key) again"
-            )
+        self.check_new()
         entry = self._entry = await self._sessions.acquire(self._key)
         try:
             await entry.core.open()
@@ -124,6 +121,13 @@ class Lease(Asynchronous):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+    def check_new(self) -> None:
+        """Raise `RuntimeError` for a second entry at the same time: one exit would end both."""
+        if self._entry is not None:
+            raise RuntimeError(
+                "this block of SessionPool.session(key) is entered already: call session(key) again"
+            )
 
     async def aclose(self) -> None:
         """`release`, for another thread."""
@@ -200,6 +204,7 @@ class OpenSessions:
         self._make_room()
 
     def take(self, key: str) -> Entry:
+        """Return the session of the key, in use, also while the key is being dropped. `release` must follow."""
         self.check_usable()
         entry = self.entries.get(key)
         if entry is None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Hashable, Mapping
+from functools import cache, cached_property
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar, cast
+
+
+S = TypeVar("S")
 
 
 class Part(cached_property[Any]):
@@ -26,6 +29,10 @@ class Part(cached_property[Any]):
     def _on_class(self) -> Any:
         return object.__new__(self._kind())
 
+    def has_made(self, value: object) -> bool:
+        """Whether the value of the attribute is a part of this type, and no fake."""
+        return type(value) is type(self._on_class)
+
     def __get__(self, instance: object | None, owner: type | None = None) -> Any:
         if instance is None:
             return self._on_class
@@ -43,3 +50,25 @@ def part(where: str, make: Callable[[Any, Any, str], object]) -> Any:
         make: Called as `make(type, session, name)`.
     """
     return Part(where, make)
+
+
+def view_of(session: S) -> S:
+    """A copy of a session that makes its parts anew, since each part sends with the options of the session that made it.
+
+    It keeps all other attributes, and the fakes that a program has put in the place of parts.
+    """
+    view = object.__new__(type(session))
+    parts = _parts_of(cast("Hashable", type(session)))
+    vars(view).update(
+        (name, value)
+        for name, value in vars(session).items()
+        if name not in parts or not parts[name].has_made(value)
+    )
+    return view
+
+
+@cache
+def _parts_of(kind: Hashable) -> Mapping[str, Part]:
+    """The parts of a class and of its bases, by name."""
+    classes = reversed(cast("type", kind).__mro__)
+    return {name: value for each in classes for name, value in vars(each).items() if isinstance(value, Part)}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import aiohttp
 import attrs
 
-from ezeep_async._open_sessions import Blueprint, Lease, OpenSessions, PoolTokenHook
+from ezeep_async._open_sessions import Blueprint, OpenSessions, PoolTokenHook, SessionBlock
+from ezeep_async._parts import part
 from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async._text.redaction import clears_locals
@@ -52,6 +52,20 @@ class PoolStats:
     """Calls that wait for a slot, of all sessions."""
 
 
+def _oauth_login(kind: Any, pool: Any, _: str) -> object:
+    sessions: OpenSessions = pool._sessions
+    made = sessions.blueprint
+    endpoint = sessions.wire.token_endpoint(made.app, made.settings, made.clock, logger)
+
+    async def prepare() -> None:
+        sessions.check_usable()
+
+    async def log_in(get_tokens: Callable[[], Awaitable[TokenSet]]) -> TokenSet:
+        return await get_tokens()
+
+    return kind(made.app, made.endpoints, endpoint, prepare, log_in)
+
+
 class SessionPool(Asynchronous):
     """The sessions of many users, by key: opened on demand, over shared connections. Belongs to one event loop.
 
@@ -66,8 +80,9 @@ class SessionPool(Asynchronous):
     Args:
         app: Client id, client secret and redirect URI of the OAuth2 application.
         store: Called as `store(key)` when a session is opened, and again after that session was closed. It returns the token
-            store of that key at once, without I/O. An exception is raised to the caller of `session(key)`. It must refuse
-            keys that are not valid, if users can choose them.
+            store of that key at once, without I/O. An exception is raised to the caller of `session(key)`. Two keys must not
+            get the same store: one user would have the login of the other. It must refuse keys that are not valid, if users
+            can choose them.
         max_open: Sessions to keep open; at least 1. If there are more, those that were used least recently are closed in the
             background. Sessions that are in use, that are kept alive, or that refresh their token set are never closed for
             this; so there can be more than `max_open`, and no caller ever waits for another one to end.
@@ -87,6 +102,9 @@ class SessionPool(Asynchronous):
     Note:
         docs/many-logins.md
     """
+
+    oauth: OAuthLogin = part("auth.oauth.OAuthLogin", _oauth_login)
+    """Log people in before their key is known. Pass the token set to `adopt`: it is stored nowhere before."""
 
     def __init__(
         self,
@@ -129,7 +147,7 @@ class SessionPool(Asynchronous):
 
     # --- use -------------------------------------------------------------------------------------------------------
 
-    def session(self, key: str) -> Lease:
+    def session(self, key: str) -> SessionBlock:
         """Use the session of a key: `async with pool.session(key) as session:`.
 
         The session is opened if it is not open. All blocks with one key share one session. Use it only in the block: after
@@ -151,24 +169,7 @@ class SessionPool(Asynchronous):
             TokenStoreError: The token store belongs to another client id.
             RuntimeError: The pool was opened on another event loop.
         """
-        return Lease(self._sessions, _checked(key))
-
-    @cached_property
-    def oauth(self) -> OAuthLogin:
-        """Log people in before their key is known. Pass the token set to `adopt`: it is stored nowhere before."""
-        from ezeep_async.auth.oauth import OAuthLogin
-
-        sessions = self._sessions
-        made = sessions.blueprint
-        endpoint = sessions.wire.token_endpoint(made.app, made.settings, made.clock, logger)
-
-        async def prepare() -> None:
-            sessions.check_usable()
-
-        async def log_in(get_tokens: Callable[[], Awaitable[TokenSet]]) -> TokenSet:
-            return await get_tokens()
-
-        return OAuthLogin(made.app, made.endpoints, endpoint, prepare, log_in)
+        return SessionBlock(self._sessions, _checked(key))
 
     def keep_alive(self, key: str) -> KeepAlive:
         """Refresh the token set of a key in the background, until the pool is closed or the handle is stopped.
@@ -252,7 +253,8 @@ class SessionPool(Asynchronous):
         return PoolStats(
             open=len(sessions.entries),
             in_use=len(sessions.entries) - len(sessions.idle),
-            kept_alive=sum(entry.core.is_kept_alive for entry in sessions.entries.values()),
+            # A copy, made at once: threads of blocking code read this while the event loop opens sessions.
+            kept_alive=sum(entry.core.is_kept_alive for entry in list(sessions.entries.values())),
             opened=sessions.opened,
             closed=sessions.closed,
             hits=sessions.hits,

@@ -15,7 +15,7 @@ import aiohttp
 from ezeep_async._core import Core, CoreView, Wire
 from ezeep_async._http.sender import background
 from ezeep_async._http.stats import Stats
-from ezeep_async._parts import Part, part
+from ezeep_async._parts import part, view_of
 from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._text.cleaning import check_kind, checked_seconds, variable
 from ezeep_async._text.redaction import clears_locals
@@ -106,8 +106,8 @@ class EzeepSession(Asynchronous):
     Args:
         app: Client id, client secret and redirect URI of the OAuth2 application.
         store: Where the token set is kept; in memory by default.
-        tokens: Initial token set, saved to `store` when the session opens, if `store` is empty. A token set in `store`
-            takes precedence, so that a program can pass the same `tokens` at each start. If `store` holds the tokens
+        tokens: Initial token set, saved to `store` when the session opens, if `store` is empty or holds an older login
+            that has ended. Otherwise the token set in `store` takes precedence, so that a program can pass the same `tokens` at each start. If `store` holds the tokens
             of another user, every call raises `TokenStoreError`. For opaque tokens, whose user is unknown, a warning
             is logged instead.
         endpoints: Base URLs; those of the production service by default.
@@ -316,9 +316,7 @@ class EzeepSession(Asynchronous):
             ValueError: A value has the wrong type or is out of range.
         """
         settings = changed_for_calls(self._api.settings, options)
-        view = object.__new__(type(self))
-        # What the parts of this session send has its options, so the view makes its own.
-        vars(view).update((name, value) for name, value in vars(self).items() if name not in _PARTS)
+        view = view_of(self)
         view._again = partial(self._again, settings=settings)
         view._api = CoreView(self._core, settings)
         view._viewed = self if self._viewed is None else self._viewed
@@ -486,7 +484,3 @@ class EzeepSession(Asynchronous):
             The context manager of the block.
         """
         return background()
-
-
-_PARTS = frozenset(name for name, value in vars(EzeepSession).items() if isinstance(value, Part))
-"""The attributes that each view makes for itself."""

@@ -139,7 +139,10 @@ class CoolDownChannel(Protocol):
 
 
 def _is_number(value: Any, kind: Any = (int, float)) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False
 
 
 def _is_http_url(value: object) -> bool:
@@ -245,8 +248,8 @@ class Settings:
     shared_locks: bool = attrs.field(default=True, validator=_flag)
     """Lock changes of the groups of a user or a printer, and `groups.ensure`, across processes. Default: True.
 
-    The lock is shared by the processes that use the same token store, if the store supports locks. With False, only
-    the sessions of one process wait for each other."""
+    The lock is shared by the processes whose token stores are in one database, on one Redis server or in one folder
+    (docs/processes.md). With False, only the sessions of one process wait for each other."""
     shared_pace: CoolDownChannel | None = attrs.field(
         default=None, validator=attrs.validators.optional(_channel)
     )

@@ -8,6 +8,7 @@ import multiprocessing
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import attrs
 import pytest
@@ -15,12 +16,14 @@ from helpers.stub_servers import session_on
 from helpers.support import QUICK, open_session, put, sandbox_in_a_thread, until
 
 from ezeep_async import (
+    BlockingGroups,
     BlockingSession,
     ConcurrentModification,
     ConnectFailed,
     DesiredState,
     EzeepSession,
     FileTokenStore,
+    Groups,
     OAuthApp,
     RateLimited,
     RequestTimeout,
@@ -235,6 +238,51 @@ async def test_a_view_closes_nothing(sandbox: Sandbox, session: EzeepSession, us
         await session.with_options(retries=0).users.get(user)
 
 
+async def test_a_view_keeps_what_a_program_has_replaced(
+    sandbox: Sandbox, session: EzeepSession, user: str
+) -> None:
+    """A fake in the place of a resource, which a test expects to be used, and attributes of a subclass."""
+
+    class Mine(EzeepSession):
+        tenant = "none"
+
+    mine = Mine(OAuthApp("client"))
+    mine.tenant = "a"
+    fake: Any = create_autospec(Groups, instance=True)
+    real = mine.users
+    mine.groups = fake
+    view = mine.with_options(retries=0).with_options(deadline=1.0)
+    assert (view.groups, view.tenant) == (fake, "a")
+    assert view.users is not real
+
+
+async def test_views_share_what_the_session_has_learnt(
+    sandbox: Sandbox, session: EzeepSession, user: str
+) -> None:
+    """A server without PATCH is asked for it once, not once for each view."""
+    sandbox.faults.add("PATCH /printing/v1/users/{id}/", status=405, times=None)
+    for n in range(3):
+        await session.with_options(deadline=5.0 + n).users.set_groups(user, [])
+    assert sandbox.count("PATCH /printing/v1/users/{id}/") == 1
+
+
+@pytest.mark.slow
+async def test_the_deadline_of_a_view_ends_before_a_shared_refresh(
+    sandbox: Sandbox, session: EzeepSession, user: str
+) -> None:
+    """The refresh goes on, and its token set is that of all. Without retries, too, a 401 is replayed."""
+    await session.users.get(user)
+    hold = sandbox.faults.hold("POST /oauth/access_token/")
+    sandbox.faults.add(GET, status=401, times=2)
+    slow = asyncio.create_task(session.users.get(user))
+    await hold.arrived()
+    with pytest.raises(RequestTimeout, match=r"deadline of 0\.1 s"):
+        await session.with_options(deadline=0.1, retries=0).users.get(user)
+    hold.release()
+    assert (await slow).id == (await session.with_options(retries=0).users.get(user)).id
+    assert session.stats.refreshes == 1
+
+
 async def test_a_view_can_open_its_session(sandbox: Sandbox, user: str) -> None:
     session = open_session(sandbox)
     async with session.with_options(retries=1) as view:
@@ -318,6 +366,16 @@ class TestBlocking:
             view.accounts.me()
         with pytest.raises(SessionClosed):
             blocking.with_options(retries=0)
+
+    def test_it_keeps_what_a_program_has_replaced(self, blocking: BlockingSession) -> None:
+        """As the view of an async session does."""
+        fake: Any = create_autospec(BlockingGroups, instance=True)
+        blocking.groups = fake
+        real = blocking.users
+        vars(blocking)["tenant"] = "a"
+        view = blocking.with_options(retries=0)
+        assert (view.groups, vars(view)["tenant"]) == (fake, "a")
+        assert view.users is not real
 
     def test_run_sync_of_a_view(self, server: Sandbox) -> None:
         """The session stays the one that is closed."""

@@ -14,7 +14,7 @@ import pytest
 from helpers.support import open_session
 
 import ezeep_async
-from ezeep_async import BlockingSession, EzeepSession, run_sync
+from ezeep_async import BlockingSession, BlockingSessionPool, EzeepSession, SessionPool, run_sync
 from ezeep_async.sandbox import Sandbox
 
 
@@ -145,6 +145,19 @@ def test_an_autospec_of_a_blocking_session_blocks(name: str) -> None:
         assert not is_async(fake_method, getattr(resource, method))
         with pytest.raises(TypeError):
             fake_method(unknown=1)
+
+
+@pytest.mark.parametrize("pool", [SessionPool, BlockingSessionPool])
+def test_an_autospec_of_a_pool(pool: Any) -> None:
+    """With the methods of `oauth`, as the session has those of its resources."""
+    fake = create_autospec(pool, instance=True)
+    assert {"complete", "exchange_code", "pair"} <= {*methods_of(pool.oauth)}
+    for method in methods_of(pool.oauth):
+        of_class = getattr(pool.oauth, method)
+        assert is_async(getattr(fake.oauth, method), of_class) == inspect.iscoroutinefunction(of_class)
+        with pytest.raises(TypeError):
+            getattr(fake.oauth, method)(unknown=1)
+    assert " oauth = <" in pydoc.render_doc(pool, renderer=pydoc.plaintext)
 
 
 def test_help_shows_the_resources() -> None:

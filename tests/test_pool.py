@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import pickle
@@ -641,6 +642,17 @@ async def test_a_session_of_a_pool_is_closed_by_the_pool_alone(sandbox: Sandbox)
             assert "open" in repr(session)
 
 
+async def test_a_session_after_its_block(sandbox: Sandbox) -> None:
+    """The error says that the pool has closed it, whatever it did that for."""
+    async with pool_in(sandbox, logged_in(sandbox, "a", "b"), max_open=1) as pool:
+        session = await use(pool, "a")
+        await session.accounts.me()
+        await use(pool, "b")
+        await until(lambda: pool.stats.open == 1)
+        with pytest.raises(SessionClosed, match=r"the SessionPool has closed .* block of pool.session"):
+            await session.accounts.me()
+
+
 async def test_a_block_is_entered_once(sandbox: Sandbox) -> None:
     async with pool_in(sandbox, logged_in(sandbox, "a")) as pool:
         block = pool.session("a")
@@ -687,6 +699,50 @@ async def test_cancellation_at_each_step(sandbox: Sandbox, steps: int) -> None:
         await use(pool, "b")
         await use(pool, "a")
         assert pool.stats.in_use == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("act", ["adopt", "drop", "drop in its block", "both at once", "room"])
+async def test_cancellation_at_each_step_of_a_change(sandbox: Sandbox, act: str) -> None:
+    """No use and no task is left over, the pool works, and a login is either there or gone."""
+
+    async def change(pool: SessionPool) -> None:
+        if act == "adopt":
+            await pool.adopt("a", sandbox.tokens())
+        elif act == "drop":
+            await pool.drop("a")
+        elif act == "drop in its block":
+            async with pool.session("a"):
+                await pool.drop("a")
+        elif act == "both at once":
+            await asyncio.gather(pool.drop("a"), pool.adopt("a", sandbox.tokens()), use(pool, "a"))
+        else:
+            for key in "bca":
+                await use(pool, key)
+
+    others = asyncio.all_tasks()
+    for steps in range(60):
+        stores = Stores((key, MemoryTokenStore(sandbox.tokens())) for key in "abc")
+        async with pool_in(sandbox, stores, max_open=2) as pool:
+            task = asyncio.create_task(change(pool))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            was_done = task.done()
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await until(lambda: pool.stats.in_use == 0 and pool.stats.open <= 2 and not pool._sessions._tasks)
+            assert pool._sessions.idle.keys() == pool._sessions.entries.keys()
+            await use(pool, "b")
+            if await stores["a"].load() is None:
+                assert "drop" in act or act == "both at once"
+                with pytest.raises(ReauthorizationRequired):
+                    await use(pool, "a")
+            else:
+                await use(pool, "a")
+        assert asyncio.all_tasks() <= others
+        if was_done:
+            return
 
 
 def test_a_pool_belongs_to_one_event_loop() -> None:

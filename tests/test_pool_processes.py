@@ -137,6 +137,28 @@ async def test_processes_with_pools_lose_no_membership(where: str) -> None:
         assert sum(len(user.groups) for user in sandbox.organization.listed_users()) == 24
 
 
+async def test_two_logins_of_one_organization_lose_no_membership(where: str, tmp_path: Path) -> None:
+    """Two processes with a pool and a login each change the same users."""
+    async with Sandbox(users=4, groups=2) as sandbox:
+        users = [user.id for user in sandbox.organization.listed_users()][:2]
+        for user in sandbox.organization.listed_users():
+            user.groups.clear()
+        rows = [(users[place % 2], sandbox.organization.add_group(f"New {place}").id) for place in range(24)]
+        # Two files of one folder, or two keys of one server.
+        is_file = "://" not in where
+        logins = [(str(tmp_path / f"{key}.json") if is_file else where, key) for key in ("one", "two")]
+        for at, key in logins:
+            await put(store_at(at, key=key), sandbox.tokens())
+        async with both(
+            writer(sandbox, logins[0][0], key="one", do="add", rows=rows[:12], pool=True),
+            writer(sandbox, logins[1][0], key="two", do="add", rows=rows[12:], pool=True),
+        ) as (one, two):
+            one.go()
+            two.go()
+            assert await one.outcome() == await two.outcome() == ["done"] * 12
+        assert sum(len(user.groups) for user in sandbox.organization.listed_users()) == 24
+
+
 async def test_processes_with_pools_create_each_group_once(where: str) -> None:
     """`ensure` in two processes."""
     async with Sandbox(users=3, groups=2) as sandbox:

@@ -43,7 +43,9 @@ def test_defaults_of_settings() -> None:
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize("value", [-1, math.nan, "5", None, True, [], -0.001])
+@pytest.mark.parametrize(
+    "value", [-1, math.nan, math.inf, pytest.param(10**400, id="huge"), "5", None, True, [], -0.001]
+)
 def test_invalid_numbers_are_refused(name: str, value: Any) -> None:
     """An invalid value raises `ValueError` that names the setting, on creation."""
     with pytest.raises(ValueError, match=name):

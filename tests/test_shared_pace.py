@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.pools import pool_in, use
 from helpers.redis_servers import Server, redis
 from helpers.stub_servers import quick
 from helpers.support import sandbox_in_a_thread, until
@@ -121,6 +122,26 @@ async def test_no_request_waits_for_redis_and_idle_sessions_keep_one_connection(
         ours = {"cmdstat_eval", "cmdstat_publish", "cmdstat_subscribe", "cmdstat_get"}
         assert {name: after.get(name) for name in ours} == {name: before.get(name) for name in ours}
     await until(lambda: connections(server) == 0)
+
+
+async def test_a_pool_whose_sessions_were_all_closed_listens_again(sandbox: Sandbox, server: Server) -> None:
+    """Its limiters follow the others after that too."""
+    pace, before = SharedPace(server.address), connections(server)
+    async with pool_in(sandbox, max_open=1, settings=quick(shared_pace=pace)) as pool:
+        for key in "ab":
+            await pool.adopt(key, sandbox.tokens())
+            await use(pool, key)
+        await until(lambda: 0 < connections(server) - before <= 2)
+        for key in "ab":
+            await pool.drop(key)
+        await until(lambda: connections(server) == before)
+        for host in {sandbox.endpoints.api, sandbox.endpoints.account}:
+            await SharedPace(server.address).announce(host, 0.6)
+        await pool.adopt("c", sandbox.tokens())
+        began = asyncio.get_running_loop().time()
+        await use(pool, "c")
+        assert asyncio.get_running_loop().time() - began > 0.3
+    await until(lambda: connections(server) == before)
 
 
 async def test_a_restart_of_the_server_is_one_warning_and_sharing_resumes(

@@ -5,6 +5,8 @@ ezeep login --client-id CLIENT_ID --token-file login.json
 python app.py --port 8080
 
 Environment: EZEEP_CLIENT_ID, EZEEP_TOKEN_FILE (login.json).
+
+It does not ask who its callers are, and so listens on loopback only. Before you open it to others, add authentication.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from aiohttp.typedefs import Handler
 from ezeep_async import (
     EzeepError,
     EzeepSession,
+    NotFound,
     PermissionDenied,
     ReauthorizationRequired,
     is_retryable,
@@ -51,7 +54,9 @@ async def groups(request: web.Request) -> web.Response:
 async def add_member(request: web.Request) -> web.Response:
     """Add a user to a group, and return all groups of the user."""
     form = await request.post()
-    user = await request.app[EZEEP].users.add_to_groups(str(form["user_id"]), request.match_info["group_id"])
+    user = await request.app[EZEEP].users.add_to_groups(
+        str(form.get("user_id", "")), request.match_info["group_id"]
+    )
     return web.json_response(sorted(map(str, user.group_ids)))
 
 
@@ -59,9 +64,9 @@ async def add_member(request: web.Request) -> web.Response:
 async def print_document(request: web.Request) -> web.Response:
     """Upload the document to ezeep while it arrives."""
     ezeep = request.app[EZEEP]
-    printer = await ezeep.printers.find(request.query["printer"])
+    printer = await ezeep.printers.find(request.query.get("printer", ""))
     job = await ezeep.printing.print_file(
-        request.content.iter_chunked(65_536), printer, name=request.query["name"]
+        request.content.iter_chunked(65_536), printer, name=request.query.get("name")
     )
     return web.json_response({"job": job.id}, status=202)
 
@@ -73,6 +78,11 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except PermissionDenied:
         raise web.HTTPForbidden(text="ezeep does not allow this.") from None
+    except NotFound:
+        raise web.HTTPNotFound(text="ezeep has no such user, group or printer.") from None
+    except ValueError as error:  # no id, an empty document, or one of a type that is not printed
+        logger.info("%s", error)
+        raise web.HTTPBadRequest(text="ezeep does not accept this value.") from None
     except EzeepError as error:
         if is_retryable(error):
             wait = str(math.ceil(error.retry_after or 10))

@@ -1,6 +1,16 @@
 """Two Celery tasks: add a user to groups, and print a document.
 
+pip install 'ezeep_async[cli,redis]' celery
 celery -A printing worker -c 4
+
+Environment: EZEEP_CLIENT_ID, REDIS_URL, TOKEN_KEY (optional: cryptography.fernet.Fernet.generate_key()).
+
+The token set is in Redis. After `ezeep login --client-id CLIENT_ID --token-file login.json` this puts it there, once; do not
+use the file any more:
+
+    tokens = await FileTokenStore("login.json").load()
+    async with EzeepSession.from_env(store=RedisTokenStore(REDIS_URL, encryption_key=TOKEN_KEY), tokens=tokens) as session:
+        await session.oauth.refresh()
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 pip install 'ezeep_async[sql,web]' aiosqlite django gunicorn uvicorn
 python manage.py migrate
-gunicorn --workers 2 wsgi:application               # the views of printing/views.py
+gunicorn --workers 2 --timeout 120 wsgi:application # the views of printing/views.py
 uvicorn --no-access-log asgi:application            # these, and those of printing/async_views.py
 python manage.py ezeep_groups USER_ID
 

@@ -1,7 +1,7 @@
 """FastAPI: people log in with ezeep, see the groups of their organization, add members, and print.
 
 pip install 'ezeep_async[sql,web]' aiosqlite fastapi itsdangerous python-multipart uvicorn
-uvicorn --no-access-log main:app                    # the address of /callback has a code
+uvicorn --timeout-graceful-shutdown 20 main:app     # else it waits for background jobs
 
 Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, TOKEN_KEY
 (cryptography.fernet.Fernet.generate_key()), DATABASE_URL.
@@ -28,6 +28,7 @@ from ezeep_async import (
     Endpoints,
     EzeepError,
     EzeepSession,
+    NotFound,
     OAuthApp,
     PermissionDenied,
     ReauthorizationRequired,
@@ -63,6 +64,17 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     await engine.dispose()
 
 
+class WithoutQueries(logging.Filter):
+    """Removes queries from the lines of the access log: that of /callback has the code."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the line, and keep it."""
+        client, method, path, *others = record.args
+        record.args = (client, method, path.partition("?")[0], *others)
+        return True
+
+
+logging.getLogger("uvicorn.access").addFilter(WithoutQueries())
 app = FastAPI(lifespan=lifespan)
 app.add_middleware(SessionMiddleware, secret_key=SECRET_KEY, https_only=COOKIE["secure"])
 
@@ -136,23 +148,35 @@ async def print_document(
 
 async def report(user: str, job_id: str) -> None:
     """Wait for a job, in a block of the pool: without it, the pool may close the session meanwhile."""
-    async with logins.session(user) as session:
-        status = await session.printing.wait(job_id)
-    logger.info("%s pages printed", status.pages_printed)
+    try:
+        async with logins.session(user) as session:
+            status = await session.printing.wait(job_id)
+        result = f"{status.pages_printed} pages printed"
+    except EzeepError as error:  # no handler of the app gets it: the response was sent
+        result = str(error)
+    logger.info("%s: %s", job_id, result)
 
 
+@app.exception_handler(ValueError)
 @app.exception_handler(EzeepError)
-async def explain(_: Request, error: EzeepError) -> Response:
+async def explain(_: Request, error: Exception) -> Response:
     """Respond to an error of any handler."""
     match error:
         case ReauthorizationRequired():
             return RedirectResponse("/login", 303)
         case AuthorizationDenied():
-            return JSONResponse({"detail": "The login failed. Start again at /login."}, 400)
+            status, detail = 400, "The login failed. Start again at /login."
         case PermissionDenied():
-            return JSONResponse({"detail": "ezeep does not allow this to you."}, 403)
-        case _ if is_retryable(error):
+            status, detail = 403, "ezeep does not allow this to you."
+        case NotFound():
+            status, detail = 404, "ezeep has no such user, group or printer."
+        case ValueError():  # no id, an empty document, or one of a type that is not printed
+            logger.info("%s", error)
+            status, detail = 400, "ezeep does not accept this value."
+        case EzeepError() if is_retryable(error):
             wait = str(math.ceil(error.retry_after or 10))
             return JSONResponse({"detail": "ezeep is not available."}, 503, {"Retry-After": wait})
-    logger.error("%s", error)
-    return JSONResponse({"detail": "ezeep refused the request."}, 502)
+        case _:
+            logger.error("%s", error)
+            status, detail = 502, "ezeep refused the request."
+    return JSONResponse({"detail": detail}, status)

@@ -1,7 +1,7 @@
 """Flask: people log in with ezeep, see the groups of their organization, add members, and print.
 
-pip install 'ezeep_async[web]' flask gunicorn
-gunicorn --workers 2 app:app                        # also: --preload, -k gthread --threads 8, -k gevent
+pip install 'ezeep_async[web]' flask gunicorn       # and gevent for -k gevent
+gunicorn --workers 2 --timeout 120 app:app          # also: --preload, -k gthread --threads 8, -k gevent
 
 Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, LOGINS (a folder).
 """
@@ -23,6 +23,7 @@ from ezeep_async import (
     EzeepError,
     EzeepSession,
     FileTokenStore,
+    NotFound,
     OAuthApp,
     PermissionDenied,
     ReauthorizationRequired,
@@ -119,18 +120,26 @@ def job_status(job_id: str) -> dict[str, str | int]:
     return {"status": str(status.meaning), "pages": status.pages_printed}
 
 
+@app.errorhandler(ValueError)
 @app.errorhandler(EzeepError)
-def explain(error: EzeepError) -> Redirect | tuple[dict[str, str], int, dict[str, str]]:
+def explain(error: Exception) -> Redirect | tuple[dict[str, str], int, dict[str, str]]:
     """Respond to an error of any view."""
     match error:
         case ReauthorizationRequired():
             return redirect("/login", 303)
         case AuthorizationDenied():
-            return {"detail": "The login failed. Start again at /login."}, 400, {}
+            status, detail = 400, "The login failed. Start again at /login."
         case PermissionDenied():
-            return {"detail": "ezeep does not allow this to you."}, 403, {}
-        case _ if is_retryable(error):
+            status, detail = 403, "ezeep does not allow this to you."
+        case NotFound():
+            status, detail = 404, "ezeep has no such user, group or printer."
+        case ValueError():  # no id, an empty document, or one of a type that is not printed
+            app.logger.info("%s", error)
+            status, detail = 400, "ezeep does not accept this value."
+        case EzeepError() if is_retryable(error):
             wait = str(math.ceil(error.retry_after or 10))
             return {"detail": "ezeep is not available."}, 503, {"Retry-After": wait}
-    app.logger.error("%s", error)
-    return {"detail": "ezeep refused the request."}, 502, {}
+        case _:
+            app.logger.error("%s", error)
+            status, detail = 502, "ezeep refused the request."
+    return {"detail": detail}, status, {}

@@ -1,9 +1,10 @@
 """A marimo notebook: async and blocking cells.
 
-pip install ezeep_async marimo
+pip install 'ezeep_async[cli]' marimo
+ezeep login --client-id CLIENT_ID --token-file login.json
 marimo edit ezeep_marimo.py                         # or: marimo export html ezeep_marimo.py -o groups.html
 
-Environment: EZEEP_CLIENT_ID, EZEEP_TOKEN_FILE.
+Environment: EZEEP_CLIENT_ID, EZEEP_TOKEN_FILE (login.json).
 """
 
 import marimo

@@ -4,15 +4,23 @@ pip install 'ezeep_async[cli]'
 ezeep login --client-id CLIENT_ID --token-file login.json
 python async_printing.py "Front desk laser" *.pdf
 
-Environment: EZEEP_CLIENT_ID, EZEEP_TOKEN_FILE (login.json). Exit codes: 0 all are printed, 1 some are not.
+Environment: EZEEP_CLIENT_ID, EZEEP_TOKEN_FILE (login.json). Exit codes: 0 all are printed, 1 some are not, 4 log in again, 5 try later.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 
-from ezeep_async import EzeepError, EzeepSession, Printer, finish_refresh_on
+from ezeep_async import (
+    EzeepError,
+    EzeepSession,
+    Printer,
+    ReauthorizationRequired,
+    finish_refresh_on,
+    is_retryable,
+)
 
 
 async def print_one(session: EzeepSession, printer: Printer, path: str) -> bool:
@@ -27,14 +35,24 @@ async def print_one(session: EzeepSession, printer: Printer, path: str) -> bool:
     return True
 
 
-async def main(name: str, *paths: str) -> int:
+async def main() -> int:
     """Run the script, and return its exit code."""
-    async with EzeepSession.from_env() as session:
-        printer = await session.printers.find(name)
-        printed = await asyncio.gather(*[print_one(session, printer, path) for path in paths])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("printer")
+    parser.add_argument("documents", nargs="+")
+    options = parser.parse_args()
+    try:
+        async with EzeepSession.from_env() as session:
+            printer = await session.printers.find(options.printer)
+            printed = await asyncio.gather(*[print_one(session, printer, path) for path in options.documents])
+    except EzeepError as error:
+        print(error, file=sys.stderr)
+        if isinstance(error, ReauthorizationRequired):
+            return 4
+        return 5 if is_retryable(error) else 1
     return 0 if all(printed) else 1
 
 
 if __name__ == "__main__":
     finish_refresh_on()  # SIGTERM and SIGHUP wait for a token refresh that has begun
-    sys.exit(asyncio.run(main(*sys.argv[1:])))
+    sys.exit(asyncio.run(main()))

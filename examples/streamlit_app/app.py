@@ -2,9 +2,11 @@
 
 pip install 'ezeep_async[cli]' streamlit
 ezeep login --client-id CLIENT_ID --token-file login.json
-streamlit run app.py
+streamlit run --server.address 127.0.0.1 app.py
 
 Environment: EZEEP_CLIENT_ID, EZEEP_TOKEN_FILE (login.json).
+
+All visitors act with that login. Without the address, Streamlit listens on all networks of the host.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ class TokenSource(Protocol):
         """Return the token for the replay after a 401 to `rejected`, or `rejected` itself if a replay is pointless."""
         ...
 
-    def rejected_again(self, access_token: str) -> None:
-        """Record a 401 to a token that `replacement_for` returned."""
+    def rejected_again(self, access_token: str) -> bool:
+        """Record a 401 to a token that `replacement_for` returned. Return whether another replay is pointless."""
         ...
 
 
@@ -108,7 +108,7 @@ class Limiters:
 
 @attrs.define(eq=False)
 class _Call:
-    """The state of one call. All its attempts share one request id, one deadline, and one replay after a 401."""
+    """The state of one call. All its attempts share one request id, one deadline, and the replays after a 401."""
 
     request: Request
     request_id: str
@@ -117,8 +117,10 @@ class _Call:
     spent: float = 0.0
     """Seconds of the deadline that are used up."""
     token: str = attrs.field(default="", repr=False)
-    replayed: bool = False
-    """Whether there was a 401, so that the call has its replay."""
+    replays: int = 0
+    """Replays after a 401 that have begun."""
+    max_replays: int = 1
+    """2 if the first one had a token that another process stored, which was rejected too."""
     ambiguous: bool = False
     """Whether an attempt that failed may have been carried out."""
     sending: Attempt | None = None
@@ -258,8 +260,9 @@ class Sender:
                     return outcome if call.attempt == 1 else attrs.evolve(outcome, attempts=call.attempt)
                 if call.sending is not None:
                     call.spent += call.sending.used
-                if isinstance(outcome, errors.AuthenticationError) and not call.replayed:
-                    call.replayed, rejected = True, outcome
+                if isinstance(outcome, errors.AuthenticationError) and call.replays < call.max_replays:
+                    call.replays += 1
+                    rejected = outcome
                     continue
                 if call.is_already_deleted(outcome):
                     logger.info("%s: already absent: an earlier attempt deleted it", call.request.name)
@@ -325,8 +328,9 @@ class Sender:
                 refused.may_have_happened = is_ambiguous(refused)
             return refused
         message = str(refused)
-        if call.replayed:
-            self._tokens.rejected_again(call.token)
+        if call.replays and not self._tokens.rejected_again(call.token):
+            call.max_replays = 2
+        if call.replays == call.max_replays:
             message += ": the server rejected a new token too"
         error = errors.AuthenticationError(message, status=401, request_id=refused.request_id)
         error.attempts = call.attempt
@@ -339,7 +343,7 @@ class Sender:
         """Adapt the limiter, and return the seconds until the next attempt. Raises the final error if there is none."""
         delay = retry_delay(
             failure,
-            attempt=call.attempt - call.replayed,
+            attempt=call.attempt - call.replays,
             idempotent=call.request.idempotent,
             spent=call.spent,
             policy=call.settings,

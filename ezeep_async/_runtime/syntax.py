@@ -31,7 +31,22 @@ class Asynchronous:
 
 
 class Blocking:
-    """Base class of what is used with `for` and `with`."""
+    """Base class of what is used with `with`.
+
+    It has no `__await__`: web frameworks await whatever a dependency returns, if `inspect.isawaitable` says that it can be.
+    """
+
+    if not TYPE_CHECKING:
+
+        def __aenter__(self) -> NoReturn:
+            raise TypeError(BLOCKING)
+
+        def __aexit__(self, *_: object) -> None:
+            """Never called: Python looks for it before it calls `__aenter__`."""
+
+
+class BlockingIterable(Blocking):
+    """Base class of what is used with `for`, where asynchronous code has a listing that can be awaited."""
 
     if not TYPE_CHECKING:
 
@@ -40,9 +55,3 @@ class Blocking:
 
         def __await__(self) -> NoReturn:
             raise TypeError(BLOCKING)
-
-        def __aenter__(self) -> NoReturn:
-            raise TypeError(BLOCKING)
-
-        def __aexit__(self, *_: object) -> None:
-            """Never called: Python looks for it before it calls `__aenter__`."""

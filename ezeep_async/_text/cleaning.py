@@ -11,6 +11,8 @@ import os
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from types import GeneratorType
+from typing import cast
 
 
 _BEARER = "bearer "
@@ -78,6 +80,17 @@ def checked_seconds(value: float, name: str) -> float:
     if not value >= 0:
         raise ValueError(f"{name} must be a number of seconds from 0 up, not {value!r}")
     return value
+
+
+def is_used_up(values: object) -> bool:
+    """Whether this is a generator that was read to its end. It would look like an empty list, which removes everything."""
+    return isinstance(values, GeneratorType) and cast("GeneratorType[object]", values).gi_frame is None
+
+
+def check_unread(values: object, name: str) -> None:
+    """Raise `ValueError` for a generator that was read before."""
+    if is_used_up(values):
+        raise ValueError(f"{name} is a generator that was read before, and is empty now: pass a list")
 
 
 def check_kind(value: object, kind: type, name: str, advice: str) -> None:

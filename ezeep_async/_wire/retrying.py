@@ -67,7 +67,8 @@ def backoff(
     attempt: int, random: Callable[[], float], first: float = FIRST_DELAY_S, longest: float = LONGEST_DELAY_S
 ) -> float:
     """Exponential backoff with full jitter: a random delay of up to 0.5 s, 1 s, 2 s, ..."""
-    return random() * min(longest, first * 2.0 ** (attempt - 1))
+    # From 1025 attempts on, such as a night of 429 responses, a float cannot hold the power.
+    return random() * min(longest, first * 2.0 ** min(attempt - 1, 100))
 
 
 def never_processed(failure: EzeepError) -> bool:

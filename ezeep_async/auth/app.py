@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Self, cast
 
@@ -120,7 +120,7 @@ class AuthorizationRequest:
     """Address of the redirect; None: the one of the app."""
 
     @clears_locals
-    def to_cookie(self, secret: str | bytes) -> str:
+    def to_cookie(self, secret: str | bytes | Sequence[str | bytes]) -> str:
         """Encrypt the request for a cookie of the browser, where it waits for the redirect.
 
         Set the cookie with `HttpOnly`, `Secure`, `SameSite=Lax` and the path of the redirect address. With
@@ -128,7 +128,8 @@ class AuthorizationRequest:
 
         Args:
             secret: A secret of the app, such as its `SECRET_KEY`: at least 32 random characters. A key for this purpose is
-                derived from it (RFC 5869).
+                derived from it (RFC 5869). Or a list, to change the secret without ending logins that are under way: the
+                first one encrypts.
 
         Returns:
             The value: letters, digits, `-`, `_` and `=`; at most 3800 characters.
@@ -146,19 +147,21 @@ class AuthorizationRequest:
 
     @classmethod
     @clears_locals
-    def from_cookie(cls, value: str | None, secret: str | bytes, *, max_age: float = 600.0) -> Self:
+    def from_cookie(
+        cls, value: str | None, secret: str | bytes | Sequence[str | bytes], *, max_age: float = 600.0
+    ) -> Self:
         """Decrypt the value of a cookie that `to_cookie` made.
 
         Args:
             value: Value of the cookie; None if the browser sent none.
-            secret: The secret that `to_cookie` had.
+            secret: The secret that `to_cookie` had, or a list that contains it.
             max_age: Seconds after which the login has to be started again. Greater than 0.
 
         Returns:
             The request. Pass it to `complete`, which compares the state.
 
         Raises:
-            InvalidLoginCookie: There is no cookie, it is too old, or it was changed. Start the login again.
+            InvalidLoginCookie: There is no cookie, it is too old or from the future, or it was changed. Start the login again.
             ImportError: The extra `web` is not installed.
             ValueError: `secret` is empty, or `max_age` is not greater than 0.
         """

@@ -6,12 +6,14 @@ from ezeep_async._text.redaction import Secret
 from ezeep_async.auth.clock import Clock
 from ezeep_async.auth.logs import Log
 from ezeep_async.auth.logs import subject_of as _subject
-from ezeep_async.auth.tokens import DEFAULT_LIFETIME, LATEST, TokenSet, TokenStore
+from ezeep_async.auth.tokens import DEFAULT_LIFETIME, TokenSet, TokenStore
 from ezeep_async.errors import TokenStoreError
 
 
 REPLACED_TOKENS = 32
 """Replaced refresh tokens that are remembered."""
+CLOCK_TOLERANCE_S = 60.0
+"""Seconds by which the clocks of two processes may differ before the age of a token set counts as unknown."""
 SAVE_AGAIN_AFTER_S = 1.0
 """Seconds between two attempts to store a token set that could not be stored."""
 _WHAT_TO_DO = (
@@ -73,9 +75,11 @@ class CurrentTokens:
 
     def age_of(self, tokens: TokenSet) -> float:
         """Seconds since `tokens` was issued; infinite if that is unknown, or if its login has ended."""
-        if tokens.ended or (tokens.expires_in is None and tokens.expires_at >= LATEST):
-            return float("inf")
-        return (tokens.expires_in or DEFAULT_LIFETIME) - self.life_left(tokens)
+        lifetime, left = tokens.expires_in or DEFAULT_LIFETIME, self.life_left(tokens)
+        if tokens != self.tokens:
+            left = (tokens.expires_at - self._clock.now()).total_seconds()
+        # With more left than its lifetime, it was issued by a clock that was set back since.
+        return float("inf") if tokens.ended or left > lifetime + CLOCK_TOLERANCE_S else lifetime - left
 
     def leeway_of(self, tokens: TokenSet) -> float:
         """Seconds before its expiry at which the access token is refreshed."""
@@ -130,13 +134,22 @@ class CurrentTokens:
         return True
 
 
-def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, log: Log) -> None:
-    """Raise or log that `tokens=` is not used, unless the stored token set is the same one or a successor of it."""
+def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, log: Log) -> bool:
+    """Return whether `tokens=` replaces the stored token set, because the login of that has ended.
+
+    Raises or logs that `tokens=` is not used, unless the stored token set is the same one or a successor of it.
+    """
     if stored.access_token and stored.access_token == given.access_token:
-        return
-    if given.mark in (stored.mark, *stored.lineage) or stored.mark in given.lineage:
-        return
+        return False
+    if given.mark in (stored.mark, *stored.lineage):
+        return False
+    if stored.mark in given.lineage:
+        return stored.ended
     name, is_same = type(store).__name__, _is_same_user(stored, given)
+    if stored.ended and is_same is not False:
+        if is_same is None:
+            log.warning("tokens= replaces a login in the %s that has ended, perhaps of another user", name)
+        return True
     if is_same is None:
         log.warning(
             "tokens= was not used: the %s already holds another token set, perhaps of another user, and the session uses "
@@ -148,6 +161,7 @@ def check_same_identity(store: TokenStore, stored: TokenSet, given: TokenSet, lo
         raise TokenStoreError(
             f"tokens= belongs to another user than the token set in the {name} (their subjects differ). {_WHAT_TO_DO}"
         )
+    return False
 
 
 def check_adopted(store: TokenStore, stored: TokenSet | None, given: TokenSet) -> tuple[TokenSet, bool]:

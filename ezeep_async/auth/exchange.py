@@ -130,6 +130,8 @@ class Exchanger:
     _random: Callable[[], float] = random.random
     refreshes: int = 0
     """Refreshes that succeeded."""
+    _issued: str = ""
+    """The digest of the access token that the last of them issued."""
     _refusals: _Refusals = attrs.field(init=False)
     _leased: LeasedStore | None = attrs.field(init=False)
 
@@ -143,18 +145,26 @@ class Exchanger:
         return 2 * self._endpoint.timeout
 
     def is_refresh_useless(self, access_token: str) -> bool:
-        """Whether this access token replaced a rejected one, was rejected too, and its cool-down is not over.
+        """Whether this access token replaced a rejected one, its own 401 was final, and the cool-down is not over.
 
         Its caller then gets it back, and raises the 401. Otherwise a server that rejects every access token would use
         up one refresh token for each call.
         """
         return self._refusals.access_tokens.covers(access_token, self._clock.monotonic())
 
-    def rejected_again(self, access_token: str) -> None:
-        """Record a 401 for an access token that was issued because of a 401."""
-        now, cool_down = self._clock.monotonic(), self._refusals.access_tokens
-        if cool_down.digest != _digest(access_token):  # once, however many calls used it
-            cool_down.begin(access_token, now)
+    def rejected_again(self, access_token: str) -> bool:
+        """Record a 401 for the replacement of a rejected token. Return whether it is final.
+
+        It is not if another process stored the replacement: that may be as old as the rejected token, so one refresh
+        follows. During the cool-down it is final. Otherwise two processes would refresh each other's tokens in turn.
+        """
+        now, digest, cool_down = self._clock.monotonic(), _digest(access_token), self._refusals.access_tokens
+        if cool_down.digest == digest:  # once, however many calls used it
+            return True
+        if digest != self._issued and now >= cool_down.until:
+            return False
+        cool_down.begin(access_token, now)
+        return True
 
     async def refresh(self, current: TokenSet, reload: Reload) -> tuple[TokenSet, bool]:
         """Return the next token set, and whether this process got it from the server, or another one stored it.
@@ -258,6 +268,7 @@ class Exchanger:
                 failure = error
             else:
                 self.refreshes += 1
+                self._issued = _digest(tokens.access_token)
                 return tokens
             if isinstance(failure, ReauthorizationRequired) and lost is not None:
                 message = (

@@ -5,23 +5,28 @@ from __future__ import annotations
 import base64
 import json
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.errors import InvalidLoginCookie
 
 
 if TYPE_CHECKING:
-    from cryptography.fernet import Fernet
+    from cryptography.fernet import MultiFernet
 
+CookieSecret = str | bytes | Sequence[str | bytes]
+"""A secret of the app, or several: the first one encrypts, all of them decrypt."""
 LONGEST_COOKIE = 3800
 """Characters. Browsers drop a cookie of more than 4096 bytes, with its name and attributes, without a report."""
+LARGEST_CLOCK_DIFFERENCE_S = 60
+"""Seconds by which the clocks of the app's hosts may differ. A cookie from later than that would live too long."""
 _PURPOSE = b"ezeep_async AuthorizationRequest"
 """So that no other use of the app's secret has the same key (RFC 5869 section 3.2)."""
 
 
 @clears_locals
-def sealed(fields: dict[str, str | None], secret: str | bytes) -> str:
+def sealed(fields: dict[str, str | None], secret: CookieSecret) -> str:
     """Encrypt the fields, with the current time. Raises `ValueError`, and `ImportError` without the extra."""
     value = _cipher(secret).encrypt(json.dumps(fields).encode()).decode()
     if len(value) > LONGEST_COOKIE:
@@ -32,7 +37,7 @@ def sealed(fields: dict[str, str | None], secret: str | bytes) -> str:
 
 
 @clears_locals
-def unsealed(value: str | None, secret: str | bytes, max_age: float) -> dict[str, str | None]:
+def unsealed(value: str | None, secret: CookieSecret, max_age: float) -> dict[str, str | None]:
     """Decrypt the fields. Raises `InvalidLoginCookie`, `ValueError`, and `ImportError` without the extra."""
     cipher = _cipher(secret)
     if not max_age > 0:
@@ -54,7 +59,13 @@ def unsealed(value: str | None, secret: str | bytes, max_age: float) -> dict[str
             "the login cookie cannot be decrypted: it was changed, or written with another secret. Start again",
             error="invalid_cookie",
         )
-    if time.time() - begun > max_age:
+    age = time.time() - begun
+    if age < -LARGEST_CLOCK_DIFFERENCE_S:
+        raise InvalidLoginCookie(
+            f"the login cookie was written {-age:.0f} s in the future: the clocks of the app's hosts differ. Start again",
+            error="invalid_cookie",
+        )
+    if age > max_age:
         raise InvalidLoginCookie(
             f"the login was begun more than {max_age:g} s ago: start again", error="expired_cookie"
         )
@@ -62,18 +73,23 @@ def unsealed(value: str | None, secret: str | bytes, max_age: float) -> dict[str
     return fields
 
 
-def _cipher(secret: str | bytes) -> Fernet:
-    if not isinstance(secret, str | bytes) or not secret:
-        raise ValueError("secret must be a str or bytes that is not empty, such as the SECRET_KEY of the app")
+def _cipher(secret: CookieSecret) -> MultiFernet:
+    several: Sequence[Any] = secret if isinstance(secret, list | tuple) else [secret]
+    if not several or not all(isinstance(each, str | bytes) and each for each in several):
+        raise ValueError(
+            "secret must be a str or bytes that is not empty, such as the SECRET_KEY of the app, or a list of them"
+        )
     try:
-        from cryptography.fernet import Fernet
+        from cryptography.fernet import Fernet, MultiFernet
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
     except ImportError as error:
         raise ImportError(
             "login cookies need the package cryptography: pip install 'ezeep_async[web]'"
         ) from error
-    key = HKDF(SHA256(), length=32, salt=None, info=_PURPOSE).derive(
-        secret.encode() if isinstance(secret, str) else secret
-    )
-    return Fernet(base64.urlsafe_b64encode(key))
+
+    def key(secret: str | bytes) -> bytes:
+        material = secret.encode() if isinstance(secret, str) else secret
+        return base64.urlsafe_b64encode(HKDF(SHA256(), length=32, salt=None, info=_PURPOSE).derive(material))
+
+    return MultiFernet([Fernet(key(each)) for each in several])

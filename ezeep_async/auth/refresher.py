@@ -137,9 +137,9 @@ class Refresher:
             new = await self._join(rejected=rejected)
         return new.access_token
 
-    def rejected_again(self, access_token: str) -> None:
-        """Record a 401 to the replacement of a rejected token. The next replacement waits for a cool-down."""
-        self.exchanger.rejected_again(access_token)
+    def rejected_again(self, access_token: str) -> bool:
+        """Record a 401 to the replacement of a rejected token. If True, the next replacement waits for a cool-down."""
+        return self.exchanger.rejected_again(access_token)
 
     async def refresh(self, max_age: float = 0.0) -> TokenSet:
         """Refresh now, even if the token is fresh, unless it was issued less than `max_age` seconds ago.
@@ -161,7 +161,10 @@ class Refresher:
         await wait_shielded(self._start(self._log_out(revoke), "ezeep-logout"))
 
     async def put_if_empty(self, tokens: TokenSet) -> None:
-        """Store a first token set, unless there is one. Raises `TokenStoreError` if that belongs to another user."""
+        """Store a first token set, unless there is one whose login has not ended.
+
+        Raises `TokenStoreError` if that belongs to another user.
+        """
         await wait_shielded(self._start(self._put_if_empty(tokens), "ezeep-first-tokens"))
 
     async def adopt(self, tokens: TokenSet) -> None:
@@ -381,10 +384,8 @@ class Refresher:
     async def _put_if_empty(self, tokens: TokenSet) -> None:
         async with locked(self._store, self.log):
             stored = await self._load()
-            if stored is None:
+            if stored is None or check_same_identity(self._store, stored, tokens, self.log):
                 await self._save(tokens)
-            else:
-                check_same_identity(self._store, stored, tokens, self.log)
 
     # --- the store, tasks and the hook -----------------------------------------------------------------------------
 

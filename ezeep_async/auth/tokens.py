@@ -243,7 +243,8 @@ class TokenStore(Protocol):
     - `begin_refresh()` and `is_still_locked()` of `LeasedStore` in this module, for stores whose lock has a lease, so that a
       live holder can lose it.
     - `shared_locks() -> SharedLocks`, for locks for changing one user and for creating groups, shared by all processes
-      that share the store. A session calls it once, before its first write that needs a lock. Without it, changes of one
+      that share the store, and best by all logins in one database or on one server: their names contain ids that are
+      unique everywhere, and two logins of one organization change the same users. A session calls it once, before its first write that needs a lock. Without it, changes of one
       user's groups from several processes may undo each other.
     """
 

@@ -26,7 +26,8 @@ from types import TracebackType
 from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from ezeep_async._runtime import forks
-from ezeep_async._runtime.syntax import Blocking
+from ezeep_async._runtime.syntax import BlockingIterable
+from ezeep_async._text.cleaning import check_unread
 from ezeep_async._text.redaction import Dropping, clears_locals
 from ezeep_async._wire.requests import HasId
 from ezeep_async.blocking import portal
@@ -85,21 +86,23 @@ def _reading_first(func: Callable[..., object], body: Callable[P, R]) -> Callabl
     names = {name for name, hint in hints.items() if any(kind in hint for kind in _READ_FIRST)}
     if not names:
         return body
-    places = [name in names for name in inspect.signature(func).parameters]
+    order = [*inspect.signature(func).parameters]
 
     # Outside of `clears_locals`: the frames of an iterable are the caller's, and keep their variables.
     def read(*args: P.args, **kwargs: P.kwargs) -> R:
         with Dropping():
             positional = [
-                _read(value) if place else value for place, value in zip(places, args, strict=False)
+                _read(value, name) if name in names else value
+                for name, value in zip(order, args, strict=False)
             ]
-            named = {name: _read(value) if name in names else value for name, value in kwargs.items()}
-            return cast("Callable[..., R]", body)(*positional, *args[len(places) :], **named)
+            named = {name: _read(value, name) if name in names else value for name, value in kwargs.items()}
+            return cast("Callable[..., R]", body)(*positional, *args[len(order) :], **named)
 
     return read
 
 
-def _read(value: object) -> object:
+def _read(value: object, name: str) -> object:
+    check_unread(value, name)
     if isinstance(value, Mapping):
         return dict(cast("Mapping[object, object]", value))
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
@@ -145,7 +148,7 @@ def listing(
     return shaped(func, body)
 
 
-class BlockingPages(Blocking, Generic[T]):
+class BlockingPages(BlockingIterable, Generic[T]):
     """Iterator over the pages of one reading. The first `next()` starts it.
 
     It is closed at its end, by `close()`, and when it is garbage collected.
@@ -198,7 +201,7 @@ class BlockingPages(Blocking, Generic[T]):
         self.leave()
 
 
-class BlockingPaginator(Blocking, Generic[T]):
+class BlockingPaginator(BlockingIterable, Generic[T]):
     """Iterable over the items of a listing, fetched page by page with blocking calls.
 
     Each loop is a new reading. A loop that is left early, or whose body raises, leaves no request running. Use the
@@ -229,6 +232,7 @@ class BlockingPaginator(Blocking, Generic[T]):
 
         Raises:
             ValueError: `page_size` is no whole number or too small.
+            TypeError: A record has no `id`, or one that is not a UUID.
         """
         return BlockingPaginator(Paginator.of(records, page_size=page_size), "Paginator.of(...)")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from ezeep_async._open_sessions import Lease
+from ezeep_async._open_sessions import SessionBlock
+from ezeep_async._parts import part
 from ezeep_async._runtime.syntax import Blocking
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async.auth.oauth import OAuthLogin
@@ -45,26 +46,27 @@ class _BlockingPooledSession(BlockingSession):
         self._shared = _Lent(session, owner)
 
 
-class BlockingLease(Blocking):
+class BlockingSessionBlock(Blocking):
     """The block of `BlockingSessionPool.session(key)`."""
 
-    def __init__(self, lease: Lease) -> None:
-        self._lease = lease
+    def __init__(self, block: SessionBlock) -> None:
+        self._block = block
         self._portal = portal.current()
 
     def __enter__(self) -> BlockingSession:
         owner = self._portal
+        self._block.check_new()
         try:
-            session = owner.run("async with pool.session(key) as session", self._lease.__aenter__)
+            session = owner.run("async with pool.session(key) as session", self._block.__aenter__)
         except BaseException:
-            owner.post(self._lease.aclose)  # Ctrl-C may come when it was entered
+            owner.post(self._block.aclose)  # Ctrl-C may come when it was entered
             raise
         return _BlockingPooledSession(session, owner)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._portal.post(self._lease.aclose)
+        self._portal.post(self._block.aclose)
 
 
 class BlockingOAuthLogin:
@@ -104,12 +106,16 @@ class BlockingSessionPool(Blocking):
 
     _called = "pool"
 
+    oauth: BlockingOAuthLogin = part(
+        "blocking.pool.BlockingOAuthLogin", lambda kind, pool, _: kind(pool._shared)
+    )
+    """Log people in before their key is known. Pass the token set to `adopt`: it is stored nowhere before."""
+
     def __init__(self, pool: SessionPool) -> None:
         check_kind(pool, SessionPool, "pool", "run_sync(SessionPool(app, ...)) makes one")
-        self._shared = shared = shared_by(pool)
-        self.oauth = BlockingOAuthLogin(shared)
+        self._shared = shared_by(pool)
 
-    def session(self, key: str) -> BlockingLease:
+    def session(self, key: str) -> BlockingSessionBlock:
         """Use the session of a key: `with pool.session(key) as session:`.
 
         The session is opened if it is not open. All blocks with one key share one session. Use it only in the block: after
@@ -131,7 +137,7 @@ class BlockingSessionPool(Blocking):
             TokenStoreError: The token store belongs to another client id.
             RuntimeError: The pool was opened on another event loop.
         """
-        return BlockingLease(self._aio.session(key))
+        return BlockingSessionBlock(self._aio.session(key))
 
     adopt = call(SessionPool.adopt)
     drop = call(SessionPool.drop)

@@ -11,7 +11,7 @@ from uuid import UUID
 import attrs
 
 from ezeep_async._runtime.contained_tasks import ContainedTask
-from ezeep_async._runtime.syntax import Blocking
+from ezeep_async._runtime.syntax import BlockingIterable
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async._wire.uploads import Part
 from ezeep_async.blocking import portal
@@ -26,7 +26,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
-class _Changes(Blocking):
+class _Changes(BlockingIterable):
     """Iterator over the changes of a status. Each step is a blocking call."""
 
     def __init__(self, source: AsyncIterator[JobStatus], called: str) -> None:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, Unpack, overload
 
 from ezeep_async._http.stats import Stats
-from ezeep_async._parts import part
+from ezeep_async._parts import part, view_of
 from ezeep_async._runtime import forks
 from ezeep_async._runtime.syntax import Blocking
 from ezeep_async._text.cleaning import check_kind
@@ -151,13 +151,14 @@ class _View:
     def session(self) -> EzeepSession:
         """Return the view of the session for the event loop of this process."""
         session = self._shared.session()
-        viewed, view = self._made
-        if viewed is not session:
-            # In one step, as other threads use it too.
-            self._made = _, view = self._make(session)
-        return view
+        made = self._made
+        if made[0] is not session:
+            # Read and assigned in one step each, as other threads use it too.
+            made = self._made = self._make(session)
+        return made[1]
 
     def _make(self, session: EzeepSession) -> tuple[EzeepSession, EzeepSession]:
+        """The session, and its view."""
         return session, session.with_options(**self._options)
 
     def __repr__(self) -> str:
@@ -317,7 +318,7 @@ def _printing_of(shared: Shared[EzeepSession] | _View) -> Printing:
 
 
 def _view(session: BlockingSession, /, **options: Unpack[CallOptions]) -> BlockingSession:
-    view = object.__new__(type(session))
+    view = view_of(session)
     view._shared = _View(session._shared, options)  # pyright: ignore[reportPrivateUsage]  # a method of this class
     return view
 

@@ -53,7 +53,7 @@ COMMANDS = {
     ),
     "provision": (
         "provision.commands:provision_app",
-        "Bring the organization into line with a file of groups, members and printers: plan, apply, undo.",
+        "Bring the organization into line with a file of groups, members and printers: plan, apply, undo, log.",
     ),
     "export": (
         "directory.export:export",

@@ -242,10 +242,11 @@ def _read_only(account: Account) -> Account:
     path = _read_only_file(account.store)
     if path is None:
         return account
-    complain(
-        f"rotation cannot be persisted: the token set from {path} is read-only. Its access token is used until it "
-        "expires, and is not refreshed"
-    )
+    if not options().quiet:
+        complain(
+            f"rotation cannot be persisted: the token set from {path} is read-only. Its access token is used until it "
+            "expires, and is not refreshed"
+        )
     return attrs.evolve(account, store=ReadOnlyTokens(path), read_only=path)
 
 

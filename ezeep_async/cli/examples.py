@@ -118,6 +118,7 @@ In a folder of its own, with a refresh every five minutes:
     "export": """
     ezeep export --out people.csv
     ezeep export --out people.csv --printers printers.csv
+    ezeep export --excel --out people.csv
 """,
     "provision": """Export the groups, edit the file, show the difference, apply it, and undo it:
 
@@ -136,6 +137,7 @@ With --sandbox each command runs in a sandbox of its own.""",
     "provision plan": """
     ezeep provision plan people.csv
     ezeep provision plan people.csv --mode exact --out plan.json --html plan.html
+    ezeep provision plan people.csv --ignore-columns "Department,Notes" --encoding cp1252
 """,
     "provision apply": """
     ezeep provision apply people.csv
@@ -144,6 +146,11 @@ With --sandbox each command runs in a sandbox of its own.""",
     "provision undo": """
     ezeep provision undo audit.jsonl --dry-run
     ezeep provision undo audit.jsonl
+""",
+    "provision log": """
+    ezeep provision log
+    ezeep provision log audit.jsonl
+    ezeep provision log --last 5 --json
 """,
     "printers": """
     ezeep printers list

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import io
 import json
@@ -26,17 +27,28 @@ BEGIN = 64
 _STEM = "ezeep"  # short: a name of the greatest length plus something would be too long
 
 
-def read_input(path: Path) -> DesiredState | Plan:
-    """Read groups with members and printers, or a saved plan. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`."""
+def read_input(path: Path, encoding: str = "utf-8", ignore_columns: str = "") -> DesiredState | Plan:
+    """Read groups with members and printers, or a saved plan. Blocks. Raises `InvalidInput`, `ValueError`, `OSError`.
+
+    `ignore_columns` has names between commas, quoted as in CSV.
+    """
+    try:
+        ignored = next(csv.reader([ignore_columns], strict=True, skipinitialspace=True), list[str]())
+    except csv.Error:
+        raise ValueError(f"--ignore-columns takes names between commas, not {ignore_columns!r}") from None
     if path == STDIN:
         content = sys.stdin.buffer.read()
-        return _plan_in(content, STDIN_NAME) or DesiredState.from_bytes(content, "csv", source=STDIN_NAME)
+        return _plan_in(content, STDIN_NAME) or DesiredState.from_bytes(
+            content, "csv", source=STDIN_NAME, encoding=encoding, ignore_columns=ignored
+        )
     with path.open("rb") as file:
         begin = file.read(BEGIN)
         # A table with a hundred thousand rows is not read twice.
         content = begin + file.read() if _may_be_json(begin) else begin
     try:
-        return _plan_in(content, str(path)) or DesiredState.from_file(path)
+        return _plan_in(content, str(path)) or DesiredState.from_file(
+            path, encoding=encoding, ignore_columns=ignored
+        )
     except ImportError as error:  # YAML needs another package
         raise ValueError(str(error)) from error
     except ValueError as error:
@@ -65,9 +77,14 @@ def _plan_in(content: bytes, name: str) -> Plan | None:
         raise ValueError(f"{name}: {error}") from error
 
 
+def audit_folder() -> Path:
+    """Return the folder of the audit logs, in the user's state folder. It may not exist."""
+    return folder_for("state") / "audit"
+
+
 def default_audit_log() -> Path:
-    """Return a new path in the user's state folder, with the time in its name. Creates the folder. Raises `OSError`."""
-    folder = folder_for("state") / "audit"
+    """Return a new path in `audit_folder`, with the time in its name. Creates the folder. Raises `OSError`."""
+    folder = audit_folder()
     make_folder(folder)
     # Two runs may start in the same second.
     return folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}-{os.getpid()}.jsonl"

@@ -1,4 +1,4 @@
-"""The entry point of `ezeep`: runs a command, and turns errors into one sentence and an exit code.
+"""The entry point of `ezeep`: runs a command, and turns errors into a sentence, or a line for each problem of an input, and an exit code.
 
 Exit codes: 0 done, 1 an error (one sentence on standard error), 64 an invalid command line (EX_USAGE of sysexits.h),
 124 not done within `--timeout`, 129 SIGHUP, 130 Ctrl-C, 141 the output was closed (broken pipe), 143 SIGTERM. `ezeep provision` adds 2, changes are pending,
@@ -31,6 +31,7 @@ from ezeep_async.cli.terminal.output import (
     incomplete,
     is_stuck,
     prepare_streams,
+    problem_lines,
     sentence,
     write_error,
 )
@@ -111,15 +112,15 @@ def _run(arguments: Sequence[str] | None) -> int:
             return _fail(
                 "the command line is invalid. --password takes no value: it is asked for, or read from a pipe. If you "
                 "gave one, change it: every user of a machine can read its command lines",
-                USAGE,
+                code=USAGE,
             )
-        return _fail(f"{sentence(error)} (see ezeep --help)", USAGE)
+        return _fail(f"{sentence(error)} (see ezeep --help)", code=USAGE)
     except BrokenPipeError:
         raise
     except (EzeepError, OSError, ValueError) as error:
         if options().debug:  # tracebacks contain no values of variables
             _show_bug(type(error), error, error.__traceback__)
-        return _refused_by_the_system(error) if isinstance(error, OSError) else _fail(sentence(error))
+        return _refused_by_the_system(error) if isinstance(error, OSError) else _refused(error)
     return code if isinstance(code, int) else 0
 
 
@@ -154,6 +155,12 @@ def _interruptions() -> tuple[type[BaseException], ...]:
     return KeyboardInterrupt, asyncio.CancelledError
 
 
+def _refused(error: Exception) -> int:
+    from ezeep_async import InvalidInput  # `ezeep --help` does without
+
+    return _fail(*problem_lines(error)) if isinstance(error, InvalidInput) else _fail(sentence(error))
+
+
 def _refused_by_the_system(error: OSError) -> int:
     if error.filename is None and is_stuck(sys.stdout):
         return 1  # `finished` reports what is left in the buffer
@@ -162,8 +169,8 @@ def _refused_by_the_system(error: OSError) -> int:
     return _fail(incomplete(error) if is_of_output else sentence(error))
 
 
-def _fail(text: str, code: int = 1) -> int:
-    complain(text)
+def _fail(text: str, *more: str, code: int = 1) -> int:
+    complain(text, *more)
     return code
 
 

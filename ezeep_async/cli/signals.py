@@ -71,9 +71,12 @@ _ending = Ending()
 def signals_end() -> Generator[Ending]:
     """Let SIGTERM and SIGHUP end the block. Ignored signals stay ignored, as under `nohup`."""
     global _ending  # noqa: PLW0603  # a process has one set of signal handlers
-    _ending = Ending()
-    with _handling(*(number for number in ENDING_SIGNALS if signal.getsignal(number) is signal.SIG_DFL)):
-        yield _ending
+    before, _ending = _ending, Ending()
+    try:
+        with _handling(*(number for number in ENDING_SIGNALS if signal.getsignal(number) is signal.SIG_DFL)):
+            yield _ending
+    finally:
+        _ending = before  # a signal ends one command, and not the next one in this process
 
 
 def cancel_on_signals() -> None:

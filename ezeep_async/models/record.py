@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Protocol, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Protocol, cast, get_args, get_type_hints
 from uuid import UUID
 
 import attrs
@@ -58,20 +58,22 @@ class Record:
             values[field.name] = core_schema.typed_dict_field(schema, required=is_required)
         record = core_schema.typed_dict_schema(values, cls=cls)
 
-        def read(value: object, read_fields: ValidatorFunctionWrapHandler) -> object:
-            if isinstance(value, cls):
-                return value
+        def made(values: dict[str, Any]) -> Record:
             try:
-                return cls(**read_fields(value))
+                return cls(**values)
             except TypeError as error:  # it has private fields
                 raise ValueError(f"a {cls.__name__} cannot be made from its fields") from error
+
+        def read(value: object, read_fields: ValidatorFunctionWrapHandler) -> object:
+            return value if isinstance(value, cls) else made(read_fields(value))
 
         def write(record: Record, write_fields: SerializerFunctionWrapHandler) -> object:
             return write_fields({field.name: getattr(record, field.name) for field in fields})
 
-        return core_schema.no_info_wrap_validator_function(
-            read,
-            record,
+        return core_schema.json_or_python_schema(
+            # Not `read` for both: the fields would be read as Python values, of which the strict mode takes no lists for tuples.
+            core_schema.no_info_after_validator_function(made, record),
+            core_schema.no_info_wrap_validator_function(read, record),
             ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
             serialization=core_schema.wrap_serializer_function_ser_schema(write, schema=record),
         )
@@ -134,7 +136,7 @@ def _plain(value: object) -> object:
         return cast("datetime", _zoned(value)).isoformat().replace("+00:00", "Z")
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in cast("Mapping[object, object]", value).items()}
-    if isinstance(value, Iterable):
+    if isinstance(value, list | tuple | set | frozenset):
         return [_plain(each) for each in cast("Iterable[object]", value)]
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 

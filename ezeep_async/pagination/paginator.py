@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
+from uuid import UUID
 
 from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._wire.converter import PageBody
@@ -76,8 +77,12 @@ class Paginator(Asynchronous, Generic[T]):
 
         Raises:
             ValueError: `page_size` is no whole number or too small.
+            TypeError: A record has no `id`, or one that is not a UUID.
         """
         rows = list(records)
+        for row in rows:
+            if not isinstance(getattr(row, "id", None), UUID):
+                raise TypeError(f"each record needs an id that is a UUID, not {row!r}")
 
         async def fetch(params: Params) -> RawPage[Row]:
             limit, start = int(params["limit"]), int(params["offset"])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ezeep_async.provisioning.plans.plan import Mode, Plan
     from ezeep_async.provisioning.runs.apply import Event, OnEvent, Verify
     from ezeep_async.provisioning.runs.audit import AuditRecord, read_audit_log
+    from ezeep_async.provisioning.runs.history import AuditedRun, AuditHistory, read_audit_history
     from ezeep_async.provisioning.runs.report import (
         AssignmentDifference,
         Difference,
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AssignmentDifference",
+    "AuditHistory",
     "AuditRecord",
+    "AuditedRun",
     "Change",
     "ChangeAssignments",
     "ChangeMemberships",
@@ -66,6 +69,7 @@ __all__ = [
     "Verify",
     "normalize_email",
     "normalize_group_name",
+    "read_audit_history",
     "read_audit_log",
     "report_of",
     "write_csv",
@@ -82,6 +86,7 @@ _NAMES = {
     "plans.plan": "Mode Plan",
     "runs.apply": "Event OnEvent Verify",
     "runs.audit": "AuditRecord read_audit_log",
+    "runs.history": "AuditHistory AuditedRun read_audit_history",
     "runs.report": "AssignmentDifference Difference Line Outcome ProvisioningFailed Report Row report_of",
     "service": "Provisioning",
 }

@@ -32,9 +32,9 @@ def unprotected(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _is_formula(cell.lstrip("'")) else cell
 
 
-def csv_line(cells: Iterable[object], line_end: str) -> str:
+def csv_line(cells: Iterable[object], line_end: str, delimiter: str = ",") -> str:
     """Format a line of CSV (RFC 4180). None is an empty cell; texts are protected."""
-    return ",".join(map(_cell, cells)) + line_end
+    return delimiter.join(map(_cell, cells)) + line_end
 
 
 def _cell(value: object) -> str:

@@ -67,7 +67,7 @@ class Provisioning:
 
         Group names are compared exactly, except for surrounding white space and the composition of accents. A new group
         whose name looks like that of another group (by case, kinds of spaces, or letters of other scripts) is in the
-        plan's `notes`, which are logged too. The session's own user and an only administrator never lose a membership.
+        plan's `notes`, and one that differs from another by a typing error in its `hints`; both are logged too. The session's own user and an only administrator never lose a membership.
 
         Args:
             desired: The groups with their members, their printers, or both.
@@ -116,7 +116,7 @@ class Provisioning:
             self._resources, desired, exact=rules.mode == "exact", invitations=rules.on_missing == "invite"
         )
         plan = compare(desired, now, rules)
-        _log(plan.notes)
+        _log((*plan.notes, *plan.hints))
         return plan
 
     async def apply(
@@ -188,12 +188,12 @@ class Provisioning:
         if plan.is_empty:
             if log is None:
                 return Report()
-            await log.begin(())
+            await log.begin((), plan)
             return Report(run_id=log.run_id)
         known = await preflight(self._resources, plan, trust=verify == "trust-plan")
         _log(known.warnings)
         if log is not None:
-            await log.begin(known.namesakes)
+            await log.begin(known.namesakes, plan, known.organization_id)
         writer = Writer(self._resources, known, log)
         run = Run(writer, plan, concurrency, on_event, unverified=NOT_COMPARED if verify_after else "")
         return await run.to_report()

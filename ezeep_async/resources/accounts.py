@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 from uuid import UUID
 
+from ezeep_async._text.cleaning import check_unread
 from ezeep_async._wire.requests import ACCOUNTS, as_id, checked_text, id_text
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.people import Person
@@ -16,6 +17,7 @@ from ezeep_async.resources.users import PEOPLE
 
 
 def _checked_roles(value: object, what: str) -> list[str]:
+    check_unread(value, what)
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise ValueError(f'{what} is {value!r}: pass a list, such as ["user"]')
     # Checked and sent from one list: an iterator can be read only once.

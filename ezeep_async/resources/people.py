@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
@@ -18,6 +19,9 @@ from ezeep_async.pagination.prefetch import Params
 from ezeep_async.pagination.reader import Drift, Fetch, PageIterator, RawPage
 from ezeep_async.resources.accounts import Accounts
 from ezeep_async.resources.users import Users
+
+
+logger = logging.getLogger("ezeep_async.resources")
 
 
 class People:
@@ -41,8 +45,9 @@ class People:
         """List all people, or the people in one group. Nothing is sent before the listing is iterated.
 
         Each reading lists the accounts first and keeps them in memory, about 1 KB for each account of the organization.
-        Then it lists the users page by page. A user whose account the directory does not show is a person without an account;
-        an ordinary user sees only their own account. An account that is not a user of the printing API is not listed: see
+        Then it lists the users page by page. A user whose account the directory does not show is a person without an account:
+        an ordinary user sees only their own. If the server refuses the directory with a 403, no person has an account, and a
+        warning is logged. An account that is not a user of the printing API is not listed: see
         `session.accounts`.
 
         `count()` does not read the accounts, and `first()` reads one.
@@ -150,7 +155,9 @@ class _Reading:
             async with self._listing.pages() as pages:
                 async for page in pages:
                     accounts.update((account.id, account) for account in page.items)
+            self._drift.detected = self._drift.detected or pages.drift.detected
         except PermissionDenied:
-            return {}
-        self._drift.detected = self._drift.detected or pages.drift.detected
+            if accounts:  # the directory can be read, so people would lose accounts that exist
+                raise
+            logger.warning("the logged-in user may not list the accounts: people have no names and addresses")
         return accounts

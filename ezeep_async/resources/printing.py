@@ -419,11 +419,10 @@ class Printing:
 
 
 def _job_id(job_or_id: object) -> str:
-    if isinstance(job_or_id, AcceptedJob):
-        return job_or_id.id
-    if not isinstance(job_or_id, str):
+    if not isinstance(job_or_id, str | AcceptedJob):
         raise not_an_id(job_or_id, "job_id", "a str", PrintJob)
-    return checked_text(job_or_id, "job_id", shortest=1, longest=LONGEST_TARGET)
+    job_id = job_or_id.id if isinstance(job_or_id, AcceptedJob) else job_or_id
+    return checked_text(job_id, "job_id", shortest=1, longest=LONGEST_TARGET)
 
 
 def _file_types(given: str | None, names: list[str | None]) -> list[str]:

@@ -68,11 +68,9 @@ def _checked_moment(value: object, what: str) -> tuple[datetime, str]:
 
 
 def _checked_id(value: object) -> str:
-    if isinstance(value, PrintReport):
-        return value.id
-    if not isinstance(value, str):
+    if not isinstance(value, str | PrintReport):
         raise not_an_id(value, "report_id", "a str", PrintReport)
-    text = checked_text(value, "report_id", shortest=1)
+    text = checked_text(value.id if isinstance(value, PrintReport) else value, "report_id", shortest=1)
     if text in {".", ".."}:  # a URL would not keep it
         raise ValueError(f"report_id is {text!r}: pass the id of a report")
     return text

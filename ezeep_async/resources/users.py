@@ -9,6 +9,7 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async._text.cleaning import check_unread
 from ezeep_async._wire.requests import USERS, as_id, group_filter, id_text, memberships
 from ezeep_async._wire.responses import RawResponse
 from ezeep_async.errors import ApiError, ConcurrentModification, EzeepError
@@ -52,13 +53,21 @@ class MembershipChange:
         return self.user.group_ids
 
 
+@attrs.define(eq=False)
+class _Learnt:
+    """What a session and its views have learnt about the server."""
+
+    refuses_patch: bool = False
+    """Whether it refused a PATCH of a user, so that PUT is used."""
+
+
 class UserCalls(Calls[User]):
     """Calls for users."""
 
     def __init__(self, api: Api) -> None:
         super().__init__(api, USERS, User)
         self._turns = Turns(api)
-        self._patch_refused = False
+        self._learnt = api.common(_Learnt)
 
     async def set_groups(self, user_id: str, group_ids: frozenset[str]) -> tuple[User, RawResponse]:
         """Replace the groups of a user, in a turn of its own."""
@@ -125,14 +134,14 @@ class UserCalls(Calls[User]):
         self, user_id: UUID | str, group_ids: Iterable[UUID | str], turn: Turn
     ) -> tuple[User, RawResponse]:
         groups = memberships(group_ids)
-        if not self._patch_refused:
+        if not self._learnt.refuses_patch:
             try:
                 patch = USERS.patch(user_id, {"groups": groups})
                 return await turn.write(lambda: send_for(self.api, patch, User))
             except ApiError as error:
                 if error.status != 405:
                     raise
-            self._patch_refused = True
+            self._learnt.refuses_patch = True
             logger.info("the server does not accept PATCH for users: this session uses PUT from now on")
         # PUT may reset fields that are not sent, so the flags are read and sent along.
         user, _ = await self.get(user_id)
@@ -151,6 +160,7 @@ def _ids(
 ) -> frozenset[T]:
     if isinstance(group_ids, str | UUID | bytes) or not isinstance(group_ids, Iterable):
         raise ValueError(f"group_ids is {group_ids!r}: pass a list of groups, or of their ids")
+    check_unread(group_ids, "group_ids")
     return frozenset(read(group_id, "group_id", Group) for group_id in group_ids)
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from yarl import URL
 
+from ezeep_async._text.cleaning import check_unread
 from ezeep_async._text.redaction import Secret, clears_locals
 from ezeep_async._wire.converter import PageBody, decode
 from ezeep_async._wire.requests import WEBHOOKS, as_id, checked_flag, checked_text
@@ -41,6 +42,7 @@ def _checked_url(value: object, what: str) -> str:
 
 
 def _checked_topics(value: object, what: str) -> list[str]:
+    check_unread(value, what)
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise ValueError(f'{what} is {value!r}: pass a list, such as ["printjob_failed"]')
     return [checked_text(topic, "a topic", shortest=1) for topic in cast("Iterable[object]", value)]

@@ -6,23 +6,28 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import attrs
 import pytest
 from helpers.support import ME, TOKEN, Clock, expired, open_session, put
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ezeep_async import (
     AuthenticationError,
+    EzeepSession,
     FileTokenStore,
     MemoryTokenStore,
     ReadOnlyTokens,
     ReauthorizationRequired,
+    SQLTokenStore,
     TokenSet,
     TokenStoreError,
     TransientAuthError,
 )
 from ezeep_async.auth import exchange
+from ezeep_async.auth.tokens import LATEST
 from ezeep_async.sandbox import SANDBOX_ADMIN, SANDBOX_PASSWORD, Sandbox
 
 
@@ -70,6 +75,46 @@ async def test_a_new_login_is_used_at_once(sandbox: Sandbox, dead: Path) -> None
         await other.accounts.me()
         await other.oauth.refresh()
     assert "ended" not in json.loads(dead.read_text())["token"]
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/logins.db")
+    await SQLTokenStore.create_table(engine)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["file", "sql", "memory"])
+async def test_a_new_login_that_is_passed_as_tokens_is_used(
+    sandbox: Sandbox, tmp_path: Path, engine: AsyncEngine, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """`tokens=` replaces a token set whose login has ended. One that is older does not."""
+    memory = MemoryTokenStore()
+    store = {
+        "file": lambda: FileTokenStore(tmp_path / "login.json"),
+        "sql": lambda: SQLTokenStore(engine, "user"),
+        "memory": lambda: memory,
+    }[kind]
+    old = expired(sandbox.tokens())
+    async with open_session(sandbox, store(), tokens=old) as session:
+        await session.oauth.refresh()
+        stored = await session.oauth.refresh()
+    sandbox._grants.revoke(stored.refresh_token)
+    for tokens in (None, old):
+        async with open_session(sandbox, store(), tokens=tokens) as session:
+            with pytest.raises(ReauthorizationRequired):
+                await session.oauth.refresh()
+    new = sandbox.tokens()
+    for _ in range(2):
+        async with open_session(sandbox, store(), tokens=new) as session:
+            await session.accounts.me()
+            await session.oauth.refresh()
+            assert (kept := await store().load())
+            assert not kept.ended
+            assert new.mark in kept.lineage
+    assert caplog.text.count("tokens= replaces a login in the ") == 1
+    assert "tokens= was not used" not in caplog.text
 
 
 async def test_the_access_token_of_an_ended_login_is_used_to_its_end(
@@ -132,6 +177,47 @@ async def test_a_token_set_that_another_process_stored_meanwhile_is_not_marked(
     stored = await FileTokenStore(path).load()
     assert stored == new
     assert not stored.ended
+
+
+@pytest.mark.parametrize("kind", ["file", "sql"])
+@pytest.mark.parametrize("what", ["client", "account"])
+async def test_a_refusal_to_another_client_ends_no_login(
+    sandbox: Sandbox, tmp_path: Path, engine: AsyncEngine, kind: str, what: str
+) -> None:
+    """A token set that was stored without a session names no client and no account: a wrong setting must not end it."""
+
+    def store() -> FileTokenStore | SQLTokenStore:
+        return FileTokenStore(tmp_path / "login.json") if kind == "file" else SQLTokenStore(engine, "user")
+
+    await put(store(), expired(sandbox.tokens()))
+    other = EzeepSession(
+        attrs.evolve(sandbox.oauth_app, client_id="another") if what == "client" else sandbox.oauth_app,
+        store(),
+        endpoints=attrs.evolve(
+            sandbox.endpoints, account=sandbox.endpoints.account.replace("127.0.0.1", "localhost")
+        )
+        if what == "account"
+        else sandbox.endpoints,
+    )
+    refusal = sandbox.faults.add(TOKEN, times=None, status=400, body='{"error": "invalid_grant"}')
+    async with other as session:
+        with pytest.raises(ReauthorizationRequired):
+            await session.oauth.refresh()
+    exchange._of_stores.clear()
+    async with EzeepSession(other._core.app, store(), endpoints=other._core.endpoints) as session:
+        with pytest.raises(ReauthorizationRequired, match="login has ended"):
+            await session.oauth.refresh()
+    assert refusal.hits == 1
+    refusal.remove()
+    for _ in range(2):
+        async with open_session(sandbox, store()) as session:
+            await session.accounts.me()
+            sandbox._grants.revoke((await session.oauth.refresh()).refresh_token)
+            with pytest.raises(ReauthorizationRequired):
+                await session.oauth.refresh()
+        assert (kept := await store().load())
+        assert kept.ended
+        await put(store(), sandbox.tokens())
 
 
 async def test_a_store_that_cannot_keep_the_mark(sandbox: Sandbox) -> None:
@@ -209,10 +295,19 @@ async def test_the_age_of_what_another_process_stored_counts(sandbox: Sandbox) -
             assert sandbox.refreshes == number
 
 
-async def test_a_token_set_of_unknown_age_is_refreshed_once(sandbox: Sandbox) -> None:
-    """As from a file that a person wrote, or a server that sends no lifetime."""
-    tokens = sandbox.tokens()
-    unknown = TokenSet(tokens.access_token, tokens.refresh_token, tokens.expires_at.replace(year=9999))
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"expires_at": LATEST, "expires_in": None},
+        {"expires_at": datetime.now(UTC) + timedelta(days=1), "expires_in": None},
+        {"expires_at": datetime.now(UTC) + timedelta(hours=3)},
+        {"expires_at": datetime.now(UTC) + timedelta(days=4000)},
+    ],
+    ids=["no expiry", "no lifetime", "clock set back", "clock set back by years"],
+)
+async def test_a_token_set_of_unknown_age_is_refreshed_once(sandbox: Sandbox, fields: dict) -> None:
+    """As from a file that a person wrote, or of a clock that was wrong: it must not count as young until its expiry."""
+    unknown = attrs.evolve(sandbox.tokens(), **fields)
     async with open_session(sandbox, stored=unknown) as session:
         for _ in range(3):
             await session.oauth.refresh(if_older_than=1200)
@@ -224,6 +319,14 @@ async def test_an_age_that_is_none(sandbox: Sandbox, age, error) -> None:
     async with open_session(sandbox) as session:
         with pytest.raises(error, match="if_older_than"):
             await session.oauth.refresh(if_older_than=age)
+    assert sandbox.refresh_requests == 0
+
+
+async def test_clocks_that_differ_a_little_leave_a_token_set_young(sandbox: Sandbox) -> None:
+    tokens = sandbox.tokens()
+    ahead = attrs.evolve(tokens, expires_at=tokens.expires_at + timedelta(seconds=50))
+    async with open_session(sandbox, stored=ahead) as session:
+        await session.oauth.refresh(if_older_than=1200)
     assert sandbox.refresh_requests == 0
 
 

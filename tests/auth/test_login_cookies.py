@@ -41,6 +41,33 @@ def test_text_and_bytes_are_the_same_secret() -> None:
     assert AuthorizationRequest.from_cookie(request.to_cookie(SECRET), SECRET.encode()) == request
 
 
+def test_a_secret_is_changed_without_ending_logins() -> None:
+    """The first one encrypts, all of them decrypt. Tuples are lists."""
+    request, new = new_request(), "a new secret, with 32 or more characters"
+    before = request.to_cookie(SECRET)
+    after = request.to_cookie([new, SECRET])
+    assert AuthorizationRequest.from_cookie(before, [new, SECRET]) == request
+    assert AuthorizationRequest.from_cookie(after, (new.encode(),)) == request
+    for value, secret in ((before, [new]), (after, [SECRET]), (after, SECRET)):
+        with pytest.raises(InvalidLoginCookie, match="cannot be decrypted"):
+            AuthorizationRequest.from_cookie(value, secret)
+
+
+def test_a_cookie_from_the_future_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would live longer than ten minutes. A difference of a minute between the clocks of two hosts is none."""
+    request = new_request()
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 50)
+    near = request.to_cookie(SECRET)
+    monkeypatch.setattr(time, "time", lambda: now + 70)
+    far = request.to_cookie(SECRET)
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert AuthorizationRequest.from_cookie(near, SECRET) == request
+    with pytest.raises(InvalidLoginCookie, match="in the future") as caught:
+        AuthorizationRequest.from_cookie(far, SECRET)
+    assert caught.value.error == "invalid_cookie"
+
+
 def test_the_cookie_shows_nothing() -> None:
     """Neither the code verifier nor the state, also not in base64."""
     request = new_request()
@@ -90,7 +117,7 @@ def test_a_missing_cookie_is_refused(value: str | None) -> None:
         AuthorizationRequest.from_cookie(value, SECRET)
 
 
-@pytest.mark.parametrize("secret", ["", b"", None, 5])
+@pytest.mark.parametrize("secret", ["", b"", None, 5, [], [SECRET, ""], [None], {SECRET: 1}])
 def test_the_secret_is_checked(secret) -> None:
     with pytest.raises(ValueError, match="secret must be"):
         new_request().to_cookie(secret)

@@ -7,11 +7,12 @@ import threading
 from collections import UserDict, deque
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from helpers.support import QUICK, sandbox_in_a_thread
 
-from ezeep_async import BlockingSession, DesiredState, EzeepSession, User, run_sync
+from ezeep_async import BlockingSession, DesiredState, EzeepSession, InvalidInput, User, run_sync
 from ezeep_async.sandbox import Sandbox
 
 
@@ -141,6 +142,59 @@ def test_collections_of_other_libraries(server: Sandbox, blocking: BlockingSessi
     assert blocking.users.set_groups(user, values).group_ids == {group}
     assert values.threads == {threading.current_thread()}
     assert blocking.request("GET", "/printing/v1/groups/", UserDict({"limit": 1}))["count"] == 13
+
+
+ASYNC_CALLS: dict[str, Callable[[EzeepSession, Any], Any]] = {
+    "set_groups": lambda session, values: session.users.set_groups(str(UUID(int=1)), values),
+    "add": lambda session, values: session.users.change_groups(str(UUID(int=1)), values),
+    "topics": lambda session, values: session.webhooks.create("x", "https://hooks.example.com/", values),
+    "roles": lambda session, values: session.accounts.update(str(UUID(int=1)), roles=values),
+    "protect_users": lambda session, values: session.provisioning.plan(
+        DesiredState.from_mapping({"New": []}), protect_users=values
+    ),
+    "protect_groups": lambda session, values: session.provisioning.plan(
+        DesiredState.from_mapping({"New": []}), protect_groups=values
+    ),
+}
+
+
+def used_up() -> Iterator[object]:
+    """A generator that an earlier call has read."""
+    values = (value for value in ["x"])
+    assert [*values] == ["x"]
+    return values
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "printing"])
+def test_a_generator_that_was_read_before_is_refused(
+    blocking: BlockingSession, server: Sandbox, name: str
+) -> None:
+    """It looks like an empty list: a loop over users with one generator would remove all but the first from their groups."""
+    with pytest.raises(ValueError, match="is a generator that was read before"):
+        CALLS[name](blocking, used_up())
+    assert {each.method for each in server.requests if "/oauth" not in each.path} <= {"GET"}
+
+
+@pytest.mark.parametrize("name", ASYNC_CALLS)
+async def test_a_generator_that_was_read_before_is_refused_by_async_methods(
+    sandbox: Sandbox, name: str
+) -> None:
+    """An empty one is an empty list."""
+    async with EzeepSession(
+        sandbox.oauth_app, tokens=sandbox.tokens(scope="webhooks"), endpoints=sandbox.endpoints
+    ) as session:
+        with pytest.raises(ValueError, match="is a generator that was read before"):
+            await ASYNC_CALLS[name](session, used_up())
+        assert not sandbox.requests
+        user = next(iter(sandbox.organization.users))
+        assert not (await session.users.set_groups(user, (each for each in []))).groups
+
+
+def test_members_of_a_generator_that_was_read_before() -> None:
+    """One generator for two groups: the second would lose all of its members."""
+    members = (address for address in ["a@example.com"])
+    with pytest.raises(InvalidInput, match="the members of 'B' are a generator that was read before"):
+        DesiredState.from_mapping({"A": members, "B": members})
 
 
 def test_values_that_are_no_lists_have_the_errors_of_the_async_method(

@@ -123,38 +123,3 @@ async def test_5_1_never_on_the_portals_own_loop() -> None:
 
     with pytest.raises(BlockingCallError):
         await asyncio.to_thread(portal.run, "await f()", inside)
-
-
-NOTEBOOK = """
-import marimo
-app = marimo.App()
-
-@app.cell
-def _():
-    import asyncio
-    from ezeep_async.blocking import portal
-    async def answer(): return bool(asyncio.get_running_loop())
-    asyncio.get_running_loop()
-    print("cell", portal.run('await f()', answer))
-    return answer, asyncio, portal
-
-@app.cell
-async def _(answer, asyncio, portal):
-    await asyncio.sleep(0)
-    print("async cell", portal.run('await f()', answer))
-    return
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    importlib.util.find_spec("marimo") is None, reason="the dependency group examples is not installed"
-)
-@pytest.mark.timeout(60)
-def test_5_1_marimo(tmp_path: Path) -> None:
-    (tmp_path / "notebook.py").write_text(NOTEBOOK)
-    command = [sys.executable, "-m", "marimo", "export", "html", "notebook.py", "-o", "out.html"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=50)
-    shown = (tmp_path / "out.html").read_text("utf-8")
-    assert "cell True" in shown
-    assert "async cell True" in shown

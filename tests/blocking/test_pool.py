@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -111,6 +112,49 @@ def test_closing_a_session_of_the_pool_does_nothing(server: Sandbox, tmp_path: P
             session.accounts.me()
         session.close()
         session.accounts.me()
+
+
+@pytest.mark.slow
+def test_threads_read_the_stats_while_sessions_are_opened(server: Sandbox) -> None:
+    """The event loop of the pool is on another thread."""
+    tokens, is_done, errors = server.tokens(), threading.Event(), list[Exception]()
+    before = sys.getswitchinterval()
+
+    def read() -> None:
+        while not is_done.is_set():
+            try:
+                assert pool.stats.kept_alive == 0
+            except Exception as error:  # reported below
+                errors.append(error)
+
+    made = SessionPool(
+        server.oauth_app, lambda _: MemoryTokenStore(tokens), endpoints=server.endpoints, settings=QUICK
+    )
+    with run_sync(made) as pool:
+        reader = threading.Thread(target=read)
+        sys.setswitchinterval(1e-6)
+        try:
+            reader.start()
+            for number in range(500):
+                with pool.session(str(number)):
+                    pass
+        finally:
+            sys.setswitchinterval(before)
+            is_done.set()
+            reader.join()
+    assert not errors
+
+
+def test_a_block_that_is_entered_twice_stays_in_use(server: Sandbox, tmp_path: Path) -> None:
+    """The error ends no use of the first block, whose session the pool could close then."""
+    with run_sync(pool_on(server, tmp_path)) as pool:
+        block = pool.session("a")
+        with block:
+            with pytest.raises(RuntimeError, match="entered already"):
+                block.__enter__()
+            with pool.session("b"):  # the event loop has done what was posted to it
+                assert pool.stats.in_use == 2
+        assert settled(pool).stats.in_use == 0
 
 
 def test_errors_of_the_block(server: Sandbox, tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ async def test_a_signal_whose_exception_was_lost_ends_the_command_before_its_fir
         running = asyncio.ensure_future(command())
         await asyncio.wait({running})
     assert running.cancelled()
+    await asyncio.create_task(command())  # the next command in this process: the signal was not for it
 
 
 async def test_2_3_a_signal_after_ctrl_c_interrupts_nothing(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -79,6 +78,8 @@ def test_the_async_script(sandbox: Sandbox, login: str) -> None:
     assert sorted(done.stdout.splitlines()) == ["one.txt: 1 pages", "two.txt: 1 pages"]
     assert done.stderr.startswith("missing.txt: ")
     assert sorted(each.content for each in sandbox.printed) == [b"one.txt", b"two.txt"]
+    done = run([script, "No such printer", "one.txt"], sandbox, login)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
 
 
 NBCLIENT = """
@@ -103,17 +104,34 @@ def test_the_jupyter_notebook(sandbox: Sandbox, login: str) -> None:
     assert [each.content for each in sandbox.printed] == [b"Printed in a notebook"]
 
 
-def test_the_marimo_notebook(sandbox: Sandbox, login: str) -> None:
-    """Async and blocking cells."""
+BLOCKING_IN_AN_ASYNC_CELL = """
+@app.cell
+async def _(ezeep, groups):
+    import asyncio
+
+    await asyncio.sleep(0)
+    with ezeep.run_sync(ezeep.EzeepSession.from_env()) as _session:
+        print(_session.groups.list().count(), "counted in an async cell")
+    return
+
+
+if __name__"""
+
+
+def test_5_1_the_marimo_notebook(sandbox: Sandbox, login: str) -> None:
+    """5-1: async and blocking cells, and an async cell that blocks."""
     pytest.importorskip("marimo", reason=EXTRA)
+    source = (EXAMPLES / "notebooks" / "ezeep_marimo.py").read_text("utf-8")
     # A copy: marimo writes beside it.
-    shutil.copy(EXAMPLES / "notebooks" / "ezeep_marimo.py", Path(login).parent)
+    notebook = source.replace("\nif __name__", BLOCKING_IN_AN_ASYNC_CELL)
+    (Path(login).parent / "ezeep_marimo.py").write_text(notebook, "utf-8")
     done = run(["-m", "marimo", "export", "html", "ezeep_marimo.py", "-o", "out.html"], sandbox, login)
     assert done.returncode == 0, done.stdout + done.stderr
     shown = (Path(login).parent / "out.html").read_text("utf-8")
     members = sum(len(user.groups) for user in sandbox.organization.users.values())
     assert f"{len(sandbox.organization.groups)} groups" in shown
     assert f"{members} memberships" in shown
+    assert f"{len(sandbox.organization.groups)} counted in an async cell" in shown
 
 
 APP_TEST = """
@@ -168,6 +186,16 @@ async def test_the_service_on_aiohttp_web(sandbox: Sandbox, login: str, tmp_path
             status, text, _ = await ask("POST", "/print", params=where, data=b"%PDF-1.4 a page")
             assert status == 202, text
             assert [each.content for each in sandbox.printed] == [b"%PDF-1.4 a page"]
+            members, unknown = f"/groups/{group}/members", "00000000-0000-4000-8000-000000000000"
+            for fields, expected in (({"user_id": unknown}, 404), ({"user_id": "jane"}, 400), ({}, 400)):
+                assert (await ask("POST", members, data=fields))[0] == expected, fields
+            for query, body, expected in (
+                ({**where, "printer": "No such printer"}, b"%PDF-1.4", 404),
+                ({**where, "name": "page.exe"}, b"MZ", 400),
+                ({"printer": "Front desk laser"}, b"%PDF-1.4", 400),
+                (where, b"", 400),
+            ):
+                assert (await ask("POST", "/print", params=query, data=body))[0] == expected, query
 
             sandbox.faults.add("GET /printing/v1/groups/", status=503, retry_after=3600.0)
             assert (await ask("GET", "/groups"))[::2] == (503, "3600")

@@ -18,22 +18,30 @@ from yarl import URL
 from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(120)]
 
 GUNICORN = ["-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket"]
-UVICORN = ["-m", "uvicorn", "--port", "{port}", "--no-access-log"]
-FLASK = {
-    "sync": ["--workers", "2"],
+UVICORN = ["-m", "uvicorn", "--port", "{port}"]
+FLASK = {  # "preload" has the worker class of gunicorn's default, as Django here
     "gthread": ["-k", "gthread", "--threads", "4"],
     "preload": ["--preload", "--workers", "2"],
     "gevent": ["-k", "gevent"],
 }
-SERVERS = {
-    "fastapi": ("fastapi_app", [*UVICORN, "main:app"], ""),
-    "django-wsgi": ("django_app", [*GUNICORN, "wsgi:application"], ""),
-    "django-asgi": ("django_app", [*UVICORN, "asgi:application"], "/async"),
-    **{f"flask-{name}": ("flask_app", [*GUNICORN, *options, "app:app"], "") for name, options in FLASK.items()},
-}  # fmt: skip
+# The folder, and the servers with what the addresses of groups begin with.
+APPLICATIONS = {
+    "fastapi": ("fastapi_app", [([*UVICORN, "main:app"], "")]),
+    "django": (
+        "django_app",
+        [
+            ([*GUNICORN, "wsgi:application"], ""),
+            ([*UVICORN, "--no-access-log", "asgi:application"], "/async"),
+        ],
+    ),
+    **{
+        f"flask-{name}": ("flask_app", [([*GUNICORN, *options, "app:app"], "")])
+        for name, options in FLASK.items()
+    },
+}
 # Not imported here: it changes what a fork does.
 GEVENT = pytest.mark.skipif(
     importlib.util.find_spec("gevent") is None, reason="the dependency group examples is not installed"
@@ -105,14 +113,43 @@ async def groups_members_and_documents(site: Site, browser: aiohttp.ClientSessio
     assert (added.status, await added.json()) == (200, [str(group)])
     assert organization.users[user].groups == {group}
 
+    before = len(site.sandbox.printed)
     form = aiohttp.FormData({"printer": "Front desk laser"})
     form.add_field("document", b"%PDF-1.4 a page", filename="invoice.pdf")
     printed = await go(browser, "POST", "/print", data=form)
     assert printed.status == 202, await printed.text()
-    (document,) = site.sandbox.printed
+    (document,) = site.sandbox.printed[before:]
     assert document.content == b"%PDF-1.4 a page"
     if site.kind == "fastapi":
         await until(lambda: "pages printed" in site.server.log)
+        site.sandbox.faults.add("GET /sfapi/Status/", status=403)
+        form = aiohttp.FormData({"printer": "Front desk laser"})
+        form.add_field("document", b"%PDF-1.4 a page", filename="invoice.pdf")
+        assert (await go(browser, "POST", "/print", data=form)).status == 202
+        await until(lambda: "GET /sfapi/Status/: 403" in site.server.log)  # and no traceback
+
+
+async def values_that_are_wrong_are_errors_of_the_client(site: Site, browser: aiohttp.ClientSession) -> None:
+    """No traceback and no 5xx, whatever a person types or uploads."""
+    await log_in(browser)
+    await go(browser, "GET", "/groups")
+    group, unknown = next(iter(site.sandbox.organization.groups)), "00000000-0000-4000-8000-000000000000"
+    members = f"{site.prefix}/groups/{group}/members"
+    for fields, expected in (
+        ({"user_id": unknown}, {404}),
+        ({"user_id": "jane"}, {400, 422}),
+        ({}, {400, 422}),
+    ):
+        response = await go(browser, "POST", members, data=fields)
+        assert response.status in expected, (fields, site.server.log)
+    for printer, name, content, status in (
+        ("No such printer", "a.pdf", b"%PDF-1.4", 404),
+        ("Front desk laser", "a.pdf", b"", 400),
+        ("Front desk laser", "a.exe", b"MZ", 400),
+    ):
+        form = aiohttp.FormData({"printer": printer})
+        form.add_field("document", content, filename=name)
+        assert (await go(browser, "POST", "/print", data=form)).status == status, (name, site.server.log)
 
 
 async def errors_have_their_status(site: Site, browser: aiohttp.ClientSession) -> None:
@@ -144,32 +181,36 @@ STEPS = (
     a_login_that_was_not_begun_here_is_refused,
     a_login_that_has_ended_begins_again,
     groups_members_and_documents,
+    values_that_are_wrong_are_errors_of_the_client,
     errors_have_their_status,
 )
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=GEVENT) if kind == "flask-gevent" else kind for kind in SERVERS]
+    "kind", [pytest.param(kind, marks=GEVENT) if kind == "flask-gevent" else kind for kind in APPLICATIONS]
 )
 async def test_an_application(kind: str, tmp_path: Path) -> None:
-    """One server for all steps: a start takes a second."""
-    folder, command, prefix = SERVERS[kind]
+    """One server for all steps, and one database for all servers: a start takes a second."""
+    folder, servers = APPLICATIONS[kind]
     places = {
         "DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'app.db'}",
         "DATABASE": str(tmp_path / "db.sqlite3"),
         "LOGINS": str(tmp_path / "logins"),
     }
     with sandbox_in_a_thread(job_seconds=0.0) as sandbox:
-        if folder == "django_app":
+        if kind == "django":
             manage("migrate", sandbox, places)
-        with serving(folder, command, sandbox, tmp_path, **places) as server:
-            site = Site(kind, server, sandbox, prefix)
-            for step in STEPS:
-                jar = aiohttp.CookieJar(unsafe=True)  # "unsafe" are cookies of hosts without a name
-                async with aiohttp.ClientSession(server.url, cookie_jar=jar) as browser:
-                    await step(site, browser)
-            server.stop()
-        if kind == "django-wsgi":
+        for command, prefix in servers:
+            with serving(folder, command, sandbox, tmp_path, **places) as server:
+                site = Site(kind, server, sandbox, prefix)
+                for step in STEPS:
+                    jar = aiohttp.CookieJar(unsafe=True)  # "unsafe" are cookies of hosts without a name
+                    async with aiohttp.ClientSession(server.url, cookie_jar=jar) as browser:
+                        await step(site, browser)
+                server.stop()
+                assert "code=" not in server.log
+                assert ("GET /callback HTTP" in server.log) is (kind == "fastapi")  # its access log is on
+        if kind == "django":
             people = sandbox.organization.people.items()
             user = next(key for key, person in people if person.email == SANDBOX_ADMIN)
             assert "members" in manage(f"ezeep_groups {user}", sandbox, places)

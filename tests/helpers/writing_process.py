@@ -33,15 +33,17 @@ if TYPE_CHECKING:
     from ezeep_async.sandbox import Sandbox
 
 
-def store_at(where: str, lease: float = 90.0) -> FileTokenStore | RedisTokenStore | SQLTokenStore:
-    """The store for a file, the address of a Redis server, or the URL of a database."""
+def store_at(
+    where: str, lease: float = 90.0, key: str = "login"
+) -> FileTokenStore | RedisTokenStore | SQLTokenStore:
+    """The store for a file, the address of a Redis server, or the URL of a database. The last two have several keys."""
     if where.startswith("redis://"):
-        return RedisTokenStore(where, lease=lease)
+        return RedisTokenStore(where, f"ezeep:{key}", lease=lease)
     if "://" in where:
         from sqlalchemy.ext.asyncio import create_async_engine
         from sqlalchemy.pool import NullPool
 
-        return SQLTokenStore(create_async_engine(where, poolclass=NullPool), "login", lease=lease)
+        return SQLTokenStore(create_async_engine(where, poolclass=NullPool), key, lease=lease)
     return FileTokenStore(where)
 
 
@@ -100,7 +102,7 @@ async def both(
 
 async def main(task: dict) -> list[str]:
     app = OAuthApp(task["client"], task["secret"])
-    store = store_at(task["where"], task.get("lease", 90.0))
+    store = store_at(task["where"], task.get("lease", 90.0), task.get("key", "login"))
     options = {"endpoints": Endpoints(task["account"], task["api"]), "settings": Settings(retries=0)}
     async with contextlib.AsyncExitStack() as stack:
         if task.get("pool"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
+import attrs
 import pytest
 
 from ezeep_async import BlockingPaginator, Group, Paginator
@@ -35,6 +37,14 @@ async def test_an_empty_one_and_one_with_a_repeated_row() -> None:
     assert twice.duplicates == 1
     with pytest.raises(ValueError, match="page_size is 0"):
         Paginator.of(GROUPS, page_size=0)
+
+
+@pytest.mark.parametrize("kind", [Paginator, BlockingPaginator])
+def test_a_record_without_an_id_is_refused(kind: Any) -> None:
+    """Where the fake is made, not where it is read."""
+    for wrong in (attrs.evolve(GROUPS[0], id="1"), {"id": UUID(int=1)}, None):
+        with pytest.raises(TypeError, match="each record needs an id that is a UUID, not"):
+            kind.of([GROUPS[0], wrong])
 
 
 @pytest.mark.may_block

@@ -97,7 +97,7 @@ def reading_call(
     """A call that reads before it writes, and the route that it reads."""
     there = next(iter(sandbox.organization.users[member].groups))
     if request.param == "put":
-        session.users.inner._patch_refused = True
+        session.users.inner._learnt.refuses_patch = True
     calls: dict[str, tuple[str, Call]] = {
         "ensure": (LIST, lambda: session.groups.ensure("Finance", organization)),
         "add": (READ, lambda: session.users.add_to_groups(member, added)),

@@ -9,7 +9,15 @@ import pytest
 from helpers.stub_servers import no_jitter
 from helpers.support import open_session, sandbox_in_a_thread
 
-from ezeep_async import EzeepSession, MemoryTokenStore, NotFound, Person, ServerError, run_sync
+from ezeep_async import (
+    EzeepSession,
+    MemoryTokenStore,
+    NotFound,
+    PermissionDenied,
+    Person,
+    ServerError,
+    run_sync,
+)
 from ezeep_async.sandbox import Person as Account
 from ezeep_async.sandbox import Sandbox
 
@@ -80,8 +88,10 @@ async def test_users_without_accounts_and_accounts_without_users(
     assert await session.people.list().first() == people[0]
 
 
-async def test_who_may_not_read_the_directory(sandbox: Sandbox, session: EzeepSession) -> None:
-    """An ordinary user sees their own account; a 403 for the directory shows none."""
+async def test_who_may_not_read_the_directory(
+    sandbox: Sandbox, session: EzeepSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An ordinary user sees their own account; a 403 for the directory shows none, and logs a warning."""
     other = next(each for each in sandbox.organization.people if each != sandbox.organization.admin_id)
     tokens = MemoryTokenStore(sandbox.tokens(other))
     async with open_session(sandbox, tokens) as ordinary:
@@ -90,8 +100,19 @@ async def test_who_may_not_read_the_directory(sandbox: Sandbox, session: EzeepSe
         assert [person.id for person in people if person.account] == [other]
     sandbox.faults.add(ACCOUNTS, status=403, times=None)
     sandbox.faults.add(ACCOUNT, status=403, times=None)
+    assert caplog.messages == []
     assert not any(person.account for person in await session.people.list().collect())
+    assert caplog.messages == [
+        "the logged-in user may not list the accounts: people have no names and addresses"
+    ]
     assert (await session.people.get(other)).account is None
+
+
+async def test_a_403_for_a_later_page_of_the_directory(session: EzeepSession, sandbox: Sandbox) -> None:
+    """It is an error: people whose accounts were read must not lose them in silence."""
+    sandbox.faults.add(ACCOUNTS, nth=2, status=403)
+    with pytest.raises(PermissionDenied):
+        await session.people.list(page_size=50)
 
 
 async def test_first_and_count_do_not_read_the_directory(session: EzeepSession, sandbox: Sandbox) -> None:

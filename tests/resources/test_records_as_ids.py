@@ -6,11 +6,13 @@ import inspect
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
+import attrs
 import pytest
 from helpers.support import QUICK, open_session, sandbox_in_a_thread
 
-from ezeep_async import DesiredState, EzeepSession, Group, Paginator, run_sync
+from ezeep_async import DesiredState, EzeepSession, Group, Paginator, Person, run_sync
 from ezeep_async.sandbox import Sandbox
 
 
@@ -140,6 +142,56 @@ async def test_a_record_of_another_kind_is_refused(
             assert f"not the {type(record).__name__} {record.id}" in str(caught.value)
             assert all(f" {name}" in str(caught.value) for name in right)
     assert len(sandbox.requests) == before
+
+
+HOSTILE: dict[str, list[Any]] = {
+    "report": ["", ".", "..", None, 5],
+    "job": ["", None, 5],
+    "any other": ["../users/0050a068-cc7b-4490-951a-06920a610ee5", "x HTTP/1.1", "", None, 5, MagicMock()],
+}
+
+
+def with_id(record: Any, value: Any) -> Any:
+    """The record with another id, as a program may make it."""
+    if isinstance(record, Person):
+        return attrs.evolve(record, user=attrs.evolve(record.user, id=value))
+    name = next(
+        each
+        for each in ("id", "printer_id", "endpoint_id", "report_id")
+        if each in attrs.fields_dict(type(record))
+    )
+    return attrs.evolve(record, **{name: value})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kinds", CALLS)
+async def test_the_id_of_a_record_is_checked(
+    session: EzeepSession, sandbox: Sandbox, records: dict[str, Any], kinds: str
+) -> None:
+    """It becomes a part of a path, and may be any value in a record that a program has made. Nothing is sent."""
+    before = len(sandbox.requests)
+    for call in CALLS[kinds]:
+        for record in [records[kind] for kind in kinds.split()]:
+            for value in HOSTILE.get(kinds, HOSTILE["any other"]):
+                with pytest.raises(ValueError, match=r"_id|group|printer"):
+                    found = call(session, with_id(record, value))
+                    await (found.collect() if isinstance(found, Paginator) else found)
+    for value in HOSTILE["any other"]:
+        for wrong in (
+            session.users.set_groups(records["user"], [with_id(records["group"], value)]),
+            session.users.add_to_groups(records["user"], with_id(records["group"], value)),
+            session.printer_assignments.assign(records["printer"], with_id(records["group"], value)),
+        ):
+            with pytest.raises(ValueError, match=r"\.id must be a UUID, not"):
+                await wrong
+    assert len(sandbox.requests) == before
+
+
+async def test_the_id_of_a_record_may_be_text(session: EzeepSession, records: dict[str, Any]) -> None:
+    """As in one that was made from JSON."""
+    group, user = (with_id(records[kind], str(records[kind].id)) for kind in ("group", "user"))
+    assert await session.groups.get(group) == records["group"]
+    assert records["group"].id in (await session.users.add_to_groups(user, group)).group_ids
 
 
 async def test_groups_in_lists_may_be_records(session: EzeepSession, records: dict[str, Any]) -> None:

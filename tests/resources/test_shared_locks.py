@@ -421,7 +421,7 @@ async def test_the_files_are_private_and_bounded(
             )
     finally:
         os.umask(before)
-    folder = tmp_path / "new" / "login.json.locks"
+    folder = tmp_path / "new" / "ezeep.locks"
     files = [*folder.iterdir()]
     assert 0 < len(files) <= 3
     if os.name == "posix":
@@ -433,7 +433,7 @@ async def test_without_a_usable_folder_one_warning_and_the_write(
     sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     where = str(tmp_path / "login.json")
-    (tmp_path / "login.json.locks").write_text("not a folder")
+    (tmp_path / "ezeep.locks").write_text("not a folder")
     await begin(sandbox, where)
     async with session_on(sandbox, store_at(where)) as session:
         with caplog.at_level(logging.WARNING, "ezeep_async"):
@@ -441,7 +441,7 @@ async def test_without_a_usable_folder_one_warning_and_the_write(
                 await session.users.add_to_groups(user, *sandbox.organization.groups)
     assert memberships(sandbox) == 6
     assert caplog.text.count("writing without shared locks") == 1
-    assert "login.json.locks" in caplog.text
+    assert "ezeep.locks" in caplog.text
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX links, owners and umasks")
@@ -454,10 +454,11 @@ async def test_a_lock_file_with_a_second_name_is_left_alone(
     victim = tmp_path / "secret"
     victim.write_text("secret")
     await begin(sandbox, where)
-    (folder := tmp_path / "login.json.locks").mkdir()
+    (folder := tmp_path / "ezeep.locks").mkdir()
     (folder / "000.lock").hardlink_to(victim)
     if os.geteuid() == 0:
         os.chown(folder, 65534, 65534)
+        os.chown(where, 65534, 65534)
     before = victim.stat()
     async with session_on(sandbox, store_at(where)) as session:
         with caplog.at_level(logging.WARNING, "ezeep_async"):
@@ -481,8 +482,36 @@ async def test_lock_files_can_be_used_again_whatever_the_umask_is(sandbox: Sandb
             await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organization.groups)
     finally:
         os.umask(before)
-    (only,) = (tmp_path / "login.json.locks").iterdir()
+    (only,) = (tmp_path / "ezeep.locks").iterdir()
     assert stat.S_IMODE(only.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root")
+async def test_a_folder_of_another_user_is_not_used(sandbox: Sandbox, tmp_path: Path) -> None:
+    """As in `/tmp`: that user could hold the locks for ever, or not be able to use ours."""
+    where = str(tmp_path / "login.json")
+    await begin(sandbox, where)
+    (folder := tmp_path / "ezeep.locks").mkdir()
+    os.chown(folder, 65534, 65534)
+    async with session_on(sandbox, store_at(where)) as session:
+        await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organization.groups)
+    assert not [*folder.iterdir()]
+    own = tmp_path / "login.json.locks"
+    assert [each.stat().st_uid for each in (own, *own.iterdir())] == [0, 0]
+    assert folder.stat().st_uid == 65534
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root")
+async def test_root_leaves_locks_to_the_owner_of_the_token_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Otherwise that user could not take a lock after root did. Files of two users do not share a folder."""
+    owners = {"one": 65534, "two": 65533}
+    for name, owner in owners.items():
+        await begin(sandbox, where := str(tmp_path / f"{name}.json"))
+        os.chown(where, owner, owner)
+        async with session_on(sandbox, store_at(where)) as session:
+            await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organization.groups)
+    for folder, owner in ((tmp_path / "ezeep.locks", 65534), (tmp_path / "two.json.locks", 65533)):
+        assert {each.stat().st_uid for each in (folder, *folder.iterdir())} == {owner}
 
 
 async def test_a_folder_that_was_removed_is_made_again(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -491,7 +520,7 @@ async def test_a_folder_that_was_removed_is_made_again(sandbox: Sandbox, tmp_pat
     user, groups = users_of(sandbox)[0], new_groups(sandbox, 2)
     async with session_on(sandbox, store_at(where)) as session:
         await session.users.add_to_groups(user, groups[0])
-        folder = tmp_path / "login.json.locks"
+        folder = tmp_path / "ezeep.locks"
         for each in folder.iterdir():
             each.unlink()
         folder.rmdir()
@@ -526,7 +555,7 @@ async def test_shared_locks_can_be_turned_off(sandbox: Sandbox, tmp_path: Path) 
     await begin(sandbox, where)
     async with session_on(sandbox, store_at(where), Settings(shared_locks=False)) as session:
         await session.users.add_to_groups(users_of(sandbox)[0], *sandbox.organization.groups)
-    assert not (tmp_path / "login.json.locks").exists()
+    assert not (tmp_path / "ezeep.locks").exists()
 
 
 FORKS = """

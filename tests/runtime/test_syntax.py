@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any
 
 import pytest
 from helpers.support import open_session, sandbox_in_a_thread
 
-from ezeep_async import BlockingSession, EzeepSession, NotFound, Paginator, ServerError, run_sync
+from ezeep_async import (
+    BlockingSession,
+    EzeepSession,
+    MemoryTokenStore,
+    NotFound,
+    OAuthApp,
+    Paginator,
+    ServerError,
+    SessionPool,
+    run_sync,
+)
 from ezeep_async.sandbox import Sandbox
 
 
@@ -86,7 +96,7 @@ async def test_an_asynchronous_object_says_how_it_is_used(
 
 
 BLOCKING: list[tuple[str, Callable[[BlockingSession], Any], list[Callable[[Any], Any]]]] = [
-    ("session", lambda session: session, [async_enter, awaiting]),
+    ("session", lambda session: session, [async_enter]),
     ("listing", lambda session: session.groups.list(), [async_enter, async_loop_over, awaiting]),
     ("pages", lambda session: session.users.list().pages(), [async_loop_over]),
     ("jobs", lambda session: session.printing.watch("job"), [async_loop_over]),
@@ -110,6 +120,17 @@ def test_a_blocking_object_says_how_it_is_used(
                 part in message for part in ("`with`", "`for`", "`async for`", "`async with`", "run_sync")
             )
             assert ". " not in message
+
+
+@pytest.mark.may_block
+def test_a_blocking_session_does_not_look_awaitable() -> None:
+    """Frameworks await a dependency that `inspect.isawaitable`, and iterate one that is an `AsyncIterable`."""
+    app = OAuthApp("client")
+    pool = run_sync(SessionPool(app, lambda _: MemoryTokenStore()))
+    for blocking in (run_sync(EzeepSession(app)), pool, pool.session("key")):
+        assert not inspect.isawaitable(blocking)
+        assert not isinstance(blocking, AsyncIterable)
+    pool.close()
 
 
 async def test_a_listing_is_awaited_for_a_list(session: EzeepSession, sandbox: Sandbox) -> None:

@@ -269,6 +269,10 @@ def blocking_administration(session: BlockingSession, identifier: UUID, error: E
 
 async def provisioning(session: EzeepSession, identifier: UUID) -> None:
     desired = DesiredState.from_mapping({"Sales": ["a@example.com", identifier]})
+    DesiredState.from_mapping({"Sales": await session.users.list()})
+    DesiredState.from_mapping(
+        {"Sales": await session.people.list()}, {"Sales": await session.printers.list()}
+    )
     printers = DesiredState.from_mapping({}, printers={"Sales": ["Laser", identifier]})
     assert_type(desired.combined(printers), DesiredState)
     plan = await session.provisioning.plan(

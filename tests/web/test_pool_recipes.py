@@ -157,3 +157,39 @@ async def test_logging_out(recipe: Any, sandbox: Sandbox, tmp_path: Path) -> Non
         assert list(tmp_path.glob("*.json")) == []
         assert (await browser.get("/me")).status == 401
         assert recipe.logins.stats.open == 0
+
+
+async def test_two_tabs_log_in_at_once(recipe: Any, kind: str) -> None:
+    """Both, if the logins wait at the server. A browser has one cookie: it has the login that was begun last."""
+    async with Browser(recipe.url) as browser:
+        first, second = await browser.come_back(), await browser.come_back()
+        assert (await browser.get(first)).status == (302 if kind == "server" else 403)
+        assert (await browser.get(second)).status == 302
+        assert (await browser.get("/me")).status == 200
+
+
+async def test_a_forged_redirect_does_not_end_the_login_that_has_begun(recipe: Any) -> None:
+    """Any page can open the address of the redirect in a browser."""
+    async with Browser(recipe.url) as browser:
+        location = await browser.come_back()
+        assert (await browser.get("/callback?code=forged&state=forged")).status == 403
+        assert (await browser.get(location)).status == 302
+
+
+async def test_beginning_a_login_does_not_log_out(recipe: Any) -> None:
+    """Any page can open /login in a browser, and a person may come back without a decision."""
+    async with Browser(recipe.url) as browser:
+        await browser.log_in()
+        await browser.get("/login")
+        assert (await browser.get("/me")).status == 200
+
+
+async def test_a_cookie_of_before_the_login_is_not_logged_in(recipe: Any) -> None:
+    """An attacker may know it (session fixation)."""
+    async with Browser(recipe.url) as victim, Browser(recipe.url) as attacker:
+        await victim.get("/login")
+        known = victim.cookies
+        location = await victim.come_back()
+        assert (await victim.get(location)).status == 302
+        attacker.cookies = known
+        assert (await attacker.get("/me")).status == 401

@@ -162,6 +162,18 @@ def test_6_3_back_off_grows_and_is_fully_jittered(attempt: int) -> None:
     assert ceiling < following <= 2 * ceiling
 
 
+def test_6_3_back_off_after_more_attempts_than_a_power_can_count() -> None:
+    """A night of 429 responses with `Settings(retries=1000)`: as long as before, and no `OverflowError`."""
+    policy = Settings(retries=1000, deadline=1e6)
+    throttled = error_from(RawResponse(429, {}, b""), "GET /x/")
+    delays = [
+        retry_delay(throttled, attempt=n, idempotent=True, spent=0.0, policy=policy, random=lambda: 1.0)
+        for n in (20, 1025, 2000)
+    ]
+    assert len(set(delays)) == 1
+    assert delays[0] is not None
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_6_4_a_creation_is_repeated_when_it_was_certainly_not_processed(status: int) -> None:
     """6-4: 429 and 503 say that nothing was done."""

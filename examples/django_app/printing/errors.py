@@ -7,11 +7,13 @@ import math
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.datastructures import MultiValueDictKeyError
 from django.utils.deprecation import MiddlewareMixin
 
 from ezeep_async import (
     AuthorizationDenied,
     EzeepError,
+    NotFound,
     PermissionDenied,
     ReauthorizationRequired,
     is_retryable,
@@ -30,13 +32,20 @@ class EzeepErrors(MiddlewareMixin):
             case ReauthorizationRequired():
                 return redirect("/login")
             case AuthorizationDenied():
-                return HttpResponse("The login failed. Start again at /login.", status=400)
+                status, text = 400, "The login failed. Start again at /login."
             case PermissionDenied():
-                return HttpResponse("ezeep does not allow this to you.", status=403)
+                status, text = 403, "ezeep does not allow this to you."
+            case NotFound():
+                status, text = 404, "ezeep has no such user, group or printer."
+            case ValueError() | MultiValueDictKeyError():  # no id, an empty document, or a missing field
+                logger.info("%s", error)
+                status, text = 400, "ezeep does not accept this value."
             case EzeepError() if is_retryable(error):
                 wait = str(math.ceil(error.retry_after or 10))
                 return HttpResponse("ezeep is not available.", status=503, headers={"Retry-After": wait})
             case EzeepError():
                 logger.error("%s", error)
-                return HttpResponse("ezeep refused the request.", status=502)
-        return None
+                status, text = 502, "ezeep refused the request."
+            case _:
+                return None
+        return HttpResponse(text, status=status)

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar, cast
 
+import attrs
+
 from ezeep_async._text.redaction import Secret, clears_locals
 from ezeep_async._text.text_files import NotText, is_blank, text_of
 from ezeep_async.auth.stores.encryption import Cipher, is_encrypted
@@ -27,6 +29,8 @@ logger = logging.getLogger("ezeep_async.auth.stores")
 SCHEMA_VERSION = 1
 LARGEST_DOCUMENT_BYTES = 1024 * 1024
 """Bytes. A typical document has about 500."""
+MARKED_FOR = "ended_for"
+"""The owner for which a token set of an unknown owner has ended."""
 ADVICE = "move it away and log in again"
 
 FIELD_NAMES: Mapping[str, str] = {name: name for name in ("access_token", "refresh_token", "expires_at")}
@@ -83,7 +87,12 @@ class DocumentStore:
         return document
 
     def _tokens(self, document: dict[str, object] | None) -> TokenSet | None:
-        return None if document is None else tokens_in(document, self._place)
+        if document is None:
+            return None
+        tokens, marked_for = tokens_in(document, self._place), document.get(MARKED_FOR)
+        if self._owner is None or marked_for in (None, [*self._owner]):
+            return tokens
+        return attrs.evolve(tokens, ended=False)
 
 
 class ThreadedStore(DocumentStore, ABC):
@@ -216,9 +225,15 @@ def parse_token_set(
 
 
 def with_tokens(document: dict[str, object], tokens: TokenSet, owner: Owner | None) -> dict[str, object]:
-    """Return the object with another token set. Unknown keys stay."""
+    """Return the object with another token set. Unknown keys stay.
+
+    A token set of an unknown owner stays that: a server may have refused it because of another client or account.
+    """
+    labels: dict[str, object] = {} if owner is None else {"client": owner[0], "account": owner[1]}
+    if tokens.ended and owner is not None and owner != (document.get("client"), document.get("account")):
+        labels = {MARKED_FOR: [*owner]}
     return {
-        **document,
+        **{key: value for key, value in document.items() if key != MARKED_FOR},
         "version": SCHEMA_VERSION,
         "token": {
             "access_token": Secret(tokens.access_token),
@@ -231,7 +246,7 @@ def with_tokens(document: dict[str, object], tokens: TokenSet, owner: Owner | No
             **({"grant": tokens.grant} if tokens.grant else {}),
             **({"ended": True} if tokens.ended else {}),
         },
-        **({} if owner is None else {"client": owner[0], "account": owner[1]}),
+        **labels,
     }
 
 

@@ -153,7 +153,10 @@ class FileTokenStore(ThreadedStore):
                 await in_thread(lambda: lock.release(force=True))
 
     def shared_locks(self) -> FileLocks:
-        """Return locks for single users and for creating groups, in at most 128 small files in the folder `<path>.locks`."""
+        """Return locks for single users and for creating groups, in the folder `ezeep.locks` next to the file.
+
+        All token files of that folder share them: two logins of one organization change the same users.
+        """
         from ezeep_async.auth.stores.file_locks import FileLocks
 
         return FileLocks(self._target)

@@ -1,4 +1,4 @@
-"""`FileLocks`: the shared locks of a token file, in a folder next to it, for the processes of one machine."""
+"""`FileLocks`: the shared locks of the token files of one folder, for the processes of one machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-LOCKS = 128
+FOLDER = "ezeep.locks"
+"""Name of the folder with the lock files. All token files next to it share it: two logins may change the same users."""
+LOCKS = 1024
 """Names are hashed to this many files, which are never removed. A run uses up to 16 names at once, so few share a file."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 0.025
 """Seconds between two attempts at a lock that is held."""
@@ -131,8 +133,9 @@ if hasattr(os, "register_at_fork"):
 class FileLocks:
     """The `SharedLocks` of stores that keep the token set in a file.
 
-    The folder is made when a session first takes a lock. Where it cannot be used, `hold` raises `TokenStoreError`, and the
-    session logs a warning and writes without these locks. A suspended process keeps its lock. Locking a file takes some
+    The folder is made when a session first takes a lock. If it belongs to another user than the token file, as in `/tmp`,
+    the token file has a folder of its own, `<path>.locks`. Where that cannot be used, `hold` raises `TokenStoreError`, and
+    the session logs a warning and writes without these locks. A suspended process keeps its lock. Locking a file takes some
     microseconds on a local disk, much less than a thread, so it is done on the event loop.
     """
 
@@ -206,20 +209,39 @@ class FileLocks:
 
     def _new_folder(self) -> Path:
         target = self._target()
-        folder = target.with_name(target.name + ".locks")
+        folder = target.with_name(FOLDER)
         try:
-            make_folder(folder)
-            if sys.platform != "win32":
-                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-                try:
-                    keep_owner(descriptor, target)
-                    status = os.fstat(descriptor)
-                    if os.geteuid() == 0 and status.st_uid:
-                        self._owner = status.st_uid, status.st_gid
-                finally:
-                    os.close(descriptor)
+            owner = _made(folder, target)
+            if owner is not None and owner[0] != _owner_of(target):
+                folder = target.with_name(target.name + ".locks")
+                owner = _made(folder, target)
         except OSError as error:
             raise TokenStoreError(
                 f"the folder for locks cannot be created: {error.filename}: {error.strerror or error}"
             ) from error
+        if sys.platform != "win32":
+            self._owner = owner if owner is not None and owner[0] and os.geteuid() == 0 else None
         return folder
+
+
+def _made(folder: Path, target: Path) -> tuple[int, int] | None:
+    """Make the folder, and return its user and group; None on Windows. Raises `OSError`, also for a symbolic link."""
+    is_new = not folder.exists()
+    make_folder(folder)
+    if sys.platform == "win32":
+        return None
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if is_new:  # later, the folder is that of other token files too
+            keep_owner(descriptor, target)
+        status = os.fstat(descriptor)
+        return status.st_uid, status.st_gid
+    finally:
+        os.close(descriptor)
+
+
+def _owner_of(target: Path) -> int:
+    try:
+        return target.stat().st_uid
+    except FileNotFoundError:
+        return os.geteuid() if sys.platform != "win32" else 0

@@ -11,10 +11,11 @@ import random
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Literal
+from weakref import WeakSet, WeakValueDictionary
 
 import attrs
 
@@ -63,8 +64,42 @@ class Held:
 Request = tuple[Action, Held, "asyncio.Future[bool]"]
 
 
+class LentLocks:
+    """The `SharedLocks` of one session: the `LeasedLocks` that all sessions of an event loop on one server use.
+
+    So the sessions of a pool need one connection for their locks, and one timer that extends leases.
+    """
+
+    def __init__(self, server: Hashable, make: Callable[[], LeasedLocks]) -> None:
+        self._server = server
+        self._make = make
+        self._locks: LeasedLocks | None = None
+
+    def hold(self, name: str, /) -> AbstractAsyncContextManager[Held]:
+        """See `SharedLocks.hold`."""
+        return self._common().hold(name)
+
+    async def aclose(self) -> None:
+        """Close the connection, if no other session uses these locks."""
+        locks, self._locks = self._locks, None
+        if locks is not None:
+            locks.users.discard(self)
+            if not locks.users:
+                await locks.aclose()
+
+    def _common(self) -> LeasedLocks:
+        if self._locks is None:
+            place = os.getpid(), asyncio.get_running_loop(), self._server
+            locks = _open.get(place)
+            if locks is None or locks.is_closed:
+                locks = _open[place] = self._make()
+            locks.users.add(self)
+            self._locks = locks
+        return self._locks
+
+
 class LeasedLocks(ABC):
-    """The `SharedLocks` of a store on a server, which has hashes of the names.
+    """Locks on a server, which has hashes of the names.
 
     One command is under way at a time. Requests that arrive meanwhile share the next one, so many writers need few
     commands. One connection stays open from the first lock until `aclose()`.
@@ -82,7 +117,9 @@ class LeasedLocks(ABC):
         self._held: set[Held] = set()
         self._extending: asyncio.TimerHandle | None = None
         self._connection: AbstractAsyncContextManager[object] | None = None
-        self._closed = False
+        self.is_closed = False
+        self.users = WeakSet[LentLocks]()
+        """The sessions that use these locks. Weak: one that was not closed must not keep the connection."""
 
     @asynccontextmanager
     async def hold(self, name: str, /) -> AsyncGenerator[Held, None]:
@@ -105,7 +142,7 @@ class LeasedLocks(ABC):
 
     async def aclose(self) -> None:
         """Wait for the requests that are under way, and close the connection."""
-        self._closed = True
+        self.is_closed = True
         if self._extending is not None:
             self._extending.cancel()
         while self._sender is not None:
@@ -129,7 +166,7 @@ class LeasedLocks(ABC):
                 await completed(released)
 
     def _extend_later(self) -> None:
-        if self._extending is None and not self._closed:
+        if self._extending is None and not self.is_closed:
             loop = asyncio.get_running_loop()
             self._extending = loop.call_later(self._lease / 3, self._extend)
 
@@ -165,7 +202,11 @@ class LeasedLocks(ABC):
             try:
                 results = await self._send(batch)
             except BaseException as error:
-                _fail(batch, error)
+                # Those that waited for this batch would wait as long again, and after that those behind them. A release is
+                # tried, because a lock that is not released stops others until its lease ends.
+                tried_again = [each for each in self._requests if each[0] == "release"]
+                _fail([*batch, *(each for each in self._requests if each[0] != "release")], error)
+                self._requests = tried_again
                 if isinstance(error, Exception):
                     continue
                 _fail(self._requests, error)
@@ -178,7 +219,7 @@ class LeasedLocks(ABC):
                     future.set_result(succeeded)
 
     async def _send(self, batch: list[Request]) -> Sequence[bool]:
-        if self._connection is None and not self._closed:
+        if self._connection is None and not self.is_closed:
             connection = self._connected()
             await connection.__aenter__()
             self._connection = connection
@@ -205,6 +246,12 @@ class LeasedLocks(ABC):
         Without the reservation, an owner that releases a lock and wants it back would win against the waiter's next attempt
         every time.
         """
+
+
+_open: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Hashable], LeasedLocks] = (
+    WeakValueDictionary()
+)
+"""The locks of each process, event loop and server. The sessions keep them alive."""
 
 
 def _fail(requests: list[Request], error: BaseException) -> None:

@@ -17,7 +17,8 @@ from ezeep_async.auth.stores.leased import (
     LeasedDocumentStore,
     Outcome,
 )
-from ezeep_async.auth.stores.redis_locks import RedisLocks
+from ezeep_async.auth.stores.leased_locks import LentLocks
+from ezeep_async.auth.stores.redis_locks import LOCKS_KEY, RedisLocks
 from ezeep_async.auth.stores.redis_server import RESPONSE_TIMEOUT_S, RedisServer
 from ezeep_async.auth.tokens import EarlierHolder, TokenSet
 
@@ -235,9 +236,17 @@ class RedisTokenStore(LeasedDocumentStore):
                 return "suspended"
             passed_over, earlier = other, "gone"
 
-    def shared_locks(self) -> RedisLocks:
-        """Return locks for single users and for creating groups, in keys that begin like that of the lock."""
-        return RedisLocks(self._server, lease=self._lease)
+    def shared_locks(self) -> LentLocks:
+        """Return locks for single users and for creating groups, in Redis keys that begin with `{ezeep:locks}:`.
+
+        All token sets of the database share them: two logins of one organization change the same users.
+        """
+        server, lease = self._server, self._lease
+
+        def make() -> RedisLocks:
+            return RedisLocks(server.with_keys("the shared locks", (LOCKS_KEY, LOCKS_KEY)), lease=lease)
+
+        return LentLocks((server.identity, lease), make)
 
     async def aclose(self) -> None:
         """Close the connection of this event loop. Between uses there is none."""

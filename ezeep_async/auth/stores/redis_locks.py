@@ -10,6 +10,8 @@ from ezeep_async.auth.stores.leased_locks import LEASE_S, RESERVATION_S, LeasedL
 from ezeep_async.auth.stores.redis_server import RESPONSE_TIMEOUT_S, RedisServer
 
 
+LOCKS_KEY = "{ezeep:locks}"
+"""All keys begin with it. Its braces put them into one slot of a cluster: a script acts on several."""
 RELEASED_S = 2.0 * RESPONSE_TIMEOUT_S
 """Seconds for which a release is remembered: longer than the client may repeat the command."""
 
@@ -49,7 +51,7 @@ return out
 
 
 class RedisLocks(LeasedLocks):
-    """The `SharedLocks` of `RedisTokenStore`."""
+    """The shared locks of `RedisTokenStore`, for the token sets of all keys of the server's database."""
 
     def __init__(self, server: RedisServer, *, lease: float = LEASE_S) -> None:
         super().__init__(f"{server.lock_key}:turn:", lease)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import os
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -77,6 +77,17 @@ class RedisServer:
         self.where = f"{what} in Redis at {_place(options)}"
 
     @property
+    def identity(self) -> Hashable:
+        """The same for objects with the same client or address."""
+        return self._address if self._borrowed is None else self._borrowed
+
+    def with_keys(self, what: str, keys: tuple[str, ...]) -> RedisServer:
+        """Return the same server for other keys."""
+        other = RedisServer(self._address if self._borrowed is None else self._borrowed, what, keys)
+        other._borrowed_by = self._borrowed_by
+        return other
+
+    @property
     def lock_key(self) -> str:
         """The key of the lock. Keys of other locks begin with it."""
         return self._keys[1]
@@ -120,6 +131,8 @@ class RedisServer:
                 reason = f"Redis refuses the credentials: {message}"
             elif isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
                 reason = f"Redis cannot be reached: {message or f'no response within {limit:g} s'}"
+            elif isinstance(error, exceptions.NoPermissionError):
+                reason = f"Redis refuses the key {keys[0]!r}, which its user needs (docs/token-stores.md): {message}"
             elif "WRONGTYPE" in message:
                 reason = f"its lock {self.lock_key!r} is a key of another type, which is not from this store: remove it"
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Executable, MetaData, Row
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from ezeep_async.auth.stores.leased_locks import LentLocks
     from ezeep_async.auth.stores.sql_database import Transaction
-    from ezeep_async.auth.stores.sql_locks import SQLLocks
 
 
 class SQLTokenStore(LeasedDocumentStore):
@@ -149,12 +148,20 @@ class SQLTokenStore(LeasedDocumentStore):
             if await self._change(self._sql.begin, mark):
                 return "gone" if is_other else None
 
-    def shared_locks(self) -> SQLLocks:
-        """Return locks for single users and for creating groups, in the table `ezeep_locks`."""
+    def shared_locks(self) -> LentLocks:
+        """Return locks for single users and for creating groups, in the table `ezeep_locks`.
+
+        All keys share them: two logins of one organization change the same users.
+        """
+        from ezeep_async.auth.stores.leased_locks import LentLocks
+        from ezeep_async.auth.stores.sql_database import Database
         from ezeep_async.auth.stores.sql_locks import SQLLocks
 
-        prefix = hashlib.sha256(self._key.encode()).hexdigest()[:24]
-        return SQLLocks(self._database, f"{prefix}:", lease=self._lease)
+        engine, lease = self._database.engine, self._lease
+        return LentLocks(
+            (engine.sync_engine, lease),
+            lambda: SQLLocks(Database(engine, "the table ezeep_locks"), lease=lease),
+        )
 
     # --- commands ----------------------------------------------------------------------------------------------------
 

@@ -11,10 +11,10 @@ from ezeep_async.auth.stores.sql_schema import LockStatements
 
 
 class SQLLocks(LeasedLocks):
-    """The `SharedLocks` of `SQLTokenStore`: rows of the table `ezeep_locks`."""
+    """The shared locks of `SQLTokenStore`: rows of the table `ezeep_locks`, for the token sets of all keys."""
 
-    def __init__(self, database: Database, prefix: str, *, lease: float) -> None:
-        super().__init__(prefix, lease)
+    def __init__(self, database: Database, *, lease: float) -> None:
+        super().__init__("", lease)
         self._database = database
         self._sql = LockStatements(database.dialect)
         self._cleans_up = True

@@ -36,6 +36,7 @@ async def export(
     out: OutFile = None,
     printers: OutFile = None,
     include_external: bool = False,
+    excel: bool = False,
     connection: Connection = HERE,
 ) -> None:
     """Write groups and members as CSV with the columns group and member, for ezeep provision plan.
@@ -49,6 +50,8 @@ async def export(
             name, or an id if the name is not unique.
         include_external: Also write the members of groups of another directory, such as Azure. plan and apply then need
             --allow-external. Their printers are always written.
+        excel: Write the files as Excel opens them with a double click: UTF-8 with a byte order mark, semicolons between the
+            columns. plan reads them, and what Excel saves as "CSV UTF-8".
     """
     if out is not None and printers is not None:
         await asyncio.to_thread(check_different, printers, "--printers", out, "--out")
@@ -62,13 +65,13 @@ async def export(
     wanted = [group for group in groups if include_external or not group.is_external]
     rows, left_out = members_by_group(wanted, people)
     _check_names(rows, groups)
-    text = _table(rows, "member")
+    text = _table(rows, "member", excel=excel)
     table = None
     if rows_of_printers is not None:
         printer_rows, unreadable = printers_by_group(groups, rows_of_printers)
         left_out = {**unreadable, **left_out}
         _check_names(printer_rows, groups)
-        table = _table(printer_rows, "printer")
+        table = _table(printer_rows, "printer", excel=excel)
     if printers is not None and table is not None:
         await asyncio.to_thread(write_private, printers, table)
     if out is None:
@@ -79,9 +82,9 @@ async def export(
         complain(f"left out: {some([f'{name!r} ({why})' for name, why in left_out.items()])}")
 
 
-def _table(rows: Mapping[str, Sequence[str]], column: Literal["member", "printer"]) -> str:
+def _table(rows: Mapping[str, Sequence[str]], column: Literal["member", "printer"], *, excel: bool) -> str:
     text = io.StringIO(newline="")
-    write_csv(rows, text, column)
+    write_csv(rows, text, column, excel=excel)
     return text.getvalue()
 
 

@@ -50,7 +50,10 @@ async def invite(
     Args:
         days: Days until the invitation ends.
     """
-    rows = [Row(each) for each in dict.fromkeys(each.strip() for each in emails)]
+    named: dict[str, str] = {}
+    for each in emails:
+        named.setdefault(normalize_email(each), each.strip())
+    rows = [Row(each) for each in named.values()]
     if not rows:
         raise ValueError("no address is given: name at least one")
     if wrong := [row.email for row in rows if "@" not in row.email or " " in row.email]:

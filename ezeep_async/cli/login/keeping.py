@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter, validators
 
 from ezeep_async import (
-    ApiError,
-    AuthenticationError,
     EzeepError,
     ReadOnlyTokens,
     ReauthorizationRequired,
     TokenSet,
     TransientAuthError,
-    TransportError,
-    UnexpectedResponse,
 )
 from ezeep_async.cli.connection import HERE, Account, Connection, open_account
 from ezeep_async.cli.login.supervisor import Supervisor
@@ -52,6 +48,8 @@ LONGEST_PAUSE_S = 60.0
 """Limit of that doubling, in seconds."""
 USER_TIMEOUT_S = 10.0
 """Seconds for reading the name of the user, which only the log needs."""
+LONGEST_NAME = 254
+"""Characters of that name: more than any e-mail address has (RFC 5321)."""
 
 Seconds = Annotated[float, Parameter(validator=validators.Number(gte=1, lte=86400))]
 Age = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=86400))]
@@ -112,10 +110,14 @@ async def keep_alive(
             stopping = asyncio.Event()
             with stop_on_signals(stopping.set) as ending:
                 keeper = _Keeper(account, supervisor, stopping, interval)
-                async with supervisor.signs_of_life(), account.session(keeper.refreshed) as session:
-                    await keeper.run(session)
-            if not ending.timed_out:
-                ending.number = 0  # a signal is the ordinary end of this command
+                try:
+                    async with supervisor.signs_of_life(), account.session(keeper.refreshed) as session:
+                        await keeper.run(session)
+                finally:
+                    if not ending.timed_out:
+                        ending.number = (
+                            0  # a signal is the ordinary end of this command; an error keeps its exit code
+                        )
     except ReauthorizationRequired as error:
         complain(_with_login(error, login))
         supervisor.notify(f"STATUS={sentence(error)}")
@@ -166,6 +168,8 @@ class _Keeper:
             for each in (task, stopping):
                 each.cancel()
             await asyncio.wait({task, stopping})
+            if not task.cancelled():
+                task.exception()  # retrieved: a signal comes first
 
     async def _step(self, session: EzeepSession) -> float:
         """Refresh if it is time. Return the seconds until the next step."""
@@ -232,8 +236,8 @@ async def _name_of_user(session: EzeepSession) -> str:
     """The e-mail address of the user; "" if it cannot be read, which must not end anything."""
     try:
         async with asyncio.timeout(USER_TIMEOUT_S):
-            return (await session.accounts.me()).email
-    except (ApiError, AuthenticationError, TimeoutError, TransportError, UnexpectedResponse):
+            return (await session.accounts.me()).email[:LONGEST_NAME]
+    except (EzeepError, TimeoutError):  # also one of the store, which a refused access token reads
         return ""
 
 

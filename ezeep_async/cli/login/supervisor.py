@@ -9,6 +9,13 @@ import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
+from ezeep_async.cli.terminal.output import clean
+
+
+SHORTEST_WATCHDOG_S = 0.1
+LONGEST_WATCHDOG_S = 31_536_000.0
+"""Seconds within which signs of life are sent, at least and at most: others are not from a service manager."""
+
 
 class Supervisor:
     """systemd, or whatever listens on `NOTIFY_SOCKET`. Without one, messages are dropped.
@@ -28,7 +35,7 @@ class Supervisor:
         """Send states, such as `READY=1`. Errors are ignored: the work continues without a listener."""
         if not self._address or not hasattr(socket, "AF_UNIX"):
             return
-        message = "\n".join(state.replace("\n", " ") for state in states)
+        message = "\n".join(map(clean, states))  # a line break in a status would begin another state
         with (
             contextlib.suppress(OSError, ValueError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel,
@@ -60,9 +67,8 @@ def _watchdog_s(environ: Mapping[str, str]) -> float | None:
     """Seconds within which a sign of life is expected: `WATCHDOG_USEC`, unless it is for another process (sd_watchdog_enabled(3))."""
     if environ.get("WATCHDOG_PID", "") not in {"", str(os.getpid())}:
         return None
-    microseconds = environ.get("WATCHDOG_USEC", "")
-    return (
-        int(microseconds) / 1e6
-        if microseconds.isascii() and microseconds.isdecimal() and int(microseconds)
-        else None
-    )
+    given = environ.get("WATCHDOG_USEC", "")
+    if not given.isascii() or not given.isdecimal():
+        return None
+    seconds = float(given) / 1e6  # of any number of digits
+    return max(seconds, SHORTEST_WATCHDOG_S) if 0 < seconds <= LONGEST_WATCHDOG_S else None

@@ -153,7 +153,11 @@ def _user() -> str:
         return ""
     import pwd
 
-    return f"User={pwd.getpwuid(os.geteuid()).pw_name}\n"
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # as in a container with another user than its image has
+        user = str(os.geteuid())
+    return f"User={user}\n"
 
 
 def _quoted(text: str, dollar: str = "$$") -> str:

@@ -1,4 +1,4 @@
-"""`ezeep provision`: plan, apply, undo."""
+"""`ezeep provision`: plan, apply, undo. `log` is in a module of its own."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ezeep_async.cli.files import (
     write_report,
 )
 from ezeep_async.cli.options import options
+from ezeep_async.cli.provision.log import show_log
 from ezeep_async.cli.provision.screen import (
     LINES_SHOWN,
     failure_message,
@@ -53,6 +54,7 @@ provision_app = App(
     name="provision",
     help="Bring the organization into line with a file of groups, members and printers.",
 )
+provision_app.command(show_log, name="log")
 
 
 def _no_option(_: object, value: Path | None) -> None:
@@ -98,6 +100,21 @@ class Planning:
         return {name: value for name, value in attrs.asdict(self).items() if value is not None}
 
 
+@Parameter(name="*", group=Group("Reading a .csv", sort_key=4))
+@attrs.frozen(kw_only=True)
+class Reading:
+    """How the files are read. None: not given."""
+
+    ignore_columns: str | None = None
+    """Columns of a .csv that are not read: their names, with commas between them."""
+    encoding: str | None = None
+    """The encoding of files that are not UTF-8: cp1252 for "CSV" of Excel in Western Europe, utf-16 for its "Unicode text"."""
+
+    def given(self) -> dict[str, str]:
+        """The options that were given."""
+        return {name: value for name, value in attrs.asdict(self).items() if value is not None}
+
+
 @Parameter(name="*", group=Group("Applying", sort_key=6))
 @attrs.frozen(kw_only=True)
 class Applying:
@@ -122,7 +139,7 @@ class Applying:
         check_can_ask(yes=self.yes)
 
 
-PLAN_DEFAULTS, APPLY_DEFAULTS = Planning(), Applying()
+PLAN_DEFAULTS, READ_DEFAULTS, APPLY_DEFAULTS = Planning(), Reading(), Applying()
 
 
 @provision_app.command(
@@ -134,6 +151,7 @@ async def plan_file(
     /,
     *,
     planning: Planning = PLAN_DEFAULTS,
+    reading: Reading = READ_DEFAULTS,
     out: OutFile = None,
     html: OutFile = None,
     as_json: Json = False,
@@ -148,7 +166,7 @@ async def plan_file(
         html: Write the plan to this file as a page for the person who approves it.
     """
     await asyncio.to_thread(_check_written, {"--out": out, "--html": html}, file, planning)
-    given = await _read(file, planning)
+    given = await _read(file, planning, reading)
     if isinstance(given, Plan):
         plan = given
     else:
@@ -172,6 +190,7 @@ async def apply_file(
     /,
     *,
     planning: Planning = PLAN_DEFAULTS,
+    reading: Reading = READ_DEFAULTS,
     applying: Applying = APPLY_DEFAULTS,
     verify: Verify = "fresh",
     verify_after: Annotated[bool | None, Parameter(negative="--no-verify-after")] = None,
@@ -190,7 +209,7 @@ async def apply_file(
     """
     await asyncio.to_thread(applying.check, file)
     await asyncio.to_thread(_check_written, {"--report": applying.report}, file, planning)
-    given = await _read(file, planning)
+    given = await _read(file, planning, reading)
     async with open_session(connection) as session:
         return await _apply(
             session,
@@ -243,11 +262,11 @@ async def undo_log(
         )
 
 
-async def _read(file: Path, options: Planning) -> DesiredState | Plan:
+async def _read(file: Path, options: Planning, reading: Reading) -> DesiredState | Plan:
     """Read the input. Raises `ValueError` also for options that do not fit it."""
-    given = await in_background(lambda: read_input(file))
+    given = await in_background(lambda: read_input(file, **reading.given()))
     if isinstance(given, Plan):
-        if names := ["--" + name.replace("_", "-") for name in options.given()]:
+        if names := ["--" + name.replace("_", "-") for name in [*options.given(), *reading.given()]]:
             raise ValueError(f"{file} is a saved plan: {', '.join(names)} cannot change it. Plan again")
         return given
     if options.mode == "exact":
@@ -255,7 +274,7 @@ async def _read(file: Path, options: Planning) -> DesiredState | Plan:
     if options.printers is None:
         return given
     path = options.printers
-    printers = await in_background(lambda: read_input(path))
+    printers = await in_background(lambda: read_input(path, **reading.given()))
     if isinstance(printers, Plan) or printers.groups:
         found = "a saved plan" if isinstance(printers, Plan) else "a file with members"
         raise ValueError(f"--printers takes a file of groups and printers, and {path} is {found}")

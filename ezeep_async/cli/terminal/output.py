@@ -13,9 +13,14 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ezeep_async._wire.group_names import is_invisible
+from ezeep_async.provisioning.wording import counted
+
+
+if TYPE_CHECKING:
+    from ezeep_async import InvalidInput
 
 
 FULL = frozenset(
@@ -24,6 +29,8 @@ FULL = frozenset(
 """Errors of a write to a full disk or a file at its size limit."""
 SUCCESS_CODES = frozenset({0, 2})
 """Exit codes of success; 2 is a plan with pending changes."""
+PROBLEMS_SHOWN = 100
+"""Problems of an input."""
 DEFAULT_WIDTH = 80
 """Columns of a terminal of unknown width."""
 
@@ -71,9 +78,28 @@ def sentence(error: BaseException) -> str:
     return clean(" ".join(str(error).split())) or type(error).__name__
 
 
-def complain(text: str) -> None:
-    """Write an error line to standard error. It is not wrapped, so that people can copy it and search for it."""
-    write_error(f"ezeep: {clean(text)}\n")
+def problem_lines(error: InvalidInput) -> list[str]:
+    """The problems of an input, one in a line, with their columns as spreadsheets name them. One problem is one line."""
+    lines = [
+        f"{problem} (column {_letters(problem.column)})" if problem.column is not None else str(problem)
+        for problem in error.problems[:PROBLEMS_SHOWN]
+    ]
+    if (more := error.count - len(lines)) > 0:
+        lines.append(f"and {counted(more, 'more problem')}")
+    if error.count > 1:
+        lines.insert(0, f"the input has {error.count} problems:")
+    return [*lines, *error.advice]
+
+
+def _letters(column: int) -> str:
+    """The name of a column in a spreadsheet: A to Z, AA, AB."""
+    above, letter = divmod(column - 1, 26)
+    return (_letters(above) if above else "") + chr(ord("A") + letter)
+
+
+def complain(text: str, *more: str) -> None:
+    """Write an error line to standard error, and indented lines. They are not wrapped, so that people can copy them."""
+    write_error(f"ezeep: {clean(text)}\n" + "".join(f"  {clean(line)}\n" for line in more))
 
 
 def write_error(text: str) -> None:
@@ -95,7 +121,7 @@ def write_document(content: str) -> None:
     On a terminal, hidden characters are replaced. Raises `OSError`.
     """
     if is_terminal(sys.stdout):
-        content = content.replace("\r\n", "\n").translate(_in_csv)
+        content = content.removeprefix("\ufeff").replace("\r\n", "\n").translate(_in_csv)
     _write_bytes(content)
 
 

@@ -11,13 +11,28 @@ from uuid import UUID
 import attrs
 
 from ezeep_async._text.cleaning import check_kind, cleaned_path
-from ezeep_async._text.text_files import NotText, without_bom
+from ezeep_async._text.text_files import NotText
+from ezeep_async.models.accounts import AccountUser
+from ezeep_async.models.assignments import PrinterAssignment
+from ezeep_async.models.people import Person
+from ezeep_async.models.printers import Printer
+from ezeep_async.models.users import User
 from ezeep_async.provisioning.inputs.csv_tables import read_table
 from ezeep_async.provisioning.inputs.documents import json_nodes, read_document, yaml_nodes
 from ezeep_async.provisioning.inputs.problems import Collector
+from ezeep_async.provisioning.inputs.spreadsheets import (
+    NAME_ENCODING,
+    SAVE_AS,
+    WORKBOOKS,
+    as_utf8,
+    checked_encoding,
+    is_workbook,
+)
 
 
 T = TypeVar("T")
+Member = str | UUID | User | AccountUser | Person
+"""How a member of a group is named."""
 Format = Literal["csv", "json", "yaml"]
 """File formats that `DesiredState` reads."""
 
@@ -78,15 +93,15 @@ class DesiredState:
     @classmethod
     def from_mapping(
         cls,
-        groups: Mapping[str, Iterable[str | UUID]],
-        printers: Mapping[str, Iterable[str | UUID]] | None = None,
+        groups: Mapping[str, Iterable[Member]],
+        printers: Mapping[str, Iterable[str | UUID | Printer | PrinterAssignment]] | None = None,
     ) -> Self:
         """Read a mapping from group names to members, and one from group names to printers.
 
         Args:
-            groups: Group names to e-mail addresses and user ids. A group without members must exist, and is emptied in
-                mode "exact". A single text is one member.
-            printers: Group names to names and ids of printers. A group without printers loses its printers in mode
+            groups: Group names to members: e-mail addresses, or users, accounts and people, or their ids. A group without
+                members must exist, and is emptied in mode "exact". A single text is one member.
+            printers: Group names to printers, or their names or ids. A group without printers loses its printers in mode
                 "exact". A single text is one printer.
 
         Raises:
@@ -102,9 +117,7 @@ class DesiredState:
         return cls._from(collector)
 
     @classmethod
-    async def from_rows(
-        cls, rows: AsyncIterable[tuple[str, str | UUID]] | Iterable[tuple[str, str | UUID]]
-    ) -> Self:
+    async def from_rows(cls, rows: AsyncIterable[tuple[str, Member]] | Iterable[tuple[str, Member]]) -> Self:
         """Read pairs of group and member in flat memory: rows are not kept, and each name is stored once.
 
         The event loop runs other tasks in between, even if `rows` never waits.
@@ -128,7 +141,7 @@ class DesiredState:
         return cls._from(collector)
 
     @classmethod
-    def from_pairs(cls, pairs: Iterable[tuple[str, str | UUID]]) -> Self:
+    def from_pairs(cls, pairs: Iterable[tuple[str, Member]]) -> Self:
         """Read pairs of group and member as `from_rows` does, for programs without an event loop.
 
         Blocks until the last pair has been read.
@@ -145,7 +158,9 @@ class DesiredState:
         return cls._from(collector)
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+    def from_file(
+        cls, path: str | os.PathLike[str], *, encoding: str = "utf-8", ignore_columns: Iterable[str] = ()
+    ) -> Self:
         """Read a CSV, JSON or YAML file, chosen by its suffix.
 
         Blocks while it reads: in an event loop, call it with `asyncio.to_thread`.
@@ -153,26 +168,33 @@ class DesiredState:
         Args:
             path: A file whose name ends with `.csv`, `.json`, `.yaml` or `.yml`, in any case. `from_csv`, `from_json` and
                 `from_yaml` describe the content and read files with other names.
+            encoding: As for `from_csv`.
+            ignore_columns: As for `from_csv`. Other formats have no columns.
 
         Raises:
-            ValueError: The suffix is another one.
+            ValueError: The suffix is another one, such as that of a workbook, or `encoding` is unknown.
             InvalidInput: The content is invalid; `problems` lists file and line of each problem.
             ImportError: The file is YAML and the extra `yaml` is not installed.
             OSError: The file cannot be read.
         """
-        form = FORMATS.get(cleaned_path(path, "path").suffix.lower())
+        suffix = cleaned_path(path, "path").suffix.lower()
+        form = FORMATS.get(suffix)
         if form is None:
+            if suffix in WORKBOOKS:
+                raise ValueError(f"{os.fspath(path)} is a workbook: save it as CSV in UTF-8. {SAVE_AS}")
             raise ValueError(f"{os.fspath(path)} ends with none of {', '.join(FORMATS)}")
-        return cls._from_path(path, form)
+        return cls._from_path(path, form, encoding, ignore_columns)
 
     @classmethod
-    def from_csv(cls, path: str | os.PathLike[str]) -> Self:
+    def from_csv(
+        cls, path: str | os.PathLike[str], *, encoding: str = "utf-8", ignore_columns: Iterable[str] = ()
+    ) -> Self:
         """Read a CSV file with one row per pair of a group and a member or printer, or one row per member or printer.
 
         Blocks while it reads: in an event loop, call it with `asyncio.to_thread`.
 
-        The file is UTF-8 with or without a BOM, separated by `,` or `;`, with any line ends. The first line is the
-        header, in any case and order:
+        The file is UTF-8 with or without a BOM, separated by `,`, `;` or tabs, with any line ends. Its first line may be
+        `sep=;`. Then follows the header, in any case and order:
 
         - `group` and `member`: one row per membership. Both cells are required.
         - `member` and `groups`: one row per member. `;` separates the groups in a cell; quote the cell if `;` also
@@ -181,19 +203,23 @@ class DesiredState:
         - `printer` instead of `member`: the printers of the groups. Members and printers need two files (`combined`). A
           repeated header is skipped only if it is the same line: a group "Group" may have a printer "Printer".
 
-        Other columns are problems. Blank rows, blank columns without a name, and repeated headers of files that were
+        Other columns are problems, unless they are in `ignore_columns`. Blank rows, blank columns without a name, and repeated headers of files that were
         joined are skipped. A group without members or printers needs another format, because a lost name must not empty a
         group.
         The single quote that `write_csv` puts before cells like `=...` is removed.
 
         Args:
             path: The file, with any suffix.
+            encoding: Encoding of a file that is not UTF-8, such as "cp1252" (Excel's "CSV" in Western Europe) or "utf-16". It
+                is not guessed. A file with a UTF-8 BOM is read as UTF-8.
+            ignore_columns: Names of columns that are not read, in any case. Cells in them may have line breaks.
 
         Raises:
-            InvalidInput: Rows are invalid; `problems` lists file and line of each one.
+            InvalidInput: Rows are invalid; `problems` lists file, line and column of each one.
+            ValueError: `encoding` is unknown, or `ignore_columns` is a single text.
             OSError: The file cannot be read.
         """
-        return cls._from_path(path, "csv")
+        return cls._from_path(path, "csv", encoding, ignore_columns)
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Self:
@@ -238,37 +264,65 @@ class DesiredState:
         return cls._from_path(path, "yaml")
 
     @classmethod
-    def from_bytes(cls, content: bytes, form: Format, *, source: str) -> Self:
+    def from_bytes(
+        cls,
+        content: bytes,
+        form: Format,
+        *,
+        source: str,
+        encoding: str = "utf-8",
+        ignore_columns: Iterable[str] = (),
+    ) -> Self:
         """Read the content of a file, for example from standard input. Blocks while it reads.
 
         Args:
             content: The content, as `from_csv`, `from_json` and `from_yaml` describe it.
             form: "csv", "json" or "yaml".
             source: Name of the input in error messages.
+            encoding: As for `from_csv`.
+            ignore_columns: As for `from_csv`.
 
         Raises:
             InvalidInput: The content is invalid; `problems` lists source and line of each problem.
-            ValueError: `content` is not bytes, or `form` is another text.
+            ValueError: `content` is not bytes, `form` is another text, `encoding` is unknown, or `ignore_columns` is a single
+                text.
             ImportError: `form` is "yaml" and the extra `yaml` is not installed.
         """
         check_kind(content, bytes, "content", "text.encode()")
         if form not in FORMATS.values():
             raise ValueError(f"form must be one of csv, json, yaml, not {form!r}")
+        ignored = ignore_columns if isinstance(ignore_columns, str) else tuple(ignore_columns)
+        if isinstance(ignored, str) or not all(isinstance(name, str) for name in ignored):
+            raise ValueError(f"ignore_columns must be a list of names, not {ignored!r}")
+        encoding = checked_encoding(encoding)
         collector = Collector(source)
+        if is_workbook(content):
+            collector.note_problem(None, "this is a workbook, not text: save it as CSV in UTF-8")
+            collector.advice[SAVE_AS] = None
+            return cls._from(collector)
         try:
-            body = without_bom(content)
+            body = as_utf8(content, encoding, collector)
             if form == "csv":
-                read_table(body, collector)
+                read_table(body, collector, ignored)
             else:
                 read = json_nodes if form == "json" else yaml_nodes
                 read_document(read(collector.decode(body)), collector)
         except NotText as error:  # UTF-16
             collector.note_problem(None, error.reason)
+            if form == "csv" and encoding == "utf-8":
+                collector.advice[NAME_ENCODING] = None
         return cls._from(collector)
 
     @classmethod
-    def _from_path(cls, path: str | os.PathLike[str], form: Format) -> Self:
-        return cls.from_bytes(cleaned_path(path, "path").read_bytes(), form, source=os.fspath(path))
+    def _from_path(
+        cls,
+        path: str | os.PathLike[str],
+        form: Format,
+        encoding: str = "utf-8",
+        ignore_columns: Iterable[str] = (),
+    ) -> Self:
+        content, source = cleaned_path(path, "path").read_bytes(), os.fspath(path)
+        return cls.from_bytes(content, form, source=source, encoding=encoding, ignore_columns=ignore_columns)
 
     @classmethod
     def _from(cls, collector: Collector) -> Self:

@@ -8,8 +8,15 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async._text.cleaning import is_used_up
 from ezeep_async._text.text_files import NotText, line_of, lines_of
+from ezeep_async._wire.requests import HasId
 from ezeep_async.errors import EzeepError
+from ezeep_async.models.accounts import AccountUser
+from ezeep_async.models.assignments import PrinterAssignment
+from ezeep_async.models.people import Person
+from ezeep_async.models.printers import Printer
+from ezeep_async.models.users import User
 from ezeep_async.provisioning.names import (
     group_name_problem,
     member_problem,
@@ -38,6 +45,8 @@ class Problem:
     line: int | None
     """Line of the file, or number of the row, from 1. None for a mapping or for the whole file."""
     message: str
+    column: int | None = None
+    """Column of a CSV file, from 1. None for a whole row, and for other inputs."""
 
     def __str__(self) -> str:
         where = self.source if self.line is None else f"{self.source}, line {self.line}"
@@ -48,21 +57,34 @@ class InvalidInput(EzeepError, ValueError):
     """The input is invalid. Nothing was written to the server.
 
     `problems` lists the problems in the order of the input, at most 10,000. `count` is the number of all problems.
+    `advice` has sentences on what to do about several of them, such as how to save a file as UTF-8.
     """
 
-    def __init__(self, problems: Sequence[Problem], count: int | None = None) -> None:
+    def __init__(
+        self, problems: Sequence[Problem], count: int | None = None, advice: Iterable[str] = ()
+    ) -> None:
         self.problems = list(problems)
         self.count = len(self.problems) if count is None else count
+        self.advice = tuple(advice)
         super().__init__(problems)
 
     def __str__(self) -> str:
         shown = self.problems[:PROBLEMS_SHOWN]
         message = "; ".join(str(problem) for problem in shown)
         more = self.count - len(shown)
-        return f"{message}; and {more} more" if more > 0 else message
+        message += f"; and {more} more" if more > 0 else ""
+        return ". ".join([message, *self.advice])
 
 
 Table = dict[str, dict[str, None]]
+
+
+def _text_of(given: object, *kinds: type[HasId]) -> object:
+    """The text of an id, or of the id of a record of the kinds. Other values are returned unchanged."""
+    if isinstance(given, str):
+        return given
+    found = given.id if isinstance(given, kinds) else given
+    return str(found) if isinstance(found, UUID) else found
 
 
 @attrs.define
@@ -78,6 +100,10 @@ class Collector:
     problem_count: int = 0
     rows: int = 0
     duplicates: int = 0
+    column: int | None = None
+    """Column that is being checked, for `Problem.column`."""
+    advice: dict[str, None] = attrs.field(factory=dict[str, None])
+    """Sentences for `InvalidInput.advice`."""
     _names: dict[str, str] = attrs.field(factory=dict[str, str])
     """Valid group names, to share one object for each."""
     _members: dict[str, str] = attrs.field(factory=dict[str, str])
@@ -87,20 +113,20 @@ class Collector:
         """Add a problem. `line` is None for the whole input."""
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_KEPT:
-            self.problems.append(Problem(self.source, line, message))
+            self.problems.append(Problem(self.source, line, message, self.column))
 
     def check_group(self, text: object, line: int | None) -> str | None:
         """Return the normalized name; None, and a problem, if it is invalid."""
         return self._check(text, line, "group name", self._names, normalize_group_name, group_name_problem)
 
-    def check_member(self, text: object, line: int | None) -> str | None:
+    def check_member(self, given: object, line: int | None) -> str | None:
         """Return the normalized member; None, and a problem, if it is invalid."""
-        text = str(text) if isinstance(text, UUID) else text
+        text = _text_of(given, User, AccountUser, Person)
         return self._check(text, line, "member", self._members, normalize_email, member_problem)
 
-    def check_printer(self, text: object, line: int | None) -> str | None:
+    def check_printer(self, given: object, line: int | None) -> str | None:
         """Return the normalized printer; None, and a problem, if it is invalid."""
-        text = str(text) if isinstance(text, UUID) else text
+        text = _text_of(given, Printer, PrinterAssignment)
         return self._check(text, line, "printer", self._printer_texts, normalize_printer, printer_problem)
 
     def _check(
@@ -151,7 +177,7 @@ class Collector:
             return
         self.add_pair(self.check_group(group, number), self.check_member(member, number))
 
-    def add_mapping(self, groups: Mapping[str, Iterable[str | UUID]], kind: Kind = "member") -> None:
+    def add_mapping(self, groups: Mapping[str, Iterable[object]], kind: Kind = "member") -> None:
         """Check and add groups, with members or printers, of any types."""
         check, table = self.part(kind)
         for text, items in groups.items():
@@ -160,6 +186,11 @@ class Collector:
                 table.setdefault(name, {})
             # A string is one item. Iterating it would read each character as one.
             several = [items] if isinstance(items, str) else cast("object", items)
+            if is_used_up(several):
+                group = shortened(repr(text))
+                self.note_problem(
+                    None, f"the {kind}s of {group} are a generator that was read before: pass a list"
+                )
             if not isinstance(several, Iterable):
                 group, value = shortened(repr(text)), shortened(repr(several))
                 self.note_problem(None, f"the {kind}s of {group} must be a list, not {value}")
@@ -190,6 +221,6 @@ class Collector:
         Moves them out, so that they are not in memory twice.
         """
         if self.problem_count:
-            raise InvalidInput(self.problems, self.problem_count)
+            raise InvalidInput(self.problems, self.problem_count, self.advice)
         _, table = self.part(kind)
         return {name: tuple(table.pop(name)) for name in list(table)}

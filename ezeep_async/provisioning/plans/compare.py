@@ -10,6 +10,7 @@ from uuid import UUID
 
 import attrs
 
+from ezeep_async._text.cleaning import check_unread
 from ezeep_async._wire.group_names import LookAlikes, invisible_problem, shown
 from ezeep_async._wire.requests import HasId
 from ezeep_async.errors import AmbiguousName, ExternalGroup, MissingPeople, SafetyLimitExceeded
@@ -27,8 +28,9 @@ from ezeep_async.provisioning.plans.changes import (
 )
 from ezeep_async.provisioning.plans.plan import Plan
 from ezeep_async.provisioning.plans.printers import compare_printers
+from ezeep_async.provisioning.plans.similar import SIMILAR_SHOWN, group_hints, people_hints, similar_to
 from ezeep_async.provisioning.plans.snapshot import Snapshot, plans_members
-from ezeep_async.provisioning.wording import some
+from ezeep_async.provisioning.wording import NAMES_SHOWN, some
 
 
 logger = logging.getLogger("ezeep_async.provisioning")
@@ -60,6 +62,7 @@ class Protection:
         """
         if isinstance(given, str | UUID):
             raise ValueError(f"{argument} must be a list of patterns, not {given!r}")
+        check_unread(given, argument)
         patterns = [_pattern(each.id if isinstance(each, kinds) else each, argument) for each in given]
         return cls(argument, tuple(patterns))
 
@@ -129,6 +132,11 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
         )
     targets, creations = _find_groups(desired, now.groups, rules)
     notes = check_new_group_names(creations, now.groups)
+    organizations = {each.organization_id for each in creations}
+    hints = group_hints(
+        [each.name for each in creations],
+        (group.name for group in now.groups if group.organization_id in organizations),
+    )
     found = _Found()
     _find_people(found, desired, now, rules)
     named = {
@@ -175,6 +183,7 @@ def compare(desired: DesiredState, now: Snapshot, rules: Rules) -> Plan:
         waiting=tuple(found.waiting),
         held_back=(*found.held_back, *printers.held_back),
         notes=(*notes, *printers.notes),
+        hints=(*hints, *people_hints([*found.skipped, *found.invite], now.emails.values())),
         kept_users=found.protected_users,
         kept_groups=found.protected_groups,
         allow_external=rules.allow_external,
@@ -227,8 +236,12 @@ def _find_groups(
     missing = [name for name, target in targets.items() if target.id is None]
     if missing and not rules.create_groups:
         existing = LookAlikes(group.name for group in groups)
+        similar = similar_to(missing, (group.name for group in groups))
         mentions = [
-            repr(name) + "".join(f" ({_mention(other, name)})" for other in existing.of(name)[:1])
+            repr(name)
+            + "".join(
+                f" ({_mention(other, name)})" for other in [*existing.of(name), *similar.get(name, ())][:1]
+            )
             for name in missing
         ]
         raise ValueError(f"no such group: {some(mentions)}")
@@ -318,7 +331,12 @@ def _find_people(found: _Found, desired: DesiredState, now: Snapshot, rules: Rul
         else:
             missing.append(member)
     if missing:
-        raise MissingPeople(f"not in the organization: {some(missing)}", people=missing)
+        similar = similar_to(missing[:NAMES_SHOWN], now.emails.values())
+        mentions = [
+            f"{member} (similar: {some(similar[member], SIMILAR_SHOWN)})" if member in similar else member
+            for member in missing
+        ]
+        raise MissingPeople(f"not in the organization: {some(mentions)}", people=missing)
 
 
 def _protected_groups(targets: Iterable[TargetGroup], now: Snapshot, rules: Rules) -> dict[UUID, str]:

@@ -124,6 +124,7 @@ def plan_page(plan: Plan) -> str:
         "</header>",
         _verdict(plan),
         _box("notes", "Read this first", plan.notes),
+        _box("notes", "Typing errors?", plan.hints),
         _totals(plan),
         _rules(plan),
         _overview(groups),

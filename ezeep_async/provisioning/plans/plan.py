@@ -34,6 +34,8 @@ VERSION = 3
 """Of plans with printers. Plans without printers have version 2, which earlier releases can read."""
 PRINTER_FIELDS: Mapping[str, object] = {"printers": {}, "assignments": 0, "assignments_now": 0}
 """What versions 1 and 2 do not have, and its values in a plan without printers."""
+LATER_FIELDS: Mapping[str, object] = {"hints": [], "undoes": ""}
+"""What plans have only if they have a value for it. Earlier releases refuse a plan with one of these."""
 MIN_REMOVALS_OF_SHARE = 5
 """Removals that a share always allows, because a share of few memberships rounds to none."""
 
@@ -86,6 +88,11 @@ class Plan:
     """Number of distinct assignments of printers in the input."""
     assignments_now: int = 0
     """Number of assignments that the groups in `printers` had when the plan was made."""
+    hints: tuple[str, ...] = ()
+    """New groups, and people who are not in the organization, whose names differ from existing ones by a typing error at
+    most. One sentence each."""
+    undoes: str = ""
+    """Id of the run that a plan of `undo` reverts, for the audit log."""
 
     @property
     def is_empty(self) -> bool:
@@ -210,9 +217,9 @@ class Plan:
         """Iterate over the plan as lines for people to read.
 
         Lines begin with `+` for an addition, `-` for a removal, `~` for the user or printer of the next lines, and `!` for
-        a note or for something that is not done. Notes come first.
+        a note, a hint, or for something that is not done. Notes and hints come first.
         """
-        yield from (f"! {note}" for note in self.notes)
+        yield from (f"! {note}" for note in (*self.notes, *self.hints))
         for change in self.changes:
             if isinstance(change, CreateGroup):
                 yield f"+ group {change.name}"
@@ -256,6 +263,9 @@ class Plan:
             version = 2
             for name in PRINTER_FIELDS:
                 del fields[name]
+        for name, absent in LATER_FIELDS.items():
+            if fields[name] == absent:
+                del fields[name]
         return encode({"format": FORMAT, "version": version, **fields}, indent=2).decode()
 
     @classmethod
@@ -286,7 +296,7 @@ class Plan:
             fields = {**PRINTER_FIELDS, **fields}
         elif version != VERSION:
             raise ValueError(f"this plan has version {version!r}; this release reads versions 1 to {VERSION}")
-        plan = structure(fields, cls)
+        plan = structure({**LATER_FIELDS, **fields}, cls)
         checked_max_removals(plan.max_removals)
         return plan
 

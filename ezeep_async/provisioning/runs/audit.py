@@ -29,6 +29,7 @@ from ezeep_async.provisioning.plans.changes import (
     CreateGroup,
     DeleteGroup,
 )
+from ezeep_async.provisioning.plans.plan import Plan
 from ezeep_async.provisioning.runs.report import Row
 
 
@@ -59,7 +60,7 @@ class AuditRecord:
     name: str = ""
     """Name of the group or printer, or e-mail address or id of the user, for messages."""
     organization_id: UUID | None = None
-    """Organization of a group that is created."""
+    """Organization of a group that is created. In the first line of a run: that of all groups, None if there are several."""
     namesakes: tuple[UUID, ...] | None = None
     """In the first line of a run: ids of groups that existed with the names of the groups that it creates."""
     before: tuple[UUID, ...] | None = None
@@ -71,10 +72,18 @@ class AuditRecord:
     error: str = ""
     printer_id: UUID | None = None
     """Only in lines about printers."""
+    mode: str = ""
+    """Mode of the plan. Like the next ones, only in the first line of a run; earlier releases did not write them."""
+    changes: int | None = None
+    """Number of changes of the plan."""
+    undoes: str = ""
+    """Id of the run that the plan reverts."""
 
 
 _FIELDS = tuple(field.name for field in attrs.fields(AuditRecord))
 """In this order: a line begins with the id of its run."""
+_OPTIONAL = {"printer_id": None, "mode": "", "changes": None, "undoes": ""}
+"""Fields that are left out of a line if they have these values."""
 
 
 class AuditLog:
@@ -92,26 +101,27 @@ class AuditLog:
     async def check(self) -> None:
         """Raise `AuditLogError` if the file exists and is not an audit log."""
         try:
-            if await asyncio.to_thread(self._is_audit_log):
+            if await asyncio.to_thread(is_audit_log, self.path):
                 return
         except OSError as error:
             raise AuditLogError(f"the audit log {self.path} cannot be read: {error}") from error
         raise AuditLogError(f"{self.path} is not an audit log: use another file")
 
-    def _is_audit_log(self) -> bool:
-        if not self.path.is_file():
-            return True
-        with self.path.open("rb") as file:
-            # Two lines: a killed process may have left a part of the first, and many other files begin with "{".
-            start = file.read(4096).removeprefix(UTF8_BOM).lstrip()
-        return all(_may_be_torn(line.removeprefix(UTF8_BOM)) for line in start.splitlines()[:2])
-
-    async def begin(self, namesakes: Iterable[UUID]) -> None:
+    async def begin(
+        self, namesakes: Iterable[UUID], plan: Plan | None = None, organization_id: UUID | None = None
+    ) -> None:
         """Write the first line of the run. An unwritable file is found here, before the first change."""
-        now, before = datetime.now(UTC), tuple(namesakes)
-        await self.write(
-            AuditRecord(run_id=self.run_id, time=now, operation=RUN, outcome=STARTED, namesakes=before)
+        record = AuditRecord(
+            run_id=self.run_id,
+            time=datetime.now(UTC),
+            operation=RUN,
+            outcome=STARTED,
+            organization_id=organization_id,
+            namesakes=tuple(namesakes),
         )
+        if plan is not None:
+            record = attrs.evolve(record, mode=plan.mode, changes=len(plan.changes), undoes=plan.undoes)
+        await self.write(record)
 
     async def note(
         self,
@@ -146,8 +156,9 @@ class AuditLog:
         if self._pid != os.getpid():
             raise AuditLogError(f"the run of the audit log {self.path} belongs to the parent process")
         fields = {name: getattr(record, name) for name in _FIELDS}
-        if record.printer_id is None:
-            del fields["printer_id"]
+        for name, absent in _OPTIONAL.items():
+            if fields[name] == absent:
+                del fields[name]
         self._lines.append(encode(fields) + b"\n")
         if self._next_append is None:
             self._next_append = ContainedTask(self._append_lines())
@@ -174,6 +185,16 @@ class AuditLog:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+
+
+def is_audit_log(path: Path) -> bool:
+    """Whether a file begins as a log does, or does not exist. Blocks. Raises `OSError`."""
+    if not path.is_file():
+        return True
+    with path.open("rb") as file:
+        # Two lines: a killed process may have left a part of the first, and many other files begin with "{".
+        start = file.read(4096).removeprefix(UTF8_BOM).lstrip()
+    return all(_may_be_torn(line.removeprefix(UTF8_BOM)) for line in start.splitlines()[:2])
 
 
 def _in_order(ids: frozenset[UUID] | None) -> tuple[UUID, ...] | None:

@@ -52,6 +52,8 @@ class Preflight:
     group_names: Mapping[UUID, str] = attrs.field(factory=dict[UUID, str])
     created: dict[str, UUID] = attrs.field(factory=dict[str, UUID])
     """Ids of groups for which the plan has no id, by the names in the plan."""
+    organization_id: UUID | None = None
+    """Organization of all groups; None if they belong to several."""
     namesakes: Collection[UUID] = ()
     """Existing groups, of any organization, with the names of groups that the plan creates."""
     invited: Collection[str] = ()
@@ -117,9 +119,11 @@ async def preflight(resources: Resources, plan: Plan, *, trust: bool) -> Preflig
             count_assignments(printers.values(), plan.printers),
         )
     notes = check_new_group_names([change for change in creations if change.name not in created], groups)
+    organizations = {group.organization_id for group in groups}
     return Preflight(
         group_names={group.id: group.name for group in groups},
         created=created,
+        organization_id=organizations.pop() if len(organizations) == 1 else None,
         namesakes=[group.id for each in creations for group in by_name[normalize_group_name(each.name)]],
         invited=emails.intersection(chain.from_iterable(task.result() for task in people)),
         trusted={user_id for user_id, group_ids in users.result().items() if group_ids == before[user_id]},

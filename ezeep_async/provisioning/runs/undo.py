@@ -68,6 +68,7 @@ class LoggedRun:
 
     def __init__(self, records: Iterable[AuditRecord], run_id: str | None = None) -> None:
         self.notes: list[str] = []
+        self.run_id = ""
         self.users: dict[UUID, _Regrouped] = {}
         self.printers: dict[UUID, _Regrouped] = {}
         self._created: dict[UUID, None] = {}
@@ -107,6 +108,7 @@ class LoggedRun:
                 self.notes.append(f"only run {run_id} is reverted, the last one; the log has {others_named}")
         if run_id not in runs:
             raise AuditLogError(f"no run {run_id} in the audit log")
+        self.run_id = run_id
         return runs[run_id]
 
     def undo(
@@ -172,6 +174,7 @@ class LoggedRun:
             max_removals=sum(len(change.remove) for change in (*members, *assignments)),
             allow_external=True,  # what the run was allowed to write
             notes=tuple(notes),
+            undoes=self.run_id,
         )
 
     def _created_groups(self, known: Mapping[UUID, Group]) -> list[Group]:

@@ -69,7 +69,7 @@ async def test_nothing_can_be_read_where_it_is_stored(sandbox: Sandbox, place: P
 
 
 @pytest.mark.may_block
-@pytest.mark.parametrize("wrong", [None, NEW])
+@pytest.mark.parametrize("wrong", [None, NEW], ids=["none", "another"])
 async def test_another_key_or_none_is_an_error_and_never_an_overwrite(
     sandbox: Sandbox, place: Place, wrong: str | None
 ) -> None:
@@ -123,7 +123,7 @@ async def test_damaged_content_is_named_and_kept(sandbox: Sandbox, place: Place)
     assert await place.content() == damaged
 
 
-@pytest.mark.parametrize("key", ["my-hidden-key", [KEY, "my-hidden-key"]])
+@pytest.mark.parametrize("key", ["my-hidden-key", [KEY, "my-hidden-key"]], ids=["one", "in a list"])
 def test_an_invalid_key_is_refused_and_not_shown(tmp_path: Path, key: Any) -> None:
     for make in (
         lambda: FileTokenStore(tmp_path / "login", encryption_key=key),
@@ -179,8 +179,8 @@ async def test_a_half_written_leftover_is_removed(sandbox: Sandbox, tmp_path: Pa
 
 
 @pytest.mark.may_block
-@pytest.mark.parametrize("wrong", [None, NEW])
-@pytest.mark.parametrize("written_with", [None, KEY])
+@pytest.mark.parametrize("wrong", [None, NEW], ids=["none", "another"])
+@pytest.mark.parametrize("written_with", [None, KEY], ids=["unencrypted", "encrypted"])
 async def test_a_leftover_of_another_key_is_an_error_and_is_kept(
     sandbox: Sandbox, tmp_path: Path, wrong: str | None, written_with: bytes | None
 ) -> None:

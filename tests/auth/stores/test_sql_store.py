@@ -231,6 +231,22 @@ async def test_shared_locks_leave_no_rows(database: Database, store: SQLTokenSto
     assert [row.name for row in await database.rows("SELECT name FROM ezeep_locks")] == ["new"]
 
 
+async def test_all_keys_of_a_table_share_the_locks(database: Database) -> None:
+    """Two logins of one organization change the same users."""
+    engine = database.unpooled()
+    one, two = (SQLTokenStore(engine, key).shared_locks() for key in "ab")
+    async with one.hold("user 1"):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3), two.hold("user 1"):
+                pass
+        async with two.hold("user 2"):
+            pass
+    async with two.hold("user 1"):
+        await one.aclose()
+    await two.aclose()
+    assert not await database.rows("SELECT name FROM ezeep_locks")
+
+
 # --- what is shown
 
 

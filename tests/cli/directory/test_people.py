@@ -69,6 +69,14 @@ async def test_members_and_invited_people_get_no_mail(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("login")
+async def test_one_address_in_several_forms_gets_one_mail(sandbox: Sandbox) -> None:
+    forms = ("clara@example.com", "CLARA@Example.com ", "J\u00f6rg@example.com", "jo\u0308rg@example.com")
+    ran = await ezeep("users", "invite", *forms, "--json")
+    assert [each["email"] for each in json.loads(ran.out)] == ["clara@example.com", "J\u00f6rg@example.com"]
+    assert sandbox.count(INVITE) == 2
+
+
+@pytest.mark.usefixtures("login")
 async def test_an_invitation_that_fails_stops_no_other(sandbox: Sandbox) -> None:
     sandbox.faults.add(INVITE, status=400)
     sandbox.faults.add(INVITE, drop="after", times=None, when=lambda request: b"clara" in request.body)

@@ -117,6 +117,14 @@ async def test_the_default_file_and_the_configuration(desk: Desk) -> None:
     assert token_file.is_relative_to(desk.home / "state")
 
 
+async def test_a_user_without_a_name(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as another user than its image has."""
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    ran = await ezeep("keep-alive", "--install", env=desk.environment)
+    assert (ran.code, ran.err) == (0, "")
+    assert value_of(ran.out, "User") == "54321"
+
+
 async def test_a_profile(desk: Desk) -> None:
     """Of this command, or of the environment: named in both lines, with its own token file."""
     desk.config.write_text("[profiles.sales]\n")

@@ -13,7 +13,7 @@ import pytest
 from helpers.command_line import Ran, environment, ezeep
 from helpers.kept_logins import Keeping, keeping
 from helpers.moved_clock import MovedClock
-from helpers.support import TOKEN, expired, put, until
+from helpers.support import ME, TOKEN, expired, put, until
 
 from ezeep_async import FileTokenStore
 from ezeep_async.sandbox import Sandbox
@@ -228,6 +228,44 @@ async def test_a_signal_during_an_outage(login: dict[str, str], sandbox: Sandbox
         await running.wrote("not refreshed")
         running.process.terminate()
         assert await running.process.wait() == 0
+
+
+async def test_a_login_that_is_lost_by_a_signal_is_no_success(
+    login: dict[str, str], sandbox: Sandbox, clock: MovedClock, store: FileTokenStore
+) -> None:
+    """The file cannot be written any more when the response arrives: exit code 1, which systemd does not call a success."""
+    async with keeping(clock, login) as running:
+        hold = sandbox.faults.hold(TOKEN, after=True, times=1)
+        clock.advance(1300)
+        await hold.arrived()
+        store.path.unlink()
+        store.path.mkdir()
+        running.process.terminate()
+        hold.release()
+        assert await running.process.wait() == 1
+    assert "could not be stored" in running.lines[-1]
+
+
+async def test_a_name_that_cannot_be_read_ends_nothing(
+    login: dict[str, str], sandbox: Sandbox, clock: MovedClock, store: FileTokenStore
+) -> None:
+    """Only the log needs it. A refused access token makes the command use the token file, which may be gone by then."""
+    sandbox.faults.add(ME, times=None, status=401, body="no")
+    hold = sandbox.faults.hold(ME, times=1)
+    async with clock.started("keep-alive", env=login) as process:
+        await hold.arrived()
+        content = store.path.read_text()
+        store.path.write_text("of another program")
+        hold.release()
+        running = Keeping(process)
+        reading = asyncio.create_task(running.read())
+        await running.wrote("kept alive with")
+        store.path.write_text(content)
+        clock.advance(1300)
+        await running.wrote(" refreshed")
+        process.terminate()
+        assert await process.wait() == 0
+        await reading
 
 
 async def test_no_one_is_logged_in(login: dict[str, str], sandbox: Sandbox, clock, store) -> None:

@@ -102,6 +102,7 @@ async def test_a_folder_that_the_user_may_not_write(
     assert ran.code == 0
     assert ran.err == ("" if is_writable else WARNING.format(tmp_path / "login.json"))
     assert (str(tmp_path), os.W_OK | os.X_OK) in asked
+    assert (await ezeep("whoami", "--quiet", env=login)).err == ""
 
 
 async def test_a_file_with_mode_400_is_no_mount(

@@ -7,13 +7,14 @@ import io
 import pickle
 import unicodedata
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ezeep_async import EzeepError
+from ezeep_async import AccountUser, EzeepError, Person, Printer, PrinterAssignment, User
 from ezeep_async.provisioning import DesiredState, InvalidInput
 from ezeep_async.provisioning.csv_cells import protected
 from ezeep_async.provisioning.names import normalize_email, normalize_group_name
@@ -28,6 +29,22 @@ def problems(text: str | bytes) -> list[str]:
     with pytest.raises(InvalidInput) as caught:
         parse(text)
     return [str(problem) for problem in caught.value.problems]
+
+
+async def test_members_and_printers_may_be_records() -> None:
+    """As in `session.users.set_groups`. Records of other kinds are problems."""
+    one, two = UUID(int=1), UUID(int=2)
+    user, account = User(id=one, groups=()), AccountUser(two, "a@example.com")
+    expected = {"Sales": (str(one), str(two)), "Support": (str(one),)}
+    printers = {"Sales": [Printer(one, "P"), PrinterAssignment(printer_id=two, assignments=())]}
+    state = DesiredState.from_mapping({"Sales": [user, account], "Support": [Person(user, None)]}, printers)
+    assert state.groups == expected
+    assert state.printers == {"Sales": (str(one), str(two))}
+    rows = [("Sales", user), ("Sales", account), ("Support", Person(user, None))]
+    assert DesiredState.from_pairs(rows).groups == (await DesiredState.from_rows(rows)).groups == expected
+    wrong: Any = {"Sales": [Printer(one, "P")]}, {"Sales": [user]}
+    with pytest.raises(InvalidInput, match="the member must be text, not Printer"):
+        DesiredState.from_mapping(*wrong)
 
 
 def test_reads_groups_and_members_in_their_order() -> None:
