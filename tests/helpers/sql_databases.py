@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -216,6 +216,20 @@ class PostgresServer:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Keep all its processes from running: it accepts connections, and responds to nothing."""
+        command = ["ps", "-o", "pid=", "--ppid", str(self.process.pid)]
+        listed = subprocess.run(command, check=True, capture_output=True, text=True)
+        pids = [self.process.pid, *map(int, listed.stdout.split())]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def close(self) -> None:
         """Stop it for good."""

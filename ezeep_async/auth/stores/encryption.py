@@ -30,7 +30,7 @@ class Cipher:
 
     @clears_locals
     def __init__(self, keys: EncryptionKey, extra: str) -> None:
-        """Raise `ValueError` for a key of another form, `ImportError` without the package, which `extra` installs."""
+        """Raise `TypeError` or `ValueError` for another key, `ImportError` without the package, which `extra` installs."""
         try:
             from cryptography.fernet import Fernet, MultiFernet
         except ImportError as error:
@@ -41,6 +41,10 @@ class Cipher:
             self._keys: MultiFernet = MultiFernet(
                 [Fernet(key) for key in ([keys] if isinstance(keys, str | bytes) else keys)]
             )
+        except TypeError:
+            raise TypeError(
+                "encryption_key must be a Fernet key, a str or bytes, or a list of them"
+            ) from None
         except ValueError:
             raise ValueError(
                 "encryption_key is not a Fernet key: create one with cryptography.fernet.Fernet.generate_key()"

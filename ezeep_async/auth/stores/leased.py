@@ -80,13 +80,13 @@ _holds: ContextVar[tuple[Hold, ...]] = ContextVar("ezeep_held_stores", default=(
 
 
 _queues: dict[tuple[int, int, str], list[Hold]] = {}
-"""Who waits for a lock, by process, event loop and place. Only the first one asks the server."""
+"""Who waits for a lock, by process, event loop and `_queue` of the store. Only the first one asks the server."""
 
 
 @contextlib.contextmanager
-def _queued(place: str, hold: Hold) -> Generator[Callable[[], bool]]:
+def _queued(queue_name: str, hold: Hold) -> Generator[Callable[[], bool]]:
     """Wait in the queue of this event loop. Gives a function that returns whether it is the turn of `hold`."""
-    name = hold.pid, id(asyncio.get_running_loop()), place
+    name = hold.pid, id(asyncio.get_running_loop()), queue_name
     queue = _queues.setdefault(name, [])
     queue.append(hold)
     try:
@@ -99,6 +99,9 @@ def _queued(place: str, hold: Hold) -> Generator[Callable[[], bool]]:
 
 class LeasedDocumentStore(DocumentStore, ABC):
     """A document store on a server. The abstract methods are its commands; each may run twice with the same arguments."""
+
+    _queue = ""
+    """Stores with the same one have the same lock. `_place` if it is empty."""
 
     def __init__(self, cipher: Cipher | None, lease: float, lock_timeout: float) -> None:
         if not checked_seconds(lease, "lease"):
@@ -267,7 +270,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
     async def _acquire(self, hold: Hold) -> None:
         limit = RunningLimit(self._lock_timeout)
         pause, again = FIRST_PAUSE_S, False
-        with _queued(self._place, hold) as is_first:
+        with _queued(self._queue or self._place, hold) as is_first:
             while True:
                 if is_first():
                     if await self._try_lock(hold.owner, again=again):

@@ -9,6 +9,7 @@ from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.stores.encryption import Cipher, EncryptionKey
 from ezeep_async.auth.stores.leased import LEASE_S, LOCK_TIMEOUT_S, Hold, LeasedDocumentStore, Outcome
 from ezeep_async.auth.tokens import EarlierHolder
+from ezeep_async.errors import TokenStoreError
 
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class SQLTokenStore(LeasedDocumentStore):
 
     Raises:
         ImportError: The extra `sql` is not installed, or for `encryption_key` the package `cryptography`.
-        TypeError: `engine` or `key` has another type.
+        TypeError: `engine`, `key` or `encryption_key` has another type.
         ValueError: `key`, `lease`, `lock_timeout` or `encryption_key` has an unusable value, or the engine is for another
             database than SQLite and PostgreSQL.
 
@@ -69,8 +70,8 @@ class SQLTokenStore(LeasedDocumentStore):
     ) -> None:
         if not isinstance(key, str):
             raise TypeError(f"key must be a str, not {type(key).__name__}")
-        if not 0 < len(key) <= 255 or "\0" in key:
-            raise ValueError("key must have 1 to 255 characters, without NUL")
+        if not 0 < len(key) <= 255 or any(each == "\0" or "\ud800" <= each <= "\udfff" for each in key):
+            raise ValueError("key must have 1 to 255 characters, without NUL and lone surrogates")
         _need_sqlalchemy()
         from ezeep_async.auth.stores.sql_database import Database
         from ezeep_async.auth.stores.sql_schema import TokenStatements
@@ -79,6 +80,9 @@ class SQLTokenStore(LeasedDocumentStore):
         self._database = Database(engine, f"the token set {key!r}")
         self._sql = TokenStatements(self._database.dialect)
         self._place = self._database.where
+        self._queue = (
+            f"{id(engine.sync_engine)}: {key}"  # another engine may have another schema at the same place
+        )
         super().__init__(
             None if encryption_key is None else Cipher(encryption_key, "sql"), lease, lock_timeout
         )
@@ -191,7 +195,14 @@ class SQLTokenStore(LeasedDocumentStore):
 
     async def _fetch(self) -> tuple[str, str, bool]:
         row = await self._row(self._sql.load)
-        return ("", "", True) if row is None else (row.generation, row.document or "", True)
+        if row is None:
+            return "", "", True
+        if row.key != self._key:
+            raise TokenStoreError(
+                f"{self._place}: the database finds the row of {row.key!r}, which may be another user. The column `key` must "
+                "compare exactly, without a collation that ignores case (docs/token-stores.md)"
+            )
+        return row.generation, row.document or "", True
 
     async def _write(self, owner: str, base: str, new: str, text: str) -> Outcome:
         values = {"key": self._key, "owner": owner, "new": new, "text": text}

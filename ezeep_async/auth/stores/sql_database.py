@@ -34,14 +34,16 @@ RESPONSE_TIMEOUT_S = 15.0
 """Seconds for one transaction with all its retries."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S, RETRIES = 0.05, 0.5, 4
 """Retries after a failure that may be over soon: a closed connection, a database that starts, or one that is locked."""
-_UNREACHABLE = ("08", "57P")
-"""Beginnings of the SQLSTATE of a database that is not reached, stops or starts (PostgreSQL, appendix A)."""
-_CONFLICTS = {"40001", "40P01", "42P07", "23505"}
-"""SQLSTATE of transactions that were in each other's way; the last two when several processes create a table at once."""
+_UNREACHABLE = ("08", "57P", "53300")
+"""Beginnings of the SQLSTATE of a database that is not reached, stops, starts or is full (PostgreSQL, appendix A)."""
+_CONFLICTS = {"40001", "40P01", "55P03", "57014", "42P07", "23505"}
+"""SQLSTATE of transactions that were in each other's way: serialization, deadlock, lock timeout, statement timeout, and two
+processes that create a table at once."""
 _NO_TABLE = {"42P01", "42703"}
 _REFUSED = {"28P01", "28000"}
 
-Place = tuple[int, asyncio.AbstractEventLoop]
+Place = tuple[int, asyncio.AbstractEventLoop, sa.Engine]
+"""A process, an event loop, and an engine, which may have other options than another one with the same pool."""
 
 
 @attrs.define(eq=False)
@@ -53,11 +55,12 @@ class _Link:
 
 
 class _Engines:
-    """A borrowed engine, and engines with the same settings for event loops and processes that cannot use its pool.
+    """For one pool: where it is used, and engines for event loops and processes that cannot use it.
 
     A connection of asyncpg belongs to the event loop that opened it, and a forked child must not use one of its parent. The
     pool of the borrowed engine is used by the event loop that comes first, and never by that of `run_sync`: the program may
-    use the engine on its own loop. Others get a pool of their own, which is closed after each use.
+    use the engine on its own loop. Others get a pool of their own, which is closed after each use. `engine.dispose()` gives
+    the engine a new pool, which any event loop can use.
     """
 
     def __init__(self) -> None:
@@ -71,13 +74,12 @@ class _Engines:
             forks.keep_forever(link)
         self.links = {}
 
-    def is_home(self, engine: AsyncEngine, place: Place) -> bool:
+    def is_home(self, engine: AsyncEngine, pid: int, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether the pool of the engine itself can be used here."""
         if isinstance(
             engine.pool, NullPool | StaticPool
         ):  # no pool, or one connection that no other pool can have
             return True
-        pid, loop = place
         if self.home is None and loop not in own_loops.LOOPS:
             self.home = pid, weakref.ref(loop)
         return self.home is not None and self.home[0] == pid and self.home[1]() is loop
@@ -85,27 +87,40 @@ class _Engines:
     @asynccontextmanager
     async def connected(self, engine: AsyncEngine) -> AsyncGenerator[AsyncEngine]:
         """An engine that can be used here."""
-        place = os.getpid(), asyncio.get_running_loop()
-        if self.is_home(engine, place):
+        pid, loop = os.getpid(), asyncio.get_running_loop()
+        if self.is_home(engine, pid, loop):
             yield engine
             return
+        place = pid, loop, engine.sync_engine
         link = self.links.get(place)
         if link is None:
-            sync = engine.sync_engine
-            twin = sa.Engine(sync.pool.recreate(), sync.dialect, sync.url, hide_parameters=True)
-            link = self.links[place] = _Link(AsyncEngine(twin))
+            link = self.links[place] = _Link(AsyncEngine(_twin_of(engine.sync_engine)))
         link.users += 1
         try:
             yield link.engine
         finally:
             link.users -= 1
-            if place[0] == os.getpid() and not link.users and self.links.get(place) is link:
+            if pid == os.getpid() and not link.users and self.links.get(place) is link:
                 del self.links[place]
                 await to_the_end(link.engine.dispose())
 
 
-# Without a reference to the engine in the values, which would keep it forever.
-_of_engines: weakref.WeakKeyDictionary[sa.Engine, _Engines] = weakref.WeakKeyDictionary()
+def _twin_of(engine: sa.Engine) -> sa.Engine:
+    """Return an engine with a pool of its own, and with the options (schemas of a tenant) and listeners of `engine`."""
+    options = engine.get_execution_options()
+    twin = sa.Engine(
+        engine.pool.recreate(), engine.dialect, engine.url, hide_parameters=True, execution_options=options
+    )
+    # As `engine.execution_options()` does it; there is no public way. A listener may choose the schema, or begin the
+    # transaction.
+    inner, original = cast("Any", twin), cast("Any", engine)
+    inner.dispatch = inner.dispatch._join(original.dispatch)
+    inner._has_events = original._has_events
+    return twin
+
+
+# Engines with other options share a pool. The values have no reference to a pool, which would keep it forever.
+_of_pools: weakref.WeakKeyDictionary[sa.Pool, _Engines] = weakref.WeakKeyDictionary()
 
 
 class Transaction:
@@ -143,13 +158,16 @@ class Database:
                 f"SQLTokenStore works with SQLite and PostgreSQL, not with {engine.dialect.name}"
             )
         self.engine = engine
-        self._engines = _of_engines.setdefault(engine.sync_engine, _Engines())
         self.dialect = engine.dialect.name
         self.where = f"{what} in {_place(engine)}"
 
     def connected(self) -> contextlib.AbstractAsyncContextManager[AsyncEngine]:
         """Keep the connections of this event loop open for further transactions."""
-        return self._engines.connected(self.engine)
+        pool = self.engine.pool  # `engine.dispose()` replaces it
+        engines = _of_pools.get(pool)
+        if engines is None:
+            engines = _of_pools.setdefault(pool, _Engines())
+        return engines.connected(self.engine)
 
     @clears_locals
     async def run(self, work: Work[T], limit: float | None = None) -> T:
@@ -167,11 +185,7 @@ class Database:
         async with self.connected() as engine:
             for retry in range(RETRIES + 1):
                 try:
-                    with RunningTimeout(max(0.0, budget.left)) as timeout:
-                        try:
-                            return await retry_if_cancelled(lambda: self._attempt(engine, work))
-                        finally:
-                            budget.left -= timeout.used
+                    return await retry_if_cancelled(lambda: self._timed_attempt(engine, work, budget))
                 except EzeepError:
                     raise
                 except Exception as error:  # noqa: BLE001  # drivers raise errors of their own, some without a common base
@@ -181,6 +195,14 @@ class Database:
                 await budget.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
                 pause = min(2 * pause, LONGEST_PAUSE_S)
         raise AssertionError("the last attempt returns or raises")
+
+    async def _timed_attempt(self, engine: AsyncEngine, work: Work[T], budget: RunningLimit) -> T:
+        # The timeout cancels the task, and turns that into a `TimeoutError` before `retry_if_cancelled` sees it.
+        with RunningTimeout(max(0.0, budget.left)) as timeout:
+            try:
+                return await self._attempt(engine, work)
+            finally:
+                budget.left -= timeout.used
 
     async def _attempt(self, engine: AsyncEngine, work: Work[T]) -> T:
         async with engine.connect() as connection:
@@ -197,9 +219,16 @@ class Database:
         if len(password := self.engine.url.password or "") > 3:
             message = message.replace(password, "***")
         if isinstance(error, TimeoutError | exc.TimeoutError):
-            return (
+            reason = (
                 f"the database cannot be reached: no connection or no response within {limit:g} s ({message})"
             )
+            in_use = getattr(self.engine.pool, "checkedout", None)  # not of a NullPool
+            if in_use is not None and in_use():
+                reason += (
+                    f". {' '.join(self.engine.pool.status().split())}. A task that has the last connection of a pool while "
+                    "it calls ezeep waits for itself: end its transaction first, or enlarge the pool"
+                )
+            return reason
         if code in _NO_TABLE or message.startswith(("no such table", "no such column")):
             return f"{message}. Create the tables with SQLTokenStore.create_table(engine), or in a migration (docs/token-stores.md)"
         if code in _REFUSED:
@@ -247,6 +276,8 @@ def _is_unreachable(error: Exception) -> bool:
 def _may_be_over_soon(error: Exception) -> bool:
     message = str(error.orig) if isinstance(error, exc.OperationalError) else ""
     is_locked = "database is locked" in message or "already exists" in message
+    if isinstance(error, exc.NotSupportedError) and "plan" in str(error.orig):
+        return True  # a statement that was prepared before a migration. asyncpg and psycopg prepare it again
     if isinstance(error, TimeoutError):
         return False
     return is_locked or _is_unreachable(error) or _sqlstate(error) in _CONFLICTS

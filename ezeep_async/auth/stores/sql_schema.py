@@ -93,9 +93,9 @@ class TokenStatements:
         row = sa.update(TOKENS).where(t.key == _KEY)
         is_locked, is_refreshed = t.lock_owner == _OWNER, t.refresh_owner == _OWNER
         mine = row.where(is_locked)
-        self.load = sa.select(t.generation, sa.type_coerce(t.document, _Hidden).label("document")).where(
-            t.key == _KEY
-        )
+        self.load = sa.select(
+            t.key, t.generation, sa.type_coerce(t.document, _Hidden).label("document")
+        ).where(t.key == _KEY)
         is_held, is_over = (t.lock_until > now).label("is_held"), (t.refresh_until <= now).label("is_over")
         self.state = sa.select(t.lock_owner, is_held, t.generation, t.refresh_owner, is_over).where(
             t.key == _KEY

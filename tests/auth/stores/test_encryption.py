@@ -197,3 +197,11 @@ async def test_a_leftover_of_another_key_is_an_error_and_is_kept(
     assert left.exists()
     async with store.lock():
         assert await store.load() == new
+
+
+@pytest.mark.parametrize("wrong", [5, [5], [None]])
+def test_a_key_of_another_type_is_named(wrong: object) -> None:
+    with pytest.raises(
+        TypeError, match="encryption_key must be a Fernet key, a str or bytes, or a list of them"
+    ):
+        FileTokenStore("tokens.json", encryption_key=wrong)  # type: ignore[arg-type]

@@ -27,14 +27,14 @@ pytest.importorskip("sqlalchemy", reason="the extra sql is not installed")
 
 
 @pytest.fixture
-def server() -> Iterator[PostgresServer]:
-    """A server for one test."""
-    from helpers.sql_databases import PostgresServer, prepared
+def server(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """The server of all tests, which runs again after each of these."""
+    from helpers.sql_databases import prepared
 
-    started = PostgresServer()
-    prepared(started.database)
-    yield started
-    started.close()
+    prepared(postgres.database)
+    yield postgres
+    if postgres.process.poll() is not None:
+        postgres.start()
 
 
 @contextlib.asynccontextmanager
@@ -151,3 +151,104 @@ async def test_a_locked_sqlite_file_is_waited_for(sandbox: Sandbox, tmp_path: Pa
         with pytest.raises(TokenPersistError, match="database is locked"):
             await store.check_writable()
         other.close()
+
+
+@pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout"])
+async def test_a_statement_that_waits_too_long_is_repeated(
+    sandbox: Sandbox, postgres: PostgresServer, setting: str
+) -> None:
+    """Another program has locked the row, and the server has a short time limit: the token set is stored all the same."""
+    from helpers.sql_databases import prepared, sa
+
+    database: Database = prepared(postgres.database)
+    limited = {"server_settings": {setting: "50"}}
+    async with database.opened(connect_args=limited) as engine, database.opened() as other:
+        store = SQLTokenStore(engine, "login")
+        await put(store, sandbox.tokens())
+        failures: list[object] = []
+        sa.event.listen(engine.sync_engine, "handle_error", failures.append)
+        async with other.connect() as connection:
+            await connection.execute(sa.text("SELECT * FROM ezeep_tokens FOR UPDATE"))
+            saving = asyncio.create_task(store.save(new := sandbox.tokens()))
+            await until(lambda: bool(failures))
+        await saving
+        assert await store.load() == new
+
+
+async def test_a_server_without_a_free_connection_is_waited_for(
+    sandbox: Sandbox, postgres: PostgresServer
+) -> None:
+    from helpers.sql_databases import Database, prepared, sa
+
+    database: Database = prepared(postgres.database)
+    await put(SQLTokenStore(database.unpooled(), "login"), tokens := sandbox.tokens())
+    await database.rows("CREATE ROLE small LOGIN CONNECTION LIMIT 1")
+    await database.rows("GRANT ALL ON ALL TABLES IN SCHEMA public TO small")
+    small = Database(database.url.replace("app:", "small:"))
+    try:
+        async with small.opened() as engine:
+            async with engine.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+                loading = asyncio.create_task(SQLTokenStore(small.unpooled(), "login").load())
+                await asyncio.sleep(0.05)
+                await connection.invalidate()
+            assert await loading == tokens
+    finally:
+        await database.rows("DROP OWNED BY small")
+        await database.rows("DROP ROLE small")
+
+
+async def test_a_migration_while_the_app_runs_breaks_no_call(
+    sandbox: Sandbox, postgres: PostgresServer
+) -> None:
+    """asyncpg refuses each prepared statement once after a change of the table."""
+    from helpers.sql_databases import prepared
+
+    database: Database = prepared(postgres.database)
+    async with database.opened(pool_size=1) as engine:
+        store = SQLTokenStore(engine, "login")
+        await put(store, tokens := sandbox.tokens())
+        assert await store.load() == tokens
+        try:
+            await database.rows("ALTER TABLE ezeep_tokens ALTER COLUMN generation TYPE text")
+            assert await store.load() == tokens
+        finally:
+            await database.rows("ALTER TABLE ezeep_tokens ALTER COLUMN generation TYPE varchar(32)")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
+@pytest.mark.parametrize("pre_ping", [False, True])
+async def test_a_server_that_does_not_respond_is_an_error_in_time(
+    sandbox: Sandbox, server: PostgresServer, pre_ping: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is suspended, or a firewall drops its packets. Later it works with the same engine."""
+    monkeypatch.setattr("ezeep_async.auth.stores.sql_database.RESPONSE_TIMEOUT_S", 0.5)
+    async with server.database.opened(pool_size=1, max_overflow=0, pool_pre_ping=pre_ping) as engine:
+        store = SQLTokenStore(engine, "login")
+        await put(store, tokens := sandbox.tokens())
+        with server.suspended():
+            for _ in range(2):  # with the connection in the pool, and with a new one
+                with pytest.raises(TokenStoreError, match=r"no connection or no response within 0\.5 s"):
+                    await store.load()
+        monkeypatch.undo()
+        assert await store.load() == tokens
+        assert engine.pool.checkedout() == 0
+
+
+async def test_a_task_that_has_the_only_connection_gets_an_error(
+    sandbox: Sandbox, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for itself. The error comes in time, and says so."""
+    async with database.opened(pool_size=1, max_overflow=0) as engine:
+        store = SQLTokenStore(engine, "login")
+        await put(store, expired(sandbox.tokens()))
+        async with open_session(sandbox, store) as session:
+            async with engine.begin():
+                monkeypatch.setattr("ezeep_async.auth.stores.sql_database.RESPONSE_TIMEOUT_S", 0.3)
+                with pytest.raises(
+                    TokenStoreError, match=r"connections: 1\. A task that has the last connection"
+                ):
+                    await session.accounts.me()
+                monkeypatch.undo()
+            assert sandbox.refresh_requests == 0
+            await session.accounts.me()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,6 +123,27 @@ async def test_a_document_of_another_program_is_refused(
     await database.rows("UPDATE ezeep_tokens SET generation = ''")
     with pytest.raises(TokenStoreCorrupt, match="not a stored token set"):
         await store.load()
+
+
+async def test_a_column_that_ignores_case_gives_no_one_the_tokens_of_another(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A table that the app made with another collation finds the row of another user."""
+    from helpers.sql_databases import Database, prepared
+
+    database = prepared(Database(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}"))
+    (made,) = await database.rows("SELECT sql FROM sqlite_master WHERE name = 'ezeep_tokens'")
+    await database.rows("DROP TABLE ezeep_tokens")
+    await database.rows(made.sql.replace('"key" VARCHAR(255)', '"key" VARCHAR(255) COLLATE NOCASE'))
+    one, other = (SQLTokenStore(database.unpooled(), key) for key in ("user:a", "user:A"))
+    await put(one, tokens := sandbox.tokens())
+    for use in (other.load, other.clear, lambda: other.save(sandbox.tokens())):
+        with pytest.raises(TokenStoreError, match="the row of 'user:a', which may be another user"):
+            await use()
+    async with open_session(sandbox, other) as session:
+        with pytest.raises(TokenStoreError, match="must compare exactly"):
+            await session.accounts.me()
+    assert await one.load() == tokens
 
 
 async def test_unknown_keys_stay_on_rewriting(
@@ -271,7 +293,10 @@ async def test_errors_show_no_token(sandbox: Sandbox, database: Database, store:
         error = error.__cause__
 
 
-async def test_a_database_that_cannot_be_reached_is_named_without_its_password() -> None:
+async def test_a_database_that_cannot_be_reached_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ezeep_async.auth.stores.sql_database.FIRST_PAUSE_S", 0.001)
     with reserved_port() as port:
         url = f"postgresql+asyncpg://app:correct-horse@127.0.0.1:{port}/app?ssl=disable"
         store = SQLTokenStore(sa_asyncio.create_async_engine(url), "login")
@@ -312,7 +337,7 @@ async def test_a_database_that_cannot_be_written_is_found_before_the_refresh_tok
 # --- arguments
 
 
-@pytest.mark.parametrize("key", ["", "k" * 256, "a\0b"])
+@pytest.mark.parametrize("key", ["", "k" * 256, "a\0b", "a\ud800"])
 def test_an_unusable_key_is_refused(database: Database, key: str) -> None:
     with pytest.raises(ValueError, match="key must have 1 to 255 characters"):
         SQLTokenStore(database.unpooled(), key)
