@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from importlib.resources import files
 from uuid import UUID
 
@@ -146,10 +145,8 @@ def test_adding_and_removing():
 @pytest.mark.slow
 async def test_ten_thousand_users(client_for):
     """Creation and all pages of a large organization."""
-    before = time.perf_counter()
     async with Sandbox(users=10_000, groups=13) as server:
         client = client_for(server)
-        assert time.perf_counter() - before < 3
         seen = []
         for offset in range(0, 10_000, 100):
             _, page = await client("GET", f"/printing/v1/users/?limit=100&offset={offset}")
