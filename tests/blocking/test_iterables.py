@@ -6,12 +6,14 @@ import inspect
 import threading
 from collections import UserDict, deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from helpers.support import QUICK, sandbox_in_a_thread
 
+import ezeep_async
 from ezeep_async import BlockingSession, DesiredState, EzeepSession, InvalidInput, User, run_sync
 from ezeep_async.sandbox import Sandbox
 
@@ -118,9 +120,8 @@ def test_no_traceback_shows_the_other_arguments(blocking: BlockingSession, fails
 
     with pytest.raises((LookupError, ValueError)) as caught:
         blocking.webhooks.create("x", "https://hooks.example.com/", topics(), username="x", password=password)
-    inside = [
-        each for each in caught.traceback if "ezeep_async" in str(each.path) and "tests" not in str(each.path)
-    ]
+    package = Path(ezeep_async.__file__).parent
+    inside = [each for each in caught.traceback if Path(each.path).is_relative_to(package)]
     assert inside or fails_in == "the call"
     assert not [each for each in inside if password in repr(each.frame.f_locals)]
 
