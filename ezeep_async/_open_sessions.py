@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import aiohttp
 import attrs
 
-from ezeep_async._core import Core, Wire
+from ezeep_async._core import Connections, Core
 from ezeep_async._runtime import forks
 from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async.auth.app import OAuthApp
@@ -84,17 +84,18 @@ class Blueprint:
     hook: PoolTokenHook | None
     clock: Clock
 
-    def wire(self) -> Wire:
-        return Wire.to(self.endpoints, self.settings, self.http, is_shared=True)
+    def make_connections(self) -> Connections:
+        return Connections.to(self.endpoints, self.settings, self.http, is_shared=True)
 
-    def core(self, key: str, wire: Wire) -> Core:
+    def make_core(self, key: str, connections: Connections) -> Core:
+        """Make the inside of the session of a key. Raises what `store(key)` raises."""
         store = self.store(key)
         if inspect.iscoroutine(store):
             store.close()  # otherwise Python warns that it was not awaited
             raise TypeError("store must be a plain function that returns a token store, not `async def`")
         check_store(store)
         hook: TokenHook | None = None if self.hook is None else partial(self.hook, key)
-        return Core(self.app, store, None, self.endpoints, self.settings, wire, hook, self.clock)
+        return Core(self.app, store, None, self.endpoints, self.settings, connections, hook, self.clock)
 
 
 class SessionBlock(Asynchronous):
@@ -146,7 +147,7 @@ class OpenSessions:
     def __init__(self, blueprint: Blueprint, max_open: int) -> None:
         self.blueprint = blueprint
         self.max_open = max_open
-        self.wire = blueprint.wire()
+        self.connections = blueprint.make_connections()
         self.entries: dict[str, Entry] = {}
         self.idle: OrderedDict[str, Entry] = OrderedDict()
         """Those without users, the least recently used first."""
@@ -160,7 +161,7 @@ class OpenSessions:
     def disown(self) -> None:
         """Leave everything to the parent process: after a fork, in the child."""
         self.is_inherited = True
-        self.wire.transport.disown()
+        self.connections.transport.disown()
 
     def is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         """Whether this was opened on that event loop, in this process, and not closed."""
@@ -208,7 +209,7 @@ class OpenSessions:
         self.check_usable()
         entry = self.entries.get(key)
         if entry is None:
-            core = self.blueprint.core(key, self.wire)
+            core = self.blueprint.make_core(key, self.connections)
             entry = self.entries[key] = Entry(key, core, PooledSession(core))
             self.opened += 1
         else:
@@ -272,7 +273,7 @@ class OpenSessions:
                 if (error := task.exception()) is not None:
                     raise error
         finally:
-            await self.wire.transport.aclose()
+            await self.connections.transport.aclose()
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> ShieldedTask[None]:
         task = start_uncancellable(work, name)
@@ -287,10 +288,10 @@ class OpenSessions:
 
     # A default argument, as the module's globals are gone when it is collected at the end of the interpreter.
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        wire: Wire | None = getattr(self, "wire", None)
-        if wire is not None and wire.transport.is_open:
+        connections: Connections | None = getattr(self, "connections", None)
+        if connections is not None and connections.transport.is_open:
             refreshers = [entry.core.refresher for entry in self.entries.values()]
-            wire.transport.abandon({task for each in refreshers for task in each.under_way()})
+            connections.transport.abandon({task for each in refreshers for task in each.under_way()})
             # Last, as a filter may make it an exception.
             _warn(
                 "a SessionPool was not closed: use `async with`, or await its aclose()",

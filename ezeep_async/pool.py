@@ -55,7 +55,7 @@ class PoolStats:
 def _oauth_login(kind: Any, pool: Any, _: str) -> object:
     sessions: OpenSessions = pool._sessions
     made = sessions.blueprint
-    endpoint = sessions.wire.token_endpoint(made.app, made.settings, made.clock, logger)
+    endpoint = sessions.connections.token_endpoint(made.app, made.settings, made.clock, logger)
 
     async def prepare() -> None:
         sessions.check_usable()
@@ -249,7 +249,7 @@ class SessionPool(Asynchronous):
     def stats(self) -> PoolStats:
         """Counters of this pool: sessions that are open and in use, requests under way."""
         sessions = self._sessions
-        limiters = sessions.wire.limiters
+        limiters = sessions.connections.limiters
         return PoolStats(
             open=len(sessions.entries),
             in_use=len(sessions.entries) - len(sessions.idle),
