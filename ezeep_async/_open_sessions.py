@@ -1,4 +1,10 @@
-"""The sessions that a `SessionPool` has open: which one is used, which one is closed."""
+"""The sessions that a `SessionPool` has open: which one is used, which one is closed.
+
+A session has users from `take` to `release`. Only sessions without users are in `idle`, and `_make_room` closes only those. It
+leaves out the ones that are busy without a user: with a call that outlasts its block, with a `KeepAlive`, with a token refresh,
+or with a token set that is not stored. All steps between two awaits run on one event loop, so no user can appear between the
+check and the removal.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +36,8 @@ from ezeep_async.settings import Endpoints, Settings
 
 logger = logging.getLogger("ezeep_async.pool")
 
-CANDIDATES = 16
-"""Idle sessions that one step examines for each that has to be closed."""
+EXAMINED_PER_CLOSING = 16
+"""Idle sessions that one step examines, at most, for each that has to be closed. All of them may be busy."""
 
 PoolTokenHook = Callable[[str, TokenSet | None, TokenSet], Awaitable[None] | None]
 """Called as `hook(key, old, new)` after each rotation, with the lock released."""
@@ -41,7 +47,7 @@ class PooledSession(EzeepSession):
     """A session that a pool opens and closes. `aclose()` and `async with` do not close it."""
 
     def __init__(self, core: Core) -> None:
-        self._again = partial(_pooled, core)  # for `with_options`
+        self._again = partial(_pooled, core)  # `with_options` needs it; `again` below never calls it
         self._is_borrowing = True
         self._use(core)
 
@@ -63,13 +69,15 @@ def _pooled(core: Core) -> EzeepSession:
 
 @attrs.define(eq=False)
 class Entry:
-    """One session of the pool, and how many blocks use it."""
+    """One session of the pool, and its users."""
 
     key: str
     core: Core
     session: PooledSession
     users: int = 0
+    """Blocks and calls of the pool between `take` and `release`."""
     dropping: ShieldedTask[None] | None = None
+    """The task of `drop(key)`, until it has ended."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -150,7 +158,7 @@ class OpenSessions:
         self.connections = blueprint.make_connections()
         self.entries: dict[str, Entry] = {}
         self.idle: OrderedDict[str, Entry] = OrderedDict()
-        """Those without users, the least recently used first."""
+        """Those without users, the least recently used first. One that was found busy is behind the others."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_inherited = False
         self.closing: ShieldedTask[None] | None = None
@@ -236,7 +244,7 @@ class OpenSessions:
         excess = len(self.entries) - self.max_open
         if excess <= 0:
             return
-        for _ in range(min(len(self.idle), excess * CANDIDATES)):
+        for _ in range(min(len(self.idle), excess * EXAMINED_PER_CLOSING)):
             key, entry = self.idle.popitem(last=False)
             if entry.core.is_busy:
                 self.idle[key] = entry  # at the end: the next step examines others
