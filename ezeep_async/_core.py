@@ -285,7 +285,10 @@ class Core:
 
 
 class CoreView:
-    """The calls of a core with other time limits and retries. It has no lifetime of its own."""
+    """The calls of a core with other time limits and retries, for `EzeepSession.with_options`. It has no lifetime of its own.
+
+    It has the methods that the resources call (`resources/_base.py`: `Api`), and passes its settings to those of the core.
+    """
 
     def __init__(self, core: Core, settings: Settings) -> None:
         self._core = core

@@ -246,9 +246,10 @@ class EzeepSession(Asynchronous):
         self._use(Core(app, store, tokens, endpoints, settings, connections, on_token_rotated, clock))
 
     def _use(self, core: Core) -> None:
-        self._viewed: EzeepSession | None = None
-        self._api: Core | CoreView = core
         self._core = core
+        # The parts send through this one: the core itself, or in a view (`with_options`) a `CoreView` with its options.
+        self._api: Core | CoreView = core
+        self._viewed: EzeepSession | None = None  # the session that this is a view of
 
     @classmethod
     @clears_locals
