@@ -44,14 +44,14 @@ T = TypeVar("T")
 
 
 @attrs.frozen(eq=False, repr=False)
-class Wire:
-    """What leads to the service: connections, spans, limiters. The sessions of a pool share one."""
+class Connections:
+    """The HTTP connections of a session, or of all sessions of a pool, with their limiters and spans. It has no tokens."""
 
     transport: Transport
     tracing: Tracing | None
     limiters: Limiters
     is_shared: bool
-    """Whether a pool owns it. A session then neither closes nor abandons the connections."""
+    """Whether a pool owns them. Its sessions then neither close nor abandon them."""
 
     @classmethod
     def to(
@@ -61,7 +61,7 @@ class Wire:
         http: aiohttp.ClientSession | None,
         *,
         is_shared: bool = False,
-    ) -> Wire:
+    ) -> Connections:
         try:
             tracing = Tracing(endpoints)
         except ImportError:
@@ -88,21 +88,25 @@ class Core:
         tokens: TokenSet | None,
         endpoints: Endpoints,
         settings: Settings,
-        wire: Wire,
+        connections: Connections,
         on_token_rotated: TokenHook | None,
         clock: Clock,
     ) -> None:
         self.app = app
         self.endpoints = endpoints
         self._store = store
-        self.wire = wire
+        self.connections = connections
         log = log_of(app.client_id, store)
-        self.token_endpoint = wire.token_endpoint(app, settings, clock, log)
+        self.token_endpoint = connections.token_endpoint(app, settings, clock, log)
         self.refresher = Refresher(
             store, self.token_endpoint, clock, leeway=settings.leeway, on_rotated=on_token_rotated, log=log
         )
         self._sender = Sender(
-            wire.transport, self.refresher, settings, limiters=wire.limiters, tracing=wire.tracing
+            connections.transport,
+            self.refresher,
+            settings,
+            limiters=connections.limiters,
+            tracing=connections.tracing,
         )
         self._exclusive = Exclusive(store, endpoints.api, settings.deadline, settings.shared_locks)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -113,7 +117,7 @@ class Core:
 
     @property
     def _transport(self) -> Transport:
-        return self.wire.transport
+        return self.connections.transport
 
     @property
     def state(self) -> str:
@@ -158,7 +162,7 @@ class Core:
         if self.refresher.is_inherited:
             raise SessionClosed(OPENED_BEFORE_FORK)
         if self._closing is not None:
-            if self.wire.is_shared:
+            if self.connections.is_shared:
                 raise SessionClosed(
                     "the SessionPool has closed this session: use a session only in its block of pool.session(key)"
                 )
@@ -227,7 +231,7 @@ class Core:
                 await self._exclusive.aclose()
                 await self._sender.leave()
             finally:
-                if not self.wire.is_shared:
+                if not self.connections.is_shared:
                     await self._transport.aclose()
 
     async def send(self, request: Request, settings: Settings | None = None, /) -> RawResponse:
@@ -268,9 +272,9 @@ class Core:
         keep_alive: KeepAlive | None = getattr(self, "_keep_alive", None)
         if keep_alive is not None:
             keep_alive.stop()
-        wire: Wire | None = getattr(self, "wire", None)
-        if wire is not None and not wire.is_shared and wire.transport.is_open:
-            wire.transport.abandon(self.refresher.under_way())
+        connections: Connections | None = getattr(self, "connections", None)
+        if connections is not None and not connections.is_shared and connections.transport.is_open:
+            connections.transport.abandon(self.refresher.under_way())
             # Last, as a filter may make it an exception.
             _warn(
                 "an EzeepSession was not closed: use `async with`, or await its aclose()",
@@ -281,7 +285,10 @@ class Core:
 
 
 class CoreView:
-    """The calls of a core with other time limits and retries. It has no lifetime of its own."""
+    """The calls of a core with other time limits and retries, for `EzeepSession.with_options`. It has no lifetime of its own.
+
+    It has the methods that the resources call (`resources/_base.py`: `Api`), and passes its settings to those of the core.
+    """
 
     def __init__(self, core: Core, settings: Settings) -> None:
         self._core = core

@@ -1,4 +1,10 @@
-"""The sessions that a `SessionPool` has open: which one is used, which one is closed."""
+"""The sessions that a `SessionPool` has open: which one is used, which one is closed.
+
+A session has users from `take` to `release`. Only sessions without users are in `idle`, and `_make_room` closes only those. It
+leaves out the ones that are busy without a user: with a call that outlasts its block, with a `KeepAlive`, with a token refresh,
+or with a token set that is not stored. All steps between two awaits run on one event loop, so no user can appear between the
+check and the removal.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,7 @@ from typing import Any, NoReturn
 import aiohttp
 import attrs
 
-from ezeep_async._core import Core, Wire
+from ezeep_async._core import Connections, Core
 from ezeep_async._runtime import forks
 from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async.auth.app import OAuthApp
@@ -30,8 +36,8 @@ from ezeep_async.settings import Endpoints, Settings
 
 logger = logging.getLogger("ezeep_async.pool")
 
-CANDIDATES = 16
-"""Idle sessions that one step examines for each that has to be closed."""
+EXAMINED_PER_CLOSING = 16
+"""Idle sessions that one step examines, at most, for each that has to be closed. All of them may be busy."""
 
 PoolTokenHook = Callable[[str, TokenSet | None, TokenSet], Awaitable[None] | None]
 """Called as `hook(key, old, new)` after each rotation, with the lock released."""
@@ -41,7 +47,7 @@ class PooledSession(EzeepSession):
     """A session that a pool opens and closes. `aclose()` and `async with` do not close it."""
 
     def __init__(self, core: Core) -> None:
-        self._again = partial(_pooled, core)  # for `with_options`
+        self._again = partial(_pooled, core)  # `with_options` needs it; `again` below never calls it
         self._is_borrowing = True
         self._use(core)
 
@@ -63,13 +69,15 @@ def _pooled(core: Core) -> EzeepSession:
 
 @attrs.define(eq=False)
 class Entry:
-    """One session of the pool, and how many blocks use it."""
+    """One session of the pool, and its users."""
 
     key: str
     core: Core
     session: PooledSession
     users: int = 0
+    """Blocks and calls of the pool between `take` and `release`."""
     dropping: ShieldedTask[None] | None = None
+    """The task of `drop(key)`, until it has ended."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -84,17 +92,18 @@ class Blueprint:
     hook: PoolTokenHook | None
     clock: Clock
 
-    def wire(self) -> Wire:
-        return Wire.to(self.endpoints, self.settings, self.http, is_shared=True)
+    def make_connections(self) -> Connections:
+        return Connections.to(self.endpoints, self.settings, self.http, is_shared=True)
 
-    def core(self, key: str, wire: Wire) -> Core:
+    def make_core(self, key: str, connections: Connections) -> Core:
+        """Make the inside of the session of a key. Raises what `store(key)` raises."""
         store = self.store(key)
         if inspect.iscoroutine(store):
             store.close()  # otherwise Python warns that it was not awaited
             raise TypeError("store must be a plain function that returns a token store, not `async def`")
         check_store(store)
         hook: TokenHook | None = None if self.hook is None else partial(self.hook, key)
-        return Core(self.app, store, None, self.endpoints, self.settings, wire, hook, self.clock)
+        return Core(self.app, store, None, self.endpoints, self.settings, connections, hook, self.clock)
 
 
 class SessionBlock(Asynchronous):
@@ -146,10 +155,10 @@ class OpenSessions:
     def __init__(self, blueprint: Blueprint, max_open: int) -> None:
         self.blueprint = blueprint
         self.max_open = max_open
-        self.wire = blueprint.wire()
+        self.connections = blueprint.make_connections()
         self.entries: dict[str, Entry] = {}
         self.idle: OrderedDict[str, Entry] = OrderedDict()
-        """Those without users, the least recently used first."""
+        """Those without users, the least recently used first. One that was found busy is behind the others."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_inherited = False
         self.closing: ShieldedTask[None] | None = None
@@ -160,7 +169,7 @@ class OpenSessions:
     def disown(self) -> None:
         """Leave everything to the parent process: after a fork, in the child."""
         self.is_inherited = True
-        self.wire.transport.disown()
+        self.connections.transport.disown()
 
     def is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         """Whether this was opened on that event loop, in this process, and not closed."""
@@ -208,7 +217,7 @@ class OpenSessions:
         self.check_usable()
         entry = self.entries.get(key)
         if entry is None:
-            core = self.blueprint.core(key, self.wire)
+            core = self.blueprint.make_core(key, self.connections)
             entry = self.entries[key] = Entry(key, core, PooledSession(core))
             self.opened += 1
         else:
@@ -235,7 +244,7 @@ class OpenSessions:
         excess = len(self.entries) - self.max_open
         if excess <= 0:
             return
-        for _ in range(min(len(self.idle), excess * CANDIDATES)):
+        for _ in range(min(len(self.idle), excess * EXAMINED_PER_CLOSING)):
             key, entry = self.idle.popitem(last=False)
             if entry.core.is_busy:
                 self.idle[key] = entry  # at the end: the next step examines others
@@ -272,7 +281,7 @@ class OpenSessions:
                 if (error := task.exception()) is not None:
                     raise error
         finally:
-            await self.wire.transport.aclose()
+            await self.connections.transport.aclose()
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> ShieldedTask[None]:
         task = start_uncancellable(work, name)
@@ -287,10 +296,10 @@ class OpenSessions:
 
     # A default argument, as the module's globals are gone when it is collected at the end of the interpreter.
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        wire: Wire | None = getattr(self, "wire", None)
-        if wire is not None and wire.transport.is_open:
+        connections: Connections | None = getattr(self, "connections", None)
+        if connections is not None and connections.transport.is_open:
             refreshers = [entry.core.refresher for entry in self.entries.values()]
-            wire.transport.abandon({task for each in refreshers for task in each.under_way()})
+            connections.transport.abandon({task for each in refreshers for task in each.under_way()})
             # Last, as a filter may make it an exception.
             _warn(
                 "a SessionPool was not closed: use `async with`, or await its aclose()",

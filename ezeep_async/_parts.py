@@ -14,6 +14,9 @@ S = TypeVar("S")
 class Part(cached_property[Any]):
     """An attribute that is made when it is first read, and then is an ordinary attribute of the instance.
 
+    Python calls `__get__` only while the instance's dictionary has no such name, because this class has no `__set__`. A program
+    can therefore put a fake in the place of a part.
+
     On the class it is an object of the same type that is not connected to a session. `unittest.mock.create_autospec` and
     `help` read the attributes of a class, and could not see through a `cached_property`.
     """

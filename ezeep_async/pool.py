@@ -37,9 +37,9 @@ class PoolStats:
     open: int
     """Sessions in memory."""
     in_use: int
-    """Of those, the ones in a block of `session(key)`."""
+    """Open sessions in a block of `session(key)`, or used by `adopt` or `drop`."""
     kept_alive: int
-    """Of those, the ones that are kept alive."""
+    """Open sessions that are kept alive."""
     opened: int
     """Sessions that were opened since the pool was created."""
     closed: int
@@ -54,8 +54,8 @@ class PoolStats:
 
 def _oauth_login(kind: Any, pool: Any, _: str) -> object:
     sessions: OpenSessions = pool._sessions
-    made = sessions.blueprint
-    endpoint = sessions.wire.token_endpoint(made.app, made.settings, made.clock, logger)
+    blueprint = sessions.blueprint
+    endpoint = sessions.connections.token_endpoint(blueprint.app, blueprint.settings, blueprint.clock, logger)
 
     async def prepare() -> None:
         sessions.check_usable()
@@ -63,7 +63,7 @@ def _oauth_login(kind: Any, pool: Any, _: str) -> object:
     async def log_in(get_tokens: Callable[[], Awaitable[TokenSet]]) -> TokenSet:
         return await get_tokens()
 
-    return kind(made.app, made.endpoints, endpoint, prepare, log_in)
+    return kind(blueprint.app, blueprint.endpoints, endpoint, prepare, log_in)
 
 
 class SessionPool(Asynchronous):
@@ -136,9 +136,9 @@ class SessionPool(Asynchronous):
 
     def __repr__(self) -> str:
         sessions = self._sessions
-        made, number = sessions.blueprint, len(sessions.entries)
+        blueprint, number = sessions.blueprint, len(sessions.entries)
         state = f"{number} open" if sessions.closing is None else "closed"
-        return f"<SessionPool {state}, client {made.app.client_id}, {made.endpoints.api}>"
+        return f"<SessionPool {state}, client {blueprint.app.client_id}, {blueprint.endpoints.api}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -249,7 +249,7 @@ class SessionPool(Asynchronous):
     def stats(self) -> PoolStats:
         """Counters of this pool: sessions that are open and in use, requests under way."""
         sessions = self._sessions
-        limiters = sessions.wire.limiters
+        limiters = sessions.connections.limiters
         return PoolStats(
             open=len(sessions.entries),
             in_use=len(sessions.entries) - len(sessions.idle),
@@ -299,19 +299,19 @@ class SessionPool(Asynchronous):
         Raises:
             ValueError: This pool borrows an aiohttp session, which belongs to one event loop.
         """
-        made = self._sessions.blueprint
-        if made.http is not None:
+        blueprint = self._sessions.blueprint
+        if blueprint.http is not None:
             raise ValueError(
                 "this SessionPool borrows an aiohttp session (http=...): create the other one with SessionPool(...)"
             )
         return SessionPool(
-            made.app,
-            made.store,
+            blueprint.app,
+            blueprint.store,
             max_open=self._sessions.max_open,
-            endpoints=made.endpoints,
-            settings=made.settings,
-            on_token_rotated=made.hook,
-            clock=made.clock,
+            endpoints=blueprint.endpoints,
+            settings=blueprint.settings,
+            on_token_rotated=blueprint.hook,
+            clock=blueprint.clock,
         )
 
     def _is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, Unpack
 
 import aiohttp
 
-from ezeep_async._core import Core, CoreView, Wire
+from ezeep_async._core import Connections, Core, CoreView
 from ezeep_async._http.sender import background
 from ezeep_async._http.stats import Stats
 from ezeep_async._parts import part, view_of
@@ -242,13 +242,14 @@ class EzeepSession(Asynchronous):
             clock=clock,
         )
         self._is_borrowing = http is not None
-        wire = Wire.to(endpoints, settings, http)
-        self._use(Core(app, store, tokens, endpoints, settings, wire, on_token_rotated, clock))
+        connections = Connections.to(endpoints, settings, http)
+        self._use(Core(app, store, tokens, endpoints, settings, connections, on_token_rotated, clock))
 
     def _use(self, core: Core) -> None:
-        self._viewed: EzeepSession | None = None
-        self._api: Core | CoreView = core
         self._core = core
+        # The parts send through this one: the core itself, or in a view (`with_options`) a `CoreView` with its options.
+        self._api: Core | CoreView = core
+        self._viewed: EzeepSession | None = None  # the session that this is a view of
 
     @classmethod
     @clears_locals

@@ -44,12 +44,14 @@ return found
 
 
 class SharedPace:
-    """Share the cool-downs after 429 responses between processes and hosts: `Settings(shared_pace=SharedPace(...))`.
+    """Share the cool-downs after 429 responses between processes and machines: `Settings(shared_pace=SharedPace(...))`.
 
     A 429 that one process gets stops the requests of all of them to that host until `Retry-After` is over. After that
-    each process begins with one request, at a slightly different time, and allows one more when all under way succeeded.
-    While the server refuses nothing, no request waits for Redis: one connection of each process receives what others
-    announce. The cool-down is measured by the clock of the Redis server.
+    each process begins with one request, up to a tenth of that time later. Each success then allows one more, up to the number
+    that the server accepted before. The cool-down is measured by the clock of the Redis server.
+
+    While the server refuses nothing, only the first request of an event loop waits for Redis, for 2 seconds at most. It waits
+    for the cool-downs that are in force. One connection of each event loop receives what others announce.
 
     While Redis cannot be reached, the session logs one warning and makes its calls as without it. A process that runs
     alone does not need it: the sessions of a `SessionPool` share their limiter anyway.
@@ -67,6 +69,9 @@ class SharedPace:
         ImportError: The extra `redis` is not installed.
         TypeError: `server` or `key` has another type.
         TokenStoreError: `server` is not the address of a Redis server.
+
+    Note:
+        docs/processes.md, docs/celery.md
     """
 
     @clears_locals

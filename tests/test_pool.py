@@ -605,7 +605,7 @@ async def test_a_cancelled_aclose_goes_on(sandbox: Sandbox) -> None:
         await closing
     hold.release()
     await pool.aclose()
-    assert not pool._sessions.wire.transport.is_open
+    assert not pool._sessions.connections.transport.is_open
     with pytest.raises(SessionClosed):
         await call
 
@@ -619,7 +619,7 @@ async def test_aclose_reports_a_lost_token_set(sandbox: Sandbox) -> None:
             b = await use(pool, "b")
             await use(pool, "a")
     assert b._core.state == "closed"
-    assert not pool._sessions.wire.transport.is_open
+    assert not pool._sessions.connections.transport.is_open
     stores["a"]._tokens
     with pytest.raises(ZeroDivisionError):
         async with pool_in(sandbox, Stores(a=Full(expired(sandbox.tokens())))) as pool:
@@ -768,7 +768,7 @@ async def test_a_pool_that_was_not_closed_warns(sandbox: Sandbox) -> None:
     """Once, not for each of its sessions; the connections are dropped."""
     pool = pool_in(sandbox, logged_in(sandbox, "a", "b"))
     await asyncio.gather(use(pool, "a"), use(pool, "b"))
-    transport = pool._sessions.wire.transport
+    transport = pool._sessions.connections.transport
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         del pool

@@ -1,4 +1,14 @@
-"""Limiters that follow the cool-downs of other processes, for `Settings.shared_pace`."""
+"""Limiters that follow the cool-downs of other processes, for `Settings.shared_pace`.
+
+What happens after a 429:
+
+1. `SharedLimiter.throttled` starts no request until the cool-down ends, and `Link.announce` sends the cool-down to the channel.
+2. The listener of each process receives it (`Link._listen`). `SharedLimiter.follow_cool_down` does the same there.
+3. After the cool-down, and up to a tenth of it later, each process begins with one request at a time. Each success while the
+   window is full allows one more, up to the number that was accepted before (`SharedWindow`).
+
+The window changes only by responses to this process and by cool-downs. The processes exchange nothing else.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +31,27 @@ from ezeep_async.settings import CoolDownChannel, Settings
 logger = logging.getLogger("ezeep_async.http")
 
 JOIN_TIMEOUT_S = 2.0
-"""Longest wait of the first request for the cool-downs that are in force."""
-PROBE_AFTER_COOL_DOWNS = 20.0
-"""A probe waits for this multiple of the last cool-down, and up to twice as long: what it costs is paid by all processes."""
-SECONDS_A_RAISE = 0.25
-"""Seconds between two requests that are one more than before: a server that limits the rate refuses them some time later."""
+"""Longest wait, in seconds, of the first request for the cool-downs that are in force."""
+SHARED_PROBE_AFTER_COOL_DOWNS = 20.0
+"""A probe waits for this multiple of the last cool-down, and up to twice as long. Without a channel the multiple is smaller
+(`limiter.PROBE_AFTER_COOL_DOWNS`): here all processes pay for a probe that is refused."""
+RAISE_INTERVAL_S = 0.25
+"""Seconds between two raises of the limit beyond what was accepted. A server that limits the rate refuses some time later."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
 """Seconds between two attempts to listen, while the channel cannot be used."""
 LAST_ANNOUNCEMENT_S = 2.0
 """Seconds for the announcements that are under way when the last session closes."""
 CANCEL_AGAIN_S, CANCEL_TIMES = 0.25, 20
 """Seconds between two cancellations of the listener, and their number."""
-EVEN_STARTS = 0.5
-"""Part of the duration of a request over which the requests of a window start."""
+START_SPREAD = 0.5
+"""Share of the duration of a request over which the requests of a window start."""
 LONGEST_GAP_S = 0.05
-"""Longest time between two such starts: longer than an announcement takes. One slow response must not delay the next calls."""
-SPREAD = 0.1
-"""Part of a cool-down over which the processes start again: not all of them at the same moment."""
+"""Longest time, in seconds, between two such starts: longer than an announcement takes. One slow response must not delay the
+next calls."""
+RESTART_SPREAD = 0.1
+"""Share of a cool-down over which the processes start again: not all of them at the same moment."""
 SAME_COOL_DOWN = 0.1
-"""Part of a cool-down by which the end of a known one must be exceeded to be announced: it is another one."""
+"""Share of a cool-down by which it must end later than the known one to count as another one, which is announced."""
 
 
 class SharedWindow(Window):
@@ -55,7 +67,7 @@ class SharedWindow(Window):
         super().__init__(highest)
         self.limit = 1
         self._before = highest
-        """The capacity before the last cool-down."""
+        """The capacity before the last cool-down. The 429 responses that follow it do not halve the capacity again."""
         self._raised_at = float("-inf")
         self.random = rng
         self.cool_until = 0.0
@@ -71,7 +83,7 @@ class SharedWindow(Window):
             needed = max(self.limit, PROBE_AFTER_SUCCESSES if is_learnt else 0)
             now = asyncio.get_running_loop().time()
             if self._successes < needed or now < max(
-                self._no_probe_before, self._raised_at + SECONDS_A_RAISE
+                self._no_probe_before, self._raised_at + RAISE_INTERVAL_S
             ):
                 return False
             self._raised_at = now
@@ -82,16 +94,16 @@ class SharedWindow(Window):
     def throttled(self, now: float, started: float, active: int, cool_down: float) -> None:
         """Count a 429 to a request of this process that started at `started`."""
         if started >= self._refused_at:
-            self.slowed(now, active, cool_down)
+            self.begin_cool_down(now, active, cool_down)
         self._accepted -= 1
         # Half of it at least: a server that limits the rate refuses everything for a while.
         self._capacity = max(1, self._before // 2, min(self._before, self._accepted))
 
-    def slowed(self, now: float, active: int, cool_down: float) -> None:
+    def begin_cool_down(self, now: float, active: int, cool_down: float) -> None:
         """Begin again with one request after a cool-down. `active` counts the requests under way."""
         # Not all processes probe at the same moment.
-        caution = PROBE_AFTER_COOL_DOWNS * cool_down * (1.0 + self.random())
-        self._no_probe_before = max(self._no_probe_before, now + caution)
+        no_probe_s = SHARED_PROBE_AFTER_COOL_DOWNS * cool_down * (1.0 + self.random())
+        self._no_probe_before = max(self._no_probe_before, now + no_probe_s)
         if not self._refused_at:
             self._capacity = max(1, self.limit - 1)  # the last raise of each process may be one too many
         self._refused_at, self._accepted, self._before = now, max(active, self.limit), self._capacity
@@ -105,9 +117,10 @@ class SharedLimiter(Limiter):
         super().__init__(settings.concurrency, settings.requests_per_second)
         self._window = self._shared_window = window
         self._not_before = window.cool_until
-        self._slowest: float = self._interval
+        self._shortest_interval: float = self._interval
+        """Seconds between two starts that `Settings.requests_per_second` asks for; 0 without it."""
         self._link = link
-        self._longest = settings.max_retry_after
+        self._max_cool_down = settings.max_retry_after
         self.origin = origin
 
     def acquire_at_once(self) -> bool:
@@ -125,8 +138,8 @@ class SharedLimiter(Limiter):
         # Not during a cool-down: a request that was sent before it proves nothing about the time after it.
         window, now = self._shared_window, asyncio.get_running_loop().time()
         # One after the other, not in bursts: when the server begins to refuse, few are on their way.
-        gap = min(LONGEST_GAP_S, EVEN_STARTS * (now - started) / window.limit)
-        self._interval = max(self._slowest, gap)
+        gap = min(LONGEST_GAP_S, START_SPREAD * (now - started) / window.limit)
+        self._interval = max(self._shortest_interval, gap)
         if now >= window.cool_until and window.not_refused(self.active >= window.limit):
             self._dispatch()
 
@@ -138,21 +151,24 @@ class SharedLimiter(Limiter):
         if cool_down and now + cool_down > known_until + SAME_COOL_DOWN * cool_down:
             self._link.announce(self.origin, cool_down)
 
-    def slow_down(self, cool_down: float) -> None:
-        """Start no request for `cool_down` seconds: another process was refused."""
-        cool_down, now = min(cool_down, self._longest), asyncio.get_running_loop().time()
+    def follow_cool_down(self, cool_down: float) -> None:
+        """Start no request for `cool_down` seconds, `Settings.max_retry_after` at most: another process got a 429."""
+        cool_down, now = min(cool_down, self._max_cool_down), asyncio.get_running_loop().time()
         is_later = now + cool_down > self._shared_window.cool_until + SAME_COOL_DOWN * cool_down
         if cool_down > 0 and is_later:  # a channel of a third party may say anything, also nan
-            self._shared_window.slowed(now, self.active, cool_down)
+            self._shared_window.begin_cool_down(now, self.active, cool_down)
             self._wait_until(now, cool_down)
 
     def _wait_until(self, now: float, cool_down: float) -> None:
         window = self._shared_window
         window.cool_until = max(window.cool_until, now + cool_down)
-        self._not_before = max(self._not_before, window.cool_until + SPREAD * cool_down * window.random())
+        self._not_before = max(
+            self._not_before, window.cool_until + RESTART_SPREAD * cool_down * window.random()
+        )
 
 
 _Limits = tuple[str, int, float | None]
+"""The base URL of a host, `Settings.concurrency` and `Settings.requests_per_second`."""
 
 
 class Link:
@@ -166,6 +182,7 @@ class Link:
         self._listener: asyncio.Task[None] | None = None
         self._announcing: set[asyncio.Task[None]] = set()
         self._known: asyncio.Event = asyncio.Event()
+        """Set when the cool-downs in force were received, or could not be."""
         self.is_ready = channel in _failing
         """Whether the cool-downs in force are known, or no request waits for them any more."""
 
@@ -221,7 +238,7 @@ class Link:
     def _follow(self, origin: str, cool_down: float) -> None:
         for limiter in self._limiters.values():
             if limiter.origin == origin:
-                limiter.slow_down(cool_down)
+                limiter.follow_cool_down(cool_down)
 
     async def _announce(self, origin: str, cool_down: float) -> None:
         try:

@@ -3,6 +3,15 @@
 An event loop in a greenlet would be the running event loop of all greenlets of its thread. Under gevent the background event
 loop therefore runs on a thread of the operating system: gevent's locks work across such threads, and a greenlet that waits
 for a call lets other greenlets run. The locks of eventlet do not work across threads.
+
+A blocking call under gevent:
+
+1. The portal (`blocking/portal.py`) runs `gevent_loop()` on a `GeventThread`.
+2. The calling greenlet starts the coroutine there with `call_soon_threadsafe`, and waits for a lock of gevent. Meanwhile the
+   other greenlets of its thread run.
+3. The event loop waits in the hub of its own thread. Work that the SDK and database drivers give to threads becomes greenlets
+   of that thread (`start_thread`, `_Executor`), which run while the event loop waits.
+4. At the end of the coroutine the event loop's thread releases the lock, and the hub of the caller's thread continues the caller.
 """
 
 from __future__ import annotations

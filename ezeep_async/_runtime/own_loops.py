@@ -7,3 +7,4 @@ import weakref
 
 
 LOOPS: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+"""Loops that must not take over what a program has borrowed to the SDK for its own loop, such as the pool of a database engine."""

@@ -2,6 +2,10 @@
 
 A refresh token works once. It is not sent if the server refused it before, if the store cannot be written, or while an
 earlier holder of the lock, which was suspended until its lease ran out, may have sent it.
+
+A refusal is remembered in two places: for this process in `_Refusals`, and, if a person has to log in again, in the store as
+`TokenSet.ended`. So other processes and later ones do not send the token either. They use the access token until it expires, and
+raise `ReauthorizationRequired` then. A login replaces a token set that has ended (`check_same_identity`).
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ FIRST_PAUSE_S = 5.0
 """Seconds after the first failure. Each further failure doubles it."""
 LONGEST_PAUSE_S = 60.0
 """Limit of that doubling, in seconds."""
-SPREAD = 0.25
-"""Share of the leeway over which several processes on one store spread their refreshes."""
+REFRESH_SPREAD = 0.25
+"""Share of the leeway over which several processes on one store spread their refreshes. The later ones then find the token set
+of the first one in the store."""
 STOP_TIMEOUT_S = 1.0
 """Seconds that `aclose` waits for the task."""
 
@@ -33,7 +34,7 @@ KeepAliveState = Literal["running", "trying again", "waiting for a login", "stop
 
 
 class Kept(Protocol):
-    """The inside of a session."""
+    """What `KeepAlive` needs of the inside of a session (`_core.Core`)."""
 
     @property
     def refresher(self) -> Refresher:
@@ -67,12 +68,14 @@ class KeepAlive:
         self._pid = os.getpid()
         self._interval = interval
         self._stopped = False
-        self._share = random.uniform(0, SPREAD)  # noqa: S311  # jitter, not a secret
+        self._delay_share = random.uniform(0, REFRESH_SPREAD)  # noqa: S311  # jitter, not a secret
+        """Share of the leeway by which the next refresh begins later."""
         self._failures = 0
         self._failing_with: type[BaseException] | None = None
         self._seen: TokenSet | None = None
+        """What the store contained before the last attempt."""
         self._refused: tuple[TokenSet | None] | None = None
-        """What the store contained, which may be None, when a person had to log in."""
+        """What the store contained, which may be None, when a person had to log in. While it contains that, nothing is tried."""
         # With a context of its own, because it outlives the caller. Not from the loop's task factory: an eager task would
         # begin before `_task` is set.
         self._task = asyncio.Task(self._run(), loop=self._loop, name="ezeep-keep-alive", context=Context())
@@ -137,7 +140,7 @@ class KeepAlive:
             if refresher.due_in(max_age=self._interval) > 0:
                 self._succeeded()
                 await refresher.access_token()  # at once; saves a token set that could not be stored before
-            left = refresher.due_in(self._share, self._interval)
+            left = refresher.due_in(self._delay_share, self._interval)
             if left > 0:
                 return min(left, LONGEST_SLEEP_S)
             # Before the attempt, so that a login during the attempt is noticed.
@@ -154,7 +157,7 @@ class KeepAlive:
             self._warn(error, "the refresh is retried")
             return min(FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE_S)
         self._succeeded()
-        self._share = random.uniform(0, SPREAD)  # noqa: S311  # jitter, not a secret
+        self._delay_share = random.uniform(0, REFRESH_SPREAD)  # noqa: S311  # jitter, not a secret
         return SHORTEST_SLEEP_S
 
     def _warn(self, error: BaseException, what_now: str) -> None:

@@ -22,7 +22,14 @@ class Reconciled(Record):
 
     @classmethod
     def of(cls, found: tuple[Group, ...] | tuple[Invitation, ...]) -> Reconciled:
-        """The outcome for the records that were found."""
+        """Return the outcome for the records that were found.
+
+        Args:
+            found: Records that the lost creation may have made; empty if there are none.
+
+        Returns:
+            `absent` for none, `created` for one, `several` for more.
+        """
         if not found:
             return cls("absent", found)
         return cls("created" if len(found) == 1 else "several", found)

@@ -18,7 +18,14 @@ _HYPHENATED_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def normalize_email(text: str) -> str:
-    """Normalize an address for comparison: trimmed, case-folded, NFC."""
+    """Normalize an address for comparison: trimmed, case-folded, NFC.
+
+    Args:
+        text: The address, as in an input or a response.
+
+    Returns:
+        The address to compare.
+    """
     return fold(text)
 
 
@@ -32,7 +39,14 @@ def fold(text: str) -> str:
 
 
 def normalize_group_name(text: str) -> str:
-    """Normalize a group name for comparison: trimmed, NFC. Case is kept."""
+    """Normalize a group name for comparison: trimmed, NFC. Case is kept.
+
+    Args:
+        text: The name, as in an input or a response.
+
+    Returns:
+        The name to compare.
+    """
     return unicodedata.normalize("NFC", text.strip()).strip()
 
 

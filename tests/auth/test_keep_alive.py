@@ -120,8 +120,8 @@ async def test_workers_spread_over_a_quarter_of_the_leeway(sandbox: Sandbox, clo
     async with open_session(sandbox, stored=sandbox.tokens(), clock=clock) as session:
         handle = session.keep_alive()
         await steps(handle)
-        assert 0 <= handle._share <= 0.25
-        handle._share = 0.25
+        assert 0 <= handle._delay_share <= 0.25
+        handle._delay_share = 0.25
         later(LIFE - 50, clock, sandbox)
         await steps(handle)
         assert sandbox.refresh_requests == 0

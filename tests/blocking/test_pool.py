@@ -191,7 +191,7 @@ def test_a_pool_that_is_not_closed_warns(server: Sandbox, tmp_path: Path) -> Non
     assert [str(each.message) for each in caught if each.category is ResourceWarning] == [
         "a BlockingSessionPool was not closed: use `with run_sync(...)`, or call its close()"
     ]
-    assert not async_pool._sessions.wire.transport.is_open
+    assert not async_pool._sessions.connections.transport.is_open
 
 
 def test_close_reports_a_lost_token_set(server: Sandbox) -> None:

@@ -129,7 +129,7 @@ async def test_6_7_the_cool_down_of_another_process_takes_the_last_raise_back() 
     window = SharedWindow(32, lambda: 0.0)
     succeed(window, sum(range(1, 8)))
     heard = now()
-    window.slowed(heard, 8, 1.0)
+    window.begin_cool_down(heard, 8, 1.0)
     assert window.limit == 1
     succeed(window, 1000)
     assert window.limit == 7
@@ -142,7 +142,7 @@ async def test_6_7_the_cool_down_of_another_process_takes_the_last_raise_back() 
 async def test_6_7_on_the_way_back_each_success_allows_one_more() -> None:
     window = SharedWindow(32, lambda: 0.0)
     succeed(window, sum(range(1, 8)))
-    window.slowed(now(), 8, 1.0)
+    window.begin_cool_down(now(), 8, 1.0)
     succeed(window, 6)
     assert window.limit == 7
 
@@ -150,7 +150,7 @@ async def test_6_7_on_the_way_back_each_success_allows_one_more() -> None:
 async def test_6_7_later_one_more_is_tried() -> None:
     window = SharedWindow(32, lambda: 0.0)
     succeed(window, sum(range(1, 8)))
-    window.slowed(now(), 8, 0.0)
+    window.begin_cool_down(now(), 8, 0.0)
     succeed(window, 6 + PROBE_AFTER_SUCCESSES - 1)
     assert window.limit == 7
     succeed(window, 1)
@@ -467,7 +467,7 @@ async def test_an_endless_cool_down_from_elsewhere_hides_none(hub: Hub) -> None:
 async def test_6_1_a_cool_down_from_elsewhere_is_limited_by_max_retry_after(hub: Hub) -> None:
     link = Link(Channel(hub), lambda: 0.0)
     limiter = link._limiter("https://api", Settings(max_retry_after=5.0))
-    limiter.slow_down(1e9)
+    limiter.follow_cool_down(1e9)
     assert 4.9 < limiter._seconds_to_wait() <= 5.0
 
 

@@ -29,8 +29,9 @@ logger = logging.getLogger("ezeep_async.auth.stores")
 SCHEMA_VERSION = 1
 LARGEST_DOCUMENT_BYTES = 1024 * 1024
 """Bytes. A typical document has about 500."""
-MARKED_FOR = "ended_for"
-"""The owner for which a token set of an unknown owner has ended."""
+ENDED_FOR = "ended_for"
+"""Key of the document: the owner that got the refusal behind `TokenSet.ended`, if the document names no owner or another one.
+For other owners the token set has not ended."""
 ADVICE = "move it away and log in again"
 
 FIELD_NAMES: Mapping[str, str] = {name: name for name in ("access_token", "refresh_token", "expires_at")}
@@ -89,8 +90,8 @@ class DocumentStore:
     def _tokens(self, document: dict[str, object] | None) -> TokenSet | None:
         if document is None:
             return None
-        tokens, marked_for = tokens_in(document, self._place), document.get(MARKED_FOR)
-        if self._owner is None or marked_for in (None, [*self._owner]):
+        tokens, ended_for = tokens_in(document, self._place), document.get(ENDED_FOR)
+        if self._owner is None or ended_for in (None, [*self._owner]):
             return tokens
         return attrs.evolve(tokens, ended=False)
 
@@ -231,9 +232,9 @@ def with_tokens(document: dict[str, object], tokens: TokenSet, owner: Owner | No
     """
     labels: dict[str, object] = {} if owner is None else {"client": owner[0], "account": owner[1]}
     if tokens.ended and owner is not None and owner != (document.get("client"), document.get("account")):
-        labels = {MARKED_FOR: [*owner]}
+        labels = {ENDED_FOR: [*owner]}
     return {
-        **{key: value for key, value in document.items() if key != MARKED_FOR},
+        **{key: value for key, value in document.items() if key != ENDED_FOR},
         "version": SCHEMA_VERSION,
         "token": {
             "access_token": Secret(tokens.access_token),

@@ -156,6 +156,9 @@ class FileTokenStore(ThreadedStore):
         """Return locks for single users and for creating groups, in the folder `ezeep.locks` next to the file.
 
         All token files of that folder share them: two logins of one organization change the same users.
+
+        Returns:
+            The locks of one session, which closes them.
         """
         from ezeep_async.auth.stores.file_locks import FileLocks
 

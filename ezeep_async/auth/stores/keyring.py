@@ -107,7 +107,11 @@ class KeyringTokenStore(ThreadedStore):
         return self._guard.lock()
 
     def shared_locks(self) -> FileLocks:
-        """Return locks for single users and for creating groups, in the folder of the lock file."""
+        """Return locks for single users and for creating groups, in the folder of the lock file.
+
+        Returns:
+            The locks of one session, which closes them.
+        """
         return self._guard.shared_locks()
 
     async def _unchanging(self, function: Callable[[], T]) -> T:

@@ -3,6 +3,12 @@
 The lock is owned under a random name, and expires `lease` seconds after its owner has stopped to extend it. A save replaces
 only the generation that its owner has loaded. So an owner that lost the lock, for example because it was suspended, cannot
 overwrite the token set of a later owner.
+
+A refresh token works once, and the lock alone does not ensure that: it expires while its owner is suspended, or after its owner
+has died with the token sent. So `begin_refresh` marks the loaded generation with the owner before the token is sent. The mark
+is removed by a save, and by its owner's release; otherwise it ends after a time. A later owner that finds the mark of another
+one does not send the token, until the next token set is stored, the mark has ended, or its owner is known to be dead.
+(`Exchanger.refresh` waits for that.) Then it sends the token, because that is the only way to know whether it was used.
 """
 
 from __future__ import annotations
@@ -64,12 +70,13 @@ class StoreUnusable(TokenStoreError):
 
 @attrs.define(eq=False)
 class Hold:
-    """One holding of the lock. `generation` is the state of the token set that was loaded under it."""
+    """One holding of the lock."""
 
     store: LeasedDocumentStore
     owner: str = attrs.field(factory=lambda: secrets.token_hex(16))
     pid: int = attrs.field(factory=os.getpid)
     generation: str | None = None
+    """The generation that was loaded or stored under it. None before that, "" if nothing has been stored yet."""
     is_empty: bool = True
     """Whether nothing is stored, as far as is known."""
     active: bool = True
@@ -80,7 +87,7 @@ _holds: ContextVar[tuple[Hold, ...]] = ContextVar("ezeep_held_stores", default=(
 
 
 _queues: dict[tuple[int, int, str], list[Hold]] = {}
-"""Who waits for a lock, by process, event loop and `_queue` of the store. Only the first one asks the server."""
+"""The waiters for a lock, by process, event loop and `_queue` of the store. Only the first one sends commands to the server."""
 
 
 @contextlib.contextmanager
@@ -125,8 +132,8 @@ class LeasedDocumentStore(DocumentStore, ABC):
     async def save(self, tokens: TokenSet, /) -> None:
         """Store the token set, unless another one was stored since the last `load` under this lock.
 
-        A token set that could not be stored may be saved again under a later lock: it still replaces only the one that it
-        was made from. Acquires the lock if it is not held. Unknown keys of the document are kept.
+        A token set that could not be stored may be saved again under a later lock. Without a `load` under that lock, it still
+        replaces only the one that it was made from. Acquires the lock if it is not held. Unknown keys of the document are kept.
         """
         hold = self._hold()
         if hold is None:
@@ -313,7 +320,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
         return generation, self._tokens(document)
 
     async def _read(self) -> tuple[str, dict[str, object] | None]:
-        """Return the generation ("" for an empty store) and the document. Raises if it belongs to another owner."""
+        """Return the generation, "" if nothing has been stored yet, and the document. Raises if it belongs to another owner."""
         generation, text, may_be_empty = await self._fetch()
         if may_be_empty and is_blank(text):
             return generation, None

@@ -45,7 +45,7 @@ def _clock() -> float:
 
 
 @attrs.define(eq=False)
-class Held:
+class HeldLease:
     """A lock that is held, or that is being acquired."""
 
     key: str
@@ -61,7 +61,7 @@ class Held:
         return self.ended_early or _clock() >= self.until
 
 
-Request = tuple[Action, Held, "asyncio.Future[bool]"]
+LockRequest = tuple[Action, HeldLease, "asyncio.Future[bool]"]
 
 
 class LentLocks:
@@ -75,7 +75,7 @@ class LentLocks:
         self._make = make
         self._locks: LeasedLocks | None = None
 
-    def hold(self, name: str, /) -> AbstractAsyncContextManager[Held]:
+    def hold(self, name: str, /) -> AbstractAsyncContextManager[HeldLease]:
         """See `SharedLocks.hold`."""
         return self._common().hold(name)
 
@@ -112,9 +112,9 @@ class LeasedLocks(ABC):
     def __init__(self, prefix: str, lease: float) -> None:
         self._prefix = prefix
         self._lease = min(lease, LEASE_S)
-        self._requests: list[Request] = []
+        self._requests: list[LockRequest] = []
         self._sender: asyncio.Task[None] | None = None
-        self._held: set[Held] = set()
+        self._held: set[HeldLease] = set()
         self._extending: asyncio.TimerHandle | None = None
         self._connection: AbstractAsyncContextManager[object] | None = None
         self.is_closed = False
@@ -122,9 +122,9 @@ class LeasedLocks(ABC):
         """The sessions that use these locks. Weak: one that was not closed must not keep the connection."""
 
     @asynccontextmanager
-    async def hold(self, name: str, /) -> AsyncGenerator[Held, None]:
+    async def hold(self, name: str, /) -> AsyncGenerator[HeldLease, None]:
         """See `SharedLocks.hold`. `lost` is true for a holder that was suspended for longer than the lease."""
-        held = Held(self._prefix + hashlib.sha256(name.encode()).hexdigest()[:32])
+        held = HeldLease(self._prefix + hashlib.sha256(name.encode()).hexdigest()[:32])
         try:
             await self._acquire(held)
         except TokenStoreError:
@@ -151,13 +151,13 @@ class LeasedLocks(ABC):
         if connection is not None:
             await connection.__aexit__(None, None, None)
 
-    async def _acquire(self, held: Held) -> None:
+    async def _acquire(self, held: HeldLease) -> None:
         pause = FIRST_PAUSE_S
         while not await self._request("acquire", held):
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
-    async def _release(self, held: Held) -> None:
+    async def _release(self, held: HeldLease) -> None:
         """Release the lock. A cancellation takes effect after that."""
         if held.pid == os.getpid():  # in a forked child, the parent holds the lock
             released = self._request("release", held)
@@ -177,7 +177,7 @@ class LeasedLocks(ABC):
         if self._held:
             self._extend_later()
 
-    def _request(self, action: Action, held: Held) -> asyncio.Future[bool]:
+    def _request(self, action: Action, held: HeldLease) -> asyncio.Future[bool]:
         result: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._requests.append((action, held, result))
         if self._sender is None:
@@ -218,7 +218,7 @@ class LeasedLocks(ABC):
                 if not future.done():
                     future.set_result(succeeded)
 
-    async def _send(self, batch: list[Request]) -> Sequence[bool]:
+    async def _send(self, batch: list[LockRequest]) -> Sequence[bool]:
         if self._connection is None and not self.is_closed:
             connection = self._connected()
             await connection.__aenter__()
@@ -230,7 +230,7 @@ class LeasedLocks(ABC):
         """Keep connections of this event loop open for further commands."""
 
     @abstractmethod
-    async def _run(self, batch: list[Request]) -> Sequence[bool]:
+    async def _run(self, batch: list[LockRequest]) -> Sequence[bool]:
         """Return whether each request succeeded. A batch may run twice, if its response was lost.
 
         The first line that applies to a request:
@@ -254,13 +254,13 @@ _open: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Hashable], Leas
 """The locks of each process, event loop and server. The sessions keep them alive."""
 
 
-def _fail(requests: list[Request], error: BaseException) -> None:
+def _fail(requests: list[LockRequest], error: BaseException) -> None:
     for _, _, future in requests:
         if not future.done():  # one exception for each waiter, or their tracebacks would be mixed up
             future.set_exception(TokenStoreError(str(error) or type(error).__name__))
 
 
-def _note_outcome(held: Held, outcome: asyncio.Future[bool]) -> None:
+def _note_outcome(held: HeldLease, outcome: asyncio.Future[bool]) -> None:
     if outcome.cancelled():
         return
     if (error := outcome.exception()) is not None:

@@ -239,7 +239,10 @@ class RedisTokenStore(LeasedDocumentStore):
     def shared_locks(self) -> LentLocks:
         """Return locks for single users and for creating groups, in Redis keys that begin with `{ezeep:locks}:`.
 
-        All token sets of the database share them: two logins of one organization change the same users.
+        All token sets of the database share them: two logins of one organization change the same users. No I/O.
+
+        Returns:
+            The locks of one session, which closes them.
         """
         server, lease = self._server, self._lease
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import cast
 
-from ezeep_async.auth.stores.leased_locks import LEASE_S, RESERVATION_S, LeasedLocks, Request
+from ezeep_async.auth.stores.leased_locks import LEASE_S, RESERVATION_S, LeasedLocks, LockRequest
 from ezeep_async.auth.stores.redis_server import RESPONSE_TIMEOUT_S, RedisServer
 
 
@@ -60,7 +60,7 @@ class RedisLocks(LeasedLocks):
     def _connected(self) -> AbstractAsyncContextManager[object]:
         return self._server.connected()
 
-    async def _run(self, batch: list[Request]) -> Sequence[bool]:
+    async def _run(self, batch: list[LockRequest]) -> Sequence[bool]:
         released = f"{self._server.lock_key}:released:"
         keys = [key for _, held, _ in batch for key in (held.key, f"{held.key}:next", released + held.owner)]
         items = [text for action, held, _ in batch for text in (action, held.owner)]

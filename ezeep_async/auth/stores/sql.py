@@ -125,13 +125,26 @@ class SQLTokenStore(LeasedDocumentStore):
         return METADATA
 
     async def is_unused(self) -> bool:
-        """Return whether there is no row of this token set, not even of its lock."""
+        """Return whether there is no row of this token set, not even of its lock. See `TokenStore`.
+
+        Returns:
+            True without a row.
+
+        Raises:
+            TokenStoreError: The database cannot be reached, or has no table.
+        """
         return await self._state() is None
 
     async def begin_refresh(self) -> EarlierHolder | None:
         """Mark the loaded token set as being refreshed by this holder of the lock. See `LeasedStore.begin_refresh`.
 
         An earlier holder counts as suspended for twice the lease: the database does not show whether it was killed.
+
+        Returns:
+            The state of an earlier holder whose mark was found, None without one. Nothing is marked if it is "suspended".
+
+        Raises:
+            TokenPersistError: The lock was lost.
         """
         hold = self._hold() or Hold(self)
         base = hold.generation or ""
@@ -140,7 +153,7 @@ class SQLTokenStore(LeasedDocumentStore):
             if state is None or state.lock_owner != hold.owner:
                 raise self._not_refreshed()
             if state.generation != base:
-                return "suspended"  # for the caller the same: it loads again
+                return "suspended"  # an earlier holder has just stored its token set: the caller loads that
             is_other = state.refresh_owner not in ("", hold.owner)
             if is_other and not state.is_over:
                 return "suspended"
@@ -151,7 +164,10 @@ class SQLTokenStore(LeasedDocumentStore):
     def shared_locks(self) -> LentLocks:
         """Return locks for single users and for creating groups, in the table `ezeep_locks`.
 
-        All keys share them: two logins of one organization change the same users.
+        All keys share them: two logins of one organization change the same users. No I/O.
+
+        Returns:
+            The locks of one session, which closes them.
         """
         from ezeep_async.auth.stores.leased_locks import LentLocks
         from ezeep_async.auth.stores.sql_database import Database

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
-from ezeep_async.auth.stores.leased_locks import RESERVATION_S, LeasedLocks, Request
+from ezeep_async.auth.stores.leased_locks import RESERVATION_S, LeasedLocks, LockRequest
 from ezeep_async.auth.stores.sql_database import Database, Transaction
 from ezeep_async.auth.stores.sql_schema import LockStatements
 
@@ -23,7 +23,7 @@ class SQLLocks(LeasedLocks):
     def _connected(self) -> AbstractAsyncContextManager[object]:
         return self._database.connected()
 
-    async def _run(self, batch: list[Request]) -> Sequence[bool]:
+    async def _run(self, batch: list[LockRequest]) -> Sequence[bool]:
         # All processes lock rows in the same order, so they never wait for each other in a circle.
         order = sorted(range(len(batch)), key=lambda number: batch[number][1].key)
         runs, cleans_up, self._cleans_up = 0, self._cleans_up, False
@@ -40,7 +40,7 @@ class SQLLocks(LeasedLocks):
 
         return await self._database.evaluate(work)
 
-    async def _act(self, transaction: Transaction, request: Request, *, is_repeated: bool) -> bool:
+    async def _act(self, transaction: Transaction, request: LockRequest, *, is_repeated: bool) -> bool:
         action, held, _ = request
         sql, change = self._sql, transaction.change
         mine: dict[str, object] = {"key": held.key, "owner": held.owner}

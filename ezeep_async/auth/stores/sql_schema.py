@@ -34,7 +34,8 @@ TOKENS = sa.Table(
 """A row for each token set: the document, the state that it is in, who has the lock, and who refreshes it.
 
 `document` is NULL in the row of a lock without a token set, which its release removes. `generation` is a random name for
-this state of the document. `refresh_owner` may outlive `lock_owner`, with a response that it has not read.
+this state of the document. `refresh_owner` is the mark of `begin_refresh`: who may have sent the refresh token of this
+generation. It outlives the lock of an owner that was suspended or died, so that no other process sends the token too.
 """
 
 LOCKS = sa.Table(
@@ -85,7 +86,17 @@ _TEXT, _LEASE, _RESERVED = _given("text", _Hidden), _given("lease", sa.Double), 
 
 @functools.cache
 class TokenStatements:
-    """The statements on `ezeep_tokens` for one kind of database, which SQLAlchemy compiles once."""
+    """The statements on `ezeep_tokens` for one kind of database, which SQLAlchemy compiles once.
+
+    - `load`, `state`: the document with its generation; the lock and the mark.
+    - `lock`, `lock_first`: acquire the lock in a row that exists; in a new one.
+    - `extend`: the lock, if it is the owner's.
+    - `touch`: changes nothing, which shows that the database can be written.
+    - `begin`: mark the generation `base` as being refreshed, if the mark is still the one that was `seen`.
+    - `save`, `save_any`: replace the generation `base`; any. They remove the mark.
+    - `clear`: the document and the mark.
+    - `forget`, `release`: at the end of the lock, remove a row without a document; otherwise the owner's lock and mark.
+    """
 
     def __init__(self, dialect: str) -> None:
         now = _now(dialect)
@@ -132,7 +143,15 @@ class TokenStatements:
 
 @functools.cache
 class LockStatements:
-    """The statements on `ezeep_locks`."""
+    """The statements on `ezeep_locks`. `LeasedLocks._run` describes what a request does with them.
+
+    - `lock`, `lock_first`: acquire the lock in a row that exists; in a new one.
+    - `reserve`: the next turn, for a waiter.
+    - `extend`: the lock, if it is the owner's.
+    - `release_last`, `release`: end the lock and remove the row; keep a row that is reserved for a waiter.
+    - `leave`: end the reservation of a waiter.
+    - `forget`: remove what killed processes left.
+    """
 
     def __init__(self, dialect: str) -> None:
         now = _now(dialect)

@@ -1,4 +1,8 @@
-"""`ezeep keep-alive`, `ezeep refresh`: a login that lasts without a person."""
+"""`ezeep keep-alive`, `ezeep refresh`: a login that lasts without a person.
+
+The command does not use `session.keep_alive()`, which waits for another login when this one has ended. The command ends then, so
+that a supervisor sees the exit code.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _BOM = "\ufeff"
 _BLANK = b" \t,;"
 _HEADER_EXPECTED = "the first line must be the header group,{0} or {0},groups"
 _SEPARATOR_LINE = re.compile(rb'"?sep=([,;\t|])"?[,;\t|]*', re.IGNORECASE)
-"""The first line that tells Excel the delimiter; Excel itself shows no such line."""
+"""The first line that names the delimiter for Excel; Excel itself shows no such line."""
 _LINE_BREAK = "a line break inside a quoted cell: names and addresses have none, so remove it"
 
 

@@ -184,7 +184,11 @@ class Plan:
         raise error
 
     def summary(self) -> str:
-        """Describe the plan in one line."""
+        """Describe the plan in one line.
+
+        Returns:
+            The numbers of changes by kind, as the command shows them.
+        """
         kinds = Counter(change.kind for change in self.changes)
         numbers = (
             ("create", kinds["create_group"], "group"),
@@ -218,6 +222,9 @@ class Plan:
 
         Lines begin with `+` for an addition, `-` for a removal, `~` for the user or printer of the next lines, and `!` for
         a note, a hint, or for something that is not done. Notes and hints come first.
+
+        Returns:
+            An iterator over these lines.
         """
         yield from (f"! {note}" for note in (*self.notes, *self.hints))
         for change in self.changes:
@@ -244,17 +251,28 @@ class Plan:
 
         The page has the changes by group, the totals and the safety limits. It needs no other file, runs no script, and can
         be printed.
+
+        Returns:
+            The whole page.
         """
         from ezeep_async.provisioning.plans.page import plan_page
 
         return plan_page(self)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the plan as plain JSON values: the object that `to_json` writes."""
+        """Return the plan as plain JSON values.
+
+        Returns:
+            The object that `to_json` writes.
+        """
         return cast("dict[str, object]", decode_json(self.to_json().encode()))
 
     def to_json(self) -> str:
-        """Return the plan as JSON, for `from_json` in a later process or on another machine."""
+        """Return the plan as JSON, for `from_json` in a later process or on another machine.
+
+        Returns:
+            One JSON object.
+        """
         from ezeep_async.provisioning.plans.saved import unstructure
 
         fields = cast("dict[str, object]", unstructure(self))

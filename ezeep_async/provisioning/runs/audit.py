@@ -216,6 +216,9 @@ def read_audit_log(path: str | os.PathLike[str]) -> Iterator[AuditRecord]:
     Args:
         path: The file. It is opened when the iteration begins.
 
+    Returns:
+        An iterator, which raises the errors below while it is read.
+
     Raises:
         AuditLogError: The file is not an audit log, or a line is damaged that is not the last one of its run.
         OSError: The file cannot be read.

@@ -43,7 +43,11 @@ class AuditedRun:
     """Numbers of changes by their last outcome. Filled by `count`."""
 
     def add(self, record: AuditRecord) -> None:
-        """Take another line of the run."""
+        """Take another line of the run.
+
+        Args:
+            record: The line. Lines come in the order of the audit log.
+        """
         self.ended = _aware(record.time)
         if record.operation == RUN:
             self.first = record

@@ -88,7 +88,11 @@ class Row:
         return None
 
     def to_dict(self) -> dict[str, object]:
-        """Return the row as plain JSON values, by column of `Report.write_csv`."""
+        """Return the row as plain JSON values.
+
+        Returns:
+            The values by column of `Report.write_csv`. `seconds` is rounded to milliseconds.
+        """
         change = self.change
         values: dict[str, object] = {
             "change": str(change),
@@ -124,7 +128,11 @@ class Difference:
         return f"{self.member} is not in {self.group!r} and should be"
 
     def to_dict(self) -> dict[str, object]:
-        """Return the difference as plain JSON values, by column of `Report.write_csv`, with the outcome "different"."""
+        """Return the difference as plain JSON values.
+
+        Returns:
+            The values by column of `Report.write_csv`, with the outcome "different".
+        """
         return {
             **dict.fromkeys(COLUMNS, ""),
             "change": str(self),
@@ -250,7 +258,11 @@ class Report:
         return sum(len(row.removed) for row in self._assignment_rows)
 
     def summary(self) -> str:
-        """Describe the report in one line."""
+        """Describe the report in one line.
+
+        Returns:
+            The numbers of rows by outcome, as the command shows them.
+        """
         text = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in self.counts.items())
         if self._different:
             text += f", {self.different} different afterwards"
@@ -290,6 +302,9 @@ class Report:
         Args:
             desired: The input that the plan was made from. Its duplicate lines are one.
             plan: The plan that was applied.
+
+        Returns:
+            An iterator with a `Line` for each pair of a group and a member, then for each pair of a group and a printer.
         """
         skipped, waiting = frozenset(plan.skipped), frozenset(plan.waiting)
         of_line = self._rows_by_line()

@@ -11,7 +11,7 @@ import pytest
 from helpers.support import until
 
 from ezeep_async import TokenStoreError
-from ezeep_async.auth.stores.leased_locks import LeasedLocks, LentLocks, Request
+from ezeep_async.auth.stores.leased_locks import LeasedLocks, LentLocks, LockRequest
 
 
 class Locks(LeasedLocks):
@@ -34,7 +34,7 @@ class Locks(LeasedLocks):
 
         return connection()
 
-    async def _run(self, batch: list[Request]) -> Sequence[bool]:
+    async def _run(self, batch: list[LockRequest]) -> Sequence[bool]:
         self.commands.append([action for action, _, _ in batch])
         await self.proceed.wait()
         if self.is_down:

@@ -117,7 +117,7 @@ async def test_two_logins_share_the_locks(redis: Server) -> None:
         await each.aclose()
 
 
-async def test_a_user_without_the_keys_is_told_which(redis: Server) -> None:
+async def test_an_error_names_the_keys_that_a_user_lacks(redis: Server) -> None:
     redis.admin.acl_setuser("app", enabled=True, nopass=True, keys=["login", "{login}:*"], commands=["+@all"])
     store = RedisTokenStore(redis.address.replace("redis://", "redis://app:none@"), "login")
     locks = store.shared_locks()
