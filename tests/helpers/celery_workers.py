@@ -24,12 +24,14 @@ from ezeep_async.sandbox import Sandbox
 celery = pytest.importorskip("celery", reason="celery is not installed")
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+# Each application imports modules from its folder, as its users start it there.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
 
 
 def environment(sandbox: Sandbox, redis: Server, **more: str) -> dict[str, str]:
     """What the applications read."""
     return {
-        **os.environ,
+        **ENVIRONMENT,
         "REDIS_URL": redis.address,
         "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id,
         "EZEEP_REDIRECT_URI": str(sandbox.oauth_app.redirect_uri),

@@ -9,7 +9,7 @@ from multiprocessing.synchronize import Barrier
 from helpers.support import QUICK
 from helpers.writing_process import store_at
 
-from ezeep_async import Endpoints, EzeepSession, OAuthApp
+from ezeep_async import Endpoints, EzeepSession, OAuthApp, SQLTokenStore
 
 
 def call_at_expiry(
@@ -33,3 +33,10 @@ def call_at_expiry(
         results.put(asyncio.run(use()))
     except BaseException as error:
         results.put(repr(error))
+
+
+def sql_store_at(url: str) -> SQLTokenStore:
+    """The store in the database at `url`."""
+    from helpers.sql_databases import Database  # it needs SQLAlchemy, which not all children do
+
+    return SQLTokenStore(Database(url).unpooled(), "login")

@@ -20,6 +20,8 @@ from ezeep_async.sandbox import Sandbox
 
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+# Each application imports modules from its folder, as its users start it there.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
 FAULT = re.compile(r"Traceback|Warning: (?!Enable)|WARNING|ERROR|never retrieved|was destroyed")
 LISTENING = re.compile(r"unclosed <socket\.socket fd=\d+, [^>]*laddr=\('127\.0\.0\.1', \d+\)>")
 """gunicorn leaves its listening socket open, in its workers and where it copied it from."""
@@ -28,7 +30,7 @@ LISTENING = re.compile(r"unclosed <socket\.socket fd=\d+, [^>]*laddr=\('127\.0\.
 def environment(sandbox: Sandbox, **more: str) -> dict[str, str]:
     """What the applications read. All warnings are shown."""
     return {
-        **os.environ,
+        **ENVIRONMENT,
         "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id,
         "EZEEP_ACCOUNT_URL": sandbox.endpoints.account,
         "EZEEP_API_URL": sandbox.endpoints.api,

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from helpers.children import sql_store_at
 
 from ezeep_async import SQLTokenStore
 from ezeep_async.testing import TokenStoreContract
@@ -21,12 +22,6 @@ pytestmark = pytest.mark.slow
 EXACT = timedelta(0)
 
 
-def store_elsewhere(url: str) -> SQLTokenStore:
-    from helpers.sql_databases import Database
-
-    return SQLTokenStore(Database(url).unpooled(), "login")
-
-
 class TestSQLTokenStore(TokenStoreContract):
     precision = EXACT
 
@@ -37,7 +32,7 @@ class TestSQLTokenStore(TokenStoreContract):
 
     @pytest.fixture
     def make_store_elsewhere(self, database: Database):
-        return partial(store_elsewhere, database.url)
+        return partial(sql_store_at, database.url)
 
     @pytest.fixture
     def make_unwritable(self, database: Database):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 from uuid import UUID
 
 import attrs
 
 from ezeep_async._text.cleaning import is_used_up
 from ezeep_async._text.text_files import NotText, line_of, lines_of
-from ezeep_async._wire.requests import HasId
 from ezeep_async.errors import EzeepError
 from ezeep_async.models.accounts import AccountUser
 from ezeep_async.models.assignments import PrinterAssignment
@@ -26,6 +25,12 @@ from ezeep_async.provisioning.names import (
     printer_problem,
     shortened,
 )
+
+
+if TYPE_CHECKING:
+    from ezeep_async._wire.requests import (
+        HasId,  # not at run time: its import is slow, and `--help` imports this module
+    )
 
 
 Kind = Literal["member", "printer"]
