@@ -214,9 +214,11 @@ async def test_missing_tables_are_named(database: Database, store: SQLTokenStore
     with pytest.raises(TokenStoreError, match=r"ezeep_tokens.*create_table\(engine\)"):
         await store.load()
     await database.rows("DROP TABLE ezeep_locks")
+    locks = store.shared_locks()
     with pytest.raises(TokenStoreError, match=r"ezeep_locks.*create_table\(engine\)"):
-        async with store.shared_locks().hold("one"):
+        async with locks.hold("one"):
             pass
+    await locks.aclose()
 
 
 async def test_shared_locks_leave_no_rows(database: Database, store: SQLTokenStore) -> None:
