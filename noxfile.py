@@ -28,7 +28,12 @@ def _group(name: str) -> list[str]:
 
 
 # The safe path: without it this folder comes first, and the checkout is tested instead of the built package.
-INSTALLED = {"PYTHONSAFEPATH": "1"}
+# Bytecode, also where it is switched off: hundreds of tests start Python, and would compile all that they import.
+INSTALLED = {
+    "PYTHONSAFEPATH": "1",
+    "PYTHONDONTWRITEBYTECODE": "",
+    "PYTHONPYCACHEPREFIX": str(Path(".nox/bytecode").resolve()),
+}
 # One process more than cores, as tests often wait for others; few enough that time limits hold. `-n 0` after it undoes it.
 WORKERS = ["-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "worksteal"]
 
