@@ -119,7 +119,7 @@ async def test_the_time_to_connect_of_a_view(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_the_longest_retry_after_of_a_view(sandbox: Sandbox, session: EzeepSession, user: str) -> None:
-    """The error is raised at once. The cool-down of the host is that of the session: the server asked for it."""
+    """A view with a short `max_retry_after` raises the error at once. Later calls of the session still wait for the `Retry-After`."""
     sandbox.faults.add(GET, status=429, retry_after=5, times=1)
     with pytest.raises(RateLimited):
         await session.with_options(max_retry_after=0.01).users.get(user)
@@ -259,7 +259,7 @@ async def test_a_view_keeps_what_a_program_has_replaced(
 async def test_views_share_what_the_session_has_learnt(
     sandbox: Sandbox, session: EzeepSession, user: str
 ) -> None:
-    """A server without PATCH is asked for it once, not once for each view."""
+    """A server that refuses PATCH gets one PATCH from all views of a session together."""
     sandbox.faults.add("PATCH /printing/v1/users/{id}/", status=405, times=None)
     for n in range(3):
         await session.with_options(deadline=5.0 + n).users.set_groups(user, [])

@@ -206,7 +206,7 @@ class Portal:
         After Ctrl-C, or any exception of a signal handler, waits `cleanup` seconds for the coroutine to end.
         """
         self.check_running()
-        # The lock as it is now: gevent may have replaced it after the import of this module.
+        # Looked up in `threading` at each call, because gevent may replace the class after the import of this module.
         call = Call(self, name, func, threading.Lock())
         try:
             call.submit()

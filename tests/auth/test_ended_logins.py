@@ -145,7 +145,7 @@ async def test_the_access_token_of_an_ended_login_is_used_to_its_end(
     ids=str,
 )
 async def test_other_failures_end_no_login(sandbox: Sandbox, tmp_path: Path, fault: dict) -> None:
-    """The file stays as it is, and the next process works."""
+    """The token file does not change, and the next process makes its calls."""
     path = tmp_path / "login.json"
     await put(FileTokenStore(path), expired(sandbox.tokens()))
     before = path.read_bytes()

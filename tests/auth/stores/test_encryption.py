@@ -142,7 +142,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         FileTokenStore(tmp_path / "login", encryption_key=KEY)
 
 
-# --- what a killed process left beside a file
+# --- temporary files of a process that was killed
 
 
 async def _leftover(path: Path, store: FileTokenStore, tokens: TokenSet) -> Path:
