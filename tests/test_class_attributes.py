@@ -183,7 +183,7 @@ def test_jedi_completes_from_annotations(
     variable: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An editor that runs nothing offers the resources, with their documentation, and their methods."""
-    jedi = pytest.importorskip("jedi")
+    jedi = pytest.importorskip("jedi", reason="jedi is not installed")
     # Not the cache of the user, which other processes write at the same time.
     monkeypatch.setattr(jedi.settings, "cache_directory", str(tmp_path_factory.getbasetemp() / "jedi"))
 
@@ -202,7 +202,7 @@ def test_jedi_completes_from_annotations(
 @pytest.fixture
 def completed() -> Callable[[str, bool, dict[str, object]], set[str]]:
     """Completions of IPython."""
-    pytest.importorskip("IPython")
+    pytest.importorskip("IPython", reason="IPython is not installed")
     from IPython.core.completer import IPCompleter, provisionalcompleter
     from IPython.core.interactiveshell import InteractiveShell
 

@@ -275,9 +275,9 @@ def test_5_3_a_forked_child_has_a_connection_of_its_own(server: Server, tmp_path
 
 def test_what_cannot_be_used_is_refused() -> None:
     with pytest.raises(TypeError, match="key must be a str"):
-        SharedPace("redis://localhost", 5)  # type: ignore[arg-type]
+        SharedPace("redis://localhost", 5)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(TypeError, match="server must be"):
-        SharedPace(5)  # type: ignore[arg-type]
+        SharedPace(5)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(TokenStoreError, match="not valid"):
         SharedPace("http://localhost")
     assert "secret" not in repr(SharedPace("redis://:secret@localhost/0"))

@@ -173,7 +173,7 @@ def test_errors_of_the_block(server: Sandbox, tmp_path: Path) -> None:
 
         asyncio.run(on_a_loop())
     with pytest.raises(TypeError, match="or a SessionPool"):
-        run_sync(object())  # type: ignore[call-overload]
+        run_sync(object())  # type: ignore[call-overload]  # wrong on purpose
 
 
 def test_a_pool_that_is_not_closed_warns(server: Sandbox, tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def main(file: str, *arguments: str) -> int:
     def moved() -> float:
         return float(Path(file).read_text())
 
-    SystemClock.now = lambda _: datetime.now(UTC) + timedelta(seconds=moved())  # type: ignore[method-assign]
-    SystemClock.monotonic = lambda _: time.monotonic() + moved()  # type: ignore[method-assign]
+    SystemClock.now = lambda _: datetime.now(UTC) + timedelta(seconds=moved())  # type: ignore[method-assign]  # replaced for the process
+    SystemClock.monotonic = lambda _: time.monotonic() + moved()  # type: ignore[method-assign]  # replaced for the process
     keeping.LONGEST_STEP_S = keeping.SHORTEST_STEP_S = 0.03
     keeping.FIRST_PAUSE_S = keeping.LONGEST_PAUSE_S = 0.05
     sys.argv[1:] = arguments

@@ -110,7 +110,7 @@ class PgBouncer:
         self._reserved = contextlib.ExitStack()
         self.port = self._reserved.enter_context(reserved_port())
         settings = {"listen_addr": "127.0.0.1", "listen_port": self.port, "auth_type": "any", "pool_mode": "transaction",
-                    "default_pool_size": 2, "unix_socket_dir": "", "ignore_startup_parameters": "extra_float_digits"}  # fmt: skip
+                    "default_pool_size": 2, "unix_socket_dir": "", "ignore_startup_parameters": "extra_float_digits"}  # fmt: skip  # one item a line is longer
         text = f"[databases]\npostgres = host=127.0.0.1 port={server.port} user=app\n[pgbouncer]\n"
         path = server.folder / f"pgbouncer-{self.port}.ini"
         path.write_text(text + "".join(f"{name} = {value}\n" for name, value in settings.items()))

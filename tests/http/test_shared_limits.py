@@ -405,7 +405,7 @@ async def test_a_channel_that_does_not_respond_delays_the_first_call_only(
     async def received() -> AsyncIterator[Mapping[str, float]]:
         yield {}
 
-    async with session_in(sandbox, Silent()) as session:  # type: ignore[arg-type]
+    async with session_in(sandbox, Silent()) as session:  # type: ignore[arg-type]  # a channel with a fault
         await asyncio.gather(*(session.accounts.me() for _ in range(5)))
         assert session.stats.failed == 0
 
@@ -436,7 +436,7 @@ async def test_a_channel_that_never_ends_does_not_keep_a_session_open(
         await asyncio.sleep(3600)
 
     before = asyncio.all_tasks()
-    async with session_in(sandbox, Stubborn()) as session:  # type: ignore[arg-type]
+    async with session_in(sandbox, Stubborn()) as session:  # type: ignore[arg-type]  # a channel with a fault
         sandbox.faults.add(USER, status=429, retry_after=0.01)
         await session.users.get(next(iter(sandbox.organization.users)))
     assert swallowed == 3
@@ -486,4 +486,4 @@ async def test_a_cancelled_wait_for_the_channel_leaves_nothing(sandbox: Sandbox,
 def test_something_else_is_no_channel() -> None:
     for wrong in ("redis://localhost", Channel, object()):
         with pytest.raises(ValueError, match="shared_pace must be a SharedPace"):
-            Settings(shared_pace=wrong)  # type: ignore[arg-type]
+            Settings(shared_pace=wrong)  # type: ignore[arg-type]  # wrong on purpose

@@ -140,7 +140,7 @@ def test_6_7_few_are_refused_and_most_of_the_limit_is_used(
     network = Network(0.1, at_once, in_a_second)
     clock = Clock()
     loop = asyncio.SelectorEventLoop(clock)
-    loop.time = lambda: clock.now  # type: ignore[method-assign]
+    loop.time = lambda: clock.now  # type: ignore[method-assign]  # the clock of the simulation
     try:
         rate = loop.run_until_complete(network.run())
     finally:

@@ -260,6 +260,6 @@ class SQLTokenStore(LeasedDocumentStore):
 def _need_sqlalchemy() -> None:
     """Raise `ImportError` here, not when a token set has to be stored."""
     try:
-        import sqlalchemy.ext.asyncio as _  # noqa: F401
+        import sqlalchemy.ext.asyncio as _  # noqa: F401  # only whether it can be imported
     except ImportError as error:
         raise ImportError("SQLTokenStore needs SQLAlchemy: pip install 'ezeep_async[sql]'") from error

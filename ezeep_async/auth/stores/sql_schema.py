@@ -67,11 +67,11 @@ class _Hidden(TypeDecorator[str]):
     impl = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002  # the signature is SQLAlchemy's
         """Hide the value in the logged parameters."""
         return None if value is None else Secret(value)
 
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> str | None:  # noqa: ARG002  # the signature is SQLAlchemy's
         """Hide the value in the logged rows."""
         return None if value is None else Secret(value)
 

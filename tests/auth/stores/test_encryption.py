@@ -204,4 +204,4 @@ def test_a_key_of_another_type_is_named(wrong: object) -> None:
     with pytest.raises(
         TypeError, match="encryption_key must be a Fernet key, a str or bytes, or a list of them"
     ):
-        FileTokenStore("tokens.json", encryption_key=wrong)  # type: ignore[arg-type]
+        FileTokenStore("tokens.json", encryption_key=wrong)  # type: ignore[arg-type]  # wrong on purpose

@@ -212,8 +212,8 @@ async def test_a_save_whose_response_is_lost_may_be_repeated(
     real = store._database.evaluate
 
     async def twice(*arguments: object) -> object:
-        await real(*arguments)  # type: ignore[arg-type]
-        return await real(*arguments)  # type: ignore[arg-type]
+        await real(*arguments)  # type: ignore[arg-type]  # the arguments of the replaced method
+        return await real(*arguments)  # type: ignore[arg-type]  # the arguments of the replaced method
 
     monkeypatch.setattr(store._database, "evaluate", twice)
     new = sandbox.tokens()

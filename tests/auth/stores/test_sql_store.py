@@ -348,13 +348,13 @@ def test_an_unusable_key_is_refused(database: Database, key: str) -> None:
 def test_arguments_of_another_type_are_refused(database: Database) -> None:
     engine: Any = database.unpooled()
     with pytest.raises(TypeError, match="key must be a str, not int"):
-        SQLTokenStore(engine, 5)  # type: ignore[arg-type]
+        SQLTokenStore(engine, 5)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(
         TypeError, match=r"AsyncEngine, not sqlalchemy\.engine\.base\.Engine: .*create_async_engine"
     ):
         SQLTokenStore(engine.sync_engine, "login")
     with pytest.raises(TypeError, match="AsyncEngine, not builtins"):
-        SQLTokenStore(database.url, "login")  # type: ignore[arg-type]
+        SQLTokenStore(database.url, "login")  # type: ignore[arg-type]  # wrong on purpose
     for wrong in (0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="lease"):
             SQLTokenStore(engine, "login", lease=wrong)

@@ -54,7 +54,7 @@ async def test_what_is_printed(login: dict[str, str], sandbox: Sandbox, tmp_path
     assert words[:3] == [sys.executable, "-m", "ezeep_async"] or Path(words[0]).is_absolute()
     assert words[words.index("keep-alive") :] == [
         "keep-alive", "--interval", "600", "--client-id", "my client", "--token-file", str(tmp_path / "login.json"),
-    ]  # fmt: skip
+    ]  # fmt: skip  # one item a line is longer
     assert f"Environment=EZEEP_API_URL={sandbox.endpoints.api}\n" in ran.out
     assert value_of(ran.out, "Type") == "notify"
     assert value_of(ran.out, "RestartSec") == "60"
