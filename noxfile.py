@@ -12,7 +12,7 @@ from pathlib import Path
 import nox
 
 
-nox.options.sessions = ["tests", "lint", "typing", "build"]
+nox.options.sessions = ["tests", "lint", "typing", "build", "docs"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_external_run = True
 # uv where it is installed, pip elsewhere: the tests need nothing but Python and nox.
@@ -198,6 +198,13 @@ def typing(session: nox.Session) -> None:
                 if found != marked:
                     session.error(f"{tool} differs at lines {sorted(found ^ marked)} of {WRONG}:\n{output}")
                 session.log(f"{tool} refuses all {len(marked)} wrong calls")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, in .nox/site. A warning fails it, such as a link to no page or no heading."""
+    session.install("-e", EVERYTHING, *_group("docs"))
+    session.run("zensical", "build", "--strict", "--clean")
 
 
 @nox.session

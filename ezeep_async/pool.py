@@ -100,7 +100,7 @@ class SessionPool(Asynchronous):
         oauth: Log people in before their key is known.
 
     Note:
-        docs/many-logins.md
+        docs/how-to/many-logins.md
     """
 
     oauth: OAuthLogin = part("auth.oauth.OAuthLogin", _oauth_login)

@@ -249,7 +249,7 @@ class Settings:
     """Lock changes of the groups of a user or a printer, and `groups.ensure`, across processes. Default: True.
 
     The lock is shared by the processes whose token stores are in one database, on one Redis server or in one folder
-    (docs/processes.md). With False, only the sessions of one process wait for each other."""
+    (docs/how-to/processes.md). With False, only the sessions of one process wait for each other."""
     shared_pace: CoolDownChannel | None = attrs.field(
         default=None, validator=attrs.validators.optional(_channel)
     )

@@ -71,7 +71,7 @@ class SharedPace:
         TokenStoreError: `server` is not the address of a Redis server.
 
     Note:
-        docs/processes.md, docs/celery.md
+        docs/how-to/processes.md, docs/how-to/celery.md
     """
 
     @clears_locals

@@ -1,6 +1,6 @@
 """For receiving webhooks in a web application, whatever its framework: `parse_event` and `verify_basic`.
 
-`docs/webhooks.md` has recipes for FastAPI, Django, Flask and aiohttp. `session.webhooks` manages the endpoints.
+`docs/how-to/webhooks.md` has recipes for FastAPI, Django, Flask and aiohttp. `session.webhooks` manages the endpoints.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ async def test_an_autospec_of_a_session_has_async_methods() -> None:
 
 
 async def test_an_autospec_that_is_opened_or_viewed() -> None:
-    """As docs/testing.md says."""
+    """As docs/how-to/testing.md says."""
     session = create_autospec(EzeepSession, instance=True)
     session.__aenter__.return_value = session.with_options.return_value = session
     session.users.get.return_value = "user"

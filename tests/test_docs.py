@@ -22,7 +22,7 @@ pytestmark = pytest.mark.may_block
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [README, *DOCS, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 # The form of a docstring in CONTRIBUTING.md is not a program.
 SNIPPETS = [
@@ -65,7 +65,7 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text().splitlines()) <= 150
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_resolve(path: Path) -> None:
     """Files and headings that a document links to exist."""
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text()):
@@ -133,15 +133,15 @@ def test_the_nightly_job_reports_after_sigterm(server, environment: dict[str, st
 def test_2_10_network_file_systems_are_documented() -> None:
     """2-10: that their locks do not hold between hosts, and what to use instead."""
     (paragraph,) = re.findall(
-        r"[^\n]*network file system \(.*?\n\n", (ROOT / "docs/login.md").read_text(), re.DOTALL
+        r"[^\n]*network file system \(.*?\n\n", (ROOT / "docs/how-to/sign-in.md").read_text(), re.DOTALL
     )
     assert "do not" in paragraph
     assert "RedisTokenStore" in paragraph
 
 
 def test_errors_are_documented() -> None:
-    """docs/errors.md names every public error class."""
-    text = (ROOT / "docs/errors.md").read_text()
+    """docs/reference/errors.md names every public error class."""
+    text = (ROOT / "docs/reference/errors.md").read_text()
     classes = [getattr(ezeep_async, name) for name in ezeep_async.__all__]
     errors = [each for each in classes if isinstance(each, type) and issubclass(each, BaseException)]
     assert [each.__name__ for each in errors if f"`{each.__name__}`" not in text] == []

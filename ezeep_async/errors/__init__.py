@@ -1,4 +1,4 @@
-"""All errors of the package. Each class stands for one decision of the caller; see `docs/errors.md`."""
+"""All errors of the package. Each class stands for one decision of the caller; see `docs/reference/errors.md`."""
 
 from __future__ import annotations
 

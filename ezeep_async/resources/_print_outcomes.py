@@ -1,7 +1,7 @@
 """What the outcome of a print request means: accepted, refused, not ready to be printed, or unknown.
 
 A job that is wrongly taken for refused is printed twice. So everything is an unknown outcome that is not certain
-(docs/printing.md#never-twice).
+(docs/how-to/printing.md#never-twice).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/frameworks.md shows the code of `examples/`, and examples/README.md names all of them."""
+"""docs/how-to/frameworks.md shows the code of `examples/`, and examples/README.md names all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-PAGE = ROOT / "docs" / "frameworks.md"
+PAGE = ROOT / "docs" / "how-to" / "frameworks.md"
 
 
 def test_the_code_of_the_page_is_that_of_the_examples() -> None:

@@ -1,4 +1,4 @@
-"""The FastAPI application of docs/json.md on uvicorn, over HTTP."""
+"""The FastAPI application of docs/how-to/json.md on uvicorn, over HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ezeep_async.sandbox import Sandbox
 
 pytestmark = pytest.mark.may_block  # the token file
 
-TEXT = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "json.md").read_text()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def http(
     monkeypatch.setenv("EZEEP_API_URL", sandbox.endpoints.api)
     (recipe,) = re.findall(r"```py\n(.*?)```", TEXT, re.DOTALL)
     module = types.ModuleType("recipe")
-    exec(compile(recipe, "docs/json.md", "exec"), vars(module))
+    exec(compile(recipe, "docs/how-to/json.md", "exec"), vars(module))
     async with _served(module.app) as url, aiohttp.ClientSession(url) as client:
         yield client
 

@@ -1,4 +1,4 @@
-"""The recipes of docs/testing.md in projects of their own: other plugins of pytest, unittest, recorded responses."""
+"""The recipes of docs/how-to/testing.md in projects of their own: other plugins of pytest, unittest, recorded responses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-TEXT = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text()
 RECIPES = dict(re.findall(r"^<!-- ([^>]*) -->\n```py\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))
 
 AIORESPONSES = """

@@ -1,4 +1,4 @@
-"""The recipes of docs/many-logins.md: a login waits in an encrypted cookie, or at the server, until it is known who comes."""
+"""The recipes of docs/how-to/many-logins.md: a login waits in an encrypted cookie, or at the server, until it is known who comes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
-TEXT = (Path(__file__).parents[2] / "docs" / "many-logins.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "many-logins.md").read_text()
 SECRET = "the secret of an app, 32 characters and more"
 
 
@@ -54,7 +54,7 @@ async def recipe(
         monkeypatch.setenv(name, value)
     source = re.findall(r"```py\n(.*?)```", TEXT, re.DOTALL)[kind == "server"]
     module: Any = types.ModuleType(f"recipe_{kind}")
-    exec(compile(source, "docs/many-logins.md", "exec"), vars(module))
+    exec(compile(source, "docs/how-to/many-logins.md", "exec"), vars(module))
     module.url = url
     if kind == "server":
         runner = web.AppRunner(module.app, access_log=None)  # it would have the code and the state

@@ -1,4 +1,4 @@
-"""The recipe of docs/printing.md: a web application that prints what people upload."""
+"""The recipe of docs/how-to/printing.md: a web application that prints what people upload."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ezeep_async.sandbox import Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
-TEXT = (Path(__file__).parents[2] / "docs" / "printing.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "printing.md").read_text()
 LARGE = b"%PDF-1.4" + b"x" * 9_000_000
 
 
@@ -36,7 +36,7 @@ async def url(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv(f"EZEEP_{name.upper()}_URL", getattr(sandbox.endpoints, name))
     (source,) = re.findall(r"```py\n(.*?)```", TEXT, re.DOTALL)
     module: Any = types.ModuleType("recipe_upload")
-    exec(compile(source, "docs/printing.md", "exec"), vars(module))
+    exec(compile(source, "docs/how-to/printing.md", "exec"), vars(module))
     sock, address = listening()
     server = uvicorn.Server(uvicorn.Config(module.app, log_config=None, ws="none"))
     running = asyncio.create_task(server.serve([sock]))

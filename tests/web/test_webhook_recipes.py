@@ -1,4 +1,4 @@
-"""The recipes of docs/webhooks.md: each application is served, and the sandbox delivers events to it."""
+"""The recipes of docs/how-to/webhooks.md: each application is served, and the sandbox delivers events to it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ezeep_async.sandbox import Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
-TEXT = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "webhooks.md").read_text()
 RECIPES = dict(re.findall(r"^##+ ([^\n]+)\n(?:(?!\n#).)*?```py\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))
 USERNAME, PASSWORD = "hook", "a long pässword of a webhook"
 
@@ -40,7 +40,7 @@ def recipe(name: str) -> Any:
     """The recipe as a module."""
     module = types.ModuleType(f"recipe_{name.lower().replace('.', '_').replace(' ', '_')}")
     sys.modules[module.__name__] = module  # Flask and Django look it up by its name
-    exec(compile(RECIPES[name], f"docs/webhooks.md: {name}", "exec"), vars(module))
+    exec(compile(RECIPES[name], f"docs/how-to/webhooks.md: {name}", "exec"), vars(module))
     return module
 
 

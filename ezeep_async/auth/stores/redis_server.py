@@ -132,7 +132,7 @@ class RedisServer:
             elif isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
                 reason = f"Redis cannot be reached: {message or f'no response within {limit:g} s'}"
             elif isinstance(error, exceptions.NoPermissionError):
-                reason = f"Redis refuses the key {keys[0]!r}, which its user needs (docs/token-stores.md): {message}"
+                reason = f"Redis refuses the key {keys[0]!r}, which its user needs (docs/how-to/token-stores.md): {message}"
             elif "WRONGTYPE" in message:
                 reason = f"its lock {self.lock_key!r} is a key of another type, which is not from this store: remove it"
             else:

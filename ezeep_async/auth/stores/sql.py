@@ -52,7 +52,7 @@ class SQLTokenStore(LeasedDocumentStore):
             database than SQLite and PostgreSQL.
 
     Note:
-        The tables are made by `create_table` or by a migration (docs/token-stores.md). The methods raise `TokenStoreCorrupt`
+        The tables are made by `create_table` or by a migration (docs/how-to/token-stores.md). The methods raise `TokenStoreCorrupt`
         if the row is not a stored token set or cannot be decrypted (it is not changed), `TokenPersistError` if it cannot be
         written, and `TokenStoreError` if the database cannot be reached, if the token set belongs to another client id or
         account address, or if the lock times out.
@@ -216,7 +216,7 @@ class SQLTokenStore(LeasedDocumentStore):
         if row.key != self._key:
             raise TokenStoreError(
                 f"{self._place}: the database finds the row of {row.key!r}, which may be another user. The column `key` must "
-                "compare exactly, without a collation that ignores case (docs/token-stores.md)"
+                "compare exactly, without a collation that ignores case (docs/how-to/token-stores.md)"
             )
         return row.generation, row.document or "", True
 

@@ -230,7 +230,7 @@ class Database:
                 )
             return reason
         if code in _NO_TABLE or message.startswith(("no such table", "no such column")):
-            return f"{message}. Create the tables with SQLTokenStore.create_table(engine), or in a migration (docs/token-stores.md)"
+            return f"{message}. Create the tables with SQLTokenStore.create_table(engine), or in a migration (docs/how-to/token-stores.md)"
         if code in _REFUSED:
             return f"the database refuses the credentials: {message}"
         if _is_unreachable(error):

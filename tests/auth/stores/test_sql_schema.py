@@ -1,4 +1,4 @@
-"""The tables of `SQLTokenStore`: what `create_table` makes, and the migration and the columns in docs/token-stores.md."""
+"""The tables of `SQLTokenStore`: what `create_table` makes, and the migration and the columns in docs/how-to/token-stores.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.may_block]  # alembic blocks
 sa = pytest.importorskip("sqlalchemy", reason="the extra sql is not installed")
 alembic = pytest.importorskip("alembic", reason="alembic is not installed")
 
-PAGE = (Path(__file__).parents[3] / "docs" / "token-stores.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "token-stores.md").read_text()
 TABLES = ("ezeep_tokens", "ezeep_locks")
 
 

@@ -1,4 +1,4 @@
-"""docs/unattended.md: every command line is one that `ezeep` understands, and the recipes run as they are printed."""
+"""docs/how-to/unattended.md: every command line is one that `ezeep` understands, and the recipes run as they are printed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = [
 
 BLOCKS = re.findall(
     r"```(\w+)\n(.*?)```",
-    (Path(__file__).parents[3] / "docs" / "unattended.md").read_text(),
+    (Path(__file__).parents[3] / "docs" / "how-to" / "unattended.md").read_text(),
     re.DOTALL,
 )
 DEPLOYMENT, CRON_JOB = [yaml.safe_load(text) for kind, text in BLOCKS if kind == "yaml"]

@@ -393,8 +393,8 @@ async def test_without_a_login(login: dict[str, str], sandbox: Sandbox) -> None:
 
 
 async def test_the_commands_of_the_documents(login: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
-    """Each line of docs/command-line.md does what its comment says."""
-    page = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text("utf-8")
+    """Each line of docs/reference/command-line.md does what its comment says."""
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "command-line.md").read_text("utf-8")
     block = page.split("## Printing\n\n```sh\n")[1].split("```")[0]
     for name in ("invoice.pdf", "letter.docx"):
         (tmp_path / name).write_bytes(b"a document")
