@@ -205,7 +205,7 @@ class PostgresServer:
     def _is_ready(self) -> bool:
         with contextlib.suppress(OSError):
             lines = (self.data / "postmaster.pid").read_text().splitlines()
-            return lines[0] == str(self.process.pid) and lines[7:8] == ["ready   "]
+            return lines[:1] == [str(self.process.pid)] and lines[7:8] == ["ready   "]
         return False
 
     def stop(self, number: int = signal.SIGINT) -> None:
