@@ -105,7 +105,9 @@ class SharedWindow(Window):
         no_probe_s = SHARED_PROBE_AFTER_COOL_DOWNS * cool_down * (1.0 + self.random())
         self._no_probe_before = max(self._no_probe_before, now + no_probe_s)
         if not self._refused_at:
-            self._capacity = max(1, self.limit - 1)  # the last raise of each process may be one too many
+            # The last raise may be one too many, until a full window of successes has confirmed it.
+            is_confirmed = self._successes >= self.limit
+            self._capacity = max(1, self.limit - (not is_confirmed))
         self._refused_at, self._accepted, self._before = now, max(active, self.limit), self._capacity
         self._successes, self.limit = 0, 1
 

@@ -139,6 +139,18 @@ async def test_6_7_the_cool_down_of_another_process_takes_the_last_raise_back() 
     assert window.limit == 7
 
 
+async def test_6_7_a_raise_that_is_confirmed_is_not_taken_back() -> None:
+    """A full window of successes after it: the server had room for it, and refused the raise of another process."""
+    window = SharedWindow(32, lambda: 0.0)
+    succeed(window, sum(range(1, 8)))
+    assert window.limit == 8
+    for _ in range(8):
+        window.not_refused()
+    window.begin_cool_down(now(), 8, 1.0)
+    succeed(window, 1000)
+    assert window.limit == 8
+
+
 async def test_6_7_on_the_way_back_each_success_allows_one_more() -> None:
     window = SharedWindow(32, lambda: 0.0)
     succeed(window, sum(range(1, 8)))
