@@ -77,6 +77,7 @@ ON_LOWEST = [
     "tests/auth/stores/test_file_store.py",
     "tests/auth/stores/test_keyring_store.py",
     "tests/auth/stores/test_redis_store.py",
+    "tests/auth/stores/test_sql_store.py",
     "tests/cli/test_main.py",
     "tests/provisioning/inputs/test_desired_yaml.py",
     "tests/blocking/test_portal.py",

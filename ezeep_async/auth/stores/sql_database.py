@@ -36,9 +36,9 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S, RETRIES = 0.05, 0.5, 4
 """Retries after a failure that may be over soon: a closed connection, a database that starts, or one that is locked."""
 _UNREACHABLE = ("08", "57P", "53300")
 """Beginnings of the SQLSTATE of a database that is not reached, stops, starts or is full (PostgreSQL, appendix A)."""
-_CONFLICTS = {"40001", "40P01", "55P03", "57014", "42P07", "23505"}
+_CONFLICTS = {"40001", "40P01", "55P03", "57014", "42P07", "42710", "23505"}
 """SQLSTATE of transactions that were in each other's way: serialization, deadlock, lock timeout, statement timeout, and two
-processes that create a table at once."""
+processes that create a table at once: it exists, its row type exists, or their rows in the catalog collide."""
 _NO_TABLE = {"42P01", "42703"}
 _REFUSED = {"28P01", "28000"}
 

@@ -209,6 +209,20 @@ async def test_the_tables_may_exist(database: Database) -> None:
         assert await SQLTokenStore(engine, "login").load() is None
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+async def test_the_row_type_of_a_table_may_exist_before_the_table(database: Database) -> None:
+    """What PostgreSQL says when another process is just creating the table."""
+    async with database.opened() as engine:
+        await database.rows("DROP TABLE ezeep_tokens")
+        await database.rows("CREATE TYPE ezeep_tokens AS ENUM ()")
+        creating = asyncio.create_task(SQLTokenStore.create_table(engine))
+        await asyncio.sleep(0.1)
+        assert not creating.done()
+        await database.rows("DROP TYPE ezeep_tokens")
+        await creating
+        assert await SQLTokenStore(engine, "login").load() is None
+
+
 async def test_missing_tables_are_named(database: Database, store: SQLTokenStore) -> None:
     await database.rows("DROP TABLE ezeep_tokens")
     with pytest.raises(TokenStoreError, match=r"ezeep_tokens.*create_table\(engine\)"):
