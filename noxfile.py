@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tempfile
 import zipfile
 from pathlib import Path
@@ -20,6 +21,13 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 WRONG = "wrong_calls.py"
+LARGEST_WHEEL = 660_000
+"""Bytes: a little more than it has. What is new should be worth its place."""
+IMPORTS = """
+import ezeep_async, ezeep_async.sandbox, ezeep_async.testing
+for name in ezeep_async.__all__:
+    getattr(ezeep_async, name)
+"""
 EVERYTHING = ".[cli,redis,keyring,otel,yaml,sql,web,fast]"
 
 
@@ -210,7 +218,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """A wheel and a source distribution, with the marker for type checkers and the sandbox's data inside."""
+    """A wheel and a source distribution, with all that belongs to them, and with metadata that an index accepts."""
     with tempfile.TemporaryDirectory() as folder:
         wheel = _build(session, folder)
         assert list(Path(folder).glob("*.tar.gz")), "no source distribution"
@@ -220,9 +228,48 @@ def build(session: nox.Session) -> None:
             "sandbox/data/users_page_1.json",
             "sandbox/openapi.yaml",
             "cli/data/demo.csv",
+            "_pyinstaller/hook-ezeep_async.py",
         ):
             assert f"ezeep_async/{name}" in names, f"{name} is not in the wheel"
-        session.log(f"{wheel.name}: {len(names)} files")
+        session.run("twine", "check", "--strict", *map(str, Path(folder).iterdir()))
+        size = wheel.stat().st_size
+        assert size < LARGEST_WHEEL, f"the wheel has {size:,} bytes: what made it larger?"
+        session.log(f"{wheel.name}: {len(names)} files, {size:,} bytes")
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """The wheel as its users get it: alone on each Python, the command in an environment of its own, and in a frozen program."""
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = _build(session, folder)
+        for version in nox.project.python_versions(PYPROJECT):
+            if shutil.which(f"python{version}") is None:
+                session.warn(f"there is no Python {version}: the installation there is not tried")
+                continue
+            place = Path(folder, version)
+            session.run(f"python{version}", "-m", "venv", str(place), external=True)
+            python = str(place / ("Scripts" if os.name == "nt" else "bin") / "python")
+            session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+            session.run(python, "-m", "pip", "check", external=True)
+            session.run(python, "-W", "error", "-c", IMPORTS, external=True)
+        session.install("pipx", *_group("release"))
+        # As `pipx install` does it. `demo` needs the data files, and most modules.
+        pipx = {"PIPX_HOME": f"{folder}/pipx", "PIPX_BIN_DIR": f"{folder}/bin"}
+        session.run("pipx", "run", "--spec", f"{wheel}[cli]", "ezeep", "demo", env=pipx)
+        # The command frozen, with the extras that are imported on first use.
+        session.install(f"{wheel}[cli,redis,sql,keyring,web]")
+        script = Path(folder, "frozen.py")
+        script.write_text("from ezeep_async.cli.entry import main\n\nmain()\n")
+        options = [
+            "--noconfirm",
+            "--log-level=ERROR",
+            f"--distpath={folder}/dist",
+            f"--workpath={folder}/work",
+        ]
+        session.run("pyinstaller", *options, f"--specpath={folder}", str(script))
+        frozen = str(Path(folder, "dist", "frozen", "frozen"))
+        session.run(frozen, "--version", external=True)
+        session.run(frozen, "demo", external=True)
 
 
 @nox.session

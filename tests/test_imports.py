@@ -24,7 +24,7 @@ LAYERS = [
     {"pagination", "resources", "webhooks"},
     {"_exclusive", "shared_pace"},
     {"_core", "_open_sessions", "_parts", "pool", "session", "provisioning"},
-    {"blocking", "cli", "sandbox", "testing"},
+    {"blocking", "cli", "sandbox", "testing", "_pyinstaller"},
 ]
 """From the bottom up. A part imports its own layer and those below it, except where a test says otherwise."""
 

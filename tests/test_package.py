@@ -155,3 +155,12 @@ def test_every_requirement_has_a_test() -> None:
     )
     tested = {f"{major}-{minor}" for major, minor in re.findall(r"(?<=_)([1-9])_(\d{1,2})(?=_|\b)", names)}
     assert [each for each in documented if each not in tested] == []
+
+
+def test_the_workflow_runs_what_a_change_has_to_pass() -> None:
+    """The script that runs anywhere else, on every Python that pyproject.toml names."""
+    yaml = pytest.importorskip("yaml")
+    (job,) = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"].values()
+    assert job["steps"][-1] == {"run": ".ci/run"}
+    named = [text.rpartition(" ")[2] for text in PROJECT["classifiers"] if "Python :: 3." in text]
+    assert job["strategy"]["matrix"]["python"] == named
