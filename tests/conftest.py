@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -46,6 +47,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if PROFILE == "long":
         for item in items:
             item.add_marker(pytest.mark.timeout(0), append=False)
+
+
+def pytest_collection_finish() -> None:
+    """What exists now stays until the end: the tests' many garbage collections need not look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 _quick_test: str | None = None
