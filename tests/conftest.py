@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.constants
 import contextlib
 import gc
 import importlib
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 with contextlib.suppress(ImportError):
     importlib.import_module("opentelemetry.trace")
 
+
+# In debug mode, asyncio keeps a stack for each callback: the innermost frame says enough, and ten are a third of the time.
+asyncio.constants.DEBUG_STACK_DEPTH = 1
 
 # A failure prints what to put before the test to see it again, on any machine: nothing is left to a local database.
 settings.register_profile(
