@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+import statistics
 from pathlib import Path
 from types import ModuleType
 
@@ -40,6 +42,21 @@ def test_a_drawing_needs_no_other_server_and_has_a_title(path: Path) -> None:
     found = re.findall(r"(?:href|src|url\()\W*https?:[^\"')]*|@font-face|@import|<script|<image", drawing)
     assert not found
     assert re.search(r"<title[^>]*>[^<]{10,}</title>", drawing)
+
+
+def test_the_plot_shows_the_figures_of_the_last_measurement() -> None:
+    """`performance.svg` and the table of the page have the ratios of `performance.json`."""
+    results = json.loads((ROOT / "docs" / "performance.json").read_text("utf-8"))
+    plot = (ROOT / "docs" / "performance.svg").read_text("utf-8")
+    page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    assert results["made"] in plot
+    assert results["made"] in page
+    for work in results["works"][:2]:
+        floor = work["entries"]["floor"]["rounds"]
+        rounds = zip(work["entries"]["SDK"]["rounds"], floor, strict=True)
+        ratio = statistics.median(mine["cpu"] / base["cpu"] for mine, base in rounds)
+        assert f">{ratio:.2f}  SDK<" in plot
+        assert f"{ratio:.2f} (" in page
 
 
 def test_pictures_of_pages_have_an_alternative_text() -> None:
