@@ -144,6 +144,7 @@ def test_the_names_of_files_keys_and_entries_are_documented(tmp_path: Path) -> N
     assert FileTokenStore.for_app(client).path.parent.name == "ezeep_async"
 
 
+@pytest.mark.slow  # imports the client
 def test_the_keys_in_redis_are_documented() -> None:
     pytest.importorskip("redis", reason="the extra redis is not installed")
     from ezeep_async import RedisTokenStore
@@ -159,6 +160,7 @@ def test_the_keys_in_redis_are_documented() -> None:
     assert "ezeep:cool-downs" in documented
 
 
+@pytest.mark.slow  # imports SQLAlchemy
 def test_the_tables_are_documented() -> None:
     """Each column with its type, and whether it may be NULL."""
     dialects = pytest.importorskip("sqlalchemy.dialects.postgresql", reason="the extra sql is not installed")
