@@ -217,6 +217,19 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def diagrams(session: nox.Session) -> None:
+    """The diagrams of the documents, from the texts in pictures/. A test compares them."""
+    session.run("python", "pictures/diagrams.py")
+
+
+@nox.session
+def screenshots(session: nox.Session) -> None:
+    """The screenshots of the documents, with Chromium (Debian: chromium, chromium-driver)."""
+    session.install(".[cli]", *_group("screenshots"))
+    session.run("python", "pictures/screenshots.py")
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """A wheel and a source distribution, with all that belongs to them, and with metadata that an index accepts."""
     with tempfile.TemporaryDirectory() as folder:

@@ -1,32 +1,45 @@
-"""The plot of docs/performance.png: ratios to the floor, and how the cost of one unit grows.
+"""The plots of docs/performance.md: `performance.svg` has ratios to the floor, `performance-growth.svg` the cost of one unit by size.
 
-python plot.py FIGURES.json PLOT.png
+    python plot.py FIGURES.json FOLDER
+
+They are as wide as a phone allows, and follow the `color-scheme` of the page. The same figures give the same bytes.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import statistics
 import sys
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from table import seconds
 
 
-mpl.use("agg")
+mpl.use("svg")
+# Text stays text, in the font of the reader. No random ids.
+mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "ezeep_async", "font.family": "sans-serif"})
+PAPER, INK, GREY = "#fffffe", "#111110", "#767675"
+"""Colours that no line of a contender has. They become variables of the drawing."""
+STYLE = """<style>
+svg { color-scheme: light dark; --paper: #ffffff; --ink: #1b1c20; --grey: #6b7280; }
+@media (prefers-color-scheme: dark) { svg { --paper: #1f2129; --ink: #e8e9ed; --grey: #9aa3af; } }
+</style>"""
 Results = dict[str, Any]
 COLORS = {
-    "SDK": "#0b5cad",
-    "SDK on uvloop": "#7fb2e5",
+    "SDK": "#2f7fd1",
+    "SDK on uvloop": "#6fa8dc",
     "requests": "#c9a227",
     "httpx": "#d9793b",
     "generated": "#a23b3b",
-    "floor": "#888888",
+    "floor": GREY,
 }
 """By the beginnings of names."""
 ORDER = [
@@ -63,20 +76,22 @@ BARS = [
         },
     ),
     (
-        "Provisioning 10 000 users: CPU time, a concurrent script = 1",
+        "Provisioning: CPU time, a script = 1",
         "concurrent script",
         "cpu",
-        {"provisioning: 30 000 memberships of 10 000 users": "3 groups each"},
+        {"provisioning: 30 000 memberships of 10 000 users": "10 000 users,\n3 groups each"},
     ),
 ]
 MARKS = "os^D"
+WIDTH_IN = 4.6
+"""Inches. On a phone this is a little less than the natural size."""
 
 
 def color(name: str) -> str:
     """The color of a contender."""
     # The longest beginning: that of "SDK on uvloop" is also one of "SDK".
     return max(
-        ((len(key), value) for key, value in COLORS.items() if name.startswith(key)), default=(0, "#888888")
+        ((len(key), value) for key, value in COLORS.items() if name.startswith(key)), default=(0, GREY)
     )[1]
 
 
@@ -97,7 +112,7 @@ def bars(axes: Axes, results: Results, title: str, base: str, metric: str, shown
             ]
             ratio = statistics.median(ratios)
             axes.barh(place, ratio - 1, left=1, color=color(entry), height=0.85)
-            axes.plot([min(ratios), max(ratios)], [place, place], color="#222222", linewidth=1)
+            axes.plot([min(ratios), max(ratios)], [place, place], color=INK, linewidth=1)
             text = (
                 f"{ratio:.2f}"
                 if entry.startswith("SDK")
@@ -107,7 +122,7 @@ def bars(axes: Axes, results: Results, title: str, base: str, metric: str, shown
             )
             weight = "bold" if entry in ORDER[:2] else "normal"
             axes.annotate(
-                f"{text}  {entry}",
+                f"{text}  {entry.partition(' (')[0]}",
                 (max(1, *ratios), place),
                 (5, 0),
                 textcoords="offset points",
@@ -125,7 +140,7 @@ def bars(axes: Axes, results: Results, title: str, base: str, metric: str, shown
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlim(min(axes.get_xlim()[0], 0.9), highest**1.4 + 0.4)
-    axes.axvline(1, color="#222222", linewidth=1)
+    axes.axvline(1, color=INK, linewidth=1)
     axes.set_xticks(
         [tick for tick in (1, 1.5, 2, 5, 10, 20, 50) if tick <= highest and (tick != 1.5 or highest < 3)]
     )
@@ -148,7 +163,7 @@ def growth(axes: Axes, name: str, curves: list[dict[str, Any]]) -> None:
     for number, curve in enumerate(curves):
         points = curve["points"]
         middle = [statistics.median(each) for each in curve["cpu"]]
-        line = "#888888" if curve["contender"] == "floor" else COLORS["SDK"]
+        line = GREY if curve["contender"] == "floor" else COLORS["SDK"]
         style = "--" if number and curve["contender"] == curves[number - 1]["contender"] else "-"
         axes.plot(
             points,
@@ -177,29 +192,37 @@ def growth(axes: Axes, name: str, curves: list[dict[str, Any]]) -> None:
     axes.legend(fontsize=7.5, frameon=False, loc="best")
 
 
-def draw(results: Results, path: Path) -> None:
-    """Draw the plot."""
-    names = list(dict.fromkeys(curve["name"] for curve in results["curves"]))
-    figure = plt.figure(figsize=(13, 9), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.3, 1))
-    grid = top.add_gridspec(2, 2, height_ratios=(2, 1))
-    for place, each in zip((grid[:, 0], grid[0, 1], grid[1, 1]), BARS, strict=True):
-        axes = top.add_subplot(place)
-        bars(axes, results, *each)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-    for axes, name in zip(bottom.subplots(1, 4), names, strict=False):
-        growth(axes, name, [curve for curve in results["curves"] if curve["name"] == name])
-        axes.spines[["top", "right"]].set_visible(False)
-    machine, versions = results["machine"], results["versions"]
-    figure.suptitle(
-        f"ezeep_async beside peers, {results['made']}: {machine['processor']}, Python {machine['python']}, "
-        f"aiohttp {versions.get('aiohttp')}, {results['rounds']} interleaved rounds (median; thin lines: range)",
-        fontsize=9,
-        x=0.01,
-        ha="left",
-    )
-    figure.savefig(path, dpi=100, pil_kwargs={"optimize": True})
+def draw(results: Results, folder: Path) -> None:
+    """Draw both plots into the folder."""
+    colors = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    faces = ("figure.facecolor", "axes.facecolor")
+    with mpl.rc_context({**dict.fromkeys(colors, INK), **dict.fromkeys(faces, PAPER), "grid.color": GREY}):
+        figure = plt.figure(figsize=(WIDTH_IN, 10.4), layout="constrained")
+        for axes, each in zip(figure.subplots(3, 1, height_ratios=(3.4, 1.7, 0.9)), BARS, strict=True):
+            bars(axes, results, *each)
+            axes.spines[["top", "right", "left"]].set_visible(False)
+        save(figure, folder / "performance.svg", "CPU time beside peers", results)
+        names = list(dict.fromkeys(curve["name"] for curve in results["curves"]))
+        figure = plt.figure(figsize=(WIDTH_IN, 2.6 * len(names)), layout="constrained")
+        for axes, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
+            growth(axes, name, [curve for curve in results["curves"] if curve["name"] == name])
+            axes.spines[["top", "right"]].set_visible(False)
+        save(figure, folder / "performance-growth.svg", "How the CPU time of one unit grows", results)
+
+
+def save(figure: Figure, path: Path, title: str, results: Results) -> None:
+    """Write the figure, with colours that follow the page."""
+    file = io.StringIO()
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(file, format="svg", metadata=metadata)
     plt.close(figure)
+    head, svg = file.getvalue().split("<svg ", 1)
+    attributes, rest = svg.split(">", 1)
+    for color, name in ((PAPER, "paper"), (INK, "ink"), (GREY, "grey")):
+        rest = rest.replace(color, f"var(--{name})")
+    processor = escape(f"{title}, {results['made']}, {results['machine']['processor']}")
+    del head  # the document type, which names another server
+    path.write_text(f'<svg role="img" {attributes}>\n <title>{processor}</title>\n {STYLE}{rest}', "utf-8")
 
 
 if __name__ == "__main__":

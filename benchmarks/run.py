@@ -1,6 +1,6 @@
 """Measure the SDK beside its peers: one table, and with `--out` figures as JSON, a plot, and a page of the documents.
 
-    nox -s bench                                # prints the table, and writes docs/performance.json, .png and .md
+    nox -s bench                                # prints the table, and writes docs/performance.json, .svg and .md
     nox -s bench -- --quick                     # a short look: one round, small sizes; writes nothing without --out
     nox -s bench -- --smallest                  # shows only that everything runs
     nox -s bench -- --only "gets" --rounds 9    # works with this in their name
@@ -70,7 +70,7 @@ def parsed() -> argparse.Namespace:
         "--smallest", action="store_true", help="one round that shows only that everything runs"
     )
     parser.add_argument("--only", default="", help="only works, curves and starts with this in their name")
-    parser.add_argument("--out", type=Path, help="folder for performance.json, .png and .md")
+    parser.add_argument("--out", type=Path, help="folder for performance.json, .svg and .md")
     return parser.parse_args()
 
 
@@ -136,7 +136,9 @@ def main() -> None:
     print(table.text(results))
     if options.out is None:
         return
-    (options.out / "performance.json").write_text(json.dumps(rounded(results), indent=1) + "\n")
+    # The tables and plots show these figures too, so that they can be made again from the file.
+    results = rounded(results)
+    (options.out / "performance.json").write_text(json.dumps(results, indent=1) + "\n")
     page = options.out / "performance.md"
     page.write_text(table.inserted(page.read_text(), results))
     if importlib.util.find_spec("matplotlib") is None:
@@ -144,7 +146,7 @@ def main() -> None:
         return
     import plot
 
-    plot.draw(results, options.out / "performance.png")
+    plot.draw(results, options.out)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def markdown(results: Results) -> str:
     ]
     reached += [("list users", *_memory(each)) for each in results["memory"]]
     lines = [
-        "![CPU time beside peers, and how cost grows](performance.png)",
+        "![CPU time of the SDK and of other clients, as multiples of hand-written aiohttp](performance.svg)",
         "",
         *[f"{line}." for line in _origin(results)],
         "[performance.json](performance.json) has the figures of each round.",

@@ -71,9 +71,12 @@ def test_the_plot_is_drawn(tmp_path: Path) -> None:
         "works": [{"name": "2000 gets in sequence", "entries": entries}],
         "curves": [{**curve, "points": [1, 10], "cpu": [[1e-6, 2e-6], [1e-6]]}],
     }
-    figures, plot = tmp_path / "figures.json", tmp_path / "plot.png"
+    figures = tmp_path / "figures.json"
     figures.write_text(json.dumps(results))
     subprocess.run(
-        [sys.executable, str(RUN.with_name("plot.py")), str(figures), str(plot)], env=ENVIRONMENT, check=True
+        [sys.executable, str(RUN.with_name("plot.py")), str(figures), str(tmp_path)],
+        env=ENVIRONMENT,
+        check=True,
     )
-    assert plot.read_bytes().startswith(b"\x89PNG")
+    for name in ("performance.svg", "performance-growth.svg"):
+        assert (tmp_path / name).read_text().startswith("<svg ")

@@ -137,6 +137,14 @@ def test_8_10_supported_pythons() -> None:
     assert "{}.{}".format(*sys.version_info) in versions
 
 
+def test_8_10_the_page_on_versions_names_the_supported_pythons() -> None:
+    """8-10: those of the classifiers, and no others."""
+    page = (ROOT / "docs" / "project" / "versioning.md").read_text()
+    named = re.findall(r"^\| (3\.\d+) \| yes \|$", page, re.MULTILINE)
+    prefix = "Programming Language :: Python :: 3."
+    assert named == [each.rpartition(" ")[2] for each in PROJECT["classifiers"] if each.startswith(prefix)]
+
+
 def test_8_10_the_changelog_has_the_version() -> None:
     """8-10: what changed in this version, or what will change in the next one."""
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

@@ -1,0 +1,70 @@
+"""The pictures of the documents: diagrams as their texts say, none of them with a request to another server."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import statistics
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+ROOT = Path(__file__).parents[1]
+ASSETS = ROOT / "docs" / "assets"
+SOURCES = sorted((ROOT / "pictures").glob("*.txt"))
+DRAWN = [*sorted(ASSETS.glob("*.svg")), *sorted((ROOT / "docs").glob("*.svg"))]
+
+
+def _diagrams() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("diagrams", ROOT / "pictures" / "diagrams.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_diagrams_are_up_to_date() -> None:
+    """`nox -s diagrams` would change nothing."""
+    draw = _diagrams().draw
+    assert SOURCES
+    for source in SOURCES:
+        made = (ASSETS / f"{source.stem}.svg").read_text("utf-8")
+        assert made == draw(source.read_text("utf-8")), f"{source.name} was changed: nox -s diagrams"
+
+
+@pytest.mark.parametrize("path", DRAWN, ids=lambda path: path.name)
+def test_a_drawing_needs_no_other_server_and_has_a_title(path: Path) -> None:
+    drawing = path.read_text("utf-8")
+    found = re.findall(r"(?:href|src|url\()\W*https?:[^\"')]*|@font-face|@import|<script|<image", drawing)
+    assert not found
+    assert re.search(r"<title[^>]*>[^<]{10,}</title>", drawing)
+
+
+def test_the_plot_shows_the_figures_of_the_last_measurement() -> None:
+    """`performance.svg` and the table of the page have the ratios of `performance.json`."""
+    results = json.loads((ROOT / "docs" / "performance.json").read_text("utf-8"))
+    plot = (ROOT / "docs" / "performance.svg").read_text("utf-8")
+    page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    assert results["made"] in plot
+    assert results["made"] in page
+    for work in results["works"][:2]:
+        floor = work["entries"]["floor"]["rounds"]
+        rounds = zip(work["entries"]["SDK"]["rounds"], floor, strict=True)
+        ratio = statistics.median(mine["cpu"] / base["cpu"] for mine, base in rounds)
+        assert f">{ratio:.2f}  SDK<" in plot
+        assert f"{ratio:.2f} (" in page
+
+
+def test_pictures_of_pages_have_an_alternative_text() -> None:
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for text, name in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", path.read_text("utf-8")):
+            assert len(text) > 15, f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize("path", sorted(ASSETS.glob("*.png")), ids=lambda path: path.name)
+def test_screenshots_are_small(path: Path) -> None:
+    assert path.stat().st_size < 80_000
