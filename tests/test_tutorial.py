@@ -103,9 +103,18 @@ class Tutorial:
     def type(self, command: str) -> tuple[int, str]:
         """The exit code of a command, and what it shows."""
         if command.startswith("python -m pytest"):
+            # The reader has no other plugins. tests/testing/test_registration.py shows that pytest finds this one.
+            arguments = [
+                *shlex.split(command)[1:],
+                "-p",
+                "ezeep_async.testing.plugin",
+                "-p",
+                "no:cacheprovider",
+            ]
             done = subprocess.run(
-                [sys.executable, "-W", "error", *shlex.split(command)[1:], "-p", "no:asyncio", "-p", "no:aiohttp", "-p", "no:cacheprovider"],
-                cwd=self.folder, env=environment(), capture_output=True, text=True, check=False,
+                [sys.executable, "-W", "error", *arguments],
+                cwd=self.folder, env=environment({"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}),
+                capture_output=True, text=True, check=False,
             )  # shorter than one item a line  # fmt: skip
             return done.returncode, done.stdout + done.stderr
         return typed_along.typed(command, self.folder, self.environment)

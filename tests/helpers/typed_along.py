@@ -33,12 +33,22 @@ _CHANGING = [
     (re.compile(r"(?<![\d.])\d+\.\d\d(?![\d.])"), "SECONDS"),
     (re.compile(r"node-.*#\d+:\d+"), "JOB"),
 ]
+_PERSON = re.compile(r"^~ .*\n(?:  [+-] .*\n)+", re.MULTILINE)
+_PEOPLE = re.compile(rf"(?:{_PERSON.pattern})+", re.MULTILINE)
+
+
+def _sorted(people: re.Match[str]) -> str:
+    return "".join(sorted(_PERSON.findall(people[0])))
 
 
 def check(shown: str, expected: str) -> None:
-    """Compare what is shown with a page. Lines may be broken elsewhere; three points stand for any text."""
+    """Compare what is shown with a page. Lines may be broken elsewhere; three points stand for any text.
+
+    The people of a plan may have another order: an audit log has them as their changes ended.
+    """
     for pattern, name in _CHANGING:
         shown, expected = pattern.sub(name, shown), pattern.sub(name, expected)
+    shown, expected = (_PEOPLE.sub(_sorted, text) for text in (shown, expected))
     text = re.escape(" ".join(expected.split())).replace(re.escape("..."), ".*?")
     assert re.fullmatch(text, " ".join(shown.split())), f"shown:\n{shown}\non the page:\n{expected}"
 
