@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import time
 import tracemalloc
@@ -73,6 +74,16 @@ def reserved_port() -> Iterator[int]:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]
+
+
+def four_free_ports() -> int:
+    """The first of four consecutive ports, below those that systems give to connections."""
+    while True:
+        first = random.randrange(20_000, 32_000)
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for number in range(4):
+                stack.enter_context(socket.create_server(("127.0.0.1", first + number)))
+            return first
 
 
 async def settle(times: int = 5) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import AsyncGenerator
+import sys
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,11 +76,19 @@ async def sandbox(
         }
         if path is not None:
             environment["EZEEP_TOKEN_FILE"] = str(path)
-        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
+        lines = assignments(environment)
         lines.append(f"# a page for people: {server.endpoints.account}/\n")
         write_document("".join(lines))
         write_error("serving until Ctrl-C\n")
         await asyncio.Event().wait()
+
+
+def assignments(environment: Mapping[str, str], platform: str = sys.platform) -> list[str]:
+    """Return a line for each variable that sets it in a shell of the platform: PowerShell on Windows, else a POSIX shell."""
+    if platform == "win32":
+        quoted = {name: value.replace("'", "''") for name, value in environment.items()}
+        return [f"$env:{name} = '{value}'\n" for name, value in quoted.items()]
+    return [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
 
 
 @asynccontextmanager

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import shlex
 import signal
-import socket
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from helpers.command_line import EZEEP, environment, ezeep
+from helpers.documents import marked
+from helpers.support import four_free_ports
+
+from ezeep_async.cli.demo.sandbox import assignments
 
 
 WVD_PRINTERS = "658a1b3b-173c-4f55-8150-42e16bd27f96"
@@ -48,6 +50,11 @@ async def test_the_other_commands_from_a_second_terminal(tmp_path: Path) -> None
     async with serving(tmp_path, "--token-file", "login.json") as (process, env):
         login = tmp_path / "login.json"
         assert env["EZEEP_TOKEN_FILE"] == str(login)
+        page = marked("docs/start/first-result.md", "sandbox-output").splitlines()
+        shown = dict(shlex.split(line)[1].split("=", 1) for line in page if line.startswith("export "))
+        assert [*shown] == [*env]
+        assert [shown[name] for name in ("EZEEP_CLIENT_ID", "EZEEP_REDIRECT_URI")] == [*env.values()][:2]
+        assert page[-2:] == [f"# a page for people: {shown['EZEEP_ACCOUNT_URL']}/", "serving until Ctrl-C"]
         listed = await ezeep("groups", "list", env=env)
         assert listed.code == 0
         assert listed.out.splitlines()[0] == f"{WVD_PRINTERS}\tWVD Printers\t8\t0\tAzure"
@@ -61,6 +68,19 @@ async def test_the_other_commands_from_a_second_terminal(tmp_path: Path) -> None
         assert not login.exists()
 
 
+def test_the_variables_are_set_in_the_shell_of_the_platform() -> None:
+    variables = {"EZEEP_CLIENT_ID": "app", "EZEEP_TOKEN_FILE": "/home/o'neil/my login.json"}
+    assert assignments(variables, "win32") == [
+        "$env:EZEEP_CLIENT_ID = 'app'\n",
+        "$env:EZEEP_TOKEN_FILE = '/home/o''neil/my login.json'\n",
+    ]
+    for platform in ("linux", "darwin"):
+        lines = assignments(variables, platform)
+        assert [shlex.split(line) for line in lines] == [
+            ["export", f"{name}={value}"] for name, value in variables.items()
+        ]
+
+
 @pytest.mark.slow
 async def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
     async with serving(tmp_path, "--token-file", "login.json", "--users", "7") as (process, _):
@@ -68,16 +88,6 @@ async def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
         _, err = await process.communicate()
         assert (process.returncode, err) == (143, b"ezeep: interrupted\n")
         assert not (tmp_path / "login.json").exists()
-
-
-def four_free_ports() -> int:
-    """The first of four consecutive ports, below those that systems give to connections."""
-    while True:
-        first = random.randrange(20_000, 32_000)
-        with ExitStack() as stack, suppress(OSError):
-            for number in range(4):
-                stack.enter_context(socket.create_server(("127.0.0.1", first + number)))
-            return first
 
 
 @pytest.mark.slow
