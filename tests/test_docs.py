@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.browser import decide
+from helpers.documents import blocks, marked, pages
 from helpers.support import put, sandbox_in_a_thread
 
 import ezeep_async
@@ -26,9 +27,7 @@ DOCS = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [README, *DOCS, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 # The form of a docstring in CONTRIBUTING.md is not a program.
 SNIPPETS = [
-    snippet
-    for path in [README, *DOCS]
-    for snippet in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+    block.text for page in pages() for block in blocks(page) if block.language == "python" and not block.mark
 ]
 
 
@@ -111,7 +110,7 @@ def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path
 @pytest.mark.slow
 def test_the_nightly_job_reports_after_sigterm(server, environment: dict[str, str], tmp_path: Path) -> None:
     """7-13: the change in flight is completed, the report of the changes that did not start is in its file."""
-    (snippet,) = [text for text in SNIPPETS if "add_signal_handler" in text]
+    snippet = marked("docs/how-to/provisioning.md", "nightly-job")
     people = [person.email for person in list(server.organization.people.values())[:40]]
     (tmp_path / "people.csv").write_text(
         "group,member\n" + "".join(f"Night shift,{email}\n" for email in people)
