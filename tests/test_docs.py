@@ -147,17 +147,6 @@ def test_errors_are_documented() -> None:
 
 
 @pytest.mark.slow
-def test_what_it_shows_of_itself(environment: dict[str, str], tmp_path: Path) -> None:
-    """6-10, 8-4: the retry in the log, and in the counts."""
-    (snippet,) = [text for text in SNIPPETS if "session.stats" in text]
-    out = subprocess.check_output([sys.executable, "-c", snippet], env=environment, text=True, timeout=15)
-    *lines, stats = out.splitlines()
-    assert "INFO:ezeep_async.http:" in lines[0]
-    assert "503" in lines[0]
-    assert stats.startswith("Stats(calls=1, failed=0, requests=2, retries=1, ")
-
-
-@pytest.mark.slow
 def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> None:
     """A browser approves, the address is pasted, the login is in the file."""
     (tmp_path / "login.json").unlink()
