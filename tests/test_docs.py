@@ -92,9 +92,7 @@ def test_requirement_ids_exist() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "number", [n for n, text in enumerate(SNIPPETS) if "input(" not in text and "pytest" not in text]
-)
+@pytest.mark.parametrize("number", [n for n, text in enumerate(SNIPPETS) if "input(" not in text])
 def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path) -> None:
     """With warnings as errors, in a folder with a token file, a CSV file and a document."""
     (tmp_path / "invoice.pdf").write_bytes(b"%PDF-1.4 a page")
@@ -162,20 +160,6 @@ def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> 
     assert process.returncode == 0
     assert "Welcome, " in out
     assert (tmp_path / "login.json").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_the_tests_of_ones_own_run(tmp_path: Path) -> None:
-    """With no plugin for asynchronous tests, and warnings as errors."""
-    (snippet,) = [text for text in SNIPPETS if "pytest" in text]
-    (tmp_path / "test_mine.py").write_text(snippet)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:aiohttp", "-p", "no:asyncio", "-p", "no:cacheprovider"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
-    )  # shorter than one item a line  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "failed" not in done.stdout
 
 
 def test_the_two_commands_are_there() -> None:
