@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.browser import decide
-from helpers.documents import blocks, marked, pages
+from helpers.documents import blocks, pages
 from helpers.support import put, sandbox_in_a_thread
 
 import ezeep_async
@@ -103,28 +103,6 @@ def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path
     )  # shorter than one item a line  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
-
-
-@pytest.mark.slow
-def test_the_nightly_job_reports_after_sigterm(server, environment: dict[str, str], tmp_path: Path) -> None:
-    """7-13: the change in flight is completed, the report of the changes that did not start is in its file."""
-    snippet = marked("docs/how-to/provisioning.md", "nightly-job")
-    people = [person.email for person in list(server.organization.people.values())[:40]]
-    (tmp_path / "people.csv").write_text(
-        "group,member\n" + "".join(f"Night shift,{email}\n" for email in people)
-    )
-    hold = server.faults.hold("POST /printing/v1/groups/")
-    with subprocess.Popen(
-        [sys.executable, "-c", snippet], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
-    ) as process:
-        asyncio.run(asyncio.wait_for(hold.arrived(), 15))
-        process.terminate()
-        hold.release()
-        out, _ = process.communicate(timeout=15)
-    assert process.returncode == 1
-    assert "1 created" in out
-    assert "not started" in out
-    assert "not_started" in (tmp_path / "report.csv").read_text()
 
 
 def test_2_10_network_file_systems_are_documented() -> None:

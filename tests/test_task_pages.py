@@ -1,4 +1,4 @@
-"""Programs of docs/how-to on retries, rate limits, logs and traces, against a server that fails."""
+"""Programs of docs/how-to that need a server that fails, or a signal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 import pytest
 from helpers.documents import marked
+from helpers.organizations import people, write
 from helpers.support import put
 
 from ezeep_async import FileTokenStore
@@ -23,11 +23,10 @@ from ezeep_async.sandbox import Sandbox
 RETRIES = "docs/how-to/retries.md"
 LIMITS = "docs/how-to/rate-limits.md"
 LOGS = "docs/how-to/logging-and-tracing.md"
+PROVISIONING = "docs/how-to/provisioning.md"
 LIST_GROUPS = "GET /printing/v1/groups/"
 
 pytestmark = pytest.mark.may_block
-
-Run = Callable[[str], "asyncio.Future[str]"]
 
 
 @pytest.fixture
@@ -85,3 +84,27 @@ async def test_the_line_of_a_retry(env: dict[str, str]) -> None:
 
     assert without_values(line) == without_values(shown)
     assert stats.startswith("Stats(calls=1, failed=0, requests=2, retries=1, ")
+
+
+@pytest.mark.slow
+async def test_the_nightly_job_reports_after_sigterm(
+    sandbox: Sandbox, env: dict[str, str], tmp_path: Path
+) -> None:
+    """7-13: the change in flight is completed, the report of the changes that did not start is in its file."""
+    write(tmp_path / "people.csv", {"Night shift": people(sandbox, 40)})
+    hold = sandbox.faults.hold("POST /printing/v1/groups/")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", marked(PROVISIONING, "nightly-job")),
+        cwd=tmp_path,
+        env={**os.environ, **env},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    await asyncio.wait_for(hold.arrived(), 15)
+    process.terminate()
+    hold.release()
+    out, _ = await process.communicate()
+    assert process.returncode == 1
+    assert b"1 created" in out
+    assert b"not started" in out
+    assert "not_started" in (tmp_path / "report.csv").read_text()
