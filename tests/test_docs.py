@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.browser import decide
+from helpers.documents import blocks, pages
 from helpers.support import put, sandbox_in_a_thread
 
 import ezeep_async
@@ -26,9 +27,7 @@ DOCS = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [README, *DOCS, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 # The form of a docstring in CONTRIBUTING.md is not a program.
 SNIPPETS = [
-    snippet
-    for path in [README, *DOCS]
-    for snippet in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+    block.text for page in pages() for block in blocks(page) if block.language == "python" and not block.mark
 ]
 
 
@@ -93,9 +92,7 @@ def test_requirement_ids_exist() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "number", [n for n, text in enumerate(SNIPPETS) if "input(" not in text and "pytest" not in text]
-)
+@pytest.mark.parametrize("number", [n for n, text in enumerate(SNIPPETS) if "input(" not in text])
 def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path) -> None:
     """With warnings as errors, in a folder with a token file, a CSV file and a document."""
     (tmp_path / "invoice.pdf").write_bytes(b"%PDF-1.4 a page")
@@ -106,28 +103,6 @@ def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path
     )  # shorter than one item a line  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
-
-
-@pytest.mark.slow
-def test_the_nightly_job_reports_after_sigterm(server, environment: dict[str, str], tmp_path: Path) -> None:
-    """7-13: the change in flight is completed, the report of the changes that did not start is in its file."""
-    (snippet,) = [text for text in SNIPPETS if "add_signal_handler" in text]
-    people = [person.email for person in list(server.organization.people.values())[:40]]
-    (tmp_path / "people.csv").write_text(
-        "group,member\n" + "".join(f"Night shift,{email}\n" for email in people)
-    )
-    hold = server.faults.hold("POST /printing/v1/groups/")
-    with subprocess.Popen(
-        [sys.executable, "-c", snippet], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
-    ) as process:
-        asyncio.run(asyncio.wait_for(hold.arrived(), 15))
-        process.terminate()
-        hold.release()
-        out, _ = process.communicate(timeout=15)
-    assert process.returncode == 1
-    assert "1 created" in out
-    assert "not started" in out
-    assert "not_started" in (tmp_path / "report.csv").read_text()
 
 
 def test_2_10_network_file_systems_are_documented() -> None:
@@ -148,17 +123,6 @@ def test_errors_are_documented() -> None:
 
 
 @pytest.mark.slow
-def test_what_it_shows_of_itself(environment: dict[str, str], tmp_path: Path) -> None:
-    """6-10, 8-4: the retry in the log, and in the counts."""
-    (snippet,) = [text for text in SNIPPETS if "session.stats" in text]
-    out = subprocess.check_output([sys.executable, "-c", snippet], env=environment, text=True, timeout=15)
-    *lines, stats = out.splitlines()
-    assert "INFO:ezeep_async.http:" in lines[0]
-    assert "503" in lines[0]
-    assert stats.startswith("Stats(calls=1, failed=0, requests=2, retries=1, ")
-
-
-@pytest.mark.slow
 def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> None:
     """A browser approves, the address is pasted, the login is in the file."""
     (tmp_path / "login.json").unlink()
@@ -174,20 +138,6 @@ def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> 
     assert process.returncode == 0
     assert "Welcome, " in out
     assert (tmp_path / "login.json").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_the_tests_of_ones_own_run(tmp_path: Path) -> None:
-    """With no plugin for asynchronous tests, and warnings as errors."""
-    (snippet,) = [text for text in SNIPPETS if "pytest" in text]
-    (tmp_path / "test_mine.py").write_text(snippet)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:aiohttp", "-p", "no:asyncio", "-p", "no:cacheprovider"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
-    )  # shorter than one item a line  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "failed" not in done.stdout
 
 
 def test_the_two_commands_are_there() -> None:

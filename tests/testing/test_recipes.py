@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.documents import marked
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text()
-RECIPES = dict(re.findall(r"^<!-- ([^>]*) -->\n```py\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))
+PAGE = "docs/how-to/testing.md"
 
 AIORESPONSES = """
 import asyncio
@@ -74,21 +73,26 @@ def _project(folder: Path, code: str, *settings: str) -> Path:
     return folder
 
 
-def test_the_recipes_are_there() -> None:
-    """Each has a test below."""
-    assert [*RECIPES] == ["asyncio_mode = strict", "anyio", "asyncio_mode = auto", "unittest", "vcrpy"]
+def test_pytest_without_plugins(tmp_path: Path) -> None:
+    """Sandboxes for blocking and asynchronous code, and the contract of token stores."""
+    project = _project(tmp_path, marked(PAGE, "pytest"))
+    (project / "pytest.ini").write_text("[pytest]\n")
+    (project / "test_store.py").write_text(marked(PAGE, "contract"))
+    said = _run(project, *PYTEST, "-p", "no:aiohttp", "-p", "no:asyncio")
+    assert " passed" in said
+    assert "failed" not in said
 
 
-@pytest.mark.parametrize("mode", ["asyncio_mode = strict", "asyncio_mode = auto"])
-def test_pytest_asyncio_and_pytest_aiohttp(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(("mark", "mode"), [("pytest-asyncio", "strict"), ("pytest-aiohttp", "auto")])
+def test_pytest_asyncio_and_pytest_aiohttp(tmp_path: Path, mark: str, mode: str) -> None:
     """The mode strict with a fixture that opens the session, and the mode auto with an application of aiohttp.web."""
-    assert "1 passed" in _run(_project(tmp_path, RECIPES[mode], mode), *PYTEST)
+    assert "1 passed" in _run(_project(tmp_path, marked(PAGE, mark), f"asyncio_mode = {mode}"), *PYTEST)
 
 
 @pytest.mark.parametrize("others", [[], ["-p", "no:aiohttp", "-p", "no:asyncio"]])
 def test_anyio(tmp_path: Path, others: list[str]) -> None:
     """Beside pytest-asyncio, and alone."""
-    project = _project(tmp_path, RECIPES["anyio"])
+    project = _project(tmp_path, marked(PAGE, "anyio"))
     if others:
         (project / "pytest.ini").write_text("[pytest]\n")
     assert "1 passed" in _run(project, *PYTEST, *others)
@@ -96,7 +100,7 @@ def test_anyio(tmp_path: Path, others: list[str]) -> None:
 
 def test_unittest(tmp_path: Path) -> None:
     """By its own runner, which imports no pytest, and by pytest."""
-    project = _project(tmp_path, RECIPES["unittest"])
+    project = _project(tmp_path, marked(PAGE, "unittest"))
     assert "2 passed" in _run(project, *PYTEST)
     (project / "pytest.py").write_text("raise ImportError('pytest is not installed')")
     assert "Ran 2 tests" in _run(project, "-m", "unittest", "test_code")
@@ -104,7 +108,7 @@ def test_unittest(tmp_path: Path) -> None:
 
 def test_vcrpy(tmp_path: Path) -> None:
     """Recorded in one blocking session, replayed in another without a request."""
-    assert "1 passed" in _run(_project(tmp_path, RECIPES["vcrpy"]), *PYTEST)
+    assert "1 passed" in _run(_project(tmp_path, marked(PAGE, "vcrpy")), *PYTEST)
 
 
 def test_aioresponses(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import re
 import types
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 import uvicorn
+from helpers.documents import marked
 from helpers.support import put, until
 from web.servers import listening
 
@@ -22,7 +22,6 @@ from ezeep_async.sandbox import Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
-TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "printing.md").read_text()
 LARGE = b"%PDF-1.4" + b"x" * 9_000_000
 
 
@@ -34,7 +33,7 @@ async def url(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("EZEEP_TOKEN_FILE", str(tmp_path / "login.json"))
     for name in ("account", "api", "print"):
         monkeypatch.setenv(f"EZEEP_{name.upper()}_URL", getattr(sandbox.endpoints, name))
-    (source,) = re.findall(r"```py\n(.*?)```", TEXT, re.DOTALL)
+    source = marked("docs/how-to/printing.md", "upload")
     module: Any = types.ModuleType("recipe_upload")
     exec(compile(source, "docs/how-to/printing.md", "exec"), vars(module))
     sock, address = listening()

@@ -201,7 +201,10 @@ class Plan:
             ("remove", self.assignment_removals, "printer assignment"),
             ("delete", kinds["delete_group"], "group"),
         )
-        text = ", ".join(f"{verb} {counted(number, noun)}" for verb, number, noun in numbers if number)
+        plurals = {"person": "people"}
+        text = ", ".join(
+            f"{verb} {counted(number, noun, plurals.get(noun))}" for verb, number, noun in numbers if number
+        )
         if self.is_empty:
             text = "nothing to change"
             if self.mode != "undo":

@@ -100,6 +100,11 @@ def test_a_plan_is_plain_values() -> None:
     assert Plan.from_json(json.dumps(values)) == FULL
 
 
+def test_several_invitations_are_of_people() -> None:
+    invitations = tuple(InvitePerson(f"{name}@example.com") for name in "ab")
+    assert Plan(changes=invitations).summary() == "invite 2 people"
+
+
 def test_diff_summary_and_str() -> None:
     assert "\n".join(FULL.diff()) == (
         "+ group Night shift\n"

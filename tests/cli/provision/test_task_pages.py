@@ -1,0 +1,123 @@
+"""The commands, files and outputs of the pages on provisioning in docs/how-to, in the order of each page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.command_line import Ran, environment, ezeep
+from helpers.documents import marked
+
+
+PROVISIONING = "docs/how-to/provisioning.md"
+SPREADSHEETS = "docs/how-to/spreadsheets.md"
+APPROVAL = "docs/how-to/approve-a-plan.md"
+UNDO = "docs/how-to/undo.md"
+CHANGES = 2
+"""The exit code of a plan with changes."""
+
+
+async def run(block: str, env: dict[str, str]) -> list[Ran]:
+    """The outcomes of the command lines of a block."""
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    return [await ezeep(*words[1:], env=env) for words in lines if words]
+
+
+async def test_plan_apply_and_check(login: dict[str, str], tmp_path: Path) -> None:
+    """The first steps, with the outputs that the page shows."""
+    (tmp_path / "people.csv").write_text(marked(PROVISIONING, "people"))
+    (planned,) = await run(marked(PROVISIONING, "plan"), login)
+    assert (planned.code, planned.out) == (CHANGES, marked(PROVISIONING, "planned"))
+    (applied,) = await run(marked(PROVISIONING, "apply"), login)
+    assert applied.code == 0
+    assert (tmp_path / "report.csv").read_text().count("updated") == 3
+    (checked,) = await run(marked(PROVISIONING, "check"), login)
+    assert (checked.code, checked.out) == (0, marked(PROVISIONING, "checked"))
+    (tmp_path / "people.csv").write_text("group,member\nSalse,mila.abel.2@example.com\n")
+    (hinted,) = await run(marked(PROVISIONING, "plan"), login)
+    assert hinted.out.startswith(marked(PROVISIONING, "hints"))
+
+
+async def test_members_and_printers_in_one_document(login: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "groups.yaml").write_text(marked(PROVISIONING, "groups"))
+    planned = await ezeep("provision", "plan", "groups.yaml", env=login)
+    assert planned.out.endswith(
+        "create 2 groups, change 2 users, add 2 memberships, change 3 printers, add 3 printer assignments\n"
+    )
+
+
+async def test_a_csv_of_ones_own(
+    login: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From other columns to an organization that is as the file says."""
+    (tmp_path / "directory.csv").write_text(marked(SPREADSHEETS, "directory"))
+    program = compile(marked(SPREADSHEETS, "convert"), "convert.py", "exec")
+    await asyncio.to_thread(exec, program, {})
+    assert capsys.readouterr().out == marked(SPREADSHEETS, "converted")
+    (planned,) = await run(marked(SPREADSHEETS, "plan"), login)
+    assert (planned.code, planned.out) == (CHANGES, marked(SPREADSHEETS, "planned"))
+    (applied,) = await run(marked(SPREADSHEETS, "apply"), login)
+    assert applied.code == 0
+    (checked,) = await run(marked(SPREADSHEETS, "check"), login)
+    assert (checked.code, checked.out) == (0, marked(SPREADSHEETS, "checked"))
+    (exact,) = await run(marked(SPREADSHEETS, "exact"), login)
+    assert "  - Sales" in exact.out
+
+
+async def test_the_problems_of_a_file(login: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text(
+        "group;member;Note\nSales;mila.abel.2@example.com;x\nSales;mila abel;y\n;mila.abel.2@example.com;\n"
+    )
+    ran = await ezeep("provision", "plan", "people.csv", env=login)
+    assert ran.err == marked(SPREADSHEETS, "problems")
+
+
+async def test_a_plan_is_approved(login: dict[str, str], tmp_path: Path) -> None:
+    """Saved, shown again, and applied after a question."""
+    (tmp_path / "people.csv").write_text(marked(PROVISIONING, "people"))
+    saved, shown, asked = await run(marked(APPROVAL, "save"), login)
+    assert (saved.code, shown.code, asked.code) == (CHANGES, CHANGES, 1)
+    assert saved.out == shown.out == marked(APPROVAL, "planned")
+    assert "Pass --yes" in asked.err
+    assert (tmp_path / "plan.html").exists()
+
+
+async def test_undo_log_and_resume(login: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text(marked(PROVISIONING, "people"))
+    applied, shown, undone = await run(marked(UNDO, "undo"), login)
+    assert (applied.code, shown.code, undone.code) == (0, CHANGES, 0)
+    of_the_user, of_one, of_a_folder = await run(marked(UNDO, "log"), login)
+    assert "\tundo\t3\t0\tfinished\t" in of_the_user.out
+    assert "mode: add" in of_one.out
+    assert json.loads(of_a_folder.out)[0]["undone"] is None  # the log of the undo is in the other folder
+    (resumed,) = await run(marked(UNDO, "resume"), login)
+    assert resumed.code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="scripts of a shell")
+async def test_the_two_jobs_of_ci(login: dict[str, str], tmp_path: Path) -> None:
+    """The first one ends with 0 for both outcomes, and with 1 for an error; the second one applies."""
+    command = tmp_path / "bin" / "ezeep"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ezeep_async "$@"\n')
+    command.chmod(0o755)
+    env = environment({**login, "PATH": f"{command.parent}:{os.environ['PATH']}"})
+
+    async def job(mark: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-c", marked(APPROVAL, mark), env=env, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        return process.returncode, out.decode().rpartition("\n")[0].rpartition("\n")[2]
+
+    assert (await job("ci-plan"))[0] == 1
+    (tmp_path / "people.csv").write_text("group,member\nNight shift,mila.abel.2@example.com\n")
+    assert await job("ci-plan") == (0, "waiting for approval")
+    assert (await job("ci-apply"))[0] == 0
+    assert await job("ci-plan") == (0, "nothing to do")
