@@ -107,9 +107,7 @@ def test_the_versions_and_the_state() -> None:
     assert f"Python {named} are supported" in " ".join(INSTALL.read_text().split())
     assert f"Python\n{PYTHONS[0]} or later" in INSTALL.read_text()
     assert f"Python {PYTHONS[0]} or later" in (ROOT / "README.md").read_text()
-    is_released = (
-        "(not released)" not in (ROOT / "CHANGELOG.md").read_text().split(f"## {__version__}")[1][:20]
-    )
+    is_released = "(unreleased)" not in (ROOT / "CHANGELOG.md").read_text().split(f"## {__version__}")[1][:20]
     for page in ("README.md", "docs/index.md", "docs/start/install.md"):
         assert ("not published yet" in (ROOT / page).read_text()) is not is_released, page
 
