@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.browser import decide
+from helpers import documents
 from helpers.support import put, sandbox_in_a_thread
 
 import ezeep_async
@@ -26,9 +26,10 @@ DOCS = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [README, *DOCS, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 # The form of a docstring in CONTRIBUTING.md is not a program.
 SNIPPETS = [
-    snippet
-    for path in [README, *DOCS]
-    for snippet in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+    block.text
+    for page in documents.pages()
+    for block in documents.blocks(page)
+    if block.language == "python" and not block.mark
 ]
 
 
@@ -93,9 +94,7 @@ def test_requirement_ids_exist() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "number", [n for n, text in enumerate(SNIPPETS) if "input(" not in text and "pytest" not in text]
-)
+@pytest.mark.parametrize("number", [n for n, text in enumerate(SNIPPETS) if "pytest" not in text])
 def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path) -> None:
     """With warnings as errors, in a folder with a token file, a CSV file and a document."""
     (tmp_path / "invoice.pdf").write_bytes(b"%PDF-1.4 a page")
@@ -133,7 +132,7 @@ def test_the_nightly_job_reports_after_sigterm(server, environment: dict[str, st
 def test_2_10_network_file_systems_are_documented() -> None:
     """2-10: that their locks do not hold between hosts, and what to use instead."""
     (paragraph,) = re.findall(
-        r"[^\n]*network file system \(.*?\n\n", (ROOT / "docs/how-to/sign-in.md").read_text(), re.DOTALL
+        r"[^\n]*network file system \(.*?\n\n", (ROOT / "docs/how-to/token-stores.md").read_text(), re.DOTALL
     )
     assert "do not" in paragraph
     assert "RedisTokenStore" in paragraph
@@ -156,24 +155,6 @@ def test_what_it_shows_of_itself(environment: dict[str, str], tmp_path: Path) ->
     assert "INFO:ezeep_async.http:" in lines[0]
     assert "503" in lines[0]
     assert stats.startswith("Stats(calls=1, failed=0, requests=2, retries=1, ")
-
-
-@pytest.mark.slow
-def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> None:
-    """A browser approves, the address is pasted, the login is in the file."""
-    (tmp_path / "login.json").unlink()
-    (snippet,) = [text for text in SNIPPETS if "input(" in text]
-    with subprocess.Popen(
-        [sys.executable, "-c", snippet],
-        cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # shorter than one item a line  # fmt: skip
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[-1]
-        _, location = asyncio.run(decide(url))
-        out, _ = process.communicate(location + "\n", timeout=15)
-    assert process.returncode == 0
-    assert "Welcome, " in out
-    assert (tmp_path / "login.json").exists()
 
 
 @pytest.mark.slow
