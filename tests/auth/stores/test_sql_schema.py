@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from helpers import documents
 
 from ezeep_async import SQLTokenStore
 
@@ -58,9 +59,8 @@ def _migrate(connection: Any, direction: str) -> None:
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
 
-    (block,) = re.findall(r"```py\n(.*?)```", PAGE, re.DOTALL)
     scope: dict[str, Any] = {}
-    exec(block, scope)
+    exec(documents.marked("docs/how-to/token-stores.md", "migration"), scope)
     with Operations.context(MigrationContext.configure(connection)):
         scope[direction]()
 
