@@ -304,7 +304,8 @@ def test_systemctl_names_the_units_of_the_page() -> None:
 
 def test_docker_without_compose_has_the_mounts_of_compose() -> None:
     text = documents.marked("docs/how-to/unattended.md", "docker")
-    lines = re.sub(r" *\\\n *", " ", text).splitlines()
+    _, build, *lines = re.sub(r" *\\\n *", " ", text).splitlines()
+    assert build == f"docker build --tag {COMPOSE['services']['keep-alive']['image']} ."
     assert all("--volume ezeep:/data --" in line for line in lines)
     assert [line.split(" ezeep ", 1)[-1].split()[0] for line in lines if " ezeep ezeep" in line] == [
         "ezeep"
