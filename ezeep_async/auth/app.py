@@ -139,7 +139,7 @@ class AuthorizationRequest:
             ValueError: `secret` is empty, or the value is too long for a cookie, because of `state`.
 
         Note:
-            docs/how-to/many-logins.md
+            docs/how-to/sign-in-on-a-server.md
         """
         from ezeep_async.auth.login_cookies import sealed
 

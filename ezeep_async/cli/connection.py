@@ -30,7 +30,7 @@ from ezeep_async.cli.terminal.waiting import shown_while_waiting, watch
 
 
 if TYPE_CHECKING:
-    from ezeep_async import Endpoints, EzeepSession, OAuthApp, TokenSet, TokenStore
+    from ezeep_async import Endpoints, EzeepSession, OAuthApp, Settings, TokenSet, TokenStore
     from ezeep_async.sandbox import Sandbox
 
     TokenHook: TypeAlias = Callable[[TokenSet | None, TokenSet], None]
@@ -122,6 +122,16 @@ class Account:
             return f"{self.read_only}, which is read-only, and are not refreshed"
         return "the environment, and is not refreshed"
 
+    @property
+    def settings(self) -> Settings:
+        """The proxies of the environment, but none for a service on this machine, such as a sandbox."""
+        from yarl import URL
+
+        from ezeep_async import Settings
+        from ezeep_async.settings import is_loopback
+
+        return Settings(trust_env=not is_loopback(URL(self.endpoints.account).host))
+
     def session(self, on_token_rotated: TokenHook | None = None) -> EzeepSession:
         """Create a session. In a sandbox its admin is logged in."""
         from ezeep_async import EzeepSession
@@ -130,7 +140,7 @@ class Account:
         if self.sandbox is not None:
             tokens = self.sandbox.tokens(scope=" ".join(self.sandbox.behaviour.scopes))
         session = EzeepSession(
-            self.app, self.store, tokens, self.endpoints, on_token_rotated=on_token_rotated
+            self.app, self.store, tokens, self.endpoints, self.settings, on_token_rotated=on_token_rotated
         )
         watch(session, self.endpoints)
         return session

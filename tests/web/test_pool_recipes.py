@@ -1,9 +1,8 @@
-"""The recipes of docs/how-to/many-logins.md: a login waits in an encrypted cookie, or at the server, until it is known who comes."""
+"""The recipes of docs/how-to/sign-in-on-a-server.md: a login waits in an encrypted cookie, or at the server, until it is known who comes."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 import types
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 from aiohttp import web
+from helpers import documents
 from helpers.support import TOKEN, until
 from web.servers import Browser, listening
 from yarl import URL
@@ -25,7 +25,10 @@ from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
-TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "many-logins.md").read_text()
+SOURCES = {
+    "cookie": documents.marked("docs/how-to/sign-in-on-a-server.md", "encrypted-cookie"),
+    "server": documents.marked("docs/how-to/sign-in-on-a-server.md", "server-side"),
+}
 SECRET = "the secret of an app, 32 characters and more"
 
 
@@ -52,9 +55,8 @@ async def recipe(
         },
     }.items():
         monkeypatch.setenv(name, value)
-    source = re.findall(r"```py\n(.*?)```", TEXT, re.DOTALL)[kind == "server"]
     module: Any = types.ModuleType(f"recipe_{kind}")
-    exec(compile(source, "docs/how-to/many-logins.md", "exec"), vars(module))
+    exec(compile(SOURCES[kind], "docs/how-to/sign-in-on-a-server.md", "exec"), vars(module))
     module.url = url
     if kind == "server":
         runner = web.AppRunner(module.app, access_log=None)  # it would have the code and the state

@@ -59,7 +59,7 @@ class FileTokenStore(ThreadedStore):
     mode. An empty file holds no token set. Root leaves a file to its owner.
 
     The store is for the processes of one host, on a local file system. Locks on a network file system do not hold between
-    hosts: use `RedisTokenStore` for several hosts (see `docs/how-to/sign-in.md`).
+    hosts: use `RedisTokenStore` for several hosts (see `docs/how-to/token-stores.md`).
 
     Args:
         path: Path of the file. A relative path counts from the working directory at the time of this call. A symbolic

@@ -84,7 +84,9 @@ async def login(
         await _check_store(account)
         from ezeep_async import EzeepSession
 
-        async with EzeepSession(account.app, account.store, endpoints=account.endpoints) as session:
+        async with EzeepSession(
+            account.app, account.store, endpoints=account.endpoints, settings=account.settings
+        ) as session:
             if device:
                 await _pair(screen, session, timeout)
             elif password:

@@ -1,12 +1,11 @@
-"""The tables of `SQLTokenStore`: what `create_table` makes, and the migration and the columns in docs/how-to/token-stores.md."""
+"""The tables of `SQLTokenStore`: what `create_table` makes, and the migration in docs/how-to/token-stores.md."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from helpers import documents
 
 from ezeep_async import SQLTokenStore
 
@@ -19,7 +18,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.may_block]  # alembic blocks
 sa = pytest.importorskip("sqlalchemy", reason="the extra sql is not installed")
 alembic = pytest.importorskip("alembic", reason="alembic is not installed")
 
-PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "token-stores.md").read_text()
 TABLES = ("ezeep_tokens", "ezeep_locks")
 
 
@@ -58,9 +56,8 @@ def _migrate(connection: Any, direction: str) -> None:
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
 
-    (block,) = re.findall(r"```py\n(.*?)```", PAGE, re.DOTALL)
     scope: dict[str, Any] = {}
-    exec(block, scope)
+    exec(documents.marked("docs/how-to/token-stores.md", "migration"), scope)
     with Operations.context(MigrationContext.configure(connection)):
         scope[direction]()
 
@@ -82,10 +79,3 @@ async def test_autogenerate_writes_the_tables(database: Database) -> None:
         added = await connection.run_sync(_differences)
         assert {(kind, table.name) for kind, table in added} == {("add_table", name) for name in TABLES}
     await SQLTokenStore.create_table(database.unpooled())
-
-
-def test_every_column_is_documented() -> None:
-    for table in SQLTokenStore.metadata().tables.values():
-        section = PAGE.partition(f"`{table.name}` has a row")[2].partition("\n\n")[2].partition("\n\n")[0]
-        names = re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in section.splitlines()))
-        assert names[:] == [column.name for column in table.columns], table.name

@@ -9,10 +9,12 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers import documents
 from helpers.command_line import environment
 from helpers.kept_logins import Keeping
 from helpers.moved_clock import MovedClock
@@ -29,20 +31,17 @@ pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="recipes for Unix"),
 ]
 
-BLOCKS = re.findall(
-    r"```(\w+)\n(.*?)```",
-    (Path(__file__).parents[3] / "docs" / "how-to" / "unattended.md").read_text(),
-    re.DOTALL,
-)
-DEPLOYMENT, CRON_JOB = [yaml.safe_load(text) for kind, text in BLOCKS if kind == "yaml"]
-
+DEPLOYMENT = yaml.safe_load(documents.marked("docs/how-to/unattended.md", "kubernetes-deployment"))
+CRON_JOB = yaml.safe_load(documents.marked("docs/how-to/unattended.md", "kubernetes-cron-job"))
+VOLUME = yaml.safe_load(documents.marked("docs/how-to/unattended.md", "kubernetes-volume"))
+COMPOSE = yaml.safe_load(documents.marked("docs/how-to/unattended.md", "compose"))
+BLOCKS = [
+    (block.language, block.text)
+    for block in documents.blocks("docs/how-to/unattended.md")
+    if block.language not in {"python", "text", "csv"}
+]
 
 COMMANDS = ("keep-alive", "login", "logout", "provision", "refresh")
-
-
-def block(kind: str, text: str) -> str:
-    (found,) = [each for language, each in BLOCKS if language == kind and text in each]
-    return found
 
 
 def containers_of(manifest: dict) -> list[dict]:
@@ -52,17 +51,17 @@ def containers_of(manifest: dict) -> list[dict]:
 
 def command_lines() -> list[list[str]]:
     """The arguments of every `ezeep` on the page."""
+    containers = [each for manifest in (DEPLOYMENT, CRON_JOB) for each in containers_of(manifest)]
     found = [
-        container["command"][1:]
-        for manifest in (DEPLOYMENT, CRON_JOB)
-        for container in containers_of(manifest)
-        if container["command"][0] == "ezeep"
+        each["command"][1:]
+        for each in (*containers, *COMPOSE["services"].values())
+        if each["command"][0] == "ezeep"
     ]
     for kind, text in BLOCKS:
         plain = re.sub(r'"(ezeep|keep-alive)",? ?', r"\1 ", text) if kind == "dockerfile" else text
         for line in [] if kind == "yaml" else plain.splitlines():
             if match := re.search(rf"(?:^|.*[\s/\[])ezeep +((?:{'|'.join(COMMANDS)})\b.*)", line):
-                words = shlex.split(re.split(r" (?:\||>)", match[1])[0].rstrip("] "), comments=True)
+                words = shlex.split(re.split(r" (?:\|+|>)", match[1])[0].rstrip("] "), comments=True)
                 found.append(words)
     return found
 
@@ -74,8 +73,29 @@ def test_a_command_line_is_understood(arguments: list[str]) -> None:
 
 def test_all_command_lines_are_found() -> None:
     """As many as the page has: the pattern above would pass over others in silence."""
-    assert len(command_lines()) == 19
+    assert len(command_lines()) == 25
     assert {kind for kind, _ in BLOCKS} == {"sh", "ini", "crontab", "dockerfile", "yaml"}
+
+
+DOCKER = """\
+import os
+import sys
+import yaml
+
+verb, *arguments = sys.argv[2:]
+services = yaml.safe_load(open("compose.yaml"))["services"]
+if verb != "run":
+    sys.exit(verb not in {"build", "up", "logs"} or not {*arguments} <= {*services, "--detach"})
+name, *command = [each for each in arguments if each not in {"--rm", "-T"}]
+service, root = services[name], os.environ["ROOT"]
+command = [each.replace("/data/", f"{root}/data/") for each in command or service["command"]]
+if any("/in/" in each for each in command):
+    assert "./in:/in:ro" in service["volumes"]
+    command = [each.replace("/in/", "in/") for each in command]
+assert service["environment"] == ["EZEEP_CLIENT_ID"]
+os.execvp(command[0], command)
+"""
+"""`docker compose`, without containers: a service of compose.yaml is a process, and its volumes are folders."""
 
 
 @pytest.fixture
@@ -87,8 +107,11 @@ def env(login: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> dict[str, st
     scripts = {
         "ezeep": f'[ "$1 $2" != "login --device" ] || {{ shift 2; set -- login --password "$@"; }}\nexec {shlex.quote(str(real))} "$@"',
         "sudo": '[ "$1" = tee ] || exit 0\nexec cat >"$ROOT/unit"',
-        "kubectl": 'echo "$@" >>"$ROOT/kubectl"\n[ "$1" != create ] || cp login.json "$ROOT/secret.json"',
+        "kubectl": '[ "$2" != secret ] || cp login.json "$ROOT/secret.json"',
+        "systemctl": "",
+        "docker": f'exec {shlex.quote(sys.executable)} "$ROOT/docker.py" "$@"',
     }
+    (tmp_path / "docker.py").write_text(DOCKER)
     for name, script in scripts.items():
         (bin_folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (bin_folder / name).chmod(0o755)
@@ -111,7 +134,9 @@ def shell(text: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 async def test_the_first_example(env: dict[str, str], tmp_path: Path) -> None:
     """A login, and a command that keeps it alive until SIGTERM."""
-    text = block("sh", "# in the foreground").replace("ezeep keep-alive", "exec ezeep keep-alive")
+    text = documents.marked("docs/how-to/unattended.md", "first-example").replace(
+        "ezeep keep-alive", "exec ezeep keep-alive"
+    )
     process = await asyncio.create_subprocess_exec(
         "sh", "-eu", "-c", text, cwd=tmp_path / "work", env=environment(env), stderr=-1, stdout=-1
     )
@@ -126,7 +151,9 @@ async def test_the_first_example(env: dict[str, str], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_the_unit_is_installed_as_it_is_printed(env: dict[str, str], tmp_path: Path) -> None:
-    done = await asyncio.to_thread(shell, block("sh", "--install"), env)
+    done = await asyncio.to_thread(
+        shell, documents.marked("docs/how-to/unattended.md", "systemd-install"), env
+    )
     assert (done.returncode, done.stderr) == (0, "")
     unit = (tmp_path / "unit").read_text()
     assert f"--token-file {tmp_path / 'login.json'}\n" in unit
@@ -138,7 +165,10 @@ async def test_the_unit_is_installed_as_it_is_printed(env: dict[str, str], tmp_p
 async def test_systemd_accepts_the_nightly_job(env: dict[str, str], tmp_path: Path) -> None:
     """And the program in it does what it has to, in the folder of the service."""
     paths = []
-    for text in [text for kind, text in BLOCKS if kind == "ini"]:
+    for text in (
+        documents.marked("docs/how-to/unattended.md", "systemd-service"),
+        documents.marked("docs/how-to/unattended.md", "systemd-timer"),
+    ):
         name = text.splitlines()[0].rpartition("/")[2]
         paths.append(tmp_path / name)
         paths[-1].write_text(text.replace("/usr/local/bin/ezeep", "/bin/true"))
@@ -148,7 +178,7 @@ async def test_systemd_accepts_the_nightly_job(env: dict[str, str], tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if "ezeep-provision" in line] == []
-    service = block("ini", "ExecStart=")
+    service = documents.marked("docs/how-to/unattended.md", "systemd-service")
     (command,) = re.findall(r"^ExecStart=/usr/local/bin/(.*)$", service, re.MULTILINE)
     shutil.copy(tmp_path / "login.json", tmp_path / "work")
     (tmp_path / "work" / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
@@ -162,7 +192,8 @@ async def test_the_lines_for_cron(env: dict[str, str], sandbox: Sandbox, tmp_pat
     """Nothing is on standard error. Only the first one of two refreshes sends a request, if the tokens are old."""
     (tmp_path / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
     refresh, provision = [
-        re.sub(r"^(\S+ +){5}", "", line) for line in block("crontab", "refresh").strip().splitlines()
+        re.sub(r"^(\S+ +){5}", "", line)
+        for line in documents.marked("docs/how-to/unattended.md", "crontab").strip().splitlines()
     ]
     for line in (refresh, refresh.replace("900", "0"), provision):
         done = await asyncio.to_thread(shell, line, env | {"HOME": str(tmp_path)})
@@ -175,9 +206,15 @@ async def test_the_secret_of_kubernetes_is_copied_once(
     env: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """At the first start, and when it is another login. A restart keeps the tokens of the volume."""
-    done = await asyncio.to_thread(shell, block("sh", "kubectl create"), env)
+    done = await asyncio.to_thread(
+        shell, documents.marked("docs/how-to/unattended.md", "kubernetes-login"), env
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert not (tmp_path / "work" / "login.json").exists()
+    assert (
+        VOLUME["metadata"]["name"]
+        == DEPLOYMENT["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]
+    )
     secret, data = tmp_path / "secret", tmp_path / "data"
     secret.mkdir()
     data.mkdir()
@@ -214,7 +251,8 @@ async def test_the_recipes_for_ci(env: dict[str, str], sandbox: Sandbox, tmp_pat
     work = tmp_path / "work"
     (work / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
     (work / "password.txt").write_text(SANDBOX_PASSWORD)
-    log_in, again = [text for kind, text in BLOCKS if kind == "sh" and "--password-file" in text]
+    log_in = documents.marked("docs/how-to/unattended.md", "ci-password")
+    again = documents.marked("docs/how-to/unattended.md", "log-in-again")
     done = await asyncio.to_thread(shell, log_in, env)
     assert (done.returncode, done.stderr) == (0, "")
     tokens = await FileTokenStore(work / "login.json").load()
@@ -228,13 +266,58 @@ async def test_the_recipes_for_ci(env: dict[str, str], sandbox: Sandbox, tmp_pat
     behaviour = sandbox.behaviour
     behaviour.client_credentials_grant, behaviour.client_secret = True, "s3cret-of-the-client"
     env |= {"EZEEP_CLIENT_SECRET": behaviour.client_secret}
-    done = await asyncio.to_thread(shell, block("sh", "--client-credentials"), env)
+    done = await asyncio.to_thread(shell, documents.marked("docs/how-to/unattended.md", "ci"), env)
     assert (done.returncode, done.stderr) == (0, "")
     assert not (work / "login.json").exists()
 
 
+@pytest.mark.slow
+async def test_a_nightly_job_in_a_container(env: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
+    """All steps in their order, with a `docker` that starts processes: at the end the group has its member."""
+    steps = [
+        documents.marked("docs/how-to/unattended.md", "compose-folder"),
+        documents.marked("docs/how-to/unattended.md", "compose-login"),
+        documents.marked("docs/how-to/unattended.md", "compose-try"),
+    ]
+    copy, data, folder = tmp_path / "copy", tmp_path / "data", tmp_path / "work" / "nightly"
+    copy.mkdir()
+    data.mkdir()
+    env |= {"EZEEP_TOKEN_FILE": str(data / "login.json"), "HOME": str(tmp_path / "work")}
+    for number, step in enumerate(steps):
+        text = step.replace("PATH_TO_THE_COPY", str(copy)) if number == 0 else f"cd nightly\n{step}"
+        done = await asyncio.to_thread(shell, text, env)
+        assert done.returncode == 0, done.stderr
+        if number == 0:
+            (folder / "compose.yaml").write_text(documents.marked("docs/how-to/unattended.md", "compose"))
+            (folder / "in" / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
+    assert "Night shift" in [group.name for group in sandbox.organization.groups.values()]
+    assert (data / "report.csv").exists()
+    line = documents.marked("docs/how-to/unattended.md", "compose-cron").strip()
+    done = await asyncio.to_thread(shell, re.sub(r"^(\S+ +){5}", "", line), env)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_systemctl_names_the_units_of_the_page() -> None:
+    units = re.findall(r"ezeep-[\w.-]+", documents.marked("docs/how-to/unattended.md", "systemd-start"))
+    assert set(units) == {"ezeep-provision.timer", "ezeep-provision"}
+
+
+def test_docker_without_compose_has_the_mounts_of_compose() -> None:
+    text = documents.marked("docs/how-to/unattended.md", "docker")
+    _, build, *lines = re.sub(r" *\\\n *", " ", text).splitlines()
+    assert build == f"docker build --tag {COMPOSE['services']['keep-alive']['image']} ."
+    assert all("--volume ezeep:/data --" in line for line in lines)
+    assert [line.split(" ezeep ", 1)[-1].split()[0] for line in lines if " ezeep ezeep" in line] == [
+        "ezeep"
+    ] * 2
+    assert {"--stop-timeout 100", "stop_grace_period: 100s"} <= {
+        *re.findall(r"--stop-timeout \d+", lines[1]),
+        f"stop_grace_period: {COMPOSE['services']['keep-alive']['stop_grace_period']}",
+    }
+
+
 def test_the_image_keeps_its_login_on_a_volume() -> None:
-    text = block("dockerfile", "FROM")
+    text = documents.marked("docs/how-to/unattended.md", "image")
     assert "VOLUME /data" in text
     assert "EZEEP_TOKEN_FILE=/data/login.json" in text
     mounts = [container["volumeMounts"][0] for container in containers_of(DEPLOYMENT)]

@@ -1,0 +1,93 @@
+"""The token stores of docs/how-to/write-a-token-store.md: they run as they are printed, and pass the contracts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import documents
+from helpers.support import put, sandbox_in_a_thread
+
+from ezeep_async import FileTokenStore
+from ezeep_async.sandbox import SANDBOX_ADMIN
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.may_block]
+
+FILES = {
+    "bucket.py": documents.marked("docs/how-to/write-a-token-store.md", "bucket"),
+    "bucket_store.py": documents.marked("docs/how-to/write-a-token-store.md", "store"),
+    "test_bucket_store.py": documents.marked("docs/how-to/write-a-token-store.md", "contract"),
+    "test_own.py": documents.marked("docs/how-to/write-a-token-store.md", "own-tests"),
+    "mounted.py": documents.marked("docs/how-to/write-a-token-store.md", "read-only"),
+    "test_mounted.py": documents.marked("docs/how-to/write-a-token-store.md", "read-only-contract"),
+    "use.py": documents.marked("docs/how-to/write-a-token-store.md", "use"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.timeout(300)
+def test_the_stores_pass_the_contracts(folder: Path) -> None:
+    """With warnings as errors, and no plugin for asynchronous tests. Only tests of shared locks are skipped."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-rs", "-p", "no:aiohttp", "-p", "no:asyncio", "-p", "no:cacheprovider"],
+        cwd=folder, capture_output=True, text=True, timeout=280, check=False,
+    )  # shorter than one item a line  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
+    assert skipped
+    assert not [line for line in skipped if "shared_locks" not in line and "bind" not in line], skipped
+
+
+def test_a_session_uses_the_store(folder: Path) -> None:
+    with sandbox_in_a_thread() as sandbox:
+        asyncio.run(put(FileTokenStore(folder / "login.json"), sandbox.tokens()))
+        urls = {
+            f"EZEEP_{host.upper()}_URL": getattr(sandbox.endpoints, host)
+            for host in ("account", "api", "print")
+        }
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "use.py"],
+            cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+            env={**os.environ, **urls, "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id, "EZEEP_TOKEN_FILE": "login.json"},
+        )  # shorter than one item a line  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert SANDBOX_ADMIN in done.stdout
+
+
+async def test_locks_of_another_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two stores exclude each other, and nothing is stored in the file."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    from bucket import Bucket
+    from bucket_store import BucketTokenStore
+
+    scope: dict[str, Any] = {"BucketTokenStore": BucketTokenStore, "FileTokenStore": FileTokenStore}
+    exec(documents.marked("docs/how-to/write-a-token-store.md", "shared-locks"), scope)
+    one, two = [scope["WithLocks"](Bucket("bucket.db"), "login").shared_locks() for _ in range(2)]
+    order: list[str] = []
+
+    async def hold_two() -> None:
+        async with two.hold("user 1"):
+            order.append("two")
+
+    async with one.hold("user 1"):
+        waiting = asyncio.create_task(hold_two())
+        await asyncio.wait({waiting}, timeout=0.2)
+        order.append("one")
+    await waiting
+    await one.aclose()
+    await two.aclose()
+    assert order == ["one", "two"]
+    assert not (folder / "ezeep-locks" / "none").exists()
