@@ -124,7 +124,6 @@ def test_errors_are_documented() -> None:
     assert [each.__name__ for each in errors if f"`{each.__name__}`" not in text] == []
 
 
-@pytest.mark.slow
 def test_the_two_commands_are_there() -> None:
     """One line each; .ci/run runs the second one as it stands."""
     for marker in ("demo", "tests"):
