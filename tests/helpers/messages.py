@@ -25,9 +25,11 @@ REPORTERS = {
 # A variable, and a function, that holds a part of a message: what is wrong, why, and what to do.
 PARTS = {"advice", "hint", "message", "problem", "reason", "refused", "what", "why"}
 PART_FUNCTION = re.compile(r"(?:^|_)(?:advice|hint|message|problem|problems|reason|refused|why)(?:_|$)")
-LISTS = {"advice", "drift", "notes", "problems", "self.warnings", "report.warnings", "warnings"}
-# Nouns and ends of sentences that stand in other messages, and a line that is a result.
+REASONS = {"left_out", "unreadable"}
+LISTS = {"advice", "drift", "lines", "notes", "problems", "self.warnings", "report.warnings", "warnings"}
+# Nouns and ends of sentences that stand in other messages, and lines that are results.
 FRAGMENTS = {
+    "# a page for people: …/",
     "…. Try again later",
     "Not needed yet",
     "job_id",
@@ -204,9 +206,9 @@ def _reported(call: ast.Call, raised: set[int]) -> list[ast.expr]:
     owner = ast.unparse(call.func).rpartition(".")[0]
     if name in LOG_METHODS and ("log" in owner.lower()):
         return call.args[:2]
-    if name == "append" and owner in LISTS:
+    if name in {"append", "insert"} and owner in LISTS:
         return call.args
-    if _is_exception(name) or name in REPORTERS or id(call) in raised:
+    if _is_exception(name) or name in REPORTERS or name in {"kind", "type(error)"} or id(call) in raised:
         return [*call.args, *(each.value for each in call.keywords if each.arg in {"message", "problem"})]
     return []
 
@@ -216,8 +218,12 @@ def _parts(node: ast.AST) -> list[ast.expr]:
     match node:
         case ast.Assert(msg=ast.expr() as message):
             return [message]
-        case ast.Assign(targets=[ast.Attribute(attr="error")], value=value):
+        case ast.Assign(targets=[ast.Attribute(attr="error" | "args")], value=value):
             return [value]
+        case ast.Assign(targets=[ast.Subscript(value=ast.Name(id=name))], value=value) if name in REASONS:
+            return [value]
+        case ast.Assign(targets=[ast.Subscript(value=ast.Attribute(attr="advice"), slice=text)]):
+            return [text]
         case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
             return [
                 value
