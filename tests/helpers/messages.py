@@ -56,7 +56,7 @@ def normalized(text: str) -> str:
     """White space and neighbouring placeholders as one."""
     text = re.sub(r"%(\.\d+)?[sdrgfo]", PLACEHOLDER, text)
     text = re.sub(rf"{PLACEHOLDER}+", PLACEHOLDER, " ".join(text.split()))
-    return text.strip().lstrip(".:; ")
+    return text.strip().lstrip(".,:; ")
 
 
 def has_words(text: str) -> bool:
