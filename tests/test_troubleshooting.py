@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import messages
 from helpers.command_line import ezeep
+from helpers.documents import marked
 from helpers.messages import FRAGMENTS, Entry, Message, found_in, has_words, normalized
 from helpers.support import put
 
@@ -148,11 +149,9 @@ def _why(name):
     assert not has_words("…: … of")
 
 
-@pytest.mark.slow
-async def test_real_messages_have_entries(
-    sandbox: Sandbox, written: list[Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each line on standard error matches an entry, as a person would find it."""
+@pytest.fixture
+async def login(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """The sandbox of a user who is logged in; the working directory is an empty folder."""
     for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -161,6 +160,13 @@ async def test_real_messages_have_entries(
         monkeypatch.setenv(f"EZEEP_{name}_URL", value)
     monkeypatch.setenv("EZEEP_CLIENT_ID", sandbox.oauth_app.client_id)
     monkeypatch.setenv("EZEEP_TOKEN_FILE", "login.json")
+    return sandbox
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("login")
+async def test_real_messages_have_entries(written: list[Entry]) -> None:
+    """Each line on standard error matches an entry, as a person would find it."""
     Path("bad.csv").write_text("group,member\n,nobody\n")
     Path("empty.csv").write_text("")
     Path("unknown.csv").write_text("group,member\nSales,nobody@example.com\n")
@@ -198,6 +204,27 @@ async def test_real_messages_have_entries(
             and not any(pattern.search(line) for pattern in patterns)
         ]
     assert unknown == []
+
+
+@pytest.mark.slow
+async def test_the_log_of_a_run_that_failed(login: Sandbox) -> None:
+    """The page shows what the command shows, up to ids, times and names."""
+    people = [person.email for person in list(login.organization.people.values())[:3]]
+    Path("people.csv").write_text("group,member\n" + "".join(f"Night shift,{each}\n" for each in people))
+    login.faults.add("PATCH /printing/v1/users/{id}/", status=403)
+    ran = await ezeep("provision", "apply", "people.csv", "--yes", "--audit-log", "run.jsonl")
+    assert (ran.code, "! " in ran.out) == (1, True)
+    real = (await ezeep("provision", "log", "run.jsonl")).out
+    shown = marked("docs/reference/troubleshooting.md", "log-of-a-run")
+
+    def form(text: str) -> list[str]:
+        text = re.sub(
+            r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}|[\w.]+@[\w.]+|\d{4}-\d\d-\d\d [\d:]+", "*", text
+        )
+        facts, rows = text.split("undone: no\n")
+        return [*facts.splitlines(), *sorted(rows.split("\n"))]
+
+    assert form(re.sub(r" {2,}", "\t", shown)) == form(re.sub(r"\t+", "\t", re.sub(r"\t+\n", "\n", real)))
 
 
 # --- the classes ---------------------------------------------------------------------------------------------------

@@ -26,7 +26,17 @@ REPORTERS = {
 PARTS = {"advice", "hint", "message", "problem", "reason", "refused", "what", "why"}
 PART_FUNCTION = re.compile(r"(?:^|_)(?:advice|hint|message|problem|problems|reason|refused|why)(?:_|$)")
 REASONS = {"left_out", "unreadable"}
-LISTS = {"advice", "drift", "gone", "lines", "notes", "problems", "self.warnings", "report.warnings", "warnings"}
+LISTS = {
+    "advice",
+    "drift",
+    "gone",
+    "lines",
+    "notes",
+    "problems",
+    "self.warnings",
+    "report.warnings",
+    "warnings",
+}
 # Nouns and ends of sentences that stand in other messages, and lines that are results.
 FRAGMENTS = {
     "# a page for people: …/",
