@@ -126,7 +126,7 @@ def check(name, log, collector):
     if name == 1:
         raise OSError(5, f"cannot be found {WHERE}")
     log.warning("%s was tried %d times", name, 2)
-    log.info("nobody needs this line")
+    log.info("not for users")
     collector.note_problem(3, _why(name))
     assert name, f"a name of {name!r} is wrong"
     print("shown as a result")
@@ -167,15 +167,15 @@ async def login(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("login")
 async def test_real_messages_have_entries(written: list[Entry]) -> None:
     """Each line on standard error matches an entry, as a person would find it."""
-    Path("bad.csv").write_text("group,member\n,nobody\n")
+    Path("bad.csv").write_text("group,member\n,someone\n")
     Path("empty.csv").write_text("")
-    Path("unknown.csv").write_text("group,member\nSales,nobody@example.com\n")
+    Path("unknown.csv").write_text("group,member\nSales,absent@example.com\n")
     Path("people.xlsx").write_bytes(b"PK")
     Path("secret.txt").write_text("")
     commands = [
         "groups show Sale",
         "groups delete Sales",
-        "users groups nobody@example.com --add Sales",
+        "users groups absent@example.com --add Sales",
         "provision plan bad.csv",
         "provision plan empty.csv",
         "provision plan unknown.csv",
