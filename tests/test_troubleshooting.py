@@ -109,6 +109,12 @@ def test_an_entry_links_to_the_classes_of_its_messages(code: list[Message], writ
     ] == []
 
 
+def test_each_class_is_linked() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    linked = set(re.findall(r"\]\(\.\./errors\.md#(\w+)\)", text))
+    assert {name.lower() for name in CLASSES} == linked
+
+
 def test_the_first_page_links_to_all_others() -> None:
     text = (REFERENCE / "troubleshooting.md").read_text()
     assert [page.name for page in PAGES if f"](troubleshooting/{page.name})" not in text] == []
