@@ -144,7 +144,11 @@ def _command(words: tuple[str, ...], *, is_group: bool) -> list[str]:
         names = [" ".join(("ezeep", *words, *names)) for names, _ in _names(_at(words))]
         parts.append(", ".join(f"[`{name}`](#{_slug(name)})" for name in names))
     else:
-        parts.append(f"```text\n{help_.usage}\n```")
+        labels = (
+            [entry.positional_label for entry in panels["Arguments"].entries] if "Arguments" in panels else []
+        )
+        usage = help_.usage.replace("ARGS", labels[-1]) if labels else help_.usage
+        parts.append(f"```text\n{usage}\n```")
         own = {title: panel for title, panel in panels.items() if title not in SHARED}
         for title, panel in own.items():
             label = "Options" if title == "Parameters" else title
@@ -271,7 +275,13 @@ def settings_page() -> str:
     parts = [SETTINGS_INTRO, HINT]
     for cls, text in SETTINGS_CLASSES.items():
         rows = _rows(cls, _described(cls))
-        parts += [f"## {cls.__name__}", text, "\n".join(rows)]
+        # On a narrow screen docs/assets/api.css shows each row below the other.
+        table = "\n".join(rows)
+        parts += [
+            f"## {cls.__name__}",
+            text,
+            f'<div class="doc-table doc-settings" markdown>\n\n{table}\n\n</div>',
+        ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -300,8 +310,9 @@ def _rows(cls: type, described: griffe.Class) -> list[str]:
         else:
             unit = ""
         default = _default(parameter.default)
-        cells = [f"`{name}`", f"`{kind}`", default, *([unit] if has_units else []), texts[name]]
-        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        types = " or ".join(f"`{each}`" for each in kind.split(" | "))
+        cells = [f"`{name}`", types, default, *([unit] if has_units else []), texts[name]]
+        rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 
