@@ -29,11 +29,11 @@ PUBLIC_MODULES = ("", ".errors", ".provisioning", ".sandbox", ".testing", ".webh
 # Blocking classes with an entry of their own, because their lifetime differs. The other ones share that of the async class.
 _OWN_ENTRY = {"BlockingSession", "BlockingSessionPool", "BlockingPaginator"}
 CALLED = {
-    "BlockingSession": ("session", "session"),
-    "BlockingSessionPool": ("pool", "pool"),
-    "BlockingOAuthLogin": ("pool.oauth", "pool.oauth"),
-    "BlockingPrintJob": ("job", "job"),
-    "BlockingPaginator": ("listing", "listing"),
+    "BlockingSession": "session",
+    "BlockingSessionPool": "pool",
+    "BlockingOAuthLogin": "pool.oauth",
+    "BlockingPrintJob": "job",
+    "BlockingPaginator": "listing",
 }
 _RENAMED = {"aclose": "close"}
 _CODE = re.compile(r"(?<![\[`])`(?P<name>[A-Za-z_][\w.]*)(?P<call>\(\))?`(?![`\]])")
@@ -71,11 +71,7 @@ class _Preparation:
         for name, twin in twins.items():
             self._pair(twin, classes, name)
         for path, each in self.public.items():
-            short = path.removeprefix(f"{PACKAGE}.")
-            for name in {short, short.rpartition(".")[2]}:
-                self.names.setdefault(name, path)
-            for member in _members(each):
-                self.names.setdefault(f"{short}.{member.name}", f"{path}.{member.name}")
+            self._name(path, each)
         for path, each in self.public.items():
             for one in (each, *_members(each)):
                 self._link(one, path)
@@ -84,6 +80,15 @@ class _Preparation:
                 _name_builtins(each.members["__init__"])
             if isinstance(each, griffe.Class):
                 self._tabulate(each, path)
+
+    def _name(self, path: str, each: griffe.Object) -> None:
+        """Collect the names that lead to an entry: `Groups.list` and `session.groups.list` are one method."""
+        short = path.removeprefix(f"{PACKAGE}.")
+        attribute = each.extra.get("ezeep", {}).get("attribute")
+        for owner in [short, short.rpartition(".")[2], *([attribute] if attribute else [])]:
+            self.names.setdefault(owner, path)
+            for member in _members(each) if owner in (short, attribute) else []:
+                self.names.setdefault(f"{owner}.{member.name}", f"{path}.{member.name}")
 
     def _take_over(self, cls: griffe.Class, public: set[int]) -> None:
         """Copy the members of private bases, and make the signature of a class of attrs."""
@@ -125,8 +130,7 @@ class _Preparation:
                 for each in classes[f"{PACKAGE}.BlockingSession"].attributes.values()
                 if str(each.annotation) == name
             )
-            called = (f"session.{attribute}", f"session.{attribute}")
-            cls.extra["ezeep"]["attribute"] = called[0]
+            called = cls.extra["ezeep"]["attribute"] = f"session.{attribute}"
         bases = [cls, *(base for each in cls.bases if (base := _resolved(each, self.package)))]
         for member in [one for base in bases for one in _members(base)]:
             other = _RENAMED.get(member.name, member.name)
@@ -340,18 +344,19 @@ def _default_of(value: Any) -> tuple[Any, bool, bool]:
 
 
 def _forms(
-    method: griffe.Function, other: str, called: tuple[str, str], twin: griffe.Object | griffe.Alias
+    method: griffe.Function, other: str, called: str, twin: griffe.Object | griffe.Alias
 ) -> dict[str, Any]:
     """The two forms of a call, for the rows below the signature."""
     returned = method.returns
     blocking_return = twin.returns if isinstance(twin, griffe.Function) else _blocking_type(returned)
     is_property = "property" in method.labels
+    owners = (called, called)
     if method.labels & {"classmethod", "staticmethod"} and method.parent is not None:
-        called = (method.parent.name, f"Blocking{method.parent.name}")
+        owners = (method.parent.name, f"Blocking{method.parent.name}")
     return {
         "is_async": "async" in method.labels,
-        "async_call": f"{called[0]}.{method.name}",
-        "blocking_call": f"{called[1]}.{other}",
+        "async_call": f"{owners[0]}.{method.name}",
+        "blocking_call": f"{owners[1]}.{other}",
         "arguments": "" if is_property else "(...)" if len(method.parameters) > 1 else "()",
         "async_return": returned,
         "blocking_return": blocking_return,

@@ -121,6 +121,8 @@ def test_names_and_documents_become_links(package: griffe.Module) -> None:
     assert "[`create`][ezeep_async.Groups.create]" in text
     assert "(../../ezeep-api.md#groups)" in text
     assert "docs/ezeep-api.md" not in text
+    pairing = package["auth.oauth.OAuthLogin"].docstring.value
+    assert "[`session.oauth`][ezeep_async.OAuth]" in pairing
     assert (
         "with run_sync(EzeepSession(app, store)) as session:"
         in package["blocking.twin.run_sync"].docstring.value
