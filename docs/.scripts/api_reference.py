@@ -187,6 +187,21 @@ class _Preparation:
         parent = self.names.get(annotation, annotation).rpartition(".")[0]
         return griffe.ExprName(annotation, parent=parent or None)
 
+    def _description(self, attribute: griffe.Attribute) -> str:
+        """The text on an attribute; for a property with what it raises, and without its return type."""
+        if attribute.docstring is None or "property" not in attribute.labels:
+            return _text(attribute) or ""
+        parts = []
+        for section in attribute.docstring.parsed:
+            if isinstance(section, griffe.DocstringSectionText):
+                parts.append(section.value)
+            elif isinstance(section, griffe.DocstringSectionRaises):
+                for raised in section.value:
+                    name = str(raised.annotation)
+                    shown = f"[`{name}`][{self.names[name]}]" if name in self.names else f"`{name}`"
+                    parts.append(f"Raises {shown}: {raised.description}")
+        return "\n\n".join(parts)
+
     def _tabulate(self, cls: griffe.Class, path: str) -> None:
         """Show attributes in one table, at the class, and not as entries of their own."""
         sections = cls.docstring.parsed if cls.docstring else []
@@ -201,7 +216,7 @@ class _Preparation:
             if not isinstance(attribute, griffe.Attribute) or attribute.name.startswith("_"):
                 continue
             cls.aliases[f"{path}.{attribute.name}"] = _alias(attribute.name, cls)
-            if attribute.name not in documented and (text := _text(attribute)):
+            if attribute.name not in documented and (text := self._description(attribute)):
                 rows.append(
                     griffe.DocstringAttribute(
                         attribute.name, annotation=attribute.annotation, description=text

@@ -1,4 +1,4 @@
-"""docs/reference/environment.md names the variables that the package reads, in the section of those who read them."""
+"""docs/reference/environment.md names the variables that the package reads, in the section of their reader."""
 
 from __future__ import annotations
 
