@@ -186,8 +186,8 @@ def typing(session: nox.Session) -> None:
         session.install(
             "--force-reinstall", f"ezeep_async[cli,redis,keyring,otel,yaml,sql,web,fast] @ {wheel.as_uri()}"
         )
-        session.run("mypy", "ezeep_async", "noxfile.py")
-        session.run("pyright", "ezeep_async", "noxfile.py")
+        session.run("mypy", "ezeep_async", "noxfile.py", "docs/.scripts")
+        session.run("pyright", "ezeep_async", "noxfile.py", "docs/.scripts")
         # From elsewhere, so that the installed wheel is what is seen, and not this folder.
         samples = Path("tests/typing").resolve()
         config = Path("pyproject.toml").resolve()

@@ -240,8 +240,9 @@ class TokenStore(Protocol):
       `TokenStoreError` if the token set belongs to another client.
     - `async is_unused()` is called without the lock, for stores whose lock creates a file or a folder. It returns true if
       there is no token set and nothing was created yet.
-    - `begin_refresh()` and `is_still_locked()` of `LeasedStore` in this module, for stores whose lock has a lease, so that a
-      live holder can lose it.
+    - `async begin_refresh()` and `async is_still_locked()`, for stores whose lock has a lease, so that a live holder can lose
+      it. `begin_refresh` records that the loaded token set is being refreshed, and returns "suspended" or "gone", the state
+      of an earlier holder with such a record, or None. Both are called with the lock held.
     - `shared_locks() -> SharedLocks`, for locks for changing one user and for creating groups, shared by all processes
       that share the store, and best by all logins in one database or on one server: their names contain ids that are
       unique everywhere, and two logins of one organization change the same users. A session calls it once, before its first write that needs a lock. Without it, changes of one

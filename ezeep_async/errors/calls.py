@@ -247,6 +247,7 @@ OPENED_BEFORE_FORK = (
     "this EzeepSession was opened before a fork and belongs to the parent process: make one in each process, with a "
     "token store that they share"
 )
+"""The message of `SessionClosed` in a forked child."""
 
 
 class SessionClosed(EzeepError):

@@ -19,3 +19,4 @@ class Unset(enum.Enum):
 
 
 UNSET: Final[Literal[Unset.UNSET]] = Unset.UNSET
+"""The default of the arguments of `update` and of similar methods: the field is not changed."""

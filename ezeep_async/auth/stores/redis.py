@@ -215,7 +215,7 @@ class RedisTokenStore(LeasedDocumentStore):
         return tokens
 
     async def begin_refresh(self) -> EarlierHolder | None:
-        """Mark the loaded token set as being refreshed by this holder of the lock. See `LeasedStore.begin_refresh`.
+        """Mark the loaded token set as being refreshed by this holder of the lock.
 
         An earlier holder counts as suspended while it is connected to the server, or the server does not report it.
         """

@@ -136,7 +136,7 @@ class SQLTokenStore(LeasedDocumentStore):
         return await self._state() is None
 
     async def begin_refresh(self) -> EarlierHolder | None:
-        """Mark the loaded token set as being refreshed by this holder of the lock. See `LeasedStore.begin_refresh`.
+        """Mark the loaded token set as being refreshed by this holder of the lock.
 
         An earlier holder counts as suspended for twice the lease: the database does not show whether it was killed.
 

@@ -143,6 +143,7 @@ class DeleteGroup:
 
 
 Change = CreateGroup | InvitePerson | ChangeMemberships | ChangeAssignments | DeleteGroup
+"""One change of a plan."""
 Regrouping = ChangeMemberships | ChangeAssignments
 """A change of the groups of a user or a printer."""
 

@@ -36,6 +36,7 @@ from ezeep_async.provisioning.wording import NAMES_SHOWN, some
 logger = logging.getLogger("ezeep_async.provisioning")
 
 OnMissing = Literal["error", "skip", "invite"]
+"""What becomes of members that are not in the organization: an error, no change, or an invitation by e-mail."""
 
 OWN_USER = "this is the user that the session is logged in as"
 LAST_ADMIN = "this is the last administrator"

@@ -28,6 +28,7 @@ from ezeep_async.provisioning.wording import counted, some
 
 
 Mode = Literal["add", "exact", "undo"]
+"""How a plan was made: additions only, removals too, or from an audit log."""
 
 FORMAT = "ezeep provisioning plan"
 VERSION = 3

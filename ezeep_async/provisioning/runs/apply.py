@@ -51,6 +51,7 @@ Made = MembershipChange | AssignmentChange
 logger = logging.getLogger("ezeep_async.provisioning")
 
 Verify = Literal["fresh", "trust-plan"]
+"""Whether `apply` reads each user and printer before its write, or only those that changed since the plan."""
 
 LISTINGS = 3
 """Listings of the users, and of the printers, with `verify_after`, at most. Changes that were undone are repeated after each but the last."""
@@ -71,6 +72,7 @@ class Event:
 
 
 OnEvent = Callable[[Event], None]
+"""Called at the end of each change."""
 Begin = Callable[..., Awaitable[None]]
 """Called before a write, with the groups of the user or printer before and after it. Raises `AuditLogError` to prevent the write."""
 

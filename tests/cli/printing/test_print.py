@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from helpers import documents
 from helpers.command_line import ezeep, ezeep_process, started
 
 from ezeep_async import FileTokenStore
@@ -394,8 +395,7 @@ async def test_without_a_login(login: dict[str, str], sandbox: Sandbox) -> None:
 
 async def test_the_commands_of_the_documents(login: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
     """Each line of docs/reference/command-line.md does what its comment says."""
-    page = (Path(__file__).parents[3] / "docs" / "reference" / "command-line.md").read_text("utf-8")
-    block = page.split("## Printing\n\n```sh\n")[1].split("```")[0]
+    block = documents.marked("docs/reference/command-line.md", "printing")
     for name in ("invoice.pdf", "letter.docx"):
         (tmp_path / name).write_bytes(b"a document")
     for line in block.splitlines():
