@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +122,15 @@ async def groups_members_and_documents(site: Site, browser: aiohttp.ClientSessio
     assert printed.status == 202, await printed.text()
     (document,) = site.sandbox.printed[before:]
     assert document.content == b"%PDF-1.4 a page"
+    accepted = await printed.json()
+    assert accepted["job"] == document.job_id
+    status = await go(browser, "GET", URL(accepted["status"], encoded=True))
+    assert await status.json() == {"status": "printed", "pages": 1, "ended": True}, site.server.log
+    shown = await (await go(browser, "GET", "/print")).text()
+    assert re.findall("<option>(.*?)</option>", shown) == [
+        html.escape(printer.name) for printer in site.sandbox.printing.printers.values()
+    ]
+    assert ("csrfmiddlewaretoken" in shown) is (site.kind == "django")
     if site.kind == "fastapi":
         await until(lambda: "pages printed" in site.server.log)
         site.sandbox.faults.add("GET /sfapi/Status/", status=403)
@@ -146,6 +157,7 @@ async def values_that_are_wrong_are_errors_of_the_client(site: Site, browser: ai
         ("No such printer", "a.pdf", b"%PDF-1.4", 404),
         ("Front desk laser", "a.pdf", b"", 400),
         ("Front desk laser", "a.exe", b"MZ", 400),
+        ("Front desk laser", "a.pdf", b"%PDF-1.4" + b"x" * 100_000, 413),
     ):
         form = aiohttp.FormData({"printer": printer})
         form.add_field("document", content, filename=name)
@@ -196,6 +208,7 @@ async def test_an_application(kind: str, tmp_path: Path) -> None:
         "DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'app.db'}",
         "DATABASE": str(tmp_path / "db.sqlite3"),
         "LOGINS": str(tmp_path / "logins"),
+        "LARGEST_DOCUMENT": "99999",
     }
     with sandbox_in_a_thread(job_seconds=0.0) as sandbox:
         if kind == "django":
