@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from helpers import documents
 from helpers.example_servers import EXAMPLES, environment, serving
 from helpers.support import put, sandbox_in_a_thread
 
@@ -21,6 +22,8 @@ from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(90)]
 
+# The command of docs/how-to/aiohttp-web.md, on another port.
+START = documents.marked("docs/how-to/aiohttp-web.md", "start").replace("8400", "{port}").split()[1:]
 EXTRA = "the dependency group examples is not installed"
 
 
@@ -169,9 +172,7 @@ async def test_the_service_on_aiohttp_web(sandbox: Sandbox, login: str, tmp_path
     organization = sandbox.organization
     user, group = next(iter(organization.users)), next(iter(organization.groups))
     organization.users[user].groups.clear()
-    with serving(
-        "aiohttp_app", ["app.py", "--port", "{port}"], sandbox, tmp_path, EZEEP_TOKEN_FILE=login
-    ) as server:
+    with serving("aiohttp_app", START, sandbox, tmp_path, EZEEP_TOKEN_FILE=login) as server:
         async with aiohttp.ClientSession(server.url) as browser:
 
             async def ask(method: str, path: str, **options) -> tuple[int, str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import attrs
 import pytest
+from helpers import documents
 from helpers.browser import decide
 from helpers.example_servers import EXAMPLES, Server, environment, serving
 from helpers.support import sandbox_in_a_thread, until
@@ -22,27 +24,28 @@ from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(120)]
 
-GUNICORN = ["-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket"]
-UVICORN = ["-m", "uvicorn", "--port", "{port}"]
-FLASK = {  # "preload" has the worker class of gunicorn's default, as Django here
-    "gthread": ["-k", "gthread", "--threads", "4"],
-    "preload": ["--preload", "--workers", "2"],
-    "gevent": ["-k", "gevent"],
-}
+
+def command(page: str, mark: str) -> list[str]:
+    """The command of a page that starts the server, the last line of the block, on another port."""
+    *_, line = documents.marked(page, mark).splitlines()
+    program, *options = shlex.split(line.replace("8400", "{port}"))
+    return ["-m", program, *options, *(["--no-control-socket"] if program == "gunicorn" else [])]
+
+
 # The folder, and the servers with what the addresses of groups begin with.
 APPLICATIONS = {
-    "fastapi": ("fastapi_app", [([*UVICORN, "main:app"], "")]),
+    "fastapi": ("fastapi_app", [(command("docs/how-to/fastapi.md", "start"), "")]),
     "django": (
         "django_app",
         [
-            ([*GUNICORN, "wsgi:application"], ""),
-            ([*UVICORN, "--no-access-log", "asgi:application"], "/async"),
+            (command("docs/how-to/django.md", "start"), ""),
+            (command("docs/how-to/django.md", "start-asgi"), "/async"),
         ],
     ),
-    **{
-        f"flask-{name}": ("flask_app", [([*GUNICORN, *options, "app:app"], "")])
-        for name, options in FLASK.items()
-    },
+    # "preload" has the worker class and the number of workers of the block "start"
+    "flask-gthread": ("flask_app", [(command("docs/how-to/flask.md", "start-gthread"), "")]),
+    "flask-preload": ("flask_app", [(command("docs/how-to/flask.md", "start-preload"), "")]),
+    "flask-gevent": ("flask_app", [(command("docs/how-to/flask.md", "start-gevent"), "")]),
 }
 # Not imported here: it changes what a fork does.
 GEVENT = pytest.mark.skipif(
