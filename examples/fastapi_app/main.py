@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from starlette.middleware.sessions import SessionMiddleware
 
 from ezeep_async import (
+    AmbiguousName,
     AuthorizationDenied,
     AuthorizationRequest,
     Endpoints,
@@ -201,6 +202,8 @@ async def explain(_: Request, error: Exception) -> Response:
             status, detail = 403, "ezeep does not allow this to you."
         case NotFound():
             status, detail = 404, "ezeep has no such user, group or printer."
+        case AmbiguousName():
+            status, detail = 409, "Several printers have this name."
         case ValueError():  # no id, an empty document, or one of a type that is not printed
             logger.info("%s", error)
             status, detail = 400, "ezeep does not accept this value."

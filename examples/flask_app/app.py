@@ -19,6 +19,7 @@ from flask import Flask, redirect, render_template_string, request, session
 from werkzeug.wrappers import Response as Redirect
 
 from ezeep_async import (
+    AmbiguousName,
     AuthorizationDenied,
     AuthorizationRequest,
     Endpoints,
@@ -161,6 +162,8 @@ def explain(error: Exception) -> Redirect | tuple[dict[str, str], int, dict[str,
             status, detail = 403, "ezeep does not allow this to you."
         case NotFound():
             status, detail = 404, "ezeep has no such user, group or printer."
+        case AmbiguousName():
+            status, detail = 409, "Several printers have this name."
         case ValueError():  # no id, an empty document, or one of a type that is not printed
             app.logger.info("%s", error)
             status, detail = 400, "ezeep does not accept this value."

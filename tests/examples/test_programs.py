@@ -183,6 +183,8 @@ async def test_the_service_on_aiohttp_web(sandbox: Sandbox, login: str, tmp_path
             assert (status, len(json.loads(text))) == (200, len(organization.groups))
             status, text, _ = await ask("POST", f"/groups/{group}/members", data={"user_id": str(user)})
             assert (status, json.loads(text)) == (200, [str(group)])
+            for _ in range(2):
+                sandbox.printing.add_printer("Twin")
             where = {"printer": "Front desk laser", "name": "page.pdf"}
             status, text, _ = await ask("POST", "/print", params=where, data=b"%PDF-1.4 a page")
             assert status == 202, text
@@ -192,6 +194,7 @@ async def test_the_service_on_aiohttp_web(sandbox: Sandbox, login: str, tmp_path
                 assert (await ask("POST", members, data=fields))[0] == expected, fields
             for query, body, expected in (
                 ({**where, "printer": "No such printer"}, b"%PDF-1.4", 404),
+                ({**where, "printer": "Twin"}, b"%PDF-1.4", 409),
                 ({**where, "name": "page.exe"}, b"MZ", 400),
                 ({"printer": "Front desk laser"}, b"%PDF-1.4", 400),
                 (where, b"", 400),

@@ -157,6 +157,7 @@ async def values_that_are_wrong_are_errors_of_the_client(site: Site, browser: ai
         response = await go(browser, "POST", members, data=fields)
         assert response.status in expected, (fields, site.server.log)
     for printer, name, content, status in (
+        ("Twin", "a.pdf", b"%PDF-1.4", 409),
         ("No such printer", "a.pdf", b"%PDF-1.4", 404),
         ("Front desk laser", "a.pdf", b"", 400),
         ("Front desk laser", "a.exe", b"MZ", 400),
@@ -214,6 +215,8 @@ async def test_an_application(kind: str, tmp_path: Path) -> None:
         "LARGEST_DOCUMENT": "99999",
     }
     with sandbox_in_a_thread(job_seconds=0.0) as sandbox:
+        for _ in range(2):
+            sandbox.printing.add_printer("Twin")
         if kind == "django":
             manage("migrate", sandbox, places)
         for command, prefix in servers:
