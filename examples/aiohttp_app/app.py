@@ -20,6 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ezeep_async import (
+    AmbiguousName,
     EzeepError,
     EzeepSession,
     NotFound,
@@ -80,6 +81,8 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise web.HTTPForbidden(text="ezeep does not allow this.") from None
     except NotFound:
         raise web.HTTPNotFound(text="ezeep has no such user, group or printer.") from None
+    except AmbiguousName:
+        raise web.HTTPConflict(text="Several printers have this name.") from None
     except ValueError as error:  # no id, an empty document, or one of a type that is not printed
         logger.info("%s", error)
         raise web.HTTPBadRequest(text="ezeep does not accept this value.") from None

@@ -1,8 +1,13 @@
 """Bring the groups of many organizations in line with a file each: one Celery task for each tenant.
 
-celery -A tenants worker -c 4           does the work
-python tenants.py                       starts a task for each file in people/
+pip install 'ezeep_async[redis,sql]' celery aiosqlite
 python tenants.py login acme FILE       stores the token set of a tenant, a JSON object as from the token endpoint
+celery -A tenants worker -c 4           does the work, on as many hosts as you like
+celery -A tenants beat                  starts a task for each file in people/, every night
+python tenants.py                       the same, now
+
+Environment: EZEEP_CLIENT_ID, EZEEP_CLIENT_SECRET (of a client that has one), REDIS_URL, DATABASE_URL (optional), TOKEN_KEY
+(optional: cryptography.fernet.Fernet.generate_key()), PEOPLE (the folder).
 """
 
 from __future__ import annotations

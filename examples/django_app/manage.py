@@ -7,7 +7,7 @@ uvicorn --no-access-log asgi:application            # these, and those of printi
 python manage.py ezeep_groups USER_ID
 
 Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, TOKEN_KEY
-(cryptography.fernet.Fernet.generate_key()), DATABASE (the path of an SQLite file).
+(cryptography.fernet.Fernet.generate_key()), DATABASE (the path of an SQLite file), LARGEST_DOCUMENT (in bytes; 100 MB).
 """
 
 from __future__ import annotations

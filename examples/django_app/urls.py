@@ -13,6 +13,7 @@ urlpatterns = [
     path("groups", views.groups),
     path("groups/<uuid:group_id>/members", views.add_member),
     path("print", views.print_document),
+    path("jobs", views.job_status),
     path("async/groups", async_views.groups),
     path("async/groups/<uuid:group_id>/members", async_views.add_member),
 ]

@@ -4,25 +4,28 @@ pip install 'ezeep_async[sql,web]' aiosqlite fastapi itsdangerous python-multipa
 uvicorn --timeout-graceful-shutdown 20 main:app     # else it waits for background jobs
 
 Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, TOKEN_KEY
-(cryptography.fernet.Fernet.generate_key()), DATABASE_URL.
+(cryptography.fernet.Fernet.generate_key()), DATABASE_URL, LARGEST_DOCUMENT (in bytes; 100 MB).
 """
 
 from __future__ import annotations
 
+import html
 import logging
 import math
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
+from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import BackgroundTasks, Depends, FastAPI, Form, Request, Response, UploadFile
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi import BackgroundTasks, Depends, FastAPI, Form, HTTPException, Request, Response, UploadFile
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from sqlalchemy.ext.asyncio import create_async_engine
 from starlette.middleware.sessions import SessionMiddleware
 
 from ezeep_async import (
+    AmbiguousName,
     AuthorizationDenied,
     AuthorizationRequest,
     Endpoints,
@@ -42,6 +45,7 @@ from ezeep_async import (
 SECRET_KEY = os.environ["SECRET_KEY"]
 TOKEN_KEY = os.environ["TOKEN_KEY"]
 REDIRECT_URI = os.environ["EZEEP_REDIRECT_URI"]
+LARGEST_DOCUMENT = int(os.environ.get("LARGEST_DOCUMENT", "100_000_000"))
 COOKIE = {"path": "/callback", "httponly": True, "secure": REDIRECT_URI.startswith("https:")}
 
 logger = logging.getLogger("uvicorn.error")
@@ -135,15 +139,43 @@ async def add_member(group_id: UUID, user_id: Annotated[UUID, Form()], ezeep: Ez
     return sorted(user.group_ids)
 
 
+FORM = """<!doctype html>
+<html lang="en">
+<title>Print</title>
+<form method="post" enctype="multipart/form-data">
+  <p><label>Printer <select name="printer">{options}</select></label></p>
+  <p><label>Document <input type="file" name="document" required></label></p>
+  <p><button>Print</button></p>
+</form>
+</html>
+"""
+
+
+@app.get("/print", response_class=HTMLResponse)
+async def print_form(ezeep: Ezeep) -> str:
+    """Show a form with the printers of the user."""
+    options = [f"<option>{html.escape(printer.name)}</option>" async for printer in ezeep.printers.list()]
+    return FORM.format(options="".join(options))
+
+
 @app.post("/print", status_code=202)
 async def print_document(
     document: UploadFile, printer: Annotated[str, Form()], user: User, ezeep: Ezeep, work: BackgroundTasks
 ) -> dict[str, str]:
     """Upload the document to ezeep. A background job reports when it is printed."""
+    if (document.size or 0) > LARGEST_DOCUMENT:
+        raise HTTPException(413, "The document is too large.")
     found = await ezeep.printers.find(printer)
     job = await ezeep.printing.print_file(document.file, found, name=document.filename)
     work.add_task(report, user, job.id)
-    return {"job": job.id}
+    return {"job": job.id, "status": f"/jobs?job={quote(job.id)}"}
+
+
+@app.get("/jobs")
+async def job_status(job: str, ezeep: Ezeep) -> dict[str, str | int | bool]:
+    """Return how far a job is."""
+    status = await ezeep.printing.status(job)
+    return {"status": status.meaning, "pages": status.pages_printed, "ended": status.is_final}
 
 
 async def report(user: str, job_id: str) -> None:
@@ -170,6 +202,8 @@ async def explain(_: Request, error: Exception) -> Response:
             status, detail = 403, "ezeep does not allow this to you."
         case NotFound():
             status, detail = 404, "ezeep has no such user, group or printer."
+        case AmbiguousName():
+            status, detail = 409, "Several printers have this name."
         case ValueError():  # no id, an empty document, or one of a type that is not printed
             logger.info("%s", error)
             status, detail = 400, "ezeep does not accept this value."

@@ -3,7 +3,8 @@
 pip install 'ezeep_async[web]' flask gunicorn       # and gevent for -k gevent
 gunicorn --workers 2 --timeout 120 app:app          # also: --preload, -k gthread --threads 8, -k gevent
 
-Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, LOGINS (a folder).
+Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, LOGINS (a folder), LARGEST_DOCUMENT
+(in bytes; 100 MB).
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from urllib.parse import quote
 from uuid import UUID
 
-from flask import Flask, redirect, request, session
+from flask import Flask, redirect, render_template_string, request, session
 from werkzeug.wrappers import Response as Redirect
 
 from ezeep_async import (
+    AmbiguousName,
     AuthorizationDenied,
     AuthorizationRequest,
     Endpoints,
@@ -41,7 +44,12 @@ LOGINS = Path(os.environ.get("LOGINS", "logins"))
 LOGINS.mkdir(mode=0o700, exist_ok=True)
 
 app = Flask(__name__)
-app.config.update(SECRET_KEY=SECRET_KEY, SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_SECURE=SECURE)
+app.config.update(
+    SECRET_KEY=SECRET_KEY,
+    SESSION_COOKIE_SAMESITE="Lax",
+    SESSION_COOKIE_SECURE=SECURE,
+    MAX_CONTENT_LENGTH=int(os.environ.get("LARGEST_DOCUMENT", "100_000_000")),
+)
 
 # Nothing is opened yet: each worker process opens a pool of its own with its first call, also with --preload.
 ezeep_app = OAuthApp(os.environ["EZEEP_CLIENT_ID"], redirect_uri=REDIRECT_URI)
@@ -102,6 +110,27 @@ def add_member(group_id: UUID) -> list[str]:
     return sorted(map(str, user.group_ids))
 
 
+FORM = """<!doctype html>
+<html lang="en">
+<title>Print</title>
+<form method="post" enctype="multipart/form-data">
+  <p><label>Printer <select name="printer">
+  {% for printer in printers %}<option>{{ printer.name }}</option>{% endfor %}
+  </select></label></p>
+  <p><label>Document <input type="file" name="document" required></label></p>
+  <p><button>Print</button></p>
+</form>
+</html>
+"""
+
+
+@app.get("/print")
+def print_form() -> str:
+    """Show a form with the printers of the user."""
+    with logins.session(logged_in()) as ezeep:
+        return render_template_string(FORM, printers=ezeep.printers.list().collect())
+
+
 @app.post("/print")
 def print_document() -> tuple[dict[str, str], int]:
     """Upload the document to ezeep. The browser asks for the status of the job later."""
@@ -109,15 +138,15 @@ def print_document() -> tuple[dict[str, str], int]:
     with logins.session(logged_in()) as ezeep:
         printer = ezeep.printers.find(request.form["printer"])
         job = ezeep.printing.print_file(document.stream, printer, name=document.filename)
-    return {"job": job.id}, 202
+    return {"job": job.id, "status": f"/jobs?job={quote(job.id)}"}, 202
 
 
-@app.get("/jobs/<job_id>")
-def job_status(job_id: str) -> dict[str, str | int]:
+@app.get("/jobs")
+def job_status() -> dict[str, str | int | bool]:
     """Return how far a job is."""
     with logins.session(logged_in()) as ezeep:
-        status = ezeep.printing.status(job_id)
-    return {"status": str(status.meaning), "pages": status.pages_printed}
+        status = ezeep.printing.status(request.args["job"])
+    return {"status": status.meaning, "pages": status.pages_printed, "ended": status.is_final}
 
 
 @app.errorhandler(ValueError)
@@ -133,6 +162,8 @@ def explain(error: Exception) -> Redirect | tuple[dict[str, str], int, dict[str,
             status, detail = 403, "ezeep does not allow this to you."
         case NotFound():
             status, detail = 404, "ezeep has no such user, group or printer."
+        case AmbiguousName():
+            status, detail = 409, "Several printers have this name."
         case ValueError():  # no id, an empty document, or one of a type that is not printed
             app.logger.info("%s", error)
             status, detail = 400, "ezeep does not accept this value."

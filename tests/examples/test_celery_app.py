@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.celery_workers import Client, Worker, client, environment, worker
+from helpers import documents
+from helpers.celery_workers import EXAMPLES, Client, Worker, client, environment, worker
 from helpers.redis_servers import Server
 from helpers.support import put, sandbox_in_a_thread
 
-from ezeep_async import RedisTokenStore
+from ezeep_async import FileTokenStore
 from ezeep_async.sandbox import Sandbox
 
 
@@ -29,8 +32,16 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("redis"))
-    asyncio.run(put(RedisTokenStore(server.address), sandbox.tokens()))
+    """With the login of a file, which the program of the page moves into it."""
+    folder = tmp_path_factory.mktemp("redis")
+    server = Server(folder)
+    asyncio.run(put(FileTokenStore(folder / "login.json"), sandbox.tokens()))
+    move = documents.marked("docs/how-to/celery.md", "move")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(sandbox, server, EZEEP_TOKEN_FILE=str(folder / "login.json")).items():
+            patch.setenv(name, value)
+        exec(compile(move, "docs/how-to/celery.md: move", "exec"), {"__name__": "__main__"})
+    assert sandbox.refreshes == 1
     yield server
     server.close()
 
@@ -68,6 +79,23 @@ def test_a_document_is_printed_once(sandbox: Sandbox, app: Client, tmp_path: Pat
     sandbox.faults.add(PRINT, status=429, retry_after=0.05)
     app.run("printing.print_document", "Front desk laser", str(document))
     assert [job.content for job in sandbox.printed] == [b"%PDF-1.4 a page"]
+
+
+def test_a_program_sends_a_task(sandbox: Sandbox, redis: Server, running: Worker, tmp_path: Path) -> None:
+    """The one of docs/how-to/celery.md, with the path of a file that exists."""
+    document = tmp_path / "invoice.pdf"
+    document.write_bytes(b"%PDF-1.4 another page")
+    program = documents.marked("docs/how-to/celery.md", "send").replace(
+        "/srv/documents/invoice.pdf", str(document)
+    )
+    sent = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=EXAMPLES / "celery_app",
+        env=environment(sandbox, redis),
+        capture_output=True, text=True, check=False, timeout=50,
+    )  # shorter than one item a line  # fmt: skip
+    assert (sent.stdout, sent.stderr) == ("1 pages\n", "")
+    assert sandbox.printed[-1].content == b"%PDF-1.4 another page"
 
 
 def test_the_worker_stops_without_errors(running: Worker, app: Client) -> None:

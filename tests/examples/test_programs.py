@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from helpers import documents
 from helpers.example_servers import EXAMPLES, environment, serving
 from helpers.support import put, sandbox_in_a_thread
 
@@ -21,6 +22,8 @@ from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(90)]
 
+# The command of docs/how-to/aiohttp-web.md, on another port.
+START = documents.marked("docs/how-to/aiohttp-web.md", "start").replace("8400", "{port}").split()[1:]
 EXTRA = "the dependency group examples is not installed"
 
 
@@ -169,9 +172,7 @@ async def test_the_service_on_aiohttp_web(sandbox: Sandbox, login: str, tmp_path
     organization = sandbox.organization
     user, group = next(iter(organization.users)), next(iter(organization.groups))
     organization.users[user].groups.clear()
-    with serving(
-        "aiohttp_app", ["app.py", "--port", "{port}"], sandbox, tmp_path, EZEEP_TOKEN_FILE=login
-    ) as server:
+    with serving("aiohttp_app", START, sandbox, tmp_path, EZEEP_TOKEN_FILE=login) as server:
         async with aiohttp.ClientSession(server.url) as browser:
 
             async def ask(method: str, path: str, **options) -> tuple[int, str, str]:
@@ -182,6 +183,8 @@ async def test_the_service_on_aiohttp_web(sandbox: Sandbox, login: str, tmp_path
             assert (status, len(json.loads(text))) == (200, len(organization.groups))
             status, text, _ = await ask("POST", f"/groups/{group}/members", data={"user_id": str(user)})
             assert (status, json.loads(text)) == (200, [str(group)])
+            for _ in range(2):
+                sandbox.printing.add_printer("Twin")
             where = {"printer": "Front desk laser", "name": "page.pdf"}
             status, text, _ = await ask("POST", "/print", params=where, data=b"%PDF-1.4 a page")
             assert status == 202, text
@@ -191,6 +194,7 @@ async def test_the_service_on_aiohttp_web(sandbox: Sandbox, login: str, tmp_path
                 assert (await ask("POST", members, data=fields))[0] == expected, fields
             for query, body, expected in (
                 ({**where, "printer": "No such printer"}, b"%PDF-1.4", 404),
+                ({**where, "printer": "Twin"}, b"%PDF-1.4", 409),
                 ({**where, "name": "page.exe"}, b"MZ", 400),
                 ({"printer": "Front desk laser"}, b"%PDF-1.4", 400),
                 (where, b"", 400),

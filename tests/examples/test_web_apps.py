@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import attrs
 import pytest
+from helpers import documents
 from helpers.browser import decide
 from helpers.example_servers import EXAMPLES, Server, environment, serving
 from helpers.support import sandbox_in_a_thread, until
@@ -20,27 +24,28 @@ from ezeep_async.sandbox import SANDBOX_ADMIN, Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(120)]
 
-GUNICORN = ["-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket"]
-UVICORN = ["-m", "uvicorn", "--port", "{port}"]
-FLASK = {  # "preload" has the worker class of gunicorn's default, as Django here
-    "gthread": ["-k", "gthread", "--threads", "4"],
-    "preload": ["--preload", "--workers", "2"],
-    "gevent": ["-k", "gevent"],
-}
+
+def command(page: str, mark: str) -> list[str]:
+    """The command of a page that starts the server, the last line of the block, on another port."""
+    *_, line = documents.marked(page, mark).splitlines()
+    program, *options = shlex.split(line.replace("8400", "{port}"))
+    return ["-m", program, *options, *(["--no-control-socket"] if program == "gunicorn" else [])]
+
+
 # The folder, and the servers with what the addresses of groups begin with.
 APPLICATIONS = {
-    "fastapi": ("fastapi_app", [([*UVICORN, "main:app"], "")]),
+    "fastapi": ("fastapi_app", [(command("docs/how-to/fastapi.md", "start"), "")]),
     "django": (
         "django_app",
         [
-            ([*GUNICORN, "wsgi:application"], ""),
-            ([*UVICORN, "--no-access-log", "asgi:application"], "/async"),
+            (command("docs/how-to/django.md", "start"), ""),
+            (command("docs/how-to/django.md", "start-asgi"), "/async"),
         ],
     ),
-    **{
-        f"flask-{name}": ("flask_app", [([*GUNICORN, *options, "app:app"], "")])
-        for name, options in FLASK.items()
-    },
+    # "preload" has the worker class and the number of workers of the block "start"
+    "flask-gthread": ("flask_app", [(command("docs/how-to/flask.md", "start-gthread"), "")]),
+    "flask-preload": ("flask_app", [(command("docs/how-to/flask.md", "start-preload"), "")]),
+    "flask-gevent": ("flask_app", [(command("docs/how-to/flask.md", "start-gevent"), "")]),
 }
 # Not imported here: it changes what a fork does.
 GEVENT = pytest.mark.skipif(
@@ -120,6 +125,15 @@ async def groups_members_and_documents(site: Site, browser: aiohttp.ClientSessio
     assert printed.status == 202, await printed.text()
     (document,) = site.sandbox.printed[before:]
     assert document.content == b"%PDF-1.4 a page"
+    accepted = await printed.json()
+    assert accepted["job"] == document.job_id
+    status = await go(browser, "GET", URL(accepted["status"], encoded=True))
+    assert await status.json() == {"status": "printed", "pages": 1, "ended": True}, site.server.log
+    shown = await (await go(browser, "GET", "/print")).text()
+    assert re.findall("<option>(.*?)</option>", shown) == [
+        html.escape(printer.name) for printer in site.sandbox.printing.printers.values()
+    ]
+    assert ("csrfmiddlewaretoken" in shown) is (site.kind == "django")
     if site.kind == "fastapi":
         await until(lambda: "pages printed" in site.server.log)
         site.sandbox.faults.add("GET /sfapi/Status/", status=403)
@@ -143,9 +157,11 @@ async def values_that_are_wrong_are_errors_of_the_client(site: Site, browser: ai
         response = await go(browser, "POST", members, data=fields)
         assert response.status in expected, (fields, site.server.log)
     for printer, name, content, status in (
+        ("Twin", "a.pdf", b"%PDF-1.4", 409),
         ("No such printer", "a.pdf", b"%PDF-1.4", 404),
         ("Front desk laser", "a.pdf", b"", 400),
         ("Front desk laser", "a.exe", b"MZ", 400),
+        ("Front desk laser", "a.pdf", b"%PDF-1.4" + b"x" * 5000, 413),
     ):
         form = aiohttp.FormData({"printer": printer})
         form.add_field("document", content, filename=name)
@@ -196,8 +212,11 @@ async def test_an_application(kind: str, tmp_path: Path) -> None:
         "DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'app.db'}",
         "DATABASE": str(tmp_path / "db.sqlite3"),
         "LOGINS": str(tmp_path / "logins"),
+        "LARGEST_DOCUMENT": "4999",
     }
     with sandbox_in_a_thread(job_seconds=0.0) as sandbox:
+        for _ in range(2):
+            sandbox.printing.add_printer("Twin")
         if kind == "django":
             manage("migrate", sandbox, places)
         for command, prefix in servers:

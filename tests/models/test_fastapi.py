@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import socket
 import types
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import uvicorn
+from helpers import documents
 from helpers.support import put, until
 
 from ezeep_async import EzeepSession, FileTokenStore, PrintOptions
@@ -21,7 +21,7 @@ from ezeep_async.sandbox import Sandbox
 
 pytestmark = pytest.mark.may_block  # the token file
 
-TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "json.md").read_text()
+RECIPE = documents.marked("docs/how-to/json.md", "fastapi")
 
 
 @pytest.fixture
@@ -34,9 +34,8 @@ async def http(
     monkeypatch.setenv("EZEEP_TOKEN_FILE", str(tmp_path / "login.json"))
     monkeypatch.setenv("EZEEP_ACCOUNT_URL", sandbox.endpoints.account)
     monkeypatch.setenv("EZEEP_API_URL", sandbox.endpoints.api)
-    (recipe,) = re.findall(r"```py\n(.*?)```", TEXT, re.DOTALL)
     module = types.ModuleType("recipe")
-    exec(compile(recipe, "docs/how-to/json.md", "exec"), vars(module))
+    exec(compile(RECIPE, "docs/how-to/json.md", "exec"), vars(module))
     async with _served(module.app) as url, aiohttp.ClientSession(url) as client:
         yield client
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import re
-import sys
-import threading
-import types
-import wsgiref.simple_server
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
-import uvicorn
 from aiohttp import web
 from helpers.support import put, until
+from web.recipes import on_django, on_uvicorn, on_wsgi, recipe
 from web.servers import listening
 
 from ezeep_async import EzeepSession, FileTokenStore
@@ -27,37 +20,18 @@ from ezeep_async.sandbox import Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
-TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "webhooks.md").read_text()
-RECIPES = dict(re.findall(r"^##+ ([^\n]+)\n(?:(?!\n#).)*?```py\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))
 USERNAME, PASSWORD = "hook", "a long pässword of a webhook"
-
-
-def test_there_are_four_recipes_and_one_for_the_creation() -> None:
-    assert [*RECIPES] == ["Create one", "FastAPI", "Django", "Flask", "aiohttp.web"]
-
-
-def recipe(name: str) -> Any:
-    """The recipe as a module."""
-    module = types.ModuleType(f"recipe_{name.lower().replace('.', '_').replace(' ', '_')}")
-    sys.modules[module.__name__] = module  # Flask and Django look it up by its name
-    exec(compile(RECIPES[name], f"docs/how-to/webhooks.md: {name}", "exec"), vars(module))
-    return module
 
 
 @asynccontextmanager
 async def _fastapi() -> AsyncIterator[str]:
-    sock, url = listening()
-    server = uvicorn.Server(uvicorn.Config(recipe("FastAPI").app, log_config=None, ws="none"))
-    running = asyncio.create_task(server.serve([sock]))
-    await until(lambda: server.started)
-    yield url
-    server.should_exit = True
-    await running
+    async with on_uvicorn(recipe("docs/how-to/webhooks.md", "fastapi").app) as url:
+        yield url
 
 
 @asynccontextmanager
 async def _aiohttp() -> AsyncIterator[str]:
-    runner = web.AppRunner(recipe("aiohttp.web").app, access_log=None)
+    runner = web.AppRunner(recipe("docs/how-to/webhooks.md", "aiohttp").app, access_log=None)
     await runner.setup()
     sock, url = listening()
     await web.SockSite(runner, sock).start()
@@ -65,38 +39,15 @@ async def _aiohttp() -> AsyncIterator[str]:
     await runner.cleanup()
 
 
-class _Quiet(wsgiref.simple_server.WSGIRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def _wsgi(app: Any) -> Iterator[str]:
-    with wsgiref.simple_server.make_server("127.0.0.1", 0, app, handler_class=_Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @asynccontextmanager
 async def _flask() -> AsyncIterator[str]:
-    with _wsgi(recipe("Flask").app) as url:
+    with on_wsgi(recipe("docs/how-to/webhooks.md", "flask").app) as url:
         yield url
 
 
 @asynccontextmanager
 async def _django() -> AsyncIterator[str]:
-    from django.conf import settings
-    from django.core.wsgi import get_wsgi_application
-
-    module = recipe("Django")
-    if not settings.configured:
-        settings.configure(ROOT_URLCONF=module.__name__, ALLOWED_HOSTS=["127.0.0.1"], SECRET_KEY="x" * 50)
-    with _wsgi(get_wsgi_application()) as url:
+    with on_django(recipe("docs/how-to/webhooks.md", "django")) as url:
         yield url
 
 
@@ -127,7 +78,7 @@ async def test_a_delivered_event_arrives(
     for name in ("account", "api", "print"):
         monkeypatch.setenv(f"EZEEP_{name.upper()}_URL", getattr(sandbox.endpoints, name))
     async with serve() as url:
-        await recipe("Create one").create(f"{url}/ezeep")
+        await recipe("docs/how-to/webhooks.md", "create").create(f"{url}/ezeep")
         async with EzeepSession(sandbox.oauth_app, tokens=tokens, endpoints=sandbox.endpoints) as session:
             body = {"type": "pdf", "fileurl": "https://files.example.com/a.pdf", "alias": "invoice 7.pdf"}
             printer = str(next(iter(sandbox.printing.printers)))

@@ -11,6 +11,7 @@ from django.utils.datastructures import MultiValueDictKeyError
 from django.utils.deprecation import MiddlewareMixin
 
 from ezeep_async import (
+    AmbiguousName,
     AuthorizationDenied,
     EzeepError,
     NotFound,
@@ -37,6 +38,8 @@ class EzeepErrors(MiddlewareMixin):
                 status, text = 403, "ezeep does not allow this to you."
             case NotFound():
                 status, text = 404, "ezeep has no such user, group or printer."
+            case AmbiguousName():
+                status, text = 409, "Several printers have this name."
             case ValueError() | MultiValueDictKeyError():  # no id, an empty document, or a missing field
                 logger.info("%s", error)
                 status, text = 400, "ezeep does not accept this value."

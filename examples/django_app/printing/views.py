@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
 from uuid import UUID
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.views.decorators.csrf import ensure_csrf_cookie
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from ezeep_async import AuthorizationRequest, Endpoints, EzeepSession, ReauthorizationRequired, run_sync
 from printing.logins import ezeep_app, logins
@@ -68,11 +69,23 @@ def add_member(request: HttpRequest, group_id: UUID) -> HttpResponse:
     return JsonResponse(sorted(map(str, user.group_ids)), safe=False)
 
 
-@require_POST
+@require_http_methods(["GET", "POST"])
 def print_document(request: HttpRequest) -> HttpResponse:
-    """Upload the document to ezeep."""
-    document = request.FILES["document"]
+    """Show a form with the printers of the user, and upload its document to ezeep."""
     with logins.session(logged_in(request)) as ezeep:
+        if request.method == "GET":
+            return render(request, "print.html", {"printers": ezeep.printers.list().collect()})
+        document = request.FILES["document"]
+        if document.size > settings.LARGEST_DOCUMENT:
+            return HttpResponse("The document is too large.", status=413)
         printer = ezeep.printers.find(request.POST["printer"])
-        job = ezeep.printing.print_file(document.chunks(), printer, name=document.name)
-    return JsonResponse({"job": job.id}, status=202)
+        job = ezeep.printing.print_file(document.file, printer, name=document.name)
+    return JsonResponse({"job": job.id, "status": f"/jobs?job={quote(job.id)}"}, status=202)
+
+
+@require_GET
+def job_status(request: HttpRequest) -> HttpResponse:
+    """Return how far a job is."""
+    with logins.session(logged_in(request)) as ezeep:
+        status = ezeep.printing.status(request.GET["job"])
+    return JsonResponse({"status": status.meaning, "pages": status.pages_printed, "ended": status.is_final})

@@ -1,0 +1,72 @@
+"""Tests of main.py in a sandbox. They need no account.
+
+pip install httpx2 pytest
+python -m pytest
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+from cryptography.fernet import Fernet
+from fastapi.testclient import TestClient
+
+
+@pytest.fixture
+def client(ezeep_sandbox, monkeypatch, tmp_path):
+    """Return a browser for the application, which runs on a sandbox."""
+    environment = {
+        "EZEEP_CLIENT_ID": ezeep_sandbox.oauth_app.client_id,
+        "EZEEP_REDIRECT_URI": ezeep_sandbox.oauth_app.redirect_uri,  # http://127.0.0.1:8400/callback
+        "EZEEP_ACCOUNT_URL": ezeep_sandbox.endpoints.account,
+        "EZEEP_API_URL": ezeep_sandbox.endpoints.api,
+        "EZEEP_PRINT_URL": ezeep_sandbox.endpoints.print,
+        "SECRET_KEY": "a key for tests",
+        "TOKEN_KEY": Fernet.generate_key().decode(),
+        "DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'app.db'}",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delitem(sys.modules, "main", raising=False)  # it reads the environment at its import
+    app = importlib.import_module("main").app
+    with TestClient(app, base_url="http://127.0.0.1:8400", follow_redirects=False) as browser:
+        yield browser
+
+
+def sign_in(client, sandbox):
+    """Sign in as the administrator of the sandbox, who allows it on the page of ezeep."""
+    page = client.get("/login").headers["location"]
+    assert client.get(sandbox.approve(page)).headers["location"] == "/groups"
+
+
+def test_a_user_signs_in_first(client, ezeep_sandbox):
+    assert client.get("/groups").headers["location"] == "/login"
+    sign_in(client, ezeep_sandbox)
+    assert len(client.get("/groups").json()) == 13
+
+
+def test_a_member_is_added(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    user, group = next(iter(ezeep_sandbox.organization.users)), next(iter(client.get("/groups").json()))
+    groups = client.post(f"/groups/{group}/members", data={"user_id": str(user)}).json()
+    assert group in groups
+
+
+@pytest.mark.ezeep_sandbox(job_seconds=0.0)
+def test_an_upload_is_printed(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    response = client.post(
+        "/print",
+        data={"printer": "Front desk laser"},
+        files={"document": ("invoice.pdf", b"%PDF-1.4 a page")},
+    )
+    assert response.status_code == 202
+    assert [printed.content for printed in ezeep_sandbox.printed] == [b"%PDF-1.4 a page"]
+
+
+def test_an_outage_is_reported(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    ezeep_sandbox.faults.add("GET /printing/v1/groups/", status=503, retry_after=3600.0)
+    assert client.get("/groups").headers["retry-after"] == "3600"

@@ -1,0 +1,61 @@
+"""Tests of app.py in a sandbox. They need no account.
+
+pip install pytest
+python -m pytest
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+
+import pytest
+
+
+SITE = "http://127.0.0.1:8400"
+
+
+@pytest.fixture
+def client(ezeep_sandbox, monkeypatch, tmp_path):
+    """Return a browser for the application, which runs on a sandbox."""
+    environment = {
+        "EZEEP_CLIENT_ID": ezeep_sandbox.oauth_app.client_id,
+        "EZEEP_REDIRECT_URI": ezeep_sandbox.oauth_app.redirect_uri,  # http://127.0.0.1:8400/callback
+        "EZEEP_ACCOUNT_URL": ezeep_sandbox.endpoints.account,
+        "EZEEP_API_URL": ezeep_sandbox.endpoints.api,
+        "EZEEP_PRINT_URL": ezeep_sandbox.endpoints.print,
+        "SECRET_KEY": "a key for tests, of 32 characters",
+        "LOGINS": str(tmp_path / "logins"),
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delitem(sys.modules, "app", raising=False)  # it reads the environment at its import
+    module = importlib.import_module("app")
+    with module.logins:
+        yield module.app.test_client()
+
+
+def sign_in(client, sandbox):
+    """Sign in as the administrator of the sandbox, who allows it on the page of ezeep."""
+    page = client.get(f"{SITE}/login").location
+    assert client.get(sandbox.approve(page)).location == "/groups"
+
+
+def test_a_user_signs_in_first(client, ezeep_sandbox):
+    assert client.get(f"{SITE}/groups").location == "/login"
+    sign_in(client, ezeep_sandbox)
+    assert len(client.get(f"{SITE}/groups").json) == 13
+
+
+def test_an_upload_is_printed(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    form = {"printer": "Front desk laser", "document": (io.BytesIO(b"%PDF-1.4 a page"), "invoice.pdf")}
+    assert client.post(f"{SITE}/print", data=form).status_code == 202
+    assert [printed.content for printed in ezeep_sandbox.printed] == [b"%PDF-1.4 a page"]
+
+
+def test_an_outage_is_reported(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    ezeep_sandbox.faults.add("GET /printing/v1/groups/", status=503, retry_after=3600.0)
+    assert client.get(f"{SITE}/groups").headers["Retry-After"] == "3600"
