@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import threading
 import types
@@ -40,6 +41,15 @@ async def on_uvicorn(app: Any) -> AsyncIterator[str]:
 class _Quiet(wsgiref.simple_server.WSGIRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
+
+    def handle(self) -> None:
+        """Serve, and read what the application did not: data that arrives after a close resets the connection."""
+        super().handle()
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(5)
+        while self.connection.recv(65536):
+            pass
 
 
 @contextmanager
