@@ -1,21 +1,20 @@
-"""The documents are true: every Python example runs in its own process, links resolve, names and ids exist."""
+"""The documents are true: links resolve, names and ids exist, and programs that need a person or a signal run."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import documents
 from helpers.browser import decide
-from helpers.support import put, sandbox_in_a_thread
+from helpers.programs import Place, prepared
 
 import ezeep_async
-from ezeep_async import FileTokenStore
-from ezeep_async.sandbox import SANDBOX_ADMIN
 
 
 pytestmark = pytest.mark.may_block
@@ -25,31 +24,13 @@ README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [README, *DOCS, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 # The form of a docstring in CONTRIBUTING.md is not a program.
-SNIPPETS = [
-    snippet
-    for path in [README, *DOCS]
-    for snippet in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
-]
+SNIPPETS = [block.text for block in documents.all_blocks("python")]
 
 
 @pytest.fixture
-def server():
-    with sandbox_in_a_thread() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def environment(server, tmp_path: Path) -> dict[str, str]:
-    asyncio.run(put(FileTokenStore(tmp_path / "login.json"), server.tokens()))
-    return {
-        **os.environ,
-        "EZEEP_CLIENT_ID": server.oauth_app.client_id,
-        "EZEEP_REDIRECT_URI": server.oauth_app.redirect_uri,
-        "EZEEP_ACCOUNT_URL": server.endpoints.account,
-        "EZEEP_API_URL": server.endpoints.api,
-        "EZEEP_PRINT_URL": server.endpoints.print,
-        "EZEEP_TOKEN_FILE": str(tmp_path / "login.json"),
-    }
+def place(tmp_path: Path) -> Iterator[Place]:
+    with prepared(tmp_path) as here:
+        yield here
 
 
 def test_2_14_the_first_example_has_a_token_store() -> None:
@@ -93,32 +74,20 @@ def test_requirement_ids_exist() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "number", [n for n, text in enumerate(SNIPPETS) if "input(" not in text and "pytest" not in text]
-)
-def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path) -> None:
-    """With warnings as errors, in a folder with a token file, a CSV file and a document."""
-    (tmp_path / "invoice.pdf").write_bytes(b"%PDF-1.4 a page")
-    (tmp_path / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SNIPPETS[number]],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=15, check=False,
-    )  # shorter than one item a line  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout
-
-
-@pytest.mark.slow
-def test_the_nightly_job_reports_after_sigterm(server, environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_nightly_job_reports_after_sigterm(place: Place) -> None:
     """7-13: the change in flight is completed, the report of the changes that did not start is in its file."""
     (snippet,) = [text for text in SNIPPETS if "add_signal_handler" in text]
-    people = [person.email for person in list(server.organization.people.values())[:40]]
-    (tmp_path / "people.csv").write_text(
+    people = [person.email for person in list(place.sandbox.organization.people.values())[:40]]
+    (place.folder / "people.csv").write_text(
         "group,member\n" + "".join(f"Night shift,{email}\n" for email in people)
     )
-    hold = server.faults.hold("POST /printing/v1/groups/")
+    hold = place.sandbox.faults.hold("POST /printing/v1/groups/")
     with subprocess.Popen(
-        [sys.executable, "-c", snippet], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", snippet],
+        cwd=place.folder,
+        env=place.environment,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         asyncio.run(asyncio.wait_for(hold.arrived(), 15))
         process.terminate()
@@ -127,7 +96,7 @@ def test_the_nightly_job_reports_after_sigterm(server, environment: dict[str, st
     assert process.returncode == 1
     assert "1 created" in out
     assert "not started" in out
-    assert "not_started" in (tmp_path / "report.csv").read_text()
+    assert "not_started" in (place.folder / "report.csv").read_text()
 
 
 def test_2_10_network_file_systems_are_documented() -> None:
@@ -148,10 +117,12 @@ def test_errors_are_documented() -> None:
 
 
 @pytest.mark.slow
-def test_what_it_shows_of_itself(environment: dict[str, str], tmp_path: Path) -> None:
+def test_what_it_shows_of_itself(place: Place) -> None:
     """6-10, 8-4: the retry in the log, and in the counts."""
     (snippet,) = [text for text in SNIPPETS if "session.stats" in text]
-    out = subprocess.check_output([sys.executable, "-c", snippet], env=environment, text=True, timeout=15)
+    out = subprocess.check_output(
+        [sys.executable, "-c", snippet], env=place.environment, text=True, timeout=15
+    )
     *lines, stats = out.splitlines()
     assert "INFO:ezeep_async.http:" in lines[0]
     assert "503" in lines[0]
@@ -159,13 +130,13 @@ def test_what_it_shows_of_itself(environment: dict[str, str], tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_login_snippet_runs(place: Place) -> None:
     """A browser approves, the address is pasted, the login is in the file."""
-    (tmp_path / "login.json").unlink()
+    (place.folder / "login.json").unlink()
     (snippet,) = [text for text in SNIPPETS if "input(" in text]
     with subprocess.Popen(
         [sys.executable, "-c", snippet],
-        cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=place.folder, env=place.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # shorter than one item a line  # fmt: skip
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
@@ -173,7 +144,7 @@ def test_the_login_snippet_runs(environment: dict[str, str], tmp_path: Path) -> 
         out, _ = process.communicate(location + "\n", timeout=15)
     assert process.returncode == 0
     assert "Welcome, " in out
-    assert (tmp_path / "login.json").exists()
+    assert (place.folder / "login.json").exists()
 
 
 @pytest.mark.slow
@@ -192,17 +163,13 @@ def test_the_tests_of_ones_own_run(tmp_path: Path) -> None:
 
 def test_the_two_commands_are_there() -> None:
     """One line each; .ci/run runs the second one as it stands."""
-    for marker in ("demo", "tests"):
-        block = re.search(rf"<!-- {marker} -->\n```sh\n(.*?)\n```", README.read_text(), re.DOTALL)
-        assert block is not None
-        assert len(block[1].splitlines()) == 1
+    for mark in ("demo", "tests"):
+        assert len(documents.marked("README.md", mark).splitlines()) == 1
 
 
 def test_the_map_of_the_package_is_complete() -> None:
     """docs/architecture.md names every folder and module of the package, and no other."""
-    (picture,) = re.findall(
-        r"<!-- map -->\n```text\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL
-    )
+    picture = documents.marked("docs/architecture.md", "map")
     folders: list[str] = []
     named: set[str] = set()
     for line in picture.splitlines()[1:]:
