@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import select
@@ -47,9 +48,18 @@ def request_of(connection: socket.socket) -> tuple[dict, list[int]]:
 def become(request: dict, descriptors: list[int]) -> None:
     """Take over the streams, the folder and the environment of the client."""
     os.setpgid(0, 0)
-    for number, descriptor in enumerate(descriptors):
+    for number, (descriptor, name) in enumerate(zip(descriptors, ("stdin", "stdout", "stderr"), strict=True)):
         os.dup2(descriptor, number)
         os.close(descriptor)
+        old = getattr(sys, name)  # it still knows whether the server's own file could be sought
+        stream = io.TextIOWrapper(
+            open(number, "wb" if number else "rb", closefd=False),
+            encoding=old.encoding,
+            errors=old.errors,
+            line_buffering=number == 2,
+        )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

@@ -33,7 +33,8 @@ with socket.socket(socket.AF_UNIX) as server:
     socket.send_fds(server, [json.dumps(request).encode() + b"\\n"], [0, 1, 2])
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: server.send(bytes([number])))
-    sys.exit(int(server.recv(16)) & 255)
+    code = int(server.recv(16))
+    sys.exit(code if code >= 0 else 128 - code)
 """
 
 
