@@ -8,7 +8,6 @@ import io
 import json
 import re
 import tomllib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -165,11 +164,9 @@ def test_conventions_of_a_page(page: str, tmp_path: Path) -> None:
     blocks = documents.blocks(page)
     for block in blocks:
         found += [f"{block.where} (block {block.number}): {problem}" for problem in problems(block, tmp_path)]
-    marks = Counter(block.mark for block in blocks if block.mark not in {"", RUN})
+    marks = sorted({block.mark for block in blocks} - {"", RUN})
     sources = sources_that_name(page) if marks else []
-    for mark, times in marks.items():
-        if times > 1:
-            found.append(f"{page}: the mark {mark} is there {times} times")
+    for mark in marks:
         if not any(f'"{mark}"' in source for source in sources):
             found.append(f'{page}: no test names "{page}" and "{mark}"')
     if found:

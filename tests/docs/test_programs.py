@@ -101,7 +101,7 @@ ezeep groups create Sales --quiet >sales.txt & wait $!
 ezeep groups show Sales --json >sales.json && test -s sales.json
 code=0; ezeep groups show Absent 2>/dev/null || code=$?; echo $code
 code=0; ezeep provision plan people.csv >/dev/null || code=$?; echo $code
-ezeep keep-alive --interval 600 >/dev/null & sleep 0.5; kill $!; code=0; wait $! || code=$?; echo $code
+ezeep keep-alive --interval 600 2>kept.txt & until test -s kept.txt; do sleep 0.05; done; kill $!; code=0; wait $! || code=$?; echo $code
 echo text | ezeep --quiet print - --type txt --printer "Front desk laser" --no-wait >/dev/null
 ezeep groups absent
 """
