@@ -178,7 +178,7 @@ def typing(session: nox.Session) -> None:
         session.install(
             "--force-reinstall", f"ezeep_async[cli,redis,keyring,otel,yaml,sql,web,fast] @ {wheel.as_uri()}"
         )
-        session.run("mypy", "ezeep_async", "noxfile.py", "tests/site")
+        session.run("mypy", "ezeep_async", "noxfile.py", "tests/site_checks")
         session.run("pyright", "ezeep_async", "noxfile.py")
         # From elsewhere, so that the installed wheel is what is seen, and not this folder.
         samples = Path("tests/typing").resolve()
@@ -206,8 +206,8 @@ def docs(session: nox.Session) -> None:
     """The documentation site, in .nox/site. A warning fails it, such as a dead link, and what a browser shows badly."""
     session.install("-e", EVERYTHING, *_group("docs"))
     session.run("zensical", "build", "--strict", "--clean")
-    session.run("python", "tests/site/check_site.py", SITE)
-    session.run("python", "tests/site/look_at_site.py", SITE)
+    session.run("python", "tests/site_checks/check_site.py", SITE)
+    session.run("python", "tests/site_checks/look_at_site.py", SITE)
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""Checks the built site as files, and writes its llms.txt: `python tests/site/check_site.py .nox/site`.
+"""Checks the built site as files, and writes its llms.txt: `python tests/site_checks/check_site.py .nox/site`.
 
 Zensical checks links between pages. This finds the rest: links to other files, missing headings, what another server would
 have to deliver, pages that the navigation leaves out, and structure that a screen reader needs.

@@ -1,4 +1,4 @@
-"""Looks at every page of the built site in Chromium: `python tests/site/look_at_site.py .nox/site`.
+"""Looks at every page of the built site in Chromium: `python tests/site_checks/look_at_site.py .nox/site`.
 
 Read from the folder, in both color schemes, 1280 and 390 pixels wide: no request to a network, no error, no text with too
 little contrast (WCAG 2.2 AA), no page that scrolls sideways, no control without a name, and a search that finds something.
