@@ -96,4 +96,7 @@ for (const each of document.querySelectorAll("a[href], button, input:not([hidden
 for (const image of document.images)
   if (image.complete && !image.naturalWidth) problems.add(`an image that is not shown: ${image.getAttribute("src")}`);
 
+for (const { name } of performance.getEntriesByType("resource"))
+  if (!/^(file|data|blob):/.test(name)) problems.add(`a request to ${name}`);
+
 return [...problems];
