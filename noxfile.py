@@ -28,6 +28,7 @@ import ezeep_async, ezeep_async.sandbox, ezeep_async.testing
 for name in ezeep_async.__all__:
     getattr(ezeep_async, name)
 """
+SITE = ".nox/site"
 EVERYTHING = ".[cli,redis,keyring,otel,yaml,sql,web,fast]"
 
 
@@ -186,8 +187,9 @@ def typing(session: nox.Session) -> None:
         session.install(
             "--force-reinstall", f"ezeep_async[cli,redis,keyring,otel,yaml,sql,web,fast] @ {wheel.as_uri()}"
         )
-        session.run("mypy", "ezeep_async", "noxfile.py", "docs/.scripts")
-        session.run("pyright", "ezeep_async", "noxfile.py", "docs/.scripts")
+        # Pyright passes over folders with a dot: mypy checks docs/.scripts.
+        session.run("mypy", "ezeep_async", "noxfile.py", "docs/.scripts", "tests/site_checks")
+        session.run("pyright", "ezeep_async", "noxfile.py")
         # From elsewhere, so that the installed wheel is what is seen, and not this folder.
         samples = Path("tests/typing").resolve()
         config = Path("pyproject.toml").resolve()
@@ -211,9 +213,11 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation site, in .nox/site. A warning fails it, such as a link to no page or no heading."""
+    """The documentation site, in .nox/site. A warning fails it, such as a dead link, and what a browser shows badly."""
     session.install("-e", EVERYTHING, *_group("docs"))
     session.run("zensical", "build", "--strict", "--clean")
+    session.run("python", "tests/site_checks/check_site.py", SITE)
+    session.run("python", "tests/site_checks/look_at_site.py", SITE)
 
 
 @nox.session

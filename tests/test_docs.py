@@ -1,21 +1,12 @@
-"""The documents are true: every Python example runs in its own process, links resolve, names and ids exist."""
+"""The documents are true: links resolve, names and ids exist."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from helpers import documents
-from helpers.support import put, sandbox_in_a_thread
-
-import ezeep_async
-from ezeep_async import FileTokenStore
-from ezeep_async.sandbox import SANDBOX_ADMIN
 
 
 pytestmark = pytest.mark.may_block
@@ -25,32 +16,7 @@ README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [README, *DOCS, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 # The form of a docstring in CONTRIBUTING.md is not a program.
-SNIPPETS = [
-    block.text
-    for page in documents.pages()
-    for block in documents.blocks(page)
-    if block.language == "python" and not block.mark
-]
-
-
-@pytest.fixture
-def server():
-    with sandbox_in_a_thread() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def environment(server, tmp_path: Path) -> dict[str, str]:
-    asyncio.run(put(FileTokenStore(tmp_path / "login.json"), server.tokens()))
-    return {
-        **os.environ,
-        "EZEEP_CLIENT_ID": server.oauth_app.client_id,
-        "EZEEP_REDIRECT_URI": server.oauth_app.redirect_uri,
-        "EZEEP_ACCOUNT_URL": server.endpoints.account,
-        "EZEEP_API_URL": server.endpoints.api,
-        "EZEEP_PRINT_URL": server.endpoints.print,
-        "EZEEP_TOKEN_FILE": str(tmp_path / "login.json"),
-    }
+SNIPPETS = [block.text for block in documents.all_blocks("python")]
 
 
 def test_2_14_the_first_example_has_a_token_store() -> None:
@@ -94,20 +60,6 @@ def test_requirement_ids_exist() -> None:
     assert unknown == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(SNIPPETS)))
-def test_a_snippet_runs(number: int, environment: dict[str, str], tmp_path: Path) -> None:
-    """With warnings as errors, in a folder with a token file, a CSV file and a document."""
-    (tmp_path / "invoice.pdf").write_bytes(b"%PDF-1.4 a page")
-    (tmp_path / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SNIPPETS[number]],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=15, check=False,
-    )  # shorter than one item a line  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout
-
-
 def test_2_10_network_file_systems_are_documented() -> None:
     """2-10: that their locks do not hold between hosts, and what to use instead."""
     (paragraph,) = re.findall(
@@ -117,27 +69,15 @@ def test_2_10_network_file_systems_are_documented() -> None:
     assert "RedisTokenStore" in paragraph
 
 
-def test_errors_are_documented() -> None:
-    """docs/reference/errors.md names every public error class."""
-    text = (ROOT / "docs/reference/errors.md").read_text()
-    classes = [getattr(ezeep_async, name) for name in ezeep_async.__all__]
-    errors = [each for each in classes if isinstance(each, type) and issubclass(each, BaseException)]
-    assert [each.__name__ for each in errors if f"`{each.__name__}`" not in text] == []
-
-
 def test_the_two_commands_are_there() -> None:
     """One line each; .ci/run runs the second one as it stands."""
-    for marker in ("demo", "tests"):
-        block = re.search(rf"<!-- {marker} -->\n```sh\n(.*?)\n```", README.read_text(), re.DOTALL)
-        assert block is not None
-        assert len(block[1].splitlines()) == 1
+    for mark in ("demo", "tests"):
+        assert len(documents.marked("README.md", mark).splitlines()) == 1
 
 
 def test_the_map_of_the_package_is_complete() -> None:
     """docs/architecture.md names every folder and module of the package, and no other."""
-    (picture,) = re.findall(
-        r"<!-- map -->\n```text\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL
-    )
+    picture = documents.marked("docs/architecture.md", "map")
     folders: list[str] = []
     named: set[str] = set()
     for line in picture.splitlines()[1:]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+from helpers import documents, shell_lines
 from helpers.support import put, until
 from web.recipes import on_django, on_uvicorn, on_wsgi, recipe
 from web.servers import listening
@@ -109,3 +111,15 @@ async def test_other_requests_are_refused(serve: Serve, capsys: pytest.CaptureFi
         assert "x" not in capsys.readouterr().out
         async with client.post(f"{url}/ezeep", data=event, headers=right) as response:
             assert response.status == 204
+
+
+def test_the_credentials_are_made_in_the_shell() -> None:
+    """A long password of its own each time, and a login with the scope of webhooks."""
+    script = documents.marked("docs/how-to/webhooks.md", "credentials")
+    exports, login = script.splitlines()[:2], shell_lines.commands_of(script)[-1]
+    printed = "\n".join([*exports, 'echo "$HOOK_USERNAME $HOOK_PASSWORD"'])
+    first, second = (subprocess.check_output(["bash", "-euc", printed], text=True).split() for _ in "ab")
+    assert first[0] == "ezeep"
+    assert len(first[1]) > 40
+    assert first[1] != second[1]
+    assert shell_lines.understand(shell_lines.arguments_of(login) or []) is not None

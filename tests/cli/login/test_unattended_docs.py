@@ -18,10 +18,10 @@ from helpers import documents
 from helpers.command_line import environment
 from helpers.kept_logins import Keeping
 from helpers.moved_clock import MovedClock
+from helpers.shell_lines import understand
 from helpers.support import put
 
 from ezeep_async import FileTokenStore
-from ezeep_async.cli.app import app
 from ezeep_async.sandbox import SANDBOX_ADMIN, SANDBOX_PASSWORD, Sandbox
 
 
@@ -68,7 +68,7 @@ def command_lines() -> list[list[str]]:
 
 @pytest.mark.parametrize("arguments", command_lines(), ids=" ".join)
 def test_a_command_line_is_understood(arguments: list[str]) -> None:
-    app.parse_args(arguments, print_error=False, exit_on_error=False)
+    understand(arguments)
 
 
 def test_all_command_lines_are_found() -> None:

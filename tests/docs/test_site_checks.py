@@ -1,0 +1,135 @@
+"""What `nox -s docs` finds in a built site: each check fails with a page that has the fault."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from helpers.chromium import NEEDS_CHROMIUM
+from site_checks.check_site import Page, check, llms, navigation, sentence
+
+
+pytestmark = pytest.mark.may_block
+
+PAGE = """<!doctype html>
+<html lang="en"><head><title>A page</title></head>
+<body><article><h1 id="top">A page</h1>
+<p>The reader has one page. <a href="other.html#there">Another one</a> follows.</p>
+%s
+</article></body></html>
+"""
+ORDER = [("Start", "index.md"), ("Start", "other.md")]
+
+
+def site_with(folder: Path, text: str) -> Path:
+    """A site of two pages, the first of which has the text."""
+    (folder / "index.html").write_text(PAGE % text)
+    (folder / "other.html").write_text(PAGE.replace("Another one", "It") % '<h2 id="there">There</h2>')
+    (folder / "404.html").write_text('<script src="/nothing.js"></script>')
+    (folder / "sitemap.xml").write_text("<urlset></urlset>")
+    (folder / "program.py").write_text("print(1)\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('<a href="absent.html">A page</a>', "absent.html is no file"),
+        ('<a href="absent.py">A program</a>', "absent.py is no file"),
+        ('<a href="../x.py">A program</a>', "../x.py is outside of the site"),
+        ('<a href="other.html#absent">A part</a>', "other.html#absent: there is no #absent"),
+        ('<a href="#absent">A part</a>', "#absent: there is no #absent"),
+        ('<a href="other.html">here</a>', "the link to other.html has the text 'here'"),
+        ('<a href="other.html"><img src="program.py" alt=""></a>', "the link to other.html has the text ''"),
+        ('<img src="program.py">', "the image program.py has no alt text"),
+        ('<script src="https://x.example/a.js"></script>', "loads https://x.example/a.js from elsewhere"),
+        ('<link rel="stylesheet" href="//x.example/a.css">', "loads //x.example/a.css from elsewhere"),
+        ('<link rel="canonical" href="https://x.example/">', "a canonical address: https://x.example/"),
+        ("<h1>Another</h1>", "2 headings of level 1"),
+        ("<h3>Deep</h3>", "the heading 'Deep' jumps from level 1 to 3"),
+        ('<p id="top">', "the id top is there 2 times"),
+    ],
+)
+def test_a_fault_of_a_page(text: str, problem: str, tmp_path: Path) -> None:
+    assert f"index.html: {problem}" in check(site_with(tmp_path, text), ORDER)
+
+
+def test_a_site_without_faults(tmp_path: Path) -> None:
+    text = """<h2 id="a b">A</h2><h3>B<a class="headerlink" href="#a%20b">¶</a></h3><h2>C</h2>
+        <a href="https://www.example.com/">Elsewhere</a> <a href="program.py">A program</a> <a href=".">Start</a>
+        <a href="other.html"><img src="program.py" alt="A picture"></a>"""
+    assert check(site_with(tmp_path, text), ORDER) == []
+
+
+def test_faults_of_the_site(tmp_path: Path) -> None:
+    site = site_with(tmp_path, "")
+    (site / "a.css").write_text("a { background: url('https://x.example/a.png') } b { c: url(data:x) }")
+    (site / "sitemap.xml").write_text("<urlset><url><loc>https://x.example/</loc></url></urlset>")
+    assert check(site, [("Start", "index.md"), ("", "index.md")]) == [
+        "a.css: loads https://x.example/a.png from elsewhere",
+        "sitemap.xml: addresses, and the project has none",
+        "other.html: not in the navigation",
+        "index.html: in the navigation 2 times",
+    ]
+
+
+def test_the_list_for_tools(tmp_path: Path) -> None:
+    nav = [{"Start": ["index.md", {"More": [{"Other": "other.md"}]}]}]
+    order = [*navigation(nav)]
+    pages = {path.name: Page(path.read_text()) for path in site_with(tmp_path, "").glob("*.html")}
+    assert llms({"site_name": "name", "site_description": "What it is"}, order, pages) == (
+        "# name\n\n> What it is.\n\n## Start\n\n- [A page](index.html): The reader has one page.\n\n"
+        "## Start: More\n\n- [A page](other.html): The reader has one page.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("One. Two.", "One."),
+        ("It reads config.toml, e.g. from a folder. Then", "It reads config.toml, e.g. from a folder."),
+        ("What follows: A list", "What follows"),
+        ("word " * 60, re.compile(r"word( word)+\.\.\.")),
+    ],
+)
+def test_the_first_sentence(text: str, first: str | re.Pattern[str]) -> None:
+    found = sentence(text.strip())
+    assert found == first if isinstance(first, str) else first.fullmatch(found) and len(found) <= 200
+
+
+BAD = """
+<style>p { width: 1000px } .pale { color: #999 } .faint { opacity: 0.5 } .hidden { visibility: hidden }</style>
+<p class="pale">Too pale</p><p style="background: #222; color: #999">Good</p><h2 class="pale">Large and pale</h2>
+<p class="faint">Faint</p><p class="pale hidden">Not shown</p><p style="font-size: 9px">Small</p>
+<button></button><button aria-label="Close"></button><img src="absent.png" alt="Absent">
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@NEEDS_CHROMIUM[-1]
+def test_faults_that_a_browser_sees(tmp_path: Path) -> None:
+    from site_checks import look_at_site
+
+    site = site_with(tmp_path, BAD)
+    driver = look_at_site.browser(str(tmp_path / "profile"))
+    try:
+        look_at_site.show(driver, 1280, "light")
+        driver.get((site / "index.html").as_uri())
+        assert driver.execute_script(look_at_site.SCRIPT) == [
+            "contrast 2.85 of article > p.pale, rgb(153, 153, 153)",
+            "contrast 2.85 of article > h2.pale, rgb(153, 153, 153)",
+            "contrast 3.98 of article > p.faint, rgb(0, 0, 0)",
+            "text of 9 px: article > p",
+            "no name: article > button",
+            "an image that is not shown: absent.png",
+        ]
+        look_at_site.show(driver, 390, "light")
+        assert any("scrolls sideways" in each for each in driver.execute_script(look_at_site.SCRIPT))
+        driver.execute_script("fetch('http://127.0.0.1:9/').catch(() => 0)")
+        while "a request to http://127.0.0.1:9/" not in driver.execute_script(look_at_site.SCRIPT):
+            pass
+        assert any("absent.png" in each for each in look_at_site.problems_of_logs(driver))
+    finally:
+        driver.quit()

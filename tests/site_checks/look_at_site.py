@@ -1,0 +1,175 @@
+"""Looks at every page of the built site in Chromium: `python tests/site_checks/look_at_site.py .nox/site`.
+
+Read from the folder, in both color schemes, 1280 and 390 pixels wide: no request to a network, no error, no text with too
+little contrast (WCAG 2.2 AA), no page that scrolls sideways, no control without a name, and a search that finds something.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+
+
+SCRIPT = Path(__file__).with_name("look_at_page.js").read_text("utf-8")
+STILL = "document.head.append(Object.assign(document.createElement('style'), {textContent: '*{transition:none!important}'}))"
+SCHEME = """
+const [name, done] = arguments;
+(function look() { document.body.dataset.mdColorScheme === name ? done() : requestAnimationFrame(look) })();
+"""
+SCHEMES = {"light": "default", "dark": "slate"}
+INDEX = "search.js"
+"""Of the search. To read it takes half of the time, so that only `use` does."""
+BROWSERS = 2
+WIDE, NARROW = 1280, 390
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",  # Chromium's own has no use for root, as which continuous integration runs
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    "--force-prefers-reduced-motion",
+)
+
+
+def browser(profile: str, *, requests: bool = False) -> webdriver.Chrome:
+    """Start a browser, which may record its requests: that takes a third of the time."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for option in (*OPTIONS, f"--user-data-dir={profile}"):
+        options.add_argument(option)
+    options.page_load_strategy = "eager"
+    recorded = {"performance": "ALL"} if requests else {}
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", **recorded})
+    return webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+
+
+def show(driver: webdriver.Chrome, width: int, scheme: str) -> None:
+    """Set the width of the window, and the color scheme that the person prefers."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    preferred = [{"name": "prefers-color-scheme", "value": scheme}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": preferred})
+
+
+def wait_for_scheme(driver: webdriver.Chrome, name: str) -> None:
+    """The theme switches after the browser does."""
+    driver.execute_async_script(SCHEME, name)
+
+
+def problems_of_page(driver: webdriver.Chrome, address: str) -> Iterator[str]:
+    """Look at one page in each form: the colors in both schemes, the layout in both widths."""
+    show(driver, WIDE, "light")
+    driver.get(address)
+    driver.execute_script(STILL)
+    for width, scheme in ((WIDE, "light"), (WIDE, "dark"), (NARROW, "dark")):
+        show(driver, width, scheme)
+        wait_for_scheme(driver, SCHEMES[scheme])
+        for problem in driver.execute_script(SCRIPT):
+            yield f"{width} px, {scheme}: {problem}"
+
+
+def problems_of_logs(driver: webdriver.Chrome, *, requests: bool = False) -> Iterator[str]:
+    """Requests to other places than files, and complaints of the browser."""
+    entries = cast("Callable[[str], list[dict[str, str]]]", driver.get_log)
+    for entry in entries("performance") if requests else []:
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            url = message["params"]["request"]["url"]
+            if not url.startswith(
+                ("file:", "data:", "blob:", "chrome:")
+            ):  # the browser starts with a page of its own
+                yield f"a request to {url}"
+    for entry in entries("browser"):
+        if entry["level"] == "SEVERE" and (requests or f"/{INDEX} " not in entry["message"]):
+            yield entry["message"]
+
+
+def look(site: Path, names: list[str]) -> list[str]:
+    """The problems of some pages, from one browser."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        driver = browser(profile)
+        driver.execute_cdp_cmd("Network.enable", {})
+        driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": [f"*/{INDEX}"]})
+        try:
+            return [
+                f"{name}: {problem}"
+                for name in names
+                for found in (problems_of_page(driver, (site / name).as_uri()), problems_of_logs(driver))
+                for problem in found
+            ]
+        finally:
+            driver.quit()
+
+
+def use(site: Path) -> list[str]:
+    """Search, switch the color scheme, and move with the keyboard, as a reader does."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        driver = browser(profile, requests=True)
+        found = []
+        try:
+            show(driver, WIDE, "dark")
+            driver.get((site / "index.html").as_uri())
+            wait = WebDriverWait(driver, 20)
+            body = driver.find_element(By.TAG_NAME, "body")
+            before = body.get_attribute("data-md-color-scheme")
+            label = next(
+                each
+                for each in driver.find_elements(By.CSS_SELECTOR, "[data-md-component=palette] label")
+                if each.is_displayed()
+            )
+            label.click()
+            if body.get_attribute("data-md-color-scheme") == before:
+                found.append("the switch of the color scheme does nothing")
+            body.send_keys(Keys.TAB)
+            focused = driver.switch_to.active_element
+            style = [focused.value_of_css_property(name) for name in ("outline-style", "box-shadow")]
+            if style == ["none", "none"]:
+                found.append("the focus is not visible")
+            driver.find_element(By.CSS_SELECTOR, ".md-search__button").click()
+            shadow = "return [...document.querySelectorAll('*')].find((each) => each.shadowRoot)?.shadowRoot"
+            root = wait.until(lambda driver: driver.execute_script(shadow))
+            wait.until(lambda _: root.find_elements(By.CSS_SELECTOR, "input"))
+            driver.switch_to.active_element.send_keys("refresh token")
+            results = wait.until(lambda _: root.find_elements(By.CSS_SELECTOR, "ol a, li a"))
+            href = results[0].get_attribute("href") or ""
+            driver.get(href)
+            if driver.find_element(By.TAG_NAME, "h1").text == "":
+                found.append(f"the search leads to {href}, a page without a heading")
+            found += problems_of_logs(driver, requests=True)
+        finally:
+            driver.quit()
+        return [f"index.html: {problem}" for problem in found]
+
+
+def main(site: Path) -> int:
+    """Look at all pages, and print the problems."""
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        print("not looked at: no chromium with its driver on this machine")
+        return 0
+    site = site.resolve()
+    names = sorted({path.relative_to(site).as_posix() for path in site.rglob("*.html")} - {"404.html"})
+    with ThreadPoolExecutor() as pool:
+        using = pool.submit(use, site)
+        parts = [pool.submit(look, site, names[n::BROWSERS]) for n in range(BROWSERS)]
+        found = [problem for part in [using, *parts] for problem in part.result()]
+    print("\n".join(found), file=sys.stderr, end="\n" if found else "")
+    print(f"{len(names)} pages looked at")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
