@@ -1,4 +1,4 @@
-"""Types the commands of a page in this process: at a terminal of 80 columns, with a person who answers and a browser."""
+"""Types the commands of a page in this process: at a terminal of 80 columns, with a person at the keyboard and a browser."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def _visit(url: str) -> None:
 
 
 class _Person(threading.Thread):
-    """Reads a terminal, answers its questions, and gives programs the address that the browser shows."""
+    """Reads a terminal, types what it asks for, and gives programs the address that the browser shows."""
 
     def __init__(self, master: int) -> None:
         super().__init__(daemon=True)
