@@ -390,8 +390,9 @@ class ReadOnlyTokenStoreContract(CommonContract):
         """Calls work until the access token is refused or expires. The refresh token stays valid for its owner."""
         tokens = self.sandbox.tokens()
         await asyncio.to_thread(put_login, tokens)
-        async with self.acquired(self.store.lock):
-            found = await self.store.load()
+        store = self.make_store()  # it may read its source once
+        async with self.acquired(store.lock):
+            found = await store.load()
         # A source may have the access token only, as that of the docstring.
         has_refresh_token = found is not None and bool(found.refresh_token)
         expected = TokenStoreError if has_refresh_token else ReauthorizationRequired

@@ -60,7 +60,7 @@ def test_a_session_uses_the_store(folder: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-W", "error", "use.py"],
             cwd=folder, capture_output=True, text=True, timeout=60, check=False,
-            env={**os.environ, **urls, "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id, "EZEEP_TOKEN_FILE": "login.json"},
+            env={**os.environ, **urls, "PYTHONSAFEPATH": "", "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id, "EZEEP_TOKEN_FILE": "login.json"},
         )  # shorter than one item a line  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert SANDBOX_ADMIN in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import pytest
@@ -39,7 +40,9 @@ async def test_a_browser_that_stays_open_is_not_waited_for(desk: Desk) -> None:
 @pytest.mark.timeout(60)
 async def test_without_a_browser_it_says_so_and_goes_on(desk: Desk) -> None:
     """The address was shown: it can be opened elsewhere on this machine."""
-    async with started("login", env={**desk.environment, "BROWSER": "false %s"}) as process:
+    # Without PATH: one of a terminal, such as lynx, would be found too.
+    environment = {**desk.environment, "BROWSER": f"{shutil.which('false')} %s", "PATH": str(desk.home)}
+    async with started("login", env=environment) as process:
         assert process.stdout is not None
         said = ""
         while "No browser was found" not in said:
