@@ -130,6 +130,9 @@ class TokenStoreContract(CommonContract):
         process = spawn.Process(target=run_elsewhere, args=arguments, daemon=True)
         try:
             anyio.run(self.assert_excludes_elsewhere, name, process.start, *reports, "another process")
+            process.join(
+                self.patience
+            )  # killed before its release, it would keep a shared lock from the next tests
         finally:
             if process.pid is not None:
                 process.kill()
