@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ with contextlib.suppress(ImportError):
 
 # In debug mode, asyncio keeps a stack for each callback: the innermost frame says enough, and ten are a third of the time.
 asyncio.constants.DEBUG_STACK_DEPTH = 1
+# For each future and task it keeps the whole stack, whose files are looked up on the disk: its C code asks for no limit.
+traceback.extract_stack.__defaults__ = (None, 2)
 
 # A failure prints what to put before the test to see it again, on any machine: nothing is left to a local database.
 settings.register_profile(
