@@ -88,6 +88,9 @@ def pytest_configure() -> None:
 
     What a shell starts in the background ignores SIGINT, and under `nohup` SIGHUP: child processes would inherit that.
     """
+    # aiohttp reads the certificates of the system when it is imported: a fifth of the start of each child process, and all
+    # that the tests trust they make.
+    os.environ["SSL_CERT_FILE"] = os.devnull
     if kind := os.environ.get("EVENT_LOOP"):
         use_event_loop(kind)
         folder = str(Path(__file__).parent / "helpers" / "loops")
