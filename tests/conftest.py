@@ -62,6 +62,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _freeze() -> None:
+    """The same for what earlier modules have imported and cached."""
+    gc.collect()
+    gc.freeze()
+
+
 _quick_test: str | None = None
 """The running test, unless it has the marker `slow`."""
 
