@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ with contextlib.suppress(ImportError):
 
 # In debug mode, asyncio keeps a stack for each callback: the innermost frame says enough, and ten are a third of the time.
 asyncio.constants.DEBUG_STACK_DEPTH = 1
+# For each future and task it keeps the whole stack, whose files are looked up on the disk: its C code asks for no limit.
+traceback.extract_stack.__defaults__ = (None, 2)
 
 # A failure prints what to put before the test to see it again, on any machine: nothing is left to a local database.
 settings.register_profile(
@@ -55,6 +58,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What exists now stays until the end: the tests' many garbage collections need not look at it."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _freeze() -> None:
+    """The same for what earlier modules have imported and cached."""
     gc.collect()
     gc.freeze()
 
@@ -85,6 +95,9 @@ def pytest_configure() -> None:
 
     What a shell starts in the background ignores SIGINT, and under `nohup` SIGHUP: child processes would inherit that.
     """
+    # aiohttp reads the certificates of the system when it is imported: a fifth of the start of each child process, and all
+    # that the tests trust they make.
+    os.environ["SSL_CERT_FILE"] = os.devnull
     if kind := os.environ.get("EVENT_LOOP"):
         use_event_loop(kind)
         folder = str(Path(__file__).parent / "helpers" / "loops")

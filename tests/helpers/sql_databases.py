@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib.util
 import os
 import shutil
@@ -12,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -88,18 +89,37 @@ class Database:
 
 def prepared(database: Database) -> Database:
     """The database with the tables of `SQLTokenStore`, which are empty. For code that runs no event loop."""
+    path = Path(sa.make_url(database.url).database or "")
+    if database.dialect == "sqlite" and not path.exists():
+        path.write_bytes(_empty_sqlite())
+    else:
+        _run(_prepare(database))
+    return database
+
+
+@functools.cache
+def _empty_sqlite() -> bytes:
+    """A SQLite file with the tables: made once, and copied for each test."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "app.db")
+        _run(_prepare(Database(f"sqlite+aiosqlite:///{path}")))
+        return path.read_bytes()
+
+
+async def _prepare(database: Database) -> None:
     from ezeep_async import SQLTokenStore
 
-    async def prepare() -> None:
-        if database.dialect == "sqlite":
-            await database.rows("PRAGMA journal_mode = WAL")
-        await SQLTokenStore.create_table(database.unpooled())
+    if database.dialect == "sqlite":
+        await database.rows("PRAGMA journal_mode = WAL")
+    await SQLTokenStore.create_table(database.unpooled())
+    async with database.unpooled().begin() as connection:
         for table in ("ezeep_tokens", "ezeep_locks"):
-            await database.rows(f"DELETE FROM {table}")
+            await connection.execute(sa.text(f"DELETE FROM {table}"))
 
+
+def _run(preparation: Coroutine[Any, Any, None]) -> None:
     with ThreadPoolExecutor(1) as thread:  # pytest may run a fixture while an event loop runs
-        thread.submit(asyncio.run, prepare()).result(30)
-    return database
+        thread.submit(asyncio.run, preparation).result(30)
 
 
 class PgBouncer:
