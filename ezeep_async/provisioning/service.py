@@ -212,7 +212,7 @@ class Provisioning:
 
         Args:
             audit_log: The file that `apply` wrote.
-            run_id: The report of the run, or its `run_id`. None: the last run that changed something.
+            run_id: The report of the run, or its `run_id`. None: the last run that changed something and is no undo.
             delete_groups: Whether to delete the groups that the run created, if they have no members and no printers then.
 
         Returns:

@@ -60,7 +60,8 @@ class _Regrouped:
 
 
 class LoggedRun:
-    """A run of the log: `run_id`, or the last one that changed something. What may have been written counts as written.
+    """A run of the log: `run_id`, or the last one that changed something and is no undo. What may have been written counts
+    as written.
 
     Raises:
         AuditLogError: The log is empty, or has no such run.
@@ -94,18 +95,24 @@ class LoggedRun:
         runs: dict[str, list[AuditRecord]] = {}
         changing: dict[str, None] = {}
         """Runs that changed something, in the order of their last changes."""
+        undoing: set[str] = set()
         for record in records:
             runs.setdefault(record.run_id, []).append(record)
             if record.operation != RUN:
                 changing.pop(record.run_id, None)
                 changing[record.run_id] = None
+            elif record.undoes:
+                undoing.add(record.run_id)
         if not runs:
             raise AuditLogError("the audit log is empty: no run has written to it")
         if run_id is None:
-            run_id, *others = reversed(changing or runs)
-            if changing and others:
+            newest = [*reversed(changing or runs)]
+            # A second undo finds nothing to do. It must not repeat the run, as the undo of an undo does.
+            run_id = next((each for each in newest if each not in undoing), newest[0])
+            if changing and (others := [each for each in newest if each != run_id]):
                 others_named = f"{counted(len(others), 'other')}: {some(others)}"
-                self.notes.append(f"only run {run_id} is reverted, the last one; the log has {others_named}")
+                last = "the last one that is no undo" if undoing - {run_id} else "the last one"
+                self.notes.append(f"only run {run_id} is reverted, {last}; the log has {others_named}")
         if run_id not in runs:
             raise AuditLogError(f"no run {run_id} in the audit log")
         self.run_id = run_id

@@ -261,6 +261,24 @@ async def test_7_15_undo_reverts_the_last_run_or_the_named_one(
         await session.provisioning.undo(log, "nonsense")
 
 
+async def test_7_15_a_second_undo_of_one_log_does_not_repeat_the_run(
+    sandbox: Sandbox, session: EzeepSession, log: Path
+) -> None:
+    """The undo is in the same log. Only its id undoes it."""
+    before = state(sandbox)
+    report = await session.provisioning.apply(
+        await session.provisioning.plan(new_team(sandbox, 3, "A")), audit_log=log
+    )
+    after = state(sandbox)
+    undo = await session.provisioning.apply(await session.provisioning.undo(log), audit_log=log)
+    again = await session.provisioning.undo(log)
+    assert (again.is_empty, again.undoes) == (True, report.run_id)
+    assert f"only run {report.run_id} is reverted, the last one that is no undo" in again.notes[0]
+    assert state(sandbox) == before
+    await undone(session, log, run_id=undo.run_id)
+    assert state(sandbox) == after
+
+
 async def test_7_15_a_run_without_changes_hides_no_earlier_run(
     sandbox: Sandbox, session: EzeepSession, log: Path
 ) -> None:
