@@ -43,6 +43,7 @@ async def sandbox(
     seed: Seed = 0,
     expires_in: Seconds = 3600.0,
     job_seconds: Seconds = 1.0,
+    latency: Seconds = 0.0,
 ) -> None:
     """Run a sandbox on loopback until Ctrl-C, and print the environment variables for it.
 
@@ -56,11 +57,14 @@ async def sandbox(
         printers: Number of printers in the organization.
         expires_in: Lifetime of access tokens, in seconds.
         job_seconds: Seconds that a print job takes.
+        latency: Seconds that each request takes.
     """
     cancel_on_signals()
     from ezeep_async.sandbox import BehaviourOptions, Sandbox  # slow to import
 
-    options = BehaviourOptions(page=True, port=port or 0, expires_in=expires_in, job_seconds=job_seconds)
+    options = BehaviourOptions(
+        page=True, port=port or 0, expires_in=expires_in, job_seconds=job_seconds, latency=latency
+    )
     if redirect_uri:
         options["redirect_uris"] = tuple(redirect_uri)
     async with (

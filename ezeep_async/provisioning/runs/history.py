@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -117,18 +118,20 @@ class AuditHistory:
     """Files that cannot be read, or only in part, with the reason."""
 
 
-def read_audit_history(paths: Iterable[Path], keep: Path | None = None) -> AuditHistory:
+def read_audit_history(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], keep: Path | None = None
+) -> AuditHistory:
     """Read audit logs: their runs, and which of them were undone by others. Blocks while it reads.
 
     Args:
-        paths: The files that `apply` wrote. A file that is no audit log, or is damaged, raises nothing.
+        paths: The files that `apply` wrote, or one of them. A file that is no audit log, or is damaged, raises nothing.
         keep: The file whose runs have their `changes`. Those of many large logs would take much memory.
 
     Returns:
         The runs, the newest first, and the files that cannot be read or are damaged.
     """
     history = AuditHistory()
-    for path in paths:
+    for path in map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths):
         try:
             if is_audit_log(path):
                 runs = _read(path, history, keep=path == keep)

@@ -60,8 +60,9 @@ class _Regrouped:
 
 
 class LoggedRun:
-    """A run of the log: `run_id`, or the last one that changed something and is no undo. What may have been written counts
-    as written.
+    """A run of the log: `run_id`, or the last one that changed something and is no undo.
+
+    What may have been written counts as written.
 
     Raises:
         AuditLogError: The log is empty, or has no such run.
