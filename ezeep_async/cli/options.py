@@ -9,6 +9,9 @@ from cyclopts import Group, Parameter
 
 
 LONGEST_TIMEOUT_S = 31_536_000
+HYPHEN = "\0-"
+"""What `print`, `provision plan` and `provision apply` get for the hyphen that stands for standard input. cyclopts takes it for an option, or, if it may be a
+document, takes all options of the command line for documents. An argument of a process cannot contain NUL."""
 
 
 def _seconds(_: object, value: float | None) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cyclopts import App
 from helpers.command_line import ended, ezeep, started
 
+from ezeep_async.cli.app import app
 from ezeep_async.sandbox import Sandbox
 
 
@@ -35,6 +38,25 @@ async def test_an_option_before_and_after_the_command(arguments: tuple[str, ...]
     ran = await ezeep(*arguments)
     assert ran.code == 0
     assert "DEBUG ezeep_async.http: GET /printing/v1/groups/: 200 in " in ran.err
+
+
+def _commands(parent: App = app, names: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The names of all commands, without groups of commands."""
+    for name in parent:
+        if not name.startswith("-"):
+            yield from _commands(parent[name], (*names, name))
+    if names and all(name.startswith("-") for name in parent):
+        yield names
+
+
+@pytest.mark.parametrize("command", [*_commands()], ids=" ".join)
+@pytest.mark.parametrize("name", ["--debug", "--quiet", "-q"])
+def test_an_option_after_arguments(command: tuple[str, ...], name: str) -> None:
+    """Also where a command takes any number of arguments, one of which may be a hyphen."""
+    for given in ((*command, name, "a", "-"), (*command, "a", "-", name)):
+        _, bound, _ = app.meta.parse_args(list(given), print_error=False, exit_on_error=False)
+        assert bound.kwargs == {"debug" if name == "--debug" else "quiet": True}, given
+        assert bound.args == (*command, "a", "-")
 
 
 @pytest.mark.usefixtures("login")

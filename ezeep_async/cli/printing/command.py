@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter
 
 from ezeep_async.cli.connection import HERE, AtLeastOne, Connection, Json, open_session
 from ezeep_async.cli.directory.lookup import as_id
+from ezeep_async.cli.options import HYPHEN
 from ezeep_async.cli.printing.documents import STDIN, Document, Orders, Run
 from ezeep_async.cli.printing.jobs import Timeout
 from ezeep_async.cli.printing.printers import PrinterName, find_printer
@@ -27,18 +28,9 @@ if TYPE_CHECKING:
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?x ?(\d+(?:\.\d+)?) ?mm", re.ASCII | re.IGNORECASE)
 
 
-def _no_option(_: object, values: str | Sequence[str]) -> None:
-    # The hyphen alone is a document. To allow it, cyclopts allows everything that begins with one.
-    for value in [values] if isinstance(values, str) else values:
-        if value.startswith("-") and value != STDIN:
-            raise ValueError(f"there is no option {value}")
-
-
 FileName = Annotated[
     str,
     Parameter(
-        allow_leading_hyphen=True,
-        validator=_no_option,
         help="Paths, addresses that begin with http:// or https://, or - for standard input.",
     ),
 ]
@@ -94,7 +86,7 @@ async def print_documents(
         no_check: Do not check type, printer and options before the upload.
         no_wait: Do not wait until the documents are printed.
     """
-    documents = [Document.of(each) for each in files]
+    documents = [Document.of(STDIN if each == HYPHEN else each) for each in files]
     _check(documents, name, paper)
     screen, progress = Screen(), Screen(stderr=True)
     async with open_session(connection) as session:

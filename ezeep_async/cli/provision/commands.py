@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import attrs
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group, Parameter, Token
 
 from ezeep_async import Plan, SafetyLimitExceeded
 from ezeep_async.cli.connection import HERE, AtLeastOne, Connection, Json, OutFile, Yes, open_session
 from ezeep_async.cli.files import (
+    STDIN,
     check_different,
     check_files,
     check_not_read,
@@ -23,7 +24,7 @@ from ezeep_async.cli.files import (
     write_private,
     write_report,
 )
-from ezeep_async.cli.options import options
+from ezeep_async.cli.options import HYPHEN, options
 from ezeep_async.cli.provision.log import show_log
 from ezeep_async.cli.provision.screen import (
     LINES_SHOWN,
@@ -57,13 +58,11 @@ provision_app = App(
 provision_app.command(show_log, name="log")
 
 
-def _no_option(_: object, value: Path | None) -> None:
-    # The hyphen alone is a file. To allow it, cyclopts allows everything that begins with one.
-    if value is not None and str(value).startswith("-") and str(value) != "-":
-        raise ValueError(f"there is no option {value}")
+def _path(_: object, tokens: Sequence[Token]) -> Path:
+    return STDIN if tokens[0].value == HYPHEN else Path(tokens[0].value)
 
 
-File = Annotated[Path, Parameter(allow_leading_hyphen=True, validator=_no_option)]
+File = Annotated[Path, Parameter(converter=_path)]
 
 
 @Parameter(name="*", group=Group("Planning", sort_key=5))
@@ -71,7 +70,7 @@ File = Annotated[Path, Parameter(allow_leading_hyphen=True, validator=_no_option
 class Planning:
     """The options of making a plan. None: not given, also for an option whose default is a value."""
 
-    printers: Annotated[Path | None, Parameter(allow_leading_hyphen=True, validator=_no_option)] = None
+    printers: Annotated[Path | None, Parameter(converter=_path)] = None
     """A second file, with the columns group and printer (a name or an id): the printers of the groups."""
     mode: Literal["add", "exact"] | None = None
     """add, the default, removes nothing; exact gives the groups of the file exactly the members and printers of the file.
