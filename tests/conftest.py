@@ -56,15 +56,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(0), append=False)
 
 
-def pytest_collection_finish() -> None:
-    """What exists now stays until the end: the tests' many garbage collections need not look at it."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _freeze() -> None:
-    """The same for what earlier modules have imported and cached."""
+    """What was imported and cached until now stays: the tests' many garbage collections need not look at it."""
     gc.collect()
     gc.freeze()
 
