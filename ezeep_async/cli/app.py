@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter, UnknownOptionError
 
 from ezeep_async import __version__
-from ezeep_async.cli.options import HYPHEN, Debug, Options, Profile, Quiet, Timeout, use
+from ezeep_async.cli.options import Debug, Options, Profile, Quiet, Timeout, prepared, restored, use
 from ezeep_async.cli.terminal.help import HelpFormatter, call
 from ezeep_async.cli.terminal.screen import PipeConsole
 
@@ -111,13 +111,6 @@ for name, (place, text) in COMMANDS.items():
     app.command(f"ezeep_async.cli.{place}", name=name, help=text)
 
 
-def prepared(tokens: tuple[str, ...]) -> tuple[str, ...]:
-    """The command line for `app`: with `HYPHEN` where a command reads standard input."""
-    if tokens[:1] == ("print",) or tokens[:2] in {("provision", "plan"), ("provision", "apply")}:
-        return tuple(HYPHEN if each == "-" else each for each in tokens)
-    return tokens
-
-
 @app.meta.default
 def start(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
@@ -136,4 +129,5 @@ def start(
         # What is close to the option may be a global one.
         error.argument_collection.extend(app.meta.assemble_argument_collection())
         raise
+    bound.arguments.update({name: restored(value) for name, value in bound.arguments.items()})
     return call(command, bound)

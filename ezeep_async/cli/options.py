@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar, cast
 
 import attrs
 from cyclopts import Group, Parameter
 
 
+T = TypeVar("T")
+
 LONGEST_TIMEOUT_S = 31_536_000
-HYPHEN = "\0-"
-"""What `print`, `provision plan` and `provision apply` get for the hyphen that stands for standard input. cyclopts takes it for an option, or, if it may be a
-document, takes all options of the command line for documents. An argument of a process cannot contain NUL."""
+HYPHEN = "\ue000-"
+"""Stands for a hyphen while cyclopts reads the command line. It takes a hyphen for an option, or, where that may be a
+document, takes all options for documents. Its private character passes the checks of paths and names."""
+
+
+def prepared(tokens: tuple[str, ...]) -> tuple[str, ...]:
+    """The command line as cyclopts can read it, for commands that take a hyphen for standard input."""
+    if tokens[:1] == ("print",) or tokens[:2] in {("provision", "plan"), ("provision", "apply")}:
+        return tuple(HYPHEN if each == "-" else each for each in tokens)
+    return tokens
+
+
+def restored(value: T) -> T:
+    """An argument with its hyphens: text, a path, several of them, or the fields of a class of options."""
+    new: object = value
+    if isinstance(value, str | Path):
+        new = type(value)("-") if str(value) == HYPHEN else value
+    elif isinstance(value, tuple):
+        new = tuple(map(restored, cast("tuple[object, ...]", value)))
+    elif attrs.has(type(value)):
+        make = cast("Callable[..., object]", type(value))
+        new = make(
+            **{name: restored(getattr(value, name)) for name in attrs.fields_dict(cast("type", type(value)))}
+        )
+    return cast("T", new)
 
 
 def _seconds(_: object, value: float | None) -> None:

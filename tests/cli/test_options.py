@@ -8,11 +8,13 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 from cyclopts import App
 from helpers.command_line import ended, ezeep, started
 
 from ezeep_async.cli.app import app
+from ezeep_async.cli.options import prepared, restored
 from ezeep_async.sandbox import Sandbox
 
 
@@ -57,6 +59,23 @@ def test_an_option_after_arguments(command: tuple[str, ...], name: str) -> None:
         _, bound, _ = app.meta.parse_args(list(given), print_error=False, exit_on_error=False)
         assert bound.kwargs == {"debug" if name == "--debug" else "quiet": True}, given
         assert bound.args == (*command, "a", "-")
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        (("print", "-", "--printer", "P", "--name", "-", "--tray", "-"), {"files": ("-",), "name": "-", "tray": "-"}),
+        (("provision", "plan", "-", "--printers", "-", "--out", "-"), {"file": Path("-"), "printers": Path("-"), "out": Path("-")}),
+    ],
+)  # a case in one line  # fmt: skip
+def test_a_hyphen_stays_a_hyphen(line: tuple[str, ...], values: dict[str, object]) -> None:
+    """Also as the value of an option: cyclopts reads another character in its place."""
+    _, bound, _ = app.parse_args(prepared(line), print_error=False, exit_on_error=False)
+    found = dict(bound.arguments)
+    for each in (found.pop("paper", None), found.pop("planning", None), found.pop("options", None)):
+        if each is not None:
+            found |= attrs.asdict(restored(each), recurse=False)
+    assert {name: restored(found[name]) for name in values} == values
 
 
 @pytest.mark.usefixtures("login")

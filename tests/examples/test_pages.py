@@ -124,8 +124,9 @@ def _installed(text: str) -> set[str]:
     """The packages and extras of the first `pip install` in a text."""
     line = re.search(r"^pip install (.+)$", text, re.MULTILINE)[1].partition("#")[0]
     first, *packages = shlex.split(line)
-    assert first.startswith("ezeep_async[")
-    return {*first[len("ezeep_async[") : -1].split(","), *packages}
+    source, _, extras = first.removesuffix("]").partition("[")
+    assert source in {"ezeep_async", "PATH_TO_THE_COPY"}
+    return {*extras.split(","), *packages}
 
 
 def test_the_tests_of_an_example_are_started_as_it_says() -> None:

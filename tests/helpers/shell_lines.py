@@ -6,7 +6,8 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from ezeep_async.cli.app import app, prepared
+from ezeep_async.cli.app import app
+from ezeep_async.cli.options import prepared
 
 
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")

@@ -10,7 +10,6 @@ from cyclopts import Group, Parameter
 
 from ezeep_async.cli.connection import HERE, AtLeastOne, Connection, Json, open_session
 from ezeep_async.cli.directory.lookup import as_id
-from ezeep_async.cli.options import HYPHEN
 from ezeep_async.cli.printing.documents import STDIN, Document, Orders, Run
 from ezeep_async.cli.printing.jobs import Timeout
 from ezeep_async.cli.printing.printers import PrinterName, find_printer
@@ -86,7 +85,7 @@ async def print_documents(
         no_check: Do not check type, printer and options before the upload.
         no_wait: Do not wait until the documents are printed.
     """
-    documents = [Document.of(STDIN if each == HYPHEN else each) for each in files]
+    documents = [Document.of(each) for each in files]
     _check(documents, name, paper)
     screen, progress = Screen(), Screen(stderr=True)
     async with open_session(connection) as session:

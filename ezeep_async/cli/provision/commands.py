@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import attrs
-from cyclopts import App, Group, Parameter, Token
+from cyclopts import App, Group, Parameter
 
 from ezeep_async import Plan, SafetyLimitExceeded
 from ezeep_async.cli.connection import HERE, AtLeastOne, Connection, Json, OutFile, Yes, open_session
 from ezeep_async.cli.files import (
-    STDIN,
     check_different,
     check_files,
     check_not_read,
@@ -24,7 +23,7 @@ from ezeep_async.cli.files import (
     write_private,
     write_report,
 )
-from ezeep_async.cli.options import HYPHEN, options
+from ezeep_async.cli.options import options
 from ezeep_async.cli.provision.log import show_log
 from ezeep_async.cli.provision.screen import (
     LINES_SHOWN,
@@ -58,19 +57,12 @@ provision_app = App(
 provision_app.command(show_log, name="log")
 
 
-def _path(_: object, tokens: Sequence[Token]) -> Path:
-    return STDIN if tokens[0].value == HYPHEN else Path(tokens[0].value)
-
-
-File = Annotated[Path, Parameter(converter=_path)]
-
-
 @Parameter(name="*", group=Group("Planning", sort_key=5))
 @attrs.frozen(kw_only=True)
 class Planning:
     """The options of making a plan. None: not given, also for an option whose default is a value."""
 
-    printers: Annotated[Path | None, Parameter(converter=_path)] = None
+    printers: Path | None = None
     """A second file, with the columns group and printer (a name or an id): the printers of the groups."""
     mode: Literal["add", "exact"] | None = None
     """add, the default, removes nothing; exact gives the groups of the file exactly the members and printers of the file.
@@ -146,7 +138,7 @@ PLAN_DEFAULTS, READ_DEFAULTS, APPLY_DEFAULTS = Planning(), Reading(), Applying()
     help_epilogue="Exit codes: 0 nothing to change, 1 an error, 2 changes are pending. Nothing is written to ezeep.",
 )
 async def plan_file(
-    file: File,
+    file: Path,
     /,
     *,
     planning: Planning = PLAN_DEFAULTS,
@@ -185,7 +177,7 @@ async def plan_file(
     "143 SIGTERM. Run the same command again to make the missing changes.",
 )
 async def apply_file(
-    file: File,
+    file: Path,
     /,
     *,
     planning: Planning = PLAN_DEFAULTS,
