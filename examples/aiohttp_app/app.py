@@ -24,6 +24,7 @@ from ezeep_async import (
     EzeepError,
     EzeepSession,
     NotFound,
+    OutcomeUnknown,
     PermissionDenied,
     ReauthorizationRequired,
     is_retryable,
@@ -95,6 +96,8 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         logger.error("%s", error)  # noqa: TRY400  # the message says all; its traceback is not needed
         if isinstance(error, ReauthorizationRequired):  # no request can help: only the administrator
             raise web.HTTPServiceUnavailable(text="The administrator has to run `ezeep login`.") from None
+        if isinstance(error, OutcomeUnknown):  # the response was lost, also of a print request
+            raise web.HTTPBadGateway(text="It may have been done. Look before you try again.") from None
         raise web.HTTPBadGateway(text="ezeep refused the request.") from None
 
 

@@ -33,6 +33,7 @@ from ezeep_async import (
     EzeepSession,
     NotFound,
     OAuthApp,
+    OutcomeUnknown,
     PermissionDenied,
     ReauthorizationRequired,
     SessionPool,
@@ -204,6 +205,9 @@ async def explain(_: Request, error: Exception) -> Response:
             status, detail = 404, "ezeep has no such user, group or printer."
         case AmbiguousName():
             status, detail = 409, "Several printers have this name."
+        case OutcomeUnknown():  # the response was lost, also of a print request
+            logger.error("%s", error)
+            status, detail = 502, "It may have been done. Look before you try again."
         case ValueError():  # no id, an empty document, or one of a type that is not printed
             logger.info("%s", error)
             status, detail = 400, "ezeep does not accept this value."

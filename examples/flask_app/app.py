@@ -28,6 +28,7 @@ from ezeep_async import (
     FileTokenStore,
     NotFound,
     OAuthApp,
+    OutcomeUnknown,
     PermissionDenied,
     ReauthorizationRequired,
     SessionPool,
@@ -164,6 +165,9 @@ def explain(error: Exception) -> Redirect | tuple[dict[str, str], int, dict[str,
             status, detail = 404, "ezeep has no such user, group or printer."
         case AmbiguousName():
             status, detail = 409, "Several printers have this name."
+        case OutcomeUnknown():  # the response was lost, also of a print request
+            app.logger.error("%s", error)
+            status, detail = 502, "It may have been done. Look before you try again."
         case ValueError():  # no id, an empty document, or one of a type that is not printed
             app.logger.info("%s", error)
             status, detail = 400, "ezeep does not accept this value."

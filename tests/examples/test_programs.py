@@ -206,4 +206,7 @@ async def test_the_service_on_aiohttp_web(sandbox: Sandbox, login: str, tmp_path
             sandbox.faults.add("GET /printing/v1/groups/", status=403)
             assert (await ask("GET", "/groups"))[0] == 403
             assert (await ask("GET", "/groups"))[0] == 200
+            sandbox.faults.add("POST /sfapi/Print/", drop="after")
+            status, text, _ = await ask("POST", "/print", params=where, data=b"%PDF-1.4 once")
+            assert (status, "It may have been done." in text) == (502, True)
         server.stop()

@@ -177,6 +177,12 @@ async def errors_have_their_status(site: Site, browser: aiohttp.ClientSession) -
     site.sandbox.faults.add("GET /printing/v1/groups/", status=403)
     assert (await go(browser, "GET", address)).status == 403
     assert (await go(browser, "GET", address)).status == 200
+    await go(browser, "GET", "/groups")  # Django's token for forms
+    site.sandbox.faults.add("POST /sfapi/Print/", drop="after")
+    form = aiohttp.FormData({"printer": "Front desk laser"})
+    form.add_field("document", b"%PDF-1.4 once", filename="once.pdf")
+    lost = await go(browser, "POST", "/print", data=form)
+    assert (lost.status, "It may have been done." in await lost.text()) == (502, True), site.server.log
 
 
 async def a_login_that_has_ended_begins_again(site: Site, browser: aiohttp.ClientSession) -> None:

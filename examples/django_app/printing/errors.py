@@ -15,6 +15,7 @@ from ezeep_async import (
     AuthorizationDenied,
     EzeepError,
     NotFound,
+    OutcomeUnknown,
     PermissionDenied,
     ReauthorizationRequired,
     is_retryable,
@@ -40,6 +41,9 @@ class EzeepErrors(MiddlewareMixin):
                 status, text = 404, "ezeep has no such user, group or printer."
             case AmbiguousName():
                 status, text = 409, "Several printers have this name."
+            case OutcomeUnknown():  # the response was lost, also of a print request
+                logger.error("%s", error)
+                status, text = 502, "It may have been done. Look before you try again."
             case ValueError() | MultiValueDictKeyError():  # no id, an empty document, or a missing field
                 logger.info("%s", error)
                 status, text = 400, "ezeep does not accept this value."

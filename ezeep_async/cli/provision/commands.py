@@ -365,7 +365,7 @@ async def _apply(
     # After a signal the terminal may be gone. The exit code still reports the signal.
     with contextlib.suppress(OSError) if signal else contextlib.nullcontext():
         if report is not None:
-            is_written = await _report(screen, report, applying.report, log, as_json=as_json)
+            is_written = await _report(screen, plan, report, applying.report, log, as_json=as_json)
     if signal:
         complain("interrupted")
         return 128 + signal
@@ -373,7 +373,7 @@ async def _apply(
 
 
 async def _report(
-    screen: Screen, report: Report, path: Path | None, log: Path | None, *, as_json: bool
+    screen: Screen, plan: Plan, report: Report, path: Path | None, log: Path | None, *, as_json: bool
 ) -> bool:
     """Write the report to its file, then show it. Return whether it could be written."""
     problem = ""
@@ -389,7 +389,9 @@ async def _report(
             place = path or log
             show_report(screen, report, f"all are in {place}" if place else "--report FILE keeps all of them")
         if log is not None and any(row.ok for row in report.rows):
-            screen.note("To undo it:", Whole(f"ezeep provision undo {shlex.quote(str(log))}"))
+            # Without its id, an undo is not undone: its log may be that of the run.
+            run = f" --run-id {report.run_id}" if plan.undoes else ""
+            screen.note("To undo it:", Whole(f"ezeep provision undo {shlex.quote(str(log))}{run}"))
         if message := failure_message(report):
             complain(message)
     finally:

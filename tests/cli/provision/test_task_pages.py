@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -93,6 +94,8 @@ async def test_undo_log_and_resume(
     (tmp_path / "people.csv").write_text(marked(PROVISIONING, "people"))
     applied, shown, undone = await run(marked(UNDO, "undo"), login)
     assert (applied.code, shown.code, undone.code) == (0, CHANGES, 0)
+    to_undo = undone.out.splitlines()[-1]
+    assert re.fullmatch(r"To undo it: ezeep provision undo audit\.jsonl --run-id \S+", to_undo)
     _, of_one, of_a_folder = await run(marked(UNDO, "log"), login)
     assert "mode: add" in of_one.out
     logged = [each for each in json.loads(of_a_folder.out) if "mode" in each]
