@@ -28,8 +28,11 @@ logger = logging.getLogger("printing")
 class EzeepErrors(MiddlewareMixin):
     """Responds to an error of any view."""
 
-    def process_exception(self, _: HttpRequest, error: Exception) -> HttpResponse | None:
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Return the response, or None for errors that are not of ezeep."""
+        # The ValueError of another app of the project is a fault of its own.
+        view = request.resolver_match
+        is_ours = view is not None and view.func.__module__.startswith("printing.")
         match error:
             case ReauthorizationRequired():
                 return redirect("/login")
@@ -44,7 +47,9 @@ class EzeepErrors(MiddlewareMixin):
             case OutcomeUnknown():  # the response was lost, also of a print request
                 logger.error("%s", error)
                 status, text = 502, "It may have been done. Look before you try again."
-            case ValueError() | MultiValueDictKeyError():  # no id, an empty document, or a missing field
+            case ValueError() | MultiValueDictKeyError() if (
+                is_ours
+            ):  # no id, an empty document, a missing field
                 logger.info("%s", error)
                 status, text = 400, "ezeep does not accept this value."
             case EzeepError() if is_retryable(error):
