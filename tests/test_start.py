@@ -91,7 +91,7 @@ def test_the_dockerfile() -> None:
     assert {line.split()[0] for line in lines} <= {"FROM", "COPY", "RUN", "USER", "ENV", "VOLUME", "CMD"}
     assert lines[-1] == 'CMD ["ezeep", "whoami"]'
     (volume,) = [line.split()[1] for line in lines if line.startswith("VOLUME ")]
-    assert f"ENV EZEEP_TOKEN_FILE={volume}/login.json" in lines
+    assert f"ENV HOME={volume} EZEEP_TOKEN_FILE={volume}/login.json" in lines
     assert lines.index("USER ezeep") > max(n for n, line in enumerate(lines) if line.startswith("RUN "))
 
 

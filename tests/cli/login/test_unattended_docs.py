@@ -320,5 +320,13 @@ def test_the_image_keeps_its_login_on_a_volume() -> None:
     text = documents.marked("docs/how-to/unattended.md", "image")
     assert "VOLUME /data" in text
     assert "EZEEP_TOKEN_FILE=/data/login.json" in text
+    assert "ENV HOME=/data " in text  # `useradd` makes no home, and audit logs are below it
+    homes = [
+        each["value"]
+        for container in containers_of(DEPLOYMENT)
+        for each in container.get("env", ())
+        if each["name"] == "HOME"
+    ]
+    assert homes == ["/data"]
     mounts = [container["volumeMounts"][0] for container in containers_of(DEPLOYMENT)]
     assert mounts == [{"name": "data", "mountPath": "/data"}] * 2
