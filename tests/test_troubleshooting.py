@@ -1,4 +1,4 @@
-"""Troubleshooting has an entry for each message of the code, and no other; errors.md has each class as it is."""
+"""Troubleshooting has an entry for each message of the code, and no other; errors.md describes each class correctly."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ COOKIE = {"path": "/callback", "httponly": True, "secure": REDIRECT_URI.startswi
 
 logger = logging.getLogger("uvicorn.error")
 engine = create_async_engine(os.environ.get("DATABASE_URL", "sqlite+aiosqlite:///app.db"))
-ezeep_app = OAuthApp(os.environ["EZEEP_CLIENT_ID"], redirect_uri=REDIRECT_URI)
+ezeep_app = OAuthApp(os.environ["EZEEP_CLIENT_ID"], os.environ.get("EZEEP_CLIENT_SECRET"), REDIRECT_URI)
 logins = SessionPool(
     ezeep_app,
     store=lambda user: SQLTokenStore(engine, user, encryption_key=TOKEN_KEY),

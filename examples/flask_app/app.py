@@ -53,7 +53,7 @@ app.config.update(
 )
 
 # Nothing is opened yet: each worker process opens a pool of its own with its first call, also with --preload.
-ezeep_app = OAuthApp(os.environ["EZEEP_CLIENT_ID"], redirect_uri=REDIRECT_URI)
+ezeep_app = OAuthApp(os.environ["EZEEP_CLIENT_ID"], os.environ.get("EZEEP_CLIENT_SECRET"), REDIRECT_URI)
 logins = run_sync(
     SessionPool(
         ezeep_app,

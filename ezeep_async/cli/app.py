@@ -7,7 +7,16 @@ from typing import Annotated
 from cyclopts import App, Parameter, UnknownOptionError
 
 from ezeep_async import __version__
-from ezeep_async.cli.options import Debug, Options, Profile, Quiet, Timeout, prepared, restored, use
+from ezeep_async.cli.options import (
+    Debug,
+    Options,
+    Profile,
+    Quiet,
+    Timeout,
+    use,
+    with_hyphens,
+    without_hyphens,
+)
 from ezeep_async.cli.terminal.help import HelpFormatter, call
 from ezeep_async.cli.terminal.screen import PipeConsole
 
@@ -124,10 +133,10 @@ def start(
         raise ValueError("--debug and --quiet cannot be used together")
     use(Options(debug=debug, quiet=quiet, timeout=timeout, profile=profile))
     try:
-        command, bound, _ = app.parse_args(prepared(tokens), print_error=False, exit_on_error=False)
+        command, bound, _ = app.parse_args(without_hyphens(tokens), print_error=False, exit_on_error=False)
     except UnknownOptionError as error:
         # What is close to the option may be a global one.
         error.argument_collection.extend(app.meta.assemble_argument_collection())
         raise
-    bound.arguments.update({name: restored(value) for name, value in bound.arguments.items()})
+    bound.arguments.update({name: with_hyphens(value) for name, value in bound.arguments.items()})
     return call(command, bound)

@@ -18,24 +18,27 @@ HYPHEN = "\ue000-"
 document, takes all options for documents. Its private character passes the checks of paths and names."""
 
 
-def prepared(tokens: tuple[str, ...]) -> tuple[str, ...]:
+def without_hyphens(tokens: tuple[str, ...]) -> tuple[str, ...]:
     """The command line as cyclopts can read it, for commands that take a hyphen for standard input."""
     if tokens[:1] == ("print",) or tokens[:2] in {("provision", "plan"), ("provision", "apply")}:
         return tuple(HYPHEN if each == "-" else each for each in tokens)
     return tokens
 
 
-def restored(value: T) -> T:
+def with_hyphens(value: T) -> T:
     """An argument with its hyphens: text, a path, several of them, or the fields of a class of options."""
     new: object = value
     if isinstance(value, str | Path):
         new = type(value)("-") if str(value) == HYPHEN else value
     elif isinstance(value, tuple):
-        new = tuple(map(restored, cast("tuple[object, ...]", value)))
+        new = tuple(map(with_hyphens, cast("tuple[object, ...]", value)))
     elif attrs.has(type(value)):
         make = cast("Callable[..., object]", type(value))
         new = make(
-            **{name: restored(getattr(value, name)) for name in attrs.fields_dict(cast("type", type(value)))}
+            **{
+                name: with_hyphens(getattr(value, name))
+                for name in attrs.fields_dict(cast("type", type(value)))
+            }
         )
     return cast("T", new)
 

@@ -14,7 +14,7 @@ from cyclopts import App
 from helpers.command_line import ended, ezeep, started
 
 from ezeep_async.cli.app import app
-from ezeep_async.cli.options import prepared, restored
+from ezeep_async.cli.options import with_hyphens, without_hyphens
 from ezeep_async.sandbox import Sandbox
 
 
@@ -70,12 +70,12 @@ def test_an_option_after_arguments(command: tuple[str, ...], name: str) -> None:
 )  # a case in one line  # fmt: skip
 def test_a_hyphen_stays_a_hyphen(line: tuple[str, ...], values: dict[str, object]) -> None:
     """Also as the value of an option: cyclopts reads another character in its place."""
-    _, bound, _ = app.parse_args(prepared(line), print_error=False, exit_on_error=False)
+    _, bound, _ = app.parse_args(without_hyphens(line), print_error=False, exit_on_error=False)
     found = dict(bound.arguments)
     for each in (found.pop("paper", None), found.pop("planning", None), found.pop("options", None)):
         if each is not None:
-            found |= attrs.asdict(restored(each), recurse=False)
-    assert {name: restored(found[name]) for name in values} == values
+            found |= attrs.asdict(with_hyphens(each), recurse=False)
+    assert {name: with_hyphens(found[name]) for name in values} == values
 
 
 @pytest.mark.usefixtures("login")

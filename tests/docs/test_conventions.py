@@ -200,7 +200,7 @@ def block_of(language: str, text: str, mark: str = "") -> Block:
         ("", "x\n", "unknown language ''"),
         ("python", '--8<-- "examples/absent.py"\n', "no file"),
     ],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_what_the_conventions_refuse(language: str, text: str, problem: str, tmp_path: Path) -> None:
     assert problem in "; ".join(problems(block_of(language, text), tmp_path))
 
@@ -220,7 +220,7 @@ def test_what_the_conventions_refuse(language: str, text: str, problem: str, tmp
         ("text", "Welcome\n"),
         ("python", '--8<-- "examples/fastapi_app/main.py"\n'),
     ],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_what_the_conventions_accept(
     language: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,7 +241,7 @@ def test_what_the_conventions_accept(
         ("~~~py\nx\n~~~\n", [], [1, 3]),
         ("a\n```py\nx\n", [], [2]),
     ],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_blocks_are_found(
     text: str, blocks: list[object], wrong: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,7 +64,7 @@ atexit.register(print, "at exit")
         ("import os; os.environ['EZEEP_API_URL'] = 'x'; os.chdir('/'); print(1)", 0, "1\n", ""),
     ],
     ids=["main", "warning", "resource", "code", "signal", "left", "changes"],
-)  # fmt: skip
+)  # shorter than one item a line  # fmt: skip
 def test_the_server_of_programs(
     text: str, code: int, out: str, err: str, programs: Programs, tmp_path: Path
 ) -> None:

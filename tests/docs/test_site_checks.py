@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.chromium import NEEDS_CHROMIUM
-from site_checks.check_site import Page, check, llms, navigation, sentence
+from site_checks.check_site import Page, check, llms, navigation, read, sentence
 
 
 pytestmark = pytest.mark.may_block
@@ -52,21 +52,29 @@ def site_with(folder: Path, text: str) -> Path:
     ],
 )
 def test_a_fault_of_a_page(text: str, problem: str, tmp_path: Path) -> None:
-    assert f"index.html: {problem}" in check(site_with(tmp_path, text), ORDER)
+    site = site_with(tmp_path, text)
+    assert f"index.html: {problem}" in check(site, ORDER, read(site))
+
+
+def test_a_page_without_a_text(tmp_path: Path) -> None:
+    site = site_with(tmp_path, "")
+    (site / "other.html").write_text(re.sub("<p>.*</p>", "", PAGE % '<h2 id="there">There</h2>'))
+    assert "other.html: no text below the heading" in check(site, ORDER, read(site))
 
 
 def test_a_site_without_faults(tmp_path: Path) -> None:
     text = """<h2 id="a b">A</h2><h3>B<a class="headerlink" href="#a%20b">¶</a></h3><h2>C</h2>
         <a href="https://www.example.com/">Elsewhere</a> <a href="program.py">A program</a> <a href=".">Start</a>
         <a href="other.html"><img src="program.py" alt="A picture"></a>"""
-    assert check(site_with(tmp_path, text), ORDER) == []
+    site = site_with(tmp_path, text)
+    assert check(site, ORDER, read(site)) == []
 
 
 def test_faults_of_the_site(tmp_path: Path) -> None:
     site = site_with(tmp_path, "")
     (site / "a.css").write_text("a { background: url('https://x.example/a.png') } b { c: url(data:x) }")
     (site / "sitemap.xml").write_text("<urlset><url><loc>https://x.example/</loc></url></urlset>")
-    assert check(site, [("Start", "index.md"), ("", "index.md")]) == [
+    assert check(site, [("Start", "index.md"), ("", "index.md")], read(site)) == [
         "a.css: loads https://x.example/a.png from elsewhere",
         "sitemap.xml: addresses, and the project has none",
         "other.html: not in the navigation",

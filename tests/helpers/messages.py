@@ -21,7 +21,7 @@ LOG_METHODS = {"critical", "error", "exception", "log", "warning"}
 # Functions that show, store or raise the message in their arguments.
 REPORTERS = {
     "_fail", "_log", "fail", "_lost", "_not_found", "_refusal", "_refused", "_reporting", "_warn", "complain", "note_problem", "parser.error",
-}  # fmt: skip
+}  # shorter than one item a line  # fmt: skip
 # A variable, and a function, that holds a part of a message: what is wrong, why, and what to do.
 PARTS = {"advice", "hint", "message", "problem", "reason", "refused", "what", "why"}
 PART_FUNCTION = re.compile(r"(?:^|_)(?:advice|hint|message|problem|problems|reason|refused|why)(?:_|$)")

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from ezeep_async.cli.app import app
-from ezeep_async.cli.options import prepared
+from ezeep_async.cli.options import without_hyphens
 
 
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
@@ -70,5 +70,5 @@ def understand(arguments: Sequence[str]) -> object:
     command, bound, _ = app.meta.parse_args(list(arguments), print_error=False, exit_on_error=False)
     if command in {app.help_print, app.version_print}:
         return command
-    command, _, _ = app.parse_args(prepared(bound.args), print_error=False, exit_on_error=False)
+    command, _, _ = app.parse_args(without_hyphens(bound.args), print_error=False, exit_on_error=False)
     return command

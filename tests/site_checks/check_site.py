@@ -180,6 +180,8 @@ def problems_of_structure(page: Page) -> Iterator[str]:
     for before, (level, text) in zip(levels, page.headings[1:], strict=False):
         if level > before + 1:
             yield f"the heading {text!r} jumps from level {before} to {level}"
+    if not page.paragraph:
+        yield "no text below the heading"
     if not (page.language and page.title):
         yield "no language, or no title"
     if page.canonical:
@@ -219,11 +221,13 @@ def llms(settings: Mapping[str, str], order: list[tuple[str, str]], pages: Mappi
     return "\n".join(lines) + "\n"
 
 
-def check(site: Path, order: list[tuple[str, str]]) -> list[str]:
+def read(site: Path) -> dict[str, Page]:
+    """All pages of the site, by their paths."""
+    return {path.relative_to(site).as_posix(): Page(path.read_text("utf-8")) for path in site.rglob("*.html")}
+
+
+def check(site: Path, order: list[tuple[str, str]], pages: Mapping[str, Page]) -> list[str]:
     """All problems of the site, each with its page."""
-    pages = {
-        path.relative_to(site).as_posix(): Page(path.read_text("utf-8")) for path in site.rglob("*.html")
-    }
     found = [
         f"{name}: {problem}"
         for name, page in sorted(pages.items())
@@ -249,13 +253,11 @@ def main(site: Path) -> int:
     """Check, print the problems, and write llms.txt."""
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
     order = [*navigation(settings["nav"])]
-    found = check(site, order)
+    pages = read(site)
+    found = check(site, order, pages)
     print("\n".join(found), file=sys.stderr, end="\n" if found else "")
     if found:
         return 1
-    pages = {
-        path.relative_to(site).as_posix(): Page(path.read_text("utf-8")) for path in site.rglob("*.html")
-    }
     (site / "llms.txt").write_text(llms(settings, order, pages), "utf-8")
     print(f"{len(order)} pages checked")
     return 0

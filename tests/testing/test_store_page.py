@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 from helpers import documents
-from helpers.support import put, sandbox_in_a_thread
+from helpers.programs import prepared
 
 from ezeep_async import FileTokenStore
 from ezeep_async.sandbox import SANDBOX_ADMIN
@@ -51,16 +50,10 @@ def test_the_stores_pass_the_contracts(folder: Path) -> None:
 
 
 def test_a_session_uses_the_store(folder: Path) -> None:
-    with sandbox_in_a_thread() as sandbox:
-        asyncio.run(put(FileTokenStore(folder / "login.json"), sandbox.tokens()))
-        urls = {
-            f"EZEEP_{host.upper()}_URL": getattr(sandbox.endpoints, host)
-            for host in ("account", "api", "print")
-        }
+    with prepared(folder) as here:
         done = subprocess.run(
             [sys.executable, "-W", "error", "use.py"],
-            cwd=folder, capture_output=True, text=True, timeout=60, check=False,
-            env={**os.environ, **urls, "PYTHONSAFEPATH": "", "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id, "EZEEP_TOKEN_FILE": "login.json"},
+            cwd=folder, env={**here.environment, "PYTHONSAFEPATH": ""}, capture_output=True, text=True, timeout=60, check=False,
         )  # shorter than one item a line  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert SANDBOX_ADMIN in done.stdout

@@ -161,6 +161,17 @@ async def test_logging_out(recipe: Any, sandbox: Sandbox, tmp_path: Path) -> Non
         assert recipe.logins.stats.open == 0
 
 
+@pytest.mark.parametrize("kind", ["cookie"])
+async def test_logging_out_while_ezeep_is_away(recipe: Any, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The login here ends all the same."""
+    async with Browser(recipe.url) as browser:
+        await browser.log_in()
+        sandbox.faults.add("POST /oauth/revoke/", status=403, times=None)
+        assert (await browser.ask("POST", "/logout")).status == 204
+        assert list(tmp_path.glob("*.json")) == []
+        assert (await browser.get("/me")).status == 401
+
+
 async def test_two_tabs_log_in_at_once(recipe: Any, kind: str) -> None:
     """Both, if the logins wait at the server. A browser has one cookie: it has the login that was begun last."""
     async with Browser(recipe.url) as browser:

@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from ezeep_async import Endpoints, OAuthApp, SessionPool, Settings, SQLTokenStore, run_sync
 
 
-ezeep_app = OAuthApp(os.environ["EZEEP_CLIENT_ID"], redirect_uri=os.environ["EZEEP_REDIRECT_URI"])
+ezeep_app = OAuthApp(
+    os.environ["EZEEP_CLIENT_ID"], os.environ.get("EZEEP_CLIENT_SECRET"), os.environ["EZEEP_REDIRECT_URI"]
+)
 engine = create_async_engine(f"sqlite+aiosqlite:///{settings.DATABASE}")
 
 

@@ -57,7 +57,7 @@ async def sandbox(
         printers: Number of printers in the organization.
         expires_in: Lifetime of access tokens, in seconds.
         job_seconds: Seconds that a print job takes.
-        latency: Seconds that each request takes.
+        latency: Seconds that each request with an access token takes.
     """
     cancel_on_signals()
     from ezeep_async.sandbox import BehaviourOptions, Sandbox  # slow to import

@@ -116,7 +116,7 @@ class Applying:
     """Maximum number of concurrent changes."""
     audit_log: OutFile = None
     """The file to which each write is logged before it is sent, for undo. By default a new file in your state folder; none
-    in a sandbox."""
+    with --sandbox."""
     no_audit_log: bool = False
     """Write no audit log. The changes cannot be undone then."""
     report: Annotated[OutFile, Parameter(name="--report")] = None
