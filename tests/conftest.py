@@ -20,7 +20,8 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from helpers.loops.sitecustomize import use_event_loop
 from helpers.support import QUICK
 from helpers.watch import Watch, installed
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import none
 
 from ezeep_async import EzeepSession
 from ezeep_async.sandbox import Sandbox
@@ -56,8 +57,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(0), append=False)
 
 
+@pytest.fixture(scope="session")
+def _first_example() -> None:
+    """Hypothesis registers a random generator with its first example, and looks who refers to it: frozen objects are not seen."""
+    given(none())(lambda _: None)()
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _freeze() -> None:
+def _freeze(_first_example: None) -> None:
     """What was imported and cached until now stays: the tests' many garbage collections need not look at it."""
     gc.collect()
     gc.freeze()
