@@ -13,6 +13,7 @@ The window changes only by responses to this process and by cool-downs. The proc
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import random
 from collections.abc import Callable, Coroutine, Mapping
@@ -55,7 +56,7 @@ SAME_COOL_DOWN = 0.1
 
 
 class SharedWindow(Window):
-    """The number of requests that one of several processes may have under way at once.
+    """The number of requests that one of several processes may have under way at once. For one event loop.
 
     It begins with one request, and allows one more after each full window of successes. So at most one request of each
     process is more than the server has just accepted. The first cool-down ends that: what was accepted is the capacity.
@@ -231,10 +232,12 @@ class Link:
         limits = origin, settings.concurrency, settings.requests_per_second
         limiter = self._limiters.get(limits)
         if limiter is None:
-            windows = _windows.setdefault(self._channel, {})
-            if limits not in windows:
-                windows[limits] = SharedWindow(settings.concurrency, self._random)
-            limiter = self._limiters[limits] = SharedLimiter(self, origin, settings, windows[limits])
+            learnt = _windows.setdefault(self._channel, {})
+            known = learnt.get(limits)
+            # A copy: an event loop in another thread may use that one, and a window has no lock.
+            window = SharedWindow(settings.concurrency, self._random) if known is None else copy.copy(known)
+            learnt[limits] = window
+            limiter = self._limiters[limits] = SharedLimiter(self, origin, settings, window)
         return limiter
 
     def _follow(self, origin: str, cool_down: float) -> None:
@@ -297,7 +300,7 @@ async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
 
 
 _windows: WeakKeyDictionary[CoolDownChannel, dict[_Limits, SharedWindow]] = WeakKeyDictionary()
-"""What was learnt of each channel's hosts: the next event loop of this process begins with it."""
+"""The windows that were made last, by channel: the next event loop of this process begins with what they learnt."""
 _failing: WeakSet[CoolDownChannel] = WeakSet()
 """Channels that could not be used when they were last tried: no request waits for them, and there is no second warning."""
 _links: WeakValueDictionary[tuple[asyncio.AbstractEventLoop, CoolDownChannel], Link] = WeakValueDictionary()

@@ -232,18 +232,30 @@ class Exchanger:
             return await self._leased.begin_refresh()
 
     async def _wait_for_earlier(self, current: TokenSet, reload: Reload) -> TokenSet | None:
-        """Wait, for at most the time of one exchange, until the earlier holder has stored a token set or is gone."""
-        self._log.warning(
-            "another process began to refresh this token set and lost its lock. It seems to be suspended: waiting for it"
-        )
-        limit = RunningLimit(self._endpoint.timeout)
-        while limit.left > 0:
-            with cancellable(), exchange_suspended():
-                await limit.sleep(POLL_S)
-            if theirs := await _stored_by_others(current, reload):
-                return theirs
+        """Wait, for at most the time of one exchange, until the earlier holder has stored a token set or is gone.
+
+        It may have stored one just now: then there is nothing to wait for, and nothing to log.
+        """
+        limit, is_logged = RunningLimit(self._endpoint.timeout), False
+        while True:
+            theirs = await reload()
+            if theirs is not None:
+                if theirs.refresh_token != current.refresh_token:
+                    return theirs
+                self._refusals.check(
+                    theirs, self._clock.monotonic()
+                )  # the earlier holder may have marked it as ended
             if await self._begin_refresh() != "suspended":
                 return None
+            if not is_logged:
+                is_logged = True
+                self._log.warning(
+                    "another process began to refresh this token set and lost its lock. It seems to be suspended: waiting for it"
+                )
+            if limit.left <= 0:
+                break
+            with cancellable(), exchange_suspended():
+                await limit.sleep(POLL_S)
         raise TransientAuthError(
             "another process began to refresh this token set and does not continue (is it suspended?). The refresh token "
             "works once, so it was not sent again: try later, or end that process"

@@ -8,7 +8,7 @@ import logging
 import multiprocessing
 import threading
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -81,9 +81,10 @@ class TokenStoreContract(CommonContract):
 
     Each test runs the store in its own event loops, in asyncio's debug mode.
 
-    Two more fixtures are optional; without them the tests that need them are skipped. `make_store_elsewhere` is
+    Three more fixtures are optional; without them the tests that need them are skipped. `make_store_elsewhere` is
     a `make_store` that can be pickled, such as `functools.partial(MyStore, path)`: another process calls it.
-    `make_unwritable` is a callable after which saving to these stores fails.
+    `make_unwritable` is a callable after which saving to these stores fails. `make_response_lost`, for a store on a
+    server, is a callable after which the next write of these stores is done, and its response is lost.
 
     Three properties are left to your own tests: a save survives a crash, a killed process frees the lock, and no
     call blocks the event loop for less than `longest_pause`.
@@ -105,6 +106,14 @@ class TokenStoreContract(CommonContract):
     @pytest.fixture
     def make_unwritable(self) -> Callable[[], object] | None:
         """A callable that makes saving fail; None skips its test."""
+        return None
+
+    @pytest.fixture
+    def make_response_lost(self) -> Callable[[], object] | None:
+        """A callable. After it, the next write of a store is done, and then fails for the store; None skips its tests.
+
+        For example, the library behind the store sends the request and raises `ConnectionError` instead of returning.
+        """
         return None
 
     # --- the lock: a refresh token works once, so one task at a time may refresh
@@ -289,6 +298,61 @@ class TokenStoreContract(CommonContract):
         async with self.acquired(self.store.lock):
             await self.store.check_writable()
         await self.assert_loads(self.other, tokens, "the token set after check_writable()")
+
+    async def test_a_write_whose_response_is_lost_is_not_taken_for_that_of_another_process(
+        self, make_response_lost: Callable[[], object] | None
+    ) -> None:
+        """One call may raise `TokenStoreError`. The same call again, a save and the next lock work, without a wait."""
+        if make_response_lost is None:
+            pytest.skip("no fixture make_response_lost: writes whose response is lost are not tested")
+
+        async def lose() -> None:
+            await asyncio.to_thread(make_response_lost)
+
+        when = "after the response to a write of {} was lost"
+        for name in (None, NAMES[0]) if hasattr(self.store, "shared_locks") else (None,):
+            lock = "lock()" if name is None else "hold()"
+            async with lock_of(self.store, name) as one, lock_of(self.other, name) as two:
+                await lose()
+                with suppress(TokenStoreError):
+                    async with asyncio.timeout(self.patience), one():
+                        pass
+                await self.assert_free(two, when.format(lock))
+                with suppress(TokenStoreError):
+                    async with self.acquired(one):
+                        await lose()
+                await self.assert_free(two, when.format(f"the end of {lock}"))
+        begin_refresh = getattr(self.store, "begin_refresh", None)
+        calls = (self.store.check_writable, self.store.save, self.store.clear, begin_refresh)
+        for number, call in enumerate(filter(None, calls)):
+            tokens, step = token_set(number), when.format(f"{getattr(call, '__name__', 'save')}()")
+            save = partial(self.store.save, tokens)
+            act = save if call == self.store.save else call
+            async with self.acquired(self.store.lock):
+                await self.store.load()
+                await lose()
+                await self.assert_works(step, act, act, save)
+            await self.assert_free(self.other.lock, step)
+            await self.assert_loads(self.other, tokens, f"what was saved {step}")
+        if begin_refresh is not None:
+            async with self.acquired(self.other.lock):
+                await self.other.load()
+                await self.assert_works("under the next lock", getattr(self.other, "begin_refresh"))  # noqa: B009
+
+    async def assert_works(self, when: str, *calls: Callable[..., Any]) -> None:
+        """Make these calls, which return None. One of them may raise `TokenStoreError` once, and is repeated."""
+        is_lost = False
+        for call in calls:
+            for _ in range(2):
+                try:
+                    found = await call()
+                except TokenStoreError as error:
+                    if is_lost:
+                        raise AssertionError(f"a call of the holder raises {error!r} {when}") from error
+                    is_lost = True
+                else:
+                    assert found is None, f"{found!r} was returned {when}, and there is no earlier holder"
+                    break
 
     @pytest.mark.parametrize(("client", "account"), OTHER_OWNERS)
     async def test_the_token_set_of_another_client_or_host_is_refused(

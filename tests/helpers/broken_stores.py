@@ -277,6 +277,22 @@ class SavesOnTheLoop(FileTokenStore):
         await super().save(tokens)
 
 
+class TakesItsOwnWriteForThatOfAnother(FileTokenStore):
+    """It compares with what it knows, which is too old after a lost response."""
+
+    loses: ClassVar[list[bool]] = []
+    is_stale = False
+
+    async def save(self, tokens: TokenSet, /) -> None:
+        if self.is_stale:
+            raise TokenPersistError("another process has written")
+        await super().save(tokens)
+        if self.loses:
+            self.loses.clear()
+            self.is_stale = True
+            raise TokenPersistError("no response")
+
+
 class ProbesNothing(FileTokenStore):
     async def check_writable(self) -> None:
         pass

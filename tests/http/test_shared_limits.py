@@ -320,6 +320,29 @@ def test_the_next_event_loop_begins_with_what_was_learnt(hub: Hub) -> None:
 
 
 @pytest.mark.may_block
+def test_event_loops_of_one_process_have_a_window_each(hub: Hub) -> None:
+    """It begins with what the others learnt. They may run in several threads, and a window has no lock."""
+    channel, limits = Channel(hub), []
+
+    async def task(thread: int) -> None:
+        link = link_of(channel)
+        limiter = link._limiter("https://api2.ezeep.com", Settings())
+        assert limiter is link._limiter("https://api2.ezeep.com", Settings())
+        if not thread:
+            succeed(limiter._shared_window, 6)
+            await asyncio.to_thread(asyncio.run, task(1))
+            limits.append(limiter.limit)
+            await asyncio.to_thread(asyncio.run, task(2))
+            return
+        limits.append(limiter.limit)
+        limiter.throttled(1.0, now())
+        limits.append(limiter.limit)
+
+    asyncio.run(task(0))
+    assert limits == [4, 1, 4, 1, 1]
+
+
+@pytest.mark.may_block
 def test_a_session_is_closed_after_its_event_loop_has_ended(hub: Hub) -> None:
     async def task() -> None:
         await session.accounts.me()

@@ -64,6 +64,7 @@ from helpers.broken_stores import (
     ShowsWhatItLoaded,
     ShowsWhatItRefuses,
     SwallowsErrors,
+    TakesItsOwnWriteForThatOfAnother,
     TakesNothingForTheDefault,
     TellsWhoseItIs,
 )
@@ -232,6 +233,11 @@ WRONG_FILES = [
         ProbesNothing,
         "check_writable.*nothing was raised",
     ),
+    (
+        "test_a_write_whose_response_is_lost_is_not_taken_for_that_of_another_process",
+        TakesItsOwnWriteForThatOfAnother,
+        "another process has written.*after the response to a write of",
+    ),
 ]
 
 
@@ -244,7 +250,12 @@ def test_the_contract_finds_faulty_file_stores(
     """With the optional fixtures."""
     path = tmp_path / "login.json"
     make_store = partial(kind, path)
-    given = {"make_store_elsewhere": make_store, "make_unwritable": partial(in_the_way, path)}
+    lost = TakesItsOwnWriteForThatOfAnother.loses
+    given = {
+        "make_store_elsewhere": make_store,
+        "make_unwritable": partial(in_the_way, path),
+        "make_response_lost": lambda: lost.append(True),
+    }
     messages = failures(TokenStoreContract, name, lambda: make_store, **given)
     assert messages
     assert all(re.search(words, each) for each in messages), messages

@@ -38,6 +38,32 @@ class TestSQLTokenStore(TokenStoreContract):
     def make_unwritable(self, database: Database):
         return lambda: asyncio.run(database.rows("DROP TABLE ezeep_tokens"))
 
+    @pytest.fixture
+    def make_response_lost(self, monkeypatch: pytest.MonkeyPatch):
+        """The transaction is committed, and the connection breaks."""
+        from ezeep_async.auth.stores import sql_database
+
+        change, attempt = sql_database.Transaction.change, sql_database.Database._attempt
+        state = {"armed": False, "wrote": False}
+
+        async def noted(self: sql_database.Transaction, *arguments: Any) -> bool:
+            has_changed = await change(self, *arguments)
+            state["wrote"] = state["wrote"] or has_changed
+            return has_changed
+
+        async def lost(self: sql_database.Database, *arguments: Any) -> Any:
+            state["wrote"] = False
+            result = await attempt(self, *arguments)
+            if state["armed"] and state["wrote"]:
+                state["armed"] = False
+                raise ConnectionResetError
+            return result
+
+        monkeypatch.setattr(sql_database.Transaction, "change", noted)
+        monkeypatch.setattr(sql_database.Database, "_attempt", lost)
+        yield lambda: state.update(armed=True)
+        assert not state["armed"], "no response was lost"
+
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 class TestSQLTokenStoreWithAPoolOfOneConnection(TokenStoreContract):

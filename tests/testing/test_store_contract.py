@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -114,6 +115,33 @@ class TestRedisTokenStore(EndedLogins):
     @pytest.fixture
     def make_store_elsewhere(self, redis_address: str, request: pytest.FixtureRequest):
         return partial(RedisTokenStore, redis_address, f"clear:{request.node.nodeid}")
+
+    @pytest.fixture
+    def make_response_lost(self, monkeypatch: pytest.MonkeyPatch):
+        """The server runs the script, and none of the client's retries gets a response.
+
+        For a shared lock, the first retry gets one. Without any, the session writes without the lock, which ends with its
+        lease: a release of each would delay all sessions in an outage (`test_an_outage_delays_each_session_once`).
+        """
+        pytest.importorskip("redis", reason="the extra redis is not installed")
+        from ezeep_async.auth.stores.leased import StoreUnusable
+        from ezeep_async.auth.stores.redis import _LOAD
+        from ezeep_async.auth.stores.redis_server import RedisServer
+
+        evaluate, armed = RedisServer.evaluate, list[bool]()
+
+        async def lost(self: RedisServer, script: str, *arguments: Any) -> Any:
+            result = await evaluate(self, script, *arguments)
+            if not armed or script == _LOAD:
+                return result
+            armed.clear()
+            if "the shared locks" not in self.where:
+                raise StoreUnusable("no response", "no response")
+            return await evaluate(self, script, *arguments)
+
+        monkeypatch.setattr(RedisServer, "evaluate", lost)
+        yield lambda: armed.append(True)
+        assert not armed, "no response was lost"
 
 
 class TestRedisTokenStoreWithEncryption(EndedLogins):

@@ -229,9 +229,12 @@ async def test_marks_of_another_state_and_of_an_unknown_connection(
 
 
 async def test_what_was_stored_after_the_load_is_adopted(
-    sandbox: Sandbox, server: Server, tokens: TokenSet
+    sandbox: Sandbox, server: Server, tokens: TokenSet, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A holder that continues just then has stored the next token set: the one that was loaded is not sent."""
+    """A holder that continues just then has stored the next token set: the one that was loaded is not sent.
+
+    Nothing is waited for, so no log line speaks of a suspended process.
+    """
     new = sandbox.tokens()
 
     class Late(RedisTokenStore):
@@ -245,3 +248,4 @@ async def test_what_was_stored_after_the_load_is_adopted(
     async with open_session(sandbox, Late(server.address)) as session:
         await session.accounts.me()
     assert sandbox.refresh_requests == 0
+    assert "suspended" not in caplog.text

@@ -321,6 +321,35 @@ async def test_a_person_is_asked_for_after_two_refusals(
             await other.accounts.me()
 
 
+@pytest.mark.parametrize("stored", ["the next token set", "the end of the login"])
+async def test_what_an_earlier_owner_stored_after_the_load_is_used(
+    sandbox: Sandbox, database: Database, tokens: TokenSet, caplog: pytest.LogCaptureFixture, stored: str
+) -> None:
+    """It had lost its lock, and stored just now. The loaded token is not sent, and no log line speaks of a suspension."""
+    ended = stored == "the end of the login"
+    new = attrs.evolve(tokens, ended=True) if ended else sandbox.tokens()
+
+    class Late(SQLTokenStore):
+        async def check_writable(self) -> None:
+            await super().check_writable()
+            earlier = _store(database)
+            await database.rows("UPDATE ezeep_tokens SET lock_owner = '', lock_until = 0")
+            async with earlier.lock():
+                await earlier.save(new)
+            hold = self._hold()
+            assert hold is not None
+            await database.rows(f"UPDATE ezeep_tokens SET lock_owner = '{hold.owner}', lock_until = 9e9")
+
+    async with open_session(sandbox, Late(database.unpooled(), "login")) as session:
+        if ended:
+            with pytest.raises(ReauthorizationRequired, match="the login has ended"):
+                await session.accounts.me()
+        else:
+            await session.accounts.me()
+    assert sandbox.refresh_requests == 0
+    assert "suspended" not in caplog.text
+
+
 async def test_an_owner_whose_lock_was_lost_does_not_send_the_token_again(
     sandbox: Sandbox, database: Database, tokens: TokenSet
 ) -> None:
