@@ -68,24 +68,25 @@ class Server:
 
 @contextlib.contextmanager
 def serving(
-    folder: str, command: Sequence[str], sandbox: Sandbox, into: Path, **env: str
+    folder: str, command: Sequence[str], sandbox: Sandbox, into: Path, redirect_uri: str = "", **env: str
 ) -> Iterator[Server]:
     """`python -m command` in `examples/folder`, where `{port}` is a free port. Its callback is registered in the sandbox."""
     with reserved_port() as port:
-        url, log_file = f"http://127.0.0.1:{port}", into / "server.log"
-        sandbox.behaviour.redirect_uris = (f"{url}/callback",)
+        url, log_file = f"http://127.0.0.1:{port}", into / f"{folder}.log"
+        redirect_uri = redirect_uri or f"{url}/callback"
+        sandbox.behaviour.redirect_uris = (*sandbox.behaviour.redirect_uris, redirect_uri)
         with log_file.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, *(each.format(port=port) for each in command)],
                 cwd=EXAMPLES / folder,
-                env=environment(sandbox, EZEEP_REDIRECT_URI=f"{url}/callback", **env),
+                env=environment(sandbox, EZEEP_REDIRECT_URI=redirect_uri, **env),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         server = Server(url, process, log_file)
         try:
-            end = time.monotonic() + 30
+            end = time.monotonic() + 60  # worker processes import the application before they listen
             while True:
                 assert process.poll() is None, server.log
                 assert time.monotonic() < end, server.log
