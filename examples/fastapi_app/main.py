@@ -35,7 +35,6 @@ from ezeep_async import (
     EzeepSession,
     NotFound,
     OAuthApp,
-    OutcomeUnknown,
     PermissionDenied,
     PrintFailed,
     PrintJob,
@@ -240,13 +239,14 @@ async def print_form(ezeep: Ezeep) -> str:
     return PAGE.format(content=FORM.format(key=uuid4(), options="".join(options)))
 
 
+FormKey = Annotated[UUID, Form(default_factory=uuid4)]  # without a key, each request is printed
+
+
 @app.post("/print", status_code=202)
 async def print_document(
     document: UploadFile,
     printer: Annotated[str, Form()],
-    form_key: Annotated[
-        UUID, Form(default_factory=uuid4)
-    ],  # a script that sends no key: each request is printed
+    form_key: FormKey,
     user: User,
     ezeep: Ezeep,
     work: BackgroundTasks,
@@ -294,7 +294,7 @@ async def explain(request: Request, error: EzeepError) -> Response:
         case ReauthorizationRequired() if request.method == "GET":
             return RedirectResponse(f"{PREFIX}/login", 303)
         case ReauthorizationRequired():  # after a redirect the form and its document would be lost
-            content = SIGNED_OUT.format(reason="Sign in, go back, and send the form again.", prefix=PREFIX)
+            content = SIGNED_OUT.format(reason="Nothing was done. Sign in first.", prefix=PREFIX)
             return HTMLResponse(PAGE.format(content=content), 401)
         case AuthorizationDenied():
             status, detail = 400, "The login failed. Start again at /login."
@@ -304,7 +304,7 @@ async def explain(request: Request, error: EzeepError) -> Response:
             status, detail = 404, "ezeep has no such user, group or printer."
         case AmbiguousName():
             status, detail = 409, "Several printers have this name."
-        case OutcomeUnknown():  # the response was lost, also of a print request
+        case EzeepError(may_have_happened=True):  # OutcomeUnknown, or a sign-out during the call
             logger.error("%s", error)
             status, detail = 502, "It may have been done. Look before you try again."
         case PrintFailed():  # its message has the code and the words of ezeep

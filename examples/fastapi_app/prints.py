@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import CreateTable
 
-from ezeep_async import OutcomeUnknown, PrintJob
+from ezeep_async import PrintJob
 
 
 PRINTS = Table(
@@ -47,11 +47,10 @@ async def print_once(
             return await connection.scalar(select(PRINTS.c.job).where(*row))
     try:
         job = await start()
-    except OutcomeUnknown:
-        raise  # it may be printed: the row stays
-    except Exception:  # nothing is printed: allow another try
-        async with engine.begin() as connection:
-            await connection.execute(delete(PRINTS).where(*row))
+    except Exception as error:
+        if not getattr(error, "may_have_happened", False):  # nothing is printed: allow another try
+            async with engine.begin() as connection:
+                await connection.execute(delete(PRINTS).where(*row))
         raise
     async with engine.begin() as connection:
         await connection.execute(update(PRINTS).where(*row).values(job=job.id))

@@ -32,7 +32,6 @@ from ezeep_async import (
     FileTokenStore,
     NotFound,
     OAuthApp,
-    OutcomeUnknown,
     PermissionDenied,
     PrintFailed,
     ReauthorizationRequired,
@@ -230,7 +229,7 @@ def explain(error: EzeepError) -> ResponseReturnValue:
         case ReauthorizationRequired() if request.method == "GET":
             return redirect(url_for("login"), 303)
         case ReauthorizationRequired():  # after a redirect the form and its document would be lost
-            return render_template_string(PAGE, reason="Sign in, go back, and send the form again."), 401
+            return render_template_string(PAGE, reason="Nothing was done. Sign in first."), 401
         case AuthorizationDenied():
             status, detail = 400, "The login failed. Start again at /login."
         case PermissionDenied():
@@ -239,7 +238,7 @@ def explain(error: EzeepError) -> ResponseReturnValue:
             status, detail = 404, "ezeep has no such user, group or printer."
         case AmbiguousName():
             status, detail = 409, "Several printers have this name."
-        case OutcomeUnknown():  # the response was lost, also of a print request
+        case EzeepError(may_have_happened=True):  # OutcomeUnknown, or a sign-out during the call
             app.logger.error("%s", error)
             status, detail = 502, "It may have been done. Look before you try again."
         case PrintFailed():  # its message has the code and the words of ezeep

@@ -12,7 +12,7 @@ from helpers.example_servers import EXAMPLES
 from helpers.sql_databases import Database
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ezeep_async import OutcomeUnknown, PrintFailed
+from ezeep_async import OutcomeUnknown, PrintFailed, SessionClosed
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
@@ -70,6 +70,13 @@ async def test_one_of_many_requests_prints(prints: Any, engine: AsyncEngine) -> 
     assert await prints.print_once(engine, "john", "form", printer) == "job-2"
 
 
+def closed_in_the_middle() -> SessionClosed:
+    """The error of a call whose user signs out meanwhile."""
+    error = SessionClosed("during the call")
+    error.may_have_happened = True
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "times"),
     [
@@ -77,6 +84,8 @@ async def test_one_of_many_requests_prints(prints: Any, engine: AsyncEngine) -> 
         (ValueError("empty"), 2),
         (OSError("the disk"), 2),
         (OutcomeUnknown("lost"), 1),
+        (closed_in_the_middle(), 1),
+        (SessionClosed("before the call"), 2),
         (asyncio.CancelledError(), 1),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
