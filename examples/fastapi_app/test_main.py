@@ -101,6 +101,12 @@ def test_a_form_without_a_login_is_printed_after_it(client, ezeep_sandbox):
     assert send_form(client, form_key).status_code == 202
 
 
+def test_a_fault_of_the_app_is_none_of_the_user(client):
+    client.app.add_api_route("/fault", lambda: int("a fault"))
+    with pytest.raises(ValueError, match="a fault"):
+        client.get("/fault")
+
+
 def test_an_outage_is_reported(client, ezeep_sandbox):
     sign_in(client, ezeep_sandbox)
     ezeep_sandbox.faults.add("GET /printing/v1/groups/", status=503, retry_after=3600.0)

@@ -71,6 +71,11 @@ def test_an_upload_is_printed(client, ezeep_sandbox):
     assert [printed.content for printed in ezeep_sandbox.printed] == [b"%PDF-1.4 a page"]
 
 
+def test_a_fault_of_the_app_is_none_of_the_user(client):
+    client.application.add_url_rule("/fault", view_func=lambda: int("a fault"))
+    assert client.get(f"{SITE}/fault").status_code == 500
+
+
 def test_an_outage_is_reported(client, ezeep_sandbox):
     sign_in(client, ezeep_sandbox)
     ezeep_sandbox.faults.add("GET /printing/v1/groups/", status=503, retry_after=3600.0)

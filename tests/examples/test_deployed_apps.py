@@ -218,11 +218,11 @@ async def test_applications_behind_nginx(site: Site) -> None:
             for path in re.findall('href="(.+?)"', text):
                 assert (await go("GET", path))[0] == 200, path
             before = len(site.sandbox.printed)
-            answers = [await go("POST", "print", data=form(form_key=key)) for _ in range(4)]
-            assert {status for status, _, _ in answers} == {202}, answers
+            responses = [await go("POST", "print", data=form(form_key=key)) for _ in range(4)]
+            assert {status for status, _, _ in responses} == {202}, responses
             # Four requests, in several worker processes
             assert len(site.sandbox.printed) - before == (1 if folder == "fastapi_app" else 4)
-            status = re.search('"status": ?"(.+?)"', answers[0][1])[1]
+            status = re.search('"status": ?"(.+?)"', responses[0][1])[1]
             assert status.startswith(f"/{prefix}/jobs?job=")
             assert '"printed"' in (await go("GET", status))[1]
             assert (await go("POST", "logout"))[::2] == (303, f"/{prefix}/")

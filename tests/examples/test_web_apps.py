@@ -179,6 +179,12 @@ async def errors_have_their_status(site: Site, browser: aiohttp.ClientSession) -
     assert (await go(browser, "GET", address)).status == 403
     assert (await go(browser, "GET", address)).status == 200
     await go(browser, "GET", "/groups")  # Django's token for forms
+    if site.kind != "django":
+        site.sandbox.faults.add("POST /sfapi/Print/", status=400, body='{"jobstatus": 3011}')
+        form = aiohttp.FormData({"printer": "Front desk laser"})
+        form.add_field("document", b"%PDF-1.4 refused", filename="refused.pdf")
+        refused = await go(browser, "POST", "/print", data=form)
+        assert (refused.status, "Not printed: " in await refused.text()) == (502, True), site.server.log
     site.sandbox.faults.add("POST /sfapi/Print/", drop="after")
     form = aiohttp.FormData({"printer": "Front desk laser"})
     form.add_field("document", b"%PDF-1.4 once", filename="once.pdf")
