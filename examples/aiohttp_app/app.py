@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -26,6 +27,7 @@ from ezeep_async import (
     NotFound,
     OutcomeUnknown,
     PermissionDenied,
+    PrintFailed,
     ReauthorizationRequired,
     is_retryable,
 )
@@ -45,6 +47,16 @@ async def ezeep_session(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
+@contextmanager
+def checked_values() -> Iterator[None]:
+    """Around calls with values of the caller: no id, an empty document, or one of a type that is not printed."""
+    try:
+        yield
+    except ValueError as error:
+        logger.info("%s", error)
+        raise web.HTTPBadRequest(text="ezeep does not accept this value.") from None
+
+
 @routes.get("/groups")
 async def groups(request: web.Request) -> web.Response:
     """List the groups."""
@@ -56,9 +68,10 @@ async def groups(request: web.Request) -> web.Response:
 async def add_member(request: web.Request) -> web.Response:
     """Add a user to a group, and return all groups of the user."""
     form = await request.post()
-    user = await request.app[EZEEP].users.add_to_groups(
-        str(form.get("user_id", "")), request.match_info["group_id"]
-    )
+    with checked_values():
+        user = await request.app[EZEEP].users.add_to_groups(
+            str(form.get("user_id", "")), request.match_info["group_id"]
+        )
     return web.json_response(sorted(map(str, user.group_ids)))
 
 
@@ -66,10 +79,11 @@ async def add_member(request: web.Request) -> web.Response:
 async def print_document(request: web.Request) -> web.Response:
     """Upload the document to ezeep while it arrives."""
     ezeep = request.app[EZEEP]
-    printer = await ezeep.printers.find(request.query.get("printer", ""))
-    job = await ezeep.printing.print_file(
-        request.content.iter_chunked(65_536), printer, name=request.query.get("name")
-    )
+    with checked_values():
+        printer = await ezeep.printers.find(request.query.get("printer", ""))
+        job = await ezeep.printing.print_file(
+            request.content.iter_chunked(65_536), printer, name=request.query.get("name")
+        )
     return web.json_response({"job": job.id}, status=202)
 
 
@@ -84,9 +98,6 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise web.HTTPNotFound(text="ezeep has no such user, group or printer.") from None
     except AmbiguousName:
         raise web.HTTPConflict(text="Several printers have this name.") from None
-    except ValueError as error:  # no id, an empty document, or one of a type that is not printed
-        logger.info("%s", error)
-        raise web.HTTPBadRequest(text="ezeep does not accept this value.") from None
     except EzeepError as error:
         if is_retryable(error):
             wait = str(math.ceil(error.retry_after or 10))
@@ -98,13 +109,21 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
             raise web.HTTPServiceUnavailable(text="The administrator has to run `ezeep login`.") from None
         if isinstance(error, OutcomeUnknown):  # the response was lost, also of a print request
             raise web.HTTPBadGateway(text="It may have been done. Look before you try again.") from None
+        if isinstance(error, PrintFailed):  # its message has the code and the words of ezeep
+            raise web.HTTPBadGateway(text=f"Not printed: {error}") from None
         raise web.HTTPBadGateway(text="ezeep refused the request.") from None
+
+
+async def not_cached(_: web.Request, response: web.StreamResponse) -> None:
+    """Keep responses out of caches: they have the names of groups."""
+    response.headers["Cache-Control"] = "no-store"
 
 
 def create_app() -> web.Application:
     """Return the application, for a server or for tests."""
     app = web.Application(middlewares=[explain])
     app.cleanup_ctx.append(ezeep_session)
+    app.on_response_prepare.append(not_cached)
     app.add_routes(routes)
     return app
 

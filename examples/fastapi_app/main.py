@@ -3,8 +3,8 @@
 pip install 'ezeep_async[sql,web]' aiosqlite fastapi itsdangerous python-multipart uvicorn
 uvicorn --timeout-graceful-shutdown 20 main:app     # else it waits for background jobs
 
-Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, TOKEN_KEY
-(cryptography.fernet.Fernet.generate_key()), DATABASE_URL, LARGEST_DOCUMENT (in bytes; 100 MB).
+Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (the address of /callback; what is before it is the prefix of all addresses),
+SECRET_KEY, TOKEN_KEY (cryptography.fernet.Fernet.generate_key()), DATABASE_URL, LARGEST_DOCUMENT (in bytes; 100 MB).
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ import html
 import logging
 import math
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Annotated
-from urllib.parse import quote
-from uuid import UUID
+from urllib.parse import quote, urlsplit
+from uuid import UUID, uuid4
 
 from fastapi import BackgroundTasks, Depends, FastAPI, Form, HTTPException, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from sqlalchemy.ext.asyncio import create_async_engine
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.sessions import SessionMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ezeep_async import (
     AmbiguousName,
@@ -33,24 +35,34 @@ from ezeep_async import (
     EzeepSession,
     NotFound,
     OAuthApp,
-    OutcomeUnknown,
     PermissionDenied,
+    PrintFailed,
+    PrintJob,
     ReauthorizationRequired,
     SessionPool,
     Settings,
     SQLTokenStore,
     is_retryable,
 )
+from prints import create_table, print_once
 
 
 SECRET_KEY = os.environ["SECRET_KEY"]
 TOKEN_KEY = os.environ["TOKEN_KEY"]
 REDIRECT_URI = os.environ["EZEEP_REDIRECT_URI"]
 LARGEST_DOCUMENT = int(os.environ.get("LARGEST_DOCUMENT", "100_000_000"))
-COOKIE = {"path": "/callback", "httponly": True, "secure": REDIRECT_URI.startswith("https:")}
+# "/printing" for https://print.example.com/printing/callback
+PREFIX = urlsplit(REDIRECT_URI).path.removesuffix("/callback")
+SECURE = REDIRECT_URI.startswith("https:")
+LOGIN_COOKIE = {"path": f"{PREFIX}/callback", "httponly": True, "secure": SECURE, "samesite": "lax"}
 
 logger = logging.getLogger("uvicorn.error")
-engine = create_async_engine(os.environ.get("DATABASE_URL", "sqlite+aiosqlite:///app.db"))
+engine = create_async_engine(
+    os.environ.get("DATABASE_URL", "sqlite+aiosqlite:///app.db"),
+    pool_size=2,  # for each worker process, and max_overflow more while there is much to do
+    max_overflow=3,
+    pool_pre_ping=True,  # a connection may have ended with a restart of the database
+)
 ezeep_app = OAuthApp(os.environ["EZEEP_CLIENT_ID"], os.environ.get("EZEEP_CLIENT_SECRET"), REDIRECT_URI)
 logins = SessionPool(
     ezeep_app,
@@ -64,6 +76,7 @@ logins = SessionPool(
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Open the pool in each worker process. Its close waits for token refreshes that are under way."""
     await SQLTokenStore.create_table(engine)
+    await create_table(engine)
     async with logins:
         yield
     await engine.dispose()
@@ -80,8 +93,54 @@ class WithoutQueries(logging.Filter):
 
 
 logging.getLogger("uvicorn.access").addFilter(WithoutQueries())
+
+
+class NotCached:
+    """Keeps responses out of caches: they have cookies, names and documents of a person."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap the application."""
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the header to each response."""
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Cache-Control"] = "no-store"
+            await send(message)
+
+        await self.app(scope, receive, send_marked)
+
+
 app = FastAPI(lifespan=lifespan)
-app.add_middleware(SessionMiddleware, secret_key=SECRET_KEY, https_only=COOKIE["secure"])
+app.add_middleware(SessionMiddleware, secret_key=SECRET_KEY, path=PREFIX or "/", https_only=SECURE)
+app.add_middleware(NotCached)
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta name="viewport" content="width=device-width">
+<title>Printing</title>
+<h1>Printing</h1>
+{content}
+</html>
+"""
+SIGNED_OUT = '<p>{reason} <a href="{prefix}/login">Sign in</a></p>'
+SIGNED_IN = """<p>You are signed in as {email}.</p>
+<p><a href="{prefix}/print">Print</a> <a href="{prefix}/groups">Groups</a></p>
+<form method="post" action="{prefix}/logout"><button>Sign out</button></form>"""
+
+
+@app.get("/", response_class=HTMLResponse)
+async def start(request: Request) -> str:
+    """Show who is signed in."""
+    content = SIGNED_OUT.format(reason="You are not signed in.", prefix=PREFIX)
+    if "user" in request.session:
+        with suppress(ReauthorizationRequired):  # the login has ended
+            async with logins.session(request.session["user"]) as ezeep:
+                email = (await ezeep.accounts.me()).email
+            content = SIGNED_IN.format(email=html.escape(email), prefix=PREFIX)
+    return PAGE.format(content=content)
 
 
 @app.get("/login")
@@ -89,10 +148,11 @@ async def login() -> Response:
     """Send the browser to ezeep. The cookie is encrypted: it contains the code verifier."""
     request = logins.oauth.authorization_request()
     response = RedirectResponse(request.url, 303)
-    response.set_cookie("ezeep_login", request.to_cookie(SECRET_KEY), **COOKIE)
+    response.set_cookie("ezeep_login", request.to_cookie(SECRET_KEY), max_age=600, **LOGIN_COOKIE)
     return response
 
 
+@app.get("/callback/", include_in_schema=False)  # ezeep may add a slash
 @app.get("/callback")
 async def callback(request: Request) -> Response:
     """Store the login under the id of the user, which is known only now."""
@@ -103,9 +163,22 @@ async def callback(request: Request) -> Response:
     await logins.adopt(user, tokens)
     request.session.clear()  # what was set before the login may be of an attacker
     request.session["user"] = user
-    response = RedirectResponse("/groups", 303)
-    response.delete_cookie("ezeep_login", **COOKIE)
+    response = RedirectResponse(f"{PREFIX}/", 303)
+    response.delete_cookie("ezeep_login", **LOGIN_COOKIE)
     return response
+
+
+@app.post("/logout")
+async def logout(request: Request) -> Response:
+    """End the login at ezeep and here, and then the web session."""
+    if "user" in request.session:
+        user = request.session["user"]
+        with suppress(EzeepError):  # the login here ends also while ezeep cannot be reached
+            async with logins.session(user) as ezeep:
+                await ezeep.oauth.revoke()
+        await logins.drop(user)
+        request.session.clear()
+    return RedirectResponse(f"{PREFIX}/", 303)
 
 
 def logged_in(request: Request) -> str:
@@ -127,6 +200,16 @@ async def session_of(user: User) -> AsyncIterator[EzeepSession]:
 Ezeep = Annotated[EzeepSession, Depends(session_of)]
 
 
+@contextmanager
+def checked_values() -> Iterator[None]:
+    """Around calls with values of the user: no id, an empty document, or one of a type that is not printed."""
+    try:
+        yield
+    except ValueError as error:
+        logger.info("%s", error)
+        raise HTTPException(400, "ezeep does not accept this value.") from error
+
+
 @app.get("/groups")
 async def groups(ezeep: Ezeep) -> dict[UUID, str]:
     """List the groups."""
@@ -136,46 +219,60 @@ async def groups(ezeep: Ezeep) -> dict[UUID, str]:
 @app.post("/groups/{group_id}/members")
 async def add_member(group_id: UUID, user_id: Annotated[UUID, Form()], ezeep: Ezeep) -> list[UUID]:
     """Add a user to a group, and return all groups of the user."""
-    user = await ezeep.users.add_to_groups(user_id, group_id)
+    with checked_values():
+        user = await ezeep.users.add_to_groups(user_id, group_id)
     return sorted(user.group_ids)
 
 
-FORM = """<!doctype html>
-<html lang="en">
-<title>Print</title>
-<form method="post" enctype="multipart/form-data">
+FORM = """<form method="post" enctype="multipart/form-data">
+  <input type="hidden" name="form_key" value="{key}">
   <p><label>Printer <select name="printer">{options}</select></label></p>
   <p><label>Document <input type="file" name="document" required></label></p>
   <p><button>Print</button></p>
-</form>
-</html>
-"""
+</form>"""
 
 
 @app.get("/print", response_class=HTMLResponse)
 async def print_form(ezeep: Ezeep) -> str:
-    """Show a form with the printers of the user."""
+    """Show a form with the printers of the user, and a key of its own."""
     options = [f"<option>{html.escape(printer.name)}</option>" async for printer in ezeep.printers.list()]
-    return FORM.format(options="".join(options))
+    return PAGE.format(content=FORM.format(key=uuid4(), options="".join(options)))
+
+
+FormKey = Annotated[UUID, Form(default_factory=uuid4)]  # without a key, each request is printed
 
 
 @app.post("/print", status_code=202)
 async def print_document(
-    document: UploadFile, printer: Annotated[str, Form()], user: User, ezeep: Ezeep, work: BackgroundTasks
+    document: UploadFile,
+    printer: Annotated[str, Form()],
+    form_key: FormKey,
+    user: User,
+    ezeep: Ezeep,
+    work: BackgroundTasks,
 ) -> dict[str, str]:
-    """Upload the document to ezeep. A background job reports when it is printed."""
+    """Print the document once for each form. A background job reports when it is printed."""
     if (document.size or 0) > LARGEST_DOCUMENT:
         raise HTTPException(413, "The document is too large.")
-    found = await ezeep.printers.find(printer)
-    job = await ezeep.printing.print_file(document.file, found, name=document.filename)
-    work.add_task(report, user, job.id)
-    return {"job": job.id, "status": f"/jobs?job={quote(job.id)}"}
+
+    async def start() -> PrintJob:
+        found = await ezeep.printers.find(printer)
+        job = await ezeep.printing.print_file(document.file, found, name=document.filename)
+        work.add_task(report, user, job.id)
+        return job
+
+    with checked_values():
+        job_id = await print_once(engine, user, str(form_key), start)
+    if job_id is None:
+        raise HTTPException(409, "This form was sent before, and may have been printed. Look at the printer.")
+    return {"job": job_id, "status": f"{PREFIX}/jobs?job={quote(job_id)}"}
 
 
 @app.get("/jobs")
 async def job_status(job: str, ezeep: Ezeep) -> dict[str, str | int | bool]:
     """Return how far a job is."""
-    status = await ezeep.printing.status(job)
+    with checked_values():
+        status = await ezeep.printing.status(job)
     return {"status": status.meaning, "pages": status.pages_printed, "ended": status.is_final}
 
 
@@ -190,13 +287,15 @@ async def report(user: str, job_id: str) -> None:
     logger.info("%s: %s", job_id, result)
 
 
-@app.exception_handler(ValueError)
 @app.exception_handler(EzeepError)
-async def explain(_: Request, error: Exception) -> Response:
-    """Respond to an error of any handler."""
+async def explain(request: Request, error: EzeepError) -> Response:
+    """Respond to an error of any endpoint."""
     match error:
-        case ReauthorizationRequired():
-            return RedirectResponse("/login", 303)
+        case ReauthorizationRequired() if request.method == "GET":
+            return RedirectResponse(f"{PREFIX}/login", 303)
+        case ReauthorizationRequired():  # after a redirect the form and its document would be lost
+            content = SIGNED_OUT.format(reason="Nothing was done. Sign in first.", prefix=PREFIX)
+            return HTMLResponse(PAGE.format(content=content), 401)
         case AuthorizationDenied():
             status, detail = 400, "The login failed. Start again at /login."
         case PermissionDenied():
@@ -205,12 +304,12 @@ async def explain(_: Request, error: Exception) -> Response:
             status, detail = 404, "ezeep has no such user, group or printer."
         case AmbiguousName():
             status, detail = 409, "Several printers have this name."
-        case OutcomeUnknown():  # the response was lost, also of a print request
+        case EzeepError(may_have_happened=True):  # OutcomeUnknown, or a sign-out during the call
             logger.error("%s", error)
             status, detail = 502, "It may have been done. Look before you try again."
-        case ValueError():  # no id, an empty document, or one of a type that is not printed
-            logger.info("%s", error)
-            status, detail = 400, "ezeep does not accept this value."
+        case PrintFailed():  # its message has the code and the words of ezeep
+            logger.error("%s", error)
+            status, detail = 502, f"Not printed: {error}"
         case EzeepError() if is_retryable(error):
             wait = str(math.ceil(error.retry_after or 10))
             return JSONResponse({"detail": "ezeep is not available."}, 503, {"Retry-After": wait})

@@ -7,11 +7,15 @@ python -m pytest
 from __future__ import annotations
 
 import importlib
+import re
 import sys
+import uuid
 
 import pytest
 from cryptography.fernet import Fernet
 from fastapi.testclient import TestClient
+
+from ezeep_async.sandbox import SANDBOX_ADMIN
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def client(ezeep_sandbox, monkeypatch, tmp_path):
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delitem(sys.modules, "main", raising=False)  # it reads the environment at its import
+    monkeypatch.delitem(sys.modules, "main", raising=False)  # main.py reads the environment at its import
     app = importlib.import_module("main").app
     with TestClient(app, base_url="http://127.0.0.1:8400", follow_redirects=False) as browser:
         yield browser
@@ -38,13 +42,21 @@ def client(ezeep_sandbox, monkeypatch, tmp_path):
 def sign_in(client, sandbox):
     """Sign in as the administrator of the sandbox, who allows it on the page of ezeep."""
     page = client.get("/login").headers["location"]
-    assert client.get(sandbox.approve(page)).headers["location"] == "/groups"
+    assert client.get(sandbox.approve(page)).headers["location"] == "/"
 
 
 def test_a_user_signs_in_first(client, ezeep_sandbox):
     assert client.get("/groups").headers["location"] == "/login"
     sign_in(client, ezeep_sandbox)
     assert len(client.get("/groups").json()) == 13
+    assert SANDBOX_ADMIN in client.get("/").text
+
+
+def test_a_user_signs_out(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    assert client.post("/logout").headers["location"] == "/"
+    assert "You are not signed in." in client.get("/").text
+    assert client.get("/groups").headers["location"] == "/login"
 
 
 def test_a_member_is_added(client, ezeep_sandbox):
@@ -54,16 +66,45 @@ def test_a_member_is_added(client, ezeep_sandbox):
     assert group in groups
 
 
-@pytest.mark.ezeep_sandbox(job_seconds=0.0)
-def test_an_upload_is_printed(client, ezeep_sandbox):
-    sign_in(client, ezeep_sandbox)
-    response = client.post(
+def send_form(client, form_key):
+    """Send the form of /print with a document."""
+    return client.post(
         "/print",
-        data={"printer": "Front desk laser"},
+        data={"printer": "Front desk laser", "form_key": form_key},
         files={"document": ("invoice.pdf", b"%PDF-1.4 a page")},
     )
-    assert response.status_code == 202
+
+
+@pytest.mark.ezeep_sandbox(job_seconds=0.0)
+def test_a_form_is_printed_once(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    form_key = re.search('name="form_key" value="(.+?)"', client.get("/print").text)[1]
+    first, second = send_form(client, form_key), send_form(client, form_key)
+    assert (first.status_code, first.json()) == (202, second.json())
     assert [printed.content for printed in ezeep_sandbox.printed] == [b"%PDF-1.4 a page"]
+
+
+@pytest.mark.ezeep_sandbox(job_seconds=0.0)
+def test_a_lost_response_is_not_printed_again(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    form_key = str(uuid.uuid4())
+    ezeep_sandbox.faults.add("POST /sfapi/Print/", drop="after")
+    assert [send_form(client, form_key).status_code for _ in range(2)] == [502, 409]
+    assert len(ezeep_sandbox.printed) == 1
+
+
+@pytest.mark.ezeep_sandbox(job_seconds=0.0)
+def test_a_form_without_a_login_is_printed_after_it(client, ezeep_sandbox):
+    form_key = str(uuid.uuid4())
+    assert send_form(client, form_key).status_code == 401
+    sign_in(client, ezeep_sandbox)
+    assert send_form(client, form_key).status_code == 202
+
+
+def test_a_fault_of_the_app_is_none_of_the_user(client):
+    client.app.add_api_route("/fault", lambda: int("a fault"))
+    with pytest.raises(ValueError, match="a fault"):
+        client.get("/fault")
 
 
 def test_an_outage_is_reported(client, ezeep_sandbox):

@@ -3,19 +3,23 @@
 pip install 'ezeep_async[web]' flask gunicorn       # and gevent for -k gevent
 gunicorn --workers 2 --timeout 120 app:app          # also: --preload, -k gthread --threads 8, -k gevent
 
-Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (this server's /callback), SECRET_KEY, LOGINS (a folder), LARGEST_DOCUMENT
-(in bytes; 100 MB).
+Environment: EZEEP_CLIENT_ID, EZEEP_REDIRECT_URI (the address of /callback; what is before it is the prefix of all addresses),
+SECRET_KEY, LOGINS (a folder), LARGEST_DOCUMENT (in bytes; 100 MB).
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import urlsplit
 from uuid import UUID
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask, redirect, render_template_string, request, session
+from flask import Flask, Response, abort, redirect, render_template_string, request, session, url_for
+from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response as Redirect
 
 from ezeep_async import (
@@ -28,8 +32,8 @@ from ezeep_async import (
     FileTokenStore,
     NotFound,
     OAuthApp,
-    OutcomeUnknown,
     PermissionDenied,
+    PrintFailed,
     ReauthorizationRequired,
     SessionPool,
     Settings,
@@ -40,17 +44,32 @@ from ezeep_async import (
 
 SECRET_KEY = os.environ["SECRET_KEY"]
 REDIRECT_URI = os.environ["EZEEP_REDIRECT_URI"]
+# "/printing" for https://print.example.com/printing/callback
+PREFIX = urlsplit(REDIRECT_URI).path.removesuffix("/callback")
 SECURE = REDIRECT_URI.startswith("https:")
+LOGIN_COOKIE = {"path": f"{PREFIX}/callback", "httponly": True, "secure": SECURE, "samesite": "Lax"}
 LOGINS = Path(os.environ.get("LOGINS", "logins"))
 LOGINS.mkdir(mode=0o700, exist_ok=True)
 
 app = Flask(__name__)
 app.config.update(
     SECRET_KEY=SECRET_KEY,
+    SESSION_COOKIE_PATH=PREFIX or "/",
     SESSION_COOKIE_SAMESITE="Lax",
     SESSION_COOKIE_SECURE=SECURE,
     MAX_CONTENT_LENGTH=int(os.environ.get("LARGEST_DOCUMENT", "100_000_000")),
 )
+
+
+def with_prefix(
+    environ: WSGIEnvironment, respond: StartResponse, inner: WSGIApplication = app.wsgi_app
+) -> Iterable[bytes]:
+    """Add the prefix to the addresses of `url_for`. The web server in front has removed it from the path."""
+    environ["SCRIPT_NAME"] = PREFIX
+    return inner(environ, respond)
+
+
+app.wsgi_app = with_prefix
 
 # Nothing is opened yet: each worker process opens a pool of its own with its first call, also with --preload.
 ezeep_app = OAuthApp(os.environ["EZEEP_CLIENT_ID"], os.environ.get("EZEEP_CLIENT_SECRET"), REDIRECT_URI)
@@ -64,17 +83,49 @@ logins = run_sync(
 )
 
 
+@app.after_request
+def not_cached(response: Response) -> Response:
+    """Keep the response out of caches: it has cookies, names and documents of a person."""
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta name="viewport" content="width=device-width">
+<title>Printing</title>
+<h1>Printing</h1>
+{% if email %}
+<p>You are signed in as {{ email }}.</p>
+<p><a href="{{ url_for('print_form') }}">Print</a> <a href="{{ url_for('groups') }}">Groups</a></p>
+<form method="post" action="{{ url_for('logout') }}"><button>Sign out</button></form>
+{% else %}
+<p>{{ reason }} <a href="{{ url_for('login') }}">Sign in</a></p>
+{% endif %}
+</html>
+"""
+
+
+@app.get("/")
+def start() -> str:
+    """Show who is signed in."""
+    if "user" in session:
+        with suppress(ReauthorizationRequired), logins.session(session["user"]) as ezeep:
+            return render_template_string(PAGE, email=ezeep.accounts.me().email)
+    return render_template_string(PAGE, reason="You are not signed in.")
+
+
 @app.get("/login")
 def login() -> Redirect:
     """Send the browser to ezeep. The cookie is encrypted: it contains the code verifier."""
     started = logins.oauth.authorization_request()
     response = redirect(started.url, 303)
     cookie = started.to_cookie(SECRET_KEY)
-    response.set_cookie("ezeep_login", cookie, path="/callback", httponly=True, secure=SECURE, samesite="Lax")
+    response.set_cookie("ezeep_login", cookie, max_age=600, **LOGIN_COOKIE)
     return response
 
 
-@app.get("/callback")
+@app.get("/callback", strict_slashes=False)  # ezeep may add a slash
 def callback() -> Redirect:
     """Store the login under the id of the user, which is known only now."""
     started = AuthorizationRequest.from_cookie(request.cookies.get("ezeep_login"), SECRET_KEY)
@@ -84,9 +135,20 @@ def callback() -> Redirect:
     logins.adopt(user, tokens)
     session.clear()  # what was set before the login may be of an attacker
     session["user"] = user
-    response = redirect("/groups", 303)
-    response.delete_cookie("ezeep_login", path="/callback")
+    response = redirect(url_for("start"), 303)
+    response.delete_cookie("ezeep_login", **LOGIN_COOKIE)
     return response
+
+
+@app.post("/logout")
+def logout() -> Redirect:
+    """End the login at ezeep and here, and then the web session."""
+    if "user" in session:
+        with suppress(EzeepError), logins.session(session["user"]) as ezeep:
+            ezeep.oauth.revoke()  # the login here ends also while ezeep cannot be reached
+        logins.drop(session["user"])
+        session.clear()
+    return redirect(url_for("start"), 303)
 
 
 def logged_in() -> str:
@@ -94,6 +156,16 @@ def logged_in() -> str:
     if "user" not in session:
         raise ReauthorizationRequired("no user has logged in with this browser")
     return str(session["user"])
+
+
+@contextmanager
+def checked_values() -> Iterator[None]:
+    """Around calls with values of the user: no id, an empty document, or one of a type that is not printed."""
+    try:
+        yield
+    except ValueError as error:
+        app.logger.info("%s", error)
+        abort(400, "ezeep does not accept this value.")
 
 
 @app.get("/groups")
@@ -106,7 +178,7 @@ def groups() -> dict[str, str]:
 @app.post("/groups/<uuid:group_id>/members")
 def add_member(group_id: UUID) -> list[str]:
     """Add a user to a group, and return all groups of the user."""
-    with logins.session(logged_in()) as ezeep:
+    with logins.session(logged_in()) as ezeep, checked_values():
         user = ezeep.users.add_to_groups(request.form["user_id"], group_id)
     return sorted(map(str, user.group_ids))
 
@@ -136,27 +208,28 @@ def print_form() -> str:
 def print_document() -> tuple[dict[str, str], int]:
     """Upload the document to ezeep. The browser asks for the status of the job later."""
     document = request.files["document"]
-    with logins.session(logged_in()) as ezeep:
+    with logins.session(logged_in()) as ezeep, checked_values():
         printer = ezeep.printers.find(request.form["printer"])
         job = ezeep.printing.print_file(document.stream, printer, name=document.filename)
-    return {"job": job.id, "status": f"/jobs?job={quote(job.id)}"}, 202
+    return {"job": job.id, "status": url_for("job_status", job=job.id)}, 202
 
 
 @app.get("/jobs")
 def job_status() -> dict[str, str | int | bool]:
     """Return how far a job is."""
-    with logins.session(logged_in()) as ezeep:
+    with logins.session(logged_in()) as ezeep, checked_values():
         status = ezeep.printing.status(request.args["job"])
     return {"status": status.meaning, "pages": status.pages_printed, "ended": status.is_final}
 
 
-@app.errorhandler(ValueError)
 @app.errorhandler(EzeepError)
-def explain(error: Exception) -> Redirect | tuple[dict[str, str], int, dict[str, str]]:
+def explain(error: EzeepError) -> ResponseReturnValue:
     """Respond to an error of any view."""
     match error:
-        case ReauthorizationRequired():
-            return redirect("/login", 303)
+        case ReauthorizationRequired() if request.method == "GET":
+            return redirect(url_for("login"), 303)
+        case ReauthorizationRequired():  # after a redirect the form and its document would be lost
+            return render_template_string(PAGE, reason="Nothing was done. Sign in first."), 401
         case AuthorizationDenied():
             status, detail = 400, "The login failed. Start again at /login."
         case PermissionDenied():
@@ -165,16 +238,16 @@ def explain(error: Exception) -> Redirect | tuple[dict[str, str], int, dict[str,
             status, detail = 404, "ezeep has no such user, group or printer."
         case AmbiguousName():
             status, detail = 409, "Several printers have this name."
-        case OutcomeUnknown():  # the response was lost, also of a print request
+        case EzeepError(may_have_happened=True):  # OutcomeUnknown, or a sign-out during the call
             app.logger.error("%s", error)
             status, detail = 502, "It may have been done. Look before you try again."
-        case ValueError():  # no id, an empty document, or one of a type that is not printed
-            app.logger.info("%s", error)
-            status, detail = 400, "ezeep does not accept this value."
+        case PrintFailed():  # its message has the code and the words of ezeep
+            app.logger.error("%s", error)
+            status, detail = 502, f"Not printed: {error}"
         case EzeepError() if is_retryable(error):
             wait = str(math.ceil(error.retry_after or 10))
             return {"detail": "ezeep is not available."}, 503, {"Retry-After": wait}
         case _:
             app.logger.error("%s", error)
             status, detail = 502, "ezeep refused the request."
-    return {"detail": detail}, status, {}
+    return {"detail": detail}, status

@@ -12,6 +12,8 @@ import sys
 
 import pytest
 
+from ezeep_async.sandbox import SANDBOX_ADMIN
+
 
 SITE = "http://127.0.0.1:8400"
 
@@ -39,20 +41,39 @@ def client(ezeep_sandbox, monkeypatch, tmp_path):
 def sign_in(client, sandbox):
     """Sign in as the administrator of the sandbox, who allows it on the page of ezeep."""
     page = client.get(f"{SITE}/login").location
-    assert client.get(sandbox.approve(page)).location == "/groups"
+    assert client.get(sandbox.approve(page)).location == "/"
 
 
 def test_a_user_signs_in_first(client, ezeep_sandbox):
     assert client.get(f"{SITE}/groups").location == "/login"
     sign_in(client, ezeep_sandbox)
     assert len(client.get(f"{SITE}/groups").json) == 13
+    assert SANDBOX_ADMIN in client.get(f"{SITE}/").text
+
+
+def test_a_user_signs_out(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    assert client.post(f"{SITE}/logout").location == "/"
+    assert "You are not signed in." in client.get(f"{SITE}/").text
+    assert client.get(f"{SITE}/groups").location == "/login"
+
+
+def send_form(client):
+    """Send the form of /print with a document."""
+    form = {"printer": "Front desk laser", "document": (io.BytesIO(b"%PDF-1.4 a page"), "invoice.pdf")}
+    return client.post(f"{SITE}/print", data=form)
 
 
 def test_an_upload_is_printed(client, ezeep_sandbox):
+    assert send_form(client).status_code == 401
     sign_in(client, ezeep_sandbox)
-    form = {"printer": "Front desk laser", "document": (io.BytesIO(b"%PDF-1.4 a page"), "invoice.pdf")}
-    assert client.post(f"{SITE}/print", data=form).status_code == 202
+    assert send_form(client).status_code == 202
     assert [printed.content for printed in ezeep_sandbox.printed] == [b"%PDF-1.4 a page"]
+
+
+def test_a_fault_of_the_app_is_none_of_the_user(client):
+    client.application.add_url_rule("/fault", view_func=lambda: int("a fault"))
+    assert client.get(f"{SITE}/fault").status_code == 500
 
 
 def test_an_outage_is_reported(client, ezeep_sandbox):

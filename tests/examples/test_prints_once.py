@@ -1,0 +1,104 @@
+"""`examples/fastapi_app/prints.py`: each form is printed once, also if it is sent several times at once."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from helpers.example_servers import EXAMPLES
+from helpers.sql_databases import Database
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ezeep_async import OutcomeUnknown, PrintFailed, SessionClosed
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.may_block]
+
+
+@pytest.fixture(scope="module")
+def prints() -> Any:
+    """The module of the example."""
+    spec = importlib.util.spec_from_file_location("prints", EXAMPLES / "fastapi_app" / "prints.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+async def engine(prints: Any, database: Database) -> AsyncIterator[AsyncEngine]:
+    """A database that has the table of the module only for this test."""
+    async with database.opened() as engine:
+        yield engine
+        async with engine.begin() as connection:
+            await connection.run_sync(prints.PRINTS.metadata.drop_all)
+
+
+class Printer:
+    """Prints when it is allowed to, and counts."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+        self.jobs = 0
+        self.may_end = asyncio.Event()
+
+    async def __call__(self) -> Any:
+        self.jobs += 1
+        await self.may_end.wait()
+        if self.error is not None:
+            raise self.error
+        return _Job(f"job-{self.jobs}")
+
+
+class _Job:
+    def __init__(self, job_id: str) -> None:
+        self.id = job_id
+
+
+async def test_one_of_many_requests_prints(prints: Any, engine: AsyncEngine) -> None:
+    """The others get None while it does, and its job afterwards. Several processes create the table at once."""
+    await asyncio.gather(*(prints.create_table(engine) for _ in range(4)))
+    printer = Printer()
+    running = [asyncio.create_task(prints.print_once(engine, "jane", "form", printer)) for _ in range(5)]
+    results = asyncio.as_completed(running)
+    assert [await next(results) for _ in range(4)] == [None] * 4
+    printer.may_end.set()
+    assert await next(results) == "job-1"
+    assert await prints.print_once(engine, "jane", "form", printer) == "job-1"
+    assert await prints.print_once(engine, "john", "form", printer) == "job-2"
+
+
+def closed_in_the_middle() -> SessionClosed:
+    """The error of a call whose user signs out meanwhile."""
+    error = SessionClosed("during the call")
+    error.may_have_happened = True
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        (PrintFailed("refused"), 2),
+        (ValueError("empty"), 2),
+        (OSError("the disk"), 2),
+        (OutcomeUnknown("lost"), 1),
+        (closed_in_the_middle(), 1),
+        (SessionClosed("before the call"), 2),
+        (asyncio.CancelledError(), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+async def test_what_may_be_printed_is_not_repeated(
+    prints: Any, engine: AsyncEngine, error: BaseException, times: int
+) -> None:
+    await prints.create_table(engine)
+    printer = Printer(error)
+    printer.may_end.set()
+    with pytest.raises(type(error)):
+        await prints.print_once(engine, "jane", "form", printer)
+    printer.error = None
+    expected = None if times == 1 else "job-2"
+    assert await prints.print_once(engine, "jane", "form", printer) == expected
+    assert printer.jobs == times
