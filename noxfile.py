@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import zipfile
 from pathlib import Path
@@ -34,6 +35,13 @@ EVERYTHING = ".[cli,redis,keyring,otel,yaml,sql,web,fast]"
 
 def _group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def _is_there(python: str) -> bool:
+    """Whether this interpreter runs: pyenv has a command for each version, also for those that are not selected."""
+    return (
+        shutil.which(python) is not None and subprocess.run([python, "-c", ""], check=False).returncode == 0
+    )
 
 
 # The safe path: without it this folder comes first, and the checkout is tested instead of the built package.
@@ -260,7 +268,7 @@ def release(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as folder:
         wheel = _build(session, folder)
         for version in nox.project.python_versions(PYPROJECT):
-            if shutil.which(f"python{version}") is None:
+            if not _is_there(f"python{version}"):
                 session.warn(f"there is no Python {version}: the installation there is not tried")
                 continue
             place = Path(folder, version)

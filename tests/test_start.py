@@ -38,6 +38,12 @@ def check_requirement(text: str) -> None:
     assert not extras or set(extras.split(",")) <= set(EXTRAS), text
 
 
+def as_on_windows(commands: str) -> str:
+    return commands.replace("python3 -m venv", "py -3 -m venv").replace(
+        ". .venv/bin/activate", r".venv\Scripts\Activate.ps1"
+    )
+
+
 def test_the_extras_are_those_of_the_package() -> None:
     """Their names, and what they install. All are in the table."""
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", INSTALL.read_text(), re.MULTILINE)
@@ -52,11 +58,12 @@ def test_the_commands_of_the_installation() -> None:
     """They install what there is, and are the same on Windows but for the environment."""
     posix = marked("docs/start/install.md", "venv")
     on_windows = marked("docs/start/install.md", "venv-on-windows")
-    assert on_windows == posix.replace("python3 -m venv", "py -3 -m venv").replace(
-        ". .venv/bin/activate", r".venv\Scripts\Activate.ps1"
-    )
+    assert on_windows == as_on_windows(posix)
+    from_wheel = marked("docs/start/install.md", "from-the-wheel")
+    assert marked("docs/start/install.md", "from-the-wheel-on-windows") == as_on_windows(from_wheel)
     commands = [
         *posix.splitlines(),
+        *from_wheel.splitlines(),
         *marked("docs/start/install.md", "uv").splitlines(),
         *marked("docs/start/install.md", "wheel").splitlines(),
         *marked("docs/start/install.md", "check").splitlines(),
@@ -140,6 +147,9 @@ def test_the_demo_is_one_command_everywhere() -> None:
     (command,) = re.findall(r"<!-- demo -->\n```sh\n(.*)\n```", (ROOT / "README.md").read_text())
     expected = command.replace("'", '"') + "\n"
     assert marked("docs/index.md", "demo") == expected
+    from_wheel = marked("docs/index.md", "demo-from-the-wheel")
+    assert from_wheel == expected.replace('".[cli]"', f'"PATH/{WHEEL}[cli]"')
+    assert f'"PATH/{WHEEL}[cli]"' in (ROOT / "README.md").read_text()
     assert marked("docs/start/first-result.md", "demo") == expected
     on_windows = (
         expected.replace("python3", "py -3").replace(" && ", "\n").replace(".venv/bin/", ".venv\\Scripts\\")

@@ -33,6 +33,8 @@ INDEX = "search.js"
 """Of the search. To read it takes half of the time, so that only `use` does."""
 BROWSERS = 2
 WIDE, NARROW = 1280, 390
+HEIGHT = 300
+"""Low, so that little is painted. The checks look at the whole page."""
 FORMS = ((WIDE, "light"), (WIDE, "dark"), (NARROW, "dark"))
 """The colors in both schemes, the layout in both widths."""
 OPTIONS = (
@@ -65,7 +67,7 @@ def browser(profile: str, *, requests: bool = False) -> webdriver.Chrome:
 
 def show(driver: webdriver.Chrome, width: int, scheme: str) -> None:
     """Set the width of the window, and the color scheme that the person prefers."""
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    size = {"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     preferred = [{"name": "prefers-color-scheme", "value": scheme}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": preferred})
