@@ -40,8 +40,8 @@ def test_the_diagrams_are_up_to_date() -> None:
 def test_a_drawing_needs_no_other_server_and_has_a_title(path: Path) -> None:
     drawing = path.read_text("utf-8")
     found = re.findall(r"(?:href|src|url\()\W*https?:[^\"')]*|@font-face|@import|<script|<image", drawing)
-    assert not found
-    assert re.search(r"<title[^>]*>[^<]{10,}</title>", drawing)
+    assert not found, "a drawing loads nothing: put into the file what it needs"
+    assert re.search(r"<title[^>]*>[^<]{10,}</title>", drawing), "screen readers need a <title>"
 
 
 def test_the_plot_shows_the_figures_of_the_last_measurement() -> None:
@@ -55,16 +55,17 @@ def test_the_plot_shows_the_figures_of_the_last_measurement() -> None:
         floor = work["entries"]["floor"]["rounds"]
         rounds = zip(work["entries"]["SDK"]["rounds"], floor, strict=True)
         ratio = statistics.median(mine["cpu"] / base["cpu"] for mine, base in rounds)
-        assert f">{ratio:.2f}  SDK<" in plot
-        assert f"{ratio:.2f} (" in page
+        assert f">{ratio:.2f}  SDK<" in plot, f"performance.svg does not show {ratio:.2f}: nox -s bench"
+        assert f"{ratio:.2f} (" in page, f"performance.md does not have {ratio:.2f}: nox -s bench"
 
 
 def test_pictures_of_pages_have_an_alternative_text() -> None:
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for text, name in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", path.read_text("utf-8")):
-            assert len(text) >= len("status: beta"), f"{path.name}: {name}"
+            assert len(text) >= len("status: beta"), f"{path.name}: say what {name} shows, ![here]({name})"
 
 
 @pytest.mark.parametrize("path", sorted(ASSETS.glob("*.png")), ids=lambda path: path.name)
 def test_screenshots_are_small(path: Path) -> None:
-    assert path.stat().st_size < 80_000
+    size = path.stat().st_size
+    assert size < 80_000, f"{size:,} bytes: nox -s screenshots makes it small, with few colours"

@@ -31,8 +31,8 @@ SCRIPTS = [each for each in all_blocks("sh") if each.mark == "run"]
 def test_a_program_runs(block: Block, programs: Programs, tmp_path: Path) -> None:
     with prepared(tmp_path) as here:
         ran = programs.python(block.text, here.folder, here.environment)
-    assert (ran.code, ran.err) == (0, ""), block.where
-    assert ran.out, f"{block.where} prints nothing"
+    assert (ran.code, ran.err) == (0, ""), f"{block.where}: it ends with 0, and writes nothing to stderr"
+    assert ran.out, f"{block.where} prints nothing: a program shows a result"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="scripts for bash")
