@@ -230,15 +230,15 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def diagrams(session: nox.Session) -> None:
-    """The diagrams of the documents, from the texts in pictures/. A test compares them."""
-    session.run("python", "pictures/diagrams.py")
+    """The diagrams of the documents, from the texts in docs/.diagrams. A test compares them."""
+    session.run("python", "docs/.scripts/diagrams.py")
 
 
 @nox.session
 def screenshots(session: nox.Session) -> None:
     """The screenshots of the documents, with Chromium (Debian: chromium, chromium-driver)."""
     session.install(".[cli]", *_group("screenshots"))
-    session.run("python", "pictures/screenshots.py")
+    session.run("python", "docs/.scripts/screenshots.py")
 
 
 @nox.session

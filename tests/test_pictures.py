@@ -14,12 +14,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "docs" / "assets"
-SOURCES = sorted((ROOT / "pictures").glob("*.txt"))
+SOURCES = sorted((ROOT / "docs/.diagrams").glob("*.txt"))
 DRAWN = [*sorted(ASSETS.glob("*.svg")), *sorted((ROOT / "docs").glob("*.svg"))]
 
 
 def _diagrams() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("diagrams", ROOT / "pictures" / "diagrams.py")
+    spec = importlib.util.spec_from_file_location("diagrams", ROOT / "docs/.scripts/diagrams.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -28,7 +28,7 @@ from ezeep_async.sandbox import Sandbox
 from ezeep_async.testing import ThreadedSandbox
 
 
-ASSETS = Path(__file__).parents[1] / "docs" / "assets"
+ASSETS = Path(__file__).parents[1] / "assets"
 COLUMNS = 46
 """Few, so that the letters can be read on a phone."""
 COLORS = 64
