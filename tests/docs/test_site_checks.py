@@ -147,11 +147,11 @@ def test_faults_that_a_browser_sees(tmp_path: Path) -> None:
         look_at_site.show(driver, 1280, "light")
         driver.get((site / "index.html").as_uri())
         assert driver.execute_script(look_at_site.SCRIPT) == [
-            "contrast 2.85 of article > p.pale, rgb(153, 153, 153)",
-            "contrast 2.85 of article > h2.pale, rgb(153, 153, 153)",
-            "contrast 3.98 of article > p.faint, rgb(0, 0, 0)",
-            "text of 9 px: article > p",
-            "no name: article > button",
+            '"Too pale" (article > p.pale) has a contrast of 2.85 in rgb(153, 153, 153): 4.5 is needed',
+            '"Large and pale" (article > h2.pale) has a contrast of 2.85 in rgb(153, 153, 153): 3 is needed',
+            '"Faint" (article > p.faint) has a contrast of 3.98 in rgb(0, 0, 0): 4.5 is needed',
+            '"Small" (article > p) has letters of 9 px: 11 are needed',
+            "a control without a text or an aria-label: article > button",
             "an image that is not shown: absent.png",
         ]
         look_at_site.show(driver, 390, "light")
