@@ -189,7 +189,7 @@ def test_the_output_of_the_demo(tmp_path: Path) -> None:
     texts = [
         re.sub(changing, "", text) for text in (shown, marked("docs/start/first-result.md", "demo-output"))
     ]
-    typed_along.check(*texts)
+    typed_along.check(*texts, "docs/start/first-result.md")
 
 
 def test_the_lists_of_pages_are_those_of_the_navigation() -> None:
