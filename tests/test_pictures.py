@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import runpy
 import statistics
@@ -11,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from ezeep_async.testing import ThreadedSandbox
 
 
 ROOT = Path(__file__).parents[1]
@@ -66,6 +69,22 @@ def test_pictures_of_pages_have_an_alternative_text() -> None:
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for text, name in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", path.read_text("utf-8")):
             assert len(text) >= len("status: beta"), f"{path.name}: say what {name} shows, ![here]({name})"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_the_picture_of_a_plan_is_up_to_date(tmp_path: Path) -> None:
+    """That of the terminal, which says the same as that of the page."""
+    plan = runpy.run_path(str(ROOT / "docs/.scripts/screenshots.py"))["plan"]
+    with ThreadedSandbox() as sandbox:
+        made = plan(sandbox, tmp_path)
+    picture = (ASSETS / "plan-terminal.svg").read_text("utf-8")
+    # The words only: another version of rich may place them elsewhere.
+    words, shown = (re.findall(r"<text[^>]*>([^<]+)<", each) for each in (made, picture))
+    assert shown == words, (
+        "plan-terminal.svg (left) is not what the command shows (right): nox -s screenshots"
+    )
+    assert len(words) > 20
 
 
 @pytest.mark.parametrize("path", sorted(ASSETS.glob("*.png")), ids=lambda path: path.name)
