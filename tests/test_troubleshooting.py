@@ -31,7 +31,7 @@ from ezeep_async._wire.retrying import may_be_repeated
 from ezeep_async.sandbox import Sandbox
 
 
-pytestmark = pytest.mark.may_block
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(60)]  # all sources are read
 
 REFERENCE = messages.ROOT / "docs/reference"
 ERRORS = REFERENCE / "errors.md"

@@ -156,6 +156,7 @@ def sources_that_name(page: str) -> list[str]:
     return [text for text in texts if f'"{page}"' in text]
 
 
+@pytest.mark.timeout(60)  # the page of commands has a hundred command lines
 @pytest.mark.parametrize("page", documents.pages())
 def test_conventions_of_a_page(page: str, tmp_path: Path) -> None:
     found = [
