@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import zipfile
 from pathlib import Path
@@ -34,6 +35,13 @@ EVERYTHING = ".[cli,redis,keyring,otel,yaml,sql,web,fast]"
 
 def _group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def _is_there(python: str) -> bool:
+    """Whether this interpreter runs: pyenv has a command for each version, also for those that are not selected."""
+    return (
+        shutil.which(python) is not None and subprocess.run([python, "-c", ""], check=False).returncode == 0
+    )
 
 
 # The safe path: without it this folder comes first, and the checkout is tested instead of the built package.
@@ -164,10 +172,12 @@ def lint(session: nox.Session) -> None:
         f"{name}:{number}: {match[0]}"
         for name in files
         for number, line in enumerate(Path(name).read_text().splitlines(), 1)
-        if (match := replaced.search(line)) and not (name == "CONTRIBUTING.md" and line.startswith("|"))
+        if not (name == "CONTRIBUTING.md" and line.startswith("|"))
+        for match in replaced.finditer(line)
     ]
     if found:
-        session.error("\n".join([f"{len(found)} words that CONTRIBUTING.md replaces:", *found]))
+        head = "Words to replace: the table in CONTRIBUTING.md, section How we write, has those to use."
+        session.error("\n".join([head, *found]))
 
 
 def _build(session: nox.Session, into: str) -> Path:
@@ -214,7 +224,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation site, in .nox/site. A warning fails it, such as a dead link, and what a browser shows badly."""
-    session.install("-e", EVERYTHING, *_group("docs"))
+    session.install(*_group("docs"))  # without the package: the API reference reads its source
     session.run("zensical", "build", "--strict", "--clean")
     session.run("python", "tests/site_checks/check_site.py", SITE)
     session.run("python", "tests/site_checks/look_at_site.py", SITE)
@@ -222,15 +232,15 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def diagrams(session: nox.Session) -> None:
-    """The diagrams of the documents, from the texts in pictures/. A test compares them."""
-    session.run("python", "pictures/diagrams.py")
+    """The diagrams of the documents, from the texts in docs/.diagrams. A test compares them."""
+    session.run("python", "docs/.scripts/diagrams.py")
 
 
 @nox.session
 def screenshots(session: nox.Session) -> None:
     """The screenshots of the documents, with Chromium (Debian: chromium, chromium-driver)."""
     session.install(".[cli]", *_group("screenshots"))
-    session.run("python", "pictures/screenshots.py")
+    session.run("python", "docs/.scripts/screenshots.py")
 
 
 @nox.session
@@ -260,7 +270,7 @@ def release(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as folder:
         wheel = _build(session, folder)
         for version in nox.project.python_versions(PYPROJECT):
-            if shutil.which(f"python{version}") is None:
+            if not _is_there(f"python{version}"):
                 session.warn(f"there is no Python {version}: the installation there is not tried")
                 continue
             place = Path(folder, version)

@@ -91,7 +91,9 @@ def test_the_audit_log_of_the_page(tmp_path: Path) -> None:
         ("create_group", "started"),
         ("create_group", "created"),
     ]
-    assert {*_names(FORMATS, "Audit log", "field")} == {field.name for field in attrs.fields(AuditRecord)}
+    documented = {*_names(FORMATS, "Audit log", "field")}
+    fields = {field.name for field in attrs.fields(AuditRecord)}
+    assert documented == fields, f"{FORMATS}: the fields of the table (left) and of a record (right) differ"
 
 
 def test_the_report_of_the_page() -> None:
@@ -122,7 +124,8 @@ def test_the_fields_of_the_token_file_are_documented() -> None:
     values = found[0].pop("token")
     assert isinstance(values, dict)
     expected = {"version", "client", "account", ENDED_FOR, *(f"token.{name}" for name in values)}
-    assert {*_names(STORAGE, "The document", "field")} == expected
+    documented = {*_names(STORAGE, "The document", "field")}
+    assert documented == expected, f"{STORAGE}: the fields of the table (left) and of the file (right) differ"
     page = (documents.ROOT / STORAGE).read_text("utf-8")
     assert f"| `version` | {SCHEMA_VERSION}." in page
     assert "begins with\n`gAAAA`" in page
@@ -178,4 +181,4 @@ def test_the_tables_are_documented() -> None:
                 "yes" if column.nullable else "no",
             ]
             for column in table.columns
-        ]
+        ], f"{STORAGE}: the table of {table.name} (left) differs from that of the database (right)"

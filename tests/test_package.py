@@ -142,13 +142,14 @@ def test_8_10_the_page_on_versions_names_the_supported_pythons() -> None:
     page = (ROOT / "docs" / "project" / "versioning.md").read_text()
     named = re.findall(r"^\| (3\.\d+) \| yes \|$", page, re.MULTILINE)
     prefix = "Programming Language :: Python :: 3."
-    assert named == [each.rpartition(" ")[2] for each in PROJECT["classifiers"] if each.startswith(prefix)]
+    classified = [each.rpartition(" ")[2] for each in PROJECT["classifiers"] if each.startswith(prefix)]
+    assert named == classified, "docs/project/versioning.md (left) differs from pyproject.toml (right)"
 
 
 def test_8_10_the_changelog_has_the_version() -> None:
     """8-10: what changed in this version, or what will change in the next one."""
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert ezeep_async.__version__ in headings
+    assert ezeep_async.__version__ in headings, "CHANGELOG.md has no heading for this version"
 
 
 def test_every_requirement_has_a_test() -> None:
@@ -162,7 +163,10 @@ def test_every_requirement_has_a_test() -> None:
         for name in re.findall(r"def (test_\w+)", path.read_text())
     )
     tested = {f"{major}-{minor}" for major, minor in re.findall(r"(?<=_)([1-9])_(\d{1,2})(?=_|\b)", names)}
-    assert [each for each in documented if each not in tested] == []
+    untested = [each for each in documented if each not in tested]
+    assert untested == [], (
+        "no test has these ids of docs/requirements.md in its name, such as test_1_2_what_holds"
+    )
 
 
 def test_the_workflow_runs_what_a_change_has_to_pass() -> None:
@@ -171,4 +175,5 @@ def test_the_workflow_runs_what_a_change_has_to_pass() -> None:
     (job,) = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"].values()
     assert job["steps"][-1] == {"run": ".ci/run"}
     named = [text.rpartition(" ")[2] for text in PROJECT["classifiers"] if "Python :: 3." in text]
-    assert job["strategy"]["matrix"]["python"] == named
+    differ = ".github/workflows/ci.yml (left) differs from the classifiers of pyproject.toml (right)"
+    assert job["strategy"]["matrix"]["python"] == named, differ

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from ezeep_async._wire.retrying import may_be_repeated
 from ezeep_async.sandbox import Sandbox
 
 
-pytestmark = pytest.mark.may_block
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(60)]  # all sources are read
 
 REFERENCE = messages.ROOT / "docs/reference"
 ERRORS = REFERENCE / "errors.md"
@@ -88,11 +89,13 @@ def test_each_entry_is_a_message(code: list[Message], written: list[Entry]) -> N
 
 def test_each_entry_says_what_to_do(written: list[Entry]) -> None:
     """A message has one entry, and each entry a sentence of its own."""
-    assert [entry.messages[0] for entry in written if len(entry.text.split()) < 5] == []
-    several = [text for entry in written for text in entry.messages]
-    assert sorted(several) == sorted(set(several))
-    texts = [entry.text for entry in written]
-    assert len(texts) == len(set(texts))
+    short = [f"{entry.page}: {entry.messages[0]}" for entry in written if len(entry.text.split()) < 5]
+    assert short == [], "below each message a line `: cause, and what to do`"
+    several = Counter(text for entry in written for text in entry.messages)
+    assert [text for text, times in several.items() if times > 1] == [], "a message has one entry"
+    texts = Counter(entry.text for entry in written)
+    same = [text for text, times in texts.items() if times > 1]
+    assert same == [], "put the messages above one text, or say what differs"
 
 
 def test_an_entry_links_to_the_classes_of_its_messages(code: list[Message], written: list[Entry]) -> None:
@@ -112,12 +115,14 @@ def test_an_entry_links_to_the_classes_of_its_messages(code: list[Message], writ
 def test_each_class_is_linked() -> None:
     text = "".join(page.read_text() for page in PAGES)
     linked = set(re.findall(r"\]\(\.\./errors\.md#(\w+)\)", text))
-    assert {name.lower() for name in CLASSES} == linked
+    differ = "the classes (left) and the links of all pages to errors.md (right) differ"
+    assert {name.lower() for name in CLASSES} == linked, differ
 
 
 def test_the_first_page_links_to_all_others() -> None:
     text = (REFERENCE / "troubleshooting.md").read_text()
-    assert [page.name for page in PAGES if f"](troubleshooting/{page.name})" not in text] == []
+    missing = [page.name for page in PAGES if f"](troubleshooting/{page.name})" not in text]
+    assert missing == [], "docs/reference/troubleshooting.md has no link to these pages"
 
 
 def test_what_is_read_from_code(tmp_path: Path) -> None:
@@ -245,12 +250,13 @@ def sections() -> dict[str, str]:
 
 
 def test_each_class_has_a_section() -> None:
-    assert sorted(sections()) == sorted(CLASSES)
+    differ = "docs/reference/errors.md: its sections (left) are not the public classes (right)"
+    assert sorted(sections()) == sorted(CLASSES), differ
     assert [
         name
         for name, text in sections().items()
         if not re.match(r"\s*- When: .+\n- Repeat: .+\n- Do: ", text)
-    ] == []
+    ] == [], "a section begins with the lines `- When:`, `- Repeat:` and `- Do:`"
 
 
 def test_the_tree_of_classes() -> None:
@@ -263,7 +269,8 @@ def test_the_tree_of_classes() -> None:
         bases = [above[-1] if above else "Exception"]
         shown[name] = (*bases, *(others.split(", ") if others else ()))
         above.append(name)
-    assert shown == {name: tuple(base.__name__ for base in kind.__bases__) for name, kind in CLASSES.items()}
+    real = {name: tuple(base.__name__ for base in kind.__bases__) for name, kind in CLASSES.items()}
+    assert shown == real, "docs/reference/errors.md: its tree (left) differs from the classes (right)"
 
 
 def repeatable(kind: type[EzeepError]) -> set[bool]:
@@ -282,7 +289,8 @@ def repeatable(kind: type[EzeepError]) -> set[bool]:
 @pytest.mark.parametrize("name", CLASSES)
 def test_whether_repeating_helps(name: str) -> None:
     words = {(True,): "yes", (False,): "no", (False, True): "it depends"}
-    assert f"\n- Repeat: **{words[tuple(sorted(repeatable(CLASSES[name])))]}**.\n" in sections()[name]
+    line = f"- Repeat: **{words[tuple(sorted(repeatable(CLASSES[name])))]}**."
+    assert line in sections()[name].splitlines(), f"docs/reference/errors.md: {name} needs {line}"
 
 
 def test_attributes_are_named() -> None:
@@ -298,7 +306,7 @@ def test_attributes_are_named() -> None:
         for name, attributes in own.items()
         for attribute in sorted(attributes - (inherited if name != "EzeepError" else set()))
         if f"`{attribute}`" not in sections()[name]
-    ] == []
+    ] == [], "docs/reference/errors.md does not name these attributes in the sections of their classes"
     assert {name for name, attributes in own.items() if attributes} >= {
         "ApiError",
         "OutcomeUnknown",

@@ -163,20 +163,22 @@ def test_the_tutorial(tutorial: Tutorial) -> None:
     """Every program and every command of the six pages, in their order, with the output that the pages show."""
     for page, actions in PAGES.items():
         found = [*steps(page)]
-        assert [block.mark for block, _ in found if block.mark not in PREPARING or page != FIRST] == [
-            *actions
-        ]
+        marks = [block.mark for block, _ in found if block.mark not in PREPARING or page != FIRST]
+        assert marks == [*actions], f"{page}: its marks (left) are not those of PAGES in this test (right)"
         for block, expected in found:
             if page == FIRST and block.mark in PREPARING:
                 if block.mark == "sandbox":
-                    typed_along.check(tutorial.as_shown(tutorial.serving), expected)
+                    typed_along.check(tutorial.as_shown(tutorial.serving), expected, block.where)
                 continue
             action = actions[block.mark]
             if isinstance(action, int):
                 code, shown = tutorial.type(block.text)
-                assert code == action, (page, block.mark, shown)
-                assert expected, (page, block.mark)
-                typed_along.check(tutorial.as_shown(shown), expected)
+                if code != action:
+                    pytest.fail(
+                        f"{block.where}: exit code {code} instead of {action}\n{shown}", pytrace=False
+                    )
+                assert expected, f"{block.where}: show the output in a ```text block below the command"
+                typed_along.check(tutorial.as_shown(shown), expected, block.where)
             elif action.startswith("+"):
                 with (tutorial.folder / action[1:]).open("a", encoding="utf-8") as file:
                     file.write("\n\n" + block.text)

@@ -5,40 +5,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 import trustme
 from helpers import documents
 from helpers.command_line import environment, ezeep
+from helpers.proxy_process import proxy_process
 from helpers.raw_server import PlayServer
 from helpers.stub_servers import login as tokens_of_a_login
 from helpers.support import put
 
 from ezeep_async import FileTokenStore
-
-
-@asynccontextmanager
-async def tunnels_to(port: int, targets: list[str]) -> AsyncIterator[str]:
-    """A proxy that connects every tunnel to one port of this machine, and records what was asked for."""
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        targets.append((await reader.readuntil(b"\r\n\r\n")).decode().split(" HTTP/")[0])
-        there, out = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await asyncio.gather(copy(reader, out), copy(there, writer))
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 @pytest.mark.slow
@@ -49,11 +27,10 @@ async def test_commands_use_the_proxy_and_the_authority_of_the_environment(tmp_p
     authority.issue_cert("account.example.test").configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "company-ca.pem"))
     await put(FileTokenStore(tmp_path / "login.json"), tokens_of_a_login())
-    targets: list[str] = []
     text = documents.marked("docs/how-to/proxies.md", "command-line").replace("ezeep whoami", "ezeep refresh")
     async with PlayServer(tls=context) as server:
-        async with tunnels_to(int(server.url.rpartition(":")[2]), targets) as proxy:
-            text = text.replace("http://proxy.example:3128", proxy).replace("/etc/ssl/", f"{tmp_path}/")
+        async with proxy_process(tunnels_to=int(server.url.rpartition(":")[2])) as proxy:
+            text = text.replace("http://proxy.example:3128", proxy.url).replace("/etc/ssl/", f"{tmp_path}/")
             text = text.replace("ezeep refresh", 'exec "$PYTHON" -m ezeep_async refresh')
             env = environment(
                 {
@@ -67,7 +44,7 @@ async def test_commands_use_the_proxy_and_the_authority_of_the_environment(tmp_p
             _, err = await process.communicate()
         assert (process.returncode, err) == (0, b"")
         assert server.lines == ["POST /oauth/access_token/"]
-    assert targets == ["CONNECT account.example.test:443"]
+    assert proxy.seen == ["CONNECT account.example.test:443 through"]
 
 
 async def test_a_service_on_this_machine_needs_no_proxy(

@@ -35,7 +35,7 @@ def test_the_table_of_tasks_names_every_command() -> None:
         for line in block.text.splitlines()
         if line.startswith("ezeep ")
     }
-    assert set(COMMANDS) <= named
+    assert set(COMMANDS) - named == set(), f"{PAGE} names no such command: add it to the table of tasks"
 
 
 def test_the_page_names_every_setting_of_the_file(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_the_page_names_every_setting_of_the_file(tmp_path: Path) -> None:
         ["customer-a", "customer-b", "test"],
     ]
     named = set().union(*tables) | set(re.findall(r"\b[a-z]+_[a-z_]+\b", TEXT))
-    assert named >= SETTINGS
+    assert SETTINGS - named == set(), f"{PAGE} does not name these settings of the configuration file"
     assert {name for table in tables for name in table} - {"profiles"} <= SETTINGS
 
 

@@ -22,6 +22,7 @@ from ezeep_async.cli.configuration import SETTINGS, Configuration
 
 pytestmark = pytest.mark.may_block
 
+MARK = "a mark, `<!-- test: NAME -->`, and a test that runs or reads it"
 RUN = "run"
 """The mark of scripts that tests/docs/test_programs.py runs."""
 INSTALLERS = re.compile(
@@ -71,7 +72,7 @@ def problems_of_shell(block: Block) -> Iterator[str]:
             except Exception as error:
                 yield f"`{line}` is not understood: {error}"
         elif not INSTALLERS.match(line):
-            yield f"`{line}` needs a mark"
+            yield f"`{line}` needs {MARK}"
 
 
 def problems_of_toml(block: Block, folder: Path) -> list[str]:
@@ -138,7 +139,7 @@ def problems(block: Block, folder: Path) -> list[str]:
     if block.mark:
         return []
     if block.language in OTHERS:
-        return [f"{block.language} needs a mark"]
+        return [f"{block.language} needs {MARK}"]
     if block.language not in {*CHECKS, "toml"}:
         return [f"unknown language {block.language!r}"]
     try:
@@ -155,11 +156,16 @@ def sources_that_name(page: str) -> list[str]:
     return [text for text in texts if f'"{page}"' in text]
 
 
+@pytest.mark.timeout(60)  # the page of commands has a hundred command lines
 @pytest.mark.parametrize("page", documents.pages())
 def test_conventions_of_a_page(page: str, tmp_path: Path) -> None:
     found = [
         f"{page}:{line}: a fence that is not closed, or of tildes"
         for line in documents.lines_without_fence(page)
+    ]
+    found += [
+        f"{page}:{line}: this comment marks no block: write `<!-- test: NAME -->` in the line above the fence"
+        for line in documents.lines_with_a_wrong_mark(page)
     ]
     blocks = documents.blocks(page)
     for block in blocks:
@@ -168,7 +174,7 @@ def test_conventions_of_a_page(page: str, tmp_path: Path) -> None:
     sources = sources_that_name(page) if marks else []
     for mark in marks:
         if not any(f'"{mark}"' in source for source in sources):
-            found.append(f'{page}: no test names "{page}" and "{mark}"')
+            found.append(f'{page}: no test runs this block: one calls documents.marked("{page}", "{mark}")')
     if found:
         pytest.fail("\n".join(found), pytrace=False)
 
@@ -249,3 +255,22 @@ def test_blocks_are_found(
     (tmp_path / "page.md").write_text(text)
     assert [(each.language, each.mark, each.text) for each in documents.blocks("page.md")] == blocks
     assert documents.lines_without_fence("page.md") == wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("<!-- test: one -->\n```sh\nx\n```\n", []),
+        ("<!-- a remark -->\n\nText.\n", []),
+        ("<!-- tests: one -->\n```sh\nx\n```\n", [1]),
+        ("<!-- test:one -->\n```sh\nx\n```\n", [1]),
+        ("<!-- pytest -->\n\n```python\nx\n```\n", [1]),
+        ("<!-- test: one -->\n\nText.\n\n```sh\nx\n```\n", [1]),
+    ],
+)
+def test_wrong_marks_are_found(
+    text: str, wrong: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "ROOT", tmp_path)
+    (tmp_path / "page.md").write_text(text)
+    assert documents.lines_with_a_wrong_mark("page.md") == wrong

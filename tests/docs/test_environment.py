@@ -52,7 +52,9 @@ def test_the_page_names_what_the_package_reads() -> None:
         _section(each)
         for each in ("The SDK and the command", "The command only", "Read by Python and the libraries")
     ]
-    assert set.union(*sections) == _read_in("**/*.py") | OF_ENDPOINTS | OF_THE_FILE | OF_LIBRARIES
+    read = _read_in("**/*.py") | OF_ENDPOINTS | OF_THE_FILE | OF_LIBRARIES
+    differ = f"docs/reference/{PAGE.name}: its tables (left) differ from what the package reads (right)"
+    assert set.union(*sections) == read, differ
     assert sum(map(len, sections)) == len(set.union(*sections))
 
 
@@ -61,7 +63,8 @@ def test_the_first_section_is_what_a_session_reads() -> None:
     sdk = _read_in(
         "*.py", "auth/**/*.py", "resources/*.py", "testing/*.py", "sandbox/**/*.py", "provisioning/**/*.py"
     )
-    assert _section("The SDK and the command") == sdk | OF_ENDPOINTS
+    differ = "the first table (left) differs from what modules outside of cli/ read (right)"
+    assert _section("The SDK and the command") == sdk | OF_ENDPOINTS, f"docs/reference/{PAGE.name}: {differ}"
 
 
 def test_its_defaults() -> None:

@@ -31,8 +31,10 @@ SCRIPTS = [each for each in all_blocks("sh") if each.mark == "run"]
 def test_a_program_runs(block: Block, programs: Programs, tmp_path: Path) -> None:
     with prepared(tmp_path) as here:
         ran = programs.python(block.text, here.folder, here.environment)
-    assert (ran.code, ran.err) == (0, ""), block.where
-    assert ran.out, f"{block.where} prints nothing"
+    if (ran.code, ran.err) != (0, ""):
+        problem = f"{block.where}: exit code {ran.code}, and on standard error:\n{ran.err}"
+        pytest.fail(f"{problem}A program of a page ends with 0, and writes nothing there.", pytrace=False)
+    assert ran.out, f"{block.where} prints nothing: a program shows a result"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="scripts for bash")
@@ -40,7 +42,8 @@ def test_a_program_runs(block: Block, programs: Programs, tmp_path: Path) -> Non
 def test_a_script_runs(block: Block, programs: Programs, tmp_path: Path) -> None:
     with prepared(tmp_path) as here:
         ran = programs.bash(block.text, here.folder, here.environment)
-    assert ran.code == 0, (block.where, ran.out, ran.err)
+    if ran.code != 0:
+        pytest.fail(f"{block.where}: exit code {ran.code}\n{ran.out}{ran.err}", pytrace=False)
 
 
 MAIN = """

@@ -16,6 +16,8 @@ BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
+# What looks like a mark: a comment before a fence, and one that says so.
+COMMENT = re.compile(r"^ *<!-- (?:[^\n]*-->\n+(?= *```)|test)", re.MULTILINE)
 FENCE = re.compile(r"^ *(?:```|~~~)", re.MULTILINE)
 
 
@@ -80,6 +82,17 @@ def marked(page: str, mark: str) -> str:
     """The text of the one block of the page after `<!-- test: mark -->`."""
     (block,) = [block for block in blocks(page) if block.mark == mark]
     return block.text
+
+
+def lines_with_a_wrong_mark(page: str) -> list[int]:
+    """Lines with a comment that is meant as a mark, and that marks no block."""
+    text = (ROOT / page).read_text("utf-8")
+    marks = {match.start() for match in BLOCK.finditer(text) if match["mark"]}
+    return [
+        text.count("\n", 0, comment.start()) + 1
+        for comment in COMMENT.finditer(text)
+        if comment.start() not in marks
+    ]
 
 
 def lines_without_fence(page: str) -> list[int]:

@@ -1,6 +1,7 @@
-"""An HTTP proxy in a process of its own: `python proxy_process.py [USER:PASSWORD]`.
+"""An HTTP proxy in a process of its own: `python proxy_process.py USER:PASSWORD PORT`, where "" and 0 are neither.
 
-Prints its port, and then a line for each request: the method, the target, and whether it was let through.
+Prints its port, and then a line for each request: the method, the target, and whether it was let through. With a port all
+tunnels lead to that port of this machine, whatever host they name.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy_process(credentials: str = "") -> AsyncIterator[Proxy]:
+async def proxy_process(credentials: str = "", *, tunnels_to: int = 0) -> AsyncIterator[Proxy]:
     """Run the proxy. `seen` has a line for each request once the block is over, and before as far as they were read."""
-    arguments = [credentials] if credentials else []
-    process = await asyncio.create_subprocess_exec(sys.executable, __file__, *arguments, stdout=-1)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, __file__, credentials, str(tunnels_to), stdout=-1
+    )
     assert process.stdout is not None
     proxy = Proxy(process, int(await process.stdout.readline()), [])
 
@@ -65,7 +67,9 @@ async def _read(reader: asyncio.StreamReader) -> tuple[list[str], bytes]:
     return lines, await reader.readexactly(lengths[0]) if lengths else b""
 
 
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, expected: str) -> None:
+async def _serve(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, expected: str, tunnels_to: int
+) -> None:
     with suppress(ConnectionError, asyncio.IncompleteReadError):
         while True:
             lines, body = await _read(reader)
@@ -78,7 +82,10 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, exp
                 writer.write(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 break
             url = urlsplit(target if "://" in target else f"//{target}")
-            there, out = await asyncio.open_connection(url.hostname, url.port)
+            host, port = url.hostname, url.port
+            if method == "CONNECT" and tunnels_to:
+                host, port = "127.0.0.1", tunnels_to
+            there, out = await asyncio.open_connection(host, port)
             if method == "CONNECT":
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 await asyncio.gather(_copy(reader, out), _copy(there, writer))
@@ -94,8 +101,9 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, exp
 
 async def main() -> None:
     """Serve until the process is ended."""
-    expected = base64.b64encode(sys.argv[1].encode()).decode() if len(sys.argv) > 1 else ""
-    server = await asyncio.start_server(lambda r, w: _serve(r, w, expected), "127.0.0.1", 0)
+    credentials, tunnels_to = sys.argv[1], int(sys.argv[2])
+    expected = base64.b64encode(credentials.encode()).decode()
+    server = await asyncio.start_server(lambda r, w: _serve(r, w, expected, tunnels_to), "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()

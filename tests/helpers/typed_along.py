@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import fcntl
 import os
 import re
@@ -20,6 +21,7 @@ from pathlib import Path
 from unittest import mock
 
 import aiohttp
+import pytest
 from helpers.browser import decide
 
 from ezeep_async.cli.main import main
@@ -41,7 +43,7 @@ def _sorted(people: re.Match[str]) -> str:
     return "".join(sorted(_PERSON.findall(people[0])))
 
 
-def check(shown: str, expected: str) -> None:
+def check(shown: str, expected: str, where: str) -> None:
     """Compare what is shown with a page. Lines may be broken elsewhere; three points stand for any text.
 
     The people of a plan may have another order: an audit log has them as their changes ended.
@@ -50,7 +52,11 @@ def check(shown: str, expected: str) -> None:
         shown, expected = pattern.sub(name, shown), pattern.sub(name, expected)
     shown, expected = (_PEOPLE.sub(_sorted, text) for text in (shown, expected))
     text = re.escape(" ".join(expected.split())).replace(re.escape("..."), ".*?")
-    assert re.fullmatch(text, " ".join(shown.split())), f"shown:\n{shown}\non the page:\n{expected}"
+    if re.fullmatch(text, " ".join(shown.split())) is None:
+        lines = difflib.unified_diff(
+            expected.splitlines(), shown.splitlines(), "on the page", "shown", lineterm=""
+        )
+        pytest.fail("\n".join([f"{where}: the page shows another output", *lines]), pytrace=False)
 
 
 def shown(raw: str) -> str:

@@ -151,7 +151,7 @@ def problems_of_links(name: str, page: Page, pages: Mapping[str, Page], site: Pa
     """Addresses that lead nowhere, or to another server what the page cannot do without."""
     for address in page.loaded:
         if is_external(address) and not address.startswith("data:"):
-            yield f"loads {address} from elsewhere"
+            yield f"loads {address} from another server: put a copy into docs/assets/"
     for address in [*page.links, *page.loaded]:
         if is_external(address):
             continue
@@ -159,49 +159,57 @@ def problems_of_links(name: str, page: Page, pages: Mapping[str, Page], site: Pa
         path = unquote(parts.path)
         target = (site / name).parent.joinpath(path).resolve() if path else (site / name).resolve()
         if not target.is_relative_to(site.resolve()):
-            yield f"{address} is outside of the site"
+            yield f"the link to {address} leaves the site: it is dead where only the site is"
             continue
         if target.is_dir():
             target /= "index.html"
         if not target.is_file():
-            yield f"{address} is no file"
+            yield f"the link to {address}: there is no such file"
             continue
         anchor = unquote(parts.fragment)
         key = target.relative_to(site.resolve()).as_posix()
         if anchor and key in pages and anchor not in pages[key].ids:
-            yield f"{address}: there is no #{anchor}"
+            yield f"the link to {address}: the page has no heading or id {anchor}"
 
 
 def problems_of_structure(page: Page) -> Iterator[str]:
     """What screen readers and search engines need."""
     levels = [level for level, _ in page.headings]
     if levels.count(1) != 1:
-        yield f"{levels.count(1)} headings of level 1"
+        yield f"{levels.count(1)} headings of level 1: a page has one, its first line"
     for before, (level, text) in zip(levels, page.headings[1:], strict=False):
         if level > before + 1:
-            yield f"the heading {text!r} jumps from level {before} to {level}"
+            yield f"the heading {text!r} jumps from level {before} to {level}: use level {before + 1}"
     if not page.paragraph:
-        yield "no text below the heading"
+        yield "no text below the heading: say there what the reader will have"
     if not (page.language and page.title):
         yield "no language, or no title"
     if page.canonical:
-        yield f"a canonical address: {page.canonical}"
-    yield from (f"the image {address} has no alt text" for address in page.images_without_text)
+        yield f"a canonical address, and the project has none: {page.canonical}"
+    yield from (
+        f"the image {address} has no alt text: say what it shows, ![here](...)"
+        for address in page.images_without_text
+    )
     for address, text in page.link_texts:
         if text.lower() in EMPTY_LINK_TEXTS:
-            yield f"the link to {address} has the text {text!r}"
-    yield from (f"the id {each} is there {times} times" for each, times in page.ids.items() if times > 1)
+            yield f"the link to {address} has the text {text!r}: name the page that it leads to"
+    yield from (
+        f"the id {each} is there {times} times: links reach the first only"
+        for each, times in page.ids.items()
+        if times > 1
+    )
 
 
 def problems_of_style(text: str) -> Iterator[str]:
     """Fonts, images and styles of another server."""
     for address in re.findall(r"(?:url\(|@import)\s*['\"]?((?:https?:)?//[^'\")]+)", text):
-        yield f"loads {address} from elsewhere"
+        yield f"loads {address} from another server: put a copy into docs/assets/"
 
 
 def sentence(text: str, longest: int = 200) -> str:
     """The first sentence of a text."""
-    first = re.split(r"(?<=[.!?:])\s+(?=[A-Z`(])", text, maxsplit=1)[0].rstrip(":")
+    ends = r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)\s+|(?<=:)\s+(?=[A-Z(])"
+    first = re.split(ends, text, maxsplit=1)[0].rstrip(":")
     return first if len(first) <= longest else first[: longest - 3].rsplit(" ", 1)[0] + "..."
 
 
@@ -228,6 +236,9 @@ def read(site: Path) -> dict[str, Page]:
 
 def check(site: Path, order: list[tuple[str, str]], pages: Mapping[str, Page]) -> list[str]:
     """All problems of the site, each with its page."""
+    absent = [path for _, path in order if path.removesuffix(".md") + ".html" not in pages]
+    if absent:  # each page has a dead link to it
+        return [f"mkdocs.yml: nav has {path}, and there is no docs/{path}" for path in absent]
     found = [
         f"{name}: {problem}"
         for name, page in sorted(pages.items())
@@ -240,12 +251,17 @@ def check(site: Path, order: list[tuple[str, str]], pages: Mapping[str, Page]) -
         for problem in problems_of_style(path.read_text("utf-8"))
     ]
     if "<loc>" in (site / "sitemap.xml").read_text("utf-8"):
-        found.append("sitemap.xml: addresses, and the project has none")
+        found.append("sitemap.xml: addresses, and the project has none: remove site_url from mkdocs.yml")
     listed = Counter(path.removesuffix(".md") + ".html" for _, path in order)
     found += [
-        f"{name}: not in the navigation" for name in sorted(pages.keys() - listed.keys() - {"404.html"})
+        f"{name}: not in the navigation: add the page to nav in mkdocs.yml"
+        for name in sorted(pages.keys() - listed.keys() - {"404.html"})
     ]
-    found += [f"{name}: in the navigation {times} times" for name, times in listed.items() if times > 1]
+    found += [
+        f"{name}: in the navigation {times} times: remove it from nav in mkdocs.yml"
+        for name, times in listed.items()
+        if times > 1
+    ]
     return found
 
 

@@ -73,9 +73,10 @@ for (let node = walker.nextNode(); node; node = walker.nextNode()) {
   const size = parseFloat(style.fontSize);
   const isLarge = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
   const found = contrast(shown, background);
-  if (found < (isLarge ? 3 : 4.5))
-    problems.add(`contrast ${found.toFixed(2)} of ${named(element)}, ${style.color}`);
-  if (size < 11) problems.add(`text of ${size} px: ${named(element)}`);
+  const needed = isLarge ? 3 : 4.5;
+  const text = `"${node.data.trim().slice(0, 30)}" (${named(element)})`;
+  if (found < needed) problems.add(`${text} has a contrast of ${found.toFixed(2)} in ${style.color}: ${needed} is needed`);
+  if (size < 11) problems.add(`${text} has letters of ${size} px: 11 are needed`);
 }
 
 const { scrollWidth, clientWidth } = document.scrollingElement;
@@ -83,14 +84,14 @@ if (scrollWidth > clientWidth) {
   const wide = [...document.querySelectorAll(".md-content *")].find(
     (each) => each.getBoundingClientRect().right > clientWidth + 1 && !each.closest(".md-typeset__scrollwrap, pre, .highlight"),
   );
-  problems.add(`scrolls sideways: ${scrollWidth} px${wide ? `, ${named(wide)}` : ""}`);
+  problems.add(`scrolls sideways, because it is ${scrollWidth} px wide${wide ? `: ${named(wide)} is too wide` : ""}`);
 }
 
 for (const each of document.querySelectorAll("a[href], button, input:not([hidden])")) {
   if (!isShown(each) || each.closest("[aria-hidden=true]")) continue;
   const name = each.textContent.trim() || each.getAttribute("aria-label") || each.title || each.labels?.[0]?.title
     || each.labels?.[0]?.textContent.trim() || each.querySelector("img")?.alt || each.placeholder;
-  if (!name) problems.add(`no name: ${named(each)}`);
+  if (!name) problems.add(`a control without a text or an aria-label: ${named(each)}`);
 }
 
 for (const image of document.images)

@@ -16,7 +16,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
@@ -28,7 +27,7 @@ from ezeep_async.sandbox import Sandbox
 from ezeep_async.testing import ThreadedSandbox
 
 
-ASSETS = Path(__file__).parents[1] / "docs" / "assets"
+ASSETS = Path(__file__).parents[1] / "assets"
 COLUMNS = 46
 """Few, so that the letters can be read on a phone."""
 COLORS = 64
@@ -104,8 +103,28 @@ def terminal_picture(typed: str, output: str) -> str:
     return console.export_svg(title="ezeep", theme=THEME, code_format=FORM, unique_id="plan")
 
 
+def plan(sandbox: Sandbox, folder: Path) -> str:
+    """The picture of a plan in the terminal. Its page is in `plan.html`, in the folder."""
+    people, login = folder / "people.csv", folder / "login.json"
+    people.write_text(desired(sandbox, login))
+    env = {
+        **{name: value for name, value in os.environ.items() if name != "NO_COLOR"},
+        "TERM": "xterm-256color",
+        "COLUMNS": str(COLUMNS),
+        "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id,
+        "EZEEP_ACCOUNT_URL": sandbox.endpoints.account,
+        "EZEEP_API_URL": sandbox.endpoints.api,
+        "EZEEP_TOKEN_FILE": str(login),
+    }
+    command = [sys.executable, "-m", "ezeep_async", "provision", "plan", str(people), "--mode", "exact"]
+    output = at_a_terminal(*command, "--html", str(folder / "plan.html"), env=env)
+    return terminal_picture("ezeep provision plan people.csv --mode exact", output)
+
+
 def page_picture(browser: webdriver.Chrome, address: str, path: Path, width: int, height: int) -> None:
     """A page in few colours, which makes the file small."""
+    from PIL import Image
+
     sizes = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sizes)
     browser.get(address)
@@ -127,24 +146,9 @@ def main() -> None:
     ):
         options.add_argument(argument)
     with tempfile.TemporaryDirectory() as folder, ThreadedSandbox(page=True) as sandbox:
-        people, page, login = (Path(folder, name) for name in ("people.csv", "plan.html", "login.json"))
-        people.write_text(desired(sandbox, login))
-        env = {
-            **{name: value for name, value in os.environ.items() if name != "NO_COLOR"},
-            "TERM": "xterm-256color",
-            "COLUMNS": str(COLUMNS),
-            "EZEEP_CLIENT_ID": sandbox.oauth_app.client_id,
-            "EZEEP_ACCOUNT_URL": sandbox.endpoints.account,
-            "EZEEP_API_URL": sandbox.endpoints.api,
-            "EZEEP_TOKEN_FILE": str(login),
-        }
-        command = [sys.executable, "-m", "ezeep_async", "provision", "plan", str(people), "--mode", "exact"]
-        output = at_a_terminal(*command, "--html", str(page), env=env)
-        (ASSETS / "plan-terminal.svg").write_text(
-            terminal_picture("ezeep provision plan people.csv --mode exact", output)
-        )
+        (ASSETS / "plan-terminal.svg").write_text(plan(sandbox, Path(folder)))
         with webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver"))) as browser:
-            page_picture(browser, page.as_uri(), ASSETS / "plan-page.png", 720, 860)
+            page_picture(browser, Path(folder, "plan.html").as_uri(), ASSETS / "plan-page.png", 720, 860)
             page_picture(browser, sandbox.endpoints.account, ASSETS / "sandbox-page.png", 720, 900)
 
 

@@ -1,6 +1,6 @@
-"""The diagrams of the documents: each text file of this folder becomes `docs/assets/<name>.svg`.
+"""The diagrams of the documents: each text file of docs/.diagrams becomes `docs/assets/<name>.svg`.
 
-    python pictures/diagrams.py
+    python docs/.scripts/diagrams.py
 
 A text begins with `title` and `description`, which screen readers read. Then follows one of two kinds:
 
@@ -19,8 +19,9 @@ from html import escape
 from pathlib import Path
 
 
-SOURCES = Path(__file__).parent
-TARGET = SOURCES.parent / "docs" / "assets"
+DOCS = Path(__file__).parents[1]
+SOURCES = DOCS / ".diagrams"
+TARGET = DOCS / "assets"
 WIDTH, MARGIN, LINE, SIZE = 400, 10, 16, 13
 CHARACTER = 6.7
 """Width of an average character: for line breaks only, because fonts differ."""
@@ -43,7 +44,7 @@ class Drawing:
 
     def __init__(self) -> None:
         self.shapes: list[str] = []
-        self.height = MARGIN
+        self.height: float = MARGIN
 
     def text(self, x: float, y: float, lines: list[str], kind: str = "") -> None:
         """Lines of text, centred at x; `y` is the middle of the first one."""
