@@ -125,14 +125,17 @@ def test_a_killed_worker_leaves_a_print_that_is_not_known(
     assert redis.admin.get("print:killed") == b"sending"
 
 
-def test_a_lost_response_is_not_retried(sandbox: Sandbox, app: Client, tmp_path: Path) -> None:
+def test_a_lost_response_is_not_retried(sandbox: Sandbox, redis: Server, app: Client, tmp_path: Path) -> None:
     document = tmp_path / "invoice.pdf"
     document.write_bytes(b"%PDF-1.4 a page")
-    before = len(sandbox.printed)
+    before, task = len(sandbox.printed), ("printing.print_document", "Front desk laser", str(document))
     sandbox.faults.add(PRINT, drop="after")
     with pytest.raises(AssertionError, match="may or may not be printed"):
-        app.run("printing.print_document", "Front desk laser", str(document))
-    assert len(sandbox.printed) == before + 1
+        app.result(app.send(*task, task_id="lost"))
+    app.send(*task, task_id="lost")
+    assert app.run(*task) == 1
+    assert len(sandbox.printed) == before + 2
+    assert redis.admin.get("print:lost") == b"sending"
 
 
 def test_a_program_sends_a_task(sandbox: Sandbox, redis: Server, running: Worker, tmp_path: Path) -> None:
