@@ -17,7 +17,7 @@ class Print(models.Model):
     """A form that was sent. Its key is stored before the document is printed, so that no form prints twice."""
 
     class State(models.TextChoices):
-        """What became of it."""
+        """The outcomes."""
 
         SENDING = "sending", "The document is being sent to ezeep."
         ACCEPTED = "accepted", "ezeep has accepted the document."

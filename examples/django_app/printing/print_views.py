@@ -50,7 +50,7 @@ def print_document(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def print_status(request: HttpRequest, key: UUID) -> HttpResponse:
-    """Show what became of a print. The page loads itself again until the print has ended."""
+    """Show the outcome of a print. The page loads itself again until the print has ended."""
     user = logged_in(request)
     row = get_object_or_404(Print, key=key, user=user)
     is_reachable = True
