@@ -23,7 +23,7 @@ from helpers.support import sandbox_in_a_thread
 from ezeep_async.sandbox import Sandbox
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.may_block, pytest.mark.timeout(120)]
 
 PRINT = "POST /sfapi/Print/"
 STATUS = "GET /sfapi/Status/"

@@ -15,21 +15,26 @@ from ezeep_async.sandbox import Sandbox
 
 
 PREPARE = """
-import django, sys
+import django, shlex, sys
 django.setup()
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
 call_command("makemigrations", check=True, verbosity=0)
-if sys.argv[1:]:
+_, command, *emails = sys.argv
+if command:
+    call_command(*shlex.split(command))
+if emails:
     from django.contrib.auth import get_user_model
-for email in sys.argv[1:]:
+for email in emails:
     get_user_model().objects.create_user(email.partition("@")[0].lower(), email, "secret")
 """
 
 
-def prepare(sandbox: Sandbox, *emails: str, settings: str = "settings", **env: str) -> None:
-    """Make the tables, which are those of the models, and users: the name is the part before the @, the password "secret"."""
-    _run(sandbox, ["-c", PREPARE, *emails], DJANGO_SETTINGS_MODULE=settings, **env)
+def prepare(
+    sandbox: Sandbox, *emails: str, command: str = "", settings: str = "settings", **env: str
+) -> None:
+    """Make the tables, run a command of `manage.py`, and make users. The name is the part before the @, the password "secret"."""
+    _run(sandbox, ["-c", PREPARE, command, *emails], DJANGO_SETTINGS_MODULE=settings, **env)
 
 
 def manage(sandbox: Sandbox, *command: str, **env: str) -> str:
@@ -43,7 +48,7 @@ def _run(sandbox: Sandbox, command: list[str], **env: str) -> str:
         [sys.executable, *command],
         cwd=EXAMPLES / "django_app",
         env=environment(sandbox, EZEEP_REDIRECT_URI=str(sandbox.oauth_app.redirect_uri), **env),
-        capture_output=True, text=True, check=False, timeout=30,
+        capture_output=True, text=True, check=False, timeout=60,
     )  # shorter than one item a line  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
