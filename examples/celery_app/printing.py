@@ -19,7 +19,9 @@ import functools
 import os
 import random
 
+import redis
 from celery import Celery, Task
+from celery.exceptions import Ignore
 from celery.signals import worker_process_shutdown
 
 from ezeep_async import BlockingSession, EzeepError, EzeepSession, RedisTokenStore, is_retryable, run_sync
@@ -29,6 +31,8 @@ REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 
 app = Celery("printing", broker=REDIS_URL, backend=REDIS_URL)
 app.conf.update(worker_prefetch_multiplier=1, broker_connection_retry_on_startup=True)
+prints = redis.Redis.from_url(REDIS_URL, decode_responses=True)
+WEEK = 7 * 86400
 
 
 @functools.cache
@@ -45,7 +49,7 @@ def close_session(**_: object) -> None:
         ezeep().close()
 
 
-def try_later(task: Task, error: EzeepError) -> Exception:
+def try_later(task: Task, error: Exception) -> Exception:
     """Return what the task raises: Celery's `Retry` if running it again can help, else the error."""
     if not is_retryable(error):
         return error
@@ -64,12 +68,22 @@ def add_to_groups(self: Task, user_id: str, *group_ids: str) -> list[str]:
     return sorted(str(each) for each in user.group_ids)
 
 
-# Printing twice is worse than not printing: the message is removed before the task begins, as is Celery's default.
-@app.task(bind=True)
+# Printing twice is worse than not printing: the message is removed before the task begins, whatever `task_acks_late` is.
+@app.task(bind=True, acks_late=False)
 def print_document(self: Task, printer: str, path: str) -> int:
-    """Print a file on the printer with that name, and return the number of printed pages."""
+    """Print a file on the printer with that name, and return the number of printed pages.
+
+    Redis has `print:<id of the task>`: "sending", then the id of the job. A task that is delivered again does not print.
+    """
+    key = f"print:{self.request.id}"
+    if not prints.set(key, "sending", nx=True, ex=WEEK):
+        raise Ignore
     try:
         job = ezeep().printing.print_file(path, ezeep().printers.find(printer))
-    except EzeepError as error:
+    except (EzeepError, ValueError, OSError) as error:
+        if getattr(error, "may_have_happened", False):
+            raise  # it may be printed: the key stays
+        prints.delete(key)
         raise try_later(self, error) from error
+    prints.set(key, job.id, ex=WEEK)
     return job.wait().pages_printed  # its errors are not retried: that would print again

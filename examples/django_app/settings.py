@@ -18,10 +18,10 @@ MIDDLEWARE = [
     "printing.errors.EzeepErrors",
 ]
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
-SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = os.environ["EZEEP_REDIRECT_URI"].startswith("https:")
 DATABASE = Path(os.environ.get("DATABASE", "db.sqlite3")).absolute()
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATABASE}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TIME_ZONE = "UTC"
+LOGGED_IN = "printing.sign_in.logged_in"
 LARGEST_DOCUMENT = int(os.environ.get("LARGEST_DOCUMENT", "100_000_000"))

@@ -12,6 +12,7 @@ from cryptography.fernet import Fernet
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.test import Client
+from django.test.utils import setup_test_environment
 
 from ezeep_async.testing import ThreadedSandbox
 
@@ -32,6 +33,7 @@ def sandbox(tmp_path_factory):
         environment.setenv("DATABASE", str(tmp_path_factory.mktemp("database") / "db.sqlite3"))
         environment.setenv("DJANGO_SETTINGS_MODULE", "settings")
         django.setup()
+        setup_test_environment()  # for `response.context`
         call_command("migrate", verbosity=0)
         from printing.logins import logins
 
@@ -45,21 +47,51 @@ def client(sandbox):
     browser = Client(headers={"host": "127.0.0.1:8400"})
     assert browser.get("/groups").headers["Location"] == "/login"
     page = browser.get("/login").headers["Location"]
-    assert browser.get(sandbox.approve(page)).headers["Location"] == "/groups"
+    assert browser.get(sandbox.approve(page)).headers["Location"] == "/print"
     return browser
+
+
+@pytest.fixture
+def form(client, sandbox):
+    """Return the fields of a new form."""
+    printer = next(each for each in sandbox.printing.printers.values() if each.name == "Front desk laser")
+    shown = client.get("/print", {"printer": str(printer.id)}).context["form"]
+    return {"key": str(shown["key"].value()), "printer": str(printer.id), "copies": "1"}
+
+
+def send(client, form):
+    """Press the button, and return the page that the browser shows then."""
+    document = SimpleUploadedFile("invoice.pdf", b"%PDF-1.4 a page")
+    return client.post("/print", form | {"document": document}, follow=True)
 
 
 def test_groups_are_listed(client):
     assert len(client.get("/groups").json()) == 13
 
 
-def test_an_upload_is_printed(client, sandbox):
-    assert "Front desk laser" in client.get("/print").text
-    document = SimpleUploadedFile("invoice.pdf", b"%PDF-1.4 a page")
-    response = client.post("/print", {"printer": "Front desk laser", "document": document})
-    assert response.status_code == 202
-    assert sandbox.printed[-1].content == b"%PDF-1.4 a page"
-    assert client.get(response.json()["status"]).json()["status"] == "printed"
+def test_a_form_prints_once(client, sandbox, form):
+    before = len(sandbox.printed)
+    for _ in range(2):
+        assert "The document is printed." in send(client, form | {"copies": "2", "paper": "A4"}).text
+    (document,) = sandbox.printed[before:]
+    assert document.content == b"%PDF-1.4 a page"
+    assert (document.options["copies"], document.options["paper"]) == (2, "A4")
+    assert "invoice.pdf" in client.get("/prints").text
+
+
+def test_errors_are_shown_in_the_form(client, sandbox, form):
+    before = len(sandbox.printed)
+    response = send(client, form | {"paper": "A7"})
+    assert (response.status_code, response.context["form"].errors.keys()) == (400, {"paper"})
+    assert len(sandbox.printed) == before
+
+
+def test_after_a_lost_response_a_person_has_to_look(client, sandbox, form):
+    sandbox.faults.add("POST /sfapi/Print/", drop="after")
+    assert "It is not known whether the document is printed." in send(client, form).text
+    before = len(sandbox.printed)
+    assert "Look at the printer before you print again" in send(client, form).text
+    assert len(sandbox.printed) == before
 
 
 def test_an_outage_is_reported(client, sandbox):

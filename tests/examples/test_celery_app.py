@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,6 +81,61 @@ def test_a_document_is_printed_once(sandbox: Sandbox, app: Client, tmp_path: Pat
     sandbox.faults.add(PRINT, status=429, retry_after=0.05)
     app.run("printing.print_document", "Front desk laser", str(document))
     assert [job.content for job in sandbox.printed] == [b"%PDF-1.4 a page"]
+
+
+def test_a_print_task_that_is_delivered_again_prints_once(
+    sandbox: Sandbox, redis: Server, app: Client, tmp_path: Path
+) -> None:
+    """While the first one runs, and after it."""
+    document = tmp_path / "invoice.pdf"
+    document.write_bytes(b"%PDF-1.4 a page")
+    before, task = len(sandbox.printed), ("printing.print_document", "Front desk laser", str(document))
+    hold = sandbox.faults.hold(PRINT)
+    app.send(*task, task_id="twice")
+    asyncio.run(hold.arrived())
+    app.send(*task, task_id="twice")
+    app.run("printing.add_to_groups", str(next(iter(sandbox.organization.users))))  # after the second one
+    hold.release()
+    assert app.result("twice") == 1
+    app.send(*task, task_id="twice")
+    sandbox.faults.add(PRINT, status=429, retry_after=0.05)  # nothing is printed: the key is free again
+    assert app.run(*task) == 1
+    assert (app.result("twice"), len(sandbox.printed)) == (1, before + 2)
+    assert redis.admin.get("print:twice").decode() == sandbox.printed[-2].job_id
+
+
+def test_a_killed_worker_leaves_a_print_that_is_not_known(
+    sandbox: Sandbox, redis: Server, running: Worker, app: Client, tmp_path: Path
+) -> None:
+    """SIGKILL of its processes, when ezeep has made the job."""
+    document = tmp_path / "invoice.pdf"
+    document.write_bytes(b"%PDF-1.4 a page")
+    before, task = len(sandbox.printed), ("printing.print_document", "Front desk laser", str(document))
+    hold = sandbox.faults.hold(PRINT, after=True)
+    app.send(*task, task_id="killed")
+    asyncio.run(hold.arrived())
+    for process in running.children:
+        os.kill(process, signal.SIGKILL)
+    with pytest.raises(AssertionError, match="WorkerLostError"):
+        app.result("killed")
+    hold.release()
+    app.send(*task, task_id="killed")
+    assert app.run(*task) == 1
+    assert len(sandbox.printed) == before + 2
+    assert redis.admin.get("print:killed") == b"sending"
+
+
+def test_a_lost_response_is_not_retried(sandbox: Sandbox, redis: Server, app: Client, tmp_path: Path) -> None:
+    document = tmp_path / "invoice.pdf"
+    document.write_bytes(b"%PDF-1.4 a page")
+    before, task = len(sandbox.printed), ("printing.print_document", "Front desk laser", str(document))
+    sandbox.faults.add(PRINT, drop="after")
+    with pytest.raises(AssertionError, match="may or may not be printed"):
+        app.result(app.send(*task, task_id="lost"))
+    app.send(*task, task_id="lost")
+    assert app.run(*task) == 1
+    assert len(sandbox.printed) == before + 2
+    assert redis.admin.get("print:lost") == b"sending"
 
 
 def test_a_program_sends_a_task(sandbox: Sandbox, redis: Server, running: Worker, tmp_path: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import importlib.util
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import aiohttp
@@ -15,7 +14,8 @@ import attrs
 import pytest
 from helpers import documents
 from helpers.browser import decide
-from helpers.example_servers import EXAMPLES, Server, environment, serving
+from helpers.django_site import fields_of, go, manage, page, send
+from helpers.example_servers import Server, serving
 from helpers.support import sandbox_in_a_thread, until
 from yarl import URL
 
@@ -39,7 +39,7 @@ APPLICATIONS = {
         "django_app",
         [
             (command("docs/how-to/django.md", "start"), ""),
-            (command("docs/how-to/django.md", "start-asgi"), "/async"),
+            (command("docs/how-to/django-run.md", "start-asgi"), "/async"),
         ],
     ),
     # "preload" has the worker class and the number of workers of the block "start"
@@ -64,36 +64,14 @@ class Site:
     """What its addresses of groups begin with."""
 
 
-def manage(command: str, sandbox: Sandbox, places: dict[str, str]) -> str:
-    """`manage.py` of the Django project."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", *command.split()],
-        cwd=EXAMPLES / "django_app",
-        env=environment(sandbox, EZEEP_REDIRECT_URI=str(sandbox.oauth_app.redirect_uri), **places),
-        capture_output=True, text=True, check=True, timeout=30,
-    )  # shorter than one item a line  # fmt: skip
-    assert done.stderr == ""
-    return done.stdout
-
-
-async def go(browser: aiohttp.ClientSession, method: str, path: str, **options) -> aiohttp.ClientResponse:
-    """A response of the application. Redirects are returned. Forms have Django's token."""
-    token = {cookie.key: cookie.value for cookie in browser.cookie_jar}.get("csrftoken", "")
-    async with browser.request(
-        method, path, allow_redirects=False, headers={"X-CSRFToken": token}, **options
-    ) as response:
-        await response.read()
-    return response
-
-
-async def log_in(browser: aiohttp.ClientSession) -> None:
+async def log_in(site: Site, browser: aiohttp.ClientSession) -> None:
     """As a person does it: through the page of ezeep, and back."""
     begun = await go(browser, "GET", "/login")
     status, location = await decide(begun.headers["Location"])
     assert status == 302, location
     back = await go(browser, "GET", URL(location).path_qs)
-    assert back.status // 100 == 3, await back.text()
-    assert back.headers["Location"] in {"/", "/groups"}  # the start page, where there is one
+    first = {"django": "/print", "aiohttp": "/groups"}.get(site.kind, "/")  # the start page, where there is one
+    assert (back.status // 100, back.headers.get("Location")) == (3, first), await back.text()
 
 
 async def a_browser_without_a_login_is_sent_to_log_in(site: Site, browser: aiohttp.ClientSession) -> None:
@@ -108,7 +86,7 @@ async def a_login_that_was_not_begun_here_is_refused(site: Site, browser: aiohtt
 
 
 async def groups_members_and_documents(site: Site, browser: aiohttp.ClientSession) -> None:
-    await log_in(browser)
+    await log_in(site, browser)
     organization = site.sandbox.organization
     listed = await (await go(browser, "GET", f"{site.prefix}/groups")).json()
     assert listed == {str(group.id): group.name for group in organization.groups.values()}
@@ -119,6 +97,9 @@ async def groups_members_and_documents(site: Site, browser: aiohttp.ClientSessio
     assert (added.status, await added.json()) == (200, [str(group)])
     assert organization.users[user].groups == {group}
 
+    if site.kind == "django":
+        await a_form_of_django_prints_once(site, browser)
+        return
     before = len(site.sandbox.printed)
     form = aiohttp.FormData({"printer": "Front desk laser"})
     form.add_field("document", b"%PDF-1.4 a page", filename="invoice.pdf")
@@ -134,7 +115,6 @@ async def groups_members_and_documents(site: Site, browser: aiohttp.ClientSessio
     assert re.findall("<option>(.*?)</option>", shown) == [
         html.escape(printer.name) for printer in site.sandbox.printing.printers.values()
     ]
-    assert ("csrfmiddlewaretoken" in shown) is (site.kind == "django")
     if site.kind == "fastapi":
         await until(lambda: "pages printed" in site.server.log)
         site.sandbox.faults.add("GET /sfapi/Status/", status=403)
@@ -144,9 +124,26 @@ async def groups_members_and_documents(site: Site, browser: aiohttp.ClientSessio
         await until(lambda: "GET /sfapi/Status/: 403" in site.server.log)  # and no traceback
 
 
+async def a_form_of_django_prints_once(site: Site, browser: aiohttp.ClientSession) -> None:
+    """Also if it is sent twice at the same time. test_django_app.py has the other cases."""
+    fields, before = await fields_of(browser), len(site.sandbox.printed)
+    responses = await asyncio.gather(*(send(browser, fields) for _ in range(3)))
+    address = f"/prints/{fields['key']}"
+    assert [(each.status, each.headers.get("Location")) for each in responses] == [(302, address)] * 3
+    (document,) = site.sandbox.printed[before:]
+    assert (document.content, document.alias) == (b"%PDF-1.4 a page", "invoice.pdf")
+    assert "The document is printed." in await page(browser, address), site.server.log
+    shown = await page(browser, "/print")
+    assert re.findall("<option value=.*?>(.*?)</option>", shown) == [
+        html.escape(printer.name) for printer in site.sandbox.printing.printers.values()
+    ]
+    assert "csrfmiddlewaretoken" in shown
+    assert "invoice.pdf" in await page(browser, "/prints")
+
+
 async def values_that_are_wrong_are_errors_of_the_client(site: Site, browser: aiohttp.ClientSession) -> None:
     """No traceback and no 5xx, whatever a person types or uploads."""
-    await log_in(browser)
+    await log_in(site, browser)
     await go(browser, "GET", "/groups")
     group, unknown = next(iter(site.sandbox.organization.groups)), "00000000-0000-4000-8000-000000000000"
     members = f"{site.prefix}/groups/{group}/members"
@@ -157,6 +154,12 @@ async def values_that_are_wrong_are_errors_of_the_client(site: Site, browser: ai
     ):
         response = await go(browser, "POST", members, data=fields)
         assert response.status in expected, (fields, site.server.log)
+    if site.kind == "django":  # the form shows the error
+        form = await fields_of(browser)
+        for name, content in (("a.pdf", b""), ("a.exe", b"MZ"), ("a.pdf", b"%PDF-1.4" + b"x" * 5000)):
+            assert (await send(browser, form, content, name)).status == 400, (name, site.server.log)
+        assert (await send(browser, form | {"printer": unknown})).status == 404
+        return
     for printer, name, content, status in (
         ("Twin", "a.pdf", b"%PDF-1.4", 409),
         ("No such printer", "a.pdf", b"%PDF-1.4", 404),
@@ -170,7 +173,7 @@ async def values_that_are_wrong_are_errors_of_the_client(site: Site, browser: ai
 
 
 async def errors_have_their_status(site: Site, browser: aiohttp.ClientSession) -> None:
-    await log_in(browser)
+    await log_in(site, browser)
     address = f"{site.prefix}/groups"
     site.sandbox.faults.add("GET /printing/v1/groups/", status=503, retry_after=3600.0)
     busy = await go(browser, "GET", address)
@@ -179,12 +182,18 @@ async def errors_have_their_status(site: Site, browser: aiohttp.ClientSession) -
     assert (await go(browser, "GET", address)).status == 403
     assert (await go(browser, "GET", address)).status == 200
     await go(browser, "GET", "/groups")  # Django's token for forms
-    if site.kind != "django":
-        site.sandbox.faults.add("POST /sfapi/Print/", status=400, body='{"jobstatus": 3011}')
-        form = aiohttp.FormData({"printer": "Front desk laser"})
-        form.add_field("document", b"%PDF-1.4 refused", filename="refused.pdf")
-        refused = await go(browser, "POST", "/print", data=form)
-        assert (refused.status, "Not printed: " in await refused.text()) == (502, True), site.server.log
+    if site.kind == "django":
+        form = await fields_of(browser)
+        site.sandbox.faults.add("POST /sfapi/Print/", drop="after")
+        lost = await send(browser, form, name="once.pdf")
+        shown = await page(browser, lost.headers["Location"])
+        assert "It is not known whether the document is printed." in shown, site.server.log
+        return
+    site.sandbox.faults.add("POST /sfapi/Print/", status=400, body='{"jobstatus": 3011}')
+    form = aiohttp.FormData({"printer": "Front desk laser"})
+    form.add_field("document", b"%PDF-1.4 refused", filename="refused.pdf")
+    refused = await go(browser, "POST", "/print", data=form)
+    assert (refused.status, "Not printed: " in await refused.text()) == (502, True), site.server.log
     site.sandbox.faults.add("POST /sfapi/Print/", drop="after")
     form = aiohttp.FormData({"printer": "Front desk laser"})
     form.add_field("document", b"%PDF-1.4 once", filename="once.pdf")
@@ -193,7 +202,7 @@ async def errors_have_their_status(site: Site, browser: aiohttp.ClientSession) -
 
 
 async def a_login_that_has_ended_begins_again(site: Site, browser: aiohttp.ClientSession) -> None:
-    await log_in(browser)
+    await log_in(site, browser)
     site.sandbox.expire_access_tokens()
     site.sandbox.faults.add(
         "POST /oauth/access_token/", status=400, body='{"error": "invalid_grant"}', times=None
@@ -201,7 +210,7 @@ async def a_login_that_has_ended_begins_again(site: Site, browser: aiohttp.Clien
     response = await go(browser, "GET", f"{site.prefix}/groups")
     assert (response.status // 100, response.headers.get("Location")) == (3, "/login"), site.server.log
     site.sandbox.faults.clear()
-    await log_in(browser)
+    await log_in(site, browser)
     assert (await go(browser, "GET", f"{site.prefix}/groups")).status == 200
 
 
@@ -231,7 +240,7 @@ async def test_an_application(kind: str, tmp_path: Path) -> None:
         for _ in range(2):
             sandbox.printing.add_printer("Twin")
         if kind == "django":
-            manage("migrate", sandbox, places)
+            manage(sandbox, "migrate", **places)
         for command, prefix in servers:
             with serving(folder, command, sandbox, tmp_path, **places) as server:
                 site = Site(kind, server, sandbox, prefix)
@@ -245,4 +254,4 @@ async def test_an_application(kind: str, tmp_path: Path) -> None:
         if kind == "django":
             people = sandbox.organization.people.items()
             user = next(key for key, person in people if person.email == SANDBOX_ADMIN)
-            assert "members" in manage(f"ezeep_groups {user}", sandbox, places)
+            assert "members" in manage(sandbox, "ezeep_groups", str(user), **places)

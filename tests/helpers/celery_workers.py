@@ -49,9 +49,9 @@ class Client:
     app: celery.Celery
     redis: Server
 
-    def send(self, task: str, *arguments: str) -> str:
+    def send(self, task: str, *arguments: str, task_id: str | None = None) -> str:
         """Returns the id of the task."""
-        return self.app.send_task(task, arguments).id
+        return self.app.send_task(task, arguments, task_id=task_id).id
 
     def result(self, task_id: str, seconds: float = 60.0) -> Any:
         """The result of a task, or an AssertionError with that of the task. Read from Redis, where the worker stores it."""

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import attrs
 import pytest
-from helpers.support import put
+from helpers import documents
+from helpers.support import put, sandbox_in_a_thread
 from web.recipes import on_django, on_uvicorn, on_wsgi, recipe
 
-from ezeep_async import FileTokenStore
+from ezeep_async import (
+    BlockingSession,
+    EzeepSession,
+    FileTokenStore,
+    OutcomeUnknown,
+    PermissionDenied,
+    SessionClosed,
+    run_sync,
+)
 from ezeep_async.sandbox import Sandbox
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
+PRINT = "POST /sfapi/Print/"
 LARGE = b"%PDF-1.4" + b"x" * 9_000_000
 
 
@@ -98,3 +111,40 @@ async def test_what_cannot_be_printed_is_an_error_of_the_client(sandbox: Sandbox
         status, body = await upload(app.url, name, content)
         assert (status, words in body) == (expected, True), body
     assert sandbox.printed == []
+
+
+def test_a_key_stays_if_the_document_may_be_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`print_once` of the page: after a lost response, and after the session was closed meanwhile."""
+    page = "docs/how-to/print-from-a-web-app.md"
+    (text,) = [block.text for block in documents.blocks(page) if "def print_once" in block.text]
+    monkeypatch.chdir(tmp_path)
+    module: dict[str, Any] = {}
+    exec(text.partition("\nwith run_sync")[0], module)
+    with sandbox_in_a_thread() as sandbox, contextlib.closing(module["database"]):
+
+        def session() -> BlockingSession:
+            tokens = sandbox.tokens()
+            return run_sync(EzeepSession(sandbox.oauth_app, tokens=tokens, endpoints=sandbox.endpoints))
+
+        with session() as used, session() as closed, ThreadPoolExecutor(1) as thread:
+            sandbox.faults.add(PRINT, status=403)
+            with pytest.raises(PermissionDenied):
+                module["print_once"](used, "refused", b"%PDF-1.4")
+            assert module["print_once"](used, "refused", b"%PDF-1.4") == sandbox.printed[-1].job_id
+            sandbox.faults.add(PRINT, drop="after")
+            with pytest.raises(OutcomeUnknown):
+                module["print_once"](used, "lost", b"%PDF-1.4")
+
+            def close() -> None:
+                asyncio.run(hold.arrived())
+                closed.close()
+
+            hold = sandbox.faults.hold(PRINT, after=True)
+            closing = thread.submit(close)
+            with pytest.raises(SessionClosed):
+                module["print_once"](closed, "closed", b"%PDF-1.4")
+            closing.result()
+            hold.release()
+            for key in ("lost", "closed"):
+                assert module["print_once"](used, key, b"%PDF-1.4") is None
+            assert len(sandbox.printed) == 3

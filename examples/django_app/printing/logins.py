@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from django.conf import settings
+from django.http import HttpResponse
+from django.shortcuts import redirect
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from ezeep_async import Endpoints, OAuthApp, SessionPool, Settings, SQLTokenStore, run_sync
+from ezeep_async import Endpoints, EzeepError, OAuthApp, SessionPool, Settings, SQLTokenStore, run_sync
 
 
 ezeep_app = OAuthApp(
@@ -30,3 +33,25 @@ async_logins = new_pool()
 """For async views: belongs to the event loop of the ASGI server."""
 logins = run_sync(new_pool())
 """For all other code: its calls run on an event loop in the background, one in each process."""
+
+
+def start_login(secret: str) -> HttpResponse:
+    """Send the browser to ezeep. The cookie is encrypted: it contains the code verifier."""
+    started = logins.oauth.authorization_request()
+    response = redirect(started.url)
+    response.set_cookie(
+        "ezeep_login",
+        started.to_cookie(secret),
+        path="/callback",
+        httponly=True,
+        secure=settings.SESSION_COOKIE_SECURE,
+        samesite="Lax",
+    )
+    return response
+
+
+def end_login(user: str) -> None:
+    """Revoke a login at ezeep, and delete it here, also if ezeep cannot be reached."""
+    with contextlib.suppress(EzeepError), logins.session(user) as ezeep:
+        ezeep.oauth.revoke()
+    logins.drop(user)
