@@ -20,6 +20,21 @@ from helpers.support import put
 from ezeep_async import FileTokenStore
 
 
+ONE_CALL = """
+import asyncio
+from ezeep_async import ConnectFailed, EzeepSession, Settings
+
+async def main():
+    async with EzeepSession.from_env(settings=Settings(trust_env=True, retries=0)) as session:
+        try:
+            await session.accounts.me()
+        except ConnectFailed as error:
+            print(error)
+
+asyncio.run(main())
+"""
+
+
 @asynccontextmanager
 async def tunnels_to(port: int, targets: list[str]) -> AsyncIterator[str]:
     """A proxy that connects every tunnel to one port of this machine, and records what was asked for."""
@@ -65,9 +80,16 @@ async def test_commands_use_the_proxy_and_the_authority_of_the_environment(tmp_p
             )
             process = await asyncio.create_subprocess_exec("sh", "-euc", text, env=env, stdout=-1, stderr=-1)
             _, err = await process.communicate()
-        assert (process.returncode, err) == (0, b"")
+            assert (process.returncode, err) == (0, b"")
+            # A path that does not exist is no error of its own.
+            env |= {"SSL_CERT_FILE": str(tmp_path / "typo.pem"), "HTTPS_PROXY": proxy}
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", ONE_CALL, env=env, stdout=-1, stderr=-1
+            )
+            out, err = await process.communicate()
+            assert b"certificate verify failed" in out, err
         assert server.lines == ["POST /oauth/access_token/"]
-    assert targets == ["CONNECT account.example.test:443"]
+    assert set(targets) == {"CONNECT account.example.test:443"}
 
 
 async def test_a_service_on_this_machine_needs_no_proxy(
