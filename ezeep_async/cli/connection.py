@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ezeep_async.cli")
 
+LOG_IN_AGAIN = 4
+"""The exit code of every command when the login has ended, or there is none: a person has to log in."""
 REDIRECT_URI = "http://127.0.0.1:8400/callback"
 """The redirect address, unless another one is registered for the client."""
 
@@ -184,11 +186,13 @@ async def _account(connection: Connection, redirect_uri: str | None) -> AsyncGen
         profile = f" --profile {account.profile}" if options().profile else ""
         if await account.store.load() is not None:
             raise ReauthorizationRequired(
-                f"{error}: run ezeep login{profile} for {account.login}",
+                f"{error}: run ezeep login{profile} for {account.login}, with --device if there is no browser",
                 error=error.error,
                 status=error.status,
             ) from error
-        raise ReauthorizationRequired(f"not logged in: run ezeep login{profile}") from error
+        raise ReauthorizationRequired(
+            f"not logged in: run ezeep login{profile}, with --device if there is no browser"
+        ) from error
 
 
 def _check_together(connection: Connection) -> None:

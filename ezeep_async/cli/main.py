@@ -1,6 +1,6 @@
 """The entry point of `ezeep`: runs a command, and turns errors into a sentence, or a line for each problem of an input, and an exit code.
 
-Exit codes: 0 done, 1 an error (one sentence on standard error), 64 an invalid command line (EX_USAGE of sysexits.h),
+Exit codes: 0 done, 1 an error (one sentence on standard error), 4 a person has to log in again, 64 an invalid command line (EX_USAGE of sysexits.h),
 124 not done within `--timeout`, 129 SIGHUP, 130 Ctrl-C, 141 the output was closed (broken pipe), 143 SIGTERM. `ezeep provision` adds 2, changes are pending,
 and 3, a safety limit refused the plan.
 """
@@ -156,8 +156,11 @@ def _interruptions() -> tuple[type[BaseException], ...]:
 
 
 def _refused(error: Exception) -> int:
-    from ezeep_async import InvalidInput  # `ezeep --help` does without
+    from ezeep_async import InvalidInput, ReauthorizationRequired  # `ezeep --help` does without
+    from ezeep_async.cli.connection import LOG_IN_AGAIN
 
+    if isinstance(error, ReauthorizationRequired):
+        return _fail(sentence(error), code=LOG_IN_AGAIN)
     return _fail(*problem_lines(error)) if isinstance(error, InvalidInput) else _fail(sentence(error))
 
 

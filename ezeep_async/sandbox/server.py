@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections import Counter
 from contextlib import suppress
 from functools import partial
@@ -119,13 +121,29 @@ class Sandbox(Decisions):
                 self._runners.append(runner)
                 await runner.setup()
                 # The backlog is for tests that begin with thousands of connections at once.
-                await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
+                try:
+                    await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
+                except OSError as error:
+                    raise self._unusable(port, error) if port else error from None
                 self._ports[host] = int(runner.addresses[0][1])
             self.storage.origin = self._origin("blobs")
         except BaseException:
             await self.aclose()
             raise
         return self
+
+    def _unusable(self, port: int, error: OSError) -> OSError:
+        """Name the port, and what to do, in place of the words of the event loop."""
+        if error.errno == errno.EADDRINUSE:
+            named = OSError(
+                f"127.0.0.1, port {port} is in use by another program. Choose another port: a sandbox uses four in a row"
+            )
+        else:
+            named = OSError(
+                f"127.0.0.1, port {port} cannot be used: {os.strerror(error.errno or 0)}. Choose another port"
+            )
+        named.errno = error.errno
+        return named
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         # An error of the caller is more useful than the complaint of `aclose`.
@@ -228,6 +246,10 @@ class Sandbox(Decisions):
     def expire_access_tokens(self) -> None:
         """Expire all access tokens that were issued so far: requests with them get a 401. Refresh tokens stay valid."""
         self._grants.expire_access_tokens()
+
+    def end_logins(self) -> None:
+        """End all logins that were made so far: their access tokens and refresh tokens are refused. A new login works."""
+        self._grants.end_all()
 
     # --- recorded requests
 

@@ -143,6 +143,11 @@ class Grants:
         for pair in [*self._access.values()]:  # tests call this from other threads
             pair.revoked = True
 
+    def end_all(self) -> None:
+        """Revoke all token families that were issued so far."""
+        for pair in [*self._access.values()]:  # tests call this from other threads
+            pair.family.alive = False
+
     def revoke(self, token: str) -> None:
         """Revoke the family of a token. An unknown token changes nothing."""
         pair = self._refresh.get(token) or self._access.get(token)

@@ -81,7 +81,7 @@ class ThreadedSandbox(Sandbox):
     Open it once: `with ThreadedSandbox(users=10) as sandbox`. It keeps running across any number of `asyncio.run`.
 
     Every thread may, during requests too: read what was recorded (`count`, `requests`, `printed`, `refreshes`...), use
-    `tokens`, `approve`, `confirm`, `expire_access_tokens`, `reset_counts`, `clock`, `printing.script` and
+    `tokens`, `approve`, `confirm`, `expire_access_tokens`, `end_logins`, `reset_counts`, `clock`, `printing.script` and
     `faults`, end or release a print job, set fields of `behaviour`, and await `hold.arrived()` in its own event loop. The
     records of `organization` and the printers are not thread-safe: change them before the requests, or with `call`.
 
@@ -154,3 +154,11 @@ class ThreadedSandbox(Sandbox):
                 return super().expire_access_tokens()
             except RuntimeError:
                 continue  # a request got a token meanwhile: repeat with all tokens
+
+    def end_logins(self) -> None:
+        """End all logins that were made so far: their access tokens and refresh tokens are refused. A new login works."""
+        while True:
+            try:
+                return super().end_logins()
+            except RuntimeError:
+                continue  # as above

@@ -131,7 +131,9 @@ async def test_a_command_uses_its_profile(two: dict[str, str]) -> None:
     assert (await ezeep("--profile", "sales", "groups", "list", env=two)).code == 0
     assert (await ezeep("groups", "list", env=two | {"EZEEP_PROFILE": "sales"})).code == 0
     ran = await ezeep("groups", "list", "--profile", "labs", env=two | {"EZEEP_PROFILE": "sales"})
-    assert ran.refused() == "not logged in: run ezeep login --profile labs"
+    assert (
+        ran.refused() == "not logged in: run ezeep login --profile labs, with --device if there is no browser"
+    )
     assert (await ezeep("groups", "list", env=two)).refused().startswith("no client id: ")
 
 

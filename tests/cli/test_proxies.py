@@ -19,6 +19,21 @@ from helpers.support import put
 from ezeep_async import FileTokenStore
 
 
+ONE_CALL = """
+import asyncio
+from ezeep_async import ConnectFailed, EzeepSession, Settings
+
+async def main():
+    async with EzeepSession.from_env(settings=Settings(trust_env=True, retries=0)) as session:
+        try:
+            await session.accounts.me()
+        except ConnectFailed as error:
+            print(error)
+
+asyncio.run(main())
+"""
+
+
 @pytest.mark.slow
 async def test_commands_use_the_proxy_and_the_authority_of_the_environment(tmp_path: Path) -> None:
     """3-13: the commands of the page, with a proxy and a TLS server whose certificate is of a private authority."""
@@ -42,9 +57,16 @@ async def test_commands_use_the_proxy_and_the_authority_of_the_environment(tmp_p
             )
             process = await asyncio.create_subprocess_exec("sh", "-euc", text, env=env, stdout=-1, stderr=-1)
             _, err = await process.communicate()
-        assert (process.returncode, err) == (0, b"")
+            assert (process.returncode, err) == (0, b"")
+            # A path that does not exist is no error of its own.
+            env |= {"SSL_CERT_FILE": str(tmp_path / "typo.pem"), "HTTPS_PROXY": proxy.url}
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", ONE_CALL, env=env, stdout=-1, stderr=-1
+            )
+            out, err = await process.communicate()
+            assert b"certificate verify failed" in out, err
         assert server.lines == ["POST /oauth/access_token/"]
-    assert proxy.seen == ["CONNECT account.example.test:443 through"]
+    assert set(proxy.seen) == {"CONNECT account.example.test:443 through"}
 
 
 async def test_a_service_on_this_machine_needs_no_proxy(

@@ -17,6 +17,7 @@ from helpers import documents
 from helpers.support import put, sandbox_in_a_thread
 
 from ezeep_async import FileTokenStore
+from ezeep_async.cli.connection import LOG_IN_AGAIN
 from ezeep_async.cli.signals import TIMED_OUT
 from ezeep_async.sandbox import SANDBOX_ADMIN
 
@@ -47,7 +48,17 @@ def _codes_of_commands() -> dict[str, set[int]]:
 
 
 def _constants(tree: ast.Module) -> dict[str, int]:
-    """The numbers of a module by name."""
+    """The numbers of a module by name, also those that it imports from another module of the command."""
+    found: dict[str, int] = {}
+    for each in ast.walk(tree):
+        if isinstance(each, ast.ImportFrom) and (each.module or "").startswith("ezeep_async.cli."):
+            path = ROOT / f"{each.module.replace('.', '/')}.py"
+            other = _own_constants(ast.parse(path.read_text("utf-8"))) if path.exists() else {}
+            found |= {name.name: other[name.name] for name in each.names if name.name in other}
+    return found | _own_constants(tree)
+
+
+def _own_constants(tree: ast.Module) -> dict[str, int]:
     return {
         each.targets[0].id: each.value.value
         for each in tree.body
@@ -104,19 +115,19 @@ def test_the_codes_of_the_page_are_those_of_the_code() -> None:
     special = set().union(*_codes_of_commands().values())
     differ = f"{PAGE}: its tables (left) differ from what ezeep_async/cli returns (right)"
     assert general | special == returned - {WIDTH}, differ
-    assert general == {0, 1, 64, 124, 141, *SIGNALS}
+    assert general == {0, 1, LOG_IN_AGAIN, 64, 124, 141, *SIGNALS}
 
 
 def test_the_special_codes_are_those_of_their_commands() -> None:
     """By the module of the command: a new code in one of them has to be on the page."""
     codes = _codes_of_commands()
     provision = codes["provision plan"] | codes["provision apply"] | codes["provision undo"]
-    assert _returned(CLI / "provision/commands.py") == provision == {0, 1, 2, 3}
+    assert _returned(CLI / "provision/commands.py") - {LOG_IN_AGAIN} == provision == {0, 1, 2, 3}
     keeping = codes["refresh"] | codes["keep-alive"]
-    assert _returned(CLI / "login/keeping.py") == keeping == {0, 4, 5}
+    assert _returned(CLI / "login/keeping.py") - {LOG_IN_AGAIN} == keeping == {0, 5}
     for path in CLI.rglob("*.py"):
         if path.name not in {"commands.py", "keeping.py"} or path.parent.name == "login":
-            assert path.name == "keeping.py" or not _returned(path) & {2, 3, 4, 5}, path
+            assert path.name == "keeping.py" or not _returned(path) & {2, 3, 5}, path
 
 
 @pytest.fixture
@@ -171,3 +182,15 @@ def test_the_script_for_cron_reports_a_login_that_has_ended(
     (tmp_path / "login.json").unlink()
     ended = _run("refresh", tmp_path, environment)
     assert (ended.returncode, ended.stdout) == (1, "log in again: ezeep login\n")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_the_nightly_job_reports_a_login_that_has_ended(environment: dict[str, str], tmp_path: Path) -> None:
+    """And its own exit code is that of the command, for the supervisor."""
+    assert documents.marked("docs/reference/exit-codes.md", "nightly")
+    environment["HOME"] = str(tmp_path)
+    assert _run("nightly", tmp_path, environment).returncode == 0
+    (tmp_path / "login.json").unlink()
+    ended = _run("nightly", tmp_path, environment)
+    assert (ended.returncode, ended.stdout) == (4, "log in again: ezeep login --device\n")

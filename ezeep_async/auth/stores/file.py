@@ -142,9 +142,11 @@ class FileTokenStore(ThreadedStore):
         try:
             while not await in_thread(lambda: self._try_lock(lock)):
                 if limit.left <= 0:
-                    raise TokenStoreError(
+                    busy = TokenStoreError(
                         f"{self._path} is in use by another process for more than {self._lock_timeout:g} s"
                     )
+                    busy.retryable = True
+                    raise busy
                 await limit.sleep(pause)
                 pause = min(pause * 1.5, 0.1)
             yield

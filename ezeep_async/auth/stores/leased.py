@@ -284,9 +284,11 @@ class LeasedDocumentStore(DocumentStore, ABC):
                         return
                     pause, again = min(pause * 1.5, LONGEST_PAUSE_S), True
                 if limit.left <= 0:
-                    raise TokenStoreError(
+                    busy = TokenStoreError(
                         f"{self._place} is busy: in use by another process for more than {self._lock_timeout:g} s"
                     )
+                    busy.retryable = True
+                    raise busy
                 await limit.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
 
     async def _extend_until(self, hold: Hold, over: asyncio.Future[None]) -> None:

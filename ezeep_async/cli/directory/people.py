@@ -11,7 +11,7 @@ import attrs
 from cyclopts import Parameter, validators
 
 from ezeep_async import EzeepError, NotFound, OutcomeUnknown, ReauthorizationRequired
-from ezeep_async.cli.connection import HERE, Connection, Json, Yes, open_session
+from ezeep_async.cli.connection import HERE, LOG_IN_AGAIN, Connection, Json, Yes, open_session
 from ezeep_async.cli.directory.invitations import is_open
 from ezeep_async.cli.directory.lookup import PAGES_AT_ONCE, UserName, as_id, listed
 from ezeep_async.cli.terminal.output import complain, sentence, write_json
@@ -136,6 +136,7 @@ def _chosen(people: Sequence[AccountUser], names: Sequence[str]) -> list[Account
 
 async def _each(rows: Sequence[Row], call: Callable[[Row], Awaitable[None]], *, as_json: bool) -> int:
     """Make the call for each row without an outcome, and show all outcomes, also if it is interrupted."""
+    is_logged_out = False
     try:
         for row in rows:
             if row.outcome:
@@ -146,12 +147,14 @@ async def _each(rows: Sequence[Row], call: Callable[[Row], Awaitable[None]], *, 
             except EzeepError as error:
                 row.outcome = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
                 row.error = sentence(error)
-                if isinstance(error, ReauthorizationRequired):
+                if is_logged_out := isinstance(error, ReauthorizationRequired):
                     break
     finally:
         for row in rows:
             row.outcome = row.outcome or "not_started"
         _show(rows, as_json=as_json)
+    if is_logged_out:
+        return LOG_IN_AGAIN
     return 1 if any(row.outcome in FAILED for row in rows) else 0
 
 

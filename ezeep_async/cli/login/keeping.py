@@ -19,9 +19,8 @@ from ezeep_async import (
     ReadOnlyTokens,
     ReauthorizationRequired,
     TokenSet,
-    TransientAuthError,
 )
-from ezeep_async.cli.connection import HERE, Account, Connection, open_account
+from ezeep_async.cli.connection import HERE, LOG_IN_AGAIN, Account, Connection, open_account
 from ezeep_async.cli.login.supervisor import Supervisor
 from ezeep_async.cli.options import options
 from ezeep_async.cli.signals import stop_on_signals
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from ezeep_async import EzeepSession
 
 
-LOG_IN_AGAIN = 4
-"""The exit code when a person has to log in again."""
 TRY_LATER = 5
 """The exit code when the token set could not be refreshed now, and is not lost."""
 LONGEST_INTERVAL_S = 1200.0
@@ -62,7 +59,8 @@ Age = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=86400))]
 async def refresh(*, if_older_than: Age = 0.0, connection: Connection = HERE) -> int:
     """Refresh the tokens once: for cron, every 20 minutes.
 
-    Exit codes: 0 done, 4 a person has to log in again, 5 the server does not respond: try later.
+    Exit codes: 0 done, 4 a person has to log in again, 5 try later: the server does not respond, or another process is
+    using the tokens.
 
     Args:
         if_older_than: Do nothing if the tokens were issued less than this many seconds ago, and do not expire soon.
@@ -80,7 +78,9 @@ async def refresh(*, if_older_than: Age = 0.0, connection: Connection = HERE) ->
     except ReauthorizationRequired as error:
         complain(_with_login(error, login))
         return LOG_IN_AGAIN
-    except TransientAuthError as error:
+    except EzeepError as error:
+        if not error.retryable:
+            raise
         complain(_with_login(error, login))
         return TRY_LATER
     return 0
@@ -187,7 +187,7 @@ class _Keeper:
             raise
         except EzeepError as error:
             # Before the first success a store or a client that cannot be used is a mistake, which waiting does not correct.
-            if self._tokens is None and not isinstance(error, TransientAuthError):
+            if self._tokens is None and not error.retryable:
                 raise
             return self._failed(error)
         if self._failing_with is not None:
@@ -213,9 +213,14 @@ class _Keeper:
             lifetime = tokens.expires_in or 3 * LONGEST_INTERVAL_S
             self._interval = min(LONGEST_INTERVAL_S, SHARE_OF_LIFETIME * lifetime)
         is_other = before is None or before.mark not in (tokens.mark, *tokens.lineage)
+        problem = ""
         if is_other or not self._user:
-            self._user = await _name_of_user(session)
-        if is_other:
+            self._user, problem = await _name_of_user(session)
+        if is_other and problem:
+            self._log(
+                f"kept alive with a refresh every {self._interval:g} s. The name of the user could not be read: {problem}"
+            )
+        elif is_other:
             self._log(f"kept alive with a refresh every {self._interval:g} s")
         self._supervisor.notify(f"STATUS=Access token expires at {_time(tokens.expires_at)}: {self._named}")
 
@@ -236,13 +241,15 @@ def _check_is_refreshed(account: Account) -> None:
         )
 
 
-async def _name_of_user(session: EzeepSession) -> str:
-    """The e-mail address of the user; "" if it cannot be read, which must not end anything."""
+async def _name_of_user(session: EzeepSession) -> tuple[str, str]:
+    """The e-mail address of the user, or else why it cannot be read, which must not end anything."""
     try:
         async with asyncio.timeout(USER_TIMEOUT_S):
-            return (await session.accounts.me()).email[:LONGEST_NAME]
-    except (EzeepError, TimeoutError):  # also one of the store, which a refused access token reads
-        return ""
+            return (await session.accounts.me()).email[:LONGEST_NAME], ""
+    except TimeoutError:
+        return "", f"ezeep did not respond within {USER_TIMEOUT_S:g} s"
+    except EzeepError as error:  # also one of the store, which a refused access token reads
+        return "", sentence(error)
 
 
 def _with_login(error: EzeepError, login: str) -> str:

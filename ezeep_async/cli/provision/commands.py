@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import attrs
 from cyclopts import App, Group, Parameter
 
-from ezeep_async import Plan, SafetyLimitExceeded
-from ezeep_async.cli.connection import HERE, AtLeastOne, Connection, Json, OutFile, Yes, open_session
+from ezeep_async import Plan, ReauthorizationRequired, SafetyLimitExceeded
+from ezeep_async.cli.connection import (
+    HERE,
+    LOG_IN_AGAIN,
+    AtLeastOne,
+    Connection,
+    Json,
+    OutFile,
+    Yes,
+    open_session,
+)
 from ezeep_async.cli.files import (
     check_different,
     check_files,
@@ -135,7 +144,7 @@ PLAN_DEFAULTS, READ_DEFAULTS, APPLY_DEFAULTS = Planning(), Reading(), Applying()
 
 @provision_app.command(
     name="plan",
-    help_epilogue="Exit codes: 0 nothing to change, 1 an error, 2 changes are pending. Nothing is written to ezeep.",
+    help_epilogue="Exit codes: 0 nothing to change, 1 an error, 2 changes are pending, 4 log in again. Nothing is written to ezeep.",
 )
 async def plan_file(
     file: Path,
@@ -173,7 +182,7 @@ async def plan_file(
 @provision_app.command(
     name="apply",
     help_epilogue="Exit codes: 0 all changes are made, 1 a change failed or was undone by another writer, or nothing could be done, 3 a safety "
-    "limit refused the plan and nothing was changed, 129 SIGHUP, 130 Ctrl-C, 141 the output was closed (broken pipe), "
+    "limit refused the plan and nothing was changed, 4 log in again, 129 SIGHUP, 130 Ctrl-C, 141 the output was closed (broken pipe), "
     "143 SIGTERM. Run the same command again to make the missing changes.",
 )
 async def apply_file(
@@ -369,7 +378,13 @@ async def _apply(
     if signal:
         complain("interrupted")
         return 128 + signal
-    return 0 if is_written and report is not None and report.ok else FAILED
+    return _code_of(report) if is_written and report is not None else FAILED
+
+
+def _code_of(report: Report) -> int:
+    if any(isinstance(row.error, ReauthorizationRequired) for row in report.rows):
+        return LOG_IN_AGAIN  # and run the same again
+    return 0 if report.ok else FAILED
 
 
 async def _report(

@@ -41,6 +41,7 @@ def _clear(sandbox: Sandbox) -> None:
 _EXPIRY, _MANAGEMENT, _PRINTING = "Expiry", "Users and groups", "Printing"
 ACTIONS = {
     "expire-tokens": Action(_EXPIRY, "Expire access tokens", lambda sandbox: sandbox.expire_access_tokens()),
+    "end-logins": Action(_EXPIRY, "End all logins", lambda sandbox: sandbox.end_logins()),
     "expire-uploads": Action(
         _EXPIRY, "Expire upload addresses", lambda sandbox: sandbox.storage.expire_urls()
     ),

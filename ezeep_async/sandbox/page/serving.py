@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _PAGE = Template(files("ezeep_async.sandbox").joinpath("data", "sandbox.html").read_text("utf-8"))
 _DOCUMENTS = "/sandbox/documents/"
+_FROM_A_PROGRAM = "X-Ezeep-Sandbox"
+"""A header, with any value, of requests of programs: a browser asks the server before it lets another site send one (CORS)."""
 _INTERVAL_S = 0.2
 """Shortest time between two checks for changes, while a page is open."""
 _LARGEST_SHARE = 0.05
@@ -97,10 +99,10 @@ async def _act(sandbox: Sandbox, request: web.BaseRequest) -> web.Response:
         fields = await request.post()
     except (ValueError, LookupError):
         return web.Response(status=400, text="This is no form that can be read.")
-    # Pages of other sites cannot read the value, so they cannot press a button.
-    if not secrets.compare_digest(
-        str(fields.get("token", "")).encode(errors="replace"), sandbox.page_token.encode()
-    ):
+    # Pages of other sites can neither read the value nor send the header, so they cannot press a button.
+    token = str(fields.get("token", "")).encode(errors="replace")
+    is_of_page = secrets.compare_digest(token, sandbox.page_token.encode())
+    if not is_of_page and _FROM_A_PROGRAM not in request.headers:
         return web.Response(status=403, text="This form is not from this page: reload it.")
     name = str(fields.get("action", ""))
     if name == "release":

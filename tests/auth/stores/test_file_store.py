@@ -32,6 +32,7 @@ from ezeep_async import (
     TokenSet,
     TokenStoreCorrupt,
     TokenStoreError,
+    is_retryable,
 )
 from ezeep_async.auth.current import CurrentTokens
 from ezeep_async.auth.exchange import Exchanger
@@ -315,9 +316,10 @@ def test_2_8_a_killed_holder_frees_the_lock(path: Path) -> None:
         assert holder.stdout.readline() == b"held\n"
 
         async def take() -> bool:
-            with pytest.raises(TokenStoreError, match="in use by another process"):
+            with pytest.raises(TokenStoreError, match="in use by another process") as caught:
                 async with FileTokenStore(path, lock_timeout=0.2).lock():
                     pass
+            assert is_retryable(caught.value)
             holder.kill()
             async with FileTokenStore(path, lock_timeout=5).lock():
                 return True

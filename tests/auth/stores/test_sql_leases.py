@@ -27,6 +27,7 @@ from ezeep_async import (
     TokenSet,
     TokenStoreError,
     TransientAuthError,
+    is_retryable,
 )
 from ezeep_async.auth.stores.leased import _queues
 from ezeep_async.sandbox import Sandbox
@@ -103,9 +104,12 @@ def _holder(database: Database, lease: float) -> Iterator[subprocess.Popen[str]]
 async def test_a_killed_owner_frees_the_lock_with_its_lease(database: Database) -> None:
     """After SIGKILL the lock is busy until the lease expires; then the next process gets it."""
     with _holder(database, lease=1.0) as holder:
-        with pytest.raises(TokenStoreError, match=r"busy: in use by another process for more than 0\.2 s"):
+        with pytest.raises(
+            TokenStoreError, match=r"busy: in use by another process for more than 0\.2 s"
+        ) as caught:
             async with _store(database, lock_timeout=0.2).lock():
                 pass
+        assert is_retryable(caught.value)
         holder.kill()
         holder.wait()
         before = await database.row("login")

@@ -17,6 +17,7 @@ from helpers.documents import marked
 from helpers.support import four_free_ports
 
 from ezeep_async.cli.demo.sandbox import assignments
+from ezeep_async.sandbox import Sandbox
 
 
 WVD_PRINTERS = "658a1b3b-173c-4f55-8150-42e16bd27f96"
@@ -97,7 +98,7 @@ async def test_ports_and_redirect_addresses(tmp_path: Path) -> None:
     options = [
         *("--port", str(port)),
         *("--redirect-uri", "http://127.0.0.1:9/a", "--redirect-uri", "http://127.0.0.1:9/b"),
-        *("--users", "1", "--printers", "2", "--expires-in", "60", "--job-seconds", "0"),
+        *("--users", "1", "--printers", "2", "--expires-in", "60", "--job-seconds", "0", "--latency", "0.01"),
     ]
     async with serving(tmp_path, "--token-file", "login.json", *options) as (_, env):
         urls = [env[f"EZEEP_{host}_URL"] for host in ("ACCOUNT", "API", "PRINT")]
@@ -106,7 +107,9 @@ async def test_ports_and_redirect_addresses(tmp_path: Path) -> None:
         listed = await ezeep("users", "list", "--json", env=env)
         assert len(json.loads(listed.out)) == 1
         refused = (await ezeep("sandbox", "--port", str(port), folder=tmp_path)).refused()
-        assert f"127.0.0.1, port {port}" in refused or f"('127.0.0.1', {port})" in refused
+        assert refused == (
+            f"127.0.0.1, port {port} is in use by another program. Choose another port: a sandbox uses four in a row"
+        )
 
 
 @pytest.mark.slow
@@ -176,3 +179,18 @@ async def test_a_missing_environment_is_explained() -> None:
 async def test_not_logged_in_is_one_sentence(tmp_path: Path) -> None:
     env = {"EZEEP_CLIENT_ID": "app", "EZEEP_TOKEN_FILE": str(tmp_path / "absent.json")}
     assert "not logged in" in (await ezeep("groups", "list", env=env)).refused()
+
+
+@pytest.mark.parametrize(("given", "kept"), [(("--latency", "0.25"), 0.25), ((), 0.0)])
+async def test_latency(monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], kept: float) -> None:
+    """The option reaches the sandbox, where it delays requests with an access token."""
+    seen: list[float] = []
+
+    async def opened(self: Sandbox) -> Sandbox:
+        seen.append(self.behaviour.latency)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(Sandbox, "__aenter__", opened)
+    assert (await ezeep("sandbox", *given)).refused() == "enough"
+    assert seen == [kept]
+    assert (await ezeep("sandbox", "--latency", "-1")).code == 64

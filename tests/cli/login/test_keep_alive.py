@@ -260,6 +260,7 @@ async def test_a_name_that_cannot_be_read_ends_nothing(
         running = Keeping(process)
         reading = asyncio.create_task(running.read())
         await running.wrote("kept alive with")
+        assert "s. The name of the user could not be read: " in running.lines[-1]
         store.path.write_text(content)
         clock.advance(1300)
         await running.wrote(" refreshed")
@@ -274,7 +275,9 @@ async def test_no_one_is_logged_in(login: dict[str, str], sandbox: Sandbox, cloc
         path.unlink()
     ran = await clock.ezeep("keep-alive", env=login)
     assert (ran.code, ran.out) == (4, "")
-    assert ran.err.startswith("ezeep: not logged in: run ezeep login (client ")
+    assert ran.err.startswith(
+        "ezeep: not logged in: run ezeep login, with --device if there is no browser (client "
+    )
     assert not list(store.path.parent.glob("login.json*"))
 
 

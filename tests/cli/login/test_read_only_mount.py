@@ -118,4 +118,6 @@ async def test_a_file_with_mode_400_is_no_mount(
 
 async def test_a_folder_that_is_not_there_is_no_mount(login: dict[str, str], tmp_path: Path) -> None:
     env = login | {"EZEEP_TOKEN_FILE": str(tmp_path / "typo" / "login.json")}
-    assert (await ezeep("whoami", env=env)).refused() == "not logged in: run ezeep login"
+    assert (
+        await ezeep("whoami", env=env)
+    ).refused() == "not logged in: run ezeep login, with --device if there is no browser"

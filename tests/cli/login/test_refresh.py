@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
-from helpers.command_line import ezeep
+from helpers.command_line import ended, ezeep, running
 from helpers.support import TOKEN, expired, put
 
 from ezeep_async import FileTokenStore
+from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async.auth import exchange
+from ezeep_async.auth.stores import file
 from ezeep_async.sandbox import Sandbox
 
 
@@ -74,10 +77,11 @@ async def test_an_ended_login_is_4_and_sent_once(
     tokens = expired(sandbox.tokens())
     sandbox._grants.revoke(tokens.refresh_token)
     await put(store, tokens)
-    for command, code in (("refresh", 4), ("refresh", 4), ("whoami", 1), ("groups list", 1)):
+    await asyncio.to_thread(Path("people.csv").write_text, "group,member\nNight shift,someone@example.com\n")
+    for command in ("refresh", "refresh", "whoami", "groups list", "provision apply people.csv --yes"):
         exchange._of_stores.clear()  # as in another process
         ran = await ezeep(*command.split(), env=login)
-        assert (ran.code, ran.out) == (code, "")
+        assert (ran.code, ran.out) == (4, "")
         assert len(ran.err.splitlines()) == 1
         assert f"run ezeep login for client '{sandbox.oauth_app.client_id}', {store.path}" in ran.err
     assert sandbox.refresh_requests == 1
@@ -88,7 +92,9 @@ async def test_not_logged_in_is_4(login: dict[str, str], store: FileTokenStore) 
         path.unlink()
     ran = await ezeep("refresh", env=login)
     assert (ran.code, ran.out) == (4, "")
-    assert ran.err.startswith("ezeep: not logged in: run ezeep login (client ")
+    assert ran.err.startswith(
+        "ezeep: not logged in: run ezeep login, with --device if there is no browser (client "
+    )
     assert str(store.path) in ran.err
 
 
@@ -106,3 +112,42 @@ async def test_other_mistakes_are_1(login: dict[str, str], sandbox: Sandbox, sto
     )
     for wrong in ("-1", "x", "inf"):
         assert (await ezeep("refresh", "--if-older-than", wrong, env=login)).code == 64
+
+
+async def test_a_token_file_in_use_is_5(
+    login: dict[str, str], sandbox: Sandbox, store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process holds the lock for too long: a later run finds it free."""
+    monkeypatch.setattr(file, "RunningLimit", lambda _: RunningLimit(0.0))
+    async with store.lock():
+        ran = await ezeep("refresh", env=login)
+    assert (ran.code, ran.out) == (5, "")
+    assert f"{store.path} is in use by another process for more than " in ran.err
+    assert sandbox.refresh_requests == 0
+
+
+async def test_a_login_that_ends_in_the_middle_is_4(
+    login: dict[str, str], sandbox: Sandbox, few: Path
+) -> None:
+    """Of a run, and of several deletions. The output still has each outcome."""
+    hold = sandbox.faults.hold("PATCH /printing/v1/users/{id}/", times=1)
+    async with running("provision", "apply", str(few), "--mode", "exact", "--yes", env=login) as run:
+        await hold.arrived()
+        sandbox.end_logins()
+        hold.release()
+        ran = await ended(run)
+    assert ran.code == 4
+    assert "Run the same again to make the missing changes" in ran.err
+    await put(FileTokenStore(login["EZEEP_TOKEN_FILE"]), sandbox.tokens())
+    assert (await ezeep("provision", "apply", str(few), "--mode", "exact", "--yes", env=login)).code == 0
+    people = [sandbox.organization.people[user.id].email for user in sandbox.organization.listed_users()]
+    hold = sandbox.faults.hold("DELETE /v1/users/{id}/", times=1)
+    async with running("users", "delete", people[5], people[6], "--yes", env=login) as run:
+        await hold.arrived()
+        sandbox.end_logins()
+        hold.release()
+        ran = await ended(run)
+    assert (ran.code, [line.split("\t")[1] for line in ran.out.splitlines()]) == (
+        4,
+        ["failed", "not started"],
+    )

@@ -1,4 +1,4 @@
-"""docs/how-to/unattended.md: every command line is one that `ezeep` understands, and the recipes run as they are printed."""
+"""docs/how-to/unattended.md and containers.md: every command line is one that `ezeep` understands, and the recipes run as they are printed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from helpers.moved_clock import MovedClock
 from helpers.shell_lines import understand
 from helpers.support import put
 
-from ezeep_async import FileTokenStore
+from ezeep_async import EzeepSession, FileTokenStore, ReadOnlyTokens
 from ezeep_async.sandbox import SANDBOX_ADMIN, SANDBOX_PASSWORD, Sandbox
+from ezeep_async.sandbox.page.actions import ACTIONS
 
 
 pytestmark = [
@@ -31,14 +32,15 @@ pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="recipes for Unix"),
 ]
 
-DEPLOYMENT = yaml.safe_load(documents.marked("docs/how-to/unattended.md", "kubernetes-deployment"))
-CRON_JOB = yaml.safe_load(documents.marked("docs/how-to/unattended.md", "kubernetes-cron-job"))
-VOLUME = yaml.safe_load(documents.marked("docs/how-to/unattended.md", "kubernetes-volume"))
-COMPOSE = yaml.safe_load(documents.marked("docs/how-to/unattended.md", "compose"))
+DEPLOYMENT = yaml.safe_load(documents.marked("docs/how-to/containers.md", "kubernetes-deployment"))
+CRON_JOB = yaml.safe_load(documents.marked("docs/how-to/containers.md", "kubernetes-cron-job"))
+VOLUME = yaml.safe_load(documents.marked("docs/how-to/containers.md", "kubernetes-volume"))
+COMPOSE = yaml.safe_load(documents.marked("docs/how-to/containers.md", "compose"))
 BLOCKS = [
     (block.language, block.text)
-    for block in documents.blocks("docs/how-to/unattended.md")
-    if block.language not in {"python", "text", "csv"}
+    for page in ("docs/how-to/unattended.md", "docs/how-to/containers.md")
+    for block in documents.blocks(page)
+    if block.language not in {"python", "py", "text", "csv"}
 ]
 
 COMMANDS = ("keep-alive", "login", "logout", "provision", "refresh")
@@ -73,7 +75,7 @@ def test_a_command_line_is_understood(arguments: list[str]) -> None:
 
 def test_all_command_lines_are_found() -> None:
     """As many as the page has: the pattern above would pass over others in silence."""
-    assert len(command_lines()) == 25
+    assert len(command_lines()) == 30
     assert {kind for kind, _ in BLOCKS} == {"sh", "ini", "crontab", "dockerfile", "yaml"}
 
 
@@ -84,6 +86,11 @@ import yaml
 
 verb, *arguments = sys.argv[2:]
 services = yaml.safe_load(open("compose.yaml"))["services"]
+if verb == "cp":
+    name, _, path = arguments[0].partition(":")
+    assert name in services and path.startswith("/data/")
+    source = path.replace("/data/", f"{os.environ['ROOT']}/data/")
+    os.execvp("cp", ["cp", "-R", source, arguments[1]])
 if verb != "run":
     sys.exit(verb not in {"build", "up", "logs"} or not {*arguments} <= {*services, "--detach"})
 name, *command = [each for each in arguments if each not in {"--rm", "-T"}]
@@ -207,7 +214,7 @@ async def test_the_secret_of_kubernetes_is_copied_once(
 ) -> None:
     """At the first start, and when it is another login. A restart keeps the tokens of the volume."""
     done = await asyncio.to_thread(
-        shell, documents.marked("docs/how-to/unattended.md", "kubernetes-login"), env
+        shell, documents.marked("docs/how-to/containers.md", "kubernetes-login"), env
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert not (tmp_path / "work" / "login.json").exists()
@@ -275,25 +282,33 @@ async def test_the_recipes_for_ci(env: dict[str, str], sandbox: Sandbox, tmp_pat
 async def test_a_nightly_job_in_a_container(env: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
     """All steps in their order, with a `docker` that starts processes: at the end the group has its member."""
     steps = [
-        documents.marked("docs/how-to/unattended.md", "compose-folder"),
-        documents.marked("docs/how-to/unattended.md", "compose-login"),
-        documents.marked("docs/how-to/unattended.md", "compose-try"),
+        documents.marked("docs/how-to/containers.md", "compose-folder"),
+        documents.marked("docs/how-to/containers.md", "compose-login"),
+        documents.marked("docs/how-to/containers.md", "compose-try"),
     ]
     copy, data, folder = tmp_path / "copy", tmp_path / "data", tmp_path / "work" / "nightly"
     copy.mkdir()
     data.mkdir()
-    env |= {"EZEEP_TOKEN_FILE": str(data / "login.json"), "HOME": str(tmp_path / "work")}
+    env |= {"EZEEP_TOKEN_FILE": str(data / "login.json"), "HOME": str(data), "XDG_STATE_HOME": ""}
     for number, step in enumerate(steps):
         text = step.replace("PATH_TO_THE_COPY", str(copy)) if number == 0 else f"cd nightly\n{step}"
         done = await asyncio.to_thread(shell, text, env)
         assert done.returncode == 0, done.stderr
         if number == 0:
-            (folder / "compose.yaml").write_text(documents.marked("docs/how-to/unattended.md", "compose"))
+            (folder / "compose.yaml").write_text(documents.marked("docs/how-to/containers.md", "compose"))
             (folder / "in" / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
     assert "Night shift" in [group.name for group in sandbox.organization.groups.values()]
     assert (data / "report.csv").exists()
-    line = documents.marked("docs/how-to/unattended.md", "compose-cron").strip()
-    done = await asyncio.to_thread(shell, re.sub(r"^(\S+ +){5}", "", line), env)
+    files = documents.marked("docs/how-to/containers.md", "compose-files")
+    done = await asyncio.to_thread(shell, f"cd nightly\n{files}", env)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "report.csv").read_text().count(",updated,") == 1
+    assert len([*(folder / "audit").glob("*.jsonl")]) == 1
+    assert "/audit/" in done.stdout
+    line = documents.marked("docs/how-to/containers.md", "compose-cron").strip()
+    done = await asyncio.to_thread(
+        shell, re.sub(r"^(\S+ +){5}", "", line), env | {"HOME": str(tmp_path / "work")}
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -303,7 +318,7 @@ def test_systemctl_names_the_units_of_the_page() -> None:
 
 
 def test_docker_without_compose_has_the_mounts_of_compose() -> None:
-    text = documents.marked("docs/how-to/unattended.md", "docker")
+    text = documents.marked("docs/how-to/containers.md", "docker")
     _, build, *lines = re.sub(r" *\\\n *", " ", text).splitlines()
     assert build == f"docker build --tag {COMPOSE['services']['keep-alive']['image']} ."
     assert all("--volume ezeep:/data --" in line for line in lines)
@@ -317,7 +332,7 @@ def test_docker_without_compose_has_the_mounts_of_compose() -> None:
 
 
 def test_the_image_keeps_its_login_on_a_volume() -> None:
-    text = documents.marked("docs/how-to/unattended.md", "image")
+    text = documents.marked("docs/how-to/containers.md", "image")
     assert "VOLUME /data" in text
     assert "EZEEP_TOKEN_FILE=/data/login.json" in text
     assert "ENV HOME=/data " in text  # `useradd` makes no home, and audit logs are below it
@@ -330,3 +345,122 @@ def test_the_image_keeps_its_login_on_a_volume() -> None:
     assert homes == ["/data"]
     mounts = [container["volumeMounts"][0] for container in containers_of(DEPLOYMENT)]
     assert mounts == [{"name": "data", "mountPath": "/data"}] * 2
+
+
+@pytest.mark.slow
+async def test_the_rehearsal(env: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
+    """The job works, all logins are ended, and the job says so. A new login makes it work again."""
+    sandbox.behaviour.page = True
+    work = tmp_path / "work"
+    shutil.copy(tmp_path / "login.json", work)
+    (work / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
+    env |= {"EZEEP_TOKEN_FILE": str(work / "login.json")}
+    text = documents.marked("docs/how-to/unattended.md", "rehearse")
+    done = await asyncio.to_thread(shell, text, env)
+    assert done.returncode == 0, done
+    shown = documents.marked("docs/how-to/unattended.md", "rehearsed")
+    written = f"{done.stderr}{done.stdout.splitlines()[-1]}\n"
+    client, path = sandbox.oauth_app.client_id, str(work / "login.json")
+    assert written.replace(client, "CLIENT-ID").replace(path, "login.json") == shown
+    again = "ezeep login --device && ezeep provision apply people.csv --mode exact --yes"
+    done = await asyncio.to_thread(shell, again, env)
+    assert done.returncode == 0, done
+
+
+async def test_the_button_of_the_sandbox_page(env: dict[str, str], sandbox: Sandbox) -> None:
+    """docs/how-to/sandbox.md: its line for programs, and the names of its table."""
+    text = (documents.ROOT / "docs/how-to/sandbox.md").read_text()
+    rows = re.findall(r"^\| ([^|]+) \| `([a-z0-9-]+)` \|", text, re.MULTILINE)
+    assert rows == [(action.label, name) for name, action in ACTIONS.items()]
+    line = documents.marked("docs/how-to/sandbox.md", "button")
+    assert (
+        line.split()
+        == documents.marked("docs/how-to/unattended.md", "rehearse")
+        .replace("--silent ", "")
+        .replace("\\\n", "")
+        .splitlines()[1]
+        .split()
+    )
+
+
+@pytest.mark.slow
+def test_the_lines_for_a_wheel(tmp_path: Path) -> None:
+    """`pip` gets the path of the wheel with the extra."""
+    copy, run = documents.marked("docs/how-to/containers.md", "image-wheel").splitlines()
+    assert copy == "COPY *.whl /wheels/"
+    (tmp_path / "ezeep_async-0.1.0-py3-none-any.whl").touch()
+    (tmp_path / "pip").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "pip").chmod(0o755)
+    command = run.removeprefix("RUN ").replace("/wheels", str(tmp_path))
+    done = subprocess.run(
+        ["sh", "-euc", command],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == f"{tmp_path}/ezeep_async-0.1.0-py3-none-any.whl[cli]"
+
+
+def test_the_people_of_kubernetes_are_fetched_before_the_job(tmp_path: Path) -> None:
+    """The program of the init container runs, and its volume is the one that the job reads."""
+    part = yaml.safe_load(documents.marked("docs/how-to/containers.md", "kubernetes-fetch"))
+    (fetch,) = part["initContainers"]
+    (provision,) = containers_of(CRON_JOB)
+    assert fetch["volumeMounts"] == [{"name": "people", "mountPath": "/in"}]
+    assert {each["name"] for each in provision["volumeMounts"]} == {each["name"] for each in part["volumes"]}
+    assert fetch["image"] == provision["image"]
+    (tmp_path / "there.csv").write_text("group,member\n")
+    program = fetch["command"][2].replace("https://hr.example/people.csv", (tmp_path / "there.csv").as_uri())
+    exec(program.replace("/in/", f"{tmp_path}/"))
+    assert (tmp_path / "people.csv").read_text() == "group,member\n"
+
+
+def test_kubectl_names_what_the_page_creates() -> None:
+    """Secrets, ConfigMaps, the deployment and the paths in its volume."""
+    login = documents.marked("docs/how-to/containers.md", "kubernetes-login")
+    again = documents.marked("docs/how-to/containers.md", "kubernetes-again").replace("\\\n", "")
+    people = documents.marked("docs/how-to/containers.md", "kubernetes-people").replace("\\\n", "")
+    files = documents.marked("docs/how-to/containers.md", "kubernetes-files").replace("\\\n", "")
+    created = re.findall(r"^kubectl create .*$", login, re.MULTILINE)
+    for text, first in ((again, created[0]), (people, created[1])):
+        (line,) = re.findall(r"^kubectl create .*$", text, re.MULTILINE)
+        words, options = shlex.split(line.partition("|")[0]), ["--dry-run=client", "-o", "yaml"]
+        assert words == [*shlex.split(first), *options]
+    name = f"deployment/{DEPLOYMENT['metadata']['name']}"
+    assert f"kubectl rollout restart {name}\n" in again
+    assert re.findall(r"kubectl exec (\S+) -- ", files) == [name] * 3
+    (provision,) = containers_of(CRON_JOB)
+    assert "/data/report.csv" in provision["command"]
+    assert "cat /data/report.csv" in files
+    assert "-cC /data/.local/state/ezeep_async audit" in files  # HOME of the containers is /data
+
+
+def test_the_parts_for_a_proxy_fit_the_files() -> None:
+    """docs/how-to/proxies.md: what it adds to compose.yaml and to the deployment keeps what they have."""
+    compose = yaml.safe_load(documents.marked("docs/how-to/proxies.md", "compose-proxy"))
+    for name, service in compose["services"].items():
+        before = COMPOSE["services"][name]
+        assert {*before["environment"]} < {*service["environment"]}
+        assert {*before["volumes"]} < {*service["volumes"]}
+        (ca,) = {*service["volumes"]} - {*before["volumes"]}
+        assert f"SSL_CERT_FILE={ca.split(':')[1]}" in service["environment"]
+    part = yaml.safe_load(documents.marked("docs/how-to/proxies.md", "kubernetes-proxy"))
+    (container,) = part["containers"]
+    assert container["name"] in {each["name"] for each in containers_of(DEPLOYMENT)}
+    paths = {each["name"]: each["value"] for each in container["env"]}
+    (mount,) = container["volumeMounts"]
+    assert paths["SSL_CERT_FILE"].startswith(f"{mount['mountPath']}/")
+    assert mount["name"] == part["volumes"][0]["name"]
+
+
+async def test_from_env_with_a_file_that_is_only_read(
+    login: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = documents.marked("docs/how-to/unattended.md", "read-only")
+    for name, value in login.items():
+        monkeypatch.setenv(name, value)
+    scope = {"EzeepSession": EzeepSession, "ReadOnlyTokens": ReadOnlyTokens}
+    exec(text.replace("login.json", login["EZEEP_TOKEN_FILE"]), scope)
+    async with scope["session"] as session:
+        assert (await session.accounts.me()).email == SANDBOX_ADMIN

@@ -129,7 +129,7 @@ async def test_a_logout_that_cannot_delete_the_tokens_says_so(desk: Desk) -> Non
 async def test_not_logged_in(desk: Desk, command: tuple[str, ...]) -> None:
     """The message names the command to run."""
     ran = await ezeep(*command, env=desk.environment)
-    assert ran.refused() == "not logged in: run ezeep login"
+    assert ran.refused() == "not logged in: run ezeep login, with --device if there is no browser"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX file modes")
@@ -143,7 +143,7 @@ async def test_a_wrong_token_file_is_left_as_it_is(desk: Desk, tmp_path: Path) -
     ran = await ezeep("groups", "list", "--token-file", "list.csv", env=desk.environment, folder=folder)
     assert "list.csv is not a stored token set" in ran.refused()
     ran = await ezeep("whoami", "--token-file", "typo/dir/login.json", env=desk.environment, folder=folder)
-    assert ran.refused() == "not logged in: run ezeep login"
+    assert ran.refused() == "not logged in: run ezeep login, with --device if there is no browser"
     assert [each.name for each in folder.iterdir()] == ["list.csv"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o664
     assert not desk.sandbox.requests

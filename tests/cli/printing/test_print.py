@@ -389,7 +389,7 @@ async def test_without_a_login(login: dict[str, str], sandbox: Sandbox) -> None:
     for more in ((), ("--no-check",)):
         printer = str(UUID(int=1)) if more else LASER
         ran = await ezeep("print", "one.txt", "--printer", printer, *more, env=login)
-        assert (ran.code, "run ezeep login" in ran.err) == (1, True), ran
+        assert (ran.code, "run ezeep login" in ran.err) == (4, True), ran
     assert sandbox.printed == []
 
 

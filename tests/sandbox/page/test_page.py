@@ -173,7 +173,7 @@ async def test_buttons(reader: Reader):
     """Each does something, and the last one undoes what is waiting."""
     for name in ACTIONS:
         assert await reader.press(name) == 303
-        if name not in {"clear", "expire-tokens", "expire-uploads"}:
+        if name not in {"clear", "expire-tokens", "expire-uploads", "end-logins"}:
             assert reader.sandbox.faults.pending or reader.sandbox.printing.pending_outcomes
     assert reader.sandbox.faults.pending == []
     assert reader.sandbox.printing.pending_outcomes == []
@@ -185,6 +185,30 @@ async def test_expiry_by_button(reader: Reader, client_for):
     assert await client.works(tokens.access_token)
     await reader.press("expire-tokens")
     assert not await client.works(tokens.access_token)
+
+
+async def test_the_end_of_all_logins_by_button(reader: Reader, client_for):
+    """Access tokens and refresh tokens are refused. A new login works."""
+    tokens, client = reader.sandbox.tokens(), client_for(reader.sandbox)
+    assert await reader.press("end-logins") == 303
+    assert not await client.works(tokens.access_token)
+    status, error = await client.refresh(tokens.refresh_token)
+    assert (status, error["error"]) == (400, "invalid_grant")
+    assert await client.works(reader.sandbox.tokens().access_token)
+
+
+async def test_a_button_from_a_program(reader: Reader):
+    """The header replaces the value of the page. A browser that asks whether another site may send it gets a refusal."""
+    url = reader.sandbox.endpoints.account + "/sandbox/actions"
+    header, data = {"X-Ezeep-Sandbox": "1"}, {"action": "users-503"}
+    for headers, status in (({}, 403), (header, 303)):
+        async with reader.session.post(url, data=data, headers=headers, allow_redirects=False) as response:
+            assert response.status == status
+    assert len(reader.sandbox.faults.pending) == 1
+    asked = {"Origin": "http://evil.example", "Access-Control-Request-Headers": "x-ezeep-sandbox"}
+    async with reader.session.options(url, headers=asked) as response:
+        assert response.status == 405
+        assert not [name for name in response.headers if name.startswith("Access-Control")]
 
 
 async def test_a_fault_by_button(reader: Reader):
