@@ -203,7 +203,9 @@ class Core:
     @property
     def is_busy(self) -> bool:
         """Whether closing it now would end a call or its `KeepAlive`, wait for a refresh, or lose a token set."""
-        return self.is_kept_alive or self._sender.is_busy or self.refresher.is_busy
+        return (
+            self.is_kept_alive or self._sender.is_busy or self._exclusive.in_use > 0 or self.refresher.is_busy
+        )
 
     @clears_locals
     async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:
