@@ -217,7 +217,7 @@ class Core:
             raise RuntimeError("this EzeepSession was opened on another event loop: close it there")
         if self._keep_alive is not None:
             self._keep_alive.stop()
-        if self._closing is None:
+        if self._closing is None or self._closing.get_loop().is_closed():
             # Not cancellable: a token refresh that does not end at once still needs the connections.
             self._closing = start_uncancellable(self._close(caller or asyncio.current_task()), "ezeep-close")
         await asyncio.shield(self._closing)

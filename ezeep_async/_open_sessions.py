@@ -193,7 +193,7 @@ class OpenSessions:
         loop = self.loop
         if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
             raise RuntimeError("this SessionPool was opened on another event loop: close it there")
-        if self.closing is None:
+        if self.closing is None or self.closing.get_loop().is_closed():
             self.closing = start_uncancellable(self._close(asyncio.current_task()), "ezeep-close-pool")
         await asyncio.shield(self.closing)
 
@@ -281,13 +281,14 @@ class OpenSessions:
             self.release(entry)
 
     async def _close(self, caller: asyncio.Task[object] | None) -> None:
-        entries = list(self.entries.values())
+        entries, loop = list(self.entries.values()), asyncio.get_running_loop()
         self.entries.clear()
         self.idle.clear()
         try:
             closing = {self._start(entry.core.aclose(caller), "ezeep-close") for entry in entries}
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            # Tasks of a closed loop never end.
+            while pending := {task for task in self._tasks if task.get_loop() is loop}:
+                await asyncio.wait(pending)
             for task in closing:
                 if (error := task.exception()) is not None:
                     raise error
