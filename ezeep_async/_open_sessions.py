@@ -38,8 +38,9 @@ from ezeep_async.settings import Endpoints, Settings
 
 logger = logging.getLogger("ezeep_async.pool")
 
-EXAMINED_PER_CLOSING = 16
-"""Idle sessions that one step examines, at most, for each that has to be closed. All of them may be busy."""
+EXAMINED_PER_USE, EXAMINED_PER_CHECK = 16, 1000
+"""Sessions without users that one use of the pool, or one check, examines at most. All of them may be busy: a use must not take
+longer because thousands are kept alive."""
 CHECK_BUSY_S = 1.0
 """Seconds after which sessions beyond `max_open` that were busy are checked again. A timer and no callbacks: the last thing that
 ends may be a call, a lock, a refresh, a hook, a repeated save or a `KeepAlive`."""
@@ -240,12 +241,12 @@ class OpenSessions:
         elif self.loop is not loop:
             raise RuntimeError("this SessionPool was opened on another event loop: make one for each loop")
 
-    def _make_room(self) -> None:
+    def _make_room(self, examined: int = EXAMINED_PER_USE) -> None:
         """Close idle sessions in the background while there are more than `max_open`."""
         excess = len(self.entries) - self.max_open
         if excess <= 0:
             return
-        for _ in range(min(len(self.idle), excess * EXAMINED_PER_CLOSING)):
+        for _ in range(min(len(self.idle), examined)):
             key, entry = self.idle.popitem(last=False)
             if entry.core.is_busy:
                 self.idle[key] = entry  # at the end: the next step examines others
@@ -266,7 +267,7 @@ class OpenSessions:
         """Close sessions that were busy and have become idle, while there are more than `max_open`."""
         self._is_check_due = False
         if not self.is_inherited:
-            self._make_room()
+            self._make_room(EXAMINED_PER_CHECK)
 
     async def _drop(self, entry: Entry, caller: asyncio.Task[object] | None) -> None:
         try:

@@ -25,6 +25,8 @@ from ezeep_async import (
     TokenStoreError,
     run_sync,
 )
+from ezeep_async._core import Core
+from ezeep_async._open_sessions import EXAMINED_PER_USE
 from ezeep_async.sandbox import Sandbox
 
 
@@ -379,14 +381,22 @@ async def test_a_session_whose_call_waits_for_a_lock_is_not_closed(sandbox: Sand
         assert pool._sessions.entries.keys() == {"c"}
 
 
-async def test_a_busy_pool_examines_few_sessions_a_step(sandbox: Sandbox) -> None:
-    """Sessions that are kept alive are passed over, and the others are closed all the same."""
+async def test_a_busy_pool_examines_few_sessions_a_step(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that are kept alive are passed over, not all of them at each use, and the others are closed all the same."""
+    monkeypatch.setattr("ezeep_async._open_sessions.CHECK_BUSY_S", 0.05)
+    examined = []
+    is_busy = Core.is_busy.fget
+    monkeypatch.setattr(Core, "is_busy", property(lambda core: examined.append(core) or is_busy(core)))
     async with pool_in(sandbox, max_open=1) as pool:
         kept = [pool.keep_alive(f"kept{number}") for number in range(100)]
+        examined.clear()
         for number in range(100):
-            async with pool.session(f"other{number}"):
-                pass
-        assert pool.stats.open == 100
+            entry = pool._sessions.take(f"other{number}")
+            pool._sessions.release(entry)
+        assert len(examined) <= 200 * EXAMINED_PER_USE
+        await until(lambda: pool.stats.open == 100)
         assert pool.stats.kept_alive == 100
         assert all(each.is_running for each in kept)
 
