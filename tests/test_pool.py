@@ -318,7 +318,7 @@ async def test_closing_what_is_idle_blocks_no_caller(sandbox: Sandbox) -> None:
 async def test_a_session_that_was_busy_is_closed_when_it_is_idle(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody uses the pool again. What kept the sessions open: a call, a refresh, a `KeepAlive`, a hook, an unsaved token set."""
+    """The pool is not used again. The sessions were kept open by: a call, a refresh, a `KeepAlive`, a hook, an unsaved token set."""
     monkeypatch.setattr("ezeep_async._open_sessions.CHECK_BUSY_S", 0.01)
     stores, clock, hook_may_end = logged_in(sandbox, *"abcdef"), Clock(), asyncio.Event()
     for key in "acf":
