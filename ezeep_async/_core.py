@@ -203,7 +203,9 @@ class Core:
     @property
     def is_busy(self) -> bool:
         """Whether closing it now would end a call or its `KeepAlive`, wait for a refresh, or lose a token set."""
-        return self.is_kept_alive or self._sender.is_busy or self.refresher.is_busy
+        return (
+            self.is_kept_alive or self._sender.is_busy or self._exclusive.in_use > 0 or self.refresher.is_busy
+        )
 
     @clears_locals
     async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:
@@ -215,7 +217,7 @@ class Core:
             raise RuntimeError("this EzeepSession was opened on another event loop: close it there")
         if self._keep_alive is not None:
             self._keep_alive.stop()
-        if self._closing is None:
+        if self._closing is None or self._closing.get_loop().is_closed():
             # Not cancellable: a token refresh that does not end at once still needs the connections.
             self._closing = start_uncancellable(self._close(caller or asyncio.current_task()), "ezeep-close")
         await asyncio.shield(self._closing)

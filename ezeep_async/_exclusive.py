@@ -107,6 +107,7 @@ if hasattr(os, "register_at_fork"):
 class Held:
     """A lock that the caller holds. Not a context manager: each write would pay for its generator."""
 
+    _owner: Exclusive
     _name: Name
     _place: QueuePlace
     _manager: AbstractAsyncContextManager[HeldLock | None] | None = None
@@ -126,7 +127,7 @@ class Held:
             # No error: the write succeeded, and its caller must learn that.
             logger.warning("a shared lock could not be released", exc_info=True)
         finally:
-            queues.leave(self._name, self._place)
+            self._owner.leave(self._name, self._place)
 
 
 @attrs.define(eq=False, repr=False)
@@ -141,6 +142,8 @@ class Exclusive:
     _not_before: float = float("-inf")
     _warned: bool = False
     _closed: bool = False
+    in_use: int = attrs.field(init=False, default=0)
+    """Locks that calls hold or wait for."""
     _waiting: set[asyncio.Timeout] = attrs.field(init=False, factory=set[asyncio.Timeout])
 
     async def acquire(self, *name: str, patience: float | None = None) -> Held:
@@ -154,14 +157,24 @@ class Exclusive:
             SessionClosed: The session was closed.
         """
         full_name = (self._api, *name)
-        place = await queues.enter(full_name)
-        if not self._shared:
-            return Held(full_name, place)
+        self.in_use += 1
         try:
-            return Held(full_name, place, *await self._acquire_shared(full_name, patience))
+            place = await queues.enter(full_name)
         except BaseException:
-            queues.leave(full_name, place)
+            self.in_use -= 1
             raise
+        if not self._shared:
+            return Held(self, full_name, place)
+        try:
+            return Held(self, full_name, place, *await self._acquire_shared(full_name, patience))
+        except BaseException:
+            self.leave(full_name, place)
+            raise
+
+    def leave(self, name: Name, place: QueuePlace) -> None:
+        """Release the lock in this process."""
+        self.in_use -= 1
+        queues.leave(name, place)
 
     async def aclose(self) -> None:
         """End waits for shared locks with `SessionClosed`, and close these locks."""

@@ -1,9 +1,10 @@
 """The sessions that a `SessionPool` has open: which one is used, which one is closed.
 
 A session has users from `take` to `release`. Only sessions without users are in `idle`, and `_make_room` closes only those. It
-leaves out the ones that are busy without a user: with a call that outlasts its block, with a `KeepAlive`, with a token refresh,
-or with a token set that is not stored. All steps between two awaits run on one event loop, so no user can appear between the
-check and the removal.
+leaves out the ones that are busy without a user: with a call that outlasts its block, with a lock that such a call holds or waits
+for, with a `KeepAlive`, with a token refresh, or with a token set that is not stored. While there are more than `max_open`, a timer checks those again, so that they are closed
+soon after they became idle. All steps between two awaits run on one event loop, so no user can appear between the check and the
+removal.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import inspect
 import logging
 import warnings
+import weakref
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -36,8 +38,12 @@ from ezeep_async.settings import Endpoints, Settings
 
 logger = logging.getLogger("ezeep_async.pool")
 
-EXAMINED_PER_CLOSING = 16
-"""Idle sessions that one step examines, at most, for each that has to be closed. All of them may be busy."""
+EXAMINED_PER_USE, EXAMINED_PER_CHECK = 16, 1000
+"""Sessions without users that one use of the pool, or one check, examines at most. All of them may be busy: a use must not take
+longer because thousands are kept alive."""
+CHECK_BUSY_S = 1.0
+"""Seconds after which sessions beyond `max_open` that were busy are checked again. A timer and no callbacks: the last thing that
+ends may be a call, a lock, a refresh, a hook, a repeated save or a `KeepAlive`."""
 
 PoolTokenHook = Callable[[str, TokenSet | None, TokenSet], Awaitable[None] | None]
 """Called as `hook(key, old, new)` after each rotation, with the lock released."""
@@ -47,8 +53,6 @@ class PooledSession(EzeepSession):
     """A session that a pool opens and closes. `aclose()` and `async with` do not close it."""
 
     def __init__(self, core: Core) -> None:
-        self._again = partial(_pooled, core)  # `with_options` needs it; `again` below never calls it
-        self._is_borrowing = True
         self._use(core)
 
     async def aclose(self) -> None:
@@ -61,10 +65,6 @@ class PooledSession(EzeepSession):
             ValueError: Always.
         """
         raise ValueError("this session belongs to a SessionPool: ask that pool, or make another one")
-
-
-def _pooled(core: Core) -> EzeepSession:
-    return PooledSession(core)
 
 
 @attrs.define(eq=False)
@@ -165,6 +165,8 @@ class OpenSessions:
         self.opened = self.closed = self.hits = 0
         self._tasks: set[ShieldedTask[None]] = set()
         """Sessions that are being closed, and keys that are being dropped."""
+        self._is_check_due = False
+        """Whether a timer will call `_make_room`."""
 
     def disown(self) -> None:
         """Leave everything to the parent process: after a fork, in the child."""
@@ -192,7 +194,7 @@ class OpenSessions:
         loop = self.loop
         if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
             raise RuntimeError("this SessionPool was opened on another event loop: close it there")
-        if self.closing is None:
+        if self.closing is None or self.closing.get_loop().is_closed():
             self.closing = start_uncancellable(self._close(asyncio.current_task()), "ezeep-close-pool")
         await asyncio.shield(self.closing)
 
@@ -239,12 +241,12 @@ class OpenSessions:
         elif self.loop is not loop:
             raise RuntimeError("this SessionPool was opened on another event loop: make one for each loop")
 
-    def _make_room(self) -> None:
+    def _make_room(self, examined: int = EXAMINED_PER_USE) -> None:
         """Close idle sessions in the background while there are more than `max_open`."""
         excess = len(self.entries) - self.max_open
         if excess <= 0:
             return
-        for _ in range(min(len(self.idle), excess * EXAMINED_PER_CLOSING)):
+        for _ in range(min(len(self.idle), examined)):
             key, entry = self.idle.popitem(last=False)
             if entry.core.is_busy:
                 self.idle[key] = entry  # at the end: the next step examines others
@@ -256,6 +258,16 @@ class OpenSessions:
             excess -= 1
             if not excess:
                 return
+        if self.idle and not self._is_check_due and self.loop is not None:
+            self._is_check_due = True
+            # A weak reference: a pool that was not closed must be collected, and warn.
+            self.loop.call_later(CHECK_BUSY_S, _check_busy, weakref.ref(self))
+
+    def check_busy(self) -> None:
+        """Close sessions that were busy and have become idle, while there are more than `max_open`."""
+        self._is_check_due = False
+        if not self.is_inherited:
+            self._make_room(EXAMINED_PER_CHECK)
 
     async def _drop(self, entry: Entry, caller: asyncio.Task[object] | None) -> None:
         try:
@@ -270,13 +282,14 @@ class OpenSessions:
             self.release(entry)
 
     async def _close(self, caller: asyncio.Task[object] | None) -> None:
-        entries = list(self.entries.values())
+        entries, loop = list(self.entries.values()), asyncio.get_running_loop()
         self.entries.clear()
         self.idle.clear()
         try:
             closing = {self._start(entry.core.aclose(caller), "ezeep-close") for entry in entries}
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            # Tasks of a closed loop never end.
+            while pending := {task for task in self._tasks if task.get_loop() is loop}:
+                await asyncio.wait(pending)
             for task in closing:
                 if (error := task.exception()) is not None:
                     raise error
@@ -307,3 +320,8 @@ class OpenSessions:
                 stacklevel=2,
                 source=self,
             )
+
+
+def _check_busy(sessions: weakref.ref[OpenSessions]) -> None:
+    if (found := sessions()) is not None:
+        found.check_busy()

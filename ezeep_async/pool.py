@@ -85,7 +85,8 @@ class SessionPool(Asynchronous):
             can choose them.
         max_open: Sessions to keep open; at least 1. If there are more, those that were used least recently are closed in the
             background. Sessions that are in use, that are kept alive, or that refresh their token set are never closed for
-            this; so there can be more than `max_open`, and no caller ever waits for another one to end.
+            this; so there can be more than `max_open`, and no caller ever waits for another one to end. Those beyond
+            `max_open` are closed about a second after that has ended.
         endpoints: Base URLs; those of the production service by default.
         settings: Time limits, retries, rate limits and connection options, for all sessions.
         http: aiohttp session whose connections are borrowed, as for `EzeepSession`.

@@ -237,7 +237,6 @@ class EzeepSession(Asynchronous):
             store,
             tokens,
             endpoints,
-            settings=settings,
             on_token_rotated=on_token_rotated,
             clock=clock,
         )
@@ -318,7 +317,6 @@ class EzeepSession(Asynchronous):
         """
         settings = changed_for_calls(self._api.settings, options)
         view = view_of(self)
-        view._again = partial(self._again, settings=settings)
         view._api = CoreView(self._core, settings)
         view._viewed = self if self._viewed is None else self._viewed
         return view
@@ -409,7 +407,7 @@ class EzeepSession(Asynchronous):
             raise ValueError(
                 "this EzeepSession borrows an aiohttp session (http=...): create the other one with EzeepSession(...)"
             )
-        return self._again()
+        return self._again(settings=self._api.settings)
 
     @property
     def stats(self) -> Stats:

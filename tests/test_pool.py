@@ -25,6 +25,8 @@ from ezeep_async import (
     TokenStoreError,
     run_sync,
 )
+from ezeep_async._core import Core
+from ezeep_async._open_sessions import EXAMINED_PER_USE
 from ezeep_async.sandbox import Sandbox
 
 
@@ -313,14 +315,88 @@ async def test_closing_what_is_idle_blocks_no_caller(sandbox: Sandbox) -> None:
         release.set()
 
 
-async def test_a_busy_pool_examines_few_sessions_a_step(sandbox: Sandbox) -> None:
-    """Sessions that are kept alive are passed over, and the others are closed all the same."""
+async def test_a_session_that_was_busy_is_closed_when_it_is_idle(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pool is not used again. The sessions were kept open by: a call, a refresh, a `KeepAlive`, a hook, an unsaved token set."""
+    monkeypatch.setattr("ezeep_async._open_sessions.CHECK_BUSY_S", 0.01)
+    stores, clock, hook_may_end = logged_in(sandbox, *"abcdef"), Clock(), asyncio.Event()
+    for key in "acf":
+        await stores[key].save(sandbox.tokens())
+    stores["e"] = Full(stores["e"]._tokens)
+
+    async def hook(key: str, old: object, new: object) -> None:
+        if key == "d":
+            await hook_may_end.wait()
+
+    async with pool_in(sandbox, stores, max_open=1, clock=clock, on_token_rotated=hook) as pool:
+        async with pool.session("f"), pool.session("a") as a:
+            call = sandbox.faults.hold(ME, times=1)
+            calling = asyncio.create_task(a.accounts.me())
+            await call.arrived()
+            refresh = sandbox.faults.hold(TOKEN, times=1)
+            abandoned = asyncio.create_task(use(pool, "b"))
+            await refresh.arrived()
+            abandoned.cancel()
+            kept = pool.keep_alive("c")
+            await use(pool, "d")
+            await use(pool, "e")
+        await until(lambda: pool._sessions.entries.keys() == set("abcde"))
+        await asyncio.sleep(0.05)
+        assert pool.stats.open == 5
+        for key, end in (
+            ("a", call.release),
+            ("b", refresh.release),
+            ("c", kept.stop),
+            ("d", hook_may_end.set),
+        ):
+            assert key in pool._sessions.entries
+            end()
+            await until(lambda key=key: key not in pool._sessions.entries)
+        await calling
+        assert pool.stats.open == 1
+        unsaved = pool._sessions.entries["e"].core.refresher.tokens
+        pool.keep_alive("c")
+        assert pool.stats.open == 2
+        stores["e"].is_full = False
+        clock.steady += 5
+        await until(lambda: pool.stats.open == 1)
+        assert stores["e"]._tokens == unsaved
+
+
+async def test_a_session_whose_call_waits_for_a_lock_is_not_closed(sandbox: Sandbox) -> None:
+    """The call has no request under way meanwhile, and its block has ended."""
+    async with pool_in(sandbox, logged_in(sandbox, *"abc"), max_open=1) as pool:
+        async with pool.session("a") as a, pool.session("b") as b:
+            user = await a.users.list().first()
+            held = await a._core.exclusive("user", str(user.id))
+            changing = asyncio.create_task(b.users.set_groups(user.id, []))
+            await until(lambda: b._core.is_busy)
+        for _ in range(3):
+            await use(pool, "c")
+        assert {"a", "b"} <= pool._sessions.entries.keys()
+        await held.release()
+        await changing
+        await use(pool, "c")
+        assert pool._sessions.entries.keys() == {"c"}
+
+
+async def test_a_busy_pool_examines_few_sessions_a_step(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that are kept alive are passed over, not all of them at each use, and the others are closed all the same."""
+    monkeypatch.setattr("ezeep_async._open_sessions.CHECK_BUSY_S", 0.05)
+    examined = []
+    is_busy = Core.is_busy.fget
+    monkeypatch.setattr(Core, "is_busy", property(lambda core: examined.append(core) or is_busy(core)))
     async with pool_in(sandbox, max_open=1) as pool:
         kept = [pool.keep_alive(f"kept{number}") for number in range(100)]
+        examined.clear()
         for number in range(100):
-            async with pool.session(f"other{number}"):
-                pass
-        assert pool.stats.open == 100
+            entry = pool._sessions.take(f"other{number}")
+            pool._sessions.release(entry)
+        assert len(examined) <= 200 * EXAMINED_PER_USE
+        await until(lambda: pool.stats.open == 100)
         assert pool.stats.kept_alive == 100
         assert all(each.is_running for each in kept)
 

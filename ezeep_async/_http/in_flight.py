@@ -24,7 +24,8 @@ class InFlight:
         self.is_closed = True
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
-            task.cancel()
+            if not task.get_loop().is_closed():  # else it never ends, and cannot be cancelled
+                task.cancel()
 
     def enter(self) -> tuple[asyncio.Task[object], int]:
         """Register the current task. Raises `SessionClosed`. Return the task and its cancellations until now."""

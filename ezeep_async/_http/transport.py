@@ -8,7 +8,7 @@ import platform
 import socket
 import urllib.request
 from collections.abc import Callable, Collection, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from functools import partial
 from typing import Any, ClassVar
 
@@ -39,6 +39,16 @@ _NOT_CONNECTED = (
     aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ServerFingerprintMismatch
 )
 _phase: ContextVar[Phase] = ContextVar("ezeep_phase")
+
+
+def _forget(phase: Token[Phase]) -> None:
+    """Reset `_phase` at the end of a request."""
+    try:  # noqa: SIM105  # contextlib may be cleared at exit
+        _phase.reset(phase)
+    except (
+        ValueError
+    ):  # the garbage collector ends a request whose event loop was closed, in a context of another task
+        pass
 
 
 def _new_socket(address: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
@@ -199,7 +209,7 @@ class Transport:
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = _failure_of(error, request.name, phase)
         finally:
-            _phase.reset(context)
+            _forget(context)
         # Outside of the handler, without the original as context: see `_failure_of`.
         raise failure
 
@@ -238,7 +248,7 @@ class Transport:
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = _failure_of(error, name, phase)
         finally:
-            _phase.reset(context)
+            _forget(context)
         raise failure
 
     def url(self, request: Request) -> URL:

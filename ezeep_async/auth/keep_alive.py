@@ -109,7 +109,10 @@ class KeepAlive:
     async def aclose(self) -> None:
         """Stop it, and wait until it has ended, for at most one second."""
         self.stop()
-        await asyncio.wait({self._task}, timeout=STOP_TIMEOUT_S)
+        if (
+            self._loop is asyncio.get_running_loop()
+        ):  # else that one is closed, and the task has ended with it
+            await asyncio.wait({self._task}, timeout=STOP_TIMEOUT_S)
 
     async def __aenter__(self) -> Self:
         return self

@@ -201,7 +201,7 @@ class Refresher:
             if not await RunningLimit(limit).wait_for_progress(pending):
                 self.log.error("closing: %d token tasks did not end within %g s", len(pending), limit)
                 break
-        if hooks := self._hook_tasks - {caller}:
+        if hooks := {task for task in self._hook_tasks - {caller} if task.get_loop() is loop}:
             await asyncio.wait(hooks, timeout=HOOK_TIMEOUT_S)
         if self._current.is_unsaved:
             await asyncio.wait({self._start(self._save_again(), "ezeep-last-save")})

@@ -165,7 +165,8 @@ class Reports:
     ) -> PrintReport:
         """Poll until a report is ready.
 
-        A status that cannot be read for now, because of a rate limit or a server error, is polled again.
+        A status that cannot be read for now, because of a rate limit or a server error, is polled again, after the time that
+        the server asks for (`Retry-After`).
 
         Args:
             report_id: The report, or its id.
@@ -206,10 +207,11 @@ class Reports:
                     f"report {item} was not ready within {timeout:g} s. Wait for it again", report=report
                 )
             limit.left -= clock() - began
-            # The last request comes earlier than the interval.
-            is_last = limit.left <= interval
+            pause = interval if failure is None else max(interval, failure.retry_after or 0.0)
+            # The last request comes earlier than that.
+            is_last = limit.left <= pause
             if limit.left > 0:
-                await limit.sleep(interval)
+                await limit.sleep(pause)
 
     async def download(self, report_id: str | PrintReport, path: str | os.PathLike[str]) -> int:
         """Store the content of a report, which is CSV, in a file.

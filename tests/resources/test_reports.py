@@ -254,6 +254,17 @@ async def test_a_status_that_cannot_be_read_now_is_asked_for_again(
         await session.reports.wait(report.id, interval=0)
 
 
+async def test_a_status_is_not_asked_for_before_the_time_that_the_server_names(
+    session: EzeepSession, sandbox: Sandbox
+) -> None:
+    """`Retry-After` of 10 minutes: the next request is the last one, at the end of the timeout."""
+    report = await session.reports.create("2026-10-01", "2026-11-01")
+    sandbox.faults.add(READ, times=None, status=503, retry_after=600)
+    with pytest.raises(ServerError):
+        await session.reports.wait(report.id, interval=0.001, timeout=0.05)
+    assert sandbox.count(READ) == 2
+
+
 # --- downloading
 
 

@@ -283,7 +283,7 @@ begun = threading.Event()
 
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name == "filelock._core":
+        if name.startswith("filelock.") and not begun.is_set():  # its modules differ from version to version
             begun.set()
             time.sleep(0.2)
 

@@ -43,12 +43,12 @@ async def test_it_is_live(sandbox: ThreadedSandbox, browser: Browser) -> None:
         wait(browser, "#live", "This page is live")
         group = browser.driver.find_element(By.CSS_SELECTOR, "#groups details")
         group.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
-        assert group.get_attribute("open")
+        assert group.get_dom_attribute("open")
         sandbox.call(sandbox.organization.add_group, "A new group")
         wait(browser, "#groups", "A new group")
         # The part was replaced: what was open is open, and has the focus.
         group = browser.driver.find_element(By.CSS_SELECTOR, "#groups details")
-        assert group.get_attribute("open")
+        assert group.get_dom_attribute("open")
         assert browser.driver.switch_to.active_element == group.find_element(By.TAG_NAME, "summary")
 
     await do(look)
