@@ -208,6 +208,7 @@ SHARED_WITH_CLI = {
     "auth.app.code_from_callback",  # one check of the state of a redirect
     "auth.stores.paths",  # the user's folders
     "auth.stores.private",  # one writer of files for their owner only
+    "provisioning.runs.audit.is_audit_log",  # one definition of the start of an audit log
     "provisioning.wording",  # lists and numbers in sentences
     "settings.is_loopback",  # one definition of an address of this machine
 }
