@@ -119,7 +119,12 @@ class Printing:
         """Upload a document and print it.
 
         The document is read and uploaded in parts, so memory is bounded for any size. More than 8 MiB are uploaded in
-        blocks, four at a time. `Settings.deadline` and the retries hold for each block, not for the whole upload.
+        blocks of 2 MiB, four at a time. The storage takes at most 50,000 blocks. The largest document that the service
+        prints is not known.
+
+        `Settings.deadline` and the retries hold for each request, not for the whole call. A document of up to 8 MiB takes
+        at most six: three of `check`, which are kept, the address of the upload, the upload, and the job. Each block, and
+        the list of the blocks, is one more. If the address expires, the upload starts again.
 
         The document is printed at most once by this call. A caller that is cancelled, or whose call ends with
         `OutcomeUnknown`, does not know whether it is printed.
