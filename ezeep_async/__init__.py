@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ezeep_async._http.stats import Stats
     from ezeep_async._runtime.signals import finish_refresh_on
     from ezeep_async.auth.app import AuthorizationRequest, OAuthApp
-    from ezeep_async.auth.keep_alive import KeepAlive
+    from ezeep_async.auth.keep_alive import KeepAlive, KeepAliveState
     from ezeep_async.auth.oauth import OAuth, OAuthLogin, Pairing
     from ezeep_async.auth.shared_locks import HeldLock, SharedLocks
     from ezeep_async.auth.stores.file import FileTokenStore
@@ -89,12 +89,12 @@ if TYPE_CHECKING:
         is_retryable,
     )
     from ezeep_async.models.accounts import AccountUser, Invitation
-    from ezeep_async.models.assignments import AssignedGroup, PrinterAssignment
+    from ezeep_async.models.assignments import AssignedGroup, Assignment, PrinterAssignment
     from ezeep_async.models.connectors import Connector, Driver
     from ezeep_async.models.groups import Group, Origin
     from ezeep_async.models.people import Person
     from ezeep_async.models.printers import PaperFormat, Printer, PrinterProperties, Tray
-    from ezeep_async.models.printing import JobStatus, PrintOptions, QueuedJob
+    from ezeep_async.models.printing import Duplex, JobStatus, Orientation, PrintOptions, QueuedJob
     from ezeep_async.models.reconciled import Reconciled
     from ezeep_async.models.record import Record
     from ezeep_async.models.reports import PrintReport
@@ -109,19 +109,20 @@ if TYPE_CHECKING:
     from ezeep_async.provisioning.plans.plan import Plan
     from ezeep_async.provisioning.runs.report import ProvisioningFailed, Report, report_of
     from ezeep_async.provisioning.service import Provisioning
+    from ezeep_async.resources._sources import PrintSource, Progress
     from ezeep_async.resources.accounts import Accounts
     from ezeep_async.resources.assignments import PrinterAssignments
     from ezeep_async.resources.connectors import Connectors, Drivers
-    from ezeep_async.resources.groups import Groups
+    from ezeep_async.resources.groups import GroupFields, Groups
     from ezeep_async.resources.invitations import Invitations
     from ezeep_async.resources.people import People
     from ezeep_async.resources.printers import Printers
-    from ezeep_async.resources.printing import Printing, PrintJob
+    from ezeep_async.resources.printing import AcceptedJob, Printing, PrintJob
     from ezeep_async.resources.reports import ReportFailed, Reports, ReportTimeout
     from ezeep_async.resources.users import Users
     from ezeep_async.resources.webhooks import Webhooks
-    from ezeep_async.session import EzeepSession
-    from ezeep_async.settings import CoolDownChannel, Endpoints, Settings
+    from ezeep_async.session import EzeepSession, SessionOptions
+    from ezeep_async.settings import CallOptions, CoolDownChannel, Endpoints, Settings
     from ezeep_async.shared_pace import SharedPace
 
 # Without it, a program that configures no logging would print each logged error through `logging.lastResort`.
@@ -129,11 +130,13 @@ logging.getLogger("ezeep_async").addHandler(logging.NullHandler())
 
 __all__ = [
     "UNSET",
+    "AcceptedJob",
     "AccountUser",
     "Accounts",
     "AmbiguousName",
     "ApiError",
     "AssignedGroup",
+    "Assignment",
     "AuditLogError",
     "AuthenticationError",
     "AuthorizationDenied",
@@ -159,6 +162,7 @@ __all__ = [
     "BlockingSessionPool",
     "BlockingUsers",
     "BlockingWebhooks",
+    "CallOptions",
     "ConcurrentModification",
     "Conflict",
     "ConnectFailed",
@@ -169,12 +173,14 @@ __all__ = [
     "Disconnected",
     "Driver",
     "Drivers",
+    "Duplex",
     "Endpoints",
     "ExternalGroup",
     "EzeepError",
     "EzeepSession",
     "FileTokenStore",
     "Group",
+    "GroupFields",
     "GroupRef",
     "Groups",
     "HeldLock",
@@ -187,6 +193,7 @@ __all__ = [
     "JobStatus",
     "JobTimeout",
     "KeepAlive",
+    "KeepAliveState",
     "KeyringTokenStore",
     "MemoryTokenStore",
     "MissingPeople",
@@ -194,6 +201,7 @@ __all__ = [
     "OAuth",
     "OAuthApp",
     "OAuthLogin",
+    "Orientation",
     "Origin",
     "OutcomeUnknown",
     "Page",
@@ -211,12 +219,14 @@ __all__ = [
     "PrintJob",
     "PrintOptions",
     "PrintReport",
+    "PrintSource",
     "Printer",
     "PrinterAssignment",
     "PrinterAssignments",
     "PrinterProperties",
     "Printers",
     "Printing",
+    "Progress",
     "Provisioning",
     "ProvisioningFailed",
     "QueuedJob",
@@ -235,6 +245,7 @@ __all__ = [
     "SafetyLimitExceeded",
     "ServerError",
     "SessionClosed",
+    "SessionOptions",
     "SessionPool",
     "Settings",
     "SharedLocks",
@@ -275,7 +286,7 @@ _NAMES = {
     "_http.stats": "Stats",
     "_runtime.signals": "finish_refresh_on",
     "auth.app": "AuthorizationRequest OAuthApp",
-    "auth.keep_alive": "KeepAlive",
+    "auth.keep_alive": "KeepAlive KeepAliveState",
     "auth.oauth": "OAuth OAuthLogin Pairing",
     "auth.shared_locks": "HeldLock SharedLocks",
     "auth.stores.file": "FileTokenStore",
@@ -291,12 +302,12 @@ _NAMES = {
     "blocking.twin": "run_sync",
     "errors": "AmbiguousName ApiError AuditLogError AuthenticationError AuthorizationDenied BadRequest BlockingCallError ConcurrentModification Conflict ConnectFailed Disconnected ExternalGroup EzeepError InconsistentListing InsecureEndpoint InvalidLoginCookie JobTimeout MissingPeople NotFound OutcomeUnknown PaginationLoop PairingTimeout PermissionDenied PrintFailed RateLimited ReauthorizationRequired RequestTimeout SafetyLimitExceeded ServerError SessionClosed Sought StalePlan StateMismatch TokenPersistError TokenStoreCorrupt TokenStoreError TransientAuthError TransportError UnexpectedRedirect UnexpectedResponse UnsupportedFileType UnsupportedOption UploadExpired is_retryable",
     "models.accounts": "AccountUser Invitation",
-    "models.assignments": "AssignedGroup PrinterAssignment",
+    "models.assignments": "AssignedGroup Assignment PrinterAssignment",
     "models.connectors": "Connector Driver",
     "models.groups": "Group Origin",
     "models.people": "Person",
     "models.printers": "PaperFormat Printer PrinterProperties Tray",
-    "models.printing": "JobStatus PrintOptions QueuedJob",
+    "models.printing": "Duplex JobStatus Orientation PrintOptions QueuedJob",
     "models.reconciled": "Reconciled",
     "models.record": "Record",
     "models.reports": "PrintReport",
@@ -311,19 +322,20 @@ _NAMES = {
     "provisioning.plans.plan": "Plan",
     "provisioning.runs.report": "ProvisioningFailed Report report_of",
     "provisioning.service": "Provisioning",
+    "resources._sources": "PrintSource Progress",
     "resources.accounts": "Accounts",
     "resources.assignments": "PrinterAssignments",
     "resources.connectors": "Connectors Drivers",
-    "resources.groups": "Groups",
+    "resources.groups": "GroupFields Groups",
     "resources.invitations": "Invitations",
     "resources.people": "People",
     "resources.printers": "Printers",
-    "resources.printing": "PrintJob Printing",
+    "resources.printing": "AcceptedJob PrintJob Printing",
     "resources.reports": "ReportFailed ReportTimeout Reports",
     "resources.users": "Users",
     "resources.webhooks": "Webhooks",
-    "session": "EzeepSession",
-    "settings": "CoolDownChannel Endpoints Settings",
+    "session": "EzeepSession SessionOptions",
+    "settings": "CallOptions CoolDownChannel Endpoints Settings",
     "shared_pace": "SharedPace",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -13,6 +13,7 @@ import attrs
 
 from ezeep_async._open_sessions import Blueprint, OpenSessions, PoolTokenHook, SessionBlock
 from ezeep_async._parts import part
+from ezeep_async._runtime.later_types import imported_later
 from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._text.cleaning import check_kind
 from ezeep_async._text.redaction import clears_locals
@@ -28,6 +29,8 @@ from ezeep_async.settings import Endpoints, Settings
 if TYPE_CHECKING:
     from ezeep_async.auth.keep_alive import KeepAlive
     from ezeep_async.auth.oauth import OAuthLogin
+
+globals().update(imported_later("ezeep_async", "KeepAlive OAuthLogin"))
 
 
 @attrs.frozen(kw_only=True)

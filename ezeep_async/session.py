@@ -16,6 +16,7 @@ from ezeep_async._core import Connections, Core, CoreView
 from ezeep_async._http.sender import background
 from ezeep_async._http.stats import Stats
 from ezeep_async._parts import part, view_of
+from ezeep_async._runtime.later_types import imported_later
 from ezeep_async._runtime.syntax import Asynchronous
 from ezeep_async._text.cleaning import check_kind, checked_seconds, variable
 from ezeep_async._text.redaction import clears_locals
@@ -46,6 +47,13 @@ if TYPE_CHECKING:
     from ezeep_async.resources.reports import Reports
     from ezeep_async.resources.users import Users
     from ezeep_async.resources.webhooks import Webhooks
+
+globals().update(
+    imported_later(
+        "ezeep_async",
+        "Accounts Connectors Drivers Groups Invitations KeepAlive OAuth People PrinterAssignments Printers Printing Provisioning Reconciled Reports Users Webhooks",
+    )
+)
 
 
 class SessionOptions(TypedDict, total=False):

@@ -206,7 +206,8 @@ class Settings:
     deadline: float = attrs.field(default=300.0, validator=_positive)
     """Seconds for one call, its retries and back-off included; more than 0. Default: 300.
 
-    The time that a call waits for a slot of the limiter does not count."""
+    The time that a call waits for a slot of the limiter does not count. A method that makes several different requests, such
+    as `printing.print_file`, has this time for each of them: `asyncio.timeout` limits the whole method."""
     retries: int = attrs.field(default=4, validator=_count)
     """Retries of one call after its first attempt, and twice as many after a 429; 0 or more. Default: 4.
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from ezeep_async._runtime.later_types import imported_later
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.stores.redis_server import RedisServer
 from ezeep_async.auth.stores.threads import to_the_end
@@ -16,6 +17,8 @@ from ezeep_async.errors import TokenStoreCorrupt
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+globals().update(imported_later("redis.asyncio", "Redis"))
 
 ANNOUNCE_TIMEOUT_S = 2.0
 """Seconds for one announcement: a later one would be of little use."""

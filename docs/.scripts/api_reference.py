@@ -74,9 +74,11 @@ class _Preparation:
             self._name(path, each)
         for path, each in self.public.items():
             for one in (each, *_members(each)):
+                self._expand(one)
                 self._link(one, path)
                 _name_builtins(one)
             if isinstance(each, griffe.Class) and "__init__" in each.members:
+                self._expand(each.members["__init__"])
                 _name_builtins(each.members["__init__"])
             if isinstance(each, griffe.Class):
                 self._tabulate(each, path)
@@ -144,6 +146,37 @@ class _Preparation:
             for each in twin.members.values():
                 each.docstring = None
 
+    def _expand(self, each: griffe.Object | griffe.Alias) -> None:
+        """Show what an alias of types means, if the alias has no entry."""
+        if isinstance(each, griffe.Function):
+            each.returns = self._expanded(each.returns)
+            for parameter in each.parameters:
+                parameter.annotation = self._expanded(parameter.annotation)
+        elif isinstance(each, griffe.Attribute):
+            each.annotation = self._expanded(each.annotation)
+
+    def _expanded(self, annotation: Any) -> Any:
+        values: dict[str, griffe.Expr] = {}
+        for name in annotation.iterate(flat=True) if isinstance(annotation, griffe.Expr) else ():
+            if isinstance(name, griffe.ExprName) and (value := self._alias_value(name)) is not None:
+                values[name.name] = value
+        return self._expanded(_substituted(annotation, values)) if values else annotation
+
+    def _alias_value(self, name: griffe.ExprName) -> griffe.Expr | None:
+        """What an alias stands for; None for other names, and for aliases with an entry."""
+        path = name.canonical_path
+        if not path.startswith(f"{PACKAGE}."):
+            return None
+        try:
+            found = self.package[path.removeprefix(f"{PACKAGE}.")]
+        except KeyError:
+            return None
+        found = found.final_target if isinstance(found, griffe.Alias) else found
+        if not isinstance(found, griffe.Attribute) or found in self.public.values():
+            return None
+        value = found.value
+        return value if isinstance(value, griffe.ExprSubscript | griffe.ExprBinOp) else None
+
     def _link(self, each: griffe.Object, path: str) -> None:
         """Turn names and paths in a docstring into links."""
         if each.docstring is None:
@@ -203,7 +236,7 @@ class _Preparation:
         return "\n\n".join(parts)
 
     def _tabulate(self, cls: griffe.Class, path: str) -> None:
-        """Show attributes in one table, at the class, and not as entries of their own."""
+        """Show attributes in one list at the class, each with an anchor, and not as entries of their own."""
         sections = cls.docstring.parsed if cls.docstring else []
         documented = {
             item.name
@@ -215,11 +248,13 @@ class _Preparation:
         for attribute in list(cls.members.values()):
             if not isinstance(attribute, griffe.Attribute) or attribute.name.startswith("_"):
                 continue
-            cls.aliases[f"{path}.{attribute.name}"] = _alias(attribute.name, cls)
-            if attribute.name not in documented and (text := self._description(attribute)):
+            cls.extra.setdefault("ezeep_anchors", {})[attribute.name] = f"{path}.{attribute.name}"
+            if attribute.name not in documented:
                 rows.append(
                     griffe.DocstringAttribute(
-                        attribute.name, annotation=attribute.annotation, description=text
+                        attribute.name,
+                        annotation=attribute.annotation,
+                        description=self._description(attribute),
                     )
                 )
             attribute.docstring = None
@@ -244,6 +279,12 @@ def public_objects(package: griffe.Module) -> Iterator[tuple[str, griffe.Object]
             if isinstance(target, griffe.Object) and id(target) not in seen:
                 seen.add(id(target))
                 yield f"{PACKAGE}{module}.{name}", target
+
+
+def is_shown_with_its_twin(each: griffe.Object) -> bool:
+    """Whether it is a blocking class without an entry of its own."""
+    is_blocking = each.name.startswith("Blocking") and not each.name.endswith("Error")
+    return is_blocking and each.name not in _OWN_ENTRY
 
 
 def _members(each: griffe.Object) -> list[griffe.Object]:
@@ -302,6 +343,8 @@ def _with_types(member: griffe.Object, variables: dict[str, griffe.Expr]) -> gri
 def _substituted(annotation: Any, variables: dict[str, griffe.Expr]) -> Any:
     if isinstance(annotation, griffe.ExprName):
         return variables.get(annotation.name, annotation)
+    if isinstance(annotation, list | tuple):
+        return [_substituted(each, variables) for each in annotation]
     if isinstance(annotation, griffe.Expr) and dataclasses.is_dataclass(annotation):
         changes = {
             field.name: _substituted(getattr(annotation, field.name), variables)

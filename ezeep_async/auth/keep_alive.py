@@ -31,6 +31,7 @@ STOP_TIMEOUT_S = 1.0
 
 
 KeepAliveState = Literal["running", "trying again", "waiting for a login", "stopped"]
+"""What `KeepAlive.state` can be."""
 
 
 class Kept(Protocol):

@@ -221,19 +221,7 @@ class BlockingPaginator(BlockingIterable, Generic[T]):
 
     @staticmethod
     def of(records: Iterable[Row], *, page_size: int = 100) -> BlockingPaginator[Row]:
-        """Make a listing of records that are there, without a server: what a fake of `groups.list` returns in a test.
-
-        Args:
-            records: The rows, each with an id. A repeated row is left out, as in every listing.
-            page_size: Rows of each page, at least 1.
-
-        Returns:
-            A listing that can be read any number of times.
-
-        Raises:
-            ValueError: `page_size` is no whole number or too small.
-            TypeError: A record has no `id`, or one that is not a UUID.
-        """
+        """Make a listing as `Paginator.of` does, with the same arguments and errors, for blocking code."""
         return BlockingPaginator(Paginator.of(records, page_size=page_size), "Paginator.of(...)")
 
     def __iter__(self) -> Generator[T, None, None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, overload
 
+from ezeep_async._runtime.later_types import imported_later
 from ezeep_async.blocking.session import BlockingSession
 from ezeep_async.session import EzeepSession
 
@@ -11,6 +12,8 @@ from ezeep_async.session import EzeepSession
 if TYPE_CHECKING:
     from ezeep_async.blocking.pool import BlockingSessionPool
     from ezeep_async.pool import SessionPool
+
+globals().update(imported_later("ezeep_async", "BlockingSessionPool SessionPool"))
 
 
 @overload

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Unpack
 
+from ezeep_async._runtime.later_types import imported_later
 from ezeep_async.errors.base import EzeepError, SentRequest
 
 
 if TYPE_CHECKING:
     from ezeep_async.models.printing import JobStatus
+
+globals().update(imported_later("ezeep_async", "JobStatus"))
 
 
 class PrintFailed(EzeepError):

@@ -18,7 +18,9 @@ MOST_COPIES = 32767
 """Copies are a 16-bit number in the same structure."""
 
 Duplex = Literal["off", "long-edge", "short-edge"]
+"""The sides of the paper that are printed: see `PrintOptions.duplex`."""
 Orientation = Literal["portrait", "landscape"]
+"""How a page lies on the paper: see `PrintOptions.orientation`."""
 
 _PART = re.compile(r"([1-9][0-9]{0,8})(?:-([1-9][0-9]{0,8}))?", re.ASCII)
 
@@ -149,8 +151,9 @@ class JobStatus(Record):
     text: str = ""
     """Words of the print service, such as "PRINTING|RETAINED|"; often empty."""
     pages_printed: int = 0
+    """Pages that are printed, as the service counts them. The documents do not say whether each copy counts."""
     pages_total: int = 0
-    """0 while the number is not known."""
+    """Pages of the job, counted as `pages_printed` is. 0 while the number is not known: do not divide by it."""
     position: int = 0
     """Place in the queue of the printer.
 

@@ -78,61 +78,6 @@ class AcceptedJob(Protocol):
         ...
 
 
-@attrs.frozen
-class PrintJob(Record):
-    """A document that the print service has accepted.
-
-    The id alone is enough for `session.printing.status(job_id)` in another process.
-    """
-
-    id: str
-    printer_id: UUID
-    is_queue: bool = False
-    """Whether the job waits in a pull queue for its release. False for a printer that was given as an id with `check=False`."""
-    _printing: Printing = attrs.field(alias="printing", kw_only=True, repr=False, eq=False)
-
-    async def status(self) -> JobStatus:
-        """Read the status of the job.
-
-        Returns:
-            The status, also that of a failed job.
-        """
-        return await self._printing.status(self.id)
-
-    async def wait(self, interval: float = 2.0, timeout: float | None = 120.0) -> JobStatus:  # noqa: ASYNC109  # it raises JobTimeout, with the status
-        """Wait until the document is printed.
-
-        A job of a pull queue is accepted once it is stored, and ends when a person releases it. For such a job the status is
-        read once and returned, whatever it is.
-
-        Args:
-            interval: Seconds between two readings of the status, more than 0.
-            timeout: Seconds to wait, more than 0; None for no limit.
-
-        Returns:
-            The final status.
-
-        Raises:
-            PrintFailed: The job ended with an error, which is in `error.status`.
-            JobTimeout: The job has not ended. The last status is in `error.status`.
-        """
-        if self.is_queue:
-            return await self.status()
-        return await self._printing.wait(self.id, interval, timeout)
-
-    def watch(self, interval: float = 2.0, timeout: float | None = None) -> AsyncIterator[JobStatus]:
-        """Iterate over the changes of the status. A job of a pull queue gives one status.
-
-        Args:
-            interval: Seconds between two readings of the status, more than 0.
-            timeout: Seconds for the whole iteration, more than 0; None for no limit.
-
-        Returns:
-            An iterator that ends with a final status, also that of a failed job. It raises `JobTimeout` when the time is over.
-        """
-        return JobWatch(self._printing.status, self.id, interval, timeout, once=self.is_queue)
-
-
 class Printing:
     """Print documents, and follow their jobs.
 
@@ -174,7 +119,12 @@ class Printing:
         """Upload a document and print it.
 
         The document is read and uploaded in parts, so memory is bounded for any size. More than 8 MiB are uploaded in
-        blocks, four at a time. `Settings.deadline` and the retries hold for each block, not for the whole upload.
+        blocks of 2 MiB, four at a time. The storage takes at most 50,000 blocks. The largest document that the service
+        prints is not known.
+
+        `Settings.deadline` and the retries hold for each request, not for the whole call. A document of up to 8 MiB takes
+        at most six: three of `check`, which are kept, the address of the upload, the upload, and the job. Each block, and
+        the list of the blocks, is one more. If the address expires, the upload starts again.
 
         The document is printed at most once by this call. A caller that is cancelled, or whose call ends with
         `OutcomeUnknown`, does not know whether it is printed.
@@ -416,6 +366,61 @@ class Printing:
                 )
             logger.info("the print service still fetches the document: asking again in %.1f s", delay)
             await asyncio.sleep(delay)
+
+
+@attrs.frozen
+class PrintJob(Record):
+    """A document that the print service has accepted.
+
+    The id alone is enough for `session.printing.status(job_id)` in another process.
+    """
+
+    id: str
+    printer_id: UUID
+    is_queue: bool = False
+    """Whether the job waits in a pull queue for its release. False for a printer that was given as an id with `check=False`."""
+    _printing: Printing = attrs.field(alias="printing", kw_only=True, repr=False, eq=False)
+
+    async def status(self) -> JobStatus:
+        """Read the status of the job.
+
+        Returns:
+            The status, also that of a failed job.
+        """
+        return await self._printing.status(self.id)
+
+    async def wait(self, interval: float = 2.0, timeout: float | None = 120.0) -> JobStatus:  # noqa: ASYNC109  # it raises JobTimeout, with the status
+        """Wait until the document is printed.
+
+        A job of a pull queue is accepted once it is stored, and ends when a person releases it. For such a job the status is
+        read once and returned, whatever it is.
+
+        Args:
+            interval: Seconds between two readings of the status, more than 0.
+            timeout: Seconds to wait, more than 0; None for no limit.
+
+        Returns:
+            The final status.
+
+        Raises:
+            PrintFailed: The job ended with an error, which is in `error.status`.
+            JobTimeout: The job has not ended. The last status is in `error.status`.
+        """
+        if self.is_queue:
+            return await self.status()
+        return await self._printing.wait(self.id, interval, timeout)
+
+    def watch(self, interval: float = 2.0, timeout: float | None = None) -> AsyncIterator[JobStatus]:
+        """Iterate over the changes of the status. A job of a pull queue gives one status.
+
+        Args:
+            interval: Seconds between two readings of the status, more than 0.
+            timeout: Seconds for the whole iteration, more than 0; None for no limit.
+
+        Returns:
+            An iterator that ends with a final status, also that of a failed job. It raises `JobTimeout` when the time is over.
+        """
+        return JobWatch(self._printing.status, self.id, interval, timeout, once=self.is_queue)
 
 
 def _job_id(job_or_id: object) -> str:

@@ -11,7 +11,7 @@ network, `Sandbox.printed` has the printed documents.
 from __future__ import annotations
 
 from ezeep_async.sandbox.behaviour import Behaviour, BehaviourOptions, Clock
-from ezeep_async.sandbox.faults import Fault, Faults, Hold
+from ezeep_async.sandbox.faults import Effect, Fault, Faults, Hold
 from ezeep_async.sandbox.records import RecordedRequest
 from ezeep_async.sandbox.server import Sandbox
 from ezeep_async.sandbox.state.administration import (
@@ -21,8 +21,15 @@ from ezeep_async.sandbox.state.administration import (
     SandboxReport,
 )
 from ezeep_async.sandbox.state.jobs import Outcome, Printed, SandboxJob
-from ezeep_async.sandbox.state.organization import Invitation, Organization, Person, SandboxGroup, SandboxUser
-from ezeep_async.sandbox.state.printers import Paper, SandboxPrinter, Tray
+from ezeep_async.sandbox.state.organization import (
+    GroupFields,
+    Invitation,
+    Organization,
+    Person,
+    SandboxGroup,
+    SandboxUser,
+)
+from ezeep_async.sandbox.state.printers import Paper, PrinterFields, SandboxPrinter, Tray
 from ezeep_async.sandbox.state.printing import Printing
 from ezeep_async.sandbox.state.seeding import SANDBOX_ADMIN, SANDBOX_PASSWORD
 from ezeep_async.sandbox.state.storage import Storage
@@ -37,8 +44,10 @@ __all__ = [
     "BehaviourOptions",
     "Clock",
     "Delivery",
+    "Effect",
     "Fault",
     "Faults",
+    "GroupFields",
     "Hold",
     "Invitation",
     "Organization",
@@ -46,6 +55,7 @@ __all__ = [
     "Paper",
     "Person",
     "Printed",
+    "PrinterFields",
     "Printing",
     "RecordedRequest",
     "Sandbox",

@@ -145,6 +145,72 @@ def test_classes_of_attrs_have_a_signature(package: griffe.Module) -> None:
         ], name
 
 
+def test_each_attribute_is_listed_with_its_class(package: griffe.Module) -> None:
+    """With an anchor, also without a description, also if it is a parameter. `check_site.py` finds them in the pages."""
+    script = runpy.run_path(str(ROOT / "docs/.scripts/api_reference.py"))
+    count = 0
+    for path, each in script["public_objects"](package):
+        if not isinstance(each, griffe.Class):
+            continue
+        names = [one.name for one in each.members.values() if isinstance(one, griffe.Attribute)]
+        names = [name for name in names if not name.startswith("_")]
+        listed = [
+            item.name
+            for section in (each.docstring.parsed if each.docstring else [])
+            if isinstance(section, griffe.DocstringSectionAttributes | griffe.DocstringSectionParameters)
+            for item in section.value
+        ]
+        assert {*names} <= {*listed}, path
+        assert each.extra.get("ezeep_anchors", {}) == {name: f"{path}.{name}" for name in names}
+        count += len(names)
+    assert count > 600
+    job = package["resources.printing.PrintJob"].docstring.parsed[-1].value
+    assert (job[0].name, str(job[0].annotation)) == ("id", "str")
+
+
+def test_types_in_signatures_have_an_entry_or_are_written_out(package: griffe.Module) -> None:
+    """Aliases such as `PrintSource`, and classes of options such as `CallOptions`."""
+    public = dict(runpy.run_path(str(ROOT / "docs/.scripts/api_reference.py"))["public_objects"](package))
+    unexplained = {}
+    for path, each in public.items():
+        for one in _tree(each) if isinstance(each, griffe.Class | griffe.Function) else [each]:
+            for name in _names_in_signature(one):
+                target = package
+                for part in name.canonical_path.split(".")[1:]:
+                    target = target.members.get(part, target)
+                if id(target) not in map(id, public.values()) and _is_alias_or_options(target):
+                    unexplained[name.canonical_path] = f"{path}: {one.name}"
+    assert unexplained == {}
+    form = package["provisioning.inputs.desired.DesiredState.from_bytes"].parameters["form"]
+    assert str(form.annotation) == "Literal['csv', 'json', 'yaml']"
+    source = package["resources.printing.Printing.print_file"].parameters["source"]
+    assert str(source.annotation) == "PrintSource"
+
+
+def _names_in_signature(each: griffe.Object) -> list[griffe.ExprName]:
+    if each.name.startswith("_") and each.name != "__init__":
+        return []
+    if isinstance(each, griffe.Function):
+        annotations = [each.returns, *(parameter.annotation for parameter in each.parameters)]
+    else:
+        annotations = [each.annotation] if isinstance(each, griffe.Attribute) else []
+    found = [
+        one for given in annotations if isinstance(given, griffe.Expr) for one in given.iterate(flat=True)
+    ]
+    return [
+        one
+        for one in found
+        if isinstance(one, griffe.ExprName) and one.canonical_path.startswith("ezeep_async.")
+    ]
+
+
+def _is_alias_or_options(each: griffe.Object | griffe.Alias) -> bool:
+    if isinstance(each, griffe.Class):
+        return any(str(base) == "TypedDict" for base in each.bases)
+    is_of_module = isinstance(each, griffe.Attribute) and isinstance(each.parent, griffe.Module)
+    return is_of_module and not isinstance(each.value, griffe.ExprCall)  # a call makes a type variable
+
+
 def test_docstrings_are_read_as_meant(package: griffe.Module) -> None:
     """Each class of `Raises:` is one class, each parameter has a type, and `Returns:` has that of the function."""
     public = runpy.run_path(str(ROOT / "docs/.scripts/api_reference.py"))["public_objects"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.chromium import NEEDS_CHROMIUM
-from site_checks.check_site import Page, check, llms, navigation, read, sentence
+from site_checks.check_site import Page, check, llms, navigation, problems_of_reference, read, sentence
 
 
 pytestmark = pytest.mark.may_block
@@ -162,3 +162,15 @@ def test_faults_that_a_browser_sees(tmp_path: Path) -> None:
         assert any("absent.png" in each for each in look_at_site.problems_of_logs(driver))
     finally:
         driver.quit()
+
+
+def test_a_public_name_without_an_anchor() -> None:
+    """An id on another page than those of the API reference does not count."""
+    pages = {
+        "reference/api/printing.html": Page(PAGE % '<a id="ezeep_async.PrintJob.id"></a>'),
+        "index.html": Page(PAGE % '<a id="ezeep_async.PrintJob.status"></a>'),
+    }
+    needed = ["ezeep_async.PrintJob.id", "ezeep_async.PrintJob.status"]
+    assert [*problems_of_reference(pages, needed)] == [
+        "reference/api: there is no #ezeep_async.PrintJob.status"
+    ]

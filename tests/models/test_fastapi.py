@@ -8,12 +8,16 @@ import socket
 import types
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 import uvicorn
+from fastapi.encoders import jsonable_encoder
 from helpers import documents
 from helpers.support import put, until
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 from ezeep_async import EzeepSession, FileTokenStore, PrintOptions
 from ezeep_async.sandbox import Sandbox
@@ -22,6 +26,7 @@ from ezeep_async.sandbox import Sandbox
 pytestmark = pytest.mark.may_block  # the token file
 
 RECIPE = documents.marked("docs/how-to/json.md", "fastapi")
+UNDECLARED = documents.marked("docs/how-to/json.md", "undeclared")
 
 
 @pytest.fixture
@@ -35,7 +40,8 @@ async def http(
     monkeypatch.setenv("EZEEP_ACCOUNT_URL", sandbox.endpoints.account)
     monkeypatch.setenv("EZEEP_API_URL", sandbox.endpoints.api)
     module = types.ModuleType("recipe")
-    exec(compile(RECIPE, "docs/how-to/json.md", "exec"), vars(module))
+    for recipe in (RECIPE, UNDECLARED):
+        exec(compile(recipe, "docs/how-to/json.md", "exec"), vars(module))
     async with _served(module.app) as url, aiohttp.ClientSession(url) as client:
         yield client
 
@@ -76,6 +82,26 @@ async def test_handlers_take_records(http: aiohttp.ClientSession) -> None:
     async with http.post("/options", json={"copies": 40_000}) as response:
         assert response.status == 422
         assert "copies must be an integer from 1 to 32767" in await response.text()
+
+
+async def test_a_handler_without_a_type_returns_to_dict(
+    http: aiohttp.ClientSession, session: EzeepSession
+) -> None:
+    async with http.get("/summary") as response:
+        groups = await session.groups.list().collect()
+        assert await response.json() == {"count": 13, "first": groups[0].to_dict()}
+
+
+async def test_a_handler_without_a_type_cannot_return_a_record(session: EzeepSession) -> None:
+    """With the messages that the page shows."""
+    group = await session.groups.list().first()
+    with pytest.raises(ValueError, match="'Group' object is not iterable"):
+        jsonable_encoder(group)
+    with pytest.raises(PydanticSerializationError, match="Unable to serialize unknown type"):
+        TypeAdapter(Any).dump_json(group)
+    page = (documents.ROOT / "docs/how-to/json.md").read_text("utf-8")
+    assert "'Group' object is not iterable" in page
+    assert "PydanticSerializationError: Unable to serialize unknown type" in page
 
 
 async def test_the_description_has_the_fields(http: aiohttp.ClientSession) -> None:

@@ -126,6 +126,22 @@ async def test_bytes_have_no_alias(session: EzeepSession, sandbox: Sandbox, lase
     assert body_of(sandbox)["type"] == "txt"
 
 
+async def test_requests_of_a_first_job(sandbox: Sandbox, laser: Printer) -> None:
+    """Six, as the docstring says: each of them has the whole `Settings.deadline`."""
+    session = EzeepSession(sandbox.oauth_app, tokens=sandbox.tokens(), endpoints=sandbox.endpoints)
+    sandbox.reset_counts()
+    async with session:
+        await session.printing.print_file(PDF, laser.id, PrintOptions(copies=2), type="pdf")
+    assert [each.path.rpartition("/ERI")[0] or each.path for each in sandbox.requests] == [
+        "/sfapi/GetConfiguration/",
+        "/sfapi/GetPrinter/",
+        "/sfapi/GetPrinterProperties/",
+        "/sfapi/PrepareUpload/",
+        "/userstorage",
+        "/sfapi/Print/",
+    ]
+
+
 async def test_requests_of_a_job(session: EzeepSession, sandbox: Sandbox, laser: Printer) -> None:
     """What the checks read is kept: the second job takes three requests."""
     await session.printing.print_file(PDF, laser, PrintOptions(copies=2), type="pdf")

@@ -7,9 +7,10 @@ have to deliver, pages that the navigation leaves out, and structure that a scre
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -206,6 +207,34 @@ def problems_of_style(text: str) -> Iterator[str]:
         yield f"loads {address} from another server: put a copy into docs/assets/"
 
 
+def reference_ids() -> Iterator[str]:
+    """The ids that the API reference needs: of public names, and of the attributes and methods of their classes."""
+    import griffe  # not at the top: the tests of this file do without it
+
+    script = runpy.run_path(str(ROOT / "docs/.scripts/api_reference.py"))
+    package = griffe.load(
+        script["PACKAGE"],
+        search_paths=[ROOT],
+        docstring_parser="google",
+        extensions=griffe.Extensions(script["ApiReference"]()),
+    )
+    for path, each in script["public_objects"](package):
+        yield path
+        # Entries without members: a contract is subclassed, and the methods of a blocking class are at the async ones.
+        if path.endswith("TokenStoreContract") or script["is_shown_with_its_twin"](each):
+            continue
+        for name, member in each.members.items() if isinstance(each, griffe.Class) else ():
+            is_shown = isinstance(member, griffe.Attribute) or member.docstring is not None
+            if is_shown and not name.startswith("_"):
+                yield f"{path}.{name}"
+
+
+def problems_of_reference(pages: Mapping[str, Page], needed: Iterable[str]) -> Iterator[str]:
+    """Public names that cannot be linked to."""
+    ids = {each for name, page in pages.items() if name.startswith("reference/api/") for each in page.ids}
+    yield from (f"reference/api: there is no #{each}" for each in needed if each not in ids)
+
+
 def sentence(text: str, longest: int = 200) -> str:
     """The first sentence of a text."""
     ends = r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)\s+|(?<=:)\s+(?=[A-Z(])"
@@ -270,7 +299,7 @@ def main(site: Path) -> int:
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
     order = [*navigation(settings["nav"])]
     pages = read(site)
-    found = check(site, order, pages)
+    found = [*check(site, order, pages), *problems_of_reference(pages, reference_ids())]
     print("\n".join(found), file=sys.stderr, end="\n" if found else "")
     if found:
         return 1

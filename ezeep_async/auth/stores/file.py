@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ezeep_async._runtime import forks
+from ezeep_async._runtime.later_types import imported_later
 from ezeep_async._runtime.running_time import RunningLimit
 from ezeep_async._text.cleaning import check_kind, checked_seconds, cleaned_path
 from ezeep_async._text.redaction import clears_locals
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
     from ezeep_async.auth.stores.file_locks import FileLocks
+
+globals().update(imported_later("ezeep_async.auth.stores.file_locks", "FileLocks"))
 
 logger = logging.getLogger("ezeep_async.auth.stores")
 

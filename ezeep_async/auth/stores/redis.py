@@ -7,6 +7,7 @@ import os
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, cast
 
+from ezeep_async._runtime.later_types import imported_later
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.stores.encryption import Cipher, EncryptionKey
 from ezeep_async.auth.stores.leased import (
@@ -25,6 +26,8 @@ from ezeep_async.auth.tokens import EarlierHolder, TokenSet
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+globals().update(imported_later("redis.asyncio", "Redis"))
 
 logger = logging.getLogger("ezeep_async.auth.stores")
 

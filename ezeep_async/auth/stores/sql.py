@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
+from ezeep_async._runtime.later_types import imported_later
 from ezeep_async._text.redaction import clears_locals
 from ezeep_async.auth.stores.encryption import Cipher, EncryptionKey
 from ezeep_async.auth.stores.leased import LEASE_S, LOCK_TIMEOUT_S, Hold, LeasedDocumentStore, Outcome
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
     from ezeep_async.auth.stores.leased_locks import LentLocks
     from ezeep_async.auth.stores.sql_database import Transaction
+
+globals().update(
+    imported_later("sqlalchemy", "MetaData")
+    | imported_later("sqlalchemy.ext.asyncio", "AsyncEngine")
+    | imported_later("ezeep_async.auth.stores.leased_locks", "LentLocks")
+)
 
 
 class SQLTokenStore(LeasedDocumentStore):

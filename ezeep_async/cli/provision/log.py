@@ -42,31 +42,32 @@ async def show_log(
     """List the runs of apply and undo, the newest first; or, with an audit log, show each change of its runs.
 
     A run is interrupted if some of its changes have no outcome: it was ended, or is under way. A run is undone if a later run
-    of the listed logs reverted it. Files that are no audit logs are named on standard error.
+    of the listed logs reverted it. Other files of a folder are skipped.
 
     Args:
         log: An audit log, whose changes are shown; or a folder of audit logs, which are listed. By default the folder in
             which apply puts them.
         run_id: Only this run, in a log of several.
-        last: Only the newest files of a folder, this many.
+        last: Only the newest audit logs of a folder, this many.
     """
     if log is None or await asyncio.to_thread(log.is_dir):
         if run_id is not None:
             raise ValueError("--run-id needs an audit log: ezeep provision log AUDIT_LOG --run-id ID")
-        await _list(log or audit_folder(), last, as_json=as_json)
+        await _list(log, last, as_json=as_json)
     else:
         await _show(log, run_id, as_json=as_json)
 
 
-async def _list(folder: Path, last: int, *, as_json: bool) -> None:
+async def _list(named: Path | None, last: int, *, as_json: bool) -> None:
     from ezeep_async.provisioning import read_audit_history
 
-    paths = await asyncio.to_thread(_newest, folder)
+    folder = audit_folder() if named is None else named
+    paths, others = await asyncio.to_thread(_logs, folder)
     history = await asyncio.to_thread(read_audit_history, paths[:last])
     if as_json:
         records = [_plain(run) | {"problem": history.problems.get(run.path)} for run in history.runs]
-        named = {run.path for run in history.runs}
-        unread = {path: problem for path, problem in history.problems.items() if path not in named}
+        read = {run.path for run in history.runs}
+        unread = {path: problem for path, problem in history.problems.items() if path not in read}
         write_json(to_json(records + [{"path": str(path), "problem": unread[path]} for path in unread]))
         return
     screen = Screen()
@@ -80,10 +81,12 @@ async def _list(folder: Path, last: int, *, as_json: bool) -> None:
         screen.say("No audit logs in", Whole(folder))
     if (more := len(paths) - last) > 0:
         screen.note(
-            f"{counted(more, 'older file is', 'older files are')} not shown:", Whole(f"--last {len(paths)}")
+            f"{counted(more, 'older log is', 'older logs are')} not shown:", Whole(f"--last {len(paths)}")
         )
     for path, problem in history.problems.items():
         complain(f"{path}: {problem}")
+    if others and (named is None or not paths):  # where they are not expected
+        complain(f"in {folder}, {counted(others, 'file is not an audit log', 'files are not audit logs')}")
 
 
 async def _show(log: Path, run_id: str | None, *, as_json: bool) -> None:
@@ -120,6 +123,21 @@ async def _show(log: Path, run_id: str | None, *, as_json: bool) -> None:
             screen.table(
                 ("name", "change", "outcome", "groups", "error"), [*map(_change_row, run.changes.values())]
             )
+
+
+def _logs(folder: Path) -> tuple[list[Path], int]:
+    """The audit logs of a folder, the newest first, and the number of other files. A log that cannot be read counts."""
+    from ezeep_async.provisioning.runs.audit import is_audit_log
+
+    def is_log(path: Path) -> bool:
+        try:
+            return path.stat().st_size > 0 and is_audit_log(path)
+        except OSError:
+            return True  # `read_audit_history` has the reason
+
+    files = _newest(folder)
+    logs = [path for path in files if is_log(path)]
+    return logs, len(files) - len(logs)
 
 
 def _newest(folder: Path) -> list[Path]:

@@ -67,6 +67,12 @@ def read_table(body: bytes, collector: Collector, ignored: Iterable[str] = ()) -
     ignored = frozenset(map(_column_name, ignored))
     if (header := _read_header(lines, first, delimiters, ignored, collector)) is not None:
         _read_rows(lines, first + header.lines, header, collector)
+    else:
+        # The rows cannot be read, but a wrong encoding is found now, and not with the next attempt.
+        reported = {problem.line for problem in collector.problems}
+        unread = [number for number in range(first, len(lines) + 1) if number not in reported]
+        for number in unread:
+            _decode_lines(lines, number, 1, collector)
 
 
 def write_csv(
@@ -128,6 +134,11 @@ def _read_header(
         message = f"{_HEADER_EXPECTED.format(item)} without other columns, not {shown!r}"
         if PRINTER in read and item == MEMBER:
             message += ": put members and printers into two files"
+        elif known.isdisjoint(read) and _has_other_delimiter(text, item):
+            if len(delimiters) == 1:
+                message += f": the line before it says that {delimiter!r} separates the columns"
+            else:
+                message += ": separate the columns with , ; or a tab"
         collector.note_problem(number, message)
         others = dict.fromkeys(name for name in read if name not in known)
         if sorted(set(read) - others.keys()) in ([GROUP, item], [GROUPS, item]):
@@ -235,6 +246,12 @@ def _decode_lines(lines: Sequence[bytes], number: int, count: int, collector: Co
 
 def _joined(lines: Sequence[bytes], number: int, count: int) -> str:
     return "\n".join(line.decode(errors="replace") for line in lines[number - 1 : number - 1 + count])
+
+
+def _has_other_delimiter(text: str, item: Kind) -> bool:
+    """Whether the header is right, but for what separates its columns."""
+    words = set(re.findall(r"\w+", text.casefold()))
+    return item in words and not words.isdisjoint({GROUP, GROUPS})
 
 
 def _has_line_breaks(text: str, delimiter: str, columns: Sequence[str], names: Collection[str]) -> bool:

@@ -21,12 +21,13 @@ from ezeep_async.provisioning.inputs.csv_tables import read_table
 from ezeep_async.provisioning.inputs.documents import json_nodes, read_document, yaml_nodes
 from ezeep_async.provisioning.inputs.problems import Collector
 from ezeep_async.provisioning.inputs.spreadsheets import (
-    NAME_ENCODING,
+    NAME_UTF16,
     SAVE_AS,
     WORKBOOKS,
     as_utf8,
     checked_encoding,
     is_workbook,
+    utf16_name,
 )
 
 
@@ -105,7 +106,7 @@ class DesiredState:
                 "exact". A single text is one printer.
 
         Raises:
-            InvalidInput: Names, members or printers are invalid; `problems` lists them.
+            InvalidInput: Names, members or printers are invalid; `problems` lists them, each with its group.
             TypeError: `groups` or `printers` is not a mapping.
         """
         check_kind(groups, Mapping, "groups", "a mapping from group names to lists of members")
@@ -126,7 +127,8 @@ class DesiredState:
             rows: Pairs of group name and member. The caller closes it if it is a generator.
 
         Raises:
-            InvalidInput: Rows are invalid; raised after the last row. `line` is the number of the row, from 1.
+            InvalidInput: Rows are invalid; raised after the last row. Each problem names its row: the number, from 1, is
+                `line`, and `place` has the content too.
 
         Note:
             An exception from `rows` propagates unchanged.
@@ -135,7 +137,7 @@ class DesiredState:
         number = 0
         async for row in rows if isinstance(rows, AsyncIterable) else _one_by_one(rows):
             number += 1
-            collector.add_row(row, number)
+            collector.add_row(row, number, "row")
             if number % ROWS_BETWEEN_YIELDS == 0:
                 await asyncio.sleep(0)
         return cls._from(collector)
@@ -150,11 +152,12 @@ class DesiredState:
             pairs: Pairs of group name and member.
 
         Raises:
-            InvalidInput: Pairs are invalid; raised after the last pair. `line` is the number of the pair, from 1.
+            InvalidInput: Pairs are invalid; raised after the last pair. Each problem names its pair: the number, from 1, is
+                `line`, and `place` has the content too.
         """
         collector = Collector("pairs")
         for number, pair in enumerate(pairs, 1):
-            collector.add_row(pair, number)
+            collector.add_row(pair, number, "pair")
         return cls._from(collector)
 
     @classmethod
@@ -203,9 +206,9 @@ class DesiredState:
         - `printer` instead of `member`: the printers of the groups. Members and printers need two files (`combined`). A
           repeated header is skipped only if it is the same line: a group "Group" may have a printer "Printer".
 
-        Other columns are problems, unless they are in `ignore_columns`. Blank rows, blank columns without a name, and repeated headers of files that were
-        joined are skipped. A group without members or printers needs another format, because a lost name must not empty a
-        group.
+        Other columns are problems, unless they are in `ignore_columns`. Blank rows, blank columns without a name, and
+        repeated headers of files that were joined are skipped. A group without members or printers needs another format,
+        because a lost name must not empty a group.
         The single quote that `write_csv` puts before cells like `=...` is removed.
 
         Args:
@@ -307,10 +310,10 @@ class DesiredState:
             else:
                 read = json_nodes if form == "json" else yaml_nodes
                 read_document(read(collector.decode(body)), collector)
-        except NotText as error:  # UTF-16
+        except NotText as error:
             collector.note_problem(None, error.reason)
-            if form == "csv" and encoding == "utf-8":
-                collector.advice[NAME_ENCODING] = None
+            if form == "csv" and (name := utf16_name(content)):
+                collector.advice[NAME_UTF16.format(name)] = None
         return cls._from(collector)
 
     @classmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
 from uuid import UUID
 
@@ -48,12 +50,16 @@ class Problem:
     source: str
     """The file, or "mapping", "rows", "pairs" or "input"."""
     line: int | None
-    """Line of the file, or number of the row, from 1. None for a mapping or for the whole file."""
+    """Line of the file, or number of the row or pair, from 1. None for a mapping or for the whole file."""
     message: str
     column: int | None = None
     """Column of a CSV file, from 1. None for a whole row, and for other inputs."""
+    place: str = ""
+    """The part of an input without lines, such as "pair 2 ('Sales', 'mila abel')". Empty for a file."""
 
     def __str__(self) -> str:
+        if self.place:
+            return f"{self.place}: {self.message}"
         where = self.source if self.line is None else f"{self.source}, line {self.line}"
         return f"{where}: {self.message}"
 
@@ -84,6 +90,15 @@ class InvalidInput(EzeepError, ValueError):
 Table = dict[str, dict[str, None]]
 
 
+def _place_of_row(what: str, number: int, row: object) -> str:
+    shown = shortened(repr(row))
+    return f"{what} {number} {shown if shown.startswith('(') else f'({shown})'}"
+
+
+def _place_in_mapping(group: object) -> str:
+    return f"mapping, group {shortened(repr(group))}"
+
+
 def _text_of(given: object, *kinds: type[HasId]) -> object:
     """The text of an id, or of the id of a record of the kinds. Other values are returned unchanged."""
     if isinstance(given, str):
@@ -107,45 +122,45 @@ class Collector:
     duplicates: int = 0
     column: int | None = None
     """Column that is being checked, for `Problem.column`."""
+    place: Callable[[], str] = str
+    """Describes the part that is being checked, for `Problem.place`."""
     advice: dict[str, None] = attrs.field(factory=dict[str, None])
     """Sentences for `InvalidInput.advice`."""
-    _names: dict[str, str] = attrs.field(factory=dict[str, str])
-    """Valid group names, to share one object for each."""
-    _members: dict[str, str] = attrs.field(factory=dict[str, str])
-    _printer_texts: dict[str, str] = attrs.field(factory=dict[str, str])
+    _valid: dict[str, dict[str, str]] = attrs.field(factory=lambda: defaultdict[str, dict[str, str]](dict))
+    """Valid group names, members and printers, to share one object for each."""
 
     def note_problem(self, line: int | None, message: str) -> None:
         """Add a problem. `line` is None for the whole input."""
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_KEPT:
-            self.problems.append(Problem(self.source, line, message, self.column))
+            self.problems.append(Problem(self.source, line, message, self.column, self.place()))
 
     def check_group(self, text: object, line: int | None) -> str | None:
         """Return the normalized name; None, and a problem, if it is invalid."""
-        return self._check(text, line, "group name", self._names, normalize_group_name, group_name_problem)
+        return self._check(text, line, "group name", normalize_group_name, group_name_problem)
 
     def check_member(self, given: object, line: int | None) -> str | None:
         """Return the normalized member; None, and a problem, if it is invalid."""
         text = _text_of(given, User, AccountUser, Person)
-        return self._check(text, line, "member", self._members, normalize_email, member_problem)
+        return self._check(text, line, "member", normalize_email, member_problem)
 
     def check_printer(self, given: object, line: int | None) -> str | None:
         """Return the normalized printer; None, and a problem, if it is invalid."""
         text = _text_of(given, Printer, PrinterAssignment)
-        return self._check(text, line, "printer", self._printer_texts, normalize_printer, printer_problem)
+        return self._check(text, line, "printer", normalize_printer, printer_problem)
 
     def _check(
         self,
         text: object,
         line: int | None,
         what: str,
-        known: dict[str, str],
         normalize: Callable[[str], str],
         problem_of: Callable[[str], str | None],
     ) -> str | None:
         if not isinstance(text, str):
             self.note_problem(line, f"the {what} must be text, not {shortened(repr(text))}")
             return None
+        known = self._valid[what]
         if text.isascii() and (found := known.get(text)) is not None:  # it is normalized already
             return found
         normalized = normalize(text)
@@ -173,12 +188,13 @@ class Collector:
         """Return the check of members or printers, and their table."""
         return (self.check_member, self.groups) if kind == "member" else (self.check_printer, self.printers)
 
-    def add_row(self, row: object, number: int) -> None:
+    def add_row(self, row: object, number: int, what: Literal["row", "pair"]) -> None:
         """Check and add a pair of any types."""
+        self.place = partial(_place_of_row, what, number, row)
         try:
             group, member = cast("tuple[object, object]", row)
         except (TypeError, ValueError):
-            self.note_problem(number, f"a row must be a pair of group and member, not {shortened(repr(row))}")
+            self.note_problem(number, f"a {what} must have a group and a member, and nothing else")
             return
         self.add_pair(self.check_group(group, number), self.check_member(member, number))
 
@@ -200,8 +216,10 @@ class Collector:
                 group, value = shortened(repr(text)), shortened(repr(several))
                 self.note_problem(None, f"the {kind}s of {group} must be a list, not {value}")
                 continue
+            self.place = partial(_place_in_mapping, text)
             for item in cast("Iterable[object]", several):
                 self.add_pair(name, check(item, None), table)
+            self.place = str
 
     def decode(self, body: bytes) -> str:
         """Decode a text. Each line that is not UTF-8 is a problem; its invalid bytes are replaced."""

@@ -20,6 +20,8 @@ SAVE_AS = (
 )
 NAME_ENCODING = f'{SAVE_AS}. Or name its encoding, such as --encoding cp1252 (in Python: encoding="cp1252")'
 """Advice for a file that is not UTF-8."""
+NAME_UTF16 = f'{SAVE_AS}. Or name its encoding: --encoding {{0}} (in Python: encoding="{{0}}")'
+"""Advice for a file that is UTF-16."""
 
 _WORKBOOK_STARTS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 """First bytes of ZIP archives (.xlsx, .ods, .numbers) and of compound files (.xls)."""
@@ -48,6 +50,16 @@ def is_workbook(content: bytes) -> bool:
     return content.startswith(_WORKBOOK_STARTS)
 
 
+def utf16_name(content: bytes) -> str:
+    """Name the encoding of a content that begins as UTF-16 does. Empty for another content."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    # As in `without_bom`: an ASCII character has one zero byte.
+    if content[:2].count(0) != 1:
+        return ""
+    return "utf-16-le" if content[0] else "utf-16-be"
+
+
 def as_utf8(content: bytes, encoding: str, collector: Collector) -> bytes:
     """Return the content in UTF-8, without a byte order mark. `encoding` is of `checked_encoding`.
 
@@ -59,7 +71,9 @@ def as_utf8(content: bytes, encoding: str, collector: Collector) -> bytes:
     """
     if encoding == "utf-8" or content.startswith(UTF8_BOM):
         return without_bom(content)
-    if not encoding.startswith("utf"):
+    if encoding.startswith(("utf-16", "utf-32")):
+        _refuse_other(content, encoding)
+    elif not encoding.startswith("utf"):
         without_bom(content)
         if not content.isascii() and _is_utf8(content):
             raise NotText(f"this is UTF-8, not {encoding}: leave out the encoding")
@@ -71,6 +85,16 @@ def as_utf8(content: bytes, encoding: str, collector: Collector) -> bytes:
             if _UNREADABLE.encode() in line:
                 collector.note_problem(number, f"some of its bytes are not {encoding}: {ADVICE}")
     return text.removeprefix("\ufeff").encode("utf-8", "replace")
+
+
+def _refuse_other(content: bytes, encoding: str) -> None:
+    """Raise `NotText` for a content without the zero bytes of UTF-16, and for one without its byte order."""
+    if content and 0 not in content:
+        if _is_utf8(content):
+            raise NotText(f"this is UTF-8, not {encoding}: leave out the encoding")
+        raise NotText(f"this is not {encoding}: leave out the encoding")
+    if encoding == "utf-16" and utf16_name(content) == "utf-16-be":
+        raise NotText("this is utf-16-be, not utf-16: it has no byte order mark")
 
 
 def _is_utf8(content: bytes) -> bool:

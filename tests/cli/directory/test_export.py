@@ -57,9 +57,14 @@ async def test_export_plan_apply_is_a_round_trip(
 
 
 async def test_with_the_groups_of_other_directories(login: dict[str, str], sandbox: Sandbox) -> None:
-    """They are left out, unless asked for; then plan takes them with --allow-external only."""
-    own = rows_of((await ezeep("export", env=login)).out)
-    assert "WVD Printers" not in {row[0] for row in own}
+    """They are left out, and exact leaves them as they are. Asked for, plan takes them with --allow-external only."""
+    exported = (await ezeep("export", env=login)).out
+    own = rows_of(exported)
+    (wvd,) = [group for group in sandbox.organization.groups.values() if group.name == "WVD Printers"]
+    assert sandbox.organization.num_members(wvd.id) > 0
+    assert wvd.name not in {row[0] for row in own}
+    unchanged = await ezeep("provision", "plan", "-", "--mode", "exact", env=login, stdin=exported)
+    assert (unchanged.code, unchanged.out[:17]) == (0, "nothing to change")
     out = (await ezeep("export", "--include-external", env=login)).out
     organization = sandbox.organization
     assert len(rows_of(out)) - 1 == sum(organization.num_members(each) for each in organization.groups)

@@ -39,15 +39,15 @@ async def test_the_runs_are_listed_and_shown(
     assert (await ezeep(*undoing, env=login)).code == 0
     (folder / "notes.txt").write_text("x\n")
     ran = await ezeep("provision", "log", env=login)
-    assert (ran.code, ran.err) == (0, f"ezeep: {folder / 'notes.txt'}: it is not an audit log\n")
+    assert (ran.code, ran.err) == (0, f"ezeep: in {folder}, 1 file is not an audit log\n")
     undo, run = [line.split("\t")[1:] for line in ran.out.splitlines()]
     assert run == ["add", "4", "0", "finished", "undone", str(log)]
     assert undo[:5] == ["undo", "3", "0", "finished", ""]
     named = await ezeep("provision", "log", str(folder), env=login)
-    assert named.out == ran.out
+    assert (named.out, named.err) == (ran.out, "")
 
     as_json = json.loads((await ezeep("provision", "log", "--json")).out)
-    assert [each["problem"] for each in as_json] == [None, None, "it is not an audit log"]
+    assert [each["problem"] for each in as_json] == [None, None]
     assert (as_json[0]["undoes"], as_json[1]["undone"]) == (as_json[1]["run_id"], "undone")
     assert as_json[1]["organization_id"] in {
         str(group.organization_id) for group in sandbox.organization.groups.values()
@@ -74,9 +74,38 @@ async def test_only_the_newest_files(folder: Path) -> None:
     assert [line.rsplit("\t", 1)[-1] for line in ran.out.splitlines()] == [
         str(folder / "3.jsonl"),
         str(folder / "2.jsonl"),
-        "1 older file is not shown: --last 3",
+        "1 older log is not shown: --last 3",
     ]
     assert "\tinterrupted\t" in ran.out
+
+
+async def test_other_files_are_neither_listed_nor_counted(tmp_path: Path) -> None:
+    """They are newer than the log. An empty file is none; a log that was damaged is one."""
+    (tmp_path / "a.jsonl").write_text(
+        '{"run_id":"1","time":"2026-01-02T03:04:05Z","operation":"run","outcome":"started"}\n'
+    )
+    (tmp_path / "torn.jsonl").write_text('{"run_id":"2","ti')
+    for name in ("people.csv", "report.jsonl", "login.json", "invoice.pdf"):
+        (tmp_path / name).write_text('{"change":"create_group"}\n')
+    (tmp_path / "empty.jsonl").touch()
+    ran = await ezeep("provision", "log", ".", "--last", "1")
+    assert ran.out.splitlines()[-1] == "1 older log is not shown: --last 2"
+    ran = await ezeep("provision", "log", ".", "--last", "2")
+    assert [line.rsplit("\t", 1)[-1] for line in ran.out.splitlines()] == ["a.jsonl"]
+    assert ran.err == "ezeep: torn.jsonl: it has no complete line of a run\n"
+    as_json = json.loads((await ezeep("provision", "log", ".", "--json")).out)
+    assert [each["path"] for each in as_json] == ["a.jsonl", "torn.jsonl"]
+
+
+async def test_a_folder_without_logs_says_what_it_has(tmp_path: Path) -> None:
+    for name in ("people.csv", "report.csv"):
+        (tmp_path / name).write_text("x\n")
+    ran = await ezeep("provision", "log", ".")
+    assert (ran.code, ran.out, ran.err) == (
+        0,
+        "No audit logs in .\n",
+        "ezeep: in ., 2 files are not audit logs\n",
+    )
 
 
 async def test_times_that_no_calendar_has(folder: Path) -> None:

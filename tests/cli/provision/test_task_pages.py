@@ -8,11 +8,14 @@ import os
 import re
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 from helpers.command_line import Ran, environment, ezeep
 from helpers.documents import marked
+
+from ezeep_async.cli.provision.log import show_log
 
 
 PROVISIONING = "docs/how-to/provisioning.md"
@@ -27,6 +30,13 @@ async def run(block: str, env: dict[str, str]) -> list[Ran]:
     """The outcomes of the command lines of a block."""
     lines = [shlex.split(line, comments=True) for line in block.splitlines()]
     return [await ezeep(*words[1:], env=env) for words in lines if words]
+
+
+def lines_of(output: str) -> list[str]:
+    """The lines of a table, with placeholders for times and ids, and without the blanks at their ends."""
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", output)
+    text = re.sub(r"\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b", "ID", text)
+    return [line.rstrip() for line in textwrap.dedent(text).splitlines() if line.strip()]
 
 
 async def test_plan_apply_and_check(login: dict[str, str], tmp_path: Path) -> None:
@@ -101,6 +111,15 @@ async def test_undo_log_and_resume(
     logged = [each for each in json.loads(of_a_folder.out) if "mode" in each]
     assert [(each["mode"], each["undone"]) for each in logged] == [("undo", None), ("add", "undone")]
     monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as terminal:
+        terminal.setattr(sys.stdout, "isatty", lambda: True)
+        terminal.setenv("TERM", "dumb")
+        terminal.setenv("COLUMNS", "100")
+        await show_log(Path())
+        assert lines_of(capsys.readouterr().out) == lines_of(marked(UNDO, "listed"))
+        await show_log(Path("audit.jsonl"))
+        older = capsys.readouterr().out.split("  run  ")[2]
+        assert lines_of(f"  run  {older}") == lines_of(marked(UNDO, "shown"))
     await asyncio.to_thread(exec, compile(marked(UNDO, "history"), "history.py", "exec"), {})
     newest, oldest = capsys.readouterr().out.splitlines()
     assert (" undo " in newest, " add " in oldest) == (True, True)

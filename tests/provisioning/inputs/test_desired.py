@@ -184,8 +184,8 @@ def test_from_mapping_checks_and_normalizes_the_same_way() -> None:
         DesiredState.from_mapping({"": ["a@example.com"], "Sales": ["nomail", " "]})
     assert [str(problem) for problem in caught.value.problems] == [
         "mapping: the group name is blank",
-        "mapping: the member 'nomail' is neither an e-mail address nor a user id",
-        "mapping: the member is blank",
+        "mapping, group 'Sales': the member 'nomail' is neither an e-mail address nor a user id",
+        "mapping, group 'Sales': the member is blank",
     ]
 
 

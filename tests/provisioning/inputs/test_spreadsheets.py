@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ezeep_async.provisioning import DesiredState, InvalidInput, write_csv
-from ezeep_async.provisioning.inputs.spreadsheets import NAME_ENCODING, SAVE_AS
+from ezeep_async.provisioning.inputs.spreadsheets import SAVE_AS
 
 
 SALES = {"Sales": ("a@example.com",)}
@@ -158,12 +159,52 @@ def test_an_encoding_is_used_on_request(codec: str, encoding: str) -> None:
     assert parse(content, encoding=encoding).groups == OFFICE
 
 
-@pytest.mark.parametrize("codec", ["cp1252", "utf-16"])
+@pytest.mark.parametrize("codec", ["cp1252", "latin-1", "utf-16", "utf-16-le", "utf-16-be"])
 def test_without_the_request_the_error_has_advice(codec: str) -> None:
-    error = refusal("group;member\nBüro;a@example.com\nSüd;a@example.com\n".encode(codec))
-    assert error.advice == (NAME_ENCODING,)
-    assert "--encoding cp1252" in str(error)
-    assert error.count == (1 if codec == "utf-16" else 2)
+    """The encoding that it names can be taken as it stands."""
+    content = "group;member\nBüro;a@example.com\nSüd;a@example.com\n".encode(codec)
+    (advice,) = refusal(content).advice
+    assert SAVE_AS in advice
+    (named,) = re.findall(r"--encoding (\S+)", advice)
+    assert named == ("cp1252" if codec == "latin-1" else codec)
+    assert parse(content, encoding=named) == parse(content, encoding=codec)
+
+
+@pytest.mark.parametrize("header", ["Gruppe;member", "Büro;member", "group;member;Note", "group|member"])
+def test_a_wrong_header_hides_no_wrong_encoding(header: str) -> None:
+    """The lines and their bytes are in the first error already."""
+    error = refusal(f"{header}\nSales;a@example.com\nSüd;a@example.com\n".encode("cp1252"))
+    assert [problem.line for problem in error.problems] == [1, 3]
+    assert str(error.problems[1]) == "people.csv, line 3: byte 2 is not UTF-8: save it as UTF-8"
+    assert "--encoding cp1252" in error.advice[-1]
+
+
+@pytest.mark.parametrize(
+    ("codec", "encoding", "says"),
+    [
+        ("cp1252", "utf-16", "this is not utf-16: leave out the encoding"),
+        ("utf-8", "utf-16", "this is UTF-8, not utf-16: leave out the encoding"),
+        ("utf-16-be", "utf-16", "this is utf-16-be, not utf-16: it has no byte order mark"),
+        ("utf-16-le", "cp1252", "this is UTF-16: save it as UTF-8"),
+    ],
+)
+def test_another_encoding_than_the_requested_one(codec: str, encoding: str, says: str) -> None:
+    error = refusal("group;member\nBüro;a@example.com\n".encode(codec), encoding=encoding)
+    assert [str(problem) for problem in error.problems] == [f"people.csv: {says}"]
+    assert [f"--encoding {codec}" in advice for advice in error.advice] == [True] * codec.startswith("utf-16")
+
+
+@pytest.mark.parametrize("delimiter", ["|", ":", " "])
+def test_another_delimiter_is_named(delimiter: str) -> None:
+    error = refusal(f"group{delimiter}member\nSales{delimiter}a@example.com\n")
+    (problem,) = error.problems
+    assert problem.message.endswith(f"not 'group{delimiter}member': separate the columns with , ; or a tab")
+
+
+def test_another_delimiter_than_the_first_line_says() -> None:
+    error = refusal("sep=;\ngroup,member\nSales,a@example.com\n")
+    (problem,) = error.problems
+    assert problem.message.endswith("'group,member': the line before it says that ';' separates the columns")
 
 
 def test_each_line_that_is_not_in_the_encoding_is_a_problem() -> None:
