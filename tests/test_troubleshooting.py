@@ -12,6 +12,7 @@ from helpers.command_line import ezeep
 from helpers.documents import marked
 from helpers.messages import FRAGMENTS, Entry, Message, found_in, has_words, normalized
 from helpers.support import put
+from site_checks.look_at_site import pasted
 
 import ezeep_async
 from ezeep_async import (
@@ -210,6 +211,21 @@ async def test_real_messages_have_entries(written: list[Entry]) -> None:
             and not any(pattern.search(line) for pattern in patterns)
         ]
     assert unknown == []
+
+
+def test_messages_that_are_searched_have_entries(written: list[Entry]) -> None:
+    """What `nox -s docs` pastes into the search of the site."""
+    assert len(pasted()) > 40
+    assert [
+        text
+        for text, section in pasted().items()
+        if not any(
+            entry.page == f"{Path(section).stem.partition('.')[0]}.md"
+            and any(pattern.search(text.removeprefix("ezeep: ")) for pattern in entry.patterns)
+            for entry in written
+        )
+        and not section.endswith(("network.html#the-server-refuses-a-call", "network.html#no-connection"))
+    ] == []
 
 
 @pytest.mark.slow
