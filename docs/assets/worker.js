@@ -143,8 +143,9 @@
       const [best] = new Passages(texts).find(question);
       if (!(best?.share > WHOLE)) return;
       const mark = document.createElement("mark");
-      mark.append(...entries[best.id].childNodes);
-      entries[best.id].append(mark);
+      const entry = entries[best.id].querySelector("code") ?? entries[best.id]; // it has a background of its own
+      mark.append(...entry.childNodes);
+      entry.append(mark);
       mark.scrollIntoView({ block: "center" });
     });
   }
