@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from helpers import messages
-from helpers.command_line import ezeep
+from helpers.command_line import ezeep, running
 from helpers.documents import marked
 from helpers.messages import FRAGMENTS, Entry, Message, found_in, has_words, normalized
 from helpers.support import put
+from site_checks.look_at_site import pasted
 
 import ezeep_async
 from ezeep_async import (
@@ -37,6 +39,12 @@ pytestmark = [pytest.mark.may_block, pytest.mark.timeout(60)]  # all sources are
 REFERENCE = messages.ROOT / "docs/reference"
 ERRORS = REFERENCE / "errors.md"
 PAGES = sorted((REFERENCE / "troubleshooting").glob("*.md"))
+OF_OTHERS = {
+    "command-line.html#output-and-files",
+    "network.html#no-connection",
+    "network.html#the-server-refuses-a-call",
+}
+"""Sections that also explain messages with the words of the system, or of the server."""
 CLASSES = {
     name: value
     for name in ezeep_async.__all__
@@ -218,6 +226,29 @@ async def test_real_messages_have_entries(written: list[Entry]) -> None:
     assert unknown == []
 
 
+def test_messages_that_are_searched_have_entries(written: list[Entry]) -> None:
+    """What `nox -s docs` pastes into the search of the site."""
+    assert len(pasted()) > 40
+    assert [
+        text
+        for text, section in pasted().items()
+        if not any(
+            entry.page == f"{Path(section).stem.partition('.')[0]}.md"
+            and any(pattern.search(text.removeprefix("ezeep: ")) for pattern in entry.patterns)
+            for entry in written
+        )
+        and section.partition("/troubleshooting/")[2] not in OF_OTHERS
+    ] == []
+
+
+def form_of_log(text: str) -> list[str]:
+    """The log of a run without ids, times and names; the columns separated by tabs."""
+    text = re.sub(r"\t+\n", "\n", re.sub(r" {2,}|\t+", "\t", text))
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}|[\w.]+@[\w.]+|\d{4}-\d\d-\d\d [\d:]+", "*", text)
+    facts, rows = text.split("undone: no\n")
+    return [*facts.splitlines(), *sorted(rows.split("\n"))]
+
+
 @pytest.mark.slow
 async def test_the_log_of_a_run_that_failed(login: Sandbox) -> None:
     """The page shows what the command shows, up to ids, times and names."""
@@ -229,14 +260,25 @@ async def test_the_log_of_a_run_that_failed(login: Sandbox) -> None:
     real = (await ezeep("provision", "log", "run.jsonl")).out
     shown = marked("docs/reference/troubleshooting.md", "log-of-a-run")
 
-    def form(text: str) -> list[str]:
-        text = re.sub(
-            r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}|[\w.]+@[\w.]+|\d{4}-\d\d-\d\d [\d:]+", "*", text
-        )
-        facts, rows = text.split("undone: no\n")
-        return [*facts.splitlines(), *sorted(rows.split("\n"))]
+    assert form_of_log(shown) == form_of_log(real)
 
-    assert form(re.sub(r" {2,}", "\t", shown)) == form(re.sub(r"\t+", "\t", re.sub(r"\t+\n", "\n", real)))
+
+async def test_the_log_of_a_run_that_was_killed(login: Sandbox) -> None:
+    """Its log ends in the middle of a change, and undo also reverts that one."""
+    people = [person.email for person in list(login.organization.people.values())[:3]]
+    Path("people.csv").write_text("group,member\n" + "".join(f"Night shift,{each}\n" for each in people))
+    route, seen = "PATCH /printing/v1/users/{id}/", itertools.count(1)
+    hold = login.faults.hold(route, when=lambda _: next(seen) == 2, after=True)
+    arguments = ("provision", "apply", "people.csv", "--yes", "--concurrency", "1")
+    async with running(*arguments, "--audit-log", "all.jsonl"):
+        await hold.arrived()
+        Path("run.jsonl").write_bytes(Path("all.jsonl").read_bytes())
+        hold.release()
+    real = (await ezeep("provision", "log", "run.jsonl")).out
+    shown = marked("docs/reference/troubleshooting/provisioning.md", "log-of-a-killed-run")
+    assert form_of_log(shown) == form_of_log(real)
+    undo = await ezeep("provision", "undo", "run.jsonl", "--dry-run")
+    assert (undo.code, undo.out.count("  - Night shift")) == (2, 2)
 
 
 # --- the classes ---------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from rich.text import Text
 from ezeep_async import Endpoints, OAuthApp, SessionPool, Settings
 from ezeep_async.cli.app import COMMANDS, app
 from ezeep_async.cli.examples import examples_of
+from ezeep_async.cli.terminal.help import with_names
 from ezeep_async.sandbox import Behaviour
 
 
@@ -144,11 +145,7 @@ def _command(words: tuple[str, ...], *, is_group: bool) -> list[str]:
         names = [" ".join(("ezeep", *words, *names)) for names, _ in _names(_at(words))]
         parts.append(", ".join(f"[`{name}`](#{_slug(name)})" for name in names))
     else:
-        labels = (
-            [entry.positional_label for entry in panels["Arguments"].entries] if "Arguments" in panels else []
-        )
-        usage = help_.usage.replace("ARGS", labels[-1]) if labels else help_.usage
-        parts.append(f"```text\n{usage}\n```")
+        parts.append(f"```text\n{with_names(help_.usage)}\n```")
         own = {title: panel for title, panel in panels.items() if title not in SHARED}
         for title, panel in own.items():
             label = "Options" if title == "Parameters" else title

@@ -66,8 +66,7 @@ class Connection:
 
     client_id: str | None = None
     """The client id that is registered with ezeep. Else EZEEP_CLIENT_ID, or client_id in the configuration file."""
-    # The hyphen alone is a value here.
-    client_secret_file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None
+    client_secret_file: Path | None = None
     """A file that contains the client secret; - prompts for it. Only for clients that have a secret. Else
     EZEEP_CLIENT_SECRET, or the configuration file."""
     token_file: Path | None = None

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import inspect
 import logging
+import math
 import os
 import sys
 import traceback
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from ezeep_async import EzeepError, __version__
 from ezeep_async._text.redaction import clears_locals
-from ezeep_async.cli.signals import limited, signals_end
+from ezeep_async.cli.signals import end_reason, limited, signals_end
 from ezeep_async.cli.terminal.output import (
     FULL,
     clean,
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = _run(arguments)
         except _interruptions():
             code = 130
-            complain("the command took longer than --timeout" if ending.timed_out else "interrupted")
+            complain(end_reason())
         except BrokenPipeError:
             forget(sys.stdout)
             code = 141
@@ -90,7 +91,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         from cyclopts import CycloptsError
 
         from ezeep_async.cli.app import app
-        from ezeep_async.cli.options import NO_OPTIONS, options, use
+        from ezeep_async.cli.options import HYPHEN, NO_OPTIONS, options, use
         from ezeep_async.cli.terminal.help import call
 
         if find_spec("segno") is None:  # imported late, in the middle of a login
@@ -114,7 +115,8 @@ def _run(arguments: Sequence[str] | None) -> int:
                 "gave one, change it: every user of a machine can read its command lines",
                 code=USAGE,
             )
-        return _fail(f"{sentence(error)} (see ezeep --help)", code=USAGE)
+        text = " ".join(str(error).split()).replace(HYPHEN, "-")
+        return _fail(f"{text} (see ezeep --help)", code=USAGE)
     except BrokenPipeError:
         raise
     except (EzeepError, OSError, ValueError) as error:
@@ -156,12 +158,19 @@ def _interruptions() -> tuple[type[BaseException], ...]:
 
 
 def _refused(error: Exception) -> int:
-    from ezeep_async import InvalidInput, ReauthorizationRequired  # `ezeep --help` does without
+    from ezeep_async import InvalidInput, RateLimited, ReauthorizationRequired  # `ezeep --help` does without
     from ezeep_async.cli.connection import LOG_IN_AGAIN
 
     if isinstance(error, ReauthorizationRequired):
         return _fail(sentence(error), code=LOG_IN_AGAIN)
-    return _fail(*problem_lines(error)) if isinstance(error, InvalidInput) else _fail(sentence(error))
+    if isinstance(error, InvalidInput):
+        return _fail(*problem_lines(error))
+    if isinstance(error, EzeepError) and error.retry_after:
+        wait = math.ceil(error.retry_after)
+        return _fail(f"{sentence(error)}. The server asks to wait {wait} s: try again after that")
+    if isinstance(error, RateLimited):
+        return _fail(f"{sentence(error)}. It was tried {error.attempts} times: try again in a few minutes")
+    return _fail(sentence(error))
 
 
 def _refused_by_the_system(error: OSError) -> int:

@@ -14,15 +14,13 @@ T = TypeVar("T")
 
 LONGEST_TIMEOUT_S = 31_536_000
 HYPHEN = "\ue000-"
-"""Stands for a hyphen while cyclopts reads the command line. It takes a hyphen for an option, or, where that may be a
-document, takes all options for documents. Its private character passes the checks of paths and names."""
+"""Stands for a hyphen while cyclopts reads the command line, which takes a hyphen for an option. Its private character
+passes the checks of paths and names."""
 
 
 def without_hyphens(tokens: tuple[str, ...]) -> tuple[str, ...]:
-    """The command line as cyclopts can read it, for commands that take a hyphen for standard input."""
-    if tokens[:1] == ("print",) or tokens[:2] in {("provision", "plan"), ("provision", "apply")}:
-        return tuple(HYPHEN if each == "-" else each for each in tokens)
-    return tokens
+    """The command line as cyclopts can read it."""
+    return tuple(HYPHEN if each == "-" else each for each in tokens)
 
 
 def with_hyphens(value: T) -> T:

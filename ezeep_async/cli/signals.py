@@ -79,6 +79,11 @@ def signals_end() -> Generator[Ending]:
         _ending = before  # a signal ends one command, and not the next one in this process
 
 
+def end_reason() -> str:
+    """Why the command ends before its work is done, for people."""
+    return "the command took longer than --timeout" if _ending.timed_out else "interrupted"
+
+
 def cancel_on_signals() -> None:
     """From now on, let a signal cancel the running task instead of raising `Terminated` in the event loop."""
     import asyncio  # slow to import, and `ezeep --help` does without

@@ -66,16 +66,31 @@ def test_an_option_after_arguments(command: tuple[str, ...], name: str) -> None:
     [
         (("print", "-", "--printer", "P", "--name", "-", "--tray", "-"), {"files": ("-",), "name": "-", "tray": "-"}),
         (("provision", "plan", "-", "--printers", "-", "--out", "-"), {"file": Path("-"), "printers": Path("-"), "out": Path("-")}),
+        (("api", "POST", "-", "--data", "-"), {"path": "-", "data": "-"}),
+        (("groups", "list", "--client-secret-file", "-"), {"client_secret_file": Path("-")}),
+        (("users", "delete", "-", "--yes"), {"users": ("-",), "yes": True}),
     ],
 )  # a case in one line  # fmt: skip
 def test_a_hyphen_stays_a_hyphen(line: tuple[str, ...], values: dict[str, object]) -> None:
     """Also as the value of an option: cyclopts reads another character in its place."""
     _, bound, _ = app.parse_args(without_hyphens(line), print_error=False, exit_on_error=False)
     found = dict(bound.arguments)
-    for each in (found.pop("paper", None), found.pop("planning", None), found.pop("options", None)):
+    for each in [found.pop(name, None) for name in ("paper", "planning", "options", "connection")]:
         if each is not None:
             found |= attrs.asdict(with_hyphens(each), recurse=False)
     assert {name: with_hyphens(found[name]) for name in values} == values
+
+
+@pytest.mark.parametrize("command", [*_commands()], ids=" ".join)
+async def test_the_usage_names_each_argument(command: tuple[str, ...]) -> None:
+    ran = await ezeep(*command, "--help")
+    assert ran.code == 0
+    assert "ARGS" not in ran.out
+
+
+async def test_a_hyphen_that_is_no_value_is_named() -> None:
+    ran = await ezeep("print", "a.pdf", "--printer", "P", "--copies", "-")
+    assert (ran.code, 'unable to convert "-" into int' in ran.err) == (64, True), ran
 
 
 @pytest.mark.usefixtures("login")

@@ -161,9 +161,14 @@ def _part(part: ast.expr, module: _Module, function: ast.AST | None, depth: int)
     if isinstance(part, ast.Constant):
         return [str(part.value)]
     assert isinstance(part, ast.FormattedValue)
-    # A constant in capitals is text of the message; everything else is filled in at run time.
+    # A constant in capitals is text of the message, and so is a part that may be empty; everything else is filled in at run
+    # time.
     if isinstance(part.value, ast.Name) and part.value.id.strip("_").isupper():
         return _templates(part.value, module, function, depth) or [PLACEHOLDER]
+    if isinstance(part.value, ast.Name) and function is not None:
+        texts = _named(part.value.id, module, function, depth)
+        if "" in texts and any(has_words(normalized(text)) for text in texts):
+            return texts
     return [PLACEHOLDER]
 
 
@@ -300,6 +305,6 @@ class Entry:
 
 def entries(page: Path) -> Iterator[Entry]:
     """The entries of a page: lines of one code span each, and below them the line that begins with a colon."""
-    for found in re.finditer(r"((?:^`.+`\n)+)(?:: +(.+)\n)?", page.read_text("utf-8"), re.MULTILINE):
+    for found in re.finditer(r"((?:^`(?!``).+`\n)+)(?:: +(.+)\n)?", page.read_text("utf-8"), re.MULTILINE):
         lines = (line.strip("`").strip() for line in found[1].splitlines())
         yield Entry(page.name, tuple(lines), found[2] or "")

@@ -1,7 +1,8 @@
 """Looks at every page of the built site in Chromium: `python tests/site_checks/look_at_site.py .nox/site`.
 
 Read from the folder, in both color schemes, 1280 and 390 pixels wide: no request to a network, no error, no text with too
-little contrast (WCAG 2.2 AA), no page that scrolls sideways, no control without a name, and a search that finds something.
+little contrast (WCAG 2.2 AA), no page that scrolls sideways, no control without a name, and a search that finds the entries of
+the messages in `pasted_messages.txt`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
+from urllib.parse import quote
 
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
@@ -28,6 +31,24 @@ SCHEME = """
 const [name, done] = arguments;
 (function look() { document.body.dataset.mdColorScheme === name ? done() : requestAnimationFrame(look) })();
 """
+MESSAGES = Path(__file__).with_name("pasted_messages.txt")
+SEARCH = """
+const [questions, done] = arguments;
+const { search } = JSON.parse(document.getElementById('__config').textContent);
+const worker = new Worker(new URL(search, location));
+const filter = { input: { type: 'operator', data: { operator: 'and', operands: [] } } };
+const ask = () => worker.postMessage({ type: 2, data: { input: questions[found.length], filter } });
+const found = [];
+worker.onmessage = ({ data: { type, data } }) => {
+  if (type === 3) found.push(data.items.map(({ id }) => __index.items[id].location));
+  if (found.length < questions.length) ask();
+  else done(found);
+};
+worker.postMessage({ type: 0, data: __index });
+"""
+"""Asks the worker that the page's own search would start."""
+BEST = 2
+"""Results among which a message has to find its entry."""
 SCHEMES = {"light": "default", "dark": "slate"}
 INDEX = "search.js"
 """Of the search. To read it takes half of the time, so that only `use` does."""
@@ -129,6 +150,29 @@ def look(site: Path, names: list[str]) -> list[str]:
             driver.quit()
 
 
+def pasted() -> dict[str, str]:
+    """The messages, with the sections that they have to find."""
+    section, found = "", {}
+    for line in MESSAGES.read_text("utf-8").splitlines():
+        if line.startswith("## "):
+            section = line.removeprefix("## ")
+        elif line and not line.startswith("#"):
+            found[line] = section
+    return found
+
+
+def problems_of_search(driver: webdriver.Chrome) -> Iterator[str]:
+    """Search for each message, as a reader pastes it."""
+    wanted = pasted()
+    escaped = [text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for text in wanted]
+    driver.set_script_timeout(60)
+    for (text, section), found in zip(
+        wanted.items(), driver.execute_async_script(SEARCH, escaped), strict=True
+    ):
+        if not any(each.endswith(section) for each in found[:BEST]):
+            yield f"the search for {text!r} does not find {section}, but {found[:BEST]}"
+
+
 def use(site: Path) -> list[str]:
     """Search, switch the color scheme, and move with the keyboard, as a reader does."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
@@ -160,9 +204,19 @@ def use(site: Path) -> list[str]:
             driver.switch_to.active_element.send_keys("refresh token")
             results = wait.until(lambda _: root.find_elements(By.CSS_SELECTOR, "ol a, li a"))
             href = results[0].get_attribute("href") or ""
+            found += problems_of_search(driver)
             driver.get(href)
             if driver.find_element(By.TAG_NAME, "h1").text == "":
                 found.append(f"the search leads to {href}, a page without a heading")
+            message, section = next(iter(pasted().items()))
+            page, _, anchor = section.partition("#")
+            driver.get(f"{(site / page).as_uri()}?h={quote(message)}#{anchor}")
+            is_seen = "const mark = document.querySelector('dt mark')?.getBoundingClientRect();"
+            is_seen += "return mark && mark.top > 0 && mark.bottom < innerHeight"
+            try:
+                wait.until(lambda driver: driver.execute_script(is_seen))
+            except TimeoutException:
+                found.append(f"{section} does not show the entry of {message!r}")
             found += problems_of_logs(driver, requests=True)
         finally:
             driver.quit()

@@ -13,6 +13,7 @@ from ezeep_async.cli.directory.lookup import as_id
 from ezeep_async.cli.printing.documents import STDIN, Document, Orders, Run
 from ezeep_async.cli.printing.jobs import Timeout
 from ezeep_async.cli.printing.printers import PrinterName, find_printer
+from ezeep_async.cli.signals import end_reason
 from ezeep_async.cli.terminal.output import complain, write_json
 from ezeep_async.cli.terminal.screen import Screen, to_json
 from ezeep_async.provisioning.wording import counted, some
@@ -114,7 +115,7 @@ async def print_documents(
             _complain(documents)
             if signal:
                 sent = sum(each.job is not None for each in documents)
-                complain(f"interrupted: {sent} of {counted(len(documents), 'document')} sent")
+                complain(f"{end_reason()}: {sent} of {counted(len(documents), 'document')} sent")
     return 0 if all(each.is_good for each in documents) else 1
 
 

@@ -42,6 +42,7 @@ from ezeep_async.cli.provision.screen import (
     show_plan,
     show_report,
 )
+from ezeep_async.cli.signals import end_reason
 from ezeep_async.cli.terminal.output import complain, sentence, write_json
 from ezeep_async.cli.terminal.prompts import check_can_ask, confirmed, in_background
 from ezeep_async.cli.terminal.screen import Screen, Whole, to_json
@@ -376,7 +377,7 @@ async def _apply(
         if report is not None:
             is_written = await _report(screen, plan, report, applying.report, log, as_json=as_json)
     if signal:
-        complain("interrupted")
+        complain(end_reason())
         return 128 + signal
     return _code_of(report) if is_written and report is not None else FAILED
 

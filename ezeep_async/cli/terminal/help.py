@@ -39,12 +39,33 @@ class HelpFormatter:
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: object) -> None:
         """Show the usage."""
+        if isinstance(usage, Text):
+            usage.plain = with_names(usage.plain)
         self._formatter.render_usage(console, options, usage)
 
     def render_description(self, console: Console, options: ConsoleOptions, description: object) -> None:
         """Show the description."""
         _join_lines(description)
         self._formatter.render_description(console, options, description)
+
+
+def with_names(usage: str) -> str:
+    """A usage with the names of the arguments that may be left out. cyclopts calls all of them ARGS."""
+    if "[ARGS" not in usage:
+        return usage
+    from ezeep_async.cli.app import app
+
+    command = app
+    for word in usage.split()[1:]:
+        if word not in command:
+            break
+        command = command[word]
+    names = [
+        each.name
+        for each in command.assemble_argument_collection()
+        if not each.required and not each.name.startswith(("-", "*"))
+    ]
+    return usage.replace("ARGS", names[-1])
 
 
 def _join_lines(description: object) -> None:

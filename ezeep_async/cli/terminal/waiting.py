@@ -52,10 +52,13 @@ class _Retries(logging.Handler):
             case (str(), int() as attempt, EzeepError() as failure, float() as delay, *_):
                 from ezeep_async import RateLimited, Settings
 
+                due = asyncio.get_running_loop().time() + delay
+                if due < self.due:  # of several retries the last one is waited for
+                    return
                 # After a 429 there are more retries than for other failures.
                 of = "" if isinstance(failure, RateLimited) else f" of {Settings().retries}"
                 self.text = f"retry {attempt}{of}{{}}: {' '.join(str(failure).split())}"
-                self.due = asyncio.get_running_loop().time() + delay
+                self.due = due
             case _:
                 pass
 

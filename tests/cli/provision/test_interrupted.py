@@ -8,9 +8,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from helpers.command_line import ended, ezeep, started
+from helpers.command_line import ended, ezeep, running, started
 from helpers.organizations import PATCH, memberships, people, write
 
+from ezeep_async.cli import signals
 from ezeep_async.sandbox import Sandbox
 
 
@@ -47,6 +48,22 @@ async def test_7_13_changes_in_flight_end_and_the_report_is_shown(
     assert sum("New" in groups for groups in memberships(sandbox).values()) == 1
     ran = await ezeep(*arguments, env=login, folder=tmp_path)
     assert (ran.code, "users changed: 7" in ran.out) == (0, True)
+
+
+async def test_the_time_limit_is_named_when_it_ends_a_run(
+    login: dict[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "some.csv", {"New": people(sandbox, 3)})
+    hold = sandbox.faults.hold(PATCH)
+    arguments = ("provision", "apply", str(path), "-y", "--concurrency", "1", "--timeout", "1000")
+    async with running(*arguments, env=login) as task:
+        await hold.arrived()
+        signals._ending.time_out()
+        hold.release()
+        ran = await task
+    assert (ran.code, ran.err) == (124, "ezeep: the command took longer than --timeout\n")
+    assert "users changed: 1" in ran.out
+    assert "not started: 2" in ran.out
 
 
 @pytest.mark.slow

@@ -8,9 +8,10 @@ import re
 import sys
 
 import pytest
-from helpers.command_line import ended, started
+from helpers.command_line import ended, ezeep, started
 from helpers.terminal import at_a_terminal
 
+from ezeep_async import RateLimited
 from ezeep_async.cli.connection import Connection, open_session
 from ezeep_async.cli.options import NO_OPTIONS, Options, use
 from ezeep_async.cli.terminal import waiting
@@ -153,3 +154,26 @@ async def test_without_a_terminal_there_is_no_line(login: dict[str, str], sandbo
         ran = await ended(process)
     assert "INFO ezeep_async.http: GET /printing/v1/groups/: attempt 1 failed (" in ran.err
     assert "\x1b" not in ran.err
+
+
+async def test_of_several_retries_the_last_one_is_shown() -> None:
+    retries = waiting._Retries()
+    for delay in (20.0, 0.5):
+        failure = RateLimited(f"429, {delay}", status=429)
+        record = logging.LogRecord("x", logging.INFO, "", 0, "%s", ("GET /", 1, failure, delay), None)
+        retries.emit(record)
+    assert retries.text.endswith("429, 20.0")
+
+
+@pytest.mark.usefixtures("login")
+async def test_a_command_that_is_throttled_names_the_seconds(sandbox: Sandbox) -> None:
+    sandbox.faults.add(GROUPS, status=429, retry_after=600)
+    ran = await ezeep("groups", "list")
+    assert ran.refused() == (
+        "GET /printing/v1/groups/: 429 Too Many Requests. The server asks to wait 600 s: try again after that"
+    )
+    sandbox.faults.add(GROUPS, status=429, times=None)
+    ran = await ezeep("groups", "list")
+    assert ran.refused() == (
+        "GET /printing/v1/groups/: 429 Too Many Requests. It was tried 9 times: try again in a few minutes"
+    )
