@@ -70,7 +70,9 @@ async def log_in(site: Site, browser: aiohttp.ClientSession) -> None:
     status, location = await decide(begun.headers["Location"])
     assert status == 302, location
     back = await go(browser, "GET", URL(location).path_qs)
-    first = {"django": "/print", "aiohttp": "/groups"}.get(site.kind, "/")  # the start page, where there is one
+    first = {"django": "/print", "aiohttp": "/groups"}.get(
+        site.kind, "/"
+    )  # the start page, where there is one
     assert (back.status // 100, back.headers.get("Location")) == (3, first), await back.text()
 
 
