@@ -162,7 +162,7 @@ class OpenSessions:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_inherited = False
         self.closing: ShieldedTask[None] | None = None
-        self.opened = self.closed = self.hits = 0
+        self.opened = self.hits = 0
         self._tasks: set[ShieldedTask[None]] = set()
         """Sessions that are being closed, and keys that are being dropped."""
         self._is_check_due = False
@@ -253,7 +253,6 @@ class OpenSessions:
                 entry.core.refresher.save_if_due()
                 continue
             del self.entries[key]
-            self.closed += 1
             self._start(entry.core.aclose(), "ezeep-close-idle")
             excess -= 1
             if not excess:
@@ -275,7 +274,6 @@ class OpenSessions:
             await entry.core.refresher.forget()
             if self.entries.get(entry.key) is entry:  # not while the pool closes
                 del self.entries[entry.key]
-                self.closed += 1
             await entry.core.aclose(caller)
         finally:
             entry.dropping = None

@@ -46,7 +46,7 @@ class PoolStats:
     opened: int
     """Sessions that were opened since the pool was created."""
     closed: int
-    """Sessions that were closed: to make room, or by `drop`."""
+    """Sessions that were closed: to make room, by `drop`, or with the pool."""
     hits: int
     """Uses of a session that was open already."""
     in_flight: int
@@ -260,7 +260,7 @@ class SessionPool(Asynchronous):
             # A copy, made at once: threads of blocking code read this while the event loop opens sessions.
             kept_alive=sum(entry.core.is_kept_alive for entry in list(sessions.entries.values())),
             opened=sessions.opened,
-            closed=sessions.closed,
+            closed=sessions.opened - len(sessions.entries),
             hits=sessions.hits,
             in_flight=limiters.active,
             waiting=limiters.waiting,
