@@ -85,6 +85,10 @@ def finish_refresh_on(*signals: int) -> None:
     A handler that is installed later replaces this one: `loop.add_signal_handler`, uvicorn and gunicorn do so when they
     start. Those shut down in order, and closing a session waits for its refresh, so they do not need this function.
 
+    Python calls signal handlers in the main thread. The system can give a signal to another thread, and does not wake
+    a main thread that sleeps in one long call then: the signal takes effect when that call returns. A main thread that
+    only waits for others should wake up each second, for example with `while not done.wait(1): pass`.
+
     Args:
         *signals: For example `signal.SIGTERM`. By default SIGTERM, and SIGHUP where the platform has it. SIGINT protects
             the token set from a second Ctrl-C too; asyncio.run then raises `KeyboardInterrupt` in the running code,

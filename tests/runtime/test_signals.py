@@ -49,7 +49,8 @@ with run_sync(session()) as opened:
 IN_A_THREAD = """
 finish_refresh_on({numbers})
 threading.Thread(target=lambda: run_sync(session()).accounts.me(), daemon=True).start()
-time.sleep(30)
+for _ in range(300):
+    time.sleep(0.1)  # the thread of the SDK can get the signal, which does not wake one long sleep
 """
 ASYNC = """
 finish_refresh_on({numbers})
