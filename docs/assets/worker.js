@@ -38,15 +38,16 @@
   }
 
   const PREFIX = /^\s*ezeep: /;
+  const LONGEST = 4000; // characters of a question that are read: the search runs with each key, and some patterns are quadratic
   // What a message has of its own: prefix, method of a request, quoted names, addresses, paths, file names, ids, numbers.
   const OWN = [
     PREFIX,
     /&(amp|lt|gt);/g,
     /\b[A-Z]+ (?=\/)/g,
     /(?<![\p{L}\p{N}])(['"‘“])(?=\S).*?\S?['"’”](?![\p{L}\p{N}])/gu,
-    /\S*@\S+\.\S+/g,
-    /\S*[/\\]\S*/g,
-    /\S*\p{L}\.\p{L}\S*/gu,
+    /(?<!\S)[^\s@]*@\S+\.\S+/g,
+    /(?<!\S)[^\s/\\]*[/\\]\S*/g,
+    /(?<!\S)\S*?\p{L}\.\p{L}\S*/gu,
     /(?<![\p{L}\p{N}])(?=\p{L}*\d)[\p{L}\d]+/gu,
   ];
   const WORD = /<[^>]*>|&\w+;|\p{L}[\p{L}\p{N}]*/gu;
@@ -133,7 +134,7 @@
 
   // A long question has led to this page: show its entry, instead of marking each of its words everywhere.
   const address = new URL(location);
-  const question = address.searchParams.get("h") ?? "";
+  const question = (address.searchParams.get("h") ?? "").slice(0, LONGEST);
   if (PREFIX.test(question) || words(question).length >= LONG) {
     address.searchParams.delete("h");
     history.replaceState(null, "", address);
@@ -173,8 +174,8 @@
     // The results, or sections that have most of the words if none has all.
     #improved(message) {
       const question = message.type === 3 ? this.#questions.shift() : undefined;
-      const text = question?.input;
-      if (typeof text !== "string" || question.filter?.input.data.operands.length) return message;
+      if (typeof question?.input !== "string" || question.filter?.input.data.operands.length) return message;
+      const text = question.input.slice(0, LONGEST);
       const isMessage = PREFIX.test(text);
       const found = message.data.pagination.total > 0;
       if (found && !isMessage && words(text).length < SHORT) return message;

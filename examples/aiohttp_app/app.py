@@ -25,7 +25,6 @@ from ezeep_async import (
     EzeepError,
     EzeepSession,
     NotFound,
-    OutcomeUnknown,
     PermissionDenied,
     PrintFailed,
     ReauthorizationRequired,
@@ -105,10 +104,10 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
                 text="ezeep is not available.", headers={"Retry-After": wait}
             ) from None
         logger.error("%s", error)  # noqa: TRY400  # the message says all; its traceback is not needed
+        if error.may_have_happened:  # OutcomeUnknown, or the login ended during the call
+            raise web.HTTPBadGateway(text="It may have been done. Look before you try again.") from None
         if isinstance(error, ReauthorizationRequired):  # no request can help: only the administrator
             raise web.HTTPServiceUnavailable(text="The administrator has to run `ezeep login`.") from None
-        if isinstance(error, OutcomeUnknown):  # the response was lost, also of a print request
-            raise web.HTTPBadGateway(text="It may have been done. Look before you try again.") from None
         if isinstance(error, PrintFailed):  # its message has the code and the words of ezeep
             raise web.HTTPBadGateway(text=f"Not printed: {error}") from None
         raise web.HTTPBadGateway(text="ezeep refused the request.") from None

@@ -97,3 +97,13 @@ def test_after_a_lost_response_a_person_has_to_look(client, sandbox, form):
 def test_an_outage_is_reported(client, sandbox):
     sandbox.faults.add("GET /printing/v1/groups/", status=503, retry_after=3600.0)
     assert client.get("/groups").headers["Retry-After"] == "3600"
+
+
+def test_a_login_that_ends_after_a_lost_response_may_have_been_a_change(client, sandbox):
+    user = next(iter(sandbox.organization.users.values()))
+    group = next(each for each in sandbox.organization.groups if each not in user.groups)
+    sandbox.faults.add("PATCH /printing/v1/users/{id}/", drop="after")
+    sandbox.faults.add("PATCH /printing/v1/users/{id}/", nth=2, status=401)
+    sandbox.faults.add("POST /oauth/access_token/", status=400, body='{"error": "invalid_grant"}')
+    response = client.post(f"/groups/{group}/members", {"user_id": str(user.id)})
+    assert (response.status_code, b"may have been done" in response.content) == (502, True)

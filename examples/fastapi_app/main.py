@@ -293,6 +293,9 @@ async def explain(request: Request, error: EzeepError) -> Response:
     match error:
         case ReauthorizationRequired() if request.method == "GET":
             return RedirectResponse(f"{PREFIX}/login", 303)
+        case EzeepError(may_have_happened=True):  # OutcomeUnknown, or the login ended during the call
+            logger.error("%s", error)
+            status, detail = 502, "It may have been done. Look before you try again."
         case ReauthorizationRequired():  # after a redirect the form and its document would be lost
             content = SIGNED_OUT.format(reason="Nothing was done. Sign in first.", prefix=PREFIX)
             return HTMLResponse(PAGE.format(content=content), 401)
@@ -304,9 +307,6 @@ async def explain(request: Request, error: EzeepError) -> Response:
             status, detail = 404, "ezeep has no such user, group or printer."
         case AmbiguousName():
             status, detail = 409, "Several printers have this name."
-        case EzeepError(may_have_happened=True):  # OutcomeUnknown, or a sign-out during the call
-            logger.error("%s", error)
-            status, detail = 502, "It may have been done. Look before you try again."
         case PrintFailed():  # its message has the code and the words of ezeep
             logger.error("%s", error)
             status, detail = 502, f"Not printed: {error}"

@@ -228,6 +228,9 @@ def explain(error: EzeepError) -> ResponseReturnValue:
     match error:
         case ReauthorizationRequired() if request.method == "GET":
             return redirect(url_for("login"), 303)
+        case EzeepError(may_have_happened=True):  # OutcomeUnknown, or the login ended during the call
+            app.logger.error("%s", error)
+            status, detail = 502, "It may have been done. Look before you try again."
         case ReauthorizationRequired():  # after a redirect the form and its document would be lost
             return render_template_string(PAGE, reason="Nothing was done. Sign in first."), 401
         case AuthorizationDenied():
@@ -238,9 +241,6 @@ def explain(error: EzeepError) -> ResponseReturnValue:
             status, detail = 404, "ezeep has no such user, group or printer."
         case AmbiguousName():
             status, detail = 409, "Several printers have this name."
-        case EzeepError(may_have_happened=True):  # OutcomeUnknown, or a sign-out during the call
-            app.logger.error("%s", error)
-            status, detail = 502, "It may have been done. Look before you try again."
         case PrintFailed():  # its message has the code and the words of ezeep
             app.logger.error("%s", error)
             status, detail = 502, f"Not printed: {error}"

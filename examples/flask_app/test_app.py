@@ -80,3 +80,15 @@ def test_an_outage_is_reported(client, ezeep_sandbox):
     sign_in(client, ezeep_sandbox)
     ezeep_sandbox.faults.add("GET /printing/v1/groups/", status=503, retry_after=3600.0)
     assert client.get(f"{SITE}/groups").headers["Retry-After"] == "3600"
+
+
+def test_a_login_that_ends_after_a_lost_response_may_have_been_a_change(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    user = next(iter(ezeep_sandbox.organization.users.values()))
+    group = next(each for each in ezeep_sandbox.organization.groups if each not in user.groups)
+    ezeep_sandbox.faults.add("PATCH /printing/v1/users/{id}/", drop="after")
+    ezeep_sandbox.faults.add("PATCH /printing/v1/users/{id}/", nth=2, status=401)
+    ended = '{"error": "invalid_grant"}'
+    ezeep_sandbox.faults.add("POST /oauth/access_token/", status=400, body=ended)
+    response = client.post(f"{SITE}/groups/{group}/members", data={"user_id": str(user.id)})
+    assert (response.status_code, "may have been done" in response.text) == (502, True)

@@ -15,7 +15,6 @@ from ezeep_async import (
     AuthorizationDenied,
     EzeepError,
     NotFound,
-    OutcomeUnknown,
     PermissionDenied,
     ReauthorizationRequired,
     is_retryable,
@@ -34,6 +33,9 @@ class EzeepErrors(MiddlewareMixin):
         view = request.resolver_match
         is_ours = view is not None and view.func.__module__.startswith("printing.")
         match error:
+            case EzeepError(may_have_happened=True):  # OutcomeUnknown, or the login ended during the call
+                logger.error("%s", error)
+                status, text = 502, "It may have been done. Look before you try again."
             case ReauthorizationRequired():
                 return redirect("/login")
             case AuthorizationDenied():
@@ -44,9 +46,6 @@ class EzeepErrors(MiddlewareMixin):
                 status, text = 404, "ezeep has no such user, group or printer."
             case AmbiguousName():
                 status, text = 409, "Several printers have this name."
-            case OutcomeUnknown():  # the response was lost, also of a print request
-                logger.error("%s", error)
-                status, text = 502, "It may have been done. Look before you try again."
             case ValueError() | MultiValueDictKeyError() if (
                 is_ours
             ):  # no id, an empty document, a missing field
