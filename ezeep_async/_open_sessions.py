@@ -1,10 +1,10 @@
 """The sessions that a `SessionPool` has open: which one is used, which one is closed.
 
 A session has users from `take` to `release`. Only sessions without users are in `idle`, and `_make_room` closes only those. It
-leaves out the ones that are busy without a user: with a call that outlasts its block, with a lock that such a call holds or waits
-for, with a `KeepAlive`, with a token refresh, or with a token set that is not stored. While there are more than `max_open`, a timer checks those again, so that they are closed
-soon after they became idle. All steps between two awaits run on one event loop, so no user can appear between the check and the
-removal.
+leaves out the ones that are busy without a user (`Core.is_busy`): with a call that outlasts its block, with a lock that such a call
+holds or waits for, with a `KeepAlive`, with a token refresh, or with a token set that is not stored. While there are more than
+`max_open`, a timer checks those again, so that they are closed soon after they are not busy any more. All steps between two awaits
+run on one event loop, so no user can appear between the check and the removal.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class OpenSessions:
         self.connections = blueprint.make_connections()
         self.entries: dict[str, Entry] = {}
         self.idle: OrderedDict[str, Entry] = OrderedDict()
-        """Those without users, the least recently used first. One that was found busy is behind the others."""
+        """Those without users, also busy ones; the least recently used first. One that was found busy is behind the others."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_inherited = False
         self.closing: ShieldedTask[None] | None = None
@@ -166,7 +166,7 @@ class OpenSessions:
         self._tasks: set[ShieldedTask[None]] = set()
         """Sessions that are being closed, and keys that are being dropped."""
         self._is_check_due = False
-        """Whether a timer will call `_make_room`."""
+        """Whether a timer will call `check_busy`."""
 
     def disown(self) -> None:
         """Leave everything to the parent process: after a fork, in the child."""
@@ -242,7 +242,10 @@ class OpenSessions:
             raise RuntimeError("this SessionPool was opened on another event loop: make one for each loop")
 
     def _make_room(self, examined: int = EXAMINED_PER_USE) -> None:
-        """Close idle sessions in the background while there are more than `max_open`."""
+        """Close sessions without users that are not busy, in the background, while there are more than `max_open`.
+
+        Each use of the pool calls it. What that leaves open, because it is busy or was not examined, is left to `check_busy`.
+        """
         excess = len(self.entries) - self.max_open
         if excess <= 0:
             return

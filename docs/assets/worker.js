@@ -1,6 +1,9 @@
-// The search of the theme runs in a worker, and finds the sections that have all words of a question. This script adds:
-// it runs in pages that are read from a folder, a question that no section has whole finds those that have most of it,
-// and a message that is pasted with its names and numbers finds its entry in Troubleshooting.
+// The search of the theme (zensical) runs in a worker, and finds the sections that have all words of a question. This script
+// replaces the class `Worker`, and adds three things:
+// - FrameWorker: the search also runs in pages that are read from a folder
+// - Passages: a question that no section has whole finds those that have most of it, and a message that is pasted with its names
+//   and numbers finds its entry in Troubleshooting
+// - the page that such a result leads to marks that entry
 (() => {
   // Chromium starts no worker from a file. This class runs the script in a hidden frame. It has what the search uses:
   // messages in both directions, errors, and an end.
@@ -37,9 +40,12 @@
     }
   }
 
+  // Types of messages between the page and the worker of zensical 0.0.73.
+  const INDEX = 0, QUESTION = 2, RESULTS_OF_QUESTION = 3;
+
   const PREFIX = /^\s*ezeep: /;
   const LONGEST = 4000; // characters of a question that are read: the search runs with each key, and some patterns are quadratic
-  // What a message has of its own: prefix, method of a request, quoted names, addresses, paths, file names, ids, numbers.
+  // What is not in the text of the entry: prefix, escaped characters, method of a request, quoted names, addresses, paths, file names, ids, numbers.
   const OWN = [
     PREFIX,
     /&(amp|lt|gt);/g,
@@ -53,10 +59,10 @@
   const WORD = /<[^>]*>|&\w+;|\p{L}[\p{L}\p{N}]*/gu;
   const LENGTHS = [1, 2, 3]; // of the phrases that count
   const WINDOW = 40; // words: an entry of Troubleshooting has about as many
-  const WHOLE = 0.6; // of the weight of a question: with that, a section has its message
+  const WHOLE = 0.5; // share of the weight of a question: a section with more of it has the message
   const SHORT = 4; // words: shorter questions are left to the theme, unless it finds nothing
-  const LONG = 6; // words: longer questions would mark each word of a page
-  const ENTRY_FACTOR = 1.25;
+  const LONG = 6; // words: the theme marks the words of a question everywhere on a page, which is too much from here on
+  const ENTRY_FACTOR = 1.25; // an entry of Troubleshooting comes before another page with up to this much more
   const RESULTS = 10;
 
   const words = (text, field) =>
@@ -64,8 +70,8 @@
       .filter(([word]) => !/^[<&]/.test(word))
       .map(({ 0: word, index }) => ({ word: word.toLowerCase(), field, start: index, end: index + word.length }));
 
-  // The sections that have most of a text, best first. Rare words count more than frequent ones, phrases count beside their
-  // words, and in each section only the best passage counts, and the title.
+  // The sections that have most of a text, best first. Rare words count more than frequent ones, phrases count in addition to
+  // their words. Of each section, its title counts and the best passage of WINDOW words.
   class Passages {
     #sections;
     #weights = new Map();
@@ -106,7 +112,8 @@
         .slice(0, RESULTS);
     }
 
-    // The passage that has most of the wanted words and phrases.
+    // The passage that has most of the wanted words and phrases: a window of WINDOW words moves over the section, and each word
+    // or phrase in it counts once.
     #best(words, wanted) {
       const hits = [];
       words.forEach(({ word }, n) => {
@@ -166,14 +173,14 @@
     }
 
     postMessage(message) {
-      if (message.type === 0) this.#items = message.data.items;
-      if (message.type === 2) this.#questions.push(message.data);
+      if (message.type === INDEX) this.#items = message.data.items;
+      if (message.type === QUESTION) this.#questions.push(message.data);
       this.#worker.postMessage(message);
     }
 
     // The results, or sections that have most of the words if none has all.
     #improved(message) {
-      const question = message.type === 3 ? this.#questions.shift() : undefined;
+      const question = message.type === RESULTS_OF_QUESTION ? this.#questions.shift() : undefined;
       if (typeof question?.input !== "string" || question.filter?.input.data.operands.length) return message;
       const text = question.input.slice(0, LONGEST);
       const isMessage = PREFIX.test(text);

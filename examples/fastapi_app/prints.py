@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import CreateTable
 
-from ezeep_async import PrintJob
+from ezeep_async import EzeepError, PrintJob
 
 
 PRINTS = Table(
@@ -47,7 +47,7 @@ async def print_once(
             return await connection.scalar(select(PRINTS.c.job).where(*row))
     try:
         job = await start()
-    except Exception as error:
+    except (EzeepError, ValueError) as error:  # after others, such as that of a time limit, it may be printed
         if not getattr(error, "may_have_happened", False):  # nothing is printed: allow another try
             async with engine.begin() as connection:
                 await connection.execute(delete(PRINTS).where(*row))

@@ -45,10 +45,8 @@ def _forget(phase: Token[Phase]) -> None:
     """Reset `_phase` at the end of a request."""
     try:  # noqa: SIM105  # contextlib may be cleared at exit
         _phase.reset(phase)
-    except (
-        ValueError
-    ):  # the garbage collector ends a request whose event loop was closed, in a context of another task
-        pass
+    except ValueError:
+        pass  # the event loop was closed, and the garbage collector ends the request in the context of another task
 
 
 def _new_socket(address: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:

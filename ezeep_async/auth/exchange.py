@@ -242,9 +242,8 @@ class Exchanger:
             if theirs is not None:
                 if theirs.refresh_token != current.refresh_token:
                     return theirs
-                self._refusals.check(
-                    theirs, self._clock.monotonic()
-                )  # the earlier holder may have marked it as ended
+                # The earlier holder may have marked it as ended.
+                self._refusals.check(theirs, self._clock.monotonic())
             if await self._begin_refresh() != "suspended":
                 return None
             if not is_logged:

@@ -110,9 +110,8 @@ class KeepAlive:
     async def aclose(self) -> None:
         """Stop it, and wait until it has ended, for at most one second."""
         self.stop()
-        if (
-            self._loop is asyncio.get_running_loop()
-        ):  # else that one is closed, and the task has ended with it
+        # Another loop: that of the task is closed, so the task never ends.
+        if self._loop is asyncio.get_running_loop():
             await asyncio.wait({self._task}, timeout=STOP_TIMEOUT_S)
 
     async def __aenter__(self) -> Self:

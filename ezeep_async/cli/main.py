@@ -1,8 +1,7 @@
-"""The entry point of `ezeep`: runs a command, and turns errors into a sentence, or a line for each problem of an input, and an exit code.
+"""The entry point of `ezeep`: runs a command, and turns errors into sentences and an exit code.
 
-Exit codes: 0 done, 1 an error (one sentence on standard error), 4 a person has to log in again, 64 an invalid command line (EX_USAGE of sysexits.h),
-124 not done within `--timeout`, 129 SIGHUP, 130 Ctrl-C, 141 the output was closed (broken pipe), 143 SIGTERM. `ezeep provision` adds 2, changes are pending,
-and 3, a safety limit refused the plan.
+An error is one sentence on standard error, and an invalid input a line for each problem. docs/reference/exit-codes.md has the exit
+codes. `USAGE` is EX_USAGE of sysexits.h.
 """
 
 from __future__ import annotations

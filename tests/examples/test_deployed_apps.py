@@ -234,9 +234,8 @@ async def test_applications_behind_nginx(site: Site) -> None:
                 assert (await go("POST", "logout"))[::2] == (303, f"/{prefix}/")
                 assert site.sandbox.count("POST /oauth/revoke/") > revoked
                 assert "You are not signed in." in (await go("GET", ""))[1]
-                if (
-                    folder == "flask_app"
-                ):  # another worker process could use its access token until it expires
+                # One worker process: others could use their access tokens until they expire.
+                if folder == "flask_app":
                     assert (await go("GET", "groups", cookies=copied))[2] == f"/{prefix}/login"
             site.sandbox.faults.clear()
     async with site.browser("printing") as go:

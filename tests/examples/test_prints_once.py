@@ -82,7 +82,7 @@ def closed_in_the_middle() -> SessionClosed:
     [
         (PrintFailed("refused"), 2),
         (ValueError("empty"), 2),
-        (OSError("the disk"), 2),
+        (TimeoutError("of asyncio.timeout around the print"), 1),
         (OutcomeUnknown("lost"), 1),
         (closed_in_the_middle(), 1),
         (SessionClosed("before the call"), 2),

@@ -384,7 +384,7 @@ async def _apply(
 
 def _code_of(report: Report) -> int:
     if any(isinstance(row.error, ReauthorizationRequired) for row in report.rows):
-        return LOG_IN_AGAIN  # and run the same again
+        return LOG_IN_AGAIN  # before FAILED: the rows that were not tried work after a login
     return 0 if report.ok else FAILED
 
 

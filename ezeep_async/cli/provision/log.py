@@ -85,7 +85,8 @@ async def _list(named: Path | None, last: int, *, as_json: bool) -> None:
         )
     for path, problem in history.problems.items():
         complain(f"{path}: {problem}")
-    if others and (named is None or not paths):  # where they are not expected
+    # The folder of apply has only audit logs. A folder that the person named may have anything, but not that alone.
+    if others and (named is None or not paths):
         complain(f"in {folder}, {counted(others, 'file is not an audit log', 'files are not audit logs')}")
 
 

@@ -50,7 +50,7 @@ class HelpFormatter:
 
 
 def with_names(usage: str) -> str:
-    """A usage with the names of the arguments that may be left out. cyclopts calls all of them ARGS."""
+    """A usage with the name of the argument that may be left out, the last one. cyclopts calls it ARGS."""
     if "[ARGS" not in usage:
         return usage
     from ezeep_async.cli.app import app
