@@ -249,6 +249,8 @@ class Refresher:
             if not current.refresh_token and current.grant != CLIENT_CREDENTIALS:
                 expired = "the access token has expired and " if left <= 0 else ""
                 raise ReauthorizationRequired(f"{expired}there is no refresh token: log in again")
+            if self._current.is_unsaved and self.exchanger.leaves_marks:  # until the last one is stored
+                await self._save(current)
             return await self.exchanger.refresh(current, self._reloaded)
 
         if await self._is_unused():
