@@ -240,8 +240,12 @@ class Exchanger:
         """Mark this refresh as begun. Return the state of an earlier holder; if "suspended", nothing is marked."""
         if self._leased is None:
             return None
-        with as_store_errors():
-            return await self._leased.begin_refresh()
+        try:
+            with as_store_errors():
+                return await self._leased.begin_refresh()
+        except (Exception, asyncio.CancelledError):
+            await retry_if_cancelled(self._end_refresh)  # it may have been marked: only the response is lost
+            raise
 
     async def _end_refresh(self) -> None:
         """Let others try: remove the mark of `_begin_refresh`. An error of the store is logged; the mark ends by itself."""
