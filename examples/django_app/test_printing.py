@@ -69,6 +69,13 @@ def test_groups_are_listed(client):
     assert len(client.get("/groups").json()) == 13
 
 
+def test_a_second_sign_in_ends_the_first_login(client, sandbox):
+    before = sandbox.count("POST /oauth/revoke/")
+    client.get(sandbox.approve(client.get("/login").headers["Location"]))
+    assert sandbox.count("POST /oauth/revoke/") == before + 1
+    assert len(client.get("/groups").json()) == 13
+
+
 def test_a_form_prints_once(client, sandbox, form):
     before = len(sandbox.printed)
     for _ in range(2):

@@ -160,6 +160,7 @@ async def callback(request: Request) -> Response:
     tokens = await logins.oauth.complete(str(request.url), started)
     async with EzeepSession(ezeep_app, tokens=tokens, endpoints=Endpoints.from_env()) as session:
         user = str((await session.accounts.me()).id)
+    await revoke(user)  # an earlier login, of another browser: `adopt` does not revoke it
     await logins.adopt(user, tokens)
     request.session.clear()  # what was set before the login may be of an attacker
     request.session["user"] = user
@@ -168,15 +169,19 @@ async def callback(request: Request) -> Response:
     return response
 
 
+async def revoke(user: str) -> None:
+    """End the stored login of a user at ezeep. What calls it continues also while ezeep cannot be reached."""
+    with suppress(EzeepError):
+        async with logins.session(user) as ezeep:
+            await ezeep.oauth.revoke()
+
+
 @app.post("/logout")
 async def logout(request: Request) -> Response:
     """End the login at ezeep and here, and then the web session."""
     if "user" in request.session:
-        user = request.session["user"]
-        with suppress(EzeepError):  # the login here ends also while ezeep cannot be reached
-            async with logins.session(user) as ezeep:
-                await ezeep.oauth.revoke()
-        await logins.drop(user)
+        await revoke(request.session["user"])
+        await logins.drop(request.session["user"])
         request.session.clear()
     return RedirectResponse(f"{PREFIX}/", 303)
 

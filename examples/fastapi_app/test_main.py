@@ -52,6 +52,13 @@ def test_a_user_signs_in_first(client, ezeep_sandbox):
     assert SANDBOX_ADMIN in client.get("/").text
 
 
+def test_a_second_sign_in_ends_the_first_login(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    sign_in(client, ezeep_sandbox)
+    assert ezeep_sandbox.count("POST /oauth/revoke/") == 1
+    assert len(client.get("/groups").json()) == 13
+
+
 def test_a_user_signs_out(client, ezeep_sandbox):
     sign_in(client, ezeep_sandbox)
     assert client.post("/logout").headers["location"] == "/"

@@ -132,6 +132,7 @@ def callback() -> Redirect:
     tokens = logins.oauth.complete(request.url, started)
     with run_sync(EzeepSession(ezeep_app, tokens=tokens, endpoints=Endpoints.from_env())) as ezeep:
         user = str(ezeep.accounts.me().id)
+    revoke(user)  # an earlier login, of another browser: `adopt` does not revoke it
     logins.adopt(user, tokens)
     session.clear()  # what was set before the login may be of an attacker
     session["user"] = user
@@ -140,12 +141,17 @@ def callback() -> Redirect:
     return response
 
 
+def revoke(user: str) -> None:
+    """End the stored login of a user at ezeep. What calls it continues also while ezeep cannot be reached."""
+    with suppress(EzeepError), logins.session(user) as ezeep:
+        ezeep.oauth.revoke()
+
+
 @app.post("/logout")
 def logout() -> Redirect:
     """End the login at ezeep and here, and then the web session."""
     if "user" in session:
-        with suppress(EzeepError), logins.session(session["user"]) as ezeep:
-            ezeep.oauth.revoke()  # the login here ends also while ezeep cannot be reached
+        revoke(session["user"])
         logins.drop(session["user"])
         session.clear()
     return redirect(url_for("start"), 303)

@@ -51,6 +51,13 @@ def test_a_user_signs_in_first(client, ezeep_sandbox):
     assert SANDBOX_ADMIN in client.get(f"{SITE}/").text
 
 
+def test_a_second_sign_in_ends_the_first_login(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    sign_in(client, ezeep_sandbox)
+    assert ezeep_sandbox.count("POST /oauth/revoke/") == 1
+    assert len(client.get(f"{SITE}/groups").json) == 13
+
+
 def test_a_user_signs_out(client, ezeep_sandbox):
     sign_in(client, ezeep_sandbox)
     assert client.post(f"{SITE}/logout").location == "/"
