@@ -53,6 +53,7 @@ REDIRECT_URI = os.environ["EZEEP_REDIRECT_URI"]
 LARGEST_DOCUMENT = int(os.environ.get("LARGEST_DOCUMENT", "100_000_000"))
 # "/printing" for https://print.example.com/printing/callback
 PREFIX = urlsplit(REDIRECT_URI).path.removesuffix("/callback")
+ORIGIN = urlsplit(REDIRECT_URI)._replace(path="").geturl()
 SECURE = REDIRECT_URI.startswith("https:")
 LOGIN_COOKIE = {"path": f"{PREFIX}/callback", "httponly": True, "secure": SECURE, "samesite": "lax"}
 
@@ -95,27 +96,50 @@ class WithoutQueries(logging.Filter):
 logging.getLogger("uvicorn.access").addFilter(WithoutQueries())
 
 
-class NotCached:
-    """Keeps responses out of caches: they have cookies, names and documents of a person."""
+HEADERS = {
+    "Cache-Control": "no-store",  # responses have cookies, names and documents of a person
+    "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",  # with no-referrer, the forms of this app had no origin
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def refusal(request: Request) -> Response | None:
+    """Refuse a POST before its body is read: of a page that is not of this app, or of a browser without a login."""
+    place, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    is_own = place in ("same-origin", "none") if place else origin in (None, ORIGIN)
+    if not is_own:  # programs send neither header; they have no cookie of a person
+        return JSONResponse({"detail": "This form is not of this app."}, 403)
+    if "user" not in request.session and not request.url.path.endswith("/logout"):
+        return signed_out("Nothing was done. Sign in first.")
+    return None
+
+
+class Guarded:
+    """Calls `refusal` for each POST, and adds `HEADERS` to all responses."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap the application."""
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the header to each response."""
+        """Respond to a request."""
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Cache-Control"] = "no-store"
+                MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        await self.app(scope, receive, send_marked)
+        is_post = scope["type"] == "http" and scope["method"] == "POST"
+        refused = refusal(Request(scope)) if is_post else None
+        await (refused or self.app)(scope, receive, send_marked)
 
 
-app = FastAPI(lifespan=lifespan)
+app = FastAPI(
+    lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+)  # /docs loads foreign scripts
+app.add_middleware(Guarded)
 app.add_middleware(SessionMiddleware, secret_key=SECRET_KEY, path=PREFIX or "/", https_only=SECURE)
-app.add_middleware(NotCached)
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -129,6 +153,11 @@ SIGNED_OUT = '<p>{reason} <a href="{prefix}/login">Sign in</a></p>'
 SIGNED_IN = """<p>You are signed in as {email}.</p>
 <p><a href="{prefix}/print">Print</a> <a href="{prefix}/groups">Groups</a></p>
 <form method="post" action="{prefix}/logout"><button>Sign out</button></form>"""
+
+
+def signed_out(reason: str) -> Response:
+    """Return the page for a POST without a login: after a redirect the form and its document would be lost."""
+    return HTMLResponse(PAGE.format(content=SIGNED_OUT.format(reason=reason, prefix=PREFIX)), 401)
 
 
 @app.get("/", response_class=HTMLResponse)
@@ -244,14 +273,11 @@ async def print_form(ezeep: Ezeep) -> str:
     return PAGE.format(content=FORM.format(key=uuid4(), options="".join(options)))
 
 
-FormKey = Annotated[UUID, Form(default_factory=uuid4)]  # without a key, each request is printed
-
-
 @app.post("/print", status_code=202)
 async def print_document(
     document: UploadFile,
     printer: Annotated[str, Form()],
-    form_key: FormKey,
+    form_key: Annotated[UUID, Form()],
     user: User,
     ezeep: Ezeep,
     work: BackgroundTasks,
@@ -299,8 +325,7 @@ async def explain(request: Request, error: EzeepError) -> Response:
         case ReauthorizationRequired() if request.method == "GET":
             return RedirectResponse(f"{PREFIX}/login", 303)
         case ReauthorizationRequired():  # after a redirect the form and its document would be lost
-            content = SIGNED_OUT.format(reason="Nothing was done. Sign in first.", prefix=PREFIX)
-            return HTMLResponse(PAGE.format(content=content), 401)
+            return signed_out("Nothing was done. Sign in first.")
         case AuthorizationDenied():
             status, detail = 400, "The login failed. Start again at /login."
         case PermissionDenied():

@@ -46,6 +46,7 @@ SECRET_KEY = os.environ["SECRET_KEY"]
 REDIRECT_URI = os.environ["EZEEP_REDIRECT_URI"]
 # "/printing" for https://print.example.com/printing/callback
 PREFIX = urlsplit(REDIRECT_URI).path.removesuffix("/callback")
+ORIGIN = urlsplit(REDIRECT_URI)._replace(path="").geturl()
 SECURE = REDIRECT_URI.startswith("https:")
 LOGIN_COOKIE = {"path": f"{PREFIX}/callback", "httponly": True, "secure": SECURE, "samesite": "Lax"}
 LOGINS = Path(os.environ.get("LOGINS", "logins"))
@@ -83,10 +84,24 @@ logins = run_sync(
 )
 
 
+@app.before_request
+def refuse_forms_of_other_pages() -> None:
+    """Respond with 403 to a POST of a page that is not of this app. Programs send neither header."""
+    place, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    is_own = place in ("same-origin", "none") if place else origin in (None, ORIGIN)
+    if request.method == "POST" and not is_own:
+        abort(403, "This form is not of this app.")
+
+
 @app.after_request
-def not_cached(response: Response) -> Response:
-    """Keep the response out of caches: it has cookies, names and documents of a person."""
+def guarded(response: Response) -> Response:
+    """Add headers to each response: browsers do not store it, and do not show it in frames of other pages."""
     response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+    response.headers["Referrer-Policy"] = "same-origin"  # with no-referrer, forms of this app had no origin
+    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
@@ -213,8 +228,8 @@ def print_form() -> str:
 @app.post("/print")
 def print_document() -> tuple[dict[str, str], int]:
     """Upload the document to ezeep. The browser asks for the status of the job later."""
-    document = request.files["document"]
     with logins.session(logged_in()) as ezeep, checked_values():
+        document = request.files["document"]  # read after the check of the login
         printer = ezeep.printers.find(request.form["printer"])
         job = ezeep.printing.print_file(document.stream, printer, name=document.filename)
     return {"job": job.id, "status": url_for("job_status", job=job.id)}, 202

@@ -242,7 +242,7 @@ async def test_applications_behind_nginx(site: Site) -> None:
     async with site.browser("printing") as go:
         # A redirect of the framework itself
         assert (await go("GET", "groups/"))[2] == f"{site.url}/printing/groups"
-        assert "/printing/openapi.json" in (await go("GET", "docs"))[1]
+        assert (await go("GET", "docs"))[0] == 404  # it would load scripts of another host
     async with site.browser("service") as go:
         assert (await go("GET", "groups"))[0] == 401
         password = {"Authorization": f"Basic {base64.b64encode(b'caller:secret').decode()}"}
