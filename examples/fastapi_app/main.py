@@ -24,6 +24,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from sqlalchemy.ext.asyncio import create_async_engine
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ezeep_async import (
@@ -105,7 +106,7 @@ HEADERS = {
 
 
 def refusal(request: Request) -> Response | None:
-    """Refuse a POST before its body is read: of a page that is not of this app, or of a browser without a login."""
+    """Refuse a POST before its form is stored: of a page that is not of this app, or of a browser without a login."""
     place, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     is_own = place in ("same-origin", "none") if place else origin in (None, ORIGIN)
     if not is_own:  # programs send neither header; they have no cookie of a person
@@ -132,6 +133,10 @@ class Guarded:
 
         is_post = scope["type"] == "http" and scope["method"] == "POST"
         refused = refusal(Request(scope)) if is_post else None
+        if refused:  # a proxy reports 502 if the response comes before the end of the upload
+            with suppress(ClientDisconnect):
+                async for _ in Request(scope, receive).stream():
+                    pass
         await (refused or self.app)(scope, receive, send_marked)
 
 

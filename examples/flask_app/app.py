@@ -175,6 +175,10 @@ def logout() -> Redirect:
 def logged_in() -> str:
     """Return the id of the user in the web session."""
     if "user" not in session:
+        while request.stream.read(
+            65_536
+        ):  # a proxy reports 502 if the response comes before the end of the upload
+            pass
         raise ReauthorizationRequired("no user has logged in with this browser")
     return str(session["user"])
 
