@@ -209,6 +209,9 @@ class SessionPool(Asynchronous):
         It replaces the token set of an earlier login of the same user. An open session of the key uses it from then on. If the
         store already has a successor of `tokens`, that one is kept. If the store fails, nothing changes.
 
+        The token set that is replaced is not revoked: its refresh token works until it expires. To end an earlier login at
+        ezeep too, call `session.oauth.revoke()` of the key first, in `suppress(EzeepError)`.
+
         Args:
             key: Names the login. Not empty.
             tokens: The token set, for example of `pool.oauth.complete`.

@@ -66,6 +66,15 @@ def send(client, form):
 
 
 def test_groups_are_listed(client):
+    response = client.get("/groups")
+    assert len(response.json()) == 13
+    assert response.headers["X-Frame-Options"] == "DENY"  # no page of another site shows it in a frame
+
+
+def test_a_second_sign_in_ends_the_first_login(client, sandbox):
+    before = sandbox.count("POST /oauth/revoke/")
+    client.get(sandbox.approve(client.get("/login").headers["Location"]))
+    assert sandbox.count("POST /oauth/revoke/") == before + 1
     assert len(client.get("/groups").json()) == 13
 
 

@@ -24,6 +24,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from sqlalchemy.ext.asyncio import create_async_engine
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ezeep_async import (
@@ -53,6 +54,7 @@ REDIRECT_URI = os.environ["EZEEP_REDIRECT_URI"]
 LARGEST_DOCUMENT = int(os.environ.get("LARGEST_DOCUMENT", "100_000_000"))
 # "/printing" for https://print.example.com/printing/callback
 PREFIX = urlsplit(REDIRECT_URI).path.removesuffix("/callback")
+ORIGIN = urlsplit(REDIRECT_URI)._replace(path="").geturl()
 SECURE = REDIRECT_URI.startswith("https:")
 LOGIN_COOKIE = {"path": f"{PREFIX}/callback", "httponly": True, "secure": SECURE, "samesite": "lax"}
 
@@ -95,27 +97,54 @@ class WithoutQueries(logging.Filter):
 logging.getLogger("uvicorn.access").addFilter(WithoutQueries())
 
 
-class NotCached:
-    """Keeps responses out of caches: they have cookies, names and documents of a person."""
+HEADERS = {
+    "Cache-Control": "no-store",  # responses have cookies, names and documents of a person
+    "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",  # with no-referrer, the forms of this app had no origin
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def refusal(request: Request) -> Response | None:
+    """Refuse a POST before its form is stored: of a page that is not of this app, or of a browser without a login."""
+    place, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    is_own = place in ("same-origin", "none") if place else origin in (None, ORIGIN)
+    if not is_own:  # programs send neither header; they have no cookie of a person
+        return JSONResponse({"detail": "This form is not of this app."}, 403)
+    if "user" not in request.session and not request.url.path.endswith("/logout"):
+        return signed_out("Nothing was done. Sign in first.")
+    return None
+
+
+class Guarded:
+    """Calls `refusal` for each POST, and adds `HEADERS` to all responses."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap the application."""
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the header to each response."""
+        """Respond to a request."""
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Cache-Control"] = "no-store"
+                MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        await self.app(scope, receive, send_marked)
+        is_post = scope["type"] == "http" and scope["method"] == "POST"
+        refused = refusal(Request(scope)) if is_post else None
+        if refused:  # a proxy reports 502 if the response comes before the end of the upload
+            with suppress(ClientDisconnect):
+                async for _ in Request(scope, receive).stream():
+                    pass
+        await (refused or self.app)(scope, receive, send_marked)
 
 
-app = FastAPI(lifespan=lifespan)
+app = FastAPI(
+    lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+)  # /docs loads foreign scripts
+app.add_middleware(Guarded)
 app.add_middleware(SessionMiddleware, secret_key=SECRET_KEY, path=PREFIX or "/", https_only=SECURE)
-app.add_middleware(NotCached)
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -129,6 +158,11 @@ SIGNED_OUT = '<p>{reason} <a href="{prefix}/login">Sign in</a></p>'
 SIGNED_IN = """<p>You are signed in as {email}.</p>
 <p><a href="{prefix}/print">Print</a> <a href="{prefix}/groups">Groups</a></p>
 <form method="post" action="{prefix}/logout"><button>Sign out</button></form>"""
+
+
+def signed_out(reason: str) -> Response:
+    """Return the page for a POST without a login: after a redirect the form and its document would be lost."""
+    return HTMLResponse(PAGE.format(content=SIGNED_OUT.format(reason=reason, prefix=PREFIX)), 401)
 
 
 @app.get("/", response_class=HTMLResponse)
@@ -160,6 +194,7 @@ async def callback(request: Request) -> Response:
     tokens = await logins.oauth.complete(str(request.url), started)
     async with EzeepSession(ezeep_app, tokens=tokens, endpoints=Endpoints.from_env()) as session:
         user = str((await session.accounts.me()).id)
+    await revoke(user)  # an earlier login, of another browser: `adopt` does not revoke it
     await logins.adopt(user, tokens)
     request.session.clear()  # what was set before the login may be of an attacker
     request.session["user"] = user
@@ -168,15 +203,19 @@ async def callback(request: Request) -> Response:
     return response
 
 
+async def revoke(user: str) -> None:
+    """End the stored login of a user at ezeep. What calls it continues also while ezeep cannot be reached."""
+    with suppress(EzeepError):
+        async with logins.session(user) as ezeep:
+            await ezeep.oauth.revoke()
+
+
 @app.post("/logout")
 async def logout(request: Request) -> Response:
     """End the login at ezeep and here, and then the web session."""
     if "user" in request.session:
-        user = request.session["user"]
-        with suppress(EzeepError):  # the login here ends also while ezeep cannot be reached
-            async with logins.session(user) as ezeep:
-                await ezeep.oauth.revoke()
-        await logins.drop(user)
+        await revoke(request.session["user"])
+        await logins.drop(request.session["user"])
         request.session.clear()
     return RedirectResponse(f"{PREFIX}/", 303)
 
@@ -239,14 +278,11 @@ async def print_form(ezeep: Ezeep) -> str:
     return PAGE.format(content=FORM.format(key=uuid4(), options="".join(options)))
 
 
-FormKey = Annotated[UUID, Form(default_factory=uuid4)]  # without a key, each request is printed
-
-
 @app.post("/print", status_code=202)
 async def print_document(
     document: UploadFile,
     printer: Annotated[str, Form()],
-    form_key: FormKey,
+    form_key: Annotated[UUID, Form()],
     user: User,
     ezeep: Ezeep,
     work: BackgroundTasks,
@@ -297,8 +333,7 @@ async def explain(request: Request, error: EzeepError) -> Response:
             logger.error("%s", error)
             status, detail = 502, "It may have been done. Look before you try again."
         case ReauthorizationRequired():  # after a redirect the form and its document would be lost
-            content = SIGNED_OUT.format(reason="Nothing was done. Sign in first.", prefix=PREFIX)
-            return HTMLResponse(PAGE.format(content=content), 401)
+            return signed_out("Nothing was done. Sign in first.")
         case AuthorizationDenied():
             status, detail = 400, "The login failed. Start again at /login."
         case PermissionDenied():

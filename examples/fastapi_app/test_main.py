@@ -52,11 +52,41 @@ def test_a_user_signs_in_first(client, ezeep_sandbox):
     assert SANDBOX_ADMIN in client.get("/").text
 
 
+def test_a_second_sign_in_ends_the_first_login(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    sign_in(client, ezeep_sandbox)
+    assert ezeep_sandbox.count("POST /oauth/revoke/") == 1
+    assert len(client.get("/groups").json()) == 13
+
+
 def test_a_user_signs_out(client, ezeep_sandbox):
     sign_in(client, ezeep_sandbox)
     assert client.post("/logout").headers["location"] == "/"
     assert "You are not signed in." in client.get("/").text
     assert client.get("/groups").headers["location"] == "/login"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Sec-Fetch-Site": "same-site"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://127.0.0.1:9"}],
+)
+def test_a_form_of_another_site_is_refused(client, ezeep_sandbox, headers):
+    sign_in(client, ezeep_sandbox)
+    assert client.post("/logout", headers=headers).status_code == 403
+    assert SANDBOX_ADMIN in client.get("/").text
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "same-origin", "Origin": "null"}, {"Origin": "http://127.0.0.1:8400"}]
+)
+def test_a_form_of_the_app_is_accepted(client, ezeep_sandbox, headers):
+    sign_in(client, ezeep_sandbox)
+    assert client.post("/logout", headers=headers).headers["location"] == "/"
+
+
+def test_pages_are_not_shown_in_frames(client):
+    assert "frame-ancestors 'none'" in client.get("/").headers["content-security-policy"]
+    assert client.get("/docs").status_code == 404
 
 
 def test_a_member_is_added(client, ezeep_sandbox):

@@ -46,6 +46,7 @@ SECRET_KEY = os.environ["SECRET_KEY"]
 REDIRECT_URI = os.environ["EZEEP_REDIRECT_URI"]
 # "/printing" for https://print.example.com/printing/callback
 PREFIX = urlsplit(REDIRECT_URI).path.removesuffix("/callback")
+ORIGIN = urlsplit(REDIRECT_URI)._replace(path="").geturl()
 SECURE = REDIRECT_URI.startswith("https:")
 LOGIN_COOKIE = {"path": f"{PREFIX}/callback", "httponly": True, "secure": SECURE, "samesite": "Lax"}
 LOGINS = Path(os.environ.get("LOGINS", "logins"))
@@ -83,10 +84,24 @@ logins = run_sync(
 )
 
 
+@app.before_request
+def refuse_forms_of_other_pages() -> None:
+    """Respond with 403 to a POST of a page that is not of this app. Programs send neither header."""
+    place, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    is_own = place in ("same-origin", "none") if place else origin in (None, ORIGIN)
+    if request.method == "POST" and not is_own:
+        abort(403, "This form is not of this app.")
+
+
 @app.after_request
-def not_cached(response: Response) -> Response:
-    """Keep the response out of caches: it has cookies, names and documents of a person."""
+def guarded(response: Response) -> Response:
+    """Add headers to each response: browsers do not store it, and do not show it in frames of other pages."""
     response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+    response.headers["Referrer-Policy"] = "same-origin"  # with no-referrer, forms of this app had no origin
+    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
@@ -132,6 +147,7 @@ def callback() -> Redirect:
     tokens = logins.oauth.complete(request.url, started)
     with run_sync(EzeepSession(ezeep_app, tokens=tokens, endpoints=Endpoints.from_env())) as ezeep:
         user = str(ezeep.accounts.me().id)
+    revoke(user)  # an earlier login, of another browser: `adopt` does not revoke it
     logins.adopt(user, tokens)
     session.clear()  # what was set before the login may be of an attacker
     session["user"] = user
@@ -140,12 +156,17 @@ def callback() -> Redirect:
     return response
 
 
+def revoke(user: str) -> None:
+    """End the stored login of a user at ezeep. What calls it continues also while ezeep cannot be reached."""
+    with suppress(EzeepError), logins.session(user) as ezeep:
+        ezeep.oauth.revoke()
+
+
 @app.post("/logout")
 def logout() -> Redirect:
     """End the login at ezeep and here, and then the web session."""
     if "user" in session:
-        with suppress(EzeepError), logins.session(session["user"]) as ezeep:
-            ezeep.oauth.revoke()  # the login here ends also while ezeep cannot be reached
+        revoke(session["user"])
         logins.drop(session["user"])
         session.clear()
     return redirect(url_for("start"), 303)
@@ -154,6 +175,10 @@ def logout() -> Redirect:
 def logged_in() -> str:
     """Return the id of the user in the web session."""
     if "user" not in session:
+        while request.stream.read(
+            65_536
+        ):  # a proxy reports 502 if the response comes before the end of the upload
+            pass
         raise ReauthorizationRequired("no user has logged in with this browser")
     return str(session["user"])
 
@@ -207,8 +232,8 @@ def print_form() -> str:
 @app.post("/print")
 def print_document() -> tuple[dict[str, str], int]:
     """Upload the document to ezeep. The browser asks for the status of the job later."""
-    document = request.files["document"]
     with logins.session(logged_in()) as ezeep, checked_values():
+        document = request.files["document"]  # read after the check of the login
         printer = ezeep.printers.find(request.form["printer"])
         job = ezeep.printing.print_file(document.stream, printer, name=document.filename)
     return {"job": job.id, "status": url_for("job_status", job=job.id)}, 202

@@ -51,11 +51,35 @@ def test_a_user_signs_in_first(client, ezeep_sandbox):
     assert SANDBOX_ADMIN in client.get(f"{SITE}/").text
 
 
+def test_a_second_sign_in_ends_the_first_login(client, ezeep_sandbox):
+    sign_in(client, ezeep_sandbox)
+    sign_in(client, ezeep_sandbox)
+    assert ezeep_sandbox.count("POST /oauth/revoke/") == 1
+    assert len(client.get(f"{SITE}/groups").json) == 13
+
+
 def test_a_user_signs_out(client, ezeep_sandbox):
     sign_in(client, ezeep_sandbox)
     assert client.post(f"{SITE}/logout").location == "/"
     assert "You are not signed in." in client.get(f"{SITE}/").text
     assert client.get(f"{SITE}/groups").location == "/login"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://127.0.0.1:9"}, 403),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "null"}, 303),
+        ({"Origin": SITE}, 303),
+    ],
+)
+def test_forms_of_other_pages_are_refused(client, ezeep_sandbox, headers, status):
+    sign_in(client, ezeep_sandbox)
+    response = client.post(f"{SITE}/logout", headers=headers)
+    assert response.status_code == status
+    assert (SANDBOX_ADMIN in client.get(f"{SITE}/").text) == (status == 403)
+    assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
 
 
 def send_form(client):

@@ -54,12 +54,13 @@ COMMANDS = {
 }
 
 
-def configuration(folder: Path, port: int, servers: dict[str, Server]) -> str:
+def configuration(folder: Path, port: int, plain_port: int, servers: dict[str, Server]) -> str:
     """The configuration of the page: on another port, for the servers of the test, with its files in the folder."""
     text = documents.marked(PAGE, "nginx")
     for page_port, name in PORTS.items():
         text = text.replace(f"http://127.0.0.1:{page_port}", servers[name].url)
     text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;")
+    text = text.replace("listen 80;", f"listen 127.0.0.1:{plain_port};")
     text = re.sub("/etc/ssl|/etc/nginx|/var/log/nginx", str(folder), text)
     places = "".join(
         f"{name}_temp_path {folder / name};\n"
@@ -75,11 +76,11 @@ def configuration(folder: Path, port: int, servers: dict[str, Server]) -> str:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, port: int, servers: dict[str, Server]) -> Iterator[None]:
+def nginx(folder: Path, port: int, plain_port: int, servers: dict[str, Server]) -> Iterator[None]:
     """Run nginx with the configuration of the page. The password of the service is `secret`."""
     assert NGINX is not None
     path = folder / "nginx.conf"
-    path.write_text(configuration(folder, port, servers))
+    path.write_text(configuration(folder, port, plain_port, servers))
     (folder / "print.users").write_text("caller:{PLAIN}secret\n")
     options = ["-e", str(folder / "error.log"), "-p", str(folder), "-c", str(path)]
     checked = subprocess.run([NGINX, "-t", *options], check=False, capture_output=True, text=True, timeout=15)
@@ -115,6 +116,8 @@ class Site:
     """The host with all applications."""
 
     url: URL
+    plain: URL
+    """The address without TLS."""
     trust: ssl.SSLContext
     sandbox: Sandbox
     servers: dict[str, Server]
@@ -132,6 +135,9 @@ class Site:
                 async with session.request(method, url, allow_redirects=False, **options) as response:
                     by_nginx = "WWW-Authenticate" in response.headers
                     assert by_nginx or response.headers.get("Cache-Control") == "no-store", path
+                    assert response.headers["Strict-Transport-Security"] == "max-age=31536000", path
+                    if prefix != "service":  # it has no pages
+                        assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"], path
                     return response.status, await response.text(), response.headers.get("Location", "")
 
             go.cookies = jar
@@ -151,6 +157,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     with (
         sandbox_in_a_thread(job_seconds=0.0) as sandbox,
         reserved_port() as port,
+        reserved_port() as plain_port,
         contextlib.ExitStack() as stack,
         ThreadPoolExecutor() as threads,
     ):
@@ -170,8 +177,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
             )
         }
         servers = dict(zip(contexts, threads.map(stack.enter_context, contexts.values()), strict=True))
-        with nginx(tmp_path, port, servers):
-            yield Site(url, trust, sandbox, servers)
+        with nginx(tmp_path, port, plain_port, servers):
+            yield Site(url, URL(f"http://127.0.0.1:{plain_port}"), trust, sandbox, servers)
             for server in servers.values():
                 server.stop()
         log = (tmp_path / "print.log").read_text()
@@ -239,9 +246,14 @@ async def test_applications_behind_nginx(site: Site) -> None:
                     assert (await go("GET", "groups", cookies=copied))[2] == f"/{prefix}/login"
             site.sandbox.faults.clear()
     async with site.browser("printing") as go:
+        assert (await go("POST", "logout", headers={"Sec-Fetch-Site": "same-site"}))[0] == 403
+        plain = site.plain / "printing/groups" % {"a": "1"}
+        async with aiohttp.request("GET", plain, allow_redirects=False) as response:
+            location = "https://print.example.com/printing/groups?a=1"
+            assert (response.status, response.headers["Location"]) == (301, location)
         # A redirect of the framework itself
         assert (await go("GET", "groups/"))[2] == f"{site.url}/printing/groups"
-        assert "/printing/openapi.json" in (await go("GET", "docs"))[1]
+        assert (await go("GET", "docs"))[0] == 404  # it would load scripts of another host
     async with site.browser("service") as go:
         assert (await go("GET", "groups"))[0] == 401
         password = {"Authorization": f"Basic {base64.b64encode(b'caller:secret').decode()}"}

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from helpers import documents
 from helpers.example_servers import EXAMPLES
-from helpers.sql_databases import Database
+from helpers.sql_databases import PASSWORD, Database
+from helpers.support import put
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ezeep_async import OutcomeUnknown, PrintFailed, SessionClosed
+from ezeep_async import OutcomeUnknown, PrintFailed, SessionClosed, SQLTokenStore
+from ezeep_async.sandbox import Sandbox
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
@@ -102,3 +106,39 @@ async def test_what_may_be_printed_is_not_repeated(
     expected = None if times == 1 else "job-2"
     assert await prints.print_once(engine, "jane", "form", printer) == expected
     assert printer.jobs == times
+
+
+async def test_the_statements_of_the_page(
+    prints: Any, engine: AsyncEngine, database: Database, sandbox: Sandbox
+) -> None:
+    """Rights without those to create tables suffice, and old rows are deleted: docs/how-to/deploy-a-web-app.md."""
+    old_rows = documents.marked("docs/how-to/deploy-a-web-app.md", "old-rows")
+    await prints.create_table(engine)
+    url = database.url
+    if database.dialect == "postgresql":
+        await database.rows(f"CREATE ROLE printing LOGIN PASSWORD '{PASSWORD}'")
+        await database.rows(documents.marked("docs/how-to/deploy-a-web-app.md", "rights"))
+        url = url.replace("//app:", "//printing:")
+    rights = Database(url)
+    try:
+        async with rights.opened() as limited:
+            await SQLTokenStore.create_table(limited)  # as the app does at its start: nothing is to be made
+            await prints.create_table(limited)
+            await put(SQLTokenStore(limited, "user-1"), sandbox.tokens())
+            printer = Printer()
+            printer.may_end.set()
+            for form_key in ("old", "new"):
+                assert await prints.print_once(limited, "user-1", form_key, printer) is not None
+            statements = (
+                f"UPDATE prints SET created = now() - interval '3 days' WHERE form_key = 'old';\n{old_rows}"
+            )
+            if database.dialect == "sqlite":
+                statements = re.sub(r"now\(\) - interval '(\d days)'", r"datetime('now', '-\1')", statements)
+            for statement in statements.splitlines():
+                await rights.rows(statement)
+            assert await database.rows("SELECT form_key FROM prints") == [("new",)]
+            assert await database.row("user-1") is None
+    finally:
+        if database.dialect == "postgresql":
+            await database.rows("DROP OWNED BY printing")
+            await database.rows("DROP ROLE printing")

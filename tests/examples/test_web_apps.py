@@ -7,6 +7,7 @@ import html
 import importlib.util
 import re
 import shlex
+import uuid
 from pathlib import Path
 
 import aiohttp
@@ -64,6 +65,11 @@ class Site:
     """What its addresses of groups begin with."""
 
 
+def new_form(printer: str) -> aiohttp.FormData:
+    """A form as the page of the app has it. Flask does not use the key."""
+    return aiohttp.FormData({"printer": printer, "form_key": str(uuid.uuid4())})
+
+
 async def log_in(site: Site, browser: aiohttp.ClientSession) -> None:
     """As a person does it: through the page of ezeep, and back."""
     begun = await go(browser, "GET", "/login")
@@ -103,7 +109,7 @@ async def groups_members_and_documents(site: Site, browser: aiohttp.ClientSessio
         await a_form_of_django_prints_once(site, browser)
         return
     before = len(site.sandbox.printed)
-    form = aiohttp.FormData({"printer": "Front desk laser"})
+    form = new_form("Front desk laser")
     form.add_field("document", b"%PDF-1.4 a page", filename="invoice.pdf")
     printed = await go(browser, "POST", "/print", data=form)
     assert printed.status == 202, await printed.text()
@@ -120,7 +126,7 @@ async def groups_members_and_documents(site: Site, browser: aiohttp.ClientSessio
     if site.kind == "fastapi":
         await until(lambda: "pages printed" in site.server.log)
         site.sandbox.faults.add("GET /sfapi/Status/", status=403)
-        form = aiohttp.FormData({"printer": "Front desk laser"})
+        form = new_form("Front desk laser")
         form.add_field("document", b"%PDF-1.4 a page", filename="invoice.pdf")
         assert (await go(browser, "POST", "/print", data=form)).status == 202
         await until(lambda: "GET /sfapi/Status/: 403" in site.server.log)  # and no traceback
@@ -169,7 +175,7 @@ async def values_that_are_wrong_are_errors_of_the_client(site: Site, browser: ai
         ("Front desk laser", "a.exe", b"MZ", 400),
         ("Front desk laser", "a.pdf", b"%PDF-1.4" + b"x" * 5000, 413),
     ):
-        form = aiohttp.FormData({"printer": printer})
+        form = new_form(printer)
         form.add_field("document", content, filename=name)
         assert (await go(browser, "POST", "/print", data=form)).status == status, (name, site.server.log)
 
@@ -192,12 +198,12 @@ async def errors_have_their_status(site: Site, browser: aiohttp.ClientSession) -
         assert "It is not known whether the document is printed." in shown, site.server.log
         return
     site.sandbox.faults.add("POST /sfapi/Print/", status=400, body='{"jobstatus": 3011}')
-    form = aiohttp.FormData({"printer": "Front desk laser"})
+    form = new_form("Front desk laser")
     form.add_field("document", b"%PDF-1.4 refused", filename="refused.pdf")
     refused = await go(browser, "POST", "/print", data=form)
     assert (refused.status, "Not printed: " in await refused.text()) == (502, True), site.server.log
     site.sandbox.faults.add("POST /sfapi/Print/", drop="after")
-    form = aiohttp.FormData({"printer": "Front desk laser"})
+    form = new_form("Front desk laser")
     form.add_field("document", b"%PDF-1.4 once", filename="once.pdf")
     lost = await go(browser, "POST", "/print", data=form)
     assert (lost.status, "It may have been done." in await lost.text()) == (502, True), site.server.log

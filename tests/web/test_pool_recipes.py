@@ -83,7 +83,9 @@ async def test_each_browser_gets_its_own_login(recipe: Any, sandbox: Sandbox, tm
         assert SANDBOX_ADMIN in (await one.get("/me")).text
         text = (await two.get("/me")).text
         assert recipe.logins.stats.open == 2
+        assert sandbox.count("POST /oauth/revoke/") == 0
         await two.log_in(username=people[3].email)
+        assert sandbox.count("POST /oauth/revoke/") == 1
         assert (await two.get("/me")).text == text
         assert {path.stem for path in tmp_path.glob("*.json")} <= {str(person.id) for person in people}
     assert recipe.logins.stats.in_use == 0

@@ -50,8 +50,13 @@ def start_login(secret: str) -> HttpResponse:
     return response
 
 
-def end_login(user: str) -> None:
-    """Revoke a login at ezeep, and delete it here, also if ezeep cannot be reached."""
+def revoke(user: str) -> None:
+    """End the stored login of a user at ezeep. What calls it continues also while ezeep cannot be reached."""
     with contextlib.suppress(EzeepError), logins.session(user) as ezeep:
         ezeep.oauth.revoke()
+
+
+def end_login(user: str) -> None:
+    """Revoke a login at ezeep, and delete it here."""
+    revoke(user)
     logins.drop(user)

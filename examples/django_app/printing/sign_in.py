@@ -8,7 +8,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_GET, require_POST
 
 from ezeep_async import AuthorizationRequest, Endpoints, EzeepSession, ReauthorizationRequired, run_sync
-from printing.logins import end_login, ezeep_app, logins, start_login
+from printing.logins import end_login, ezeep_app, logins, revoke, start_login
 
 
 @require_GET
@@ -24,6 +24,7 @@ def callback(request: HttpRequest) -> HttpResponse:
     tokens = logins.oauth.complete(request.build_absolute_uri(), started)
     with run_sync(EzeepSession(ezeep_app, tokens=tokens, endpoints=Endpoints.from_env())) as ezeep:
         user = str(ezeep.accounts.me().id)
+    revoke(user)  # an earlier login, of another browser: `adopt` does not revoke it
     logins.adopt(user, tokens)
     request.session.flush()  # what was set before the login may be of an attacker
     request.session["user"] = user

@@ -9,7 +9,7 @@ from django.utils.crypto import salted_hmac
 from django.views.decorators.http import require_GET, require_POST
 
 from ezeep_async import AuthorizationRequest, Endpoints, EzeepSession, ReauthorizationRequired, run_sync
-from printing.logins import end_login, ezeep_app, logins, start_login
+from printing.logins import end_login, ezeep_app, logins, revoke, start_login
 
 
 def logged_in(request: HttpRequest) -> str:
@@ -42,6 +42,7 @@ def callback(request: HttpRequest) -> HttpResponse:
         if email.casefold() != request.user.email.casefold():  # ezeep remembers who used this browser before
             ezeep.oauth.revoke()
             return HttpResponse(f"At ezeep you are {email}. Sign out there first.", "text/plain", 403)
+    revoke(str(request.user.pk))  # an earlier login: `adopt` does not revoke it
     logins.adopt(str(request.user.pk), tokens)
     response = redirect("/print")
     response.delete_cookie("ezeep_login", path="/callback")
