@@ -17,7 +17,7 @@ pages = [
     path("async/groups/<uuid:group_id>/members", async_views.add_member),
 ]
 urlpatterns = [
-    path("login", sign_in.login),
+    path("login", sign_in.login, name="ezeep_login"),
     path("callback", sign_in.callback),
     path("logout", sign_in.logout, name="logout"),
     *pages,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
@@ -17,7 +16,6 @@ from printing.prints import claim, follow, send
 from printing.views import logged_in
 
 
-@transaction.non_atomic_requests  # for projects with ATOMIC_REQUESTS: the key is committed before the print
 @require_http_methods(["GET", "POST"])
 def print_document(request: HttpRequest) -> HttpResponse:
     """Show the printers, then a form with the options of one, and print its document."""
