@@ -26,14 +26,14 @@ def print_document(request: HttpRequest) -> HttpResponse:
         printer = next((each for each in printers if str(each.id) == chosen), None)
         shown = {"printers": printers, "printer": printer, "chosen": chosen}
         if printer is None:
-            return render(request, "print.html", shown, status=404 if chosen else 200)
+            return render(request, "printing/print.html", shown, status=404 if chosen else 200)
         offered = ezeep.printers.properties(printer), ezeep.printing.supported_types()
         if request.method == "GET":
             shown["form"] = PrintForm(*offered, initial={"key": uuid4(), "printer": printer.id})
-            return render(request, "print.html", shown)
+            return render(request, "printing/print.html", shown)
         form = shown["form"] = PrintForm(*offered, request.POST.copy(), request.FILES)
         if not form.is_valid():
-            return render(request, "print.html", shown, status=400)
+            return render(request, "printing/print.html", shown, status=400)
         key, document, options = form.cleaned_data["key"], form.cleaned_data["document"], form.options()
         row = claim(key, user, document.name, printer)
         if row is not None:
@@ -42,7 +42,7 @@ def print_document(request: HttpRequest) -> HttpResponse:
             except (NotFound, PrintFailed, ValueError) as error:
                 form.refuse(error)
                 form.data["key"] = str(uuid4())  # nothing was printed: the next try has a key of its own
-                return render(request, "print.html", shown, status=400)
+                return render(request, "printing/print.html", shown, status=400)
     return redirect("print", key)
 
 
@@ -60,10 +60,12 @@ def print_status(request: HttpRequest, key: UUID) -> HttpResponse:
             if not is_retryable(error):
                 raise
             is_reachable = False  # asked again with the next load
-    return render(request, "print_status.html", {"print": row, "is_reachable": is_reachable})
+    return render(request, "printing/print_status.html", {"print": row, "is_reachable": is_reachable})
 
 
 @require_GET
 def prints(request: HttpRequest) -> HttpResponse:
     """List the last prints of the user."""
-    return render(request, "prints.html", {"prints": Print.objects.filter(user=logged_in(request))[:50]})
+    return render(
+        request, "printing/prints.html", {"prints": Print.objects.filter(user=logged_in(request))[:50]}
+    )
