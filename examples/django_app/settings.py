@@ -21,7 +21,9 @@ MIDDLEWARE = [
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = os.environ["EZEEP_REDIRECT_URI"].startswith("https:")
 DATABASE = Path(os.environ.get("DATABASE", "db.sqlite3")).absolute()
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATABASE}}
+# With WAL, reads do not wait for a write. A transaction that is going to write takes the lock at its start.
+SQLITE = {"init_command": "PRAGMA journal_mode=WAL", "transaction_mode": "IMMEDIATE"}
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATABASE, "OPTIONS": SQLITE}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TIME_ZONE = "UTC"
 LOGGED_IN = "printing.sign_in.logged_in"

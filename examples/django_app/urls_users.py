@@ -10,9 +10,9 @@ from printing import users
 
 
 urlpatterns = [
-    path("accounts/login", LoginView.as_view(template_name="sign_in.html")),
+    path("accounts/login", LoginView.as_view(template_name="printing/sign_in.html")),
     path("logout", LogoutView.as_view(next_page="/accounts/login"), name="logout"),
-    path("login", users.connect),
+    path("login", users.connect, name="ezeep_login"),
     path("callback", users.callback),
     path("disconnect", users.disconnect),
     *pages,

@@ -8,6 +8,7 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from printing import views
+from printing.errors import checked_values
 from printing.logins import async_logins
 
 
@@ -23,5 +24,6 @@ async def groups(request: HttpRequest) -> HttpResponse:
 async def add_member(request: HttpRequest, group_id: UUID) -> HttpResponse:
     """Add a user to a group, and return all groups of the user."""
     async with async_logins.session(await logged_in(request)) as ezeep:
-        user = await ezeep.users.add_to_groups(request.POST["user_id"], group_id)
+        with checked_values():
+            user = await ezeep.users.add_to_groups(request.POST["user_id"], group_id)
     return JsonResponse(sorted(map(str, user.group_ids)), safe=False)

@@ -23,9 +23,9 @@ def new_pool() -> SessionPool:
     """Create a pool. It opens nothing before its first use."""
     return SessionPool(
         ezeep_app,
-        store=lambda user: SQLTokenStore(engine, user, encryption_key=os.environ["TOKEN_KEY"]),
+        store=lambda user: SQLTokenStore(engine, user, lease=25.0, encryption_key=os.environ["TOKEN_KEY"]),
         endpoints=Endpoints.from_env(),
-        settings=Settings(deadline=30.0),  # a browser does not wait for five minutes, the default
+        settings=Settings(deadline=30.0, refresh_timeout=10.0),  # as long as a browser waits
     )
 
 

@@ -10,7 +10,9 @@ from django.utils import timezone
 
 
 LONGEST_REQUEST = timedelta(seconds=150)
-"""More than gunicorn's `--timeout`: after that, no worker is still sending."""
+"""More than the longest request, and than gunicorn's `--timeout`. Of gunicorn's workers, only sync ones are killed then."""
+LONGEST_WATCH = timedelta(hours=1)
+"""So long the page of a print that is still SENDING loads itself again: a slow worker may store the outcome."""
 
 
 class Print(models.Model):
@@ -53,8 +55,9 @@ class Print(models.Model):
         return self.State(self.state)
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether the page of the print asks again. A pull queue waits for a person at the printer."""
-        return self.outcome == self.State.SENDING or (
-            self.outcome == self.State.ACCEPTED and not self.is_queue
-        )
+    def reload_after(self) -> int | None:
+        """In how many seconds the page of the print asks again. A pull queue waits for a person at the printer."""
+        if self.outcome == self.State.SENDING or (self.outcome == self.State.ACCEPTED and not self.is_queue):
+            return 2
+        is_open = self.state == self.State.SENDING and timezone.now() - self.started < LONGEST_WATCH
+        return 30 if is_open else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
@@ -17,7 +16,6 @@ from printing.prints import claim, follow, send
 from printing.views import logged_in
 
 
-@transaction.non_atomic_requests  # for projects with ATOMIC_REQUESTS: the key is committed before the print
 @require_http_methods(["GET", "POST"])
 def print_document(request: HttpRequest) -> HttpResponse:
     """Show the printers, then a form with the options of one, and print its document."""
@@ -28,14 +26,14 @@ def print_document(request: HttpRequest) -> HttpResponse:
         printer = next((each for each in printers if str(each.id) == chosen), None)
         shown = {"printers": printers, "printer": printer, "chosen": chosen}
         if printer is None:
-            return render(request, "print.html", shown, status=404 if chosen else 200)
+            return render(request, "printing/print.html", shown, status=404 if chosen else 200)
         offered = ezeep.printers.properties(printer), ezeep.printing.supported_types()
         if request.method == "GET":
             shown["form"] = PrintForm(*offered, initial={"key": uuid4(), "printer": printer.id})
-            return render(request, "print.html", shown)
+            return render(request, "printing/print.html", shown)
         form = shown["form"] = PrintForm(*offered, request.POST.copy(), request.FILES)
         if not form.is_valid():
-            return render(request, "print.html", shown, status=400)
+            return render(request, "printing/print.html", shown, status=400)
         key, document, options = form.cleaned_data["key"], form.cleaned_data["document"], form.options()
         row = claim(key, user, document.name, printer)
         if row is not None:
@@ -44,7 +42,7 @@ def print_document(request: HttpRequest) -> HttpResponse:
             except (NotFound, PrintFailed, ValueError) as error:
                 form.refuse(error)
                 form.data["key"] = str(uuid4())  # nothing was printed: the next try has a key of its own
-                return render(request, "print.html", shown, status=400)
+                return render(request, "printing/print.html", shown, status=400)
     return redirect("print", key)
 
 
@@ -62,10 +60,12 @@ def print_status(request: HttpRequest, key: UUID) -> HttpResponse:
             if not is_retryable(error):
                 raise
             is_reachable = False  # asked again with the next load
-    return render(request, "print_status.html", {"print": row, "is_reachable": is_reachable})
+    return render(request, "printing/print_status.html", {"print": row, "is_reachable": is_reachable})
 
 
 @require_GET
 def prints(request: HttpRequest) -> HttpResponse:
     """List the last prints of the user."""
-    return render(request, "prints.html", {"prints": Print.objects.filter(user=logged_in(request))[:50]})
+    return render(
+        request, "printing/prints.html", {"prints": Print.objects.filter(user=logged_in(request))[:50]}
+    )

@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_POST
 
+from printing.errors import checked_values
 from printing.logins import logins
 
 
@@ -29,6 +30,6 @@ def groups(request: HttpRequest) -> HttpResponse:
 @require_POST
 def add_member(request: HttpRequest, group_id: UUID) -> HttpResponse:
     """Add a user to a group, and return all groups of the user."""
-    with logins.session(logged_in(request)) as ezeep:
+    with logins.session(logged_in(request)) as ezeep, checked_values():
         user = ezeep.users.add_to_groups(request.POST["user_id"], group_id)
     return JsonResponse(sorted(map(str, user.group_ids)), safe=False)
