@@ -29,7 +29,7 @@ FULL = frozenset(
 """Errors of a write to a full disk or a file at its size limit."""
 SUCCESS_CODES = frozenset({0, 2})
 """Exit codes of success; 2 is a plan with pending changes."""
-PROBLEMS_SHOWN = 100
+PROBLEMS_SHOWN = 20
 """Problems of an input."""
 DEFAULT_WIDTH = 80
 """Columns of a terminal of unknown width."""

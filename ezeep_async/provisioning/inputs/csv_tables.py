@@ -132,6 +132,8 @@ def _read_header(
     if sorted(read) not in ([GROUP, item], [GROUPS, item]):
         shown = shortened(_header_text(text))
         message = f"{_HEADER_EXPECTED.format(item)} without other columns, not {shown!r}"
+        missing = [] if {GROUP, GROUPS} & set(read) else ["group or groups"]
+        missing += [] if item in read else [item]
         if PRINTER in read and item == MEMBER:
             message += ": put members and printers into two files"
         elif known.isdisjoint(read) and _has_other_delimiter(text, item):
@@ -139,6 +141,8 @@ def _read_header(
                 message += f": the line before it says that {delimiter!r} separates the columns"
             else:
                 message += ": separate the columns with , ; or a tab"
+        elif missing:
+            collector.advice[_rename_advice(missing)] = None
         collector.note_problem(number, message)
         others = dict.fromkeys(name for name in read if name not in known)
         if sorted(set(read) - others.keys()) in ([GROUP, item], [GROUPS, item]):
@@ -147,6 +151,14 @@ def _read_header(
     if named is None or item not in read:
         return None
     return _Header(_header_text(text), count, delimiter, columns, named, item)
+
+
+def _rename_advice(missing: Iterable[str]) -> str:
+    names = " and no column ".join(missing)
+    return (
+        f"The header has no column {names}: rename the columns, and skip the others with --ignore-columns "
+        "(in Python: ignore_columns)"
+    )
 
 
 def _ignore_advice(names: Iterable[str]) -> str:

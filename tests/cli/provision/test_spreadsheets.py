@@ -90,6 +90,27 @@ async def test_what_to_do_about_another_encoding(tmp_path: Path) -> None:
     assert "--encoding cp1252" in advice
 
 
+async def test_a_header_without_the_columns_names_them(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("Name;E-Mail;Department;Offices;Phone;Title;Cost centre\n", "utf-8")
+    ran = await ezeep("provision", "plan", "people.csv", "--sandbox", folder=tmp_path)
+    assert ran.code == 1
+    _, advice = ran.err.splitlines()
+    assert advice == (
+        "  The header has no column group or groups and no column member: rename the columns, and skip the others with "
+        "--ignore-columns (in Python: ignore_columns)"
+    )
+
+
+async def test_of_many_problems_the_first_are_shown_and_the_advice(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_bytes(("group;member\n" + "Büro;a@example.com\n" * 263).encode("cp1252"))
+    ran = await ezeep("provision", "plan", "people.csv", "--sandbox", folder=tmp_path)
+    lines = ran.err.splitlines()
+    assert lines[0] == "ezeep: the input has 263 problems:"
+    assert lines[-2] == "  and 243 more problems"
+    assert "--encoding cp1252" in lines[-1]
+    assert len(lines) == 23
+
+
 async def test_a_workbook_gets_a_sentence(tmp_path: Path) -> None:
     for name in ("people.xlsx", "people.csv"):
         (tmp_path / name).write_bytes(b"PK\x03\x04\x14\x00\x06\x00")
