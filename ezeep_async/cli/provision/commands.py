@@ -407,7 +407,10 @@ async def _report(
         if log is not None and any(row.ok for row in report.rows):
             # Without its id, an undo is not undone: its log may be that of the run.
             run = f" --run-id {report.run_id}" if plan.undoes else ""
-            screen.note("To undo it:", Whole(f"ezeep provision undo {shlex.quote(str(log))}{run}"))
+            # A deleted group cannot be put back: a new one has another id.
+            deleted = any(row.outcome == "deleted" and row.group_id is not None for row in report.rows)
+            note = "To undo it, without the deleted groups:" if deleted else "To undo it:"
+            screen.note(note, Whole(f"ezeep provision undo {shlex.quote(str(log))}{run}"))
         if message := failure_message(report):
             complain(message)
     finally:

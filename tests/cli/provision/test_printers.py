@@ -65,6 +65,7 @@ async def test_plan_apply_and_undo(
     ran = await ezeep(*undo, env=login, folder=tmp_path)
     assert ran.code == 0, ran
     assert "printers changed: 2" in ran.out
+    assert "To undo it, without the deleted groups: ezeep provision undo " in ran.out
     assert sorted(laser.groups) == sorted(before)
 
 
