@@ -80,6 +80,27 @@ async def test_a_csv_of_ones_own(
     assert "  - Sales" in exact.out
 
 
+async def test_the_conversion_names_the_lines_of_the_spreadsheet(tmp_path: Path) -> None:
+    """Addresses are corrected, and groups are left out, before."""
+    (tmp_path / "directory.csv").write_text(
+        "Name;E-Mail;Department;Offices\n"
+        "Mila Abel;mila.able.2@example.com;IT;Former staff, Berlin\n"
+        "Mila Abel;mila abel;Sales\n"
+        "Dana Okafor;;;Lyon\n"
+    )
+    program = compile(marked(SPREADSHEETS, "convert"), "convert.py", "exec")
+    with pytest.raises(SystemExit) as refused:
+        await asyncio.to_thread(exec, program, {})
+    assert f"{refused.value}\n" == marked(SPREADSHEETS, "converted-with-problems")
+    assert not (tmp_path / "people.csv").exists()
+    skipping = marked(SPREADSHEETS, "convert").replace(
+        '["E-Mail"].strip()\n', '["E-Mail"].strip()\n            if not member or " " in member: continue\n'
+    )
+    await asyncio.to_thread(exec, compile(skipping, "convert.py", "exec"), {})
+    written = (tmp_path / "people.csv").read_text()
+    assert written == "group,member\nSupport,mila.abel.2@example.com\nBerlin,mila.abel.2@example.com\n"
+
+
 async def test_the_problems_of_a_file(login: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text(
         "group;member;Note\nSales;mila.abel.2@example.com;x\nSales;mila abel;y\n;mila.abel.2@example.com;\n"
