@@ -116,7 +116,10 @@ async def test_a_plan_is_approved(login: dict[str, str], tmp_path: Path) -> None
     assert (saved.code, shown.code, asked.code) == (CHANGES, CHANGES, 1)
     assert saved.out == shown.out == marked(APPROVAL, "planned")
     assert "Pass --yes" in asked.err
-    assert (tmp_path / "plan.html").exists()
+    again, compared = marked(APPROVAL, "compare").splitlines()
+    await run(again, login)
+    _, first, second = compared.split()
+    assert (tmp_path / first).read_bytes() == (tmp_path / second).read_bytes()
 
 
 async def test_undo_log_and_resume(
