@@ -43,6 +43,9 @@ OF_OTHERS = {
     "command-line.html#output-and-files",
     "network.html#no-connection",
     "network.html#the-server-refuses-a-call",
+    "printing.html#error-codes-of-a-job",
+    "provisioning.html#a-plan-that-was-edited-by-hand",
+    "command-line.html#the-file-is-not-toml",
 }
 """Sections that also explain messages with the words of the system, or of the server."""
 CLASSES = {
