@@ -75,7 +75,7 @@ def test_a_command_line_is_understood(arguments: list[str]) -> None:
 
 def test_all_command_lines_are_found() -> None:
     """As many as the page has: the pattern above would pass over others in silence."""
-    assert len(command_lines()) == 30
+    assert len(command_lines()) == 31
     assert {kind for kind, _ in BLOCKS} == {"sh", "ini", "crontab", "dockerfile", "yaml"}
 
 
@@ -310,6 +310,44 @@ async def test_a_nightly_job_in_a_container(env: dict[str, str], sandbox: Sandbo
         shell, re.sub(r"^(\S+ +){5}", "", line), env | {"HOME": str(tmp_path / "work")}
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+async def test_a_file_is_converted_before_it_is_applied(env: dict[str, str], tmp_path: Path) -> None:
+    """If it cannot be converted, the file of yesterday is not applied."""
+    data, folder = tmp_path / "data", tmp_path / "in"
+    data.mkdir()
+    folder.mkdir()
+    (folder / "directory.csv").write_text(
+        f"Name;E-Mail;Department;Offices\nAda;{SANDBOX_ADMIN};Night shift;\n"
+    )
+    program = documents.marked("docs/how-to/spreadsheets.md", "convert")
+    (folder / "convert.py").write_text(program.replace("directory.csv", f"{folder}/directory.csv"))
+    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (tmp_path / "bin" / "python").chmod(0o755)
+    part = yaml.safe_load(documents.marked("docs/how-to/containers.md", "compose-convert"))
+    *start, script = part["command"]
+    assert start == ["sh", "-c"]
+    script = script.replace("/data", str(data)).replace("/in/", f"{folder}/")
+    understand(shlex.split(script.partition("exec ezeep ")[2]))
+    script = shlex.join([*start, script])  # in a shell of its own: `-e` of this one would hide a `;`
+    done = await asyncio.to_thread(shell, script, env)
+    assert done.returncode == 0, done.stderr
+    assert "Night shift" in (data / "report.csv").read_text()
+    (data / "report.csv").unlink()
+    (folder / "directory.csv").unlink()
+    done = await asyncio.to_thread(shell, script, env)
+    assert done.returncode == 1
+    assert (data / "people.csv").exists()
+    assert not (data / "report.csv").exists()
+
+
+def test_the_line_for_intended_removals_is_that_of_the_service() -> None:
+    line = documents.marked("docs/how-to/containers.md", "compose-removals").replace("\\\n", "")
+    *words, option, number = shlex.split(line)
+    assert (option, number.isdigit()) == ("--max-removals", True)
+    service = [each for each in COMPOSE["services"]["provision"]["command"] if "report" not in each]
+    assert words == ["docker", "compose", "run", "--rm", "provision", *service]
 
 
 def test_systemctl_names_the_units_of_the_page() -> None:
