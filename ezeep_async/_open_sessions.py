@@ -263,7 +263,8 @@ class OpenSessions:
         if self.idle and not self._is_check_due and self.loop is not None:
             self._is_check_due = True
             # A weak reference: a pool that was not closed must be collected, and warn.
-            self.loop.call_later(CHECK_BUSY_S, _check_busy, weakref.ref(self))
+            pool: weakref.ref[OpenSessions] = weakref.ref(self)
+            self.loop.call_later(CHECK_BUSY_S, _check_busy, pool)
 
     def check_busy(self) -> None:
         """Close sessions that were busy and have become idle, while there are more than `max_open`."""
