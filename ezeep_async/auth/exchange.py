@@ -10,10 +10,12 @@ raise `ReauthorizationRequired` then. A login replaces a token set that has ende
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import weakref
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import attrs
 
@@ -141,7 +143,13 @@ class Exchanger:
 
     def __attrs_post_init__(self) -> None:
         self._refusals = _refusals_of(self._store)
-        self._leased = self._store if isinstance(self._store, LeasedStore) else None
+        has_lease = callable(getattr(self._store, "begin_refresh", None))
+        self._leased = cast("LeasedStore", self._store) if has_lease else None
+
+    @property
+    def leaves_marks(self) -> bool:
+        """Whether the store marks a token set that is being refreshed, until the next one is stored."""
+        return self._leased is not None
 
     @property
     def longest(self) -> float:
@@ -185,7 +193,11 @@ class Exchanger:
             return theirs, False
         try:
             return await self._exchange(current), True
-        except AuthenticationError as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # Not after a success: if the save fails then, the mark has to keep others from the used token.
+            await retry_if_cancelled(self._end_refresh)
+            if not isinstance(error, AuthenticationError):
+                raise
             if isinstance(error, TransientAuthError) and self._leased is None:
                 raise
             # Another process may have refreshed it: the lock does not reach that process, or its lease ran out.
@@ -228,8 +240,21 @@ class Exchanger:
         """Mark this refresh as begun. Return the state of an earlier holder; if "suspended", nothing is marked."""
         if self._leased is None:
             return None
-        with as_store_errors():
-            return await self._leased.begin_refresh()
+        try:
+            with as_store_errors():
+                return await self._leased.begin_refresh()
+        except (Exception, asyncio.CancelledError):
+            await retry_if_cancelled(self._end_refresh)  # it may have been marked: only the response is lost
+            raise
+
+    async def _end_refresh(self) -> None:
+        """Let others try: remove the mark of `_begin_refresh`. An error of the store is logged; the mark ends by itself."""
+        end_refresh = getattr(self._leased, "end_refresh", None)
+        if end_refresh is not None:
+            try:
+                await end_refresh()
+            except Exception as error:  # noqa: BLE001  # of any library behind a store; the refusal matters more
+                self._log.info("the mark of a refresh that failed was not removed: %s", error)
 
     async def _wait_for_earlier(self, current: TokenSet, reload: Reload) -> TokenSet | None:
         """Wait, for at most the time of one exchange, until the earlier holder has stored a token set or is gone.

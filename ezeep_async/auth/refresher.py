@@ -35,6 +35,7 @@ from ezeep_async.auth.current import CurrentTokens, check_adopted, check_same_id
 from ezeep_async.auth.exchange import Exchanger
 from ezeep_async.auth.logs import Log, logger, name_user
 from ezeep_async.auth.tasks import (
+    KeptLock,
     ShieldedTask,
     locked,
     retry_if_cancelled,
@@ -87,7 +88,9 @@ class Refresher:
         self.logins = 0
         """Logins and logouts: what was read for a user before is not for the next one."""
         self._store = store
-        self._current = CurrentTokens(clock, leeway)
+        self._current = current = CurrentTokens(clock, leeway)
+        keeps = getattr(store, "is_lock_kept", False)
+        self._kept = KeptLock(lambda: keeps and current.is_unsaved)
         self._refresh: ShieldedTask[TokenSet] | None = None
         self._background: set[ShieldedTask[Any]] = set()
         self._failing_with: type[BaseException | None] = type(None)
@@ -179,7 +182,7 @@ class Refresher:
         """Load the stored token set with the lock held, without adopting it. Raises `TokenStoreError`."""
         if await self._is_unused():
             return None
-        async with locked(self._store, self.log):
+        async with locked(self._store, self.log, self._kept):
             return await self._load()
 
     async def aclose(self, caller: asyncio.Task[object] | None = None) -> None:
@@ -206,6 +209,7 @@ class Refresher:
         if self._current.is_unsaved:
             await asyncio.wait({self._start(self._save_again(), "ezeep-last-save")})
             if self._current.is_unsaved:
+                await self._kept.release(self.log)
                 raise TokenPersistError(
                     "the session closes with a token set that could not be stored. The stored refresh token is used up: "
                     "a person has to log in again"
@@ -249,6 +253,8 @@ class Refresher:
             if not current.refresh_token and current.grant != CLIENT_CREDENTIALS:
                 expired = "the access token has expired and " if left <= 0 else ""
                 raise ReauthorizationRequired(f"{expired}there is no refresh token: log in again")
+            if self._current.is_unsaved and self.exchanger.leaves_marks:  # until the last one is stored
+                await self._save(current)
             return await self.exchanger.refresh(current, self._reloaded)
 
         if await self._is_unused():
@@ -267,7 +273,7 @@ class Refresher:
         The order matters. `will_replace` reads the old token set from memory, so it precedes `put`. `put` runs even if
         the save fails.
         """
-        async with locked(self._store, self.log):
+        async with locked(self._store, self.log, self._kept):
             stored = await self._load()
             old = self._current.newest(stored, self.log)
             name_user(self.log, old)
@@ -347,7 +353,7 @@ class Refresher:
     async def _log_out(self, revoke: Callable[[TokenSet], Awaitable[object]]) -> None:
         if await self._is_unused():
             return
-        async with locked(self._store, self.log):
+        async with locked(self._store, self.log, self._kept):
             current = await self._reloaded()
             if current is not None:
                 await revoke(current)
@@ -356,7 +362,7 @@ class Refresher:
     async def _forget(self) -> None:
         if await self._is_unused():
             return
-        async with locked(self._store, self.log):
+        async with locked(self._store, self.log, self._kept):
             await self._clear()  # without a load: the stored token set may be corrupt
 
     async def _clear(self) -> None:
@@ -366,7 +372,7 @@ class Refresher:
         self.logins += 1
 
     async def _adopt(self, tokens: TokenSet) -> None:
-        async with locked(self._store, self.log):
+        async with locked(self._store, self.log, self._kept):
             stored = self._current.newest(await self._load(), self.log)
             newest, may_be_another = check_adopted(self._store, stored, tokens)
             if newest is tokens:
@@ -382,7 +388,7 @@ class Refresher:
             self._call_hook(stored, tokens)
 
     async def _put_if_empty(self, tokens: TokenSet) -> None:
-        async with locked(self._store, self.log):
+        async with locked(self._store, self.log, self._kept):
             stored = await self._load()
             if stored is None or check_same_identity(self._store, stored, tokens, self.log):
                 await self._save(tokens)

@@ -137,13 +137,53 @@ async def wait_shielded(task: asyncio.Task[T]) -> T:
     raise TransientAuthError("the token was not refreshed: the session closes, and the token store is busy")
 
 
+class KeptLock:
+    """The lock of a store without marks, held on while a token set could not be stored.
+
+    The stored refresh token is used up then, and no other process may send it. The next use in this session takes it over.
+    """
+
+    def __init__(self, is_wanted: Callable[[], bool]) -> None:
+        self.is_taken = False
+        self._is_wanted = is_wanted
+        self._manager: AbstractAsyncContextManager[object] | None = None
+        self._pid = 0
+
+    async def take(self) -> AbstractAsyncContextManager[object] | None:
+        """Return the kept lock, None without one. Waits until no other task of the session uses it."""
+        while self.is_taken:
+            with cancellable():
+                await asyncio.sleep(0.02)
+        if (
+            self._manager is None or self._pid != os.getpid()
+        ):  # a forked child must not release its parent's lock
+            return None
+        manager, self._manager, self.is_taken = self._manager, None, True
+        return manager
+
+    def keep(self, manager: AbstractAsyncContextManager[object]) -> bool:
+        """Keep the lock instead of its release, if that is wanted. Return whether it was."""
+        if not self._is_wanted():
+            return False
+        self._manager, self._pid = manager, os.getpid()
+        return True
+
+    async def release(self, log: Log) -> None:
+        """Release it, if there is one."""
+        if (manager := await self.take()) is not None:
+            await _unlock(manager, log, None)
+            self.is_taken = False
+
+
 @asynccontextmanager
-async def locked(store: TokenStore, log: Log) -> AsyncGenerator[None, None]:
+async def locked(store: TokenStore, log: Log, kept: KeptLock | None = None) -> AsyncGenerator[None, None]:
     """Hold the store's lock. An error of its release is logged and not raised: the token set is stored by then."""
-    with as_store_errors():
-        manager = store.lock()
-        with cancellable():
-            await manager.__aenter__()
+    manager = None if kept is None else await kept.take()
+    if manager is None:
+        with as_store_errors():
+            manager = store.lock()
+            with cancellable():
+                await manager.__aenter__()
     holder = os.getpid()
     error: BaseException | None = None
     with exchange_under_way():
@@ -154,7 +194,10 @@ async def locked(store: TokenStore, log: Log) -> AsyncGenerator[None, None]:
             raise
         finally:
             if os.getpid() == holder:  # in a forked child, the parent holds the lock
-                await _unlock(manager, log, error)
+                if kept is None or not kept.keep(manager):
+                    await _unlock(manager, log, error)
+                if kept is not None:
+                    kept.is_taken = False
             error = None
 
 

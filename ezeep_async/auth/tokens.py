@@ -240,9 +240,8 @@ class TokenStore(Protocol):
       `TokenStoreError` if the token set belongs to another client.
     - `async is_unused()` is called without the lock, for stores whose lock creates a file or a folder. It returns true if
       there is no token set and nothing was created yet.
-    - `async begin_refresh()` and `async is_still_locked()`, for stores whose lock has a lease, so that a live holder can lose
-      it. `begin_refresh` records that the loaded token set is being refreshed, and returns "suspended" or "gone", the state
-      of an earlier holder with such a record, or None. Both are called with the lock held.
+    - `async begin_refresh()`, `async end_refresh()` and `async is_still_locked()`, for stores whose lock has a lease, so that
+      a live holder can lose it: see `LeasedStore`. All are called with the lock held.
     - `shared_locks() -> SharedLocks`, for locks for changing one user and for creating groups, shared by all processes
       that share the store, and best by all logins in one database or on one server: their names contain ids that are
       unique everywhere, and two logins of one organization change the same users. A session calls it once, before its first write that needs a lock. Without it, changes of one
@@ -306,10 +305,12 @@ EarlierHolder = Literal["suspended", "gone"]
 
 @runtime_checkable
 class LeasedStore(Protocol):
-    """A store whose lock has a lease, so a live holder can lose it. Both methods are called with the lock held."""
+    """A store whose lock has a lease, so a live holder can lose it. The methods are called with the lock held."""
 
     async def begin_refresh(self) -> EarlierHolder | None:
-        """Record that the loaded token set is being refreshed, until one is stored or the lock is released.
+        """Record that the loaded token set is being refreshed, until one is stored, `end_refresh` or a time of the store.
+
+        The release of the lock keeps the record: if `save` has failed, the stored refresh token is used up.
 
         Returns:
             The state of an earlier holder with such a record, None if there is none. While it is "suspended", nothing
@@ -317,8 +318,12 @@ class LeasedStore(Protocol):
         """
         ...
 
+    async def end_refresh(self) -> None:
+        """Remove the caller's record: its refresh has failed, and others may try. Not called after the server's success."""
+        ...
+
     async def is_still_locked(self) -> bool:
-        """Whether the caller still holds the lock."""
+        """Whether the caller still holds the lock. True if the server cannot be reached: a failure is not a loss."""
         ...
 
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import attrs
 import pytest
 
-from ezeep_async.auth.tokens import MemoryTokenStore, TokenSet, TokenStore
+from ezeep_async.auth.tokens import LeasedStore, MemoryTokenStore, TokenSet, TokenStore
 from ezeep_async.errors import EzeepError, ReauthorizationRequired, TokenPersistError, TokenStoreError
 from ezeep_async.testing.store_checks import (
     ACCOUNT,
@@ -355,6 +355,35 @@ class TokenStoreContract(CommonContract):
                 else:
                     assert found is None, f"{found!r} was returned {when}, and there is no earlier holder"
                     break
+
+    async def test_the_release_keeps_the_mark_of_a_refresh_that_was_not_saved(self) -> None:
+        """As after a `save` that failed: the stored refresh token is used up. `end_refresh` and a save remove the mark."""
+        optional(self.store, "begin_refresh")
+        one, two = (cast("LeasedStore", store) for store in (self.store, self.other))
+        assert hasattr(one, "end_refresh"), "begin_refresh() needs end_refresh(), which removes its mark"
+        first, second = await self.saved(self.store, token_set(1)), token_set(2)
+        for is_failed in (True, False):
+            async with self.acquired(self.store.lock):
+                await self.store.load()
+                assert await one.begin_refresh() is None, "begin_refresh() finds a mark, and there is none"
+                if is_failed:
+                    await one.end_refresh()
+            async with self.acquired(self.other.lock):
+                await self.other.load()
+                found = await two.begin_refresh()
+                if is_failed:
+                    assert found is None, "begin_refresh() finds a mark after end_refresh()"
+                    await two.end_refresh()
+        assert found == "suspended", (
+            f"begin_refresh() gives {found!r} after a release without save(): if save() has failed, the stored refresh "
+            "token is used up, and sending it loses the login"
+        )
+        await self.assert_loads(self.other, first, "the token set with a mark")
+        await self.saved(self.store, second)
+        async with self.acquired(self.other.lock):
+            await self.other.load()
+            assert await two.begin_refresh() is None, "begin_refresh() finds a mark after save()"
+            await two.end_refresh()
 
     @pytest.mark.parametrize(("client", "account"), OTHER_OWNERS)
     async def test_the_token_set_of_another_client_or_host_is_refused(

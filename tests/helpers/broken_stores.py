@@ -386,6 +386,16 @@ class SaysNothing(Vault):
         pass
 
 
+class MarksWithoutAnEnd(Shelf):
+    async def begin_refresh(self) -> None:
+        """A mark that its release removes."""
+
+
+class ReleasesItsMark(MarksWithoutAnEnd):
+    async def end_refresh(self) -> None:
+        pass
+
+
 class SavesNothing(Vault):
     async def save(self, tokens: TokenSet, /) -> None:
         pass

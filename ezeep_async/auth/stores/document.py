@@ -99,6 +99,9 @@ class DocumentStore:
 class ThreadedStore(DocumentStore, ABC):
     """A document store whose work blocks: it runs in threads."""
 
+    is_lock_kept = True
+    """A session holds the lock on while it could not store a token set. It ends with the process."""
+
     @clears_locals
     async def is_unused(self) -> bool:
         """Return whether there is neither a token set nor a lock file. Creates no files and no folders."""

@@ -6,7 +6,8 @@ overwrite the token set of a later owner.
 
 A refresh token works once, and the lock alone does not ensure that: it expires while its owner is suspended, or after its owner
 has died with the token sent. So `begin_refresh` marks the loaded generation with the owner before the token is sent. The mark
-is removed by a save, and by its owner's release; otherwise it ends after a time. A later owner that finds the mark of another
+is removed by a save, and by `end_refresh` if the refresh has failed; otherwise it ends after a time. The release keeps it: if
+the save has failed, the stored token is used up, and its owner saves the next token set under a later lock. A later owner that finds the mark of another
 one does not send the token, until the next token set is stored, the mark has ended, or its owner is known to be dead.
 (`Exchanger.refresh` waits for that.) Then it sends the token, because that is the only way to know whether it was used.
 """
@@ -238,7 +239,7 @@ class LeasedDocumentStore(DocumentStore, ABC):
 
     @abstractmethod
     async def _release(self, hold: Hold, limit: float) -> None:
-        """Release the lock and remove the owner's mark of `begin_refresh`, within `limit` seconds."""
+        """Release the lock, within `limit` seconds. A mark of `begin_refresh` stays."""
 
     @abstractmethod
     async def _fetch(self) -> tuple[str, str, bool]:

@@ -74,10 +74,16 @@ local owner, lease = ARGV[1], ARGV[2]
 if redis.call('get', lock) == owner then return redis.call('pexpire', lock, lease) end
 return 0
 """)
+# A mark that is left was not followed by a save. Its owner lives and may save later, without this connection.
 _RELEASE = _script("""
 local owner = ARGV[1]
-if redis.call('hget', mark, 'owner') == owner then redis.call('del', mark) end
+if redis.call('hget', mark, 'owner') == owner then redis.call('hset', mark, 'connection', '') end
 if redis.call('get', lock) == owner then return redis.call('del', lock) end
+return 0
+""")
+_END = _script("""
+local owner = ARGV[1]
+if redis.call('hget', mark, 'owner') == owner then return redis.call('del', mark) end
 return 0
 """)
 # The first line that applies:
@@ -238,6 +244,11 @@ class RedisTokenStore(LeasedDocumentStore):
             ):
                 return "suspended"
             passed_over, earlier = other, "gone"
+
+    async def end_refresh(self) -> None:
+        """Remove the mark of this holder: its refresh has failed."""
+        if (hold := self._hold()) is not None:
+            await self._server.run(_END, hold.owner)
 
     def shared_locks(self) -> LentLocks:
         """Return locks for single users and for creating groups, in Redis keys that begin with `{ezeep:locks}:`.

@@ -168,6 +168,15 @@ class SQLTokenStore(LeasedDocumentStore):
             if await self._change(self._sql.begin, mark):
                 return "gone" if is_other else None
 
+    async def end_refresh(self) -> None:
+        """Remove the mark of this holder: its refresh has failed.
+
+        Raises:
+            TokenStoreError: The database cannot be reached.
+        """
+        if (hold := self._hold()) is not None:
+            await self._change(self._sql.end, {"owner": hold.owner})
+
     def shared_locks(self) -> LentLocks:
         """Return locks for single users and for creating groups, in the table `ezeep_locks`.
 

@@ -95,7 +95,8 @@ class TokenStatements:
     - `begin`: mark the generation `base` as being refreshed, if the mark is still the one that was `seen`.
     - `save`, `save_any`: replace the generation `base`; any. They remove the mark.
     - `clear`: the document and the mark.
-    - `forget`, `release`: at the end of the lock, remove a row without a document; otherwise the owner's lock and mark.
+    - `forget`, `release`: at the end of the lock, remove a row without a document; otherwise the owner's lock.
+    - `end`: remove the owner's mark, when its refresh has failed.
     """
 
     def __init__(self, dialect: str) -> None:
@@ -133,12 +134,8 @@ class TokenStatements:
         self.save_any = row.where(sa.or_(is_second_run, is_locked)).values(**saved)
         self.clear = mine.values(document=None, generation=_NEW, refresh_owner="", refresh_until=0.0)
         self.forget = sa.delete(TOKENS).where(t.key == _KEY, is_locked, t.document.is_(None))
-        self.release = row.where(sa.or_(is_locked, is_refreshed)).values(
-            lock_owner=sa.case((is_locked, ""), else_=t.lock_owner),
-            lock_until=sa.case((is_locked, 0.0), else_=t.lock_until),
-            refresh_owner=sa.case((is_refreshed, ""), else_=t.refresh_owner),
-            refresh_until=sa.case((is_refreshed, 0.0), else_=t.refresh_until),
-        )
+        self.release = mine.values(lock_owner="", lock_until=0.0)
+        self.end = row.where(is_refreshed).values(refresh_owner="", refresh_until=0.0)
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from helpers.support import QUICK, TOKEN, expired, open_session, put, until
 from helpers.suspending import Stoppable, stoppable
 
 from ezeep_async import EzeepSession, ReauthorizationRequired, RedisTokenStore, TokenSet, TransientAuthError
+from ezeep_async.auth.stores.leased import StoreUnusable
 from ezeep_async.sandbox import Sandbox
 
 
@@ -225,6 +226,7 @@ async def test_marks_of_another_state_and_of_an_unknown_connection(
         assert await store.is_still_locked()
         server.admin.delete(LOCK)
         assert not await store.is_still_locked()
+        await store.end_refresh()
     assert not server.admin.exists(MARK)
 
 
@@ -249,3 +251,29 @@ async def test_what_was_stored_after_the_load_is_adopted(
         await session.accounts.me()
     assert sandbox.refresh_requests == 0
     assert "suspended" not in caplog.text
+
+
+async def test_after_a_failed_save_others_wait_for_the_saver(
+    sandbox: Sandbox, server: Server, tokens: TokenSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The used refresh token stays marked over the release. The saver repeats its save, and nobody is signed out."""
+
+    async def fail(*_: object) -> str:
+        raise StoreUnusable("failed", "failed")
+
+    broken = _store(server)
+    settings = attrs.evolve(QUICK, deadline=30, refresh_timeout=0.3)
+    async with open_session(sandbox, _store(server), settings=settings) as other:
+        async with open_session(sandbox, broken, settings=settings) as saver:
+            with monkeypatch.context() as patch:
+                patch.setattr(broken, "_write", fail)
+                await saver.accounts.me()
+            assert await broken.load() == tokens
+            with pytest.raises(TransientAuthError, match="does not continue"):
+                await other.accounts.me()
+            assert sandbox.refresh_requests == 1
+            # Its next refresh first stores the last one.
+            await saver.oauth.refresh()
+            assert (sandbox.refreshes, sandbox.refresh_requests) == (2, 2)
+        await other.accounts.me()
+        assert sandbox.refresh_requests == 2

@@ -29,7 +29,7 @@ from ezeep_async import (
     TransientAuthError,
     is_retryable,
 )
-from ezeep_async.auth.stores.leased import _queues
+from ezeep_async.auth.stores.leased import StoreUnusable, _queues
 from ezeep_async.sandbox import Sandbox
 
 
@@ -410,3 +410,29 @@ def test_two_processes_make_one_refresh(database: Database, method: str) -> None
         results.close()
         assert [len(outcome) for outcome in outcomes] == [20] * 2, outcomes
         assert sandbox.refresh_requests == 1
+
+
+async def test_after_a_failed_save_others_wait_for_the_saver(
+    sandbox: Sandbox, database: Database, tokens: TokenSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The used refresh token stays marked over the release. The saver repeats its save, and nobody is signed out."""
+
+    async def fail(*_: object) -> str:
+        raise StoreUnusable("failed", "failed")
+
+    broken = _store(database, lease=90.0)
+    settings = attrs.evolve(QUICK, deadline=30, refresh_timeout=0.3)
+    async with open_session(sandbox, _store(database, lease=90.0), settings=settings) as other:
+        async with open_session(sandbox, broken, settings=settings) as saver:
+            with monkeypatch.context() as patch:
+                patch.setattr(broken, "_write", fail)
+                await saver.accounts.me()
+            assert await broken.load() == tokens
+            with pytest.raises(TransientAuthError, match="does not continue"):
+                await other.accounts.me()
+            assert sandbox.refresh_requests == 1
+            # Its next refresh first stores the last one.
+            await saver.oauth.refresh()
+            assert (sandbox.refreshes, sandbox.refresh_requests) == (2, 2)
+        await other.accounts.me()
+        assert sandbox.refresh_requests == 2
