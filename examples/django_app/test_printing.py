@@ -6,6 +6,8 @@ python -m pytest
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import django
 import pytest
 from cryptography.fernet import Fernet
@@ -86,6 +88,24 @@ def test_a_form_prints_once(client, sandbox, form):
     assert document.content == b"%PDF-1.4 a page"
     assert (document.options["copies"], document.options["paper"]) == (2, "A4")
     assert "invoice.pdf" in client.get("/prints").text
+
+
+def test_a_document_of_the_app_prints_once(client, sandbox, form):
+    from printing.forms import OptionsForm
+    from printing.logins import logins
+    from printing.prints import claim, send
+
+    before = len(sandbox.printed)
+    with logins.session(client.session["user"]) as ezeep:
+        (printer,) = [each for each in ezeep.printers.list() if str(each.id) == form["printer"]]
+        filled = OptionsForm(ezeep.printers.properties(printer), form | {"copies": "3"})
+        assert filled.is_valid()
+        for _ in range(2):
+            row = claim(filled.cleaned_data["key"], client.session["user"], "made.pdf", printer)
+            if row is not None:
+                send(row, ezeep, BytesIO(b"%PDF-1.4 made"), printer, filled.options())
+    (document,) = sandbox.printed[before:]
+    assert (document.content, document.options["copies"]) == (b"%PDF-1.4 made", 3)
 
 
 def test_errors_are_shown_in_the_form(client, sandbox, form):

@@ -19,21 +19,16 @@ def choice(label: str, choices: Sequence[tuple[str, str]]) -> forms.TypedChoiceF
     )
 
 
-class PrintForm(forms.Form):
-    """A document, and what the printer can do with it."""
+class OptionsForm(forms.Form):
+    """What a printer can do with a document, also with one that the app makes itself."""
 
     # Browsers keep the fields of a page that is loaded again, except with this attribute.
     key = forms.UUIDField(widget=forms.HiddenInput({"autocomplete": "off"}))
     printer = forms.UUIDField(widget=forms.HiddenInput)
-    document = forms.FileField(max_length=255)
     copies = forms.IntegerField(min_value=1, max_value=100, initial=1)
 
-    def __init__(
-        self, properties: PrinterProperties, types: Collection[str], *args: Any, **fields: Any
-    ) -> None:
+    def __init__(self, properties: PrinterProperties, *args: Any, **fields: Any) -> None:
         super().__init__(*args, **fields)
-        self.types = types
-        self.fields["document"].widget.attrs["accept"] = ",".join(f".{each}" for each in sorted(types))
         if papers := [(paper.name, paper.name) for paper in properties.papers if paper.name]:
             self.fields["paper"] = choice("Paper", papers)
         if properties.color:
@@ -46,17 +41,6 @@ class PrintForm(forms.Form):
                 "Orientation", [(each, each) for each in properties.orientations]
             )
 
-    def clean_document(self) -> UploadedFile:
-        """Refuse what the service does not print. Django itself refuses an empty file."""
-        document = self.cleaned_data["document"]
-        if document.size > settings.LARGEST_DOCUMENT:
-            raise forms.ValidationError(f"The document has more than {settings.LARGEST_DOCUMENT:,} bytes.")
-        if document.name.rpartition(".")[2].lower() not in self.types:
-            raise forms.ValidationError(
-                f"ezeep prints files of these types: {', '.join(sorted(self.types))}."
-            )
-        return document
-
     def options(self) -> PrintOptions:
         """Return the options that were chosen. What is None is as the printer is set."""
         chosen = {name: self.cleaned_data.get(name) for name in ("copies", "paper", "duplex", "orientation")}
@@ -68,7 +52,32 @@ class PrintForm(forms.Form):
         match error:
             case UnsupportedOption() if error.option in self.fields:
                 self.add_error(error.option, str(error))
-            case UnsupportedFileType():
+            case UnsupportedFileType() if "document" in self.fields:
                 self.add_error("document", str(error))
             case _:
                 self.add_error(None, str(error))
+
+
+class PrintForm(OptionsForm):
+    """The same, with a document of the user."""
+
+    document = forms.FileField(max_length=255)
+    field_order = ("document",)
+
+    def __init__(
+        self, properties: PrinterProperties, types: Collection[str], *args: Any, **fields: Any
+    ) -> None:
+        super().__init__(properties, *args, **fields)
+        self.types = types
+        self.fields["document"].widget.attrs["accept"] = ",".join(f".{each}" for each in sorted(types))
+
+    def clean_document(self) -> UploadedFile:
+        """Refuse what the service does not print. Django itself refuses an empty file."""
+        document = self.cleaned_data["document"]
+        if document.size > settings.LARGEST_DOCUMENT:
+            raise forms.ValidationError(f"The document has more than {settings.LARGEST_DOCUMENT:,} bytes.")
+        if document.name.rpartition(".")[2].lower() not in self.types:
+            raise forms.ValidationError(
+                f"ezeep prints files of these types: {', '.join(sorted(self.types))}."
+            )
+        return document

@@ -256,7 +256,7 @@ async def test_what_was_stored_after_the_load_is_adopted(
 async def test_after_a_failed_save_others_wait_for_the_saver(
     sandbox: Sandbox, server: Server, tokens: TokenSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The used refresh token stays marked over the release. The saver repeats its save, and nobody is signed out."""
+    """The used refresh token stays marked over the release. The saver repeats its save, and no process is signed out."""
 
     async def fail(*_: object) -> str:
         raise StoreUnusable("failed", "failed")

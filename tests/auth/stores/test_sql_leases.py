@@ -415,7 +415,7 @@ def test_two_processes_make_one_refresh(database: Database, method: str) -> None
 async def test_after_a_failed_save_others_wait_for_the_saver(
     sandbox: Sandbox, database: Database, tokens: TokenSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The used refresh token stays marked over the release. The saver repeats its save, and nobody is signed out."""
+    """The used refresh token stays marked over the release. The saver repeats its save, and no process is signed out."""
 
     async def fail(*_: object) -> str:
         raise StoreUnusable("failed", "failed")
