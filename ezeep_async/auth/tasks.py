@@ -154,9 +154,8 @@ class KeptLock:
         while self.is_taken:
             with cancellable():
                 await asyncio.sleep(0.02)
-        if (
-            self._manager is None or self._pid != os.getpid()
-        ):  # a forked child must not release its parent's lock
+        # A forked child must not release the lock of its parent.
+        if self._manager is None or self._pid != os.getpid():
             return None
         manager, self._manager, self.is_taken = self._manager, None, True
         return manager

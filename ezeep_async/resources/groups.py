@@ -423,7 +423,7 @@ class Groups(Listed[Group]):
         """Return the group with this name, creating it if it does not exist.
 
         Creations in one organization run one after another: in all sessions of this process, and across processes that
-        share a token store of the SDK, or one with `shared_locks()`. A creation whose response was lost is
+        share a `TokenStore` with `shared_locks()`, as the stores of the SDK have. A creation whose response was lost is
         looked up, and sent again if no such group is found, three times at most. A caller that is cancelled before
         its creation was sent creates nothing. Another group whose name looks the same, such as "sales" for "Sales",
         is logged as a warning.

@@ -255,7 +255,7 @@ class Users:
         """Add a user to groups and keep its other groups: read, merge, write if something changes, compare.
 
         Changes of one user run one after another: in all sessions of this process, and across processes that share a
-        token store of the SDK, or one with `shared_locks()`. A change by another writer between the read and
+        `TokenStore` with `shared_locks()`, as the stores of the SDK have. A change by another writer between the read and
         the write is overwritten. A write that has begun is completed when its caller is cancelled; a caller that is
         cancelled earlier writes nothing.
 

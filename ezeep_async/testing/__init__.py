@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ezeep_async.testing.plugin import ezeep_sandbox, pytest_configure
-    from ezeep_async.testing.store_contract import ReadOnlyTokenStoreContract, TokenStoreContract
+    from ezeep_async.testing.read_only_contract import ReadOnlyTokenStoreContract
+    from ezeep_async.testing.store_contract import TokenStoreContract
     from ezeep_async.testing.threaded import ThreadedSandbox
 
 __all__ = [
@@ -42,7 +43,7 @@ pytest_plugins = ["ezeep_async.testing.plugin"]
 
 # Imported at their first use: pytest imports this package at every start, because the plugin is in it.
 _MODULES = {
-    "ReadOnlyTokenStoreContract": "store_contract",
+    "ReadOnlyTokenStoreContract": "read_only_contract",
     "ThreadedSandbox": "threaded",
     "TokenStoreContract": "store_contract",
     "ezeep_sandbox": "plugin",

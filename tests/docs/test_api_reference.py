@@ -121,7 +121,7 @@ def test_the_rows_of_a_listing(package: griffe.Module) -> None:
 def test_names_and_documents_become_links(package: griffe.Module) -> None:
     """Not in code, and not to the entry itself."""
     text = package["resources.groups.Groups.ensure"].docstring.value
-    assert "[`FileTokenStore`][ezeep_async.FileTokenStore]" in text
+    assert "[`TokenStore`][ezeep_async.TokenStore]" in text
     assert "[`create`][ezeep_async.Groups.create]" in text
     assert "(../../ezeep-api.md#groups)" in text
     assert "docs/ezeep-api.md" not in text

@@ -81,11 +81,12 @@ class SQLTokenStore(LeasedDocumentStore):
             raise ValueError("key must have 1 to 255 characters, without NUL and lone surrogates")
         _need_sqlalchemy()
         from ezeep_async.auth.stores.sql_database import Database
-        from ezeep_async.auth.stores.sql_schema import TokenStatements
+        from ezeep_async.auth.stores.sql_schema import MarkStatements, TokenStatements
 
         self._key = key
         self._database = Database(engine, f"the token set {key!r}")
         self._sql = TokenStatements(self._database.dialect)
+        self._marks = MarkStatements(self._database.dialect)
         self._place = self._database.where
         self._queue = (
             f"{id(engine.sync_engine)}: {key}"  # another engine may have another schema at the same place
@@ -165,7 +166,7 @@ class SQLTokenStore(LeasedDocumentStore):
             if is_other and not state.is_over:
                 return "suspended"
             mark = {"owner": hold.owner, "base": base, "seen": state.refresh_owner, "lease": 2 * self._lease}
-            if await self._change(self._sql.begin, mark):
+            if await self._change(self._marks.begin, mark):
                 return "gone" if is_other else None
 
     async def end_refresh(self) -> None:
@@ -175,7 +176,7 @@ class SQLTokenStore(LeasedDocumentStore):
             TokenStoreError: The database cannot be reached.
         """
         if (hold := self._hold()) is not None:
-            await self._change(self._sql.end, {"owner": hold.owner})
+            await self._change(self._marks.end, {"owner": hold.owner})
 
     def shared_locks(self) -> LentLocks:
         """Return locks for single users and for creating groups, in the table `ezeep_locks`.

@@ -92,11 +92,9 @@ class TokenStatements:
     - `lock`, `lock_first`: acquire the lock in a row that exists; in a new one.
     - `extend`: the lock, if it is the owner's.
     - `touch`: changes nothing, which shows that the database can be written.
-    - `begin`: mark the generation `base` as being refreshed, if the mark is still the one that was `seen`.
     - `save`, `save_any`: replace the generation `base`; any. They remove the mark.
     - `clear`: the document and the mark.
     - `forget`, `release`: at the end of the lock, remove a row without a document; otherwise the owner's lock.
-    - `end`: remove the owner's mark, when its refresh has failed.
     """
 
     def __init__(self, dialect: str) -> None:
@@ -123,9 +121,6 @@ class TokenStatements:
         )
         self.extend = mine.values(lock_until=now + _LEASE)
         self.touch = row.values(generation=t.generation, document=t.document, refresh_owner=t.refresh_owner)
-        self.begin = mine.where(t.generation == _BASE, t.refresh_owner == _SEEN).values(
-            refresh_owner=_OWNER, refresh_until=now + _LEASE
-        )
         # The owner of the mark may save without the lock: no other owner has taken over the refresh.
         may_save = sa.or_(is_locked, sa.and_(is_refreshed, t.generation == _BASE))
         is_second_run = t.generation == _NEW
@@ -135,7 +130,23 @@ class TokenStatements:
         self.clear = mine.values(document=None, generation=_NEW, refresh_owner="", refresh_until=0.0)
         self.forget = sa.delete(TOKENS).where(t.key == _KEY, is_locked, t.document.is_(None))
         self.release = mine.values(lock_owner="", lock_until=0.0)
-        self.end = row.where(is_refreshed).values(refresh_owner="", refresh_until=0.0)
+
+
+@functools.cache
+class MarkStatements:
+    """The statements on the mark of a refresh, in `ezeep_tokens`.
+
+    - `begin`: mark the generation `base` as being refreshed, if the mark is still the one that was `seen`.
+    - `end`: remove the owner's mark, when its refresh has failed.
+    """
+
+    def __init__(self, dialect: str) -> None:
+        t = TOKENS.c
+        row = sa.update(TOKENS).where(t.key == _KEY)
+        self.begin = row.where(
+            t.lock_owner == _OWNER, t.generation == _BASE, t.refresh_owner == _SEEN
+        ).values(refresh_owner=_OWNER, refresh_until=_now(dialect) + _LEASE)
+        self.end = row.where(t.refresh_owner == _OWNER).values(refresh_owner="", refresh_until=0.0)
 
 
 @functools.cache
