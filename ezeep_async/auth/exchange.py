@@ -281,8 +281,8 @@ class Exchanger:
             with cancellable(), exchange_suspended():
                 await limit.sleep(POLL_S)
         raise TransientAuthError(
-            "another process began to refresh this token set and does not continue (is it suspended?). The refresh token "
-            "works once, so it was not sent again: try later, or end that process"
+            "another process began to refresh this token set and has not stored the next one (is it suspended?). The refresh "
+            "token works once, so it was not sent again: try later"
         )
 
     async def _exchange(self, current: TokenSet) -> TokenSet:

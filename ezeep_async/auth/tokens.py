@@ -242,6 +242,8 @@ class TokenStore(Protocol):
       there is no token set and nothing was created yet.
     - `async begin_refresh()`, `async end_refresh()` and `async is_still_locked()`, for stores whose lock has a lease, so that
       a live holder can lose it: see `LeasedStore`. All are called with the lock held.
+    - `is_lock_kept`, true for stores whose lock ends with its process and not before: a session that could not store a token
+      set holds the lock on, so that no other process sends the used refresh token. Another task may release it.
     - `shared_locks() -> SharedLocks`, for locks for changing one user and for creating groups, shared by all processes
       that share the store, and best by all logins in one database or on one server: their names contain ids that are
       unique everywhere, and two logins of one organization change the same users. A session calls it once, before its first write that needs a lock. Without it, changes of one

@@ -91,7 +91,7 @@ async def test_others_say_try_later_while_the_holder_is_stopped(
     await _stopped(child, sandbox, server, responded=True)
     async with _session(sandbox, server, 0.3) as other:
         for _ in range(2):
-            with pytest.raises(TransientAuthError, match="does not continue"):
+            with pytest.raises(TransientAuthError, match="has not stored the next one"):
                 await other.accounts.me()
         assert sandbox.refresh_requests == 1
         child.go_on()
@@ -269,7 +269,7 @@ async def test_after_a_failed_save_others_wait_for_the_saver(
                 patch.setattr(broken, "_write", fail)
                 await saver.accounts.me()
             assert await broken.load() == tokens
-            with pytest.raises(TransientAuthError, match="does not continue"):
+            with pytest.raises(TransientAuthError, match="has not stored the next one"):
                 await other.accounts.me()
             assert sandbox.refresh_requests == 1
             # Its next refresh first stores the last one.

@@ -284,7 +284,7 @@ async def test_others_wait_for_an_owner_that_was_stopped(
     # The mark of the stopped owner ends after another lease.
     await database.rows("UPDATE ezeep_tokens SET refresh_until = refresh_until + 100")
     async with _session(sandbox, database, 0.3) as other:
-        with pytest.raises(TransientAuthError, match="does not continue"):
+        with pytest.raises(TransientAuthError, match="has not stored the next one"):
             await other.accounts.me()
         assert sandbox.refresh_requests == 1
         child.go_on()
@@ -428,7 +428,7 @@ async def test_after_a_failed_save_others_wait_for_the_saver(
                 patch.setattr(broken, "_write", fail)
                 await saver.accounts.me()
             assert await broken.load() == tokens
-            with pytest.raises(TransientAuthError, match="does not continue"):
+            with pytest.raises(TransientAuthError, match="has not stored the next one"):
                 await other.accounts.me()
             assert sandbox.refresh_requests == 1
             # Its next refresh first stores the last one.
