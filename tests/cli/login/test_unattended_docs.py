@@ -199,7 +199,7 @@ async def test_the_lines_for_cron(env: dict[str, str], sandbox: Sandbox, tmp_pat
     """Nothing is on standard error. Only the first one of two refreshes sends a request, if the tokens are old."""
     (tmp_path / "people.csv").write_text(f"group,member\nNight shift,{SANDBOX_ADMIN}\n")
     refresh, provision = [
-        re.sub(r"^(\S+ +){5}", "", line)
+        re.sub(r"^(\S+ +){5}/usr/local/bin/", "", line)
         for line in documents.marked("docs/how-to/unattended.md", "crontab").strip().splitlines()
     ]
     for line in (refresh, refresh.replace("900", "0"), provision):
